@@ -1,0 +1,25 @@
+//! `echo-tester` finds out whether a TCP server, or whatever stands in front of one, carries a byte stream faithfully.
+//!
+//! The arrows go one way. Nothing to the left knows of anything to its right, and only [`cmd`] sees everything:
+//!
+//! ```text
+//!   bytes ◄── plan ◄── client ──► measure ──► verdict ──► report
+//!               ▲                                            ▲
+//!             config ◄── scenario                            │
+//!                                                           cmd
+//!   sys ◄── server (never imports bytes: a server that knew the pattern could hide its own bug)
+//! ```
+//!
+//! `bytes`, `plan`, `measure` and `verdict` do no I/O and read no clock. `unsafe` stands in `sys` and `server::models` alone.
+
+pub mod bytes;
+pub mod client;
+pub mod cmd;
+pub mod config;
+pub mod exit;
+pub mod measure;
+pub mod plan;
+pub mod report;
+pub mod scenario;
+pub mod server;
+pub mod sys;

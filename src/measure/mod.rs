@@ -1,0 +1,1 @@
+//! Histograms, counters, time line: pure and mergeable.

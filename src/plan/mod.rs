@@ -1,0 +1,1 @@
+//! What one connection does: a pure, seeded iterator of steps.
