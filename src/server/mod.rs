@@ -1,1 +1,54 @@
-//! The bundled echo servers.
+//! The bundled echo servers: a table of models, and the harness that starts, stops and counts each of them alike.
+//!
+//! - [`models`] is the table; one file a model.
+//! - [`Server`] is the harness: it binds the listener, gives it to the model's `run` on a thread of its own, and stops it.
+//! - [`Context`] is all that a model sees of the harness; [`Session`] is all that it sees of a connection's rules.
+//! - [`echo`] is the pure half: which bytes wait, where the next ones go, when the FIN is due. Models move bytes, `echo`
+//!   decides.
+//!
+//! Nothing here knows the stream that the client sends: a server that knew the pattern could hide its own bug.
+
+mod context;
+pub mod echo;
+mod harness;
+pub mod models;
+mod session;
+
+pub use context::{Accept, Context, Counters, CountersSnapshot, Phase};
+pub use harness::{Server, Stopped};
+pub use session::Session;
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// What a server is told, resolved: nothing here means 'default'.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Options {
+    /// Threads that serve connections. Models with a thread a connection, or with one message loop, ignore it; the table
+    /// says which.
+    pub workers: usize,
+    /// Bytes that one connection may have in the server: what was received and could not be sent back yet.
+    pub buffer: usize,
+    /// Connections served at once. One more is closed at once, and counted as refused.
+    pub max_conns: usize,
+    /// Close a connection on which nothing moved for so long.
+    pub idle_timeout: Option<Duration>,
+    /// The listen backlog asked for; the system may give less.
+    pub backlog: i32,
+    /// Let several processes listen on one port (SO_REUSEPORT).
+    pub reuse_port: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            workers: 1,
+            buffer: 64 * 1024,
+            max_conns: 1_000_000,
+            idle_timeout: None,
+            backlog: 4096,
+            reuse_port: false,
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Starts and stops a server: binds the listener, runs the model on a thread of its own, and asks it to end in three
+//! steps: drain, abort, and if it still runs, 'hung'.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::context::{Context, CountersSnapshot, Phase};
+use super::models::{Model, RunFn};
+use super::{Options, context};
+use crate::sys;
+
+/// How long a model may take until it would serve a connection.
+const START: Duration = Duration::from_secs(20);
+/// How long it may take to end once it was told to abort.
+const ABORT: Duration = Duration::from_secs(10);
+
+/// A running server.
+pub struct Server {
+    address: SocketAddr,
+    context: Arc<Context>,
+    thread: Option<JoinHandle<()>>,
+    ended: Receiver<io::Result<()>>,
+}
+
+/// How a server ended.
+#[derive(Clone, Debug)]
+pub struct Stopped {
+    /// The counters at the end.
+    pub counters: CountersSnapshot,
+    /// Connections still open when the drain time was over, which were then aborted.
+    pub aborted: u64,
+    /// The model did not return even after the abort. Its thread was left behind.
+    pub hung: bool,
+}
+
+impl Server {
+    /// Binds `address` (port 0 allowed) and starts `model`; returns when a connection would be served.
+    ///
+    /// # Errors
+    /// The address can't be bound, the model is not in this build, its probe fails (an old kernel, a seccomp filter …), or
+    /// it ended before it was ready.
+    pub fn start(model: &Model, address: SocketAddr, options: Options) -> io::Result<Server> {
+        let run = model.run.ok_or_else(|| {
+            let message =
+                format!("the model '{}' needs {}; 'echo-tester models' lists what runs here", model.name, model.os);
+            io::Error::new(io::ErrorKind::Unsupported, message)
+        })?;
+        (model.probe)().map_err(|e| {
+            io::Error::new(e.kind(), format!("the model '{}' can't run on this machine: {e}", model.name))
+        })?;
+        Self::start_with(run, model.name, address, options)
+    }
+
+    /// The same for a `run` that is not in the table: the servers that are faulty on purpose.
+    ///
+    /// # Errors
+    /// As for [`start`](Self::start).
+    pub fn start_with(run: RunFn, name: &str, address: SocketAddr, options: Options) -> io::Result<Server> {
+        let listener = listen(address, &options)?;
+        let address = listener.local_addr()?;
+        let (announce, ready) = channel();
+        let (end, ended) = channel();
+        let context = Arc::new(context::Context::new(options, announce));
+        let of_model = Arc::clone(&context);
+        let thread = std::thread::Builder::new().name(format!("serve-{name}")).spawn(move || {
+            // The receiver is gone only when the server was given up as hung.
+            let _ = end.send(run(listener, of_model));
+        })?;
+        let server = Server { address, context, thread: Some(thread), ended };
+        // Ready, or ended before that: then `announce` is dropped with the context of the model.
+        match ready.recv_timeout(START) {
+            Ok(()) => Ok(server),
+            Err(RecvTimeoutError::Timeout) => {
+                server.context.advance(Phase::Abort);
+                Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    format!("the model '{name}' was not ready after {START:?}"),
+                ))
+            }
+            Err(RecvTimeoutError::Disconnected) => Err(server.why_it_ended(name)),
+        }
+    }
+
+    fn why_it_ended(self, name: &str) -> io::Error {
+        match self.ended.recv_timeout(ABORT) {
+            Ok(Err(e)) => io::Error::new(e.kind(), format!("the model '{name}' could not start: {e}")),
+            _ => io::Error::other(format!("the model '{name}' ended before it was ready")),
+        }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The counters now.
+    pub fn counters(&self) -> CountersSnapshot {
+        self.context.snapshot()
+    }
+
+    /// Waits up to `time` for the model to end by itself, which it does only when its listener fails.
+    ///
+    /// `None`: it runs.
+    pub fn ended(&self, time: Duration) -> Option<io::Result<()>> {
+        match self.ended.recv_timeout(time) {
+            Ok(result) => Some(result),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => Some(Err(io::Error::other("the server's thread panicked"))),
+        }
+    }
+
+    /// Tells the model to accept no more and to return when its connections have ended. Returns at once.
+    pub fn drain(&self) {
+        self.context.advance(Phase::Drain);
+    }
+
+    /// Tells the model to close everything and return. Returns at once.
+    pub fn abort(&self) {
+        self.context.advance(Phase::Abort);
+    }
+
+    /// Drains for up to `drain`, then aborts, then gives up. Whatever happens, the counters come back.
+    pub fn stop(self, drain: Duration) -> Stopped {
+        self.drain();
+        if self.ended(drain).is_some() {
+            return self.stopped(0, false);
+        }
+        let aborted = self.counters().active();
+        self.abort();
+        let hung = self.ended(ABORT).is_none();
+        self.stopped(aborted, hung)
+    }
+
+    /// Collects what is left after [`ended`](Self::ended) said so.
+    pub fn finish(self) -> Stopped {
+        self.stopped(0, false)
+    }
+
+    fn stopped(mut self, aborted: u64, hung: bool) -> Stopped {
+        if let Some(thread) = self.thread.take()
+            && !hung
+        {
+            // A panic was reported through `ended` already.
+            let _ = thread.join();
+        }
+        Stopped { counters: self.context.snapshot(), aborted, hung }
+    }
+}
+
+impl Drop for Server {
+    /// A server that is forgotten (a failed test) is aborted, not left listening.
+    fn drop(&mut self) {
+        if self.thread.is_some() {
+            self.context.advance(Phase::Abort);
+        }
+    }
+}
+
+/// One listener, with the same socket options for every model, so that they are compared on equal work.
+fn listen(address: SocketAddr, options: &Options) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    sys::claim_address(&socket)?;
+    if options.reuse_port {
+        sys::share_port(&socket)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(options.backlog)?;
+    Ok(socket.into())
+}

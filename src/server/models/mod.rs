@@ -1,0 +1,257 @@
+//! The table of models. A new model is one file in this folder (and its `mod` line) and one row.
+//!
+//! # The contract of a model
+//!
+//! `run(listener, context)` owns its thread until the context says stop, and keeps these promises; the suite in
+//! `tests/models.rs` walks the table and holds every row to them.
+//!
+//! - It calls [`Context::ready`] once, with a closure that interrupts the waits of all its workers, and looks at
+//!   [`Context::phase`] after each wait. It never polls for the phase: an idle server uses no CPU.
+//! - Each accepted socket becomes a [`Session`](super::Session) (`None`: close it at once). TCP_NODELAY is set. Bytes go
+//!   out in the order they came in; partial sends are finished; a FIN is answered by what is still owed, then a FIN.
+//! - Memory a connection is bounded by [`Options::buffer`](super::Options::buffer): when it is full, it stops receiving.
+//! - A reset, or any error, ends its own connection and no other. A failed accept goes through
+//!   [`Context::accept_failed`] and never ends the listener. One slow or silent client delays nobody.
+//! - `Drain`: close the listener, serve on, return when the last connection has ended. `Abort`: close everything with a
+//!   reset (linger 0) and return; nothing may be outstanding in the kernel then.
+//! - `Err` is for what makes serving impossible: a listener that is broken, a wait that fails.
+
+use std::fmt;
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+
+use super::context::Context;
+
+/// The systems on which a model runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Os {
+    /// Every one.
+    All,
+    /// Linux, macOS, the BSDs.
+    Unix,
+    /// Linux alone.
+    Linux,
+    /// Windows alone.
+    Windows,
+}
+
+impl fmt::Display for Os {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Os::All => "all",
+            Os::Unix => "Unix",
+            Os::Linux => "Linux",
+            Os::Windows => "Windows",
+        })
+    }
+}
+
+/// What the system tells: that a socket is ready (reactor), or that an operation is complete (proactor).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pattern {
+    /// The call waits.
+    Blocking,
+    /// The system says which sockets are ready; the program moves the bytes.
+    Reactor,
+    /// The system moves the bytes and says which operations are complete.
+    Proactor,
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Pattern::Blocking => "blocking",
+            Pattern::Reactor => "reactor",
+            Pattern::Proactor => "proactor",
+        })
+    }
+}
+
+/// Serves until told to stop.
+pub type RunFn = fn(TcpListener, Arc<Context>) -> io::Result<()>;
+
+/// One row of the table.
+pub struct Model {
+    /// The same on every OS, in flags and in TOML.
+    pub name: &'static str,
+    /// Where it runs.
+    pub os: Os,
+    /// Who moves the bytes.
+    pub pattern: Pattern,
+    /// How it works, in one line.
+    pub about: &'static str,
+    /// The model's classic limit, and how this implementation passes it.
+    pub limit: &'static str,
+    /// Whether `--workers` means anything to it.
+    pub workers: bool,
+    /// Whether this machine lets it run: an old kernel, a seccomp filter …
+    pub probe: fn() -> io::Result<()>,
+    /// `None`: not in this build.
+    pub run: Option<RunFn>,
+}
+
+/// `only!(unix, path::run)`: the function where the `cfg` holds, `None` elsewhere.
+#[expect(unused_macros, reason = "used by the rows of models that not every OS has")]
+macro_rules! only {
+    ($cfg:meta, $run:path) => {{
+        #[cfg($cfg)]
+        let run: Option<RunFn> = Some($run);
+        #[cfg(not($cfg))]
+        let run: Option<RunFn> = None;
+        run
+    }};
+}
+
+fn always() -> io::Result<()> {
+    Ok(())
+}
+
+/// Every model, in the order in which people learn them.
+pub static TABLE: &[Model] = &[
+    Model {
+        name: "threads",
+        os: Os::All,
+        pattern: Pattern::Blocking,
+        about: "blocking calls, one thread a connection",
+        limit: "threads: the system's count of them, and a stack each; small stacks here",
+        workers: false,
+        probe: always,
+        run: None,
+    },
+    Model {
+        name: "select",
+        os: Os::All,
+        pattern: Pattern::Reactor,
+        about: "one call watches sets of sockets",
+        limit: "FD_SETSIZE (64 sockets on Windows, descriptor 1024 on Unix); passed by sets of our own size",
+        workers: true,
+        probe: always,
+        run: None,
+    },
+    Model {
+        name: "poll",
+        os: Os::Unix,
+        pattern: Pattern::Reactor,
+        about: "one call watches a list of descriptors",
+        limit: "each call costs O(connections)",
+        workers: true,
+        probe: always,
+        run: None,
+    },
+    Model {
+        name: "epoll",
+        os: Os::Linux,
+        pattern: Pattern::Reactor,
+        about: "the kernel keeps the list and returns what is ready",
+        limit: "none that matters",
+        workers: true,
+        probe: always,
+        run: None,
+    },
+    Model {
+        name: "io-uring",
+        os: Os::Linux,
+        pattern: Pattern::Proactor,
+        about: "operations go through a submission ring, results through a completion ring",
+        limit: "kernel 5.19 or later, and no seccomp filter against it",
+        workers: true,
+        probe: always,
+        run: None,
+    },
+    Model {
+        name: "tokio",
+        os: Os::All,
+        pattern: Pattern::Reactor,
+        about: "a task a connection under an asynchronous runtime",
+        limit: "none that matters",
+        workers: true,
+        probe: always,
+        run: None,
+    },
+    Model {
+        name: "async-select",
+        os: Os::Windows,
+        pattern: Pattern::Reactor,
+        about: "window messages say which sockets are ready (WSAAsyncSelect)",
+        limit: "the message queue holds 10,000; passed by one read a message, so that each socket has few queued",
+        workers: true,
+        probe: always,
+        run: None,
+    },
+    Model {
+        name: "event-select",
+        os: Os::Windows,
+        pattern: Pattern::Reactor,
+        about: "event objects say which sockets are ready (WSAEventSelect)",
+        limit: "64 handles a wait; passed by threads of 63 connections and one control event",
+        workers: false,
+        probe: always,
+        run: None,
+    },
+    Model {
+        name: "overlapped-event",
+        os: Os::Windows,
+        pattern: Pattern::Proactor,
+        about: "overlapped operations signal event objects",
+        limit: "64 handles a wait; passed by threads that share the events out",
+        workers: false,
+        probe: always,
+        run: None,
+    },
+    Model {
+        name: "overlapped-callback",
+        os: Os::Windows,
+        pattern: Pattern::Proactor,
+        about: "overlapped operations call completion routines in an alertable wait (APC)",
+        limit: "accept has no routine and each thread its own APC queue; passed by an acceptor that hands connections over by QueueUserAPC",
+        workers: true,
+        probe: always,
+        run: None,
+    },
+    Model {
+        name: "iocp",
+        os: Os::Windows,
+        pattern: Pattern::Proactor,
+        about: "overlapped operations report to a completion port",
+        limit: "none that matters",
+        workers: true,
+        probe: always,
+        run: None,
+    },
+];
+
+/// The model that `auto` means on this OS.
+pub const AUTO: &str = if cfg!(windows) {
+    "overlapped-callback"
+} else if cfg!(target_os = "linux") {
+    "epoll"
+} else {
+    "tokio"
+};
+
+/// Looks a model up; `auto` is the default of this OS.
+///
+/// # Errors
+/// A sentence with the nearest names.
+pub fn find(name: &str) -> Result<&'static Model, String> {
+    let wanted = if name == "auto" { AUTO } else { name };
+    TABLE.iter().find(|model| model.name == wanted).ok_or_else(|| {
+        let names: Vec<&str> = TABLE.iter().map(|model| model.name).collect();
+        format!("there is no model '{name}'; the models are auto, {}", names.join(", "))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_kebab_case() {
+        for (i, model) in TABLE.iter().enumerate() {
+            assert!(model.name.chars().all(|c| c.is_ascii_lowercase() || c == '-'), "{}", model.name);
+            assert!(TABLE[..i].iter().all(|other| other.name != model.name), "{} stands twice", model.name);
+            assert!(!model.about.is_empty() && !model.limit.is_empty());
+        }
+    }
+}

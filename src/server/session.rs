@@ -1,0 +1,122 @@
+//! One served connection as its model sees it: [`Echo`]'s rules with the counters attached, so that no model can forget to
+//! count, and what was discarded is known however the connection ends.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::context::Context;
+use super::echo::{Due, Echo, Pieces};
+
+/// The rules and the accounting of one connection. Dropping it counts the connection as closed, and what was pending as
+/// discarded.
+pub struct Session {
+    context: Arc<Context>,
+    echo: Echo,
+    /// When something last moved; kept only under `--idle-timeout`, since a clock read for each call is not free.
+    active: Option<Instant>,
+}
+
+impl Session {
+    /// Admits a connection that was just accepted. `None`: `--max-conns` are open; close the socket at once (it is counted
+    /// as refused).
+    pub fn admit(context: &Arc<Context>) -> Option<Session> {
+        context.admit().then(|| Session {
+            echo: Echo::new(context.options().buffer),
+            active: context.options().idle_timeout.map(|_| Instant::now()),
+            context: Arc::clone(context),
+        })
+    }
+
+    /// See [`Echo::space`].
+    pub fn space(&self) -> Pieces {
+        self.echo.space()
+    }
+
+    /// See [`Echo::pending`].
+    pub fn pending(&self) -> Pieces {
+        self.echo.pending()
+    }
+
+    /// See [`Echo::due`].
+    pub fn due(&self) -> Due {
+        self.echo.due()
+    }
+
+    /// See [`Echo::capacity`].
+    pub fn capacity(&self) -> usize {
+        self.echo.capacity()
+    }
+
+    /// See [`Echo::backlog`].
+    pub fn backlog(&self) -> usize {
+        self.echo.backlog()
+    }
+
+    /// See [`Echo::rewind`].
+    pub fn rewind(&mut self) {
+        self.echo.rewind();
+    }
+
+    /// A receive returned `n` bytes; 0 is the peer's FIN.
+    pub fn received(&mut self, n: usize) {
+        if n == 0 {
+            self.echo.fin_received();
+        } else {
+            self.echo.received(n);
+            self.context.received(n as u64);
+        }
+        self.touch();
+    }
+
+    /// A send took `n` bytes.
+    pub fn sent(&mut self, n: usize) {
+        self.echo.sent(n);
+        self.context.sent(n as u64);
+        self.touch();
+    }
+
+    /// The FIN is out.
+    pub fn fin_sent(&mut self) {
+        self.echo.fin_sent();
+    }
+
+    /// See [`Echo::is_over`].
+    pub fn is_over(&self) -> bool {
+        self.echo.is_over()
+    }
+
+    /// The connection broke: a reset, or any other error. Count it, once.
+    pub fn failed(&mut self) {
+        self.context.failed();
+    }
+
+    /// Whether `--idle-timeout` has passed for this connection; then close it. Counted, so ask once.
+    pub fn is_idle(&self, now: Instant) -> bool {
+        let (Some(limit), Some(active)) = (self.context.options().idle_timeout, self.active) else {
+            return false;
+        };
+        let idle = now.saturating_duration_since(active) >= limit;
+        if idle {
+            self.context.idle();
+        }
+        idle
+    }
+
+    /// How often a model should look for idle connections; `None`: never, so that its wait can be without end.
+    pub fn sweep_every(context: &Context) -> Option<Duration> {
+        let limit = context.options().idle_timeout?;
+        Some((limit / 4).clamp(Duration::from_millis(10), Duration::from_secs(1)))
+    }
+
+    fn touch(&mut self) {
+        if self.active.is_some() {
+            self.active = Some(Instant::now());
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.context.closed(self.echo.backlog() as u64);
+    }
+}
