@@ -7,6 +7,7 @@
 //!               ▲                                            ▲
 //!             config ◄── scenario                            │
 //!                                                           cmd
+//!   units: quantities as people write them, a leaf that all may use
 //!   sys ◄── server (never imports bytes: a server that knew the pattern could hide its own bug)
 //! ```
 //!
@@ -23,3 +24,4 @@ pub mod report;
 pub mod scenario;
 pub mod server;
 pub mod sys;
+pub mod units;

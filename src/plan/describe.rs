@@ -1,0 +1,101 @@
+//! A plan on paper: what `--dry-run` prints.
+
+use std::fmt;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::profile::Close;
+use super::steps::{Plan, Step};
+use crate::units::{Bytes, Time};
+
+/// The beginning, or the whole, of one connection's plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Described {
+    /// The messages, in order.
+    pub messages: Vec<DescribedMessage>,
+    /// How it ends; null: the plan goes on, only the description was cut off.
+    pub close: Option<Close>,
+    /// What ends the connection, if it grows older than that: not part of the steps.
+    pub max_age: Option<Time>,
+}
+
+/// One message of a plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct DescribedMessage {
+    /// Counts from 0.
+    pub index: u64,
+    /// Bytes.
+    pub len: u64,
+    /// Open loop: when it is scheduled.
+    pub due: Option<Time>,
+    /// The writes.
+    pub writes: Vec<DescribedWrite>,
+}
+
+/// One write of a message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct DescribedWrite {
+    /// The pause before it.
+    pub gap: Option<Time>,
+    /// Bytes.
+    pub len: u64,
+}
+
+/// Runs a plan on paper, to its end or for `max_writes` writes and messages, whichever comes first.
+pub fn describe(plan: Plan, max_writes: usize) -> Described {
+    let max_age = plan.max_age().map(Time);
+    let mut messages: Vec<DescribedMessage> = Vec::new();
+    let mut gap: Option<Duration> = None;
+    let mut room = max_writes;
+    for step in plan {
+        match step {
+            Step::Close(close) => return Described { messages, close: Some(close), max_age },
+            Step::Gap(pause) => gap = Some(pause),
+            _ if room == 0 => break,
+            Step::Message { index, len, due } => {
+                messages.push(DescribedMessage { index, len, due: due.map(Time), writes: Vec::new() });
+            }
+            Step::Write { len } => {
+                room -= 1;
+                let write = DescribedWrite { gap: gap.take().map(Time), len: len as u64 };
+                messages.last_mut().expect("a plan writes only in a message").writes.push(write);
+            }
+        }
+    }
+    Described { messages, close: None, max_age }
+}
+
+impl fmt::Display for Described {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for message in &self.messages {
+            writeln!(f, "{message}")?;
+        }
+        if let Some(age) = self.max_age {
+            writeln!(f, "ended at the age of {age}, if not before")?;
+        }
+        match self.close {
+            Some(close) => write!(f, "then {close}"),
+            None => write!(f, "and so on"),
+        }
+    }
+}
+
+impl fmt::Display for DescribedMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "message {}", self.index)?;
+        if let Some(due) = self.due {
+            write!(f, " due at {due}")?;
+        }
+        write!(f, ": {}", Bytes(self.len))?;
+        for (i, write) in self.writes.iter().enumerate() {
+            f.write_str(if i == 0 { " = " } else { " + " })?;
+            if let Some(gap) = write.gap {
+                write!(f, "({gap}) ")?;
+            }
+            write!(f, "{}", write.len)?;
+        }
+        Ok(())
+    }
+}

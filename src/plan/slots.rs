@@ -1,0 +1,201 @@
+//! Which connection belongs to which load group, by arithmetic alone.
+//!
+//! A run has a fixed number of *slots*: one for each connection that is open at a time, the groups one after the other,
+//! the same in all shards. What slot `s` opens as its `g`-th connection (a reconnect is the next generation) has the id
+//! `s + g * total`. So the id alone tells slot, group and plan, and no two connections of a run, in whatever process,
+//! share an id.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::profile::{Profile, Reconnect};
+use crate::units::text::text_form;
+
+/// How many connection ids there are: the stream has 24 bits for them.
+pub const MAX_CONNECTIONS: u32 = 1 << 24;
+
+/// A connection's number in the run, from 0. Reconnects take new ones.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
+pub struct ConnId(pub u32);
+
+impl fmt::Display for ConnId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A place for one open connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot {
+    /// Its number in the run, from 0.
+    pub number: u32,
+    /// The number of its load group, from 0.
+    pub group: u32,
+    /// Its number in its group, from 0.
+    pub index: u32,
+}
+
+/// A process's share of a run: its number, from 0, and how many processes there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shard {
+    index: u32,
+    count: u32,
+}
+
+/// The slots of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Slots {
+    /// For each group the number of its first slot, and at the end the total.
+    starts: Vec<u32>,
+}
+
+/// Why a run's connections can't be numbered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SlotsError {
+    /// More slots than ids.
+    #[error("{conns} connections are more than the {MAX_CONNECTIONS} that one run can tell apart: run several")]
+    TooManyConnections {
+        /// All groups together.
+        conns: u64,
+    },
+    /// More reconnects than ids are left for.
+    #[error(
+        "{conns} connections, {times} times reconnected, need more than the {MAX_CONNECTIONS} connections that one run \
+         can tell apart: reconnect at most {most} times"
+    )]
+    TooManyReconnects {
+        /// All groups together.
+        conns: u32,
+        /// As asked for.
+        times: u32,
+        /// What there is room for.
+        most: u32,
+    },
+    /// An id that no connection of this run can have.
+    #[error("there is no connection {conn}: this run has {total} at a time, and ids below {MAX_CONNECTIONS}")]
+    NoSuchConnection {
+        /// As asked for.
+        conn: u32,
+        /// All groups together.
+        total: u32,
+    },
+}
+
+impl Slots {
+    /// The slots of these groups, in this order. Errors when there are not enough ids.
+    pub fn new<'a>(groups: impl IntoIterator<Item = &'a Profile>) -> Result<Self, SlotsError> {
+        let mut starts = vec![0];
+        let mut total = 0u64;
+        let mut times = 0;
+        for group in groups {
+            total += u64::from(group.conns);
+            if let Reconnect::Times(n) = group.reconnect {
+                times = times.max(n);
+            }
+            match u32::try_from(total) {
+                Ok(end) if end <= MAX_CONNECTIONS => starts.push(end),
+                _ => return Err(SlotsError::TooManyConnections { conns: total }),
+            }
+        }
+        let slots = Slots { starts };
+        if slots.generations() <= times {
+            return Err(SlotsError::TooManyReconnects { conns: slots.total(), times, most: slots.generations() - 1 });
+        }
+        Ok(slots)
+    }
+
+    /// How many there are, in all groups and all shards.
+    pub fn total(&self) -> u32 {
+        *self.starts.last().expect("starts holds at least the 0 of the first group")
+    }
+
+    /// How many groups there are.
+    pub fn groups(&self) -> u32 {
+        (self.starts.len() - 1) as u32
+    }
+
+    /// How many connections each slot can open before the ids run out.
+    pub fn generations(&self) -> u32 {
+        MAX_CONNECTIONS / self.total().max(1)
+    }
+
+    /// The id of the `generation`-th connection of a slot; `None` when the ids have run out.
+    pub fn id(&self, slot: Slot, generation: u32) -> Option<ConnId> {
+        (generation < self.generations()).then(|| ConnId(slot.number + generation * self.total()))
+    }
+
+    /// The slot and the generation that this id belongs to.
+    pub fn of(&self, conn: ConnId) -> Result<(Slot, u32), SlotsError> {
+        let total = self.total();
+        let none = SlotsError::NoSuchConnection { conn: conn.0, total };
+        let generation = conn.0.checked_div(total).ok_or_else(|| none.clone())?;
+        if generation >= self.generations() {
+            return Err(none);
+        }
+        Ok((self.slot(conn.0 % total), generation))
+    }
+
+    /// The slot of this number, which must be below [`total`](Self::total).
+    pub fn slot(&self, number: u32) -> Slot {
+        let group = self.starts.partition_point(|&start| start <= number) - 1;
+        Slot { number, group: group as u32, index: number - self.starts[group] }
+    }
+
+    /// The slots of one process, in order.
+    pub fn of_shard(&self, shard: Shard) -> impl Iterator<Item = Slot> {
+        (shard.index..self.total()).step_by(shard.count as usize).map(|number| self.slot(number))
+    }
+}
+
+impl Shard {
+    /// The only one.
+    pub const WHOLE: Shard = Shard { index: 0, count: 1 };
+
+    /// Its number, from 0.
+    pub fn index(self) -> u32 {
+        self.index
+    }
+
+    /// How many there are.
+    pub fn count(self) -> u32 {
+        self.count
+    }
+}
+
+/// Why a shard could not be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ShardError(String);
+
+impl FromStr for Shard {
+    type Err = ShardError;
+
+    fn from_str(text: &str) -> Result<Self, ShardError> {
+        let parsed = text.trim().split_once('/').and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
+        match parsed {
+            None => Err(ShardError(format!("{text} is not a shard: write 0/4 for the first of four processes"))),
+            Some((_, 0)) => Err(ShardError("there are no shards of 0: write 0/1 for the only one".to_owned())),
+            Some((index, count)) if index >= count => Err(ShardError(format!(
+                "there is no shard {index} of {count}: they count from 0, so 0/{count} to {}/{count}",
+                count - 1
+            ))),
+            Some((index, count)) => Ok(Shard { index, count }),
+        }
+    }
+}
+
+impl fmt::Display for Shard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.index, self.count)
+    }
+}
+
+text_form!(
+    Shard,
+    "Shard",
+    "a process's share of the run: 0/4 to 3/4 for four processes",
+    r"^\s*[0-9]+/[0-9]+\s*$",
+    ["0/4", "3/4"]
+);

@@ -1,0 +1,70 @@
+//! A duration that is drawn: the forms of `gap`, and of `lifetime` by time.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::draw::below;
+use crate::units::text::text_form;
+use crate::units::{Time, UnitError};
+
+/// Durations from `low` to `high`, both included, uniform to the nanosecond: `0`, `5ms`, `0..5ms`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeRange {
+    low: u64,
+    high: u64,
+}
+
+impl TimeRange {
+    /// No time at all.
+    pub const ZERO: TimeRange = TimeRange { low: 0, high: 0 };
+
+    /// From `low` to `high`. Errors when that is empty.
+    pub fn new(low: Duration, high: Duration) -> Result<Self, UnitError> {
+        if low > high {
+            let (low, high) = (Time(low), Time(high));
+            return Err(UnitError::new(format!("the range {low}..{high} is empty: did you mean {high}..{low}?")));
+        }
+        Ok(TimeRange { low: Time(low).nanos(), high: Time(high).nanos() })
+    }
+
+    /// Whether it is always 0.
+    pub fn is_zero(self) -> bool {
+        self.high == 0
+    }
+
+    /// The longest that can come.
+    pub fn max(self) -> Duration {
+        Duration::from_nanos(self.high)
+    }
+
+    /// The duration that a random word selects.
+    pub(super) fn at(self, word: u64) -> Duration {
+        let span = (self.high - self.low).saturating_add(1);
+        Duration::from_nanos(self.low + below(word, span))
+    }
+}
+
+impl FromStr for TimeRange {
+    type Err = UnitError;
+
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        let (low, high) = text.split_once("..").unwrap_or((text, text));
+        Self::new(low.parse::<Time>()?.0, high.parse::<Time>()?.0)
+    }
+}
+
+impl fmt::Display for TimeRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (low, high) = (Time(Duration::from_nanos(self.low)), Time(Duration::from_nanos(self.high)));
+        if low == high { write!(f, "{low}") } else { write!(f, "{low}..{high}") }
+    }
+}
+
+text_form!(
+    TimeRange,
+    "TimeRange",
+    "a duration such as 5ms, or a range of durations such as 0..5ms",
+    r"^\s*[0-9.]+\s*[A-Za-zµ]*\s*(\.\.\s*[0-9.]+\s*[A-Za-zµ]+\s*)?$",
+    ["0", "5ms", "0..5ms"]
+);

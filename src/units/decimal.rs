@@ -1,0 +1,58 @@
+//! The grammar below all quantities: a decimal number and, after it, a unit. Integers only, so that every system reads
+//! the same value.
+
+use super::UnitError;
+
+/// A decimal number, exactly: `digits / 10^places`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Decimal {
+    digits: u64,
+    places: u32,
+}
+
+impl Decimal {
+    /// This number times `unit` when that is whole and fits.
+    pub(super) fn times(self, unit: u64) -> Option<u64> {
+        let product = u128::from(self.digits) * u128::from(unit);
+        let divisor = 10u128.pow(self.places);
+        (product % divisor == 0).then_some(())?;
+        u64::try_from(product / divisor).ok()
+    }
+}
+
+/// Splits `1.5 KiB` into 1.5 and `KiB`.
+pub(super) fn split(text: &str) -> Result<(Decimal, &str), UnitError> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Err(UnitError::new("the value is empty"));
+    }
+    if text.starts_with('-') {
+        return Err(UnitError::new(format!("{text} is negative")));
+    }
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let (whole, fraction) = match number.split_once('.') {
+        Some((whole, fraction)) => (whole, fraction.trim_end_matches('0')),
+        None => (number, ""),
+    };
+    let malformed = whole.is_empty() || number.ends_with('.') || fraction.contains('.');
+    if malformed {
+        return Err(UnitError::new(format!("{text} is not a number with a unit")));
+    }
+    let places = u32::try_from(fraction.len()).unwrap_or(u32::MAX);
+    match format!("{whole}{fraction}").parse() {
+        Ok(digits) if places <= 18 => Ok((Decimal { digits, places }, unit.trim())),
+        _ => Err(UnitError::new(format!("{number} has too many digits"))),
+    }
+}
+
+/// Writes `value / 10^places` without trailing zeros.
+pub(super) fn write(f: &mut std::fmt::Formatter<'_>, value: u64, places: u32) -> std::fmt::Result {
+    let one = 10u64.pow(places);
+    let (whole, fraction) = (value / one, value % one);
+    if fraction == 0 {
+        return write!(f, "{whole}");
+    }
+    let fraction = format!("{fraction:0width$}", width = places as usize);
+    write!(f, "{whole}.{}", fraction.trim_end_matches('0'))
+}

@@ -1,0 +1,28 @@
+//! Quantities as people write them: counts, bytes, durations and rates.
+//!
+//! Each is a newtype with one grammar (`FromStr`), one normal form (`Display`, which parses back to the same value), and
+//! the same form in flags, TOML and JSON. A leaf: nothing here knows of anything else in this crate.
+//!
+//! Units of bytes are binary (`KiB`, `k` = 1024), as in `dd` and `iperf`. `KB` is refused: it is 1000 to some and 1024 to
+//! others. In byte *rates* `MB/s` is taken, and is 10⁶ bytes, as on every network interface.
+
+mod amount;
+mod decimal;
+mod rate;
+pub(crate) mod text;
+mod time;
+
+pub use amount::{Bytes, Count};
+pub use rate::{ByteRate, Rate};
+pub use time::Time;
+
+/// Why a quantity could not be read: what is wrong and, where it helps, what to write instead.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct UnitError(String);
+
+impl UnitError {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        UnitError(message.into())
+    }
+}
