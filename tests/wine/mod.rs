@@ -1,0 +1,189 @@
+//! Runs the Windows program under Wine, for integration tests on a Unix machine.
+//!
+//! [`windows_program`] finds `echo-tester.exe`, puts a Wine prefix and the one missing DLL in place, and hands out
+//! commands. A test that gets `None` has nothing to test and returns; the reason is on stderr already. Where
+//! `ECHO_TESTER_REQUIRE_WINE=1` is set (`scripts/test` sets it once it has built the program, so does CI) a missing
+//! part fails the test instead.
+//!
+//! The prefix lives under the target folder and is made once, under a lock, because test processes may race for it.
+//! Wine's loader replaces itself with the program, so the process id of a child is the Windows program's own:
+//! [`std::process::Child::kill`] ends it, and SIGINT reaches it as Ctrl-C (seen on Wine 8.0; SIGTERM just kills).
+//!
+//! It must not build the Rust program: a test that compiles hides what is slow, and would wait for cargo's own lock.
+//! Knowledge: wine(1), wineserver(1), the Wine user's guide (`WINEPREFIX`, `WINEDLLOVERRIDES`), mingw's gcc.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::SystemTime;
+
+/// Names another `echo-tester.exe` than the one in the target folder.
+const EXE_VARIABLE: &str = "ECHO_TESTER_WINDOWS_EXE";
+/// Set to `1` where the tests under Wine must run: a missing part is then a failure, not a skip.
+const REQUIRE_VARIABLE: &str = "ECHO_TESTER_REQUIRE_WINE";
+/// What [`Command`]s are built with on Debian, Ubuntu, Fedora and Arch alike.
+const MINGW_GCC: &str = "x86_64-w64-mingw32-gcc";
+/// The DLL that Wine 8 lacks and Rust's standard library imports.
+const SHIM: &str = "bcryptprimitives.dll";
+/// No desktop menus in the user's home folder, no offer to download Mono or Gecko.
+const DLL_OVERRIDES: &str = "winemenubuilder.exe,mscoree,mshtml=d";
+
+/// The Windows program, with all that it needs to start under Wine in place.
+pub(crate) struct WinExe {
+    exe: PathBuf,
+    prefix: PathBuf,
+}
+
+/// The Windows program, or `None` with the reason printed, or a panic where Wine is required.
+pub(crate) fn windows_program() -> Option<WinExe> {
+    match WinExe::locate() {
+        Ok(program) => Some(program),
+        Err(reason) if std::env::var_os(REQUIRE_VARIABLE).is_some_and(|value| value == "1") => {
+            panic!("{REQUIRE_VARIABLE}=1, but the Windows program cannot be tested here: {reason}")
+        }
+        Err(reason) => {
+            let test = std::thread::current().name().unwrap_or("a test").to_owned();
+            // Straight to the descriptor: what goes through the print macros is captured, and a skip must be seen.
+            let line = format!("\nSKIPPED {test}: not tested under Wine: {reason}\n");
+            io::stderr().write_all(line.as_bytes()).expect("stderr of a test can be written");
+            None
+        }
+    }
+}
+
+impl WinExe {
+    /// Finds the program and prepares Wine for it; the error says what is missing and what to do about it.
+    ///
+    /// # Errors
+    /// No Wine, no exe, an exe older than the sources (it would test yesterday's program), no mingw for the DLL.
+    pub(crate) fn locate() -> Result<WinExe, String> {
+        for tool in ["wine", "wineboot", "wineserver"] {
+            find_on_path(tool).ok_or_else(|| format!("no '{tool}' on the PATH: run scripts/test, or install Wine"))?;
+        }
+        let exe = match std::env::var_os(EXE_VARIABLE) {
+            Some(path) => PathBuf::from(path),
+            None => target_dir().join("x86_64-pc-windows-gnu/debug/echo-tester.exe"),
+        };
+        let build = "run scripts/test, or 'cargo build --target x86_64-pc-windows-gnu'";
+        let built = modified(&exe).map_err(|error| format!("no {}: {error}: {build}", exe.display()))?;
+        if std::env::var_os(EXE_VARIABLE).is_none() {
+            let changed =
+                newest_source(&exe).map_err(|error| format!("its sources cannot be read: {error}: {build}"))?;
+            if built < changed {
+                return Err(format!("{} is older than the sources: {build}", exe.display()));
+            }
+        }
+        let program = WinExe { exe, prefix: target_dir().join("wine") };
+        program.prepare().map_err(|error| format!("Wine cannot be prepared: {error}"))?;
+        Ok(program)
+    }
+
+    /// `echo-tester.exe` with `args`, under Wine, without a display and with an empty stdin.
+    ///
+    /// Standard output and error are the caller's to choose. Whoever spawns it must also end it.
+    pub(crate) fn command<I, S>(&self, args: I) -> Command
+    where
+        I: IntoIterator<Item = S>,
+        S: AsRef<OsStr>,
+    {
+        let mut command = wine_command("wine", &self.prefix);
+        command.arg(&self.exe).args(args);
+        command
+    }
+
+    /// The DLL beside the exe and the prefix, each made once by whichever process comes first.
+    fn prepare(&self) -> io::Result<()> {
+        fs::create_dir_all(target_dir())?;
+        let lock = File::create(target_dir().join("wine.lock"))?;
+        lock.lock()?;
+        self.build_shim()?;
+        self.make_prefix()
+    }
+
+    fn build_shim(&self) -> io::Result<()> {
+        let source = manifest_dir().join("tests/wine/bcryptprimitives.c");
+        let dll = self.exe.with_file_name(SHIM);
+        if modified(&dll).is_ok_and(|built| modified(&source).is_ok_and(|changed| built >= changed)) {
+            return Ok(());
+        }
+        // Made under another name and renamed: a program that starts meanwhile never sees half a DLL.
+        let unfinished = self.exe.with_file_name("bcryptprimitives.unfinished");
+        let mut gcc = Command::new(MINGW_GCC);
+        gcc.args(["-shared", "-O1", "-Wall", "-Wextra", "-Werror", "-s", "-o"]);
+        gcc.arg(&unfinished).arg(&source).arg("-ladvapi32");
+        run(&mut gcc)?;
+        fs::rename(&unfinished, &dll)
+    }
+
+    /// About 10 seconds and 700 MB the first time, nothing after that.
+    fn make_prefix(&self) -> io::Result<()> {
+        let made = self.prefix.join("made-for-echo-tester");
+        if made.exists() {
+            return Ok(());
+        }
+        if self.prefix.exists() {
+            fs::remove_dir_all(&self.prefix)?; // A first try that was interrupted: half a prefix fails in odd ways.
+        }
+        fs::create_dir_all(&self.prefix)?;
+        run(wine_command("wineboot", &self.prefix).arg("--init"))?;
+        // The registry reaches the disk when the server ends, which it does by itself once nothing runs.
+        run(wine_command("wineserver", &self.prefix).arg("--wait"))?;
+        File::create(made).map(drop)
+    }
+}
+
+/// One of Wine's programs in its prefix, quiet, without a display and with an empty stdin.
+fn wine_command(program: &str, prefix: &Path) -> Command {
+    let mut command = Command::new(program);
+    command
+        .env("WINEPREFIX", prefix)
+        .env("WINEDEBUG", "-all")
+        .env("WINEDLLOVERRIDES", DLL_OVERRIDES)
+        .env_remove("DISPLAY")
+        .env_remove("WAYLAND_DISPLAY")
+        .stdin(Stdio::null());
+    command
+}
+
+/// Runs to the end; a failure carries what the program said.
+fn run(command: &mut Command) -> io::Result<()> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let output = command.output().map_err(|error| io::Error::new(error.kind(), format!("{name}: {error}")))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    Err(io::Error::other(format!("{name}: {}: {}", output.status, said.trim())))
+}
+
+fn manifest_dir() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The target folder, wherever `CARGO_TARGET_DIR` puts it: cargo gives tests the folder `tmp` in it.
+fn target_dir() -> &'static Path {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("cargo puts 'tmp' inside the target folder")
+}
+
+fn find_on_path(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|candidate| candidate.is_file())
+}
+
+fn modified(path: &Path) -> io::Result<SystemTime> {
+    fs::metadata(path)?.modified()
+}
+
+/// When a source that the program was built from last changed, by the list that cargo leaves beside the exe
+/// (`echo-tester.d`: `exe: source source …`, a space in a path written as `\ `). Sources of other systems are not in it.
+fn newest_source(exe: &Path) -> io::Result<SystemTime> {
+    let list = fs::read_to_string(exe.with_extension("d"))?;
+    let sources = list.split_once(": ").map_or("", |(_, sources)| sources).replace("\\ ", "\0");
+    let mut newest = SystemTime::UNIX_EPOCH;
+    for source in sources.split_whitespace() {
+        newest = newest.max(modified(Path::new(&source.replace('\0', " ")))?);
+    }
+    Ok(newest)
+}
