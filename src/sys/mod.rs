@@ -10,4 +10,16 @@ mod os;
 #[path = "windows.rs"]
 mod os;
 
-pub use os::{claim_address, close_with_reset, share_port};
+pub use os::{
+    LOOPBACK_IS_A_NETWORK, backlog_limit, choose_port_at_connect, claim_address, close_with_reset, ephemeral_ports,
+    peak_memory, process_cpu_time, raise_descriptor_limit, resident_memory, share_port, thread_cpu_time,
+};
+
+/// How many descriptors this process may have open. `None`: no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DescriptorLimit {
+    /// As it is now.
+    pub usable: Option<u64>,
+    /// As far as it could be raised with the right to.
+    pub hard: Option<u64>,
+}

@@ -1,9 +1,15 @@
-//! Unix, by way of `rustix` and `socket2`: no `unsafe` here.
+//! Unix, by way of `rustix` and `socket2`.
+
+#![cfg_attr(target_os = "linux", expect(unsafe_code, reason = "a socket option that no crate wraps"))]
 
 use std::io;
 use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::time::{ClockId, clock_gettime};
 use socket2::{SockRef, Socket};
+
+use super::DescriptorLimit;
 
 /// Before bind: nobody else may listen here, but connections of a server that has just ended may linger (SO_REUSEADDR,
 /// socket(7)).
@@ -27,3 +33,89 @@ pub fn share_port(socket: &Socket) -> io::Result<()> {
 pub fn close_with_reset<'s>(socket: impl Into<SockRef<'s>>) {
     let _ = socket.into().set_linger(Some(Duration::ZERO));
 }
+
+/// Raises the soft limit of open descriptors to the hard one (getrlimit(2), RLIMIT_NOFILE) and says what holds now.
+/// Best effort: where the system refuses, the limit stays as it was.
+pub fn raise_descriptor_limit() -> DescriptorLimit {
+    let limit = getrlimit(Resource::Nofile);
+    // macOS answers 'unlimited' and then takes no more than OPEN_MAX (its setrlimit(2)).
+    let hard =
+        if cfg!(target_os = "macos") { Some(limit.maximum.unwrap_or(10_240).min(10_240)) } else { limit.maximum };
+    if limit.current != hard {
+        // Refused (a seccomp filter, an odd container): the limits below are read back, so nothing is claimed.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: hard, maximum: limit.maximum });
+    }
+    let now = getrlimit(Resource::Nofile);
+    DescriptorLimit { usable: now.current, hard: now.maximum }
+}
+
+/// CPU time that this thread has used.
+pub fn thread_cpu_time() -> Option<Duration> {
+    cpu_time(ClockId::ThreadCPUTime)
+}
+
+/// CPU time that this process has used, all its threads together.
+pub fn process_cpu_time() -> Option<Duration> {
+    cpu_time(ClockId::ProcessCPUTime)
+}
+
+fn cpu_time(clock: ClockId) -> Option<Duration> {
+    Duration::try_from(clock_gettime(clock)).ok()
+}
+
+/// The most memory that was resident in this process so far, in bytes (proc_pid_status(5), VmHWM). Known on Linux.
+pub fn peak_memory() -> Option<u64> {
+    status_field("VmHWM:")
+}
+
+/// The memory resident now, in bytes (proc_pid_status(5), VmRSS). Known on Linux.
+pub fn resident_memory() -> Option<u64> {
+    status_field("VmRSS:")
+}
+
+fn status_field(name: &str) -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+    line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+}
+
+/// How many local ports one source address has for one target (ip(7), ip_local_port_range). Known on Linux.
+pub fn ephemeral_ports() -> Option<u32> {
+    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
+    let mut ends = range.split_whitespace().map(str::parse::<u32>);
+    let (Some(Ok(first)), Some(Ok(last))) = (ends.next(), ends.next()) else { return None };
+    Some(last.saturating_sub(first) + 1)
+}
+
+/// The most connections that wait in a listener's queue, whatever backlog is asked for (listen(2), somaxconn). Known on
+/// Linux.
+pub fn backlog_limit() -> Option<u32> {
+    std::fs::read_to_string("/proc/sys/net/core/somaxconn").ok()?.trim().parse().ok()
+}
+
+/// Whether all of 127.0.0.0/8 is this machine, without further set-up.
+pub const LOOPBACK_IS_A_NETWORK: bool = cfg!(target_os = "linux");
+
+/// Before a bind to an address with port 0: leave the choice of the port to connect, which needs it to be free for this
+/// target alone and not for all (IP_BIND_ADDRESS_NO_PORT, ip(7)). Best effort.
+#[cfg(target_os = "linux")]
+pub fn choose_port_at_connect<'s>(socket: impl Into<SockRef<'s>>) {
+    use std::os::fd::AsRawFd;
+    let on: libc::c_int = 1;
+    let socket = socket.into();
+    // SAFETY: the descriptor is borrowed for the length of the call, and the option is read from a live c_int of the
+    // given size. A refusal leaves the socket as it was.
+    unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_IP,
+            libc::IP_BIND_ADDRESS_NO_PORT,
+            (&raw const on).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        );
+    }
+}
+
+/// Only Linux has it; elsewhere the port is chosen at bind.
+#[cfg(not(target_os = "linux"))]
+pub fn choose_port_at_connect<'s>(_socket: impl Into<SockRef<'s>>) {}

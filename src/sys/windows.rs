@@ -1,13 +1,19 @@
 //! Windows, by way of `windows-sys` and `socket2`.
 
-#![expect(unsafe_code, reason = "the socket options that only Windows has")]
+#![expect(unsafe_code, reason = "socket options, CPU times and memory as only Windows gives them")]
 
 use std::io;
 use std::os::windows::io::AsRawSocket;
 use std::time::Duration;
 
 use socket2::{SockRef, Socket};
+use windows_sys::Win32::Foundation::{FILETIME, HANDLE};
 use windows_sys::Win32::Networking::WinSock::{SO_EXCLUSIVEADDRUSE, SOCKET_ERROR, SOL_SOCKET, setsockopt};
+use windows_sys::Win32::System::ProcessStatus::{K32GetProcessMemoryInfo, PROCESS_MEMORY_COUNTERS};
+use windows_sys::Win32::System::Threading::{GetCurrentProcess, GetCurrentThread, GetProcessTimes, GetThreadTimes};
+use windows_sys::core::BOOL;
+
+use super::DescriptorLimit;
 
 /// Before bind: nobody else may listen here. Without it Windows lets another process take the port over
 /// (Microsoft, 'Using SO_REUSEADDR and SO_EXCLUSIVEADDRUSE').
@@ -42,3 +48,66 @@ pub fn share_port(_socket: &Socket) -> io::Result<()> {
 pub fn close_with_reset<'s>(socket: impl Into<SockRef<'s>>) {
     let _ = socket.into().set_linger(Some(Duration::ZERO));
 }
+
+/// Windows has no limit of its own on sockets; memory is the limit.
+pub fn raise_descriptor_limit() -> DescriptorLimit {
+    DescriptorLimit { usable: None, hard: None }
+}
+
+/// CPU time that this thread has used.
+pub fn thread_cpu_time() -> Option<Duration> {
+    // SAFETY: the pseudo handle of the calling thread is always valid and needs no closing.
+    cpu_time(GetThreadTimes, unsafe { GetCurrentThread() })
+}
+
+/// CPU time that this process has used, all its threads together.
+pub fn process_cpu_time() -> Option<Duration> {
+    // SAFETY: the pseudo handle of the calling process is always valid and needs no closing.
+    cpu_time(GetProcessTimes, unsafe { GetCurrentProcess() })
+}
+
+type Times = unsafe extern "system" fn(HANDLE, *mut FILETIME, *mut FILETIME, *mut FILETIME, *mut FILETIME) -> BOOL;
+
+fn cpu_time(times: Times, of: HANDLE) -> Option<Duration> {
+    let mut at = [FILETIME { dwLowDateTime: 0, dwHighDateTime: 0 }; 4];
+    let [created, exited, kernel, user] = &mut at;
+    // SAFETY: `of` is a pseudo handle of the kind that `times` takes, and the four results are live for the call.
+    let ok = unsafe { times(of, created, exited, kernel, user) };
+    // In units of 100 ns.
+    let ticks = |t: &FILETIME| (u64::from(t.dwHighDateTime) << 32) | u64::from(t.dwLowDateTime);
+    (ok != 0).then(|| Duration::from_nanos((ticks(kernel) + ticks(user)) * 100))
+}
+
+/// The most memory that was resident in this process so far, in bytes (PeakWorkingSetSize).
+pub fn peak_memory() -> Option<u64> {
+    memory().map(|memory| memory.PeakWorkingSetSize as u64)
+}
+
+/// The memory resident now, in bytes (WorkingSetSize).
+pub fn resident_memory() -> Option<u64> {
+    memory().map(|memory| memory.WorkingSetSize as u64)
+}
+
+fn memory() -> Option<PROCESS_MEMORY_COUNTERS> {
+    let size = size_of::<PROCESS_MEMORY_COUNTERS>() as u32;
+    let mut memory = PROCESS_MEMORY_COUNTERS { cb: size, ..Default::default() };
+    // SAFETY: the pseudo handle is valid, and the result is live and as large as it says.
+    let ok = unsafe { K32GetProcessMemoryInfo(GetCurrentProcess(), &raw mut memory, size) };
+    (ok != 0).then_some(memory)
+}
+
+/// Not read from Windows: `netsh int ipv4 show dynamicport tcp` tells, 16,384 is the default.
+pub fn ephemeral_ports() -> Option<u32> {
+    None
+}
+
+/// Not told by Windows.
+pub fn backlog_limit() -> Option<u32> {
+    None
+}
+
+/// Whether all of 127.0.0.0/8 is this machine, without further set-up.
+pub const LOOPBACK_IS_A_NETWORK: bool = true;
+
+/// Windows chooses the port at bind.
+pub fn choose_port_at_connect<'s>(_socket: impl Into<SockRef<'s>>) {}
