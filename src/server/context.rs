@@ -135,6 +135,11 @@ impl Context {
         }
     }
 
+    /// The model has ended: if it was not ready by now, it never will be.
+    pub(super) fn never_ready(&self) {
+        drop(self.announce.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
     /// What to do after accept failed, counted.
     ///
     /// A client that resets before it is accepted (ECONNABORTED, WSAECONNRESET) must not end the listener, and running

@@ -69,11 +69,12 @@ impl Server {
         let context = Arc::new(context::Context::new(options, announce));
         let of_model = Arc::clone(&context);
         let thread = std::thread::Builder::new().name(format!("serve-{name}")).spawn(move || {
+            let _never_ready = NeverReady(&of_model);
             // The receiver is gone only when the server was given up as hung.
-            let _ = end.send(run(listener, of_model));
+            let _ = end.send(run(listener, Arc::clone(&of_model)));
         })?;
         let server = Server { address, context, thread: Some(thread), ended };
-        // Ready, or ended before that: then `announce` is dropped with the context of the model.
+        // Ready, or ended before that.
         match ready.recv_timeout(START) {
             Ok(()) => Ok(server),
             Err(RecvTimeoutError::Timeout) => {
@@ -162,6 +163,15 @@ impl Drop for Server {
     }
 }
 
+/// Tells a harness that waits for a model to be ready that this one never will be, however it ended.
+struct NeverReady<'c>(&'c Context);
+
+impl Drop for NeverReady<'_> {
+    fn drop(&mut self) {
+        self.0.never_ready();
+    }
+}
+
 /// One listener, with the same socket options for every model, so that they are compared on equal work.
 fn listen(address: SocketAddr, options: &Options) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
@@ -172,4 +182,25 @@ fn listen(address: SocketAddr, options: &Options) -> io::Result<TcpListener> {
     socket.bind(&address.into())?;
     socket.listen(options.backlog)?;
     Ok(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn start(run: RunFn) -> io::Result<Server> {
+        Server::start_with(run, "broken", ([127, 0, 0, 1], 0).into(), Options::default())
+    }
+
+    #[test]
+    fn a_model_that_ends_before_it_is_ready_tells_why_at_once() {
+        let error = start(|_, _| Err(io::Error::other("no ring"))).err().expect("it never served");
+        assert_eq!(error.to_string(), "the model 'broken' could not start: no ring");
+    }
+
+    #[test]
+    fn a_model_that_panics_before_it_is_ready_is_an_error() {
+        let error = start(|_, _| panic!("a test's panic")).err().expect("it never served");
+        assert!(error.to_string().contains("ended before it was ready"), "{error}");
+    }
 }

@@ -3,15 +3,19 @@
 //! - [`models`] is the table; one file a model.
 //! - [`Server`] is the harness: it binds the listener, gives it to the model's `run` on a thread of its own, and stops it.
 //! - [`Context`] is all that a model sees of the harness; [`Session`] is all that it sees of a connection's rules.
+//! - `reactor` and `crew` are what the reactors share: what to do with a socket that is ready, and workers that deal the
+//!   connections out.
 //! - [`echo`] is the pure half: which bytes wait, where the next ones go, when the FIN is due. Models move bytes, `echo`
 //!   decides.
 //!
 //! Nothing here knows the stream that the client sends: a server that knew the pattern could hide its own bug.
 
 mod context;
+mod crew;
 pub mod echo;
 mod harness;
 pub mod models;
+mod reactor;
 mod session;
 
 pub use context::{Accept, Context, Counters, CountersSnapshot, Phase};

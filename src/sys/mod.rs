@@ -12,7 +12,7 @@ mod os;
 
 pub use os::{
     LOOPBACK_IS_A_NETWORK, backlog_limit, choose_port_at_connect, claim_address, close_with_reset, ephemeral_ports,
-    peak_memory, process_cpu_time, raise_descriptor_limit, resident_memory, share_port, thread_cpu_time,
+    interrupt, peak_memory, process_cpu_time, raise_descriptor_limit, resident_memory, share_port, thread_cpu_time,
 };
 
 /// How many descriptors this process may have open. `None`: no limit.

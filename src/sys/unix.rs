@@ -3,6 +3,7 @@
 #![cfg_attr(target_os = "linux", expect(unsafe_code, reason = "a socket option that no crate wraps"))]
 
 use std::io;
+use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -119,3 +120,10 @@ pub fn choose_port_at_connect<'s>(socket: impl Into<SockRef<'s>>) {
 /// Only Linux has it; elsewhere the port is chosen at bind.
 #[cfg(not(target_os = "linux"))]
 pub fn choose_port_at_connect<'s>(_socket: impl Into<SockRef<'s>>) {}
+
+/// Ends the calls of another thread that are blocked on this connection: its receive with `Shutdown::Read`, which tells the
+/// peer nothing; its send too with `Shutdown::Both`. Best effort, and a call that is about to block may be missed on some
+/// systems: repeat it until the thread is out.
+pub fn interrupt(stream: &TcpStream, how: Shutdown) {
+    let _ = stream.shutdown(how);
+}

@@ -3,12 +3,14 @@
 #![expect(unsafe_code, reason = "socket options, CPU times and memory as only Windows gives them")]
 
 use std::io;
+use std::net::{Shutdown, TcpStream};
 use std::os::windows::io::AsRawSocket;
 use std::time::Duration;
 
 use socket2::{SockRef, Socket};
 use windows_sys::Win32::Foundation::{FILETIME, HANDLE};
 use windows_sys::Win32::Networking::WinSock::{SO_EXCLUSIVEADDRUSE, SOCKET_ERROR, SOL_SOCKET, setsockopt};
+use windows_sys::Win32::System::IO::CancelIoEx;
 use windows_sys::Win32::System::ProcessStatus::{K32GetProcessMemoryInfo, PROCESS_MEMORY_COUNTERS};
 use windows_sys::Win32::System::Threading::{GetCurrentProcess, GetCurrentThread, GetProcessTimes, GetThreadTimes};
 use windows_sys::core::BOOL;
@@ -111,3 +113,13 @@ pub const LOOPBACK_IS_A_NETWORK: bool = true;
 
 /// Windows chooses the port at bind.
 pub fn choose_port_at_connect<'s>(_socket: impl Into<SockRef<'s>>) {}
+
+/// Ends the calls of another thread that are blocked on this connection. Shutdown makes later ones fail, but does not wake
+/// a blocked one: a blocking Winsock call waits for an operation of its own, which CancelIoEx cancels ('any outstanding I/O
+/// for the handle, regardless of which thread issued it'). Best effort, and a call that is about to block may be missed:
+/// repeat it until the thread is out.
+pub fn interrupt(stream: &TcpStream, how: Shutdown) {
+    let _ = stream.shutdown(how);
+    // SAFETY: the socket is open for the length of the call; a null OVERLAPPED means all operations on it.
+    unsafe { CancelIoEx(stream.as_raw_socket() as _, std::ptr::null()) };
+}

@@ -16,6 +16,13 @@
 //!   reset (linger 0) and return; nothing may be outstanding in the kernel then.
 //! - `Err` is for what makes serving impossible: a listener that is broken, a wait that fails.
 
+#[cfg(unix)]
+mod by_descriptor;
+#[cfg(target_os = "linux")]
+mod epoll;
+mod threads;
+mod tokio;
+
 use std::fmt;
 use std::io;
 use std::net::TcpListener;
@@ -92,7 +99,6 @@ pub struct Model {
 }
 
 /// `only!(unix, path::run)`: the function where the `cfg` holds, `None` elsewhere.
-#[expect(unused_macros, reason = "used by the rows of models that not every OS has")]
 macro_rules! only {
     ($cfg:meta, $run:path) => {{
         #[cfg($cfg)]
@@ -117,7 +123,7 @@ pub static TABLE: &[Model] = &[
         limit: "threads: the system's count of them, and a stack each; small stacks here",
         workers: false,
         probe: always,
-        run: None,
+        run: Some(threads::run),
     },
     Model {
         name: "select",
@@ -147,7 +153,7 @@ pub static TABLE: &[Model] = &[
         limit: "none that matters",
         workers: true,
         probe: always,
-        run: None,
+        run: only!(target_os = "linux", epoll::run),
     },
     Model {
         name: "io-uring",
@@ -167,7 +173,7 @@ pub static TABLE: &[Model] = &[
         limit: "none that matters",
         workers: true,
         probe: always,
-        run: None,
+        run: Some(tokio::run),
     },
     Model {
         name: "async-select",

@@ -1,0 +1,233 @@
+//! `threads` (every OS): blocking calls, one thread a connection.
+//!
+//! **Mechanism.** `recv` blocks the thread until bytes come, `send` until the system has taken them. The state of a
+//! connection is where its thread stands in the code: the easiest model to read, and back-pressure comes by itself, since a
+//! thread that is blocked in `send` receives nothing.
+//!
+//! **Drawbacks.** A stack, a scheduler's entry and a context switch for each connection, and nothing can be told to a thread
+//! that is blocked: it must be woken from outside. Here, a thread in `accept` is woken by a connection from the server to
+//! itself, which is not served; a thread in `recv` or `send` by [`sys::interrupt`].
+//!
+//! **Limit.** The system's count of threads (`ulimit -u`, `/proc/sys/kernel/threads-max`, and two entries of
+//! `vm.max_map_count` for each) and memory for stacks. Stacks are small here, and a buffer starts small and grows with what
+//! its client sends. A thread that the system refuses costs its connection, and accepting goes on a moment later.
+//!
+//! Idle connections are found by SO_RCVTIMEO and SO_SNDTIMEO, which suits this model and no other: after the time-out the
+//! connection is closed, as Windows demands ('the socket is in an indeterminate state').
+//!
+//! Source: accept(2), recv(2), shutdown(2), socket(7); Microsoft, 'SO_RCVTIMEO', 'CancelIoEx'.
+
+use std::collections::HashMap;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::server::Session;
+use crate::server::context::{Accept, Context, Phase};
+use crate::sys;
+
+/// A connection's thread reads and writes, a few frames deep; debug builds and a panic's message need some room.
+const STACK: usize = 128 * 1024;
+/// A buffer starts with so many bytes, and doubles up to `--buffer` while its client fills it.
+const FIRST_BUFFER: usize = 4 * 1024;
+/// An interrupted call returns at once; this is how long until those are interrupted again that were just about to block.
+const INTERRUPT_AGAIN: Duration = Duration::from_millis(20);
+
+pub(super) fn run(listener: TcpListener, context: Arc<Context>) -> io::Result<()> {
+    let crowd = Arc::new(Crowd::default());
+    let doorbell = Doorbell::new(listener.local_addr()?)?;
+    let of_wake = Arc::clone(&crowd);
+    context.ready(move || {
+        doorbell.ring();
+        of_wake.notify();
+    });
+    let mut id = 0;
+    while context.phase() == Phase::Run {
+        match listener.accept() {
+            // It may be our own, from the doorbell; and in any case we accept no more.
+            Ok(_) if context.phase() != Phase::Run => break,
+            Ok((stream, _)) => {
+                id += 1;
+                if let Err(e) = start(id, stream, &context, &crowd) {
+                    pause(&context, &crowd, &e);
+                }
+            }
+            Err(e) => pause(&context, &crowd, &e),
+        }
+    }
+    drop(listener);
+    crowd.wait_for_the_end(&context);
+    Ok(())
+}
+
+/// Gives a connection its thread. When the system refuses one, the connection is closed.
+fn start(id: u64, stream: TcpStream, context: &Arc<Context>, crowd: &Arc<Crowd>) -> io::Result<()> {
+    let Some(session) = Session::admit(context) else { return Ok(()) };
+    let stream = Arc::new(stream);
+    let member = crowd.join(id, &stream);
+    let connection = Connection { stream, session, context: Arc::clone(context), _member: member };
+    thread::Builder::new().name(format!("echo-{id}")).stack_size(STACK).spawn(move || connection.serve())?;
+    Ok(())
+}
+
+/// After a failed accept or a refused thread.
+fn pause(context: &Context, crowd: &Crowd, error: &io::Error) {
+    if let Accept::After(time) = context.accept_failed(error) {
+        let members = crowd.lock();
+        // Ended early by a change of phase, and by any connection that closes: it may have freed what was short.
+        drop(crowd.changed.wait_timeout_while(members, time, |_| context.phase() == Phase::Run));
+    }
+}
+
+/// What a connection's thread owns. The order matters: the socket is closed before the session counts it as closed, and
+/// only then does the crowd forget it.
+struct Connection {
+    stream: Arc<TcpStream>,
+    session: Session,
+    context: Arc<Context>,
+    _member: Member,
+}
+
+impl Connection {
+    fn serve(mut self) {
+        let ended = self.echo();
+        if self.context.phase() == Phase::Abort {
+            sys::close_with_reset(&*self.stream);
+        } else if ended.is_err() {
+            self.session.failed();
+        }
+    }
+
+    /// Receives into an empty buffer, sends all of it, and so on: with nothing pending at each receive the ring never wraps,
+    /// and its positions lie within a buffer that is smaller than its capacity.
+    fn echo(&mut self) -> io::Result<()> {
+        // Best effort: some systems refuse it on a connection that was reset meanwhile.
+        let _ = self.stream.set_nodelay(true);
+        let patience = self.context.options().idle_timeout;
+        self.stream.set_read_timeout(patience)?;
+        self.stream.set_write_timeout(patience)?;
+        let capacity = self.session.capacity();
+        let mut storage = vec![0; FIRST_BUFFER.min(capacity)];
+        let mut full = false;
+        while !self.session.is_over() {
+            let due = self.session.due();
+            let called = if due.finish {
+                self.stream.shutdown(Shutdown::Write).map(|()| self.session.fin_sent())
+            } else if due.send {
+                let [pending, _] = self.session.pending();
+                (&*self.stream).write(&storage[pending]).map(|n| self.session.sent(n))
+            } else {
+                self.session.rewind();
+                if full && storage.len() < capacity {
+                    storage = vec![0; (storage.len() * 2).min(capacity)];
+                }
+                (&*self.stream).read(&mut storage).map(|n| {
+                    full = n == storage.len();
+                    self.session.received(n);
+                })
+            };
+            match called {
+                Ok(()) => {}
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                // The time-out: the one name is Unix's, the other Windows'.
+                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) && patience.is_some() => {
+                    if self.session.is_idle(Instant::now()) {
+                        return Ok(());
+                    }
+                }
+                Err(e) => return Err(e),
+            }
+            if self.context.phase() == Phase::Abort {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The connections that have a thread now, so that they can be waited for and interrupted.
+#[derive(Default)]
+struct Crowd {
+    members: Mutex<HashMap<u64, Weak<TcpStream>>>,
+    changed: Condvar,
+}
+
+impl Crowd {
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Weak<TcpStream>>> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The lock lies between a waiter's look at the phase and its wait; taking it here keeps the notice from falling between.
+    fn notify(&self) {
+        drop(self.lock());
+        self.changed.notify_all();
+    }
+
+    fn join(self: &Arc<Self>, id: u64, stream: &Arc<TcpStream>) -> Member {
+        self.lock().insert(id, Arc::downgrade(stream));
+        Member { id, crowd: Arc::clone(self) }
+    }
+
+    /// Until the last connection has ended; from `Abort` on, by making them end.
+    fn wait_for_the_end(&self, context: &Context) {
+        let members = self.lock();
+        let unforced = self.changed.wait_while(members, |m| !m.is_empty() && context.phase() != Phase::Abort);
+        let mut members = unforced.unwrap_or_else(PoisonError::into_inner);
+        // First only the receives, which sends no FIN: the close that follows is to be a reset. A thread that was blocked in
+        // a send, or about to block, is still there for the second time.
+        let mut how = Shutdown::Read;
+        while !members.is_empty() {
+            for stream in members.values().filter_map(Weak::upgrade) {
+                sys::close_with_reset(&*stream);
+                sys::interrupt(&stream, how);
+            }
+            how = Shutdown::Both;
+            let waited = self.changed.wait_timeout_while(members, INTERRUPT_AGAIN, |m| !m.is_empty());
+            members = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+/// A place in the crowd; dropped last of what a connection's thread owns.
+struct Member {
+    id: u64,
+    crowd: Arc<Crowd>,
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.crowd.lock().remove(&self.id);
+        self.crowd.changed.notify_all();
+    }
+}
+
+/// Wakes the thread that is blocked in accept, by connecting to it. The socket is made beforehand: when descriptors are
+/// short, the server can still be stopped.
+struct Doorbell {
+    socket: Socket,
+    address: SocketAddr,
+}
+
+impl Doorbell {
+    fn new(mut address: SocketAddr) -> io::Result<Doorbell> {
+        // 'Any address' is nowhere to connect to.
+        match address.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+            IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+            _ => {}
+        }
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_nonblocking(true)?;
+        Ok(Doorbell { socket, address })
+    }
+
+    /// Works once, and once is enough: after it the listener is closed. 'In progress' is how a connect that does not block
+    /// begins; with a backlog so full that it fails, accept is not blocked.
+    fn ring(&self) {
+        let _ = self.socket.connect(&self.address.into());
+    }
+}
