@@ -1,7 +1,7 @@
-//! What differs between operating systems: socket options, descriptors, CPU time, memory.
+//! What differs between operating systems: socket options, descriptors, CPU time, memory; and between processors.
 //!
-//! Both files export the same functions; no other file of this folder or outside of it (but for `server::models`) asks
-//! which system this is.
+//! Both files of `os` export the same functions; no other file of this folder or outside of it (but for `server::models`)
+//! asks which system this is.
 
 #[cfg(unix)]
 #[path = "unix.rs"]
@@ -9,6 +9,8 @@ mod os;
 #[cfg(windows)]
 #[path = "windows.rs"]
 mod os;
+
+pub mod simd;
 
 pub use os::{
     LOOPBACK_IS_A_NETWORK, backlog_limit, choose_port_at_connect, claim_address, close_with_reset, ephemeral_ports,

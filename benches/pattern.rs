@@ -1,0 +1,42 @@
+//! How fast the stream is made and checked, at every level of vector instructions that this processor has, from a
+//! 64-byte message to a buffer that fills the second-level cache. `cargo bench --bench pattern`.
+
+use std::hint::black_box;
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use echo_tester::bytes::{ConnId, Stream};
+use echo_tester::sys::simd::Level;
+
+const SIZES: [usize; 5] = [64, 1 << 10, 4 << 10, 16 << 10, 64 << 10];
+
+fn pattern(criterion: &mut Criterion) {
+    let conn = ConnId::new(7).expect("at most 24 bits");
+    for level in Level::available() {
+        let stream = Stream::with_level(1, level);
+        let mut group = criterion.benchmark_group(format!("fill/{}", level.name()));
+        for size in SIZES {
+            let mut buffer = vec![0; size];
+            group.throughput(Throughput::Bytes(size as u64));
+            group.bench_function(BenchmarkId::from_parameter(size), |bench| {
+                bench.iter(|| {
+                    stream.fill(black_box(conn), black_box(4096), &mut buffer);
+                    black_box(&mut buffer);
+                });
+            });
+        }
+        group.finish();
+        let mut group = criterion.benchmark_group(format!("verify/{}", level.name()));
+        for size in SIZES {
+            let mut buffer = vec![0; size];
+            stream.fill(conn, 4096, &mut buffer);
+            group.throughput(Throughput::Bytes(size as u64));
+            group.bench_function(BenchmarkId::from_parameter(size), |bench| {
+                bench.iter(|| stream.first_mismatch(black_box(conn), black_box(4096), black_box(&buffer)));
+            });
+        }
+        group.finish();
+    }
+}
+
+criterion_group!(benches, pattern);
+criterion_main!(benches);

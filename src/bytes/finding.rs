@@ -1,0 +1,306 @@
+//! What went wrong, as a value: the kinds, and what is known of each occurrence. No text for people is made here beyond
+//! the one sentence of each kind; that is `report::finding`.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::pattern::ConnId;
+
+/// What happened to the bytes, or to the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// Changed in place.
+    Corrupt,
+    /// Left out.
+    Lost,
+    /// Came twice in a row.
+    Duplicated,
+    /// Came later than bytes sent after them.
+    Reordered,
+    /// From another connection that is open.
+    Crosstalk,
+    /// From an older place, or from a connection that is closed.
+    Stale,
+    /// EOF before the last byte.
+    Truncated,
+    /// Never sent, or after the end.
+    Surplus,
+    /// No progress.
+    Stalled,
+    /// Reset by the other side.
+    Reset,
+    /// No EOF after half-close.
+    NoFin,
+    /// Never opened.
+    ConnectFailed,
+}
+
+/// One row of [`KINDS`].
+pub struct KindRow {
+    /// The kind.
+    pub kind: Kind,
+    /// Its name in JSON, in TOML and on the terminal.
+    pub name: &'static str,
+    /// One sentence for people.
+    pub about: &'static str,
+}
+
+/// Every kind of finding.
+pub const KINDS: &[KindRow] = &[
+    KindRow { kind: Kind::Corrupt, name: "corrupt", about: "Bytes came back changed, in their right place." },
+    KindRow {
+        kind: Kind::Lost,
+        name: "lost",
+        about: "Bytes did not come back while later ones did, or never came at all.",
+    },
+    KindRow { kind: Kind::Duplicated, name: "duplicated", about: "Bytes came back twice in a row." },
+    KindRow { kind: Kind::Reordered, name: "reordered", about: "Bytes came back after bytes that were sent later." },
+    KindRow {
+        kind: Kind::Crosstalk,
+        name: "crosstalk",
+        about: "Bytes came back that another open connection had sent.",
+    },
+    KindRow {
+        kind: Kind::Stale,
+        name: "stale",
+        about: "Bytes came back again from an older place of the stream, or from a connection that is closed.",
+    },
+    KindRow { kind: Kind::Truncated, name: "truncated", about: "The stream ended (EOF) before the last byte." },
+    KindRow { kind: Kind::Surplus, name: "surplus", about: "Bytes came that nobody had sent, or after the last byte." },
+    KindRow { kind: Kind::Stalled, name: "stalled", about: "Nothing more came until the stall time-out." },
+    KindRow { kind: Kind::Reset, name: "reset", about: "The other side reset the connection before its end." },
+    KindRow { kind: Kind::NoFin, name: "no-fin", about: "Every byte came back, but no EOF followed the half-close." },
+    KindRow { kind: Kind::ConnectFailed, name: "connect-failed", about: "The connection could not be opened." },
+];
+
+impl Kind {
+    /// `corrupt`, `no-fin` …
+    pub fn name(self) -> &'static str {
+        self.row().name
+    }
+
+    /// What the kind means, in one sentence.
+    pub fn about(self) -> &'static str {
+        self.row().about
+    }
+
+    /// The kind of this name.
+    pub fn from_name(name: &str) -> Option<Kind> {
+        KINDS.iter().find(|row| row.name == name).map(|row| row.kind)
+    }
+
+    fn row(self) -> &'static KindRow {
+        KINDS.iter().find(|row| row.kind == self).expect("the table holds every kind: a test walks it")
+    }
+}
+
+/// Something that differs from what must be, with its place. Offsets and extents count bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Divergence {
+    /// What happened.
+    pub kind: Kind,
+    /// The connection that received it.
+    pub conn: ConnId,
+    /// Where in its stream: the first byte that is wrong, missing, or before which something was put.
+    pub offset: u64,
+    /// How many bytes are wrong, missing, repeated, late or too many.
+    pub extent: u64,
+    /// Of bytes that are foreign, old or never sent: how many of the connection's own are missing because these came in
+    /// their place. 0: they came in between.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub replaced: u64,
+    /// Where the bytes come from, if they were sent by anyone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Source>,
+    /// How the bytes were changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<Corruption>,
+    /// Where in the stream both excerpts begin: some bytes before `offset`, where that is known.
+    pub excerpt_offset: u64,
+    /// What should have come, from `excerpt_offset` on.
+    #[serde(with = "hex")]
+    #[schemars(with = "String")]
+    pub expected: Vec<u8>,
+    /// What came instead.
+    #[serde(with = "hex")]
+    #[schemars(with = "String")]
+    pub received: Vec<u8>,
+}
+
+impl Divergence {
+    /// Something that happened to the connection and not to single bytes: from `offset` on `extent` bytes are missing.
+    pub fn of_connection(kind: Kind, conn: ConnId, offset: u64, extent: u64) -> Divergence {
+        Divergence {
+            kind,
+            conn,
+            offset,
+            extent,
+            replaced: 0,
+            source: None,
+            detail: None,
+            excerpt_offset: offset,
+            expected: Vec::new(),
+            received: Vec::new(),
+        }
+    }
+}
+
+/// Where bytes come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// The connection that sent them.
+    pub conn: ConnId,
+    /// Where in its stream they begin.
+    pub offset: u64,
+    /// Whether that connection was open when they came.
+    pub open: bool,
+}
+
+/// How bytes were changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Corruption {
+    /// Bytes that differ; the others within the extent came through unchanged.
+    pub bytes: u64,
+    /// Bits that differ.
+    pub bits: u64,
+    /// What the change looks like, where it looks like something known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub looks_like: Option<Change>,
+}
+
+/// Changes that have a known cause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Change {
+    /// All zero.
+    ZeroFilled,
+    /// All the same byte, which is not zero.
+    ConstantFill,
+    /// Bit 7 cleared in every byte.
+    HighBitStripped,
+    /// Every bit inverted.
+    Inverted,
+    /// Letters made upper case.
+    UpperCased,
+    /// Letters made lower case.
+    LowerCased,
+    /// LF became CR LF.
+    LfToCrLf,
+    /// CR LF became LF.
+    CrLfToLf,
+    /// CR became LF.
+    CrToLf,
+    /// Taken for Latin-1 and encoded as UTF-8.
+    Latin1ToUtf8,
+    /// Taken for UTF-8, with U+FFFD in place of what is none.
+    Utf8Replaced,
+}
+
+/// A divergence with all that the client knows around it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Finding {
+    /// What happened, and where.
+    pub divergence: Divergence,
+    /// The client's address, if the connection was opened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub local: Option<String>,
+    /// The server's address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remote: Option<String>,
+    /// When it was found, in milliseconds since the start of the run.
+    pub at_ms: f64,
+    /// What the operating system said, where it said something.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+    /// The last writes and reads of the connection before it, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recent: Vec<Op>,
+    /// The command that runs this connection's plan again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay: Option<String>,
+}
+
+/// A write or a read of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Op {
+    /// Which of both.
+    pub kind: OpKind,
+    /// Bytes written or read before it.
+    pub offset: u64,
+    /// Bytes.
+    pub len: u64,
+    /// When, in milliseconds since the start of the run.
+    pub at_ms: f64,
+}
+
+/// What an [`Op`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum OpKind {
+    /// Bytes handed to the socket.
+    Write,
+    /// Bytes taken from the socket.
+    Read,
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
+/// Bytes as lower-case hexadecimal digits in JSON.
+mod hex {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
+        let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        to.serialize_str(&digits)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+        let digits = String::deserialize(from)?;
+        let (pairs, rest) = digits.as_bytes().as_chunks::<2>();
+        let bytes: Option<Vec<u8>> = pairs
+            .iter()
+            .map(|pair| str::from_utf8(pair).ok().and_then(|pair| u8::from_str_radix(pair, 16).ok()))
+            .collect();
+        bytes.filter(|_| rest.is_empty()).ok_or_else(|| D::Error::custom("not an even number of hexadecimal digits"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_stands_once_in_the_table_under_the_name_that_json_uses() {
+        for (number, row) in KINDS.iter().enumerate() {
+            assert_eq!(row.kind as usize, number, "in the order of the enum, hence each once");
+            assert_eq!(serde_json::to_value(row.kind).expect("a unit variant"), row.name);
+            assert_eq!(Kind::from_name(row.name), Some(row.kind));
+            assert!(row.about.ends_with('.') && row.about.len() > 20, "{}: one sentence", row.name);
+        }
+        let next = KINDS.len();
+        assert_eq!(Kind::ConnectFailed as usize + 1, next, "the last of the enum is the last of the table");
+    }
+
+    #[test]
+    fn a_divergence_survives_json() {
+        let mut divergence = Divergence::of_connection(Kind::Crosstalk, ConnId::new(12).expect("small"), 65536, 3);
+        divergence.source = Some(Source { conn: ConnId::MAX, offset: 4096, open: true });
+        divergence.expected = vec![0, 0x7f, 0xff];
+        divergence.received = vec![0xab];
+        let json = serde_json::to_string(&divergence).expect("plain data");
+        assert!(json.contains(r#""expected":"007fff""#), "{json}");
+        assert_eq!(serde_json::from_str::<Divergence>(&json).expect("what was written"), divergence);
+        for wrong in ["\"0\"", "\"0g\"", "\"é\""] {
+            let json = json.replace("\"007fff\"", wrong);
+            assert!(serde_json::from_str::<Divergence>(&json).is_err(), "{wrong}");
+        }
+    }
+}
