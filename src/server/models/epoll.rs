@@ -20,14 +20,14 @@ use std::io;
 use std::net::TcpListener;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
-use std::time::Duration;
 
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
-use rustix::event::{EventfdFlags, Timespec, eventfd};
+use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
 
 use super::by_descriptor::ByDescriptor;
+use super::timespec;
 use crate::server::context::{Context, Phase};
 use crate::server::crew::{self, Worker};
 use crate::server::reactor::{Connection, Interest, Ready, Turn};
@@ -167,8 +167,4 @@ fn flags(interest: Interest) -> EventFlags {
     flags.set(EventFlags::IN, interest.read);
     flags.set(EventFlags::OUT, interest.write);
     flags
-}
-
-fn timespec(timeout: Duration) -> Timespec {
-    Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: timeout.subsec_nanos().into() }
 }

@@ -20,6 +20,12 @@
 mod by_descriptor;
 #[cfg(target_os = "linux")]
 mod epoll;
+#[cfg(unix)]
+mod poll;
+#[cfg(unix)]
+mod select;
+#[cfg(unix)]
+mod self_pipe;
 mod threads;
 mod tokio;
 
@@ -109,6 +115,11 @@ macro_rules! only {
     }};
 }
 
+#[cfg(unix)]
+fn timespec(timeout: std::time::Duration) -> rustix::event::Timespec {
+    rustix::event::Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: timeout.subsec_nanos().into() }
+}
+
 fn always() -> io::Result<()> {
     Ok(())
 }
@@ -133,7 +144,7 @@ pub static TABLE: &[Model] = &[
         limit: "FD_SETSIZE (64 sockets on Windows, descriptor 1024 on Unix); passed by sets of our own size",
         workers: true,
         probe: always,
-        run: None,
+        run: only!(unix, select::run),
     },
     Model {
         name: "poll",
@@ -143,7 +154,7 @@ pub static TABLE: &[Model] = &[
         limit: "each call costs O(connections)",
         workers: true,
         probe: always,
-        run: None,
+        run: only!(unix, poll::run),
     },
     Model {
         name: "epoll",
