@@ -25,3 +25,4 @@ pub mod scenario;
 pub mod server;
 pub mod sys;
 pub mod units;
+pub mod verdict;

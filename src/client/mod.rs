@@ -1,1 +1,212 @@
-//! The engine: workers, connections, deadlines.
+//! The engine: opens the connections of a run, lets each follow its plan, checks what comes back, and measures.
+//!
+//! - [`run`] starts the workers and collects what they bring;
+//! - `worker` is one thread: a `current_thread` tokio runtime, a task a connection, one sweep for all stalls and
+//!   deadlines, one timer for all pauses;
+//! - `connection` is the protocol of one connection, with no runtime in it;
+//! - [`limits`] asks before the run whether the system will let it happen.
+
+mod connection;
+mod inflight;
+mod ledger;
+pub mod limits;
+mod pacer;
+mod recent;
+mod slot;
+mod socket;
+pub mod target;
+mod worker;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use ledger::SentLedger;
+
+use crate::bytes::{ConnId, Finding, Stream};
+use crate::measure::{Counters, Figures};
+use crate::plan::{Profile, Shard, Slots};
+use crate::sys;
+use target::SourceChoice;
+
+/// All that a run needs to know, resolved.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// What all randomness follows from.
+    pub seed: u64,
+    /// Where to connect: the connections go round these.
+    pub targets: Vec<SocketAddr>,
+    /// From where.
+    pub sources: SourceChoice,
+    /// The load groups, which run at the same time.
+    pub groups: Vec<Arc<Profile>>,
+    /// Their slots.
+    pub slots: Slots,
+    /// This process's share of them.
+    pub shard: Shard,
+    /// If not empty: these connections alone.
+    pub only: Vec<ConnId>,
+    /// Threads.
+    pub workers: usize,
+    /// Findings kept in full; all are counted.
+    pub findings: usize,
+    /// What, with `--only-conn N` behind it, runs a connection again.
+    pub replay: Option<String>,
+}
+
+/// What can be done to a running run from outside: a look, and a stop.
+pub struct Control {
+    interrupt: AtomicBool,
+    live: Vec<Mutex<Counters>>,
+    began: Instant,
+}
+
+impl Control {
+    /// For a run of this plan that begins now.
+    pub fn new(plan: &Plan) -> Arc<Control> {
+        Arc::new(Control {
+            interrupt: AtomicBool::new(false),
+            live: (0..plan.workers).map(|_| Mutex::default()).collect(),
+            began: Instant::now(),
+        })
+    }
+
+    /// Ends the run as soon as it can: what is open is closed, and counted as cut short.
+    pub fn interrupt(&self) {
+        self.interrupt.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was interrupted.
+    pub fn is_interrupted(&self) -> bool {
+        self.interrupt.load(Ordering::Relaxed)
+    }
+
+    /// The counters, a tenth of a second old at most.
+    pub fn counters(&self) -> Counters {
+        let mut sum = Counters::default();
+        for worker in &self.live {
+            sum.add(&worker.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+        sum
+    }
+
+    /// How long it runs.
+    pub fn elapsed(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    fn publish(&self, worker: usize, counters: Counters) {
+        *self.live[worker].lock().unwrap_or_else(PoisonError::into_inner) = counters;
+    }
+}
+
+/// What a run came to.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// For each group its figures, in the plan's order.
+    pub groups: Vec<Figures>,
+    /// For each group, at most the number asked for: the findings in the order of time.
+    pub findings: Vec<Vec<Finding>>,
+    /// From the first connect to the last close.
+    pub elapsed: Duration,
+    /// It was interrupted.
+    pub interrupted: bool,
+    /// The first finding ended it, as asked.
+    pub failed_fast: bool,
+    /// What the client itself used.
+    pub client: Usage,
+}
+
+/// What the client itself used. `None` where the system does not tell.
+#[derive(Clone, Debug, Default)]
+pub struct Usage {
+    /// CPU time of the process during the run.
+    pub cpu: Option<Duration>,
+    /// The most memory that was resident, in bytes.
+    pub peak_memory: Option<u64>,
+    /// Memory resident before the first connection, in bytes.
+    pub memory_before: Option<u64>,
+    /// For each worker, which part of the run it was busy: 0 to 1.
+    pub busy: Vec<Option<f64>>,
+}
+
+/// A worker busier than this was the bottleneck: it had no time left to be faster.
+pub const SATURATED: f64 = 0.95;
+
+impl Usage {
+    /// Whether the client may have been the bottleneck: its busiest worker had no time left. `None`: not known.
+    pub fn was_bottleneck(&self) -> Option<bool> {
+        let busiest = self.busy.iter().copied().collect::<Option<Vec<f64>>>()?.into_iter().fold(0.0, f64::max);
+        Some(busiest >= SATURATED)
+    }
+}
+
+/// What the workers of a run share.
+struct Shared {
+    plan: Plan,
+    stream: Stream,
+    ledger: SentLedger,
+    control: Arc<Control>,
+    /// Slots that still have something to do of their own. At 0, what only waited for the others closes.
+    working: AtomicU32,
+    failed_fast: AtomicBool,
+    /// The start, from which all times count.
+    epoch: Instant,
+}
+
+/// Runs the plan to its end; returns when every connection is closed. An interrupt through `control` ends it early.
+///
+/// # Errors
+/// A worker could not be started, or it panicked.
+pub fn run(plan: Plan, control: &Arc<Control>) -> std::io::Result<Outcome> {
+    let shares = worker::shares(&plan);
+    let working = shares.iter().map(Vec::len).sum::<usize>() as u32;
+    let memory_before = sys::resident_memory();
+    let cpu_before = sys::process_cpu_time();
+    let groups = plan.groups.len();
+    let keep = plan.findings;
+    let epoch = Instant::now();
+    let shared = Arc::new(Shared {
+        stream: Stream::new(plan.seed),
+        ledger: SentLedger::new(plan.slots.clone(), plan.shard),
+        control: Arc::clone(control),
+        working: AtomicU32::new(working),
+        failed_fast: AtomicBool::new(false),
+        epoch,
+        plan,
+    });
+    let mut threads = Vec::new();
+    for (index, share) in shares.into_iter().enumerate() {
+        let shared = Arc::clone(&shared);
+        let thread = std::thread::Builder::new().name(format!("blast-{index}"));
+        threads.push(thread.spawn(move || worker::work(shared, index, share))?);
+    }
+    let mut outcome = Outcome {
+        groups: vec![Figures::default(); groups],
+        findings: vec![Vec::new(); groups],
+        elapsed: Duration::ZERO,
+        interrupted: false,
+        failed_fast: false,
+        client: Usage { memory_before, ..Usage::default() },
+    };
+    for thread in threads {
+        let work = thread.join().map_err(|_| std::io::Error::other("a worker of the client panicked"))??;
+        outcome.client.busy.push(work.busy);
+        for (group, (figures, findings)) in work.groups.into_iter().enumerate() {
+            outcome.groups[group].add(&figures);
+            outcome.findings[group].extend(findings);
+        }
+    }
+    for findings in &mut outcome.findings {
+        findings.sort_by(|a, b| a.at_ms.total_cmp(&b.at_ms));
+        findings.truncate(keep);
+    }
+    outcome.elapsed = epoch.elapsed();
+    outcome.interrupted = control.is_interrupted();
+    outcome.failed_fast = shared.failed_fast.load(Ordering::Relaxed);
+    outcome.client.cpu = sys::process_cpu_time().zip(cpu_before).map(|(after, before)| after.saturating_sub(before));
+    outcome.client.peak_memory = sys::peak_memory();
+    Ok(outcome)
+}

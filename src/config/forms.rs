@@ -108,7 +108,7 @@ impl FromStr for ConnList {
 
     fn from_str(text: &str) -> Result<Self, UnitError> {
         let conn = |part: &str| match part.trim().parse() {
-            Ok(id) if id < MAX_CONNECTIONS => Ok(ConnId(id)),
+            Ok(id) if id < MAX_CONNECTIONS => Ok(ConnId::new(id).expect("below the number of ids")),
             _ => Err(UnitError::new(format!("{} is not a connection: they count from 0", part.trim()))),
         };
         text.split(',').map(conn).collect::<Result<_, _>>().map(ConnList)

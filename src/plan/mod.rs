@@ -17,7 +17,8 @@ mod time_range;
 
 pub use describe::{Described, describe};
 pub use distribution::{Distribution, DistributionError, MAX_SIZE};
-pub use profile::{Close, Expect, Lifetime, Profile, Read, Reconnect, UNLIMITED, Verify, WordError};
-pub use slots::{ConnId, MAX_CONNECTIONS, Shard, Slot, Slots, SlotsError};
+pub use profile::{Close, Lifetime, Profile, Read, Reconnect, UNLIMITED, Verify, WordError};
+pub use crate::bytes::{ConnId, Expect};
+pub use slots::{MAX_CONNECTIONS, Shard, Slot, Slots, SlotsError};
 pub use steps::{MAX_STREAM, MAX_WRITE, Plan, Step};
 pub use time_range::TimeRange;

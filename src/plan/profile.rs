@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::distribution::Distribution;
 use super::time_range::TimeRange;
+use crate::bytes::Expect;
 use crate::units::text::text_form;
 use crate::units::{ByteRate, Bytes, Count, Rate, Time};
 
@@ -110,15 +111,6 @@ pub enum Close {
     Abandon,
     /// Stays open, and must stay open, until the run ends.
     Keep,
-}
-
-/// How much of the stream must have come back when a connection has ended as planned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Expect {
-    /// All of it, and no byte more.
-    Exact,
-    /// The beginning of it, of any length.
-    Prefix,
 }
 
 /// What ends a connection before its amount is reached.

@@ -9,22 +9,11 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::profile::{Profile, Reconnect};
+use crate::bytes::ConnId;
 use crate::units::text::text_form;
 
 /// How many connection ids there are: the stream has 24 bits for them.
-pub const MAX_CONNECTIONS: u32 = 1 << 24;
-
-/// A connection's number in the run, from 0. Reconnects take new ones.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
-)]
-pub struct ConnId(pub u32);
-
-impl fmt::Display for ConnId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
+pub const MAX_CONNECTIONS: u32 = ConnId::MAX.get() + 1;
 
 /// A place for one open connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,18 +112,18 @@ impl Slots {
 
     /// The id of the `generation`-th connection of a slot; `None` when the ids have run out.
     pub fn id(&self, slot: Slot, generation: u32) -> Option<ConnId> {
-        (generation < self.generations()).then(|| ConnId(slot.number + generation * self.total()))
+        if generation < self.generations() { ConnId::new(slot.number + generation * self.total()) } else { None }
     }
 
     /// The slot and the generation that this id belongs to.
     pub fn of(&self, conn: ConnId) -> Result<(Slot, u32), SlotsError> {
         let total = self.total();
-        let none = SlotsError::NoSuchConnection { conn: conn.0, total };
-        let generation = conn.0.checked_div(total).ok_or_else(|| none.clone())?;
+        let none = SlotsError::NoSuchConnection { conn: conn.get(), total };
+        let generation = conn.get().checked_div(total).ok_or_else(|| none.clone())?;
         if generation >= self.generations() {
             return Err(none);
         }
-        Ok((self.slot(conn.0 % total), generation))
+        Ok((self.slot(conn.get() % total), generation))
     }
 
     /// The slot of this number, which must be below [`total`](Self::total).

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use super::draw::{Words, below, mix};
 use super::profile::{Close, Lifetime, Profile};
-use super::slots::{ConnId, Slot};
+use super::slots::Slot;
+use crate::bytes::{ConnId, STREAM_MAX};
 
 /// The most bytes one connection's stream can have: 40 bits of words of 8 bytes. A plan ends there.
-pub const MAX_STREAM: u64 = 1 << 43;
+pub const MAX_STREAM: u64 = STREAM_MAX;
 
 /// The most bytes of one write, however large the fragment: fits `usize` and a system call everywhere.
 pub const MAX_WRITE: u64 = 1 << 30;
@@ -81,7 +82,7 @@ pub struct Plan {
 impl Plan {
     /// The plan of connection `conn`, which opens in `slot`, under this seed.
     pub fn new(profile: Arc<Profile>, seed: u64, slot: Slot, conn: ConnId) -> Plan {
-        let key = mix(seed, u64::from(conn.0));
+        let key = mix(seed, u64::from(conn.get()));
         Plan {
             key,
             words: Words::of_message(key, LIFE),

@@ -1,1 +1,71 @@
-//! What people and machines read at the end.
+//! What people and machines read at the end: one file a format.
+//!
+//! [`run::RunReport`] is the run as data, and every format is made of it and of nothing else: what the terminal shows, the
+//! JSON holds.
+
+pub mod run;
+pub mod terminal;
+
+use std::time::Duration;
+
+/// A time in the unit that shows it best: `1.25 s`, `38.1 µs`.
+pub fn show_time(time: Duration) -> String {
+    let nanos = time.as_nanos() as f64;
+    let (value, unit) = match nanos {
+        n if n < 1e3 => (n, "ns"),
+        n if n < 1e6 => (n / 1e3, "µs"),
+        n if n < 1e9 => (n / 1e6, "ms"),
+        n => (n / 1e9, "s"),
+    };
+    format!("{} {unit}", three_digits(value))
+}
+
+/// Bytes in the binary unit that shows them best: `61.0 MiB`.
+pub fn show_bytes(bytes: f64) -> String {
+    let mut value = bytes;
+    for unit in ["B", "KiB", "MiB", "GiB"] {
+        if value < 1024.0 {
+            return format!("{} {unit}", three_digits(value));
+        }
+        value /= 1024.0;
+    }
+    format!("{} TiB", three_digits(value))
+}
+
+/// A count with its thousands set apart: `1,234,567`.
+pub fn show_count(count: u64) -> String {
+    let digits = count.to_string();
+    let mut shown = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            shown.push(',');
+        }
+        shown.push(digit);
+    }
+    shown
+}
+
+fn three_digits(value: f64) -> String {
+    match value {
+        v if v == v.trunc() && v < 1000.0 => format!("{v:.0}"),
+        v if v < 10.0 => format!("{v:.2}"),
+        v if v < 100.0 => format!("{v:.1}"),
+        v => format!("{v:.0}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_shown_in_the_unit_that_fits() {
+        let nanos = Duration::from_nanos;
+        assert_eq!(
+            [show_time(nanos(0)), show_time(nanos(38_100)), show_time(nanos(1_250_000_000))],
+            ["0 ns", "38.1 µs", "1.25 s"]
+        );
+        assert_eq!([show_bytes(0.0), show_bytes(1023.0), show_bytes(64e6)], ["0 B", "1023 B", "61.0 MiB"]);
+        assert_eq!([show_count(0), show_count(999), show_count(1_234_567)], ["0", "999", "1,234,567"]);
+    }
+}

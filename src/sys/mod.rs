@@ -12,6 +12,9 @@ mod os;
 
 pub mod simd;
 
+mod alarm;
+
+pub use alarm::Alarm;
 pub use os::{
     LOOPBACK_IS_A_NETWORK, backlog_limit, choose_port_at_connect, claim_address, close_with_reset, ephemeral_ports,
     interrupt, peak_memory, process_cpu_time, raise_descriptor_limit, resident_memory, share_port, thread_cpu_time,

@@ -1,0 +1,479 @@
+//! One connection: interprets a plan over a socket that does not block.
+//!
+//! This is the engine's whole protocol and has no runtime in it: [`Connection::advance`] is called when the socket may
+//! have become ready or a time has come, moves bytes until nothing moves, and says what it waits for. It never stops
+//! reading because it has something to write, so no echo server can deadlock it; it owns no buffer, since any byte of the
+//! stream can be made when it is needed; and it sets no timer for stalls, which the worker's sweep finds.
+
+use std::io;
+
+use super::inflight::InFlight;
+use super::recent::Recent;
+use crate::bytes::{ConnId, Divergence, End, Expect, Kind, OpKind, Stream, Verifier};
+use crate::measure::Figures;
+use crate::plan::{Close, Plan, Profile, Read, Step, Verify};
+
+use super::ledger::SentLedger;
+
+/// What the connection needs of a socket. `WouldBlock` is not an error here: it ends the turn, and the driver arranges to
+/// be called again.
+pub(super) trait Socket {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize>;
+    fn write(&mut self, from: &[u8]) -> io::Result<usize>;
+    /// Sends the FIN.
+    fn shutdown(&mut self) -> io::Result<()>;
+    /// Whether something can be read, without reading it.
+    fn is_readable(&mut self) -> bool;
+    /// Makes the coming close a reset.
+    fn close_with_reset(&mut self);
+}
+
+/// What all connections of a worker share. Times are nanoseconds since the start of the run.
+pub(super) struct Desk<'a> {
+    pub stream: &'a Stream,
+    pub ledger: &'a SentLedger,
+    pub scratch: &'a mut [u8],
+    pub found: &'a mut Vec<Divergence>,
+    pub figures: &'a mut Figures,
+    pub clock: &'a dyn Fn() -> u64,
+    /// All that has an end of its own has ended: what only waited for that closes.
+    pub finish: bool,
+    /// When the group's time is up.
+    pub deadline: u64,
+}
+
+/// What a turn came to.
+#[derive(Debug)]
+pub(super) enum Turn {
+    /// Nothing moves any more: call again when the socket is ready, or at `timer`.
+    Wait {
+        /// When to call again even if the socket does not stir.
+        timer: Option<u64>,
+        /// The other side owes something: silence counts as a stall.
+        owed: bool,
+        /// Only the end of the run is waited for.
+        idle: bool,
+        /// Something moved in this turn.
+        moved: bool,
+    },
+    /// Others should have their turn; call again soon.
+    Yield,
+    /// It is over. The error is what the system said, if that ended it.
+    Over(Option<io::Error>),
+}
+
+/// Where the sending side is.
+enum Sending {
+    /// The next step of the plan is to be taken.
+    Next,
+    /// A message of `len` bytes may begin when the pipeline has room and it is due (0: at once).
+    Begin { len: u64, due: u64 },
+    /// So many bytes of a write are left.
+    Fragment { left: usize },
+    /// A pause.
+    Pause { until: u64 },
+    /// All is written; the end is to be made so.
+    Ending(Close),
+    /// The FIN is out, or nothing more will be sent.
+    Ended,
+}
+
+/// How far a stall has been looked into.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stall {
+    No,
+    /// Half-closed ahead of the plan, to see whether the missing bytes or at least an EOF come.
+    Probing,
+}
+
+/// How long the own writes must be blocked until `read = "after-stall"` begins to read, in nanoseconds.
+const BLOCKED: u64 = 200_000_000;
+/// Moves in one turn, so that a fast connection does not keep the others of its worker waiting.
+const MOVES: u32 = 64;
+/// The smallest part of a second that a slow reader reads at once.
+const SLOW_PARTS: u64 = 20;
+
+/// One connection of a run.
+pub(super) struct Connection {
+    plan: Plan,
+    verifier: Verifier,
+    sent: u64,
+    received: u64,
+    sending: Sending,
+    in_flight: InFlight,
+    /// When it was opened, for lifetimes, pauses and slow reading.
+    opened: u64,
+    /// When the first byte was handed over; 0: not yet.
+    first_write: u64,
+    /// When the own writes blocked; 0: they are not blocked.
+    blocked: u64,
+    /// When its age is reached.
+    expires: u64,
+    recent: Recent,
+    stall: Stall,
+    /// `read = "after-stall"`: the stall has been seen.
+    seen_blocked: bool,
+    fin_sent: bool,
+    /// Something was found wrong.
+    failed: bool,
+}
+
+impl Connection {
+    pub(super) fn new(plan: Plan, conn: ConnId, opened: u64) -> Self {
+        let expires = plan.max_age().map_or(u64::MAX, |age| opened.saturating_add(nanos(age)));
+        Connection {
+            plan,
+            verifier: Verifier::new(conn),
+            sent: 0,
+            received: 0,
+            sending: Sending::Next,
+            in_flight: InFlight::default(),
+            opened,
+            first_write: 0,
+            blocked: 0,
+            expires,
+            recent: Recent::default(),
+            stall: Stall::No,
+            seen_blocked: false,
+            fin_sent: false,
+            failed: false,
+        }
+    }
+
+    pub(super) fn conn(&self) -> ConnId {
+        self.verifier.conn()
+    }
+
+    pub(super) fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The last writes and reads, for a finding.
+    pub(super) fn recent(&self, now: u64) -> Vec<crate::bytes::Op> {
+        self.recent.list(self.sent, self.received, now)
+    }
+
+    /// Whether anything was found wrong so far.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed
+    }
+
+    /// Something was found wrong.
+    pub(super) fn fail(&mut self) {
+        self.failed = true;
+    }
+
+    fn profile(&self) -> &Profile {
+        self.plan.profile()
+    }
+
+    /// Moves what can be moved.
+    pub(super) fn advance(&mut self, socket: &mut impl Socket, desk: &mut Desk<'_>) -> Turn {
+        let mut readable = true;
+        let mut writable = true;
+        let mut now = (desk.clock)();
+        for turn in 0..MOVES {
+            self.mind_the_time(now, desk);
+            let mut moved = false;
+            if readable && self.may_read(now).is_ok() {
+                match self.read(socket, desk, &mut now) {
+                    Ok(0) => return self.over_by_eof(desk),
+                    Ok(_) => moved = true,
+                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => readable = false,
+                    Err(e) => return self.over_by_error(desk, e),
+                }
+            }
+            if writable {
+                match self.send(socket, desk, now) {
+                    Ok(Sent::Moved) => moved = true,
+                    Ok(Sent::Nothing) => {}
+                    Ok(Sent::Over) => return self.over_as_planned(desk),
+                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                        writable = false;
+                        self.blocked = if self.blocked == 0 { now } else { self.blocked };
+                    }
+                    Err(e) => return self.over_by_write_error(socket, desk, e),
+                }
+            }
+            if !moved {
+                return self.wait(now, turn > 0);
+            }
+        }
+        Turn::Yield
+    }
+
+    /// The silence has lasted for the stall time-out. The first time, a connection that still was to send half-closes,
+    /// which tells a server that lost bytes from one that does not answer; the second time it is given up.
+    pub(super) fn stalled(&mut self, socket: &mut impl Socket, desk: &mut Desk<'_>) -> Turn {
+        let probe = self.stall == Stall::No && !self.fin_sent && self.asserts() == Expect::Exact;
+        if probe && socket.shutdown().is_ok() {
+            self.stall = Stall::Probing;
+            self.fin_sent = true;
+            self.sending = Sending::Ended;
+            return Turn::Wait { timer: None, owed: true, idle: false, moved: true };
+        }
+        let half_closed = self.fin_sent && self.stall == Stall::No;
+        self.end(desk, End::Stalled { half_closed });
+        Turn::Over(None)
+    }
+
+    /// The run was interrupted: nothing more is asserted.
+    pub(super) fn cut_short(&mut self, desk: &mut Desk<'_>) {
+        self.end(desk, End::Stopped);
+    }
+
+    fn asserts(&self) -> Expect {
+        self.profile().expect()
+    }
+
+    /// Ends the plan when the group's time or the connection's own is up.
+    fn mind_the_time(&mut self, now: u64, desk: &Desk<'_>) {
+        if now < desk.deadline && now < self.expires {
+            return;
+        }
+        self.plan.stop();
+        self.expires = u64::MAX;
+        if matches!(self.sending, Sending::Begin { .. } | Sending::Pause { .. }) {
+            self.sending = Sending::Next;
+        }
+    }
+
+    /// Whether its way of reading lets it read now; if not, when to ask again (`None`: something else must happen).
+    fn may_read(&self, now: u64) -> Result<usize, Option<u64>> {
+        match self.profile().read {
+            Read::Normal => Ok(usize::MAX),
+            Read::Pause(pause) => {
+                let until = self.opened + nanos(pause);
+                if now >= until { Ok(usize::MAX) } else { Err(Some(until)) }
+            }
+            Read::Slow { bytes_per_second } => {
+                let rate = bytes_per_second.max(1);
+                let quantum = (rate / SLOW_PARTS).max(1);
+                let allowed = ((u128::from(now - self.opened) * u128::from(rate)) / 1_000_000_000) as u64;
+                if self.received + quantum <= allowed {
+                    return Ok((allowed - self.received) as usize);
+                }
+                let due = u128::from(self.received + quantum) * 1_000_000_000 / u128::from(rate);
+                Err(Some(self.opened + due as u64 + 1))
+            }
+            Read::AfterStall => {
+                let written = matches!(self.sending, Sending::Ending(_) | Sending::Ended);
+                let blocked_long = self.blocked != 0 && now >= self.blocked + BLOCKED;
+                if self.seen_blocked || written || blocked_long {
+                    Ok(usize::MAX)
+                } else {
+                    Err((self.blocked != 0).then_some(self.blocked + BLOCKED))
+                }
+            }
+            Read::Never => Err(None),
+        }
+    }
+
+    fn read(&mut self, socket: &mut impl Socket, desk: &mut Desk<'_>, now: &mut u64) -> io::Result<usize> {
+        let most = self.may_read(*now).unwrap_or(usize::MAX).min(desk.scratch.len());
+        let n = socket.read(&mut desk.scratch[..most])?;
+        if n == 0 {
+            return Ok(0);
+        }
+        if self.profile().read == Read::AfterStall {
+            self.seen_blocked = true;
+        }
+        self.received += n as u64;
+        desk.figures.counters.bytes_received += n as u64;
+        desk.figures.counters.reads += 1;
+        match self.profile().verify {
+            Verify::Full => {
+                let before = self.verifier.verified();
+                self.verifier.check(desk.stream, desk.ledger, &desk.scratch[..n], desk.found);
+                desk.figures.counters.bytes_verified += self.verifier.verified().saturating_sub(before);
+            }
+            Verify::Off => self.verifier.trust(n as u64),
+        }
+        // After the check: a message's round trip ends when its last byte is verified.
+        *now = (desk.clock)();
+        self.recent.push(OpKind::Read, n, *now);
+        if self.first_write != 0 && self.received == n as u64 {
+            desk.figures.first_byte.record(now.saturating_sub(self.first_write));
+        }
+        while let Some(begun) = self.in_flight.complete(self.verifier.position()) {
+            desk.figures.counters.messages_echoed += 1;
+            desk.figures.rtt.record(now.saturating_sub(begun));
+        }
+        Ok(n)
+    }
+
+    /// Takes steps of the plan until a write was made or something must be waited for.
+    fn send(&mut self, socket: &mut impl Socket, desk: &mut Desk<'_>, now: u64) -> io::Result<Sent> {
+        loop {
+            match self.sending {
+                Sending::Next => self.take_step(now),
+                Sending::Begin { len, due } => {
+                    if due > now || self.in_flight.len() >= self.profile().pipeline {
+                        return Ok(Sent::Nothing);
+                    }
+                    self.sending = Sending::Next;
+                    // Under an open-loop rate the round trip counts from when the message was due, not from when there was
+                    // time for it: else the waits that overload causes would be left out (coordinated omission).
+                    self.in_flight.begin(self.sent + len, if due == 0 { now } else { due });
+                    desk.figures.counters.messages_sent += 1;
+                }
+                Sending::Pause { until } => {
+                    if now < until {
+                        return Ok(Sent::Nothing);
+                    }
+                    self.sending = Sending::Next;
+                }
+                Sending::Fragment { left } => {
+                    let n = self.write(socket, desk, left, now)?;
+                    self.sending = if n < left { Sending::Fragment { left: left - n } } else { Sending::Next };
+                    return Ok(Sent::Moved);
+                }
+                Sending::Ending(close) => return self.make_the_end(close, socket, desk.finish),
+                Sending::Ended => return Ok(Sent::Nothing),
+            }
+        }
+    }
+
+    fn take_step(&mut self, now: u64) {
+        self.sending = match self.plan.next() {
+            Some(Step::Message { len, due, .. }) => {
+                Sending::Begin { len, due: due.map_or(0, |due| nanos(due).max(1)) }
+            }
+            Some(Step::Write { len }) => Sending::Fragment { left: len },
+            Some(Step::Gap(gap)) => Sending::Pause { until: now + nanos(gap) },
+            Some(Step::Close(close)) => Sending::Ending(close),
+            None => Sending::Ended,
+        };
+    }
+
+    fn write(&mut self, socket: &mut impl Socket, desk: &mut Desk<'_>, left: usize, now: u64) -> io::Result<usize> {
+        let most = left.min(desk.scratch.len());
+        let conn = self.conn();
+        desk.stream.fill(conn, self.sent, &mut desk.scratch[..most]);
+        desk.ledger.set(conn, self.sent + most as u64);
+        let result = socket.write(&desk.scratch[..most]);
+        let n = *result.as_ref().unwrap_or(&0);
+        if n < most {
+            desk.ledger.set(conn, self.sent + n as u64);
+        }
+        let n = result?;
+        if n == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        if self.first_write == 0 {
+            self.first_write = now.max(1);
+        }
+        self.sent += n as u64;
+        self.blocked = 0;
+        self.recent.push(OpKind::Write, n, now);
+        desk.figures.counters.bytes_sent += n as u64;
+        desk.figures.counters.writes += 1;
+        Ok(n)
+    }
+
+    fn make_the_end(&mut self, close: Close, socket: &mut impl Socket, finish: bool) -> io::Result<Sent> {
+        let never_reads = self.profile().read == Read::Never;
+        match close {
+            // Nothing to assert about echo that is never read: once all others have ended, it leaves.
+            _ if never_reads && finish => {
+                socket.close_with_reset();
+                Ok(Sent::Over)
+            }
+            _ if never_reads => Ok(Sent::Nothing),
+            Close::Keep if !finish => Ok(Sent::Nothing),
+            Close::HalfClose | Close::Keep => {
+                socket.shutdown()?;
+                self.fin_sent = true;
+                self.sending = Sending::Ended;
+                Ok(Sent::Moved)
+            }
+            Close::Reset => {
+                socket.close_with_reset();
+                Ok(Sent::Over)
+            }
+            // Echo must lie unread in the socket for the close to mean anything; with nothing owed there is none to wait
+            // for.
+            Close::Abandon if self.received < self.sent && !socket.is_readable() => Ok(Sent::Nothing),
+            Close::Abandon => Ok(Sent::Over),
+        }
+    }
+
+    fn wait(&self, now: u64, moved: bool) -> Turn {
+        let reading = self.may_read(now);
+        let sending = match self.sending {
+            Sending::Begin { due, .. } if due > now => Some(due),
+            Sending::Pause { until } => Some(until),
+            _ => None,
+        };
+        let expires = Some(self.expires).filter(|&at| at != u64::MAX && !self.fin_sent);
+        let timer = [reading.err().flatten(), sending, expires].into_iter().flatten().min();
+        let missing = self.verifier.position() < self.sent;
+        let blocked = matches!(self.sending, Sending::Fragment { .. });
+        let owed = reading.is_ok() && (missing || self.fin_sent || blocked);
+        let ending = matches!(self.sending, Sending::Ending(_));
+        let idle = (ending && !missing && !self.abandons()) || self.profile().read == Read::Never;
+        Turn::Wait { timer, owed: owed || (ending && self.abandons()), idle, moved }
+    }
+
+    fn abandons(&self) -> bool {
+        self.profile().close == Close::Abandon
+    }
+
+    fn over_by_eof(&mut self, desk: &mut Desk<'_>) -> Turn {
+        let (position, missing) = (self.verifier.position(), self.sent - self.verifier.position().min(self.sent));
+        let before = desk.found.len();
+        self.end(desk, End::Fin { expect: self.asserts(), after_stall: self.stall == Stall::Probing });
+        if desk.found.len() == before && self.asserts() == Expect::Exact {
+            // Every byte came, but too late, or the other side ended a connection that was still to be used.
+            if self.stall == Stall::Probing {
+                desk.found.push(Divergence::of_connection(Kind::Stalled, self.conn(), position, missing));
+            } else if !self.fin_sent {
+                desk.found.push(Divergence::of_connection(Kind::Truncated, self.conn(), position, missing));
+            }
+        }
+        Turn::Over(None)
+    }
+
+    fn over_as_planned(&mut self, desk: &mut Desk<'_>) -> Turn {
+        self.end(desk, End::Stopped);
+        Turn::Over(None)
+    }
+
+    fn over_by_error(&mut self, desk: &mut Desk<'_>, error: io::Error) -> Turn {
+        self.end(desk, End::Reset { expect: self.asserts() });
+        Turn::Over(Some(error))
+    }
+
+    /// A write that fails says nothing of what had come before: read that first, so that a verdict names the right place.
+    fn over_by_write_error(&mut self, socket: &mut impl Socket, desk: &mut Desk<'_>, error: io::Error) -> Turn {
+        let mut now = (desk.clock)();
+        while self.profile().read != Read::Never {
+            match self.read(socket, desk, &mut now) {
+                Ok(0) => return self.over_by_eof(desk),
+                Ok(_) => {}
+                Err(_) => break,
+            }
+        }
+        self.over_by_error(desk, error)
+    }
+
+    fn end(&mut self, desk: &mut Desk<'_>, end: End) {
+        if self.profile().verify == Verify::Full || !matches!(end, End::Stopped) {
+            let before = self.verifier.verified();
+            self.verifier.end(desk.stream, desk.ledger, end, desk.found);
+            desk.figures.counters.bytes_verified += self.verifier.verified().saturating_sub(before);
+        }
+        desk.ledger.close(self.conn());
+    }
+}
+
+enum Sent {
+    Moved,
+    Nothing,
+    Over,
+}
+
+/// Nanoseconds, at most some 584 years.
+pub(super) fn nanos(time: std::time::Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}

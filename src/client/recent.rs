@@ -1,0 +1,77 @@
+//! The last writes and reads of a connection, kept in a few bytes, for the finding that may come.
+
+use crate::bytes::{Op, OpKind};
+
+/// How many are kept.
+const KEPT: usize = 6;
+/// Times are kept in units of 2^16 ns (65.5 µs), which lets 32 bits reach back 78 hours.
+const TICK_SHIFT: u32 = 16;
+const READ: u32 = 1 << 31;
+
+/// A ring of the last operations, 8 bytes each; where each began follows from the lengths of those after it.
+#[derive(Default)]
+pub(super) struct Recent {
+    ops: [Packed; KEPT],
+    next: u8,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Packed {
+    /// The length, and in the highest bit whether it is a read. 0: none yet.
+    len: u32,
+    ticks: u32,
+}
+
+impl Recent {
+    #[inline]
+    pub(super) fn push(&mut self, kind: OpKind, len: usize, now: u64) {
+        let len = (len as u32).min(READ - 1);
+        let len = if kind == OpKind::Read { len | READ } else { len };
+        self.ops[self.next as usize] = Packed { len, ticks: (now >> TICK_SHIFT) as u32 };
+        self.next = (self.next + 1) % KEPT as u8;
+    }
+
+    /// Oldest first. `sent` and `received` are the connection's totals now, `now` nanoseconds since the start of the run.
+    pub(super) fn list(&self, mut sent: u64, mut received: u64, now: u64) -> Vec<Op> {
+        let mut list = Vec::with_capacity(KEPT);
+        let newest_first = (1..=KEPT).map(|back| self.ops[(self.next as usize + KEPT - back) % KEPT]);
+        for op in newest_first.take_while(|op| op.len != 0) {
+            let len = u64::from(op.len & !READ);
+            let (kind, offset) = if op.len & READ != 0 {
+                received = received.saturating_sub(len);
+                (OpKind::Read, received)
+            } else {
+                sent = sent.saturating_sub(len);
+                (OpKind::Write, sent)
+            };
+            let age = ((now >> TICK_SHIFT) as u32).wrapping_sub(op.ticks);
+            let at = now.saturating_sub(u64::from(age) << TICK_SHIFT);
+            // Rounded to the tick, in which it was kept.
+            let at_ms = (at >> TICK_SHIFT << TICK_SHIFT) as f64 / 1e6;
+            list.push(Op { kind, offset, len, at_ms });
+        }
+        list.reverse();
+        list
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offsets_follow_from_the_lengths_and_only_the_last_are_kept() {
+        let mut recent = Recent::default();
+        for n in 0..4u64 {
+            recent.push(OpKind::Write, 100, n << 20);
+            recent.push(OpKind::Read, 50, n << 20);
+        }
+        let list = recent.list(400, 200, 4 << 20);
+        let seen: Vec<_> = list.iter().map(|op| (op.kind, op.offset, op.len)).collect();
+        use OpKind::{Read, Write};
+        let wanted =
+            [(Write, 100, 100), (Read, 50, 50), (Write, 200, 100), (Read, 100, 50), (Write, 300, 100), (Read, 150, 50)];
+        assert_eq!(seen, wanted);
+        assert!((list[5].at_ms - 3.145_728).abs() < 1e-9, "{}", list[5].at_ms);
+    }
+}

@@ -1,0 +1,543 @@
+//! One worker: a thread with a `current_thread` runtime, a task a slot, one sweep, one pacer.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::Notify;
+use tokio::task::{LocalSet, spawn_local};
+
+use super::connection::{Connection, Desk, Turn, nanos};
+use super::pacer::Pacer;
+use super::slot::SlotState;
+use super::socket::TaskSocket;
+use super::{Plan, Shared};
+use crate::bytes::{ConnId, Divergence, Finding, Kind};
+use crate::measure::Figures;
+use crate::plan::{self, Profile, Reconnect, Slot};
+use crate::sys;
+
+/// Between two looks for stalls, deadlines and interrupts.
+const SWEEP: Duration = Duration::from_millis(50);
+/// Connects under way at a time in one worker: fewer than a common listener's queue holds, past which the system drops
+/// SYNs and the client waits a second to try again.
+const CONNECTING: u32 = 256;
+/// Bytes that are made or taken in by one call. More than a socket takes at once gains nothing, and this stays in the
+/// second-level cache.
+const SCRATCH: usize = 128 * 1024;
+/// A probe after a stall is given no longer than this.
+const PROBE_MS: u32 = 2_000;
+
+/// What a worker brings back.
+pub(super) struct Work {
+    pub(super) groups: Vec<(Figures, Vec<Finding>)>,
+    pub(super) busy: Option<f64>,
+}
+
+/// What one worker has to open: a slot, and the generation to begin and the number of them to end with.
+#[derive(Clone, Copy)]
+pub(super) struct Share {
+    slot: Slot,
+    first: u32,
+    last: u32,
+    at: Duration,
+}
+
+/// The slots of each worker, in the order in which they open.
+pub(super) fn shares(plan: &Plan) -> Vec<Vec<Share>> {
+    let mut all: Vec<Share> = if plan.only.is_empty() {
+        let of = |slot: Slot| {
+            let profile = &plan.groups[slot.group as usize];
+            let last = match profile.reconnect {
+                Reconnect::Off => 0,
+                Reconnect::Times(times) => times,
+                Reconnect::Forever => u32::MAX,
+            };
+            Share { slot, first: 0, last, at: profile.opens_at(slot.index) }
+        };
+        plan.slots.of_shard(plan.shard).map(of).collect()
+    } else {
+        // Just these, at once, whatever generation they were.
+        let found = plan.only.iter().filter_map(|conn| plan.slots.of(*conn).ok());
+        found.map(|(slot, generation)| Share { slot, first: generation, last: generation, at: Duration::ZERO }).collect()
+    };
+    all.sort_by_key(|share| (share.at, share.slot.number));
+    let mut shares = vec![Vec::new(); plan.workers.max(1)];
+    for (n, share) in all.into_iter().enumerate() {
+        let worker = n % shares.len();
+        shares[worker].push(share);
+    }
+    shares
+}
+
+struct Worker {
+    shared: Arc<Shared>,
+    index: usize,
+    slots: Vec<SlotState>,
+    pacer: Pacer,
+    state: RefCell<State>,
+    connecting: Cell<u32>,
+    connected: Notify,
+    remaining: Cell<usize>,
+    done: Notify,
+    finish: Cell<bool>,
+    stop: Cell<bool>,
+}
+
+struct State {
+    scratch: Box<[u8]>,
+    found: Vec<Divergence>,
+    groups: Vec<(Figures, Vec<Finding>)>,
+}
+
+/// The body of a worker's thread.
+pub(super) fn work(shared: Arc<Shared>, index: usize, share: Vec<Share>) -> io::Result<Work> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let groups = shared.plan.groups.iter().map(|_| (Figures::default(), Vec::new())).collect();
+    let state = State { scratch: vec![0; SCRATCH].into(), found: Vec::new(), groups };
+    let worker = Rc::new(Worker {
+        slots: share.iter().map(|_| SlotState::default()).collect(),
+        pacer: Pacer::default(),
+        state: RefCell::new(state),
+        connecting: Cell::new(0),
+        connected: Notify::new(),
+        remaining: Cell::new(share.len()),
+        done: Notify::new(),
+        finish: Cell::new(false),
+        stop: Cell::new(false),
+        shared,
+        index,
+    });
+    LocalSet::new().block_on(&runtime, Worker::serve(&worker, share))?;
+    // Two clocks that need not begin together: what counts is their ratio over the whole of the thread's life.
+    let busy = sys::thread_cpu_time().map(|cpu| cpu.as_secs_f64() / worker.shared.epoch.elapsed().as_secs_f64());
+    worker.publish();
+    let groups = std::mem::take(&mut worker.state.borrow_mut().groups);
+    Ok(Work { groups, busy })
+}
+
+impl Worker {
+    async fn serve(worker: &Rc<Worker>, share: Vec<Share>) -> io::Result<()> {
+        if share.is_empty() {
+            return Ok(());
+        }
+        let opener = {
+            let worker = Rc::clone(worker);
+            spawn_local(async move { Worker::open_all(&worker, share).await })
+        };
+        let result = tokio::select! {
+            () = worker.done.notified() => Ok(()),
+            () = worker.sweep() => Ok(()),
+            failed = worker.pacer.run(&worker.slots, worker.shared.epoch) => failed,
+        };
+        opener.abort();
+        result
+    }
+
+    fn now(&self) -> u64 {
+        self.shared.epoch.elapsed().as_nanos() as u64
+    }
+
+    async fn open_all(worker: &Rc<Worker>, share: Vec<Share>) {
+        for (index, share) in share.into_iter().enumerate() {
+            let at = worker.shared.epoch + share.at;
+            if at > std::time::Instant::now() {
+                tokio::time::sleep_until(at.into()).await;
+            }
+            while worker.connecting.get() >= CONNECTING {
+                worker.connected.notified().await;
+            }
+            let worker = Rc::clone(worker);
+            spawn_local(async move {
+                Worker::run_slot(&worker, index, share).await;
+                worker.slot_ended();
+            });
+        }
+    }
+
+    fn slot_ended(&self) {
+        self.remaining.set(self.remaining.get() - 1);
+        if self.remaining.get() == 0 {
+            self.done.notify_one();
+        }
+    }
+
+    /// One connection after the other, until the plan has no more for this slot.
+    async fn run_slot(worker: &Rc<Worker>, index: usize, share: Share) {
+        let mut working = Working::new(&worker.shared);
+        let profile = Arc::clone(&worker.shared.plan.groups[share.slot.group as usize]);
+        let mut arrival = 0;
+        for generation in share.first..=share.last {
+            let Some(conn) = worker.shared.plan.slots.id(share.slot, generation) else { break };
+            if generation > share.first && !worker.pause_before_reconnect(index, &profile).await {
+                break;
+            }
+            let mut plan = plan::Plan::new(Arc::clone(&profile), worker.shared.plan.seed, share.slot, conn);
+            plan.resume_schedule(arrival);
+            match Box::pin(worker.open(index, share, generation, conn, &profile)).await {
+                Ok(stream) => arrival = worker.follow(index, share, plan, conn, stream, &mut working).await,
+                Err(()) => {}
+            }
+            if worker.stop.get() || worker.now() >= worker.deadline(&profile) {
+                break;
+            }
+        }
+    }
+
+    /// False: the time was up meanwhile.
+    async fn pause_before_reconnect(&self, index: usize, profile: &Profile) -> bool {
+        if !profile.reconnect_delay.is_zero() {
+            let until = self.now() + nanos(profile.reconnect_delay);
+            poll_fn(|cx| {
+                self.slots[index].attach(cx.waker());
+                if self.now() >= until || self.is_over(profile) {
+                    return Poll::Ready(());
+                }
+                self.pacer.wake_at(&self.slots, index, until);
+                Poll::Pending
+            })
+            .await;
+        }
+        !self.is_over(profile)
+    }
+
+    fn is_over(&self, profile: &Profile) -> bool {
+        self.stop.get() || self.now() >= self.deadline(profile)
+    }
+
+    fn deadline(&self, profile: &Profile) -> u64 {
+        profile.duration.map_or(u64::MAX, nanos)
+    }
+
+    /// Opens a connection, within its time. What fails is counted and becomes a finding here.
+    async fn open(
+        &self,
+        index: usize,
+        share: Share,
+        generation: u32,
+        conn: ConnId,
+        profile: &Profile,
+    ) -> Result<TcpStream, ()> {
+        let plan = &self.shared.plan;
+        let target = plan.targets[conn.get() as usize % plan.targets.len()];
+        let source = plan.sources.of(share.slot.number, generation, plan.slots.total());
+        let group = share.slot.group as usize;
+        self.state.borrow_mut().groups[group].0.counters.connects += 1;
+        self.connecting.set(self.connecting.get() + 1);
+        let begun = self.now();
+        let slot = &self.slots[index];
+        let mut connect = Box::pin(connect(target, source, profile));
+        let result = poll_fn(|cx: &mut Context<'_>| {
+            slot.attach(cx.waker());
+            if let Poll::Ready(result) = connect.as_mut().poll(cx) {
+                return Poll::Ready(Some(result));
+            }
+            if self.stop.get() {
+                return Poll::Ready(None);
+            }
+            if slot.take_stalled() {
+                let limit = profile.connect_timeout;
+                let error = io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {limit:?}"));
+                return Poll::Ready(Some(Err(error)));
+            }
+            slot.owed(self.now(), millis(profile.connect_timeout), false);
+            Poll::Pending
+        })
+        .await;
+        slot.settled();
+        self.connecting.set(self.connecting.get() - 1);
+        self.connected.notify_one();
+        let now = self.now();
+        let mut state = self.state.borrow_mut();
+        let figures = &mut state.groups[group].0;
+        match result {
+            Some(Ok(stream)) => {
+                figures.counters.opened += 1;
+                figures.counters.reconnects += u64::from(generation > share.first);
+                figures.connect.record(now - begun);
+                figures.timeline.at(Duration::from_nanos(now)).opened += 1;
+                self.shared.ledger.set(conn, 0);
+                Ok(stream)
+            }
+            Some(Err(error)) => {
+                figures.counters.connect_failures += 1;
+                figures.counters.failed += 1;
+                drop(state);
+                let divergence = Divergence::of_connection(Kind::ConnectFailed, conn, 0, 0);
+                let remote = Some(target.to_string());
+                let finding = self.finding(divergence, now, (source.map(|s| s.to_string()), remote), Vec::new(), Some(&error));
+                self.keep(group, profile, finding, now);
+                Err(())
+            }
+            None => {
+                figures.counters.cut_short += 1;
+                Err(())
+            }
+        }
+    }
+
+    /// Runs the connection to its end; gives where the slot's schedule goes on.
+    async fn follow(
+        &self,
+        index: usize,
+        share: Share,
+        plan: plan::Plan,
+        conn: ConnId,
+        mut stream: TcpStream,
+        working: &mut Working<'_>,
+    ) -> u64 {
+        let mut connection = Connection::new(plan, conn, self.now());
+        poll_fn(|cx| {
+            self.slots[index].attach(cx.waker());
+            let socket = &mut TaskSocket { stream: &mut stream, cx };
+            self.drive(index, share, &mut connection, socket, working)
+        })
+        .await;
+        self.slots[index].settled();
+        connection.plan().next_arrival()
+    }
+
+    fn drive(
+        &self,
+        index: usize,
+        share: Share,
+        connection: &mut Connection,
+        socket: &mut TaskSocket<'_, '_>,
+        working: &mut Working<'_>,
+    ) -> Poll<()> {
+        let slot = &self.slots[index];
+        let group = share.slot.group as usize;
+        let profile = &self.shared.plan.groups[group];
+        let mut state = self.state.borrow_mut();
+        let State { scratch, found, groups } = &mut *state;
+        let mut desk = Desk {
+            stream: &self.shared.stream,
+            ledger: &self.shared.ledger,
+            scratch,
+            found,
+            figures: &mut groups[group].0,
+            clock: &|| self.now(),
+            finish: self.finish.get(),
+            deadline: self.deadline(profile),
+        };
+        if self.stop.get() {
+            connection.cut_short(&mut desk);
+            desk.figures.counters.cut_short += 1;
+            drop(state);
+            self.take_findings(group, connection, socket, None);
+            sys::close_with_reset(&*socket.stream);
+            return Poll::Ready(());
+        }
+        let (turn, limit) = if slot.take_stalled() {
+            (connection.stalled(socket, &mut desk), millis(profile.stall_timeout).min(PROBE_MS))
+        } else {
+            (connection.advance(socket, &mut desk), millis(profile.stall_timeout))
+        };
+        drop(state);
+        let over = matches!(turn, Turn::Over(_));
+        let error = if let Turn::Over(error) = &turn { error.as_ref() } else { None };
+        if self.take_findings(group, connection, socket, error) {
+            connection.fail();
+        }
+        match turn {
+            Turn::Yield => {
+                socket.cx.waker().wake_by_ref();
+                slot.settled();
+            }
+            Turn::Wait { timer, owed, idle, moved } => {
+                if owed { slot.owed(self.now(), limit, moved) } else { slot.settled() }
+                if let Some(at) = timer {
+                    self.pacer.wake_at(&self.slots, index, at);
+                }
+                if idle {
+                    working.rest();
+                }
+            }
+            Turn::Over(_) => {
+                let counters = &mut self.state.borrow_mut().groups[group].0.counters;
+                if connection.has_failed() { counters.failed += 1 } else { counters.passed += 1 }
+            }
+        }
+        if over { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// Makes findings of what the last turn found wrong. Whether there was any.
+    fn take_findings(
+        &self,
+        group: usize,
+        connection: &Connection,
+        socket: &TaskSocket<'_, '_>,
+        error: Option<&io::Error>,
+    ) -> bool {
+        let found = std::mem::take(&mut self.state.borrow_mut().found);
+        if found.is_empty() {
+            return false;
+        }
+        let now = self.now();
+        let text = |address: io::Result<SocketAddr>| address.ok().map(|address| address.to_string());
+        let target = || {
+            let targets = &self.shared.plan.targets;
+            targets[connection.conn().get() as usize % targets.len()].to_string()
+        };
+        let addresses = (
+            text(socket.stream.local_addr()),
+            // After a reset the socket does not know it any more.
+            text(socket.stream.peer_addr()).or_else(|| Some(target())),
+        );
+        for divergence in found {
+            let recent = connection.recent(now);
+            let finding = self.finding(divergence, now, addresses.clone(), recent, error);
+            self.keep(group, &self.shared.plan.groups[group], finding, now);
+        }
+        true
+    }
+
+    fn finding(
+        &self,
+        divergence: Divergence,
+        now: u64,
+        (local, remote): (Option<String>, Option<String>),
+        recent: Vec<crate::bytes::Op>,
+        error: Option<&io::Error>,
+    ) -> Finding {
+        let replay = self.shared.plan.replay.as_ref().map(|command| match divergence.source {
+            Some(source) if source.conn != divergence.conn => {
+                format!("{command} --only-conn {},{}", divergence.conn, source.conn)
+            }
+            _ => format!("{command} --only-conn {}", divergence.conn),
+        });
+        let cause = error.map(ToString::to_string);
+        Finding { divergence, local, remote, at_ms: now as f64 / 1e6, cause, recent, replay }
+    }
+
+    /// Counts a finding, and keeps it if there are not too many.
+    fn keep(&self, group: usize, profile: &Profile, finding: Finding, now: u64) {
+        let (figures, findings) = &mut self.state.borrow_mut().groups[group];
+        figures.counters.found(finding.divergence.kind);
+        figures.timeline.at(Duration::from_nanos(now)).findings += 1;
+        if findings.len() < self.shared.plan.findings {
+            findings.push(finding);
+        }
+        if profile.fail_fast {
+            self.shared.failed_fast.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Looks for stalls, deadlines, interrupts and the end, without end.
+    async fn sweep(&self) {
+        let mut ticks = tokio::time::interval(SWEEP);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut deadlines: Vec<u64> = self.shared.plan.groups.iter().map(|group| self.deadline(group)).collect();
+        let mut seen = vec![(0, 0); deadlines.len()];
+        loop {
+            ticks.tick().await;
+            let now = self.now();
+            self.mark_time(now, &mut seen);
+            self.publish();
+            let mut wake_all = false;
+            if !self.stop.get() && (self.shared.control.is_interrupted() || self.shared.failed_fast.load(Ordering::Relaxed)) {
+                self.stop.set(true);
+                wake_all = true;
+            }
+            if !self.finish.get() && self.shared.working.load(Ordering::Relaxed) == 0 {
+                self.finish.set(true);
+                wake_all = true;
+            }
+            for deadline in deadlines.iter_mut().filter(|deadline| **deadline <= now) {
+                *deadline = u64::MAX;
+                wake_all = true;
+            }
+            for slot in &self.slots {
+                if slot.check_stalled(now) || wake_all {
+                    slot.wake();
+                }
+            }
+            if self.stop.get() {
+                self.end_unopened();
+            }
+        }
+    }
+
+    /// After a stop, slots that were not opened yet never will be.
+    fn end_unopened(&self) {
+        let opened = self.slots.iter().filter(|slot| slot.is_attached()).count();
+        let unopened = self.slots.len() - opened;
+        if self.remaining.get() <= unopened {
+            self.done.notify_one();
+        }
+    }
+
+    /// Counts on the time line what came since the last look.
+    fn mark_time(&self, now: u64, seen: &mut [(u64, u64)]) {
+        let at = Duration::from_nanos(now.saturating_sub(nanos(SWEEP) / 2));
+        for ((figures, _), seen) in self.state.borrow_mut().groups.iter_mut().zip(seen) {
+            let (messages, bytes) = (figures.counters.messages_echoed, figures.counters.bytes_verified);
+            if (messages, bytes) != *seen {
+                let point = figures.timeline.at(at);
+                point.messages += messages - seen.0;
+                point.bytes_verified += bytes - seen.1;
+                *seen = (messages, bytes);
+            }
+        }
+    }
+
+    fn publish(&self) {
+        let mut sum = crate::measure::Counters::default();
+        for (figures, _) in &self.state.borrow().groups {
+            sum.add(&figures.counters);
+        }
+        self.shared.control.publish(self.index, sum);
+    }
+}
+
+/// Counts a slot among those that have something to do of their own, until it ends or only waits for the others.
+struct Working<'a>(Option<&'a Shared>);
+
+impl<'a> Working<'a> {
+    /// The slots were all counted before the first of them began.
+    fn new(shared: &'a Shared) -> Self {
+        Working(Some(shared))
+    }
+
+    fn rest(&mut self) {
+        if let Some(shared) = self.0.take() {
+            shared.working.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Working<'_> {
+    fn drop(&mut self) {
+        self.rest();
+    }
+}
+
+/// Connects from `source`, with the options of the profile.
+async fn connect(target: SocketAddr, source: Option<std::net::IpAddr>, profile: &Profile) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(target), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    socket.set_tcp_nodelay(profile.nodelay)?;
+    if let Some(bytes) = profile.sndbuf {
+        socket.set_send_buffer_size(bytes)?;
+    }
+    if let Some(bytes) = profile.rcvbuf {
+        socket.set_recv_buffer_size(bytes)?;
+    }
+    if let Some(source) = source {
+        sys::choose_port_at_connect(SockRef::from(&socket));
+        socket.bind(&SocketAddr::new(source, 0).into())?;
+    }
+    TcpSocket::from_std_stream(socket.into()).connect(target).await
+}
+
+fn millis(time: Duration) -> u32 {
+    u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
+}

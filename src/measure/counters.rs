@@ -1,0 +1,110 @@
+//! Totals of a run, or of a part of one.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::bytes::Kind;
+
+macro_rules! counters {
+    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
+        /// Totals. Bytes are bytes of payload; a message counts once it is whole.
+        #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+        #[serde(deny_unknown_fields)]
+        pub struct Counters {
+            $($(#[doc = $doc])+ pub $name: u64,)+
+            /// Findings of each kind, those included that were too many to be kept in full.
+            #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+            pub findings: BTreeMap<Kind, u64>,
+        }
+
+        impl Counters {
+            /// Adds the totals of others.
+            pub fn add(&mut self, other: &Counters) {
+                $(self.$name += other.$name;)+
+                for (kind, n) in &other.findings {
+                    *self.findings.entry(*kind).or_default() += n;
+                }
+            }
+
+            /// The names and values of the plain totals, in the order of the report.
+            pub fn named(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($name), self.$name),)+]
+            }
+        }
+    };
+}
+
+counters! {
+    /// Connects begun.
+    connects,
+    /// Connections opened.
+    opened,
+    /// Connects that failed or timed out.
+    connect_failures,
+    /// Connections that ended as their plan says, with nothing wrong.
+    passed,
+    /// Connections with at least one finding, those that could not be opened included.
+    failed,
+    /// Connections cut short because the run was stopped; nothing is asserted about them.
+    cut_short,
+    /// Of the opened ones, those that followed another in the same slot.
+    reconnects,
+    /// Messages begun to be sent.
+    messages_sent,
+    /// Messages whose last byte came back.
+    messages_echoed,
+    /// Bytes handed to the sockets.
+    bytes_sent,
+    /// Bytes that came back, right or wrong.
+    bytes_received,
+    /// Bytes that came back and were right.
+    bytes_verified,
+    /// Write calls that took at least one byte.
+    writes,
+    /// Read calls that gave at least one byte.
+    reads,
+}
+
+impl Counters {
+    /// Counts one finding.
+    pub fn found(&mut self, kind: Kind) {
+        *self.findings.entry(kind).or_default() += 1;
+    }
+
+    /// Findings of all kinds.
+    pub fn findings_total(&self) -> u64 {
+        self.findings.values().sum()
+    }
+
+    /// Connections that are neither passed, failed nor cut short yet.
+    pub fn unfinished(&self) -> u64 {
+        self.connects.saturating_sub(self.passed + self.failed + self.cut_short)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn adding_keeps_every_total() {
+        let mut one = Counters { opened: 2, bytes_sent: 10, ..Counters::default() };
+        one.found(Kind::Lost);
+        let mut two = one.clone();
+        two.found(Kind::Lost);
+        two.found(Kind::Reset);
+        one.add(&two);
+        assert_eq!((one.opened, one.bytes_sent, one.findings_total()), (4, 20, 4));
+        assert_eq!(one.findings[&Kind::Lost], 3);
+    }
+
+    #[test]
+    fn adding_zero_changes_nothing() {
+        let some = Counters { reads: 7, connects: 3, ..Counters::default() };
+        let mut sum = Counters::default();
+        sum.add(&some);
+        assert_eq!(sum, some);
+    }
+}

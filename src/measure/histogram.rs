@@ -1,0 +1,169 @@
+//! Latencies in an HDR histogram (Gil Tene's High Dynamic Range histogram): constant memory, 3 significant digits from
+//! nanoseconds to hours, and addition without loss.
+
+use std::fmt;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::{Deserializer, Serializer, V2Serializer};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Significant decimal digits that are kept.
+const DIGITS: u8 = 3;
+
+/// Latencies, in nanoseconds.
+#[derive(Clone)]
+pub struct Latency(Histogram<u64>);
+
+impl Default for Latency {
+    fn default() -> Self {
+        // Grows as values come, so that an unused one costs little.
+        Latency(Histogram::new(DIGITS).expect("3 digits are within what the histogram allows"))
+    }
+}
+
+impl fmt::Debug for Latency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Latency").field("count", &self.count()).field("max", &self.max()).finish()
+    }
+}
+
+impl Latency {
+    /// Adds one latency in nanoseconds.
+    #[inline]
+    pub fn record(&mut self, nanos: u64) {
+        self.0.saturating_record(nanos);
+    }
+
+    /// Adds all latencies of another.
+    pub fn add(&mut self, other: &Latency) {
+        self.0.add(&other.0).expect("a histogram that resizes itself takes any other");
+    }
+
+    /// How many were recorded.
+    pub fn count(&self) -> u64 {
+        self.0.len()
+    }
+
+    /// The greatest; `None` when nothing was recorded.
+    pub fn max(&self) -> Option<Duration> {
+        self.of(Histogram::max)
+    }
+
+    /// The least; `None` when nothing was recorded.
+    pub fn min(&self) -> Option<Duration> {
+        self.of(Histogram::min)
+    }
+
+    /// The mean; `None` when nothing was recorded.
+    pub fn mean(&self) -> Option<Duration> {
+        self.of(|h| h.mean() as u64)
+    }
+
+    /// The value at or below which `percent` (0 to 100) of the recorded ones are; `None` when nothing was recorded.
+    pub fn percentile(&self, percent: f64) -> Option<Duration> {
+        self.of(|h| h.value_at_percentile(percent))
+    }
+
+    fn of(&self, value: impl Fn(&Histogram<u64>) -> u64) -> Option<Duration> {
+        (!self.0.is_empty()).then(|| Duration::from_nanos(value(&self.0)))
+    }
+
+    /// The lossless form: HdrHistogram's V2 encoding in base64, as its tools read it.
+    pub fn encode(&self) -> String {
+        let mut bytes = Vec::new();
+        V2Serializer::new().serialize(&self.0, &mut bytes).expect("writing to memory does not fail");
+        BASE64.encode(bytes)
+    }
+
+    /// Reads [`encode`](Self::encode)'s form.
+    ///
+    /// # Errors
+    /// A sentence: not base64, or no histogram of that encoding.
+    pub fn decode(text: &str) -> Result<Latency, String> {
+        let bytes = BASE64.decode(text).map_err(|e| format!("not base64: {e}"))?;
+        let mut histogram: Histogram<u64> = Deserializer::new()
+            .deserialize(&mut bytes.as_slice())
+            .map_err(|e| format!("not an HdrHistogram in V2 encoding: {e:?}"))?;
+        histogram.auto(true);
+        Ok(Latency(histogram))
+    }
+}
+
+/// A histogram as the JSON report holds it. Times are in nanoseconds; null where nothing was recorded.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LatencyReport {
+    /// How many were recorded.
+    pub count: u64,
+    /// The least.
+    pub min_ns: Option<u64>,
+    /// The mean.
+    pub mean_ns: Option<u64>,
+    /// Half are at or below.
+    pub p50_ns: Option<u64>,
+    /// 90 % are at or below.
+    pub p90_ns: Option<u64>,
+    /// 99 % are at or below.
+    pub p99_ns: Option<u64>,
+    /// 99.9 % are at or below.
+    pub p999_ns: Option<u64>,
+    /// The greatest.
+    pub max_ns: Option<u64>,
+    /// All of it: HdrHistogram V2 encoding, base64. Values are nanoseconds.
+    pub hdr: String,
+}
+
+impl From<&Latency> for LatencyReport {
+    fn from(latency: &Latency) -> Self {
+        let nanos = |time: Option<Duration>| time.map(|t| u64::try_from(t.as_nanos()).unwrap_or(u64::MAX));
+        LatencyReport {
+            count: latency.count(),
+            min_ns: nanos(latency.min()),
+            mean_ns: nanos(latency.mean()),
+            p50_ns: nanos(latency.percentile(50.0)),
+            p90_ns: nanos(latency.percentile(90.0)),
+            p99_ns: nanos(latency.percentile(99.0)),
+            p999_ns: nanos(latency.percentile(99.9)),
+            max_ns: nanos(latency.max()),
+            hdr: latency.encode(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn nothing_recorded_is_none_and_not_zero() {
+        let report = LatencyReport::from(&Latency::default());
+        assert_eq!((report.count, report.p50_ns, report.max_ns), (0, None, None));
+    }
+
+    proptest! {
+        /// Two workers' histograms added are the histogram of one worker that saw everything, to the last count.
+        #[test]
+        fn adding_and_encoding_lose_nothing(
+            left in prop::collection::vec(0u64..10_000_000_000, 0..100),
+            right in prop::collection::vec(0u64..10_000_000_000, 0..100),
+        ) {
+            let of = |values: &[u64]| {
+                let mut latency = Latency::default();
+                values.iter().for_each(|v| latency.record(*v));
+                latency
+            };
+            let mut sum = Latency::decode(&of(&left).encode()).expect("own encoding");
+            sum.add(&of(&right));
+            let all = of(&[left, right].concat());
+            prop_assert_eq!(LatencyReport::from(&sum).p99_ns, LatencyReport::from(&all).p99_ns);
+            prop_assert_eq!(sum.count(), all.count());
+            prop_assert_eq!(sum.max(), all.max());
+            prop_assert!(sum.0 == all.0);
+        }
+    }
+}

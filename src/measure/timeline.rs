@@ -1,0 +1,131 @@
+//! What happened when: counts per interval since the start of the run.
+//!
+//! The interval begins at 100 ms and doubles whenever the line would grow past [`MAX_POINTS`], so that a run of a second
+//! and one of a week both fit; two lines add up at the coarser interval of both.
+
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The first interval.
+const FIRST: Duration = Duration::from_millis(100);
+/// Points kept at most.
+pub const MAX_POINTS: usize = 512;
+
+/// Counts of one interval.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Point {
+    /// Connections opened.
+    pub opened: u64,
+    /// Messages whose last byte came back.
+    pub messages: u64,
+    /// Bytes that came back and were right.
+    pub bytes_verified: u64,
+    /// Findings.
+    pub findings: u64,
+    /// The longest round trip that ended here, in nanoseconds.
+    pub rtt_max_ns: u64,
+}
+
+impl Point {
+    fn add(&mut self, other: &Point) {
+        self.opened += other.opened;
+        self.messages += other.messages;
+        self.bytes_verified += other.bytes_verified;
+        self.findings += other.findings;
+        self.rtt_max_ns = self.rtt_max_ns.max(other.rtt_max_ns);
+    }
+}
+
+/// Counts over time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Timeline {
+    /// Milliseconds that each point covers.
+    pub interval_ms: u64,
+    /// From the start of the run.
+    pub points: Vec<Point>,
+}
+
+impl Default for Timeline {
+    fn default() -> Self {
+        Timeline { interval_ms: FIRST.as_millis() as u64, points: Vec::new() }
+    }
+}
+
+impl Timeline {
+    /// The point that covers `at` (since the start of the run), to be counted up.
+    pub fn at(&mut self, at: Duration) -> &mut Point {
+        let millis = at.as_millis() as u64;
+        while millis / self.interval_ms >= MAX_POINTS as u64 {
+            self.coarsen();
+        }
+        let index = (millis / self.interval_ms) as usize;
+        if index >= self.points.len() {
+            self.points.resize(index + 1, Point::default());
+        }
+        &mut self.points[index]
+    }
+
+    /// Adds another line, whose run began at the same time.
+    pub fn add(&mut self, other: &Timeline) {
+        let mut other = other.clone();
+        while other.interval_ms < self.interval_ms {
+            other.coarsen();
+        }
+        while self.interval_ms < other.interval_ms {
+            self.coarsen();
+        }
+        if self.points.len() < other.points.len() {
+            self.points.resize(other.points.len(), Point::default());
+        }
+        for (mine, others) in self.points.iter_mut().zip(&other.points) {
+            mine.add(others);
+        }
+    }
+
+    fn coarsen(&mut self) {
+        let pairs = self.points.chunks(2).map(|pair| {
+            let mut sum = pair[0];
+            pair[1..].iter().for_each(|second| sum.add(second));
+            sum
+        });
+        self.points = pairs.collect();
+        self.interval_ms *= 2;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(times: &[u64]) -> Timeline {
+        let mut line = Timeline::default();
+        for millis in times {
+            line.at(Duration::from_millis(*millis)).messages += 1;
+        }
+        line
+    }
+
+    #[test]
+    fn a_week_fits_and_no_message_is_lost() {
+        let week = 7 * 24 * 3600 * 1000;
+        let times: Vec<u64> = (0..1000).map(|n| n * week / 1000).collect();
+        let line = line(&times);
+        assert!(line.points.len() <= MAX_POINTS);
+        assert_eq!(line.points.iter().map(|p| p.messages).sum::<u64>(), 1000);
+    }
+
+    #[test]
+    fn lines_of_different_grain_add_up_to_the_line_of_both() {
+        let (short, long) = ([0, 150, 900], [50, 99_000]);
+        let mut sum = line(&short);
+        sum.add(&line(&long));
+        assert_eq!(sum, line(&[short.as_slice(), &long].concat()));
+        let mut other_way = line(&long);
+        other_way.add(&line(&short));
+        assert_eq!(other_way, sum);
+    }
+}

@@ -1,0 +1,171 @@
+//! A run as data: what `--json` writes, what `merge` reads, what the terminal shows.
+//!
+//! The JSON Schema of [`RunReport`] is published by `echo-tester schema run`. Times of histograms are nanoseconds, others
+//! seconds or milliseconds as their names say; bytes are bytes of payload; null means 'not known', never 0.
+
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::bytes::Finding;
+use crate::client::{Outcome, Plan, Usage};
+use crate::measure::histogram::LatencyReport;
+use crate::measure::{Counters, Figures, Timeline};
+use crate::plan::{Profile, Verify};
+use crate::server::CountersSnapshot;
+use crate::verdict::{Verdict, judge};
+
+/// The form of the JSON report. It changes when a reader of the old form would misread the new one.
+pub const FORM: &str = "echo-tester/run/1";
+
+/// A run.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "echo-tester run report")]
+pub struct RunReport {
+    /// The form of this document.
+    pub form: String,
+    /// The version of the program.
+    pub version: String,
+    /// When the run began, RFC 3339, UTC.
+    pub started_at: String,
+    /// The seed, as `--seed` takes it. In a string, since 64 bits do not fit a JSON number.
+    pub seed: String,
+    /// The addresses that were connected to.
+    pub targets: Vec<String>,
+    /// This process's share of the run: '0/1' is all of it.
+    pub shard: String,
+    /// The bundled server, if one was started for the run.
+    pub server: Option<ServerReport>,
+    /// The load groups.
+    pub loads: Vec<LoadReport>,
+    /// All groups together.
+    pub total: Counters,
+    /// From the first connect to the last close.
+    pub elapsed_s: f64,
+    /// What the client itself used.
+    pub client: ClientReport,
+    /// What it came to.
+    pub verdict: Verdict,
+    /// It was stopped before its end.
+    pub interrupted: bool,
+}
+
+/// One load group.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LoadReport {
+    /// Its name.
+    pub name: String,
+    /// What it was told, resolved: the keys are those of flags and TOML.
+    pub config: serde_json::Value,
+    /// The same as a sentence.
+    pub about: String,
+    /// Totals.
+    pub counters: Counters,
+    /// Round trips: from a message's first byte handed over (or its scheduled time, under `rate`) to its last byte
+    /// verified.
+    pub rtt: LatencyReport,
+    /// From the start of connect to its success.
+    pub connect: LatencyReport,
+    /// From a connection's first byte handed over to the first byte that came back.
+    pub first_byte: LatencyReport,
+    /// The same over time.
+    pub timeline: Timeline,
+    /// The findings that were kept in full, in the order of time.
+    pub findings: Vec<Finding>,
+}
+
+/// What the client itself used.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClientReport {
+    /// CPU time of the process during the run.
+    pub cpu_s: Option<f64>,
+    /// The most memory that was resident.
+    pub peak_memory_bytes: Option<u64>,
+    /// Memory resident before the first connection.
+    pub memory_before_bytes: Option<u64>,
+    /// For each worker, which part of the run it was busy (0 to 1).
+    pub busy: Vec<Option<f64>>,
+    /// Whether the busiest worker had no time left: then figures of speed are the client's and not the server's.
+    pub was_bottleneck: Option<bool>,
+}
+
+/// The bundled server of a run.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ServerReport {
+    /// Its model.
+    pub model: String,
+    /// Its counters at the end; null if it did not tell.
+    pub counters: Option<CountersSnapshot>,
+    /// CPU time that it used.
+    pub cpu_s: Option<f64>,
+}
+
+impl RunReport {
+    /// The report of a run that has ended.
+    pub fn new(plan: &Plan, outcome: &Outcome, started_at: String, server: Option<ServerReport>) -> RunReport {
+        let mut total = Counters::default();
+        for figures in &outcome.groups {
+            total.add(&figures.counters);
+        }
+        let loads = plan.groups.iter().zip(&outcome.groups).zip(&outcome.findings);
+        let asserts = plan.groups.iter().any(|group| group.verify == Verify::Full);
+        RunReport {
+            form: FORM.to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started_at,
+            seed: plan.seed.to_string(),
+            targets: plan.targets.iter().map(ToString::to_string).collect(),
+            shard: plan.shard.to_string(),
+            server,
+            loads: loads.map(|((profile, figures), findings)| LoadReport::new(profile, figures, findings)).collect(),
+            verdict: judge(&total, outcome.interrupted, asserts, &[]),
+            total,
+            elapsed_s: outcome.elapsed.as_secs_f64(),
+            client: ClientReport::from(&outcome.client),
+            interrupted: outcome.interrupted,
+        }
+    }
+
+    /// From the first connect to the last close.
+    pub fn elapsed(&self) -> Duration {
+        Duration::try_from_secs_f64(self.elapsed_s).unwrap_or_default()
+    }
+
+    /// So much a second of the run; `None` when it took no time.
+    pub fn per_second(&self, amount: u64) -> Option<f64> {
+        (self.elapsed_s > 0.0).then(|| amount as f64 / self.elapsed_s)
+    }
+}
+
+impl LoadReport {
+    fn new(profile: &Profile, figures: &Figures, findings: &[Finding]) -> LoadReport {
+        LoadReport {
+            name: profile.name.clone(),
+            config: serde_json::to_value(profile).unwrap_or_default(),
+            about: profile.to_string(),
+            counters: figures.counters.clone(),
+            rtt: (&figures.rtt).into(),
+            connect: (&figures.connect).into(),
+            first_byte: (&figures.first_byte).into(),
+            timeline: figures.timeline.clone(),
+            findings: findings.to_vec(),
+        }
+    }
+}
+
+impl From<&Usage> for ClientReport {
+    fn from(usage: &Usage) -> Self {
+        ClientReport {
+            cpu_s: usage.cpu.map(|cpu| cpu.as_secs_f64()),
+            peak_memory_bytes: usage.peak_memory,
+            memory_before_bytes: usage.memory_before,
+            busy: usage.busy.clone(),
+            was_bottleneck: usage.was_bottleneck(),
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! From what was found and measured to pass, fail or inconclusive. Pure.
+//!
+//! 'Inconclusive' is a verdict: a run in which no byte was verified never passes, however little went wrong in it.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::bytes::Kind;
+use crate::exit::Exit;
+use crate::measure::Counters;
+
+/// What a run came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// All that was asked for was verified.
+    Pass,
+    /// Wrong, missing or extra bytes, or a connection that broke.
+    Fail,
+    /// The bytes were right but a threshold was missed.
+    ThresholdMissed,
+    /// Nothing was verified, or the target could not be reached.
+    Inconclusive,
+    /// Stopped before its end.
+    Interrupted,
+}
+
+impl Outcome {
+    /// The exit code that says the same.
+    pub fn exit(self) -> Exit {
+        match self {
+            Outcome::Pass => Exit::Pass,
+            Outcome::Fail => Exit::VerificationFailed,
+            Outcome::ThresholdMissed => Exit::ThresholdMissed,
+            Outcome::Inconclusive => Exit::Inconclusive,
+            Outcome::Interrupted => Exit::Interrupted,
+        }
+    }
+
+    /// One or two words for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Outcome::Pass => "pass",
+            Outcome::Fail => "fail",
+            Outcome::ThresholdMissed => "threshold missed",
+            Outcome::Inconclusive => "inconclusive",
+            Outcome::Interrupted => "interrupted",
+        }
+    }
+}
+
+/// An outcome and what it rests on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Verdict {
+    /// What the run came to.
+    pub outcome: Outcome,
+    /// What the process returns for it.
+    pub exit_code: u8,
+    /// Why, in sentences. Never empty.
+    pub reasons: Vec<String>,
+}
+
+impl Verdict {
+    fn new(outcome: Outcome, reasons: Vec<String>) -> Verdict {
+        Verdict { outcome, exit_code: outcome.exit().code(), reasons }
+    }
+}
+
+/// Judges a run by its counters.
+///
+/// `asserts` is false when nothing can be asserted about any connection (`--verify off`). `missed` are the thresholds that
+/// were missed, as sentences.
+pub fn judge(counters: &Counters, interrupted: bool, asserts: bool, missed: &[String]) -> Verdict {
+    let mut reasons = Vec::new();
+    for (kind, n) in &counters.findings {
+        reasons.push(format!("{n} × {}: {}", kind.name(), kind.about()));
+    }
+    if interrupted {
+        reasons.insert(0, format!("interrupted with {} of {} connections ended", ended(counters), counters.connects));
+        return Verdict::new(Outcome::Interrupted, reasons);
+    }
+    if counters.connects > 0 && counters.opened == 0 {
+        reasons.insert(0, "no connection could be opened".to_owned());
+        return Verdict::new(Outcome::Inconclusive, reasons);
+    }
+    if !counters.findings.is_empty() {
+        return Verdict::new(Outcome::Fail, reasons);
+    }
+    if counters.bytes_verified == 0 {
+        let why = if asserts { "no byte was verified" } else { "nothing was compared (--verify off)" };
+        return Verdict::new(Outcome::Inconclusive, vec![why.to_owned()]);
+    }
+    if counters.unfinished() > 0 || counters.cut_short > 0 {
+        let open = counters.unfinished() + counters.cut_short;
+        return Verdict::new(Outcome::Inconclusive, vec![format!("{open} connections did not come to their end")]);
+    }
+    if !missed.is_empty() {
+        return Verdict::new(Outcome::ThresholdMissed, missed.to_vec());
+    }
+    let bytes = counters.bytes_verified;
+    Verdict::new(Outcome::Pass, vec![format!("{} connections, {bytes} bytes verified, nothing wrong", counters.passed)])
+}
+
+fn ended(counters: &Counters) -> u64 {
+    counters.passed + counters.failed - counters.findings.get(&Kind::ConnectFailed).copied().unwrap_or(0).min(counters.failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn good() -> Counters {
+        Counters { connects: 2, opened: 2, passed: 2, bytes_verified: 10, ..Counters::default() }
+    }
+
+    fn outcome(counters: &Counters) -> Outcome {
+        judge(counters, false, true, &[]).outcome
+    }
+
+    #[test]
+    fn zero_verified_bytes_never_pass() {
+        assert_eq!(outcome(&good()), Outcome::Pass);
+        assert_eq!(outcome(&Counters { bytes_verified: 0, ..good() }), Outcome::Inconclusive);
+        assert_eq!(outcome(&Counters::default()), Outcome::Inconclusive);
+    }
+
+    #[test]
+    fn one_finding_fails_however_much_was_right() {
+        let mut counters = good();
+        counters.found(Kind::Lost);
+        assert_eq!(outcome(&counters), Outcome::Fail);
+        assert_eq!(judge(&counters, false, true, &["rtt.p99".to_owned()]).exit_code, 1, "fail goes before a threshold");
+    }
+
+    #[test]
+    fn an_unreachable_target_is_inconclusive_and_a_partly_reachable_one_fails() {
+        let mut counters = Counters { connects: 2, connect_failures: 2, failed: 2, ..Counters::default() };
+        counters.found(Kind::ConnectFailed);
+        assert_eq!(outcome(&counters), Outcome::Inconclusive);
+        counters.opened = 1;
+        counters.bytes_verified = 5;
+        assert_eq!(outcome(&counters), Outcome::Fail);
+    }
+
+    #[test]
+    fn connections_that_did_not_end_do_not_pass() {
+        assert_eq!(outcome(&Counters { passed: 1, ..good() }), Outcome::Inconclusive);
+        assert_eq!(outcome(&Counters { passed: 1, cut_short: 1, ..good() }), Outcome::Inconclusive);
+    }
+
+    #[test]
+    fn a_missed_threshold_and_an_interrupt_have_their_own_codes() {
+        assert_eq!(judge(&good(), false, true, &["x".to_owned()]).exit_code, 3);
+        assert_eq!(judge(&good(), true, true, &[]).exit_code, 130);
+    }
+}
