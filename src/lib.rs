@@ -14,6 +14,7 @@
 //! `bytes`, `plan`, `measure` and `verdict` do no I/O and read no clock. `unsafe` stands in `sys` and `server::models` alone.
 
 pub mod bytes;
+pub mod cli;
 pub mod client;
 pub mod cmd;
 pub mod config;

@@ -2,6 +2,11 @@
 
 use std::process::ExitCode;
 
+use clap::Parser;
+use echo_tester::cli::Cli;
+use echo_tester::cmd;
+
 fn main() -> ExitCode {
-    echo_tester::exit::Exit::Usage.into()
+    let cli = Cli::parse();
+    cmd::dispatch(cli).into()
 }

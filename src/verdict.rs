@@ -103,7 +103,8 @@ pub fn judge(counters: &Counters, interrupted: bool, asserts: bool, missed: &[St
 }
 
 fn ended(counters: &Counters) -> u64 {
-    counters.passed + counters.failed - counters.findings.get(&Kind::ConnectFailed).copied().unwrap_or(0).min(counters.failed)
+    counters.passed + counters.failed
+        - counters.findings.get(&Kind::ConnectFailed).copied().unwrap_or(0).min(counters.failed)
 }
 
 #[cfg(test)]

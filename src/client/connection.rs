@@ -336,9 +336,7 @@ impl Connection {
 
     fn take_step(&mut self, now: u64) {
         self.sending = match self.plan.next() {
-            Some(Step::Message { len, due, .. }) => {
-                Sending::Begin { len, due: due.map_or(0, |due| nanos(due).max(1)) }
-            }
+            Some(Step::Message { len, due, .. }) => Sending::Begin { len, due: due.map_or(0, |due| nanos(due).max(1)) },
             Some(Step::Write { len }) => Sending::Fragment { left: len },
             Some(Step::Gap(gap)) => Sending::Pause { until: now + nanos(gap) },
             Some(Step::Close(close)) => Sending::Ending(close),

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 #[derive(Default)]
 pub(super) struct InFlight {
     first: Option<Message>,
+    #[expect(clippy::box_collection, reason = "8 bytes in each connection instead of 32")]
     more: Option<Box<VecDeque<Message>>>,
 }
 

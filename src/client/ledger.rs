@@ -67,6 +67,8 @@ impl Ledger for SentLedger {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::LoadArgs;
+    use crate::units::Count;
 
     fn id(n: u32) -> ConnId {
         ConnId::new(n).expect("small")
@@ -92,8 +94,8 @@ mod tests {
         assert_eq!(ledger.sent(id(5)), None, "of this shard, and not opened");
     }
 
-    fn slots(conns: u32) -> Slots {
-        let profile = crate::config::load::LoadArgs { conns: Some(conns.into()), ..Default::default() };
-        Slots::new([&profile.resolve("load").expect("a valid load")]).expect("few connections")
+    fn slots(conns: u64) -> Slots {
+        let args = LoadArgs { conns: Some(Count(conns)), ..LoadArgs::default() };
+        Slots::new([&args.resolve("load").expect("a valid load")]).expect("few connections")
     }
 }

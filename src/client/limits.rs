@@ -52,7 +52,9 @@ pub fn check(plan: &Plan, system: &System) -> Vec<Obstacle> {
     {
         let most = usable.saturating_sub(OWN_DESCRIPTORS);
         let raise = match system.descriptors.hard {
-            Some(hard) if hard <= usable => "raise the hard limit ('ulimit -Hn', /etc/security/limits.conf, LimitNOFILE=)",
+            Some(hard) if hard <= usable => {
+                "raise the hard limit ('ulimit -Hn', /etc/security/limits.conf, LimitNOFILE=)"
+            }
             _ => "raise the limit ('ulimit -n')",
         };
         obstacles.push(Obstacle {
@@ -65,7 +67,9 @@ pub fn check(plan: &Plan, system: &System) -> Vec<Obstacle> {
         let targets = plan.targets.len().max(1) as u128;
         if u128::from(at_once) > ports * targets {
             obstacles.push(Obstacle {
-                what: format!("{at_once} connections need more local ports than the {ports} that the source addresses have"),
+                what: format!(
+                    "{at_once} connections need more local ports than the {ports} that the source addresses have"
+                ),
                 fix: "add source addresses (--source), or widen net.ipv4.ip_local_port_range".to_owned(),
                 fatal: true,
             });

@@ -67,7 +67,9 @@ pub(super) fn shares(plan: &Plan) -> Vec<Vec<Share>> {
     } else {
         // Just these, at once, whatever generation they were.
         let found = plan.only.iter().filter_map(|conn| plan.slots.of(*conn).ok());
-        found.map(|(slot, generation)| Share { slot, first: generation, last: generation, at: Duration::ZERO }).collect()
+        found
+            .map(|(slot, generation)| Share { slot, first: generation, last: generation, at: Duration::ZERO })
+            .collect()
     };
     all.sort_by_key(|share| (share.at, share.slot.number));
     let mut shares = vec![Vec::new(); plan.workers.max(1)];
@@ -182,9 +184,9 @@ impl Worker {
             }
             let mut plan = plan::Plan::new(Arc::clone(&profile), worker.shared.plan.seed, share.slot, conn);
             plan.resume_schedule(arrival);
-            match Box::pin(worker.open(index, share, generation, conn, &profile)).await {
-                Ok(stream) => arrival = worker.follow(index, share, plan, conn, stream, &mut working).await,
-                Err(()) => {}
+            let opened = Box::pin(worker.open(index, share, generation, conn, &profile)).await;
+            if let Ok(stream) = opened {
+                arrival = worker.follow(index, share, plan, conn, stream, &mut working).await;
             }
             if worker.stop.get() || worker.now() >= worker.deadline(&profile) {
                 break;
@@ -273,7 +275,8 @@ impl Worker {
                 drop(state);
                 let divergence = Divergence::of_connection(Kind::ConnectFailed, conn, 0, 0);
                 let remote = Some(target.to_string());
-                let finding = self.finding(divergence, now, (source.map(|s| s.to_string()), remote), Vec::new(), Some(&error));
+                let finding =
+                    self.finding(divergence, now, (source.map(|s| s.to_string()), remote), Vec::new(), Some(&error));
                 self.keep(group, profile, finding, now);
                 Err(())
             }
@@ -353,7 +356,11 @@ impl Worker {
                 slot.settled();
             }
             Turn::Wait { timer, owed, idle, moved } => {
-                if owed { slot.owed(self.now(), limit, moved) } else { slot.settled() }
+                if owed {
+                    slot.owed(self.now(), limit, moved)
+                } else {
+                    slot.settled()
+                }
                 if let Some(at) = timer {
                     self.pacer.wake_at(&self.slots, index, at);
                 }
@@ -443,7 +450,9 @@ impl Worker {
             self.mark_time(now, &mut seen);
             self.publish();
             let mut wake_all = false;
-            if !self.stop.get() && (self.shared.control.is_interrupted() || self.shared.failed_fast.load(Ordering::Relaxed)) {
+            if !self.stop.get()
+                && (self.shared.control.is_interrupted() || self.shared.failed_fast.load(Ordering::Relaxed))
+            {
                 self.stop.set(true);
                 wake_all = true;
             }

@@ -15,10 +15,10 @@ mod slots;
 mod steps;
 mod time_range;
 
+pub use crate::bytes::{ConnId, Expect};
 pub use describe::{Described, describe};
 pub use distribution::{Distribution, DistributionError, MAX_SIZE};
 pub use profile::{Close, Lifetime, Profile, Read, Reconnect, UNLIMITED, Verify, WordError};
-pub use crate::bytes::{ConnId, Expect};
 pub use slots::{MAX_CONNECTIONS, Shard, Slot, Slots, SlotsError};
 pub use steps::{MAX_STREAM, MAX_WRITE, Plan, Step};
 pub use time_range::TimeRange;

@@ -33,7 +33,7 @@ pub fn render(report: &RunReport) -> String {
 pub fn table(header: &[&str], rows: Vec<Vec<String>>) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    table.set_header(header.iter().map(|title| Cell::new(title)));
+    table.set_header(header.iter().map(Cell::new));
     table.add_rows(rows);
     for (index, column) in table.column_iter_mut().enumerate() {
         column.set_padding((0, 2));
@@ -51,8 +51,7 @@ fn latencies(load: &LoadReport) -> String {
         let times = [latency.p50_ns, latency.p90_ns, latency.p99_ns, latency.p999_ns, latency.max_ns].map(time);
         [vec![name.to_owned(), show_count(latency.count)], times.to_vec()].concat()
     };
-    let rows =
-        vec![row("round trip", &load.rtt), row("first byte", &load.first_byte), row("connect", &load.connect)];
+    let rows = vec![row("round trip", &load.rtt), row("first byte", &load.first_byte), row("connect", &load.connect)];
     trimmed(&table(&header, rows))
 }
 
@@ -101,7 +100,8 @@ fn findings(load: &LoadReport) -> String {
     let counted = load.counters.findings_total();
     let kept = load.findings.len() as u64;
     if counted > kept {
-        let kinds: Vec<String> = load.counters.findings.iter().map(|(kind, n)| format!("{n} {}", kind.name())).collect();
+        let kinds: Vec<String> =
+            load.counters.findings.iter().map(|(kind, n)| format!("{n} {}", kind.name())).collect();
         let _ = writeln!(
             text,
             "{} findings in all ({}); the first {kept} are shown, --findings N shows more\n",

@@ -1,0 +1,207 @@
+//! `blast [HOST:PORT]`.
+
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use anyhow::Context as _;
+use clap::Args;
+
+use super::bundled::Bundled;
+use super::{Failure, launch, print, say, write_file};
+use crate::bytes::{ConnId, Kind};
+use crate::client::Plan;
+use crate::config::{LoadArgs, Run, RunArgs};
+use crate::exit::Exit;
+use crate::plan::{self, describe};
+use crate::report::run::RunReport;
+use crate::report::terminal;
+
+/// Where `serve` listens if it is not told otherwise.
+const DEFAULT_TARGET: &str = "127.0.0.1:7777";
+/// Writes that `--dry-run` shows of a connection.
+const DRY_RUN_WRITES: usize = 1000;
+
+/// The flags of `blast`.
+#[derive(Args, Debug)]
+pub struct BlastArgs {
+    /// The server: HOST:PORT, IPv6 in brackets [default: 127.0.0.1:7777]
+    #[arg(value_name = "HOST:PORT", env = "ECHO_TESTER_TARGET", hide_env = true)]
+    target: Option<String>,
+
+    /// First start a bundled server, as a process of its own, and blast that; 'models' lists them [default model: auto]
+    #[arg(
+        long, value_name = "MODEL", num_args = 0..=1, require_equals = true, default_missing_value = "auto",
+        conflicts_with = "target"
+    )]
+    serve: Option<String>,
+
+    #[command(flatten)]
+    load: LoadArgs,
+
+    #[command(flatten)]
+    run: RunArgs,
+
+    #[command(flatten)]
+    output: OutputArgs,
+
+    /// Print the plan of the connections (--only-conn, else the first) and send nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// What is written where.
+#[derive(Args, Debug, Default)]
+#[command(next_help_heading = "Output")]
+pub struct OutputArgs {
+    /// Write the result as JSON: to standard output instead of the table, or to a file beside it
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, env = "ECHO_TESTER_JSON", hide_env = true)]
+    pub json: Option<Option<PathBuf>>,
+
+    /// Write what would go to standard output to this file
+    #[arg(short, long, value_name = "FILE", env = "ECHO_TESTER_OUTPUT", hide_env = true)]
+    pub output: Option<PathBuf>,
+
+    /// No progress and no remarks
+    #[arg(short, long, env = "ECHO_TESTER_QUIET", hide_env = true)]
+    pub quiet: bool,
+}
+
+impl OutputArgs {
+    /// Whether standard output is for a machine.
+    pub fn is_json(&self) -> bool {
+        matches!(self.json, Some(None))
+    }
+
+    /// Writes a result to where it belongs: `text` for people, `json` for machines.
+    ///
+    /// # Errors
+    /// A file or standard output can't be written.
+    pub fn write(&self, text: &str, json: &str) -> anyhow::Result<()> {
+        if let Some(Some(file)) = &self.json {
+            write_file(file, json)?;
+        }
+        let result = if self.is_json() { json } else { text };
+        match &self.output {
+            Some(file) => write_file(file, result),
+            None => print(result),
+        }
+    }
+}
+
+/// Runs the load, prints the report.
+///
+/// # Errors
+/// It could not run; see [`Failure`].
+pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let run = args.run.resolve(random_seed(), cores).map_err(|e| Failure::of_flags(&e))?;
+    let profile = args.load.resolve("load").map_err(|e| Failure::of_flags(&e))?;
+    let about = profile.to_string();
+    if args.dry_run {
+        return dry_run(&launch::plan(&run, Vec::new(), vec![profile], None)?, &about, &args.output);
+    }
+    let target = args.target.as_deref().unwrap_or(DEFAULT_TARGET);
+    // What can't be is said before a server is started for it.
+    let mut targets = if args.serve.is_some() { Vec::new() } else { launch::resolve_target(target)? };
+    let mut plan = launch::plan(&run, targets.clone(), vec![profile], Some(replay(&args, &run)))?;
+    launch::check_limits(&plan)?;
+    let server = args.serve.as_deref().map(|model| Bundled::start(model, &[])).transpose()?;
+    if let Some(server) = &server {
+        targets = vec![server.address];
+        plan.sources = crate::client::target::SourceChoice::new(&run.sources, &targets);
+        plan.targets = targets;
+    }
+    announce(&args.output, &plan, server.as_ref(), target, &about)?;
+    let started_at = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
+    let outcome = launch::go(plan.clone(), run.start_at, args.output.quiet)?;
+    let server_report = server.map(Bundled::stop);
+    let report = RunReport::new(&plan, &outcome, started_at, server_report);
+    finish(&args.output, &report, target)
+}
+
+/// The first lines: the seed and what was understood. To stdout, unless that is for a machine.
+fn announce(
+    output: &OutputArgs,
+    plan: &Plan,
+    server: Option<&Bundled>,
+    target: &str,
+    about: &str,
+) -> anyhow::Result<()> {
+    let to = match (server, plan.targets.first()) {
+        (Some(server), _) => format!("{} (bundled server, {})", server.address, server.model),
+        (None, Some(address)) if address.to_string() != target => format!("{target} ({address})"),
+        _ => target.to_owned(),
+    };
+    let lines = format!("seed {}, {} workers, target {to}\n{about}\n", plan.seed, plan.workers);
+    match (output.quiet, output.is_json() || output.output.is_some()) {
+        (true, _) => {}
+        (false, true) => say(&lines),
+        (false, false) => print(&lines)?,
+    }
+    Ok(())
+}
+
+fn finish(output: &OutputArgs, report: &RunReport, target: &str) -> anyhow::Result<Exit> {
+    let json = serde_json::to_string_pretty(report).context("writing the report as JSON")?;
+    let nothing_opened = report.total.opened == 0 && !report.interrupted;
+    if !nothing_opened || output.is_json() {
+        output.write(&terminal::render(report), &json)?;
+    } else if let Some(Some(file)) = &output.json {
+        write_file(file, &json)?;
+    }
+    if nothing_opened {
+        return Err(Failure::could_not_run(why_nothing_opened(report, target)));
+    }
+    Ok(report.verdict.outcome.exit())
+}
+
+/// The one sentence for a target that can't be reached, instead of a page of equal findings.
+fn why_nothing_opened(report: &RunReport, target: &str) -> String {
+    let cause = report
+        .loads
+        .iter()
+        .flat_map(|load| &load.findings)
+        .find(|finding| finding.divergence.kind == Kind::ConnectFailed)
+        .and_then(|finding| finding.cause.clone())
+        .unwrap_or_else(|| "no connection was tried".to_owned());
+    if cause.contains("refused") {
+        return format!("nothing listens on {target} ({cause}): start 'echo-tester serve', or add --serve");
+    }
+    format!("no connection to {target} could be opened: {cause}: check the address, the network and any firewall")
+}
+
+fn dry_run(plan: &Plan, about: &str, output: &OutputArgs) -> anyhow::Result<Exit> {
+    let conns = if plan.only.is_empty() { ConnId::new(0).into_iter().collect() } else { plan.only.clone() };
+    let mut text = format!("seed {}\n{about}\n", plan.seed);
+    let mut list = Vec::new();
+    for conn in conns {
+        let (slot, _) = plan.slots.of(conn).map_err(|e| Failure::usage(e.to_string()))?;
+        let profile = plan.groups[slot.group as usize].clone();
+        let described = describe(plan::Plan::new(profile, plan.seed, slot, conn), DRY_RUN_WRITES);
+        text.push_str(&format!("\nconnection {conn}\n{described}"));
+        list.push(serde_json::json!({ "conn": conn, "plan": described }));
+    }
+    let json = serde_json::json!({ "seed": plan.seed.to_string(), "connections": list });
+    output.write(text.trim_end(), &serde_json::to_string_pretty(&json)?)?;
+    Ok(Exit::Pass)
+}
+
+/// The command that runs the same load, to which `--only-conn N` is added.
+fn replay(args: &BlastArgs, run: &Run) -> String {
+    let mut words = vec!["echo-tester".to_owned(), "blast".to_owned()];
+    match (&args.serve, &args.target) {
+        (Some(model), _) => words.push(format!("--serve={model}")),
+        (None, Some(target)) => words.push(target.clone()),
+        (None, None) => {}
+    }
+    words.push(format!("--seed {}", run.seed));
+    words.extend(args.load.to_flags());
+    words.join(" ")
+}
+
+/// A seed that nobody chose.
+fn random_seed() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    // The standard library's hash keys are random for each process; no more than that is needed here.
+    std::collections::hash_map::RandomState::new().build_hasher().finish()
+}

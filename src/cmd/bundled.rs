@@ -1,0 +1,157 @@
+//! A bundled server as a process of its own: `blast --serve`, `compare`, `check`, scenarios.
+//!
+//! A process of its own has its own descriptor limit and its own CPU time. It is this program again, `serve --json` on a
+//! free port, and lives as long as the pipe to its standard input: when that closes, on purpose or because this process
+//! died, it drains and ends. So no server is left behind.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use serde::Deserialize;
+
+use super::Failure;
+use crate::report::run::ServerReport;
+use crate::server::CountersSnapshot;
+
+/// How long it may take until it listens. Under Wine a process starts slowly.
+const START: Duration = Duration::from_secs(60);
+/// How long it may take to end, beyond its own drain time.
+const STOP: Duration = Duration::from_secs(30);
+
+/// What `serve --json` prints, a line each.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+enum Event {
+    Listening {
+        address: SocketAddr,
+        model: String,
+    },
+    Stopped {
+        counters: CountersSnapshot,
+        cpu_seconds: Option<f64>,
+    },
+    #[serde(other)]
+    Other,
+}
+
+/// A running bundled server.
+pub struct Bundled {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    lines: Receiver<String>,
+    stderr: Receiver<String>,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its model, `auto` resolved.
+    pub model: String,
+}
+
+impl Bundled {
+    /// Starts `serve --model MODEL` with further flags, and waits until it listens.
+    ///
+    /// # Errors
+    /// It can't be started, or it ends or stays silent; with what it said.
+    pub fn start(model: &str, flags: &[String]) -> anyhow::Result<Bundled> {
+        let program = std::env::current_exe().context("finding this program, to start it as a server")?;
+        let mut child = Command::new(program)
+            .args(["serve", "--json", "--bind", "127.0.0.1:0", "--until-stdin-closes", "--model", model])
+            .args(flags)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("starting the bundled server")?;
+        let lines = lines_of(child.stdout.take());
+        let stderr = lines_of(child.stderr.take());
+        let stdin = child.stdin.take();
+        let unknown = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut server = Bundled { child, stdin, lines, stderr, address: unknown, model: model.to_owned() };
+        let first = server.lines.recv_timeout(START);
+        match first.ok().and_then(|line| serde_json::from_str(&line).ok()) {
+            Some(Event::Listening { address, model }) => {
+                server.address = address;
+                server.model = model;
+                Ok(server)
+            }
+            _ => Err(server.why_it_did_not_start(model)),
+        }
+    }
+
+    fn why_it_did_not_start(mut self, model: &str) -> anyhow::Error {
+        let status = self.end(Duration::from_secs(1));
+        let said: Vec<String> = self.stderr.try_iter().collect();
+        let said = said.join("\n").trim_start_matches("error: ").to_owned();
+        let said = if said.is_empty() { "it said nothing".to_owned() } else { said };
+        let message = format!("the bundled server (--serve={model}) did not start: {said}");
+        // It has an exit code of its own for 'this makes no sense'.
+        if status == Some(2) { Failure::usage(message) } else { Failure::could_not_run(message) }
+    }
+
+    /// Whether it has ended by itself, which it should not.
+    pub fn has_died(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(Some(_)))
+    }
+
+    /// Lets it drain and end, and collects what it says of itself.
+    pub fn stop(mut self) -> ServerReport {
+        self.stdin.take();
+        let until = Instant::now() + STOP;
+        let mut report = ServerReport { model: self.model.clone(), counters: None, cpu_s: None };
+        while let Ok(line) = self.lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            if let Ok(Event::Stopped { counters, cpu_seconds }) = serde_json::from_str(&line) {
+                report.counters = Some(counters);
+                report.cpu_s = cpu_seconds;
+            }
+        }
+        self.end(until.saturating_duration_since(Instant::now()));
+        report
+    }
+
+    /// What it wrote to stderr so far.
+    pub fn output(&self) -> Vec<String> {
+        self.stderr.try_iter().collect()
+    }
+
+    /// Waits for its end for so long, then kills it. Gives its exit code, if it had one.
+    fn end(&mut self, patience: Duration) -> Option<i32> {
+        self.stdin.take();
+        let until = Instant::now() + patience;
+        loop {
+            match self.child.try_wait() {
+                Ok(Some(status)) => return status.code(),
+                Ok(None) if Instant::now() < until => std::thread::sleep(Duration::from_millis(5)),
+                _ => break,
+            }
+        }
+        // Its own drain and abort had their time: it hangs.
+        let _ = self.child.kill();
+        self.child.wait().ok().and_then(|status| status.code())
+    }
+}
+
+impl Drop for Bundled {
+    fn drop(&mut self) {
+        if !self.has_died() {
+            self.end(Duration::ZERO);
+        }
+    }
+}
+
+/// Reads a pipe line by line on a thread, so that waiting for a line can have an end. The thread ends with the pipe.
+fn lines_of(pipe: Option<impl Read + Send + 'static>) -> Receiver<String> {
+    let (sender, lines) = channel();
+    if let Some(pipe) = pipe {
+        std::thread::spawn(move || {
+            for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+    }
+    lines
+}

@@ -1,0 +1,33 @@
+//! `schema NAME`: the JSON Schemas of what this program writes and reads.
+
+use clap::{Args, ValueEnum};
+
+use super::print;
+use crate::exit::Exit;
+use crate::report::run::RunReport;
+
+/// The documents that have a schema.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Document {
+    /// What `blast --json` writes
+    Run,
+}
+
+/// The flags of `schema`.
+#[derive(Args, Debug)]
+pub struct SchemaArgs {
+    /// Of which document
+    document: Document,
+}
+
+/// Prints the schema.
+///
+/// # Errors
+/// Standard output can't be written.
+pub fn run(args: &SchemaArgs) -> anyhow::Result<Exit> {
+    let schema = match args.document {
+        Document::Run => schemars::schema_for!(RunReport),
+    };
+    print(&serde_json::to_string_pretty(&schema)?)?;
+    Ok(Exit::Pass)
+}
