@@ -177,7 +177,7 @@ fn modified(path: &Path) -> io::Result<SystemTime> {
 }
 
 /// When a source that the program was built from last changed, by the list that cargo leaves beside the exe
-/// (`echo-tester.d`: `exe: source source …`, a space in a path written as `\ `). Sources of other systems are not in it.
+/// (`echo-tester.d`: `exe: source source …`, a space in a path written as `\ `). It lists no source of another system.
 fn newest_source(exe: &Path) -> io::Result<SystemTime> {
     let list = fs::read_to_string(exe.with_extension("d"))?;
     let sources = list.split_once(": ").map_or("", |(_, sources)| sources).replace("\\ ", "\0");

@@ -221,7 +221,8 @@ pub static TABLE: &[Model] = &[
         os: Os::Windows,
         pattern: Pattern::Proactor,
         about: "overlapped operations call completion routines in an alertable wait (APC)",
-        limit: "accept has no routine and each thread its own APC queue; passed by an acceptor that hands connections over by QueueUserAPC",
+        limit: "accept has no routine and each thread its own APC queue; \
+                passed by an acceptor that hands connections over by QueueUserAPC",
         workers: true,
         probe: always,
         run: None,

@@ -1,0 +1,57 @@
+//! Which part of the crate may know which: the diagram of `src/lib.rs` as a table.
+
+/// A folder or file directly under `src/`, and the parts that its code may name. What is not listed is not allowed.
+/// Test code may name any part, but for the one rule of the servers, which has a check of its own.
+pub(crate) const LAYERS: &[(&str, &[&str])] = &[
+    ("exit", &[]),
+    ("units", &[]),
+    ("sys", &[]),
+    // The instructions of the CPU are unsafe to call, so they stand in `sys`; the rest of it is out of bounds
+    // (rules.rs).
+    ("bytes", &["sys", "units"]),
+    ("plan", &["bytes", "units"]),
+    ("measure", &["bytes", "units"]),
+    ("verdict", &["bytes", "exit", "measure", "plan", "units"]),
+    ("server", &["sys", "units"]),
+    ("config", &["bytes", "plan", "server", "sys", "units"]),
+    ("client", &["bytes", "config", "measure", "plan", "sys", "units"]),
+    ("scenario", &["bytes", "config", "exit", "measure", "plan", "units", "verdict"]),
+    ("report", &["bytes", "client", "config", "exit", "measure", "plan", "scenario", "server", "units", "verdict"]),
+];
+
+/// What wires everything together, and so may know everything.
+pub(crate) const WIRING: &[&str] = &["cli", "cmd", "lib", "main"];
+
+/// The part that a file under `src/` belongs to: `plan` for `src/plan/steps.rs` and for `src/plan.rs`.
+pub(crate) fn part_of(path: &str) -> Option<&str> {
+    let inside = path.strip_prefix("src/")?;
+    Some(inside.split_once('/').map_or(inside.trim_end_matches(".rs"), |(folder, _)| folder))
+}
+
+/// The parts that `part` may name, or `None` for a part that is in no table.
+pub(crate) fn may_name(part: &str) -> Option<&'static [&'static str]> {
+    LAYERS.iter().find(|(name, _)| *name == part).map(|(_, allowed)| *allowed)
+}
+
+#[test]
+fn the_arrows_go_one_way() {
+    fn visit(part: &'static str, trail: &mut Vec<&'static str>) {
+        assert!(!trail.contains(&part), "{trail:?} comes back to {part}");
+        trail.push(part);
+        for next in may_name(part).expect("every part named in the table has a row") {
+            visit(next, trail);
+        }
+        trail.pop();
+    }
+    for (part, _) in LAYERS {
+        visit(part, &mut Vec::new());
+    }
+}
+
+#[test]
+fn the_part_is_the_folder_or_the_file_under_src() {
+    assert_eq!(part_of("src/plan/steps.rs"), Some("plan"));
+    assert_eq!(part_of("src/server/models/epoll.rs"), Some("server"));
+    assert_eq!(part_of("src/exit.rs"), Some("exit"));
+    assert_eq!(part_of("tests/models.rs"), None);
+}

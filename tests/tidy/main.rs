@@ -1,0 +1,102 @@
+//! The style guide as a test: what no lint of rustc or clippy can check, checked over the files of the repository.
+//!
+//! A rule is a function from one file to complaints ([`rules`]), and stands in one table with a text that breaks it
+//! and one that keeps it, so that no rule can go blind unnoticed. It must not become a linter for taste: a rule stands
+//! here only when breaking it has a cost that its sentence names.
+
+mod code;
+mod layers;
+mod rules;
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use rules::{Complaint, RULES};
+
+/// One text file of the repository.
+pub(crate) struct SourceFile {
+    /// From the top of the repository, with `/` on every system.
+    pub(crate) path: String,
+    pub(crate) text: String,
+}
+
+/// What is not the repository's: cargo's output, and git's own files.
+const NOT_OURS: &[&str] = &["target", ".git"];
+
+/// Every text file below `folder`; a file that is no UTF-8 is no text.
+fn collect(top: &Path, folder: &Path, files: &mut Vec<SourceFile>) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let path = entry.path();
+        if NOT_OURS.iter().any(|name| entry.file_name() == *name) {
+            continue;
+        }
+        if entry.file_type()?.is_dir() {
+            collect(top, &path, files)?;
+        } else if let Ok(text) = String::from_utf8(fs::read(&path)?) {
+            let inside = path.strip_prefix(top).expect("the walk starts at the top");
+            let parts: Vec<_> = inside.iter().map(|part| part.to_string_lossy()).collect();
+            files.push(SourceFile { path: parts.join("/"), text });
+        }
+    }
+    Ok(())
+}
+
+fn repository() -> Vec<SourceFile> {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    collect(top, top, &mut files).expect("the repository can be read");
+    files
+}
+
+#[test]
+fn every_file_keeps_every_rule() {
+    let mut report = String::new();
+    for file in repository() {
+        for rule in RULES {
+            for Complaint { line, what } in (rule.check)(&file) {
+                report.push_str(&format!("\n{}:{line}: {what}\n    rule: {}", file.path, rule.sentence));
+            }
+        }
+    }
+    assert!(report.is_empty(), "{report}\n");
+}
+
+#[test]
+fn every_rule_complains_about_the_text_that_breaks_it_and_at_the_right_line() {
+    for rule in RULES {
+        for (path, text, line) in rule.breaks {
+            let file = SourceFile { path: (*path).to_owned(), text: (*text).to_owned() };
+            let lines: Vec<usize> = (rule.check)(&file).into_iter().map(|complaint| complaint.line).collect();
+            assert_eq!(lines, [*line], "{}: in {path}:\n{text}", rule.sentence);
+        }
+    }
+}
+
+#[test]
+fn no_rule_complains_about_the_text_that_keeps_it() {
+    for rule in RULES {
+        for (path, text) in rule.keeps {
+            let file = SourceFile { path: (*path).to_owned(), text: (*text).to_owned() };
+            let complaints: Vec<String> = (rule.check)(&file).into_iter().map(|complaint| complaint.what).collect();
+            assert!(complaints.is_empty(), "{}: {complaints:?} in {path}:\n{text}", rule.sentence);
+        }
+    }
+}
+
+#[test]
+fn every_rule_has_a_text_that_breaks_it_and_one_that_keeps_it() {
+    for rule in RULES {
+        assert!(!rule.breaks.is_empty() && !rule.keeps.is_empty(), "unproved: {}", rule.sentence);
+    }
+}
+
+#[test]
+fn the_walk_sees_sources_tests_workflows_and_scripts() {
+    let files = repository();
+    for path in ["src/lib.rs", "src/plan/mod.rs", "tests/tidy/main.rs", ".github/workflows/ci.yml", ".ci/run"] {
+        assert!(files.iter().any(|file| file.path == path), "{path} was not seen");
+    }
+    assert!(!files.iter().any(|file| file.path.starts_with("target/")), "the walk went into cargo's output");
+}
