@@ -20,6 +20,8 @@
 mod by_descriptor;
 #[cfg(target_os = "linux")]
 mod epoll;
+#[cfg(target_os = "linux")]
+mod io_uring;
 #[cfg(unix)]
 mod poll;
 #[cfg(unix)]
@@ -120,6 +122,17 @@ fn timespec(timeout: std::time::Duration) -> rustix::event::Timespec {
     rustix::event::Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: timeout.subsec_nanos().into() }
 }
 
+/// The same for a probe: where the model is not built, there is nothing to ask.
+macro_rules! probe_if {
+    ($cfg:meta, $probe:path) => {{
+        #[cfg($cfg)]
+        let probe: fn() -> io::Result<()> = $probe;
+        #[cfg(not($cfg))]
+        let probe: fn() -> io::Result<()> = always;
+        probe
+    }};
+}
+
 fn always() -> io::Result<()> {
     Ok(())
 }
@@ -171,10 +184,10 @@ pub static TABLE: &[Model] = &[
         os: Os::Linux,
         pattern: Pattern::Proactor,
         about: "operations go through a submission ring, results through a completion ring",
-        limit: "kernel 5.19 or later, and no seccomp filter against it",
+        limit: "kernel 5.19 or later, and no seccomp filter against it; a buffer under each idle operation, passed by buffers that the kernel takes when bytes are there",
         workers: true,
-        probe: always,
-        run: None,
+        probe: probe_if!(target_os = "linux", io_uring::probe),
+        run: only!(target_os = "linux", io_uring::run),
     },
     Model {
         name: "tokio",

@@ -1,0 +1,266 @@
+//! One submission and completion ring, and the names that operations carry through it.
+//!
+//! What this file is for: setting the ring up with what the kernel offers, never losing an operation because a queue is
+//! full, and knowing at each moment how many operations the kernel still holds. What it must not do: know what an
+//! operation means.
+//!
+//! Full queues. When the submission queue is full, [`Ring::push`] keeps the entry in a list that the next
+//! [`Ring::enter`] moves on; order is kept. When the completion queue is full, the kernel keeps completions in a list of
+//! its own and delivers them at the next call (IORING_FEAT_NODROP, since 5.5, io_uring_setup(2)), so a small queue costs
+//! time and nothing else.
+//!
+//! Sources: io_uring_setup(2), io_uring_enter(2), io_uring_prep_cancel(3).
+
+#![expect(unsafe_code, reason = "an entry carries addresses that the kernel uses until its completion")]
+
+use std::collections::VecDeque;
+use std::io;
+use std::time::Duration;
+
+use io_uring::types::{SubmitArgs, Timespec};
+use io_uring::{IoUring, cqueue, squeue};
+use rustix::io::Errno;
+
+/// What an operation is for, so that its completion finds the way back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Multishot accept on the listener.
+    Accept,
+    /// The listener is readable: asked only after accept failed for want of descriptors.
+    Readable,
+    /// The eventfd of this worker is readable.
+    Wake,
+    /// A cancellation, of whatever.
+    Cancel,
+    /// A receive of a connection.
+    Receive,
+    /// A send of a connection.
+    Send,
+}
+
+const KINDS: [Kind; 6] = [Kind::Accept, Kind::Readable, Kind::Wake, Kind::Cancel, Kind::Receive, Kind::Send];
+
+/// The 64 bits that the kernel hands back with each completion: the kind (8 bits), and which connection, as the index
+/// of its slot (32 bits) with the slot's generation (24 bits), so that a completion can never be taken for one of the
+/// connection that has the slot now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Token {
+    pub(super) kind: Kind,
+    pub(super) key: Key,
+}
+
+/// Which connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Key {
+    pub(super) index: u32,
+    pub(super) generation: u32,
+}
+
+impl Key {
+    /// Generations are counted modulo this.
+    pub(super) const GENERATIONS: u32 = 1 << 24;
+    /// No connection: generation 0 is never given to one.
+    pub(super) const NONE: Key = Key { index: 0, generation: 0 };
+}
+
+impl Token {
+    /// An operation of the worker itself.
+    pub(super) fn own(kind: Kind) -> Token {
+        Token { kind, key: Key::NONE }
+    }
+
+    /// As `user_data`.
+    pub(super) fn pack(self) -> u64 {
+        debug_assert!(self.key.generation < Key::GENERATIONS);
+        (self.kind as u64) << 56 | u64::from(self.key.generation) << 32 | u64::from(self.key.index)
+    }
+
+    fn unpack(user_data: u64) -> Token {
+        let kind = KINDS[(user_data >> 56) as usize];
+        let generation = (user_data >> 32) as u32 & (Key::GENERATIONS - 1);
+        Token { kind, key: Key { index: user_data as u32, generation } }
+    }
+}
+
+/// One completion, copied out of the ring.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Completion {
+    pub(super) token: Token,
+    /// What the system call would have returned: a count, a descriptor, or a negative error number.
+    result: i32,
+    flags: u32,
+}
+
+impl Completion {
+    /// The count or the descriptor, or the error.
+    pub(super) fn result(&self) -> Result<u32, Errno> {
+        u32::try_from(self.result).map_err(|_| Errno::from_raw_os_error(-self.result))
+    }
+
+    /// Whether the operation goes on and more completions will come of it (multishot).
+    pub(super) fn more(&self) -> bool {
+        cqueue::more(self.flags)
+    }
+
+    /// The provided buffer that the kernel chose, which now is the program's.
+    pub(super) fn buffer(&self) -> Option<u16> {
+        cqueue::buffer_select(self.flags)
+    }
+
+    /// Whether the socket held more than was received.
+    pub(super) fn sock_nonempty(&self) -> bool {
+        cqueue::sock_nonempty(self.flags)
+    }
+}
+
+/// The ring.
+pub(super) struct Ring {
+    io: IoUring,
+    /// Entries for which the submission queue had no room, oldest first.
+    waiting: VecDeque<squeue::Entry>,
+    /// Operations pushed whose last completion was not reaped yet.
+    outstanding: usize,
+}
+
+impl Ring {
+    /// A ring with room for `entries` submissions and `completions` completions at a time.
+    ///
+    /// `SINGLE_ISSUER` and `DEFER_TASKRUN` (6.1): completions are worked out only when this thread waits for them, in one
+    /// go, with no interrupt in between. `COOP_TASKRUN` (5.19): at least no interrupt. The ring belongs to the thread
+    /// that makes it.
+    ///
+    /// # Errors
+    /// The system's: no io_uring in this kernel, or it is forbidden.
+    pub(super) fn new(entries: u32, completions: u32) -> io::Result<Ring> {
+        let mut builder = IoUring::builder();
+        builder.dontfork().setup_clamp().setup_cqsize(completions);
+        let io = builder
+            .clone()
+            .setup_submit_all()
+            .setup_single_issuer()
+            .setup_defer_taskrun()
+            .build(entries)
+            .or_else(|_| builder.clone().setup_submit_all().setup_coop_taskrun().build(entries))
+            .or_else(|_| builder.build(entries))?;
+        Ok(Ring { io, waiting: VecDeque::new(), outstanding: 0 })
+    }
+
+    /// For registering.
+    pub(super) fn submitter(&self) -> io_uring::Submitter<'_> {
+        self.io.submitter()
+    }
+
+    /// Operations whose last completion has not been reaped.
+    pub(super) fn outstanding(&self) -> usize {
+        self.outstanding
+    }
+
+    /// Queues an operation; the next [`enter`](Self::enter) submits it.
+    ///
+    /// # Safety
+    /// Memory that the entry points to must stay valid, and the descriptor in it open, until the last completion of the
+    /// operation has been reaped.
+    pub(super) unsafe fn push(&mut self, entry: &squeue::Entry) {
+        self.outstanding += 1;
+        // SAFETY: the caller's promise is this function's own.
+        if !self.waiting.is_empty() || unsafe { self.io.submission().push(entry) }.is_err() {
+            self.waiting.push_back(entry.clone());
+        }
+    }
+
+    /// Submits what was pushed, and waits for a completion, for `patience` at most (`None`: without end).
+    ///
+    /// # Errors
+    /// The ring is broken. A signal, a passed time and a queue that is full for now are no errors.
+    pub(super) fn enter(&mut self, patience: Option<Duration>) -> io::Result<()> {
+        loop {
+            self.refill();
+            let last = self.waiting.is_empty();
+            let entered = match (last, patience) {
+                (false, _) => self.io.submit(),
+                (true, None) => self.io.submit_and_wait(1),
+                (true, Some(time)) => {
+                    let time = Timespec::from(time);
+                    self.io.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&time))
+                }
+            };
+            match entered.map_err(|e| (Errno::from_io_error(&e), e)) {
+                Ok(_) | Err((Some(Errno::INTR | Errno::TIME), _)) if last => return Ok(()),
+                Ok(_) | Err((Some(Errno::INTR), _)) => {}
+                // The kernel wants completions reaped, or has no memory for an operation at the moment.
+                Err((Some(Errno::BUSY | Errno::AGAIN), _)) => return Ok(()),
+                Err((_, e)) => return Err(e),
+            }
+        }
+    }
+
+    fn refill(&mut self) {
+        let mut queue = self.io.submission();
+        while let Some(entry) = self.waiting.front() {
+            // SAFETY: whoever pushed the entry promised what the kernel needs of it.
+            if unsafe { queue.push(entry) }.is_err() {
+                break;
+            }
+            self.waiting.pop_front();
+        }
+    }
+
+    /// Takes all completions that are there, in their order.
+    pub(super) fn reap(&mut self, into: &mut Vec<Completion>) {
+        for entry in self.io.completion() {
+            let token = Token::unpack(entry.user_data());
+            let completion = Completion { token, result: entry.result(), flags: entry.flags() };
+            if !completion.more() {
+                self.outstanding -= 1;
+            }
+            into.push(completion);
+        }
+    }
+}
+
+/// Sets `sqe->optlen`, which the crate has no name for: for a multishot receive, the bytes after which it ends
+/// (since 6.17; an older kernel answers EINVAL).
+pub(super) fn with_total(entry: squeue::Entry, bytes: u32) -> squeue::Entry {
+    const OPTLEN: usize = 44;
+    // SAFETY: `Entry` is `repr(C)` over `struct io_uring_sqe`, 64 bytes of integers whose places are the kernel's ABI.
+    let mut raw: [u8; 64] = unsafe { std::mem::transmute(entry) };
+    raw[OPTLEN..OPTLEN + 4].copy_from_slice(&bytes.to_ne_bytes());
+    // SAFETY: as above, and any bytes make integers.
+    unsafe { std::mem::transmute::<[u8; 64], squeue::Entry>(raw) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use io_uring::opcode;
+
+    #[test]
+    fn a_token_comes_back_as_it_was() {
+        for (kind, index, generation) in
+            [(Kind::Accept, 0, 0), (Kind::Send, u32::MAX, Key::GENERATIONS - 1), (Kind::Receive, 7, 0x00ab_cdef)]
+        {
+            let token = Token { kind, key: Key { index, generation } };
+            assert_eq!(Token::unpack(token.pack()), token);
+        }
+        for (number, kind) in KINDS.into_iter().enumerate() {
+            assert_eq!(kind as usize, number, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn no_operation_is_lost_when_both_queues_are_far_too_small() {
+        let mut ring = Ring::new(2, 4).expect("the kernel has io_uring");
+        for index in 0..1000 {
+            let token = Token { kind: Kind::Cancel, key: Key { index, generation: 0 } };
+            // SAFETY: a no-op points to nothing.
+            unsafe { ring.push(&opcode::Nop::new().build().user_data(token.pack())) };
+        }
+        let (mut batch, mut seen) = (Vec::new(), Vec::new());
+        while ring.outstanding() > 0 {
+            ring.enter(None).expect("the ring is well");
+            ring.reap(&mut batch);
+            seen.extend(batch.drain(..).map(|completion| completion.token.key.index));
+        }
+        assert_eq!(seen, (0..1000).collect::<Vec<u32>>());
+    }
+}

@@ -1,0 +1,290 @@
+//! The model over real sockets, with queues and buffers so small that every shortage happens; `tests/models.rs` holds it
+//! to the contract of all models with the sizes that it has in use.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use super::{TUNING, Tuning, run, run_tuned, why_not};
+use crate::server::models::RunFn;
+use crate::server::{Context, Options, Server, Stopped};
+use crate::sys;
+
+const TINY: Tuning =
+    Tuning { submissions: 2, completions: 4, buffer: 1000, first_buffers: 1, most_buffers: 3, multishot: false };
+
+fn tiny(listener: TcpListener, context: Arc<Context>) -> io::Result<()> {
+    run_tuned(listener, &context, &TINY)
+}
+
+fn tiny_multishot(listener: TcpListener, context: Arc<Context>) -> io::Result<()> {
+    run_tuned(listener, &context, &Tuning { multishot: true, ..TINY })
+}
+
+fn single_shot(listener: TcpListener, context: Arc<Context>) -> io::Result<()> {
+    run_tuned(listener, &context, &Tuning { multishot: false, ..TUNING })
+}
+
+const WAYS: [(&str, RunFn); 4] =
+    [("tiny", tiny), ("tiny multishot", tiny_multishot), ("single shot", single_shot), ("as in use", run)];
+
+fn start(run: RunFn, options: Options) -> Server {
+    Server::start_with(run, "io-uring", ([127, 0, 0, 1], 0).into(), options).expect("the kernel has io_uring")
+}
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).expect("the server listens");
+    stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a time that is not 0");
+    stream.set_write_timeout(Some(Duration::from_secs(30))).expect("a time that is not 0");
+    stream
+}
+
+/// Stops a server whose connections have ended; checks that nothing was left and nothing was lost.
+fn stop(server: Server) -> Stopped {
+    let stopped = server.stop(Duration::from_secs(20));
+    assert!(!stopped.hung && stopped.aborted == 0, "{stopped:?}");
+    assert!(stopped.counters.add_up(), "{stopped:?}");
+    stopped
+}
+
+/// Bytes that tell connections and places apart.
+fn stream_of(connection: u64, len: usize) -> Vec<u8> {
+    let mut state = connection.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 32) as u8
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+/// Sends `len` bytes in pieces while reading, ends its direction, and checks that exactly these come back, then a FIN.
+fn echo(address: SocketAddr, connection: u64, len: usize, piece: usize) {
+    let expected = stream_of(connection, len);
+    let stream = connect(address);
+    let received = thread::scope(|scope| {
+        scope.spawn(|| {
+            for piece in expected.chunks(piece) {
+                (&stream).write_all(piece).expect("the server reads");
+            }
+            stream.shutdown(Shutdown::Write).expect("the connection is open");
+        });
+        let mut received = Vec::with_capacity(len);
+        (&stream).read_to_end(&mut received).expect("the server answers");
+        received
+    });
+    assert_eq!(received.len(), expected.len(), "connection {connection}");
+    if let Some(at) = (0..len).find(|&at| received[at] != expected[at]) {
+        panic!("connection {connection} differs at byte {at}");
+    }
+}
+
+#[test]
+fn what_comes_back_is_what_was_sent_however_short_queues_and_buffers_are() {
+    for (way, run) in WAYS {
+        for buffer in [1, 700, 5000, 65536] {
+            let server = start(run, Options { buffer, ..Options::default() });
+            let address = server.address();
+            // A buffer of one byte makes each byte an operation.
+            let len = if buffer == 1 { 2_000 } else { 200_000 };
+            thread::scope(|scope| {
+                for connection in 0..20 {
+                    let piece = [1, 64, 1459, 70_000][connection as usize % 4].max(len / 2000);
+                    scope.spawn(move || echo(address, connection, len, piece));
+                }
+            });
+            let counters = stop(server).counters;
+            assert_eq!((counters.accepted, counters.bytes_out), (20, 20 * len as u64), "{way}, buffer {buffer}");
+            assert_eq!((counters.connection_errors, counters.bytes_discarded), (0, 0), "{way}, buffer {buffer}");
+        }
+    }
+}
+
+#[test]
+fn clients_that_never_read_use_up_nobody_elses_buffers() {
+    for (way, run) in WAYS {
+        let server = start(run, Options { buffer: 4096, ..Options::default() });
+        let silent: Vec<TcpStream> = (0..10)
+            .map(|connection| {
+                let stream = connect(server.address());
+                stream.set_nonblocking(true).expect("the socket is open");
+                let bytes = stream_of(connection, 1 << 16);
+                // Until the server takes no more: a second write may find room that the first was too early for.
+                let mut refused = 0;
+                while refused < 100 {
+                    match (&stream).write(&bytes) {
+                        Ok(_) => refused = 0,
+                        Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                            refused += 1;
+                            thread::yield_now();
+                        }
+                        Err(e) => panic!("{way}: {e}"),
+                    }
+                }
+                stream
+            })
+            .collect();
+        for connection in 0..20 {
+            echo(server.address(), connection, 50_000, 8192);
+        }
+        let counters = server.counters();
+        assert!(counters.bytes_in - counters.bytes_out <= 10 * 4096, "{way}: {counters:?}");
+        drop(silent);
+        stop(server);
+    }
+}
+
+#[test]
+fn a_half_closed_client_gets_everything_and_then_a_fin() {
+    for (way, run) in WAYS {
+        let server = start(run, Options { buffer: 16 * 1024, ..Options::default() });
+        let stream = connect(server.address());
+        // More than the two sockets hold: the server has a backlog when the FIN comes.
+        let expected = stream_of(1, 24 << 20);
+        let received = thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                (&stream).write_all(&expected).expect("the server reads on as soon as this side does");
+                stream.shutdown(Shutdown::Write).expect("the connection is open");
+            });
+            // Reads only once the writes have stalled.
+            while server.counters().bytes_in == 0 {
+                thread::yield_now();
+            }
+            let mut received = Vec::new();
+            (&stream).read_to_end(&mut received).expect("the server answers");
+            writer.join().expect("the writer ends");
+            received
+        });
+        assert!(received == expected, "{way}: {} bytes of {}", received.len(), expected.len());
+        stop(server);
+    }
+}
+
+#[test]
+fn a_reset_ends_its_own_connection_and_no_other() {
+    for (way, run) in WAYS {
+        let server = start(run, Options::default());
+        let other = connect(server.address());
+        for connection in 0..200 {
+            let stream = connect(server.address());
+            if connection % 2 == 0 {
+                (&stream).write_all(&stream_of(connection, 30_000)).expect("the server reads");
+            }
+            sys::close_with_reset(&stream);
+        }
+        (&other).write_all(b"still here").expect("the connection is open");
+        let mut answer = [0; 10];
+        (&other).read_exact(&mut answer).expect("the connection is open");
+        assert_eq!(&answer, b"still here");
+        drop(other);
+        let counters = stop(server).counters;
+        assert!(counters.connection_errors > 0, "{way}: {counters:?}");
+    }
+}
+
+#[test]
+fn an_abort_leaves_nothing_behind_however_busy_the_server_is() {
+    for (way, run) in WAYS {
+        let server = start(run, Options { buffer: 4096, workers: 2, ..Options::default() });
+        let address = server.address();
+        thread::scope(|scope| {
+            for connection in 0..10 {
+                let stream = connect(address);
+                scope.spawn(move || {
+                    let bytes = stream_of(connection, 1 << 16);
+                    // Never reads; the abort ends it.
+                    while (&stream).write_all(&bytes).is_ok() {}
+                });
+            }
+            let idle: Vec<TcpStream> = (0..10).map(|_| connect(address)).collect();
+            while server.counters().accepted < 20 || server.counters().bytes_in < 10 * 4096 {
+                thread::yield_now();
+            }
+            let stopped = server.stop(Duration::ZERO);
+            assert!(!stopped.hung && stopped.aborted == 20, "{way}: {stopped:?}");
+            assert!(stopped.counters.add_up(), "{way}: {stopped:?}");
+            for stream in idle {
+                let error = (&stream).read(&mut [0]).expect_err("a reset, not a FIN");
+                assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "{way}");
+            }
+        });
+    }
+}
+
+#[test]
+fn a_drain_accepts_no_more_and_serves_what_is_there_to_its_end() {
+    for workers in [1, 3] {
+        let server = start(run, Options { workers, ..Options::default() });
+        let address = server.address();
+        let streams: Vec<TcpStream> = (0..7).map(|_| connect(address)).collect();
+        while server.counters().accepted < 7 {
+            thread::yield_now();
+        }
+        server.drain();
+        while TcpStream::connect(address).is_ok() {
+            thread::yield_now();
+        }
+        for stream in streams {
+            (&stream).write_all(b"bye").expect("the connection is open");
+            stream.shutdown(Shutdown::Write).expect("the connection is open");
+            let mut answer = Vec::new();
+            (&stream).read_to_end(&mut answer).expect("the server answers");
+            assert_eq!(answer, b"bye");
+        }
+        server.ended(Duration::from_secs(20)).expect("it ends by itself").expect("and well");
+        assert!(server.finish().counters.add_up());
+    }
+}
+
+#[test]
+fn several_workers_share_the_connections() {
+    let server = start(tiny_multishot, Options { workers: 3, ..Options::default() });
+    let address = server.address();
+    thread::scope(|scope| {
+        for connection in 0..60 {
+            scope.spawn(move || echo(address, connection, 20_000, 1000));
+        }
+    });
+    assert_eq!(stop(server).counters.accepted, 60);
+}
+
+#[test]
+fn one_connection_more_than_allowed_is_closed_and_counted() {
+    let server = start(run, Options { max_conns: 2, ..Options::default() });
+    let served: Vec<TcpStream> = (0..2).map(|_| connect(server.address())).collect();
+    while server.counters().accepted < 2 {
+        thread::yield_now();
+    }
+    assert_eq!(connect(server.address()).read(&mut [0]).expect("it is closed"), 0);
+    drop(served);
+    let counters = stop(server).counters;
+    assert_eq!((counters.accepted, counters.refused), (2, 1));
+}
+
+#[test]
+fn an_idle_connection_is_closed_when_that_is_asked_for() {
+    let idle_timeout = Some(Duration::from_millis(50));
+    let server = start(run, Options { idle_timeout, buffer: 4096, ..Options::default() });
+    let silent = connect(server.address());
+    let stalled = connect(server.address());
+    stalled.set_nonblocking(true).expect("the socket is open");
+    while (&stalled).write(&[7; 1 << 16]).is_ok() {}
+    assert_eq!((&silent).read(&mut [0]).expect("it is closed, not reset"), 0);
+    while server.counters().closed < 2 {
+        thread::yield_now();
+    }
+    assert_eq!(stop(server).counters.idle_closed, 2);
+}
+
+#[test]
+fn what_is_in_the_way_of_a_ring_is_said_in_a_sentence() {
+    let why = |number, disabled| why_not(&io::Error::from_raw_os_error(number), "5.15.0-91", disabled);
+    assert!(why(1, "2").contains("kernel.io_uring_disabled = 2"));
+    assert!(why(1, "0").contains("seccomp"));
+    assert!(why(38, "").contains("5.15.0-91"));
+    assert!(why(22, "0").contains("5.19 or later"));
+    assert!(why(12, "0").contains("ulimit -l"));
+}
