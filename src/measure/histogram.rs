@@ -35,7 +35,8 @@ impl Latency {
     /// Adds one latency in nanoseconds.
     #[inline]
     pub fn record(&mut self, nanos: u64) {
-        self.0.saturating_record(nanos);
+        // Not `saturating_record`, which would cut values to what the histogram has grown to so far.
+        self.0.record(nanos).expect("a histogram that resizes itself takes any value");
     }
 
     /// Adds all latencies of another.
