@@ -7,6 +7,7 @@ mod forms;
 mod load;
 mod resolve;
 mod run;
+mod serve;
 mod sources;
 
 pub use crate::units;
@@ -14,4 +15,5 @@ pub use error::ConfigError;
 pub use forms::{ConnList, Fragment, Instant, Pipeline, Seed};
 pub use load::LoadArgs;
 pub use run::{Run, RunArgs};
+pub use serve::{Bind, Serve, ServeArgs};
 pub use sources::{Sources, SourcesError};

@@ -3,10 +3,11 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -25,7 +26,25 @@ pub struct Server {
     address: SocketAddr,
     context: Arc<Context>,
     thread: Option<JoinHandle<()>>,
-    ended: Receiver<io::Result<()>>,
+    news: Receiver<News>,
+    interrupt: Sender<News>,
+}
+
+/// What a wait for the server is told.
+enum News {
+    Ended(io::Result<()>),
+    Interrupted,
+}
+
+/// How [`Server::wait`] ended.
+#[derive(Debug)]
+pub enum Waited {
+    /// The model returned: after a drain all its connections have ended, before it its listener failed.
+    Ended(io::Result<()>),
+    /// An [`interrupter`](Server::interrupter) was called.
+    Interrupted,
+    /// The time is over.
+    TimedOut,
 }
 
 /// How a server ended.
@@ -65,15 +84,18 @@ impl Server {
         let listener = listen(address, &options)?;
         let address = listener.local_addr()?;
         let (announce, ready) = channel();
-        let (end, ended) = channel();
+        let (interrupt, news) = channel();
+        let end = interrupt.clone();
         let context = Arc::new(context::Context::new(options, announce));
         let of_model = Arc::clone(&context);
         let thread = std::thread::Builder::new().name(format!("serve-{name}")).spawn(move || {
-            let _never_ready = NeverReady(&of_model);
+            let run = AssertUnwindSafe(|| run(listener, Arc::clone(&of_model)));
+            let result = catch_unwind(run).unwrap_or_else(|_| Err(io::Error::other("the server's thread panicked")));
             // The receiver is gone only when the server was given up as hung.
-            let _ = end.send(run(listener, Arc::clone(&of_model)));
+            let _ = end.send(News::Ended(result));
+            of_model.never_ready();
         })?;
-        let server = Server { address, context, thread: Some(thread), ended };
+        let server = Server { address, context, thread: Some(thread), news, interrupt };
         // Ready, or ended before that.
         match ready.recv_timeout(START) {
             Ok(()) => Ok(server),
@@ -89,8 +111,8 @@ impl Server {
     }
 
     fn why_it_ended(self, name: &str) -> io::Error {
-        match self.ended.recv_timeout(ABORT) {
-            Ok(Err(e)) => io::Error::new(e.kind(), format!("the model '{name}' could not start: {e}")),
+        match self.ended(ABORT) {
+            Some(Err(e)) => io::Error::new(e.kind(), format!("the model '{name}' could not start: {e}")),
             _ => io::Error::other(format!("the model '{name}' ended before it was ready")),
         }
     }
@@ -105,14 +127,37 @@ impl Server {
         self.context.snapshot()
     }
 
-    /// Waits up to `time` for the model to end by itself, which it does only when its listener fails.
-    ///
-    /// `None`: it runs.
-    pub fn ended(&self, time: Duration) -> Option<io::Result<()>> {
-        match self.ended.recv_timeout(time) {
-            Ok(result) => Some(result),
-            Err(RecvTimeoutError::Timeout) => None,
-            Err(RecvTimeoutError::Disconnected) => Some(Err(io::Error::other("the server's thread panicked"))),
+    /// Waits until the model ends, the wait is interrupted, or `time` is over (`None`: without end).
+    pub fn wait(&self, time: Option<Duration>) -> Waited {
+        let news = match time {
+            Some(time) => self.news.recv_timeout(time),
+            None => self.news.recv().map_err(RecvTimeoutError::from),
+        };
+        match news {
+            Ok(News::Ended(result)) => Waited::Ended(result),
+            Ok(News::Interrupted) => Waited::Interrupted,
+            Err(_) => Waited::TimedOut,
+        }
+    }
+
+    /// What interrupts a [`wait`](Self::wait), from any thread; the next one if none is under way.
+    pub fn interrupter(&self) -> impl Fn() + Send + Clone + 'static {
+        let interrupt = self.interrupt.clone();
+        move || {
+            // The server may be gone; then nobody waits.
+            let _ = interrupt.send(News::Interrupted);
+        }
+    }
+
+    /// Waits up to `time` for the model to end, through interruptions. `None`: it runs.
+    fn ended(&self, time: Duration) -> Option<io::Result<()>> {
+        let end = Instant::now() + time;
+        loop {
+            match self.wait(Some(end.saturating_duration_since(Instant::now()))) {
+                Waited::Ended(result) => return Some(result),
+                Waited::Interrupted => {}
+                Waited::TimedOut => return None,
+            }
         }
     }
 
@@ -138,7 +183,7 @@ impl Server {
         self.stopped(aborted, hung)
     }
 
-    /// Collects what is left after [`ended`](Self::ended) said so.
+    /// Collects what is left after [`wait`](Self::wait) said that the model has ended.
     pub fn finish(self) -> Stopped {
         self.stopped(0, false)
     }
@@ -147,7 +192,7 @@ impl Server {
         if let Some(thread) = self.thread.take()
             && !hung
         {
-            // A panic was reported through `ended` already.
+            // A panic was caught and reported already.
             let _ = thread.join();
         }
         Stopped { counters: self.context.snapshot(), aborted, hung }
@@ -160,15 +205,6 @@ impl Drop for Server {
         if self.thread.is_some() {
             self.context.advance(Phase::Abort);
         }
-    }
-}
-
-/// Tells a harness that waits for a model to be ready that this one never will be, however it ended.
-struct NeverReady<'c>(&'c Context);
-
-impl Drop for NeverReady<'_> {
-    fn drop(&mut self) {
-        self.0.never_ready();
     }
 }
 
@@ -201,6 +237,6 @@ mod tests {
     #[test]
     fn a_model_that_panics_before_it_is_ready_is_an_error() {
         let error = start(|_, _| panic!("a test's panic")).err().expect("it never served");
-        assert!(error.to_string().contains("ended before it was ready"), "{error}");
+        assert!(error.to_string().contains("panicked"), "{error}");
     }
 }

@@ -19,7 +19,7 @@ mod reactor;
 mod session;
 
 pub use context::{Accept, Context, Counters, CountersSnapshot, Phase};
-pub use harness::{Server, Stopped};
+pub use harness::{Server, Stopped, Waited};
 pub use session::Session;
 
 use std::time::Duration;

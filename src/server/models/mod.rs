@@ -261,15 +261,29 @@ pub const AUTO: &str = if cfg!(windows) {
     "tokio"
 };
 
+impl Model {
+    /// Why it can't run here, as a sentence's end: another OS, or what its probe says. `None`: it can.
+    pub fn why_not(&self) -> Option<String> {
+        match self.run {
+            None => Some(format!("needs {}", self.os)),
+            Some(_) => (self.probe)().err().map(|error| format!("this machine refuses it: {error}")),
+        }
+    }
+}
+
 /// Looks a model up; `auto` is the default of this OS.
 ///
 /// # Errors
-/// A sentence with the nearest names.
+/// A sentence with the name that was probably meant, and all names.
 pub fn find(name: &str) -> Result<&'static Model, String> {
     let wanted = if name == "auto" { AUTO } else { name };
     TABLE.iter().find(|model| model.name == wanted).ok_or_else(|| {
         let names: Vec<&str> = TABLE.iter().map(|model| model.name).collect();
-        format!("there is no model '{name}'; the models are auto, {}", names.join(", "))
+        let likeness = |other: &str| strsim::jaro_winkler(&name.to_lowercase(), other);
+        let nearest = names.iter().copied().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+        let meant = nearest.filter(|nearest| likeness(nearest) > 0.7);
+        let meant = meant.map_or_else(String::new, |nearest| format!(" (did you mean {nearest}?)"));
+        format!("there is no model '{name}'{meant}; the models are auto, {}", names.join(", "))
     })
 }
 
@@ -283,6 +297,22 @@ mod tests {
             assert!(model.name.chars().all(|c| c.is_ascii_lowercase() || c == '-'), "{}", model.name);
             assert!(TABLE[..i].iter().all(|other| other.name != model.name), "{} stands twice", model.name);
             assert!(!model.about.is_empty() && !model.limit.is_empty());
+        }
+    }
+
+    #[test]
+    fn auto_is_a_model_of_this_build() {
+        assert_eq!(find("auto").map(|model| model.name), Ok(AUTO));
+        #[cfg(not(windows))]
+        assert!(find("auto").is_ok_and(|model| model.run.is_some()));
+    }
+
+    #[test]
+    fn a_wrong_name_is_answered_with_the_nearest_one() {
+        for (wrong, meant) in [("epol", "epoll"), ("io_uring", "io-uring"), ("IOCP", "iocp"), ("callback", "")] {
+            let error = find(wrong).err().expect("it is no model");
+            assert_eq!(error.contains("did you mean"), !meant.is_empty(), "{error}");
+            assert!(error.contains(meant) && error.contains("auto, threads, select"), "{error}");
         }
     }
 }

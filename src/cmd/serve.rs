@@ -1,0 +1,206 @@
+//! `serve`: runs one bundled echo server until it is told to stop, and says what it did.
+
+use std::io::{self, Read};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+use serde::Serialize;
+
+use super::{Failure, print, say};
+use crate::config::{Serve, ServeArgs};
+use crate::exit::Exit;
+use crate::report::terminal;
+use crate::server::{CountersSnapshot, Server, Stopped, Waited};
+use crate::sys;
+
+/// The flags of `serve`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ServeCommand {
+    #[command(flatten)]
+    server: ServeArgs,
+
+    /// Print JSON, one object a line: one when it listens, one when it has stopped
+    #[arg(long, env = "ECHO_TESTER_SERVE_JSON", hide_env = true)]
+    json: bool,
+
+    /// Print nothing but errors and warnings
+    #[arg(short, long, env = "ECHO_TESTER_SERVE_QUIET", hide_env = true)]
+    quiet: bool,
+
+    /// Stop when standard input ends: a process that starts this one and dies leaves no server behind
+    #[arg(long, hide = true)]
+    until_stdin_closes: bool,
+}
+
+/// What `--json` prints, one object a line.
+#[derive(Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+enum Event<'s> {
+    Listening { address: SocketAddr, model: &'s str, workers: Option<usize>, pid: u32 },
+    Stopped { counters: &'s CountersSnapshot, aborted: u64, hung: bool, cpu_seconds: Option<f64> },
+}
+
+/// Serves until Ctrl-C or SIGTERM.
+///
+/// # Errors
+/// The flags make no sense, the address can't be had, or the model can't run here.
+pub fn run(command: &ServeCommand) -> anyhow::Result<Exit> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let serve = command.server.resolve(cores).map_err(|e| Failure::of_flags(&e))?;
+    warn(command, &serve);
+    sys::raise_descriptor_limit();
+    let drain = serve.drain_timeout;
+    let server = Server::start(serve.model, serve.bind, serve.options.clone())
+        .map_err(|e| Failure::could_not_run(why_it_did_not_start(serve.bind, &e)))?;
+    stop_on_signals(&server, command.until_stdin_closes)?;
+    announce(command, &serve, &server)?;
+
+    let (stopped, forced) = match server.wait(None) {
+        // Before anybody asked for it: the listener is broken.
+        Waited::Ended(result) => {
+            result.map_err(|e| Failure::could_not_run(format!("the server ended by itself: {e}")))?;
+            (server.finish(), false)
+        }
+        _ => end(command, server, drain),
+    };
+    report(command, &stopped)?;
+    Ok(verdict(&stopped, forced))
+}
+
+fn warn(command: &ServeCommand, serve: &Serve) {
+    if !serve.bind.ip().is_loopback() {
+        say(&format!(
+            "warning: {} can be reached from other machines, and an echo server sends back to anybody as much as it is \
+             sent: for use on a network of your own",
+            serve.bind
+        ));
+    }
+    if command.server.workers.is_some() && !serve.model.workers {
+        say(&format!("note: the model {} has no use for --workers", serve.model.name));
+    }
+}
+
+fn why_it_did_not_start(bind: SocketAddr, error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            format!("{bind} is in use: choose another --bind; port 0 takes any free one")
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            format!("{bind} is no address of this machine: choose another --bind, such as 127.0.0.1:{}", bind.port())
+        }
+        io::ErrorKind::PermissionDenied if bind.port() != 0 => {
+            format!("{bind} may not be listened on ({error}): choose another --bind; ports below 1024 need more rights")
+        }
+        _ => error.to_string(),
+    }
+}
+
+/// The first Ctrl-C, SIGTERM or end of standard input interrupts the wait, and so does a second signal. The end of standard
+/// input after a signal does not: a terminal sends Ctrl-C to the parent too, which then ends in its own time.
+fn stop_on_signals(server: &Server, until_stdin_closes: bool) -> anyhow::Result<()> {
+    let stopping = Arc::new(AtomicBool::new(false));
+    let of_signals = Arc::clone(&stopping);
+    let interrupt = server.interrupter();
+    ctrlc::set_handler(move || {
+        of_signals.store(true, Ordering::SeqCst);
+        interrupt();
+    })
+    .context("listening for Ctrl-C")?;
+    if until_stdin_closes {
+        let interrupt = server.interrupter();
+        let wait_for_end = move || {
+            let mut stdin = io::stdin().lock();
+            while matches!(stdin.read(&mut [0; 256]), Ok(1..)) {}
+            if !stopping.swap(true, Ordering::SeqCst) {
+                interrupt();
+            }
+        };
+        std::thread::Builder::new().name("stdin".to_owned()).spawn(wait_for_end).context("watching standard input")?;
+    }
+    Ok(())
+}
+
+fn announce(command: &ServeCommand, serve: &Serve, server: &Server) -> anyhow::Result<()> {
+    let address = server.address();
+    let model = serve.model.name;
+    let workers = serve.model.workers.then_some(serve.options.workers);
+    if command.json {
+        return print_event(&Event::Listening { address, model, workers, pid: std::process::id() });
+    }
+    if command.quiet {
+        return Ok(());
+    }
+    let workers = match workers {
+        None => String::new(),
+        Some(1) => ", 1 worker".to_owned(),
+        Some(workers) => format!(", {workers} workers"),
+    };
+    print(&format!("listening on {address} with {model}{workers}; Ctrl-C stops it"))
+}
+
+/// Drains; a second interruption, or the drain time, aborts. Returns whether it was the former.
+fn end(command: &ServeCommand, server: Server, drain: Duration) -> (Stopped, bool) {
+    server.drain();
+    let active = server.counters().active();
+    if !command.quiet && active > 0 {
+        let connections = if active == 1 { "1 connection".to_owned() } else { format!("{active} connections") };
+        say(&format!("draining {connections} for up to {}; Ctrl-C again to abort", humantime::format_duration(drain)));
+    }
+    match server.wait(Some(drain)) {
+        Waited::Ended(_) => (server.finish(), false),
+        Waited::Interrupted => (server.stop(Duration::ZERO), true),
+        Waited::TimedOut => (server.stop(Duration::ZERO), false),
+    }
+}
+
+fn report(command: &ServeCommand, stopped: &Stopped) -> anyhow::Result<()> {
+    let counters = &stopped.counters;
+    let cpu_seconds = sys::process_cpu_time().map(|time| time.as_secs_f64());
+    let Stopped { aborted, hung, .. } = *stopped;
+    if command.json {
+        return print_event(&Event::Stopped { counters, aborted, hung, cpu_seconds });
+    }
+    if command.quiet {
+        return Ok(());
+    }
+    let always = [
+        ("accepted", counters.accepted),
+        ("closed", counters.closed),
+        ("bytes in", counters.bytes_in),
+        ("bytes out", counters.bytes_out),
+    ];
+    let if_any = [
+        ("bytes discarded", counters.bytes_discarded),
+        ("connections reset by --drain-timeout or Ctrl-C", aborted),
+        ("connections refused by --max-conns", counters.refused),
+        ("connections closed by --idle-timeout", counters.idle_closed),
+        ("connections that broke", counters.connection_errors),
+        ("failed accepts", counters.accept_errors),
+    ];
+    let shown = always.into_iter().chain(if_any.into_iter().filter(|(_, count)| *count > 0));
+    let mut rows: Vec<Vec<String>> = shown.map(|(name, count)| vec![name.to_owned(), count.to_string()]).collect();
+    if let Some(seconds) = cpu_seconds {
+        rows.push(vec!["CPU time".to_owned(), format!("{seconds:.2} s")]);
+    }
+    print(&terminal::table(&["stopped", ""], rows).trim_fmt())
+}
+
+fn verdict(stopped: &Stopped, forced: bool) -> Exit {
+    if stopped.hung {
+        say("error: the server did not end, even when told to abort; this is a bug of the model");
+        return Exit::VerificationFailed;
+    }
+    if !stopped.counters.add_up() {
+        say(&format!("error: the counters do not add up, which is a bug of the model: {:?}", stopped.counters));
+        return Exit::VerificationFailed;
+    }
+    if forced { Exit::Interrupted } else { Exit::Pass }
+}
+
+fn print_event(event: &Event<'_>) -> anyhow::Result<()> {
+    print(&serde_json::to_string(event)?)
+}
