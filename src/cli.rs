@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::cmd::{blast, completions, man, schema};
+use crate::cmd::{blast, completions, man, models, schema, serve};
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -29,6 +29,10 @@ pub struct Cli {
 pub enum Command {
     /// Open many connections to an echo server, send random fragmented payloads, and check every byte that comes back
     Blast(Box<blast::BlastArgs>),
+    /// Run one bundled echo server until Ctrl-C
+    Serve(serve::ServeCommand),
+    /// List the server models: how each works, its limits, and whether it runs here
+    Models(models::ModelsCommand),
     /// Print the completions of a shell
     Completions(completions::CompletionsArgs),
     /// Print the manual page (of a subcommand), or write all of them into a folder

@@ -6,8 +6,10 @@ pub mod bundled;
 pub mod completions;
 pub mod launch;
 pub mod man;
+pub mod models;
 pub mod progress;
 pub mod schema;
+pub mod serve;
 
 use std::fmt;
 use std::io::{self, Write};
@@ -55,6 +57,8 @@ impl std::error::Error for Failure {}
 pub fn dispatch(cli: Cli) -> Exit {
     let result = match cli.command {
         Command::Blast(args) => blast::run(*args),
+        Command::Serve(command) => serve::run(&command),
+        Command::Models(command) => models::run(&command),
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),
         Command::Schema(args) => schema::run(&args),

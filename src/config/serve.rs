@@ -216,7 +216,7 @@ mod tests {
         assert_eq!(serve.model.name, models::AUTO);
         assert_eq!(serve.bind.to_string(), "127.0.0.1:7777");
         assert_eq!(serve.options, Options { workers: 3, ..Options::default() });
-        let help = Line::command().render_long_help().to_string();
+        let help = Line::command().term_width(1000).render_long_help().to_string();
         let shown =
             [serve.bind.to_string(), Bytes(BUFFER).to_string(), Count(MAX_CONNS).to_string(), BACKLOG.to_string()];
         for default in shown.into_iter().chain([Time(DRAIN).to_string()]) {

@@ -149,8 +149,8 @@ impl Server {
         }
     }
 
-    /// Waits up to `time` for the model to end, through interruptions. `None`: it runs.
-    fn ended(&self, time: Duration) -> Option<io::Result<()>> {
+    /// Waits up to `time` for the model to end by itself, through interruptions. `None`: it runs.
+    pub fn ended(&self, time: Duration) -> Option<io::Result<()>> {
         let end = Instant::now() + time;
         loop {
             match self.wait(Some(end.saturating_duration_since(Instant::now()))) {
