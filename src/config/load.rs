@@ -29,9 +29,9 @@ pub struct LoadArgs {
     #[arg(short = 'n', long, value_name = "N", env = "ECHO_TESTER_MESSAGES", hide_env = true)]
     pub messages: Option<Count>,
 
-    /// Bytes of each connection; the last message is cut to fit
+    /// Bytes of each connection; the last message is cut to fit [default: no limit]
     ///
-    /// [default: no limit; 32MiB with --read after-stall or never if nothing else ends the connection]
+    /// With --read after-stall or never: 32MiB if nothing else ends the connection.
     #[arg(long, value_name = "BYTES", env = "ECHO_TESTER_BYTES", hide_env = true)]
     pub bytes: Option<Bytes>,
 
@@ -58,7 +58,7 @@ pub struct LoadArgs {
 
     /// Messages in flight: sent ahead of their echo [default: 1; unlimited with --rate or --read]
     ///
-    /// A number, or unlimited. [default: 1; unlimited with --rate, or with a --read other than normal]
+    /// A number, or unlimited: that is the default with --rate, and with a --read other than normal.
     #[arg(long, value_name = "N", env = "ECHO_TESTER_PIPELINE", hide_env = true)]
     pub pipeline: Option<Pipeline>,
 
@@ -97,13 +97,14 @@ pub struct LoadArgs {
     #[arg(long, value_name = "HOW-LONG", env = "ECHO_TESTER_LIFETIME", hide_env = true)]
     pub lifetime: Option<Lifetime>,
 
-    /// Open a connection that ended anew: off, forever, or a number of times [default: off]
+    /// Follow a connection that ended by another: off, forever, or a number of times [default: off]
     ///
-    /// [default: off; forever with --lifetime and --duration]
+    /// With --lifetime and --duration the default is forever. Each has an id and a plan of its own, and the whole amount of
+    /// messages and bytes.
     #[arg(long, value_name = "TIMES", env = "ECHO_TESTER_RECONNECT", hide_env = true)]
     pub reconnect: Option<Reconnect>,
 
-    /// Pause before a connection is opened anew [default: 0]
+    /// Pause before that other connection is opened [default: 0]
     #[arg(long, value_name = "TIME", env = "ECHO_TESTER_RECONNECT_DELAY", hide_env = true)]
     pub reconnect_delay: Option<Time>,
 

@@ -17,3 +17,6 @@ pub use load::LoadArgs;
 pub use run::{Run, RunArgs};
 pub use serve::{Bind, Serve, ServeArgs};
 pub use sources::{Sources, SourcesError};
+
+#[cfg(test)]
+mod tests;

@@ -218,3 +218,138 @@ fn check_churn(profile: &Profile) -> Result<(), ConfigError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(toml: &str) -> Result<Profile, ConfigError> {
+        let args: LoadArgs = toml::from_str(toml).unwrap_or_else(|error| panic!("{error}"));
+        args.resolve("load")
+    }
+
+    fn profile(toml: &str) -> Profile {
+        load(toml).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    fn refusal(toml: &str) -> String {
+        load(toml).expect_err(toml).to_string()
+    }
+
+    #[test]
+    fn nothing_typed_is_a_hundred_connections_of_a_hundred_messages() {
+        assert_eq!(
+            profile("").to_string(),
+            "100 connections, 100 messages each of 1..16KiB in fragments of 1..4KiB, 1 in flight, then half-close"
+        );
+    }
+
+    #[test]
+    fn the_amount_has_a_default_only_where_nothing_else_ends_a_connection() {
+        let amount = |toml| (profile(toml).messages, profile(toml).bytes);
+        assert_eq!(amount(""), (Some(100), None));
+        assert_eq!(amount("duration = '10s'"), (None, None));
+        assert_eq!(amount("bytes = '1MiB'"), (None, Some(1 << 20)));
+        assert_eq!(amount("lifetime = '5s'"), (None, None));
+        assert_eq!(amount("messages = 0"), (Some(0), None));
+        assert_eq!(amount("read = 'never'"), (None, Some(32 << 20)));
+        assert_eq!(amount("read = 'after-stall'"), (None, Some(32 << 20)));
+        assert_eq!(amount("read = 'after-stall'\nmessages = 5"), (Some(5), None));
+    }
+
+    #[test]
+    fn messages_are_sent_ahead_where_waiting_would_defeat_the_point() {
+        let pipeline = |toml| profile(toml).pipeline;
+        assert_eq!(pipeline(""), 1);
+        assert_eq!(pipeline("rate = 1000"), UNLIMITED);
+        assert_eq!(pipeline("read = 'slow:64KiB/s'"), UNLIMITED);
+        assert_eq!(pipeline("read = 'after-stall'\npipeline = 1"), 1);
+    }
+
+    #[test]
+    fn a_connection_that_never_reads_stays_to_the_end() {
+        assert_eq!(profile("read = 'never'").close, Close::Keep);
+        assert_eq!(profile("read = 'never'\nclose = 'reset'").close, Close::Reset);
+    }
+
+    #[test]
+    fn a_lifetime_within_a_duration_is_churn() {
+        assert_eq!(profile("lifetime = 5\nduration = '10s'").reconnect, Reconnect::Forever);
+        assert_eq!(profile("lifetime = 5\nduration = '10s'\nreconnect = 'off'").reconnect, Reconnect::Off);
+        assert_eq!(profile("lifetime = 5").reconnect, Reconnect::Off);
+    }
+
+    #[test]
+    fn a_group_has_its_own_name_or_the_given_one() {
+        assert_eq!(profile("").name, "load");
+        assert_eq!(profile("name = 'stalled'").name, "stalled");
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_with_a_remedy() {
+        let refused = [
+            ("conns = 0", "conns = 0: without a connection nothing is tested: the least is 1"),
+            ("conns = '20m'", "conns = 20m: more connections than one run can tell apart: the most is 16777216"),
+            (
+                "bytes = 0",
+                "bytes = 0: a connection needs room for one byte: for a connection that sends nothing write messages = 0",
+            ),
+            ("bytes = '9TiB'", "bytes = 9TiB: longer than a connection's stream can be: the most is 8TiB"),
+            ("duration = 0", "duration = 0: no time at all: write a time such as 10s, or leave it out"),
+            ("connect_timeout = 0", "connect_timeout = 0: no time at all: write a time such as 10s, or leave it out"),
+            ("stall_timeout = 0", "stall_timeout = 0: no time at all: write a time such as 10s, or leave it out"),
+            (
+                "read = 'never'\nclose = 'half-close'",
+                "close = half-close: with read = never the bytes that a half-close waits for are never read: write keep, \
+                 abandon or reset",
+            ),
+            (
+                "read = 'never'\nrate = 10",
+                "rate = 10/s: with read = never the schedule can't be kept: the point is that writing stalls: leave one of \
+                 them out",
+            ),
+            (
+                "ramp = '5s'\nconnect_rate = 10",
+                "ramp = 5s: connect_rate = 10/s already says how fast connections open (over 10s): leave one of them out",
+            ),
+            (
+                "connect_rate = 10\nduration = '5s'",
+                "connect_rate = 10/s: the last connection would open after 9.9s, when the run has ended: give it a \
+                 duration of more than 9.9s",
+            ),
+            (
+                "ramp = '10s'\nduration = '5s'",
+                "ramp = 10s: the last connection would open after 9.9s, when the run has ended: give it a duration of \
+                 more than 9.9s",
+            ),
+            (
+                "reconnect = 'forever'",
+                "reconnect = forever: nothing would ever end the run: give it a duration, or a number of times",
+            ),
+            (
+                "reconnect = 5\nclose = 'keep'",
+                "reconnect = 5: with close = keep connections stay open until the run ends, so none follows: leave it \
+                 out, or choose another close",
+            ),
+            (
+                "lifetime = '5s'\nclose = 'keep'",
+                "lifetime = 5s: with close = keep connections stay open until the run ends: leave it out, or choose \
+                 another close",
+            ),
+            (
+                "reconnect_delay = '1s'",
+                "reconnect_delay = 1s: no connection is opened anew: add reconnect = forever, or a number of times",
+            ),
+            ("sndbuf = 0", "sndbuf = 0: a socket buffer of no size: leave it out for the system's choice"),
+            ("rcvbuf = '2GiB'", "rcvbuf = 2GiB: larger than a socket buffer can be: the most is 2147483647"),
+        ];
+        for (toml, expected) in refused {
+            assert_eq!(refusal(toml), expected);
+        }
+    }
+
+    #[test]
+    fn an_error_knows_its_flag() {
+        assert_eq!(load("connect_timeout = 0").expect_err("no time").flag(), "--connect-timeout");
+    }
+}

@@ -107,3 +107,37 @@ impl RunArgs {
         flags(self, &[])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(toml: &str) -> Result<Run, ConfigError> {
+        let args: RunArgs = toml::from_str(toml).unwrap_or_else(|error| panic!("{error}"));
+        args.resolve(u64::MAX, 2)
+    }
+
+    #[test]
+    fn a_drawn_seed_is_short_enough_to_retype_and_a_typed_one_is_kept() {
+        assert_eq!(run("").expect("valid").seed, 0xffff_ffff_ffff);
+        assert_eq!(run("seed = '0xffffffffffffffff'").expect("valid").seed, u64::MAX);
+    }
+
+    #[test]
+    fn what_is_absent_takes_its_default() {
+        let Run { workers, sources, only_conns, shard, start_at, findings, .. } = run("").expect("valid");
+        assert_eq!((workers, findings, shard), (2, 20, Shard::WHOLE));
+        assert!(sources.is_empty() && only_conns.is_empty() && start_at.is_none());
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_with_a_remedy() {
+        let refusal = |toml| run(toml).expect_err(toml).to_string();
+        assert_eq!(refusal("workers = 0"), "workers = 0: without a thread nothing runs: the least is 1");
+        assert_eq!(refusal("workers = '2k'"), "workers = 2000: more threads than help: the most is 1024");
+        assert_eq!(
+            refusal("only_conn = 5\nshard = '0/4'"),
+            "only_conn = 5: shard = 0/4 already chooses connections: leave one of them out"
+        );
+    }
+}

@@ -155,3 +155,62 @@ text_form!(
     r"^\s*[\[\]0-9a-fA-F.:]+(/[0-9]+)?\s*(,\s*[\[\]0-9a-fA-F.:]+(/[0-9]+)?\s*)*$",
     ["10.0.0.5", "10.0.0.5,10.0.0.6", "127.0.0.0/8", "fd00::/120"]
 );
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn sources(text: &str) -> Sources {
+        text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    fn all(text: &str) -> Vec<String> {
+        let sources = sources(text);
+        (0..sources.count()).map(|i| sources.nth(i).expect("there are some").to_string()).collect()
+    }
+
+    #[test]
+    fn a_network_gives_its_hosts_and_neither_its_name_nor_its_broadcast_address() {
+        assert_eq!(all("10.0.0.8/30"), ["10.0.0.9", "10.0.0.10"]);
+        assert_eq!(all("10.0.0.8/31"), ["10.0.0.8", "10.0.0.9"]);
+        assert_eq!(all("fd00::8/126"), ["fd00::9", "fd00::a", "fd00::b"]);
+        assert_eq!(sources("127.0.0.0/8").count(), (1 << 24) - 2);
+        assert_eq!(sources("127.0.0.0/8").nth(0).map(|address| address.to_string()).as_deref(), Some("127.0.0.1"));
+        assert_eq!(sources("0.0.0.0/0").count(), (1 << 32) - 2);
+        assert!(sources("::/0").count() > 1 << 127);
+    }
+
+    #[test]
+    fn lists_go_round() {
+        assert_eq!(all("10.0.0.5,10.0.0.8/30"), ["10.0.0.5", "10.0.0.9", "10.0.0.10"]);
+        let three = sources("10.0.0.5,10.0.0.8/30");
+        assert_eq!(three.nth(3), three.nth(0));
+        assert_eq!(Sources::NONE.nth(0), None);
+    }
+
+    #[test]
+    fn a_target_is_reached_from_its_own_family() {
+        let both = sources("10.0.0.5,fd00::1");
+        assert_eq!(both.towards(IpAddr::V6(Ipv6Addr::LOCALHOST)), sources("fd00::1"));
+        assert_eq!(both.towards(IpAddr::V4(Ipv4Addr::LOCALHOST)), sources("10.0.0.5"));
+    }
+
+    #[test]
+    fn a_refusal_names_what_is_wrong_and_what_to_write() {
+        let refusal = |text: &str| text.parse::<Sources>().expect_err(text).to_string();
+        assert!(refusal("localhost").starts_with("localhost is not an address: write 10.0.0.5"));
+        assert_eq!(refusal("10.0.0.0/33"), "10.0.0.0/33: the prefix is a number from 0 to 32");
+        assert_eq!(refusal("127.0.0.1/8"), "127.0.0.1/8 has bits set after its prefix: did you mean 127.0.0.0/8?");
+    }
+
+    proptest! {
+        #[test]
+        fn every_host_lies_in_its_network(bits: u32, prefix in 0u32..=32, i: u64) {
+            let mask = u32::MAX.checked_shl(32 - prefix).unwrap_or(0);
+            let sources = sources(&format!("{}/{prefix}", Ipv4Addr::from_bits(bits & mask)));
+            let Some(IpAddr::V4(host)) = sources.nth(u128::from(i)) else { panic!("a network has a host") };
+            prop_assert_eq!(host.to_bits() & mask, bits & mask);
+        }
+    }
+}

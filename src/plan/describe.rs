@@ -6,8 +6,8 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::profile::Close;
 use super::steps::{Plan, Step};
+use super::words::Close;
 use crate::units::{Bytes, Time};
 
 /// The beginning, or the whole, of one connection's plan.
@@ -97,5 +97,50 @@ impl fmt::Display for DescribedMessage {
             write!(f, "{}", write.len)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::profile::Profile;
+    use super::super::profile::tests::{profile, sizes};
+    use super::super::slots::Slots;
+    use super::*;
+
+    fn described(profile: Profile, max_writes: usize) -> Described {
+        let conn = crate::bytes::ConnId::new(0).expect("a small id");
+        let slot = Slots::new([&profile]).expect("few enough").slot(0);
+        describe(Plan::new(Arc::new(profile), 42, slot, conn), max_writes)
+    }
+
+    #[test]
+    fn a_plan_reads_as_sums_of_its_writes() {
+        let counted = Profile {
+            size: sizes("each:10..12"),
+            fragment: Some(sizes("4")),
+            gap: "5ms".parse().expect("a time"),
+            ..profile()
+        };
+        assert_eq!(
+            described(counted, 1000).to_string(),
+            "message 0: 10 = 4 + (5ms) 4 + (5ms) 2\n\
+             message 1: 11 = (5ms) 4 + (5ms) 4 + (5ms) 3\n\
+             message 2: 12 = (5ms) 4 + (5ms) 4 + (5ms) 4\n\
+             then half-close"
+        );
+    }
+
+    #[test]
+    fn a_plan_without_end_is_cut_off_and_says_so() {
+        let endless = Profile { messages: None, size: sizes("8"), fragment: None, ..profile() };
+        assert_eq!(described(endless, 2).to_string(), "message 0: 8 = 8\nmessage 1: 8 = 8\nand so on");
+    }
+
+    #[test]
+    fn an_age_is_told_because_no_step_shows_it() {
+        let aging = Profile { messages: Some(0), lifetime: Some("5s".parse().expect("an age")), ..profile() };
+        assert_eq!(described(aging, 2).to_string(), "ended at the age of 5s, if not before\nthen half-close");
     }
 }

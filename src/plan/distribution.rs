@@ -131,13 +131,18 @@ fn range(low: u64, high: u64) -> Result<Values, DistributionError> {
     Ok(Values::Range(low, high))
 }
 
-fn size(text: &str) -> Result<u64, DistributionError> {
-    let bytes: Bytes = text.parse().map_err(|error| DistributionError(format!("{}: {error}", text.trim())))?;
+/// One size of `whole`, which is what was typed.
+fn size(text: &str, whole: &str) -> Result<u64, DistributionError> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Err(DistributionError(format!("a size is missing in {whole}")));
+    }
+    let bytes: Bytes = text.parse().map_err(|error| DistributionError(format!("{text}: {error}")))?;
     size_in_bounds(bytes.0)
 }
 
 fn list(text: &str) -> Result<Vec<u64>, DistributionError> {
-    text.split(',').map(size).collect()
+    text.split(',').map(|part| size(part, text)).collect()
 }
 
 fn edges(text: &str) -> Result<Values, DistributionError> {
@@ -152,12 +157,9 @@ fn edges(text: &str) -> Result<Values, DistributionError> {
 }
 
 fn values(text: &str) -> Result<Values, DistributionError> {
-    if let Some(rest) = text.strip_prefix("edges:") {
-        return edges(rest);
-    }
     match text.split_once("..") {
-        Some((low, high)) => range(size(low)?, size(high)?),
-        None => Ok(Values::List(list(text)?)),
+        Some((low, high)) => range(size(low, text)?, size(high, text)?),
+        None => list(text).map(Values::List),
     }
 }
 
@@ -166,31 +168,39 @@ impl FromStr for Distribution {
 
     fn from_str(text: &str) -> Result<Self, DistributionError> {
         let text = text.trim();
-        match text.split_once(':') {
-            None => match text.split_once("..") {
-                Some((low, high)) => Self::uniform(size(low)?, size(high)?),
-                None if text.contains(',') => {
-                    Err(DistributionError(format!("{text} is a list: write pick:{text} or each:{text}")))
-                }
-                None => {
-                    size(text).and_then(Self::fixed).map_err(|error| DistributionError(format!("{error}; {FORMS}")))
-                }
-            },
-            Some(("log", rest)) => {
-                let Some((low, high)) = rest.split_once("..") else {
-                    return Err(DistributionError(format!("log: takes a range, not {rest}: for example log:1..1MiB")));
-                };
-                let values = range(size(low)?, size(high)?)?;
-                let Values::Range(low, high) = values else { unreachable!("range() makes ranges") };
-                let (start, end) = (log2(low), log2(high + 1));
-                Ok(Distribution { values, order: Order::Log { start, span: end - start } })
+        let (values, order) = match text.split_once(':') {
+            None if !text.starts_with(|first: char| first.is_ascii_digit()) => {
+                return Err(DistributionError(format!("{text} is not a size: {FORMS}")));
             }
-            Some(("edges", rest)) => Ok(Distribution { values: edges(rest)?, order: Order::Uniform }),
-            Some(("pick", rest)) => Ok(Distribution { values: Values::List(list(rest)?), order: Order::Uniform }),
-            Some(("each", rest)) => Ok(Distribution { values: values(rest)?, order: Order::Each }),
-            Some((kind, _)) => Err(DistributionError(format!("{kind}: is not a kind of distribution: {FORMS}"))),
-        }
+            None => match values(text)? {
+                Values::List(list) if list.len() == 1 => return Self::fixed(list[0]),
+                Values::List(_) => {
+                    return Err(DistributionError(format!("{text} is a list: write pick:{text} or each:{text}")));
+                }
+                range => (range, Order::Uniform),
+            },
+            Some(("log", rest)) => match values(rest)? {
+                Values::Range(low, high) => (Values::Range(low, high), log_order(low, high)),
+                _ => return Err(DistributionError(format!("log: takes a range such as log:1..1MiB, not {rest}"))),
+            },
+            Some(("edges", rest)) => (edges(rest)?, Order::Uniform),
+            Some(("pick", rest)) => (Values::List(list(rest)?), Order::Uniform),
+            Some(("each", rest)) => match rest.strip_prefix("edges:") {
+                Some(rest) => (edges(rest)?, Order::Each),
+                None => (values(rest)?, Order::Each),
+            },
+            Some((kind, _)) => {
+                return Err(DistributionError(format!("{kind}: is not a kind of distribution: {FORMS}")));
+            }
+        };
+        Ok(Distribution { values, order })
     }
+}
+
+/// The end of the range counts as a whole interval, [high, high + 1), as every other value does.
+fn log_order(low: u64, high: u64) -> Order {
+    let start = log2(low);
+    Order::Log { start, span: log2(high + 1) - start }
 }
 
 impl fmt::Display for Distribution {
@@ -224,3 +234,127 @@ text_form!(
     r"^\s*((log|edges|pick|each|each:edges):)?\s*[0-9.]+\s*[A-Za-z]*\s*((,|\.\.)\s*[0-9.]+\s*[A-Za-z]*\s*)*$",
     ["64", "1..16KiB", "log:1..1MiB", "edges:1000,1024,4096", "pick:1,64,1460", "each:1..2048", "each:edges:64,512"]
 );
+
+#[cfg(test)]
+mod tests {
+    use super::super::draw::Words;
+    use super::*;
+    use proptest::prelude::*;
+
+    fn parse(text: &str) -> Distribution {
+        text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    fn refusal(text: &str) -> String {
+        text.parse::<Distribution>().expect_err(text).to_string()
+    }
+
+    fn draws(text: &str, n: u64) -> Vec<u64> {
+        let distribution = parse(text);
+        let mut words = Words::of_message(1, 2);
+        (0..n).map(|i| distribution.at(words.next(), i)).collect()
+    }
+
+    /// Every value that the form can draw, which must be all that it draws.
+    fn drawn(text: &str) -> Vec<u64> {
+        let mut values = draws(text, 10_000);
+        values.sort_unstable();
+        values.dedup();
+        values
+    }
+
+    #[test]
+    fn each_form_draws_its_values_and_no_others() {
+        assert_eq!(drawn("64"), [64]);
+        assert_eq!(drawn("1..5"), [1, 2, 3, 4, 5]);
+        assert_eq!(drawn("log:1..5"), [1, 2, 3, 4, 5]);
+        assert_eq!(drawn("edges:10,1KiB"), [9, 10, 11, 1023, 1024, 1025]);
+        assert_eq!(drawn("pick:1,64,1460"), [1, 64, 1460]);
+        assert_eq!(drawn("each:7..9"), [7, 8, 9]);
+    }
+
+    #[test]
+    fn each_goes_through_its_values_in_order_and_begins_again() {
+        assert_eq!(draws("each:7..9", 7), [7, 8, 9, 7, 8, 9, 7]);
+        assert_eq!(draws("each:5,1,3", 4), [5, 1, 3, 5]);
+        assert_eq!(draws("each:edges:64,512", 6), [63, 64, 65, 511, 512, 513]);
+    }
+
+    #[test]
+    fn the_extreme_words_select_the_ends_of_a_range() {
+        for text in ["1..16KiB", "log:1..1MiB", "log:3..1TiB", "log:5..5", "log:1TiB..1TiB"] {
+            let Values::Range(low, high) = parse(text).values else { panic!("{text} is a range") };
+            assert_eq!(parse(text).at(0, 0), low, "{text}");
+            assert_eq!(parse(text).at(u64::MAX, 0), high, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_uniform_range_is_even_and_a_log_range_is_even_over_the_powers_of_two() {
+        let quarters = draws("1..1024", 40_000).into_iter().fold([0; 4], |mut count, size| {
+            count[((size - 1) / 256) as usize] += 1;
+            count
+        });
+        assert!(quarters.iter().all(|&n| (9_700..10_300).contains(&n)), "{quarters:?}");
+
+        let octaves = draws("log:1..1023", 40_000).into_iter().fold([0; 10], |mut count, size| {
+            count[size.ilog2() as usize] += 1;
+            count
+        });
+        assert!(octaves.iter().all(|&n| (3_750..4_250).contains(&n)), "{octaves:?}");
+    }
+
+    #[test]
+    fn a_refusal_names_what_is_wrong_and_what_to_write() {
+        assert_eq!(refusal("9..3"), "the range 9..3 is empty: did you mean 3..9?");
+        assert_eq!(refusal("16KiB..1"), "the range 16KiB..1 is empty: did you mean 1..16KiB?");
+        assert_eq!(
+            refusal("12XB"),
+            "12XB: unknown unit XB of bytes: write 64, 16KiB, 1MiB or 1GiB (k, m and g are short for them)"
+        );
+        assert!(refusal("1..16KB").starts_with("16KB: KB is a power of 1000 to some and of 1024 to others: write KiB"));
+        assert_eq!(refusal("0"), "a size of 0 sends nothing: the smallest is 1");
+        assert_eq!(refusal("0..5"), refusal("0"));
+        assert_eq!(refusal("pick:0"), refusal("0"));
+        assert_eq!(refusal("edges:1,64"), "edges:1 would send a size of 0: the smallest edge is 2");
+        assert_eq!(refusal("2TiB"), "2TiB is too large: at most 1TiB");
+        assert_eq!(refusal("edges:1TiB"), "1099511627777 is too large: at most 1TiB");
+        assert_eq!(refusal("1.."), "a size is missing in 1..");
+        assert_eq!(refusal("pick:1,,3"), "a size is missing in 1,,3");
+        assert_eq!(refusal("1,64"), "1,64 is a list: write pick:1,64 or each:1,64");
+        assert_eq!(refusal("log:64"), "log: takes a range such as log:1..1MiB, not 64");
+        assert_eq!(
+            refusal("zipf:1..9"),
+            "zipf: is not a kind of distribution: valid are 64, 1..16KiB, log:1..1MiB, edges:1000,1024, \
+             pick:1,64,1460, each:1..2048"
+        );
+        assert!(refusal("lots").starts_with("lots is not a size: valid are 64,"));
+        assert!(refusal("").starts_with(" is not a size"), "{}", refusal(""));
+    }
+
+    fn any_text() -> impl Strategy<Value = String> {
+        let sizes = || prop::collection::vec(2u64..1 << 39, 1..5);
+        let join = |sizes: Vec<u64>| sizes.iter().map(u64::to_string).collect::<Vec<_>>().join(",");
+        let ends = (1..=MAX_SIZE, 1..=MAX_SIZE).prop_map(|(a, b)| format!("{}..{}", a.min(b), a.max(b)));
+        prop_oneof![
+            (1..=MAX_SIZE).prop_map(|size| size.to_string()),
+            ("|log:|each:", ends).prop_map(|(kind, ends)| format!("{kind}{ends}")),
+            ("edges:|pick:|each:|each:edges:", sizes()).prop_map(move |(kind, sizes)| format!("{kind}{}", join(sizes))),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn the_normal_form_parses_back_to_the_same(text in any_text()) {
+            let distribution = parse(&text);
+            prop_assert_eq!(&parse(&distribution.to_string()), &distribution);
+        }
+
+        #[test]
+        fn no_draw_leaves_the_bounds(text in any_text(), word: u64, ordinal: u64) {
+            let distribution = parse(&text);
+            let size = distribution.at(word, ordinal);
+            prop_assert!(size >= 1 && size <= distribution.max() && size <= MAX_SIZE, "{} drew {}", text, size);
+        }
+    }
+}

@@ -54,3 +54,42 @@ impl Words {
         self.0.next_u64()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_words_of_a_message_are_these_for_ever() {
+        let key = mix(42, 7);
+        let mut words = Words::of_message(key, 3);
+        // Made by a second program, in another language, from the rules above alone.
+        assert_eq!(key, 0xe111_c52f_bbe0_3811);
+        assert_eq!(
+            [words.next(), words.next(), words.next()],
+            [0x8356_0d88_7eb7_2851, 0x6f1f_b767_3178_3c90, 0xa710_e1cd_782a_4f34]
+        );
+    }
+
+    #[test]
+    fn below_reaches_both_ends_and_never_the_limit() {
+        for n in [1, 2, 3, 1000, 1 << 43, u64::MAX] {
+            assert_eq!(below(0, n), 0);
+            assert_eq!(below(u64::MAX, n), n - 1);
+        }
+    }
+
+    #[test]
+    fn neighbouring_seeds_connections_and_messages_share_nothing() {
+        let first = |seed, conn, message| Words::of_message(mix(seed, conn), message).next();
+        let mut all: Vec<u64> = Vec::new();
+        for seed in 0..10 {
+            for conn in 0..10 {
+                all.extend((0..10).map(|message| first(seed, conn, message)));
+            }
+        }
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), 1000);
+    }
+}

@@ -14,11 +14,46 @@ mod profile;
 mod slots;
 mod steps;
 mod time_range;
+mod words;
 
 pub use crate::bytes::{ConnId, Expect};
-pub use describe::{Described, describe};
+pub use describe::{Described, DescribedMessage, DescribedWrite, describe};
 pub use distribution::{Distribution, DistributionError, MAX_SIZE};
-pub use profile::{Close, Lifetime, Profile, Read, Reconnect, UNLIMITED, Verify, WordError};
-pub use slots::{MAX_CONNECTIONS, Shard, Slot, Slots, SlotsError};
+pub use profile::{Profile, UNLIMITED};
+pub use slots::{MAX_CONNECTIONS, Shard, ShardError, Slot, Slots, SlotsError};
 pub use steps::{MAX_STREAM, MAX_WRITE, Plan, Step};
 pub use time_range::TimeRange;
+pub use words::{Close, Lifetime, Read, Reconnect, Verify, WordError};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::units::text::checks;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_examples_of_the_schemas_are_true() {
+        checks::examples_hold::<Distribution>();
+        checks::examples_hold::<TimeRange>();
+        checks::examples_hold::<Shard>();
+        checks::examples_hold::<Read>();
+        checks::examples_hold::<Close>();
+        checks::examples_hold::<Verify>();
+        checks::examples_hold::<Lifetime>();
+        checks::examples_hold::<Reconnect>();
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_is_a_panic(text in checks::texts()) {
+            checks::any_text_holds::<Distribution>(&text);
+            checks::any_text_holds::<TimeRange>(&text);
+            checks::any_text_holds::<Shard>(&text);
+            checks::any_text_holds::<Read>(&text);
+            checks::any_text_holds::<Close>(&text);
+            checks::any_text_holds::<Verify>(&text);
+            checks::any_text_holds::<Lifetime>(&text);
+            checks::any_text_holds::<Reconnect>(&text);
+        }
+    }
+}

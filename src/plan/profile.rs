@@ -1,9 +1,7 @@
-//! What all connections of one load group have in common: resolved, with no `Option` that means 'default'.
-//!
-//! Its JSON uses the keys and forms of the flags, so a report tells how to run the same again.
+//! What all connections of one load group have in common: resolved, with no `Option` that means 'default'. What was typed,
+//! and how that becomes a profile, is `config`'s.
 
 use std::fmt;
-use std::str::FromStr;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -11,9 +9,9 @@ use serde::Serialize;
 
 use super::distribution::Distribution;
 use super::time_range::TimeRange;
+use super::words::{Close, Lifetime, Read, Reconnect, Verify};
 use crate::bytes::Expect;
-use crate::units::text::text_form;
-use crate::units::{ByteRate, Bytes, Count, Rate, Time};
+use crate::units::{Bytes, Count, Rate, Time};
 
 /// A `pipeline` without limit.
 pub const UNLIMITED: u32 = u32::MAX;
@@ -40,7 +38,9 @@ pub struct Profile {
     pub fragment: Option<Distribution>,
     /// The pause between one write and the next; between messages only in a closed loop.
     pub gap: TimeRange,
-    /// Messages sent ahead of their echo; 4294967295 is without limit.
+    /// Messages sent ahead of their echo ([`UNLIMITED`]; in JSON null: without limit).
+    #[serde(serialize_with = "limit")]
+    #[schemars(with = "Option<u32>")]
     pub pipeline: u32,
     /// Open loop: messages a second of the group in all; null: closed loop.
     pub rate: Option<Rate>,
@@ -82,71 +82,6 @@ pub struct Profile {
     pub rcvbuf: Option<usize>,
 }
 
-/// How a connection reads its echo.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Read {
-    /// As it comes.
-    Normal,
-    /// No more than this a second.
-    Slow {
-        /// Bytes a second, at least 1.
-        bytes_per_second: u64,
-    },
-    /// Not for this time after the opening, then normally.
-    Pause(Duration),
-    /// Not before its own writes stall or all is written, then normally.
-    AfterStall,
-    /// Not at all.
-    Never,
-}
-
-/// How a connection ends once its last message is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Close {
-    /// FIN; then every byte must come, then EOF.
-    HalfClose,
-    /// RST at once, in mid-stream.
-    Reset,
-    /// A plain close with echo unread.
-    Abandon,
-    /// Stays open, and must stay open, until the run ends.
-    Keep,
-}
-
-/// What ends a connection before its amount is reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lifetime {
-    /// A number of messages between these, both included, drawn from the seed for each connection.
-    Messages(u64, u64),
-    /// An age, drawn from the seed for each connection.
-    Age(TimeRange),
-}
-
-/// Whether a connection that ended is followed by another, with the next id of its slot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reconnect {
-    /// No.
-    Off,
-    /// This many times.
-    Times(u32),
-    /// Until the run's time is up.
-    Forever,
-}
-
-/// Whether the echo is compared with what was sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verify {
-    /// Every byte.
-    Full,
-    /// Only counted: for finding out what verification costs.
-    Off,
-}
-
-/// Why one of the words above could not be read: what is wrong, and what is valid.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct WordError(String);
-
 impl Profile {
     /// What can be asserted of the stream of a connection that ended as planned.
     pub fn expect(&self) -> Expect {
@@ -170,162 +105,16 @@ impl Profile {
     }
 }
 
+fn limit<S: serde::Serializer>(limit: &u32, serializer: S) -> Result<S::Ok, S::Error> {
+    (*limit != UNLIMITED).then_some(*limit).serialize(serializer)
+}
+
 fn time<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     Time(*duration).serialize(serializer)
 }
 
 fn optional_time<S: serde::Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
     duration.map(Time).serialize(serializer)
-}
-
-impl Close {
-    /// The words and their meanings.
-    pub const WORDS: &'static [(&'static str, Close)] = &[
-        ("half-close", Close::HalfClose),
-        ("reset", Close::Reset),
-        ("abandon", Close::Abandon),
-        ("keep", Close::Keep),
-    ];
-}
-
-impl Verify {
-    /// The words and their meanings.
-    pub const WORDS: &'static [(&'static str, Verify)] = &[("full", Verify::Full), ("off", Verify::Off)];
-}
-
-fn word<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, WordError> {
-    words.iter().find(|(word, _)| *word == text.trim()).map(|(_, value)| *value).ok_or_else(|| {
-        let valid: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-        WordError(format!("{} is none of {}", text.trim(), valid.join(", ")))
-    })
-}
-
-fn word_of<T: PartialEq>(value: &T, words: &[(&'static str, T)]) -> &'static str {
-    words.iter().find(|(_, other)| other == value).map_or("", |(word, _)| word)
-}
-
-impl FromStr for Close {
-    type Err = WordError;
-
-    fn from_str(text: &str) -> Result<Self, WordError> {
-        word(text, Self::WORDS)
-    }
-}
-
-impl fmt::Display for Close {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(word_of(self, Self::WORDS))
-    }
-}
-
-impl FromStr for Verify {
-    type Err = WordError;
-
-    fn from_str(text: &str) -> Result<Self, WordError> {
-        word(text, Self::WORDS)
-    }
-}
-
-impl fmt::Display for Verify {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(word_of(self, Self::WORDS))
-    }
-}
-
-impl FromStr for Read {
-    type Err = WordError;
-
-    fn from_str(text: &str) -> Result<Self, WordError> {
-        let text = text.trim();
-        let of = |part: &str, error: &dyn fmt::Display| WordError(format!("{part}: {error}"));
-        match text.split_once(':') {
-            Some(("slow", rate)) => rate
-                .parse()
-                .map(|ByteRate(bytes_per_second)| Read::Slow { bytes_per_second })
-                .map_err(|error| of(text, &error)),
-            Some(("pause", time)) => {
-                time.parse().map(|Time(pause)| Read::Pause(pause)).map_err(|error| of(text, &error))
-            }
-            None if text == "normal" => Ok(Read::Normal),
-            None if text == "after-stall" => Ok(Read::AfterStall),
-            None if text == "never" => Ok(Read::Never),
-            _ => Err(WordError(format!("{text} is none of normal, slow:64KiB/s, pause:2s, after-stall, never"))),
-        }
-    }
-}
-
-impl fmt::Display for Read {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Read::Normal => f.write_str("normal"),
-            Read::Slow { bytes_per_second } => write!(f, "slow:{}", ByteRate(*bytes_per_second)),
-            Read::Pause(pause) => write!(f, "pause:{}", Time(*pause)),
-            Read::AfterStall => f.write_str("after-stall"),
-            Read::Never => f.write_str("never"),
-        }
-    }
-}
-
-impl FromStr for Lifetime {
-    type Err = WordError;
-
-    fn from_str(text: &str) -> Result<Self, WordError> {
-        let text = text.trim();
-        let (low, high) = text.split_once("..").unwrap_or((text, text));
-        // A unit always means time: '5m' is five minutes, never five million messages.
-        let is_count = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-        if is_count(low.trim()) && is_count(high.trim()) {
-            return match (low.trim().parse(), high.trim().parse()) {
-                (Ok(0), _) => Err(WordError("a lifetime of 0 messages: the shortest is 1, or a time".to_owned())),
-                (Ok(low), Ok(high)) if low > high => {
-                    Err(WordError(format!("the range {low}..{high} is empty: did you mean {high}..{low}?")))
-                }
-                (Ok(low), Ok(high)) => Ok(Lifetime::Messages(low, high)),
-                _ => Err(WordError(format!("{text} messages are too many"))),
-            };
-        }
-        match text.parse() {
-            Ok(age) if TimeRange::is_zero(age) => Err(WordError("a lifetime of no time at all".to_owned())),
-            Ok(age) => Ok(Lifetime::Age(age)),
-            Err(error) => Err(WordError(format!("{error}, or a number of messages such as 10 or 1..20"))),
-        }
-    }
-}
-
-impl fmt::Display for Lifetime {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Lifetime::Messages(low, high) if low == high => write!(f, "{low}"),
-            Lifetime::Messages(low, high) => write!(f, "{low}..{high}"),
-            Lifetime::Age(age) => write!(f, "{age}"),
-        }
-    }
-}
-
-impl FromStr for Reconnect {
-    type Err = WordError;
-
-    fn from_str(text: &str) -> Result<Self, WordError> {
-        match text.trim() {
-            "off" => Ok(Reconnect::Off),
-            "forever" => Ok(Reconnect::Forever),
-            text => match text.parse::<Count>().map(|Count(times)| u32::try_from(times)) {
-                Ok(Ok(0)) => Ok(Reconnect::Off),
-                Ok(Ok(times)) => Ok(Reconnect::Times(times)),
-                _ => Err(WordError(format!("{text} is neither off, forever, nor a number of times"))),
-            },
-        }
-    }
-}
-
-impl fmt::Display for Reconnect {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Reconnect::Off => f.write_str("off"),
-            Reconnect::Times(times) => write!(f, "{}", Count(u64::from(*times))),
-            Reconnect::Forever => f.write_str("forever"),
-        }
-    }
 }
 
 /// The echo of what was understood: one sentence, the defaults left out where they go without saying.
@@ -379,32 +168,112 @@ impl fmt::Display for Profile {
     }
 }
 
-text_form!(
-    Read,
-    "Read",
-    "how the echo is read: normal, slow:64KiB/s, pause:2s, after-stall or never",
-    r"^\s*(normal|slow:.+|pause:.+|after-stall|never)\s*$",
-    ["normal", "slow:64KiB/s", "pause:2s", "after-stall", "never"]
-);
-text_form!(
-    Close,
-    "Close",
-    "how a connection ends: half-close, reset, abandon or keep",
-    r"^\s*(half-close|reset|abandon|keep)\s*$",
-    ["half-close", "reset", "abandon", "keep"]
-);
-text_form!(Verify, "Verify", "full or off", r"^\s*(full|off)\s*$", ["full", "off"]);
-text_form!(
-    Lifetime,
-    "Lifetime",
-    "what ends a connection early: a number of messages such as 10 or 1..20, or an age such as 5s or 1s..10s",
-    r"^\s*[0-9.]+\s*[A-Za-zµ]*\s*(\.\.\s*[0-9.]+\s*[A-Za-zµ]*\s*)?$",
-    ["10", "1..20", "5s", "1s..10s"]
-);
-text_form!(
-    Reconnect,
-    "Reconnect",
-    "how often a connection that ended is opened anew: off, forever or a number",
-    r"^\s*(off|forever|[0-9.]+\s*[kKmM]?)\s*$",
-    ["off", "forever", "10"]
-);
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// Like a blast without flags, but small enough to write down: 3 messages of up to 100 bytes.
+    pub(in super::super) fn profile() -> Profile {
+        Profile {
+            name: "load".to_owned(),
+            conns: 4,
+            messages: Some(3),
+            bytes: None,
+            duration: None,
+            size: sizes("1..100"),
+            fragment: Some(sizes("1..40")),
+            gap: TimeRange::ZERO,
+            pipeline: 1,
+            rate: None,
+            connect_rate: None,
+            ramp: Duration::ZERO,
+            read: Read::Normal,
+            close: Close::HalfClose,
+            lifetime: None,
+            reconnect: Reconnect::Off,
+            reconnect_delay: Duration::ZERO,
+            nodelay: true,
+            connect_timeout: Duration::from_secs(10),
+            stall_timeout: Duration::from_secs(10),
+            fail_fast: false,
+            verify: Verify::Full,
+            sndbuf: None,
+            rcvbuf: None,
+        }
+    }
+
+    pub(in super::super) fn sizes(text: &str) -> Distribution {
+        text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    #[test]
+    fn only_a_stream_that_is_read_to_its_end_can_be_held_to_the_last_byte() {
+        let expect = |read, close| Profile { read, close, ..profile() }.expect();
+        assert_eq!(expect(Read::Normal, Close::HalfClose), Expect::Exact);
+        assert_eq!(expect(Read::AfterStall, Close::Keep), Expect::Exact);
+        assert_eq!(expect(Read::Normal, Close::Reset), Expect::Prefix);
+        assert_eq!(expect(Read::Normal, Close::Abandon), Expect::Prefix);
+        assert_eq!(expect(Read::Never, Close::Keep), Expect::Prefix);
+    }
+
+    #[test]
+    fn connections_open_at_once_evenly_over_the_ramp_or_at_their_rate() {
+        let at = |profile: &Profile| (0..4).map(|i| profile.opens_at(i).as_millis()).collect::<Vec<_>>();
+        assert_eq!(at(&profile()), [0, 0, 0, 0]);
+        assert_eq!(at(&Profile { ramp: Duration::from_secs(2), ..profile() }), [0, 500, 1000, 1500]);
+        let by_rate = Profile { connect_rate: Rate::per_second(10), ..profile() };
+        assert_eq!(at(&by_rate), [0, 100, 200, 300]);
+        assert_eq!(by_rate.all_open_at(), Duration::from_millis(300));
+    }
+
+    #[test]
+    fn the_sentence_tells_what_was_understood() {
+        assert_eq!(
+            profile().to_string(),
+            "4 connections, 3 messages each of 1..100 in fragments of 1..40, 1 in flight, then half-close"
+        );
+        let churn = Profile {
+            conns: 1,
+            messages: None,
+            bytes: Some(5 << 30),
+            duration: Some(Duration::from_secs(90)),
+            fragment: None,
+            gap: "0..5ms".parse().expect("a range"),
+            pipeline: UNLIMITED,
+            ramp: Duration::from_millis(1500),
+            read: Read::Slow { bytes_per_second: 65536 },
+            close: Close::Abandon,
+            lifetime: Some(Lifetime::Messages(1, 20)),
+            reconnect: Reconnect::Forever,
+            ..profile()
+        };
+        assert_eq!(
+            churn.to_string(),
+            "1 connection opened over 1.5s, messages of 1..100 in one write each 0..5ms apart, at most 5GiB each, for 90s, \
+             sent without waiting for the echo, read slow:64KiB/s, each ended after 1..20 messages, always reconnected, \
+             then abandon"
+        );
+        let open = Profile { rate: Rate::per_second(20_000), connect_rate: Rate::per_second(50), ..profile() };
+        assert_eq!(
+            open.to_string(),
+            "4 connections opened at 50/s, 3 messages each of 1..100 in fragments of 1..40, 20000/s in all, at most 1 in \
+             flight, then half-close"
+        );
+    }
+
+    #[test]
+    fn its_json_is_what_its_schema_says() {
+        let schema = serde_json::to_value(schemars::schema_for!(Profile)).expect("a schema is JSON");
+        let full = Profile {
+            duration: Some(Duration::from_secs(1)),
+            rate: Rate::per_second(5),
+            lifetime: Some(Lifetime::Messages(1, 2)),
+            sndbuf: Some(4096),
+            ..profile()
+        };
+        for profile in [profile(), Profile { pipeline: UNLIMITED, fragment: None, ..profile() }, full] {
+            let json = serde_json::to_value(&profile).expect("a profile is JSON");
+            jsonschema::validate(&schema, &json).unwrap_or_else(|error| panic!("{json}: {error}"));
+        }
+    }
+}

@@ -8,7 +8,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::profile::{Profile, Reconnect};
+use super::profile::Profile;
+use super::words::Reconnect;
 use crate::bytes::ConnId;
 use crate::units::text::text_form;
 
@@ -188,3 +189,96 @@ text_form!(
     r"^\s*[0-9]+/[0-9]+\s*$",
     ["0/4", "3/4"]
 );
+
+#[cfg(test)]
+mod tests {
+    use super::super::profile::tests::profile;
+    use super::*;
+    use proptest::prelude::*;
+
+    fn groups(conns: &[u32]) -> Vec<Profile> {
+        conns.iter().map(|&conns| Profile { conns, ..profile() }).collect()
+    }
+
+    fn conn(id: u32) -> ConnId {
+        ConnId::new(id).expect("a small id")
+    }
+
+    fn slots(conns: &[u32]) -> Slots {
+        Slots::new(&groups(conns)).expect("few enough")
+    }
+
+    #[test]
+    fn groups_follow_one_another_and_reconnects_follow_all_of_them() {
+        let slots = slots(&[2, 3]);
+        assert_eq!((slots.total(), slots.groups()), (5, 2));
+        let first_of_second = Slot { number: 2, group: 1, index: 0 };
+        assert_eq!(slots.slot(2), first_of_second);
+        assert_eq!(slots.id(first_of_second, 0), ConnId::new(2));
+        assert_eq!(slots.id(first_of_second, 1), ConnId::new(7));
+        assert_eq!(slots.of(conn(7)), Ok((first_of_second, 1)));
+    }
+
+    #[test]
+    fn a_group_of_none_takes_no_slot() {
+        assert_eq!(slots(&[1, 0, 1]).slot(1), Slot { number: 1, group: 2, index: 0 });
+        assert_eq!(slots(&[]).total(), 0);
+        assert!(slots(&[]).of(conn(0)).is_err());
+    }
+
+    #[test]
+    fn shards_part_the_slots_among_them_and_lose_none() {
+        let slots = slots(&[4, 7]);
+        let mut numbers: Vec<u32> = Vec::new();
+        for shard in ["0/3", "1/3", "2/3"] {
+            numbers.extend(slots.of_shard(shard.parse().expect("a shard")).map(|slot| slot.number));
+        }
+        numbers.sort_unstable();
+        assert_eq!(numbers, (0..11).collect::<Vec<_>>());
+        assert_eq!(slots.of_shard(Shard::WHOLE).count(), 11);
+    }
+
+    #[test]
+    fn ids_run_out_and_never_repeat_or_pass_24_bits() {
+        let slots = slots(&[MAX_CONNECTIONS / 2 - 1]);
+        assert_eq!(slots.generations(), 2);
+        let last = slots.slot(slots.total() - 1);
+        assert!(slots.id(last, 1).expect("the second generation") <= ConnId::MAX);
+        assert_eq!(slots.id(last, 2), None);
+        assert!(slots.of(ConnId::MAX).is_err(), "left over by the division");
+    }
+
+    #[test]
+    fn too_many_are_refused_with_what_there_is_room_for() {
+        let error = Slots::new(&groups(&[MAX_CONNECTIONS, 1])).expect_err("one too many");
+        assert_eq!(error, SlotsError::TooManyConnections { conns: u64::from(MAX_CONNECTIONS) + 1 });
+
+        let churning = Profile { conns: 1 << 20, reconnect: Reconnect::Times(16), ..profile() };
+        let error = Slots::new([&churning]).expect_err("one reconnect too many");
+        assert_eq!(error, SlotsError::TooManyReconnects { conns: 1 << 20, times: 16, most: 15 });
+        let churning = Profile { reconnect: Reconnect::Times(15), ..churning };
+        assert!(Slots::new([&churning]).is_ok());
+    }
+
+    #[test]
+    fn a_shard_is_refused_when_there_is_none_such() {
+        let refusal = |text: &str| text.parse::<Shard>().expect_err(text).to_string();
+        assert_eq!(refusal("4/4"), "there is no shard 4 of 4: they count from 0, so 0/4 to 3/4");
+        assert_eq!(refusal("0/0"), "there are no shards of 0: write 0/1 for the only one");
+        assert_eq!(refusal("2"), "2 is not a shard: write 0/4 for the first of four processes");
+    }
+
+    proptest! {
+        #[test]
+        fn an_id_leads_back_to_its_slot_and_generation(
+            conns in prop::collection::vec(0u32..5000, 1..6), pick: u32, generation in 0u32..100
+        ) {
+            let slots = slots(&conns);
+            prop_assume!(slots.total() > 0);
+            let slot = slots.slot(pick % slots.total());
+            let id = slots.id(slot, generation).expect("room for a hundred generations");
+            prop_assert_eq!(slots.of(id), Ok((slot, generation)));
+            prop_assert!(slot.index < conns[slot.group as usize]);
+        }
+    }
+}

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::draw::{Words, below, mix};
-use super::profile::{Close, Lifetime, Profile};
+use super::profile::Profile;
 use super::slots::Slot;
+use super::words::{Close, Lifetime};
 use crate::bytes::{ConnId, STREAM_MAX};
 
 /// The most bytes one connection's stream can have: 40 bits of words of 8 bytes. A plan ends there.
@@ -218,11 +219,4 @@ impl Iterator for Plan {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_plan_is_small() {
-        assert!(size_of::<Plan>() <= 96, "{}", size_of::<Plan>());
-    }
-}
+mod tests;

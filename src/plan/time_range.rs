@@ -68,3 +68,38 @@ text_form!(
     r"^\s*[0-9.]+\s*[A-Za-zµ]*\s*(\.\.\s*[0-9.]+\s*[A-Za-zµ]+\s*)?$",
     ["0", "5ms", "0..5ms"]
 );
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn refusal(text: &str) -> String {
+        text.parse::<TimeRange>().expect_err(text).to_string()
+    }
+
+    #[test]
+    fn a_refusal_names_what_is_wrong_and_what_to_write() {
+        assert_eq!(refusal("5ms..1ms"), "the range 5ms..1ms is empty: did you mean 1ms..5ms?");
+        assert_eq!(refusal("1..5ms"), "1 has no unit: did you mean 1s?");
+        assert_eq!(refusal("5ms.."), "a time is missing: write 10s, 1.5s, 250ms, 2m or 1h");
+    }
+
+    #[test]
+    fn the_ends_of_the_range_are_drawn_too() {
+        let range: TimeRange = "1ms..5ms".parse().expect("a valid range");
+        assert_eq!(range.at(0), Duration::from_millis(1));
+        assert_eq!(range.at(u64::MAX), Duration::from_millis(5));
+        assert_eq!(range.max(), Duration::from_millis(5));
+        assert!(!range.is_zero());
+        assert!("0".parse::<TimeRange>().expect("zero").is_zero());
+    }
+
+    proptest! {
+        #[test]
+        fn the_normal_form_parses_back_to_the_same(a: u64, b: u64) {
+            let range = TimeRange::new(Duration::from_nanos(a.min(b)), Duration::from_nanos(a.max(b))).expect("ordered");
+            prop_assert_eq!(range.to_string().parse::<TimeRange>().expect("its own form"), range);
+        }
+    }
+}

@@ -65,13 +65,19 @@ fn not_whole(text: &str, what: &str) -> UnitError {
 
 fn ambiguous(unit: &str) -> UnitError {
     let letter = unit[..1].to_ascii_uppercase();
+    let power = match letter.as_str() {
+        "K" => "1024",
+        "M" => "1024²",
+        "G" => "1024³",
+        _ => "1024⁴",
+    };
     UnitError::new(format!(
-        "{unit} is a power of 1000 to some and of 1024 to others: write {letter}iB for 1024, or the number of bytes"
+        "{unit} is a power of 1000 to some and of 1024 to others: write {letter}iB for {power}, or the number of bytes"
     ))
 }
 
 fn write_in(f: &mut fmt::Formatter<'_>, value: u64, units: &[(&str, u64)]) -> fmt::Result {
-    match units.iter().find(|(_, factor)| value != 0 && value % factor == 0) {
+    match units.iter().find(|(_, factor)| value != 0 && value.is_multiple_of(*factor)) {
         Some((unit, factor)) => write!(f, "{}{unit}", value / factor),
         None => write!(f, "{value}"),
     }
@@ -104,3 +110,94 @@ text_form!(
     r"^\s*[0-9]+(\.[0-9]+)?\s*([bB]|[kKmMgGtT]([iI][bB])?)?\s*$",
     ["64", "16KiB", "16k", "1.5MiB", "5g"]
 );
+
+#[cfg(test)]
+mod tests {
+    use super::super::text::checks;
+    use super::*;
+    use proptest::prelude::*;
+
+    fn count(text: &str) -> Result<u64, String> {
+        text.parse().map(|Count(count)| count).map_err(|error: UnitError| error.to_string())
+    }
+
+    fn bytes(text: &str) -> Result<u64, String> {
+        text.parse().map(|Bytes(bytes)| bytes).map_err(|error: UnitError| error.to_string())
+    }
+
+    #[test]
+    fn counts_are_in_thousands_and_bytes_in_powers_of_1024() {
+        assert_eq!(count("500"), Ok(500));
+        assert_eq!(count("19k"), Ok(19_000));
+        assert_eq!(count("1.5m"), Ok(1_500_000));
+        assert_eq!(count("2G"), Ok(2_000_000_000));
+        assert_eq!(bytes("64"), Ok(64));
+        assert_eq!(bytes("64B"), Ok(64));
+        for text in ["16KiB", "16k", "16K", " 16 kib "] {
+            assert_eq!(bytes(text), Ok(16 << 10), "{text}");
+        }
+        assert_eq!(bytes("1.5MiB"), Ok(3 << 19));
+        assert_eq!(bytes("5g"), Ok(5 << 30));
+    }
+
+    #[test]
+    fn the_normal_form_is_short_and_exact() {
+        let normal = |bytes| Bytes(bytes).to_string();
+        assert_eq!(
+            [normal(0), normal(1000), normal(1024), normal(1536), normal(1 << 30)],
+            ["0", "1000", "1KiB", "1536", "1GiB"]
+        );
+        let normal = |count| Count(count).to_string();
+        assert_eq!(
+            [normal(0), normal(2000), normal(19_000), normal(19_001), normal(1_500_000)],
+            ["0", "2000", "19k", "19001", "1500k"]
+        );
+    }
+
+    #[test]
+    fn a_refusal_names_what_is_wrong_and_what_to_write() {
+        let refused = |text| count(text).expect_err(text);
+        assert_eq!(refused("5x"), "unknown unit x of a count: write 500, 19k (19,000), 1.5m (1,500,000) or 2g");
+        assert_eq!(refused("1.5"), "1.5 is not a whole count, or is too large");
+        assert_eq!(refused("99999999999g"), "99999999999g is not a whole count, or is too large");
+        assert!(refused("-5").starts_with("-5 is negative"));
+        assert!(refused("").starts_with("the value is empty"));
+        assert!(refused("k").starts_with("k is not a number with a unit"));
+        assert!(refused("1.2.3").starts_with("1.2.3 is not a number with a unit"));
+        assert!(refused("5.").starts_with("5. is not a number with a unit"));
+        assert!(refused("99999999999999999999999").starts_with("99999999999999999999999 has too many digits"));
+
+        let refused = |text| bytes(text).expect_err(text);
+        assert_eq!(
+            refused("12XB"),
+            "unknown unit XB of bytes: write 64, 16KiB, 1MiB or 1GiB (k, m and g are short for them)"
+        );
+        assert_eq!(
+            refused("16kB"),
+            "kB is a power of 1000 to some and of 1024 to others: write KiB for 1024, or the number of bytes"
+        );
+        assert!(refused("16MB").contains("write MiB for 1024²"));
+    }
+
+    #[test]
+    fn the_examples_of_the_schema_are_true() {
+        checks::examples_hold::<Count>();
+        checks::examples_hold::<Bytes>();
+    }
+
+    proptest! {
+        #[test]
+        fn every_value_survives_its_normal_form(value: u64, zeros in 0u32..40) {
+            for value in [value, value >> zeros << zeros, value / 10u64.pow(zeros % 12) * 10u64.pow(zeros % 12)] {
+                prop_assert_eq!(count(&Count(value).to_string()), Ok(value));
+                prop_assert_eq!(bytes(&Bytes(value).to_string()), Ok(value));
+            }
+        }
+
+        #[test]
+        fn no_text_is_a_panic(text in checks::texts()) {
+            checks::any_text_holds::<Count>(&text);
+            checks::any_text_holds::<Bytes>(&text);
+        }
+    }
+}

@@ -120,3 +120,77 @@ text_form!(
     r"^\s*[0-9]+(\.[0-9]+)?\s*([bB]|[kKmMgGtT]([iI]?[bB])?)?(/s)?\s*$",
     ["64KiB/s", "1MiB/s", "100MB/s", "64k"]
 );
+
+#[cfg(test)]
+mod tests {
+    use super::super::text::checks;
+    use super::*;
+    use proptest::prelude::*;
+
+    fn rate(text: &str) -> Result<f64, String> {
+        text.parse().map(Rate::get).map_err(|error: UnitError| error.to_string())
+    }
+
+    fn byte_rate(text: &str) -> Result<u64, String> {
+        text.parse().map(|ByteRate(rate)| rate).map_err(|error: UnitError| error.to_string())
+    }
+
+    #[test]
+    fn rates_are_a_second_unless_they_say_a_minute() {
+        assert_eq!(rate("1000"), Ok(1000.0));
+        assert_eq!(rate("10k"), Ok(10_000.0));
+        assert_eq!(rate("0.5"), Ok(0.5));
+        assert_eq!(rate("1000/s"), Ok(1000.0));
+        assert_eq!(rate("30/m"), Ok(0.5));
+    }
+
+    #[test]
+    fn byte_rates_take_the_decimal_units_of_networks_too() {
+        assert_eq!(byte_rate("64KiB/s"), Ok(64 << 10));
+        assert_eq!(byte_rate("64k"), Ok(64 << 10));
+        assert_eq!(byte_rate("100MB/s"), Ok(100_000_000));
+        assert_eq!(byte_rate("1.5kB/s"), Ok(1500));
+    }
+
+    #[test]
+    fn a_refusal_names_what_is_wrong_and_what_to_write() {
+        let refused = |text| rate(text).expect_err(text);
+        assert_eq!(refused("0"), "a rate of 0 never gets to the first: write 1000, 10k, 0.5 or 1000/s");
+        assert_eq!(refused("10/h"), "/h is not /s (a second) or /m (a minute): write 1000, 10k, 0.5 or 1000/s");
+        assert_eq!(refused("10x/s"), "unknown unit x of a rate: write 1000, 10k, 0.5 or 1000/s");
+        assert_eq!(refused("0.0000001"), "0.0000001 is too large or finer than a millionth a second");
+        let refused = |text| byte_rate(text).expect_err(text);
+        assert_eq!(refused("0"), "a rate of 0 bytes a second moves nothing: write 64KiB/s, 1MiB/s or 100MB/s");
+        assert!(refused("5 furlongs/s").starts_with("unknown unit furlongs of bytes"));
+    }
+
+    #[test]
+    fn what_is_due_is_computed_from_its_index_and_never_drifts() {
+        let third: Rate = "3".parse().expect("a rate");
+        assert_eq!(third.due(0), Duration::ZERO);
+        assert_eq!(third.due(1), Duration::from_nanos(333_333_333));
+        assert_eq!(third.due(3_000_000_000), Duration::from_secs(1_000_000_000));
+        assert_eq!("0.5".parse::<Rate>().expect("a rate").due(1), Duration::from_secs(2));
+    }
+
+    #[test]
+    fn the_examples_of_the_schema_are_true() {
+        checks::examples_hold::<Rate>();
+        checks::examples_hold::<ByteRate>();
+    }
+
+    proptest! {
+        #[test]
+        fn every_value_survives_its_normal_form(value in 1u64..) {
+            let rate = Rate { micro: value };
+            prop_assert_eq!(rate.to_string().parse::<Rate>(), Ok(rate));
+            prop_assert_eq!(byte_rate(&ByteRate(value).to_string()), Ok(value));
+        }
+
+        #[test]
+        fn no_text_is_a_panic(text in checks::texts()) {
+            checks::any_text_holds::<Rate>(&text);
+            checks::any_text_holds::<ByteRate>(&text);
+        }
+    }
+}

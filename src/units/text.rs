@@ -86,3 +86,59 @@ where
         self.visit_str(&number.to_string())
     }
 }
+
+/// What every text form promises, for the tests of each.
+#[cfg(test)]
+pub(crate) mod checks {
+    use super::Examples;
+    use std::fmt::{Debug, Display};
+    use std::str::FromStr;
+
+    fn pattern_of<T: schemars::JsonSchema>() -> serde_json::Value {
+        serde_json::to_value(schemars::schema_for!(T)).expect("a schema is JSON")
+    }
+
+    /// Each example parses, its normal form parses back to the same value, and both match the published schema.
+    pub(crate) fn examples_hold<T>()
+    where
+        T: Examples + FromStr + Display + Debug + PartialEq + schemars::JsonSchema,
+        T::Err: Display,
+    {
+        let schema = pattern_of::<T>();
+        let validator = jsonschema::validator_for(&schema).expect("a valid schema");
+        for text in T::EXAMPLES {
+            let value: T = text.parse().unwrap_or_else(|error| panic!("{text}: {error}"));
+            let normal = value.to_string();
+            assert_eq!(normal.parse::<T>().ok(), Some(value), "{text} is {normal}");
+            for form in [*text, &normal] {
+                assert!(validator.is_valid(&serde_json::Value::from(form)), "{form} does not match {schema}");
+            }
+        }
+    }
+
+    /// Any text either parses, to a value whose normal form parses back to the same, or is refused in words.
+    pub(crate) fn any_text_holds<T>(text: &str)
+    where
+        T: FromStr + Display + Debug + PartialEq,
+        T::Err: Display,
+    {
+        match text.parse::<T>() {
+            Ok(value) => {
+                let normal = value.to_string();
+                assert_eq!(normal.parse::<T>().ok(), Some(value), "{text:?} is {normal}");
+            }
+            Err(error) => assert!(!error.to_string().is_empty()),
+        }
+    }
+
+    /// Texts near enough to the grammars to get past their first step.
+    pub(crate) fn texts() -> impl proptest::strategy::Strategy<Value = String> {
+        use proptest::prelude::*;
+        prop_oneof![
+            any::<String>(),
+            "[-+]?[0-9]{0,21}[.]{0,3}[0-9]{0,21} ?(|[kKmMgGtTbB]|[kKmMgGtT]i?[bB]|ms|us|ns|s|h|µs)(/s|/m)?",
+            "(log:|edges:|pick:|each:|slow:|pause:|each:edges:)?[0-9]{1,4}(k|KiB|s|ms)?((,|[.][.])[0-9]{0,4}(k|KiB|s|ms)?){0,3}",
+            "[0-9a-f.:]{1,20}(/[0-9]{1,3})?(,[0-9.:]{1,9})?",
+        ]
+    }
+}

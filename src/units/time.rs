@@ -28,6 +28,9 @@ impl FromStr for Time {
         if text == "0" {
             return Ok(Time(Duration::ZERO));
         }
+        if text.is_empty() {
+            return Err(UnitError::new(format!("a time is missing: {FORMS}")));
+        }
         if let Ok((_, "")) = decimal::split(text) {
             return Err(UnitError::new(format!("{text} has no unit: did you mean {text}s?")));
         }
@@ -65,3 +68,70 @@ text_form!(
     r"^\s*(0|([0-9]+(\.[0-9]+)?\s*[A-Za-zµ]+\s*)+)$",
     ["0", "10s", "1.5s", "250ms", "1h", "1h 30m"]
 );
+
+#[cfg(test)]
+mod tests {
+    use super::super::text::checks;
+    use super::*;
+    use proptest::prelude::*;
+
+    fn time(text: &str) -> Result<Duration, String> {
+        text.parse().map(|Time(time)| time).map_err(|error: UnitError| error.to_string())
+    }
+
+    #[test]
+    fn durations_read_as_people_write_them() {
+        assert_eq!(time("10s"), Ok(Duration::from_secs(10)));
+        assert_eq!(time("1.5s"), Ok(Duration::from_millis(1500)));
+        assert_eq!(time("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(time("2m"), Ok(Duration::from_secs(120)));
+        assert_eq!(time("1h"), Ok(Duration::from_secs(3600)));
+        assert_eq!(time("1h 30m"), Ok(Duration::from_secs(5400)));
+        assert_eq!(time("0"), Ok(Duration::ZERO));
+    }
+
+    #[test]
+    fn the_normal_form_is_short_and_exact() {
+        let normal = |nanos| Time(Duration::from_nanos(nanos)).to_string();
+        assert_eq!(normal(0), "0");
+        assert_eq!(normal(1), "1ns");
+        assert_eq!(normal(1_500), "1.5us");
+        assert_eq!(normal(250_000_000), "250ms");
+        assert_eq!(normal(1_500_000_000), "1.5s");
+        assert_eq!(normal(90_000_000_000), "90s");
+        assert_eq!(normal(600_000_000_000), "10m");
+        assert_eq!(normal(7_200_000_000_000), "2h");
+        assert_eq!(normal(3_600_000_000_001), "3600.000000001s");
+    }
+
+    #[test]
+    fn a_refusal_names_what_is_wrong_and_what_to_write() {
+        let refused = |text| time(text).expect_err(text);
+        assert_eq!(refused("10"), "10 has no unit: did you mean 10s?");
+        assert_eq!(refused(""), "a time is missing: write 10s, 1.5s, 250ms, 2m or 1h");
+        assert_eq!(refused("600y"), "600y is too long");
+        assert!(refused("10 parsecs").ends_with("write 10s, 1.5s, 250ms, 2m or 1h"), "{}", refused("10 parsecs"));
+        assert!(refused("-1s").ends_with("write 10s, 1.5s, 250ms, 2m or 1h"), "{}", refused("-1s"));
+    }
+
+    #[test]
+    fn the_examples_of_the_schema_are_true() {
+        checks::examples_hold::<Time>();
+    }
+
+    proptest! {
+        #[test]
+        fn every_value_survives_its_normal_form(nanos: u64, unit in 0u32..18) {
+            let one = 10u64.pow(unit);
+            for nanos in [nanos, nanos / one * one, nanos / 3_600_000_000_000 * 3_600_000_000_000, nanos % 1_000_000] {
+                let duration = Duration::from_nanos(nanos);
+                prop_assert_eq!(time(&Time(duration).to_string()), Ok(duration));
+            }
+        }
+
+        #[test]
+        fn no_text_is_a_panic(text in checks::texts()) {
+            checks::any_text_holds::<Time>(&text);
+        }
+    }
+}

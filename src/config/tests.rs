@@ -1,0 +1,202 @@
+//! One struct serves flag, TOML key and environment variable: these tests walk it.
+
+use clap::{Args, Command};
+use proptest::prelude::*;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::*;
+use crate::units::text::checks;
+
+fn command<T: Args>() -> Command {
+    T::augment_args(Command::new("blast"))
+}
+
+fn typed<T: Args>(flags: &[&str]) -> Result<T, clap::Error> {
+    let matches = command::<T>().try_get_matches_from(std::iter::once("blast").chain(flags.iter().copied()))?;
+    T::from_arg_matches(&matches)
+}
+
+fn from_toml<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+    toml::from_str(text).map_err(|error| error.to_string())
+}
+
+/// The keys of the published schema with the definitions that they refer to.
+fn properties<T: schemars::JsonSchema>() -> Vec<(String, Value)> {
+    let schema = serde_json::to_value(schemars::schema_for!(T)).expect("a schema is JSON");
+    let resolve = |property: &Value| {
+        let referred = property["anyOf"][0]["$ref"].as_str().and_then(|path| schema.pointer(&path[1..]));
+        referred.unwrap_or(property).clone()
+    };
+    let properties = schema["properties"].as_object().expect("a struct has properties");
+    properties.iter().map(|(key, property)| (key.clone(), resolve(property))).collect()
+}
+
+/// A value that a key takes.
+fn example(property: &Value) -> String {
+    match &property["examples"][0] {
+        Value::String(text) => text.clone(),
+        _ => "true".to_owned(),
+    }
+}
+
+fn every_field_is_a_flag_a_key_and_a_variable<T>()
+where
+    T: Args + DeserializeOwned + schemars::JsonSchema + PartialEq + std::fmt::Debug + Default,
+{
+    let command = command::<T>();
+    let mut keys: Vec<String> = properties::<T>().into_iter().map(|(key, _)| key).collect();
+    keys.retain(|key| key != "name");
+    let mut flags: Vec<String> = command.get_arguments().map(|arg| arg.get_id().to_string()).collect();
+    flags.sort();
+    keys.sort();
+    assert_eq!(flags, keys);
+    for (key, property) in properties::<T>().into_iter().filter(|(key, _)| key != "name") {
+        let argument = command.get_arguments().find(|arg| arg.get_id() == key.as_str()).expect("compared above");
+        let flag = key.replace('_', "-");
+        assert_eq!(argument.get_long(), Some(flag.as_str()));
+        let variable = format!("ECHO_TESTER_{}", key.to_uppercase());
+        assert_eq!(argument.get_env().and_then(|name| name.to_str()), Some(variable.as_str()));
+
+        let value = example(&property);
+        let by_flag: T = typed(&[&format!("--{flag}={value}")]).unwrap_or_else(|error| panic!("{key}: {error}"));
+        let quoted = if value == "true" { value } else { format!("{value:?}") };
+        let by_key: T = from_toml(&format!("{key} = {quoted}")).unwrap_or_else(|error| panic!("{key}: {error}"));
+        assert_eq!(by_flag, by_key, "{key}");
+        assert_ne!(by_flag, T::default(), "{key}");
+    }
+}
+
+#[test]
+fn every_field_of_a_load_group_is_a_flag_a_key_and_a_variable() {
+    every_field_is_a_flag_a_key_and_a_variable::<LoadArgs>();
+}
+
+#[test]
+fn every_field_of_a_run_is_a_flag_a_key_and_a_variable() {
+    every_field_is_a_flag_a_key_and_a_variable::<RunArgs>();
+}
+
+#[test]
+fn the_declarations_are_ones_that_clap_takes() {
+    command::<LoadArgs>().debug_assert();
+    RunArgs::augment_args(command::<LoadArgs>()).debug_assert();
+}
+
+#[test]
+fn the_short_flags_are_those_that_people_know() {
+    let args: LoadArgs = typed(&["-c", "500", "-d", "10s", "-n", "20", "-r", "10k"]).expect("valid");
+    let long: LoadArgs =
+        typed(&["--conns", "500", "--duration", "10s", "--messages", "20", "--rate", "10k"]).expect("valid");
+    assert_eq!(args, long);
+}
+
+/// What the help says in brackets: `[default: 100 if nothing else ends it]` is `100 if nothing else ends it`.
+fn stated_default(argument: &clap::Arg) -> Option<String> {
+    let help = argument.get_help()?.to_string();
+    let start = help.find("[default: ")? + "[default: ".len();
+    Some(help[start..].trim_end_matches(']').to_owned())
+}
+
+#[test]
+fn the_help_states_the_defaults_that_hold() {
+    const PROSE: &[&str] = &["closed loop", "no limit", "all at once", "the system's choice", "never"];
+    let default = LoadArgs::default().resolve("load").expect("the defaults make sense");
+    for argument in command::<LoadArgs>().get_arguments() {
+        let id = argument.get_id();
+        let stated = stated_default(argument).unwrap_or_else(|| panic!("the help of {id} states no default"));
+        let value = stated.split([';', ' ']).next().expect("split gives one at least");
+        if PROSE.contains(&stated.as_str()) {
+            continue;
+        }
+        let flag = format!("--{}={value}", argument.get_long().expect("checked above"));
+        let args: LoadArgs = typed(&[&flag]).unwrap_or_else(|error| panic!("{id}: {error}"));
+        assert_eq!(args.resolve("load"), Ok(default.clone()), "{id} = {value}");
+    }
+}
+
+#[test]
+fn a_wrong_value_is_refused_with_its_flag_and_what_to_write() {
+    let refusal = |flags: &[&str]| typed::<LoadArgs>(flags).expect_err("wrong").to_string();
+    let said = refusal(&["--size", "9..3"]);
+    assert!(said.contains("'9..3' for '--size <SIZES>': the range 9..3 is empty: did you mean 3..9?"), "{said}");
+    let said = refusal(&["--fragment", "12XB"]);
+    assert!(said.contains("unknown unit XB of bytes"), "{said}");
+    let said = refusal(&["--close", "fin"]);
+    assert!(said.contains("half-close") && said.contains("abandon"), "{said}");
+}
+
+#[test]
+fn a_wrong_key_or_value_in_toml_is_shown_in_its_place() {
+    let said = from_toml::<LoadArgs>("conns = 5\nsize = \"9..3\"\n").expect_err("wrong");
+    assert!(said.contains("line 2, column 8"), "{said}");
+    assert!(said.contains("the range 9..3 is empty: did you mean 3..9?"), "{said}");
+    let said = from_toml::<LoadArgs>("connect-rate = 5\n").expect_err("wrong");
+    assert!(said.contains("unknown field `connect-rate`") && said.contains("`connect_rate`"), "{said}");
+    let said = from_toml::<LoadArgs>("conns = true\n").expect_err("wrong");
+    assert!(said.contains("expected a count such as 500, 19k or 1.5m"), "{said}");
+    let said = from_toml::<LoadArgs>("conns = -5\n").expect_err("wrong");
+    assert!(said.contains("-5 is negative"), "{said}");
+}
+
+#[test]
+fn toml_takes_plain_numbers_where_no_unit_is_needed() {
+    let numbers: LoadArgs = from_toml("conns = 5\nsize = 64\nrate = 0.5\npipeline = 2\nfragment = 1\n").expect("valid");
+    let texts: LoadArgs =
+        from_toml("conns = '5'\nsize = '64'\nrate = '0.5'\npipeline = '2'\nfragment = '1'\n").expect("valid");
+    assert_eq!(numbers, texts);
+}
+
+#[test]
+fn a_boolean_flag_needs_no_value() {
+    let set: LoadArgs = typed(&["--fail-fast", "--nagle"]).expect("valid");
+    assert_eq!((set.fail_fast, set.nagle), (Some(true), Some(true)));
+    let unset: LoadArgs = typed(&["--fail-fast=false"]).expect("valid");
+    assert_eq!((unset.fail_fast, unset.nagle), (Some(false), None));
+}
+
+#[test]
+fn the_flags_that_are_given_back_say_the_same() {
+    let mut flags: Vec<String> = Vec::new();
+    for (key, property) in properties::<LoadArgs>().into_iter().filter(|(key, _)| key != "name") {
+        flags.push(format!("--{}={}", key.replace('_', "-"), example(&property)));
+    }
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let args: LoadArgs = typed(&flags).expect("each is valid");
+    let again = args.to_flags();
+    let again: Vec<&str> = again.iter().map(String::as_str).collect();
+    assert_eq!(typed::<LoadArgs>(&again).expect("its own flags"), args);
+
+    let run: RunArgs = typed(&["--seed", "0x2a", "--only-conn", "3,4"]).expect("valid");
+    assert_eq!(run.to_flags(), ["--only-conn", "3,4", "--seed", "42"]);
+    assert_eq!(LoadArgs { name: Some("a".to_owned()), ..LoadArgs::default() }.to_flags(), [""; 0]);
+}
+
+#[test]
+fn what_is_written_as_toml_is_read_back() {
+    let args: LoadArgs = typed(&["-c", "19k", "--size", "log:1..1MiB", "--gap", "0..5ms", "--nagle"]).expect("valid");
+    let text = toml::to_string(&args).expect("it has a TOML form");
+    assert_eq!(from_toml::<LoadArgs>(&text).expect("its own form"), args);
+}
+
+#[test]
+fn the_examples_of_the_schemas_are_true() {
+    checks::examples_hold::<Fragment>();
+    checks::examples_hold::<Pipeline>();
+    checks::examples_hold::<Seed>();
+    checks::examples_hold::<ConnList>();
+    checks::examples_hold::<Instant>();
+    checks::examples_hold::<Sources>();
+}
+
+proptest! {
+    #[test]
+    fn no_text_is_a_panic(text in checks::texts()) {
+        checks::any_text_holds::<Fragment>(&text);
+        checks::any_text_holds::<Pipeline>(&text);
+        checks::any_text_holds::<Seed>(&text);
+        checks::any_text_holds::<ConnList>(&text);
+        checks::any_text_holds::<Instant>(&text);
+        checks::any_text_holds::<Sources>(&text);
+    }
+}

@@ -1,0 +1,306 @@
+//! What a plan promises, step by step.
+
+use super::super::profile::tests::{profile, sizes};
+use super::super::slots::Slots;
+use super::*;
+use crate::units::Rate;
+use proptest::prelude::*;
+
+fn plan(profile: &Profile, seed: u64, conn: u32) -> Plan {
+    let slots = Slots::new([profile]).expect("few enough");
+    let conn = ConnId::new(conn).expect("a small id");
+    let (slot, _) = slots.of(conn).expect("one of the run's connections");
+    Plan::new(Arc::new(profile.clone()), seed, slot, conn)
+}
+
+fn steps(profile: &Profile, seed: u64, conn: u32) -> Vec<Step> {
+    plan(profile, seed, conn).collect()
+}
+
+/// Sizes of the messages, and of the writes of each.
+fn sizes_of(steps: &[Step]) -> Vec<(u64, Vec<usize>)> {
+    let mut messages: Vec<(u64, Vec<usize>)> = Vec::new();
+    for step in steps {
+        match step {
+            Step::Message { len, .. } => messages.push((*len, Vec::new())),
+            Step::Write { len } => messages.last_mut().expect("a message before its writes").1.push(*len),
+            Step::Gap(_) | Step::Close(_) => {}
+        }
+    }
+    messages
+}
+
+fn dues(steps: &[Step]) -> Vec<u128> {
+    let due = |step: &Step| match step {
+        Step::Message { due, .. } => Some(due.expect("an open loop has a schedule").as_millis()),
+        _ => None,
+    };
+    steps.iter().filter_map(due).collect()
+}
+
+fn gap(text: &str) -> super::super::TimeRange {
+    text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+#[test]
+fn a_plan_is_small() {
+    assert!(size_of::<Plan>() <= 96, "{}", size_of::<Plan>());
+}
+
+#[test]
+fn the_plan_of_a_seed_is_this_one_for_ever() {
+    // Made by a second program, in another language, from the rules in draw.rs, log2.rs and steps.rs alone.
+    let of = |profile: &Profile| sizes_of(&steps(profile, 42, 7));
+    assert_eq!(of(&profile()), [(63, vec![32, 13, 16, 2]), (85, vec![7, 27, 36, 7, 8]), (92, vec![30, 12, 8, 40, 2])]);
+    let log = Profile { size: sizes("log:1..1MiB"), fragment: None, ..profile() };
+    assert_eq!(of(&log), [(5866, vec![5866]), (126_473, vec![126_473]), (316_859, vec![316_859])]);
+    let edges = Profile { size: sizes("edges:64,1000"), fragment: Some(sizes("pick:100,200,300")), ..profile() };
+    assert_eq!(
+        of(&edges),
+        [
+            (999, vec![300, 100, 200, 100, 299]),
+            (1001, vec![100, 300, 300, 100, 201]),
+            (1001, vec![300, 100, 100, 300, 201])
+        ]
+    );
+}
+
+#[test]
+fn the_same_seed_gives_the_same_plan_and_another_seed_or_connection_another() {
+    let gaps = Profile { gap: gap("0..5ms"), ..profile() };
+    assert_eq!(steps(&gaps, 1, 2), steps(&gaps, 1, 2));
+    assert_ne!(steps(&gaps, 1, 2), steps(&gaps, 2, 2));
+    assert_ne!(steps(&gaps, 1, 2), steps(&gaps, 1, 3));
+}
+
+#[test]
+fn a_reconnect_has_a_plan_of_its_own() {
+    assert_ne!(steps(&profile(), 1, 0), steps(&profile(), 1, 4));
+}
+
+#[test]
+fn fragments_and_gaps_change_no_message_and_gaps_no_fragment() {
+    let lens = |profile: &Profile| sizes_of(&steps(profile, 9, 0)).iter().map(|(len, _)| *len).collect::<Vec<_>>();
+    let whole = Profile { fragment: None, ..profile() };
+    let paced = Profile { gap: gap("1ms..5ms"), ..profile() };
+    assert_eq!(lens(&whole), lens(&profile()));
+    assert_eq!(sizes_of(&steps(&paced, 9, 0)), sizes_of(&steps(&profile(), 9, 0)));
+}
+
+#[test]
+fn more_messages_begin_with_the_same_ones() {
+    let more = Profile { messages: Some(10), ..profile() };
+    assert_eq!(sizes_of(&steps(&more, 5, 1))[..3], sizes_of(&steps(&profile(), 5, 1))[..]);
+}
+
+#[test]
+fn no_messages_is_an_open_and_a_close() {
+    let silent = Profile { messages: Some(0), close: Close::Keep, ..profile() };
+    assert_eq!(steps(&silent, 1, 0), [Step::Close(Close::Keep)]);
+}
+
+#[test]
+fn bytes_end_the_stream_at_exactly_that_place() {
+    let cut = Profile { messages: None, bytes: Some(1000), ..profile() };
+    assert_eq!(sizes_of(&steps(&cut, 1, 0)).iter().map(|(len, _)| len).sum::<u64>(), 1000);
+    let first_reached = Profile { messages: Some(2), bytes: Some(1000), size: sizes("7"), ..profile() };
+    assert_eq!(sizes_of(&steps(&first_reached, 1, 0)).iter().map(|(len, _)| *len).collect::<Vec<_>>(), [7, 7]);
+}
+
+#[test]
+fn a_stream_ends_where_its_numbering_does() {
+    let endless = Profile { messages: None, size: sizes("1TiB"), fragment: None, ..profile() };
+    let mut total = 0u64;
+    for step in plan(&endless, 1, 0) {
+        if let Step::Write { len } = step {
+            assert!(len as u64 <= MAX_WRITE);
+            total += len as u64;
+        }
+    }
+    assert_eq!(total, MAX_STREAM);
+}
+
+#[test]
+fn a_gap_stands_between_writes_and_neither_before_the_first_nor_after_the_last() {
+    let paced =
+        Profile { messages: Some(2), size: sizes("10"), fragment: Some(sizes("5")), gap: gap("1ms"), ..profile() };
+    let pause = Step::Gap(Duration::from_millis(1));
+    let (message, write) = (|index| Step::Message { index, len: 10, due: None }, Step::Write { len: 5 });
+    assert_eq!(
+        steps(&paced, 1, 0),
+        [message(0), write, pause, write, pause, message(1), write, pause, write, Step::Close(Close::HalfClose)]
+    );
+}
+
+#[test]
+fn in_an_open_loop_the_schedule_alone_spaces_messages() {
+    let paced = Profile {
+        messages: Some(2),
+        size: sizes("10"),
+        fragment: Some(sizes("5")),
+        gap: gap("1ms"),
+        rate: Rate::per_second(10),
+        ..profile()
+    };
+    let gaps = steps(&paced, 1, 0).iter().filter(|step| matches!(step, Step::Gap(_))).count();
+    assert_eq!(gaps, 2, "one within each message");
+}
+
+#[test]
+fn an_open_loop_deals_its_arrivals_to_the_connections_in_turn() {
+    let open = Profile { rate: Rate::per_second(100), ..profile() };
+    assert_eq!(dues(&steps(&open, 1, 0)), [0, 40, 80]);
+    assert_eq!(dues(&steps(&open, 1, 3)), [30, 70, 110]);
+}
+
+#[test]
+fn arrivals_begin_when_all_connections_are_to_be_open() {
+    let open = Profile { rate: Rate::per_second(100), ramp: Duration::from_secs(4), ..profile() };
+    assert_eq!(dues(&steps(&open, 1, 0)), [3000, 3040, 3080]);
+}
+
+#[test]
+fn a_schedule_does_not_drift() {
+    let open = Profile { rate: Some("3".parse().expect("a rate")), conns: 1, ..profile() };
+    let mut late = plan(&open, 1, 0);
+    late.resume_schedule(3_000_000_000);
+    let Some(Step::Message { due, .. }) = late.next() else { panic!("a message comes first") };
+    assert_eq!(due, Some(Duration::from_secs(1_000_000_000)));
+}
+
+#[test]
+fn a_reconnect_takes_the_schedule_up_where_it_was_left() {
+    let open = Profile { rate: Rate::per_second(100), ..profile() };
+    let mut first = plan(&open, 1, 0);
+    assert_eq!(first.next_arrival(), 0);
+    first.by_ref().take(2).for_each(drop);
+    assert_eq!(first.next_arrival(), 1, "the message that is being written is not sent again");
+    first.by_ref().for_each(drop);
+    assert_eq!(first.next_arrival(), 3);
+
+    let mut second = plan(&open, 1, 4);
+    second.resume_schedule(first.next_arrival());
+    let resumed: Vec<Step> = second.collect();
+    assert_eq!(dues(&resumed), [120, 160, 200]);
+    assert_eq!(sizes_of(&resumed), sizes_of(&steps(&open, 1, 4)), "only the times move");
+}
+
+#[test]
+fn a_lifetime_in_messages_is_drawn_for_each_connection_and_replays() {
+    let churn = Profile { messages: None, lifetime: Some(Lifetime::Messages(2, 5)), conns: 100, ..profile() };
+    let lives: Vec<usize> = (0..100).map(|conn| sizes_of(&steps(&churn, 1, conn)).len()).collect();
+    for messages in 2..=5 {
+        assert!(lives.contains(&messages), "{messages} in {lives:?}");
+    }
+    assert!(lives.iter().all(|messages| (2..=5).contains(messages)));
+    assert_eq!(sizes_of(&steps(&churn, 1, 7)).len(), lives[7]);
+    let short = Profile { messages: Some(1), ..churn };
+    assert_eq!(sizes_of(&steps(&short, 1, 7)).len(), 1, "the first reached ends it");
+}
+
+#[test]
+fn a_lifetime_in_time_is_drawn_for_each_connection() {
+    let aging = Profile { lifetime: Some("1s..2s".parse().expect("an age")), ..profile() };
+    let age = |conn| plan(&aging, 1, conn).max_age().expect("it has one");
+    assert!(age(0) >= Duration::from_secs(1) && age(0) <= Duration::from_secs(2));
+    assert_ne!(age(0), age(1));
+    assert_eq!(plan(&profile(), 1, 0).max_age(), None);
+}
+
+#[test]
+fn stopped_in_a_message_it_finishes_that_and_closes() {
+    let mut stopped = plan(&Profile { messages: None, ..profile() }, 42, 7);
+    let Some(Step::Message { len, .. }) = stopped.next() else { panic!("a message comes first") };
+    let Some(Step::Write { len: first }) = stopped.next() else { panic!("then its first write") };
+    stopped.stop();
+    let rest: Vec<Step> = stopped.collect();
+    let writes: usize = rest.iter().map(|step| if let Step::Write { len } = step { *len } else { 0 }).sum();
+    assert_eq!(first + writes, len as usize);
+    assert_eq!(rest.last(), Some(&Step::Close(Close::HalfClose)));
+    assert!(!rest.iter().any(|step| matches!(step, Step::Message { .. })));
+}
+
+#[test]
+fn stopped_before_a_message_has_begun_to_be_written_it_takes_it_back() {
+    let mut stopped = plan(&profile(), 42, 7);
+    assert!(matches!(stopped.next(), Some(Step::Message { .. })));
+    stopped.stop();
+    assert_eq!(stopped.next_arrival(), 0);
+    assert_eq!(stopped.collect::<Vec<_>>(), [Step::Close(Close::HalfClose)]);
+}
+
+#[test]
+fn a_stop_after_the_end_changes_nothing() {
+    let mut ended = plan(&profile(), 42, 7);
+    ended.by_ref().for_each(drop);
+    ended.stop();
+    assert_eq!(ended.next(), None);
+}
+
+fn any_profile() -> impl Strategy<Value = Profile> {
+    let size = prop::sample::select(vec!["1", "64", "1..500", "log:1..2000", "edges:64,100", "each:1..9"]);
+    let fragment = prop::sample::select(vec!["off", "1..7", "1", "log:1..64", "edges:10", "each:1..5"]);
+    let (gap, rate) = (prop::sample::select(vec!["0", "0..5ms", "1ms"]), prop::option::of(1u64..1000));
+    (size, fragment, gap, rate, prop::option::of(1u64..5000), 0u64..9).prop_map(
+        |(size, fragment, gap, rate, bytes, messages)| Profile {
+            size: sizes(size),
+            fragment: (fragment != "off").then(|| sizes(fragment)),
+            gap: gap.parse().expect("a gap"),
+            rate: rate.and_then(Rate::per_second),
+            bytes,
+            messages: Some(messages),
+            ..profile()
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn the_writes_of_a_message_add_up_and_the_last_step_is_the_only_close(
+        profile in any_profile(), seed: u64, conn in 0u32..1000
+    ) {
+        let steps = steps(&profile, seed, conn);
+        for (len, writes) in sizes_of(&steps) {
+            prop_assert!(len > 0 && writes.iter().all(|&write| write > 0));
+            prop_assert_eq!(writes.iter().sum::<usize>() as u64, len);
+        }
+        let (last, others) = steps.split_last().expect("a close at least");
+        prop_assert_eq!(last, &Step::Close(Close::HalfClose));
+        prop_assert!(!others.iter().any(|step| matches!(step, Step::Close(_) | Step::Gap(Duration::ZERO))));
+    }
+
+    #[test]
+    fn messages_count_up_and_are_never_due_before_their_predecessors(
+        profile in any_profile(), seed: u64, conn in 0u32..1000
+    ) {
+        let steps = steps(&profile, seed, conn);
+        let messages = steps.iter().filter_map(|step| match step {
+            Step::Message { index, due, .. } => Some((*index, *due)),
+            _ => None,
+        });
+        let mut last_due = None;
+        for (expected, (index, due)) in messages.enumerate() {
+            prop_assert_eq!(index, expected as u64);
+            prop_assert_eq!(due.is_some(), profile.rate.is_some());
+            prop_assert!(due >= last_due);
+            last_due = due;
+        }
+    }
+
+    #[test]
+    fn a_stop_at_any_step_leaves_whole_messages(
+        profile in any_profile(), seed: u64, conn in 0u32..1000, at in 0usize..200
+    ) {
+        let mut plan = plan(&profile, seed, conn);
+        let mut steps: Vec<Step> = plan.by_ref().take(at).collect();
+        plan.stop();
+        if matches!(steps.last(), Some(Step::Message { .. })) {
+            steps.pop();
+        }
+        steps.extend(plan);
+        prop_assert!(matches!(steps.last(), Some(Step::Close(_))));
+        for (len, writes) in sizes_of(&steps) {
+            prop_assert_eq!(writes.iter().sum::<usize>() as u64, len);
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! The words of a load group: how it reads, how it ends, how long it lives. Each has one form everywhere.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::time_range::TimeRange;
+use crate::units::text::text_form;
+use crate::units::{ByteRate, Count, Time};
+
+/// How a connection reads its echo.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Read {
+    /// As it comes.
+    Normal,
+    /// No more than this a second.
+    Slow {
+        /// Bytes a second, at least 1.
+        bytes_per_second: u64,
+    },
+    /// Not for this time after the opening, then normally.
+    Pause(Duration),
+    /// Not before its own writes stall or all is written, then normally.
+    AfterStall,
+    /// Not at all.
+    Never,
+}
+
+/// How a connection ends once its last message is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Close {
+    /// FIN; then every byte must come, then EOF.
+    HalfClose,
+    /// RST at once, in mid-stream.
+    Reset,
+    /// A plain close with echo unread.
+    Abandon,
+    /// Stays open, and must stay open, until the run ends.
+    Keep,
+}
+
+/// What ends a connection before its amount is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lifetime {
+    /// A number of messages between these, both included, drawn from the seed for each connection.
+    Messages(u64, u64),
+    /// An age, drawn from the seed for each connection.
+    Age(TimeRange),
+}
+
+/// Whether a connection that ended is followed by another, with the next id of its slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reconnect {
+    /// No.
+    Off,
+    /// This many times.
+    Times(u32),
+    /// Until the run's time is up.
+    Forever,
+}
+
+/// Whether the echo is compared with what was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verify {
+    /// Every byte.
+    Full,
+    /// Only counted: for finding out what verification costs.
+    Off,
+}
+
+/// Why one of the words above could not be read: what is wrong, and what is valid.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct WordError(String);
+
+impl Close {
+    /// The words and their meanings.
+    pub const WORDS: &'static [(&'static str, Close)] = &[
+        ("half-close", Close::HalfClose),
+        ("reset", Close::Reset),
+        ("abandon", Close::Abandon),
+        ("keep", Close::Keep),
+    ];
+}
+
+impl Verify {
+    /// The words and their meanings.
+    pub const WORDS: &'static [(&'static str, Verify)] = &[("full", Verify::Full), ("off", Verify::Off)];
+}
+
+fn word<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, WordError> {
+    words.iter().find(|(word, _)| *word == text.trim()).map(|(_, value)| *value).ok_or_else(|| {
+        let valid: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+        WordError(format!("{} is none of {}", text.trim(), valid.join(", ")))
+    })
+}
+
+fn word_of<T: PartialEq>(value: &T, words: &[(&'static str, T)]) -> &'static str {
+    words.iter().find(|(_, other)| other == value).map_or("", |(word, _)| word)
+}
+
+impl FromStr for Close {
+    type Err = WordError;
+
+    fn from_str(text: &str) -> Result<Self, WordError> {
+        word(text, Self::WORDS)
+    }
+}
+
+impl fmt::Display for Close {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(word_of(self, Self::WORDS))
+    }
+}
+
+impl FromStr for Verify {
+    type Err = WordError;
+
+    fn from_str(text: &str) -> Result<Self, WordError> {
+        word(text, Self::WORDS)
+    }
+}
+
+impl fmt::Display for Verify {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(word_of(self, Self::WORDS))
+    }
+}
+
+impl FromStr for Read {
+    type Err = WordError;
+
+    fn from_str(text: &str) -> Result<Self, WordError> {
+        let text = text.trim();
+        let of = |part: &str, error: &dyn fmt::Display| WordError(format!("{part}: {error}"));
+        match text.split_once(':') {
+            Some(("slow", rate)) => rate
+                .parse()
+                .map(|ByteRate(bytes_per_second)| Read::Slow { bytes_per_second })
+                .map_err(|error| of(text, &error)),
+            Some(("pause", time)) => {
+                time.parse().map(|Time(pause)| Read::Pause(pause)).map_err(|error| of(text, &error))
+            }
+            None if text == "normal" => Ok(Read::Normal),
+            None if text == "after-stall" => Ok(Read::AfterStall),
+            None if text == "never" => Ok(Read::Never),
+            _ => Err(WordError(format!("{text} is none of normal, slow:64KiB/s, pause:2s, after-stall, never"))),
+        }
+    }
+}
+
+impl fmt::Display for Read {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Read::Normal => f.write_str("normal"),
+            Read::Slow { bytes_per_second } => write!(f, "slow:{}", ByteRate(*bytes_per_second)),
+            Read::Pause(pause) => write!(f, "pause:{}", Time(*pause)),
+            Read::AfterStall => f.write_str("after-stall"),
+            Read::Never => f.write_str("never"),
+        }
+    }
+}
+
+impl FromStr for Lifetime {
+    type Err = WordError;
+
+    fn from_str(text: &str) -> Result<Self, WordError> {
+        let text = text.trim();
+        let (low, high) = text.split_once("..").unwrap_or((text, text));
+        // A unit always means time: '5m' is five minutes, never five million messages.
+        let is_count = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+        if is_count(low.trim()) && is_count(high.trim()) {
+            return match (low.trim().parse(), high.trim().parse()) {
+                (Ok(0), _) => Err(WordError("a lifetime of 0 messages: the shortest is 1, or a time".to_owned())),
+                (Ok(low), Ok(high)) if low > high => {
+                    Err(WordError(format!("the range {low}..{high} is empty: did you mean {high}..{low}?")))
+                }
+                (Ok(low), Ok(high)) => Ok(Lifetime::Messages(low, high)),
+                _ => Err(WordError(format!("{text} messages are too many"))),
+            };
+        }
+        match text.parse() {
+            Ok(age) if TimeRange::is_zero(age) => Err(WordError("a lifetime of no time at all".to_owned())),
+            Ok(age) => Ok(Lifetime::Age(age)),
+            Err(error) => Err(WordError(format!("{error}, or a number of messages such as 10 or 1..20"))),
+        }
+    }
+}
+
+impl fmt::Display for Lifetime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Lifetime::Messages(low, high) if low == high => write!(f, "{low}"),
+            Lifetime::Messages(low, high) => write!(f, "{low}..{high}"),
+            Lifetime::Age(age) => write!(f, "{age}"),
+        }
+    }
+}
+
+impl FromStr for Reconnect {
+    type Err = WordError;
+
+    fn from_str(text: &str) -> Result<Self, WordError> {
+        match text.trim() {
+            "off" => Ok(Reconnect::Off),
+            "forever" => Ok(Reconnect::Forever),
+            text => match text.parse::<Count>().map(|Count(times)| u32::try_from(times)) {
+                Ok(Ok(0)) => Ok(Reconnect::Off),
+                Ok(Ok(times)) => Ok(Reconnect::Times(times)),
+                _ => Err(WordError(format!("{text} is neither off, forever, nor a number of times"))),
+            },
+        }
+    }
+}
+
+impl fmt::Display for Reconnect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reconnect::Off => f.write_str("off"),
+            Reconnect::Times(times) => write!(f, "{}", Count(u64::from(*times))),
+            Reconnect::Forever => f.write_str("forever"),
+        }
+    }
+}
+
+text_form!(
+    Read,
+    "Read",
+    "how the echo is read: normal, slow:64KiB/s, pause:2s, after-stall or never",
+    r"^\s*(normal|slow:.+|pause:.+|after-stall|never)\s*$",
+    ["normal", "slow:64KiB/s", "pause:2s", "after-stall", "never"]
+);
+text_form!(
+    Close,
+    "Close",
+    "how a connection ends: half-close, reset, abandon or keep",
+    r"^\s*(half-close|reset|abandon|keep)\s*$",
+    ["half-close", "reset", "abandon", "keep"]
+);
+text_form!(Verify, "Verify", "full or off", r"^\s*(full|off)\s*$", ["full", "off"]);
+text_form!(
+    Lifetime,
+    "Lifetime",
+    "what ends a connection early: a number of messages such as 10 or 1..20, or an age such as 5s or 1s..10s",
+    r"^\s*[0-9.]+\s*[A-Za-zµ]*\s*(\.\.\s*[0-9.]+\s*[A-Za-zµ]*\s*)?$",
+    ["10", "1..20", "5s", "1s..10s"]
+);
+text_form!(
+    Reconnect,
+    "Reconnect",
+    "how often a connection that ended is opened anew: off, forever or a number",
+    r"^\s*(off|forever|[0-9.]+\s*[kKmM]?)\s*$",
+    ["off", "forever", "10"]
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::units::text::Examples;
+
+    fn refusal<T: FromStr<Err = WordError> + fmt::Debug>(text: &str) -> String {
+        text.parse::<T>().expect_err(text).to_string()
+    }
+
+    fn is_its_own_normal_form<T: FromStr<Err = WordError> + fmt::Display + Examples>() {
+        for text in T::EXAMPLES {
+            let value: T = text.parse().unwrap_or_else(|error| panic!("{text}: {error}"));
+            assert_eq!(value.to_string(), *text);
+        }
+    }
+
+    #[test]
+    fn every_word_is_its_own_normal_form() {
+        is_its_own_normal_form::<Read>();
+        is_its_own_normal_form::<Close>();
+        is_its_own_normal_form::<Verify>();
+        is_its_own_normal_form::<Lifetime>();
+        is_its_own_normal_form::<Reconnect>();
+    }
+
+    #[test]
+    fn a_refusal_names_what_is_valid() {
+        assert_eq!(refusal::<Close>("fin"), "fin is none of half-close, reset, abandon, keep");
+        assert_eq!(refusal::<Verify>("on"), "on is none of full, off");
+        assert_eq!(refusal::<Read>("slow"), "slow is none of normal, slow:64KiB/s, pause:2s, after-stall, never");
+        assert!(refusal::<Read>("slow:0").starts_with("slow:0: a rate of 0 bytes a second moves nothing"));
+        assert_eq!(refusal::<Read>("pause:2"), "pause:2: 2 has no unit: did you mean 2s?");
+        assert_eq!(refusal::<Lifetime>("0"), "a lifetime of 0 messages: the shortest is 1, or a time");
+        assert_eq!(refusal::<Lifetime>("0s"), "a lifetime of no time at all");
+        assert_eq!(refusal::<Lifetime>("9..3"), "the range 9..3 is empty: did you mean 3..9?");
+        assert!(refusal::<Lifetime>("10k").contains("or a number of messages such as 10 or 1..20"));
+        assert_eq!(refusal::<Reconnect>("twice"), "twice is neither off, forever, nor a number of times");
+    }
+
+    #[test]
+    fn a_lifetime_with_a_unit_is_time() {
+        let five_minutes = TimeRange::new(Duration::from_secs(300), Duration::from_secs(300)).expect("not empty");
+        assert_eq!("5m".parse(), Ok(Lifetime::Age(five_minutes)));
+        assert_eq!("5".parse(), Ok(Lifetime::Messages(5, 5)));
+    }
+}
