@@ -101,6 +101,17 @@ impl Echo {
         }
     }
 
+    /// The buffer was replaced by one of `capacity` bytes, and the pending bytes were copied to its front. Not while an
+    /// operation is outstanding on the old one.
+    ///
+    /// # Panics
+    /// If the new buffer can't hold what is pending, or nothing at all.
+    pub fn moved(&mut self, capacity: usize) {
+        assert!(capacity > 0 && self.len <= capacity, "{} pending bytes moved into {capacity}", self.len);
+        self.capacity = capacity;
+        self.head = 0;
+    }
+
     /// The peer has ended its direction: a receive of 0 bytes.
     pub fn fin_received(&mut self) {
         self.fin_received = true;
@@ -171,6 +182,18 @@ mod tests {
         assert_eq!(now[0].start, outstanding[0].start);
         echo.received(2);
         assert_eq!(echo.pending(), [3..8, 0..0]);
+    }
+
+    #[test]
+    fn a_ring_that_moves_keeps_its_pending_bytes_in_order_at_the_front() {
+        let mut echo = Echo::new(4);
+        echo.received(4);
+        echo.sent(3);
+        echo.received(3);
+        assert_eq!(echo.pending(), [3..4, 0..3], "it wraps");
+        echo.moved(8);
+        assert_eq!(echo.pending(), [0..4, 0..0]);
+        assert_eq!(echo.space(), [4..8, 0..0]);
     }
 
     proptest! {

@@ -57,6 +57,16 @@ impl Session {
         self.echo.rewind();
     }
 
+    /// Bytes that one connection may have in the server: the most that [`moved`](Self::moved) may be told.
+    pub fn limit(&self) -> usize {
+        self.context.options().buffer
+    }
+
+    /// See [`Echo::moved`].
+    pub fn moved(&mut self, capacity: usize) {
+        self.echo.moved(capacity);
+    }
+
     /// A receive returned `n` bytes; 0 is the peer's FIN.
     pub fn received(&mut self, n: usize) {
         if n == 0 {

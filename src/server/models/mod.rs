@@ -16,12 +16,22 @@
 //!   reset (linger 0) and return; nothing may be outstanding in the kernel then.
 //! - `Err` is for what makes serving impossible: a listener that is broken, a wait that fails.
 
+#[cfg(windows)]
+mod acceptor;
 #[cfg(unix)]
 mod by_descriptor;
+#[cfg(windows)]
+mod duplex;
 #[cfg(target_os = "linux")]
 mod epoll;
+#[cfg(windows)]
+mod events;
 #[cfg(target_os = "linux")]
 mod io_uring;
+#[cfg(windows)]
+mod overlapped;
+#[cfg(windows)]
+mod overlapped_callback;
 #[cfg(unix)]
 mod poll;
 #[cfg(unix)]
@@ -238,7 +248,7 @@ pub static TABLE: &[Model] = &[
                 passed by an acceptor that hands connections over by QueueUserAPC",
         workers: true,
         probe: always,
-        run: None,
+        run: only!(windows, overlapped_callback::run),
     },
     Model {
         name: "iocp",

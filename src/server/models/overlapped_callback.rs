@@ -1,0 +1,494 @@
+//! `overlapped-callback`: overlapped operations whose completion the system tells by calling a function of ours.
+//!
+//! # The model
+//!
+//! WSARecv and WSASend take a *completion routine*. The call returns at once; when the operation is complete, the system
+//! queues an *asynchronous procedure call* (APC) to the thread that made the call, and the routine runs there. So the
+//! program never asks what is ready and never collects results: it says what it wants, and is called.
+//!
+//! **When it is called.** An APC does not interrupt a thread in the middle of its work; a routine that ran between any two
+//! instructions could touch nothing safely. It runs only while the thread waits, and has said that it may be disturbed: an
+//! *alertable* wait, such as `SleepEx(INFINITE, TRUE)`. A thread that never waits alertably is never called, however much is
+//! complete. Such a wait is the model's message loop, and all that a worker here ever waits for.
+//!
+//! **On which thread.** Each thread has an APC queue of its own, and a routine runs on the thread that began its operation.
+//! Nothing balances the load between threads. In return a connection belongs to one thread, and needs no lock.
+//!
+//! **Why accept is different.** AcceptEx is overlapped but takes no completion routine; it completes by an event or to a
+//! port. So a thread accepts (see `acceptor`) and gives each connection to a worker by QueueUserAPC: the one way to have
+//! code run on a thread that does nothing but wait alertably. The first receive is begun there, hence all routines of that
+//! connection run there.
+//!
+//! **What it costs.** A transition into the kernel and back for each APC, one at a time, where a port hands over many
+//! packets in one call; threads that can't help each other; and the rules below. It buys code without locks, without a
+//! port, without a limit of 64 handles.
+//!
+//! # What must be kept
+//!
+//! - **The way back.** The routine gets the OVERLAPPED and nothing else. It stands first in a `repr(C)` block, so the
+//!   pointer can be cast back to the block, which holds the connection's key. A receive and a send are outstanding
+//!   together, so there are two blocks.
+//! - **Never wait in a routine.** A wait there that is alertable runs further routines inside of it, and so on down the
+//!   stack. Even a wait outside of one can run them by surprise: blocking Winsock calls wait alertably. So the worker is
+//!   found borrowed then, and what was to be done is left to the loop.
+//! - **The wait may not return by itself.** It runs what is queued, and what that queues, and under load it can go on like
+//!   that. So after [`BUDGET`] calls the routines only note what has completed; nothing new is begun, the queue runs dry,
+//!   the wait returns, and the loop does the rest: what was noted, closing, the phase, idle connections.
+//! - **A call may come early.** An APC that says 'stop' may have run in an earlier alertable wait than the one that it was
+//!   meant to end. So it leaves a mark, and the loop looks for the mark before it waits (Raymond Chen, 'The case of the APC
+//!   that never arrives').
+//! - **No unwinding into the system.** Each routine catches panics; the connection that caused one is reset.
+//! - **Free nothing that is outstanding.** Connections are closed by the loop, after both operations were reaped.
+//!
+//! # What the classic lesson gets wrong
+//!
+//! It accepts in a busy loop (here the acceptor waits for an event); it serves one client at a time; it lets the socket
+//! handle land in the OVERLAPPED; when a call succeeds at once it begins the next one on the same OVERLAPPED, although the
+//! first one's routine is still to be called (success at once queues the APC all the same); it never notices a receive of 0
+//! bytes; and it never echoes. The tests below go through these.
+//!
+//! Sources: Microsoft, 'Asynchronous Procedure Calls', 'Alertable I/O', 'SleepEx', 'QueueUserAPC', 'WSARecv'.
+
+#![expect(unsafe_code, reason = "completion routines and APCs are called by the system")]
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::mem;
+use std::net::TcpListener;
+use std::os::windows::io::{AsHandle, AsRawHandle, OwnedHandle};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use slab::Slab;
+use socket2::Socket;
+use windows_sys::Win32::Foundation::PAPCFUNC;
+use windows_sys::Win32::System::IO::OVERLAPPED;
+use windows_sys::Win32::System::Threading::{QueueUserAPC, SleepEx};
+
+use super::acceptor::accept_until_drain;
+use super::duplex::{Duplex, Routines, Sweep};
+use super::events::{Event, milliseconds};
+use super::overlapped::{Operation, Outcome};
+use crate::server::{Context, Phase, Session};
+
+/// Calls that one alertable wait answers by beginning further operations; after that it only notes them.
+const BUDGET: u32 = 256;
+
+/// Serves until told to stop. The calling thread accepts; `--workers` threads serve.
+pub(super) fn run(listener: TcpListener, context: Arc<Context>) -> io::Result<()> {
+    let wake = Event::auto()?;
+    let workers = Workers::start(&context)?;
+    let (bell, threads) = (wake.try_clone()?, Arc::clone(&workers.threads));
+    context.ready(move || {
+        bell.set();
+        threads.iter().for_each(|thread| thread.nudge());
+    });
+    let mut next = 0;
+    let accepted = accept_until_drain(listener, &context, wake, |socket, session| {
+        next += 1;
+        workers.threads[next % workers.threads.len()].hand_over(socket, session)
+    });
+    let served = workers.finish(accepted.is_err());
+    accepted.and(served)
+}
+
+/// The worker threads.
+struct Workers {
+    /// Shared with the closure that wakes them, which may be called after they have ended.
+    threads: Arc<Vec<Thread>>,
+    joins: Vec<JoinHandle<io::Result<()>>>,
+}
+
+impl Workers {
+    fn start(context: &Arc<Context>) -> io::Result<Workers> {
+        let (running, is_running) = channel();
+        let (mut threads, mut joins) = (Vec::new(), Vec::new());
+        for i in 0..context.options().workers.max(1) {
+            let (context, running) = (Arc::clone(context), running.clone());
+            let name = format!("overlapped-callback-{i}");
+            let join = std::thread::Builder::new().name(name).spawn(move || serve(&context, running))?;
+            threads.push(Thread(join.as_handle().try_clone_to_owned()?));
+            joins.push(join);
+        }
+        drop(running);
+        // An APC that is queued before a thread begins to run is called before its first line. None is queued before this:
+        for _ in &joins {
+            is_running.recv().map_err(|_| io::Error::other("a worker ended before it was ready"))?;
+        }
+        Ok(Workers { threads: Arc::new(threads), joins })
+    }
+
+    /// Tells the workers that no more connections come, and waits until theirs have ended. `broken`: the acceptor failed,
+    /// so nobody else will tell them to abort.
+    fn finish(self, broken: bool) -> io::Result<()> {
+        for thread in &*self.threads {
+            // It fails only for a thread that has ended.
+            let _ = thread.queue(Some(last), usize::from(broken));
+        }
+        let mut result = Ok(());
+        for join in self.joins {
+            let ended = join.join().unwrap_or_else(|_| Err(io::Error::other("a worker panicked")));
+            result = result.and(ended);
+        }
+        result
+    }
+}
+
+/// A thread that waits alertably.
+struct Thread(OwnedHandle);
+
+impl Thread {
+    /// Queues a call of `function(parameter)` on the thread.
+    fn queue(&self, function: PAPCFUNC, parameter: usize) -> io::Result<()> {
+        // SAFETY: the handle is open, with all rights, as long as `self` lives. The function is one of those below, and the
+        // parameter what it asks for. For a thread that has ended the call fails.
+        let queued = unsafe { QueueUserAPC(function, self.0.as_raw_handle(), parameter) };
+        if queued == 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+
+    /// Ends its wait, so that it looks at the phase.
+    fn nudge(&self) {
+        // It fails only for a thread that has ended.
+        let _ = self.queue(Some(nudged), 0);
+    }
+
+    fn hand_over(&self, socket: Socket, session: Session) -> io::Result<()> {
+        let parameter = Box::into_raw(Box::new((socket, session)));
+        self.queue(Some(adopt), parameter as usize).inspect_err(|_| {
+            // SAFETY: the call was not queued, so the box is still ours alone.
+            drop(unsafe { Box::from_raw(parameter) });
+        })
+    }
+}
+
+/// What the system calls, when it can't be done at once.
+enum Call {
+    Adopt(Socket, Session),
+    Received(usize, Outcome),
+    Sent(usize, Outcome),
+}
+
+thread_local! {
+    /// The worker of this thread. Routines and APCs run on it by definition, so this is how they find it.
+    static WORKER: RefCell<Worker> = RefCell::new(Worker::default());
+    /// What the loop is to do after the wait. Never borrowed while anything is called that could wait.
+    static LATER: RefCell<Vec<Call>> = const { RefCell::new(Vec::new()) };
+    /// Calls that this wait may still answer at once.
+    static LEFT: Cell<u32> = const { Cell::new(BUDGET) };
+    /// Somebody wants the loop to look before it waits again.
+    static NUDGED: Cell<bool> = const { Cell::new(false) };
+    /// What the acceptor's last word was, once it has spoken.
+    static LAST: Cell<Option<Last>> = const { Cell::new(None) };
+}
+
+/// The acceptor's last word to a worker.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Last {
+    /// Serve what there is to its end.
+    Drain,
+    /// End at once.
+    Abort,
+}
+
+/// The connections of one thread.
+#[derive(Default)]
+struct Worker {
+    connections: Slab<Duplex<usize>>,
+    /// Those of them that are over, for the loop to close.
+    over: Vec<usize>,
+    /// Connections are ended at once, also those that are still to come.
+    aborting: bool,
+}
+
+impl Worker {
+    fn answer(&mut self, call: Call) {
+        match call {
+            Call::Adopt(socket, session) => self.adopt(socket, session),
+            Call::Received(key, outcome) => self.advance(key, |connection| connection.received(outcome)),
+            Call::Sent(key, outcome) => self.advance(key, |connection| connection.sent(outcome)),
+        }
+    }
+
+    fn adopt(&mut self, socket: Socket, session: Session) {
+        let entry = self.connections.vacant_entry();
+        let key = entry.key();
+        let (receive, send) = (Operation::new(key, None), Operation::new(key, None));
+        let routines = Routines { received: Some(received), sent: Some(sent) };
+        entry.insert(Duplex::new(socket, session, receive, send, routines));
+        let aborting = self.aborting;
+        self.advance(key, |connection| {
+            if aborting {
+                connection.abort();
+            }
+        });
+    }
+
+    fn advance(&mut self, key: usize, tell: impl FnOnce(&mut Duplex<usize>)) {
+        let connection = &mut self.connections[key];
+        let over = catch_unwind(AssertUnwindSafe(|| {
+            tell(connection);
+            connection.advance()
+        }));
+        // A panic can only be a fault in the rules of this one connection; the others go on.
+        let over = over.unwrap_or_else(|_| {
+            connection.fail();
+            connection.advance()
+        });
+        if over {
+            self.over.push(key);
+        }
+    }
+
+    /// Takes out the connections that are over. To be dropped, which closes them, when the worker is not borrowed.
+    fn take_over(&mut self) -> Vec<Duplex<usize>> {
+        mem::take(&mut self.over).into_iter().map(|key| self.connections.remove(key)).collect()
+    }
+
+    fn abort_all(&mut self) {
+        if mem::replace(&mut self.aborting, true) {
+            return;
+        }
+        for (_, connection) in &mut self.connections {
+            connection.abort();
+        }
+    }
+
+    fn end_idle(&mut self, now: Instant) {
+        for (_, connection) in &mut self.connections {
+            connection.end_if_idle(now);
+        }
+    }
+}
+
+/// A worker thread's life: look what is to be done, then wait alertably.
+fn serve(context: &Context, running: Sender<()>) -> io::Result<()> {
+    let mut sweep = Sweep::new(context);
+    // Nobody listens only if another worker could not be started.
+    let _ = running.send(());
+    loop {
+        NUDGED.set(false);
+        LEFT.set(BUDGET);
+        for call in LATER.take() {
+            WORKER.with_borrow_mut(|worker| worker.answer(call));
+        }
+        let aborted = context.phase() == Phase::Abort || LAST.get() == Some(Last::Abort);
+        let over = WORKER.with_borrow_mut(|worker| {
+            if aborted {
+                worker.abort_all();
+            }
+            if let Some(now) = sweep.due() {
+                worker.end_idle(now);
+            }
+            worker.take_over()
+        });
+        drop(over);
+        if LAST.get().is_some() && WORKER.with_borrow(|worker| worker.connections.is_empty()) {
+            return Ok(());
+        }
+        let nothing_noted = LATER.with_borrow(Vec::is_empty);
+        if nothing_noted && !NUDGED.get() {
+            // SAFETY: nothing is borrowed here. Every APC of this thread is one of the functions below, or a routine of an
+            // operation that its worker keeps until it is reaped.
+            unsafe { SleepEx(milliseconds(sweep.wait()), 1) };
+        }
+    }
+}
+
+/// Answers a call now, or leaves it to the loop: if the worker is borrowed, since then some call of its own waited
+/// alertably, or if this wait has answered enough.
+fn answer(call: Call) {
+    // The panic of a routine must not unwind into the system; its message was printed.
+    let _ = catch_unwind(AssertUnwindSafe(|| {
+        WORKER.with(|worker| match (worker.try_borrow_mut(), LEFT.get()) {
+            (Ok(mut worker), 1..) => {
+                LEFT.set(LEFT.get() - 1);
+                worker.answer(call);
+            }
+            _ => LATER.with_borrow_mut(|later| later.push(call)),
+        });
+    }));
+}
+
+/// Completion routine of WSARecv.
+unsafe extern "system" fn received(error: u32, bytes: u32, overlapped: *mut OVERLAPPED, _flags: u32) {
+    // SAFETY: all receives with this routine are of an `Operation<usize>`, alive until `received` has reaped it.
+    let key = *unsafe { Operation::<usize>::way_back(overlapped) };
+    answer(Call::Received(key, outcome(error, bytes)));
+}
+
+/// Completion routine of WSASend.
+unsafe extern "system" fn sent(error: u32, bytes: u32, overlapped: *mut OVERLAPPED, _flags: u32) {
+    // SAFETY: as for `received`.
+    let key = *unsafe { Operation::<usize>::way_back(overlapped) };
+    answer(Call::Sent(key, outcome(error, bytes)));
+}
+
+fn outcome(error: u32, bytes: u32) -> Outcome {
+    if error == 0 { Ok(bytes as usize) } else { Err(io::Error::from_raw_os_error(error as i32)) }
+}
+
+/// APC: takes a connection on.
+unsafe extern "system" fn adopt(parameter: usize) {
+    // SAFETY: `hand_over` made the box for this one call.
+    let (socket, session) = *unsafe { Box::from_raw(parameter as *mut (Socket, Session)) };
+    answer(Call::Adopt(socket, session));
+}
+
+/// APC: ends the wait.
+unsafe extern "system" fn nudged(_: usize) {
+    NUDGED.set(true);
+}
+
+/// APC: no more connections come. Queued after the last `adopt`, hence called after it.
+unsafe extern "system" fn last(broken: usize) {
+    LAST.set(Some(if broken == 0 { Last::Drain } else { Last::Abort }));
+    NUDGED.set(true);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{Shutdown, TcpStream};
+    use std::time::Duration;
+
+    use windows_sys::Win32::System::Threading::GetCurrentThread;
+
+    use super::*;
+    use crate::server::{Options, Server};
+
+    const LIMIT: Duration = Duration::from_secs(20);
+
+    fn server() -> Server {
+        let address = "127.0.0.1:0".parse().expect("an address");
+        Server::start_with(run, "overlapped-callback", address, Options::default()).expect("it starts")
+    }
+
+    fn client(server: &Server) -> TcpStream {
+        let stream = TcpStream::connect(server.address()).expect("it connects");
+        stream.set_read_timeout(Some(LIMIT)).expect("a time-out");
+        stream
+    }
+
+    fn echoed(mut stream: &TcpStream, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        stream.read_exact(&mut bytes).expect("an echo");
+        bytes
+    }
+
+    /// Runs `test` on a thread that waits alertably like a worker, and fails if it doesn't end.
+    fn on_a_worker<T: Send + 'static>(test: impl FnOnce(&Thread) -> T + Send + 'static) -> T {
+        let (send, result) = channel();
+        std::thread::spawn(move || {
+            // SAFETY: the pseudo handle of the current thread is always valid and need not be closed.
+            let this = unsafe { std::os::windows::io::BorrowedHandle::borrow_raw(GetCurrentThread()) };
+            let this = Thread(this.try_clone_to_owned().expect("a handle"));
+            let _ = send.send(test(&this));
+        });
+        result.recv_timeout(LIMIT).expect("it ends")
+    }
+
+    fn wait_alertably() {
+        // SAFETY: the tests queue the APCs of this file alone.
+        unsafe { SleepEx(0, 1) };
+    }
+
+    fn context() -> Arc<Context> {
+        Arc::new(Context::new(Options::default(), channel().0))
+    }
+
+    fn connection(context: &Arc<Context>) -> (TcpStream, Socket, Session) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+        let stream = TcpStream::connect(listener.local_addr().expect("an address")).expect("it connects");
+        let (accepted, _) = listener.accept().expect("a connection");
+        (stream, accepted.into(), Session::admit(context).expect("a session"))
+    }
+
+    #[test]
+    fn a_receive_that_succeeds_at_once_is_completed_once() {
+        let server = server();
+        let stream = client(&server);
+        // All of it is there before each receive but the first is begun: the ring is smaller. So the calls succeed at once,
+        // and their completions are queued all the same.
+        let sent: Vec<u8> = (0..1_000_000u32).map(|i| (i % 251) as u8).collect();
+        let writer = stream.try_clone().expect("a handle");
+        let bytes = sent.clone();
+        let writing = std::thread::spawn(move || {
+            (&writer).write_all(&bytes).expect("it is sent");
+            writer.shutdown(Shutdown::Write).expect("a FIN");
+        });
+        assert!(echoed(&stream, sent.len()) == sent);
+        assert_eq!((&stream).read(&mut [0]).expect("a FIN is answered by a FIN"), 0);
+        writing.join().expect("it was written");
+        let counters = server.stop(LIMIT).counters;
+        assert_eq!((counters.bytes_in, counters.bytes_out), (1_000_000, 1_000_000));
+    }
+
+    #[test]
+    fn a_client_that_says_nothing_keeps_nobody_waiting() {
+        let server = server();
+        let silent = client(&server);
+        let other = client(&server);
+        (&other).write_all(b"hello").expect("it is sent");
+        assert_eq!(echoed(&other, 5), b"hello");
+        (&silent).write_all(b"at last").expect("it is sent");
+        assert_eq!(echoed(&silent, 7), b"at last");
+    }
+
+    #[test]
+    fn a_stop_that_was_called_in_an_earlier_wait_still_stops() {
+        on_a_worker(|this| {
+            this.queue(Some(last), 0).expect("it is queued");
+            wait_alertably();
+            serve(&context(), channel().0).expect("it ends");
+        });
+    }
+
+    #[test]
+    fn a_call_inside_of_a_call_is_left_to_the_loop() {
+        let context = context();
+        let (stream, socket, session) = connection(&context);
+        on_a_worker(move |this| {
+            this.hand_over(socket, session).expect("it is queued");
+            // What a blocking Winsock call in a routine would do.
+            WORKER.with_borrow_mut(|worker| {
+                wait_alertably();
+                assert!(worker.connections.is_empty());
+            });
+            assert_eq!(LATER.with_borrow(Vec::len), 1);
+            drop(stream);
+            this.queue(Some(last), 0).expect("it is queued");
+            serve(&context, channel().0).expect("it ends");
+            let counters = context.snapshot();
+            assert_eq!((counters.accepted, counters.closed), (1, 1), "the connection was served to its end");
+        });
+    }
+
+    #[test]
+    fn a_wait_that_has_answered_enough_begins_nothing_new() {
+        let context = context();
+        let (_stream, socket, session) = connection(&context);
+        on_a_worker(move |this| {
+            LEFT.set(0);
+            this.hand_over(socket, session).expect("it is queued");
+            wait_alertably();
+            WORKER.with_borrow(|worker| assert!(worker.connections.is_empty()));
+            assert_eq!(LATER.with_borrow_mut(|later| later.drain(..).count()), 1, "it was noted");
+        });
+    }
+
+    #[test]
+    fn a_connection_for_a_thread_that_has_ended_is_closed_and_counted() {
+        let context = context();
+        let (_stream, socket, session) = connection(&context);
+        let join = std::thread::spawn(|| {});
+        let thread = Thread(join.as_handle().try_clone_to_owned().expect("a handle"));
+        join.join().expect("it ended");
+        thread.hand_over(socket, session).expect_err("nobody is there");
+        thread.nudge();
+        let counters = context.snapshot();
+        assert_eq!((counters.accepted, counters.closed), (1, 1));
+    }
+}
