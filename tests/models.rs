@@ -1,0 +1,53 @@
+//! Every case of the suite on every model that this system has, one test each: `epoll: one byte comes back`. A new row of
+//! the table, or of the cases, is tested without a new line here.
+//!
+//! `cargo test --test models` takes libtest's flags: `-- epoll`, `-- --exact 'poll: one byte comes back'`.
+
+mod suite;
+
+use std::process::Command;
+
+use echo_tester::server::models::{Model, TABLE};
+use echo_tester::sys;
+use libtest_mimic::{Arguments, Trial};
+use suite::{CASES, Case, Host, InProcess, OwnProcess};
+
+fn main() {
+    sys::raise_descriptor_limit();
+    let here = |model: &&'static Model| model.run.is_some();
+    let tests = TABLE.iter().filter(here).flat_map(|model| CASES.iter().filter_map(move |case| trial(model, case)));
+    let mut arguments = Arguments::from_args();
+    // Most of them wait more than they compute.
+    arguments.test_threads.get_or_insert(4);
+    libtest_mimic::run(&arguments, tests.collect()).exit();
+}
+
+fn trial(model: &'static Model, case: &'static Case) -> Option<Trial> {
+    if case.setup.descriptors.is_some() && !cfg!(unix) {
+        return None; // Windows has no limit of descriptors to run into.
+    }
+    let name = format!("{}: {}", model.name, case.name);
+    // A model that this machine refuses is seen to be untested, not passed over.
+    let ignored = model.why_not().is_some();
+    let test = move || {
+        case.check(start(model, case));
+        Ok(())
+    };
+    Some(Trial::test(name, test).with_ignored_flag(ignored))
+}
+
+fn start(model: &'static Model, case: &Case) -> Box<dyn Host> {
+    if !case.setup.own_process {
+        return Box::new(InProcess::start(model, &case.setup));
+    }
+    let program = env!("CARGO_BIN_EXE_echo-tester");
+    let command = match case.setup.descriptors {
+        None => Command::new(program),
+        Some(limit) => {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", &format!("ulimit -n {limit} && exec \"$0\" \"$@\""), program]);
+            shell
+        }
+    };
+    Box::new(OwnProcess::start(command, model.name, &case.setup))
+}

@@ -1,0 +1,158 @@
+//! A plain blocking client that knows what must come back. It shares no code with the program under test: no pattern, no
+//! engine. Every wait ends after [`PATIENCE`].
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
+
+/// How long anything may take. Long, for a loaded machine: it decides only how late a hang is reported.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// After so long without progress a sender counts as slowed down. If it was the machine that paused, less is tested, and
+/// nothing fails.
+const STALL: Duration = Duration::from_millis(300);
+/// Bytes of one call where a test does not choose.
+const CHUNK: usize = 16 * 1024;
+
+/// One connection and its stream of bytes, which differs from that of every other id.
+pub(crate) struct Client {
+    pub(crate) stream: TcpStream,
+    id: u64,
+    sent: u64,
+    received: u64,
+}
+
+impl Client {
+    pub(crate) fn connect(address: SocketAddr, id: u64) -> Client {
+        Client::try_connect(address, id).unwrap_or_else(|e| panic!("connection {id}: connect: {e}"))
+    }
+
+    pub(crate) fn try_connect(address: SocketAddr, id: u64) -> io::Result<Client> {
+        let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        Ok(Client { stream, id, sent: 0, received: 0 })
+    }
+
+    /// Sends the next `n` bytes of the stream in writes of up to `fragment` bytes.
+    pub(crate) fn send(&mut self, n: usize, fragment: usize) {
+        let mut left = n;
+        while left > 0 {
+            let chunk = bytes(self.id, self.sent, left.min(fragment));
+            self.stream.write_all(&chunk).unwrap_or_else(|e| panic!("connection {}: send: {e}", self.id));
+            self.sent += chunk.len() as u64;
+            left -= chunk.len();
+        }
+    }
+
+    /// Sends until the server takes no more, or `most` bytes are out. Returns how many went.
+    pub(crate) fn send_until_stalled(&mut self, most: usize) -> usize {
+        self.stream.set_write_timeout(Some(STALL)).expect("a time-out can be set");
+        let before = self.sent;
+        while self.sent - before < most as u64 {
+            match self.stream.write(&bytes(self.id, self.sent, CHUNK)) {
+                Ok(n) => self.sent += n as u64,
+                Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => break,
+                Err(e) => panic!("connection {}: send: {e}", self.id),
+            }
+        }
+        self.stream.set_write_timeout(Some(PATIENCE)).expect("a time-out can be set");
+        (self.sent - before) as usize
+    }
+
+    /// Receives the next `n` bytes, which must be those that were sent.
+    pub(crate) fn expect(&mut self, n: usize) {
+        let mut left = n;
+        let mut buffer = vec![0; CHUNK];
+        while left > 0 {
+            let most = left.min(CHUNK);
+            let n = match self.stream.read(&mut buffer[..most]) {
+                Ok(0) => panic!("connection {}: ended after {} of {} bytes", self.id, self.received, self.sent),
+                Ok(n) => n,
+                Err(e) => panic!("connection {}: after {} of {} bytes: {e}", self.id, self.received, self.sent),
+            };
+            let wanted = bytes(self.id, self.received, n);
+            if let Some(at) = (0..n).find(|at| buffer[*at] != wanted[*at]) {
+                let offset = self.received + at as u64;
+                panic!("connection {}: byte {offset} is {:#04x}, not {:#04x}", self.id, buffer[at], wanted[at]);
+            }
+            self.received += n as u64;
+            left -= n;
+        }
+    }
+
+    /// Sends and receives `n` bytes.
+    pub(crate) fn round_trip(&mut self, n: usize) {
+        self.send(n, n);
+        self.expect(n);
+    }
+
+    /// Sends `n` bytes while receiving their echo.
+    pub(crate) fn pump(&mut self, n: usize, fragment: usize) {
+        let stream = self.stream.try_clone().expect("a socket can be cloned");
+        let mut sender = Client { stream, ..*self };
+        std::thread::scope(|scope| {
+            scope.spawn(|| sender.send(n, fragment));
+            self.expect(n);
+        });
+        self.sent = sender.sent;
+    }
+
+    /// Ends the own direction; everything that is still owed must come, and then the end of the other direction.
+    pub(crate) fn finish(mut self) {
+        self.stream.shutdown(Shutdown::Write).unwrap_or_else(|e| panic!("connection {}: shutdown: {e}", self.id));
+        self.expect((self.sent - self.received) as usize);
+        match self.stream.read(&mut [0]) {
+            Ok(0) => {}
+            Ok(_) => panic!("connection {}: a byte more than the {} sent", self.id, self.sent),
+            Err(e) => panic!("connection {}: instead of the end: {e}", self.id),
+        }
+    }
+
+    /// Closes with a reset.
+    pub(crate) fn reset(self) {
+        socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).expect("linger can be set");
+    }
+
+    /// Ends the own direction, and waits for the end of the other.
+    pub(crate) fn end(self) -> io::Result<()> {
+        self.stream.shutdown(Shutdown::Write)?;
+        self.ending()
+    }
+
+    /// How the connection ends when nothing more is sent: everything before the end is thrown away.
+    pub(crate) fn ending(mut self) -> io::Result<()> {
+        let mut buffer = vec![0; CHUNK];
+        while self.stream.read(&mut buffer)? > 0 {}
+        Ok(())
+    }
+}
+
+/// Bytes `from..from + n` of stream `id`.
+fn bytes(id: u64, from: u64, n: usize) -> Vec<u8> {
+    let byte = |at: u64| (mixed((id << 40) ^ (at / 8)) >> (8 * (at % 8))) as u8;
+    (from..from + n as u64).map(byte).collect()
+}
+
+/// SplitMix64's output function (Steele, Lea, Flood 2014).
+fn mixed(x: u64) -> u64 {
+    let x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+/// Repeatable random numbers.
+pub(crate) struct Dice(u64);
+
+impl Dice {
+    pub(crate) fn new(seed: u64) -> Dice {
+        Dice(mixed(seed))
+    }
+
+    /// A number of `1..=most`.
+    pub(crate) fn up_to(&mut self, most: usize) -> usize {
+        self.0 = self.0.wrapping_add(1);
+        (mixed(self.0) % most as u64) as usize + 1
+    }
+}

@@ -1,0 +1,189 @@
+//! Where the server under test runs: in this process, or in one of its own.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use echo_tester::server::models::Model;
+use echo_tester::server::{CountersSnapshot, Options, Server};
+use serde::Deserialize;
+
+use super::client::PATIENCE;
+
+/// How a case wants its server.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setup {
+    pub(crate) workers: usize,
+    pub(crate) buffer: usize,
+    pub(crate) max_conns: usize,
+    pub(crate) idle_timeout: Option<Duration>,
+    /// How long connections may take to end at the stop.
+    pub(crate) drain: Duration,
+    /// More connections than a process that holds both ends may be allowed: a process of its own.
+    pub(crate) own_process: bool,
+    /// The server may have so many descriptors and no more (Unix, a process of its own).
+    pub(crate) descriptors: Option<u32>,
+}
+
+impl Setup {
+    pub(crate) const DEFAULT: Setup = Setup {
+        workers: 1,
+        buffer: 64 * 1024,
+        max_conns: 1_000_000,
+        idle_timeout: None,
+        drain: PATIENCE,
+        own_process: false,
+        descriptors: None,
+    };
+}
+
+/// What is left of a server.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) counters: CountersSnapshot,
+    pub(crate) aborted: u64,
+    pub(crate) hung: bool,
+    /// CPU time of its process, if it had one of its own.
+    pub(crate) cpu_seconds: Option<f64>,
+}
+
+/// A running server.
+pub(crate) trait Host {
+    fn address(&self) -> SocketAddr;
+    /// Begins a graceful stop, and returns at once.
+    fn begin_stop(&mut self);
+    /// Stops it and waits for its end.
+    fn end(self: Box<Self>) -> Ended;
+}
+
+/// A server in this process.
+pub(crate) struct InProcess {
+    server: Server,
+    drain: Duration,
+}
+
+impl InProcess {
+    pub(crate) fn start(model: &Model, setup: &Setup) -> InProcess {
+        let options = Options {
+            workers: setup.workers,
+            buffer: setup.buffer,
+            max_conns: setup.max_conns,
+            idle_timeout: setup.idle_timeout,
+            ..Options::default()
+        };
+        let server = Server::start(model, ([127, 0, 0, 1], 0).into(), options).expect("the server starts");
+        InProcess { server, drain: setup.drain }
+    }
+}
+
+impl Host for InProcess {
+    fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    fn begin_stop(&mut self) {
+        self.server.drain();
+    }
+
+    fn end(self: Box<Self>) -> Ended {
+        let stopped = self.server.stop(self.drain);
+        let (aborted, hung) = (stopped.aborted, stopped.hung);
+        Ended { counters: stopped.counters, aborted, hung, cpu_seconds: None }
+    }
+}
+
+/// A server in a process of its own: `echo-tester serve --json`.
+pub(crate) struct OwnProcess {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    lines: Receiver<String>,
+    address: SocketAddr,
+}
+
+/// What it prints.
+#[derive(Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+enum Event {
+    Listening { address: SocketAddr },
+    Stopped { counters: CountersSnapshot, aborted: u64, hung: bool, cpu_seconds: Option<f64> },
+}
+
+impl OwnProcess {
+    /// `program` runs `echo-tester` with the arguments that are added to it: the program itself, or Wine with it.
+    pub(crate) fn start(mut program: Command, model: &str, setup: &Setup) -> OwnProcess {
+        program
+            .args(["serve", "--json", "--quiet", "--until-stdin-closes", "--bind", "127.0.0.1:0", "--model", model])
+            .args(["--workers", &setup.workers.to_string(), "--buffer", &setup.buffer.to_string()])
+            .args(["--max-conns", &setup.max_conns.to_string()])
+            .args(["--drain-timeout", &format!("{}ms", setup.drain.as_millis())])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        if let Some(time) = setup.idle_timeout {
+            program.args(["--idle-timeout", &format!("{}ms", time.as_millis())]);
+        }
+        let mut child = program.spawn().expect("the program starts");
+        let stdin = child.stdin.take();
+        let stdout = child.stdout.take().expect("it was asked for");
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                // Nobody listens once the test has failed.
+                let _ = sender.send(line);
+            }
+        });
+        let unknown = SocketAddr::from(([0; 4], 0));
+        let mut process = OwnProcess { child, stdin, lines, address: unknown };
+        match process.event() {
+            Event::Listening { address } => process.address = address,
+            Event::Stopped { .. } => panic!("it stopped before it listened"),
+        }
+        process
+    }
+
+    fn wait(&mut self) -> ExitStatus {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("it can be waited for") {
+                return status;
+            }
+            assert!(Instant::now() < end, "the server said that it stopped, and did not end");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    fn event(&self) -> Event {
+        let line = self.lines.recv_timeout(PATIENCE).expect("the server prints a line");
+        serde_json::from_str(&line).unwrap_or_else(|e| panic!("{line}: {e}"))
+    }
+}
+
+impl Host for OwnProcess {
+    fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    fn begin_stop(&mut self) {
+        self.stdin.take();
+    }
+
+    fn end(mut self: Box<Self>) -> Ended {
+        self.begin_stop();
+        let Event::Stopped { counters, aborted, hung, cpu_seconds } = self.event() else {
+            panic!("it listened twice");
+        };
+        let ended = Ended { counters, aborted, hung, cpu_seconds };
+        let status = self.wait();
+        assert!(status.success(), "the server's {status}: {ended:?}");
+        ended
+    }
+}
+
+impl Drop for OwnProcess {
+    /// However the test went, no server is left behind.
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
