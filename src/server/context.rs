@@ -142,15 +142,16 @@ impl Context {
 
     /// What to do after accept failed, counted.
     ///
-    /// A client that resets before it is accepted (ECONNABORTED, WSAECONNRESET) must not end the listener, and running
-    /// out of descriptors (EMFILE) must not become a busy loop, since the listener stays readable: accept(2), 'Error
-    /// handling'.
+    /// A client that resets before it is accepted (ECONNABORTED, WSAECONNRESET, under Wine WSAENOTCONN) must not end the
+    /// listener, and running out of descriptors (EMFILE) must not become a busy loop, since the listener stays readable:
+    /// accept(2), 'Error handling'.
     pub fn accept_failed(&self, error: &io::Error) -> Accept {
         self.counters.accept_errors.fetch_add(1, Ordering::Relaxed);
         match error.kind() {
-            io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted => {
-                Accept::Again
-            }
+            io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::NotConnected
+            | io::ErrorKind::Interrupted => Accept::Again,
             _ => Accept::After(Duration::from_millis(20)),
         }
     }

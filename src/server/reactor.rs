@@ -8,7 +8,8 @@
 //! never). Therefore:
 //! - what was said is remembered until a call shows that it is no longer so: the socket gave less than there was room for,
 //!   or a send would block. A short receive is believed, without a second call that only answers 'would block';
-//! - a turn that ends because its share is used up has just received, which re-arms;
+//! - a turn that ends because its share is used up has just received, which re-arms; after a hangup nothing re-arms, so
+//!   there it goes on to the end;
 //! - sending goes on until nothing waits or a send would block.
 
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
@@ -74,8 +75,7 @@ impl Connection {
     /// it broke already.
     pub(super) fn new(stream: TcpStream, context: &Arc<Context>) -> Option<Connection> {
         let mut session = Session::admit(context)?;
-        // Best effort: some systems refuse it on a connection that was reset meanwhile.
-        let _ = stream.set_nodelay(true);
+        sys::prepare_accepted(&stream);
         if stream.set_nonblocking(true).is_err() {
             session.failed();
             return None;
@@ -138,14 +138,17 @@ impl Connection {
     }
 
     fn pump(&mut self, pool: &mut Pool) -> io::Result<()> {
-        for _ in 0..RECEIVES_A_TURN {
+        let mut receives = 0;
+        loop {
             if self.readable && self.session.due().receive {
                 self.receive(pool)?;
+                receives += 1;
             }
             while self.writable && self.session.due().send {
                 self.send()?;
             }
-            if !(self.readable && self.session.due().receive) {
+            // What is left after a hangup is what the system holds already, no more comes; and it may not say so again.
+            if !(self.readable && self.session.due().receive) || (receives >= RECEIVES_A_TURN && !self.hung_up) {
                 break;
             }
         }

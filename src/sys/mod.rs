@@ -14,11 +14,21 @@ pub mod simd;
 
 mod alarm;
 
+use socket2::SockRef;
+
 pub use alarm::Alarm;
 pub use os::{
     LOOPBACK_IS_A_NETWORK, backlog_limit, choose_port_at_connect, claim_address, close_with_reset, ephemeral_ports,
     interrupt, peak_memory, process_cpu_time, raise_descriptor_limit, resident_memory, share_port, thread_cpu_time,
 };
+
+/// Every accepted socket: TCP_NODELAY, and kept from child processes. Best effort: some systems refuse it on a connection
+/// that was reset meanwhile.
+pub fn prepare_accepted<'s>(socket: impl Into<SockRef<'s>>) {
+    let socket = socket.into();
+    let _ = socket.set_tcp_nodelay(true);
+    os::keep_from_children(&socket);
+}
 
 /// How many descriptors this process may have open. `None`: no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

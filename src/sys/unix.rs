@@ -127,3 +127,6 @@ pub fn choose_port_at_connect<'s>(_socket: impl Into<SockRef<'s>>) {}
 pub fn interrupt(stream: &TcpStream, how: Shutdown) {
     let _ = stream.shutdown(how);
 }
+
+/// Keeps a socket that was just accepted from child processes: nothing to do, std has done it (SOCK_CLOEXEC).
+pub(super) fn keep_from_children(_socket: &SockRef<'_>) {}

@@ -123,3 +123,9 @@ pub fn interrupt(stream: &TcpStream, how: Shutdown) {
     // SAFETY: the socket is open for the length of the call; a null OVERLAPPED means all operations on it.
     unsafe { CancelIoEx(stream.as_raw_socket() as _, std::ptr::null()) };
 }
+
+/// Keeps a socket that was just accepted from child processes. The one that accept returns is inheritable, or as the
+/// listener is: programs found both, the documentation says neither. Best effort.
+pub(super) fn keep_from_children(socket: &SockRef<'_>) {
+    let _ = socket.set_no_inherit(true);
+}

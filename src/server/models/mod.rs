@@ -25,6 +25,8 @@ mod duplex;
 #[cfg(target_os = "linux")]
 mod epoll;
 #[cfg(windows)]
+mod event_select;
+#[cfg(windows)]
 mod events;
 #[cfg(target_os = "linux")]
 mod io_uring;
@@ -38,6 +40,8 @@ mod poll;
 mod select;
 #[cfg(unix)]
 mod self_pipe;
+#[cfg(windows)]
+mod shards;
 mod threads;
 mod tokio;
 
@@ -224,10 +228,10 @@ pub static TABLE: &[Model] = &[
         os: Os::Windows,
         pattern: Pattern::Reactor,
         about: "event objects say which sockets are ready (WSAEventSelect)",
-        limit: "64 handles a wait; passed by threads of 63 connections and one control event",
-        workers: false,
+        limit: "64 handles a wait; passed by threads of 63 connections and one door bell each, more as connections come",
+        workers: true,
         probe: always,
-        run: None,
+        run: only!(windows, event_select::run),
     },
     Model {
         name: "overlapped-event",

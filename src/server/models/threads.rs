@@ -105,8 +105,7 @@ impl Connection {
     /// Receives into an empty buffer, sends all of it, and so on: with nothing pending at each receive the ring never wraps,
     /// and its positions lie within a buffer that is smaller than its capacity.
     fn echo(&mut self) -> io::Result<()> {
-        // Best effort: some systems refuse it on a connection that was reset meanwhile.
-        let _ = self.stream.set_nodelay(true);
+        sys::prepare_accepted(&*self.stream);
         let patience = self.context.options().idle_timeout;
         self.stream.set_read_timeout(patience)?;
         self.stream.set_write_timeout(patience)?;

@@ -140,8 +140,7 @@ struct Connection {
 impl Connection {
     async fn serve((stream, mut session): Dealt, pool: Arc<Mutex<Pool>>, context: Arc<Context>) {
         let Ok(stream) = TcpStream::from_std(stream) else { return session.failed() };
-        // Best effort: some systems refuse it on a connection that was reset meanwhile.
-        let _ = stream.set_nodelay(true);
+        sys::prepare_accepted(&stream);
         let sweep = Session::sweep_every(&context);
         let mut connection = Connection { stream, session, storage: None, pool, context };
         let ended = loop {
