@@ -53,6 +53,7 @@ impl Client {
             match self.stream.write(&bytes(self.id, self.sent, CHUNK)) {
                 Ok(n) => self.sent += n as u64,
                 Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => break,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => panic!("connection {}: send: {e}", self.id),
             }
         }
@@ -66,7 +67,7 @@ impl Client {
         let mut buffer = vec![0; CHUNK];
         while left > 0 {
             let most = left.min(CHUNK);
-            let n = match self.stream.read(&mut buffer[..most]) {
+            let n = match self.receive(&mut buffer[..most]) {
                 Ok(0) => panic!("connection {}: ended after {} of {} bytes", self.id, self.received, self.sent),
                 Ok(n) => n,
                 Err(e) => panic!("connection {}: after {} of {} bytes: {e}", self.id, self.received, self.sent),
@@ -78,6 +79,16 @@ impl Client {
             }
             self.received += n as u64;
             left -= n;
+        }
+    }
+
+    /// One receive. A server in the same process may interrupt it: io_uring wakes threads by signals of a kind.
+    pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.stream.read(buffer) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                result => return result,
+            }
         }
     }
 
@@ -102,7 +113,7 @@ impl Client {
     pub(crate) fn finish(mut self) {
         self.stream.shutdown(Shutdown::Write).unwrap_or_else(|e| panic!("connection {}: shutdown: {e}", self.id));
         self.expect((self.sent - self.received) as usize);
-        match self.stream.read(&mut [0]) {
+        match self.receive(&mut [0]) {
             Ok(0) => {}
             Ok(_) => panic!("connection {}: a byte more than the {} sent", self.id, self.sent),
             Err(e) => panic!("connection {}: instead of the end: {e}", self.id),
@@ -123,7 +134,7 @@ impl Client {
     /// How the connection ends when nothing more is sent: everything before the end is thrown away.
     pub(crate) fn ending(mut self) -> io::Result<()> {
         let mut buffer = vec![0; CHUNK];
-        while self.stream.read(&mut buffer)? > 0 {}
+        while self.receive(&mut buffer)? > 0 {}
         Ok(())
     }
 }

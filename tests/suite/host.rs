@@ -149,6 +149,7 @@ impl OwnProcess {
                 return status;
             }
             assert!(Instant::now() < end, "the server said that it stopped, and did not end");
+            // sleep: between two looks, since a wait for a process has no time-out
             std::thread::sleep(Duration::from_millis(2));
         }
     }

@@ -298,7 +298,7 @@ pub(crate) static CASES: &[Case] = &[
                     client
                 })
                 .collect();
-            // Not to wait for anything: this is the time in which it must do nothing.
+            // sleep: not to wait for anything: this is the time in which it must do nothing
             std::thread::sleep(Duration::from_secs(2));
             clients.into_iter().for_each(Client::finish);
         },
@@ -369,8 +369,7 @@ fn max_conns(host: &mut dyn Host) {
     served.pop().expect("three").finish();
     until("there is room again", || {
         let Ok(mut client) = Client::try_connect(host.address(), 4) else { return false };
-        let served = io::Write::write(&mut client.stream, b"?").is_ok();
-        served && io::Read::read(&mut client.stream, &mut [0]).is_ok_and(|n| n == 1)
+        io::Write::write(&mut client.stream, b"?").is_ok() && client.receive(&mut [0]).is_ok_and(|n| n == 1)
     });
     for mut client in served {
         client.round_trip(10);
@@ -389,6 +388,7 @@ fn idle_timeout(host: &mut dyn Host) {
         while !ends.iter().all(|end| end.is_finished()) {
             assert!(begin.elapsed() < PATIENCE, "silent connections were not closed");
             chatty.round_trip(10);
+            // sleep: one that is not silent need not be busy
             std::thread::sleep(Duration::from_millis(10));
         }
     });
@@ -400,6 +400,7 @@ fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let end = Instant::now() + PATIENCE;
     while !is_so() {
         assert!(Instant::now() < end, "not in {PATIENCE:?}: {what}");
+        // sleep: between two looks at what tells nobody when it changes
         std::thread::sleep(Duration::from_millis(5));
     }
 }

@@ -198,7 +198,8 @@ pub static TABLE: &[Model] = &[
         os: Os::Linux,
         pattern: Pattern::Proactor,
         about: "operations go through a submission ring, results through a completion ring",
-        limit: "kernel 5.19 or later, and no seccomp filter against it; a buffer under each idle operation, passed by buffers that the kernel takes when bytes are there",
+        limit: "kernel 5.19 or later, and no seccomp filter against it; a buffer under each idle operation, passed by \
+                buffers that the kernel takes when bytes are there",
         workers: true,
         probe: probe_if!(target_os = "linux", io_uring::probe),
         run: only!(target_os = "linux", io_uring::run),
