@@ -42,7 +42,8 @@ impl SlotState {
     /// The other side owes something; after `limit` milliseconds without a move it is a stall. `now` is in nanoseconds;
     /// being woken in vain (`moved` is false) does not start the time anew.
     pub(super) fn owed(&self, now: u64, limit: u32, moved: bool) {
-        if moved || self.limit.replace(limit.max(1)) == 0 {
+        let owed_before = self.limit.replace(limit.max(1)) != 0;
+        if moved || !owed_before {
             self.moved.set(millis(now));
         }
     }

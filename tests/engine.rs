@@ -1,0 +1,334 @@
+//! The engine against servers whose behaviour is written out in the test: what it must find, and what it must not.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::thread;
+
+use echo_tester::bytes::{ConnId, Finding, Kind};
+use echo_tester::client::target::SourceChoice;
+use echo_tester::client::{self, Control, Outcome, Plan};
+use echo_tester::config::{LoadArgs, Sources};
+use echo_tester::measure::Counters;
+use echo_tester::plan::{Shard, Slots};
+use echo_tester::server::models::{self, AUTO};
+use echo_tester::server::{Options, Server};
+use echo_tester::verdict::{self, Outcome as Came};
+
+/// Serves every connection on a thread of its own with `behave`, which is given the number of the accept.
+fn server(behave: impl Fn(TcpStream, usize) -> std::io::Result<()> + Send + Sync + 'static) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("just bound");
+    let behave = Arc::new(behave);
+    thread::spawn(move || {
+        for (number, stream) in listener.incoming().flatten().enumerate() {
+            let behave = Arc::clone(&behave);
+            thread::spawn(move || {
+                // The client may break off at any time: that is what some of the tests are about.
+                let _ = behave(stream, number);
+            });
+        }
+    });
+    address
+}
+
+/// Echoes through `change`, which may alter what is sent back; FIN for FIN.
+fn echo(mut stream: TcpStream, mut change: impl FnMut(u64, &mut Vec<u8>)) -> std::io::Result<()> {
+    let mut offset = 0;
+    let mut buffer = vec![0; 4096];
+    loop {
+        let n = stream.read(&mut buffer)?;
+        if n == 0 {
+            return stream.shutdown(Shutdown::Write);
+        }
+        let mut bytes = buffer[..n].to_vec();
+        change(offset, &mut bytes);
+        offset += n as u64;
+        stream.write_all(&bytes)?;
+    }
+}
+
+fn plan(target: SocketAddr, loads: &[&str]) -> Plan {
+    let groups: Vec<_> = loads
+        .iter()
+        .enumerate()
+        .map(|(i, load)| {
+            let args: LoadArgs = toml::from_str(load).expect("the load of a test is well-formed");
+            args.resolve(&format!("load{i}")).expect("the load of a test makes sense")
+        })
+        .collect();
+    Plan {
+        seed: 42,
+        targets: vec![target],
+        sources: SourceChoice::new(&Sources::NONE, &[target]),
+        slots: Slots::new(&groups).expect("few connections"),
+        groups: groups.into_iter().map(Arc::new).collect(),
+        shard: Shard::WHOLE,
+        only: Vec::new(),
+        workers: 2,
+        findings: 100,
+        replay: Some("replay".to_owned()),
+    }
+}
+
+fn run(plan: Plan) -> Outcome {
+    let control = Control::new(&plan);
+    client::run(plan, &control).expect("the client can start threads")
+}
+
+fn blast(target: SocketAddr, load: &str) -> (Counters, Vec<Finding>) {
+    let mut outcome = run(plan(target, &[load]));
+    (outcome.groups.remove(0).counters, outcome.findings.remove(0))
+}
+
+fn good_server() -> Server {
+    let model = models::find("auto").expect("the default is in the table");
+    let model = if model.run.is_some() { model } else { models::find("tokio").expect("runs everywhere") };
+    Server::start(model, "127.0.0.1:0".parse().expect("an address"), Options::default()).expect(AUTO)
+}
+
+fn kinds(findings: &[Finding]) -> Vec<(u32, Kind, u64, u64)> {
+    let of = |f: &Finding| (f.divergence.conn.get(), f.divergence.kind, f.divergence.offset, f.divergence.extent);
+    findings.iter().map(of).collect()
+}
+
+fn assert_all_pass(counters: &Counters, findings: &[Finding], connections: u64) {
+    assert_eq!(kinds(findings), [], "no false alarm");
+    assert_eq!((counters.passed, counters.failed, counters.cut_short), (connections, 0, 0));
+    assert_eq!(counters.bytes_verified, counters.bytes_sent);
+    assert_eq!(counters.messages_echoed, counters.messages_sent);
+    assert_eq!(verdict::judge(counters, false, true, &[]).outcome, Came::Pass);
+}
+
+#[test]
+fn a_faithful_server_passes_under_every_way_of_loading_it() {
+    let server = good_server();
+    let loads = [
+        "conns = 20\nmessages = 30",
+        "conns = 3\nmessages = 200\nsize = '1..100'\nfragment = 1",
+        "conns = 4\nmessages = 20\nsize = '64KiB'\nfragment = 'off'\npipeline = 4",
+        "conns = 4\nmessages = 5\nsize = '1MiB'\nfragment = 'off'\npipeline = 'unlimited'",
+        "conns = 5\nmessages = 5\ngap = '0..3ms'",
+        "conns = 5\nrate = 500\nduration = '400ms'\nsize = 64",
+        "conns = 10\nmessages = 4\nreconnect = 5",
+        "conns = 3\nmessages = 5\nread = 'pause:150ms'",
+        "conns = 2\nbytes = '600KiB'\nread = 'slow:2MiB/s'\nrcvbuf = '16KiB'",
+        "conns = 2\nread = 'after-stall'\nsize = '64KiB'",
+        "conns = 10\nmessages = 3\nclose = 'keep'",
+        "conns = 10\nmessages = 3\nramp = '100ms'",
+        "conns = 8\nduration = '300ms'\nlifetime = '1..5'",
+    ];
+    for load in loads {
+        let (counters, findings) = blast(server.address(), load);
+        let connections = counters.opened;
+        assert!(connections > 0, "{load}");
+        println!("{load:?}: {connections} connections, {} bytes", counters.bytes_verified);
+        assert_all_pass(&counters, &findings, connections);
+    }
+    let stopped = server.stop(std::time::Duration::from_secs(10));
+    assert!(stopped.counters.add_up() && !stopped.hung && stopped.aborted == 0, "{stopped:?}");
+}
+
+#[test]
+fn endings_in_mid_stream_assert_nothing_beyond_what_came() {
+    let server = good_server();
+    for close in ["reset", "abandon"] {
+        let load = format!("conns = 10\nmessages = 5\nclose = '{close}'");
+        let (counters, findings) = blast(server.address(), &load);
+        assert_eq!(kinds(&findings), [], "{close}");
+        assert_eq!((counters.passed, counters.failed), (10, 0), "{close}");
+    }
+}
+
+#[test]
+fn a_connection_that_never_reads_ends_when_the_others_have() {
+    let server = good_server();
+    let never = "conns = 2\nread = 'never'";
+    let outcome = run(plan(server.address(), &[never, "conns = 5\nmessages = 10"]));
+    assert_eq!(outcome.groups[0].counters.passed, 2);
+    assert_eq!(outcome.groups[0].counters.bytes_received, 0);
+    assert_all_pass(&outcome.groups[1].counters, &outcome.findings[1], 5);
+}
+
+#[test]
+fn one_changed_byte_is_found_with_connection_and_offset() {
+    let target = server(|stream, _| {
+        echo(stream, |offset, bytes| {
+            if let Some(byte) = 5000u64.checked_sub(offset).and_then(|at| bytes.get_mut(at as usize)) {
+                *byte ^= 0x10;
+            }
+        })
+    });
+    let (counters, findings) = blast(target, "conns = 3\nmessages = 10\nsize = 1000");
+    let mut found = kinds(&findings);
+    found.sort_unstable();
+    assert_eq!(found, [0, 1, 2].map(|conn| (conn, Kind::Corrupt, 5000, 1)));
+    assert_eq!((counters.failed, counters.passed), (3, 0));
+    assert_eq!(counters.bytes_verified, 3 * 9_999);
+    let finding = &findings[0];
+    assert_eq!(finding.replay.as_deref(), Some(format!("replay --only-conn {}", finding.divergence.conn).as_str()));
+    assert!(finding.local.is_some() && finding.remote == Some(target.to_string()) && !finding.recent.is_empty());
+    assert_eq!(verdict::judge(&counters, false, true, &[]).exit_code, 1);
+}
+
+#[test]
+fn a_server_that_closes_early_truncates() {
+    let target = server(|mut stream, _| {
+        let mut buffer = [0; 700];
+        stream.read_exact(&mut buffer)?;
+        stream.write_all(&buffer)?;
+        stream.shutdown(Shutdown::Write)?;
+        // Reads on, so that no reset overtakes the FIN.
+        std::io::copy(&mut stream, &mut std::io::sink()).map(drop)
+    });
+    let (_, findings) = blast(target, "conns = 1\nmessages = 3\nsize = 1000\nfragment = 'off'");
+    assert_eq!(kinds(&findings), [(0, Kind::Truncated, 700, 300)]);
+}
+
+#[test]
+fn silence_is_a_stall_and_a_missing_eof_is_no_fin() {
+    let silent = server(|mut stream, _| {
+        std::io::copy(&mut stream, &mut std::io::sink())?;
+        hold(stream)
+    });
+    let (_, findings) = blast(silent, "conns = 1\nmessages = 1\nsize = 10\nstall_timeout = '200ms'");
+    assert_eq!(kinds(&findings), [(0, Kind::Stalled, 0, 10)]);
+
+    let no_fin = server(|mut stream, _| {
+        let mut writer = stream.try_clone()?;
+        std::io::copy(&mut stream, &mut writer)?;
+        hold(stream)
+    });
+    let (counters, findings) = blast(no_fin, "conns = 2\nmessages = 3\nsize = 10\nstall_timeout = '200ms'");
+    assert_eq!(kinds(&findings).iter().map(|f| f.1).collect::<Vec<_>>(), [Kind::NoFin, Kind::NoFin]);
+    assert_eq!(counters.bytes_verified, 60);
+}
+
+/// Keeps the socket open until the process ends.
+fn hold(stream: TcpStream) -> std::io::Result<()> {
+    static HELD: std::sync::Mutex<Vec<TcpStream>> = std::sync::Mutex::new(Vec::new());
+    HELD.lock().map_err(|_| ErrorKind::Other)?.push(stream);
+    Ok(())
+}
+
+#[test]
+fn lost_last_bytes_of_a_message_are_lost_and_not_a_stall() {
+    // Without a byte behind them nothing shows that they are missing, but the EOF that follows the client's own.
+    let target = server(|stream, _| {
+        echo(stream, |offset, bytes| {
+            if offset + bytes.len() as u64 == 2000 {
+                bytes.truncate(bytes.len() - 3);
+            }
+        })
+    });
+    let load = "conns = 1\nmessages = 3\nsize = 1000\nfragment = 'off'\nstall_timeout = '200ms'";
+    let (_, findings) = blast(target, load);
+    assert_eq!(kinds(&findings), [(0, Kind::Lost, 1997, 3)]);
+}
+
+#[test]
+fn a_reset_is_named_with_what_was_missing() {
+    let target = server(|mut stream, _| {
+        let mut buffer = [0; 500];
+        stream.read_exact(&mut buffer)?;
+        stream.write_all(&buffer[..100])?;
+        socket2::SockRef::from(&stream).set_linger(Some(std::time::Duration::ZERO))
+    });
+    let (counters, findings) = blast(target, "conns = 1\nmessages = 2\nsize = 1000\nfragment = 'off'");
+    let found = kinds(&findings);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0].1, Kind::Reset);
+    assert_eq!(counters.failed, 1);
+    assert!(findings[0].cause.is_some());
+}
+
+#[test]
+fn nothing_listening_is_a_failed_connect_and_no_verdict_on_the_bytes() {
+    let nobody = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port");
+    let (counters, findings) = blast(nobody, "conns = 3\nmessages = 1");
+    assert_eq!(counters.connect_failures, 3);
+    assert!(kinds(&findings).iter().all(|f| f.1 == Kind::ConnectFailed));
+    assert_eq!(verdict::judge(&counters, false, true, &[]).outcome, Came::Inconclusive);
+}
+
+#[test]
+fn fail_fast_ends_the_run_at_the_first_finding() {
+    let target = server(|stream, number| {
+        echo(stream, move |_, bytes| {
+            if number == 0 {
+                bytes[0] ^= 1;
+            }
+        })
+    });
+    let outcome = run(plan(target, &["conns = 4\nduration = '1h'\nfail_fast = true\nsize = 100"]));
+    assert!(outcome.failed_fast && !outcome.interrupted);
+    let counters = &outcome.groups[0].counters;
+    assert!(counters.findings_total() >= 1 && counters.cut_short >= 1, "{counters:?}");
+}
+
+#[test]
+fn an_interrupt_ends_the_run_and_keeps_what_was_measured() {
+    let server = good_server();
+    let plan = plan(server.address(), &["conns = 10\nduration = '1h'\nsize = 100"]);
+    let control = Control::new(&plan);
+    let runner = {
+        let control = Arc::clone(&control);
+        thread::spawn(move || client::run(plan, &control).expect("runs"))
+    };
+    let began = std::time::Instant::now();
+    while control.counters().messages_echoed < 100 {
+        assert!(began.elapsed() < std::time::Duration::from_secs(30), "the load does not move");
+        thread::yield_now();
+    }
+    control.interrupt();
+    let outcome = runner.join().expect("no panic");
+    assert!(outcome.interrupted);
+    let counters = &outcome.groups[0].counters;
+    assert_eq!((counters.cut_short, counters.findings_total()), (10, 0));
+    assert!(counters.messages_echoed >= 100 && outcome.groups[0].rtt.count() >= 100);
+}
+
+#[test]
+fn only_conn_runs_the_same_plan_alone() {
+    let received = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let seen = Arc::clone(&received);
+    let target = server(move |stream, _| {
+        let mut all = Vec::new();
+        echo(stream, |_, bytes| all.extend_from_slice(bytes))?;
+        seen.lock().map_err(|_| ErrorKind::Other)?.push(all);
+        Ok(())
+    });
+    let load = "conns = 5\nmessages = 7\nreconnect = 1";
+    let whole = run(plan(target, &[load]));
+    assert_eq!(whole.groups[0].counters.passed, 10);
+    let wanted = ConnId::new(8).expect("small");
+    let alone = run(Plan { only: vec![wanted], ..plan(target, &[load]) });
+    assert_eq!(alone.groups[0].counters.passed, 1);
+    let all = received.lock().expect("no panic").clone();
+    let (replayed, before) = all.split_last().expect("eleven connections");
+    assert_eq!(before.iter().filter(|other| *other == replayed).count(), 1, "the same bytes, in one of the ten");
+}
+
+#[test]
+fn shards_together_are_the_whole_run() {
+    let server = good_server();
+    let mut opened = 0;
+    for shard in ["0/3", "1/3", "2/3"] {
+        let shard = shard.parse().expect("a shard");
+        let outcome = run(Plan { shard, ..plan(server.address(), &["conns = 10\nmessages = 2"]) });
+        assert_all_pass(&outcome.groups[0].counters, &outcome.findings[0], outcome.groups[0].counters.opened);
+        opened += outcome.groups[0].counters.opened;
+    }
+    assert_eq!(opened, 10);
+}
+
+#[test]
+fn ipv6_is_a_target_like_any_other() {
+    let model = models::find("tokio").expect("in the table");
+    let Ok(server) = Server::start(model, "[::1]:0".parse().expect("an address"), Options::default()) else {
+        println!("SKIPPED: this machine has no IPv6 loopback");
+        return;
+    };
+    let (counters, findings) = blast(server.address(), "conns = 5\nmessages = 5");
+    assert_all_pass(&counters, &findings, 5);
+}
