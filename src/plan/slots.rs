@@ -39,6 +39,8 @@ pub struct Shard {
 pub struct Slots {
     /// For each group the number of its first slot, and at the end the total.
     starts: Vec<u32>,
+    /// For each group how often it lets a slot connect, if it says so.
+    connects: Vec<Option<u32>>,
 }
 
 /// Why a run's connections can't be numbered.
@@ -64,36 +66,46 @@ pub enum SlotsError {
         most: u32,
     },
     /// An id that no connection of this run can have.
-    #[error("there is no connection {conn}: this run has {total} at a time, and ids below {MAX_CONNECTIONS}")]
+    #[error(
+        "there is no connection {conn} in this run: it opens {total} at a time, each at most {generations} times, and \
+         numbers them from 0"
+    )]
     NoSuchConnection {
         /// As asked for.
         conn: u32,
         /// All groups together.
         total: u32,
+        /// How often the slot of this id opens a connection.
+        generations: u32,
     },
 }
 
 impl Slots {
     /// The slots of these groups, in this order. Errors when there are not enough ids.
     pub fn new<'a>(groups: impl IntoIterator<Item = &'a Profile>) -> Result<Self, SlotsError> {
-        let mut starts = vec![0];
+        let (mut starts, mut connects) = (vec![0], Vec::new());
         let mut total = 0u64;
-        let mut times = 0;
         for group in groups {
             total += u64::from(group.conns);
-            if let Reconnect::Times(n) = group.reconnect {
-                times = times.max(n);
-            }
             match u32::try_from(total) {
                 Ok(end) if end <= MAX_CONNECTIONS => starts.push(end),
                 _ => return Err(SlotsError::TooManyConnections { conns: total }),
             }
+            connects.push(match group.reconnect {
+                Reconnect::Off => Some(1),
+                Reconnect::Times(times) => Some(times.saturating_add(1)),
+                Reconnect::Forever => None,
+            });
         }
-        let slots = Slots { starts };
-        if slots.generations() <= times {
-            return Err(SlotsError::TooManyReconnects { conns: slots.total(), times, most: slots.generations() - 1 });
+        let slots = Slots { starts, connects };
+        match slots.connects.iter().flatten().max() {
+            Some(&most) if most > slots.generations() => Err(SlotsError::TooManyReconnects {
+                conns: slots.total(),
+                times: most - 1,
+                most: slots.generations() - 1,
+            }),
+            _ => Ok(slots),
         }
-        Ok(slots)
     }
 
     /// How many there are, in all groups and all shards.
@@ -107,24 +119,32 @@ impl Slots {
     }
 
     /// How many connections each slot can open before the ids run out.
-    pub fn generations(&self) -> u32 {
+    fn generations(&self) -> u32 {
         MAX_CONNECTIONS / self.total().max(1)
     }
 
-    /// The id of the `generation`-th connection of a slot; `None` when the ids have run out.
-    pub fn id(&self, slot: Slot, generation: u32) -> Option<ConnId> {
-        if generation < self.generations() { ConnId::new(slot.number + generation * self.total()) } else { None }
+    /// How many connections this slot opens: as many as its group wants, or until the ids run out.
+    fn connects(&self, slot: Slot) -> u32 {
+        self.connects[slot.group as usize].unwrap_or_else(|| self.generations())
     }
 
-    /// The slot and the generation that this id belongs to.
+    /// The id of the `generation`-th connection of a slot; `None` when there is no such, because its group wants no more
+    /// or the ids have run out.
+    pub fn id(&self, slot: Slot, generation: u32) -> Option<ConnId> {
+        if generation < self.connects(slot) { ConnId::new(slot.number + generation * self.total()) } else { None }
+    }
+
+    /// The slot and the generation that this id belongs to. Errors when the run never opens such a connection.
     pub fn of(&self, conn: ConnId) -> Result<(Slot, u32), SlotsError> {
-        let total = self.total();
-        let none = SlotsError::NoSuchConnection { conn: conn.get(), total };
-        let generation = conn.get().checked_div(total).ok_or_else(|| none.clone())?;
-        if generation >= self.generations() {
-            return Err(none);
+        let (conn, total) = (conn.get(), self.total());
+        let Some(generation) = conn.checked_div(total) else {
+            return Err(SlotsError::NoSuchConnection { conn, total, generations: 0 });
+        };
+        let slot = self.slot(conn % total);
+        match self.connects(slot) {
+            generations if generation < generations => Ok((slot, generation)),
+            generations => Err(SlotsError::NoSuchConnection { conn, total, generations }),
         }
-        Ok((self.slot(conn.get() % total), generation))
     }
 
     /// The slot of this number, which must be below [`total`](Self::total).
@@ -197,7 +217,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn groups(conns: &[u32]) -> Vec<Profile> {
-        conns.iter().map(|&conns| Profile { conns, ..profile() }).collect()
+        conns.iter().map(|&conns| Profile { conns, reconnect: Reconnect::Forever, ..profile() }).collect()
     }
 
     fn conn(id: u32) -> ConnId {
@@ -246,6 +266,20 @@ mod tests {
         assert!(slots.id(last, 1).expect("the second generation") <= ConnId::MAX);
         assert_eq!(slots.id(last, 2), None);
         assert!(slots.of(ConnId::MAX).is_err(), "left over by the division");
+    }
+
+    #[test]
+    fn an_id_that_the_run_never_opens_is_none_of_it() {
+        let once = Profile { conns: 5, ..profile() };
+        let twice = Profile { conns: 1, reconnect: Reconnect::Times(1), ..profile() };
+        let slots = Slots::new([&once, &twice]).expect("few enough");
+        assert_eq!(slots.of(conn(11)), Ok((Slot { number: 5, group: 1, index: 0 }, 1)));
+        assert_eq!(slots.of(conn(17)), Err(SlotsError::NoSuchConnection { conn: 17, total: 6, generations: 2 }));
+        assert_eq!(slots.id(slots.slot(5), 2), None);
+        assert_eq!(
+            slots.of(conn(6)).expect_err("the first group does not reconnect").to_string(),
+            "there is no connection 6 in this run: it opens 6 at a time, each at most 1 times, and numbers them from 0"
+        );
     }
 
     #[test]

@@ -2,12 +2,14 @@
 
 use super::super::profile::tests::{profile, sizes};
 use super::super::slots::Slots;
+use super::super::words::Reconnect;
 use super::*;
 use crate::units::Rate;
 use proptest::prelude::*;
 
 fn plan(profile: &Profile, seed: u64, conn: u32) -> Plan {
-    let slots = Slots::new([profile]).expect("few enough");
+    // All connections of the group, whatever it says: tests of reconnects need not say that they reconnect.
+    let slots = Slots::new([&Profile { reconnect: Reconnect::Forever, ..profile.clone() }]).expect("few enough");
     let conn = ConnId::new(conn).expect("a small id");
     let (slot, _) = slots.of(conn).expect("one of the run's connections");
     Plan::new(Arc::new(profile.clone()), seed, slot, conn)
