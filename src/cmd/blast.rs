@@ -105,6 +105,7 @@ pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
     let mut targets = if args.serve.is_some() { Vec::new() } else { launch::resolve_target(target)? };
     let mut plan = launch::plan(&run, targets.clone(), vec![profile], Some(replay(&args, &run)))?;
     launch::check_limits(&plan)?;
+    launch::catch_interrupts()?;
     let server = args.serve.as_deref().map(|model| Bundled::start(model, &[])).transpose()?;
     if let Some(server) = &server {
         targets = vec![server.address];

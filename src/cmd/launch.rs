@@ -91,7 +91,6 @@ pub fn check_limits(plan: &Plan) -> anyhow::Result<()> {
 /// # Errors
 /// A worker could not be started.
 pub fn go(plan: Plan, start_at: Option<SystemTime>, quiet: bool) -> anyhow::Result<Outcome> {
-    on_interrupt()?;
     wait_until(start_at);
     let control = Control::new(&plan);
     *CURRENT.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&control);
@@ -113,8 +112,12 @@ pub fn is_interrupted() -> bool {
     INTERRUPTS.load(Ordering::SeqCst) > 0
 }
 
-/// From now on Ctrl-C and SIGTERM end the current run with its report, a second one the process.
-fn on_interrupt() -> anyhow::Result<()> {
+/// From now on Ctrl-C and SIGTERM end the current run with its report, a second one the process. To be called before
+/// anything is said, so that who has read the first line can rely on it.
+///
+/// # Errors
+/// The system does not let the signals be caught.
+pub fn catch_interrupts() -> anyhow::Result<()> {
     static INSTALLED: AtomicBool = AtomicBool::new(false);
     if INSTALLED.swap(true, Ordering::SeqCst) {
         return Ok(());

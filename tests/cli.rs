@@ -1,0 +1,347 @@
+//! The program as its users meet it: what it prints, where, and with which exit code.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// Longer than anything here takes on a busy machine; a test that hits it has found a hang.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+fn program(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_echo-tester"));
+    command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // What the person who runs the tests has set must not change what they see.
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("ECHO_TESTER_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// Runs to the end, but never for ever.
+fn run(args: &[&str]) -> Output {
+    finish(program(args).spawn().expect("the program starts"), args)
+}
+
+fn finish(mut child: Child, args: &[&str]) -> Output {
+    let stdout = drain(child.stdout.take());
+    let stderr = drain(child.stderr.take());
+    let until = Instant::now() + PATIENCE;
+    let status = loop {
+        if let Some(status) = child.try_wait().expect("waiting for a child works") {
+            break status;
+        }
+        if Instant::now() > until {
+            child.kill().expect("it runs");
+            panic!("{args:?} did not end");
+        }
+        std::thread::yield_now();
+    };
+    let join = |reader: std::thread::JoinHandle<Vec<u8>>| reader.join().expect("the reader does not panic");
+    Output { status, stdout: join(stdout), stderr: join(stderr) }
+}
+
+fn drain(pipe: Option<impl Read + Send + 'static>) -> std::thread::JoinHandle<Vec<u8>> {
+    let mut pipe = pipe.expect("piped");
+    std::thread::spawn(move || {
+        let mut all = Vec::new();
+        pipe.read_to_end(&mut all).expect("a pipe can be read");
+        all
+    })
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Exit code, stdout, stderr.
+fn said(args: &[&str]) -> (i32, String, String) {
+    let output = run(args);
+    (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn the_main_job_passes_and_the_servers_counters_agree() {
+    for serve in ["--serve", "--serve=threads", "--serve=tokio"] {
+        let (code, out, err) = said(&["blast", serve, "--conns", "50", "-n", "20", "--json", "-q"]);
+        assert_eq!(code, 0, "{serve}: {out}{err}");
+        let report: Value = serde_json::from_str(&out).expect("stdout is JSON and nothing else");
+        assert_eq!(report["verdict"]["outcome"], "pass");
+        assert_eq!(report["total"]["passed"], 50);
+        let verified = report["total"]["bytes_verified"].as_u64().expect("a number");
+        assert!(verified > 0);
+        let server = &report["server"]["counters"];
+        assert_eq!((&server["bytes_in"], &server["bytes_out"]), (&Value::from(verified), &Value::from(verified)));
+        assert_eq!((&server["accepted"], &server["closed"]), (&Value::from(50), &Value::from(50)));
+    }
+}
+
+#[test]
+fn the_json_report_keeps_to_its_published_schema() {
+    let (code, schema, _) = said(&["schema", "run"]);
+    assert_eq!(code, 0);
+    let schema: Value = serde_json::from_str(&schema).expect("the schema is JSON");
+    let validator = jsonschema::validator_for(&schema).expect("the schema is a schema");
+    let (_, report, _) = said(&["blast", "--serve", "-c", "5", "-n", "5", "--json", "-q"]);
+    let mut report: Value = serde_json::from_str(&report).expect("the report is JSON");
+    let errors: Vec<String> = validator.iter_errors(&report).map(|e| e.to_string()).collect();
+    assert_eq!(errors, Vec::<String>::new());
+    report["total"]["opened"] = Value::from("five");
+    assert!(!validator.is_valid(&report), "the schema says nothing");
+}
+
+#[test]
+fn the_first_lines_tell_the_seed_and_what_was_understood() {
+    let (code, out, _) = said(&["blast", "--serve", "-c", "3", "-n", "2", "--seed", "0x10", "--size", "1k"]);
+    assert_eq!(code, 0);
+    let mut lines = out.lines();
+    assert!(lines.next().is_some_and(|line| line.starts_with("seed 16, ")), "{out}");
+    assert!(lines.next().is_some_and(|line| line.starts_with("3 connections, 2 messages each of 1KiB")), "{out}");
+    assert!(out.contains("verdict: pass"), "{out}");
+}
+
+#[test]
+fn the_same_seed_is_the_same_plan_and_another_is_not() {
+    let plan = |seed: &str| said(&["blast", "--dry-run", "--only-conn", "7", "--seed", seed]);
+    let (code, first, _) = plan("5");
+    assert_eq!(code, 0);
+    assert!(first.contains("connection 7") && first.contains("message 99:"), "{first}");
+    assert_eq!(plan("5").1, first);
+    assert_ne!(plan("6").1, first.replace("seed 5", "seed 6"));
+}
+
+#[test]
+fn nothing_listening_is_exit_4_and_says_what_to_do() {
+    let free = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").to_string();
+    let (code, _, err) = said(&["blast", &free, "-c", "3"]);
+    assert_eq!(code, 4);
+    assert!(err.contains(&format!("nothing listens on {free}")) && err.contains("--serve"), "{err}");
+}
+
+#[test]
+fn what_makes_no_sense_is_exit_2_and_says_what_is_wrong() {
+    for (args, wanted) in [
+        (vec!["blast", "--size", "9..3"], "did you mean 3..9?"),
+        (vec!["blast", "--size", "12XB"], "12XB"),
+        (vec!["blast", "127.0.0.1:70000"], "70000"),
+        (vec!["blast", "127.0.0.1"], "no port"),
+        (vec!["blast", "::1:7777"], "[::1]:7777"),
+        (vec!["blast", "--conns", "many"], "many"),
+        (vec!["blast", "--conns", "0"], "--conns"),
+        (vec!["blast", "--no-such-flag"], "--no-such-flag"),
+        (vec!["blast", "--serve=nonsense"], "nonsense"),
+        (vec!["blast", "--only-conn", "99999999"], "99999999"),
+        (vec!["blast", "--shard", "4/4"], "4/4"),
+        (vec!["serve", "--model", "epol"], "epoll"),
+        (vec!["serve", "--bind", "nowhere"], "nowhere"),
+        (vec!["man", "nonsense"], "nonsense"),
+        (vec!["completions", "tcsh5"], "tcsh5"),
+        (vec![], "Usage"),
+    ] {
+        let (code, out, err) = said(&args);
+        assert_eq!(code, 2, "{args:?}: {out}{err}");
+        assert!(err.contains(wanted), "{args:?} should mention {wanted}: {err}");
+    }
+}
+
+#[test]
+fn flags_can_be_given_as_environment_variables_and_flags_win() {
+    let output = program(&["blast", "--dry-run", "-n", "1"])
+        .env("ECHO_TESTER_SIZE", "77")
+        .env("ECHO_TESTER_MESSAGES", "9")
+        .output()
+        .expect("the program starts");
+    let out = text(&output.stdout);
+    assert!(out.contains("1 message each of 77B") || out.contains("1 message each of 77 "), "{out}");
+}
+
+#[test]
+fn a_closed_stdout_is_no_panic() {
+    for args in [vec!["blast", "--serve", "-c", "5", "-n", "5"], vec!["man"], vec!["schema", "run"], vec!["models"]] {
+        let mut child = program(&args).spawn().expect("the program starts");
+        drop(child.stdout.take());
+        let mut stderr = String::new();
+        child.stderr.take().expect("piped").read_to_string(&mut stderr).expect("text");
+        let status = child.wait().expect("it ends");
+        assert!(!stderr.contains("panicked"), "{args:?}: {stderr}");
+        assert_eq!(status.code(), Some(0), "{args:?}: {stderr}");
+    }
+}
+
+#[test]
+fn more_connections_than_descriptors_are_refused_before_the_first() {
+    if cfg!(windows) {
+        println!("SKIPPED: Windows has no limit on descriptors");
+        return;
+    }
+    let (code, out, err) = said(&["blast", "--serve", "--conns", "10m"]);
+    assert_eq!((code, out.as_str()), (4, ""), "{err}");
+    assert!(err.contains("descriptors") && err.contains("--shard"), "{err}");
+}
+
+#[test]
+fn completions_and_man_pages_know_the_subcommands() {
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let (code, out, _) = said(&["completions", shell]);
+        assert!(code == 0 && out.contains("blast") && out.contains("connect-rate"), "{shell}");
+    }
+    let (code, out, _) = said(&["man", "blast"]);
+    assert!(code == 0 && out.contains("connect\\-rate") && out.contains(".TH"), "{out}");
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().to_str().expect("a plain path");
+    assert_eq!(said(&["man", "--out", path]).0, 0);
+    assert!(folder.path().join("echo-tester-serve.1").exists());
+}
+
+#[test]
+fn the_help_names_every_exit_code() {
+    let (code, out, _) = said(&["--help"]);
+    assert_eq!(code, 0);
+    for row in echo_tester::exit::TABLE {
+        assert!(
+            out.contains(&format!("{:>3}  {}", row.code, row.about.split([':', ' ']).next().expect("a word"))),
+            "{} in {out}",
+            row.code
+        );
+    }
+}
+
+/// A `serve` that runs until it is told to stop.
+struct Serving {
+    child: Child,
+    lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
+    address: String,
+}
+
+impl Serving {
+    fn start(args: &[&str]) -> Serving {
+        let all = [&["serve", "--json", "--bind", "127.0.0.1:0", "--until-stdin-closes"], args].concat();
+        let mut child = program(&all).stdin(Stdio::piped()).stderr(Stdio::inherit()).spawn().expect("it starts");
+        let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        let first = lines.next().expect("a line when it listens").expect("text");
+        let first: Value = serde_json::from_str(&first).expect("JSON");
+        let address = first["address"].as_str().expect("an address").to_owned();
+        Serving { child, lines, address }
+    }
+
+    /// Its last line, after its standard input was closed.
+    fn stop(mut self) -> Value {
+        drop(self.child.stdin.take());
+        let last = self.lines.by_ref().map_while(Result::ok).last().expect("a line when it stops");
+        assert!(self.child.wait().expect("it ends").success());
+        serde_json::from_str(&last).expect("JSON")
+    }
+}
+
+#[test]
+fn serve_and_blast_in_two_processes_agree_on_every_byte() {
+    let server = Serving::start(&[]);
+    let (code, out, err) = said(&["blast", &server.address, "--conns", "100", "--messages", "20", "--json", "-q"]);
+    assert_eq!(code, 0, "{err}");
+    let report: Value = serde_json::from_str(&out).expect("JSON");
+    let counters = server.stop()["counters"].clone();
+    assert_eq!(counters["bytes_in"], report["total"]["bytes_sent"]);
+    assert_eq!(counters["bytes_in"], counters["bytes_out"]);
+    assert_eq!(counters["accepted"], 100);
+}
+
+#[test]
+fn a_port_that_is_taken_is_said_so() {
+    let server = Serving::start(&[]);
+    let (code, _, err) = said(&["serve", "--bind", &server.address]);
+    assert_eq!(code, 4);
+    assert!(err.contains("is in use") && err.contains("--bind"), "{err}");
+    server.stop();
+}
+
+#[cfg(unix)]
+mod signals {
+    use super::*;
+
+    fn signal(child: &Child, name: &str) {
+        let pid = child.id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &pid]).status().expect("kill is there").success());
+    }
+
+    #[test]
+    fn an_interrupt_ends_a_blast_with_its_report_and_130() {
+        let server = Serving::start(&[]);
+        let args = ["blast", &server.address, "-c", "5", "-d", "1h", "--json"];
+        let mut child = program(&args).spawn().expect("it starts");
+        // When the first remarks come, a signal is a wish already, and no longer the end of the process.
+        let mut stderr = BufReader::new(child.stderr.take().expect("piped"));
+        let mut line = String::new();
+        stderr.read_line(&mut line).expect("text");
+        assert!(line.starts_with("seed "), "{line}");
+        child.stderr = None;
+        signal(&child, "INT");
+        let mut out = String::new();
+        child.stdout.take().expect("piped").read_to_string(&mut out).expect("text");
+        let status = child.wait().expect("it ends");
+        assert_eq!(status.code(), Some(130), "{out}");
+        let report: Value = serde_json::from_str(&out).expect("the report so far");
+        assert_eq!(
+            (&report["interrupted"], &report["verdict"]["outcome"]),
+            (&Value::Bool(true), &"interrupted".into())
+        );
+        server.stop();
+    }
+
+    #[test]
+    fn sigterm_drains_a_server_and_its_counters_are_printed() {
+        let mut server = Serving::start(&[]);
+        let (code, ..) = said(&["blast", &server.address, "-c", "10", "-n", "5", "-q"]);
+        assert_eq!(code, 0);
+        signal(&server.child, "TERM");
+        let last = server.lines.by_ref().map_while(Result::ok).last().expect("a last line");
+        let last: Value = serde_json::from_str(&last).expect("JSON");
+        assert_eq!((&last["event"], &last["aborted"], &last["hung"]), (&"stopped".into(), &0.into(), &false.into()));
+        assert_eq!(last["counters"]["bytes_in"], last["counters"]["bytes_out"]);
+        assert!(server.child.wait().expect("it ends").success());
+    }
+}
+
+#[test]
+fn results_go_to_files_when_asked() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let json = folder.path().join("report.json");
+    let table = folder.path().join("table.txt");
+    let json_flag = format!("--json={}", json.display());
+    let (code, out, _) = said(&[
+        "blast",
+        "--serve",
+        "-c",
+        "3",
+        "-n",
+        "3",
+        "-q",
+        &json_flag,
+        "-o",
+        table.to_str().expect("a plain path"),
+    ]);
+    assert_eq!((code, out.as_str()), (0, ""));
+    let report: Value = serde_json::from_str(&std::fs::read_to_string(json).expect("written")).expect("JSON");
+    assert_eq!(report["verdict"]["exit_code"], 0);
+    assert!(std::fs::read_to_string(table).expect("written").contains("verdict: pass"));
+    let (code, _, err) = said(&["blast", "--serve", "-c", "1", "-n", "1", "-q", "--json=/no/such/folder/x.json"]);
+    assert!(code != 0 && err.contains("/no/such/folder/x.json"), "{err}");
+}
+
+#[test]
+fn a_server_that_dies_is_a_finding_and_not_a_hang() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("bound").to_string();
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a client");
+        let mut buffer = [0; 100];
+        let n = stream.read(&mut buffer).expect("bytes");
+        stream.write_all(&buffer[..n]).expect("a client that reads");
+        // The socket closes with bytes unread: a reset.
+    });
+    let (code, out, _) = said(&["blast", &address, "-c", "1", "-n", "50", "--size", "4k", "-q"]);
+    server.join().expect("no panic");
+    assert_eq!(code, 1, "{out}");
+    assert!(out.contains("verdict: fail"), "{out}");
+}
