@@ -17,6 +17,9 @@ pub struct ModelsCommand {
     /// Print JSON: a list of objects
     #[arg(long, env = "ECHO_TESTER_MODELS_JSON", hide_env = true)]
     json: bool,
+    /// Print the table as it stands in the README, in Markdown, without what this machine has
+    #[arg(long, conflicts_with = "json")]
+    markdown: bool,
 }
 
 /// One model, as `--json` prints it.
@@ -58,9 +61,24 @@ impl Row {
 /// Standard output can't be written.
 pub fn run(command: &ModelsCommand) -> anyhow::Result<Exit> {
     let rows: Vec<Row> = TABLE.iter().map(Row::of).collect();
-    let text = if command.json { serde_json::to_string_pretty(&rows)? } else { table(&rows).trim_fmt() };
+    let text = match command {
+        ModelsCommand { json: true, .. } => serde_json::to_string_pretty(&rows)?,
+        ModelsCommand { markdown: true, .. } => markdown(),
+        _ => table(&rows).trim_fmt(),
+    };
     print(&text)?;
     Ok(Exit::Pass)
+}
+
+/// The table of the README, the same on every system; a test holds the README to it.
+pub fn markdown() -> String {
+    let row = |model: &Model| {
+        let Model { name, os, pattern, about, limit, .. } = model;
+        format!("| `{name}` | {os} | {pattern} | {about} | {limit} |\n")
+    };
+    let rows: String = TABLE.iter().map(row).collect();
+    let head = "| model | OS | pattern | how it works | its limit, and how this one passes it |\n| --- | --- | --- | --- | --- |\n";
+    format!("{head}{}", rows.trim_end())
 }
 
 fn table(rows: &[Row]) -> Table {

@@ -1,0 +1,61 @@
+//! What the README says is what the program says.
+
+use std::path::Path;
+
+fn readme() -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).expect("README.md is there")
+}
+
+/// The text between `<!-- NAME -->` and `<!-- /NAME -->`.
+fn part(text: &str, name: &str) -> String {
+    let (_, rest) = text.split_once(&format!("<!-- {name} -->\n")).unwrap_or_else(|| panic!("no <!-- {name} -->"));
+    let (part, _) = rest.split_once(&format!("<!-- /{name} -->")).unwrap_or_else(|| panic!("no <!-- /{name} -->"));
+    part.trim().to_owned()
+}
+
+#[test]
+fn the_table_of_models_is_that_of_the_program() {
+    let wanted = echo_tester::cmd::models::markdown();
+    assert_eq!(part(&readme(), "models"), wanted, "put in what 'echo-tester models --markdown' prints");
+}
+
+#[test]
+fn the_exit_codes_are_those_of_the_program() {
+    let stated = part(&readme(), "exit-codes");
+    let wanted: Vec<String> =
+        echo_tester::exit::TABLE.iter().map(|row| format!("| {} | {} |", row.code, row.about)).collect();
+    let rows: Vec<&str> = stated.lines().skip(2).collect();
+    assert_eq!(rows, wanted);
+}
+
+#[test]
+fn the_kinds_of_findings_are_those_of_the_program() {
+    let stated = part(&readme(), "kinds");
+    let wanted: Vec<String> =
+        echo_tester::bytes::KINDS.iter().map(|row| format!("| `{}` | {} |", row.name, row.about)).collect();
+    let rows: Vec<&str> = stated.lines().skip(2).collect();
+    assert_eq!(rows, wanted);
+}
+
+#[test]
+fn every_command_in_the_readme_is_one_that_the_program_takes() {
+    use clap::CommandFactory;
+    let text = readme();
+    let commands = text.lines().map(str::trim_start).filter_map(|line| {
+        let line = line.strip_prefix("$ ").unwrap_or(line);
+        let line = line.split(" #").next().unwrap_or(line).trim_end_matches('&').trim();
+        line.strip_prefix("echo-tester ").or_else(|| line.strip_prefix("cargo run --release -- "))
+    });
+    let mut seen = 0;
+    for command in commands {
+        let words = command.split(" | ").next().unwrap_or(command).split(" > ").next().unwrap_or(command);
+        let words = std::iter::once("echo-tester").chain(words.split_whitespace().map(|word| word.trim_matches('\'')));
+        if let Err(error) = echo_tester::cli::Cli::command().try_get_matches_from(words) {
+            let help =
+                matches!(error.kind(), clap::error::ErrorKind::DisplayHelp | clap::error::ErrorKind::DisplayVersion);
+            assert!(help, "{command}: {error}");
+        }
+        seen += 1;
+    }
+    assert!(seen > 5, "the README shows how the program is used");
+}
