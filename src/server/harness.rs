@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::context::{Context, CountersSnapshot, Phase};
-use super::models::{Model, RunFn};
+use super::models::Model;
 use super::{Options, context};
 use crate::sys;
 
@@ -80,7 +80,10 @@ impl Server {
     ///
     /// # Errors
     /// As for [`start`](Self::start).
-    pub fn start_with(run: RunFn, name: &str, address: SocketAddr, options: Options) -> io::Result<Server> {
+    pub fn start_with<R>(run: R, name: &str, address: SocketAddr, options: Options) -> io::Result<Server>
+    where
+        R: FnOnce(TcpListener, Arc<Context>) -> io::Result<()> + Send + 'static,
+    {
         let listener = listen(address, &options)?;
         let address = listener.local_addr()?;
         let (announce, ready) = channel();
@@ -224,7 +227,7 @@ fn listen(address: SocketAddr, options: &Options) -> io::Result<TcpListener> {
 mod tests {
     use super::*;
 
-    fn start(run: RunFn) -> io::Result<Server> {
+    fn start(run: fn(TcpListener, Arc<Context>) -> io::Result<()>) -> io::Result<Server> {
         Server::start_with(run, "broken", ([127, 0, 0, 1], 0).into(), Options::default())
     }
 

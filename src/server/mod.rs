@@ -5,6 +5,7 @@
 //! - [`Context`] is all that a model sees of the harness; [`Session`] is all that it sees of a connection's rules.
 //! - `reactor` and `crew` are what the reactors share: what to do with a socket that is ready, and workers that deal the
 //!   connections out.
+//! - [`faulty`] is the server that is faulty on purpose.
 //! - [`echo`] is the pure half: which bytes wait, where the next ones go, when the FIN is due. Models move bytes, `echo`
 //!   decides.
 //!
@@ -13,6 +14,7 @@
 mod context;
 mod crew;
 pub mod echo;
+pub mod faulty;
 mod harness;
 pub mod models;
 mod reactor;
