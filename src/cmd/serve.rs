@@ -1,7 +1,9 @@
 //! `serve`: runs one bundled echo server until it is told to stop, and says what it did.
 
+use std::fs::File;
 use std::io::{self, Read};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -14,6 +16,7 @@ use super::{Failure, print, say};
 use crate::config::{Serve, ServeArgs};
 use crate::exit::Exit;
 use crate::report::terminal;
+use crate::server::faulty::{FaultLog, Faulty};
 use crate::server::{CountersSnapshot, Server, Stopped, Waited};
 use crate::sys;
 
@@ -54,8 +57,7 @@ pub fn run(command: &ServeCommand) -> anyhow::Result<Exit> {
     warn(command, &serve);
     sys::raise_descriptor_limit();
     let drain = serve.drain_timeout;
-    let server = Server::start(serve.model, serve.bind, serve.options.clone())
-        .map_err(|e| Failure::could_not_run(why_it_did_not_start(serve.bind, &e)))?;
+    let server = start(command, &serve)?;
     stop_on_signals(&server, command.until_stdin_closes)?;
     announce(command, &serve, &server)?;
 
@@ -68,7 +70,31 @@ pub fn run(command: &ServeCommand) -> anyhow::Result<Exit> {
         _ => end(command, server, drain),
     };
     report(command, &stopped)?;
-    Ok(verdict(&stopped, forced))
+    Ok(verdict(&stopped, forced, serve.faults.is_some()))
+}
+
+fn start(command: &ServeCommand, serve: &Serve) -> anyhow::Result<Server> {
+    let options = serve.options.clone();
+    let server = match &serve.faults {
+        None => Server::start(serve.model, serve.bind, options),
+        Some(faults) => {
+            let log = fault_log(faults.log.as_deref(), command.quiet)?;
+            let faulty = Faulty { faults: faults.faults.clone(), seed: faults.seed, log };
+            Server::start_with(|listener, context| faulty.run(listener, context), FAULTY, serve.bind, options)
+        }
+    };
+    server.map_err(|e| Failure::could_not_run(why_it_did_not_start(serve.bind, &e)))
+}
+
+fn fault_log(file: Option<&Path>, quiet: bool) -> anyhow::Result<FaultLog> {
+    match file {
+        Some(file) => {
+            let log = File::create(file).map_err(|e| Failure::usage(format!("--fault-log {}: {e}", file.display())))?;
+            Ok(FaultLog::lines(log))
+        }
+        None if quiet => Ok(FaultLog::lines(io::sink())),
+        None => Ok(FaultLog::lines(io::stderr())),
+    }
 }
 
 fn warn(command: &ServeCommand, serve: &Serve) {
@@ -79,9 +105,20 @@ fn warn(command: &ServeCommand, serve: &Serve) {
             serve.bind
         ));
     }
-    if command.server.workers.is_some() && !serve.model.workers {
-        say(&format!("note: the model {} has no use for --workers", serve.model.name));
+    if command.server.workers.is_some() && !has_workers(serve) {
+        say(&format!("note: the model {} has no use for --workers", name(serve)));
     }
+}
+
+/// What stands in for the model's name when there are faults.
+const FAULTY: &str = "faulty";
+
+fn name(serve: &Serve) -> &'static str {
+    if serve.faults.is_some() { FAULTY } else { serve.model.name }
+}
+
+fn has_workers(serve: &Serve) -> bool {
+    serve.faults.is_none() && serve.model.workers
 }
 
 fn why_it_did_not_start(bind: SocketAddr, error: &io::Error) -> String {
@@ -126,8 +163,8 @@ fn stop_on_signals(server: &Server, until_stdin_closes: bool) -> anyhow::Result<
 
 fn announce(command: &ServeCommand, serve: &Serve, server: &Server) -> anyhow::Result<()> {
     let address = server.address();
-    let model = serve.model.name;
-    let workers = serve.model.workers.then_some(serve.options.workers);
+    let model = name(serve);
+    let workers = has_workers(serve).then_some(serve.options.workers);
     if command.json {
         return print_event(&Event::Listening { address, model, workers, pid: std::process::id() });
     }
@@ -189,12 +226,13 @@ fn report(command: &ServeCommand, stopped: &Stopped) -> anyhow::Result<()> {
     print(&terminal::table(&["stopped", ""], rows).trim_fmt())
 }
 
-fn verdict(stopped: &Stopped, forced: bool) -> Exit {
+fn verdict(stopped: &Stopped, forced: bool, is_faulty: bool) -> Exit {
     if stopped.hung {
         say("error: the server did not end, even when told to abort; this is a bug of the model");
         return Exit::VerificationFailed;
     }
-    if !stopped.counters.add_up() {
+    // What faults put in was sent and never received.
+    if !is_faulty && !stopped.counters.add_up() {
         say(&format!("error: the counters do not add up, which is a bug of the model: {:?}", stopped.counters));
         return Exit::VerificationFailed;
     }

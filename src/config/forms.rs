@@ -151,6 +151,11 @@ pub(super) fn flags(args: &impl serde::Serialize, without: &[&str]) -> Vec<Strin
             serde_json::Value::Null => {}
             serde_json::Value::Bool(value) => flags.push(format!("{flag}={value}")),
             serde_json::Value::String(text) => flags.extend([flag, text.clone()]),
+            serde_json::Value::Array(values) => {
+                flags.extend(
+                    values.iter().filter_map(|value| value.as_str()).flat_map(|text| [flag.clone(), text.into()]),
+                );
+            }
             other => flags.extend([flag, other.to_string()]),
         }
     }

@@ -15,7 +15,7 @@ pub use error::ConfigError;
 pub use forms::{ConnList, Fragment, Instant, Pipeline, Seed};
 pub use load::LoadArgs;
 pub use run::{Run, RunArgs};
-pub use serve::{Bind, Serve, ServeArgs};
+pub use serve::{Bind, Faults, Serve, ServeArgs};
 pub use sources::{Sources, SourcesError};
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -14,7 +15,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::error::ConfigError;
+use super::forms::Seed;
 use crate::server::Options;
+use crate::server::faulty::Fault;
 use crate::server::models::{self, Model};
 use crate::units::text::text_form;
 use crate::units::{Bytes, Count, Time, UnitError};
@@ -75,6 +78,23 @@ pub struct ServeArgs {
     /// How long connections may take to end when the server stops; then they are reset [default: 5s]
     #[arg(long, value_name = "TIME", env = "ECHO_TESTER_SERVE_DRAIN_TIMEOUT", hide_env = true)]
     pub drain_timeout: Option<Time>,
+
+    /// What to do wrong on purpose; repeatable: drop:len=3,at=64KiB,conn=7 [default: nothing]
+    ///
+    /// flip, zero, drop, duplicate, reorder, crosstalk, stale, truncate, surplus, stall, reset, no-fin, fin-without-drain,
+    /// one-at-a-time, limit-64 or delay, and where and how often: len=BYTES, at=OFFSET, every=BYTES, times=N, p=0.5, conn=N.
+    /// A kind with a key that it does not take, such as drop:x=1, says which ones it does. The server is then one of its
+    /// own, without a --model.
+    #[arg(long, value_name = "FAULT", env = "ECHO_TESTER_SERVE_FAULT", hide_env = true, value_delimiter = ';')]
+    pub fault: Option<Vec<Fault>>,
+
+    /// What the places of faults are drawn from [default: 0]
+    #[arg(long, value_name = "SEED", env = "ECHO_TESTER_SERVE_SEED", hide_env = true)]
+    pub seed: Option<Seed>,
+
+    /// Where to write each injected fault, one JSON object a line [default: stderr]
+    #[arg(long, value_name = "FILE", env = "ECHO_TESTER_SERVE_FAULT_LOG", hide_env = true)]
+    pub fault_log: Option<PathBuf>,
 }
 
 /// A bundled server, resolved.
@@ -87,6 +107,18 @@ pub struct Serve {
     pub options: Options,
     /// How long connections may take to end when it stops.
     pub drain_timeout: Duration,
+    /// If not `None`: it is faulty, and has no model.
+    pub faults: Option<Faults>,
+}
+
+/// What a server does wrong.
+pub struct Faults {
+    /// Not empty.
+    pub faults: Vec<Fault>,
+    /// What their places are drawn from.
+    pub seed: u64,
+    /// Where they are logged; none: stderr.
+    pub log: Option<PathBuf>,
 }
 
 impl ServeArgs {
@@ -113,7 +145,9 @@ impl ServeArgs {
             let problem = "every connection would be closed at once";
             return Err(ConfigError::new("idle_timeout", "0", problem, "write a time such as 30s, or leave it out"));
         }
+        let faults = self.faults()?;
         Ok(Serve {
+            faults,
             model,
             bind: self.bind.map_or((Ipv4Addr::LOCALHOST, PORT).into(), |Bind(address)| address),
             options: Options {
@@ -130,6 +164,26 @@ impl ServeArgs {
 }
 
 impl ServeArgs {
+    fn faults(&self) -> Result<Option<Faults>, ConfigError> {
+        let faults = self.fault.clone().unwrap_or_default();
+        let log = self.fault_log.clone();
+        match (faults.is_empty(), &self.model, self.seed, &log) {
+            (true, _, Some(seed), _) => {
+                Err(ConfigError::new("seed", seed, "a server draws nothing but faults", "add --fault, or leave it out"))
+            }
+            (true, _, _, Some(log)) => {
+                let problem = "there are no faults to log";
+                Err(ConfigError::new("fault_log", log.display(), problem, "add --fault, or leave it out"))
+            }
+            (false, Some(model), ..) => {
+                let problem = "a faulty server is a server of its own, and not a model made faulty";
+                Err(ConfigError::new("model", model, problem, "leave out either --model or --fault"))
+            }
+            (true, ..) => Ok(None),
+            (false, ..) => Ok(Some(Faults { faults, seed: self.seed.map_or(0, |Seed(seed)| seed), log })),
+        }
+    }
+
     /// The flags that say the same, for a command line that starts it: `--model`, `epoll`, `--workers`, `2`.
     pub fn to_flags(&self) -> Vec<String> {
         super::forms::flags(self, &[])
@@ -238,10 +292,25 @@ mod tests {
 
     #[test]
     fn what_is_typed_comes_back_as_flags() {
-        let args = typed("serve --model poll --bind [::1]:0 --idle-timeout 30s --reuse-port --buffer 1KiB --backlog 7");
-        let flags = args.to_flags();
-        let again = Line::try_parse_from(std::iter::once("serve".to_owned()).chain(flags)).expect("it parses").args;
-        assert_eq!(again, args);
+        for line in [
+            "serve --model poll --bind [::1]:0 --idle-timeout 30s --reuse-port --buffer 1KiB --backlog 7",
+            "serve --fault drop:at=5,len=3 --fault flip --seed 7 --fault-log faults.jsonl",
+        ] {
+            let args = typed(line);
+            let flags = args.to_flags();
+            let again = Line::try_parse_from(std::iter::once("serve".to_owned()).chain(flags)).expect("it parses").args;
+            assert_eq!(again, args);
+        }
+    }
+
+    #[test]
+    fn faults_make_a_server_of_its_own_and_seed_and_log_are_theirs() {
+        let serve = typed("serve --fault drop:at=5,len=3 --fault flip;stale --seed 7").resolve(1).expect("it is well");
+        let faults = serve.faults.expect("it is faulty");
+        assert_eq!((faults.faults.len(), faults.seed, faults.log), (3, 7, None));
+        assert!(typed("serve").resolve(1).expect("it is well").faults.is_none());
+        let error = Line::try_parse_from(["serve", "--fault", "drop:x=1"]).err().expect("it is refused").to_string();
+        assert!(error.contains("drop takes no 'x': write drop[:len=64,at=64KiB"), "{error}");
     }
 
     #[test]
@@ -255,6 +324,9 @@ mod tests {
             ("serve --backlog 3g", "the most is"),
             ("serve --idle-timeout 0", "leave it out"),
             ("serve --model epol", "did you mean epoll?"),
+            ("serve --model tokio --fault flip", "either --model or --fault"),
+            ("serve --seed 5", "add --fault"),
+            ("serve --fault-log faults.jsonl", "add --fault"),
         ] {
             let error = typed(line).resolve(1).err().unwrap_or_else(|| panic!("{line} was taken"));
             assert!(error.to_string().contains(remedy), "{error}");
