@@ -176,7 +176,8 @@ fn update_accept_context(socket: &Socket, listener: &Listener) -> io::Result<()>
 }
 
 /// Accepts on the calling thread, one at a time by an event, until the phase is no longer `Run`; each connection that is
-/// admitted goes to `serve`. Then the listener is closed, with nothing outstanding.
+/// admitted goes to `serve`. Then the listener is closed, with nothing outstanding. `wake` ends the waits, for `phase` to
+/// be looked at.
 ///
 /// # Errors
 /// `serve`'s, or a wait that fails.
@@ -184,6 +185,7 @@ pub(super) fn accept_until_drain(
     listener: TcpListener,
     context: &Arc<Context>,
     wake: Event,
+    phase: impl Fn() -> Phase,
     mut serve: impl FnMut(Socket, Session) -> io::Result<()>,
 ) -> io::Result<()> {
     let listener = Listener::new(listener)?;
@@ -196,7 +198,7 @@ pub(super) fn accept_until_drain(
         Err(e) => Ok(Some(context.accept_failed(&e))),
     };
     let result = loop {
-        if context.phase() != Phase::Run {
+        if phase() != Phase::Run {
             break Ok(());
         }
         let step = if accepting.is_outstanding() {

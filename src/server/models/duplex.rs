@@ -24,13 +24,13 @@
 use std::io;
 use std::mem;
 use std::net::Shutdown;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use socket2::Socket;
 use windows_sys::Win32::Networking::WinSock::LPWSAOVERLAPPED_COMPLETION_ROUTINE;
 
 use super::overlapped::{Operation, Outcome, Ring};
-use crate::server::{Context, Session};
+use crate::server::Session;
 use crate::sys;
 
 /// The ring that a connection starts with: a page.
@@ -67,6 +67,8 @@ pub(super) struct Duplex<W> {
     receive: Operation<W>,
     send: Operation<W>,
     routines: Routines,
+    /// One operation at a time.
+    in_turns: bool,
     ending: Option<Ending>,
 }
 
@@ -81,12 +83,13 @@ impl<W> Duplex<W> {
     ) -> Self {
         session.moved(SMALL.min(session.limit()));
         let ring = Some(Ring::new(session.capacity()));
-        Duplex { socket, session, ring, cramped: false, receive, send, routines, ending: None }
+        Duplex { socket, session, ring, cramped: false, receive, send, routines, in_turns: false, ending: None }
     }
 
-    /// The socket, to be bound to a port.
-    pub(super) fn socket(&self) -> &Socket {
-        &self.socket
+    /// The same, but with one operation at a time: a receive begins when everything was sent back.
+    pub(super) fn in_turns(mut self) -> Self {
+        self.in_turns = true;
+        self
     }
 
     /// The receive has completed.
@@ -101,13 +104,17 @@ impl<W> Duplex<W> {
         self.take_sent(outcome);
     }
 
-    /// Looks which operations have completed, for completions that don't tell the outcome.
-    pub(super) fn poll(&mut self) {
+    /// The receive has completed, if it has, with an outcome that is to be asked for.
+    pub(super) fn collect_receive(&mut self) {
         if self.receive.is_outstanding()
             && let Some(outcome) = self.receive.poll(&self.socket)
         {
             self.take_received(outcome);
         }
+    }
+
+    /// The same for the send.
+    pub(super) fn collect_send(&mut self) {
         if self.send.is_outstanding()
             && let Some(outcome) = self.send.poll(&self.socket)
         {
@@ -154,7 +161,8 @@ impl<W> Duplex<W> {
         if due.send && !self.send.is_outstanding() {
             self.begin_send()?;
         }
-        if due.receive && !self.cramped && !self.receive.is_outstanding() {
+        let sends_first = self.in_turns && due.send;
+        if due.receive && !(sends_first || self.cramped || self.receive.is_outstanding()) {
             self.begin_receive()?;
         }
         Ok(())
@@ -239,34 +247,5 @@ impl<W> Drop for Duplex<W> {
         if !orderly {
             sys::close_with_reset(&self.socket);
         }
-    }
-}
-
-/// When to look for idle connections: a timer only if `--idle-timeout` asks for one.
-pub(super) struct Sweep {
-    every: Option<Duration>,
-    next: Option<Instant>,
-}
-
-impl Sweep {
-    /// The first one is due after the context's interval.
-    pub(super) fn new(context: &Context) -> Self {
-        let every = Session::sweep_every(context);
-        Sweep { every, next: every.map(|every| Instant::now() + every) }
-    }
-
-    /// `Some`, with the time, when it is due; the next one is then due an interval later.
-    pub(super) fn due(&mut self) -> Option<Instant> {
-        let (every, next) = (self.every?, self.next?);
-        let now = Instant::now();
-        (now >= next).then(|| {
-            self.next = Some(now + every);
-            now
-        })
-    }
-
-    /// How long a wait may be; `None`: without end.
-    pub(super) fn wait(&self) -> Option<Duration> {
-        self.next.map(|next| next.saturating_duration_since(Instant::now()))
     }
 }

@@ -31,9 +31,13 @@ mod events;
 #[cfg(target_os = "linux")]
 mod io_uring;
 #[cfg(windows)]
+mod iocp;
+#[cfg(windows)]
 mod overlapped;
 #[cfg(windows)]
 mod overlapped_callback;
+#[cfg(windows)]
+mod overlapped_event;
 #[cfg(unix)]
 mod poll;
 #[cfg(unix)]
@@ -44,6 +48,8 @@ mod self_pipe;
 mod shards;
 mod threads;
 mod tokio;
+#[cfg(windows)]
+mod watched;
 
 use std::fmt;
 use std::io;
@@ -239,10 +245,10 @@ pub static TABLE: &[Model] = &[
         os: Os::Windows,
         pattern: Pattern::Proactor,
         about: "overlapped operations signal event objects",
-        limit: "64 handles a wait; passed by threads that share the events out",
-        workers: false,
+        limit: "64 handles a wait; passed by threads of 63 connections and one bell each, more as connections come",
+        workers: true,
         probe: always,
-        run: None,
+        run: only!(windows, overlapped_event::run),
     },
     Model {
         name: "overlapped-callback",
@@ -263,7 +269,7 @@ pub static TABLE: &[Model] = &[
         limit: "none that matters",
         workers: true,
         probe: always,
-        run: None,
+        run: only!(windows, iocp::run),
     },
 ];
 

@@ -69,9 +69,10 @@ use windows_sys::Win32::System::IO::OVERLAPPED;
 use windows_sys::Win32::System::Threading::{QueueUserAPC, SleepEx};
 
 use super::acceptor::accept_until_drain;
-use super::duplex::{Duplex, Routines, Sweep};
+use super::duplex::{Duplex, Routines};
 use super::events::{Event, milliseconds};
 use super::overlapped::{Operation, Outcome};
+use super::shards::Sweep;
 use crate::server::{Context, Phase, Session};
 
 /// Calls that one alertable wait answers by beginning further operations; after that it only notes them.
@@ -87,10 +88,16 @@ pub(super) fn run(listener: TcpListener, context: Arc<Context>) -> io::Result<()
         threads.iter().for_each(|thread| thread.nudge());
     });
     let mut next = 0;
-    let accepted = accept_until_drain(listener, &context, wake, |socket, session| {
-        next += 1;
-        workers.threads[next % workers.threads.len()].hand_over(socket, session)
-    });
+    let accepted = accept_until_drain(
+        listener,
+        &context,
+        wake,
+        || context.phase(),
+        |socket, session| {
+            next += 1;
+            workers.threads[next % workers.threads.len()].hand_over(socket, session)
+        },
+    );
     let served = workers.finish(accepted.is_err());
     accepted.and(served)
 }
@@ -292,7 +299,7 @@ fn serve(context: &Context, running: Sender<()>) -> io::Result<()> {
         if nothing_noted && !NUDGED.get() {
             // SAFETY: nothing is borrowed here. Every APC of this thread is one of the functions below, or a routine of an
             // operation that its worker keeps until it is reaped.
-            unsafe { SleepEx(milliseconds(sweep.wait()), 1) };
+            unsafe { SleepEx(milliseconds(sweep.timeout()), 1) };
         }
     }
 }

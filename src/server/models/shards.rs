@@ -171,6 +171,12 @@ impl<W: Worker> Shards<W> {
         self.shared.phase()
     }
 
+    /// The same, for an accepting loop that borrows the threads to hand connections over.
+    pub(super) fn watch_phase(&self) -> impl Fn() -> Phase + 'static {
+        let shared = Arc::clone(&self.shared);
+        move || shared.phase()
+    }
+
     /// Has a connection served.
     ///
     /// # Errors
@@ -284,12 +290,12 @@ impl Sweep {
 
     /// The time, if the moment has come; the next one is set then.
     pub(super) fn due(&mut self) -> Option<Instant> {
+        let (every, at) = (self.every?, self.at?);
         let now = Instant::now();
-        let due = self.at.is_some_and(|at| at <= now);
-        if due {
-            self.at = self.every.map(|every| now + every);
-        }
-        due.then_some(now)
+        (at <= now).then(|| {
+            self.at = Some(now + every);
+            now
+        })
     }
 }
 
