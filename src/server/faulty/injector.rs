@@ -14,6 +14,8 @@ use super::spec::{Fault, FaultKind, Mode, Origin};
 
 /// What other connections, and this one in the past, have received. `pick` is a random number that chooses.
 pub(super) trait Archive {
+    /// Whether another connection is open that bytes can be given to.
+    fn has_another(&self) -> bool;
     /// Bytes that another open connection has received just now.
     fn of_another(&self, len: usize, pick: u64) -> Option<Passage>;
     /// Bytes that this connection has received, well before stream offset `before`.
@@ -268,11 +270,11 @@ impl Injector {
             (_, Origin::Closed) => archive.of_a_closed_one(bytes, pick),
             (_, _) => archive.older(bytes, self.offset, pick),
         };
-        let Some(passage) = passage else { return false };
-        match mode {
-            Mode::Replace => self.edit(fault, len, What::Replace(passage)),
-            Mode::Move => self.edit(fault, len, What::Move(Vec::new())),
-            Mode::Insert => self.put_in(fault, passage, script),
+        match (mode, passage) {
+            (Mode::Move, _) => archive.has_another() && self.edit(fault, len, What::Move(Vec::new())),
+            (_, None) => false,
+            (Mode::Replace, Some(passage)) => self.edit(fault, len, What::Replace(passage)),
+            (Mode::Insert, Some(passage)) => self.put_in(fault, passage, script),
         }
     }
 

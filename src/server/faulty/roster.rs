@@ -208,6 +208,10 @@ pub(super) struct View<'r> {
 }
 
 impl Archive for View<'_> {
+    fn has_another(&self) -> bool {
+        self.roster.others(self.me).next().is_some()
+    }
+
     fn of_another(&self, len: usize, pick: u64) -> Option<Passage> {
         let others: Vec<&History> = self
             .roster

@@ -26,6 +26,10 @@ fn passage(conn: u64, len: usize) -> Option<Passage> {
 }
 
 impl Archive for Others {
+    fn has_another(&self) -> bool {
+        true
+    }
+
     fn of_another(&self, len: usize, _: u64) -> Option<Passage> {
         passage(8, len)
     }
@@ -47,6 +51,10 @@ impl Archive for Others {
 struct Alone;
 
 impl Archive for Alone {
+    fn has_another(&self) -> bool {
+        false
+    }
+
     fn of_another(&self, _: usize, _: u64) -> Option<Passage> {
         None
     }

@@ -1,0 +1,342 @@
+//! The server that is faulty on purpose, over real sockets and with a client that knows nothing: each fault does what its
+//! documentation says, at the exact byte, and says so in its log. `tests/detection.rs` is the other half: that the real
+//! client finds each of them.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
+
+use echo_tester::server::faulty::{FaultKind, FaultLog, Faulty, Record};
+use echo_tester::server::{Options, Server, Stopped};
+
+/// Longer than anything here takes; a wait that reaches it has failed.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Long enough to see that nothing comes, where that is what is to be seen. Too short on a busy machine only makes the test
+/// see less.
+const A_WHILE: Duration = Duration::from_millis(150);
+
+struct Host {
+    server: Server,
+    log: Receiver<Record>,
+}
+
+fn serve(specs: &[&str]) -> Host {
+    let faults = specs.iter().map(|spec| spec.parse().expect(spec)).collect();
+    let (to, log) = FaultLog::channel();
+    let faulty = Faulty { faults, seed: 5, log: to };
+    let options = Options { buffer: 16 * 1024, ..Options::default() };
+    let run = |listener, context| faulty.run(listener, context);
+    let server = Server::start_with(run, "faulty", ([127, 0, 0, 1], 0).into(), options).expect("it serves");
+    Host { server, log }
+}
+
+impl Host {
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.server.address()).expect("it listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a socket option");
+        stream.set_nodelay(true).expect("a socket option");
+        stream
+    }
+
+    /// The next record of the log.
+    fn record(&self) -> Record {
+        self.log.recv_timeout(PATIENCE).expect("a fault is logged")
+    }
+
+    /// Ends it; gives how it ended and what is left of the log.
+    fn stop(self) -> (Stopped, Vec<Record>) {
+        let stopped = self.server.stop(PATIENCE);
+        assert!(!stopped.hung && stopped.aborted == 0, "{stopped:?}");
+        assert_eq!(stopped.counters.accepted, stopped.counters.closed);
+        (stopped, self.log.try_iter().collect())
+    }
+}
+
+/// A stream of this number whose bytes do not repeat soon.
+fn bytes(number: u8, len: usize) -> Vec<u8> {
+    let mut state = u32::from(number) * 77_777 + 1;
+    let next = |_| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    };
+    (0..len).map(next).collect()
+}
+
+fn local(stream: &TcpStream) -> SocketAddr {
+    stream.local_addr().expect("it is connected")
+}
+
+/// Writes in odd pieces from another thread, half-closes, and reads to the end.
+fn exchange(stream: &TcpStream, sent: &[u8]) -> io::Result<Vec<u8>> {
+    let mut writer = stream.try_clone()?;
+    let mut reader = stream.try_clone()?;
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            for piece in sent.chunks(997) {
+                // A server that ends early may refuse the rest.
+                if writer.write_all(piece).is_err() {
+                    return;
+                }
+            }
+            let _ = writer.shutdown(Shutdown::Write);
+        });
+        let mut came = Vec::new();
+        reader.read_to_end(&mut came).map(|_| came)
+    })
+}
+
+fn read_exactly(mut stream: &TcpStream, n: usize) -> Vec<u8> {
+    let mut came = vec![0; n];
+    stream.read_exact(&mut came).expect("so many bytes come");
+    came
+}
+
+/// Nothing comes, and the connection stays open.
+fn assert_silent(mut stream: &TcpStream) {
+    stream.set_read_timeout(Some(A_WHILE)).expect("a socket option");
+    let error = stream.read(&mut [0]).expect_err("neither a byte nor an EOF");
+    assert!(matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{error}");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a socket option");
+}
+
+#[test]
+fn without_a_fault_on_it_a_connection_is_echoed() {
+    let host = serve(&["flip:at=0,conn=99"]);
+    let sent = bytes(1, 3_000_000);
+    assert!(exchange(&host.connect(), &sent).expect("an echo") == sent);
+    let (stopped, log) = host.stop();
+    assert!(stopped.counters.add_up() && log.is_empty(), "{:?}", stopped.counters);
+}
+
+#[test]
+fn exactly_the_bytes_asked_for_are_dropped_on_the_connection_asked_for() {
+    let host = serve(&["drop:at=65536,len=3,conn=1"]);
+    let connections: Vec<TcpStream> = (0..3).map(|_| host.connect()).collect();
+    for (number, connection) in connections.iter().enumerate() {
+        let sent = bytes(number as u8, 200_000);
+        let mut wanted = sent.clone();
+        if number == 1 {
+            wanted.drain(65536..65539);
+        }
+        assert!(exchange(connection, &sent).expect("an echo") == wanted, "connection {number}");
+    }
+    let record = host.record();
+    assert_eq!((record.kind, record.conn, record.peer), (FaultKind::Drop, 1, local(&connections[1])));
+    assert_eq!((record.offset, record.extent), (65536, 3));
+    let (stopped, log) = host.stop();
+    assert_eq!((stopped.counters.bytes_discarded, log.len()), (3, 0));
+    assert!(stopped.counters.add_up());
+}
+
+#[test]
+fn a_connection_that_comes_back_alone_meets_the_same_fault() {
+    let host = serve(&["flip:at=5000,conn=1"]);
+    let others: Vec<TcpStream> = (0..2).map(|_| host.connect()).collect();
+    let first = exchange(&others[1], &bytes(1, 10_000)).expect("an echo");
+    exchange(&others[0], &bytes(0, 10_000)).expect("an echo");
+    let again = exchange(&host.connect(), &bytes(1, 10_000)).expect("an echo");
+    let another = exchange(&host.connect(), &bytes(2, 10_000)).expect("an echo");
+    assert!(first == again && first != bytes(1, 10_000));
+    assert!(another == bytes(2, 10_000));
+    assert_eq!([host.record(), host.record()].map(|record| (record.conn, record.offset)), [(1, 5000); 2]);
+    host.stop();
+}
+
+#[test]
+fn truncate_is_an_eof_after_exactly_so_many_bytes() {
+    let host = serve(&["truncate:at=70000"]);
+    let sent = bytes(1, 200_000);
+    assert!(exchange(&host.connect(), &sent).expect("an EOF and no error") == sent[..70000]);
+    assert_eq!(host.record().kind, FaultKind::Truncate);
+    host.stop();
+}
+
+#[test]
+fn reset_is_an_error_after_exactly_so_many_bytes() {
+    let host = serve(&["reset:at=70000"]);
+    let connection = host.connect();
+    let mut writer = connection.try_clone().expect("a second handle");
+    let writer = std::thread::spawn(move || writer.write_all(&bytes(1, 200_000)));
+    assert!(read_exactly(&connection, 70000) == bytes(1, 70000));
+    let error = (&connection).read(&mut [0]).expect_err("a reset");
+    assert!(matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted), "{error}");
+    assert_eq!(host.record().kind, FaultKind::Reset);
+    // It may have been done before the reset, or not.
+    let _ = writer.join().expect("no panic");
+    host.stop();
+}
+
+#[test]
+fn stall_and_no_fin_leave_the_connection_open_until_the_server_stops() {
+    for (spec, echoed) in [("stall:at=1000", 1000), ("no-fin", 5000)] {
+        let host = serve(&[spec]);
+        let mut connection = host.connect();
+        connection.write_all(&bytes(1, 5000)).expect("it is taken");
+        connection.shutdown(Shutdown::Write).expect("it is connected");
+        assert!(read_exactly(&connection, echoed) == bytes(1, 5000)[..echoed], "{spec}");
+        assert_silent(&connection);
+        assert_eq!(host.record().offset, echoed as u64, "{spec}");
+        host.stop();
+    }
+}
+
+#[test]
+fn delay_goes_on_after_its_time() {
+    let host = serve(&["delay:time=300ms,at=1000"]);
+    let mut connection = host.connect();
+    connection.write_all(&bytes(1, 5000)).expect("it is taken");
+    assert!(read_exactly(&connection, 1000) == bytes(1, 1000));
+    assert_eq!(host.record().offset, 1000);
+    assert!(read_exactly(&connection, 4000) == bytes(1, 5000)[1000..]);
+    drop(connection);
+    host.stop();
+}
+
+#[test]
+fn fin_without_drain_ends_without_what_was_not_sent_back_yet() {
+    let host = serve(&["fin-without-drain:time=300ms"]);
+    let came = exchange(&host.connect(), &bytes(1, 900)).expect("an EOF and no error");
+    assert!(came.len() < 900);
+    let record = host.record();
+    assert_eq!((record.offset, record.extent), (came.len() as u64, 900 - came.len() as u64));
+    let (stopped, _) = host.stop();
+    assert_eq!(stopped.counters.bytes_discarded, record.extent);
+}
+
+#[test]
+fn crosstalk_brings_the_bytes_of_the_other_connection() {
+    let host = serve(&["crosstalk:len=500,at=2000,conn=1"]);
+    let mut other = host.connect();
+    other.write_all(&bytes(0, 3000)).expect("it is taken");
+    read_exactly(&other, 3000);
+    let mut victim = host.connect();
+    victim.write_all(&bytes(1, 4000)).expect("it is taken");
+    let came = read_exactly(&victim, 4000);
+    let record = host.record();
+    let source = record.source.expect("it has one");
+    assert_eq!((record.kind, record.conn, record.offset, record.extent), (FaultKind::Crosstalk, 1, 2000, 500));
+    assert_eq!((source.conn, source.peer, record.replaced), (0, local(&other), Some(500)));
+    let from = source.offset as usize;
+    assert!(came[..2000] == bytes(1, 2000));
+    assert!(came[2000..2500] == bytes(0, 3000)[from..from + 500]);
+    assert!(came[2500..] == bytes(1, 4000)[2500..]);
+    drop((other, victim));
+    host.stop();
+}
+
+#[test]
+fn crosstalk_that_moves_has_a_record_on_either_side() {
+    let host = serve(&["crosstalk:len=500,at=2000,conn=1,mode=move"]);
+    let mut other = host.connect();
+    other.write_all(&bytes(0, 300)).expect("it is taken");
+    read_exactly(&other, 300);
+    let mut loser = host.connect();
+    loser.write_all(&bytes(1, 4000)).expect("it is taken");
+    assert!(read_exactly(&loser, 3500) == [&bytes(1, 2000), &bytes(1, 4000)[2500..]].concat());
+    assert!(read_exactly(&other, 500) == bytes(1, 4000)[2000..2500]);
+    let mut records = [host.record(), host.record()];
+    records.sort_by_key(|record| record.conn);
+    let [there, here] = records;
+    assert_eq!((here.kind, here.conn, here.offset, here.extent), (FaultKind::Drop, 1, 2000, 500));
+    assert_eq!((there.kind, there.conn, there.offset, there.extent), (FaultKind::Crosstalk, 0, 300, 500));
+    assert_eq!(there.source.map(|source| (source.peer, source.offset)), Some((local(&loser), 2000)));
+    drop((other, loser));
+    let (stopped, _) = host.stop();
+    assert_eq!((stopped.counters.bytes_out, stopped.counters.bytes_discarded), (4300, 500));
+}
+
+#[test]
+fn stale_bytes_of_a_closed_connection_come_in_between() {
+    let host = serve(&["stale:from=closed,len=500,at=2000,conn=1"]);
+    let closed = host.connect();
+    let peer = local(&closed);
+    exchange(&closed, &bytes(0, 3000)).expect("an echo");
+    drop(closed);
+    let sent = bytes(1, 4000);
+    let came = exchange(&host.connect(), &sent).expect("an echo");
+    let source = host.record().source.expect("it has one");
+    assert_eq!((source.conn, source.peer), (0, peer));
+    let from = source.offset as usize;
+    assert!(came == [&sent[..2000], &bytes(0, 3000)[from..from + 500], &sent[2000..]].concat());
+    host.stop();
+}
+
+#[test]
+fn one_at_a_time_serves_the_next_when_the_last_has_gone() {
+    let host = serve(&["one-at-a-time"]);
+    let (mut first, mut second) = (host.connect(), host.connect());
+    for connection in [&mut first, &mut second] {
+        connection.write_all(b"hello").expect("it is taken");
+    }
+    assert!(read_exactly(&first, 5) == b"hello");
+    let record = host.record();
+    assert_eq!((record.kind, record.peer), (FaultKind::OneAtATime, local(&second)));
+    assert_silent(&second);
+    drop(first);
+    assert!(read_exactly(&second, 5) == b"hello");
+    drop(second);
+    host.stop();
+}
+
+#[test]
+fn limit_ignores_the_connections_beyond_it() {
+    let host = serve(&["limit-2"]);
+    let mut connections: Vec<TcpStream> = (0..4).map(|_| host.connect()).collect();
+    for connection in &mut connections {
+        connection.write_all(b"hello").expect("it is taken");
+    }
+    for served in &connections[..2] {
+        assert!(read_exactly(served, 5) == b"hello");
+    }
+    for ignored in &connections[2..] {
+        assert_eq!(host.record().peer, local(ignored));
+        assert_silent(ignored);
+    }
+    host.stop_after(connections);
+}
+
+impl Host {
+    fn stop_after(self, connections: Vec<TcpStream>) {
+        drop(connections);
+        self.stop();
+    }
+}
+
+#[test]
+fn a_client_that_does_not_read_is_slowed_down() {
+    let host = serve(&["duplicate:every=4KiB,len=100"]);
+    let mut connection = host.connect();
+    connection.set_write_timeout(Some(A_WHILE)).expect("a socket option");
+    let chunk = bytes(1, 1 << 20);
+    // It ends when the sockets' buffers and the server's are full, long before this.
+    let blocked = (0..256).any(|_| connection.write_all(&chunk).is_err());
+    assert!(blocked, "the server took 256 MiB that nobody reads");
+    drop(connection);
+    host.stop();
+}
+
+#[test]
+fn a_log_that_cannot_be_written_ends_the_server() {
+    struct Full;
+    impl Write for Full {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(ErrorKind::StorageFull.into())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let faults = vec!["flip:at=0".parse().expect("a fault")];
+    let faulty = Faulty { faults, seed: 0, log: FaultLog::lines(Full) };
+    let run = |listener, context| faulty.run(listener, context);
+    let server = Server::start_with(run, "faulty", ([127, 0, 0, 1], 0).into(), Options::default()).expect("it serves");
+    let mut connection = TcpStream::connect(server.address()).expect("it listens");
+    connection.write_all(b"x").expect("it is taken");
+    match server.wait(Some(PATIENCE)) {
+        echo_tester::server::Waited::Ended(Err(error)) => {
+            assert!(error.to_string().contains("the fault log can't be written"), "{error}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
