@@ -12,6 +12,7 @@ mod ledger;
 pub mod limits;
 mod pacer;
 mod recent;
+mod share;
 mod slot;
 mod socket;
 pub mod target;
@@ -161,7 +162,7 @@ struct Shared {
 /// # Errors
 /// A worker could not be started, or it panicked.
 pub fn run(plan: Plan, control: &Arc<Control>) -> std::io::Result<Outcome> {
-    let shares = worker::shares(&plan);
+    let shares = share::shares(&plan);
     let working = shares.iter().map(Vec::len).sum::<usize>() as u32;
     let memory_before = sys::resident_memory();
     let cpu_before = sys::process_cpu_time();

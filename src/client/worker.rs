@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,14 +16,15 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::{LocalSet, spawn_local};
 
+use super::Shared;
 use super::connection::{Connection, Desk, Turn, nanos};
 use super::pacer::Pacer;
+use super::share::Share;
 use super::slot::SlotState;
 use super::socket::TaskSocket;
-use super::{Plan, Shared};
 use crate::bytes::{ConnId, Divergence, Finding, Kind};
 use crate::measure::Figures;
-use crate::plan::{self, Profile, Reconnect, Slot};
+use crate::plan::{self, Profile};
 use crate::sys;
 
 /// Between two looks for stalls, deadlines and interrupts.
@@ -42,46 +44,9 @@ pub(super) struct Work {
     pub(super) busy: Option<f64>,
 }
 
-/// What one worker has to open: a slot, and the generation to begin and the number of them to end with.
-#[derive(Clone, Copy)]
-pub(super) struct Share {
-    slot: Slot,
-    first: u32,
-    last: u32,
-    at: Duration,
-}
-
-/// The slots of each worker, in the order in which they open.
-pub(super) fn shares(plan: &Plan) -> Vec<Vec<Share>> {
-    let mut all: Vec<Share> = if plan.only.is_empty() {
-        let of = |slot: Slot| {
-            let profile = &plan.groups[slot.group as usize];
-            let last = match profile.reconnect {
-                Reconnect::Off => 0,
-                Reconnect::Times(times) => times,
-                Reconnect::Forever => u32::MAX,
-            };
-            Share { slot, first: 0, last, at: profile.opens_at(slot.index) }
-        };
-        plan.slots.of_shard(plan.shard).map(of).collect()
-    } else {
-        // Just these, at once, whatever generation they were.
-        let found = plan.only.iter().filter_map(|conn| plan.slots.of(*conn).ok());
-        found
-            .map(|(slot, generation)| Share { slot, first: generation, last: generation, at: Duration::ZERO })
-            .collect()
-    };
-    all.sort_by_key(|share| (share.at, share.slot.number));
-    let mut shares = vec![Vec::new(); plan.workers.max(1)];
-    for (n, share) in all.into_iter().enumerate() {
-        let worker = n % shares.len();
-        shares[worker].push(share);
-    }
-    shares
-}
-
 struct Worker {
     shared: Arc<Shared>,
+    shares: Vec<Share>,
     index: usize,
     slots: Vec<SlotState>,
     pacer: Pacer,
@@ -101,24 +66,25 @@ struct State {
 }
 
 /// The body of a worker's thread.
-pub(super) fn work(shared: Arc<Shared>, index: usize, share: Vec<Share>) -> io::Result<Work> {
+pub(super) fn work(shared: Arc<Shared>, index: usize, shares: Vec<Share>) -> io::Result<Work> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let groups = shared.plan.groups.iter().map(|_| (Figures::default(), Vec::new())).collect();
     let state = State { scratch: vec![0; SCRATCH].into(), found: Vec::new(), groups };
     let worker = Rc::new(Worker {
-        slots: share.iter().map(|_| SlotState::default()).collect(),
+        slots: shares.iter().map(|_| SlotState::default()).collect(),
         pacer: Pacer::default(),
         state: RefCell::new(state),
         connecting: Cell::new(0),
         connected: Notify::new(),
-        remaining: Cell::new(share.len()),
+        remaining: Cell::new(shares.len()),
         done: Notify::new(),
         finish: Cell::new(false),
         stop: Cell::new(false),
         shared,
+        shares,
         index,
     });
-    LocalSet::new().block_on(&runtime, Worker::serve(&worker, share))?;
+    LocalSet::new().block_on(&runtime, Worker::serve(&worker))?;
     // Two clocks that need not begin together: what counts is their ratio over the whole of the thread's life.
     let busy = sys::thread_cpu_time().map(|cpu| cpu.as_secs_f64() / worker.shared.epoch.elapsed().as_secs_f64());
     worker.publish();
@@ -127,13 +93,13 @@ pub(super) fn work(shared: Arc<Shared>, index: usize, share: Vec<Share>) -> io::
 }
 
 impl Worker {
-    async fn serve(worker: &Rc<Worker>, share: Vec<Share>) -> io::Result<()> {
-        if share.is_empty() {
+    async fn serve(worker: &Rc<Worker>) -> io::Result<()> {
+        if worker.shares.is_empty() {
             return Ok(());
         }
         let opener = {
             let worker = Rc::clone(worker);
-            spawn_local(async move { Worker::open_all(&worker, share).await })
+            spawn_local(async move { Worker::open_all(&worker).await })
         };
         let result = tokio::select! {
             () = worker.done.notified() => Ok(()),
@@ -148,20 +114,16 @@ impl Worker {
         self.shared.epoch.elapsed().as_nanos() as u64
     }
 
-    async fn open_all(worker: &Rc<Worker>, share: Vec<Share>) {
-        for (index, share) in share.into_iter().enumerate() {
-            let at = worker.shared.epoch + share.at;
+    async fn open_all(worker: &Rc<Worker>) {
+        for (index, share) in worker.shares.iter().enumerate() {
+            let at = worker.shared.epoch + share.opens_at(&worker.shared.plan);
             if at > std::time::Instant::now() {
                 tokio::time::sleep_until(at.into()).await;
             }
             while worker.connecting.get() >= CONNECTING {
                 worker.connected.notified().await;
             }
-            let worker = Rc::clone(worker);
-            spawn_local(async move {
-                Worker::run_slot(&worker, index, share).await;
-                worker.slot_ended();
-            });
+            spawn_local(Worker::run_slot(Rc::clone(worker), index as u32));
         }
     }
 
@@ -172,25 +134,44 @@ impl Worker {
         }
     }
 
-    /// One connection after the other, until the plan has no more for this slot.
-    async fn run_slot(worker: &Rc<Worker>, index: usize, share: Share) {
+    /// One connection after the other, until the plan has no more for this slot. What it keeps while a connection is open
+    /// is kept for each of tens of thousands: hence the boxes, which are gone when what they do is done.
+    async fn run_slot(worker: Rc<Worker>, index: u32) {
         let mut working = Working::new(&worker.shared);
-        let profile = Arc::clone(&worker.shared.plan.groups[share.slot.group as usize]);
         let mut arrival = 0;
-        for generation in share.first..=share.last {
-            let Some(conn) = worker.shared.plan.slots.id(share.slot, generation) else { break };
-            if generation > share.first && !worker.pause_before_reconnect(index, &profile).await {
-                break;
+        let mut generation = worker.shares[index as usize].first;
+        loop {
+            match Box::pin(worker.open_next(index as usize, generation)).await {
+                Opening::Opened(stream) => {
+                    let follow = Follow::new(&worker, &mut working, index as usize, generation, arrival, stream);
+                    arrival = Box::pin(follow).await;
+                }
+                Opening::Failed => {}
+                Opening::NoMore => break,
             }
-            let mut plan = plan::Plan::new(Arc::clone(&profile), worker.shared.plan.seed, share.slot, conn);
-            plan.resume_schedule(arrival);
-            let opened = Box::pin(worker.open(index, share, generation, conn, &profile)).await;
-            if let Ok(stream) = opened {
-                arrival = worker.follow(index, share, plan, conn, stream, &mut working).await;
-            }
-            if worker.stop.get() || worker.now() >= worker.deadline(&profile) {
-                break;
-            }
+            generation += 1;
+        }
+        drop(working);
+        worker.slot_ended();
+    }
+
+    /// Opens a slot's connection of this generation, if there is to be one.
+    async fn open_next(&self, index: usize, generation: u32) -> Opening {
+        let plan = &self.shared.plan;
+        let share = self.shares[index];
+        let slot = share.slot(plan);
+        let profile = &plan.groups[slot.group as usize];
+        let again = generation > share.first;
+        if generation > share.last || (again && self.is_over(profile)) {
+            return Opening::NoMore;
+        }
+        let Some(conn) = plan.slots.id(slot, generation) else { return Opening::NoMore };
+        if again && !self.pause_before_reconnect(index, profile).await {
+            return Opening::NoMore;
+        }
+        match self.open(index, generation, conn, profile).await {
+            Ok(stream) => Opening::Opened(stream),
+            Err(()) => Opening::Failed,
         }
     }
 
@@ -220,18 +201,13 @@ impl Worker {
     }
 
     /// Opens a connection, within its time. What fails is counted and becomes a finding here.
-    async fn open(
-        &self,
-        index: usize,
-        share: Share,
-        generation: u32,
-        conn: ConnId,
-        profile: &Profile,
-    ) -> Result<TcpStream, ()> {
+    async fn open(&self, index: usize, generation: u32, conn: ConnId, profile: &Profile) -> Result<TcpStream, ()> {
         let plan = &self.shared.plan;
+        let share = self.shares[index];
+        let of = share.slot(plan);
         let target = plan.targets[conn.get() as usize % plan.targets.len()];
-        let source = plan.sources.of(share.slot.number, generation, plan.slots.total());
-        let group = share.slot.group as usize;
+        let source = plan.sources.of(of.number, generation, plan.slots.total());
+        let group = of.group as usize;
         self.state.borrow_mut().groups[group].0.counters.connects += 1;
         self.connecting.set(self.connecting.get() + 1);
         let begun = self.now();
@@ -288,36 +264,15 @@ impl Worker {
     }
 
     /// Runs the connection to its end; gives where the slot's schedule goes on.
-    async fn follow(
-        &self,
-        index: usize,
-        share: Share,
-        plan: plan::Plan,
-        conn: ConnId,
-        mut stream: TcpStream,
-        working: &mut Working<'_>,
-    ) -> u64 {
-        let mut connection = Connection::new(plan, conn, self.now());
-        poll_fn(|cx| {
-            self.slots[index].attach(cx.waker());
-            let socket = &mut TaskSocket { stream: &mut stream, cx };
-            self.drive(index, share, &mut connection, socket, working)
-        })
-        .await;
-        self.slots[index].settled();
-        connection.plan().next_arrival()
-    }
-
     fn drive(
         &self,
         index: usize,
-        share: Share,
+        group: usize,
         connection: &mut Connection,
         socket: &mut TaskSocket<'_, '_>,
         working: &mut Working<'_>,
     ) -> Poll<()> {
         let slot = &self.slots[index];
-        let group = share.slot.group as usize;
         let profile = &self.shared.plan.groups[group];
         let mut state = self.state.borrow_mut();
         let State { scratch, found, groups } = &mut *state;
@@ -504,6 +459,60 @@ impl Worker {
             sum.add(&figures.counters);
         }
         self.shared.control.publish(self.index, sum);
+    }
+}
+
+/// What came of opening a slot's next connection.
+enum Opening {
+    Opened(TcpStream),
+    /// Counted already; the next one may do better.
+    Failed,
+    NoMore,
+}
+
+/// An open connection until its end; gives where the slot's schedule goes on.
+///
+/// Written out, and put on the heap when the connection is open: an `async fn` would keep its arguments beside the
+/// variables that they are moved into, and hold room for all of it from the start. There are tens of thousands of these.
+struct Follow<'a, 'w> {
+    worker: &'a Worker,
+    working: &'a mut Working<'w>,
+    index: usize,
+    group: usize,
+    connection: Connection,
+    stream: TcpStream,
+}
+
+impl<'a, 'w> Follow<'a, 'w> {
+    fn new(
+        worker: &'a Worker,
+        working: &'a mut Working<'w>,
+        index: usize,
+        generation: u32,
+        arrival: u64,
+        stream: TcpStream,
+    ) -> Self {
+        let run = &worker.shared.plan;
+        let slot = worker.shares[index].slot(run);
+        let group = slot.group as usize;
+        let conn = run.slots.id(slot, generation).expect("it was opened under this id");
+        let mut plan = plan::Plan::new(Arc::clone(&run.groups[group]), run.seed, slot, conn);
+        plan.resume_schedule(arrival);
+        Follow { worker, working, index, group, connection: Connection::new(plan, conn, worker.now()), stream }
+    }
+}
+
+impl Future for Follow<'_, '_> {
+    type Output = u64;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<u64> {
+        let Follow { worker, working, index, group, connection, stream } = &mut *self;
+        worker.slots[*index].attach(cx.waker());
+        let socket = &mut TaskSocket { stream, cx };
+        worker.drive(*index, *group, connection, socket, working).map(|()| {
+            worker.slots[*index].settled();
+            connection.plan().next_arrival()
+        })
     }
 }
 
