@@ -138,6 +138,17 @@ pub(crate) static CASES: &[Case] = &[
         then: nothing_was_lost,
     },
     Case {
+        name: "a FIN that comes while much is still to be sent back does not cut it off",
+        // The ring holds what no socket buffer does, so that the server sees the FIN long before its sends are done.
+        setup: Setup { buffer: 48 * MIB, ..Setup::DEFAULT },
+        run: |host| {
+            let mut client = Client::connect(host.address(), 1);
+            client.send(40 * MIB, MIB);
+            client.finish();
+        },
+        then: nothing_was_lost,
+    },
+    Case {
         name: "a client that does not read is slowed down, and delays nobody",
         setup: Setup::DEFAULT,
         run: a_client_that_does_not_read,
@@ -274,6 +285,8 @@ pub(crate) static CASES: &[Case] = &[
             // Far more than fit; the rest waits to be accepted.
             let mut clients: Vec<Client> = (0..100).map(|id| Client::connect(host.address(), id)).collect();
             clients[0].round_trip(10);
+            // sleep: not to wait for anything: this is the time in which it must not try without pause
+            std::thread::sleep(Duration::from_millis(500));
             // Each that ends makes room for one that waits.
             for mut client in clients {
                 client.round_trip(1000);
@@ -282,9 +295,10 @@ pub(crate) static CASES: &[Case] = &[
         },
         then: |ended| {
             nothing_was_lost(ended);
-            assert!(ended.counters.accept_errors > 0, "it did not run out: {ended:?}");
             assert_eq!(ended.counters.accepted, 100);
-            assert!(ended.cpu_seconds.is_none_or(|seconds| seconds < 5.0), "it spun: {ended:?}");
+            // A pause between two tries leaves some 100 of them; without one they are 100,000.
+            let tries = ended.counters.accept_errors;
+            assert!((1..5000).contains(&tries), "it did not run out, or did not pause: {ended:?}");
         },
     },
     Case {
@@ -303,8 +317,8 @@ pub(crate) static CASES: &[Case] = &[
             clients.into_iter().for_each(Client::finish);
         },
         then: |ended| {
-            // Starting and stopping is in it; a server that spins uses 2 s and more.
-            assert!(ended.cpu_seconds.is_none_or(|seconds| seconds < 1.0), "it spun: {ended:?}");
+            // Starting and stopping is in it, some hundredths; a server that spins uses 2 s, on a busy machine less.
+            assert!(ended.cpu_seconds.is_none_or(|seconds| seconds < 0.3), "it spun: {ended:?}");
         },
     },
 ];
