@@ -111,6 +111,9 @@ pub struct Divergence {
     /// their place. 0: they came in between.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub replaced: u64,
+    /// Of bytes out of order: how many that were sent after them came before them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub overtaken_by: u64,
     /// Where the bytes come from, if they were sent by anyone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Source>,
@@ -138,6 +141,7 @@ impl Divergence {
             offset,
             extent,
             replaced: 0,
+            overtaken_by: 0,
             source: None,
             detail: None,
             excerpt_offset: offset,

@@ -1,9 +1,14 @@
 //! The stream: what each byte of each connection must be, and what is wrong when it is not. Pure: no I/O, no clock.
 //!
 //! - [`pattern`]: any byte of any connection from the seed, and back from eight bytes to the place they belong to;
-//! - [`verify`]: received bytes against the stream; a compare as long as they are right, a diagnosis when they are not;
+//! - [`verify`]: received bytes against the stream; a compare as long as they are right. When they are not, `episode`
+//!   takes the bytes apart into runs that somebody sent until the own stream goes on, `diagnose` gives the parts their
+//!   names, and `change` knows what text conversions and the like leave behind;
 //! - [`finding`]: what went wrong, as a value.
 
+mod change;
+mod diagnose;
+mod episode;
 pub mod finding;
 pub mod pattern;
 pub mod verify;

@@ -131,17 +131,16 @@ impl Stream {
         Place { conn: ConnId((x >> INDEX_BITS) as u32), index: x & ((1 << INDEX_BITS) - 1) }
     }
 
-    /// Writes the bytes of the connection's stream from `offset` on. Any offset, any length, up to [`STREAM_MAX`].
+    /// Writes the bytes of the connection's stream from `offset` on. Any offset, any length; past [`STREAM_MAX`] they are
+    /// no longer its own.
     #[inline]
     pub fn fill(&self, conn: ConnId, offset: u64, out: &mut [u8]) {
-        debug_assert!(offset + out.len() as u64 <= STREAM_MAX, "past the end of what a connection may carry");
         self.level.run(Fill { weyl: self.weyl(conn, offset / 8), key: self.key, skip: (offset % 8) as usize, out });
     }
 
     /// The first of the received bytes that is not the connection's stream from `offset` on, or `None` if all are.
     #[inline]
     pub fn first_mismatch(&self, conn: ConnId, offset: u64, received: &[u8]) -> Option<usize> {
-        debug_assert!(offset + received.len() as u64 <= STREAM_MAX, "past the end of what a connection may carry");
         self.level.run(Verify {
             weyl: self.weyl(conn, offset / 8),
             key: self.key,
@@ -153,7 +152,6 @@ impl Stream {
     /// The Weyl sequence at this word: what [`mix`] makes the word of. One word on is one [`STEP`] on.
     #[inline]
     fn weyl(&self, conn: ConnId, index: u64) -> u64 {
-        debug_assert!(index < 1 << INDEX_BITS, "past the end of what a connection may carry");
         let x = (u64::from(conn.0) << INDEX_BITS) | index;
         x.wrapping_add(self.start).wrapping_mul(STEP)
     }

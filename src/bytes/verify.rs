@@ -1,7 +1,9 @@
 //! Received bytes against the stream: a compare as long as they are right, a diagnosis when they are not. Pure: it reads
 //! no clock and does no I/O; what other connections have sent it asks of a [`Ledger`].
 
-use super::finding::{Corruption, Divergence, Kind};
+use super::diagnose::{AFTER, BEFORE, Diagnosis};
+use super::episode::{Episode, Fed, View};
+use super::finding::{Divergence, Kind};
 use super::pattern::{ConnId, Stream};
 
 /// What every connection of the run has sent so far.
@@ -54,12 +56,7 @@ pub enum End {
     Stopped,
 }
 
-/// Bytes before the first wrong one that an excerpt shows.
-const BEFORE: u64 = 8;
-/// Bytes from the first wrong one on that an excerpt shows.
-const AFTER: usize = 24;
-
-/// Checks what one connection receives.
+/// Checks what one connection receives. 24 bytes as long as all is right.
 pub struct Verifier {
     conn: ConnId,
     position: u64,
@@ -67,12 +64,14 @@ pub struct Verifier {
 }
 
 /// What only a connection that went wrong needs.
-#[derive(Default)]
 struct Trouble {
-    /// Bytes below the position that did not come, or came wrong.
-    wrong: u64,
-    /// Bytes received beyond those that the position accounts for.
-    surplus: u64,
+    /// Bytes that came.
+    received: u64,
+    /// Where the right bytes up to the position begin.
+    right_since: u64,
+    /// What came since the stream broke off, if it has not gone on yet.
+    episode: Option<Episode>,
+    diagnosis: Diagnosis,
 }
 
 impl Verifier {
@@ -86,19 +85,32 @@ impl Verifier {
         self.conn
     }
 
-    /// The stream offset up to which all is accounted for: the bytes were right, or a divergence covers them.
+    /// The stream offset up to which all is accounted for: the bytes were right, or a divergence covers them. It stands
+    /// still while it is open where wrong bytes belong.
     pub fn position(&self) -> u64 {
         self.position
     }
 
-    /// Bytes that were right.
+    /// The stream offset up to which bytes have come, those that are not accounted for yet taken for own ones in place:
+    /// what tells whether more can be expected. Beyond what was sent if there were too many.
+    pub fn reached(&self) -> u64 {
+        let pending = self.trouble.as_ref().and_then(|trouble| trouble.episode.as_ref()).map_or(0, Episode::taken);
+        self.position + pending
+    }
+
+    /// Bytes that were right, in their order.
     pub fn verified(&self) -> u64 {
-        self.position - self.trouble.as_ref().map_or(0, |trouble| trouble.wrong)
+        self.position - self.trouble.as_ref().map_or(0, |trouble| trouble.diagnosis.wrong)
     }
 
     /// Bytes that came, right or wrong.
     pub fn received(&self) -> u64 {
-        self.position + self.trouble.as_ref().map_or(0, |trouble| trouble.surplus)
+        self.trouble.as_ref().map_or(self.position, |trouble| trouble.received)
+    }
+
+    /// Divergences that were counted and not given out, because the connection had so many.
+    pub fn unlisted(&self) -> u64 {
+        self.trouble.as_ref().map_or(0, |trouble| trouble.diagnosis.unlisted)
     }
 
     /// Takes the next `n` bytes received for right, unseen: for finding out what the compare costs.
@@ -106,67 +118,93 @@ impl Verifier {
         self.position += n;
     }
 
-    /// Takes in the next bytes received, and adds to `found` what is wrong with them.
+    /// Takes in the next bytes received, and adds to `found` what is wrong with them as soon as that is certain.
+    #[inline]
     pub fn check(&mut self, stream: &Stream, ledger: &dyn Ledger, received: &[u8], found: &mut Vec<Divergence>) {
-        match stream.first_mismatch(self.conn, self.position, received) {
-            None => self.position += received.len() as u64,
-            Some(right) => {
-                self.position += right as u64;
-                self.diverged(stream, ledger, &received[right..], found);
-            }
+        if self.trouble.is_none() && stream.first_mismatch(self.conn, self.position, received).is_none() {
+            self.position += received.len() as u64;
+        } else {
+            self.check_closely(stream, ledger, received, found);
         }
     }
 
     /// Judges the end of the connection. To be called once, after the last [`Verifier::check`].
-    pub fn end(&mut self, _stream: &Stream, ledger: &dyn Ledger, end: End, found: &mut Vec<Divergence>) {
-        let sent = ledger.sent(self.conn).map_or(0, |sent| sent.bytes);
-        let missing = sent.saturating_sub(self.position);
-        let kind = match end {
-            End::Fin { expect: Expect::Exact, after_stall } if missing > 0 => {
-                if after_stall {
-                    Kind::Lost
-                } else {
-                    Kind::Truncated
-                }
+    pub fn end(&mut self, stream: &Stream, ledger: &dyn Ledger, end: End, found: &mut Vec<Divergence>) {
+        let view = View::new(stream, ledger, self.conn);
+        if let Some(trouble) = &mut self.trouble {
+            let Trouble { right_since, episode, diagnosis, .. } = trouble.as_mut();
+            if let Some(episode) = episode.take() {
+                self.position = diagnosis.finish(&view, episode, *right_since, found);
+                *right_since = self.position;
             }
+            diagnosis.settle(&view, u64::MAX, found);
+        }
+        let missing = view.sent.saturating_sub(self.position);
+        let kind = match end {
+            End::Fin { expect: Expect::Exact, after_stall: true } if missing > 0 => Kind::Lost,
+            End::Fin { expect: Expect::Exact, after_stall: false } if missing > 0 => Kind::Truncated,
             End::Reset { expect: Expect::Exact } => Kind::Reset,
             End::Stalled { .. } if missing > 0 => Kind::Stalled,
             End::Stalled { half_closed: true } => Kind::NoFin,
             _ => return,
         };
-        found.push(Divergence::of_connection(kind, self.conn, self.position, missing));
+        found.push(self.broken_off(&view, kind, missing));
     }
 
     #[cold]
-    fn diverged(&mut self, stream: &Stream, ledger: &dyn Ledger, received: &[u8], found: &mut Vec<Divergence>) {
-        let trouble = self.trouble.get_or_insert_default();
-        let sent = ledger.sent(self.conn).map_or(0, |sent| sent.bytes);
-        let in_place = received.len().min(sent.saturating_sub(self.position) as usize);
-        let (received, surplus) = received.split_at(in_place);
-        let mut expected = vec![0; received.len()];
-        stream.fill(self.conn, self.position, &mut expected);
-        let differs = |n: &usize| received[*n] != expected[*n];
-        if let Some(last) = (0..received.len()).rev().find(differs) {
-            let bytes = (0..=last).filter(differs).count() as u64;
-            let bits = received.iter().zip(&expected).map(|(a, b)| u64::from((a ^ b).count_ones())).sum();
-            let mut divergence = Divergence::of_connection(Kind::Corrupt, self.conn, self.position, last as u64 + 1);
-            divergence.detail = Some(Corruption { bytes, bits, looks_like: None });
-            divergence.excerpt_offset = self.position - self.position.min(BEFORE);
-            divergence.expected = vec![0; (self.position - divergence.excerpt_offset) as usize];
-            stream.fill(self.conn, divergence.excerpt_offset, &mut divergence.expected);
-            divergence.received = divergence.expected.clone();
-            divergence.expected.extend_from_slice(&expected[..expected.len().min(AFTER)]);
-            divergence.received.extend_from_slice(&received[..received.len().min(AFTER)]);
-            found.push(divergence);
-            trouble.wrong += bytes;
+    fn check_closely(&mut self, stream: &Stream, ledger: &dyn Ledger, received: &[u8], found: &mut Vec<Divergence>) {
+        let view = View::new(stream, ledger, self.conn);
+        let position = &mut self.position;
+        let trouble = self.trouble.get_or_insert_with(|| Box::new(Trouble::new(*position)));
+        let Trouble { right_since, episode, diagnosis, .. } = trouble.as_mut();
+        let mut rest = received;
+        while !rest.is_empty() {
+            let Some(open) = episode else {
+                let right = stream.first_mismatch(self.conn, *position, rest);
+                *position += right.unwrap_or(rest.len()) as u64;
+                rest = &rest[right.unwrap_or(rest.len())..];
+                diagnosis.settle(&view, *position, found);
+                *episode = right.map(|_| Episode::new(&view, *position, *right_since));
+                continue;
+            };
+            let taken = match open.feed(&view, rest) {
+                Fed::All => rest.len(),
+                Fed::Resumed(taken, resumed) => {
+                    if let Some(episode) = episode.take() {
+                        *position = diagnosis.resume(&view, episode, resumed, *right_since, found);
+                        *right_since = resumed.from;
+                    }
+                    taken
+                }
+                Fed::Full(taken) => {
+                    if let Some(full) = episode.replace(Episode::new(&view, *position, *position)) {
+                        diagnosis.overflow(&view, full, *right_since, found);
+                    }
+                    taken
+                }
+            };
+            rest = &rest[taken..];
         }
-        self.position += received.len() as u64;
-        if !surplus.is_empty() {
-            let extent = surplus.len() as u64;
-            let mut divergence = Divergence::of_connection(Kind::Surplus, self.conn, self.position, extent);
-            divergence.received = surplus[..surplus.len().min(AFTER)].to_vec();
-            found.push(divergence);
-            trouble.surplus += extent;
-        }
+        trouble.received += received.len() as u64;
+    }
+
+    /// The connection ended, or nothing more came, with so many bytes missing.
+    fn broken_off(&self, view: &View<'_>, kind: Kind, missing: u64) -> Divergence {
+        let right_since = self.trouble.as_ref().map_or(0, |trouble| trouble.right_since);
+        let before = (self.position - right_since).min(BEFORE);
+        let mut divergence = Divergence::of_connection(kind, self.conn, self.position, missing);
+        divergence.excerpt_offset = self.position - before;
+        divergence.received = view.own(divergence.excerpt_offset, before as usize);
+        divergence.expected = view.own(divergence.excerpt_offset, (before + missing.min(AFTER as u64)) as usize);
+        divergence
     }
 }
+
+impl Trouble {
+    fn new(received: u64) -> Trouble {
+        Trouble { received, right_since: 0, episode: None, diagnosis: Diagnosis::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests;
