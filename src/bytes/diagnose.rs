@@ -7,32 +7,22 @@
 //! hold an aligned word (below 15) from another connection, which are `corrupt` or `surplus`; a loss and a repetition of
 //! equal length without a right byte between them, which is a stale piece in place.
 
-use std::cmp::Reverse;
+use super::case::{BY_CHANCE, Case, SHORT, resumed_at_the_end};
+use super::change::{Tally, begun_conversion};
+use super::episode::{Episode, HEAD, Resumed, Segment, View, What};
+use super::finding::{Corruption, Divergence, Kind, Source};
+use super::held::{Held, Maybe, are_the_missing};
 
-use super::change::{Tally, begun_conversion, whole_conversion};
-use super::episode::{Episode, HEAD, Resumed, Segment, Unknown, View, What};
-use super::finding::{Change, Corruption, Divergence, Kind, Source};
-
-/// Bytes before the first wrong one that an excerpt shows.
-pub(super) const BEFORE: u64 = 8;
-/// Bytes from the first wrong one on that an excerpt shows.
-pub(super) const AFTER: usize = 24;
 /// Right bytes within which a gap may still be filled by late bytes.
-const LATE: u64 = 256 << 10;
+const LATE: u64 = 1 << 20;
 /// Right bytes between two changes in place that are still one finding.
 const APART: u64 = 32;
-/// Bytes in one piece that can be compared with others wherever those are.
-const SHORT: usize = 64;
-/// A border may be this far off by chance.
-const BY_CHANCE: u64 = 8;
 /// Things held at a time.
 const HELD: usize = 16;
 /// Findings of a connection that are given in full; the others are counted.
-pub(super) const LISTED: u32 = 64;
+const LISTED: u32 = 64;
 /// How far back a short piece is looked for in what the connection had sent before.
 const RECENT_PAST: u64 = 64 << 10;
-/// How far from its place the rest of a connection is looked for at its end.
-const TAIL_REACH: u64 = 64 << 10;
 
 /// What a connection that went wrong must remember beyond the episode.
 #[derive(Default)]
@@ -45,111 +35,6 @@ pub(super) struct Diagnosis {
     pub(super) wrong: u64,
 }
 
-/// Something found that may turn out to be something else.
-struct Held {
-    divergence: Divergence,
-    /// The position at which it is what it is.
-    until: u64,
-    what: Maybe,
-}
-
-enum Maybe {
-    /// Bytes are missing; so many of them have come since.
-    Gap { late: u64 },
-    /// Unknown bytes came in between; they may be missing further on.
-    Early { bytes: Vec<u8> },
-    /// Bytes were changed in place; more may follow.
-    Changed { tally: Tally },
-}
-
-/// An episode in the course of being named.
-struct Case<'a> {
-    view: &'a View<'a>,
-    /// Where the stream broke off.
-    at: u64,
-    segments: Vec<Segment>,
-    /// Right bytes that are known to have come after the segments.
-    after: Vec<u8>,
-    /// Where the right bytes before `at` begin.
-    right_since: u64,
-    /// Whether the last segment is own bytes that came again, after which the stream went on.
-    again: bool,
-    /// The position that it ends at.
-    position: u64,
-    /// Where the own bytes that are still missing begin, and how many they are.
-    cursor: u64,
-    missing: u64,
-}
-
-impl<'a> Case<'a> {
-    /// Nothing is known of what comes after the segments.
-    fn without_more(view: &'a View<'a>, at: u64, segments: Vec<Segment>, right_since: u64, missing: u64) -> Case<'a> {
-        let position = at + missing;
-        Case { view, at, segments, after: Vec::new(), right_since, again: false, position, cursor: at, missing }
-    }
-
-    /// A divergence at the cursor with the bytes received from the segment of this number on.
-    fn divergence(&self, kind: Kind, extent: u64, segment: usize) -> Divergence {
-        let mut divergence = Divergence::of_connection(kind, self.view.conn, self.cursor, extent);
-        let before = if segment == 0 { (self.cursor - self.right_since.min(self.cursor)).min(BEFORE) } else { 0 };
-        divergence.excerpt_offset = self.cursor - before;
-        divergence.received = self.view.own(divergence.excerpt_offset, before as usize);
-        let room = divergence.received.len() + AFTER;
-        for segment in self.segments.iter().skip(segment) {
-            let len = segment.len.min(AFTER as u64) as usize;
-            match &segment.what {
-                What::Sent(source) => divergence.received.extend(self.view.bytes(source.conn, source.offset, len)),
-                What::Unknown(unknown) => divergence.received.extend_from_slice(&unknown.head[..len]),
-            }
-        }
-        divergence.received.extend_from_slice(&self.after);
-        divergence.received.truncate(room);
-        let expected = (self.view.sent.saturating_sub(divergence.excerpt_offset)).min(room as u64);
-        divergence.expected = self.view.own(divergence.excerpt_offset, expected as usize);
-        divergence
-    }
-
-    /// The text conversion that all of it is.
-    fn conversion(&self) -> Option<Change> {
-        let received = match self.segments.as_slice() {
-            [] => &[],
-            [Segment { len, what: What::Unknown(unknown) }] if *len == unknown.head.len() as u64 => {
-                unknown.head.as_slice()
-            }
-            _ => return None,
-        };
-        let right_again = self.after.first()?;
-        let expected = self.view.own(self.at, usize::try_from(self.missing).ok()?.min(HEAD) + 1);
-        whole_conversion(&expected, &[received, &[*right_again]].concat())
-    }
-
-    /// The short neighbouring pieces that are in each other's place, if that is all.
-    fn swap(&self) -> Option<Swap> {
-        let len = self.segments.iter().map(|segment| segment.len).sum::<u64>();
-        if len != self.missing || len > SHORT as u64 {
-            return None;
-        }
-        let mut received = Vec::with_capacity(SHORT);
-        for segment in &self.segments {
-            match &segment.what {
-                What::Sent(source) => {
-                    received.extend(self.view.bytes(source.conn, source.offset, segment.len as usize))
-                }
-                What::Unknown(unknown) => received.extend_from_slice(&unknown.head),
-            }
-        }
-        swap(self.view, self.at, &received)
-    }
-
-    /// Own bytes at the cursor that something came in place of.
-    fn replace(&mut self, len: u64) -> u64 {
-        let replaced = len.min(self.missing);
-        self.cursor += replaced;
-        self.missing -= replaced;
-        replaced
-    }
-}
-
 impl Diagnosis {
     /// Names an episode after which the own stream goes on. Returns the position.
     pub(super) fn resume(
@@ -160,27 +45,8 @@ impl Diagnosis {
         right_since: u64,
         found: &mut Vec<Divergence>,
     ) -> u64 {
-        let Episode { mut at, mut segments, .. } = episode;
-        let again = at.saturating_sub(resumed.from);
-        let mut reaching = false;
-        if again > 0 {
-            if again < BY_CHANCE && widen(view, segments.first_mut(), resumed.from, again) {
-                at = resumed.from;
-            } else {
-                let source = Source { conn: view.conn, offset: resumed.from, open: true };
-                segments.push(Segment { len: again, what: What::Sent(source) });
-                reaching = true;
-            }
-        }
-        let from = resumed.from.max(at);
-        let at = at + take_off_right(view, segments.first_mut(), at, from);
-        let after = view.own(from, (resumed.to - from).min(AFTER as u64) as usize);
-        let (position, missing) = (resumed.to, from - at);
-        self.name(
-            Case { view, at, segments, after, right_since, again: reaching, position, cursor: at, missing },
-            found,
-        );
-        position
+        self.name(Case::resumed(view, episode, resumed, right_since), found);
+        resumed.to
     }
 
     /// Names an episode that has more segments than are kept, as bytes that came in between.
@@ -191,9 +57,7 @@ impl Diagnosis {
         right_since: u64,
         found: &mut Vec<Divergence>,
     ) {
-        let Episode { at, segments, .. } = episode;
-        let case = Case::without_more(view, at, segments, right_since, 0);
-        self.name(case, found);
+        self.name(Case::without_more(view, episode, right_since, 0), found);
     }
 
     /// Names an episode after which nothing more came. Returns the position.
@@ -205,28 +69,28 @@ impl Diagnosis {
         found: &mut Vec<Divergence>,
     ) -> u64 {
         episode.close_open();
-        if let Some(resumed) = tail(view, &mut episode) {
+        if let Some(resumed) = resumed_at_the_end(view, &mut episode) {
             return self.resume(view, episode, resumed, right_since, found);
         }
-        let Episode { at, segments, len, .. } = episode;
-        let late: u64 = segments.iter().map(|segment| self.late(view, segment)).sum();
-        let missing = (len - late).min(view.sent.saturating_sub(at));
-        self.name(Case::without_more(view, at, segments, right_since, missing), found);
-        at + missing
+        let late: u64 = episode.segments.iter().map(|segment| self.late(view, segment)).sum();
+        let missing = episode.len.saturating_sub(late).min(view.sent.saturating_sub(episode.at));
+        let position = episode.at + missing;
+        self.name(Case::without_more(view, episode, right_since, missing), found);
+        position
     }
 
     /// Gives out what is held and certain at this position.
-    pub(super) fn settle(&mut self, view: &View<'_>, position: u64, found: &mut Vec<Divergence>) {
+    pub(super) fn settle(&mut self, position: u64, found: &mut Vec<Divergence>) {
         while let Some(due) = (0..self.held.len()).min_by_key(|&n| self.held[n].until)
             && self.held[due].until <= position
         {
             let held = self.held.remove(due);
-            self.give_out(view, held, found);
+            self.give_out(held, found);
         }
     }
 
     /// Takes in a finding.
-    pub(super) fn report(&mut self, divergence: Divergence, found: &mut Vec<Divergence>) {
+    fn report(&mut self, divergence: Divergence, found: &mut Vec<Divergence>) {
         if self.listed < LISTED {
             self.listed += 1;
             found.push(divergence);
@@ -235,6 +99,7 @@ impl Diagnosis {
         }
     }
 
+    /// Gives every part of a case its name.
     fn name(&mut self, mut case: Case<'_>, found: &mut Vec<Divergence>) {
         self.wrong += case.missing;
         if self.completes_a_swap(&case, found) {
@@ -263,7 +128,8 @@ impl Diagnosis {
             }
         }
         if case.missing > 0 {
-            self.name_missing(&case, found);
+            let divergence = case.divergence(Kind::Lost, case.missing, case.segments.len());
+            self.hold(Held { divergence, until: case.position + LATE, what: Maybe::Gap { late: 0 } }, found);
         }
     }
 
@@ -280,7 +146,7 @@ impl Diagnosis {
         }
         match case.segments.as_slice() {
             [Segment { len, what: What::Unknown(unknown) }] if case.missing == 0 && *len <= SHORT as u64 => {
-                self.fill_gap_with(view, case.at, &unknown.head, found)
+                self.fill_gap_with(view, &unknown.head, case.at, found)
             }
             [] => {
                 let came = |held: &Held| match &held.what {
@@ -295,7 +161,7 @@ impl Diagnosis {
                 let mut divergence = self.held.remove(n).divergence;
                 divergence.kind = Kind::Reordered;
                 divergence.overtaken_by = divergence.extent;
-                divergence.extent = case.at - divergence.offset;
+                divergence.extent = case.at.saturating_sub(divergence.offset);
                 (divergence.detail, divergence.source) = (None, None);
                 self.report(divergence, found);
                 true
@@ -307,7 +173,7 @@ impl Diagnosis {
     /// Bytes of the connection itself that had come, or should have come, before.
     fn name_own(&mut self, case: &mut Case<'_>, number: usize, source: Source, found: &mut Vec<Divergence>) {
         let len = case.segments[number].len;
-        let again = len - self.fill_gaps(case.view, case.at, source.offset, len, found);
+        let again = len.saturating_sub(self.fill_gaps(case.at, source.offset, len, found));
         if again == 0 || (again < len && again < BY_CHANCE) {
             return;
         }
@@ -319,9 +185,9 @@ impl Diagnosis {
         if reaching && len < BY_CHANCE && number == 0 {
             // So few bytes may be the ones before them by chance.
             let bytes = case.view.own(source.offset, len as usize);
-            if !self.fill_gap_with(case.view, case.at, &bytes, found) {
+            if !self.fill_gap_with(case.view, &bytes, case.at, found) {
                 let what = Maybe::Early { bytes };
-                self.hold(case.view, Held { divergence, until: case.position + LATE, what }, found);
+                self.hold(Held { divergence, until: case.position + LATE, what }, found);
             }
             return;
         }
@@ -338,7 +204,7 @@ impl Diagnosis {
     }
 
     /// Late bytes fill gaps; those that are full have been bytes out of order. Returns how many bytes were late.
-    fn fill_gaps(&mut self, view: &View<'_>, at: u64, offset: u64, len: u64, found: &mut Vec<Divergence>) -> u64 {
+    fn fill_gaps(&mut self, at: u64, offset: u64, len: u64, found: &mut Vec<Divergence>) -> u64 {
         let mut filled = 0;
         let mut n = 0;
         while n < self.held.len() {
@@ -355,7 +221,7 @@ impl Diagnosis {
                 }
                 if *late + BY_CHANCE > divergence.extent {
                     let held = self.held.remove(n);
-                    self.give_out(view, held, found);
+                    self.give_out(held, found);
                     continue;
                 }
             }
@@ -368,8 +234,8 @@ impl Diagnosis {
     fn name_unknown(&mut self, case: &mut Case<'_>, number: usize, found: &mut Vec<Divergence>) {
         let len = case.segments[number].len;
         let What::Unknown(unknown) = &case.segments[number].what else { return };
-        let head = unknown.head.clone();
-        let view = case.view;
+        let (view, head) = (case.view, unknown.head.clone());
+        let filling = unknown.tally.filling();
         let right = view.own(case.cursor, view.sent.saturating_sub(case.cursor).min(HEAD as u64) as usize);
         if let Some(change) = begun_conversion(&right, &head) {
             let mut divergence = case.divergence(Kind::Corrupt, len.min(case.missing.max(1)), number);
@@ -378,7 +244,9 @@ impl Diagnosis {
             return self.report(divergence, found);
         }
         let alone = case.segments.len() == 1 && case.missing == 0 && len <= SHORT as u64;
-        if let Some(offset) = find_earlier(view, case.at, &head, len) {
+        if self.listed < LISTED
+            && let Some(offset) = find_earlier(view, case.at, &head, len)
+        {
             let mut divergence = case.divergence(Kind::Stale, len, number);
             divergence.source = Some(Source { conn: view.conn, offset, open: true });
             divergence.replaced = case.replace(len);
@@ -386,20 +254,19 @@ impl Diagnosis {
         }
         let in_place = len.min(case.missing);
         if in_place > 0 {
-            // The tally compares with the place that the bytes have if all before them stand in place.
-            let tally =
-                if len <= HEAD as u64 { tally(&right, &head[..in_place as usize]) } else { unknown.tally.clone() };
+            // The tally that was kept takes all bytes before these for being in place.
+            let few = head.len() as u64 == len;
+            let tally = if few { tally(&right, &head[..in_place as usize]) } else { unknown.tally.clone() };
             let divergence = case.divergence(Kind::Corrupt, in_place, number);
             self.change(view, divergence, tally, number == 0, found);
             case.replace(in_place);
         }
         if len > in_place {
-            let filling = unknown_filling(&case.segments[number]);
             let mut divergence = case.divergence(Kind::Surplus, len - in_place, number);
             divergence.detail = filling.map(|change| Corruption { bytes: 0, bits: 0, looks_like: Some(change) });
             if alone {
                 let what = Maybe::Early { bytes: head };
-                self.hold(view, Held { divergence, until: case.position + LATE, what }, found);
+                self.hold(Held { divergence, until: case.position + LATE, what }, found);
             } else {
                 self.report(divergence, found);
             }
@@ -407,7 +274,7 @@ impl Diagnosis {
     }
 
     /// A few bytes, too few to tell their place, that are missing elsewhere.
-    fn fill_gap_with(&mut self, view: &View<'_>, at: u64, bytes: &[u8], found: &mut Vec<Divergence>) -> bool {
+    fn fill_gap_with(&mut self, view: &View<'_>, bytes: &[u8], at: u64, found: &mut Vec<Divergence>) -> bool {
         let fits = |held: &Held| {
             matches!(held.what, Maybe::Gap { late: 0 })
                 && held.divergence.extent == bytes.len() as u64
@@ -418,7 +285,7 @@ impl Diagnosis {
         let gap = &mut held.divergence;
         gap.overtaken_by = at.saturating_sub(gap.offset + gap.extent);
         held.what = Maybe::Gap { late: gap.extent };
-        self.give_out(view, held, found);
+        self.give_out(held, found);
         true
     }
 
@@ -444,59 +311,22 @@ impl Diagnosis {
             *until = end + APART;
             return;
         }
-        self.hold(view, Held { divergence, until: end + APART, what: Maybe::Changed { tally } }, found);
+        self.hold(Held { divergence, until: end + APART, what: Maybe::Changed { tally } }, found);
     }
 
-    /// Own bytes did not come, and later ones did.
-    fn name_missing(&mut self, case: &Case<'_>, found: &mut Vec<Divergence>) {
-        let view = case.view;
-        let divergence = case.divergence(Kind::Lost, case.missing, case.segments.len());
-        self.hold(view, Held { divergence, until: case.position + LATE, what: Maybe::Gap { late: 0 } }, found);
-    }
-
-    fn hold(&mut self, view: &View<'_>, held: Held, found: &mut Vec<Divergence>) {
+    fn hold(&mut self, held: Held, found: &mut Vec<Divergence>) {
         if self.held.len() == HELD {
             let oldest = self.held.remove(0);
-            self.give_out(view, oldest, found);
+            self.give_out(oldest, found);
         }
         self.held.push(held);
     }
 
     /// What was held is what it has turned out to be.
-    fn give_out(&mut self, view: &View<'_>, held: Held, found: &mut Vec<Divergence>) {
-        let Held { mut divergence, what, .. } = held;
-        match what {
-            Maybe::Early { .. } => {}
-            Maybe::Gap { late: 0 } => {}
-            Maybe::Gap { late } => {
-                let lost = divergence.extent.saturating_sub(late);
-                if lost >= BY_CHANCE {
-                    let mut rest = divergence.clone();
-                    rest.overtaken_by = 0;
-                    rest.extent = lost;
-                    divergence.extent = late;
-                    self.report(rest, found);
-                }
-                divergence.kind = Kind::Reordered;
-            }
-            Maybe::Changed { tally } => divergence.detail = Some(tally.corruption()),
+    fn give_out(&mut self, held: Held, found: &mut Vec<Divergence>) {
+        for divergence in held.resolve() {
+            self.report(divergence, found);
         }
-        self.report(divergence, found);
-    }
-}
-
-impl Held {
-    /// How many of these own bytes fill this gap.
-    fn filled_by(&self, offset: u64, len: u64) -> u64 {
-        let Maybe::Gap { late } = self.what else { return 0 };
-        let (from, to) = (self.divergence.offset, self.divergence.offset + self.divergence.extent);
-        let overlap = to.min(offset + len).saturating_sub(from.max(offset));
-        // As many bytes as are missing, but for the borders in the same place, are the missing ones.
-        if overlap > 0 && len == self.divergence.extent && from.abs_diff(offset) < BY_CHANCE {
-            return len - late;
-        }
-        let counts = overlap >= BY_CHANCE || overlap == self.divergence.extent;
-        if counts { overlap.min(self.divergence.extent - late) } else { 0 }
     }
 }
 
@@ -504,67 +334,6 @@ fn tally(expected: &[u8], received: &[u8]) -> Tally {
     let mut tally = Tally::default();
     tally.add(expected, received);
     tally
-}
-
-fn unknown_filling(segment: &Segment) -> Option<Change> {
-    match &segment.what {
-        What::Unknown(unknown) => unknown.tally.filling(),
-        What::Sent(_) => None,
-    }
-}
-
-/// Foreign bytes whose first ones happened to be right: they count as foreign after all, since the own stream goes on
-/// before them. False if the source has others there.
-fn widen(view: &View<'_>, first: Option<&mut Segment>, from: u64, by: u64) -> bool {
-    let Some(first) = first else { return false };
-    let own = view.own(from, by as usize);
-    match &mut first.what {
-        What::Unknown(Unknown { head, .. }) => {
-            head.splice(0..0, own);
-            head.truncate(HEAD);
-        }
-        What::Sent(source) => {
-            if source.offset < by || view.bytes(source.conn, source.offset - by, by as usize) != own {
-                return false;
-            }
-            source.offset -= by;
-        }
-    }
-    first.len += by;
-    true
-}
-
-/// The first bytes of a run that are right in their place, taken for the run's by chance, are not part of it if own bytes
-/// are missing. Returns how many they are.
-fn take_off_right(view: &View<'_>, first: Option<&mut Segment>, at: u64, from: u64) -> u64 {
-    let Some(Segment { len, what: What::Sent(source) }) = first else { return 0 };
-    let most = BY_CHANCE.min(from - at).min(*len - 1) as usize;
-    let (run, own) = (view.bytes(source.conn, source.offset, most), view.own(at, most));
-    let right = run.iter().zip(&own).take_while(|(a, b)| a == b).count() as u64;
-    source.offset += right;
-    *len -= right;
-    right
-}
-
-/// Whether the bytes that came in between at one offset are those missing at another. Each border may be some bytes off,
-/// where equal bytes hide it: bytes put before their equals look as if put after them.
-fn are_the_missing(view: &View<'_>, inserted_at: u64, bytes: &[u8], missing_at: u64) -> bool {
-    let (len, most) = (bytes.len(), BY_CHANCE as usize);
-    let around = |at: u64, len: usize| {
-        let before = most.min(usize::try_from(at).unwrap_or(most));
-        (view.own(at - before as u64, before + len + most), before)
-    };
-    // Where else in a text the piece of `len` bytes may begin that was put in, or left out.
-    let begins = |text: &[u8], at: usize| {
-        let on = (0..=most).take_while(|n| text[at..at + n] == text[at + len..at + len + n]).map(|n| at + n);
-        let back = (1..=at).take_while(|n| text[at - n..at] == text[at + len - n..at + len]).map(|n| at - n);
-        on.chain(back).collect::<Vec<_>>()
-    };
-    let (own, at) = around(missing_at, len);
-    let missing: Vec<_> = begins(&own, at).into_iter().map(|begin| &own[begin..begin + len]).collect();
-    let (mut came, at) = around(inserted_at, 0);
-    came.splice(at..at, bytes.iter().copied());
-    begins(&came, at).into_iter().any(|begin| missing.contains(&&came[begin..begin + len]))
 }
 
 /// Where a short piece stood in what the connection had sent not long before.
@@ -576,73 +345,4 @@ fn find_earlier(view: &View<'_>, at: u64, bytes: &[u8], len: u64) -> Option<u64>
     let from = at.saturating_sub(RECENT_PAST);
     let past = view.own(from, (at - from) as usize);
     past.windows(bytes.len()).rposition(|window| window == bytes).map(|n| from + n as u64)
-}
-
-/// Two neighbouring pieces in each other's place.
-struct Swap {
-    offset: u64,
-    first: u64,
-    second: u64,
-}
-
-/// Whether the bytes received at an offset are the right ones with two neighbouring pieces in each other's place. Bytes at
-/// the borders may have been right by chance.
-fn swap(view: &View<'_>, offset: u64, received: &[u8]) -> Option<Swap> {
-    let len = received.len();
-    if !(2..=SHORT).contains(&len) {
-        return None;
-    }
-    for (before, after) in (0..=3).flat_map(|before| (0..=3).map(move |after| (before, after))) {
-        let Some(offset) = offset.checked_sub(before) else { continue };
-        let right = view.own(offset, before as usize + len + after);
-        let mut came = right.clone();
-        came[before as usize..before as usize + len].copy_from_slice(received);
-        for second in 1..right.len() {
-            let first = right.len() - second;
-            if came[..second] == right[first..] && came[second..] == right[..first] {
-                return Some(Swap { offset, first: first as u64, second: second as u64 });
-            }
-        }
-    }
-    None
-}
-
-/// At the end of a connection fewer bytes tell where they belong than elsewhere, since there is nothing after them: the
-/// last of an episode are taken off it if they are right bytes somewhere near.
-fn tail(view: &View<'_>, episode: &mut Episode) -> Option<Resumed> {
-    let (at, taken) = (episode.at, episode.len);
-    let only = episode.segments.len() == 1;
-    let last = episode.segments.last_mut()?;
-    let unknown = match &mut last.what {
-        What::Sent(source) if source.conn == view.conn && source.offset + last.len >= at => {
-            let resumed = Resumed { from: source.offset, to: source.offset + last.len };
-            episode.segments.pop();
-            return Some(resumed);
-        }
-        What::Sent(_) => return None,
-        What::Unknown(unknown) => unknown,
-    };
-    let known = unknown.tail.as_slice();
-    let in_place = at + taken;
-    let from = at.saturating_sub(known.len() as u64);
-    let to = view.sent.min(in_place + TAIL_REACH).max(at);
-    let near = view.own(from, (to - from) as usize);
-    let best = (at..=to).filter_map(|end| {
-        let before = &near[..(end - from) as usize];
-        let same = before.iter().rev().zip(known.iter().rev()).take_while(|(a, b)| a == b).count() as u64;
-        // All of the bytes may be older than the episode, but not some of them.
-        let same = if only && same == last.len { same } else { same.min(end - at) };
-        let (is_in_place, is_last) = (end == in_place, end == view.sent);
-        let enough = same >= if is_in_place || is_last { 1 } else { 3 };
-        let rank = (same, is_in_place, is_last, Reverse(end.abs_diff(in_place)));
-        enough.then_some((rank, Resumed { from: end - same, to: end }))
-    });
-    let ((same, ..), resumed) = best.max_by_key(|(rank, _)| *rank)?;
-    last.len -= same;
-    unknown.head.truncate(last.len as usize);
-    episode.len -= same;
-    if last.len == 0 {
-        episode.segments.pop();
-    }
-    Some(resumed)
 }

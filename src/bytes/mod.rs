@@ -3,13 +3,15 @@
 //! - [`pattern`]: any byte of any connection from the seed, and back from eight bytes to the place they belong to;
 //! - [`verify`]: received bytes against the stream; a compare as long as they are right. When they are not, `episode`
 //!   takes the bytes apart into runs that somebody sent until the own stream goes on, `diagnose` gives the parts their
-//!   names, and `change` knows what text conversions and the like leave behind;
+//!   names (`case`, `held`), and `change` knows what text conversions and the like leave behind;
 //! - [`finding`]: what went wrong, as a value.
 
+mod case;
 mod change;
 mod diagnose;
 mod episode;
 pub mod finding;
+mod held;
 pub mod pattern;
 pub mod verify;
 

@@ -1,7 +1,8 @@
 //! Received bytes against the stream: a compare as long as they are right, a diagnosis when they are not. Pure: it reads
 //! no clock and does no I/O; what other connections have sent it asks of a [`Ledger`].
 
-use super::diagnose::{AFTER, BEFORE, Diagnosis};
+use super::case::{AFTER, BEFORE};
+use super::diagnose::Diagnosis;
 use super::episode::{Episode, Fed, View};
 use super::finding::{Divergence, Kind};
 use super::pattern::{ConnId, Stream};
@@ -137,7 +138,7 @@ impl Verifier {
                 self.position = diagnosis.finish(&view, episode, *right_since, found);
                 *right_since = self.position;
             }
-            diagnosis.settle(&view, u64::MAX, found);
+            diagnosis.settle(u64::MAX, found);
         }
         let missing = view.sent.saturating_sub(self.position);
         let kind = match end {
@@ -163,7 +164,7 @@ impl Verifier {
                 let right = stream.first_mismatch(self.conn, *position, rest);
                 *position += right.unwrap_or(rest.len()) as u64;
                 rest = &rest[right.unwrap_or(rest.len())..];
-                diagnosis.settle(&view, *position, found);
+                diagnosis.settle(*position, found);
                 *episode = right.map(|_| Episode::new(&view, *position, *right_since));
                 continue;
             };
