@@ -300,7 +300,8 @@ impl Connection {
         if self.first_write != 0 && self.received == n as u64 {
             desk.figures.first_byte.record(now.saturating_sub(self.first_write));
         }
-        while let Some(begun) = self.in_flight.complete(self.verifier.position()) {
+        // Bytes that are not named yet count as come, or a wrong byte at a message's end would hold up what would name it.
+        while let Some(begun) = self.in_flight.complete(self.verifier.reached()) {
             desk.figures.counters.messages_echoed += 1;
             desk.figures.rtt.record(now.saturating_sub(begun));
         }
@@ -406,7 +407,7 @@ impl Connection {
         };
         let expires = Some(self.expires).filter(|&at| at != u64::MAX && !self.fin_sent);
         let timer = [reading.err().flatten(), sending, expires].into_iter().flatten().min();
-        let missing = self.verifier.position() < self.sent;
+        let missing = self.verifier.reached() < self.sent;
         let blocked = matches!(self.sending, Sending::Fragment { .. });
         let owed = reading.is_ok() && (missing || self.fin_sent || blocked);
         let ending = matches!(self.sending, Sending::Ending(_));
