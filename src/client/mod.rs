@@ -10,6 +10,7 @@ mod connection;
 mod inflight;
 mod ledger;
 pub mod limits;
+mod order;
 mod pacer;
 mod recent;
 mod share;
@@ -25,6 +26,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ledger::SentLedger;
+use order::ConnectOrder;
 
 use crate::bytes::{ConnId, Finding, Stream};
 use crate::measure::{Counters, Figures};
@@ -153,6 +155,7 @@ struct Shared {
     /// Slots that still have something to do of their own. At 0, what only waited for the others closes.
     working: AtomicU32,
     failed_fast: AtomicBool,
+    order: Arc<ConnectOrder>,
     /// The start, from which all times count.
     epoch: Instant,
 }
@@ -175,6 +178,7 @@ pub fn run(plan: Plan, control: &Arc<Control>) -> std::io::Result<Outcome> {
         control: Arc::clone(control),
         working: AtomicU32::new(working),
         failed_fast: AtomicBool::new(false),
+        order: ConnectOrder::new(plan.workers.max(1)),
         epoch,
         plan,
     });

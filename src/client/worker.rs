@@ -84,7 +84,8 @@ pub(super) fn work(shared: Arc<Shared>, index: usize, shares: Vec<Share>) -> io:
         shares,
         index,
     });
-    LocalSet::new().block_on(&runtime, Worker::serve(&worker))?;
+    let served = LocalSet::new().block_on(&runtime, Worker::serve(&worker));
+    served.inspect_err(|_| worker.shared.order.give_up())?;
     // Two clocks that need not begin together: what counts is their ratio over the whole of the thread's life.
     let busy = sys::thread_cpu_time().map(|cpu| cpu.as_secs_f64() / worker.shared.epoch.elapsed().as_secs_f64());
     worker.publish();
@@ -123,7 +124,11 @@ impl Worker {
             while worker.connecting.get() >= CONNECTING {
                 worker.connected.notified().await;
             }
+            let ticket = worker.shared.order.wait(worker.index, index).await;
             spawn_local(Worker::run_slot(Rc::clone(worker), index as u32));
+            // Lets it begin to connect, and count itself among those that do.
+            tokio::task::yield_now().await;
+            drop(ticket);
         }
     }
 
