@@ -185,7 +185,8 @@ impl<W> Operation<W> {
 impl<W> Drop for Operation<W> {
     fn drop(&mut self) {
         if self.outstanding {
-            // The kernel still writes there. It happens only when a worker dies of a panic.
+            // The kernel still writes there, so it is leaked. It happens only when a worker dies.
+            debug_assert!(std::thread::panicking(), "an operation was given up before it was reaped");
             return;
         }
         // SAFETY: the block came from a box, and nothing is outstanding on it.

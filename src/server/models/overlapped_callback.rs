@@ -476,13 +476,19 @@ mod tests {
     #[test]
     fn a_wait_that_has_answered_enough_begins_nothing_new() {
         let context = context();
-        let (_stream, socket, session) = connection(&context);
+        let (_first, first, of_first) = connection(&context);
+        let (_second, second, of_second) = connection(&context);
         on_a_worker(move |this| {
-            LEFT.set(0);
-            this.hand_over(socket, session).expect("it is queued");
+            LEFT.set(1);
+            this.hand_over(first, of_first).expect("it is queued");
+            this.hand_over(second, of_second).expect("it is queued");
             wait_alertably();
-            WORKER.with_borrow(|worker| assert!(worker.connections.is_empty()));
-            assert_eq!(LATER.with_borrow_mut(|later| later.drain(..).count()), 1, "it was noted");
+            assert_eq!(WORKER.with_borrow(|worker| worker.connections.len()), 1, "one was left to answer");
+            assert_eq!(LATER.with_borrow(Vec::len), 1, "the other was noted");
+            this.queue(Some(last), 1).expect("it is queued");
+            serve(&context, channel().0).expect("it ends");
+            let counters = context.snapshot();
+            assert_eq!((counters.accepted, counters.closed), (2, 2));
         });
     }
 
