@@ -77,7 +77,8 @@ pub fn markdown() -> String {
         format!("| `{name}` | {os} | {pattern} | {about} | {limit} |\n")
     };
     let rows: String = TABLE.iter().map(row).collect();
-    let head = "| model | OS | pattern | how it works | its limit, and how this one passes it |\n| --- | --- | --- | --- | --- |\n";
+    let head = "| model | OS | pattern | how it works | its limit, and how this one passes it |\n\
+                | --- | --- | --- | --- | --- |\n";
     format!("{head}{}", rows.trim_end())
 }
 

@@ -241,8 +241,9 @@ fn lines_fit(file: &SourceFile) -> Vec<Complaint> {
     }
     lines(file, |line| {
         let columns = line.chars().count();
-        // Markdown has no way to break a table row or an address.
-        let unbreakable = file.path.ends_with(".md") && (line.starts_with('|') || line.contains("://"));
+        // There is no way to break a row of a table, or an address.
+        let text = line.trim_start().trim_start_matches(['/', '!']).trim_start();
+        let unbreakable = text.starts_with('|') || (file.path.ends_with(".md") && text.contains("://"));
         (columns > MAX_COLUMNS + SLACK && !unbreakable).then(|| format!("{columns} columns"))
     })
 }
