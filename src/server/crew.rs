@@ -27,8 +27,9 @@ use super::context::{Accept, Context, Phase};
 use super::reactor::{Connection, Pool};
 use super::session::Session;
 
-/// Accepts in one go, before the connections that are there already get their turn.
-const ACCEPTS_A_TURN: usize = 64;
+/// Accepts in one go, before the connections that are there already get their turn. Many: when the queue of those that wait
+/// overflows, Linux drops the end of the handshake, and the client waits for seconds.
+const ACCEPTS_A_TURN: usize = 256;
 
 type Waker = Box<dyn Fn() + Send + Sync>;
 

@@ -69,9 +69,14 @@ impl Echo {
     }
 
     fn pieces(&self, start: usize, len: usize) -> Pieces {
-        let start = start % self.capacity;
+        let start = self.wrapped(start);
         let first = len.min(self.capacity - start);
         [start..start + first, 0..len - first]
+    }
+
+    /// A position of less than twice the capacity, within the buffer. Not by `%`: three divisions a round trip are to be seen.
+    fn wrapped(&self, position: usize) -> usize {
+        if position >= self.capacity { position - self.capacity } else { position }
     }
 
     /// `n` bytes were received into [`space`](Self::space), first piece first.
@@ -89,7 +94,7 @@ impl Echo {
     /// If `n` is more than were pending.
     pub fn sent(&mut self, n: usize) {
         assert!(n <= self.len, "sent {n} bytes of {} pending", self.len);
-        self.head = (self.head + n) % self.capacity;
+        self.head = self.wrapped(self.head + n);
         self.len -= n;
     }
 
