@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::cmd::{blast, completions, man, models, schema, serve};
+use crate::cmd::{blast, check, completions, man, models, run, schema, serve};
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -29,6 +29,10 @@ pub struct Cli {
 pub enum Command {
     /// Open many connections to an echo server, send random fragmented payloads, and check every byte that comes back
     Blast(Box<blast::BlastArgs>),
+    /// Run scenario files: a server, loads that run at the same time, and what is expected of them
+    Run(Box<run::RunCommand>),
+    /// Run the built-in conformance suite against a server, one verdict a case
+    Check(Box<check::CheckCommand>),
     /// Run one bundled echo server until Ctrl-C
     Serve(serve::ServeCommand),
     /// List the server models: how each works, its limits, and whether it runs here

@@ -106,7 +106,7 @@ pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
     let mut plan = launch::plan(&run, targets.clone(), vec![profile], Some(replay(&args, &run)))?;
     launch::check_limits(&plan)?;
     launch::catch_interrupts()?;
-    let server = args.serve.as_deref().map(|model| Bundled::start(model, &[])).transpose()?;
+    let server = args.serve.as_deref().map(|model| Bundled::start(Some(model), &[])).transpose()?;
     if let Some(server) = &server {
         targets = vec![server.address];
         plan.sources = crate::client::target::SourceChoice::new(&run.sources, &targets);
@@ -201,7 +201,7 @@ fn replay(args: &BlastArgs, run: &Run) -> String {
 }
 
 /// A seed that nobody chose.
-fn random_seed() -> u64 {
+pub(super) fn random_seed() -> u64 {
     use std::hash::{BuildHasher, Hasher};
     // The standard library's hash keys are random for each process; no more than that is needed here.
     std::collections::hash_map::RandomState::new().build_hasher().finish()

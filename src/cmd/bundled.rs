@@ -51,14 +51,15 @@ pub struct Bundled {
 }
 
 impl Bundled {
-    /// Starts `serve --model MODEL` with further flags, and waits until it listens.
+    /// Starts `serve --model MODEL` with further flags, and waits until it listens. A faulty server has no model.
     ///
     /// # Errors
     /// It can't be started, or it ends or stays silent; with what it said.
-    pub fn start(model: &str, flags: &[String]) -> anyhow::Result<Bundled> {
+    pub fn start(model: Option<&str>, flags: &[String]) -> anyhow::Result<Bundled> {
         let program = std::env::current_exe().context("finding this program, to start it as a server")?;
         let mut child = Command::new(program)
-            .args(["serve", "--json", "--bind", "127.0.0.1:0", "--until-stdin-closes", "--model", model])
+            .args(["serve", "--json", "--bind", "127.0.0.1:0", "--until-stdin-closes"])
+            .args(model.iter().flat_map(|model| ["--model", model]))
             .args(flags)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -68,6 +69,7 @@ impl Bundled {
         let lines = lines_of(child.stdout.take());
         let stderr = lines_of(child.stderr.take());
         let stdin = child.stdin.take();
+        let model = model.unwrap_or("faulty");
         let unknown = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut server = Bundled { child, stdin, lines, stderr, address: unknown, model: model.to_owned() };
         let first = server.lines.recv_timeout(START);

@@ -3,11 +3,14 @@
 
 pub mod blast;
 pub mod bundled;
+pub mod case;
+pub mod check;
 pub mod completions;
 pub mod launch;
 pub mod man;
 pub mod models;
 pub mod progress;
+pub mod run;
 pub mod schema;
 pub mod serve;
 
@@ -57,6 +60,8 @@ impl std::error::Error for Failure {}
 pub fn dispatch(cli: Cli) -> Exit {
     let result = match cli.command {
         Command::Blast(args) => blast::run(*args),
+        Command::Run(command) => run::run(&command),
+        Command::Check(command) => check::run(&command),
         Command::Serve(command) => serve::run(&command),
         Command::Models(command) => models::run(&command),
         Command::Completions(args) => completions::run(&args),

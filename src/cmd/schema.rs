@@ -5,12 +5,18 @@ use clap::{Args, ValueEnum};
 use super::print;
 use crate::exit::Exit;
 use crate::report::run::RunReport;
+use crate::report::suite::SuiteReport;
+use crate::scenario::file::ScenarioFile;
 
 /// The documents that have a schema.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum Document {
     /// What `blast --json` writes
     Run,
+    /// What `run --json` and `check --json` write
+    Suite,
+    /// A scenario file
+    Scenario,
 }
 
 /// The flags of `schema`.
@@ -27,6 +33,8 @@ pub struct SchemaArgs {
 pub fn run(args: &SchemaArgs) -> anyhow::Result<Exit> {
     let schema = match args.document {
         Document::Run => schemars::schema_for!(RunReport),
+        Document::Suite => schemars::schema_for!(SuiteReport),
+        Document::Scenario => schemars::schema_for!(ScenarioFile),
     };
     print(&serde_json::to_string_pretty(&schema)?)?;
     Ok(Exit::Pass)

@@ -4,6 +4,7 @@
 //! JSON holds.
 
 pub mod run;
+pub mod suite;
 pub mod terminal;
 
 use std::time::Duration;

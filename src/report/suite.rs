@@ -1,0 +1,179 @@
+//! Several scenarios as data: what `run --json` and `check --json` write, and the lines that the terminal shows.
+//!
+//! The JSON Schema of [`SuiteReport`] is published by `echo-tester schema suite`.
+
+use std::fmt::Write as _;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::run::RunReport;
+use crate::exit::Exit;
+
+/// The form of the JSON report. It changes when a reader of the old form would misread the new one.
+pub const FORM: &str = "echo-tester/suite/1";
+
+/// What a case came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Came {
+    /// It came out as the scenario says.
+    Pass,
+    /// It did not.
+    Fail,
+    /// It did, but for a threshold.
+    ThresholdMissed,
+    /// Nothing was verified, or it could not run.
+    Inconclusive,
+    /// It does not apply here; the reasons say why.
+    Skipped,
+    /// It was stopped before its end.
+    Interrupted,
+}
+
+impl Came {
+    /// One or two words for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Came::Pass => "pass",
+            Came::Fail => "FAIL",
+            Came::ThresholdMissed => "MISSED",
+            Came::Inconclusive => "inconclusive",
+            Came::Skipped => "skipped",
+            Came::Interrupted => "interrupted",
+        }
+    }
+}
+
+/// One scenario.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CaseReport {
+    /// Its stable address, such as 4.1; may be empty.
+    pub id: String,
+    /// What it is about, in a few words.
+    pub name: String,
+    /// What it proves, and what to look at when it fails.
+    pub about: String,
+    /// The file.
+    pub file: String,
+    /// What it came to.
+    pub outcome: Came,
+    /// Why, in sentences.
+    pub reasons: Vec<String>,
+    /// The run, if there was one. Its verdict is that of the bytes; 'outcome' is that of what was expected.
+    pub run: Option<RunReport>,
+    /// What the bundled server said on stderr.
+    pub server_output: Vec<String>,
+}
+
+/// Several scenarios.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "echo-tester suite report")]
+pub struct SuiteReport {
+    /// The form of this document.
+    pub form: String,
+    /// The version of the program.
+    pub version: String,
+    /// What the process returns for it.
+    pub exit_code: u8,
+    /// The scenarios, in the order in which they ran.
+    pub cases: Vec<CaseReport>,
+}
+
+impl SuiteReport {
+    /// The report of these cases.
+    pub fn new(cases: Vec<CaseReport>) -> SuiteReport {
+        let exit_code = exit(&cases).code();
+        SuiteReport { form: FORM.to_owned(), version: env!("CARGO_PKG_VERSION").to_owned(), exit_code, cases }
+    }
+
+    /// The last line: how many came to what.
+    pub fn summary(&self) -> String {
+        let all = [Came::Pass, Came::Fail, Came::ThresholdMissed, Came::Inconclusive, Came::Skipped, Came::Interrupted];
+        let words = ["passed", "failed", "missed a threshold", "inconclusive", "skipped", "interrupted"];
+        let count = |came: Came| self.cases.iter().filter(|case| case.outcome == came).count();
+        let counts = all.iter().zip(words).map(|(came, word)| (count(*came), word)).filter(|(n, _)| *n > 0);
+        let counts: Vec<String> = counts.map(|(n, word)| format!("{n} {word}")).collect();
+        format!("{} cases: {}", self.cases.len(), counts.join(", "))
+    }
+}
+
+/// The exit code: the gravest thing that happened. Skipped cases count only if there was nothing else.
+pub fn exit(cases: &[CaseReport]) -> Exit {
+    let any = |came: Came| cases.iter().any(|case| case.outcome == came);
+    match () {
+        () if any(Came::Interrupted) => Exit::Interrupted,
+        () if any(Came::Fail) => Exit::VerificationFailed,
+        () if any(Came::ThresholdMissed) => Exit::ThresholdMissed,
+        () if any(Came::Inconclusive) || !any(Came::Pass) => Exit::Inconclusive,
+        () => Exit::Pass,
+    }
+}
+
+/// A case as it is shown when it ends: a line, and if it did not pass why, how to run it again, and what to look at.
+pub fn line(case: &CaseReport) -> String {
+    let elapsed = case.run.as_ref().map_or_else(String::new, |run| format!(" ({})", super::show_time(run.elapsed())));
+    let mut text = format!("{:<12} {:<4} {}{elapsed}", case.outcome.name(), case.id, case.name);
+    if case.outcome == Came::Pass {
+        return text;
+    }
+    for reason in &case.reasons {
+        let _ = write!(text, "\n    {reason}");
+    }
+    if case.outcome == Came::Skipped {
+        return text;
+    }
+    let findings = case.run.iter().flat_map(|run| &run.loads).flat_map(|load| &load.findings);
+    if let Some(replay) = findings.filter_map(|finding| finding.replay.as_ref()).next() {
+        let _ = write!(text, "\n    replay: {replay}");
+    }
+    for line in case.about.trim().lines() {
+        let _ = write!(text, "\n    {line}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cases(outcomes: &[Came]) -> Vec<CaseReport> {
+        let case = |outcome: &Came| CaseReport {
+            id: "1.1".to_owned(),
+            name: "n".to_owned(),
+            about: "Look there.\n".to_owned(),
+            file: "a.toml".to_owned(),
+            outcome: *outcome,
+            reasons: vec!["why".to_owned()],
+            run: None,
+            server_output: Vec::new(),
+        };
+        outcomes.iter().map(case).collect()
+    }
+
+    #[test]
+    fn the_gravest_outcome_is_the_exit_code() {
+        for (outcomes, code) in [
+            (vec![Came::Pass, Came::Skipped], 0),
+            (vec![Came::Skipped, Came::Skipped], 4),
+            (vec![], 4),
+            (vec![Came::Pass, Came::Inconclusive], 4),
+            (vec![Came::Inconclusive, Came::ThresholdMissed], 3),
+            (vec![Came::ThresholdMissed, Came::Fail], 1),
+            (vec![Came::Fail, Came::Interrupted], 130),
+        ] {
+            assert_eq!(exit(&cases(&outcomes)).code(), code, "{outcomes:?}");
+        }
+    }
+
+    #[test]
+    fn a_case_that_passed_is_one_line_and_another_says_why() {
+        let [passed, failed] = &cases(&[Came::Pass, Came::Fail])[..] else { unreachable!("two in, two out") };
+        assert_eq!(line(passed), "pass         1.1  n");
+        assert_eq!(line(failed), "FAIL         1.1  n\n    why\n    Look there.");
+        let report = SuiteReport::new(cases(&[Came::Pass, Came::Pass, Came::Skipped]));
+        assert_eq!(report.summary(), "3 cases: 2 passed, 1 skipped");
+    }
+}

@@ -1,0 +1,65 @@
+//! The conformance suite: the files of `scenarios/conformance`, embedded so that `check` needs nothing but the program.
+
+macro_rules! files {
+    ($($name:literal),+ $(,)?) => {
+        /// Name and text of every file, in the order in which they run; a test holds the table to the folder.
+        pub const FILES: &[(&str, &str)] =
+            &[$(($name, include_str!(concat!("../../scenarios/conformance/", $name)))),+];
+    };
+}
+
+files![
+    "1.1-one-byte.toml",
+    "1.2-every-size-from-1-to-2048.toml",
+    "1.3-byte-by-byte.toml",
+    "1.4-sizes-around-the-usual-buffer-sizes.toml",
+    "1.5-random-sizes-and-fragments.toml",
+    "1.6-a-large-stream-of-256-mib.toml",
+    "1.6L-a-large-stream-of-5-gib.toml",
+    "2.1-write-until-it-stalls-then-read-everything.toml",
+    "2.2-slow-reader-fast-writer.toml",
+    "2.3-full-duplex-with-a-large-window.toml",
+    "3.1-connect-and-close.toml",
+    "3.2-half-close-all-bytes-then-eof.toml",
+    "3.3-half-close-behind-a-large-unread-backlog.toml",
+    "3.4-reset-in-mid-stream.toml",
+    "3.5-close-with-echo-unread.toml",
+    "3.6-the-server-does-not-close-first.toml",
+    "4.1-a-silent-connection-delays-nobody.toml",
+    "4.2-a-connection-that-never-reads-delays-nobody.toml",
+    "4.3-no-crosstalk-among-64.toml",
+    "4.4-half-are-reset-half-are-exact.toml",
+    "5.1-65-connections-at-once.toml",
+    "5.2-1025-connections-at-once.toml",
+    "5.3-2000-times-open-echo-close.toml",
+    "5.4-a-burst-of-500-connects.toml",
+    "6.1-gaps-of-200-ms-between-fragments-of-one-message.toml",
+    "6.2-idle-then-traffic.toml",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::Scenario;
+
+    #[test]
+    fn the_table_is_the_folder() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/conformance");
+        let entries = std::fs::read_dir(folder).expect("the folder is there");
+        let name = |entry: std::io::Result<std::fs::DirEntry>| entry.expect("it can be read").file_name();
+        let mut names: Vec<String> = entries.map(|entry| name(entry).to_string_lossy().into_owned()).collect();
+        names.sort();
+        assert_eq!(FILES.iter().map(|(name, _)| *name).collect::<Vec<_>>(), names);
+    }
+
+    #[test]
+    fn every_case_has_an_address_of_its_own_and_says_what_it_is_for() {
+        for (name, text) in FILES {
+            let case = Scenario::parse(name, text).unwrap_or_else(|error| panic!("{error}"));
+            assert!(name.starts_with(&format!("{}-", case.id)), "{name} is {}", case.id);
+            for part in ["Proves: ", "Catches: ", "Look at: "] {
+                assert!(case.about.contains(part), "{name} has no '{part}'");
+            }
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! `run` and `check` as their users meet them: what they print and with which exit code.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+/// Exit code, stdout, stderr. Every wait in the program has an end: the stall time-outs of the files are seconds.
+fn said(args: &[&str]) -> (i32, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_echo-tester"));
+    command.args(args).stdin(Stdio::null()).current_dir(env!("CARGO_MANIFEST_DIR"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("ECHO_TESTER_")) {
+        command.env_remove(name);
+    }
+    let output = command.output().expect("the program starts");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
+}
+
+/// Runs a scenario of this text.
+fn run(text: &str, flags: &[&str]) -> (i32, String, String) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("case.toml");
+    std::fs::write(&file, text).expect("the folder can be written");
+    said(&[&["run", file.to_str().expect("a plain path"), "-q"], flags].concat())
+}
+
+const SMALL: &str = "name = 'small'\n[server]\nmodel = 'auto'\n[[load]]\nconns = 3\nmessages = 3\n";
+
+#[test]
+fn what_is_right_is_exit_0() {
+    let (code, out, err) = run(&format!("{SMALL}[expect]\nthresholds = ['passed == 3', 'rtt.max < 1h']"), &[]);
+    assert_eq!(code, 0, "{out}{err}");
+    assert!(out.starts_with("pass ") && out.contains("1 cases: 1 passed"), "{out}");
+}
+
+#[test]
+fn what_is_wrong_is_exit_1_with_its_replay_line() {
+    let faulty = "name = 'faulty'\n[server]\nfault = ['flip:at=10']\n[[load]]\nconns = 2\nmessages = 3\nsize = 100\n";
+    let (code, out, err) = run(faulty, &["--seed", "7"]);
+    assert_eq!(code, 1, "{out}{err}");
+    assert!(out.contains("expected pass, it was fail") && out.contains("--seed 7 --only-conn"), "{out}");
+    let (code, out, err) = run(&format!("{faulty}[expect]\nfindings = ['corrupt']"), &[]);
+    assert_eq!(code, 0, "a fault that was expected is right: {out}{err}");
+    let (code, out, _) = run(&format!("{faulty}[expect]\nfindings = ['corrupt', 'no-fin']"), &[]);
+    assert!(code == 1 && out.contains("expected the finding no-fin"), "{out}");
+}
+
+#[test]
+fn a_fault_that_was_expected_and_did_not_come_is_exit_1() {
+    let (code, out, _) = run(&format!("{SMALL}[expect]\nfindings = ['lost']"), &[]);
+    assert!(code == 1 && out.contains("expected fail, it was pass"), "{out}");
+}
+
+#[test]
+fn a_typo_is_exit_2_with_its_place_and_the_right_key() {
+    let (code, _, err) = run(&SMALL.replace("conns", "cons"), &[]);
+    assert_eq!(code, 2);
+    assert!(err.contains("case.toml:5:1: ") && err.contains("did you mean `conns`?") && err.contains("^^^^"), "{err}");
+    for args in [vec!["run", "no/such/file.toml"], vec!["run"], vec!["run", "src"], vec!["check", "--filter", "xyzzy"]]
+    {
+        assert_eq!(said(&args).0, 2, "{args:?}");
+    }
+    assert_eq!(run("name = 'none'\n[[load]]\n", &[]).0, 2, "no server and no --target");
+}
+
+#[test]
+fn a_missed_threshold_is_exit_3() {
+    let (code, out, _) = run(&format!("{SMALL}[expect]\nthresholds = ['messages > 1k']"), &[]);
+    assert_eq!(code, 3, "{out}");
+    assert!(out.starts_with("MISSED") && out.contains("messages > 1k: it was 9"), "{out}");
+}
+
+#[test]
+fn what_can_not_run_or_does_not_apply_is_exit_4() {
+    let elsewhere = if cfg!(windows) { "epoll" } else { "iocp" };
+    let (code, out, _) = run(&SMALL.replace("auto", elsewhere), &[]);
+    assert_eq!(code, 4, "{out}");
+    assert!(out.starts_with("skipped") && out.contains(&format!("{elsewhere} does not run here: ")), "{out}");
+    let free = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").to_string();
+    let (code, out, _) = run(SMALL, &["--target", &free]);
+    assert_eq!(code, 4, "{out}");
+    assert!(out.starts_with("inconclusive") && out.contains("no connection could be opened"), "{out}");
+}
+
+#[test]
+fn the_json_report_keeps_to_its_published_schema_and_says_what_the_lines_say() {
+    let (code, out, err) = run(SMALL, &["--json"]);
+    assert_eq!(code, 0, "{err}");
+    let report: Value = serde_json::from_str(&out).expect("stdout is JSON and nothing else");
+    let schema: Value = serde_json::from_str(&said(&["schema", "suite"]).1).expect("the schema is JSON");
+    let validator = jsonschema::validator_for(&schema).expect("the schema is a schema");
+    let errors: Vec<String> = validator.iter_errors(&report).map(|e| e.to_string()).collect();
+    assert_eq!(errors, Vec::<String>::new());
+    assert_eq!((&report["cases"][0]["outcome"], &report["exit_code"]), (&"pass".into(), &0.into()));
+    assert!(err.starts_with("pass "), "the lines go to stderr: {err}");
+}
+
+#[test]
+fn the_shipped_scenarios_keep_to_the_published_schema() {
+    let schema: Value = serde_json::from_str(&said(&["schema", "scenario"]).1).expect("the schema is JSON");
+    let validator = jsonschema::validator_for(&schema).expect("the schema is a schema");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+    for file in ["quickstart.toml", "ci.toml", "conformance/1.4-sizes-around-the-usual-buffer-sizes.toml"] {
+        let text = std::fs::read_to_string(folder.join(file)).expect("it is there");
+        let value: Value = toml::from_str(&text).expect("it is TOML");
+        let errors: Vec<String> = validator.iter_errors(&value).map(|e| e.to_string()).collect();
+        assert_eq!(errors, Vec::<String>::new(), "{file}");
+    }
+}
+
+#[test]
+fn the_first_scenarios_of_the_readme_pass() {
+    let (code, out, err) = said(&["run", "scenarios/quickstart.toml", "scenarios/ci.toml", "-q"]);
+    assert_eq!(code, 0, "{out}{err}");
+    assert!(out.contains("2 cases: 2 passed"), "{out}");
+}
+
+#[test]
+fn check_passes_the_bundled_server_case_by_case() {
+    let (code, out, err) = said(&["check", "-q"]);
+    assert_eq!(code, 0, "{out}{err}");
+    assert!(out.contains("25 passed, 1 skipped"), "{out}");
+}
+
+#[test]
+fn check_lists_and_chooses() {
+    let (code, out, _) = said(&["check", "--list", "--filter", "delays nobody"]);
+    assert_eq!((code, out.lines().count()), (0, 2), "{out}");
+    assert!(out.starts_with("4.1  a silent connection delays nobody"), "{out}");
+}
+
+#[test]
+fn the_first_case_that_does_not_pass_is_the_last_when_asked() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let wrong = format!("{SMALL}[expect]\nthresholds = ['errors > 0']");
+    std::fs::write(folder.path().join("a.toml"), wrong).expect("the folder can be written");
+    std::fs::write(folder.path().join("b.toml"), SMALL).expect("the folder can be written");
+    let path = folder.path().to_str().expect("a plain path");
+    let (code, out, _) = said(&["run", path, "-q", "--fail-fast"]);
+    assert!(code == 3 && out.contains("1 cases: "), "{out}");
+    let (code, out, _) = said(&["run", path, "-q"]);
+    assert!(code == 3 && out.contains("2 cases: 1 passed, 1 missed a threshold"), "{out}");
+}
