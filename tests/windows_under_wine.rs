@@ -1,14 +1,134 @@
 //! The Windows program on a Unix machine, under Wine: evidence, not proof, of what real Windows does.
 //!
-//! Every test asks [`wine::windows_program`] first; without Wine or the exe it says so on stderr and tests nothing.
+//! The suite of promises (`tests/suite`) on every model that Windows has, with the native client against
+//! `echo-tester.exe serve`; and the program's own `blast` in all the ways in which Windows and Unix can face each other.
+//! Without Wine or the exe it says so on stderr and tests nothing; with `ECHO_TESTER_REQUIRE_WINE=1` that is a failure.
+//!
+//! `cargo test --test windows_under_wine` takes libtest's flags: `-- overlapped-callback`.
 
-#![cfg(unix)]
-
+#[cfg(unix)]
+#[expect(dead_code, unused_imports, reason = "a server in this process is for the models of this system")]
+mod suite;
+#[cfg(unix)]
 mod wine;
 
-#[test]
-fn the_windows_program_starts_and_answers_a_missing_subcommand_with_usage() {
-    let Some(program) = wine::windows_program() else { return };
-    let status = program.command::<_, &str>([]).status().expect("wine starts");
-    assert_eq!(status.code(), Some(2), "exit code 2 is usage: {status}");
+#[cfg(unix)]
+fn main() {
+    under_wine::run();
+}
+
+#[cfg(not(unix))]
+fn main() {
+    // On Windows itself `tests/models.rs` and `tests/cli.rs` test the same program without Wine.
+}
+
+#[cfg(unix)]
+mod under_wine {
+    use std::process::{Command, Stdio};
+    use std::sync::Arc;
+
+    use echo_tester::server::models::{Model, Os, TABLE};
+    use libtest_mimic::{Arguments, Failed, Trial};
+    use serde_json::Value;
+
+    use super::suite::{CASES, Case, Host, OwnProcess, Setup};
+    use super::wine::{self, WinExe};
+
+    pub(super) fn run() {
+        echo_tester::sys::raise_descriptor_limit();
+        let program = wine::windows_program().map(Arc::new);
+        let mut arguments = Arguments::from_args();
+        // Most of them wait more than they compute, above all for Wine to start a process.
+        arguments.test_threads.get_or_insert(4);
+        let mut trials = Vec::new();
+        for model in TABLE.iter().filter(|model| matches!(model.os, Os::All | Os::Windows)) {
+            let on_wine = CASES.iter().filter(|case| case.setup.descriptors.is_none());
+            trials.extend(on_wine.map(|case| suite_trial(program.as_ref(), model, case)));
+            trials.push(trial(program.as_ref(), format!("{}: 500 connections of blast", model.name), |exe| {
+                blast_against_wine(exe, model)
+            }));
+        }
+        trials.push(trial(program.as_ref(), "the Windows blast against a native server".to_owned(), |exe| {
+            windows_blast_against_native(exe)
+        }));
+        trials.push(trial(program.as_ref(), "the Windows blast against its own server".to_owned(), |exe| {
+            blast_passes(exe.command(["blast", "--serve", "-c", "50", "-n", "10", "--json", "-q"]), 50)
+        }));
+        trials.push(trial(program.as_ref(), "usage is exit code 2".to_owned(), |exe| {
+            let status = exe.command::<_, &str>([]).stderr(Stdio::null()).status()?;
+            if status.code() == Some(2) { Ok(()) } else { Err(format!("{status}").into()) }
+        }));
+        trials.push(trial(program.as_ref(), "every model of Windows says that it runs".to_owned(), all_models_run));
+        libtest_mimic::run(&arguments, trials).exit();
+    }
+
+    fn trial(
+        program: Option<&Arc<WinExe>>,
+        name: String,
+        test: impl FnOnce(&WinExe) -> Result<(), Failed> + Send + 'static,
+    ) -> Trial {
+        let program = program.cloned();
+        let ignored = program.is_none();
+        let run = move || program.map_or(Ok(()), |exe| test(&exe));
+        Trial::test(name, run).with_ignored_flag(ignored)
+    }
+
+    fn suite_trial(program: Option<&Arc<WinExe>>, model: &'static Model, case: &'static Case) -> Trial {
+        trial(program, format!("{}: {}", model.name, case.name), |exe| {
+            let command = exe.command::<_, &str>([]);
+            case.check(Box::new(OwnProcess::start(command, model.name, &case.setup)));
+            Ok(())
+        })
+    }
+
+    /// The native client; the load is the one that each model is shown by.
+    fn blast_against_wine(exe: &WinExe, model: &Model) -> Result<(), Failed> {
+        let host = Box::new(OwnProcess::start(exe.command::<_, &str>([]), model.name, &Setup::DEFAULT));
+        let address = host.address().to_string();
+        let mut blast = native(&["blast", &address, "-c", "500", "-n", "10", "--json", "-q"]);
+        blast.args(["--size", "1..16KiB", "--fragment", "1..1460"]);
+        let passed = blast_passes(blast, 500);
+        let ended = host.end();
+        passed?;
+        let counters = &ended.counters;
+        if !counters.add_up() || counters.bytes_in != counters.bytes_out || counters.accepted != 500 {
+            return Err(format!("{ended:?}").into());
+        }
+        Ok(())
+    }
+
+    fn windows_blast_against_native(exe: &WinExe) -> Result<(), Failed> {
+        let host = Box::new(OwnProcess::start(native(&[]), "auto", &Setup::DEFAULT));
+        let address = host.address().to_string();
+        let passed = blast_passes(exe.command(["blast", &address, "-c", "50", "-n", "10", "--json", "-q"]), 50);
+        host.end();
+        passed
+    }
+
+    fn all_models_run(exe: &WinExe) -> Result<(), Failed> {
+        let output = exe.command(["models", "--json"]).output()?;
+        let models: Vec<Value> = serde_json::from_slice(&output.stdout).map_err(|e| format!("{e}: {output:?}"))?;
+        let wanted = TABLE.iter().filter(|model| matches!(model.os, Os::All | Os::Windows)).map(|model| model.name);
+        let missing: Vec<&str> = wanted
+            .filter(|name| !models.iter().any(|model| model["name"] == *name && model["available"] == true))
+            .collect();
+        if missing.is_empty() { Ok(()) } else { Err(format!("not available: {missing:?}").into()) }
+    }
+
+    fn native(args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_echo-tester"));
+        command.args(args).stdin(Stdio::null());
+        command
+    }
+
+    fn blast_passes(mut blast: Command, connections: u64) -> Result<(), Failed> {
+        let output = blast.stdin(Stdio::null()).output()?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let report: Value = serde_json::from_slice(&output.stdout).map_err(|e| format!("{e}: {said}"))?;
+        let verdict = &report["verdict"];
+        if output.status.code() != Some(0) || verdict["outcome"] != "pass" || report["total"]["passed"] != connections {
+            return Err(format!("{}: {verdict} {}", output.status, report["loads"][0]["findings"][0]).into());
+        }
+        Ok(())
+    }
 }
