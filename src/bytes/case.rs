@@ -18,6 +18,15 @@ pub(super) const BY_CHANCE: u64 = 8;
 /// How far from its place the rest of a connection is looked for at its end.
 const TAIL_REACH: u64 = 64 << 10;
 
+/// What stood when the stream broke off.
+#[derive(Clone, Copy)]
+pub(super) struct Setting {
+    /// Where the right bytes before that begin.
+    pub(super) right_since: u64,
+    /// Whether the connection has so few findings yet that this one is worth excerpts and searches.
+    pub(super) in_full: bool,
+}
+
 /// An episode in the course of being named.
 pub(super) struct Case<'a> {
     pub(super) view: &'a View<'a>,
@@ -26,8 +35,7 @@ pub(super) struct Case<'a> {
     pub(super) segments: Vec<Segment>,
     /// Right bytes that are known to have come after the segments.
     after: Vec<u8>,
-    /// Where the right bytes before `at` begin.
-    right_since: u64,
+    pub(super) setting: Setting,
     /// Whether the last segment is own bytes that came again, after which the stream went on.
     pub(super) again: bool,
     /// The position that it ends at.
@@ -39,7 +47,7 @@ pub(super) struct Case<'a> {
 
 impl<'a> Case<'a> {
     /// The own stream goes on after the episode.
-    pub(super) fn resumed(view: &'a View<'a>, episode: Episode, resumed: Resumed, right_since: u64) -> Case<'a> {
+    pub(super) fn resumed(view: &'a View<'a>, episode: Episode, resumed: Resumed, setting: Setting) -> Case<'a> {
         let Episode { mut at, mut segments, .. } = episode;
         let repeated = at.saturating_sub(resumed.from);
         let mut again = false;
@@ -56,20 +64,24 @@ impl<'a> Case<'a> {
         at += take_off_right(view, segments.first_mut(), at, from);
         let after = view.own(from, (resumed.to - from).min(AFTER as u64) as usize);
         let missing = from - at;
-        Case { view, at, segments, after, right_since, again, position: resumed.to, cursor: at, missing }
+        Case { view, at, segments, after, setting, again, position: resumed.to, cursor: at, missing }
     }
 
     /// Nothing is known of what comes after the episode, in which so many own bytes are missing.
-    pub(super) fn without_more(view: &'a View<'a>, episode: Episode, right_since: u64, missing: u64) -> Case<'a> {
+    pub(super) fn without_more(view: &'a View<'a>, episode: Episode, setting: Setting, missing: u64) -> Case<'a> {
         let Episode { at, segments, .. } = episode;
         let position = at + missing;
-        Case { view, at, segments, after: Vec::new(), right_since, again: false, position, cursor: at, missing }
+        Case { view, at, segments, after: Vec::new(), setting, again: false, position, cursor: at, missing }
     }
 
     /// A divergence at the cursor with the bytes received from the segment of this number on.
     pub(super) fn divergence(&self, kind: Kind, extent: u64, segment: usize) -> Divergence {
         let mut divergence = Divergence::of_connection(kind, self.view.conn, self.cursor, extent);
-        let before = if segment == 0 { (self.cursor - self.right_since.min(self.cursor)).min(BEFORE) } else { 0 };
+        if !self.setting.in_full {
+            return divergence;
+        }
+        let before =
+            if segment == 0 { (self.cursor - self.setting.right_since.min(self.cursor)).min(BEFORE) } else { 0 };
         divergence.excerpt_offset = self.cursor - before;
         divergence.received = self.view.own(divergence.excerpt_offset, before as usize);
         let room = divergence.received.len() + AFTER;
@@ -87,35 +99,36 @@ impl<'a> Case<'a> {
         divergence
     }
 
-    /// The text conversion that all of it is.
-    pub(super) fn conversion(&self) -> Option<Change> {
-        let received = match self.segments.as_slice() {
-            [] => &[],
-            [Segment { len, what: What::Unknown(unknown) }] if *len == unknown.head.len() as u64 => {
-                unknown.head.as_slice()
-            }
-            _ => return None,
-        };
-        let right_again = self.after.first()?;
-        let expected = self.view.own(self.at, usize::try_from(self.missing).ok()?.min(HEAD) + 1);
-        whole_conversion(&expected, &[received, &[*right_again]].concat())
-    }
-
-    /// The short neighbouring pieces that are in each other's place, if that is all.
-    pub(super) fn swap(&self) -> Option<Swap> {
+    /// All that came in the episode, if that is at most so much, and no more than is kept of unknown bytes.
+    fn received(&self, most: usize) -> Option<Vec<u8>> {
         let len = self.segments.iter().map(|segment| segment.len).sum::<u64>();
-        if len != self.missing || len > SHORT as u64 {
+        let mut received = Vec::new();
+        if len > most.min(HEAD) as u64 {
             return None;
         }
-        let mut received = Vec::with_capacity(SHORT);
         for segment in &self.segments {
             match &segment.what {
                 What::Sent(source) => {
-                    received.extend(self.view.bytes(source.conn, source.offset, segment.len as usize))
+                    received.extend(self.view.bytes(source.conn, source.offset, segment.len as usize));
                 }
                 What::Unknown(unknown) => received.extend_from_slice(&unknown.head),
             }
         }
+        Some(received)
+    }
+
+    /// The text conversion that all of it is.
+    pub(super) fn conversion(&self) -> Option<Change> {
+        let right_again = *self.after.first()?;
+        let mut received = self.received(HEAD)?;
+        received.push(right_again);
+        let expected = self.view.own(self.at, usize::try_from(self.missing).ok().filter(|&len| len <= HEAD)? + 1);
+        whole_conversion(&expected, &received)
+    }
+
+    /// The short neighbouring pieces that are in each other's place, if that is all.
+    pub(super) fn swap(&self) -> Option<Swap> {
+        let received = self.received(SHORT).filter(|received| received.len() as u64 == self.missing)?;
         swap(self.view, self.at, &received)
     }
 

@@ -7,7 +7,7 @@
 //! hold an aligned word (below 15) from another connection, which are `corrupt` or `surplus`; a loss and a repetition of
 //! equal length without a right byte between them, which is a stale piece in place.
 
-use super::case::{BY_CHANCE, Case, SHORT, resumed_at_the_end};
+use super::case::{BY_CHANCE, Case, SHORT, Setting, resumed_at_the_end};
 use super::change::{Tally, begun_conversion};
 use super::episode::{Episode, HEAD, Resumed, Segment, View, What};
 use super::finding::{Corruption, Divergence, Kind, Source};
@@ -19,8 +19,9 @@ const LATE: u64 = 1 << 20;
 const APART: u64 = 32;
 /// Things held at a time.
 const HELD: usize = 16;
-/// Findings of a connection that are given in full; the others are counted.
-const LISTED: u32 = 64;
+/// Findings of a connection that are looked into as far as can be, and have excerpts: a stream in which everything is
+/// wrong must not cost more than it is worth.
+const IN_FULL: u64 = 64;
 /// How far back a short piece is looked for in what the connection had sent before.
 const RECENT_PAST: u64 = 64 << 10;
 
@@ -28,9 +29,7 @@ const RECENT_PAST: u64 = 64 << 10;
 #[derive(Default)]
 pub(super) struct Diagnosis {
     held: Vec<Held>,
-    listed: u32,
-    /// Findings beyond [`LISTED`].
-    pub(super) unlisted: u64,
+    reported: u64,
     /// Own bytes below the position that did not come, or came wrong.
     pub(super) wrong: u64,
 }
@@ -45,7 +44,7 @@ impl Diagnosis {
         right_since: u64,
         found: &mut Vec<Divergence>,
     ) -> u64 {
-        self.name(Case::resumed(view, episode, resumed, right_since), found);
+        self.name(Case::resumed(view, episode, resumed, self.setting(right_since)), found);
         resumed.to
     }
 
@@ -57,7 +56,7 @@ impl Diagnosis {
         right_since: u64,
         found: &mut Vec<Divergence>,
     ) {
-        self.name(Case::without_more(view, episode, right_since, 0), found);
+        self.name(Case::without_more(view, episode, self.setting(right_since), 0), found);
     }
 
     /// Names an episode after which nothing more came. Returns the position.
@@ -75,7 +74,7 @@ impl Diagnosis {
         let late: u64 = episode.segments.iter().map(|segment| self.late(view, segment)).sum();
         let missing = episode.len.saturating_sub(late).min(view.sent.saturating_sub(episode.at));
         let position = episode.at + missing;
-        self.name(Case::without_more(view, episode, right_since, missing), found);
+        self.name(Case::without_more(view, episode, self.setting(right_since), missing), found);
         position
     }
 
@@ -89,14 +88,13 @@ impl Diagnosis {
         }
     }
 
-    /// Takes in a finding.
     fn report(&mut self, divergence: Divergence, found: &mut Vec<Divergence>) {
-        if self.listed < LISTED {
-            self.listed += 1;
-            found.push(divergence);
-        } else {
-            self.unlisted += 1;
-        }
+        self.reported += 1;
+        found.push(divergence);
+    }
+
+    fn setting(&self, right_since: u64) -> Setting {
+        Setting { right_since, in_full: self.reported < IN_FULL }
     }
 
     /// Gives every part of a case its name.
@@ -244,7 +242,7 @@ impl Diagnosis {
             return self.report(divergence, found);
         }
         let alone = case.segments.len() == 1 && case.missing == 0 && len <= SHORT as u64;
-        if self.listed < LISTED
+        if case.setting.in_full
             && let Some(offset) = find_earlier(view, case.at, &head, len)
         {
             let mut divergence = case.divergence(Kind::Stale, len, number);

@@ -109,11 +109,6 @@ impl Verifier {
         self.trouble.as_ref().map_or(self.position, |trouble| trouble.received)
     }
 
-    /// Divergences that were counted and not given out, because the connection had so many.
-    pub fn unlisted(&self) -> u64 {
-        self.trouble.as_ref().map_or(0, |trouble| trouble.diagnosis.unlisted)
-    }
-
     /// Takes the next `n` bytes received for right, unseen: for finding out what the compare costs.
     pub fn trust(&mut self, n: u64) {
         self.position += n;

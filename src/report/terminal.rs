@@ -94,8 +94,7 @@ fn totals(report: &RunReport) -> String {
 fn findings(load: &LoadReport) -> String {
     let mut text = String::new();
     for finding in &load.findings {
-        let d = &finding.divergence;
-        let _ = writeln!(text, "connection {}: {} at offset {}, {} bytes\n", d.conn, d.kind.name(), d.offset, d.extent);
+        let _ = writeln!(text, "{}", super::finding::render(finding));
     }
     let counted = load.counters.findings_total();
     let kept = load.findings.len() as u64;

@@ -1,0 +1,278 @@
+//! A finding as people read it: one paragraph that says what happened, where and when; what should have come above what
+//! came, differences marked; the writes and reads before it; and the command that runs it again.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use super::show_time;
+use crate::bytes::{Change, Corruption, Divergence, Finding, Kind, Op, OpKind, Source};
+
+/// Bytes in one row of an excerpt.
+const ROW: usize = 16;
+/// Columns of a paragraph.
+const WIDTH: usize = 100;
+
+/// The whole finding, ending in a line break.
+pub fn render(finding: &Finding) -> String {
+    let divergence = &finding.divergence;
+    let mut text = format!("connection {}: {}", divergence.conn, divergence.kind.name());
+    if divergence.kind != Kind::ConnectFailed {
+        let _ = write!(text, " at offset {}", place(divergence.offset));
+    }
+    let _ = write!(text, ". {}.", capitalized(&what_happened(divergence)));
+    if let Some(cause) = &finding.cause {
+        let _ = write!(text, " The system said: {cause}.");
+    }
+    let _ = write!(text, " {}.", capitalized(&where_and_when(finding)));
+    let mut text = wrapped(&text);
+    text.push_str(&excerpts(divergence));
+    if !finding.recent.is_empty() {
+        let ops: Vec<String> = finding.recent.iter().map(|op| operation(op, finding.at_ms)).collect();
+        text.push_str(&indented(&format!("before it: {}", ops.join(", "))));
+    }
+    if let Some(replay) = &finding.replay {
+        // In one line, to be copied.
+        let _ = writeln!(text, "  replay: {replay}");
+    }
+    text
+}
+
+/// One sentence, without its full stop.
+fn what_happened(divergence: &Divergence) -> String {
+    let extent = bytes(divergence.extent);
+    match divergence.kind {
+        Kind::Corrupt => format!("{extent} came back changed{}", how(divergence.detail)),
+        Kind::Lost => format!("{extent} did not come back"),
+        Kind::Duplicated => format!("{extent} came back twice{}", from(divergence, ", those")),
+        Kind::Reordered => {
+            format!("{extent} came back after {} that were sent after them", bytes(divergence.overtaken_by))
+        }
+        Kind::Crosstalk | Kind::Stale => format!("{extent}{} came {}", from(divergence, ""), instead_of(divergence)),
+        Kind::Truncated => format!("EOF came with {extent} missing"),
+        Kind::Surplus => format!("{extent} came that nobody had sent{}", how(divergence.detail)),
+        Kind::Stalled => format!("nothing more came until the stall time-out, with {extent} missing"),
+        Kind::Reset => format!("the other side reset the connection, with {extent} missing"),
+        Kind::NoFin => "every byte came back, but no EOF followed the half-close".to_owned(),
+        Kind::ConnectFailed => "the connection could not be opened".to_owned(),
+    }
+}
+
+fn from(divergence: &Divergence, those: &str) -> String {
+    let Some(Source { conn, offset, open }) = divergence.source else { return String::new() };
+    let offset = place(offset);
+    match (conn == divergence.conn, open) {
+        (true, _) => format!("{those} from offset {offset} on"),
+        (false, true) => format!("{those} of connection {conn}, from its offset {offset} on,"),
+        (false, false) => format!("{those} of connection {conn}, which is closed, from its offset {offset} on,"),
+    }
+}
+
+fn instead_of(divergence: &Divergence) -> String {
+    match divergence.replaced {
+        0 => "in between".to_owned(),
+        all if all == divergence.extent => "in place of the right ones".to_owned(),
+        some => format!("in place of {} of the right ones", some),
+    }
+}
+
+fn how(detail: Option<Corruption>) -> String {
+    let Some(Corruption { bytes: changed, bits, looks_like }) = detail else { return String::new() };
+    let count = match bits {
+        0 => String::new(),
+        1 => ": one bit differs".to_owned(),
+        _ => format!(": {} and {bits} bits differ", bytes(changed)),
+    };
+    looks_like.map_or(count.clone(), |change| format!("{count}; {}", looks(change)))
+}
+
+fn looks(change: Change) -> &'static str {
+    match change {
+        Change::ZeroFilled => "all are zero",
+        Change::ConstantFill => "all are the same byte",
+        Change::HighBitStripped => "bit 7 was cleared in all of them",
+        Change::Inverted => "all bits were inverted",
+        Change::UpperCased => "letters were made upper case",
+        Change::LowerCased => "letters were made lower case",
+        Change::LfToCrLf => "LF was converted to CR LF, as in text",
+        Change::CrLfToLf => "CR LF was converted to LF, as in text",
+        Change::CrToLf => "CR was converted to LF, as in text",
+        Change::Latin1ToUtf8 => "they were taken for Latin-1 text and encoded as UTF-8",
+        Change::Utf8Replaced => "they were taken for UTF-8 text, and what is none was replaced by U+FFFD",
+    }
+}
+
+fn where_and_when(finding: &Finding) -> String {
+    let local = finding.local.as_ref().map(|local| format!("from {local} "));
+    let remote = finding.remote.as_ref().map(|remote| format!("to {remote}"));
+    let addresses = local.unwrap_or_default() + &remote.unwrap_or_default();
+    let time = time(finding.at_ms);
+    match addresses.trim_end() {
+        "" => format!("found {time} after the start"),
+        addresses => format!("{addresses}, found {time} after the start"),
+    }
+}
+
+fn time(ms: f64) -> String {
+    show_time(Duration::from_nanos((ms.max(0.0) * 1e6) as u64))
+}
+
+/// Rows of what should have come above what came, differences marked in a line below; `--` is not there or not known.
+fn excerpts(divergence: &Divergence) -> String {
+    let Divergence { expected, received, .. } = divergence;
+    let mut text = String::new();
+    let len = expected.len().max(received.len());
+    for start in (0..len).step_by(ROW) {
+        let row = start..len.min(start + ROW);
+        let offset = divergence.excerpt_offset + start as u64;
+        let cells = |bytes: &[u8]| {
+            let cell = |n| bytes.get(n).map_or_else(|| "--".to_owned(), |byte| format!("{byte:02x}"));
+            row.clone().map(cell).collect::<Vec<_>>().join(" ")
+        };
+        let differs = |n: usize| received.get(n).is_some_and(|byte| expected.get(n) != Some(byte));
+        let marks: Vec<&str> = row.clone().map(|n| if differs(n) { "^^" } else { "  " }).collect();
+        let _ = writeln!(text, "  {offset:>12} expected  {}", cells(expected));
+        let _ = writeln!(text, "  {:>12} received  {}", format!("{offset:#x}"), cells(received));
+        if row.clone().any(differs) {
+            let _ = writeln!(text, "{}", format!("{:24}{}", "", marks.join(" ")).trim_end());
+        }
+    }
+    text
+}
+
+fn operation(op: &Op, found_at_ms: f64) -> String {
+    let verb = match op.kind {
+        OpKind::Write => "wrote",
+        OpKind::Read => "read",
+    };
+    format!("{verb} {} at {} ({} earlier)", op.len, op.offset, time(found_at_ms - op.at_ms))
+}
+
+fn place(offset: u64) -> String {
+    format!("{offset} ({offset:#x})")
+}
+
+fn bytes(n: u64) -> String {
+    if n == 1 { "1 byte".to_owned() } else { format!("{n} bytes") }
+}
+
+fn capitalized(sentence: &str) -> String {
+    let mut letters = sentence.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
+/// Lines of at most [`WIDTH`] columns, those after the first indented.
+fn wrapped(text: &str) -> String {
+    let mut lines = String::new();
+    let mut column = 0;
+    for word in text.split(' ') {
+        let len = word.chars().count();
+        if column > 0 && column + 1 + len > WIDTH {
+            lines.push_str("\n  ");
+            column = 2;
+        } else if column > 0 {
+            lines.push(' ');
+            column += 1;
+        }
+        lines.push_str(word);
+        column += len;
+    }
+    lines.push('\n');
+    lines
+}
+
+fn indented(text: &str) -> String {
+    format!("  {}", wrapped(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bytes::{ConnId, KINDS};
+
+    fn conn(id: u32) -> ConnId {
+        ConnId::new(id).expect("small")
+    }
+
+    fn finding(divergence: Divergence) -> Finding {
+        Finding {
+            divergence,
+            local: Some("127.0.0.1:40312".to_owned()),
+            remote: Some("127.0.0.1:7777".to_owned()),
+            at_ms: 1250.5,
+            cause: None,
+            recent: Vec::new(),
+            replay: None,
+        }
+    }
+
+    #[test]
+    fn a_finding_reads_like_this() {
+        let mut divergence = Divergence::of_connection(Kind::Crosstalk, conn(12), 65536, 1460);
+        divergence.source = Some(Source { conn: conn(7), offset: 4096, open: true });
+        divergence.replaced = 1460;
+        divergence.excerpt_offset = 65528;
+        divergence.expected = (0..24).collect();
+        divergence.received = (0..8).chain(100..114).collect();
+        let mut finding = finding(divergence);
+        finding.recent = vec![
+            Op { kind: OpKind::Write, offset: 65536, len: 16384, at_ms: 1249.0 },
+            Op { kind: OpKind::Read, offset: 65000, len: 2000, at_ms: 1250.25 },
+        ];
+        finding.replay = Some("echo-tester blast 127.0.0.1:7777 --seed 1 --only-conn 12,7".to_owned());
+        insta::assert_snapshot!(render(&finding), @r"
+        connection 12: crosstalk at offset 65536 (0x10000). 1460 bytes of connection 7, from its offset 4096
+          (0x1000) on, came in place of the right ones. From 127.0.0.1:40312 to 127.0.0.1:7777, found 1.25 s
+          after the start.
+                 65528 expected  00 01 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f
+                0xfff8 received  00 01 02 03 04 05 06 07 64 65 66 67 68 69 6a 6b
+                                                        ^^ ^^ ^^ ^^ ^^ ^^ ^^ ^^
+                 65544 expected  10 11 12 13 14 15 16 17
+               0x10008 received  6c 6d 6e 6f 70 71 -- --
+                                ^^ ^^ ^^ ^^ ^^ ^^
+          before it: wrote 16384 at 65536 (1.50 ms earlier), read 2000 at 65000 (250 µs earlier)
+          replay: echo-tester blast 127.0.0.1:7777 --seed 1 --only-conn 12,7
+        ");
+    }
+
+    #[test]
+    fn what_the_system_said_is_in_the_paragraph() {
+        let mut finding = finding(Divergence::of_connection(Kind::ConnectFailed, conn(3), 0, 0));
+        finding.cause = Some("Connection refused (os error 111)".to_owned());
+        finding.local = None;
+        insta::assert_snapshot!(render(&finding), @r"
+        connection 3: connect-failed. The connection could not be opened. The system said: Connection
+          refused (os error 111). To 127.0.0.1:7777, found 1.25 s after the start.
+        ");
+    }
+
+    #[test]
+    fn every_kind_has_a_sentence() {
+        let mut sentences = Vec::new();
+        for row in KINDS {
+            let mut divergence = Divergence::of_connection(row.kind, conn(1), 10, 3);
+            divergence.overtaken_by = 8;
+            let conn = conn(if row.kind == Kind::Duplicated { 1 } else { 2 });
+            divergence.source = Some(Source { conn, offset: 20, open: row.kind != Kind::Stale });
+            divergence.detail = (row.kind == Kind::Corrupt).then_some(Corruption {
+                bytes: 2,
+                bits: 9,
+                looks_like: Some(Change::ZeroFilled),
+            });
+            sentences.push(format!("{}: {}", row.name, what_happened(&divergence)));
+        }
+        insta::assert_snapshot!(sentences.join("\n"), @r"
+        corrupt: 3 bytes came back changed: 2 bytes and 9 bits differ; all are zero
+        lost: 3 bytes did not come back
+        duplicated: 3 bytes came back twice, those from offset 20 (0x14) on
+        reordered: 3 bytes came back after 8 bytes that were sent after them
+        crosstalk: 3 bytes of connection 2, from its offset 20 (0x14) on, came in between
+        stale: 3 bytes of connection 2, which is closed, from its offset 20 (0x14) on, came in between
+        truncated: EOF came with 3 bytes missing
+        surplus: 3 bytes came that nobody had sent
+        stalled: nothing more came until the stall time-out, with 3 bytes missing
+        reset: the other side reset the connection, with 3 bytes missing
+        no-fin: every byte came back, but no EOF followed the half-close
+        connect-failed: the connection could not be opened
+        ");
+    }
+}
