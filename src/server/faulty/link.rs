@@ -110,10 +110,16 @@ struct Seat {
     sent: u64,
 }
 
+impl Seat {
+    fn leave(&self) {
+        self.desk.roster.borrow_mut().leave(self.id, std::time::Instant::now());
+    }
+}
+
 impl Drop for Seat {
     /// Bytes that were put in are not received; so here, and only here, `received + added = sent + discarded`.
     fn drop(&mut self) {
-        self.desk.roster.borrow_mut().leave(self.id, std::time::Instant::now());
+        self.leave();
         self.desk.context.closed((self.received + self.added).saturating_sub(self.sent));
     }
 }
@@ -185,6 +191,10 @@ impl Link {
             if self.carry_out().await? {
                 return Ok(());
             }
+            if self.held && self.fin_received {
+                // For the client it is over, and the next connection that begins like this one is a replay.
+                self.seat.leave();
+            }
             let room = self.script.backlog() < self.seat.desk.context.options().buffer;
             let may_receive = room && !self.fin_received;
             let may_send = self.pause.is_none() && !self.script.to_send().is_empty();
@@ -237,7 +247,7 @@ impl Link {
             desk.roster.borrow_mut().received(self.seat.id, bytes);
             self.recognise(bytes);
             let roster = desk.roster.borrow();
-            let view = View { roster: &roster, me: self.seat.id };
+            let view = View { roster: &roster, me: self.seat.id, now: std::time::Instant::now() };
             self.injector.received(bytes, &view, &mut self.script);
         }
         self.seat.added = self.injector.added();

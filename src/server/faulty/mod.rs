@@ -23,7 +23,7 @@
 //! | `duplicate` | `[at, at+len)` is sent, and sent again |
 //! | `reorder` | `[at+len, at+2·len)` is sent before `[at, at+len)`. The latter is kept back until then, for 100 ms at most: if fewer bytes came it is sent after those (`over` in the log), and if none came nothing was reordered |
 //! | `crosstalk` | `len` bytes that another open connection sent lately come at `at`, in place of `[at, at+len)` (`mode=replace`) or before it (`insert`); or `[at, at+len)` is left out and put into the echo of another open connection (`move`). Without another connection, nothing |
-//! | `stale` | after each receive of up to `len` bytes into the front of a buffer of `len`, all of it that was ever filled is sent; or (`from=older`) bytes that end at least 64 before `at`, or (`from=closed`) bytes of a closed connection, come before `at` or in place of `[at, at+len)` |
+//! | `stale` | after each receive of up to `len` bytes into the front of a buffer of `len`, all of it that was ever filled is sent; or (`from=older`) bytes that end at least 64 before `at`, or (`from=closed`) bytes of a connection that has been closed for 50 ms, come before `at` or in place of `[at, at+len)` |
 //! | `truncate` | FIN after `[0, at)`; what still comes is discarded |
 //! | `surplus` | `len` random bytes before `at`, or without `at` and `every` after the last byte |
 //! | `stall` | nothing after `[0, at)`; what still comes is discarded, the socket stays open |

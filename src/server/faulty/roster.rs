@@ -29,6 +29,8 @@ pub(super) const PREFIX: usize = 8;
 const KNOWN: usize = 1 << 20;
 /// Closed connections whose last bytes are remembered.
 const CLOSED: usize = 32;
+/// A connection counts as closed for others this long after its end: its client has noticed by then.
+const SETTLED: Duration = Duration::from_millis(50);
 /// Old bytes come from at least so far before the place where they are sent again: nearer, they would be a duplicate.
 const DISTANCE: u64 = 64;
 
@@ -47,7 +49,7 @@ pub(super) struct Roster {
     /// When the last connection left.
     quiet_since: Option<Instant>,
     known: HashMap<[u8; PREFIX], Known>,
-    closed: VecDeque<History>,
+    closed: VecDeque<(Instant, History)>,
     /// How many bytes of each connection are remembered.
     keep: usize,
 }
@@ -175,7 +177,7 @@ impl Roster {
             known.open = false;
         }
         if !entry.history.bytes.is_empty() {
-            self.closed.push_back(entry.history);
+            self.closed.push_back((now, entry.history));
             self.closed.drain(..self.closed.len().saturating_sub(CLOSED));
         }
         self.quiet_since = Some(now);
@@ -205,6 +207,7 @@ impl Roster {
 pub(super) struct View<'r> {
     pub(super) roster: &'r Roster,
     pub(super) me: Id,
+    pub(super) now: Instant,
 }
 
 impl Archive for View<'_> {
@@ -227,7 +230,10 @@ impl Archive for View<'_> {
     }
 
     fn of_a_closed_one(&self, len: usize, pick: u64) -> Option<Passage> {
-        let closed: Vec<&History> = self.roster.closed.iter().filter(|history| history.bytes.len() >= len).collect();
+        let has_settled = |(at, history): &&(Instant, History)| {
+            history.bytes.len() >= len && self.now.saturating_duration_since(*at) >= SETTLED
+        };
+        let closed: Vec<&History> = self.roster.closed.iter().filter(has_settled).map(|(_, history)| history).collect();
         choose(&closed, pick)?.passage(len, u64::MAX, pick)
     }
 }
@@ -299,15 +305,20 @@ mod tests {
             assert_eq!(passage.bytes, &bytes(conn as u8)[offset as usize..offset as usize + 20]);
         };
         for pick in 0..200 {
-            let view = View { roster: &roster, me: ids[0] };
+            let view = View { roster: &roster, me: ids[0], now: now + SETTLED };
             check(view.of_another(20, pick).expect("connection 1"), &[1], 256);
             check(view.older(20, 180, pick).expect("its own"), &[0], 180 - DISTANCE);
             assert_eq!(view.of_a_closed_one(20, pick), None);
             assert_eq!((view.of_another(201, pick), view.older(20, 130, pick)), (None, None), "not that many");
         }
         roster.leave(ids[1], now);
+        assert_eq!(
+            View { roster: &roster, me: ids[0], now }.of_a_closed_one(20, 1),
+            None,
+            "its client may not know yet"
+        );
         for pick in 0..50 {
-            let view = View { roster: &roster, me: ids[0] };
+            let view = View { roster: &roster, me: ids[0], now: now + SETTLED };
             assert_eq!(view.of_another(20, pick), None, "the last other one is ending");
             check(view.of_a_closed_one(20, pick).expect("connection 1"), &[1], 256);
         }
