@@ -1,0 +1,99 @@
+//! The cases: every kind of fault under every load.
+
+use echo_tester::server::faulty::Fault;
+
+/// A load, as a scenario would have it.
+pub(crate) struct Load {
+    pub(crate) name: &'static str,
+    pub(crate) toml: &'static str,
+    /// Bytes of one connection, about.
+    pub(crate) stream: u64,
+    /// Connections are opened anew, so that the server counts more of them than the client has at a time.
+    pub(crate) churns: bool,
+}
+
+/// The loads.
+pub(crate) const LOADS: &[Load] = &[
+    Load {
+        name: "1-byte fragments",
+        toml: "conns = 4\nmessages = 16\nsize = '100..200'\nfragment = 1\nstall_timeout = '1200ms'",
+        stream: 2_400,
+        churns: false,
+    },
+    Load {
+        name: "ping-pong",
+        toml: "conns = 4\nmessages = 24\nsize = '1..4KiB'\nstall_timeout = '1200ms'",
+        stream: 48_000,
+        churns: false,
+    },
+    Load {
+        name: "pipelined bulk",
+        toml: "conns = 2\nmessages = 24\nsize = '1..64KiB'\nfragment = 'off'\npipeline = 'unlimited'\n\
+               stall_timeout = '1200ms'",
+        stream: 780_000,
+        churns: false,
+    },
+    Load {
+        name: "many connections",
+        toml: "conns = 64\nmessages = 8\nsize = '1..2KiB'\nfragment = '1..1460'\npipeline = 4\nstall_timeout = '1200ms'",
+        stream: 8_000,
+        churns: false,
+    },
+    Load {
+        name: "churn",
+        toml: "conns = 6\nlifetime = '2..6'\nreconnect = 4\nmessages = 6\nsize = '1..4KiB'\npipeline = 2\n\
+               stall_timeout = '1200ms'",
+        stream: 8_000,
+        churns: true,
+    },
+];
+
+/// The faults. `{n}` stands for a part of the load's stream: the bytes of a connection divided by n.
+pub(crate) const FAULTS: &[&str] = &[
+    "flip:every={3}",
+    "flip:n=3,every={3}",
+    "zero:len=1,every={3}",
+    "zero:len=40,every={3}",
+    "drop:len=1,every={3}",
+    "drop:len=3,every={3}",
+    "drop:len=100,every={3}",
+    "duplicate:len=1,every={3}",
+    "duplicate:len=20,every={3}",
+    "duplicate:len=100,every={3}",
+    "reorder:len=20,every={3}",
+    "reorder:len=100,every={3}",
+    "crosstalk:len=20,every={3}",
+    "crosstalk:len=100,every={3}",
+    "crosstalk:len=100,every={3},mode=insert",
+    "crosstalk:len=100,every={3},mode=move,p=0.5",
+    "stale:len=1000,times=8",
+    "stale:len=100,from=older,every={3}",
+    "stale:len=100,from=older,every={3},mode=replace",
+    "stale:len=100,from=closed,every={3}",
+    "truncate:at={2}",
+    "truncate",
+    "surplus:len=1",
+    "surplus:len=40",
+    "surplus:len=40,every={3}",
+    "stall:at={2},p=0.5",
+    "reset:at={2}",
+    "no-fin:p=0.5",
+    "fin-without-drain:time=20ms",
+    "delay:time=4s,at={2},p=0.5",
+];
+
+/// The faults of a server as a whole, which need connections that stay.
+pub(crate) const OF_THE_SERVER: &[&str] = &["one-at-a-time", "limit-2", "limit-64"];
+
+/// Connections that stay until all have done what they can.
+pub(crate) const STAYING: &str =
+    "conns = 100\nmessages = 4\nsize = '1..2KiB'\nclose = 'keep'\nstall_timeout = '1200ms'\nconnect_timeout = '20s'";
+
+/// The fault for a load.
+pub(crate) fn fault(template: &str, load: &Load) -> Fault {
+    let mut spec = template.to_owned();
+    for n in 2..=3 {
+        spec = spec.replace(&format!("{{{n}}}"), &(load.stream / n).to_string());
+    }
+    spec.parse().unwrap_or_else(|error| panic!("{spec}: {error}"))
+}

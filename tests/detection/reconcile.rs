@@ -1,0 +1,322 @@
+//! The server's log against the client's findings, one to one.
+//!
+//! # What cannot be told apart in principle
+//!
+//! The client sees the bytes that came, and two different faults may leave the same bytes behind:
+//!
+//! - Of equal bytes next to each other it cannot be told which one was dropped or doubled, and a byte that was put in place
+//!   of an equal one was not changed. So a place is right if the finding, carried out, makes the same bytes of the stream as
+//!   the fault did; with random bytes it is the very same place in all but one of some 128 cases.
+//! - A drop that reaches the end of what the client sent is a truncation if an EOF follows.
+//! - Bytes of a connection that closes before the client has looked at them are stale: so `crosstalk` from a connection
+//!   that is closed when the bytes come is right if the finding says so.
+//! - Fewer than 15 bytes may hold no aligned word, so nothing tells where they come from: foreign and old bytes that are so
+//!   few are `surplus` in between and `corrupt` in place of others.
+//! - Faults less than 64 bytes apart leave too few right bytes between them to tell where one ends. They are judged
+//!   together: the findings must begin where the first of them does, lie within them, and one must have a right name.
+//! - One random byte may be the byte before it again, which is `duplicated`.
+//! - A reset takes along what was under way: it may come earlier than where it was injected, never later.
+//! - A delay shorter than the stall time-out is no fault of the bytes, and a server that serves one at a time is only slow
+//!   to clients that each go away soon.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+use echo_tester::bytes::{Change, ConnId, Divergence, Finding, Kind, OpKind, Stream};
+use echo_tester::server::faulty::{FaultKind, Record};
+
+/// What became of one fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Verdict {
+    /// Found, named and placed right, to the byte.
+    Exact,
+    /// The same, at another place that makes the same bytes.
+    Equal,
+    /// Found and named together with others that are too near.
+    Together,
+    /// Found and named, at a wrong place or with a wrong extent or source.
+    Misplaced,
+    /// Found, by another name.
+    Misnamed,
+    /// Not found.
+    Missed,
+}
+
+/// The result of a case.
+#[derive(Default)]
+pub(crate) struct Reconciled {
+    /// Each fault of the log.
+    pub(crate) faults: Vec<(Record, Verdict, Option<Finding>)>,
+    /// Findings that no fault explains.
+    pub(crate) unexplained: Vec<Finding>,
+}
+
+/// Changes that turn a stream into what came: so many bytes at a place are replaced by others.
+struct Edit {
+    at: u64,
+    removed: u64,
+    inserted: Vec<u8>,
+}
+
+/// What is known besides log and findings.
+pub(crate) struct Truth {
+    stream: Stream,
+    /// The client's connection at each address, as far as anything was found on it.
+    conns: HashMap<SocketAddr, ConnId>,
+    /// Connections are numbered alike on both sides: none was opened anew.
+    pub(crate) same_numbers: bool,
+}
+
+impl Truth {
+    /// Of a run with this seed that found this.
+    pub(crate) fn new(seed: u64, findings: &[Finding], same_numbers: bool) -> Truth {
+        let conns = findings.iter().filter_map(|finding| Some((local(finding)?, finding.divergence.conn))).collect();
+        Truth { stream: Stream::new(seed), conns, same_numbers }
+    }
+
+    fn bytes(&self, conn: ConnId, from: u64, len: u64) -> Vec<u8> {
+        let mut bytes = vec![0; len as usize];
+        self.stream.fill(conn, from, &mut bytes);
+        bytes
+    }
+
+    /// The client's connection behind a log entry.
+    fn conn(&self, number: u64, peer: SocketAddr) -> Option<ConnId> {
+        if self.same_numbers { ConnId::new(number as u32) } else { self.conns.get(&peer).copied() }
+    }
+
+    /// What the server did to the bytes, where that can be computed.
+    fn edit_of_fault(&self, record: &Record, conn: ConnId) -> Option<Edit> {
+        let Record { offset, extent, .. } = *record;
+        let removed = record.replaced.unwrap_or(0);
+        Some(match record.kind {
+            FaultKind::Zero => Edit { at: offset, removed: extent, inserted: vec![0; extent as usize] },
+            FaultKind::Drop => Edit { at: offset, removed: extent, inserted: Vec::new() },
+            FaultKind::Duplicate => {
+                Edit { at: offset + extent, removed: 0, inserted: self.bytes(conn, offset, extent) }
+            }
+            FaultKind::Reorder => self.swap(conn, offset, extent, record.over?),
+            FaultKind::Crosstalk | FaultKind::Stale => {
+                let source = record.source.as_ref()?;
+                let from = self.conn(source.conn, source.peer)?;
+                Edit { at: offset, removed, inserted: self.bytes(from, source.offset, extent) }
+            }
+            _ => return None,
+        })
+    }
+
+    /// What the client says that happened to the bytes, where that can be computed.
+    fn edit_of_finding(&self, found: &Divergence) -> Option<Edit> {
+        let Divergence { offset, extent, replaced, .. } = *found;
+        Some(match found.kind {
+            Kind::Lost | Kind::Truncated => Edit { at: offset, removed: extent, inserted: Vec::new() },
+            Kind::Reordered => self.swap(found.conn, offset, extent, found.overtaken_by),
+            Kind::Duplicated | Kind::Crosstalk | Kind::Stale => {
+                let source = found.source?;
+                Edit { at: offset, removed: replaced, inserted: self.bytes(source.conn, source.offset, extent) }
+            }
+            Kind::Corrupt if found.detail.and_then(|detail| detail.looks_like) == Some(Change::ZeroFilled) => {
+                Edit { at: offset, removed: extent, inserted: vec![0; extent as usize] }
+            }
+            _ => return None,
+        })
+    }
+
+    fn swap(&self, conn: ConnId, at: u64, late: u64, over: u64) -> Edit {
+        let inserted = [self.bytes(conn, at + late, over), self.bytes(conn, at, late)].concat();
+        Edit { at, removed: late + over, inserted }
+    }
+
+    /// Whether both make the same of the connection's stream.
+    fn same(&self, conn: ConnId, one: &Edit, other: &Edit) -> bool {
+        let net = |edit: &Edit| edit.inserted.len() as i64 - edit.removed as i64;
+        let from = one.at.min(other.at);
+        let to = (one.at + one.removed).max(other.at + other.removed);
+        let made = |edit: &Edit| {
+            let end = edit.at + edit.removed;
+            [self.bytes(conn, from, edit.at - from), edit.inserted.clone(), self.bytes(conn, end, to - end)].concat()
+        };
+        // A window that ends with the later edit is wide enough: behind it both streams go on alike.
+        net(one) == net(other) && to - from < 1 << 20 && made(one) == made(other)
+    }
+
+    /// What a finding is worth as the finding of this fault.
+    fn judge(&self, record: &Record, finding: &Finding) -> Verdict {
+        let found = &finding.divergence;
+        let sent = sent(finding);
+        if !names(record, found, sent) {
+            return Verdict::Misnamed;
+        }
+        let to_the_end = |extent| sent.is_none_or(|sent| sent == record.offset + extent);
+        if self.same_numbers && u64::from(found.conn.get()) != record.conn {
+            return Verdict::Misplaced;
+        }
+        let exact = match record.kind {
+            FaultKind::Flip => {
+                (found.offset, found.extent) == (record.offset, 1)
+                    && found.detail.is_some_and(|detail| (detail.bytes, Some(detail.bits)) == (1, record.bits))
+            }
+            FaultKind::Surplus => (found.offset, found.extent, found.replaced) == (record.offset, record.extent, 0),
+            FaultKind::Duplicate => {
+                let source = found.source.map(|source| (source.conn, source.offset));
+                (found.offset, found.extent) == (record.offset + record.extent, record.extent)
+                    && source == Some((found.conn, record.offset))
+            }
+            FaultKind::Crosstalk | FaultKind::Stale => {
+                let source = record.source.as_ref().zip(found.source);
+                (found.offset, found.extent) == (record.offset, record.extent)
+                    && found.replaced == record.replaced.unwrap_or(0)
+                    && source.is_some_and(|(was, is)| {
+                        was.offset == is.offset && self.conn(was.conn, was.peer).is_none_or(|conn| conn == is.conn)
+                    })
+            }
+            FaultKind::Reorder => {
+                (found.offset, found.extent, Some(found.overtaken_by)) == (record.offset, record.extent, record.over)
+            }
+            FaultKind::Drop | FaultKind::Zero | FaultKind::FinWithoutDrain => {
+                (found.offset, found.extent) == (record.offset, record.extent)
+            }
+            FaultKind::Reset => found.offset <= record.offset,
+            FaultKind::NoFin => (found.offset, found.extent) == (record.offset, 0) && to_the_end(0),
+            FaultKind::Truncate | FaultKind::Stall | FaultKind::Delay | FaultKind::Limit | FaultKind::OneAtATime => {
+                found.offset == record.offset && to_the_end(found.extent)
+            }
+        };
+        if exact {
+            return Verdict::Exact;
+        }
+        let slid = |most| (record.offset..=record.offset + most).contains(&found.offset);
+        let equal = match record.kind {
+            // The first of the random bytes may be what would have come anyway.
+            FaultKind::Surplus => slid(2) && found.extent == record.extent,
+            FaultKind::Flip => false,
+            FaultKind::Crosstalk | FaultKind::Stale if found.source.is_none() => {
+                slid(2) && found.offset + found.extent == record.offset + record.extent
+            }
+            _ => {
+                let edits = self.edit_of_fault(record, found.conn).zip(self.edit_of_finding(found));
+                edits.is_some_and(|(fault, finding)| self.same(found.conn, &fault, &finding))
+            }
+        };
+        if equal { Verdict::Equal } else { Verdict::Misplaced }
+    }
+}
+
+/// Matches every fault with a finding, the best matches first.
+pub(crate) fn reconcile(truth: &Truth, log: &[Record], findings: &[Finding]) -> Reconciled {
+    let mut open: Vec<Option<&Finding>> = findings.iter().map(Some).collect();
+    let mut verdicts: Vec<Option<(Verdict, usize)>> = vec![None; log.len()];
+    for worst in [Verdict::Exact, Verdict::Equal, Verdict::Together, Verdict::Misplaced, Verdict::Misnamed] {
+        if worst == Verdict::Together {
+            judge_together(log, findings, &mut open, &mut verdicts);
+            continue;
+        }
+        for (record, verdict) in log.iter().zip(&mut verdicts).filter(|(_, verdict)| verdict.is_none()) {
+            let candidates = open.iter().enumerate().filter_map(|(n, finding)| Some((n, (*finding)?)));
+            let mine = candidates.filter(|(_, finding)| local(finding) == Some(record.peer));
+            let near = mine.map(|(n, finding)| (n, finding, finding.divergence.offset.abs_diff(record.offset)));
+            let best = near.filter(|(_, finding, _)| truth.judge(record, finding) <= worst).min_by_key(|near| near.2);
+            if let Some((n, ..)) = best {
+                *verdict = Some((worst, n));
+                open[n] = None;
+            }
+        }
+    }
+    let fault = |(record, verdict): (&Record, &Option<(Verdict, usize)>)| match verdict {
+        Some((verdict, n)) => (record.clone(), *verdict, Some(findings[*n].clone())),
+        None => (record.clone(), Verdict::Missed, None),
+    };
+    Reconciled {
+        faults: log.iter().zip(&verdicts).map(fault).collect(),
+        unexplained: open.into_iter().flatten().cloned().collect(),
+    }
+}
+
+/// Judges faults that are too near to each other.
+fn judge_together(
+    log: &[Record],
+    findings: &[Finding],
+    open: &mut [Option<&Finding>],
+    verdicts: &mut [Option<(Verdict, usize)>],
+) {
+    for cluster in clusters(log) {
+        if cluster.iter().all(|n| verdicts[*n].is_some()) {
+            continue;
+        }
+        let (first, last) = (&log[cluster[0]], &log[cluster[cluster.len() - 1]]);
+        let within = first.offset..=end(last) + NEAR;
+        let is_here =
+            |finding: &&Finding| local(finding) == Some(first.peer) && within.contains(&finding.divergence.offset);
+        let begins = findings.iter().filter(is_here).map(|finding| finding.divergence.offset).min();
+        let named = findings
+            .iter()
+            .filter(is_here)
+            .position(|finding| cluster.iter().any(|n| names(&log[*n], &finding.divergence, None)));
+        if let Some(named) = named
+            && begins.is_some_and(|begins| begins <= first.offset + 2)
+        {
+            cluster.iter().for_each(|n| verdicts[*n] = verdicts[*n].or(Some((Verdict::Together, named))));
+            open.iter_mut().filter(|open| open.as_ref().is_some_and(is_here)).for_each(|open| *open = None);
+        }
+    }
+}
+
+/// Faults that are less than this apart are near.
+const NEAR: u64 = 64;
+
+/// Groups of two or more faults of one connection, each near the next, in their order.
+fn clusters(log: &[Record]) -> Vec<Vec<usize>> {
+    let mut order: Vec<usize> = (0..log.len()).collect();
+    order.sort_by_key(|n| (log[*n].peer, log[*n].offset));
+    let is_near = |a: &usize, b: &usize| log[*a].peer == log[*b].peer && log[*b].offset < end(&log[*a]) + NEAR;
+    order.chunk_by(is_near).filter(|near| near.len() > 1).map(<[usize]>::to_vec).collect()
+}
+
+/// Where a fault ends in its connection's stream.
+fn end(record: &Record) -> u64 {
+    let own = match record.kind {
+        FaultKind::Crosstalk | FaultKind::Stale => record.replaced.unwrap_or(0),
+        FaultKind::Surplus => 0,
+        _ => record.extent + record.over.unwrap_or(0),
+    };
+    record.offset + own
+}
+
+/// Fewer bytes than these may hold no aligned word.
+const NAMEABLE: u64 = 15;
+
+/// Whether this is the right name for the fault.
+fn names(record: &Record, found: &Divergence, sent: Option<u64>) -> bool {
+    let to_the_end = sent == Some(record.offset + record.extent);
+    let foreign = matches!(record.kind, FaultKind::Crosstalk | FaultKind::Stale);
+    if foreign && record.extent < NAMEABLE {
+        let nameless = if record.replaced.is_some() { Kind::Corrupt } else { Kind::Surplus };
+        return matches!(found.kind, Kind::Crosstalk | Kind::Stale) || found.kind == nameless;
+    }
+    match record.kind {
+        FaultKind::Flip | FaultKind::Zero => found.kind == Kind::Corrupt,
+        FaultKind::Drop => found.kind == Kind::Lost || (to_the_end && found.kind == Kind::Truncated),
+        FaultKind::Duplicate => found.kind == Kind::Duplicated,
+        FaultKind::Reorder => found.kind == Kind::Reordered,
+        FaultKind::Crosstalk => {
+            let closed = found.source.is_some_and(|source| !source.open && source.conn != found.conn);
+            found.kind == Kind::Crosstalk || (closed && found.kind == Kind::Stale)
+        }
+        FaultKind::Stale => found.kind == Kind::Stale,
+        FaultKind::Truncate | FaultKind::FinWithoutDrain => found.kind == Kind::Truncated,
+        FaultKind::Surplus => found.kind == Kind::Surplus || (record.extent == 1 && found.kind == Kind::Duplicated),
+        FaultKind::Reset => found.kind == Kind::Reset,
+        FaultKind::NoFin => found.kind == Kind::NoFin,
+        FaultKind::Stall | FaultKind::Delay | FaultKind::Limit | FaultKind::OneAtATime => found.kind == Kind::Stalled,
+    }
+}
+
+/// What the connection had sent, if one of its last operations before the finding was a write.
+fn sent(finding: &Finding) -> Option<u64> {
+    let writes = finding.recent.iter().filter(|op| op.kind == OpKind::Write);
+    writes.map(|op| op.offset + op.len).max()
+}
+
+fn local(finding: &Finding) -> Option<SocketAddr> {
+    finding.local.as_ref()?.parse().ok()
+}

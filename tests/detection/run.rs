@@ -1,0 +1,71 @@
+//! One case: a faulty server and the real client in one process, and what each of them says.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use echo_tester::bytes::Finding;
+use echo_tester::client::target::SourceChoice;
+use echo_tester::client::{self, Control, Plan};
+use echo_tester::config::LoadArgs;
+use echo_tester::measure::Counters;
+use echo_tester::plan::{Shard, Slots};
+use echo_tester::server::faulty::{Fault, FaultLog, Faulty, Record};
+use echo_tester::server::{CountersSnapshot, Options, Server};
+
+/// What a run came to, on both sides.
+pub(crate) struct Came {
+    /// What the client found.
+    pub(crate) findings: Vec<Finding>,
+    /// What the client counted.
+    pub(crate) counters: Counters,
+    /// What the server did wrong.
+    pub(crate) log: Vec<Record>,
+}
+
+/// Findings are kept in full up to here, which is more than any case has.
+const FINDINGS: usize = 100_000;
+
+/// Runs `load` (TOML, as in a scenario) against `target`.
+pub(crate) fn blast(target: SocketAddr, load: &str, seed: u64) -> (Counters, Vec<Finding>) {
+    let args: LoadArgs = toml::from_str(load).expect("the load of a test is well-formed");
+    let profile = args.resolve("load").expect("the load of a test makes sense");
+    let plan = Plan {
+        seed,
+        targets: vec![target],
+        sources: SourceChoice::System,
+        slots: Slots::new([&profile]).expect("few connections"),
+        groups: vec![Arc::new(profile)],
+        shard: Shard::WHOLE,
+        only: Vec::new(),
+        workers: 2,
+        findings: FINDINGS,
+        replay: None,
+    };
+    let control = Control::new(&plan);
+    let mut outcome = client::run(plan, &control).expect("the client can start threads");
+    (outcome.groups.remove(0).counters, outcome.findings.remove(0))
+}
+
+/// Runs `load` against a server with these faults.
+pub(crate) fn against_faults(faults: &[Fault], load: &str, seed: u64) -> Came {
+    let (to, records) = FaultLog::channel();
+    let faulty = Faulty { faults: faults.to_vec(), seed, log: to };
+    let run = |listener, context| faulty.run(listener, context);
+    let server = Server::start_with(run, "faulty", any_port(), Options::default()).expect("it serves");
+    let (counters, findings) = blast(server.address(), load, seed);
+    stop(server);
+    Came { findings, counters, log: records.try_iter().collect() }
+}
+
+/// Ends a server whose connections have all been left by the client.
+pub(crate) fn stop(server: Server) -> CountersSnapshot {
+    let stopped = server.stop(Duration::from_secs(20));
+    assert!(!stopped.hung, "{stopped:?}");
+    stopped.counters
+}
+
+/// The loopback address, any port.
+pub(crate) fn any_port() -> SocketAddr {
+    ([127, 0, 0, 1], 0).into()
+}

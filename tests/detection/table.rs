@@ -1,0 +1,81 @@
+//! What the reconciliation came to, for people.
+
+use std::collections::BTreeMap;
+
+use echo_tester::bytes::Finding;
+use echo_tester::server::faulty::{Fault, FaultKind, Record};
+
+use super::reconcile::{Reconciled, Verdict};
+
+#[derive(Default)]
+struct Row {
+    cases: usize,
+    injected: usize,
+    detected: usize,
+    named: usize,
+    placed: usize,
+    together: usize,
+    exact: usize,
+    unexplained: usize,
+}
+
+impl Row {
+    fn add(&mut self, result: &Reconciled) {
+        let count = |worst| result.faults.iter().filter(|(_, verdict, _)| *verdict <= worst).count();
+        self.cases += 1;
+        self.injected += result.faults.len();
+        self.detected += count(Verdict::Misnamed);
+        self.named += count(Verdict::Misplaced);
+        self.together += count(Verdict::Together) - count(Verdict::Equal);
+        self.placed += count(Verdict::Together);
+        self.exact += count(Verdict::Exact);
+        self.unexplained += result.unexplained.len();
+    }
+
+    fn print(&self, name: &str) {
+        let Row { cases, injected, detected, named, placed, exact, together, unexplained } = self;
+        println!(
+            "| {name} | {cases} | {injected} | {detected} | {named} | {placed} | {exact} | {together} | {unexplained} |"
+        );
+    }
+}
+
+/// Prints the table in Markdown: a row a kind of fault, and one a load.
+pub(crate) fn print<'r>(results: impl Iterator<Item = (&'r Fault, &'r str, &'r Reconciled)>) {
+    let mut kinds: BTreeMap<FaultKind, Row> = BTreeMap::new();
+    let mut loads: BTreeMap<&str, Row> = BTreeMap::new();
+    let mut all = Row::default();
+    for (fault, load, result) in results {
+        kinds.entry(fault.kind).or_default().add(result);
+        loads.entry(load).or_default().add(result);
+        all.add(result);
+    }
+    println!("| | cases | injected | detected | named right | placed right | to the byte | together | unexplained |");
+    println!("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
+    kinds.iter().for_each(|(kind, row)| row.print(&format!("`{kind}`")));
+    loads.iter().for_each(|(load, row)| row.print(load));
+    all.print("**all**");
+}
+
+/// A log entry in a line.
+pub(crate) fn record(record: &Record) -> String {
+    serde_json::to_string(record).expect("plain data")
+}
+
+/// A finding in a line.
+pub(crate) fn sentence(finding: &Finding) -> String {
+    let found = &finding.divergence;
+    let source = found.source.map(|source| format!(" from {} at {}", source.conn, source.offset)).unwrap_or_default();
+    let local = finding.local.as_deref().unwrap_or("?");
+    format!(
+        "{} on {} ({local}) at {}, {} bytes, {} replaced, {} before them{source}, {:?}, after {:.0} ms",
+        found.kind.name(),
+        found.conn,
+        found.offset,
+        found.extent,
+        found.replaced,
+        found.overtaken_by,
+        found.detail,
+        finding.at_ms,
+    )
+}
