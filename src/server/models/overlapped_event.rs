@@ -10,9 +10,10 @@
 //! The rules that it lives by:
 //! - The event is reset before the next operation begins on it, and the outcome is asked for after the reset: in any other
 //!   order a completion between the two is lost.
-//! - An event does not tell which of several operations it was signalled for. Here a connection has one event and one
-//!   operation at a time: what was received is sent back before the next receive begins. That halves the events, which are
-//!   what is scarce here, and costs what the two directions could have done at the same time.
+//! - One event, one operation: an event does not tell for which of two it was signalled, and the system resets it when the
+//!   second one begins, which wipes out what the first one had just told. Here a connection has one event and one operation
+//!   at a time: what was received is sent back before the next receive begins. That halves the events, which are what is
+//!   scarce here, and costs what the two directions could have done at the same time.
 //! - WSAGetOverlappedResult is told not to wait; with fWait it waits for the event, and steals it.
 //! - A wait tells the lowest signalled index only: see `watched`.
 //!
