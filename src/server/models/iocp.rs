@@ -56,8 +56,9 @@ use super::overlapped::{Operation, raw};
 use super::shards::Sweep;
 use crate::server::{Accept, Context, Phase, Session};
 
-/// Accepts that wait in advance. More connections wait in the backlog meanwhile.
-const ACCEPTS: usize = 16;
+/// Accepts that wait in advance. Each one's packet stands in line behind those of all connections, so under load only so
+/// many connections are accepted each time that the queue has gone round: with few, clients wait for seconds in the backlog.
+const ACCEPTS: usize = 128;
 /// Packets that a thread takes at once. What it has taken no other thread can.
 const BATCH: usize = 16;
 
