@@ -40,7 +40,6 @@ mod overlapped_callback;
 mod overlapped_event;
 #[cfg(unix)]
 mod poll;
-#[cfg(unix)]
 mod select;
 #[cfg(unix)]
 mod self_pipe;
@@ -177,7 +176,7 @@ pub static TABLE: &[Model] = &[
         limit: "FD_SETSIZE (64 sockets on Windows, descriptor 1024 on Unix); passed by sets of our own size",
         workers: true,
         probe: always,
-        run: only!(unix, select::run),
+        run: Some(select::run),
     },
     Model {
         name: "poll",

@@ -16,5 +16,8 @@
 #[cfg(unix)]
 #[path = "unix.rs"]
 mod os;
+#[cfg(windows)]
+#[path = "windows.rs"]
+mod os;
 
 pub(super) use os::run;
