@@ -68,6 +68,7 @@ pub(super) struct Connection {
     readable: bool,
     writable: bool,
     hung_up: bool,
+    one_receive_a_notice: bool,
 }
 
 impl Connection {
@@ -88,7 +89,16 @@ impl Connection {
             readable: false,
             writable: true,
             hung_up: false,
+            one_receive_a_notice: false,
         })
+    }
+
+    /// For a wait that queues a notice each time a receive leaves something behind: a turn receives once, and the next
+    /// notice brings the next turn.
+    #[cfg(windows)]
+    pub(super) fn with_one_receive_a_notice(mut self) -> Connection {
+        self.one_receive_a_notice = true;
+        self
     }
 
     /// The socket, to register it.
@@ -125,6 +135,13 @@ impl Connection {
         }
         self.interest = interest;
         Turn::Watch(interest)
+    }
+
+    /// The system said with an error that it is broken: counted, and to be dropped.
+    #[cfg(windows)]
+    pub(super) fn fail(&mut self) -> Turn {
+        self.session.failed();
+        Turn::Close
     }
 
     /// Whether `--idle-timeout` has passed; then drop it. Counted, so ask once.
@@ -172,7 +189,7 @@ impl Connection {
         match result {
             Ok(n) => {
                 self.session.received(n);
-                self.readable = n == room || self.hung_up;
+                self.readable = self.hung_up || (n == room && !self.one_receive_a_notice);
             }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.readable = false,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}

@@ -11,8 +11,8 @@
 //! - WSAEnumNetworkEvents takes the record and resets the event in one step. To reset the event by hand would lose what was
 //!   noted in between.
 //! - Each note is made once, until a call re-arms it: FD_READ by a receive, FD_ACCEPT by an accept, FD_WRITE by a send that
-//!   would have blocked (besides once at the start). So one receive a signal is enough, and a socket that stays readable
-//!   signals again; and a send that could not go on must have ended in 'would block', or nobody will call again.
+//!   would have blocked (besides once at the start). So one call a signal is enough, and a socket that stays ready signals
+//!   again; but a send that could not go on must have ended in 'would block', or nobody will call again.
 //! - FD_CLOSE comes once and nothing re-arms it, while data may be left: receive until 0.
 //! - A wait returns the lowest signalled index only. A busy connection with a low index would hide the others, so each
 //!   round looks at the rest too, and gives each signalled connection one turn.
@@ -31,61 +31,38 @@
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use super::events::{Event, MAX_WAIT, NetworkEvents};
-use super::shards::{Bell, Inbox, Seat, Shards, Sweep, Taken, Worker};
+use super::events::{Event, NetworkEvents};
+use super::shards::{Bell, Inbox, Seat, Shards, Sweep, Worker};
+use super::watched::{self, Watched};
 use crate::server::reactor::{Connection, Pool, Ready, Turn};
 use crate::server::{Context, Phase};
 
-/// Accepts in one go. The last one re-arms FD_ACCEPT, so that more to accept signals again.
-const ACCEPTS_A_TURN: usize = 64;
-/// Where the door bell stands among the events: first, so that no busy connection hides it.
-const BELL: usize = 0;
-
 /// Accepts on this thread and has the connections served by others; see the head of this file.
 pub(super) fn run(listener: TcpListener, context: Arc<Context>) -> io::Result<()> {
-    let (event, bell) = bell()?;
+    let (wake, bell) = watched::bell()?;
     let arrivals = Event::manual()?;
-    NetworkEvents::select(&listener, &arrivals)?;
+    NetworkEvents::of_listener(&listener, &arrivals)?;
     let mut shards: Shards<Shard> = Shards::start(&context, bell)?;
     context.ready(shards.wake());
-    let result = accept(&listener, &[event, arrivals], &mut shards);
+    let result = accept(&listener, &[wake, arrivals], &mut shards);
     drop(listener);
     shards.finish(result)
 }
 
 fn accept(listener: &TcpListener, events: &[Event; 2], shards: &mut Shards<Shard>) -> io::Result<()> {
+    let [_, arrivals] = events;
     while shards.phase() == Phase::Run {
-        Event::wait_any(events, None)?;
-        NetworkEvents::take(listener, &events[1])?;
-        for _ in 0..ACCEPTS_A_TURN {
-            match shards.accept(listener) {
-                Taken::Connection => {}
-                Taken::Nothing => break,
-                Taken::Failed(pause) => {
-                    // The failed accept has re-armed FD_ACCEPT as well: only the bell may end this wait.
-                    Event::wait_any(&events[..1], Some(pause))?;
-                    break;
-                }
-            }
+        // Not the bell's.
+        if Event::wait_any(events, None)? == Some(1) && NetworkEvents::take(listener, arrivals)?.can_accept() {
+            shards.accept(listener);
         }
     }
     Ok(())
 }
 
-fn bell() -> io::Result<(Event, Bell)> {
-    let event = Event::auto()?;
-    let ring = event.try_clone()?;
-    Ok((event, Arc::new(move || ring.set())))
-}
-
 /// A thread that serves up to 63 connections.
-struct Shard {
-    /// The bell, then one a connection, in the order of `served`.
-    events: Vec<Event>,
-    served: Vec<Served>,
-}
+struct Shard(Watched<Served>);
 
 struct Served {
     // The order matters: the seat is free when the connection is closed.
@@ -95,12 +72,12 @@ struct Served {
 
 impl Worker for Shard {
     const NAME: &'static str = "event-select";
-    const CAPACITY: usize = MAX_WAIT - 1;
+    const CAPACITY: usize = Watched::<Served>::CAPACITY;
     type Connection = Connection;
 
     fn prepare() -> io::Result<(Self, Bell)> {
-        let (event, bell) = bell()?;
-        Ok((Shard { events: vec![event], served: Vec::new() }, bell))
+        let (event, bell) = watched::bell()?;
+        Ok((Shard(Watched::new(event)), bell))
     }
 
     fn serve(mut self, mut inbox: Inbox<Connection>) -> io::Result<()> {
@@ -113,16 +90,17 @@ impl Worker for Shard {
                 }
             }
             if inbox.phase() == Phase::Abort {
-                self.served.into_iter().for_each(|served| served.connection.abort());
+                self.0.into_items().for_each(|served| served.connection.abort());
                 return Ok(());
             }
-            if inbox.is_over() && self.served.is_empty() {
+            if inbox.is_over() && self.0.is_empty() {
                 return Ok(());
             }
-            let first = Event::wait_any(&self.events, sweep.timeout())?;
-            self.round(first, &mut pool)?;
+            self.0.round(sweep.timeout(), |served, event| {
+                turn(&mut served.connection, event, &mut pool) != Turn::Close
+            })?;
             if let Some(now) = sweep.due() {
-                self.close_idle(now);
+                self.0.each(|served, _| !served.connection.is_idle(now));
             }
         }
     }
@@ -132,51 +110,18 @@ impl Shard {
     /// Out of handles, the connection is closed.
     fn adopt(&mut self, connection: Connection, seat: Seat) -> io::Result<()> {
         let event = Event::manual()?;
-        NetworkEvents::select(connection.stream(), &event)?;
-        self.events.push(event);
-        self.served.push(Served { connection, _seat: seat });
+        NetworkEvents::of_connection(connection.stream(), &event)?;
+        self.0.push(Served { connection, _seat: seat }, event);
         Ok(())
     }
+}
 
-    /// A turn for each connection whose event is signalled, from the first one on.
-    fn round(&mut self, first: Option<usize>, pool: &mut Pool) -> io::Result<()> {
-        let mut signalled = first;
-        while let Some(index) = signalled {
-            // Where a connection was closed the last one stands now, and has not been looked at.
-            let rest = if index == BELL || self.turn(index - 1, pool) { index + 1 } else { index };
-            if rest == self.events.len() {
-                break;
-            }
-            signalled = Event::wait_any(&self.events[rest..], Some(Duration::ZERO))?.map(|next| rest + next);
+fn turn(connection: &mut Connection, event: &Event, pool: &mut Pool) -> Turn {
+    match NetworkEvents::take(connection.stream(), event) {
+        Ok(events) if !events.is_broken() => {
+            let (read, write) = (events.can_read(), events.can_write());
+            connection.turn(Ready { read, write, hangup: events.is_closed() }, pool)
         }
-        Ok(())
-    }
-
-    /// `false`: the connection was closed, and the last one has taken its place.
-    fn turn(&mut self, at: usize, pool: &mut Pool) -> bool {
-        let connection = &mut self.served[at].connection;
-        let ready = match NetworkEvents::take(connection.stream(), &self.events[at + 1]) {
-            Ok(events) => Ready { read: events.can_read(), write: events.can_write(), hangup: events.is_closed() },
-            // Then the next receive says what is wrong.
-            Err(_) => Ready { hangup: true, ..Ready::default() },
-        };
-        let open = connection.turn(ready, pool) != Turn::Close;
-        if !open {
-            self.close(at);
-        }
-        open
-    }
-
-    fn close(&mut self, at: usize) {
-        self.served.swap_remove(at);
-        self.events.swap_remove(at + 1);
-    }
-
-    fn close_idle(&mut self, now: Instant) {
-        for at in (0..self.served.len()).rev() {
-            if self.served[at].connection.is_idle(now) {
-                self.close(at);
-            }
-        }
+        _ => connection.fail(),
     }
 }

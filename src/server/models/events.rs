@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use windows_sys::Win32::Foundation::{HANDLE, WAIT_FAILED, WAIT_OBJECT_0, WAIT_TIMEOUT};
 use windows_sys::Win32::Networking::WinSock::{
-    FD_ACCEPT, FD_CLOSE, FD_READ, FD_WRITE, SOCKET, SOCKET_ERROR, WSAEnumNetworkEvents, WSAEventSelect,
-    WSANETWORKEVENTS,
+    FD_ACCEPT, FD_CLOSE, FD_CLOSE_BIT, FD_READ, FD_READ_BIT, FD_WRITE, FD_WRITE_BIT, SOCKET, SOCKET_ERROR,
+    WSAEnumNetworkEvents, WSAEventSelect, WSANETWORKEVENTS,
 };
 use windows_sys::Win32::System::Threading::{CreateEventW, INFINITE, ResetEvent, SetEvent, WaitForMultipleObjects};
 
@@ -113,17 +113,29 @@ pub(super) fn milliseconds(limit: Option<Duration>) -> u32 {
 pub(super) struct NetworkEvents(WSANETWORKEVENTS);
 
 impl NetworkEvents {
-    /// Associates a socket with an event, for all that a listener or a connection can tell. The socket becomes nonblocking.
+    /// Associates a connection with an event: [`can_read`](Self::can_read), [`can_write`](Self::can_write),
+    /// [`is_closed`](Self::is_closed). The socket becomes nonblocking.
     ///
     /// It replaces whatever association was there, such as the one that an accepted socket inherits from its listener. What
     /// is there already (data, room to send, a FIN) is recorded and signalled at once.
     ///
     /// # Errors
     /// The system's.
-    pub(super) fn select(socket: &impl AsRawSocket, event: &Event) -> io::Result<()> {
-        let all = (FD_READ | FD_WRITE | FD_CLOSE | FD_ACCEPT) as i32;
+    pub(super) fn of_connection(socket: &impl AsRawSocket, event: &Event) -> io::Result<()> {
+        Self::select(socket, event, FD_READ | FD_WRITE | FD_CLOSE)
+    }
+
+    /// Associates a listener with an event: [`can_accept`](Self::can_accept). The socket becomes nonblocking.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(super) fn of_listener(socket: &impl AsRawSocket, event: &Event) -> io::Result<()> {
+        Self::select(socket, event, FD_ACCEPT)
+    }
+
+    fn select(socket: &impl AsRawSocket, event: &Event, events: u32) -> io::Result<()> {
         // SAFETY: both handles are open as long as they are borrowed. Winsock keeps its own reference to the event object.
-        let result = unsafe { WSAEventSelect(raw(socket), event.0.as_raw_handle() as isize, all) };
+        let result = unsafe { WSAEventSelect(raw(socket), event.0.as_raw_handle() as isize, events as i32) };
         if result == SOCKET_ERROR { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
@@ -136,6 +148,11 @@ impl NetworkEvents {
         // SAFETY: both handles are open as long as they are borrowed, and `events` is live and of the type that is written.
         let result = unsafe { WSAEnumNetworkEvents(raw(socket), event.0.as_raw_handle() as isize, &raw mut events) };
         if result == SOCKET_ERROR { Err(io::Error::last_os_error()) } else { Ok(NetworkEvents(events)) }
+    }
+
+    /// Somebody waits to be accepted. It comes again only after the next accept.
+    pub(super) fn can_accept(&self) -> bool {
+        self.has(FD_ACCEPT)
     }
 
     /// There is something to receive. It comes again only after the next receive.
@@ -151,6 +168,14 @@ impl NetworkEvents {
     /// The peer's FIN or reset has come. It comes once, and data may be left to receive.
     pub(super) fn is_closed(&self) -> bool {
         self.has(FD_CLOSE)
+    }
+
+    /// One of them came with an error, such as a reset: there is nothing more to receive or to send.
+    pub(super) fn is_broken(&self) -> bool {
+        // An error is written only where its event is noted.
+        [(FD_READ, FD_READ_BIT), (FD_WRITE, FD_WRITE_BIT), (FD_CLOSE, FD_CLOSE_BIT)]
+            .into_iter()
+            .any(|(event, bit)| self.has(event) && self.0.iErrorCode[bit as usize] != 0)
     }
 
     fn has(&self, event: u32) -> bool {

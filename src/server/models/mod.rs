@@ -18,6 +18,8 @@
 
 #[cfg(windows)]
 mod acceptor;
+#[cfg(windows)]
+mod async_select;
 #[cfg(unix)]
 mod by_descriptor;
 #[cfg(windows)]
@@ -49,6 +51,8 @@ mod threads;
 mod tokio;
 #[cfg(windows)]
 mod watched;
+#[cfg(windows)]
+mod window;
 
 use std::fmt;
 use std::io;
@@ -224,10 +228,10 @@ pub static TABLE: &[Model] = &[
         os: Os::Windows,
         pattern: Pattern::Reactor,
         about: "window messages say which sockets are ready (WSAAsyncSelect)",
-        limit: "the message queue holds 10,000; passed by one read a message, so that each socket has few queued",
+        limit: "the message queue holds 10,000 (4,000 at least); passed by threads of 1,300 connections with three messages each at most",
         workers: true,
         probe: always,
-        run: None,
+        run: only!(windows, async_select::run),
     },
     Model {
         name: "event-select",

@@ -38,12 +38,12 @@ use super::duplex::{Duplex, Routines};
 use super::events::Event;
 use super::overlapped::Operation;
 use super::shards::{Bell, Inbox, Seat, Shards, Sweep, Worker};
-use super::watched::Watched;
+use super::watched::{self, Watched};
 use crate::server::{Context, Phase, Session};
 
 /// Accepts on this thread and has the connections served by others; see the head of this file.
 pub(super) fn run(listener: TcpListener, context: Arc<Context>) -> io::Result<()> {
-    let (wake, bell) = bell()?;
+    let (wake, bell) = watched::bell()?;
     let mut shards: Shards<Shard> = Shards::start(&context, bell)?;
     context.ready(shards.wake());
     let accepted = accept_until_drain(listener, &context, wake, shards.watch_phase(), |socket, session| {
@@ -54,12 +54,6 @@ pub(super) fn run(listener: TcpListener, context: Arc<Context>) -> io::Result<()
         Ok(())
     });
     shards.finish(accepted)
-}
-
-fn bell() -> io::Result<(Event, Bell)> {
-    let event = Event::auto()?;
-    let ring = event.try_clone()?;
-    Ok((event, Arc::new(move || ring.set())))
 }
 
 /// A thread that serves up to 63 connections.
@@ -77,7 +71,7 @@ impl Worker for Shard {
     type Connection = (Socket, Session);
 
     fn prepare() -> io::Result<(Self, Bell)> {
-        let (event, bell) = bell()?;
+        let (event, bell) = watched::bell()?;
         Ok((Shard(Watched::new(event)), bell))
     }
 

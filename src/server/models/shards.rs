@@ -242,31 +242,31 @@ impl<W: Worker> Shards<W> {
     }
 }
 
-/// What became of one look at the listener.
-pub(super) enum Taken {
-    /// A connection was handed over, or refused, or was gone already: look again.
-    Connection,
-    /// Nobody waits.
-    Nothing,
-    /// The system is short of something: look again after this time.
-    Failed(Duration),
-}
-
 impl<W: Worker<Connection = Connection>> Shards<W> {
-    /// Accepts one connection, if one waits, and has it served. The listener must be nonblocking.
-    pub(super) fn accept(&mut self, listener: &TcpListener) -> Taken {
+    /// Accepts one connection and has it served: once for each FD_ACCEPT, which it re-arms. The listener must be
+    /// nonblocking.
+    ///
+    /// Not until nobody waits: on Windows an accept that would block re-arms FD_ACCEPT too, under Wine 8.0 it does not, and a
+    /// notice that came too late for its client would then be the last one.
+    pub(super) fn accept(&mut self, listener: &TcpListener) {
+        // While the system is short of something the client waits in the backlog, and no other notice comes for it.
+        while let Err(Accept::After(pause)) = self.try_accept(listener)
+            && self.phase() == Phase::Run
+        {
+            std::thread::sleep(pause);
+        }
+    }
+
+    fn try_accept(&mut self, listener: &TcpListener) -> Result<(), Accept> {
         let result = match listener.accept() {
             Ok((stream, _)) => match Connection::new(stream, &self.shared.context) {
                 Some(connection) => self.hand_over(connection),
                 None => Ok(()),
             },
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Taken::Nothing,
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(()),
             Err(e) => Err(e),
         };
-        match result.map_err(|e| self.shared.context.accept_failed(&e)) {
-            Ok(()) | Err(Accept::Again) => Taken::Connection,
-            Err(Accept::After(pause)) => Taken::Failed(pause),
-        }
+        result.map_err(|e| self.shared.context.accept_failed(&e))
     }
 }
 

@@ -5,12 +5,24 @@
 //! [`round`](Watched::round) goes on behind the one that was told, without waiting, and gives each signalled one a turn.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::events::{Event, MAX_WAIT};
+use super::shards::Bell;
 
 /// Where the bell stands: first, so that no busy connection hides it.
 const BELL: usize = 0;
+
+/// An event to wait for, first among others, and how to signal it from any thread.
+///
+/// # Errors
+/// The system's: out of handles or memory.
+pub(super) fn bell() -> io::Result<(Event, Bell)> {
+    let event = Event::auto()?;
+    let ring = event.try_clone()?;
+    Ok((event, Arc::new(move || ring.set())))
+}
 
 /// Up to [`CAPACITY`](Self::CAPACITY) things with an event each, and the bell.
 pub(super) struct Watched<T> {
@@ -66,6 +78,11 @@ impl<T> Watched<T> {
         for at in (0..self.items.len()).rev() {
             self.turn(at, &mut turn);
         }
+    }
+
+    /// What is left at the end.
+    pub(super) fn into_items(self) -> impl Iterator<Item = T> {
+        self.items.into_iter()
     }
 
     /// `false`: the item was removed, and the last one has taken its place.
