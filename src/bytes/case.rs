@@ -2,10 +2,11 @@
 //! missing, and excerpts of what came and what should have come.
 
 use std::cmp::Reverse;
+use std::sync::Arc;
 
 use super::change::whole_conversion;
 use super::episode::{Episode, HEAD, Resumed, Segment, Unknown, View, What};
-use super::finding::{Change, Divergence, Kind, Source};
+use super::finding::{Change, Circumstances, Divergence, Kind, Source};
 
 /// Bytes before the first wrong one that an excerpt shows.
 pub(super) const BEFORE: u64 = 8;
@@ -36,6 +37,7 @@ pub(super) struct Case<'a> {
     /// Right bytes that are known to have come after the segments.
     after: Vec<u8>,
     pub(super) setting: Setting,
+    circumstances: Option<Arc<Circumstances>>,
     /// Whether the last segment is own bytes that came again, after which the stream went on.
     pub(super) again: bool,
     /// The position that it ends at.
@@ -48,7 +50,7 @@ pub(super) struct Case<'a> {
 impl<'a> Case<'a> {
     /// The own stream goes on after the episode.
     pub(super) fn resumed(view: &'a View<'a>, episode: Episode, resumed: Resumed, setting: Setting) -> Case<'a> {
-        let Episode { mut at, mut segments, .. } = episode;
+        let Episode { mut at, mut segments, circumstances, .. } = episode;
         let repeated = at.saturating_sub(resumed.from);
         let mut again = false;
         if repeated > 0 {
@@ -64,19 +66,21 @@ impl<'a> Case<'a> {
         at += take_off_right(view, segments.first_mut(), at, from);
         let after = view.own(from, (resumed.to - from).min(AFTER as u64) as usize);
         let missing = from - at;
-        Case { view, at, segments, after, setting, again, position: resumed.to, cursor: at, missing }
+        Case { view, at, segments, after, setting, circumstances, again, position: resumed.to, cursor: at, missing }
     }
 
     /// Nothing is known of what comes after the episode, in which so many own bytes are missing.
     pub(super) fn without_more(view: &'a View<'a>, episode: Episode, setting: Setting, missing: u64) -> Case<'a> {
-        let Episode { at, segments, .. } = episode;
+        let Episode { at, segments, circumstances, .. } = episode;
         let position = at + missing;
-        Case { view, at, segments, after: Vec::new(), setting, again: false, position, cursor: at, missing }
+        let after = Vec::new();
+        Case { view, at, segments, after, setting, circumstances, again: false, position, cursor: at, missing }
     }
 
     /// A divergence at the cursor with the bytes received from the segment of this number on.
     pub(super) fn divergence(&self, kind: Kind, extent: u64, segment: usize) -> Divergence {
         let mut divergence = Divergence::of_connection(kind, self.view.conn, self.cursor, extent);
+        divergence.circumstances.clone_from(&self.circumstances);
         if !self.setting.in_full {
             return divergence;
         }

@@ -7,10 +7,12 @@
 //! hold an aligned word (below 15) from another connection, which are `corrupt` or `surplus`; a loss and a repetition of
 //! equal length without a right byte between them, which is a stale piece in place.
 
+use std::sync::Arc;
+
 use super::case::{BY_CHANCE, Case, SHORT, Setting, resumed_at_the_end};
 use super::change::{Tally, begun_conversion};
 use super::episode::{Episode, HEAD, Resumed, Segment, View, What};
-use super::finding::{Corruption, Divergence, Kind, Source};
+use super::finding::{Circumstances, Corruption, Divergence, Kind, Source};
 use super::held::{Held, Maybe, are_the_missing};
 
 /// Right bytes within which a gap may still be filled by late bytes.
@@ -76,6 +78,11 @@ impl Diagnosis {
         let position = episode.at + missing;
         self.name(Case::without_more(view, episode, self.setting(right_since), missing), found);
         position
+    }
+
+    /// What is held without circumstances, to be given some.
+    pub(super) fn unnoted(&mut self) -> impl Iterator<Item = &mut Option<Arc<Circumstances>>> {
+        self.held.iter_mut().map(|held| &mut held.divergence.circumstances).filter(|noted| noted.is_none())
     }
 
     /// Gives out what is held and certain at this position.

@@ -8,8 +8,10 @@
 //!
 //! Nothing here depends on how the bytes were split into reads, the work is linear in them, and what is kept is bounded.
 
+use std::sync::Arc;
+
 use super::change::Tally;
-use super::finding::Source;
+use super::finding::{Circumstances, Source};
 use super::pattern::{ConnId, Stream};
 use super::verify::Ledger;
 
@@ -116,6 +118,8 @@ pub(super) struct Episode {
     pub(super) segments: Vec<Segment>,
     /// Bytes in `segments`.
     pub(super) len: u64,
+    /// What surrounded the first of them, if they came before the present read.
+    pub(super) circumstances: Option<Arc<Circumstances>>,
     open: Open,
 }
 
@@ -149,7 +153,7 @@ impl Episode {
         let lead = at.saturating_sub(right_since).min(WORD as u64 - 1);
         let recent = view.own(at - lead, lead as usize);
         let search = Search { lead: recent.len(), in_place: recent.clone(), recent, ..Search::default() };
-        Episode { at, segments: Vec::new(), len: 0, open: Open::Search(Box::new(search)) }
+        Episode { at, segments: Vec::new(), len: 0, circumstances: None, open: Open::Search(Box::new(search)) }
     }
 
     /// Bytes taken so far.

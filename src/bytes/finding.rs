@@ -1,6 +1,8 @@
 //! What went wrong, as a value: the kinds, and what is known of each occurrence. No text for people is made here beyond
 //! the one sentence of each kind; that is `report::finding`.
 
+use std::sync::Arc;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -96,7 +98,7 @@ impl Kind {
 }
 
 /// Something that differs from what must be, with its place. Offsets and extents count bytes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Divergence {
     /// What happened.
@@ -130,6 +132,9 @@ pub struct Divergence {
     #[serde(with = "hex")]
     #[schemars(with = "String")]
     pub received: Vec<u8>,
+    /// What surrounded its first bytes, where they came some time before it was certain what it is.
+    #[serde(skip)]
+    pub circumstances: Option<Arc<Circumstances>>,
 }
 
 impl Divergence {
@@ -147,8 +152,18 @@ impl Divergence {
             excerpt_offset: offset,
             expected: Vec::new(),
             received: Vec::new(),
+            circumstances: None,
         }
     }
+}
+
+/// What surrounded bytes when they came.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Circumstances {
+    /// When that was, in milliseconds since the start of the run.
+    pub at_ms: f64,
+    /// The last writes and reads of the connection, oldest first.
+    pub recent: Vec<Op>,
 }
 
 /// Where bytes come from.
@@ -216,7 +231,7 @@ pub struct Finding {
     /// The server's address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remote: Option<String>,
-    /// When it was found, in milliseconds since the start of the run.
+    /// When its first bytes came, in milliseconds since the start of the run.
     pub at_ms: f64,
     /// What the operating system said, where it said something.
     #[serde(default, skip_serializing_if = "Option::is_none")]

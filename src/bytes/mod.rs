@@ -15,6 +15,6 @@ mod held;
 pub mod pattern;
 pub mod verify;
 
-pub use finding::{Change, Corruption, Divergence, Finding, KINDS, Kind, Op, OpKind, Source};
+pub use finding::{Change, Circumstances, Corruption, Divergence, Finding, KINDS, Kind, Op, OpKind, Source};
 pub use pattern::{ConnId, Place, STREAM_MAX, Stream};
 pub use verify::{End, Expect, Ledger, Sent, Verifier};

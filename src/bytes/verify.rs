@@ -1,10 +1,12 @@
 //! Received bytes against the stream: a compare as long as they are right, a diagnosis when they are not. Pure: it reads
 //! no clock and does no I/O; what other connections have sent it asks of a [`Ledger`].
 
+use std::sync::Arc;
+
 use super::case::{AFTER, BEFORE};
 use super::diagnose::Diagnosis;
 use super::episode::{Episode, Fed, View};
-use super::finding::{Divergence, Kind};
+use super::finding::{Circumstances, Divergence, Kind};
 use super::pattern::{ConnId, Stream};
 
 /// What every connection of the run has sent so far.
@@ -121,6 +123,21 @@ impl Verifier {
             self.position += received.len() as u64;
         } else {
             self.check_closely(stream, ledger, received, found);
+        }
+    }
+
+    /// After a check: notes what surrounds the bytes just received, for divergences that they hold and that are certain
+    /// only later. `circumstances` is asked only if there may be such.
+    #[inline]
+    pub fn note(&mut self, circumstances: impl FnOnce() -> Circumstances) {
+        if let Some(trouble) = &mut self.trouble {
+            let Trouble { episode, diagnosis, .. } = trouble.as_mut();
+            let open = episode.iter_mut().map(|episode| &mut episode.circumstances).filter(|noted| noted.is_none());
+            let mut unnoted = open.chain(diagnosis.unnoted()).peekable();
+            if unnoted.peek().is_some() {
+                let circumstances = Arc::new(circumstances());
+                unnoted.for_each(|unnoted| *unnoted = Some(Arc::clone(&circumstances)));
+            }
         }
     }
 

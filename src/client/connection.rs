@@ -9,7 +9,7 @@ use std::io;
 
 use super::inflight::InFlight;
 use super::recent::Recent;
-use crate::bytes::{ConnId, Divergence, End, Expect, Kind, OpKind, Stream, Verifier};
+use crate::bytes::{Circumstances, ConnId, Divergence, End, Expect, Kind, OpKind, Stream, Verifier};
 use crate::measure::Figures;
 use crate::plan::{Close, Plan, Profile, Read, Step, Verify};
 
@@ -297,6 +297,8 @@ impl Connection {
         // After the check: a message's round trip ends when its last byte is verified.
         *now = (desk.clock)();
         self.recent.push(OpKind::Read, n, *now);
+        let (recent, sent, received) = (&self.recent, self.sent, self.received);
+        self.verifier.note(|| Circumstances { at_ms: *now as f64 / 1e6, recent: recent.list(sent, received, *now) });
         if self.first_write != 0 && self.received == n as u64 {
             desk.figures.first_byte.record(now.saturating_sub(self.first_write));
         }

@@ -369,7 +369,7 @@ impl Worker {
 
     fn finding(
         &self,
-        divergence: Divergence,
+        mut divergence: Divergence,
         now: u64,
         (local, remote): (Option<String>, Option<String>),
         recent: Vec<crate::bytes::Op>,
@@ -382,7 +382,12 @@ impl Worker {
             _ => format!("{command} --only-conn {}", divergence.conn),
         });
         let cause = error.map(ToString::to_string);
-        Finding { divergence, local, remote, at_ms: now as f64 / 1e6, cause, recent, replay }
+        // What surrounded the wrong bytes is not what surrounds the moment in which it became certain what they are.
+        let (at_ms, recent) = match divergence.circumstances.take() {
+            Some(then) => (then.at_ms, then.recent.clone()),
+            None => (now as f64 / 1e6, recent),
+        };
+        Finding { divergence, local, remote, at_ms, cause, recent, replay }
     }
 
     /// Counts a finding, and keeps it if there are not too many.

@@ -376,6 +376,24 @@ fn bytes_that_are_not_accounted_for_yet_show_in_what_was_reached() {
 }
 
 #[test]
+fn a_divergence_that_is_certain_only_later_keeps_the_circumstances_in_which_its_bytes_came() {
+    let (stream, book) = (stream(), book(SENT));
+    let mut verifier = Verifier::new(conn(OWN));
+    let mut found = Vec::new();
+    let received = [own(0, 500), own(600, 1000), own(1600, 1000)].concat();
+    // The first wrong bytes come at 2: too few to say what happened.
+    for (time, read) in [(1, 0..500), (2, 500..503), (3, 503..1500), (4, 1500..2500)] {
+        verifier.check(&stream, &book, &received[read], &mut found);
+        verifier.note(|| Circumstances { at_ms: f64::from(time), recent: Vec::new() });
+    }
+    assert_eq!(found, []);
+    verifier.end(&stream, &book, End::Stopped, &mut found);
+    let lost = only(found);
+    assert_is(&lost, Kind::Lost, 500, 100);
+    assert_eq!(lost.circumstances.map(|circumstances| circumstances.at_ms), Some(2.0));
+}
+
+#[test]
 fn hopeless_noise_ends_in_few_findings() {
     let received = noise(5, 3 << 20);
     let outcome = judge(SENT, &received, &[1000], FIN);
