@@ -1,7 +1,7 @@
 //! Thresholds: `rtt.p99 < 5ms`, `others.verified_bytes > 0`, `throughput > 100MB/s`. Pure.
 //!
 //! An expression names a figure of the run, or of one load group (`GROUP.FIGURE`), a comparison, and a value in the
-//! figure's own unit. Which figures there are stands in [`FIGURES`], and nothing else needs to be touched for a new one.
+//! figure's own unit. Which figures there are stands in `FIGURES`, and nothing else needs to be touched for a new one.
 
 use std::fmt;
 use std::str::FromStr;

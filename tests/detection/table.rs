@@ -1,5 +1,7 @@
 //! What the reconciliation came to, for people.
 
+#![expect(clippy::print_stdout, reason = "the table is what a person asked for")]
+
 use std::collections::BTreeMap;
 
 use echo_tester::bytes::Finding;
