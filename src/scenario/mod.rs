@@ -1,6 +1,6 @@
 //! Scenario files: a server, the load groups that run against it at the same time, and what is expected of them.
 //!
-//! - [`file`]: the TOML, on the structs that the flags use too, and its errors with their place;
+//! - [`mod@file`]: the TOML, on the structs that the flags use too, and its errors with their place;
 //! - [`threshold`]: expressions over named figures;
 //! - [`conformance`]: the files that are embedded for `check`.
 //!

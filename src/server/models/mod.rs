@@ -228,7 +228,8 @@ pub static TABLE: &[Model] = &[
         os: Os::Windows,
         pattern: Pattern::Reactor,
         about: "window messages say which sockets are ready (WSAAsyncSelect)",
-        limit: "the message queue holds 10,000 (4,000 at least); passed by threads of 900 connections with four messages each at most",
+        limit: "the message queue holds 10,000 (4,000 at least); \
+                passed by threads of 900 connections with four messages each at most",
         workers: true,
         probe: always,
         run: only!(windows, async_select::run),
