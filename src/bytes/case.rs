@@ -124,10 +124,18 @@ impl<'a> Case<'a> {
     /// The text conversion that all of it is.
     pub(super) fn conversion(&self) -> Option<Change> {
         let right_again = *self.after.first()?;
-        let mut received = self.received(HEAD)?;
-        received.push(right_again);
-        let expected = self.view.own(self.at, usize::try_from(self.missing).ok().filter(|&len| len <= HEAD)? + 1);
+        // The right bytes before must not be such as would have been converted too.
+        let before = self.right_before();
+        let received = [&before[..], &self.received(HEAD)?, &[right_again]].concat();
+        let missing = usize::try_from(self.missing).ok().filter(|&len| len <= HEAD)?;
+        let expected = self.view.own(self.at - before.len() as u64, before.len() + missing + 1);
         whole_conversion(&expected, &received)
+    }
+
+    /// Some right bytes that came before.
+    fn right_before(&self) -> Vec<u8> {
+        let before = (self.at - self.setting.right_since.min(self.at)).min(BEFORE);
+        self.view.own(self.at - before, before as usize)
     }
 
     /// The short neighbouring pieces that are in each other's place, if that is all.

@@ -85,6 +85,20 @@ impl Diagnosis {
         self.held.iter_mut().map(|held| &mut held.divergence.circumstances).filter(|noted| noted.is_none())
     }
 
+    /// At the end: whether the last bytes, which are missing, had come in between before. Then they were not too late but
+    /// too early, and the bytes between were overtaken by them.
+    pub(super) fn finds_tail(
+        &mut self,
+        view: &View<'_>,
+        position: u64,
+        missing: u64,
+        found: &mut Vec<Divergence>,
+    ) -> bool {
+        let is_found = self.came_early(view, position, missing, found);
+        self.wrong += if is_found { missing } else { 0 };
+        is_found
+    }
+
     /// Gives out what is held and certain at this position.
     pub(super) fn settle(&mut self, position: u64, found: &mut Vec<Divergence>) {
         while let Some(due) = (0..self.held.len()).min_by_key(|&n| self.held[n].until)
@@ -153,26 +167,28 @@ impl Diagnosis {
             [Segment { len, what: What::Unknown(unknown) }] if case.missing == 0 && *len <= SHORT as u64 => {
                 self.fill_gap_with(view, &unknown.head, case.at, found)
             }
-            [] => {
-                let came = |held: &Held| match &held.what {
-                    Maybe::Early { bytes } => {
-                        bytes.len() as u64 == case.missing
-                            && are_the_missing(view, held.divergence.offset, bytes, case.at)
-                    }
-                    _ => false,
-                };
-                let Some(n) = self.held.iter().position(came) else { return false };
-                // The bytes between their early place and their right one were overtaken by them.
-                let mut divergence = self.held.remove(n).divergence;
-                divergence.kind = Kind::Reordered;
-                divergence.overtaken_by = divergence.extent;
-                divergence.extent = case.at.saturating_sub(divergence.offset);
-                (divergence.detail, divergence.source) = (None, None);
-                self.report(divergence, found);
-                true
-            }
+            [] => self.came_early(view, case.at, case.missing, found),
             _ => false,
         }
+    }
+
+    /// Whether the bytes that are missing here had come in between before. Then those between their early place and their
+    /// right one were overtaken by them.
+    fn came_early(&mut self, view: &View<'_>, at: u64, missing: u64, found: &mut Vec<Divergence>) -> bool {
+        let came = |held: &Held| match &held.what {
+            Maybe::Early { bytes } => {
+                bytes.len() as u64 == missing && are_the_missing(view, held.divergence.offset, bytes, at)
+            }
+            _ => false,
+        };
+        let Some(n) = self.held.iter().position(came) else { return false };
+        let mut divergence = self.held.remove(n).divergence;
+        divergence.kind = Kind::Reordered;
+        divergence.overtaken_by = divergence.extent;
+        divergence.extent = at.saturating_sub(divergence.offset);
+        (divergence.detail, divergence.source) = (None, None);
+        self.report(divergence, found);
+        true
     }
 
     /// Bytes of the connection itself that had come, or should have come, before.
@@ -221,6 +237,10 @@ impl Diagnosis {
                 filled += fills;
                 *late += fills;
                 let divergence = &mut held.divergence;
+                if len == divergence.extent && divergence.offset.abs_diff(offset) < BY_CHANCE {
+                    // All of them at once: now it is certain where they begin.
+                    divergence.offset = offset;
+                }
                 if divergence.overtaken_by == 0 {
                     divergence.overtaken_by = at.saturating_sub(divergence.offset + divergence.extent);
                 }

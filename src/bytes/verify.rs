@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::case::{AFTER, BEFORE};
 use super::diagnose::Diagnosis;
 use super::episode::{Episode, Fed, View};
-use super::finding::{Circumstances, Divergence, Kind};
+use super::finding::{Circumstances, Divergence, Kind, Source};
 use super::pattern::{ConnId, Stream};
 
 /// What every connection of the run has sent so far.
@@ -150,7 +150,15 @@ impl Verifier {
                 self.position = diagnosis.finish(&view, episode, *right_since, found);
                 *right_since = self.position;
             }
+            let missing = view.sent.saturating_sub(self.position);
+            if missing > 0 && diagnosis.finds_tail(&view, self.position, missing, found) {
+                self.position = view.sent;
+            }
             diagnosis.settle(u64::MAX, found);
+        }
+        if self.position > view.sent {
+            self.too_much(&view, found);
+            self.position = view.sent;
         }
         let missing = view.sent.saturating_sub(self.position);
         let kind = match end {
@@ -167,17 +175,25 @@ impl Verifier {
     #[cold]
     fn check_closely(&mut self, stream: &Stream, ledger: &dyn Ledger, received: &[u8], found: &mut Vec<Divergence>) {
         let view = View::new(stream, ledger, self.conn);
+        if self.trouble.is_none() && self.position > view.sent {
+            // The bytes beyond were taken for right ones, since they are what would have been sent next.
+            let early = view.own(view.sent, (self.position - view.sent) as usize);
+            self.position = view.sent;
+            return self.check_closely(stream, ledger, &[&early, received].concat(), found);
+        }
         let position = &mut self.position;
         let trouble = self.trouble.get_or_insert_with(|| Box::new(Trouble::new(*position)));
         let Trouble { right_since, episode, diagnosis, .. } = trouble.as_mut();
         let mut rest = received;
         while !rest.is_empty() {
             let Some(open) = episode else {
-                let right = stream.first_mismatch(self.conn, *position, rest);
-                *position += right.unwrap_or(rest.len()) as u64;
-                rest = &rest[right.unwrap_or(rest.len())..];
+                // What was not sent yet can't have come back, even if it looks right.
+                let owed = usize::try_from(view.sent.saturating_sub(*position)).unwrap_or(usize::MAX);
+                let right = stream.first_mismatch(self.conn, *position, rest).unwrap_or(rest.len()).min(owed);
+                *position += right as u64;
+                rest = &rest[right..];
                 diagnosis.settle(*position, found);
-                *episode = right.map(|_| Episode::new(&view, *position, *right_since));
+                *episode = (!rest.is_empty()).then(|| Episode::new(&view, *position, *right_since));
                 continue;
             };
             let taken = match open.feed(&view, rest) {
@@ -199,6 +215,33 @@ impl Verifier {
             rest = &rest[taken..];
         }
         trouble.received += received.len() as u64;
+    }
+
+    /// Bytes that were never sent look right if they are what would have been sent next.
+    fn too_much(&self, view: &View<'_>, found: &mut Vec<Divergence>) {
+        let extent = self.position - view.sent;
+        let begins_so = |source: &Source| {
+            let before = source.offset.checked_sub(extent);
+            before.is_some_and(|before| {
+                view.bytes(source.conn, before, extent as usize) == view.own(view.sent, extent as usize)
+            })
+        };
+        let more = found.iter_mut().find(|more| more.offset == self.position && more.replaced == 0);
+        if let Some(more) = more
+            && (more.kind == Kind::Surplus || more.source.as_ref().is_some_and(begins_so))
+        {
+            // They are the first of those that come after them.
+            more.offset = view.sent;
+            more.extent += extent;
+            more.source.iter_mut().for_each(|source| source.offset -= extent);
+            return;
+        }
+        let mut divergence = Divergence::of_connection(Kind::Surplus, self.conn, view.sent, extent);
+        divergence.excerpt_offset = view.sent - view.sent.min(BEFORE);
+        let before = (view.sent - divergence.excerpt_offset) as usize;
+        divergence.expected = view.own(divergence.excerpt_offset, before);
+        divergence.received = view.own(divergence.excerpt_offset, before + extent.min(AFTER as u64) as usize);
+        found.push(divergence);
     }
 
     /// The connection ended, or nothing more came, with so many bytes missing.

@@ -28,9 +28,9 @@ pub(crate) const LOADS: &[Load] = &[
     },
     Load {
         name: "pipelined bulk",
-        toml: "conns = 2\nmessages = 24\nsize = '1..64KiB'\nfragment = 'off'\npipeline = 'unlimited'\n\
+        toml: "conns = 4\nmessages = 16\nsize = '1..64KiB'\nfragment = 'off'\npipeline = 'unlimited'\n\
                stall_timeout = '1200ms'",
-        stream: 780_000,
+        stream: 520_000,
         churns: false,
     },
     Load {
@@ -71,7 +71,7 @@ pub(crate) const FAULTS: &[&str] = &[
     "stale:len=100,from=older,every={3},mode=replace",
     "stale:len=100,from=closed,every={3}",
     "truncate:at={2}",
-    "truncate",
+    "truncate:at={7}",
     "surplus:len=1",
     "surplus:len=40",
     "surplus:len=40,every={3}",
@@ -80,6 +80,18 @@ pub(crate) const FAULTS: &[&str] = &[
     "no-fin:p=0.5",
     "fin-without-drain:time=20ms",
     "delay:time=4s,at={2},p=0.5",
+];
+
+/// Several kinds on one connection, where there is room for them.
+pub(crate) const MIXED: &[&str] = &[
+    "flip:every=64KiB",
+    "zero:len=50,every=64KiB",
+    "drop:len=7,every=64KiB",
+    "duplicate:len=30,every=64KiB",
+    "crosstalk:len=64,every=64KiB",
+    "stale:len=64,from=older,every=64KiB",
+    "surplus:len=30,every=64KiB",
+    "reorder:len=200,every=64KiB",
 ];
 
 /// The faults of a server as a whole, which need connections that stay.

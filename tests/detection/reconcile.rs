@@ -51,6 +51,14 @@ pub(crate) struct Reconciled {
     pub(crate) unexplained: Vec<Finding>,
 }
 
+impl Reconciled {
+    /// Findings on connections on which nothing was done wrong.
+    pub(crate) fn false_alarms(&self) -> impl Iterator<Item = &Finding> {
+        let hit = |finding: &&Finding| self.faults.iter().any(|(record, ..)| local(finding) == Some(record.peer));
+        self.unexplained.iter().filter(move |finding| !hit(finding))
+    }
+}
+
 /// Changes that turn a stream into what came: so many bytes at a place are replaced by others.
 struct Edit {
     at: u64,
@@ -185,9 +193,9 @@ impl Truth {
         if exact {
             return Verdict::Exact;
         }
-        let slid = |most| (record.offset..=record.offset + most).contains(&found.offset);
+        let slid = |most| record.offset.abs_diff(found.offset) <= most;
         let equal = match record.kind {
-            // The first of the random bytes may be what would have come anyway.
+            // The first of the random bytes may be what would have come anyway, the last what had come before.
             FaultKind::Surplus => slid(2) && found.extent == record.extent,
             FaultKind::Flip => false,
             FaultKind::Crosstalk | FaultKind::Stale if found.source.is_none() => {
@@ -253,7 +261,7 @@ fn judge_together(
             .filter(is_here)
             .position(|finding| cluster.iter().any(|n| names(&log[*n], &finding.divergence, None)));
         if let Some(named) = named
-            && begins.is_some_and(|begins| begins <= first.offset + 2)
+            && begins.is_some_and(|begins| begins <= end(first) + 2)
         {
             cluster.iter().for_each(|n| verdicts[*n] = verdicts[*n].or(Some((Verdict::Together, named))));
             open.iter_mut().filter(|open| open.as_ref().is_some_and(is_here)).for_each(|open| *open = None);

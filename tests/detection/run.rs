@@ -51,7 +51,8 @@ pub(crate) fn against_faults(faults: &[Fault], load: &str, seed: u64) -> Came {
     let faulty = Faulty { faults: faults.to_vec(), seed, log: to };
     let run = |listener, context| faulty.run(listener, context);
     let server = Server::start_with(run, "faulty", any_port(), Options::default()).expect("it serves");
-    let (_, findings) = blast(server.address(), load, seed);
+    let (counters, findings) = blast(server.address(), load, seed);
+    assert_eq!(counters.findings_total(), findings.len() as u64, "all are kept");
     stop(server);
     Came { findings, log: records.try_iter().collect() }
 }

@@ -2,10 +2,8 @@
 
 #![expect(clippy::print_stdout, reason = "the table is what a person asked for")]
 
-use std::collections::BTreeMap;
-
 use echo_tester::bytes::Finding;
-use echo_tester::server::faulty::{Fault, FaultKind, Record};
+use echo_tester::server::faulty::Record;
 
 use super::reconcile::{Reconciled, Verdict};
 
@@ -43,20 +41,28 @@ impl Row {
 }
 
 /// Prints the table in Markdown: a row a kind of fault, and one a load.
-pub(crate) fn print<'r>(results: impl Iterator<Item = (&'r Fault, &'r str, &'r Reconciled)>) {
-    let mut kinds: BTreeMap<FaultKind, Row> = BTreeMap::new();
-    let mut loads: BTreeMap<&str, Row> = BTreeMap::new();
+pub(crate) fn print<'r>(results: impl Iterator<Item = (&'r str, &'r str, &'r Reconciled)>) {
+    let mut kinds: Vec<(&str, Row)> = Vec::new();
+    let mut loads: Vec<(&str, Row)> = Vec::new();
     let mut all = Row::default();
-    for (fault, load, result) in results {
-        kinds.entry(fault.kind).or_default().add(result);
-        loads.entry(load).or_default().add(result);
+    for (kind, load, result) in results {
+        row(&mut kinds, kind).add(result);
+        row(&mut loads, load).add(result);
         all.add(result);
     }
     println!("| | cases | injected | detected | named right | placed right | to the byte | together | unexplained |");
     println!("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
-    kinds.iter().for_each(|(kind, row)| row.print(&format!("`{kind}`")));
-    loads.iter().for_each(|(load, row)| row.print(load));
+    kinds.iter().chain(&loads).for_each(|(name, row)| row.print(name));
     all.print("**all**");
+}
+
+/// The row of this name, at the end if it is new.
+fn row<'t, 'r>(rows: &'t mut Vec<(&'r str, Row)>, name: &'r str) -> &'t mut Row {
+    let n = rows.iter().position(|(known, _)| *known == name).unwrap_or(rows.len());
+    if n == rows.len() {
+        rows.push((name, Row::default()));
+    }
+    &mut rows[n].1
 }
 
 /// A log entry in a line.

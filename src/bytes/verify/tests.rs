@@ -229,6 +229,77 @@ fn chunks_that_change_places_over_others_are_one_finding() {
 }
 
 #[test]
+fn last_bytes_that_came_too_early_are_reordered() {
+    for early in [1, 2, 5, 9, 14, 40] {
+        for late in [20, 100] {
+            let (at, end) = (SENT - late - early, SENT - early);
+            let parts = [own(0, at as usize), own(end, early as usize), own(at, late as usize)];
+            let divergence = only(received(&parts));
+            assert_is(&divergence, Kind::Reordered, at, late);
+            assert_eq!(divergence.overtaken_by, early);
+        }
+    }
+}
+
+#[test]
+fn late_bytes_are_placed_where_they_begin_even_if_a_neighbour_is_equal_by_chance() {
+    let text = own(0, SENT as usize);
+    for len in [20, 100] {
+        let first_hidden = |at: &usize| text[*at] == text[at + len];
+        let last_before_hidden = |at: &usize| text[at - 1] == text[at + len - 1];
+        for hides in [&first_hidden as &dyn Fn(&usize) -> bool, &last_before_hidden] {
+            for at in (1000..SENT as usize - 1000).filter(|at| hides(at)).take(20) {
+                let (a, b) = (own(at as u64, len), own((at + len) as u64, len));
+                let divergence = only(received(&[own(0, at), b, a, rest((at + 2 * len) as u64)]));
+                assert_is(&divergence, Kind::Reordered, at as u64, len as u64);
+                assert_eq!(divergence.overtaken_by, len as u64);
+            }
+        }
+    }
+}
+
+#[test]
+fn bytes_that_nobody_has_sent_yet_are_surplus_even_if_they_would_come_next() {
+    for len in [1, 2, 40] {
+        for noisy in [0, 30] {
+            let parts = [own(0, SENT as usize), own(SENT, len), noise(3, noisy)].concat();
+            for reads in [&[1][..], &[usize::MAX], &[SENT as usize, 1]] {
+                let outcome = judge(SENT, &parts, reads, FIN);
+                assert_is(&only(outcome.found), Kind::Surplus, SENT, (len + noisy) as u64);
+                assert_eq!(outcome.verifier.verified(), SENT);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_doubled_byte_is_no_conversion_of_the_next_one() {
+    let text = own(0, SENT as usize);
+    // What Latin-1 taken for UTF-8 makes of the second, if the first were not there.
+    let looks_converted = |at: &usize| text[*at] == 0xc2 && (0x80..0xc0).contains(&text[at + 1]);
+    let places: Vec<usize> = (1000..SENT as usize - 1000).filter(looks_converted).collect();
+    assert!(places.len() > 10);
+    for at in places {
+        let doubled = only(received(&[own(0, at + 1), rest(at as u64)]));
+        assert_is(&doubled, Kind::Duplicated, at as u64 + 1, 1);
+    }
+}
+
+#[test]
+fn old_bytes_after_the_last_begin_where_they_do_even_if_the_first_would_come_next() {
+    let text = own(0, SENT as usize);
+    let hides = |at: &usize| text[*at] == text[at - 1000];
+    for at in (1000..SENT as usize - 1000).filter(hides).take(20) {
+        let parts = [own(0, at), own(at as u64 - 1000, 400)].concat();
+        for reads in [&[usize::MAX][..], &[at, usize::MAX], &[at + 1, usize::MAX]] {
+            let stale = only(judge(at as u64, &parts, reads, FIN).found);
+            assert_is(&stale, Kind::Stale, at as u64, 400);
+            assert_eq!(stale.source.map(|source| source.offset), Some(at as u64 - 1000));
+        }
+    }
+}
+
+#[test]
 fn bytes_that_never_come_are_lost_only_after_they_could_have_been_late() {
     let long = (2 << 20) as u64;
     let received = [own(0, 1000), own(1100, (long - 1100) as usize)].concat();

@@ -221,8 +221,8 @@ impl Link {
                     return Ok(());
                 }
             }
-            // A connection that is always ready must not keep the others waiting.
-            tokio::task::coop::consume_budget().await;
+            // Connections take turns after each step, so that what is to pass between them finds them all under way.
+            tokio::task::yield_now().await;
         }
     }
 

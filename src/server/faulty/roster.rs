@@ -230,8 +230,10 @@ impl Archive for View<'_> {
     }
 
     fn of_a_closed_one(&self, len: usize, pick: u64) -> Option<Passage> {
+        let me = self.roster.entries.get(&self.me)?.history.conn;
         let has_settled = |(at, history): &&(Instant, History)| {
-            history.bytes.len() >= len && self.now.saturating_duration_since(*at) >= SETTLED
+            let settled = self.now.saturating_duration_since(*at) >= SETTLED;
+            settled && history.conn != me && history.bytes.len() >= len
         };
         let closed: Vec<&History> = self.roster.closed.iter().filter(has_settled).map(|(_, history)| history).collect();
         choose(&closed, pick)?.passage(len, u64::MAX, pick)
