@@ -71,7 +71,7 @@ pub(crate) const FAULTS: &[&str] = &[
     "stale:len=100,from=older,every={3},mode=replace",
     "stale:len=100,from=closed,every={3}",
     "truncate:at={2}",
-    "truncate:at={7}",
+    "truncate:at={3}",
     "surplus:len=1",
     "surplus:len=40",
     "surplus:len=40,every={3}",
