@@ -34,6 +34,10 @@ mod under_wine {
     use super::suite::{CASES, Case, Host, OwnProcess, Setup};
     use super::wine::{self, WinExe};
 
+    /// The runtime's readiness goes through AFD, for which Wine 8 looks through all sockets at each poll: this case keeps its
+    /// server process busy for minutes, and with it every other test. It is seen as ignored, and Windows itself runs it.
+    const TOO_SLOW: (&str, &str) = ("tokio", "1,100 connections at once, past 1,024");
+
     pub(super) fn run() {
         echo_tester::sys::raise_descriptor_limit();
         let program = wine::windows_program().map(Arc::new);
@@ -43,7 +47,11 @@ mod under_wine {
         let mut trials = Vec::new();
         for model in TABLE.iter().filter(|model| matches!(model.os, Os::All | Os::Windows)) {
             let on_wine = CASES.iter().filter(|case| case.setup.descriptors.is_none());
-            trials.extend(on_wine.map(|case| suite_trial(program.as_ref(), model, case)));
+            trials.extend(on_wine.map(|case| {
+                let too_slow = model.name == TOO_SLOW.0 && case.name == TOO_SLOW.1;
+                let trial = suite_trial(program.as_ref(), model, case);
+                if too_slow { trial.with_ignored_flag(true) } else { trial }
+            }));
             trials.push(trial(program.as_ref(), format!("{}: 500 connections of blast", model.name), |exe| {
                 blast_against_wine(exe, model)
             }));
