@@ -85,8 +85,8 @@ impl Diagnosis {
         self.held.iter_mut().map(|held| &mut held.divergence.circumstances).filter(|noted| noted.is_none())
     }
 
-    /// At the end: whether the last bytes, which are missing, had come in between before. Then they were not too late but
-    /// too early, and the bytes between were overtaken by them.
+    /// Whether the last bytes sent, which are missing, had come in between before. Then they are not late but were too
+    /// early, and the bytes between were overtaken by them.
     pub(super) fn finds_tail(
         &mut self,
         view: &View<'_>,
@@ -363,11 +363,13 @@ fn tally(expected: &[u8], received: &[u8]) -> Tally {
 
 /// Where a short piece stood in what the connection had sent not long before.
 fn find_earlier(view: &View<'_>, at: u64, bytes: &[u8], len: u64) -> Option<u64> {
-    // Fewer bytes are found somewhere by chance; more hold a word that tells its place.
-    if !(5..15).contains(&len) || bytes.len() as u64 != len {
-        return None;
-    }
-    let from = at.saturating_sub(RECENT_PAST);
+    // The fewer, the nearer they must be not to be found by chance; more than these hold a word that tells its place.
+    let reach = match len {
+        3 => RECENT_PAST >> 4,
+        4..15 => RECENT_PAST,
+        _ => return None,
+    };
+    let from = at.saturating_sub(reach);
     let past = view.own(from, (at - from) as usize);
     past.windows(bytes.len()).rposition(|window| window == bytes).map(|n| from + n as u64)
 }

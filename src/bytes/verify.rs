@@ -59,6 +59,9 @@ pub enum End {
     Stopped,
 }
 
+/// Bytes that are hardly ever equal to others by chance.
+const BEYOND_CHANCE: u64 = 4;
+
 /// Checks what one connection receives. 24 bytes as long as all is right.
 pub struct Verifier {
     conn: ConnId,
@@ -213,6 +216,10 @@ impl Verifier {
                 }
             };
             rest = &rest[taken..];
+        }
+        let missing = view.sent.saturating_sub(*position);
+        if episode.is_none() && missing >= BEYOND_CHANCE && diagnosis.finds_tail(&view, *position, missing, found) {
+            *position = view.sent;
         }
         trouble.received += received.len() as u64;
     }

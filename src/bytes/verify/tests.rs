@@ -242,6 +242,18 @@ fn last_bytes_that_came_too_early_are_reordered() {
 }
 
 #[test]
+fn nothing_is_waited_for_when_the_last_bytes_sent_came_too_early() {
+    let (stream, book) = (stream(), book(SENT));
+    let (mut verifier, mut found) = (Verifier::new(conn(OWN)), Vec::new());
+    let received = [own(0, SENT as usize - 107), own(SENT - 7, 7), own(SENT - 107, 100)].concat();
+    verifier.check(&stream, &book, &received, &mut found);
+    assert_eq!((verifier.position(), verifier.reached()), (SENT, SENT));
+    let divergence = only(found);
+    assert_is(&divergence, Kind::Reordered, SENT - 107, 100);
+    assert_eq!(divergence.overtaken_by, 7);
+}
+
+#[test]
 fn late_bytes_are_placed_where_they_begin_even_if_a_neighbour_is_equal_by_chance() {
     let text = own(0, SENT as usize);
     for len in [20, 100] {
@@ -344,7 +356,7 @@ fn bytes_of_a_closed_connection_are_stale() {
 
 #[test]
 fn older_bytes_of_the_connection_itself_are_stale() {
-    for len in [5, 14, 15, 300] {
+    for len in [4, 5, 14, 15, 300] {
         let divergence = only(received(&[own(0, 9000), own(1000, len), rest(9000)]));
         assert_is(&divergence, Kind::Stale, 9000, len as u64);
         assert_eq!(divergence.source, Some(Source { conn: conn(OWN), offset: 1000, open: true }));
