@@ -1,31 +1,18 @@
-//! The buffers that a worker lends to the kernel, and that come back filled, one connection's bytes in each.
+//! The memory that bytes lie in while the kernel writes and reads it.
 //!
-//! A *provided buffer ring* (IORING_REGISTER_PBUF_RING, since 5.19, io_uring_register_buf_ring(3)) is a ring of
-//! descriptors (address, length, id) in memory shared with the kernel. A receive names no buffer: when bytes are there,
-//! the kernel takes the oldest one from the ring and tells its id in the completion. So a connection that waits holds
-//! no buffer. When the ring is empty, the receive ends with ENOBUFS.
-//!
-//! The classic defect of this scheme is a buffer that is given back twice: then two receives are given the same memory,
-//! and one client is sent the bytes of another. Here a buffer that the kernel handed out is a [`Lease`]. It can't be
-//! copied, it is made only from a completion, and its drop is the only thing that gives a buffer back; that a completion
-//! names a buffer which the kernel does not have is checked each time, and fails loudly.
+//! A worker has few buffers, and gives out the one that came back last: it is still in the processor's cache, and that
+//! counts for more than anything else here. A [`Filled`] owns its buffer, from before the receive until its last byte
+//! has been sent, and can't be copied; its drop gives the buffer back, once. (Provided buffers, which the kernel picks
+//! from a shared ring, were tried: see the head of the model.)
 
 #![expect(unsafe_code, reason = "memory that the kernel writes into while the program holds it")]
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::cell::{Cell, RefCell};
-use std::io;
 use std::ops::Deref;
 use std::ptr::NonNull;
 use std::rc::Rc;
 use std::slice;
-use std::sync::atomic::{AtomicU16, Ordering};
-
-use io_uring::Submitter;
-use io_uring::types::BufRingEntry;
-
-/// The buffer group that all receives name; each ring has only this one.
-pub(super) const GROUP: u16 = 0;
 
 /// Memory from the allocator, zeroed, so that no byte of it is ever uninitialized. Touched pages alone cost memory.
 pub(super) struct Memory {
@@ -34,9 +21,9 @@ pub(super) struct Memory {
 }
 
 impl Memory {
-    /// `bytes` bytes, which must not be 0, at a multiple of `align`.
-    pub(super) fn new(bytes: usize, align: usize) -> Memory {
-        let layout = Layout::from_size_align(bytes, align).expect("a size that an allocation can have");
+    /// `bytes` bytes, which must not be 0.
+    pub(super) fn new(bytes: usize) -> Memory {
+        let layout = Layout::array::<u8>(bytes).expect("a size that an allocation can have");
         assert!(bytes > 0);
         // SAFETY: the layout is not empty.
         let start = unsafe { alloc_zeroed(layout) };
@@ -53,8 +40,8 @@ impl Memory {
         unsafe { self.start.as_ptr().add(at) }
     }
 
-    /// Copies `bytes` to byte `at` and on, and what passes the end to the beginning. No reference to the memory is made,
-    /// so the kernel may read other parts of it at the same time.
+    /// Copies `bytes` to byte `at` and on, and what passes the end to the beginning. No reference to the memory is
+    /// made, so the kernel may read other parts of it at the same time.
     ///
     /// # Panics
     /// If they don't fit.
@@ -63,7 +50,8 @@ impl Memory {
         assert!(at < size && bytes.len() <= size);
         let (head, tail) = bytes.split_at(bytes.len().min(size - at));
         // SAFETY: both targets are within the allocation. They can't overlap with the source: nobody has a reference
-        // into memory that is written here, since nothing hands one out but `Lease`, of other memory.
+        // into memory that is written here, since nothing hands one out but
+        // `Filled`, which never writes its own.
         unsafe {
             self.start.as_ptr().add(at).copy_from_nonoverlapping(head.as_ptr(), head.len());
             self.start.as_ptr().copy_from_nonoverlapping(tail.as_ptr(), tail.len());
@@ -78,166 +66,177 @@ impl Drop for Memory {
     }
 }
 
-/// The buffers of one ring. A clone is the same buffers.
-#[derive(Clone)]
-pub(super) struct Buffers {
-    shared: Rc<Shared>,
-}
-
-struct Shared {
-    /// The descriptors; the kernel reads them.
-    ring: Memory,
-    /// Descriptors in the ring, a power of two: no fewer than there are buffers, so that it is never overrun.
-    entries: u16,
-    /// Buffers that there is memory for.
-    most: usize,
-    /// Where the next descriptor goes, modulo 2^16.
-    tail: Cell<u16>,
-    /// All buffers; number `id` begins at `id * stride`.
-    memory: Memory,
-    stride: usize,
+/// The buffers of a worker.
+pub(super) struct Pool {
+    home: Rc<Home>,
     size: usize,
-    /// For each buffer in use (the others wait for [`Buffers::grow`]): whether it is out, as a [`Lease`].
-    leased: RefCell<Vec<bool>>,
-    /// How many are out.
-    out: Cell<usize>,
+    /// Buffers that may still be made.
+    unmade: usize,
+    batch: usize,
 }
 
-impl Buffers {
-    /// Registers a ring for up to `most` buffers (rounded up to a power of two) of `size` bytes, and provides `first`.
-    ///
-    /// # Errors
-    /// The kernel has no buffer rings (before 5.19).
-    pub(super) fn new(submitter: &Submitter<'_>, size: usize, first: u16, most: u16) -> io::Result<Buffers> {
-        assert!(size > 0 && first > 0 && first <= most && most <= 1 << 15, "the kernel's limit is 2^15 descriptors");
-        let entries = most.next_power_of_two();
-        // A line more than the size: else the beginnings of all buffers fall into the same few sets of the caches, and
-        // short messages, which touch only beginnings, push each other out.
-        let stride = size.next_multiple_of(CACHE_LINE) + CACHE_LINE;
-        let ring = Memory::new(usize::from(entries) * size_of::<BufRingEntry>(), rustix::param::page_size());
-        // SAFETY: the memory is of that length, aligned to a page, and lives as long as `Buffers`, which outlives every
-        // operation of the ring: the worker reaps all of them before it drops anything, or else leaks both.
-        unsafe { submitter.register_buf_ring_with_flags(ring.at(0) as u64, entries, GROUP, 0)? };
-        let buffers = Buffers {
-            shared: Rc::new(Shared {
-                ring,
-                entries,
-                most: usize::from(most),
-                tail: Cell::new(0),
-                memory: Memory::new(stride * usize::from(most), CACHE_LINE),
-                stride,
-                size,
-                leased: RefCell::new(Vec::with_capacity(usize::from(most))),
-                out: Cell::new(0),
-            }),
-        };
-        buffers.provide_new(usize::from(first));
-        Ok(buffers)
+/// Where buffers come back to.
+#[derive(Default)]
+struct Home {
+    free: RefCell<Vec<Memory>>,
+    /// Bytes in the buffers that are out, or expected there.
+    bytes_out: Cell<usize>,
+}
+
+impl Pool {
+    /// Up to `most` buffers of `size` bytes, and no more of them out at a time than hold `batch` bytes, unless it is
+    /// one.
+    pub(super) fn new(size: usize, most: usize, batch: usize) -> Pool {
+        Pool { home: Rc::default(), size, unmade: most, batch }
     }
 
     /// Bytes of one buffer.
     pub(super) fn size(&self) -> usize {
-        self.shared.size
+        self.size
     }
 
-    /// Buffers that the kernel has, or has filled and not told yet.
-    pub(super) fn provided(&self) -> usize {
-        self.shared.leased.borrow().len() - self.shared.out.get()
-    }
-
-    /// Twice the buffers, as long as there are more.
-    pub(super) fn grow(&self) {
-        let now = self.shared.leased.borrow().len();
-        self.provide_new(now);
-    }
-
-    fn provide_new(&self, count: usize) {
-        let shared = &*self.shared;
-        let now = shared.leased.borrow().len();
-        for id in now..(now + count).min(shared.most) {
-            shared.leased.borrow_mut().push(false);
-            shared.provide(id as u16);
+    /// The buffer that came back last, for a receive that is expected to bring so many bytes. `None`: not now.
+    pub(super) fn take(&mut self, expected: usize) -> Option<Filled> {
+        let out = self.home.bytes_out.get();
+        if out > 0 && out + expected > self.batch {
+            return None;
         }
+        let memory = self.home.free.borrow_mut().pop();
+        let memory = memory.or_else(|| {
+            self.unmade = self.unmade.checked_sub(1)?;
+            Some(Memory::new(self.size))
+        })?;
+        self.home.bytes_out.set(out + expected);
+        Some(Filled { memory: Some(memory), from: 0, to: 0, counted: expected, home: Rc::clone(&self.home) })
+    }
+}
+
+/// A buffer, and which of its bytes are received and not yet dealt with. Dropping it gives the buffer back.
+pub(super) struct Filled {
+    /// `None` only within the drop.
+    memory: Option<Memory>,
+    from: usize,
+    to: usize,
+    /// Its part of [`Home::bytes_out`].
+    counted: usize,
+    home: Rc<Home>,
+}
+
+impl Filled {
+    fn memory(&self) -> &Memory {
+        self.memory.as_ref().expect("only the drop takes it")
     }
 
-    /// The buffer `id`, into which the kernel has put `len` bytes, as a completion says.
+    fn count(&mut self, bytes: usize) {
+        self.home.bytes_out.set(self.home.bytes_out.get() - self.counted + bytes);
+        self.counted = bytes;
+    }
+
+    /// Where a receive puts its bytes: the whole buffer.
+    pub(super) fn target(&mut self) -> *mut u8 {
+        self.memory().at(0)
+    }
+
+    /// The receive brought `n` bytes.
     ///
     /// # Panics
-    /// If the kernel can't have had it: then two owners would share it.
-    pub(super) fn claim(&self, id: u16, len: usize) -> Lease {
-        let shared = &*self.shared;
-        assert!(len <= shared.size, "{len} bytes in a buffer of {}", shared.size);
-        let was = std::mem::replace(&mut shared.leased.borrow_mut()[usize::from(id)], true);
-        assert!(!was, "buffer {id} came from the kernel, which does not have it");
-        shared.out.set(shared.out.get() + 1);
-        Lease { of: Rc::clone(&self.shared), id, from: 0, to: len as u32 }
-    }
-}
-
-impl Shared {
-    fn buffer(&self, id: u16) -> *mut u8 {
-        self.memory.at(usize::from(id) * self.stride)
+    /// If the buffer is shorter.
+    pub(super) fn received(&mut self, n: usize) {
+        assert!(n <= self.memory().layout.size());
+        (self.from, self.to) = (0, n);
+        self.count(n);
     }
 
-    /// Puts a descriptor of the buffer into the ring.
-    fn provide(&self, id: u16) {
-        let tail = self.tail.get();
-        let at = usize::from(tail & (self.entries - 1));
-        let base = self.ring.at(0).cast::<BufRingEntry>();
-        // SAFETY: `at` is within the ring, which is zeroed memory of `entries` entries, all integers. The kernel reads
-        // only entries before the tail that it has not taken yet, and this one is not: there are no more buffers than
-        // entries, and this buffer is not in the ring.
-        let entry = unsafe { &mut *base.add(at) };
-        entry.set_addr(self.buffer(id) as u64);
-        entry.set_len(self.size as u32);
-        entry.set_bid(id);
-        self.tail.set(tail.wrapping_add(1));
-        // SAFETY: the tail is a u16 within the first entry, aligned, and nobody but this thread writes it. The kernel
-        // loads it with acquire; the release store shows it the entry first.
-        unsafe {
-            AtomicU16::from_ptr(BufRingEntry::tail(base).cast_mut()).store(tail.wrapping_add(1), Ordering::Release)
-        };
-    }
-}
-
-/// A buffer that the kernel has filled: the bytes not yet dealt with. Dropping it gives the buffer back, once.
-pub(super) struct Lease {
-    of: Rc<Shared>,
-    id: u16,
-    from: u32,
-    to: u32,
-}
-
-impl Lease {
     /// The first `n` bytes are done with.
     ///
     /// # Panics
     /// If there are fewer.
     pub(super) fn advance(&mut self, n: usize) {
         assert!(n <= self.len());
-        self.from += n as u32;
+        self.from += n;
     }
 }
 
-impl Deref for Lease {
+impl Deref for Filled {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        // SAFETY: within the buffer (`claim` checked it), initialized (zeroed at first, then written by the kernel), and
-        // the kernel does not write it again before the drop puts its descriptor back into the ring. A send that reads
-        // it meanwhile is no writer.
-        unsafe {
-            slice::from_raw_parts(self.of.buffer(self.id).add(self.from as usize), (self.to - self.from) as usize)
-        }
+        let start = self.memory().start.as_ptr();
+        // SAFETY: within the buffer (`received` checked it), and initialized (zeroed at first, written by the kernel
+        // then). The receive is complete, and while there are bytes here no other is given this buffer; a send that
+        // reads it is no writer.
+        unsafe { slice::from_raw_parts(start.add(self.from), self.to - self.from) }
     }
 }
 
-impl Drop for Lease {
+impl Drop for Filled {
     fn drop(&mut self) {
-        self.of.leased.borrow_mut()[usize::from(self.id)] = false;
-        self.of.out.set(self.of.out.get() - 1);
-        self.of.provide(self.id);
+        self.count(0);
+        self.home.free.borrow_mut().extend(self.memory.take());
     }
 }
 
-const CACHE_LINE: usize = 64;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_buffer_has_one_owner_and_comes_back_once() {
+        let mut pool = Pool::new(100, 3, 1000);
+        let mut out: Vec<Filled> = std::iter::from_fn(|| pool.take(10)).collect();
+        assert_eq!(out.len(), 3);
+        let mut targets: Vec<_> = out.iter_mut().map(Filled::target).collect();
+        targets.sort_unstable();
+        targets.dedup();
+        assert_eq!(targets.len(), 3, "two owners share a buffer");
+        out[1].received(77);
+        out.clear();
+        assert_eq!((pool.home.free.borrow().len(), pool.home.bytes_out.get()), (3, 0));
+    }
+
+    #[test]
+    fn the_buffer_that_came_back_last_goes_out_first() {
+        let mut pool = Pool::new(100, 3, 1000);
+        let (first, mut second) = (pool.take(1), pool.take(1).expect("there are three"));
+        let target = second.target();
+        drop((first, second));
+        assert_eq!(pool.take(1).expect("all are back").target(), target);
+    }
+
+    #[test]
+    fn buffers_out_hold_no_more_than_a_batch_unless_it_is_one() {
+        let mut pool = Pool::new(100, 9, 100);
+        let one = pool.take(500).expect("one is always to be had");
+        assert!(pool.take(1).is_none());
+        drop(one);
+        let mut few = pool.take(10).expect("none is out");
+        let more = pool.take(90).expect("it is no more than the batch");
+        few.received(11);
+        drop(more);
+        assert!(pool.take(90).is_none(), "what came counts, not what was expected");
+        assert!(pool.take(89).is_some());
+    }
+
+    #[test]
+    fn only_the_bytes_received_are_there_to_be_sent() {
+        let mut buffer = Pool::new(100, 1, 1).take(1).expect("there is one");
+        assert!(buffer.is_empty());
+        buffer.received(5);
+        buffer.advance(2);
+        assert_eq!(buffer.len(), 3);
+    }
+
+    #[test]
+    #[should_panic(expected = "n <= self.memory")]
+    fn more_bytes_than_the_buffer_holds_are_a_defect() {
+        Pool::new(100, 1, 1).take(1).expect("there is one").received(101);
+    }
+
+    #[test]
+    fn what_passes_the_end_of_a_backlog_goes_to_its_beginning() {
+        let memory = Memory::new(5);
+        memory.write_around(3, b"abcd");
+        // SAFETY: five bytes, initialized, and nobody writes them now.
+        assert_eq!(unsafe { slice::from_raw_parts(memory.at(0), 5) }, b"cd\0ab");
+    }
+}

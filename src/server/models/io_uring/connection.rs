@@ -2,9 +2,9 @@
 //!
 //! Bytes travel in one of two ways.
 //!
-//! - *In transit.* They stay in the provided buffers that they came in, and are sent from there, without a copy, by a
-//!   send that does not wait (MSG_DONTWAIT). Such a send completes while it is submitted, so a provided buffer is never
-//!   held over a wait, and clients that do not read can't use up the buffers that all share.
+//! - *In transit.* They stay in the worker's buffers that they were received into, and are sent from there, without a
+//!   copy, by a send that does not wait (MSG_DONTWAIT). Such a send completes while it is submitted, so a worker's
+//!   buffer is never held over a wait, and clients that do not read can't use up the few buffers that all share.
 //! - *In the backlog.* If the socket does not take them all, the rest is copied to memory of the connection's own, of
 //!   [`Options::buffer`](crate::server::Options::buffer) bytes, and sent from there by a send that waits. What is
 //!   received meanwhile is copied behind it. When the backlog is empty, its memory is freed.
@@ -14,7 +14,7 @@
 use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
-use super::buffers::{Lease, Memory};
+use super::buffers::{Filled, Memory};
 use crate::server::Session;
 
 /// A connection. It may be dropped only when [`outstanding`](Self::outstanding) is 0: the kernel reads its memory.
@@ -22,22 +22,31 @@ pub(super) struct Connection {
     socket: OwnedFd,
     pub(super) session: Session,
     bytes: Bytes,
-    /// A receive is outstanding.
-    pub(super) receiving: bool,
-    /// It waits for a provided buffer, in the worker's queue.
-    pub(super) starved: bool,
+    /// The buffer of the receive that is outstanding.
+    pub(super) receiving: Option<Filled>,
+    /// Bytes that the next receive is expected to bring: as many as the last one.
+    pub(super) expected: usize,
+    /// It waits for its turn to receive, in the worker's queue.
+    pub(super) queued: bool,
+    /// Receives in a row, while others waited.
+    pub(super) turns: u8,
+    /// Something may be received: bytes, a FIN, an error.
+    pub(super) readable: bool,
+    /// The kernel has said so since the receive that is outstanding was pushed.
+    pub(super) readable_again: bool,
+    /// The client has ended its direction, or broken the connection: there is something to receive until that is
+    /// received.
+    pub(super) hung_up: bool,
     /// A send is outstanding.
     pub(super) sending: bool,
     /// To be closed as soon as nothing is outstanding.
     pub(super) closing: bool,
-    /// The last receive left bytes in the socket: the next one need not wait for them.
-    pub(super) readable: bool,
     outstanding: u32,
 }
 
 enum Bytes {
     /// Oldest first.
-    Transit(VecDeque<Lease>),
+    Transit(VecDeque<Filled>),
     /// At the places that [`Session`] says.
     Backlog(Memory),
 }
@@ -55,11 +64,15 @@ impl Connection {
             socket,
             session,
             bytes: Bytes::Transit(VecDeque::new()),
-            receiving: false,
-            starved: false,
+            receiving: None,
+            expected: 0,
+            queued: false,
+            turns: 0,
+            readable: false,
+            readable_again: false,
+            hung_up: false,
             sending: false,
             closing: false,
-            readable: false,
             outstanding: 0,
         }
     }
@@ -93,11 +106,11 @@ impl Connection {
     }
 
     /// Takes received bytes, not more than [`space`](Self::space).
-    pub(super) fn received(&mut self, lease: Lease) {
-        let len = lease.len();
+    pub(super) fn received(&mut self, filled: Filled) {
+        let len = filled.len();
         match &mut self.bytes {
-            Bytes::Transit(leases) => leases.push_back(lease),
-            Bytes::Backlog(memory) => memory.write_around(self.session.space()[0].start, &lease),
+            Bytes::Transit(buffers) => buffers.push_back(filled),
+            Bytes::Backlog(memory) => memory.write_around(self.session.space()[0].start, &filled),
         }
         self.session.received(len);
     }
@@ -109,8 +122,8 @@ impl Connection {
     pub(super) fn piece(&self) -> Option<Piece> {
         debug_assert!(!self.sending);
         match &self.bytes {
-            Bytes::Transit(leases) => {
-                leases.front().map(|lease| Piece { start: lease.as_ptr(), len: lease.len() as u32, wait: false })
+            Bytes::Transit(buffers) => {
+                buffers.front().map(|filled| Piece { start: filled.as_ptr(), len: filled.len() as u32, wait: false })
             }
             Bytes::Backlog(memory) => {
                 let [first, _] = self.session.pending();
@@ -123,11 +136,11 @@ impl Connection {
     pub(super) fn sent(&mut self, n: usize) {
         self.session.sent(n);
         match &mut self.bytes {
-            Bytes::Transit(leases) => {
-                let lease = leases.front_mut().expect("a send from transit was outstanding");
-                lease.advance(n);
-                if lease.is_empty() {
-                    leases.pop_front();
+            Bytes::Transit(buffers) => {
+                let filled = buffers.front_mut().expect("a send from transit was outstanding");
+                filled.advance(n);
+                if filled.is_empty() {
+                    buffers.pop_front();
                 } else {
                     self.would_block();
                 }
@@ -140,12 +153,12 @@ impl Connection {
 
     /// The socket takes no more for now: what is in transit moves to the backlog, and the buffers go back.
     pub(super) fn would_block(&mut self) {
-        let Bytes::Transit(leases) = &self.bytes else { return };
-        let memory = Memory::new(self.session.capacity(), 1);
+        let Bytes::Transit(buffers) = &self.bytes else { return };
+        let memory = Memory::new(self.session.capacity());
         let mut at = self.session.pending()[0].start;
-        for lease in leases {
-            memory.write_around(at, lease);
-            at = (at + lease.len()) % self.session.capacity();
+        for filled in buffers {
+            memory.write_around(at, filled);
+            at = (at + filled.len()) % self.session.capacity();
         }
         self.bytes = Bytes::Backlog(memory);
     }

@@ -5,9 +5,9 @@
 //! operation means.
 //!
 //! Full queues. When the submission queue is full, [`Ring::push`] keeps the entry in a list that the next
-//! [`Ring::enter`] moves on; order is kept. When the completion queue is full, the kernel keeps completions in a list of
-//! its own and delivers them at the next call (IORING_FEAT_NODROP, since 5.5, io_uring_setup(2)), so a small queue costs
-//! time and nothing else.
+//! [`Ring::enter`] moves on; order is kept. When the completion queue is full, the kernel keeps completions in a list
+//! of its own and delivers them at the next call (IORING_FEAT_NODROP, since 5.5, io_uring_setup(2)), so a small queue
+//! costs time and nothing else.
 //!
 //! Sources: io_uring_setup(2), io_uring_enter(2), io_uring_prep_cancel(3).
 
@@ -18,7 +18,7 @@ use std::io;
 use std::time::Duration;
 
 use io_uring::types::{SubmitArgs, Timespec};
-use io_uring::{IoUring, cqueue, squeue};
+use io_uring::{IoUring, Probe, cqueue, squeue};
 use rustix::io::Errno;
 
 /// What an operation is for, so that its completion finds the way back.
@@ -32,13 +32,16 @@ pub(super) enum Kind {
     Wake,
     /// A cancellation, of whatever.
     Cancel,
+    /// A connection has something to receive.
+    Ready,
     /// A receive of a connection.
     Receive,
     /// A send of a connection.
     Send,
 }
 
-const KINDS: [Kind; 6] = [Kind::Accept, Kind::Readable, Kind::Wake, Kind::Cancel, Kind::Receive, Kind::Send];
+const KINDS: [Kind; 7] =
+    [Kind::Accept, Kind::Readable, Kind::Wake, Kind::Cancel, Kind::Ready, Kind::Receive, Kind::Send];
 
 /// The 64 bits that the kernel hands back with each completion: the kind (8 bits), and which connection, as the index
 /// of its slot (32 bits) with the slot's generation (24 bits), so that a completion can never be taken for one of the
@@ -102,12 +105,7 @@ impl Completion {
         cqueue::more(self.flags)
     }
 
-    /// The provided buffer that the kernel chose, which now is the program's.
-    pub(super) fn buffer(&self) -> Option<u16> {
-        cqueue::buffer_select(self.flags)
-    }
-
-    /// Whether the socket held more than was received.
+    /// Whether the socket held more than was received; a FIN counts.
     pub(super) fn sock_nonempty(&self) -> bool {
         cqueue::sock_nonempty(self.flags)
     }
@@ -125,9 +123,9 @@ pub(super) struct Ring {
 impl Ring {
     /// A ring with room for `entries` submissions and `completions` completions at a time.
     ///
-    /// `SINGLE_ISSUER` and `DEFER_TASKRUN` (6.1): completions are worked out only when this thread waits for them, in one
-    /// go, with no interrupt in between. `COOP_TASKRUN` (5.19): at least no interrupt. The ring belongs to the thread
-    /// that makes it.
+    /// `SINGLE_ISSUER` and `DEFER_TASKRUN` (6.1): completions are worked out only when this thread waits for them, in
+    /// one go, with no interrupt in between. `COOP_TASKRUN` (5.19): at least no interrupt. The ring belongs to the
+    /// thread that makes it.
     ///
     /// # Errors
     /// The system's: no io_uring in this kernel, or it is forbidden.
@@ -145,9 +143,14 @@ impl Ring {
         Ok(Ring { io, waiting: VecDeque::new(), outstanding: 0 })
     }
 
-    /// For registering.
-    pub(super) fn submitter(&self) -> io_uring::Submitter<'_> {
-        self.io.submitter()
+    /// Whether this kernel knows an operation.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(super) fn knows(&self, operation: u8) -> io::Result<bool> {
+        let mut probe = Probe::new();
+        self.io.submitter().register_probe(&mut probe)?;
+        Ok(probe.is_supported(operation))
     }
 
     /// Operations whose last completion has not been reaped.
@@ -216,17 +219,6 @@ impl Ring {
             into.push(completion);
         }
     }
-}
-
-/// Sets `sqe->optlen`, which the crate has no name for: for a multishot receive, the bytes after which it ends
-/// (since 6.17; an older kernel answers EINVAL).
-pub(super) fn with_total(entry: squeue::Entry, bytes: u32) -> squeue::Entry {
-    const OPTLEN: usize = 44;
-    // SAFETY: `Entry` is `repr(C)` over `struct io_uring_sqe`, 64 bytes of integers whose places are the kernel's ABI.
-    let mut raw: [u8; 64] = unsafe { std::mem::transmute(entry) };
-    raw[OPTLEN..OPTLEN + 4].copy_from_slice(&bytes.to_ne_bytes());
-    // SAFETY: as above, and any bytes make integers.
-    unsafe { std::mem::transmute::<[u8; 64], squeue::Entry>(raw) }
 }
 
 #[cfg(test)]

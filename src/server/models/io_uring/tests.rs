@@ -1,5 +1,5 @@
-//! The model over real sockets, with queues and buffers so small that every shortage happens; `tests/models.rs` holds it
-//! to the contract of all models with the sizes that it has in use.
+//! The model over real sockets, with queues and buffers so small that every shortage happens; `tests/models.rs` holds
+//! it to the contract of all models with the sizes that it has in use.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -12,23 +12,18 @@ use crate::server::models::RunFn;
 use crate::server::{Context, Options, Server, Stopped};
 use crate::sys;
 
-const TINY: Tuning =
-    Tuning { submissions: 2, completions: 4, buffer: 1000, first_buffers: 1, most_buffers: 3, multishot: false };
-
+/// Every shortage: two submissions, four completions, two buffers of 500 bytes.
 fn tiny(listener: TcpListener, context: Arc<Context>) -> io::Result<()> {
-    run_tuned(listener, &context, &TINY)
+    let tuning = Tuning { submissions: 2, completions: 4, buffer: 500, buffers: 2, batch: 600 };
+    run_tuned(listener, &context, &tuning)
 }
 
-fn tiny_multishot(listener: TcpListener, context: Arc<Context>) -> io::Result<()> {
-    run_tuned(listener, &context, &Tuning { multishot: true, ..TINY })
+/// One buffer for all.
+fn single(listener: TcpListener, context: Arc<Context>) -> io::Result<()> {
+    run_tuned(listener, &context, &Tuning { buffers: 1, ..TUNING })
 }
 
-fn single_shot(listener: TcpListener, context: Arc<Context>) -> io::Result<()> {
-    run_tuned(listener, &context, &Tuning { multishot: false, ..TUNING })
-}
-
-const WAYS: [(&str, RunFn); 4] =
-    [("tiny", tiny), ("tiny multishot", tiny_multishot), ("single shot", single_shot), ("as in use", run)];
+const WAYS: [(&str, RunFn); 3] = [("tiny", tiny), ("single", single), ("as in use", run)];
 
 fn start(run: RunFn, options: Options) -> Server {
     Server::start_with(run, "io-uring", ([127, 0, 0, 1], 0).into(), options).expect("the kernel has io_uring")
@@ -241,7 +236,7 @@ fn a_drain_accepts_no_more_and_serves_what_is_there_to_its_end() {
 
 #[test]
 fn several_workers_share_the_connections() {
-    let server = start(tiny_multishot, Options { workers: 3, ..Options::default() });
+    let server = start(tiny, Options { workers: 3, ..Options::default() });
     let address = server.address();
     thread::scope(|scope| {
         for connection in 0..60 {

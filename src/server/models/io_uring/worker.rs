@@ -3,12 +3,10 @@
 #![expect(unsafe_code, reason = "operations on memory and descriptors that must outlive them")]
 
 use std::collections::VecDeque;
-use std::io::{self, Write};
+use std::io;
 use std::mem;
 use std::net::TcpListener;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::net::UnixStream;
-use std::ptr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,35 +14,34 @@ use io_uring::types::{CancelBuilder, Fd};
 use io_uring::{opcode, squeue};
 use rustix::event::PollFlags;
 use rustix::io::Errno;
-use rustix::net::{SendFlags, SocketFlags};
+use rustix::net::{RecvFlags, SendFlags, SocketFlags};
 use socket2::SockRef;
 
 use super::Tuning;
-use super::buffers::{Buffers, GROUP};
+use super::buffers::Pool;
 use super::connection::{Connection, Piece};
 use super::crew::Crew;
-use super::ring::{Completion, Key, Kind, Ring, Token, with_total};
+use super::ring::{Completion, Key, Kind, Ring, Token};
 use super::table::Table;
 use crate::server::{Accept, Context, Phase, Session};
 use crate::sys;
 
-/// IORING_RECVSEND_POLL_FIRST: wait for the socket before the first try, which is known to find nothing.
-const POLL_FIRST: u16 = 1;
+/// Receives of a connection in a row, while others wait: what it sent is worked off as long as it is in the cache.
+const TURNS: u8 = 8;
 
 /// One worker: a ring, and the connections that live on it.
 pub(super) struct Worker {
     ring: Ring,
-    buffers: Buffers,
+    pool: Pool,
     connections: Table,
     context: Arc<Context>,
     crew: Arc<Crew>,
     index: usize,
-    multishot: bool,
     acceptor: Option<Acceptor>,
     /// Who gets the next accepted connection.
     next: usize,
-    /// Connections whose receive found no provided buffer, longest first.
-    starved: VecDeque<Key>,
+    /// Connections that have something to receive, in the order in which they will.
+    queue: VecDeque<Key>,
     next_sweep: Option<Instant>,
     winding_up: bool,
 }
@@ -69,21 +66,18 @@ impl Worker {
         crew: &Arc<Crew>,
         tuning: &Tuning,
     ) -> io::Result<Worker> {
-        let mut ring = Ring::new(tuning.submissions, tuning.completions)?;
-        let size = tuning.buffer.min(context.options().buffer);
-        let buffers = Buffers::new(&ring.submitter(), size, tuning.first_buffers, tuning.most_buffers)?;
-        let multishot = tuning.multishot && bounded_multishot(&mut ring, &buffers)?;
+        let ring = Ring::new(tuning.submissions, tuning.completions)?;
+        let pool = Pool::new(tuning.buffer.min(context.options().buffer), tuning.buffers, tuning.batch);
         Ok(Worker {
             ring,
-            buffers,
+            pool,
             connections: Table::default(),
             context: Arc::clone(context),
             crew: Arc::clone(crew),
             index,
-            multishot,
             acceptor: listener.map(|listener| Acceptor { listener, armed: false, paused: None, stopping: false }),
             next: 0,
-            starved: VecDeque::new(),
+            queue: VecDeque::new(),
             next_sweep: Session::sweep_every(context).map(|every| Instant::now() + every),
             winding_up: false,
         })
@@ -116,7 +110,7 @@ impl Worker {
             for completion in batch.drain(..) {
                 self.complete(completion)?;
             }
-            self.feed_starved();
+            self.receive_from_queue();
             self.look_at_clock();
         }
     }
@@ -131,6 +125,7 @@ impl Worker {
                 self.connections.get(key).ended();
                 self.advance(key);
             }
+            Kind::Ready => self.on_ready(key, &completion),
             Kind::Receive => self.on_receive(key, &completion),
             Kind::Send => self.on_send(key, &completion),
         }
@@ -145,7 +140,7 @@ impl Worker {
         let _ = SockRef::from(&socket).set_tcp_nodelay(true);
         if let Some(session) = Session::admit(&self.context) {
             let key = self.connections.insert(Connection::new(socket, session));
-            self.advance(key);
+            self.watch(key);
         }
     }
 
@@ -161,12 +156,12 @@ impl Worker {
             }
             let connection = self.connections.get(key);
             let due = connection.session.due();
-            if due.receive && !connection.receiving && !connection.starved && worth_receiving(connection) {
-                self.receive(key);
+            if due.receive && connection.readable && connection.receiving.is_none() && worth_receiving(connection) {
+                self.enqueue(key);
             } else if due.finish {
                 // The close sends the FIN.
                 connection.session.fin_sent();
-                connection.closing = true;
+                self.close(key);
             }
         }
         let connection = self.connections.get(key);
@@ -183,54 +178,108 @@ impl Worker {
         self.push(entry, Token { kind: Kind::Send, key });
     }
 
-    fn receive(&mut self, key: Key) {
-        let size = self.buffers.size();
-        let multishot = self.multishot;
+    /// Asks to be told whenever a connection has something to receive.
+    fn watch(&mut self, key: Key) {
         let connection = self.connections.get(key);
         connection.began();
-        connection.receiving = true;
-        let space = connection.space();
-        let fd = Fd(connection.fd());
-        let entry = if multishot && space >= size {
-            // The limit is looked at after each buffer: this one lets through `space` bytes at most.
-            with_total(opcode::RecvMulti::new(fd, GROUP).build(), (space - size + 1) as u32)
+        let events = PollFlags::IN | PollFlags::RDHUP;
+        let entry = opcode::PollAdd::new(Fd(connection.fd()), u32::from(events.bits())).multi(true).build();
+        self.push(entry, Token { kind: Kind::Ready, key });
+    }
+
+    /// Puts a connection among those that will receive: first, if it has just done so, and it has turns left.
+    fn enqueue(&mut self, key: Key) {
+        let connection = self.connections.get(key);
+        if mem::replace(&mut connection.queued, true) {
+            return;
+        }
+        if (1..TURNS).contains(&connection.turns) {
+            self.queue.push_front(key);
         } else {
-            let ioprio = if connection.readable { 0 } else { POLL_FIRST };
-            let receive =
-                opcode::Recv::new(fd, ptr::null_mut(), space.min(size) as u32).buf_group(GROUP).ioprio(ioprio);
-            receive.build().flags(squeue::Flags::BUFFER_SELECT)
-        };
-        self.push(entry, Token { kind: Kind::Receive, key });
+            connection.turns = 0;
+            self.queue.push_back(key);
+        }
+    }
+
+    /// Starts receives of those who wait for it, as many at a time as are worth it.
+    fn receive_from_queue(&mut self) {
+        while let Some(&key) = self.queue.front() {
+            let Some(connection) = self.connections.find(key) else {
+                self.queue.pop_front();
+                continue;
+            };
+            let Some(mut buffer) = self.pool.take(connection.expected) else { return };
+            self.queue.pop_front();
+            connection.queued = false;
+            if connection.closing {
+                continue;
+            }
+            let len = connection.space().min(self.pool.size());
+            let receive = opcode::Recv::new(Fd(connection.fd()), buffer.target(), len as u32);
+            connection.receiving = Some(buffer);
+            connection.readable_again = false;
+            connection.turns += 1;
+            connection.began();
+            let entry = receive.flags(RecvFlags::DONTWAIT.bits() as i32).build();
+            self.push(entry, Token { kind: Kind::Receive, key });
+        }
     }
 
     /// Every entry of this worker goes through here.
     fn push(&mut self, entry: squeue::Entry, token: Token) {
-        // SAFETY: the entries point to nothing (accept, poll, cancel), to provided buffers, or to the bytes of a
-        // connection. A connection, with its descriptor and its bytes, is dropped only when none of its operations is
-        // outstanding, and leaves bytes that are being sent where they are; the provided buffers and the listener are
-        // dropped with the worker, which reaps everything first, or else leaks them (`Drop`).
+        // SAFETY: the entries point to nothing (accept, poll, cancel), to the buffer of a connection's receive, or to
+        // the bytes that it is sending. A connection, with its descriptor and its memory, is dropped only when none of
+        // its operations is outstanding; until its receive or send is complete it keeps the buffer, and leaves the
+        // bytes where they are. The listener and the eventfd are dropped after the worker has reaped everything, or
+        // else leaked (`Drop`).
         unsafe { self.ring.push(&entry.user_data(token.pack())) }
     }
 
-    fn on_receive(&mut self, key: Key, completion: &Completion) {
-        // Claimed whatever the result is: a buffer that came with it must go back.
-        let received = completion.result();
-        let lease = completion.buffer().map(|id| self.buffers.claim(id, received.unwrap_or(0) as usize));
+    fn on_ready(&mut self, key: Key, completion: &Completion) {
         let connection = self.connections.get(key);
         if !completion.more() {
             connection.ended();
-            connection.receiving = false;
-            connection.readable = completion.sock_nonempty();
         }
-        match received {
-            Ok(0) => connection.session.received(0),
-            Ok(_) => connection.received(lease.expect("bytes come in a provided buffer")),
-            Err(Errno::NOBUFS) => {
-                connection.starved = true;
-                self.starved.push_back(key);
-                self.buffers.grow();
+        match completion.result() {
+            Ok(events) => {
+                connection.readable = true;
+                connection.readable_again = true;
+                connection.hung_up |=
+                    events & u32::from((PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR).bits()) != 0;
+                if !completion.more() && !connection.closing {
+                    self.watch(key);
+                }
             }
-            Err(Errno::CANCELED | Errno::INTR | Errno::AGAIN) => {}
+            Err(Errno::CANCELED) => {}
+            Err(_) => self.fail(key),
+        }
+        self.advance(key);
+    }
+
+    fn on_receive(&mut self, key: Key, completion: &Completion) {
+        let connection = self.connections.get(key);
+        connection.ended();
+        let mut buffer = connection.receiving.take().expect("a receive was outstanding");
+        match completion.result() {
+            Ok(n) => {
+                let n = n as usize;
+                // The poll speaks once for all that has come. So it counts what came along with these bytes (a FIN
+                // too), what the poll said since the receive was pushed, be it before or after this, and an end that it
+                // has told.
+                connection.readable = completion.sock_nonempty() || connection.readable_again || connection.hung_up;
+                connection.expected = n;
+                if !connection.readable {
+                    connection.turns = 0;
+                }
+                if n == 0 {
+                    connection.session.received(0);
+                } else {
+                    buffer.received(n);
+                    connection.received(buffer);
+                }
+            }
+            Err(Errno::AGAIN) => connection.readable = connection.readable_again,
+            Err(Errno::INTR | Errno::CANCELED) => {}
             Err(_) => self.fail(key),
         }
         self.advance(key);
@@ -265,22 +314,6 @@ impl Worker {
             connection.began();
             let entry = opcode::AsyncCancel2::new(CancelBuilder::fd(Fd(connection.fd())).all()).build();
             self.push(entry, Token { kind: Kind::Cancel, key });
-        }
-    }
-
-    /// Lets connections receive again that found no provided buffer, as far as there are buffers now. If there are none,
-    /// all of them are in sends that do not wait, so the next wait brings them back.
-    fn feed_starved(&mut self) {
-        let mut buffers = self.buffers.provided();
-        while buffers > 0
-            && let Some(key) = self.starved.pop_front()
-        {
-            if let Some(connection) = self.connections.find(key) {
-                connection.starved = false;
-                connection.readable = true;
-                buffers -= 1;
-                self.advance(key);
-            }
         }
     }
 
@@ -438,12 +471,11 @@ impl Worker {
 }
 
 impl Drop for Worker {
-    /// After a panic, or when the ring itself failed, the kernel may go on writing into the provided buffers and reading
-    /// what is being sent: that memory is then leaked.
+    /// After a panic, or when the ring itself failed, the kernel may go on writing into buffers and reading what is
+    /// being sent: the connections, with that memory, are then leaked.
     fn drop(&mut self) {
         if self.ring.outstanding() > 0 {
             mem::forget(mem::take(&mut self.connections));
-            mem::forget(self.buffers.clone());
             mem::forget(self.acceptor.take());
             self.crew.fail();
         }
@@ -454,26 +486,4 @@ impl Drop for Worker {
 fn worth_receiving(connection: &Connection) -> bool {
     let space = connection.space();
     connection.session.backlog() == 0 || space >= connection.session.capacity().div_ceil(2)
-}
-
-/// Whether this kernel ends a multishot receive after a given number of bytes. Without that limit a client that sends
-/// and does not read would have its connection receive into every buffer that there is, before the program sees it.
-fn bounded_multishot(ring: &mut Ring, buffers: &Buffers) -> io::Result<bool> {
-    let (ours, theirs) = UnixStream::pair()?;
-    (&theirs).write_all(b"x")?;
-    drop(theirs);
-    let entry = with_total(opcode::RecvMulti::new(Fd(ours.as_raw_fd()), GROUP).build(), 1);
-    // SAFETY: the entry points to nothing, and the socket is open until everything was reaped.
-    unsafe { ring.push(&entry.user_data(Token::own(Kind::Receive).pack())) };
-    let mut batch = Vec::new();
-    while ring.outstanding() > 0 {
-        ring.enter(None)?;
-        ring.reap(&mut batch);
-    }
-    for completion in &batch {
-        if let Some(id) = completion.buffer() {
-            drop(buffers.claim(id, 0));
-        }
-    }
-    Ok(matches!(&batch[..], [only] if only.result() == Ok(1)))
 }
