@@ -310,11 +310,22 @@ impl Worker {
     fn close(&mut self, key: Key) {
         let connection = self.connections.get(key);
         connection.closing = true;
-        if connection.outstanding() > 0 {
-            connection.began();
-            let entry = opcode::AsyncCancel2::new(CancelBuilder::fd(Fd(connection.fd())).all()).build();
-            self.push(entry, Token { kind: Kind::Cancel, key });
+        if connection.outstanding() == 0 {
+            return;
         }
+        // By their names, which the kernel finds at once; by descriptor it would look through the operations of all.
+        let sending = connection.sending;
+        self.cancel(Token { kind: Kind::Ready, key });
+        if sending {
+            self.cancel(Token { kind: Kind::Send, key });
+        }
+    }
+
+    /// Cancels an operation of a connection, if it is still outstanding.
+    fn cancel(&mut self, operation: Token) {
+        let key = operation.key;
+        self.connections.get(key).began();
+        self.push(opcode::AsyncCancel::new(operation.pack()).build(), Token { kind: Kind::Cancel, key });
     }
 
     // ---- the listener
