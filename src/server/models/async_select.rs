@@ -211,7 +211,67 @@ impl<T> Registry<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+    use std::net::{Shutdown, TcpStream};
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
     use super::*;
+    use crate::server::Options;
+
+    /// A connection with a buffer of 10 bytes whose client has sent so many, and they have arrived.
+    fn connection(sent: usize) -> (TcpStream, Connection, Arc<Context>) {
+        let context = Arc::new(Context::new(Options { buffer: 10, ..Options::default() }, channel().0));
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+        let mut client = TcpStream::connect(listener.local_addr().expect("bound")).expect("a connection");
+        client.write_all(&vec![7; sent]).expect("sent");
+        let (accepted, _) = listener.accept().expect("accepted");
+        accepted.set_read_timeout(Some(Duration::from_secs(20))).expect("a time-out");
+        let mut room = vec![0; sent];
+        while accepted.peek(&mut room).expect("it arrives") < sent {
+            std::thread::yield_now();
+        }
+        let connection = Connection::new(accepted, &context).expect("it is admitted");
+        (client, connection, context)
+    }
+
+    /// The next message on a socket; the timer is there to end a wait in vain.
+    fn notice(pump: &Pump) -> Notice {
+        loop {
+            match pump.window.next().expect("a message") {
+                Message::Socket(notice) => return notice,
+                Message::Timer => panic!("nothing more is posted"),
+                _ => {}
+            }
+        }
+    }
+
+    #[test]
+    fn each_notice_is_answered_by_one_receive_and_a_fin_by_the_rest() {
+        let (mut client, connection, context) = connection(100);
+        let mut pump = Pump { window: Window::new().expect("a window"), served: Registry::default() };
+        pump.window.every(Duration::from_secs(20)).expect("a timer");
+        let mut pool = Pool::new(10);
+        pump.adopt(connection, Seat::alone(), &mut pool).expect("it is tied to the window");
+        let mut received = context.snapshot().bytes_in;
+        assert_eq!(received, 10, "one look without a notice");
+        while received < 100 {
+            let notice = notice(&pump);
+            pump.turn(notice, &mut pool);
+            let now = context.snapshot().bytes_in;
+            assert!(now - received <= 10, "{} bytes at one notice", now - received);
+            received = now;
+        }
+        client.shutdown(Shutdown::Write).expect("a FIN");
+        while !pump.served.is_empty() {
+            let notice = notice(&pump);
+            pump.turn(notice, &mut pool);
+        }
+        let mut echo = Vec::new();
+        client.read_to_end(&mut echo).expect("the echo and a FIN");
+        assert_eq!(echo, [7; 100]);
+        assert!(context.snapshot().add_up());
+    }
 
     #[test]
     fn a_message_for_a_closed_connection_does_not_reach_the_one_that_got_its_handle() {

@@ -52,6 +52,12 @@ impl Seat {
         load.fetch_add(1, Ordering::AcqRel);
         Seat(Arc::clone(load))
     }
+
+    /// In a thread that nobody else knows of.
+    #[cfg(test)]
+    pub(super) fn alone() -> Seat {
+        Seat::take(&Arc::default())
+    }
 }
 
 impl Drop for Seat {
