@@ -189,7 +189,9 @@ pub(super) fn accept_until_drain(
     mut serve: impl FnMut(Socket, Session) -> io::Result<()>,
 ) -> io::Result<()> {
     let listener = Listener::new(listener)?;
-    let events = [wake, Event::manual()?];
+    // It resets itself: an accept that was found complete without a wait signals it late, perhaps when the next one has
+    // begun, and as long as an event stays signalled every wait returns at once.
+    let events = [wake, Event::auto()?];
     let [_, accepted] = &events;
     let mut accepting = Accepting::new((), Some(accepted));
     let mut take = |result: io::Result<Socket>| match result {
@@ -208,7 +210,6 @@ pub(super) fn accept_until_drain(
                 None => Event::wait_any(&events, None).map(|_| None),
             }
         } else {
-            accepted.reset();
             accepting.begin(&listener).map_or_else(|e| take(Err(e)), |()| Ok(None))
         };
         match step {
@@ -225,9 +226,13 @@ pub(super) fn accept_until_drain(
     // A cancelled accept still completes, perhaps with a connection, which is then served like any other.
     accepting.cancel(&listener);
     while accepting.is_outstanding() {
-        Event::wait_any(&events[1..], None)?;
-        if let Some(Ok(socket)) = accepting.finish(&listener) {
-            take(Ok(socket))?;
+        match accepting.finish(&listener) {
+            Some(result) => {
+                result.map_or(Ok(None), |socket| take(Ok(socket)))?;
+            }
+            None => {
+                Event::wait_any(&events[1..], None)?;
+            }
         }
     }
     result
