@@ -11,7 +11,8 @@ use crate::cmd::{blast, check, completions, man, models, run, schema, serve};
     version,
     about = "Find out whether a TCP server, proxy, tunnel or network stack carries bytes faithfully",
     long_about = "Find out whether a TCP server, proxy, tunnel or network stack carries bytes faithfully: open many \
-                  connections, send random payloads in random fragments, check every echoed byte, and name what is wrong.\n\n\
+                  connections, send random payloads in random fragments, check every echoed byte, and name what is \
+                  wrong.\n\n\
                   Each flag can be given as an environment variable too: --connect-rate is ECHO_TESTER_CONNECT_RATE.",
     after_help = crate::exit::help(),
     subcommand_required = true,

@@ -1,4 +1,5 @@
-//! The exit codes: the one table that scripts, documentation and tests agree on. Never a count, which would wrap at 256.
+//! The exit codes: the one table that scripts, documentation and tests agree on. Never a count, which would wrap at
+//! 256.
 
 use std::process::ExitCode;
 

@@ -11,7 +11,8 @@
 //!   sys ◄── server (never imports bytes: a server that knew the pattern could hide its own bug)
 //! ```
 //!
-//! `bytes`, `plan`, `measure` and `verdict` do no I/O and read no clock. `unsafe` stands in `sys` and `server::models` alone.
+//! `bytes`, `plan`, `measure` and `verdict` do no I/O and read no clock. `unsafe` stands in `sys` and `server::models`
+//! alone.
 
 pub mod bytes;
 pub mod cli;

@@ -69,8 +69,8 @@ impl Verdict {
 
 /// Judges a run by its counters.
 ///
-/// `asserts` is false when nothing can be asserted about any connection (`--verify off`). `missed` are the thresholds that
-/// were missed, as sentences.
+/// `asserts` is false when nothing can be asserted about any connection (`--verify off`). `missed` are the thresholds
+/// that were missed, as sentences.
 pub fn judge(counters: &Counters, interrupted: bool, asserts: bool, missed: &[String]) -> Verdict {
     let mut reasons = Vec::new();
     for (kind, n) in &counters.findings {

@@ -1,6 +1,6 @@
-//! The server that is faulty on purpose, over real sockets and with a client that knows nothing: each fault does what its
-//! documentation says, at the exact byte, and says so in its log. `tests/detection.rs` is the other half: that the real
-//! client finds each of them.
+//! The server that is faulty on purpose, over real sockets and with a client that knows nothing: each fault does what
+//! its documentation says, at the exact byte, and says so in its log. `tests/detection.rs` is the other half: that the
+//! real client finds each of them.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -12,8 +12,8 @@ use echo_tester::server::{Options, Server, Stopped};
 
 /// Longer than anything here takes; a wait that reaches it has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Long enough to see that nothing comes, where that is what is to be seen. Too short on a busy machine only makes the test
-/// see less.
+/// Long enough to see that nothing comes, where that is what is to be seen. Too short on a busy machine only makes the
+/// test see less.
 const A_WHILE: Duration = Duration::from_millis(150);
 
 struct Host {

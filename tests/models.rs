@@ -1,5 +1,5 @@
-//! Every case of the suite on every model that this system has, one test each: `epoll: one byte comes back`. A new row of
-//! the table, or of the cases, is tested without a new line here.
+//! Every case of the suite on every model that this system has, one test each: `epoll: one byte comes back`. A new row
+//! of the table, or of the cases, is tested without a new line here.
 //!
 //! `cargo test --test models` takes libtest's flags: `-- epoll`, `-- --exact 'poll: one byte comes back'`.
 

@@ -1,8 +1,9 @@
 //! The Windows program on a Unix machine, under Wine: evidence, not proof, of what real Windows does.
 //!
 //! The suite of promises (`tests/suite`) on every model that Windows has, with the native client against
-//! `echo-tester.exe serve`; and the program's own `blast` in all the ways in which Windows and Unix can face each other.
-//! Without Wine or the exe it says so on stderr and tests nothing; with `ECHO_TESTER_REQUIRE_WINE=1` that is a failure.
+//! `echo-tester.exe serve`; and the program's own `blast` in all the ways in which Windows and Unix can face each
+//! other. Without Wine or the exe it says so on stderr and tests nothing; with `ECHO_TESTER_REQUIRE_WINE=1` that is a
+//! failure.
 //!
 //! `cargo test --test windows_under_wine` takes libtest's flags: `-- overlapped-callback`.
 
@@ -34,8 +35,9 @@ mod under_wine {
     use super::suite::{CASES, Case, Host, OwnProcess, Setup};
     use super::wine::{self, WinExe};
 
-    /// The runtime's readiness goes through AFD, for which Wine 8 looks through all sockets at each poll: this case keeps its
-    /// server process busy for minutes, and with it every other test. It is seen as ignored, and Windows itself runs it.
+    /// The runtime's readiness goes through AFD, for which Wine 8 looks through all sockets at each poll: this case
+    /// keeps its server process busy for minutes, and with it every other test. It is seen as ignored, and Windows
+    /// itself runs it.
     const TOO_SLOW: (&str, &str) = ("tokio", "1,100 connections at once, past 1,024");
 
     pub(super) fn run() {

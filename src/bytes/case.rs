@@ -1,5 +1,5 @@
-//! An episode in the course of being named: its segments with borders as they are most likely, which of the own bytes are
-//! missing, and excerpts of what came and what should have come.
+//! An episode in the course of being named: its segments with borders as they are most likely, which of the own bytes
+//! are missing, and excerpts of what came and what should have come.
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -174,8 +174,8 @@ fn widen(view: &View<'_>, first: Option<&mut Segment>, from: u64, by: u64) -> bo
     true
 }
 
-/// The first bytes of a run that are right in their place, taken for the run's by chance, are not part of it if own bytes
-/// are missing. Returns how many they are.
+/// The first bytes of a run that are right in their place, taken for the run's by chance, are not part of it if own
+/// bytes are missing. Returns how many they are.
 fn take_off_right(view: &View<'_>, first: Option<&mut Segment>, at: u64, from: u64) -> u64 {
     let Some(Segment { len, what: What::Sent(source) }) = first else { return 0 };
     let most = BY_CHANCE.min(from - at).min(*len - 1) as usize;
@@ -196,8 +196,8 @@ pub(super) struct Swap {
     pub(super) second: u64,
 }
 
-/// Whether the bytes received at an offset are the right ones with two neighbouring pieces in each other's place. Bytes at
-/// the borders may have been right by chance.
+/// Whether the bytes received at an offset are the right ones with two neighbouring pieces in each other's place. Bytes
+/// at the borders may have been right by chance.
 fn swap(view: &View<'_>, offset: u64, received: &[u8]) -> Option<Swap> {
     let len = received.len();
     if !(2..=SHORT).contains(&len) {

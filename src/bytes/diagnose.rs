@@ -1,11 +1,11 @@
 //! Episodes into findings: which of the segments came in place of own bytes and which in between, what is missing, and
-//! what each is called. What may still turn out to be something else is held for a while: a gap that late bytes may fill
-//! (`reordered` instead of `lost`), a few unknown bytes that may be missing further on, a change in place that may
+//! what each is called. What may still turn out to be something else is held for a while: a gap that late bytes may
+//! fill (`reordered` instead of `lost`), a few unknown bytes that may be missing further on, a change in place that may
 //! continue.
 //!
-//! What cannot be told apart in principle: of equal bytes next to each other, which was lost or doubled; bytes too few to
-//! hold an aligned word (below 15) from another connection, which are `corrupt` or `surplus`; a loss and a repetition of
-//! equal length without a right byte between them, which is a stale piece in place.
+//! What cannot be told apart in principle: of equal bytes next to each other, which was lost or doubled; bytes too few
+//! to hold an aligned word (below 15) from another connection, which are `corrupt` or `surplus`; a loss and a
+//! repetition of equal length without a right byte between them, which is a stale piece in place.
 
 use std::sync::Arc;
 
@@ -172,8 +172,8 @@ impl Diagnosis {
         }
     }
 
-    /// Whether the bytes that are missing here had come in between before. Then those between their early place and their
-    /// right one were overtaken by them.
+    /// Whether the bytes that are missing here had come in between before. Then those between their early place and
+    /// their right one were overtaken by them.
     fn came_early(&mut self, view: &View<'_>, at: u64, missing: u64, found: &mut Vec<Divergence>) -> bool {
         let came = |held: &Held| match &held.what {
             Maybe::Early { bytes } => {

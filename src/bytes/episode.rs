@@ -1,12 +1,13 @@
 //! An episode: the bytes received from where a connection's own stream breaks off to where it goes on. They are taken
 //! apart into segments, each a run of bytes that some connection has sent, or bytes that belong nowhere.
 //!
-//! A run is found by its first aligned word: at each received byte the eight bytes from there on are taken for a word and
-//! located; the place counts only if that connection has sent it. From there the run is extended to both sides byte by
-//! byte, so that its borders are exact as far as they can be: next to a border, one byte in 256 fits both sides by
+//! A run is found by its first aligned word: at each received byte the eight bytes from there on are taken for a word
+//! and located; the place counts only if that connection has sent it. From there the run is extended to both sides byte
+//! by byte, so that its borders are exact as far as they can be: next to a border, one byte in 256 fits both sides by
 //! chance.
 //!
-//! Nothing here depends on how the bytes were split into reads, the work is linear in them, and what is kept is bounded.
+//! Nothing here depends on how the bytes were split into reads, the work is linear in them, and what is kept is
+//! bounded.
 
 use std::sync::Arc;
 
@@ -18,8 +19,8 @@ use super::verify::Ledger;
 const WORD: usize = 8;
 /// Right bytes in a row, in place or past where the stream broke off, after which the own stream goes on.
 const RIGHT_AGAIN: u64 = WORD as u64;
-/// Received bytes kept before the word that is looked at: a run begins at most seven bytes before its first aligned word,
-/// and chance seldom adds more than one.
+/// Received bytes kept before the word that is looked at: a run begins at most seven bytes before its first aligned
+/// word, and chance seldom adds more than one.
 const BACK: usize = 15;
 /// Bytes of a segment that belong nowhere which are kept.
 pub(super) const HEAD: usize = 256;

@@ -1,5 +1,5 @@
-//! What was found and may still turn out to be something else: a gap that late bytes may fill, a few bytes too many that may
-//! be missing further on, a change in place that may continue.
+//! What was found and may still turn out to be something else: a gap that late bytes may fill, a few bytes too many
+//! that may be missing further on, a change in place that may continue.
 
 use super::case::BY_CHANCE;
 use super::change::Tally;
@@ -57,8 +57,8 @@ impl Held {
     }
 }
 
-/// Whether the bytes that came in between at one offset are those missing at another. Each border may be some bytes off,
-/// where equal bytes hide it: bytes put before their equals look as if put after them.
+/// Whether the bytes that came in between at one offset are those missing at another. Each border may be some bytes
+/// off, where equal bytes hide it: bytes put before their equals look as if put after them.
 pub(super) fn are_the_missing(view: &View<'_>, inserted_at: u64, bytes: &[u8], missing_at: u64) -> bool {
     let (len, most) = (bytes.len(), BY_CHANCE as usize);
     let around = |at: u64, len: usize| {

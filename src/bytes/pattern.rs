@@ -1,15 +1,15 @@
 //! The stream of every connection, computed instead of stored.
 //!
-//! Word `i` of connection `c` under seed `S` is `P_S(c, i)`, a keyed bijection of 64 bits onto 64 bits over `c` (24 bits)
-//! and `i` (40 bits), little-endian. So any byte follows from seed, connection and offset alone, and any eight aligned
-//! bytes say which connection and offset they belong to ([`Stream::locate`]). Servers must never import this module: a
-//! server that knew the pattern could hide its own bug.
+//! Word `i` of connection `c` under seed `S` is `P_S(c, i)`, a keyed bijection of 64 bits onto 64 bits over `c` (24
+//! bits) and `i` (40 bits), little-endian. So any byte follows from seed, connection and offset alone, and any eight
+//! aligned bytes say which connection and offset they belong to ([`Stream::locate`]). Servers must never import this
+//! module: a server that knew the pattern could hide its own bug.
 //!
 //! The mix is a Weyl sequence (`x` times an odd constant: a mere addition from one word to the next), then xor-shift,
 //! multiplication, key, xor-shift; the constants are those of SplitMix64 (Steele, Lea, Flood 2014). One multiplication
-//! fewer than SplitMix64 is a choice by measurement: 19 / 27 / 110 GB/s (portable / AVX2 / AVX-512) against 13 / 16 / 81,
-//! and under it neighbouring words, connections and seeds share no more bytes than chance allows (see the tests). It is no
-//! cipher and need not be: it must only never be mistaken for itself elsewhere.
+//! fewer than SplitMix64 is a choice by measurement: 19 / 27 / 110 GB/s (portable / AVX2 / AVX-512) against 13 / 16 /
+//! 81, and under it neighbouring words, connections and seeds share no more bytes than chance allows (see the tests).
+//! It is no cipher and need not be: it must only never be mistaken for itself elsewhere.
 
 use std::fmt;
 
@@ -131,8 +131,8 @@ impl Stream {
         Place { conn: ConnId((x >> INDEX_BITS) as u32), index: x & ((1 << INDEX_BITS) - 1) }
     }
 
-    /// Writes the bytes of the connection's stream from `offset` on. Any offset, any length; past [`STREAM_MAX`] they are
-    /// no longer its own.
+    /// Writes the bytes of the connection's stream from `offset` on. Any offset, any length; past [`STREAM_MAX`] they
+    /// are no longer its own.
     #[inline]
     pub fn fill(&self, conn: ConnId, offset: u64, out: &mut [u8]) {
         self.level.run(Fill { weyl: self.weyl(conn, offset / 8), key: self.key, skip: (offset % 8) as usize, out });

@@ -1,5 +1,5 @@
-//! Received bytes against the stream: a compare as long as they are right, a diagnosis when they are not. Pure: it reads
-//! no clock and does no I/O; what other connections have sent it asks of a [`Ledger`].
+//! Received bytes against the stream: a compare as long as they are right, a diagnosis when they are not. Pure: it
+//! reads no clock and does no I/O; what other connections have sent it asks of a [`Ledger`].
 
 use std::sync::Arc;
 
@@ -40,8 +40,8 @@ pub enum End {
     Fin {
         /// What the plan asserts.
         expect: Expect,
-        /// Nothing had come for the stall time-out and the client half-closed to see what happens: bytes that are missing
-        /// then were not cut off by the EOF, they were lost before.
+        /// Nothing had come for the stall time-out and the client half-closed to see what happens: bytes that are
+        /// missing then were not cut off by the EOF, they were lost before.
         after_stall: bool,
     },
     /// The other side reset the connection.
@@ -54,8 +54,8 @@ pub enum End {
         /// Whether the client had half-closed: if every byte came, the EOF is what is missing.
         half_closed: bool,
     },
-    /// The client itself ended the connection, as planned or because the run was stopped; nothing is asserted about bytes
-    /// that had not come yet.
+    /// The client itself ended the connection, as planned or because the run was stopped; nothing is asserted about
+    /// bytes that had not come yet.
     Stopped,
 }
 

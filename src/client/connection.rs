@@ -2,8 +2,8 @@
 //!
 //! This is the engine's whole protocol and has no runtime in it: [`Connection::advance`] is called when the socket may
 //! have become ready or a time has come, moves bytes until nothing moves, and says what it waits for. It never stops
-//! reading because it has something to write, so no echo server can deadlock it; it owns no buffer, since any byte of the
-//! stream can be made when it is needed; and it sets no timer for stalls, which the worker's sweep finds.
+//! reading because it has something to write, so no echo server can deadlock it; it owns no buffer, since any byte of
+//! the stream can be made when it is needed; and it sets no timer for stalls, which the worker's sweep finds.
 
 use std::io;
 
@@ -15,8 +15,8 @@ use crate::plan::{Close, Plan, Profile, Read, Step, Verify};
 
 use super::ledger::SentLedger;
 
-/// What the connection needs of a socket. `WouldBlock` is not an error here: it ends the turn, and the driver arranges to
-/// be called again.
+/// What the connection needs of a socket. `WouldBlock` is not an error here: it ends the turn, and the driver arranges
+/// to be called again.
 pub(super) trait Socket {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize>;
     fn write(&mut self, from: &[u8]) -> io::Result<usize>;
@@ -302,7 +302,8 @@ impl Connection {
         if self.first_write != 0 && self.received == n as u64 {
             desk.figures.first_byte.record(now.saturating_sub(self.first_write));
         }
-        // Bytes that are not named yet count as come, or a wrong byte at a message's end would hold up what would name it.
+        // Bytes that are not named yet count as come, or a wrong byte at a message's end would hold up what would name
+        // it.
         while let Some(begun) = self.in_flight.complete(self.verifier.reached()) {
             desk.figures.counters.messages_echoed += 1;
             desk.figures.rtt.record(now.saturating_sub(begun));
@@ -320,8 +321,8 @@ impl Connection {
                         return Ok(Sent::Nothing);
                     }
                     self.sending = Sending::Next;
-                    // Under an open-loop rate the round trip counts from when the message was due, not from when there was
-                    // time for it: else the waits that overload causes would be left out (coordinated omission).
+                    // Under an open-loop rate the round trip counts from when the message was due, not from when there
+                    // was time for it: else the waits that overload causes would be left out (coordinated omission).
                     self.in_flight.begin(self.sent + len, if due == 0 { now } else { due });
                     desk.figures.counters.messages_sent += 1;
                 }
@@ -393,8 +394,8 @@ impl Connection {
                 socket.close_with_reset();
                 Ok(Sent::Over)
             }
-            // Echo must lie unread in the socket for the close to mean anything; with nothing owed there is none to wait
-            // for.
+            // Echo must lie unread in the socket for the close to mean anything; with nothing owed there is none to
+            // wait for.
             Close::Abandon if self.received < self.sent && !socket.is_readable() => Ok(Sent::Nothing),
             Close::Abandon => Ok(Sent::Over),
         }
@@ -446,7 +447,8 @@ impl Connection {
         Turn::Over(Some(error))
     }
 
-    /// A write that fails says nothing of what had come before: read that first, so that a verdict names the right place.
+    /// A write that fails says nothing of what had come before: read that first, so that a verdict names the right
+    /// place.
     fn over_by_write_error(&mut self, socket: &mut impl Socket, desk: &mut Desk<'_>, error: io::Error) -> Turn {
         let mut now = (desk.clock)();
         while self.profile().read != Read::Never {

@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-/// A queue that allocates only when more than one message is in flight, since ping-pong is the common case and there may
-/// be tens of thousands of connections.
+/// A queue that allocates only when more than one message is in flight, since ping-pong is the common case and there
+/// may be tens of thousands of connections.
 #[derive(Default)]
 pub(super) struct InFlight {
     first: Option<Message>,

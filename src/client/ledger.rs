@@ -1,6 +1,7 @@
 //! What every connection of the run has sent so far: 8 bytes each, readable by all workers.
 //!
-//! The verifier asks it only when bytes are wrong; the engine writes it at each write, so an entry is one relaxed store.
+//! The verifier asks it only when bytes are wrong; the engine writes it at each write, so an entry is one relaxed
+//! store.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -58,8 +59,8 @@ impl Ledger for SentLedger {
         if value & OPENED != 0 {
             return Some(Sent { bytes: value & BYTES, open: value & CLOSED == 0 });
         }
-        // Another process's connections are taken for open; a stray word is then believed if it lies in the first TiB of
-        // one, which chance gives to 1 in 2^27 words at most.
+        // Another process's connections are taken for open; a stray word is then believed if it lies in the first TiB
+        // of one, which chance gives to 1 in 2^27 words at most.
         self.is_of_another_shard(conn).then_some(Sent { bytes: 1 << 40, open: true })
     }
 }

@@ -1,10 +1,10 @@
 //! Who connects when: the first connections of a run connect in the order of their ids, whichever worker each
 //! belongs to.
 //!
-//! So a server that counts the connections it accepts has the same numbers for them as this run, as far as the way there
-//! keeps their order, which loopback does; its log, and a fault that it was told to inject on connection 7, mean
-//! connection 7. Only the call is ordered and not the handshake, so no round trip is waited for; but each hand-over wakes
-//! another thread, so only the first [`ORDERED`] take part.
+//! So a server that counts the connections it accepts has the same numbers for them as this run, as far as the way
+//! there keeps their order, which loopback does; its log, and a fault that it was told to inject on connection 7, mean
+//! connection 7. Only the call is ordered and not the handshake, so no round trip is waited for; but each hand-over
+//! wakes another thread, so only the first [`ORDERED`] take part.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -25,8 +25,8 @@ impl ConnectOrder {
         Arc::new(ConnectOrder { next: AtomicU32::new(0), workers: (0..workers).map(|_| Notify::new()).collect() })
     }
 
-    /// Waits until all connections before slot `index` of this worker have begun to connect. Slots are dealt to the workers
-    /// in turn. `None`: there is nothing to pass on.
+    /// Waits until all connections before slot `index` of this worker have begun to connect. Slots are dealt to the
+    /// workers in turn. `None`: there is nothing to pass on.
     pub(super) async fn wait(self: &Arc<ConnectOrder>, worker: usize, index: usize) -> Option<Ticket> {
         let rank = u32::try_from(index * self.workers.len() + worker).ok()?;
         // One worker connects in its own order.

@@ -1,4 +1,5 @@
-//! One timer for all pauses and due times of a worker: a heap of times, and one task that sleeps until the first of them.
+//! One timer for all pauses and due times of a worker: a heap of times, and one task that sleeps until the first of
+//! them.
 //!
 //! On Linux it sleeps on a timerfd, because the runtime's own timer has a grain of a millisecond, and an open-loop load
 //! would measure that grain and not the server.

@@ -31,7 +31,8 @@ impl Recent {
         self.next = (self.next + 1) % KEPT as u8;
     }
 
-    /// Oldest first. `sent` and `received` are the connection's totals now, `now` nanoseconds since the start of the run.
+    /// Oldest first. `sent` and `received` are the connection's totals now, `now` nanoseconds since the start of the
+    /// run.
     pub(super) fn list(&self, mut sent: u64, mut received: u64, now: u64) -> Vec<Op> {
         let mut list = Vec::with_capacity(KEPT);
         let newest_first = (1..=KEPT).map(|back| self.ops[(self.next as usize + KEPT - back) % KEPT]);

@@ -1,5 +1,5 @@
-//! What the sweep and the pacer know of a slot's connection: when it last moved, and how to wake it. 40 bytes, apart from
-//! the task, so that a sweep over ten thousand of them touches little memory.
+//! What the sweep and the pacer know of a slot's connection: when it last moved, and how to wake it. 40 bytes, apart
+//! from the task, so that a sweep over ten thousand of them touches little memory.
 
 use std::cell::{Cell, RefCell};
 use std::task::Waker;

@@ -1,7 +1,7 @@
 //! A tokio socket as [`Socket`] sees it.
 //!
-//! The calls are `poll_read` and `poll_write` and not `try_read` and `try_write`: after a short read tokio then knows that
-//! the socket is empty, and the next call waits without a system call that only answers EAGAIN.
+//! The calls are `poll_read` and `poll_write` and not `try_read` and `try_write`: after a short read tokio then knows
+//! that the socket is empty, and the next call waits without a system call that only answers EAGAIN.
 
 use std::io;
 use std::pin::Pin;

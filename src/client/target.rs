@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use crate::config::Sources;
 use crate::sys;
 
-/// Connections that one loopback source address is given before the next one is used: less than the ports that any system
-/// gives to one address by default (28,232 on Linux, 16,384 on Windows).
+/// Connections that one loopback source address is given before the next one is used: less than the ports that any
+/// system gives to one address by default (28,232 on Linux, 16,384 on Windows).
 const PER_LOOPBACK_SOURCE: u32 = 14_000;
 
 /// Resolves `HOST:PORT` (IPv6 in brackets) to the addresses of the first family that the resolver names.
@@ -46,8 +46,8 @@ impl SourceChoice {
         }
     }
 
-    /// The address from which slot number `slot`, in its `generation`-th connection, connects. Reconnects move on, because
-    /// the ports of closed connections stay in TIME_WAIT.
+    /// The address from which slot number `slot`, in its `generation`-th connection, connects. Reconnects move on,
+    /// because the ports of closed connections stay in TIME_WAIT.
     pub fn of(&self, slot: u32, generation: u32, slots: u32) -> Option<IpAddr> {
         match self {
             SourceChoice::System => None,

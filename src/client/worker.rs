@@ -139,8 +139,8 @@ impl Worker {
         }
     }
 
-    /// One connection after the other, until the plan has no more for this slot. What it keeps while a connection is open
-    /// is kept for each of tens of thousands: hence the boxes, which are gone when what they do is done.
+    /// One connection after the other, until the plan has no more for this slot. What it keeps while a connection is
+    /// open is kept for each of tens of thousands: hence the boxes, which are gone when what they do is done.
     async fn run_slot(worker: Rc<Worker>, index: u32) {
         let mut working = Working::new(&worker.shared);
         let mut arrival = 0;
@@ -483,7 +483,8 @@ enum Opening {
 /// An open connection until its end; gives where the slot's schedule goes on.
 ///
 /// Written out, and put on the heap when the connection is open: an `async fn` would keep its arguments beside the
-/// variables that they are moved into, and hold room for all of it from the start. There are tens of thousands of these.
+/// variables that they are moved into, and hold room for all of it from the start. There are tens of thousands of
+/// these.
 struct Follow<'a, 'w> {
     worker: &'a Worker,
     working: &'a mut Working<'w>,

@@ -1,8 +1,8 @@
 //! A bundled server as a process of its own: `blast --serve`, `compare`, `check`, scenarios.
 //!
-//! A process of its own has its own descriptor limit and its own CPU time. It is this program again, `serve --json` on a
-//! free port, and lives as long as the pipe to its standard input: when that closes, on purpose or because this process
-//! died, it drains and ends. So no server is left behind.
+//! A process of its own has its own descriptor limit and its own CPU time. It is this program again, `serve --json` on
+//! a free port, and lives as long as the pipe to its standard input: when that closes, on purpose or because this
+//! process died, it drains and ends. So no server is left behind.
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;

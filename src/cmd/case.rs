@@ -1,5 +1,5 @@
-//! Scenarios one after another: what `run` and `check` have in common. Each has a server of its own, and each is shown as it
-//! ends.
+//! Scenarios one after another: what `run` and `check` have in common. Each has a server of its own, and each is shown
+//! as it ends.
 
 use std::path::PathBuf;
 use std::time::SystemTime;

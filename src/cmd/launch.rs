@@ -1,5 +1,5 @@
-//! From resolved configuration to a run that has ended: limits, interrupts, progress. What `blast`, `check`, `compare` and
-//! scenarios have in common.
+//! From resolved configuration to a run that has ended: limits, interrupts, progress. What `blast`, `check`, `compare`
+//! and scenarios have in common.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};

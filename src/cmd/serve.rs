@@ -136,8 +136,8 @@ fn why_it_did_not_start(bind: SocketAddr, error: &io::Error) -> String {
     }
 }
 
-/// The first Ctrl-C, SIGTERM or end of standard input interrupts the wait, and so does a second signal. The end of standard
-/// input after a signal does not: a terminal sends Ctrl-C to the parent too, which then ends in its own time.
+/// The first Ctrl-C, SIGTERM or end of standard input interrupts the wait, and so does a second signal. The end of
+/// standard input after a signal does not: a terminal sends Ctrl-C to the parent too, which then ends in its own time.
 fn stop_on_signals(server: &Server, until_stdin_closes: bool) -> anyhow::Result<()> {
     let stopping = Arc::new(AtomicBool::new(false));
     let of_signals = Arc::clone(&stopping);

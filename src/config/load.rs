@@ -85,8 +85,8 @@ pub struct LoadArgs {
 
     /// How connections end [default: half-close; keep with --read never]
     ///
-    /// half-close: FIN, then every byte must come, then EOF · reset: RST in mid-stream · abandon: close with echo unread ·
-    /// keep: stay open until the run ends
+    /// half-close: FIN, then every byte must come, then EOF · reset: RST in mid-stream · abandon: close with echo
+    /// unread · keep: stay open until the run ends
     #[arg(
         long, value_name = "HOW", env = "ECHO_TESTER_CLOSE", hide_env = true,
         value_parser = words(Close::WORDS), hide_possible_values = false
@@ -99,8 +99,8 @@ pub struct LoadArgs {
 
     /// Follow a connection that ended by another: off, forever, or a number of times [default: off]
     ///
-    /// With --lifetime and --duration the default is forever. Each has an id and a plan of its own, and the whole amount of
-    /// messages and bytes.
+    /// With --lifetime and --duration the default is forever. Each has an id and a plan of its own, and the whole
+    /// amount of messages and bytes.
     #[arg(long, value_name = "TIMES", env = "ECHO_TESTER_RECONNECT", hide_env = true)]
     pub reconnect: Option<Reconnect>,
 

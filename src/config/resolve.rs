@@ -12,8 +12,8 @@ use crate::plan::{
 use crate::units::{Bytes, Count, Rate, Time};
 
 impl LoadArgs {
-    /// What was typed, with defaults, as the profile of the group; `name` if it has none of its own. Errors name the key,
-    /// its value and what to write instead.
+    /// What was typed, with defaults, as the profile of the group; `name` if it has none of its own. Errors name the
+    /// key, its value and what to write instead.
     pub fn resolve(&self, name: &str) -> Result<Profile, ConfigError> {
         let read = self.read.unwrap_or(Read::Normal);
         let default_close = if read == Read::Never { Close::Keep } else { Close::HalfClose };

@@ -28,8 +28,8 @@ pub struct RunArgs {
 
     /// Addresses to connect from: 10.0.0.5,10.0.0.6 or 127.0.0.0/8 [default: the system's choice]
     ///
-    /// Each address has its own ports: some 28,000 on Linux, 16,000 elsewhere. To a loopback target addresses are spread
-    /// over 127.0.0.0/8 without being asked.
+    /// Each address has its own ports: some 28,000 on Linux, 16,000 elsewhere. To a loopback target addresses are
+    /// spread over 127.0.0.0/8 without being asked.
     #[arg(long, value_name = "ADDRESSES", env = "ECHO_TESTER_SOURCE", hide_env = true)]
     pub source: Option<Sources>,
 

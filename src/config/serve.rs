@@ -81,10 +81,10 @@ pub struct ServeArgs {
 
     /// What to do wrong on purpose; repeatable: drop:len=3,at=64KiB,conn=7 [default: nothing]
     ///
-    /// flip, zero, drop, duplicate, reorder, crosstalk, stale, truncate, surplus, stall, reset, no-fin, fin-without-drain,
-    /// one-at-a-time, limit-64 or delay, and where and how often: len=BYTES, at=OFFSET, every=BYTES, times=N, p=0.5, conn=N.
-    /// A kind with a key that it does not take, such as drop:x=1, says which ones it does. The server is then one of its
-    /// own, without a --model.
+    /// flip, zero, drop, duplicate, reorder, crosstalk, stale, truncate, surplus, stall, reset, no-fin,
+    /// fin-without-drain, one-at-a-time, limit-64 or delay, and where and how often: len=BYTES, at=OFFSET, every=BYTES,
+    /// times=N, p=0.5, conn=N. A kind with a key that it does not take, such as drop:x=1, says which ones it does. The
+    /// server is then one of its own, without a --model.
     #[arg(long, value_name = "FAULT", env = "ECHO_TESTER_SERVE_FAULT", hide_env = true, value_delimiter = ';')]
     pub fault: Option<Vec<Fault>>,
 
@@ -206,8 +206,8 @@ fn within<T: Copy + PartialOrd + fmt::Display>(
     Ok(())
 }
 
-/// An address to listen on: `127.0.0.1:7777`, `[::1]:0`, `localhost:7777`, or a port alone, which means this machine's own
-/// 127.0.0.1.
+/// An address to listen on: `127.0.0.1:7777`, `[::1]:0`, `localhost:7777`, or a port alone, which means this machine's
+/// own 127.0.0.1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bind(pub SocketAddr);
 

@@ -1,5 +1,5 @@
-//! Histograms, counters, time line: what was measured, as pure values that add up. No I/O, no clock: the client brings the
-//! times. Adding two of any of these loses nothing, which is what lets workers, shards and hosts be one run.
+//! Histograms, counters, time line: what was measured, as pure values that add up. No I/O, no clock: the client brings
+//! the times. Adding two of any of these loses nothing, which is what lets workers, shards and hosts be one run.
 
 pub mod counters;
 pub mod histogram;

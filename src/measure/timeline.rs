@@ -1,7 +1,7 @@
 //! What happened when: counts per interval since the start of the run.
 //!
-//! The interval begins at 100 ms and doubles whenever the line would grow past [`MAX_POINTS`], so that a run of a second
-//! and one of a week both fit; two lines add up at the coarser interval of both.
+//! The interval begins at 100 ms and doubles whenever the line would grow past [`MAX_POINTS`], so that a run of a
+//! second and one of a week both fit; two lines add up at the coarser interval of both.
 
 use std::time::Duration;
 

@@ -3,13 +3,14 @@
 //!
 //! 1. `fin` is the finalizer of SplitMix64 (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators",
 //!    OOPSLA 2014; constants: Stafford's variant 13).
-//! 2. `mix(a, b) = fin(fin(a + G) ^ (b * ODD + G))`, with G the golden ratio of 64 bits. For a fixed `a` it is a bijection
-//!    over `b`.
+//! 2. `mix(a, b) = fin(fin(a + G) ^ (b * ODD + G))`, with G the golden ratio of 64 bits. For a fixed `a` it is a
+//!    bijection over `b`.
 //! 3. A connection's key is `mix(seed, id)`, and message `j` of it has the generator xoshiro256++ (Blackman and Vigna),
-//!    seeded with four successive outputs of SplitMix64 that starts at `mix(key, j)`. So any message is reached without the
-//!    ones before it, and what is drawn for one changes nothing in another.
-//! 4. `below(word, n)` is the high half of the 128-bit product `word * n`. No rejection: each draw takes exactly one word,
-//!    so streams stay aligned. The bias is at most n / 2^64, below one in two million even for the greatest n (2^43).
+//!    seeded with four successive outputs of SplitMix64 that starts at `mix(key, j)`. So any message is reached without
+//!    the ones before it, and what is drawn for one changes nothing in another.
+//! 4. `below(word, n)` is the high half of the 128-bit product `word * n`. No rejection: each draw takes exactly one
+//!    word, so streams stay aligned. The bias is at most n / 2^64, below one in two million even for the greatest n
+//!    (2^43).
 
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;

@@ -1,9 +1,9 @@
 //! Base-2 logarithm and power in fixed point (48 fraction bits), in integers only: `ln` and `exp` differ between C
 //! libraries in the last bits, and a plan that differs by one byte is another plan.
 //!
-//! The logarithm works bit by bit, by repeated squaring (Knuth, TAOCP 1.2.2, exercise 25 and its text). The power is the
-//! product of the roots 2^(1/2), 2^(1/4), … that the fraction's bits select, six bits at a time from a table: a draw costs
-//! eight multiplications (bit by bit it took ten times as long as all else in a step).
+//! The logarithm works bit by bit, by repeated squaring (Knuth, TAOCP 1.2.2, exercise 25 and its text). The power is
+//! the product of the roots 2^(1/2), 2^(1/4), … that the fraction's bits select, six bits at a time from a table: a
+//! draw costs eight multiplications (bit by bit it took ten times as long as all else in a step).
 
 /// Fraction bits of a logarithm.
 pub(super) const FRACTION: u32 = 48;

@@ -1,8 +1,8 @@
 //! What one connection does: a pure, seeded iterator of steps.
 //!
 //! [`Profile`] says what all connections of a load group have in common, [`Slots`] which connection belongs to which
-//! group, and [`Plan`] what one of them does, step by step, drawn from the seed. The plan of a connection follows from the
-//! seed, the profile and the connection's id alone: that is what makes `--only-conn` replay exactly what failed.
+//! group, and [`Plan`] what one of them does, step by step, drawn from the seed. The plan of a connection follows from
+//! the seed, the profile and the connection's id alone: that is what makes `--only-conn` replay exactly what failed.
 //!
 //! No I/O and no clock here. The client interprets the steps.
 

@@ -1,5 +1,5 @@
-//! What all connections of one load group have in common: resolved, with no `Option` that means 'default'. What was typed,
-//! and how that becomes a profile, is `config`'s.
+//! What all connections of one load group have in common: resolved, with no `Option` that means 'default'. What was
+//! typed, and how that becomes a profile, is `config`'s.
 
 use std::fmt;
 use std::time::Duration;
@@ -91,7 +91,8 @@ impl Profile {
         }
     }
 
-    /// When the slot of this index in the group is to be opened, after the start of the run. Not decreasing over `index`.
+    /// When the slot of this index in the group is to be opened, after the start of the run. Not decreasing over
+    /// `index`.
     pub fn opens_at(&self, index: u32) -> Duration {
         let ramp_nanos = self.ramp.as_nanos() * u128::from(index) / u128::from(self.conns.max(1));
         let by_ramp = Duration::from_nanos(u64::try_from(ramp_nanos).unwrap_or(u64::MAX));
@@ -250,8 +251,8 @@ pub(super) mod tests {
         assert_eq!(
             churn.to_string(),
             "1 connection opened over 1.5s, messages of 1..100 in one write each 0..5ms apart, at most 5GiB each, for 90s, \
-             sent without waiting for the echo, read slow:64KiB/s, each ended after 1..20 messages, always reconnected, \
-             then abandon"
+             sent without waiting for the echo, read slow:64KiB/s, each ended after 1..20 messages, always \
+             reconnected, then abandon"
         );
         let open = Profile { rate: Rate::per_second(20_000), connect_rate: Rate::per_second(50), ..profile() };
         assert_eq!(

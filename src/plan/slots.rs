@@ -128,8 +128,8 @@ impl Slots {
         self.connects[slot.group as usize].unwrap_or_else(|| self.generations())
     }
 
-    /// The id of the `generation`-th connection of a slot; `None` when there is no such, because its group wants no more
-    /// or the ids have run out.
+    /// The id of the `generation`-th connection of a slot; `None` when there is no such, because its group wants no
+    /// more or the ids have run out.
     pub fn id(&self, slot: Slot, generation: u32) -> Option<ConnId> {
         if generation < self.connects(slot) { ConnId::new(slot.number + generation * self.total()) } else { None }
     }

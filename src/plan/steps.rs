@@ -55,8 +55,8 @@ enum Phase {
     Closed,
 }
 
-/// The steps of one connection: an iterator that draws as it goes. Holds no more than 96 bytes, because there is one for
-/// each open connection.
+/// The steps of one connection: an iterator that draws as it goes. Holds no more than 96 bytes, because there is one
+/// for each open connection.
 #[derive(Clone, Debug)]
 pub struct Plan {
     profile: Arc<Profile>,
@@ -129,8 +129,8 @@ impl Plan {
         self.first_arrival + self.index + begun
     }
 
-    /// Takes the slot's schedule up where the connection before left it, so that the rate stays what was asked for. Moves
-    /// due times alone; sizes and fragments stay as they are.
+    /// Takes the slot's schedule up where the connection before left it, so that the rate stays what was asked for.
+    /// Moves due times alone; sizes and fragments stay as they are.
     pub fn resume_schedule(&mut self, next_arrival: u64) {
         self.first_arrival = next_arrival;
     }
@@ -181,7 +181,8 @@ impl Plan {
         Step::Write { len: len as usize }
     }
 
-    /// Leaves `Written`. The gap's word is taken whether there is a gap or not: so `--gap` does not change the fragments.
+    /// Leaves `Written`. The gap's word is taken whether there is a gap or not: so `--gap` does not change the
+    /// fragments.
     fn gap(&mut self) -> Option<Step> {
         let gap = self.profile.gap.at(self.words.next());
         let is_within_message = self.remaining > 0;

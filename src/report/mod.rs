@@ -1,7 +1,7 @@
 //! What people and machines read at the end: one file a format.
 //!
-//! [`run::RunReport`] is the run as data, and every format is made of it and of nothing else: what the terminal shows, the
-//! JSON holds.
+//! [`run::RunReport`] is the run as data, and every format is made of it and of nothing else: what the terminal shows,
+//! the JSON holds.
 
 pub mod finding;
 pub mod run;

@@ -1,7 +1,7 @@
 //! A run as data: what `--json` writes, what `merge` reads, what the terminal shows.
 //!
-//! The JSON Schema of [`RunReport`] is published by `echo-tester schema run`. Times of histograms are nanoseconds, others
-//! seconds or milliseconds as their names say; bytes are bytes of payload; null means 'not known', never 0.
+//! The JSON Schema of [`RunReport`] is published by `echo-tester schema run`. Times of histograms are nanoseconds,
+//! others seconds or milliseconds as their names say; bytes are bytes of payload; null means 'not known', never 0.
 
 use std::time::Duration;
 

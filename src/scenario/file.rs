@@ -1,7 +1,7 @@
 //! A scenario file: what stands in it, what it means, and where it is wrong.
 //!
-//! Every error names the file, the line and the column, and shows the line with a mark (as rustc does); a key that does not
-//! exist is answered with the nearest one that does.
+//! Every error names the file, the line and the column, and shows the line with a mark (as rustc does); a key that does
+//! not exist is answered with the nearest one that does.
 
 use std::ops::Range;
 

@@ -241,8 +241,8 @@ impl Threshold {
         self.group.as_deref()
     }
 
-    /// Holds it against the load groups of a run that took so long. `None`: it was met; else a sentence with the expected
-    /// and the actual value.
+    /// Holds it against the load groups of a run that took so long. `None`: it was met; else a sentence with the
+    /// expected and the actual value.
     pub fn missed(&self, groups: &[(&str, &Figures)], elapsed: Duration) -> Option<String> {
         let mut figures = Figures::default();
         for (name, group) in groups {

@@ -1,8 +1,8 @@
 //! What a model sees of the harness: options, counters, the phase, and the way to be woken.
 //!
-//! A model never learns why it stops. It calls [`Context::ready`] once, when a connection would be served, with a closure
-//! that interrupts its own wait (eventfd, PostMessage, SetEvent, QueueUserAPC, PostQueuedCompletionStatus …), and after
-//! each wait it looks at [`Context::phase`].
+//! A model never learns why it stops. It calls [`Context::ready`] once, when a connection would be served, with a
+//! closure that interrupts its own wait (eventfd, PostMessage, SetEvent, QueueUserAPC, PostQueuedCompletionStatus …),
+//! and after each wait it looks at [`Context::phase`].
 
 use std::io;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -119,9 +119,9 @@ impl Context {
         }
     }
 
-    /// Called once, by the model, when a connection would be served. `wake` interrupts the waits of *all* its workers, may
-    /// be called from any thread, at any time until `run` has returned and after, and any number of times; it must not
-    /// block.
+    /// Called once, by the model, when a connection would be served. `wake` interrupts the waits of *all* its workers,
+    /// may be called from any thread, at any time until `run` has returned and after, and any number of times; it must
+    /// not block.
     pub fn ready(&self, wake: impl Fn() + Send + Sync + 'static) {
         let first = self.wake.set(Box::new(wake)).is_ok();
         debug_assert!(first, "ready() is called once");
@@ -142,9 +142,9 @@ impl Context {
 
     /// What to do after accept failed, counted.
     ///
-    /// A client that resets before it is accepted (ECONNABORTED, WSAECONNRESET, under Wine WSAENOTCONN) must not end the
-    /// listener, and running out of descriptors (EMFILE) must not become a busy loop, since the listener stays readable:
-    /// accept(2), 'Error handling'.
+    /// A client that resets before it is accepted (ECONNABORTED, WSAECONNRESET, under Wine WSAENOTCONN) must not end
+    /// the listener, and running out of descriptors (EMFILE) must not become a busy loop, since the listener stays
+    /// readable: accept(2), 'Error handling'.
     pub fn accept_failed(&self, error: &io::Error) -> Accept {
         self.counters.accept_errors.fetch_add(1, Ordering::Relaxed);
         match error.kind() {

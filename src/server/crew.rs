@@ -1,8 +1,8 @@
-//! How a reactor shares its connections among `--workers`: each worker is a thread with a wait of its own; the first one
-//! also accepts, and deals the connections out in turn.
+//! How a reactor shares its connections among `--workers`: each worker is a thread with a wait of its own; the first
+//! one also accepts, and deals the connections out in turn.
 //!
-//! A connection stays with its worker, so no socket is ever touched by two threads. Dealing in turn keeps the workers even;
-//! letting each of them accept would not (epoll(7) wakes the last waiter first).
+//! A connection stays with its worker, so no socket is ever touched by two threads. Dealing in turn keeps the workers
+//! even; letting each of them accept would not (epoll(7) wakes the last waiter first).
 //!
 //! A model gives [`run`] its loop:
 //!
@@ -10,7 +10,7 @@
 //! worker.ready(waker)                  // how to interrupt this worker's wait
 //! loop {
 //!     worker.adopt()                   // connections dealt to this worker: register them
-//!     worker.phase()                   // Drain: return when no connection is left and is_done(); Abort: reset all, return
+//!     worker.phase()                   // Drain: return when no connection is left and is_done(); Abort: reset all
 //!     wait(worker.listening(), connections, worker.timeout())
 //!     worker.accept(), connection.turn(…), worker.sweep_due()
 //! }
@@ -27,8 +27,8 @@ use super::context::{Accept, Context, Phase};
 use super::reactor::{Connection, Pool};
 use super::session::Session;
 
-/// Accepts in one go, before the connections that are there already get their turn. Many: when the queue of those that wait
-/// overflows, Linux drops the end of the handshake, and the client waits for seconds.
+/// Accepts in one go, before the connections that are there already get their turn. Many: when the queue of those that
+/// wait overflows, Linux drops the end of the handshake, and the client waits for seconds.
 const ACCEPTS_A_TURN: usize = 256;
 
 type Waker = Box<dyn Fn() + Send + Sync>;
@@ -88,7 +88,8 @@ pub(super) struct Worker {
     pub(super) pool: Pool,
 }
 
-/// Serves with [`Options::workers`](super::Options::workers) threads, this one among them, until all of them have returned.
+/// Serves with [`Options::workers`](super::Options::workers) threads, this one among them, until all of them have
+/// returned.
 ///
 /// # Errors
 /// The first worker's error; the others were aborted then.
@@ -150,8 +151,8 @@ impl Worker {
         result
     }
 
-    /// Tells how to interrupt this worker's wait: from any thread, at any time, any number of times, without blocking. Call
-    /// it once, before the loop. The server is ready when its last worker is.
+    /// Tells how to interrupt this worker's wait: from any thread, at any time, any number of times, without blocking.
+    /// Call it once, before the loop. The server is ready when its last worker is.
     pub(super) fn ready(&self, waker: impl Fn() + Send + Sync + 'static) {
         let first = self.crew.desks[self.index].waker.set(Box::new(waker)).is_ok();
         debug_assert!(first, "ready() is called once a worker");
@@ -172,7 +173,8 @@ impl Worker {
         phase
     }
 
-    /// Whether no connection will be dealt to this worker any more. When it also has none left, a draining worker returns.
+    /// Whether no connection will be dealt to this worker any more. When it also has none left, a draining worker
+    /// returns.
     pub(super) fn is_done(&self) -> bool {
         // In this order: what was dealt before accepting ended is in the inbox by then.
         !self.crew.accepting.load(Ordering::Acquire) && self.desk().inbox().is_empty()

@@ -1,12 +1,12 @@
 //! The pure half of an echo server: a bounded ring of positions, and the rules of half-close.
 //!
 //! No I/O, no memory of its own: [`Echo`] only says *where* in a buffer of `capacity` bytes the next received bytes go,
-//! which bytes wait to be sent, and what is due next. A reactor puts it over a `Box<[u8]>`; a proactor, whose kernel writes
-//! into the buffer while the program holds it, puts the same numbers over raw memory. Both pieces of the ring are given at
-//! once, so that one scatter-gather call (readv, or WSARecv with two WSABUFs) can use them.
+//! which bytes wait to be sent, and what is due next. A reactor puts it over a `Box<[u8]>`; a proactor, whose kernel
+//! writes into the buffer while the program holds it, puts the same numbers over raw memory. Both pieces of the ring
+//! are given at once, so that one scatter-gather call (readv, or WSARecv with two WSABUFs) can use them.
 //!
-//! The rules (RFC 9293, 3.6: closing is half-duplex): a peer's FIN ends only its own direction. What was received before
-//! it is still owed; then our FIN follows; then the connection is over.
+//! The rules (RFC 9293, 3.6: closing is half-duplex): a peer's FIN ends only its own direction. What was received
+//! before it is still owed; then our FIN follows; then the connection is over.
 
 use std::ops::Range;
 
@@ -74,7 +74,8 @@ impl Echo {
         [start..start + first, 0..len - first]
     }
 
-    /// A position of less than twice the capacity, within the buffer. Not by `%`: three divisions a round trip are to be seen.
+    /// A position of less than twice the capacity, within the buffer. Not by `%`: three divisions a round trip are to
+    /// be seen.
     fn wrapped(&self, position: usize) -> usize {
         if position >= self.capacity { position - self.capacity } else { position }
     }

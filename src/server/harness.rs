@@ -62,8 +62,8 @@ impl Server {
     /// Binds `address` (port 0 allowed) and starts `model`; returns when a connection would be served.
     ///
     /// # Errors
-    /// The address can't be bound, the model is not in this build, its probe fails (an old kernel, a seccomp filter …), or
-    /// it ended before it was ready.
+    /// The address can't be bound, the model is not in this build, its probe fails (an old kernel, a seccomp filter …),
+    /// or it ended before it was ready.
     pub fn start(model: &Model, address: SocketAddr, options: Options) -> io::Result<Server> {
         let run = model.run.ok_or_else(|| {
             let message =

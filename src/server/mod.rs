@@ -1,13 +1,14 @@
 //! The bundled echo servers: a table of models, and the harness that starts, stops and counts each of them alike.
 //!
 //! - [`models`] is the table; one file a model.
-//! - [`Server`] is the harness: it binds the listener, gives it to the model's `run` on a thread of its own, and stops it.
+//! - [`Server`] is the harness: it binds the listener, gives it to the model's `run` on a thread of its own, and stops
+//!   it.
 //! - [`Context`] is all that a model sees of the harness; [`Session`] is all that it sees of a connection's rules.
-//! - `reactor` and `crew` are what the reactors share: what to do with a socket that is ready, and workers that deal the
-//!   connections out.
+//! - `reactor` and `crew` are what the reactors share: what to do with a socket that is ready, and workers that deal
+//!   the connections out.
 //! - [`faulty`] is the server that is faulty on purpose.
-//! - [`echo`] is the pure half: which bytes wait, where the next ones go, when the FIN is due. Models move bytes, `echo`
-//!   decides.
+//! - [`echo`] is the pure half: which bytes wait, where the next ones go, when the FIN is due. Models move bytes,
+//!   `echo` decides.
 //!
 //! Nothing here knows the stream that the client sends: a server that knew the pattern could hide its own bug.
 
@@ -31,8 +32,8 @@ use serde::{Deserialize, Serialize};
 /// What a server is told, resolved: nothing here means 'default'.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Options {
-    /// Threads that serve connections. Models with a thread a connection, or with one message loop, ignore it; the table
-    /// says which.
+    /// Threads that serve connections. Models with a thread a connection, or with one message loop, ignore it; the
+    /// table says which.
     pub workers: usize,
     /// Bytes that one connection may have in the server: what was received and could not be sent back yet.
     pub buffer: usize,

@@ -1,13 +1,14 @@
-//! What every reactor does with a socket that is ready; what it does to *learn* that it is ready stands in its own file.
+//! What every reactor does with a socket that is ready; what it does to *learn* that it is ready stands in its own
+//! file.
 //!
 //! A [`Connection`] is a non-blocking socket, its [`Session`], and, only while bytes wait, a buffer out of its worker's
 //! [`Pool`]: an idle connection holds none. [`Connection::turn`] moves bytes and says what to wait for next.
 //!
-//! It serves level-triggered waits (select, poll, epoll: ready is said as long as it is so) and those that speak once and
-//! are re-armed by the call (WSAAsyncSelect, WSAEventSelect: FD_READ by recv, FD_WRITE by a send that would block, FD_CLOSE
-//! never). Therefore:
-//! - what was said is remembered until a call shows that it is no longer so: the socket gave less than there was room for,
-//!   or a send would block. A short receive is believed, without a second call that only answers 'would block';
+//! It serves level-triggered waits (select, poll, epoll: ready is said as long as it is so) and those that speak once
+//! and are re-armed by the call (WSAAsyncSelect, WSAEventSelect: FD_READ by recv, FD_WRITE by a send that would block,
+//! FD_CLOSE never). Therefore:
+//! - what was said is remembered until a call shows that it is no longer so: the socket gave less than there was room
+//!   for, or a send would block. A short receive is believed, without a second call that only answers 'would block';
 //! - a turn that ends because its share is used up has just received, which re-arms; after a hangup nothing re-arms, so
 //!   there it goes on to the end;
 //! - sending goes on until nothing waits or a send would block.
@@ -34,7 +35,8 @@ pub(super) struct Ready {
     pub(super) read: bool,
     /// A send would not block.
     pub(super) write: bool,
-    /// The connection is broken or was closed by its peer, and the system may not say so again: receive until that shows.
+    /// The connection is broken or was closed by its peer, and the system may not say so again: receive until that
+    /// shows.
     pub(super) hangup: bool,
 }
 
@@ -72,8 +74,8 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Takes an accepted socket on. `None`: it is closed, because `--max-conns` are open (counted as refused), or because
-    /// it broke already.
+    /// Takes an accepted socket on. `None`: it is closed, because `--max-conns` are open (counted as refused), or
+    /// because it broke already.
     pub(super) fn new(stream: TcpStream, context: &Arc<Context>) -> Option<Connection> {
         let mut session = Session::admit(context)?;
         sys::prepare_accepted(&stream);

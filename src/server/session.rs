@@ -1,5 +1,5 @@
-//! One served connection as its model sees it: [`Echo`]'s rules with the counters attached, so that no model can forget to
-//! count, and what was discarded is known however the connection ends.
+//! One served connection as its model sees it: [`Echo`]'s rules with the counters attached, so that no model can forget
+//! to count, and what was discarded is known however the connection ends.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,8 +17,8 @@ pub struct Session {
 }
 
 impl Session {
-    /// Admits a connection that was just accepted. `None`: `--max-conns` are open; close the socket at once (it is counted
-    /// as refused).
+    /// Admits a connection that was just accepted. `None`: `--max-conns` are open; close the socket at once (it is
+    /// counted as refused).
     pub fn admit(context: &Arc<Context>) -> Option<Session> {
         context.admit().then(|| Session {
             echo: Echo::new(context.options().buffer),

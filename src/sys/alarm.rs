@@ -1,7 +1,7 @@
 //! A timer with the precision of the system's own, for a task.
 //!
-//! The runtime's timer has a grain of a millisecond. On Linux this one is a timerfd (timerfd_create(2)); elsewhere it is
-//! the runtime's.
+//! The runtime's timer has a grain of a millisecond. On Linux this one is a timerfd (timerfd_create(2)); elsewhere it
+//! is the runtime's.
 
 #![cfg_attr(target_os = "linux", expect(unsafe_code, reason = "registering a descriptor with the runtime"))]
 
@@ -24,7 +24,8 @@ impl Alarm {
     pub fn new() -> io::Result<Alarm> {
         use rustix::time::{TimerfdClockId, TimerfdFlags, timerfd_create};
         let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
-        // SAFETY: the AsyncFd owns the descriptor, which so stays open, and the same, until it is deregistered in its drop.
+        // SAFETY: the AsyncFd owns the descriptor, which so stays open, and the same, until it is deregistered in its
+        // drop.
         Ok(Alarm(unsafe { AsyncFd::register(timer) }?))
     }
 

@@ -1,7 +1,7 @@
 //! What differs between operating systems: socket options, descriptors, CPU time, memory; and between processors.
 //!
-//! Both files of `os` export the same functions; no other file of this folder or outside of it (but for `server::models`)
-//! asks which system this is.
+//! Both files of `os` export the same functions; no other file of this folder or outside of it (but for
+//! `server::models`) asks which system this is.
 
 #[cfg(unix)]
 #[path = "unix.rs"]
@@ -22,8 +22,8 @@ pub use os::{
     interrupt, peak_memory, process_cpu_time, raise_descriptor_limit, resident_memory, share_port, thread_cpu_time,
 };
 
-/// Every accepted socket: TCP_NODELAY, and kept from child processes. Best effort: some systems refuse it on a connection
-/// that was reset meanwhile.
+/// Every accepted socket: TCP_NODELAY, and kept from child processes. Best effort: some systems refuse it on a
+/// connection that was reset meanwhile.
 pub fn prepare_accepted<'s>(socket: impl Into<SockRef<'s>>) {
     let socket = socket.into();
     let _ = socket.set_tcp_nodelay(true);

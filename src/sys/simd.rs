@@ -7,8 +7,8 @@
 //! Source: the Rust reference, "Codegen attributes: target_feature" (safe target_feature functions, Rust 1.86).
 #![expect(unsafe_code, reason = "calling a target_feature function from code compiled without that feature")]
 
-/// A level of vector instructions that this processor has. Only [`Level::available`] and [`Level::best`] make one, so that
-/// holding a `Level` is the proof that its instructions may be executed.
+/// A level of vector instructions that this processor has. Only [`Level::available`] and [`Level::best`] make one, so
+/// that holding a `Level` is the proof that its instructions may be executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Level(Isa);
 
@@ -80,8 +80,8 @@ pub trait Kernel {
     /// What the loop returns.
     type Output;
 
-    /// The loop, to be marked `#[inline(always)]`, handling `WORDS` 64-bit words a step: four vectors of the widest level
-    /// in flight keep its multipliers busy, while fewer suit levels with few registers.
+    /// The loop, to be marked `#[inline(always)]`, handling `WORDS` 64-bit words a step: four vectors of the widest
+    /// level in flight keep its multipliers busy, while fewer suit levels with few registers.
     fn run<const WORDS: usize>(self) -> Self::Output;
 }
 

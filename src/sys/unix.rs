@@ -121,9 +121,9 @@ pub fn choose_port_at_connect<'s>(socket: impl Into<SockRef<'s>>) {
 #[cfg(not(target_os = "linux"))]
 pub fn choose_port_at_connect<'s>(_socket: impl Into<SockRef<'s>>) {}
 
-/// Ends the calls of another thread that are blocked on this connection: its receive with `Shutdown::Read`, which tells the
-/// peer nothing; its send too with `Shutdown::Both`. Best effort, and a call that is about to block may be missed on some
-/// systems: repeat it until the thread is out.
+/// Ends the calls of another thread that are blocked on this connection: its receive with `Shutdown::Read`, which tells
+/// the peer nothing; its send too with `Shutdown::Both`. Best effort, and a call that is about to block may be missed
+/// on some systems: repeat it until the thread is out.
 pub fn interrupt(stream: &TcpStream, how: Shutdown) {
     let _ = stream.shutdown(how);
 }

@@ -45,8 +45,8 @@ pub fn share_port(_socket: &Socket) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::Unsupported, "--reuse-port: Windows can't share a port among listeners"))
 }
 
-/// Makes the close that follows a reset (SO_LINGER with 0 seconds). Best effort: a socket that refuses is closed all the
-/// same.
+/// Makes the close that follows a reset (SO_LINGER with 0 seconds). Best effort: a socket that refuses is closed all
+/// the same.
 pub fn close_with_reset<'s>(socket: impl Into<SockRef<'s>>) {
     let _ = socket.into().set_linger(Some(Duration::ZERO));
 }
@@ -114,10 +114,10 @@ pub const LOOPBACK_IS_A_NETWORK: bool = true;
 /// Windows chooses the port at bind.
 pub fn choose_port_at_connect<'s>(_socket: impl Into<SockRef<'s>>) {}
 
-/// Ends the calls of another thread that are blocked on this connection. Shutdown makes later ones fail, but does not wake
-/// a blocked one: a blocking Winsock call waits for an operation of its own, which CancelIoEx cancels ('any outstanding I/O
-/// for the handle, regardless of which thread issued it'). Best effort, and a call that is about to block may be missed:
-/// repeat it until the thread is out.
+/// Ends the calls of another thread that are blocked on this connection. Shutdown makes later ones fail, but does not
+/// wake a blocked one: a blocking Winsock call waits for an operation of its own, which CancelIoEx cancels ('any
+/// outstanding I/O for the handle, regardless of which thread issued it'). Best effort, and a call that is about to
+/// block may be missed: repeat it until the thread is out.
 pub fn interrupt(stream: &TcpStream, how: Shutdown) {
     let _ = stream.shutdown(how);
     // SAFETY: the socket is open for the length of the call; a null OVERLAPPED means all operations on it.

@@ -4,20 +4,20 @@
 //!
 //! The client sees the bytes that came, and two different faults may leave the same bytes behind:
 //!
-//! - Of equal bytes next to each other it cannot be told which one was dropped or doubled, and a byte that was put in place
-//!   of an equal one was not changed. So a place is right if the finding, carried out, makes the same bytes of the stream as
-//!   the fault did; with random bytes it is the very same place in all but one of some 128 cases.
+//! - Of equal bytes next to each other it cannot be told which one was dropped or doubled, and a byte that was put in
+//!   place of an equal one was not changed. So a place is right if the finding, carried out, makes the same bytes of
+//!   the stream as the fault did; with random bytes it is the very same place in all but one of some 128 cases.
 //! - A drop that reaches the end of what the client sent is a truncation if an EOF follows.
 //! - Bytes of a connection that closes before the client has looked at them are stale: so `crosstalk` from a connection
 //!   that is closed when the bytes come is right if the finding says so.
-//! - Fewer than 15 bytes may hold no aligned word, so nothing tells where they come from: foreign and old bytes that are so
-//!   few are `surplus` in between and `corrupt` in place of others.
+//! - Fewer than 15 bytes may hold no aligned word, so nothing tells where they come from: foreign and old bytes that
+//!   are so few are `surplus` in between and `corrupt` in place of others.
 //! - Faults less than 64 bytes apart leave too few right bytes between them to tell where one ends. They are judged
 //!   together: the findings must begin where the first of them does, lie within them, and one must have a right name.
 //! - One random byte may be the byte before it again, which is `duplicated`.
 //! - A reset takes along what was under way: it may come earlier than where it was injected, never later.
-//! - A delay shorter than the stall time-out is no fault of the bytes, and a server that serves one at a time is only slow
-//!   to clients that each go away soon.
+//! - A delay shorter than the stall time-out is no fault of the bytes, and a server that serves one at a time is only
+//!   slow to clients that each go away soon.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;

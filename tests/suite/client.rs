@@ -1,5 +1,5 @@
-//! A plain blocking client that knows what must come back. It shares no code with the program under test: no pattern, no
-//! engine. Every wait ends after [`PATIENCE`].
+//! A plain blocking client that knows what must come back. It shares no code with the program under test: no pattern,
+//! no engine. Every wait ends after [`PATIENCE`].
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -7,8 +7,8 @@ use std::time::Duration;
 
 /// How long anything may take. Long, for a loaded machine: it decides only how late a hang is reported.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-/// After so long without progress a sender counts as slowed down. If it was the machine that paused, less is tested, and
-/// nothing fails.
+/// After so long without progress a sender counts as slowed down. If it was the machine that paused, less is tested,
+/// and nothing fails.
 const STALL: Duration = Duration::from_millis(300);
 /// Bytes of one call where a test does not choose.
 const CHUNK: usize = 16 * 1024;

@@ -1,6 +1,6 @@
-//! What every server model must do, as a table of cases over real sockets. A case knows an address and how to stop what is
-//! behind it; which model that is, on which system, and in which process, is its caller's business: so the same table holds
-//! the models of this system (`tests/models.rs`) and the Windows models under Wine to one contract.
+//! What every server model must do, as a table of cases over real sockets. A case knows an address and how to stop what
+//! is behind it; which model that is, on which system, and in which process, is its caller's business: so the same
+//! table holds the models of this system (`tests/models.rs`) and the Windows models under Wine to one contract.
 
 mod client;
 mod host;
@@ -40,8 +40,8 @@ impl Case {
 }
 
 const MIB: usize = 1024 * 1024;
-/// More than any system's socket buffers on the way hold together: a server that took so much from a client that does not
-/// read has kept it.
+/// More than any system's socket buffers on the way hold together: a server that took so much from a client that does
+/// not read has kept it.
 const UNBOUNDED: usize = 96 * MIB;
 
 fn nothing_more(_: &Ended) {}
@@ -139,8 +139,8 @@ pub(crate) static CASES: &[Case] = &[
     },
     Case {
         name: "a FIN that comes while much is still to be sent back does not cut it off",
-        // The buffer holds what no socket buffer does, so that a server that receives while it cannot send (threads does
-        // not) sees the FIN long before its sends are done.
+        // The buffer holds what no socket buffer does, so that a server that receives while it cannot send (threads
+        // does not) sees the FIN long before its sends are done.
         setup: Setup { buffer: 48 * MIB, ..Setup::DEFAULT },
         run: |host| {
             let mut client = Client::connect(host.address(), 1);

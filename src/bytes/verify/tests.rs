@@ -658,7 +658,9 @@ proptest! {
 
     #[test]
     fn any_end_is_survived(
-        edits in proptest::collection::vec((64usize..80, an_edit(1)), 1..4), cut: prop::sample::Index, which in 0usize..6,
+        edits in proptest::collection::vec((64usize..80, an_edit(1)), 1..4),
+        cut: prop::sample::Index,
+        which in 0usize..6,
     ) {
         let (received, sent, _) = edited(&edits);
         let received = &received[..cut.index(received.len())];

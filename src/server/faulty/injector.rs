@@ -1,7 +1,8 @@
 //! What one faulty connection makes of the bytes it receives. Pure: bytes in, a [`Script`] out; no socket, no clock.
 //!
-//! Places count bytes received, however the transport cuts them: `drop:at=65536,len=3` leaves out exactly the bytes 65536,
-//! 65537 and 65538. One fault is under way at a time; one whose place lies within another is passed over and not logged.
+//! Places count bytes received, however the transport cuts them: `drop:at=65536,len=3` leaves out exactly the bytes
+//! 65536, 65537 and 65538. One fault is under way at a time; one whose place lies within another is passed over and not
+//! logged.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -179,8 +180,8 @@ impl Injector {
         }
     }
 
-    /// The first of the faults that is of this sort and meant for this connection, where that is decided once for all of
-    /// it and not place by place.
+    /// The first of the faults that is of this sort and meant for this connection, where that is decided once for all
+    /// of it and not place by place.
     fn first_that_concerns(&self, sort: impl Fn(&Fault) -> bool) -> Option<usize> {
         (0..self.faults.len()).find(|n| {
             let fault = &self.faults[*n];

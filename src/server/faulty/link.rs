@@ -25,8 +25,8 @@ use crate::sys;
 
 /// Bytes that one receive takes at most.
 const RECEIVE: usize = 64 * 1024;
-/// Of each connection at least so many last bytes are remembered for faults that send them again, and at least four times
-/// what one of those sends.
+/// Of each connection at least so many last bytes are remembered for faults that send them again, and at least four
+/// times what one of those sends.
 const HISTORY: usize = 16 * 1024;
 /// Bytes are kept back for those that overtake them no longer than this: they may never come.
 const KEEP_BACK: Duration = Duration::from_millis(100);

@@ -1,5 +1,5 @@
-//! The log of the faults that were injected: one JSON object a line, so that a run can be reconciled with what the client
-//! found.
+//! The log of the faults that were injected: one JSON object a line, so that a run can be reconciled with what the
+//! client found.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -27,7 +27,8 @@ pub struct Record {
     pub peer: SocketAddr,
     /// Where, in what the server received on this connection.
     pub offset: u64,
-    /// Bytes changed, left out, doubled, late, put in or put in place. 0 where the connection was hit and not single bytes.
+    /// Bytes changed, left out, doubled, late, put in or put in place. 0 where the connection was hit and not single
+    /// bytes.
     pub extent: u64,
     /// Foreign and old bytes: how many of the connection's own are missing because these came in their place.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -12,8 +12,8 @@
 //!
 //! # What the faults do, exactly
 //!
-//! Offsets count the bytes that the server received on a connection, from 0; at a server that is otherwise right they are
-//! the offsets of the client's stream. `[a, b)` leaves out `b`.
+//! Offsets count the bytes that the server received on a connection, from 0; at a server that is otherwise right they
+//! are the offsets of the client's stream. `[a, b)` leaves out `b`.
 //!
 //! | fault | on a connection that sent `s` |
 //! | --- | --- |
@@ -34,12 +34,12 @@
 //! | `limit` | with a number of `n` or more: what comes is discarded, nothing is sent, the socket stays open |
 //! | `delay` | nothing is sent for `time` after `[0, at)` |
 //!
-//! `at` alone is one place on each connection; `every` one place in each interval of so many bytes, which the seed draws;
-//! without both, `every=256KiB`, and what ends a connection does so at a place drawn below 64 KiB. `times` bounds the
-//! places of a connection, `p` is the probability of each place (of each connection, where there is none), `conn` names
-//! the only connection that is hit. Places depend on the seed, the fault's number on the command line and the connection's
-//! number alone, so that they are the same in every run; see `roster` for what the number of a connection is and why one
-//! that is replayed has the same.
+//! `at` alone is one place on each connection; `every` one place in each interval of so many bytes, which the seed
+//! draws; without both, `every=256KiB`, and what ends a connection does so at a place drawn below 64 KiB. `times`
+//! bounds the places of a connection, `p` is the probability of each place (of each connection, where there is none),
+//! `conn` names the only connection that is hit. Places depend on the seed, the fault's number on the command line and
+//! the connection's number alone, so that they are the same in every run; see `roster` for what the number of a
+//! connection is and why one that is replayed has the same.
 
 mod buffer;
 mod injector;

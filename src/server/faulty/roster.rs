@@ -1,13 +1,14 @@
 //! Who is connected, under which number, and what was received lately: what the connections of a faulty server know of
 //! each other. Pure; the time is given.
 //!
-//! **Numbers.** `conn=7` means the connection accepted as number 7, counted from 0. The count begins anew when the server
-//! was without connections for [`QUIET`], so that each run of a client counts from 0. A client that opens its connections
-//! in the order of their ids, as `echo-tester blast` does with its first ones, so finds the fault on the id that was named.
+//! **Numbers.** `conn=7` means the connection accepted as number 7, counted from 0. The count begins anew when the
+//! server was without connections for [`QUIET`], so that each run of a client counts from 0. A client that opens its
+//! connections in the order of their ids, as `echo-tester blast` does with its first ones, so finds the fault on the id
+//! that was named.
 //!
-//! **Replays.** A connection that begins with the same bytes as an earlier one that is closed gets that one's number again:
-//! so a client that runs one connection again, alone, meets the same faults. It is known from its first [`PREFIX`] bytes
-//! on, and not by what they mean.
+//! **Replays.** A connection that begins with the same bytes as an earlier one that is closed gets that one's number
+//! again: so a client that runs one connection again, alone, meets the same faults. It is known from its first
+//! [`PREFIX`] bytes on, and not by what they mean.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;

@@ -1,5 +1,5 @@
-//! Where in a connection's stream a fault is due: a pure sequence of offsets, drawn from the seed, the fault's number on
-//! the command line and the connection's number. So the same connection meets the same faults in every run.
+//! Where in a connection's stream a fault is due: a pure sequence of offsets, drawn from the seed, the fault's number
+//! on the command line and the connection's number. So the same connection meets the same faults in every run.
 
 use super::spec::Fault;
 
@@ -8,8 +8,8 @@ const DEFAULT_EVERY: u64 = 256 << 10;
 /// What ends a connection, without `at`, does so at a place drawn below this.
 const DEFAULT_END: u64 = 64 << 10;
 
-/// A number drawn from the seed and what it is for: the finalizer of SplitMix64 (Steele, Lea and Flood, "Fast Splittable
-/// Pseudorandom Number Generators", OOPSLA 2014) over one word after the other.
+/// A number drawn from the seed and what it is for: the finalizer of SplitMix64 (Steele, Lea and Flood, "Fast
+/// Splittable Pseudorandom Number Generators", OOPSLA 2014) over one word after the other.
 pub(super) fn draw(seed: u64, of: &[u64]) -> u64 {
     of.iter().fold(seed, |state, word| {
         let mut z = state.wrapping_add(0x9e37_79b9_7f4a_7c15) ^ word.wrapping_mul(0xd134_2543_de82_ef95);

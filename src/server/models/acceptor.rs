@@ -1,9 +1,9 @@
 //! AcceptEx: an accept that is an overlapped operation like any other.
 //!
 //! It differs from accept in three ways. The socket of the connection is made before and handed in. It can wait for the
-//! client's first bytes too, which nobody should ask for: a client that connects and sends nothing would hold the accept for
-//! ever, so the receive length is 0. And the accepted socket knows nothing of its listener until SO_UPDATE_ACCEPT_CONTEXT
-//! tells it; before that shutdown and getpeername fail.
+//! client's first bytes too, which nobody should ask for: a client that connects and sends nothing would hold the
+//! accept for ever, so the receive length is 0. And the accepted socket knows nothing of its listener until
+//! SO_UPDATE_ACCEPT_CONTEXT tells it; before that shutdown and getpeername fail.
 //!
 //! It has no completion routine: it completes by an event or to a port. It lives in no import library that one can rely
 //! on; WSAIoctl returns its address.
@@ -59,8 +59,8 @@ impl Listener {
 fn accept_ex_of(socket: &TcpListener) -> io::Result<LPFN_ACCEPTEX> {
     let (guid, mut function): (_, LPFN_ACCEPTEX) = (WSAID_ACCEPTEX, None);
     let mut bytes = 0u32;
-    // SAFETY: the GUID is read and the function pointer written at their own sizes; both live through the call, which is
-    // not overlapped. A null function pointer is `None`.
+    // SAFETY: the GUID is read and the function pointer written at their own sizes; both live through the call, which
+    // is not overlapped. A null function pointer is `None`.
     let result = unsafe {
         WSAIoctl(
             raw(socket),
@@ -175,9 +175,9 @@ fn update_accept_context(socket: &Socket, listener: &Listener) -> io::Result<()>
     if result == SOCKET_ERROR { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Accepts on the calling thread, one at a time by an event, until the phase is no longer `Run`; each connection that is
-/// admitted goes to `serve`. Then the listener is closed, with nothing outstanding. `wake` ends the waits, for `phase` to
-/// be looked at.
+/// Accepts on the calling thread, one at a time by an event, until the phase is no longer `Run`; each connection that
+/// is admitted goes to `serve`. Then the listener is closed, with nothing outstanding. `wake` ends the waits, for
+/// `phase` to be looked at.
 ///
 /// # Errors
 /// `serve`'s, or a wait that fails.

@@ -2,29 +2,30 @@
 //!
 //! # The mechanism
 //!
-//! WSAAsyncSelect ties a socket to a window. When something happens on the socket Winsock posts a message of the program's
-//! choice to that window, with the socket in wParam, the network event in the low word of lParam and its error in the high
-//! word. The program's message loop takes it like a key press, and moves the bytes with calls that do not block: a reactor.
-//! It came with Winsock 1.1 for programs that had a message loop and no threads. This server has no window to show, so each
-//! of its threads makes a message-only one.
+//! WSAAsyncSelect ties a socket to a window. When something happens on the socket Winsock posts a message of the
+//! program's choice to that window, with the socket in wParam, the network event in the low word of lParam and its
+//! error in the high word. The program's message loop takes it like a key press, and moves the bytes with calls that do
+//! not block: a reactor. It came with Winsock 1.1 for programs that had a message loop and no threads. This server has
+//! no window to show, so each of its threads makes a message-only one.
 //!
 //! The rules that it lives by:
-//! - Each notice is posted once, until a call re-arms it: FD_READ by a receive, FD_ACCEPT by an accept, FD_WRITE by a send
-//!   that would have blocked (besides once at the start). So there is one receive for each FD_READ and one accept for each
-//!   FD_ACCEPT: another one would post another message.
-//! - FD_CLOSE is posted once and nothing re-arms it, while data may be left: receive until 0. From then on only FD_WRITE is
-//!   asked for, since those receives would post again.
-//! - An accepted socket inherits the listener's tie, so it is tied to its own window by another call. What had arrived until
-//!   then is posted at once.
+//! - Each notice is posted once, until a call re-arms it: FD_READ by a receive, FD_ACCEPT by an accept, FD_WRITE by a
+//!   send that would have blocked (besides once at the start). So there is one receive for each FD_READ and one accept
+//!   for each FD_ACCEPT: another one would post another message.
+//! - FD_CLOSE is posted once and nothing re-arms it, while data may be left: receive until 0. From then on only
+//!   FD_WRITE is asked for, since those receives would post again.
+//! - An accepted socket inherits the listener's tie, so it is tied to its own window by another call. What had arrived
+//!   until then is posted at once.
 //! - Messages stay in the queue when their socket is closed, and its handle is given out anew. So every connection is
 //!   registered under a message number of its own, and a message whose number is not the socket's is dropped.
 //!
 //! # The drawback
 //!
-//! A message, a queue and a lock of the window manager for each notice. And the queue is bounded: 10,000 messages, or fewer
-//! where an administrator says so, but 4,000 at least; what is posted beyond that is lost, and with it the only notice of
-//! its kind. By the rules above a connection has three messages queued at most, and a fourth when it is new; so a thread
-//! serves 900 connections, and there are as many threads as that takes; `--workers` says how many there are from the start.
+//! A message, a queue and a lock of the window manager for each notice. And the queue is bounded: 10,000 messages, or
+//! fewer where an administrator says so, but 4,000 at least; what is posted beyond that is lost, and with it the only
+//! notice of its kind. By the rules above a connection has three messages queued at most, and a fourth when it is new;
+//! so a thread serves 900 connections, and there are as many threads as that takes; `--workers` says how many there are
+//! from the start.
 //!
 //! Sources: Microsoft, 'WSAAsyncSelect', 'PostMessageW' (the limit of 10,000 and its minimum of 4,000).
 
@@ -162,9 +163,9 @@ fn handle(connection: &Connection) -> SOCKET {
 
 /// What is registered, by socket, each under a message number of its own.
 ///
-/// The numbers go round: a number comes again after 16,383 connections of this thread. All but the 900 that it serves at
-/// once must have been closed by then, each by a message, so the 10,000 that were queued at most when it was last used are
-/// gone.
+/// The numbers go round: a number comes again after 16,383 connections of this thread. All but the 900 that it serves
+/// at once must have been closed by then, each by a message, so the 10,000 that were queued at most when it was last
+/// used are gone.
 struct Registry<T> {
     by_socket: HashMap<SOCKET, (u16, T)>,
     last: u16,

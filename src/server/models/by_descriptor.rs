@@ -1,6 +1,6 @@
-//! The connections of a Unix reactor, found by their descriptor: POSIX gives out the lowest free number, so a plain array is
-//! the map. A descriptor that was closed and given out again is a new entry; an event that was still under way for the old
-//! one costs a call that answers 'would block'.
+//! The connections of a Unix reactor, found by their descriptor: POSIX gives out the lowest free number, so a plain
+//! array is the map. A descriptor that was closed and given out again is a new entry; an event that was still under way
+//! for the old one costs a call that answers 'would block'.
 
 use std::os::fd::{AsRawFd, RawFd};
 

@@ -6,18 +6,18 @@
 //! Rules kept here for all of them (Microsoft, 'WSARecv', 'WSASend', 'closesocket', 'CancelIoEx'):
 //!
 //! - The socket is closed, and memory freed, only after both operations were reaped. Closing earlier can send a reset.
-//! - Whether we end the connection is told by `ending`, our own word, never by an error code: after CancelIoEx an operation
-//!   may complete with success, with WSA_OPERATION_ABORTED or with something else.
+//! - Whether we end the connection is told by `ending`, our own word, never by an error code: after CancelIoEx an
+//!   operation may complete with success, with WSA_OPERATION_ABORTED or with something else.
 //! - A receive of 0 bytes is the peer's FIN. What is pending goes out first, then our FIN, then the close.
 //! - A send may take less than it was given; the rest stays pending and is due again.
 //!
 //! # Memory
 //!
 //! The kernel locks the pages of a buffer as long as an operation is outstanding on it, and a server's receives are
-//! outstanding nearly always. So a connection starts with a ring of [`SMALL`] bytes, and gets one of `--buffer` bytes the
-//! first time that the small one was filled to the brim: 2,000 idle connections lock 8 MiB, not 125. It grows only at a
-//! moment when nothing is outstanding. The other way, a receive of 0 bytes to wait for data, would cost each message one
-//! more operation.
+//! outstanding nearly always. So a connection starts with a ring of [`SMALL`] bytes, and gets one of `--buffer` bytes
+//! the first time that the small one was filled to the brim: 2,000 idle connections lock 8 MiB, not 125. It grows only
+//! at a moment when nothing is outstanding. The other way, a receive of 0 bytes to wait for data, would cost each
+//! message one more operation.
 
 #![expect(unsafe_code, reason = "hands the ring to the kernel, and vouches for it until the operations are reaped")]
 
@@ -170,8 +170,8 @@ impl<W> Duplex<W> {
 
     fn begin_send(&mut self) -> io::Result<()> {
         let buffers = self.ring().buffers(&self.session.pending());
-        // SAFETY: the pending pieces stay in place until `sent`, and nobody writes them: a receive gets the free pieces.
-        // The ring is dropped only with nothing outstanding: see `grow` and `drop`.
+        // SAFETY: the pending pieces stay in place until `sent`, and nobody writes them: a receive gets the free
+        // pieces. The ring is dropped only with nothing outstanding: see `grow` and `drop`.
         unsafe { self.send.send(&self.socket, &buffers, self.routines.sent) }
     }
 
@@ -179,8 +179,8 @@ impl<W> Duplex<W> {
         // Nothing pending means that no send is outstanding either: one piece instead of two.
         self.session.rewind();
         let buffers = self.ring().buffers(&self.session.space());
-        // SAFETY: the free pieces stay free until `received`, whatever is sent in between, and nobody reads them before.
-        // The ring is dropped only with nothing outstanding: see `grow` and `drop`.
+        // SAFETY: the free pieces stay free until `received`, whatever is sent in between, and nobody reads them
+        // before. The ring is dropped only with nothing outstanding: see `grow` and `drop`.
         unsafe { self.receive.receive(&self.socket, &buffers, self.routines.received) }
     }
 
@@ -234,8 +234,8 @@ impl<W> Duplex<W> {
 impl<W> Drop for Duplex<W> {
     fn drop(&mut self) {
         if self.outstanding() > 0 {
-            // A worker dies of a panic: the kernel still uses the ring. It can't be waited for here, so it is leaked, as
-            // the operations are.
+            // A worker dies of a panic: the kernel still uses the ring. It can't be waited for here, so it is leaked,
+            // as the operations are.
             mem::forget(self.ring.take());
         }
         // A close without bytes owed sends a FIN; anything else must not look like one.

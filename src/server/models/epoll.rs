@@ -1,16 +1,16 @@
 //! `epoll` (Linux): the kernel keeps the list of sockets and returns those that are ready.
 //!
-//! **Mechanism.** `select` and `poll` hand the whole list over at each call, and the kernel looks at every entry. Here each
-//! socket is registered once (`epoll_ctl`); the kernel hangs it on a ready list when something happens to it, and
+//! **Mechanism.** `select` and `poll` hand the whole list over at each call, and the kernel looks at every entry. Here
+//! each socket is registered once (`epoll_ctl`); the kernel hangs it on a ready list when something happens to it, and
 //! `epoll_wait` returns that list: its cost is that of what is ready, not of what is open.
 //!
-//! Level-triggered: a socket that is still ready is returned again. So a short read needs no second call to see that nothing
-//! is left, and a connection that has used up its share is found again by the next wait. What is waited for is changed
-//! (`EPOLL_CTL_MOD`) only when it changes: a round trip is one `epoll_wait`, one `recv`, one `send`.
+//! Level-triggered: a socket that is still ready is returned again. So a short read needs no second call to see that
+//! nothing is left, and a connection that has used up its share is found again by the next wait. What is waited for is
+//! changed (`EPOLL_CTL_MOD`) only when it changes: a round trip is one `epoll_wait`, one `recv`, one `send`.
 //!
 //! **Drawbacks.** Linux alone. A system call for each change of interest. It reports descriptions, not descriptors: a
-//! duplicated descriptor keeps reporting after its close. It says that a call would not block, and the call is still to be
-//! made: one that completes operations (io-uring, IOCP) saves that.
+//! duplicated descriptor keeps reporting after its close. It says that a call would not block, and the call is still to
+//! be made: one that completes operations (io-uring, IOCP) saves that.
 //!
 //! **Limit.** None that matters: descriptors, and `/proc/sys/fs/epoll/max_user_watches`.
 //!

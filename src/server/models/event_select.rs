@@ -2,17 +2,17 @@
 //!
 //! # The mechanism
 //!
-//! WSAEventSelect ties a socket to an event object. When something happens on the socket Winsock notes it in the socket's
-//! *network event record* and signals the event; the program waits for many events at once, asks WSAEnumNetworkEvents what
-//! happened, and moves the bytes itself with calls that do not block: a reactor. It needs no window and no message loop,
-//! which is why it followed WSAAsyncSelect.
+//! WSAEventSelect ties a socket to an event object. When something happens on the socket Winsock notes it in the
+//! socket's *network event record* and signals the event; the program waits for many events at once, asks
+//! WSAEnumNetworkEvents what happened, and moves the bytes itself with calls that do not block: a reactor. It needs no
+//! window and no message loop, which is why it followed WSAAsyncSelect.
 //!
 //! The rules that it lives by:
-//! - WSAEnumNetworkEvents takes the record and resets the event in one step. To reset the event by hand would lose what was
-//!   noted in between.
-//! - Each note is made once, until a call re-arms it: FD_READ by a receive, FD_ACCEPT by an accept, FD_WRITE by a send that
-//!   would have blocked (besides once at the start). So one call a signal is enough, and a socket that stays ready signals
-//!   again; but a send that could not go on must have ended in 'would block', or nobody will call again.
+//! - WSAEnumNetworkEvents takes the record and resets the event in one step. To reset the event by hand would lose what
+//!   was noted in between.
+//! - Each note is made once, until a call re-arms it: FD_READ by a receive, FD_ACCEPT by an accept, FD_WRITE by a send
+//!   that would have blocked (besides once at the start). So one call a signal is enough, and a socket that stays ready
+//!   signals again; but a send that could not go on must have ended in 'would block', or nobody will call again.
 //! - FD_CLOSE comes once and nothing re-arms it, while data may be left: receive until 0.
 //! - A wait returns the lowest signalled index only. A busy connection with a low index would hide the others, so each
 //!   round looks at the rest too, and gives each signalled connection one turn.
@@ -21,12 +21,12 @@
 //!
 //! # The drawback
 //!
-//! One wait takes 64 handles, the 65th makes it fail with error 87. So a thread serves 63 connections and keeps one handle
-//! for its door bell, and there is a thread for each 63 connections; `--workers` says how many there are from the start. An
-//! event object a connection is a kernel object more than any other reactor needs.
+//! One wait takes 64 handles, the 65th makes it fail with error 87. So a thread serves 63 connections and keeps one
+//! handle for its door bell, and there is a thread for each 63 connections; `--workers` says how many there are from
+//! the start. An event object a connection is a kernel object more than any other reactor needs.
 //!
-//! Sources: Microsoft, 'WSAEventSelect', 'WSAEnumNetworkEvents', 'WSAWaitForMultipleEvents', and 'WSAAsyncSelect' for what
-//! re-arms which event.
+//! Sources: Microsoft, 'WSAEventSelect', 'WSAEnumNetworkEvents', 'WSAWaitForMultipleEvents', and 'WSAAsyncSelect' for
+//! what re-arms which event.
 
 use std::io;
 use std::net::TcpListener;

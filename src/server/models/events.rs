@@ -1,8 +1,8 @@
-//! Event objects, a wait for any of them, and the network events that WSAEventSelect records: small safe wrappers for the
-//! models that wait on events.
+//! Event objects, a wait for any of them, and the network events that WSAEventSelect records: small safe wrappers for
+//! the models that wait on events.
 //!
-//! An event is a kernel object that is signalled or not. At most 64 of them (`MAXIMUM_WAIT_OBJECTS`) go into one wait; more
-//! are refused, not cut off. Nothing here decides what to do with a connection.
+//! An event is a kernel object that is signalled or not. At most 64 of them (`MAXIMUM_WAIT_OBJECTS`) go into one wait;
+//! more are refused, not cut off. Nothing here decides what to do with a connection.
 //!
 //! Sources: Microsoft, 'WaitForMultipleObjects', 'WSAEventSelect', 'WSAEnumNetworkEvents', 'CreateEventW'.
 
@@ -29,8 +29,8 @@ pub(super) const MAX_WAIT: usize = 64;
 pub(super) struct Event(OwnedHandle);
 
 impl Event {
-    /// Stays signalled until [`reset`](Self::reset), or until [`NetworkEvents::take`] resets it: what WSACreateEvent makes,
-    /// and what network events and overlapped operations need.
+    /// Stays signalled until [`reset`](Self::reset), or until [`NetworkEvents::take`] resets it: what WSACreateEvent
+    /// makes, and what network events and overlapped operations need.
     ///
     /// # Errors
     /// The system's: out of handles or memory.
@@ -89,8 +89,8 @@ impl Event {
     /// No events, or more than [`MAX_WAIT`]: ERROR_INVALID_PARAMETER (87).
     pub(super) fn wait_any(events: &[Event], limit: Option<Duration>) -> io::Result<Option<usize>> {
         let count = events.len() as u32;
-        // SAFETY: `Event` and `OwnedHandle` are transparent over a handle, so the slice is an array of `count` handles, all
-        // open for the length of the call since the slice is borrowed.
+        // SAFETY: `Event` and `OwnedHandle` are transparent over a handle, so the slice is an array of `count` handles,
+        // all open for the length of the call since the slice is borrowed.
         let result = unsafe { WaitForMultipleObjects(count, events.as_ptr().cast(), 0, milliseconds(limit)) };
         match result {
             WAIT_TIMEOUT => Ok(None),
@@ -116,8 +116,8 @@ impl NetworkEvents {
     /// Associates a connection with an event: [`can_read`](Self::can_read), [`can_write`](Self::can_write),
     /// [`is_closed`](Self::is_closed). The socket becomes nonblocking.
     ///
-    /// It replaces whatever association was there, such as the one that an accepted socket inherits from its listener. What
-    /// is there already (data, room to send, a FIN) is recorded and signalled at once.
+    /// It replaces whatever association was there, such as the one that an accepted socket inherits from its listener.
+    /// What is there already (data, room to send, a FIN) is recorded and signalled at once.
     ///
     /// # Errors
     /// The system's.
@@ -134,7 +134,8 @@ impl NetworkEvents {
     }
 
     fn select(socket: &impl AsRawSocket, event: &Event, events: u32) -> io::Result<()> {
-        // SAFETY: both handles are open as long as they are borrowed. Winsock keeps its own reference to the event object.
+        // SAFETY: both handles are open as long as they are borrowed. Winsock keeps its own reference to the event
+        // object.
         let result = unsafe { WSAEventSelect(raw(socket), event.0.as_raw_handle() as isize, events as i32) };
         if result == SOCKET_ERROR { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
@@ -145,7 +146,8 @@ impl NetworkEvents {
     /// The system's.
     pub(super) fn take(socket: &impl AsRawSocket, event: &Event) -> io::Result<NetworkEvents> {
         let mut events = WSANETWORKEVENTS { lNetworkEvents: 0, iErrorCode: [0; 10] };
-        // SAFETY: both handles are open as long as they are borrowed, and `events` is live and of the type that is written.
+        // SAFETY: both handles are open as long as they are borrowed, and `events` is live and of the type that is
+        // written.
         let result = unsafe { WSAEnumNetworkEvents(raw(socket), event.0.as_raw_handle() as isize, &raw mut events) };
         if result == SOCKET_ERROR { Err(io::Error::last_os_error()) } else { Ok(NetworkEvents(events)) }
     }

@@ -4,29 +4,31 @@
 //!
 //! A completion port is a queue in the kernel. A socket is bound to it once; from then on each of its operations that
 //! completes puts a *packet* there, and any thread may take it. The threads wait for the port alone, the last one that
-//! began to wait is woken first (its cache is warm), and the port lets only as many run at once as there are processors. It
-//! is the one model of Windows in which threads share the load of all connections, and it has no limit of handles.
+//! began to wait is woken first (its cache is warm), and the port lets only as many run at once as there are
+//! processors. It is the one model of Windows in which threads share the load of all connections, and it has no limit
+//! of handles.
 //!
-//! Even accepting goes through it: some AcceptEx wait in advance, their packets come like any others, and whoever takes one
-//! serves the new connection and begins the next accept. No thread is there to accept.
+//! Even accepting goes through it: some AcceptEx wait in advance, their packets come like any others, and whoever takes
+//! one serves the new connection and begins the next accept. No thread is there to accept.
 //!
 //! # What must be kept
 //!
-//! - **A packet for each operation that was begun**, also if the call succeeded at once. FILE_SKIP_COMPLETION_PORT_ON_SUCCESS
-//!   would save those packets, and make a thread go on with one lively connection while others wait in the queue; a
-//!   program that skips some and waits for others loses or doubles completions. Here none is skipped.
-//! - **Who took a packet looks at its operation and no other.** The other one may be complete too, but its packet is still
-//!   to come.
+//! - **A packet for each operation that was begun**, also if the call succeeded at once.
+//!   FILE_SKIP_COMPLETION_PORT_ON_SUCCESS would save those packets, and make a thread go on with one lively connection
+//!   while others wait in the queue; a program that skips some and waits for others loses or doubles completions. Here
+//!   none is skipped.
+//! - **Who took a packet looks at its operation and no other.** The other one may be complete too, but its packet is
+//!   still to come.
 //! - **One receive and one send a connection.** Packets leave in order, but two threads may overtake each other. The
 //!   two operations belong to different directions, and a lock a connection keeps the threads apart.
 //! - **A packet that tells of a failure is still a packet.** GetQueuedCompletionStatus returns FALSE with an OVERLAPPED
-//!   then; taken for a time-out, it would leak the connection. GetQueuedCompletionStatusEx, used here, hands it over like
-//!   the others, and fails only if the wait does.
-//! - **No connection is freed before its packets are taken.** It stands in the registry until both operations are reaped,
-//!   and who takes a packet holds a reference of its own.
+//!   then; taken for a time-out, it would leak the connection. GetQueuedCompletionStatusEx, used here, hands it over
+//!   like the others, and fails only if the wait does.
+//! - **No connection is freed before its packets are taken.** It stands in the registry until both operations are
+//!   reaped, and who takes a packet holds a reference of its own.
 //!
-//! A supervisor, the thread that called [`run`], does what packets don't cause: it drains, aborts, ends idle connections,
-//! and begins accepts again that failed for want of memory or sockets.
+//! A supervisor, the thread that called [`run`], does what packets don't cause: it drains, aborts, ends idle
+//! connections, and begins accepts again that failed for want of memory or sockets.
 //!
 //! Sources: Microsoft, 'I/O Completion Ports', 'GetQueuedCompletionStatusEx', 'AcceptEx', 'CreateIoCompletionPort'.
 
@@ -56,8 +58,9 @@ use super::overlapped::{Operation, raw};
 use super::shards::Sweep;
 use crate::server::{Accept, Context, Phase, Session};
 
-/// Accepts that wait in advance. Each one's packet stands in line behind those of all connections, so under load only so
-/// many connections are accepted each time that the queue has gone round: with few, clients wait for seconds in the backlog.
+/// Accepts that wait in advance. Each one's packet stands in line behind those of all connections, so under load only
+/// so many connections are accepted each time that the queue has gone round: with few, clients wait for seconds in the
+/// backlog.
 const ACCEPTS: usize = 128;
 /// Packets that a thread takes at once. What it has taken no other thread can.
 const BATCH: usize = 16;
@@ -218,8 +221,8 @@ impl Shared {
     }
 
     fn answer(&self, overlapped: *mut OVERLAPPED) {
-        // SAFETY: every operation on this port is an `Operation<Way>`, and it lives until the packet was reaped, which only
-        // the functions called here do; the reference is not used after that.
+        // SAFETY: every operation on this port is an `Operation<Way>`, and it lives until the packet was reaped, which
+        // only the functions called here do; the reference is not used after that.
         let way = unsafe { Operation::<Way>::way_back(overlapped) };
         match way {
             &Way::Accept(index) => self.accepted(index),
@@ -315,7 +318,8 @@ impl Shared {
             if bound.is_err() {
                 duplex.fail();
             }
-            // After it was registered: either the supervisor, when it aborts, finds it there, or the phase is seen here.
+            // After it was registered: either the supervisor, when it aborts, finds it there, or the phase is seen
+            // here.
             if self.context.phase() == Phase::Abort {
                 duplex.abort();
             }

@@ -7,9 +7,10 @@
 //!
 //! - It calls [`Context::ready`] once, with a closure that interrupts the waits of all its workers, and looks at
 //!   [`Context::phase`] after each wait. It never polls for the phase: an idle server uses no CPU.
-//! - Each accepted socket becomes a [`Session`](super::Session) (`None`: close it at once). TCP_NODELAY is set. Bytes go
-//!   out in the order they came in; partial sends are finished; a FIN is answered by what is still owed, then a FIN.
-//! - Memory a connection is bounded by [`Options::buffer`](super::Options::buffer): when it is full, it stops receiving.
+//! - Each accepted socket becomes a [`Session`](super::Session) (`None`: close it at once). TCP_NODELAY is set. Bytes
+//!   go out in the order they came in; partial sends are finished; a FIN is answered by what is still owed, then a FIN.
+//! - Memory a connection is bounded by [`Options::buffer`](super::Options::buffer): when it is full, it stops
+//!   receiving.
 //! - A reset, or any error, ends its own connection and no other. A failed accept goes through
 //!   [`Context::accept_failed`] and never ends the listener. One slow or silent client delays nobody.
 //! - `Drain`: close the listener, serve on, return when the last connection has ended. `Abort`: close everything with a

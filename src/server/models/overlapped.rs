@@ -1,16 +1,16 @@
-//! One overlapped operation and the memory that the kernel writes for it: the unsafe pieces that all proactors of Windows
-//! share.
+//! One overlapped operation and the memory that the kernel writes for it: the unsafe pieces that all proactors of
+//! Windows share.
 //!
-//! An overlapped call returns before it is done. From then until its completion has been delivered the kernel owns what it
-//! was given: the OVERLAPPED, the flags, and the buffers. Three rules follow, and this file is built so that they can't be
-//! broken from outside of it and `duplex`:
+//! An overlapped call returns before it is done. From then until its completion has been delivered the kernel owns what
+//! it was given: the OVERLAPPED, the flags, and the buffers. Three rules follow, and this file is built so that they
+//! can't be broken from outside of it and `duplex`:
 //!
 //! - **One operation, one OVERLAPPED.** [`Operation`] refuses to begin while it is outstanding. Success at once is no
 //!   exception: its completion is still to come, and to reuse the OVERLAPPED before that is the classic fault.
-//! - **It lives until its completion.** Neither closesocket nor CancelIoEx ends an operation; both only make it complete
-//!   soon. Memory that is dropped too early is leaked rather than freed under the kernel's feet.
-//! - **No reference of Rust's covers it.** A `&mut [u8]` promises that nobody else writes there, and the kernel does. So the
-//!   block and the ring are reached by raw pointers, and what is outstanding is never turned into a reference.
+//! - **It lives until its completion.** Neither closesocket nor CancelIoEx ends an operation; both only make it
+//!   complete soon. Memory that is dropped too early is leaked rather than freed under the kernel's feet.
+//! - **No reference of Rust's covers it.** A `&mut [u8]` promises that nobody else writes there, and the kernel does.
+//!   So the block and the ring are reached by raw pointers, and what is outstanding is never turned into a reference.
 //!
 //! Sources: Microsoft, 'WSARecv', 'WSASend', 'WSAOVERLAPPED', 'CancelIoEx', 'WSAGetOverlappedResult'.
 
@@ -34,8 +34,8 @@ use crate::server::echo::Pieces;
 /// Bytes moved (0 from a receive is the peer's FIN), or why none were.
 pub(super) type Outcome = io::Result<usize>;
 
-/// What the kernel writes, and the way back. `repr(C)` with the OVERLAPPED first, so that its address is the block's and the
-/// pointer that a completion brings can be cast back.
+/// What the kernel writes, and the way back. `repr(C)` with the OVERLAPPED first, so that its address is the block's
+/// and the pointer that a completion brings can be cast back.
 #[repr(C)]
 struct Block<W> {
     overlapped: OVERLAPPED,
@@ -54,7 +54,8 @@ pub(super) struct Operation<W> {
     outstanding: bool,
 }
 
-// SAFETY: the block is on the heap and belongs to this value alone; nothing in it is bound to a thread but, perhaps, `W`.
+// SAFETY: the block is on the heap and belongs to this value alone; nothing in it is bound to a thread but, perhaps,
+// `W`.
 unsafe impl<W: Send> Send for Operation<W> {}
 
 impl<W> Operation<W> {
@@ -83,8 +84,9 @@ impl<W> Operation<W> {
     /// `overlapped` is that of a live `Operation<W>` of this very `W`, which stays alive as long as the result is used.
     pub(super) unsafe fn way_back<'a>(overlapped: *mut OVERLAPPED) -> &'a W {
         let block = overlapped.cast::<Block<W>>();
-        // SAFETY: the OVERLAPPED is the first field of a `repr(C)` block, and the pointer was made from the whole block's,
-        // so the cast leads back to it. The field is not written after it was made, and no reference to the rest is made.
+        // SAFETY: the OVERLAPPED is the first field of a `repr(C)` block, and the pointer was made from the whole
+        // block's, so the cast leads back to it. The field is not written after it was made, and no reference to the
+        // rest is made.
         unsafe { &(*block).way_back }
     }
 
@@ -154,8 +156,8 @@ impl<W> Operation<W> {
         }
     }
 
-    /// Asks for the operation to end soon. It still completes, perhaps even with success, and the socket is only good for
-    /// closing afterwards.
+    /// Asks for the operation to end soon. It still completes, perhaps even with success, and the socket is only good
+    /// for closing afterwards.
     pub(super) fn cancel(&self, socket: &impl AsRawSocket) {
         if self.outstanding {
             // SAFETY: the block is alive, and only its address is used. It fails when the operation has just completed
@@ -214,8 +216,9 @@ pub(super) fn raw(socket: &impl AsRawSocket) -> SOCKET {
 
 /// Memory for the kernel to write into: bytes on the heap that no reference ever covers.
 ///
-/// A receive may be outstanding on its free pieces while a send is on its pending ones. That is sound because all access is
-/// by raw pointer, and the pieces that [`Echo`](crate::server::echo::Echo) gives out for the two never overlap.
+/// A receive may be outstanding on its free pieces while a send is on its pending ones. That is sound because all
+/// access is by raw pointer, and the pieces that [`Echo`](crate::server::echo::Echo) gives out for the two never
+/// overlap.
 pub(super) struct Ring {
     bytes: NonNull<[MaybeUninit<u8>]>,
 }

@@ -2,22 +2,24 @@
 //!
 //! # The model
 //!
-//! WSARecv and WSASend take a *completion routine*. The call returns at once; when the operation is complete, the system
-//! queues an *asynchronous procedure call* (APC) to the thread that made the call, and the routine runs there. So the
-//! program never asks what is ready and never collects results: it says what it wants, and is called.
+//! WSARecv and WSASend take a *completion routine*. The call returns at once; when the operation is complete, the
+//! system queues an *asynchronous procedure call* (APC) to the thread that made the call, and the routine runs there.
+//! So the program never asks what is ready and never collects results: it says what it wants, and is called.
 //!
-//! **When it is called.** An APC does not interrupt a thread in the middle of its work; a routine that ran between any two
-//! instructions could touch nothing safely. It runs only while the thread waits, and has said that it may be disturbed: an
-//! *alertable* wait, such as `SleepEx(INFINITE, TRUE)`. A thread that never waits alertably is never called, however much is
-//! complete. Such a wait is the model's message loop, and all that a worker here ever waits for.
+//! **When it is called.** An APC does not interrupt a thread in the middle of its work; a routine that ran between any
+//! two instructions could touch nothing safely. It runs only while the thread waits, and has said that it may be
+//! disturbed: an *alertable* wait, such as `SleepEx(INFINITE, TRUE)`. A thread that never waits alertably is never
+//! called, however much is complete. Such a wait is the model's message loop, and all that a worker here ever waits
+//! for.
 //!
-//! **On which thread.** Each thread has an APC queue of its own, and a routine runs on the thread that began its operation.
-//! Nothing balances the load between threads. In return a connection belongs to one thread, and needs no lock.
+//! **On which thread.** Each thread has an APC queue of its own, and a routine runs on the thread that began its
+//! operation. Nothing balances the load between threads. In return a connection belongs to one thread, and needs no
+//! lock.
 //!
-//! **Why accept is different.** AcceptEx is overlapped but takes no completion routine; it completes by an event or to a
-//! port. So a thread accepts (see `acceptor`) and gives each connection to a worker by QueueUserAPC: the one way to have
-//! code run on a thread that does nothing but wait alertably. The first receive is begun there, hence all routines of that
-//! connection run there.
+//! **Why accept is different.** AcceptEx is overlapped but takes no completion routine; it completes by an event or to
+//! a port. So a thread accepts (see `acceptor`) and gives each connection to a worker by QueueUserAPC: the one way to
+//! have code run on a thread that does nothing but wait alertably. The first receive is begun there, hence all routines
+//! of that connection run there.
 //!
 //! **What it costs.** A transition into the kernel and back for each APC, one at a time, where a port hands over many
 //! packets in one call; threads that can't help each other; and the rules below. It buys code without locks, without a
@@ -29,23 +31,23 @@
 //!   pointer can be cast back to the block, which holds the connection's key. A receive and a send are outstanding
 //!   together, so there are two blocks.
 //! - **Never wait in a routine.** A wait there that is alertable runs further routines inside of it, and so on down the
-//!   stack. Even a wait outside of one can run them by surprise: blocking Winsock calls wait alertably. So the worker is
-//!   found borrowed then, and what was to be done is left to the loop.
-//! - **The wait may not return by itself.** It runs what is queued, and what that queues, and under load it can go on like
-//!   that. So after [`BUDGET`] calls the routines only note what has completed; nothing new is begun, the queue runs dry,
-//!   the wait returns, and the loop does the rest: what was noted, closing, the phase, idle connections.
-//! - **A call may come early.** An APC that says 'stop' may have run in an earlier alertable wait than the one that it was
-//!   meant to end. So it leaves a mark, and the loop looks for the mark before it waits (Raymond Chen, 'The case of the APC
-//!   that never arrives').
+//!   stack. Even a wait outside of one can run them by surprise: blocking Winsock calls wait alertably. So the worker
+//!   is found borrowed then, and what was to be done is left to the loop.
+//! - **The wait may not return by itself.** It runs what is queued, and what that queues, and under load it can go on
+//!   like that. So after [`BUDGET`] calls the routines only note what has completed; nothing new is begun, the queue
+//!   runs dry, the wait returns, and the loop does the rest: what was noted, closing, the phase, idle connections.
+//! - **A call may come early.** An APC that says 'stop' may have run in an earlier alertable wait than the one that it
+//!   was meant to end. So it leaves a mark, and the loop looks for the mark before it waits (Raymond Chen, 'The case of
+//!   the APC that never arrives').
 //! - **No unwinding into the system.** Each routine catches panics; the connection that caused one is reset.
 //! - **Free nothing that is outstanding.** Connections are closed by the loop, after both operations were reaped.
 //!
 //! # What the classic lesson gets wrong
 //!
 //! It accepts in a busy loop (here the acceptor waits for an event); it serves one client at a time; it lets the socket
-//! handle land in the OVERLAPPED; when a call succeeds at once it begins the next one on the same OVERLAPPED, although the
-//! first one's routine is still to be called (success at once queues the APC all the same); it never notices a receive of 0
-//! bytes; and it never echoes. The tests below go through these.
+//! handle land in the OVERLAPPED; when a call succeeds at once it begins the next one on the same OVERLAPPED, although
+//! the first one's routine is still to be called (success at once queues the APC all the same); it never notices a
+//! receive of 0 bytes; and it never echoes. The tests below go through these.
 //!
 //! Sources: Microsoft, 'Asynchronous Procedure Calls', 'Alertable I/O', 'SleepEx', 'QueueUserAPC', 'WSARecv'.
 
@@ -121,15 +123,16 @@ impl Workers {
             joins.push(join);
         }
         drop(running);
-        // An APC that is queued before a thread begins to run is called before its first line. None is queued before this:
+        // An APC that is queued before a thread begins to run is called before its first line. None is queued before
+        // this:
         for _ in &joins {
             is_running.recv().map_err(|_| io::Error::other("a worker ended before it was ready"))?;
         }
         Ok(Workers { threads: Arc::new(threads), joins })
     }
 
-    /// Tells the workers that no more connections come, and waits until theirs have ended. `broken`: the acceptor failed,
-    /// so nobody else will tell them to abort.
+    /// Tells the workers that no more connections come, and waits until theirs have ended. `broken`: the acceptor
+    /// failed, so nobody else will tell them to abort.
     fn finish(self, broken: bool) -> io::Result<()> {
         for thread in &*self.threads {
             // It fails only for a thread that has ended.
@@ -150,8 +153,8 @@ struct Thread(OwnedHandle);
 impl Thread {
     /// Queues a call of `function(parameter)` on the thread.
     fn queue(&self, function: PAPCFUNC, parameter: usize) -> io::Result<()> {
-        // SAFETY: the handle is open, with all rights, as long as `self` lives. The function is one of those below, and the
-        // parameter what it asks for. For a thread that has ended the call fails.
+        // SAFETY: the handle is open, with all rights, as long as `self` lives. The function is one of those below, and
+        // the parameter what it asks for. For a thread that has ended the call fails.
         let queued = unsafe { QueueUserAPC(function, self.0.as_raw_handle(), parameter) };
         if queued == 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
@@ -297,8 +300,8 @@ fn serve(context: &Context, running: Sender<()>) -> io::Result<()> {
         }
         let nothing_noted = LATER.with_borrow(Vec::is_empty);
         if nothing_noted && !NUDGED.get() {
-            // SAFETY: nothing is borrowed here. Every APC of this thread is one of the functions below, or a routine of an
-            // operation that its worker keeps until it is reaped.
+            // SAFETY: nothing is borrowed here. Every APC of this thread is one of the functions below, or a routine of
+            // an operation that its worker keeps until it is reaped.
             unsafe { SleepEx(milliseconds(sweep.timeout()), 1) };
         }
     }
@@ -417,8 +420,8 @@ mod tests {
     fn a_receive_that_succeeds_at_once_is_completed_once() {
         let server = server();
         let stream = client(&server);
-        // All of it is there before each receive but the first is begun: the ring is smaller. So the calls succeed at once,
-        // and their completions are queued all the same.
+        // All of it is there before each receive but the first is begun: the ring is smaller. So the calls succeed at
+        // once, and their completions are queued all the same.
         let sent: Vec<u8> = (0..1_000_000u32).map(|i| (i % 251) as u8).collect();
         let writer = stream.try_clone().expect("a handle");
         let bytes = sent.clone();

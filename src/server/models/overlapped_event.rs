@@ -3,24 +3,24 @@
 //! # The model
 //!
 //! WSARecv and WSASend are given an OVERLAPPED with an event object in it, and return at once. When the operation is
-//! complete the system signals the event. A thread waits for many events in one wait, learns which one was signalled, and
-//! asks WSAGetOverlappedResult for the outcome: the bytes are there already, so this is a proactor, although it waits much
-//! like `event-select`.
+//! complete the system signals the event. A thread waits for many events in one wait, learns which one was signalled,
+//! and asks WSAGetOverlappedResult for the outcome: the bytes are there already, so this is a proactor, although it
+//! waits much like `event-select`.
 //!
 //! The rules that it lives by:
-//! - The event is reset before the next operation begins on it, and the outcome is asked for after the reset: in any other
-//!   order a completion between the two is lost.
-//! - One event, one operation: an event does not tell for which of two it was signalled, and the system resets it when the
-//!   second one begins, which wipes out what the first one had just told. Here a connection has one event and one operation
-//!   at a time: what was received is sent back before the next receive begins. That halves the events, which are what is
-//!   scarce here, and costs what the two directions could have done at the same time.
+//! - The event is reset before the next operation begins on it, and the outcome is asked for after the reset: in any
+//!   other order a completion between the two is lost.
+//! - One event, one operation: an event does not tell for which of two it was signalled, and the system resets it when
+//!   the second one begins, which wipes out what the first one had just told. Here a connection has one event and one
+//!   operation at a time: what was received is sent back before the next receive begins. That halves the events, which
+//!   are what is scarce here, and costs what the two directions could have done at the same time.
 //! - WSAGetOverlappedResult is told not to wait; with fWait it waits for the event, and steals it.
 //! - A wait tells the lowest signalled index only: see `watched`.
 //!
 //! # The drawback
 //!
-//! One wait takes 64 handles. So a thread serves 63 connections and keeps one handle for its bell, and there is a thread for
-//! each 63 connections: see `shards`. Completion routines and ports were made to get rid of that.
+//! One wait takes 64 handles. So a thread serves 63 connections and keeps one handle for its bell, and there is a
+//! thread for each 63 connections: see `shards`. Completion routines and ports were made to get rid of that.
 //!
 //! The accept is of the same kind: AcceptEx with an event, on the thread that called [`run`].
 //!

@@ -1,13 +1,14 @@
 //! `poll` (Unix): one call watches a list of descriptors.
 //!
-//! **Mechanism.** The program hands over an array of (descriptor, events wanted), the kernel looks at each entry, sleeps until
-//! one is ready, and writes what it saw into the same array, which the program then searches. Descriptors may be any number,
-//! so it has no FD_SETSIZE; that is what it was made for, after `select`.
+//! **Mechanism.** The program hands over an array of (descriptor, events wanted), the kernel looks at each entry,
+//! sleeps until one is ready, and writes what it saw into the same array, which the program then searches. Descriptors
+//! may be any number, so it has no FD_SETSIZE; that is what it was made for, after `select`.
 //!
-//! **Drawback, and its limit.** Each call costs O(connections), in the kernel (every entry is looked at, and a wait queue
-//! entered and left) and in the program (every entry is searched), however few are ready: with 10,000 idle connections the
-//! one that speaks pays for all. There is no way past it but another model, epoll or kqueue, whose kernel keeps the list.
-//! Since the search is linear anyway, so is the list's making here: it is laid anew for each call.
+//! **Drawback, and its limit.** Each call costs O(connections), in the kernel (every entry is looked at, and a wait
+//! queue entered and left) and in the program (every entry is searched), however few are ready: with 10,000 idle
+//! connections the one that speaks pays for all. There is no way past it but another model, epoll or kqueue, whose
+//! kernel keeps the list. Since the search is linear anyway, so is the list's making here: it is laid anew for each
+//! call.
 //!
 //! Source: poll(2); POSIX, `poll`.
 

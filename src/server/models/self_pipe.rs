@@ -1,5 +1,5 @@
-//! The self-pipe trick (D. J. Bernstein): a wait that watches descriptors is interrupted by writing to a pipe whose other end
-//! it watches too. Portable to every Unix; Linux' eventfd is the same with one descriptor.
+//! The self-pipe trick (D. J. Bernstein): a wait that watches descriptors is interrupted by writing to a pipe whose
+//! other end it watches too. Portable to every Unix; Linux' eventfd is the same with one descriptor.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

@@ -1,10 +1,10 @@
 //! Connections shared out among serving threads, for models whose wait, queue or set is private to one thread and takes
 //! only so many of them.
 //!
-//! The model's own thread accepts, and hands each connection to the serving thread that has the fewest. When all are full
-//! another thread is started, so the number of threads grows with the connections; a thread that has become empty stays
-//! and fills up again. A serving thread is woken by its *bell* (SetEvent, PostMessage, a datagram …), which also tells it
-//! to look at the phase.
+//! The model's own thread accepts, and hands each connection to the serving thread that has the fewest. When all are
+//! full another thread is started, so the number of threads grows with the connections; a thread that has become empty
+//! stays and fills up again. A serving thread is woken by its *bell* (SetEvent, PostMessage, a datagram …), which also
+//! tells it to look at the phase.
 //!
 //! No Winsock here, and no decision about bytes: what a thread waits for, and how it serves, is the model's [`Worker`].
 
@@ -37,7 +37,8 @@ pub(super) trait Worker: Sized {
     /// The system's.
     fn prepare() -> io::Result<(Self, Bell)>;
 
-    /// Serves what comes through the inbox until [`Inbox::phase`] is `Abort`, or the inbox is over and nothing is served.
+    /// Serves what comes through the inbox until [`Inbox::phase`] is `Abort`, or the inbox is over and nothing is
+    /// served.
     ///
     /// # Errors
     /// A wait that fails; never the error of one connection.
@@ -193,7 +194,8 @@ impl<W: Worker> Shards<W> {
             Some(index) => &self.shards[index],
             None => self.grow()?,
         };
-        // A thread that is gone has failed; the phase says so at the next look, and the connection is closed by the drop.
+        // A thread that is gone has failed; the phase says so at the next look, and the connection is closed by the
+        // drop.
         let _ = shard.inbox.send((connection, Seat::take(&shard.load)));
         (shard.bell)();
         Ok(())
@@ -252,8 +254,8 @@ impl<W: Worker<Connection = Connection>> Shards<W> {
     /// Accepts one connection and has it served: once for each FD_ACCEPT, which it re-arms. The listener must be
     /// nonblocking.
     ///
-    /// Not until nobody waits: on Windows an accept that would block re-arms FD_ACCEPT too, under Wine 8.0 it does not, and a
-    /// notice that came too late for its client would then be the last one.
+    /// Not until nobody waits: on Windows an accept that would block re-arms FD_ACCEPT too, under Wine 8.0 it does not,
+    /// and a notice that came too late for its client would then be the last one.
     pub(super) fn accept(&mut self, listener: &TcpListener) {
         // While the system is short of something the client waits in the backlog, and no other notice comes for it.
         while let Err(Accept::After(pause)) = self.try_accept(listener)

@@ -1,19 +1,19 @@
 //! `threads` (every OS): blocking calls, one thread a connection.
 //!
 //! **Mechanism.** `recv` blocks the thread until bytes come, `send` until the system has taken them. The state of a
-//! connection is where its thread stands in the code: the easiest model to read, and back-pressure comes by itself, since a
-//! thread that is blocked in `send` receives nothing.
+//! connection is where its thread stands in the code: the easiest model to read, and back-pressure comes by itself,
+//! since a thread that is blocked in `send` receives nothing.
 //!
-//! **Drawbacks.** A stack, a scheduler's entry and a context switch for each connection, and nothing can be told to a thread
-//! that is blocked: it must be woken from outside. Here, a thread in `accept` is woken by a connection from the server to
-//! itself, which is not served; a thread in `recv` or `send` by [`sys::interrupt`].
+//! **Drawbacks.** A stack, a scheduler's entry and a context switch for each connection, and nothing can be told to a
+//! thread that is blocked: it must be woken from outside. Here, a thread in `accept` is woken by a connection from the
+//! server to itself, which is not served; a thread in `recv` or `send` by [`sys::interrupt`].
 //!
 //! **Limit.** The system's count of threads (`ulimit -u`, `/proc/sys/kernel/threads-max`, and two entries of
-//! `vm.max_map_count` for each) and memory for stacks. Stacks are small here, and a buffer starts small and grows with what
-//! its client sends. A thread that the system refuses costs its connection, and accepting goes on a moment later.
+//! `vm.max_map_count` for each) and memory for stacks. Stacks are small here, and a buffer starts small and grows with
+//! what its client sends. A thread that the system refuses costs its connection, and accepting goes on a moment later.
 //!
-//! Idle connections are found by SO_RCVTIMEO and SO_SNDTIMEO, which suits this model and no other: after the time-out the
-//! connection is closed, as Windows demands ('the socket is in an indeterminate state').
+//! Idle connections are found by SO_RCVTIMEO and SO_SNDTIMEO, which suits this model and no other: after the time-out
+//! the connection is closed, as Windows demands ('the socket is in an indeterminate state').
 //!
 //! Source: accept(2), recv(2), shutdown(2), socket(7); Microsoft, 'SO_RCVTIMEO', 'CancelIoEx'.
 
@@ -34,7 +34,8 @@ use crate::sys;
 const STACK: usize = 128 * 1024;
 /// A buffer starts with so many bytes, and doubles up to `--buffer` while its client fills it.
 const FIRST_BUFFER: usize = 4 * 1024;
-/// An interrupted call returns at once; this is how long until those are interrupted again that were just about to block.
+/// An interrupted call returns at once; this is how long until those are interrupted again that were just about to
+/// block.
 const INTERRUPT_AGAIN: Duration = Duration::from_millis(20);
 
 pub(super) fn run(listener: TcpListener, context: Arc<Context>) -> io::Result<()> {
@@ -102,8 +103,8 @@ impl Connection {
         }
     }
 
-    /// Receives into an empty buffer, sends all of it, and so on: with nothing pending at each receive the ring never wraps,
-    /// and its positions lie within a buffer that is smaller than its capacity.
+    /// Receives into an empty buffer, sends all of it, and so on: with nothing pending at each receive the ring never
+    /// wraps, and its positions lie within a buffer that is smaller than its capacity.
     fn echo(&mut self) -> io::Result<()> {
         sys::prepare_accepted(&*self.stream);
         let patience = self.context.options().idle_timeout;
@@ -160,7 +161,8 @@ impl Crowd {
         self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The lock lies between a waiter's look at the phase and its wait; taking it here keeps the notice from falling between.
+    /// The lock lies between a waiter's look at the phase and its wait; taking it here keeps the notice from falling
+    /// between.
     fn notify(&self) {
         drop(self.lock());
         self.changed.notify_all();
@@ -176,8 +178,8 @@ impl Crowd {
         let members = self.lock();
         let unforced = self.changed.wait_while(members, |m| !m.is_empty() && context.phase() != Phase::Abort);
         let mut members = unforced.unwrap_or_else(PoisonError::into_inner);
-        // First only the receives, which sends no FIN: the close that follows is to be a reset. A thread that was blocked in
-        // a send, or about to block, is still there for the second time.
+        // First only the receives, which sends no FIN: the close that follows is to be a reset. A thread that was
+        // blocked in a send, or about to block, is still there for the second time.
         let mut how = Shutdown::Read;
         while !members.is_empty() {
             for stream in members.values().filter_map(Weak::upgrade) {
@@ -224,8 +226,8 @@ impl Doorbell {
         Ok(Doorbell { socket, address })
     }
 
-    /// Works once, and once is enough: after it the listener is closed. 'In progress' is how a connect that does not block
-    /// begins; with a backlog so full that it fails, accept is not blocked.
+    /// Works once, and once is enough: after it the listener is closed. 'In progress' is how a connect that does not
+    /// block begins; with a backlog so full that it fails, accept is not blocked.
     fn ring(&self) {
         let _ = self.socket.connect(&self.address.into());
     }

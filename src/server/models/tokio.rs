@@ -1,13 +1,13 @@
 //! `tokio` (every OS): a task a connection under an asynchronous runtime.
 //!
-//! **Mechanism.** The code reads like `threads`, but `await` gives the thread back: the runtime's reactor (epoll, kqueue, and
-//! on Windows readiness asked of the socket driver, AFD) says which sockets are ready, and its scheduler runs their tasks.
-//! Each worker is a thread with a `current_thread` runtime of its own, so a connection never changes its thread; the first
-//! one accepts and deals the connections out in turn.
+//! **Mechanism.** The code reads like `threads`, but `await` gives the thread back: the runtime's reactor (epoll,
+//! kqueue, and on Windows readiness asked of the socket driver, AFD) says which sockets are ready, and its scheduler
+//! runs their tasks. Each worker is a thread with a `current_thread` runtime of its own, so a connection never changes
+//! its thread; the first one accepts and deals the connections out in turn.
 //!
-//! **Drawbacks.** The reactor is edge-triggered and a task is told once: it must try until a call would block. So a round
-//! trip costs one receive more than in `epoll` unless a short one is believed (tokio believes it where the system allows),
-//! and a scheduler runs in between.
+//! **Drawbacks.** The reactor is edge-triggered and a task is told once: it must try until a call would block. So a
+//! round trip costs one receive more than in `epoll` unless a short one is believed (tokio believes it where the system
+//! allows), and a scheduler runs in between.
 //!
 //! **Limit.** None that matters: descriptors.
 //!
@@ -158,7 +158,8 @@ impl Connection {
     }
 
     /// Moves bytes both ways until neither way can, or the connection is over. Between the calls a connection without a
-    /// backlog holds no buffer. The runtime's budget (`tokio::task::coop`) ends the turn of one that could go on for ever.
+    /// backlog holds no buffer. The runtime's budget (`tokio::task::coop`) ends the turn of one that could go on for
+    /// ever.
     fn poll_echo(&mut self, cx: &mut std::task::Context<'_>) -> Poll<io::Result<()>> {
         loop {
             let received = self.poll_receive(cx)?;

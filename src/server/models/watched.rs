@@ -1,8 +1,9 @@
-//! What one thread waits for, each with an event of its own, and the bell before them: the wait of the models that wait on
-//! events, and how it is kept fair.
+//! What one thread waits for, each with an event of its own, and the bell before them: the wait of the models that wait
+//! on events, and how it is kept fair.
 //!
 //! A wait tells the lowest signalled index only, so a busy connection would hide those behind it. Therefore each
-//! [`round`](Watched::round) goes on behind the one that was told, without waiting, and gives each signalled one a turn.
+//! [`round`](Watched::round) goes on behind the one that was told, without waiting, and gives each signalled one a
+//! turn.
 
 use std::io;
 use std::sync::Arc;

@@ -3,9 +3,9 @@
 //! A window belongs to the thread that made it, and so does its message queue; anybody may post to it. Message-only
 //! (HWND_MESSAGE): it is never seen, needs no desktop, and gets no broadcasts.
 //!
-//! It has no window procedure of its own. Posted messages wait in the queue until GetMessage takes them, and what GetMessage
-//! returned can be looked at right there; only *sent* messages are given to a procedure, and nobody sends one here. So no
-//! code of this program is called by the system, and no panic can unwind through it.
+//! It has no window procedure of its own. Posted messages wait in the queue until GetMessage takes them, and what
+//! GetMessage returned can be looked at right there; only *sent* messages are given to a procedure, and nobody sends
+//! one here. So no code of this program is called by the system, and no panic can unwind through it.
 //!
 //! Sources: Microsoft, 'Window Features' (message-only windows), 'About Messages and Message Queues', 'PostMessageW',
 //! 'SetTimer', 'WSAAsyncSelect'.
@@ -164,8 +164,8 @@ pub(super) struct Poster {
     rung: Arc<AtomicBool>,
 }
 
-// SAFETY: the handle is a number that the system looks up; PostMessageW may be called from any thread, whether the window
-// lives or not. It is used for nothing else.
+// SAFETY: the handle is a number that the system looks up; PostMessageW may be called from any thread, whether the
+// window lives or not. It is used for nothing else.
 unsafe impl Send for Poster {}
 // SAFETY: as above.
 unsafe impl Sync for Poster {}

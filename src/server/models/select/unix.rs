@@ -1,7 +1,7 @@
-//! The Unix half. A set is a bit map, one bit a descriptor, and the call reads as many bits as its first argument says; so
-//! the maps here are vectors that grow with the highest descriptor, and 1,024 is a number like others. (The C library's
-//! FD_SET over a fixed `fd_set` is what breaks there, by writing past its end. On macOS the call itself refuses such maps
-//! unless it is the variant that `_DARWIN_UNLIMITED_SELECT` names, which rustix calls.)
+//! The Unix half. A set is a bit map, one bit a descriptor, and the call reads as many bits as its first argument says;
+//! so the maps here are vectors that grow with the highest descriptor, and 1,024 is a number like others. (The C
+//! library's FD_SET over a fixed `fd_set` is what breaks there, by writing past its end. On macOS the call itself
+//! refuses such maps unless it is the variant that `_DARWIN_UNLIMITED_SELECT` names, which rustix calls.)
 
 #![expect(unsafe_code, reason = "select takes descriptors as numbers")]
 
@@ -116,8 +116,9 @@ impl Sockets {
         let bound = read.bound().max(write.bound());
         read.reach(bound);
         write.reach(bound);
-        // SAFETY: every descriptor in the sets is open: those of the connections are taken out before their connection is
-        // dropped (`forget`), the others belong to the caller for the length of the call. Both maps hold `bound` bits.
+        // SAFETY: every descriptor in the sets is open: those of the connections are taken out before their connection
+        // is dropped (`forget`), the others belong to the caller for the length of the call. Both maps hold `bound`
+        // bits.
         match unsafe { select(bound, Some(&mut read.bits), Some(&mut write.bits), None, timeout) } {
             Ok(_) => {
                 self.readable.list(&read);

@@ -1,12 +1,12 @@
 //! The Windows half. A set is a count and an array of that many sockets (no bit map: a SOCKET is a handle, not a small
-//! number), and FD_SETSIZE is only how long the array of the header's own type is. The call reads the count; so the sets here
-//! are arrays as long as there are sockets, and 64 is a number like others.
+//! number), and FD_SETSIZE is only how long the array of the header's own type is. The call reads the count; so the
+//! sets here are arrays as long as there are sockets, and 64 is a number like others.
 //!
 //! What else is different here:
-//! - A set that is given but empty is an error (WSAEINVAL), as are three sets that are not given. So the write set is left
-//!   out while no connection has a backlog; the read set always holds the door bell.
-//! - The call watches sockets only, no events and no pipes. So the bell is a UDP socket that is connected to itself on the
-//!   loopback address: it takes datagrams from nobody else.
+//! - A set that is given but empty is an error (WSAEINVAL), as are three sets that are not given. So the write set is
+//!   left out while no connection has a backlog; the read set always holds the door bell.
+//! - The call watches sockets only, no events and no pipes. So the bell is a UDP socket that is connected to itself on
+//!   the loopback address: it takes datagrams from nobody else.
 //!
 //! Source: Microsoft, 'select function', 'fd_set structure'.
 
@@ -88,8 +88,8 @@ impl Sockets {
     }
 
     fn turn(&mut self, socket: SOCKET, ready: Ready, worker: &mut Worker) {
-        // One that its other turn has closed is gone. Its handle is not given out anew before the next call: a connection
-        // that is accepted meanwhile is added only then.
+        // One that its other turn has closed is gone. Its handle is not given out anew before the next call: a
+        // connection that is accepted meanwhile is added only then.
         let Some(connection) = self.connections.get_mut(&socket) else { return };
         if connection.turn(ready, &mut worker.pool) == Turn::Close {
             drop(self.connections.remove(&socket));
@@ -117,8 +117,9 @@ impl Sockets {
         }
         let timeout = timeout.map(timeval);
         let timeout = timeout.as_ref().map_or(ptr::null(), ptr::from_ref);
-        // SAFETY: each set is null or has the layout of an fd_set whose array is as long as its count says, and is borrowed
-        // mutably; the call only ever shortens it. The time-out is null or lives. The first argument is ignored.
+        // SAFETY: each set is null or has the layout of an fd_set whose array is as long as its count says, and is
+        // borrowed mutably; the call only ever shortens it. The time-out is null or lives. The first argument is
+        // ignored.
         let result =
             unsafe { select(0, self.readable.as_fd_set(), self.writable.as_fd_set(), ptr::null_mut(), timeout) };
         if result == SOCKET_ERROR { Err(io::Error::last_os_error()) } else { Ok(()) }
