@@ -44,7 +44,7 @@ fn what_is_wrong_is_exit_1_with_its_replay_line() {
     let (code, out, err) = run(&format!("{faulty}[expect]\nfindings = ['corrupt']"), &[]);
     assert_eq!(code, 0, "a fault that was expected is right: {out}{err}");
     let (code, out, _) = run(&format!("{faulty}[expect]\nfindings = ['corrupt', 'no-fin']"), &[]);
-    assert!(code == 1 && out.contains("expected the finding no-fin"), "{out}");
+    assert!(code == 1 && out.contains("finding no-fin: expected at least one, it was none"), "{out}");
 }
 
 #[test]

@@ -10,6 +10,7 @@ pub mod launch;
 pub mod man;
 pub mod models;
 pub mod progress;
+pub mod reports;
 pub mod run;
 pub mod schema;
 pub mod serve;

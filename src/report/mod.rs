@@ -3,6 +3,7 @@
 //! [`run::RunReport`] is the run as data, and every format is made of it and of nothing else: what the terminal shows,
 //! the JSON holds.
 
+pub mod check;
 pub mod finding;
 pub mod run;
 pub mod suite;

@@ -7,8 +7,10 @@ use std::fmt::Write as _;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::check::{self, CheckReport};
 use super::run::RunReport;
 use crate::exit::Exit;
+use crate::scenario::Scenario;
 
 /// The form of the JSON report. It changes when a reader of the old form would misread the new one.
 pub const FORM: &str = "echo-tester/suite/1";
@@ -61,10 +63,43 @@ pub struct CaseReport {
     pub outcome: Came,
     /// Why, in sentences.
     pub reasons: Vec<String>,
+    /// What was expected, one by one. They follow from the scenario alone: a case that was skipped has them too.
+    pub checks: Vec<CheckReport>,
     /// The run, if there was one. Its verdict is that of the bytes; 'outcome' is that of what was expected.
     pub run: Option<RunReport>,
     /// What the bundled server said on stderr.
     pub server_output: Vec<String>,
+}
+
+impl CaseReport {
+    /// A case of which nothing has been seen yet. `has_server`: it is run against a server of its own.
+    pub fn planned(scenario: &Scenario, has_server: bool) -> CaseReport {
+        CaseReport {
+            id: scenario.id.clone(),
+            name: scenario.name.clone(),
+            about: scenario.about.clone(),
+            file: scenario.path.clone(),
+            outcome: Came::Skipped,
+            reasons: Vec::new(),
+            checks: check::planned(scenario, has_server),
+            run: None,
+            server_output: Vec::new(),
+        }
+    }
+
+    /// It could not run: nothing is known of what was expected.
+    pub fn could_not_run(&mut self, reason: String) {
+        self.outcome = Came::Inconclusive;
+        self.reasons.push(reason);
+        for check in &mut self.checks {
+            check.outcome = Came::Inconclusive;
+        }
+    }
+
+    /// Its id and its name.
+    pub fn title(&self) -> String {
+        format!("{} {}", self.id, self.name).trim().to_owned()
+    }
 }
 
 /// Several scenarios.
@@ -147,6 +182,7 @@ mod tests {
             file: "a.toml".to_owned(),
             outcome: *outcome,
             reasons: vec!["why".to_owned()],
+            checks: Vec::new(),
             run: None,
             server_output: Vec::new(),
         };
