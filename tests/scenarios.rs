@@ -27,23 +27,24 @@ fn run(text: &str, flags: &[&str]) -> (i32, String, String) {
 }
 
 const SMALL: &str = "name = 'small'\n[server]\nmodel = 'auto'\n[[load]]\nconns = 3\nmessages = 3\n";
+const FAULTY: &str =
+    "name = 'faulty'\n[server]\nfault = ['flip:at=10']\n[[load]]\nconns = 2\nmessages = 3\nsize = 100\n";
 
 #[test]
 fn what_is_right_is_exit_0() {
     let (code, out, err) = run(&format!("{SMALL}[expect]\nthresholds = ['passed == 3', 'rtt.max < 1h']"), &[]);
     assert_eq!(code, 0, "{out}{err}");
-    assert!(out.starts_with("pass ") && out.contains("1 cases: 1 passed"), "{out}");
+    assert!(out.starts_with("pass ") && out.contains("1 case: 1 passed"), "{out}");
 }
 
 #[test]
 fn what_is_wrong_is_exit_1_with_its_replay_line() {
-    let faulty = "name = 'faulty'\n[server]\nfault = ['flip:at=10']\n[[load]]\nconns = 2\nmessages = 3\nsize = 100\n";
-    let (code, out, err) = run(faulty, &["--seed", "7"]);
+    let (code, out, err) = run(FAULTY, &["--seed", "7"]);
     assert_eq!(code, 1, "{out}{err}");
     assert!(out.contains("expected pass, it was fail") && out.contains("--seed 7 --only-conn"), "{out}");
-    let (code, out, err) = run(&format!("{faulty}[expect]\nfindings = ['corrupt']"), &[]);
+    let (code, out, err) = run(&format!("{FAULTY}[expect]\nfindings = ['corrupt']"), &[]);
     assert_eq!(code, 0, "a fault that was expected is right: {out}{err}");
-    let (code, out, _) = run(&format!("{faulty}[expect]\nfindings = ['corrupt', 'no-fin']"), &[]);
+    let (code, out, _) = run(&format!("{FAULTY}[expect]\nfindings = ['corrupt', 'no-fin']"), &[]);
     assert!(code == 1 && out.contains("finding no-fin: expected at least one, it was none"), "{out}");
 }
 
@@ -129,6 +130,38 @@ fn check_lists_and_chooses() {
     let (code, out, _) = said(&["check", "--list", "--filter", "delays nobody"]);
     assert_eq!((code, out.lines().count()), (0, 2), "{out}");
     assert!(out.starts_with("4.1  a silent connection delays nobody"), "{out}");
+    assert!(out.lines().all(|line| line.ends_with(".toml")), "{out}");
+    let (code, out, _) = said(&["check", "--list", "--filter", "4.2-a-connection"]);
+    assert!(code == 0 && out.starts_with("4.2  a connection that never reads") && out.lines().count() == 1, "{out}");
+}
+
+#[test]
+fn several_cases_at_a_time_come_out_as_one_after_the_other_does() {
+    let (code, out, err) = said(&["check", "--filter", "3.", "--jobs", "4", "--json", "-q"]);
+    assert_eq!(code, 0, "{out}{err}");
+    let report: Value = serde_json::from_str(&out).expect("stdout is JSON and nothing else");
+    let ids: Vec<&str> = report["cases"].as_array().into_iter().flatten().filter_map(|c| c["id"].as_str()).collect();
+    assert_eq!(ids, ["3.1", "3.2", "3.3", "3.4", "3.5", "3.6"], "the report keeps the order of the files");
+    for jobs in ["0", "65", "many"] {
+        assert_eq!(said(&["check", "--jobs", jobs]).0, 2, "{jobs}");
+    }
+}
+
+#[test]
+fn the_replay_line_is_one_that_a_shell_takes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("it's a case.toml");
+    std::fs::write(&file, FAULTY).expect("the folder can be written");
+    let (code, out, _) = said(&["run", file.to_str().expect("a plain path"), "-q"]);
+    let replay = out.lines().find_map(|line| line.trim().strip_prefix("replay: ")).expect("a replay line");
+    let words = shlex::split(replay).expect("quotes that match");
+    assert_eq!(
+        (code, &words[..2], Some(words[2].as_str())),
+        (1, &["echo-tester".into(), "run".into()][..], file.to_str())
+    );
+    let words: Vec<&str> = words[1..].iter().map(String::as_str).chain(["-q"]).collect();
+    let (code, out, err) = said(&words);
+    assert!(code == 1 && out.contains("it was fail"), "{out}{err}");
 }
 
 #[test]
@@ -139,7 +172,7 @@ fn the_first_case_that_does_not_pass_is_the_last_when_asked() {
     std::fs::write(folder.path().join("b.toml"), SMALL).expect("the folder can be written");
     let path = folder.path().to_str().expect("a plain path");
     let (code, out, _) = said(&["run", path, "-q", "--fail-fast"]);
-    assert!(code == 3 && out.contains("1 cases: "), "{out}");
+    assert!(code == 3 && out.contains("1 case: "), "{out}");
     let (code, out, _) = said(&["run", path, "-q"]);
     assert!(code == 3 && out.contains("2 cases: 1 passed, 1 missed a threshold"), "{out}");
 }

@@ -1,14 +1,16 @@
 //! Scenarios one after another: what `run` and `check` have in common. Each has a server of its own, and each is shown
 //! as it ends.
 
+use std::ops::ControlFlow;
 use std::time::SystemTime;
 
 use clap::Args;
 
 use super::bundled::Bundled;
 use super::reports::{ReportArgs, Reports};
-use super::{blast, launch, print};
+use super::{Failure, blast, launch, print, schedule};
 use crate::client::limits::{self, System};
+use crate::config::units::Count;
 use crate::config::{RunArgs, ServeArgs};
 use crate::exit::Exit;
 use crate::report::check;
@@ -21,7 +23,7 @@ use crate::server::models;
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Cases")]
 pub struct CaseArgs {
-    /// Only the cases whose id and name contain this; a case is '4.1 a silent connection delays nobody'
+    /// Only the cases whose id and name, or whose file, contain this; a case is '4.1 a silent connection delays nobody'
     #[arg(long, value_name = "TEXT", env = "ECHO_TESTER_FILTER", hide_env = true)]
     pub filter: Option<String>,
 
@@ -33,9 +35,17 @@ pub struct CaseArgs {
     #[arg(long)]
     pub list: bool,
 
-    /// Stop at the first case that does not pass
+    /// Begin no further case after the first that does not pass
     #[arg(long)]
     pub fail_fast: bool,
+
+    /// Cases that run at a time [default: 1]
+    ///
+    /// One at a time is isolated. More of them end sooner, and share the processor and the network: their figures are
+    /// no measurements then, and cases about time may miss their thresholds. Each is shown as it ends; reports keep the
+    /// order of the files. There are no progress bars.
+    #[arg(long, value_name = "N", env = "ECHO_TESTER_JOBS", hide_env = true)]
+    pub jobs: Option<Count>,
 
     /// No progress
     #[arg(short, long, env = "ECHO_TESTER_QUIET", hide_env = true)]
@@ -50,6 +60,26 @@ pub struct CaseArgs {
     pub run: RunArgs,
 }
 
+impl CaseArgs {
+    fn jobs(&self) -> anyhow::Result<usize> {
+        match self.jobs.unwrap_or(Count(1)) {
+            Count(0) => Err(Failure::usage("--jobs 0: without a case at a time nothing runs: the least is 1")),
+            Count(jobs) if jobs > 64 => Err(Failure::usage(format!("--jobs {jobs}: more than help: the most is 64"))),
+            Count(jobs) => Ok(jobs as usize),
+        }
+    }
+
+    fn is_wanted(&self, scenario: &Scenario) -> bool {
+        let contains = |text: &String| scenario.title().contains(text) || scenario.path.contains(text);
+        self.filter.as_ref().is_none_or(contains)
+    }
+
+    /// Progress bars of several cases at a time would draw over each other.
+    fn is_quiet(&self) -> bool {
+        self.quiet || self.jobs.is_some_and(|Count(jobs)| jobs > 1)
+    }
+}
+
 /// Runs the scenarios, against `target` if there is one. `replay` begins the command that runs a case again.
 ///
 /// # Errors
@@ -60,28 +90,35 @@ pub fn run_all(
     target: Option<&str>,
     replay: impl Fn(&Scenario) -> String,
 ) -> anyhow::Result<Exit> {
-    let is_wanted = |scenario: &&Scenario| args.filter.as_ref().is_none_or(|text| scenario.title().contains(text));
-    let wanted: Vec<&Scenario> = scenarios.iter().filter(is_wanted).collect();
+    let jobs = args.jobs()?;
+    let wanted: Vec<&Scenario> = scenarios.iter().filter(|scenario| args.is_wanted(scenario)).collect();
     if wanted.is_empty() {
         let filter = args.filter.as_deref().unwrap_or_default();
-        return Err(super::Failure::usage(format!("no case contains '{filter}': --list shows them")));
+        return Err(Failure::usage(format!("no case contains '{filter}': --list shows them")));
     }
     if args.list {
-        let lines: Vec<String> = wanted.iter().map(|case| format!("{:<4} {}", case.id, case.name)).collect();
-        print(&lines.join("\n"))?;
+        print(&list(&wanted))?;
         return Ok(Exit::Pass);
     }
     launch::catch_interrupts()?;
+    let replays: Vec<String> = wanted.iter().map(|case| replay(case)).collect();
     let mut reports = Reports::open(&args.reports)?;
-    for scenario in wanted {
-        let case = run_one(scenario, args, target, &replay(scenario))?;
-        let (is_good, is_last) = (matches!(case.outcome, Came::Pass | Came::Skipped), launch::is_interrupted());
-        reports.add(case)?;
-        if is_last || (args.fail_fast && !is_good) {
-            break;
-        }
-    }
+    let run = |i: usize| run_one(wanted[i], args, target, &replays[i]);
+    schedule::run(wanted.len(), jobs, run, |i, case| {
+        let case = case?;
+        let is_good = matches!(case.outcome, Came::Pass | Came::Skipped);
+        reports.add(i, case)?;
+        let stop = launch::is_interrupted() || (args.fail_fast && !is_good);
+        Ok(if stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    })?;
     reports.finish()
+}
+
+/// A line a case: its id, its name, its file.
+fn list(cases: &[&Scenario]) -> String {
+    let width = cases.iter().map(|case| case.name.chars().count()).max().unwrap_or(0);
+    let line = |case: &&Scenario| format!("{:<4} {:<width$}  {}", case.id, case.name, case.path);
+    cases.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 fn run_one(scenario: &Scenario, args: &CaseArgs, target: Option<&str>, replay: &str) -> anyhow::Result<CaseReport> {
@@ -92,7 +129,7 @@ fn run_one(scenario: &Scenario, args: &CaseArgs, target: Option<&str>, replay: &
     }
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let run = merged(&args.run, &scenario.run).resolve(blast::random_seed(), cores);
-    let run = run.map_err(|error| super::Failure::of_flags(&error))?;
+    let run = run.map_err(|error| Failure::of_flags(&error))?;
     let mut server = None;
     let targets = match (target, &scenario.server) {
         (Some(target), _) => launch::resolve_target(target)?,
@@ -111,7 +148,7 @@ fn run_one(scenario: &Scenario, args: &CaseArgs, target: Option<&str>, replay: &
         return Ok(case);
     }
     let started_at = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
-    let outcome = launch::go(plan.clone(), run.start_at, args.quiet)?;
+    let outcome = launch::go(plan.clone(), run.start_at, args.is_quiet())?;
     let died = server.as_mut().map(Bundled::has_died);
     case.server_output = server.as_ref().map_or_else(Vec::new, Bundled::output);
     let mut report = RunReport::new(&plan, &outcome, started_at, server.map(Bundled::stop));

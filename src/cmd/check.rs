@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::case::{self, CaseArgs};
-use super::{Failure, launch};
+use super::{Failure, launch, quote};
 use crate::exit::Exit;
 use crate::scenario::{Scenario, conformance};
 
@@ -28,10 +28,10 @@ pub fn run(args: &CheckCommand) -> anyhow::Result<Exit> {
     }
     let parse = |(name, text): &(&str, &str)| Scenario::parse(name, text).map_err(Failure::usage);
     let scenarios: Vec<Scenario> = conformance::FILES.iter().map(parse).collect::<Result<_, _>>()?;
-    let target = args.target.as_ref().map_or_else(String::new, |target| format!(" {target}"));
+    let target = args.target.as_ref().map_or_else(String::new, |target| format!(" {}", quote(target)));
     let replay = |scenario: &Scenario| {
         let long = if scenario.long { " --long" } else { "" };
-        format!("echo-tester check{target}{long} --filter '{}'", scenario.title())
+        format!("echo-tester check{target}{long} --filter {}", quote(&scenario.title()))
     };
     case::run_all(&scenarios, &args.cases, args.target.as_deref(), replay)
 }

@@ -93,7 +93,10 @@ pub fn check_limits(plan: &Plan) -> anyhow::Result<()> {
 pub fn go(plan: Plan, start_at: Option<SystemTime>, quiet: bool) -> anyhow::Result<Outcome> {
     wait_until(start_at);
     let control = Control::new(&plan);
-    *CURRENT.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&control);
+    let mut current = CURRENT.lock().unwrap_or_else(PoisonError::into_inner);
+    current.retain(|other| other.strong_count() > 0);
+    current.push(Arc::downgrade(&control));
+    drop(current);
     if INTERRUPTS.load(Ordering::SeqCst) > 0 {
         control.interrupt();
     }
@@ -103,8 +106,8 @@ pub fn go(plan: Plan, start_at: Option<SystemTime>, quiet: bool) -> anyhow::Resu
     Ok(outcome)
 }
 
-/// The run that an interrupt ends.
-static CURRENT: Mutex<Weak<Control>> = Mutex::new(Weak::new());
+/// The runs that an interrupt ends.
+static CURRENT: Mutex<Vec<Weak<Control>>> = Mutex::new(Vec::new());
 static INTERRUPTS: AtomicUsize = AtomicUsize::new(0);
 
 /// Whether the user has asked for the end.
@@ -112,8 +115,8 @@ pub fn is_interrupted() -> bool {
     INTERRUPTS.load(Ordering::SeqCst) > 0
 }
 
-/// From now on Ctrl-C and SIGTERM end the current run with its report, a second one the process. To be called before
-/// anything is said, so that who has read the first line can rely on it.
+/// From now on Ctrl-C and SIGTERM end the current runs with their reports, a second one the process. To be called
+/// before anything is said, so that who has read the first line can rely on it.
 ///
 /// # Errors
 /// The system does not let the signals be caught.
@@ -126,7 +129,7 @@ pub fn catch_interrupts() -> anyhow::Result<()> {
         if INTERRUPTS.fetch_add(1, Ordering::SeqCst) > 0 {
             std::process::exit(i32::from(Exit::Interrupted.code()));
         }
-        if let Some(control) = CURRENT.lock().unwrap_or_else(PoisonError::into_inner).upgrade() {
+        for control in CURRENT.lock().unwrap_or_else(PoisonError::into_inner).iter().filter_map(Weak::upgrade) {
             control.interrupt();
         }
     })

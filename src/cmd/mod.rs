@@ -12,6 +12,7 @@ pub mod models;
 pub mod progress;
 pub mod reports;
 pub mod run;
+pub mod schedule;
 pub mod schema;
 pub mod serve;
 
@@ -90,6 +91,12 @@ pub fn print(text: &str) -> anyhow::Result<()> {
 /// Writes progress, a remark or an error to stderr. Where stderr is closed, nobody wants to know.
 pub fn say(text: &str) {
     let _ = writeln!(anstream::stderr(), "{text}");
+}
+
+/// A word of a command line, so that a POSIX shell (and PowerShell, for what has no quote in it) takes it as it is.
+pub fn quote(word: &str) -> String {
+    // Refused is a NUL alone, which no path and no argument can hold.
+    shlex::try_quote(word).map_or_else(|_| word.to_owned(), |quoted| quoted.into_owned())
 }
 
 /// Writes a result to a file.

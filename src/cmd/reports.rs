@@ -1,5 +1,6 @@
 //! What `run` and `check` write while cases end: a line for each on the terminal, and the files that were asked for.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
@@ -20,7 +21,8 @@ pub struct ReportArgs {
 /// The cases that have ended, and where they are written.
 pub struct Reports {
     json: Option<Option<PathBuf>>,
-    cases: Vec<CaseReport>,
+    /// By their place in the order of the files, which with --jobs is not that in which they end.
+    cases: BTreeMap<usize, CaseReport>,
 }
 
 impl Reports {
@@ -29,19 +31,22 @@ impl Reports {
     /// # Errors
     /// Nothing can be written where it was asked for.
     pub fn open(args: &ReportArgs) -> anyhow::Result<Reports> {
-        Ok(Reports { json: args.json.clone(), cases: Vec::new() })
+        Ok(Reports { json: args.json.clone(), cases: BTreeMap::new() })
     }
 
-    /// A case has ended: it is shown, and written with all before it.
+    /// Case `i` has ended: it is shown, and written with all that have.
     ///
     /// # Errors
     /// A file or standard output can't be written.
-    pub fn add(&mut self, case: CaseReport) -> anyhow::Result<()> {
+    pub fn add(&mut self, i: usize, case: CaseReport) -> anyhow::Result<()> {
         let line = suite::line(&case);
-        self.cases.push(case);
+        self.cases.insert(i, case);
         // What is there is kept, whatever happens to the next case.
         if let Some(Some(file)) = &self.json {
-            write_file(file, &serde_json::to_string_pretty(&SuiteReport::new(self.cases.clone()))?)?;
+            write_file(
+                file,
+                &serde_json::to_string_pretty(&SuiteReport::new(self.cases.values().cloned().collect()))?,
+            )?;
         }
         match self.json {
             Some(None) => say(&line),
@@ -55,7 +60,7 @@ impl Reports {
     /// # Errors
     /// Standard output can't be written.
     pub fn finish(self) -> anyhow::Result<Exit> {
-        let report = SuiteReport::new(self.cases);
+        let report = SuiteReport::new(self.cases.into_values().collect());
         match self.json {
             Some(None) => print(&serde_json::to_string_pretty(&report).context("writing the report as JSON")?)?,
             _ => print(&format!("\n{}", report.summary()))?,

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use clap::Args;
 
 use super::case::{self, CaseArgs};
-use super::{Failure, launch};
+use super::{Failure, launch, quote};
 use crate::exit::Exit;
 use crate::scenario::Scenario;
 
@@ -51,8 +51,11 @@ pub fn run(args: &RunCommand) -> anyhow::Result<Exit> {
         }
         scenarios.push(scenario);
     }
-    let target = args.target.as_ref().map_or_else(String::new, |target| format!(" --target {target}"));
-    let replay = |scenario: &Scenario| format!("echo-tester run '{}'{target}", scenario.path);
+    let target = args.target.as_ref().map_or_else(String::new, |target| format!(" --target {}", quote(target)));
+    let replay = |scenario: &Scenario| {
+        let long = if scenario.long { " --long" } else { "" };
+        format!("echo-tester run {}{target}{long}", quote(&scenario.path))
+    };
     case::run_all(&scenarios, &args.cases, args.target.as_deref(), replay)
 }
 

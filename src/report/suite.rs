@@ -131,7 +131,8 @@ impl SuiteReport {
         let count = |came: Came| self.cases.iter().filter(|case| case.outcome == came).count();
         let counts = all.iter().zip(words).map(|(came, word)| (count(*came), word)).filter(|(n, _)| *n > 0);
         let counts: Vec<String> = counts.map(|(n, word)| format!("{n} {word}")).collect();
-        format!("{} cases: {}", self.cases.len(), counts.join(", "))
+        let cases = if self.cases.len() == 1 { "case" } else { "cases" };
+        format!("{} {cases}: {}", self.cases.len(), counts.join(", "))
     }
 }
 
@@ -211,5 +212,6 @@ mod tests {
         assert_eq!(line(failed), "FAIL         1.1  n\n    why\n    Look there.");
         let report = SuiteReport::new(cases(&[Came::Pass, Came::Pass, Came::Skipped]));
         assert_eq!(report.summary(), "3 cases: 2 passed, 1 skipped");
+        assert_eq!(SuiteReport::new(cases(&[Came::Fail])).summary(), "1 case: 1 failed");
     }
 }
