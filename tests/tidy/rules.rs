@@ -239,7 +239,7 @@ fn lines_fit(file: &SourceFile) -> Vec<Complaint> {
     }
     lines(file, |line| {
         let columns = line.chars().count();
-        // There is no way to break a row of a table or an address, and rustfmt has broken code as far as strings let it.
+        // There is no way to break a row of a table or an address; rustfmt has broken code as far as strings let it.
         let text = line.trim_start().trim_start_matches(['/', '!']).trim_start();
         let is_code = is_rust(file) && !line.trim_start().starts_with("//");
         let unbreakable = text.starts_with('|')
