@@ -7,13 +7,15 @@ use anyhow::Context as _;
 use clap::Args;
 
 use super::bundled::Bundled;
-use super::{Failure, launch, print, say, write_file};
+use super::reports::{FileArgs, Written};
+use super::{Failure, files, launch, print, say};
 use crate::bytes::{ConnId, Kind};
 use crate::client::Plan;
 use crate::config::{LoadArgs, Run, RunArgs};
 use crate::exit::Exit;
 use crate::plan::{self, describe};
 use crate::report::run::RunReport;
+use crate::report::suite::CaseReport;
 use crate::report::terminal;
 
 /// Where `serve` listens if it is not told otherwise.
@@ -44,6 +46,9 @@ pub struct BlastArgs {
     #[command(flatten)]
     output: OutputArgs,
 
+    #[command(flatten)]
+    files: FileArgs,
+
     /// Print the plan of the connections (--only-conn, else the first) and send nothing
     #[arg(long)]
     dry_run: bool,
@@ -72,17 +77,30 @@ impl OutputArgs {
         matches!(self.json, Some(None))
     }
 
+    /// To be called before the run, so that its result is not lost.
+    ///
+    /// # Errors
+    /// A file can't be written: exit code 2.
+    pub fn check(&self) -> anyhow::Result<()> {
+        for (flag, file) in [("json", self.json.as_ref().and_then(Option::as_ref)), ("output", self.output.as_ref())] {
+            if let Some(file) = file {
+                files::check(flag, file)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Writes a result to where it belongs: `text` for people, `json` for machines.
     ///
     /// # Errors
     /// A file or standard output can't be written.
     pub fn write(&self, text: &str, json: &str) -> anyhow::Result<()> {
         if let Some(Some(file)) = &self.json {
-            write_file(file, json)?;
+            files::write(file, json)?;
         }
         let result = if self.is_json() { json } else { text };
         match &self.output {
-            Some(file) => write_file(file, result),
+            Some(file) => files::write(file, result),
             None => print(result),
         }
     }
@@ -103,8 +121,11 @@ pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
     let target = args.target.as_deref().unwrap_or(DEFAULT_TARGET);
     // What can't be is said before a server is started for it.
     let mut targets = if args.serve.is_some() { Vec::new() } else { launch::resolve_target(target)? };
-    let mut plan = launch::plan(&run, targets.clone(), vec![profile], Some(replay(&args, &run)))?;
+    let replay = replay(&args, &run);
+    let mut plan = launch::plan(&run, targets.clone(), vec![profile], Some(replay.clone()))?;
     launch::check_limits(&plan)?;
+    args.output.check()?;
+    let mut written = Written::open(&args.files, None)?;
     launch::catch_interrupts()?;
     let server = args.serve.as_deref().map(|model| Bundled::start(Some(model), &[])).transpose()?;
     if let Some(server) = &server {
@@ -115,9 +136,19 @@ pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
     announce(&args.output, &plan, server.as_ref(), target, &about)?;
     let started_at = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
     let outcome = launch::go(plan.clone(), run.start_at, args.output.quiet)?;
+    let server_output = server.as_ref().map_or_else(Vec::new, Bundled::output);
     let server_report = server.map(Bundled::stop);
     let report = RunReport::new(&plan, &outcome, started_at, server_report);
-    finish(&args.output, &report, target)
+    let name = args.serve.as_ref().map_or_else(|| format!("blast {target}"), |model| format!("blast --serve={model}"));
+    let case = CaseReport { about, server_output, ..CaseReport::of_run(name, replay, report.clone()) };
+    let annotation = written.add(0, case)?;
+    let exit = finish(&args.output, &report, target);
+    match annotation {
+        Some(line) if args.output.is_json() => say(&line),
+        Some(line) => print(&line)?,
+        None => {}
+    }
+    exit
 }
 
 /// The first lines: the seed and what was understood. To stdout, unless that is for a machine.
@@ -148,7 +179,7 @@ fn finish(output: &OutputArgs, report: &RunReport, target: &str) -> anyhow::Resu
     if !nothing_opened || output.is_json() {
         output.write(&terminal::render(report), &json)?;
     } else if let Some(Some(file)) = &output.json {
-        write_file(file, &json)?;
+        files::write(file, &json)?;
     }
     if nothing_opened {
         return Err(Failure::could_not_run(why_nothing_opened(report, target)));

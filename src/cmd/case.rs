@@ -142,6 +142,7 @@ fn run_one(scenario: &Scenario, args: &CaseArgs, target: Option<&str>, replay: &
         },
     };
     let replay = format!("{replay} --seed {}", run.seed);
+    case.replay = Some(replay.clone());
     let plan = launch::plan(&run, targets, scenario.loads.clone(), Some(replay))?;
     if let Some(obstacle) = limits::check(&plan, &System::ask(&plan)).into_iter().find(|obstacle| obstacle.fatal) {
         case.could_not_run(obstacle.to_string());
@@ -152,7 +153,7 @@ fn run_one(scenario: &Scenario, args: &CaseArgs, target: Option<&str>, replay: &
     let died = server.as_mut().map(Bundled::has_died);
     case.server_output = server.as_ref().map_or_else(Vec::new, Bundled::output);
     let mut report = RunReport::new(&plan, &outcome, started_at, server.map(Bundled::stop));
-    case.checks = check::hold(scenario, &outcome.groups, outcome.elapsed, died, &mut report);
+    case.checks = check::hold(scenario, &outcome.groups, died, &mut report);
     (case.outcome, case.reasons) = check::outcome(&case.checks, &report);
     case.run = Some(report);
     Ok(case)

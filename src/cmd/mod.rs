@@ -6,6 +6,8 @@ pub mod bundled;
 pub mod case;
 pub mod check;
 pub mod completions;
+pub mod files;
+pub mod github;
 pub mod launch;
 pub mod man;
 pub mod models;
@@ -18,7 +20,6 @@ pub mod serve;
 
 use std::fmt;
 use std::io::{self, Write};
-use std::path::Path;
 
 use anyhow::Context as _;
 
@@ -97,12 +98,4 @@ pub fn say(text: &str) {
 pub fn quote(word: &str) -> String {
     // Refused is a NUL alone, which no path and no argument can hold.
     shlex::try_quote(word).map_or_else(|_| word.to_owned(), |quoted| quoted.into_owned())
-}
-
-/// Writes a result to a file.
-///
-/// # Errors
-/// It can't be written; the message names it.
-pub fn write_file(path: &Path, text: &str) -> anyhow::Result<()> {
-    std::fs::write(path, format!("{text}\n")).with_context(|| format!("writing {}", path.display()))
 }

@@ -3,22 +3,23 @@
 //! Which checks a case has follows from its scenario alone, so that they are the same in every run, whatever happens in
 //! it: a CI system compares them from one run to the next by their names.
 
-use std::time::Duration;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::run::{LoadReport, RunReport};
 use super::suite::Came;
+use crate::bytes::Kind;
 use crate::measure::{Counters, Figures};
 use crate::plan::Verify;
-use crate::scenario::{Expected, Scenario};
+use crate::scenario::{Expected, Scenario, Threshold};
 use crate::verdict::{Outcome, judge};
 
 /// What a check's name begins with if it is about one load group.
 const LOAD: &str = "load ";
 /// The name of the check that all scenarios have.
 const VERDICT: &str = "verdict";
+/// The name of the check of a server that was started for the scenario.
+const SERVER: &str = "server";
 
 /// One thing that was expected.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -35,15 +36,6 @@ pub struct CheckReport {
 }
 
 impl CheckReport {
-    fn planned(name: String, expected: &str) -> CheckReport {
-        CheckReport { name, expected: expected.to_owned(), actual: None, outcome: Came::Skipped }
-    }
-
-    fn came(&mut self, is_met: bool, otherwise: Came, actual: String) {
-        self.actual = Some(actual);
-        self.outcome = if is_met { Came::Pass } else { otherwise };
-    }
-
     /// The load group that it is about, if it is about one alone.
     pub fn load(&self) -> Option<&str> {
         self.name.strip_prefix(LOAD)
@@ -60,59 +52,107 @@ impl CheckReport {
     }
 }
 
-/// The checks of a scenario, none of which has been looked at. `has_server`: it is run against a server of its own.
-pub fn planned(scenario: &Scenario, has_server: bool) -> Vec<CheckReport> {
-    let mut checks = vec![CheckReport::planned(VERDICT.to_owned(), scenario.verdict.name())];
-    // Where findings are expected, nothing says in which of the groups.
-    if scenario.verdict == Expected::Pass && scenario.loads.len() > 1 {
-        let loads = scenario.loads.iter().map(|load| format!("{LOAD}{}", load.name));
-        checks.extend(loads.map(|name| CheckReport::planned(name, "no finding")));
-    }
-    let findings = scenario.findings.iter().map(|kind| format!("finding {}", kind.name()));
-    checks.extend(findings.map(|name| CheckReport::planned(name, "at least one")));
-    let thresholds = scenario.thresholds.iter().map(ToString::to_string);
-    checks.extend(thresholds.map(|text| CheckReport::planned(text.clone(), &text)));
-    if has_server {
-        checks.push(CheckReport::planned("server".to_owned(), "running to the end"));
-    }
-    checks
+/// What a scenario expects, one by one.
+enum Expectation<'s> {
+    Verdict(Expected),
+    Load(&'s str),
+    Finding(Kind),
+    Threshold(&'s Threshold),
+    Server,
 }
 
-/// Holds a run against its scenario and gives the report its verdict. `server_died`: whether the server ended by
-/// itself; `None` for a server that somebody else runs.
+/// All of them, the verdict first. `has_server`: the scenario is run against a server of its own.
+fn expectations(scenario: &Scenario, has_server: bool) -> Vec<Expectation<'_>> {
+    // Where findings are expected, nothing says in which of the groups.
+    let has_groups = scenario.verdict == Expected::Pass && scenario.loads.len() > 1;
+    let loads = scenario.loads.iter().filter(|_| has_groups).map(|load| Expectation::Load(&load.name));
+    std::iter::once(Expectation::Verdict(scenario.verdict))
+        .chain(loads)
+        .chain(scenario.findings.iter().map(|kind| Expectation::Finding(*kind)))
+        .chain(scenario.thresholds.iter().map(Expectation::Threshold))
+        .chain(has_server.then_some(Expectation::Server))
+        .collect()
+}
+
+impl Expectation<'_> {
+    fn planned(&self) -> CheckReport {
+        let (name, expected) = match self {
+            Expectation::Verdict(expected) => (VERDICT.to_owned(), expected.name().to_owned()),
+            Expectation::Load(name) => (format!("{LOAD}{name}"), "no finding".to_owned()),
+            Expectation::Finding(kind) => (format!("finding {}", kind.name()), "at least one".to_owned()),
+            Expectation::Threshold(threshold) => (threshold.to_string(), threshold.to_string()),
+            Expectation::Server => (SERVER.to_owned(), "running to the end".to_owned()),
+        };
+        CheckReport { name, expected, actual: None, outcome: Came::Skipped }
+    }
+}
+
+/// The checks of a scenario, none of which has been looked at. `has_server`: it is run against a server of its own.
+pub fn planned(scenario: &Scenario, has_server: bool) -> Vec<CheckReport> {
+    expectations(scenario, has_server).iter().map(Expectation::planned).collect()
+}
+
+/// Holds a run against its scenario and gives the report its verdict. `groups` are the figures of the scenario's loads,
+/// in their order. `server_died`: whether the server ended by itself; `None` for a server that somebody else runs.
 pub fn hold(
     scenario: &Scenario,
     groups: &[Figures],
-    elapsed: Duration,
     server_died: Option<bool>,
     report: &mut RunReport,
 ) -> Vec<CheckReport> {
     let names = scenario.loads.iter().map(|load| load.name.as_str());
     let groups: Vec<(&str, &Figures)> = names.zip(groups).collect();
-    let mut checks = planned(scenario, server_died.is_some());
-    let mut rest = checks.iter_mut();
-    let verdict = rest.next().expect("every scenario has a verdict");
-    let mut missed = Vec::new();
-    for check in rest {
-        if let Some(load) = check.load().and_then(|name| report.loads.iter().find(|load| load.name == name)) {
-            check.came(load.counters.findings.is_empty(), Came::Fail, found(&load.counters));
-        } else if let Some(kind) =
-            scenario.findings.iter().find(|kind| check.name == format!("finding {}", kind.name()))
-        {
-            let count = report.total.findings.get(kind).copied().unwrap_or_default();
-            check.came(count > 0, Came::Fail, if count > 0 { count.to_string() } else { "none".to_owned() });
-        } else if let Some(threshold) = scenario.thresholds.iter().find(|t| t.to_string() == check.name) {
-            let (is_met, actual) = threshold.hold(&groups, elapsed);
-            check.came(is_met, Came::ThresholdMissed, actual);
-            if !is_met {
-                missed.push(check.sentence());
-            }
-        } else if let Some(died) = server_died {
-            check.came(!died, Came::Fail, if died { "ended by itself during the run" } else { "running" }.to_owned());
-        }
-    }
+    let elapsed = report.elapsed();
+    let held = |threshold: &Threshold| threshold.hold(&groups, elapsed);
+    let missed = scenario.thresholds.iter().map(|threshold| (threshold, held(threshold))).filter(|(_, held)| !held.0);
+    let missed: Vec<String> = missed.map(|(threshold, (_, actual))| format!("{threshold}: it was {actual}")).collect();
     let asserts = scenario.loads.iter().any(|load| load.verify == Verify::Full);
     report.verdict = judge(&report.total, report.interrupted, asserts, &missed);
+    let check = |expectation: &Expectation<'_>| {
+        let (is_met, otherwise, actual) = match expectation {
+            Expectation::Verdict(expected) => return verdict(*expected, report),
+            Expectation::Load(name) => {
+                let figures = groups.iter().find(|(group, _)| group == name).map(|(_, figures)| &figures.counters);
+                (
+                    figures.is_some_and(|counters| counters.findings.is_empty()),
+                    Came::Fail,
+                    figures.map_or_else(String::new, found),
+                )
+            }
+            Expectation::Finding(kind) => {
+                let count = report.total.findings.get(kind).copied().unwrap_or_default();
+                (count > 0, Came::Fail, if count > 0 { count.to_string() } else { "none".to_owned() })
+            }
+            Expectation::Threshold(threshold) => {
+                let (is_met, actual) = held(threshold);
+                (is_met, Came::ThresholdMissed, actual)
+            }
+            Expectation::Server if server_died == Some(true) => (false, Came::Fail, "ended by itself".to_owned()),
+            Expectation::Server => (true, Came::Fail, "running to the end".to_owned()),
+        };
+        let outcome = if is_met { Came::Pass } else { otherwise };
+        CheckReport { actual: Some(actual), outcome, ..expectation.planned() }
+    };
+    let mut checks: Vec<CheckReport> = expectations(scenario, server_died.is_some()).iter().map(check).collect();
+    excuse(&mut checks, server_died == Some(true));
+    checks
+}
+
+/// What was not reached in a run that came to nothing is no failure of its own. That the server died is one, unless
+/// somebody has interrupted both.
+fn excuse(checks: &mut [CheckReport], server_died: bool) {
+    let came = checks[0].outcome;
+    if !matches!(came, Came::Inconclusive | Came::Interrupted) {
+        return;
+    }
+    for check in checks.iter_mut().filter(|check| check.outcome != Came::Pass) {
+        let is_cause = server_died && came == Came::Inconclusive && check.name == SERVER;
+        check.outcome = if is_cause { Came::Fail } else { came };
+    }
+}
+
+/// The check that every case has, and as the first: what the run's verdict had to be.
+pub fn verdict(expected: Expected, report: &RunReport) -> CheckReport {
     let came = match report.verdict.outcome {
         Outcome::Pass | Outcome::ThresholdMissed => Expected::Pass.name(),
         outcome => outcome.name(),
@@ -122,16 +162,8 @@ pub fn hold(
         Outcome::Inconclusive => Came::Inconclusive,
         _ => Came::Fail,
     };
-    verdict.came(came == scenario.verdict.name(), otherwise, came.to_owned());
-    // What was not reached in a run that came to nothing is no failure of its own; that a server died is.
-    if let came @ (Came::Inconclusive | Came::Interrupted) = verdict.outcome {
-        let server_died = server_died == Some(true) && came == Came::Inconclusive;
-        for check in checks.iter_mut().filter(|check| check.outcome != Came::Pass) {
-            let keeps = server_died && check.name == "server";
-            check.outcome = if keeps { check.outcome } else { came };
-        }
-    }
-    checks
+    let outcome = if came == expected.name() { Came::Pass } else { otherwise };
+    CheckReport { actual: Some(came.to_owned()), outcome, ..Expectation::Verdict(expected).planned() }
 }
 
 /// What a case came to, by its checks, and why: those that were not met, then what the run says of itself.
@@ -161,4 +193,89 @@ pub fn loads_of<'r>(check: &CheckReport, checks: &[CheckReport], report: &'r Run
         None => check.name == VERDICT && !has_groups,
     };
     report.loads.iter().filter(belongs).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::sample;
+
+    const TWO_LOADS: &str = "name = 'n'\n[[load]]\nname = 'a'\n[[load]]\nname = 'b'\n";
+    const ONE_LOAD: &str = "name = 'n'\n[[load]]\n";
+
+    fn scenario(text: &str, expect: &str) -> Scenario {
+        Scenario::parse("a.toml", &format!("{text}[expect]\n{expect}")).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// The outcome of a run with these figures, and of each check.
+    fn held(scenario: &Scenario, groups: &[Figures], server_died: Option<bool>) -> (Came, Vec<(String, Came)>) {
+        let mut report = sample::run(&[]);
+        groups.iter().for_each(|group| report.total.add(&group.counters));
+        let checks = hold(scenario, groups, server_died, &mut report);
+        let names = checks.iter().map(|check| (check.name.clone(), check.outcome)).collect();
+        assert_eq!(
+            planned(scenario, server_died.is_some()).iter().map(|check| &check.name).collect::<Vec<_>>(),
+            checks.iter().map(|check| &check.name).collect::<Vec<_>>(),
+            "the checks follow from the scenario alone"
+        );
+        (outcome(&checks, &report).0, names)
+    }
+
+    fn good() -> Figures {
+        let counters = Counters { connects: 1, opened: 1, passed: 1, bytes_verified: 10, ..Counters::default() };
+        Figures { counters, ..Figures::default() }
+    }
+
+    fn bad(kind: Kind) -> Figures {
+        let mut figures = good();
+        (figures.counters.passed, figures.counters.failed) = (0, 1);
+        figures.counters.found(kind);
+        figures
+    }
+
+    fn named(pairs: &[(&str, Came)]) -> Vec<(String, Came)> {
+        pairs.iter().map(|(name, came)| ((*name).to_owned(), *came)).collect()
+    }
+
+    #[test]
+    fn the_group_that_failed_is_named() {
+        let (came, checks) = held(&scenario(TWO_LOADS, ""), &[good(), bad(Kind::Lost)], Some(false));
+        let all = [("verdict", Came::Fail), ("load a", Came::Pass), ("load b", Came::Fail), ("server", Came::Pass)];
+        assert_eq!((came, checks), (Came::Fail, named(&all)));
+    }
+
+    #[test]
+    fn findings_that_are_expected_must_each_come() {
+        let canary = scenario(ONE_LOAD, "findings = ['lost', 'stale']");
+        let (came, checks) = held(&canary, &[bad(Kind::Lost)], None);
+        let all = [("verdict", Came::Pass), ("finding lost", Came::Pass), ("finding stale", Came::Fail)];
+        assert_eq!((came, checks), (Came::Fail, named(&all)));
+        assert_eq!(held(&scenario(ONE_LOAD, "findings = ['lost']"), &[bad(Kind::Lost)], None).0, Came::Pass);
+    }
+
+    #[test]
+    fn a_threshold_is_missed_only_where_something_was_verified() {
+        let scenario = scenario(ONE_LOAD, "thresholds = ['verified_bytes > 1k']");
+        assert_eq!(held(&scenario, &[good()], None).0, Came::ThresholdMissed);
+        let nothing = Figures::default();
+        let (came, checks) = held(&scenario, &[nothing], None);
+        let all = [("verdict", Came::Inconclusive), ("verified_bytes > 1k", Came::Inconclusive)];
+        assert_eq!((came, checks), (Came::Inconclusive, named(&all)));
+    }
+
+    #[test]
+    fn a_server_that_died_fails_the_case_whatever_came_of_the_bytes() {
+        for figures in [good(), Figures::default()] {
+            let (came, checks) = held(&scenario(ONE_LOAD, ""), &[figures], Some(true));
+            assert_eq!((came, checks.last()), (Came::Fail, Some(&("server".to_owned(), Came::Fail))));
+        }
+    }
+
+    #[test]
+    fn an_unmet_check_says_what_was_expected_and_what_came() {
+        let scenario = scenario(ONE_LOAD, "thresholds = ['passed == 2']");
+        let checks = hold(&scenario, &[good()], Some(true), &mut sample::run(&["load"]));
+        let said: Vec<String> = checks.iter().map(CheckReport::sentence).collect();
+        assert_eq!(said[1..], ["passed == 2: it was 1", "server: expected running to the end, it was ended by itself"]);
+    }
 }

@@ -1,11 +1,19 @@
 //! What people and machines read at the end: one file a format.
 //!
-//! [`run::RunReport`] is the run as data, and every format is made of it and of nothing else: what the terminal shows,
-//! the JSON holds.
+//! [`run::RunReport`] is the run as data, [`suite::SuiteReport`] several of them, and every format is made of these and of
+//! nothing else: what the terminal shows, the JSON holds. [`format`] is the table of formats.
 
+mod chart;
 pub mod check;
 pub mod finding;
+pub mod format;
+pub mod github;
+mod html;
+mod junit;
+mod markdown;
 pub mod run;
+#[cfg(test)]
+mod sample;
 pub mod suite;
 pub mod terminal;
 
@@ -48,6 +56,12 @@ pub fn show_count(count: u64) -> String {
     shown
 }
 
+/// Without escape sequences of terminals and other control characters: what a server writes is not always text.
+fn plain(text: &str) -> String {
+    let stripped = anstream::adapter::strip_str(text).to_string();
+    stripped.chars().filter(|letter| matches!(letter, '\n' | '\t') || !letter.is_control()).collect()
+}
+
 fn three_digits(value: f64) -> String {
     match value {
         v if v == v.trunc() && v < 1000.0 => format!("{v:.0}"),
@@ -60,6 +74,11 @@ fn three_digits(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_text_is_left_out() {
+        assert_eq!(plain("a\u{1b}[31mb\u{1b}[0m\0\u{7}\r\n\té"), "ab\n\té");
+    }
 
     #[test]
     fn figures_are_shown_in_the_unit_that_fits() {

@@ -20,7 +20,7 @@ pub fn render(report: &RunReport) -> String {
     }
     let _ = writeln!(text, "{}\n", totals(report));
     for load in &report.loads {
-        text.push_str(&findings(load));
+        text.push_str(&findings(load, usize::MAX));
     }
     if let Some(note) = bottleneck(report) {
         let _ = writeln!(text, "{note}\n");
@@ -47,8 +47,7 @@ pub fn table(header: &[&str], rows: Vec<Vec<String>>) -> Table {
 fn latencies(load: &LoadReport) -> String {
     let header = ["", "count", "p50", "p90", "p99", "p99.9", "max"];
     let row = |name: &str, latency: &LatencyReport| {
-        let time = |nanos: Option<u64>| nanos.map_or_else(|| "-".to_owned(), |n| show_time(Duration::from_nanos(n)));
-        let times = [latency.p50_ns, latency.p90_ns, latency.p99_ns, latency.p999_ns, latency.max_ns].map(time);
+        let times = [latency.p50_ns, latency.p90_ns, latency.p99_ns, latency.p999_ns, latency.max_ns].map(nanos);
         [vec![name.to_owned(), show_count(latency.count)], times.to_vec()].concat()
     };
     let rows = vec![row("round trip", &load.rtt), row("first byte", &load.first_byte), row("connect", &load.connect)];
@@ -91,24 +90,49 @@ fn totals(report: &RunReport) -> String {
     trimmed(&table)
 }
 
-fn findings(load: &LoadReport) -> String {
+/// The findings of a load group that were kept, `at_most` so many of them, and how many there are in all.
+pub(super) fn findings(load: &LoadReport, at_most: usize) -> String {
     let mut text = String::new();
-    for finding in &load.findings {
+    let (kept, shown) = (load.findings.len(), load.findings.len().min(at_most));
+    for finding in load.findings.iter().take(shown) {
         let _ = writeln!(text, "{}", super::finding::render(finding));
     }
     let counted = load.counters.findings_total();
-    let kept = load.findings.len() as u64;
-    if counted > kept {
+    if counted > shown as u64 {
         let kinds: Vec<String> =
             load.counters.findings.iter().map(|(kind, n)| format!("{n} {}", kind.name())).collect();
+        let more = if shown < kept { format!("--json holds {kept}") } else { "--findings N shows more".to_owned() };
         let _ = writeln!(
             text,
-            "{} findings in all ({}); the first {kept} are shown, --findings N shows more\n",
+            "{} findings in all ({}); the first {shown} are shown, {more}\n",
             show_count(counted),
             kinds.join(", ")
         );
     }
     text
+}
+
+/// A line for each load group: which of them did what.
+pub(super) fn groups(report: &RunReport) -> String {
+    let header = ["load", "passed", "failed", "verified", "rtt p50", "rtt p99", "findings"];
+    let row = |load: &LoadReport| {
+        let LoadReport { name, counters, rtt, .. } = load;
+        vec![
+            name.clone(),
+            show_count(counters.passed),
+            show_count(counters.failed),
+            show_bytes(counters.bytes_verified as f64),
+            nanos(rtt.p50_ns),
+            nanos(rtt.p99_ns),
+            super::check::found(counters),
+        ]
+    };
+    trimmed(&table(&header, report.loads.iter().map(row).collect()))
+}
+
+/// A time that may not have been measured.
+pub(super) fn nanos(nanos: Option<u64>) -> String {
+    nanos.map_or_else(|| "-".to_owned(), |n| show_time(Duration::from_nanos(n)))
 }
 
 fn bottleneck(report: &RunReport) -> Option<String> {

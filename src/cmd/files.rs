@@ -1,0 +1,127 @@
+//! Files that results are written to: whole or not at all, and known to be writable before anything runs.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+
+use super::Failure;
+
+/// Puts `text` and a line break into the file `path`. A reader, and who comes after a crash, finds either what was there
+/// before or all of the new text: it is written beside the file, and then takes its name.
+///
+/// # Errors
+/// It can't be written; the message names it.
+pub fn write(path: &Path, text: &str) -> anyhow::Result<()> {
+    replace(path, text).with_context(|| format!("writing {}", path.display()))
+}
+
+/// The same, before anything has run: when what `flag` names can't be written, the flag is wrong.
+///
+/// # Errors
+/// Exit code 2, with what to do.
+pub fn write_first(flag: &str, path: &Path, text: &str) -> anyhow::Result<()> {
+    of_flag(flag, path, replace(path, text))
+}
+
+/// Whether what `flag` names could be written; it stays as it is.
+///
+/// # Errors
+/// Exit code 2, with what to do.
+pub fn check(flag: &str, path: &Path) -> anyhow::Result<()> {
+    let beside = beside(path);
+    let result = match fs::metadata(path) {
+        Ok(there) if there.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
+        Ok(there) if !there.is_file() => Ok(()),
+        _ => File::create(&beside).and_then(|_| fs::remove_file(&beside)),
+    };
+    of_flag(flag, path, result)
+}
+
+fn of_flag(flag: &str, path: &Path, result: io::Result<()>) -> anyhow::Result<()> {
+    result.map_err(|error| {
+        let folder = folder_of(path);
+        let remedy = match error.kind() {
+            io::ErrorKind::NotFound => format!("make the folder {} first", folder.display()),
+            io::ErrorKind::IsADirectory => "name a file in it".to_owned(),
+            _ => format!("let this user write to {}, or name another place", folder.display()),
+        };
+        Failure::usage(format!("--{flag} {}: {error}: {remedy}", path.display()))
+    })
+}
+
+fn replace(path: &Path, text: &str) -> io::Result<()> {
+    // What a link points to is written, and the link stays.
+    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    match fs::metadata(&path) {
+        Ok(there) if there.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
+        // A device, a pipe: nothing can take its name.
+        Ok(there) if !there.is_file() => return writeln!(File::options().write(true).open(&path)?, "{text}"),
+        _ => {}
+    }
+    let beside = beside(&path);
+    let written = File::create(&beside).and_then(|mut file| writeln!(file, "{text}"));
+    written.and_then(|()| fs::rename(&beside, &path)).inspect_err(|_| {
+        // There may be none; the error that counts is the first.
+        let _ = fs::remove_file(&beside);
+    })
+}
+
+/// In the same folder, since a file takes a name at once only within one file system.
+fn beside(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.{}.part", std::process::id()))
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_and_nothing_is_left_beside_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("a.xml");
+        for text in ["one", "two, longer", "3"] {
+            write(&path, text).expect("it can be written");
+            assert_eq!(fs::read_to_string(&path).expect("it is there"), format!("{text}\n"));
+        }
+        assert_eq!(fs::read_dir(folder.path()).expect("it is there").count(), 1);
+    }
+
+    #[test]
+    fn what_can_not_be_written_says_what_to_do() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let said = |result: anyhow::Result<()>| result.expect_err("it can't be").to_string();
+        let absent = folder.path().join("no/a.xml");
+        for error in [said(write_first("junit", &absent, "")), said(check("junit", &absent))] {
+            assert!(error.starts_with("--junit ") && error.ends_with(" first"), "{error}");
+        }
+        for error in [said(write_first("junit", folder.path(), "")), said(check("junit", folder.path()))] {
+            assert!(error.ends_with("name a file in it"), "{error}");
+        }
+        check("json", &folder.path().join("no/a.xml")).map_err(|error| error.to_string().len()),
+            Err(absent.len() - 1)
+        );
+        check("json", &folder.path().join("a.xml")).expect("it could be written");
+        assert_eq!(fs::read_dir(folder.path()).expect("it is there").count(), 0, "it was only asked");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_and_devices_stay_what_they_are() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let [file, link] = ["a.xml", "link.xml"].map(|name| folder.path().join(name));
+        fs::write(&file, "old").expect("it can be written");
+        std::os::unix::fs::symlink(&file, &link).expect("a link can be made");
+        write(&link, "new").expect("it can be written");
+        assert!(fs::symlink_metadata(&link).expect("it is there").is_symlink());
+        assert_eq!(fs::read_to_string(&file).expect("it is there"), "new\n");
+        write(Path::new("/dev/null"), "gone").expect("it can be written");
+        assert!(!fs::metadata("/dev/null").expect("it is there").is_file());
+    }
+}

@@ -1,0 +1,110 @@
+//! A time line as a drawing (SVG): bytes a second as an area, the longest round trips as a line.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use maud::{Markup, html};
+
+use super::{show_bytes, show_time};
+use crate::measure::Timeline;
+use crate::measure::timeline::Point;
+
+/// The drawing without its labels, in units of the viewBox.
+const WIDTH: f64 = 640.0;
+const HEIGHT: f64 = 120.0;
+/// Above and below it, for labels.
+const MARGIN: f64 = 18.0;
+
+/// Throughput and longest round trips over time; nothing for a run that has no points.
+pub(super) fn timeline(line: &Timeline) -> Markup {
+    let seconds = line.interval_ms as f64 / 1000.0;
+    let peak_bytes = line.points.iter().map(|point| point.bytes_verified).max().unwrap_or_default();
+    let peak_rtt = line.points.iter().map(|point| point.rtt_max_ns).max().unwrap_or_default();
+    let rate = show_bytes(peak_bytes as f64 / seconds);
+    let label = format!("throughput, at most {rate}/s; round trip, at most {}", time(peak_rtt));
+    let end = show_time(Duration::from_millis(line.interval_ms * line.points.len() as u64));
+    let bottom = MARGIN + HEIGHT;
+    html! {
+        @if !line.points.is_empty() {
+            svg viewBox={ "0 0 " (WIDTH) " " (HEIGHT + 2.0 * MARGIN) } role="img" aria-label=(label) {
+                text x="0" y="12" { (label) }
+                path.bytes d=(area(&line.points, peak_bytes)) {}
+                path.time d=(trips(&line.points, peak_rtt)) {}
+                line.axis x1="0" y1=(bottom) x2=(WIDTH) y2=(bottom) {}
+                text x="0" y=(bottom + 13.0) { "0 s" }
+                text x=(WIDTH) y=(bottom + 13.0) text-anchor="end" { (end) }
+            }
+        }
+    }
+}
+
+/// A step for each interval, from the axis up.
+fn area(points: &[Point], peak: u64) -> String {
+    let mut path = format!("M0 {}", MARGIN + HEIGHT);
+    for (index, point) in points.iter().enumerate() {
+        let y = height(point.bytes_verified, peak);
+        let _ = write!(path, "V{y:.1}H{:.1}", place(index + 1, points.len()));
+    }
+    let _ = write!(path, "V{}Z", MARGIN + HEIGHT);
+    path
+}
+
+/// A line through the middles of the intervals; broken where no round trip ended.
+fn trips(points: &[Point], peak: u64) -> String {
+    let mut path = String::new();
+    let mut is_broken = true;
+    for (index, point) in points.iter().enumerate() {
+        if point.rtt_max_ns == 0 {
+            is_broken = true;
+            continue;
+        }
+        let middle = (place(index, points.len()) + place(index + 1, points.len())) / 2.0;
+        let y = height(point.rtt_max_ns, peak);
+        // A point alone is a line too, of no length to see: it gets one.
+        let _ = match is_broken {
+            true => write!(path, "M{:.1} {y:.1}H{middle:.1}", middle - 1.0),
+            false => write!(path, "L{middle:.1} {y:.1}"),
+        };
+        is_broken = false;
+    }
+    path
+}
+
+fn place(index: usize, points: usize) -> f64 {
+    WIDTH * index as f64 / points as f64
+}
+
+fn height(value: u64, peak: u64) -> f64 {
+    MARGIN + HEIGHT * (1.0 - value as f64 / peak.max(1) as f64)
+}
+
+fn time(nanos: u64) -> String {
+    if nanos == 0 { "none".to_owned() } else { show_time(Duration::from_nanos(nanos)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn point(bytes_verified: u64, rtt_max_ns: u64) -> Point {
+        Point { bytes_verified, rtt_max_ns, ..Point::default() }
+    }
+
+    #[test]
+    fn the_greatest_touches_the_top_and_nothing_the_bottom() {
+        let points = [point(5, 0), point(10, 0)];
+        assert_eq!(area(&points, 10), "M0 138V78.0H320.0V18.0H640.0V138Z");
+        assert_eq!(area(&[point(0, 0)], 0), "M0 138V138.0H640.0V138Z", "a run in which nothing came");
+    }
+
+    #[test]
+    fn the_line_breaks_where_no_round_trip_ended() {
+        let points = [point(0, 1), point(0, 2), point(0, 0), point(0, 2)];
+        assert_eq!(trips(&points, 2), "M79.0 78.0H80.0L240.0 18.0M559.0 18.0H560.0");
+    }
+
+    #[test]
+    fn a_run_without_points_has_no_drawing() {
+        assert_eq!(timeline(&Timeline::default()).into_string(), "");
+    }
+}

@@ -1,0 +1,99 @@
+//! The formats that a result is written in, as a table: a new one is a file beside this and a row here; its flag, its
+//! tests and its checks before the first case follow from the row.
+
+use super::suite::SuiteReport;
+use super::{html, junit, markdown};
+
+/// One row of [`FORMATS`].
+pub struct Format {
+    /// The flag's name.
+    pub name: &'static str,
+    /// Its environment variable.
+    pub env: &'static str,
+    /// The flag's help.
+    pub about: &'static str,
+    /// The whole document.
+    pub render: fn(&SuiteReport) -> anyhow::Result<String>,
+}
+
+impl std::fmt::Debug for Format {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// JSON. Not in the table, since its flag is another: it goes to standard output too, and `blast` has a form of its own.
+pub const JSON: Format = Format {
+    name: "json",
+    env: "ECHO_TESTER_JSON",
+    about: "Write the result as JSON: to standard output instead of the lines, or to a file beside them",
+    render: |report| Ok(serde_json::to_string_pretty(report)?),
+};
+
+/// The formats that go to files.
+pub const FORMATS: &[Format] = &[
+    Format {
+        name: "junit",
+        env: "ECHO_TESTER_JUNIT",
+        about: "Write the result as JUnit XML, as CI systems read it: a test suite a case, a test a check",
+        render: junit::render,
+    },
+    Format {
+        name: "markdown",
+        env: "ECHO_TESTER_MARKDOWN",
+        about: "Write the result as Markdown: a table, and a section for each case that did not pass",
+        render: |report| Ok(markdown::render(report)),
+    },
+    Format {
+        name: "html",
+        env: "ECHO_TESTER_HTML",
+        about: "Write the result as one HTML page, with throughput and round trips over time",
+        render: |report| Ok(html::render(report)),
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::sample;
+
+    fn all() -> impl Iterator<Item = &'static Format> {
+        std::iter::once(&JSON).chain(FORMATS)
+    }
+
+    #[test]
+    fn every_format_shows_the_same_result_like_this() {
+        for format in all() {
+            let text = (format.render)(&sample::suite()).expect("it can be shown");
+            insta::assert_snapshot!(format.name, text);
+        }
+    }
+
+    #[test]
+    fn every_format_names_every_case_and_what_was_wrong() {
+        for format in all() {
+            let text = (format.render)(&sample::suite()).expect("it can be shown");
+            for word in ["two groups", "--seed 7", "rtt.p99", "messages \u{3e} 1k", "does not run here", "Look at: "] {
+                let escaped = [word.replace('>', "&gt;"), word.replace('>', "\\>"), word.replace('.', "\\.")];
+                let shown = text.contains(word) || escaped.iter().any(|word| text.contains(word));
+                assert!(shown, "{}: no '{word}' in\n{text}", format.name);
+            }
+        }
+    }
+
+    #[test]
+    fn every_format_has_something_to_say_of_no_case_at_all() {
+        for format in all() {
+            let text = (format.render)(&SuiteReport::new(Vec::new())).expect("it can be shown");
+            assert!(!text.is_empty(), "{}", format.name);
+        }
+    }
+
+    #[test]
+    fn every_row_has_a_name_and_a_variable_of_its_own() {
+        for format in all() {
+            assert_eq!(format.env, format!("ECHO_TESTER_{}", format.name.to_uppercase()));
+            assert_eq!(all().filter(|other| other.name == format.name).count(), 1);
+        }
+    }
+}

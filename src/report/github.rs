@@ -1,0 +1,69 @@
+//! What GitHub Actions reads besides files: annotations, which are lines of the log, and the summary of a step.
+//!
+//! Workflow commands and their escapes: <https://docs.github.com/actions/reference/workflow-commands-for-github-actions>
+//! and `actions/toolkit`, packages/core/src/command.ts.
+
+use super::markdown;
+use super::suite::{Came, CaseReport, SuiteReport};
+
+/// What the summary of one step may hold, in bytes. A longer one is thrown away as a whole.
+pub const SUMMARY_LIMIT: usize = 1 << 20;
+
+/// The summary of a step, in which there are so many bytes already.
+pub fn summary(report: &SuiteReport, already: usize) -> String {
+    markdown::render_within(report, SUMMARY_LIMIT.saturating_sub(already))
+}
+
+/// The line that marks a case as failed; nothing for one that passed or was skipped. `place` is a file of the
+/// repository and a line in it, from 1.
+pub fn annotation(case: &CaseReport, place: Option<(&str, usize)>) -> Option<String> {
+    if matches!(case.outcome, Came::Pass | Came::Skipped) {
+        return None;
+    }
+    let title = property(&format!("{}: {}", case.outcome.name(), case.title()));
+    let place = place.map_or_else(String::new, |(file, line)| format!(",file={},line={line}", property(file)));
+    let replay = case.replay.as_ref().map(|replay| format!("replay: {replay}"));
+    let lines: Vec<String> = case.reasons.iter().cloned().chain(replay).collect();
+    Some(format!("::error title={title}{place}::{}", message(&lines.join("\n"))))
+}
+
+fn message(text: &str) -> String {
+    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
+}
+
+fn property(text: &str) -> String {
+    message(text).replace(':', "%3A").replace(',', "%2C")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::sample;
+
+    #[test]
+    fn an_annotation_is_one_line_with_everything_escaped() {
+        let mut case = sample::fail();
+        case.name = "50 % of: all, and\nmore".to_owned();
+        case.reasons = vec!["100 % wrong".to_owned(), "a: b, c".to_owned()];
+        let line = annotation(&case, Some(("a,b:c.toml", 7))).expect("it failed");
+        assert_eq!(
+            line,
+            "::error title=FAIL%3A 4.1 50 %25 of%3A all%2C and%0Amore,file=a%2Cb%3Ac.toml,line=7::\
+             100 %25 wrong%0Aa: b, c%0Areplay: echo-tester run 'scenarios/4.1.toml' --seed 7"
+        );
+    }
+
+    #[test]
+    fn only_what_did_not_pass_is_marked() {
+        let marked = sample::suite().cases.iter().filter_map(|case| annotation(case, None)).count();
+        assert_eq!(marked, 3);
+    }
+
+    #[test]
+    fn a_summary_stays_within_what_github_takes() {
+        let report = SuiteReport::new(vec![sample::fail(); 500]);
+        let text = summary(&report, 1000);
+        assert!(text.len() <= SUMMARY_LIMIT - 1000 && text.len() > SUMMARY_LIMIT / 2, "{}", text.len());
+        assert!(text.contains("This is not all of it"));
+    }
+}

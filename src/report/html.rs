@@ -1,0 +1,150 @@
+//! A result as one HTML page: no script, nothing that is fetched, light or dark as the reader's system is.
+//!
+//! maud escapes whatever is put into the page; nothing here writes markup as text but the style below.
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use super::run::{LoadReport, RunReport};
+use super::suite::{Came, CaseReport, SuiteReport, server_output};
+use super::{chart, plain, terminal};
+
+const STYLE: &str = "
+:root { color-scheme: light dark; --ink: #1b1f24; --paper: #fff; --faint: #d8dee4; --good: #1a7f37; --bad: #cf222e;
+  --so-so: #9a6700; --bytes: #8ec5ff; --time: #bc4c00; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6edf3; --paper: #0d1117; --faint: #30363d; --good: #3fb950;
+  --bad: #ff7b72; --so-so: #d29922; --bytes: #1f4f82; --time: #f0883e; } }
+body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 70rem;
+  margin: 2rem auto; padding: 0 1rem; }
+table { border-collapse: collapse; margin: 1rem 0; }
+th, td { text-align: left; padding: .25rem .75rem; border-bottom: 1px solid var(--faint); }
+td.figure { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+pre { overflow-x: auto; padding: .75rem; border: 1px solid var(--faint); border-radius: 6px; font-size: 13px; }
+summary { cursor: pointer; font-weight: 600; margin: .5rem 0; }
+a { color: inherit; }
+.pass { color: var(--good); } .bad { color: var(--bad); font-weight: 600; } .so-so { color: var(--so-so); }
+svg { width: 100%; max-width: 44rem; height: auto; display: block; }
+svg text { fill: var(--ink); font: 11px system-ui, sans-serif; }
+svg .bytes { fill: var(--bytes); } svg .time { fill: none; stroke: var(--time); stroke-width: 1.5; }
+svg .axis { stroke: var(--faint); }
+";
+
+/// The whole page.
+pub(super) fn render(report: &SuiteReport) -> String {
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                title { "echo-tester: " (report.summary()) }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                h1 { "echo-tester: " (report.summary()) }
+                (overview(report))
+                @for (index, case) in report.cases.iter().enumerate() { (section(index, case)) }
+                p { "echo-tester " (report.version) }
+            }
+        }
+    };
+    page.into_string()
+}
+
+fn overview(report: &SuiteReport) -> Markup {
+    html! {
+        table {
+            tr { @for name in ["verdict", "id", "name", "time", "verified", "rtt p99"] { th { (name) } } }
+            @for (index, case) in report.cases.iter().enumerate() {
+                @let figures = case.figures();
+                tr {
+                    td class=(class(case.outcome)) { (case.outcome.name()) }
+                    td { (plain(&case.id)) }
+                    td { a href={ "#case-" (index) } { (plain(&case.name)) } }
+                    @for figure in [figures.time, figures.verified, figures.rtt_p99] { td.figure { (figure) } }
+                }
+            }
+        }
+    }
+}
+
+fn section(index: usize, case: &CaseReport) -> Markup {
+    let is_good = matches!(case.outcome, Came::Pass | Came::Skipped);
+    html! {
+        details id={ "case-" (index) } open[!is_good] {
+            summary { span class=(class(case.outcome)) { (case.outcome.name()) } " " (plain(&case.title())) }
+            @for reason in &case.reasons { p { (plain(reason)) } }
+            table {
+                tr { @for name in ["check", "expected", "actual", ""] { th { (name) } } }
+                @for check in &case.checks {
+                    tr {
+                        td { (plain(&check.name)) }
+                        td { (plain(&check.expected)) }
+                        td { (check.actual.as_deref().map_or("–".to_owned(), plain)) }
+                        td class=(class(check.outcome)) { (check.outcome.name()) }
+                    }
+                }
+            }
+            @if let Some(run) = &case.run {
+                (block("Loads", &terminal::groups(run)))
+                (loads(run, is_good))
+            }
+            (block("Run it again", case.replay.as_deref().unwrap_or_default()))
+            (block("The server said", &server_output(case)))
+            (block("About", &case.about))
+        }
+    }
+}
+
+fn loads(run: &RunReport, is_good: bool) -> Markup {
+    let findings = |load: &LoadReport| if is_good { String::new() } else { terminal::findings(load, usize::MAX) };
+    html! {
+        @for load in &run.loads {
+            h3 { (plain(&load.name)) ": " (plain(&load.about)) }
+            (chart::timeline(&load.timeline))
+            (block("Findings", &findings(load)))
+        }
+    }
+}
+
+/// Preformatted text with a word above it; nothing if there is nothing in it.
+fn block(title: &str, text: &str) -> Markup {
+    let text = plain(text);
+    html! { @if !text.trim().is_empty() { h4 { (title) } pre { (text.trim_end()) } } }
+}
+
+fn class(came: Came) -> &'static str {
+    match came {
+        Came::Pass => "pass",
+        Came::Fail | Came::ThresholdMissed => "bad",
+        Came::Inconclusive | Came::Skipped | Came::Interrupted => "so-so",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::sample;
+
+    #[test]
+    fn nothing_that_a_person_or_a_server_says_becomes_markup() {
+        let page = render(&sample::suite());
+        assert!(!page.contains("<script") && page.matches("&lt;script&gt;").count() >= 3, "{page}");
+        let is_allowed = |letter: char| letter == '\n' || !letter.is_control();
+        assert!(page.chars().all(is_allowed), "no control characters");
+    }
+
+    #[test]
+    fn the_page_stands_alone() {
+        let page = render(&sample::suite());
+        for fetched in ["src=", "<link", "@import", "url(", "href=\"http"] {
+            assert!(!page.contains(fetched), "{fetched}");
+        }
+    }
+
+    #[test]
+    fn every_load_group_has_its_line_of_time() {
+        let report = sample::suite();
+        let loads: usize = report.cases.iter().filter_map(|case| case.run.as_ref()).map(|run| run.loads.len()).sum();
+        assert_eq!(render(&report).matches("<svg").count(), loads);
+    }
+}

@@ -1,0 +1,143 @@
+//! A result as JUnit XML, the form that CI systems read: a test suite a scenario, a test case a check.
+//!
+//! There is no standard; what Jenkins reads (<https://llg.cubic.org/docs/junit/>) is what GitLab and others read too.
+//! Names hold no figure that is measured, so that a system which follows a test from run to run finds it again.
+//! Characters that XML can't hold, and escape sequences of terminals, are left out by quick-junit.
+
+use std::time::Duration;
+
+use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
+
+use super::check::{CheckReport, loads_of};
+use super::suite::{Came, CaseReport, SuiteReport};
+use super::terminal;
+
+/// The whole document.
+pub(super) fn render(report: &SuiteReport) -> anyhow::Result<String> {
+    let mut document = Report::new("echo-tester");
+    document.set_time(report.cases.iter().map(CaseReport::elapsed).sum());
+    document.add_test_suites(report.cases.iter().map(suite));
+    Ok(document.to_string()?)
+}
+
+fn suite(case: &CaseReport) -> TestSuite {
+    let mut suite = TestSuite::new(case.title());
+    suite.set_time(case.elapsed());
+    if let Some(run) = &case.run {
+        suite.extra.insert("timestamp".into(), run.started_at.as_str().into());
+    }
+    for (index, check) in case.checks.iter().enumerate() {
+        let mut test = TestCase::new(check.name.as_str(), status(case, check));
+        test.set_classname(case.title());
+        if !case.file.is_empty() {
+            test.extra.insert("file".into(), case.file.as_str().into());
+        }
+        // The checks look at one and the same run: its time counts once, and its output stands once.
+        test.set_time(if index == 0 { case.elapsed() } else { Duration::ZERO });
+        if index == 0 && !case.server_output.is_empty() {
+            test.set_system_out(case.server_output.join("\n"));
+        }
+        suite.add_test_case(test);
+    }
+    suite
+}
+
+fn status(case: &CaseReport, check: &CheckReport) -> TestCaseStatus {
+    let kind = match check.outcome {
+        Came::Pass => return TestCaseStatus::success(),
+        Came::Skipped => {
+            let mut status = TestCaseStatus::skipped();
+            status.set_message(case.reasons.join("; "));
+            return status;
+        }
+        Came::Fail | Came::ThresholdMissed => NonSuccessKind::Failure,
+        Came::Inconclusive | Came::Interrupted => NonSuccessKind::Error,
+    };
+    let mut status = TestCaseStatus::non_success(kind);
+    status.set_type(check.outcome.name().to_lowercase()).set_message(check.sentence());
+    status.set_description(body(case, check));
+    status
+}
+
+/// Why, what was found, how to run it again, and what to look at.
+fn body(case: &CaseReport, check: &CheckReport) -> String {
+    let mut parts = vec![case.reasons.join("\n")];
+    if let Some(run) = &case.run {
+        parts.extend(loads_of(check, &case.checks, run).into_iter().map(|load| terminal::findings(load, usize::MAX)));
+    }
+    parts.extend(case.replay.as_ref().map(|replay| format!("replay: {replay}")));
+    parts.push(case.about.clone());
+    let parts: Vec<&str> = parts.iter().map(|part| part.trim()).filter(|part| !part.is_empty()).collect();
+    parts.join("\n\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use quick_xml::Reader;
+    use quick_xml::events::{BytesStart, Event};
+
+    use super::*;
+    use crate::report::sample;
+
+    /// Every element that is opened, in the order of the document. What is not XML panics.
+    fn elements(text: &str) -> Vec<BytesStart<'_>> {
+        let mut reader = Reader::from_str(text);
+        let mut elements = Vec::new();
+        loop {
+            match reader.read_event().unwrap_or_else(|error| panic!("{error} in\n{text}")) {
+                Event::Start(element) | Event::Empty(element) => elements.push(element),
+                Event::Eof => return elements,
+                _ => {}
+            }
+        }
+    }
+
+    fn count(elements: &[BytesStart<'_>], name: &str) -> usize {
+        elements.iter().filter(|element| element.name().as_ref() == name.as_bytes()).count()
+    }
+
+    #[test]
+    fn it_is_well_formed_and_counts_what_it_holds() {
+        let report = sample::suite();
+        let text = render(&report).expect("it can be shown");
+        let elements = elements(&text);
+        let checks: usize = report.cases.iter().map(|case| case.checks.len()).sum();
+        let counts = ["testsuite", "testcase", "failure", "error", "skipped", "system-out"];
+        let counts = counts.map(|name| count(&elements, name));
+        assert_eq!(counts, [report.cases.len(), checks, 3, 1, 1, 1]);
+        let root = elements.first().expect("there is a root");
+        for (name, value) in [("tests", checks), ("failures", 3), ("errors", 1), ("skipped", 1)] {
+            let attribute = root.try_get_attribute(name).expect("well-formed").expect(name);
+            assert_eq!(attribute.value.as_ref(), value.to_string().as_bytes(), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_xml_can_not_hold_is_left_out() {
+        let text = render(&sample::suite()).expect("it can be shown");
+        let is_allowed = |letter: char| matches!(letter, '\t' | '\n' | '\r') || letter >= ' ';
+        assert!(text.chars().all(is_allowed), "{text:?}");
+        assert!(text.contains("the server said") && !text.contains("<script>"), "{text}");
+    }
+
+    #[test]
+    fn the_names_are_the_same_however_the_case_went() {
+        let names = |case: CaseReport| {
+            let text = render(&SuiteReport::new(vec![case])).expect("it can be shown");
+            let tests = elements(&text).into_iter().filter(|element| element.name().as_ref() == b"testcase");
+            let name = |test: BytesStart<'_>| {
+                ["classname", "name"].map(|name| {
+                    let attribute = test.try_get_attribute(name).expect("well-formed").expect(name);
+                    String::from_utf8_lossy(&attribute.value).into_owned()
+                })
+            };
+            tests.map(name).collect::<Vec<_>>()
+        };
+        let failed = sample::fail();
+        let mut skipped = CaseReport { run: None, outcome: Came::Skipped, ..failed.clone() };
+        for check in &mut skipped.checks {
+            (check.actual, check.outcome) = (None, Came::Skipped);
+        }
+        assert_eq!(names(failed), names(skipped));
+    }
+}

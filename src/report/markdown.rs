@@ -1,0 +1,146 @@
+//! A result as Markdown, as GitHub shows it: a table, and a section for each case that did not pass.
+//!
+//! The dialect is GitHub Flavored Markdown (<https://github.github.com/gfm/>): a backslash before any ASCII punctuation
+//! makes it plain text, a pipe in a table's cell included; a code block's fence is longer than any within it.
+
+use std::fmt::Write as _;
+
+use super::suite::{Came, CaseReport, SuiteReport, server_output};
+use super::{plain, terminal};
+
+/// The whole document.
+pub(super) fn render(report: &SuiteReport) -> String {
+    pieces(report).concat()
+}
+
+/// As much of the document as fits into so many bytes. What is left out is said, and how many cases it is.
+pub(super) fn render_within(report: &SuiteReport, limit: usize) -> String {
+    let pieces = pieces(report);
+    let len: usize = pieces.iter().map(String::len).sum();
+    if len <= limit {
+        return pieces.concat();
+    }
+    let note =
+        "\n*This is not all of it: there is no room for more. The files of --markdown and --html hold the rest.*\n";
+    let mut text = String::new();
+    for piece in pieces {
+        if text.len() + piece.len() + note.len() > limit {
+            break;
+        }
+        text.push_str(&piece);
+    }
+    if text.len() + note.len() <= limit {
+        text.push_str(note);
+    }
+    text
+}
+
+/// The document in parts, after each of which it may end.
+fn pieces(report: &SuiteReport) -> Vec<String> {
+    let mut pieces = vec![format!(
+        "## echo-tester: {}\n\n| verdict | id | name | time | verified | rtt p99 |\n| --- | --- | --- | ---: | ---: | ---: |\n",
+        report.summary()
+    )];
+    pieces.extend(report.cases.iter().map(row));
+    let unmet = |case: &&CaseReport| !matches!(case.outcome, Came::Pass | Came::Skipped);
+    pieces.extend(report.cases.iter().filter(unmet).map(section));
+    pieces
+}
+
+fn row(case: &CaseReport) -> String {
+    let figures = case.figures();
+    let verdict = match case.outcome {
+        Came::Pass | Came::Skipped => case.outcome.name().to_owned(),
+        outcome => format!("**{}**", outcome.name()),
+    };
+    let name = match case.outcome {
+        Came::Skipped => format!("{} ({})", case.name, case.reasons.join("; ")),
+        _ => case.name.clone(),
+    };
+    let (id, name) = (escaped(&case.id), escaped(&name));
+    format!("| {verdict} | {id} | {name} | {} | {} | {} |\n", figures.time, figures.verified, figures.rtt_p99)
+}
+
+fn section(case: &CaseReport) -> String {
+    let mut text = format!("\n### {}: {}\n\n", case.outcome.name(), escaped(case.title()));
+    for reason in &case.reasons {
+        let _ = writeln!(text, "- {}", escaped(reason));
+    }
+    text.push_str("\n| check | expected | actual | |\n| --- | --- | --- | --- |\n");
+    for check in &case.checks {
+        let cells = [&check.name, &check.expected, check.actual.as_deref().unwrap_or("–")].map(escaped);
+        let _ = writeln!(text, "| {} | {} |", cells.join(" | "), check.outcome.name());
+    }
+    let groups: String = case.run.iter().filter(|run| run.loads.len() > 1).map(terminal::groups).collect();
+    text.push_str(&block("Loads", "text", &groups));
+    let loads = case.run.iter().flat_map(|run| &run.loads);
+    let findings: String = loads.map(|load| terminal::findings(load, usize::MAX)).collect();
+    text.push_str(&block("Findings", "text", &findings));
+    text.push_str(&block("Run it again", "sh", case.replay.as_deref().unwrap_or_default()));
+    text.push_str(&block("The server said", "text", &server_output(case)));
+    for line in case.about.trim().lines() {
+        let _ = write!(text, "\n> {}", escaped(line));
+    }
+    text.push('\n');
+    text
+}
+
+/// A block of code, with a word above it; nothing if there is nothing in it.
+fn block(title: &str, language: &str, code: &str) -> String {
+    let code = plain(code);
+    if code.trim().is_empty() {
+        return String::new();
+    }
+    let longest = code.split(|letter| letter != '`').map(str::len).max().unwrap_or_default();
+    let fence = "`".repeat((longest + 1).max(3));
+    format!("\n{title}:\n\n{fence}{language}\n{}\n{fence}\n", code.trim_end())
+}
+
+/// As plain text within a line or a cell.
+fn escaped(text: impl AsRef<str>) -> String {
+    let mut escaped = String::new();
+    for letter in plain(text.as_ref()).trim().chars() {
+        match letter {
+            '\n' => escaped.push(' '),
+            '\\' | '`' | '*' | '_' | '{' | '}' | '[' | ']' | '<' | '>' | '#' | '|' | '~' | '&' | '$' => {
+                escaped.extend(['\\', letter]);
+            }
+            _ => escaped.push(letter),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::sample;
+
+    #[test]
+    fn a_row_has_its_six_cells_whatever_the_name_is() {
+        let text = render(&sample::suite());
+        let rows: Vec<&str> = text.lines().filter(|line| line.starts_with("| ")).collect();
+        let head = rows.iter().filter(|row| row.replace("\\|", "").matches('|').count() == 7);
+        assert_eq!(head.count(), sample::suite().cases.len() + 2, "{text}");
+    }
+
+    #[test]
+    fn a_fence_is_longer_than_any_within() {
+        let text = block("t", "text", "a ```` b");
+        assert_eq!(text, "\nt:\n\n`````text\na ```` b\n`````\n");
+    }
+
+    #[test]
+    fn what_does_not_fit_is_left_out_as_a_whole_and_said() {
+        let report = sample::suite();
+        let whole = render(&report);
+        assert_eq!(render_within(&report, whole.len()), whole);
+        for limit in 0..whole.len() {
+            let text = render_within(&report, limit);
+            assert!(text.len() <= limit, "{} > {limit}", text.len());
+            assert!(limit < 400 || text.contains("This is not all of it"), "{limit}: {text}");
+            let fences = text.lines().filter(|line| line.starts_with("```")).count();
+            assert!(fences.is_multiple_of(2), "a block is open: {text}");
+        }
+    }
+}
