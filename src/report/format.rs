@@ -22,7 +22,8 @@ impl std::fmt::Debug for Format {
     }
 }
 
-/// JSON. Not in the table, since its flag is another: it goes to standard output too, and `blast` has a form of its own.
+/// JSON. Not in the table, since its flag is another: it goes to standard output too, and `blast` has a form of its
+/// own.
 pub const JSON: Format = Format {
     name: "json",
     env: "ECHO_TESTER_JSON",

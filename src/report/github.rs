@@ -1,7 +1,7 @@
 //! What GitHub Actions reads besides files: annotations, which are lines of the log, and the summary of a step.
 //!
-//! Workflow commands and their escapes: <https://docs.github.com/actions/reference/workflow-commands-for-github-actions>
-//! and `actions/toolkit`, packages/core/src/command.ts.
+//! Workflow commands: <https://docs.github.com/actions/reference/workflow-commands-for-github-actions>; their escapes:
+//! `actions/toolkit`, packages/core/src/command.ts.
 
 use super::markdown;
 use super::suite::{Came, CaseReport, SuiteReport};

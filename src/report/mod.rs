@@ -1,7 +1,7 @@
 //! What people and machines read at the end: one file a format.
 //!
-//! [`run::RunReport`] is the run as data, [`suite::SuiteReport`] several of them, and every format is made of these and of
-//! nothing else: what the terminal shows, the JSON holds. [`format`] is the table of formats.
+//! [`run::RunReport`] is the run as data, [`suite::SuiteReport`] several of them, and every format is made of these and
+//! of nothing else: what the terminal shows, the JSON holds. [`mod@format`] is the table of formats.
 
 mod chart;
 pub mod check;

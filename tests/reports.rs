@@ -1,0 +1,186 @@
+//! The reports that `run`, `check` and `blast` write, as CI systems meet them: which files, when, and what GitHub
+//! reads.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+const GOOD: &str = "name = 'good'\nid = '1.1'\n[server]\nmodel = 'auto'\n[[load]]\nconns = 3\nmessages = 3\n";
+const FAULTY: &str = "name = 'faulty: a, b'\nid = '1.2'\nabout = 'Look at: the server.'\n[server]\nfault = ['flip:at=10']\n\
+                      [[load]]\nname = 'left'\nconns = 2\nmessages = 3\nsize = 100\n\
+                      [[load]]\nname = 'right'\nconns = 1\nmessages = 3\nsize = 100\n";
+const MISSED: &str = "name = 'missed'\nid = '1.3'\n[server]\nmodel = 'auto'\n[[load]]\nconns = 3\nmessages = 3\n[expect]\n\
+                      thresholds = ['messages > 1k']\n";
+/// It never ends by itself within the patience of anybody.
+const ENDLESS: &str = "name = 'endless'\nid = '1.4'\n[server]\nmodel = 'auto'\n[[load]]\nconns = 1\nduration = '1h'\n";
+
+/// Longer than anything here takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The program in a folder with these scenarios, named a.toml, b.toml …
+fn program(scenarios: &[&str], args: &[&str]) -> (TempDir, Command) {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::create_dir(folder.path().join("cases")).expect("the folder can be written");
+    for (text, name) in scenarios.iter().zip('a'..) {
+        std::fs::write(folder.path().join(format!("cases/{name}.toml")), text).expect("the folder can be written");
+    }
+    let mut command = Command::new(env!("CARGO_BIN_EXE_echo-tester"));
+    command.args(args).stdin(Stdio::null()).current_dir(folder.path());
+    let set = |name: &str| name.starts_with("ECHO_TESTER_") || name.starts_with("GITHUB_");
+    for (name, _) in std::env::vars().filter(|(name, _)| set(name)) {
+        command.env_remove(name);
+    }
+    (folder, command)
+}
+
+/// Exit code, stdout, stderr.
+fn said(command: &mut Command) -> (i32, String, String) {
+    let output = command.output().expect("the program starts");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
+}
+
+fn read(folder: &TempDir, name: &str) -> String {
+    std::fs::read_to_string(folder.path().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// Names of the files in a folder.
+fn files(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).expect("it is there");
+    let name = |entry: std::io::Result<std::fs::DirEntry>| entry.expect("it can be read").file_name();
+    let mut names: Vec<String> = entries.map(|entry| name(entry).to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn every_file_that_is_asked_for_is_written_and_no_other() {
+    let flags = ["--junit", "j.xml", "--markdown", "m.md", "--html", "h.html", "--json=r.json"];
+    let (folder, mut command) =
+        program(&[GOOD, FAULTY, MISSED], &[&["run", "cases", "-q", "--seed", "7"], &flags[..]].concat());
+    let (code, out, err) = said(&mut command);
+    assert_eq!(code, 1, "{out}{err}");
+    assert_eq!(files(folder.path()), ["cases", "h.html", "j.xml", "m.md", "r.json"]);
+    let junit = read(&folder, "j.xml");
+    let attributes = "tests=\"9\" skipped=\"0\" failures=\"4\" errors=\"0\"";
+    assert!(junit.contains(attributes) && junit.contains("it was 9") && junit.contains("--seed 7"), "{junit}");
+    for name in ["m.md", "h.html"] {
+        let text = read(&folder, name);
+        assert!(text.contains("3 cases: 1 passed, 1 failed, 1 missed a threshold"), "{name}: {text}");
+        assert!(text.contains("--only-conn") && text.contains("Look at: the server."), "{name}: {text}");
+    }
+    let json: Value = serde_json::from_str(&read(&folder, "r.json")).expect("it is JSON");
+    assert_eq!(json["cases"][2]["checks"][1]["actual"], "9");
+}
+
+#[test]
+fn the_terminal_says_which_load_failed_and_which_cases() {
+    let (_folder, mut command) = program(&[GOOD, FAULTY], &["run", "cases", "-q"]);
+    let (code, out, _) = said(&mut command);
+    assert_eq!(code, 1);
+    for words in
+        ["    load   passed", "    left ", "    right ", " corrupt at offset 10", "\n2 cases: 1 passed, 1 failed\n"]
+    {
+        assert!(out.contains(words), "no '{words}' in\n{out}");
+    }
+    assert!(out.ends_with("  FAIL         1.2 faulty: a, b\n"), "{out}");
+    let (_folder, mut command) = program(&[GOOD], &["run", "cases", "-q"]);
+    assert!(said(&mut command).1.ends_with("\n1 case: 1 passed\n"));
+}
+
+#[test]
+fn what_can_not_be_written_is_said_before_anything_runs() {
+    for flags in
+        [["--junit", "no/j.xml"], ["--markdown", "no/m.md"], ["--html", "no/h.html"], ["-q", "--json=no/r.json"]]
+    {
+        for args in [&["run", "cases"][..], &["check"], &["blast", "--serve"]] {
+            let (_folder, mut command) = program(&[GOOD], &[args, &flags[..]].concat());
+            let (code, out, err) = said(&mut command);
+            assert_eq!((code, out.as_str()), (2, ""), "{args:?} {flags:?}: {err}");
+            assert!(err.contains("make the folder no first"), "{err}");
+        }
+    }
+}
+
+/// The step summary that GitHub would show, exit code, stdout, stderr.
+fn github(scenarios: &[&str], args: &[&str]) -> (String, i32, String, String) {
+    let (folder, mut command) = program(scenarios, args);
+    std::fs::write(folder.path().join("summary.md"), "before\n").expect("the folder can be written");
+    let (code, out, err) = said(command.env("GITHUB_STEP_SUMMARY", folder.path().join("summary.md")));
+    (read(&folder, "summary.md"), code, out, err)
+}
+
+#[test]
+fn github_gets_a_summary_behind_what_was_there_and_a_mark_for_each_failure() {
+    let (summary, code, out, err) = github(&[GOOD, FAULTY, MISSED], &["run", "cases", "-q", "--github"]);
+    assert_eq!(code, 1, "{out}{err}");
+    assert!(summary.starts_with("before\n## echo-tester: 3 cases"), "{summary}");
+    assert_eq!(summary.matches("## echo-tester").count(), 1, "{summary}");
+    let marks: Vec<&str> = out.lines().filter(|line| line.starts_with("::")).collect();
+    let file = Path::new("cases").join("b.toml").display().to_string();
+    assert!(marks[0].starts_with(&format!("::error title=FAIL%3A 1.2 faulty%3A a%2C b,file={file},line=1::")), "{out}");
+    assert!(marks[0].contains("%0Areplay: echo-tester run") && marks.len() == 2, "{out}");
+    assert!(marks[1].contains(",line=9::messages > 1k: it was 9"), "at the threshold: {out}");
+}
+
+#[test]
+fn outside_of_github_actions_the_flag_is_an_error() {
+    for args in [["run", "cases", "--github"], ["blast", "--serve", "--github"]] {
+        let (_folder, mut command) = program(&[GOOD], &args);
+        let (code, out, err) = said(&mut command);
+        assert_eq!((code, out.as_str()), (2, ""), "{err}");
+        assert!(err.contains("GITHUB_STEP_SUMMARY is not set") && err.contains("--markdown FILE"), "{err}");
+    }
+}
+
+#[test]
+fn blast_is_a_suite_of_one_case() {
+    let args = ["blast", "--serve", "-q", "-c", "3", "-n", "3", "--junit", "j.xml", "--html", "h.html"];
+    let (folder, mut command) = program(&[], &args);
+    let (code, out, err) = said(&mut command);
+    assert_eq!(code, 0, "{out}{err}");
+    assert!(read(&folder, "j.xml").contains("<testcase name=\"verdict\" classname=\"blast --serve=auto\""));
+    assert!(read(&folder, "h.html").contains("<svg"));
+    let (summary, code, out, _) = github(&[], &["blast", "127.0.0.1:1", "-q", "-c", "2", "--github"]);
+    assert!(code == 4 && summary.contains("| **inconclusive** |"), "{summary}");
+    assert!(out.starts_with("::error title=inconclusive%3A blast 127.0.0.1%3A1::"), "{out}");
+}
+
+#[test]
+fn a_crash_loses_no_case_that_had_ended() {
+    let flags = ["run", "cases", "--junit", "j.xml", "--json=r.json"];
+    let (folder, mut command) = program(&[GOOD, FAULTY, ENDLESS], &flags);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the program starts");
+    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+    // What is shown has been written before.
+    let shown = lines.find(|line| line.as_ref().is_ok_and(|line| line.starts_with("FAIL")));
+    child.kill().expect("it runs: the last case takes an hour");
+    child.wait().expect("it was killed");
+    assert!(shown.is_some(), "the second case is shown");
+    let junit = read(&folder, "j.xml");
+    assert!(junit.contains("tests=\"6\"") && junit.trim_end().ends_with("</testsuites>"), "{junit}");
+    let json: Value = serde_json::from_str(&read(&folder, "r.json")).expect("it is whole");
+    let outcomes: Vec<&Value> = json["cases"].as_array().expect("cases").iter().map(|case| &case["outcome"]).collect();
+    assert_eq!(outcomes, ["pass", "fail"]);
+}
+
+#[test]
+fn a_run_that_breaks_off_at_once_leaves_no_result_of_an_earlier_one() {
+    let (folder, mut command) = program(&[ENDLESS], &["run", "cases", "--junit", "j.xml"]);
+    std::fs::write(folder.path().join("j.xml"), "<testsuites tests=\"1\"/>").expect("the folder can be written");
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts");
+    let until = Instant::now() + PATIENCE;
+    while !read(&folder, "j.xml").contains("tests=\"0\"") {
+        assert!(
+            Instant::now() < until && child.try_wait().expect("it can be waited for").is_none(),
+            "the old one stays"
+        );
+        std::thread::yield_now();
+    }
+    child.kill().expect("it runs: the case takes an hour");
+    child.wait().expect("it was killed");
+}
