@@ -116,18 +116,29 @@ impl Worker {
     }
 
     async fn open_all(worker: &Rc<Worker>) {
+        // Spawned and not yet counted in `connecting`. A yield lets all of them begin, and everybody else have a turn:
+        // one for each connection would take as long as all that are open take to talk, ten thousand times.
+        let mut spawned = 0;
         for (index, share) in worker.shares.iter().enumerate() {
             let at = worker.shared.epoch + share.opens_at(&worker.shared.plan);
             if at > std::time::Instant::now() {
                 tokio::time::sleep_until(at.into()).await;
             }
-            while worker.connecting.get() >= CONNECTING {
-                worker.connected.notified().await;
+            while worker.connecting.get() + spawned >= CONNECTING {
+                if std::mem::take(&mut spawned) > 0 {
+                    tokio::task::yield_now().await;
+                } else {
+                    worker.connected.notified().await;
+                }
             }
             let ticket = worker.shared.order.wait(worker.index, index).await;
             spawn_local(Worker::run_slot(Rc::clone(worker), index as u32));
-            // Lets it begin to connect, and count itself among those that do.
-            tokio::task::yield_now().await;
+            spawned += 1;
+            if ticket.is_some() {
+                // It is to have begun to connect before the next one may.
+                tokio::task::yield_now().await;
+                spawned = 0;
+            }
             drop(ticket);
         }
     }

@@ -1,0 +1,184 @@
+//! One run of one contestant, and rounds of many.
+
+use std::io;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::machine::{Cores, Moment, descriptors, payload, resident};
+use super::process::{self, Process};
+use super::workload::{Client, Contestant, Server, Workload};
+
+/// How long the connections may take to open.
+const OPEN: Duration = Duration::from_secs(30);
+/// Between the last connection and the first look, so that all of them have begun; more for many.
+const SETTLE: Duration = Duration::from_millis(150);
+const SETTLE_MANY: Duration = Duration::from_millis(600);
+/// Bytes that the kernel may count beyond those of the contestants: options of TCP that are longer than time stamps.
+const STRAY: u64 = 256 << 10;
+const TRIES: u32 = 5;
+/// Until the buffers of connections that nobody reads from are full.
+const FILL: Duration = Duration::from_secs(1);
+
+/// What one run came to. Rates are those of the window, in which nothing opens and nothing closes.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Sample {
+    /// Messages that went and came back, a second, by the kernel's count of bytes.
+    pub(crate) messages_per_s: f64,
+    /// Bytes of payload echoed, a second, by the kernel's count: one direction.
+    pub(crate) echoed_per_s: f64,
+    /// Cores used.
+    pub(crate) client_cpu: f64,
+    pub(crate) server_cpu: f64,
+    /// Over the whole run, both directions: what the kernel counted, and what the client said.
+    pub(crate) bytes_by_kernel: u64,
+    pub(crate) bytes_by_client: u64,
+}
+
+impl Sample {
+    /// Client CPU time of one message, in microseconds.
+    pub(crate) fn client_us(&self) -> f64 {
+        self.client_cpu / self.messages_per_s * 1e6
+    }
+
+    pub(crate) fn server_us(&self) -> f64 {
+        self.server_cpu / self.messages_per_s * 1e6
+    }
+}
+
+/// Waits until both sides have opened so many connections.
+pub(crate) fn wait_until_open(client: &mut Process, server: &Process, conns: usize) -> io::Result<()> {
+    let until = Instant::now() + OPEN;
+    while descriptors(client.id())? < conns || descriptors(server.id())? < conns {
+        if client.has_ended()? || Instant::now() > until {
+            return Err(io::Error::other(format!("the {conns} connections do not open")));
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    thread::sleep(if conns > 1000 { SETTLE_MANY } else { SETTLE });
+    Ok(())
+}
+
+/// Runs again, a few times, when the kernel counted far more than the client moved: then others used the loopback.
+fn run_undisturbed(contestant: Contestant, workload: &Workload, window: Duration, cores: &Cores) -> io::Result<Sample> {
+    let in_flight = 2 * (workload.conns * workload.size * workload.pipeline) as u64;
+    let mut tries = 1;
+    loop {
+        let sample = run(contestant, workload, window, cores)?;
+        let stray = sample.bytes_by_kernel.saturating_sub(sample.bytes_by_client);
+        if stray <= in_flight + STRAY + sample.bytes_by_client / 20 {
+            return Ok(sample);
+        }
+        if tries == TRIES {
+            return Err(io::Error::other("others use the loopback at the same time"));
+        }
+        tries += 1;
+    }
+}
+
+/// One run: a server and a client of its own.
+pub(crate) fn run(contestant: Contestant, workload: &Workload, window: Duration, cores: &Cores) -> io::Result<Sample> {
+    let (server, target) = process::serve(contestant.server, cores)?;
+    let before = payload()?;
+    let mut client = process::load(contestant.client, workload, target, cores)?;
+    wait_until_open(&mut client, &server, workload.conns)?;
+    let first = Moment::now(client.id(), server.id())?;
+    thread::sleep(window);
+    let seen = first.until(&Moment::now(client.id(), server.id())?);
+    let said = process::stop_client(contestant.client, client)?;
+    let bytes_by_kernel = payload()? - before;
+    process::stop(server)?;
+    let echoed_per_s = seen.payload as f64 / 2.0 / seen.seconds;
+    Ok(Sample {
+        messages_per_s: echoed_per_s / workload.size as f64,
+        echoed_per_s,
+        client_cpu: seen.client_cpu,
+        server_cpu: seen.server_cpu,
+        bytes_by_kernel,
+        bytes_by_client: said.bytes_sent + said.bytes_received,
+    })
+}
+
+/// Lets the contestants run one after the other, round by round, so that noise hits all alike. The samples of each, in
+/// the order of the rounds.
+///
+/// # Errors
+/// A contestant failed: what it showed in other rounds is no figure to compare then.
+pub(crate) fn rounds(
+    contestants: &[Contestant],
+    workload: &Workload,
+    rounds: usize,
+    window: Duration,
+    cores: &Cores,
+) -> io::Result<Vec<Vec<Sample>>> {
+    let mut samples = vec![Vec::new(); contestants.len()];
+    for _ in 0..rounds {
+        for (contestant, samples) in contestants.iter().zip(&mut samples) {
+            let name = || format!("{} against {}", contestant.client.name(), contestant.server.name());
+            let sample = run_undisturbed(*contestant, workload, window, cores);
+            samples.push(sample.map_err(|error| io::Error::other(format!("{}: {error}", name())))?);
+        }
+    }
+    Ok(samples)
+}
+
+/// Memory a connection.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Memory {
+    pub(crate) of: String,
+    pub(crate) conns: usize,
+    pub(crate) state: &'static str,
+    pub(crate) bytes_a_connection: f64,
+}
+
+/// How the connections are whose memory is counted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Every connection sends a message after the other.
+    PingPong,
+    /// Nobody reads: each connection is full.
+    Full,
+}
+
+impl State {
+    fn name(self) -> &'static str {
+        match self {
+            State::PingPong => "64 B ping-pong",
+            State::Full => "client never reads",
+        }
+    }
+}
+
+/// Memory of client and server with so many connections, less what each had before.
+pub(crate) fn memory(server: Server, conns: usize, state: State, cores: &Cores) -> io::Result<[Memory; 2]> {
+    let (of_server, target) = process::serve(server, cores)?;
+    let before = resident(of_server.id())?;
+    let workload = Workload { name: String::new(), conns, size: 64, fragment: 64, pipeline: 1 };
+    let client = Client::Blast { verify: true };
+    let mut of_client = match state {
+        State::PingPong => process::load(client, &workload, target, cores)?,
+        State::Full => process::fill(conns, target, cores)?,
+    };
+    wait_until_open(&mut of_client, &of_server, conns)?;
+    if state == State::Full {
+        thread::sleep(FILL);
+    }
+    let (client_now, server_now) = (resident(of_client.id())?, resident(of_server.id())?);
+    let said = match state {
+        State::PingPong => process::stop_client(client, of_client)?.report,
+        State::Full => {
+            drop(of_client);
+            None
+        }
+    };
+    process::stop(of_server)?;
+    let client_before = said.and_then(|report| report.client.memory_before_bytes).unwrap_or(client_now);
+    let memory = |of: &str, now: u64, before: u64| Memory {
+        of: of.to_owned(),
+        conns,
+        state: state.name(),
+        bytes_a_connection: now.saturating_sub(before) as f64 / conns as f64,
+    };
+    Ok([memory("blast", client_now, client_before), memory(server.name(), server_now, before)])
+}

@@ -1,0 +1,199 @@
+//! The command line, the parts, and what is printed.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use clap::Parser;
+
+use super::machine::{self, Cores};
+use super::measure::{Memory, State, memory, rounds, run};
+use super::report::{self, REFERENCE, Report, Row};
+use super::workload::{self, Client, Contestant, PEERS, Server, Workload};
+
+/// Connections for which the memory of the client is counted: both ends of them fit the common descriptor limit.
+const CLIENT_MEMORY: usize = 19_000;
+/// Connections for which the memory of each server is counted, and how many of them fill their buffers.
+const SERVER_MEMORY: usize = 5_000;
+const FULL: usize = 200;
+
+/// Compares engine and servers with bare ones over the loopback.
+#[derive(Parser, Debug)]
+struct Options {
+    /// Fewer rounds, shorter ones, and not every load: under a minute
+    #[arg(long)]
+    quick: bool,
+    /// Rounds in which each contestant runs once [default: 5, or 2 with --quick]
+    #[arg(long)]
+    rounds: Option<usize>,
+    /// Seconds that are counted of each run [default: 1, or 0.5 with --quick]
+    #[arg(long)]
+    window: Option<f64>,
+    /// Only the parts and loads whose 'part: load' holds one of these texts: 'engine', 'servers: 64 B', 'memory'
+    #[arg(long)]
+    filter: Vec<String>,
+    /// Write everything as JSON too
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// What cargo tells every benchmark
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+impl Options {
+    fn wants(&self, part: &str, load: &str) -> bool {
+        let name = format!("{part}: {load}");
+        self.filter.is_empty() || self.filter.iter().any(|text| name.contains(text.as_str()))
+    }
+}
+
+pub(crate) fn main() -> io::Result<()> {
+    let options = Options::parse();
+    echo_tester::sys::raise_descriptor_limit();
+    let mut bench = Bench::new(options)?;
+    bench.engine()?;
+    bench.servers()?;
+    bench.memory()?;
+    bench.finish()
+}
+
+struct Bench {
+    options: Options,
+    cores: Cores,
+    rounds: usize,
+    window: Duration,
+    notes: Vec<String>,
+    rows: Vec<Row>,
+    memory: Vec<Memory>,
+    started_at: SystemTime,
+}
+
+impl Bench {
+    fn new(options: Options) -> io::Result<Bench> {
+        let cores = Cores::choose()?;
+        let mut notes = vec![if cores.are_two() {
+            format!("server on core {}, client on core {}, one thread each", cores.server, cores.client)
+        } else {
+            "only one core: server and client share it, and the ratios say less".to_owned()
+        }];
+        for (peer, why_not) in PEERS {
+            let found = if is_on_path(peer) { "on PATH" } else { "not on PATH" };
+            notes.push(format!("{peer} ({found}) does not take part: it {why_not}"));
+        }
+        let rounds = options.rounds.unwrap_or(if options.quick { 2 } else { 5 }).max(1);
+        let window = Duration::try_from_secs_f64(options.window.unwrap_or(if options.quick { 0.5 } else { 1.0 }));
+        let window = window.map_err(io::Error::other)?;
+        let started_at = SystemTime::now();
+        Ok(Bench { options, cores, rounds, window, notes, rows: Vec::new(), memory: Vec::new(), started_at })
+    }
+
+    fn compare(&mut self, part: &'static str, load: &Workload, contestants: &[Contestant]) -> io::Result<()> {
+        if !self.options.wants(part, &load.name) {
+            return Ok(());
+        }
+        writeln!(io::stderr(), "{part}: {} …", load.name)?;
+        match rounds(contestants, load, self.rounds, self.window, &self.cores) {
+            Ok(samples) => self.rows.extend(report::rows(part, load, contestants, samples)),
+            // The other loads may do better, and what was measured is kept.
+            Err(error) => self.notes.push(format!("{part}: {} FAILED: {error}", load.name)),
+        }
+        Ok(())
+    }
+
+    fn engine(&mut self) -> io::Result<()> {
+        let blasts = [true, false].map(|verify| Contestant { client: Client::Blast { verify }, server: Server::Pump });
+        let contestants = [REFERENCE, blasts[0], blasts[1]];
+        workload::of_the_engine().iter().try_for_each(|load| self.compare("engine", load, &contestants))
+    }
+
+    fn servers(&mut self) -> io::Result<()> {
+        let models = Server::models().into_iter().map(|server| Contestant { client: Client::Bare, server });
+        let contestants: Vec<Contestant> = std::iter::once(REFERENCE).chain(models).collect();
+        let loads = workload::of_the_servers();
+        let loads = loads.iter().filter(|load| !self.options.quick || load.name == workload::FEW);
+        loads.cloned().collect::<Vec<_>>().iter().try_for_each(|load| self.compare("servers", load, &contestants))
+    }
+
+    fn memory(&mut self) -> io::Result<()> {
+        if !self.options.wants("memory", "") {
+            return Ok(());
+        }
+        writeln!(io::stderr(), "memory …")?;
+        let [client, _] = memory(Server::Pump, CLIENT_MEMORY, State::PingPong, &self.cores)?;
+        self.memory.push(client);
+        if self.options.quick {
+            return Ok(());
+        }
+        for server in Server::models() {
+            for (conns, state) in [(SERVER_MEMORY, State::PingPong), (FULL, State::Full)] {
+                let [_, of_server] = memory(server, conns, state, &self.cores)?;
+                self.memory.push(of_server);
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> io::Result<()> {
+        let aims = report::aims(&self.rows, &self.memory);
+        let command: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
+        let report = Report {
+            form: "echo-tester/loopback/1",
+            machine: machine::describe(),
+            command: format!("cargo bench --bench loopback -- {}", command.join(" "))
+                .trim_end_matches([' ', '-'])
+                .to_owned(),
+            started_at: humantime::format_rfc3339_seconds(self.started_at).to_string(),
+            rounds: self.rounds,
+            window_s: self.window.as_secs_f64(),
+            notes: &self.notes,
+            rows: &self.rows,
+            memory: &self.memory,
+            aims: &aims,
+        };
+        if let Some(file) = &self.options.json {
+            std::fs::write(file, serde_json::to_string_pretty(&report)?)?;
+        }
+        let mut out = io::stdout().lock();
+        writeln!(out, "{}\n{}, {}", report.machine, report.command, report.started_at)?;
+        writeln!(out, "medians of {} rounds of {} s; spread [least..greatest]", report.rounds, report.window_s)?;
+        report.notes.iter().try_for_each(|note| writeln!(out, "{note}"))?;
+        for (part, name) in [("engine", "client"), ("servers", "server")] {
+            let (of_part, _): (Vec<&Row>, Vec<&Row>) = self.rows.iter().partition(|row| row.part == part);
+            if !of_part.is_empty() {
+                writeln!(out, "\n{part}\n\n{}", report::table(&of_part, name))?;
+            }
+        }
+        if !self.memory.is_empty() {
+            writeln!(
+                out,
+                "\nmemory, resident, less that before the first connection\n\n{}",
+                report::memory_table(&self.memory)
+            )?;
+        }
+        if !aims.is_empty() {
+            writeln!(out, "\naims\n\n{}", report::aims_table(&aims))?;
+        }
+        Ok(())
+    }
+}
+
+/// A fifth of a second of each kind of contestant. Whatever the figures, they must be there.
+pub(crate) fn smoke() -> io::Result<()> {
+    machine::self_test()?;
+    let cores = Cores::choose()?;
+    let load = Workload { name: "smoke".to_owned(), conns: 3, size: 300, fragment: 100, pipeline: 2 };
+    let blast = Contestant { client: Client::Blast { verify: true }, server: Server::Pump };
+    let tokio = Contestant { client: Client::Bare, server: Server::Model("tokio") };
+    for contestant in [REFERENCE, blast, tokio] {
+        let sample = run(contestant, &load, Duration::from_millis(200), &cores)?;
+        if sample.bytes_by_client == 0 || sample.messages_per_s == 0.0 {
+            return Err(io::Error::other(format!("{contestant:?} moved nothing: {sample:?}")));
+        }
+    }
+    memory(Server::Pump, 10, State::PingPong, &cores).map(drop)
+}
+
+fn is_on_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder: PathBuf| Path::new(&folder).join(program).is_file())
+}
