@@ -115,6 +115,9 @@ fn a_faithful_server_passes_under_every_way_of_loading_it() {
         "conns = 2\nbytes = '600KiB'\nread = 'slow:2MiB/s'\nrcvbuf = '16KiB'",
         "conns = 2\nread = 'after-stall'\nsize = '64KiB'",
         "conns = 10\nmessages = 3\nclose = 'keep'",
+        "conns = 10\nmessages = 3\npipeline = 3\nclose = 'after-echo'",
+        "conns = 2\nread = 'after-stall'\nsize = '64KiB'\nclose = 'after-echo'",
+        "conns = 5\nmessages = 2\nreconnect = 5\nclose = 'after-echo'",
         "conns = 10\nmessages = 3\nramp = '100ms'",
         "conns = 8\nduration = '300ms'\nlifetime = '1..5'",
     ];
@@ -204,6 +207,45 @@ fn silence_is_a_stall_and_a_missing_eof_is_no_fin() {
     assert_eq!(counters.bytes_verified, 60);
 }
 
+#[test]
+fn an_end_after_the_echo_asks_no_half_close_of_a_server_but_every_byte() {
+    let load = "conns = 5\nmessages = 3\nsize = '1..5000'\nclose = 'after-echo'\nstall_timeout = '200ms'";
+    let never_ends = server(|mut stream, _| {
+        let mut writer = stream.try_clone()?;
+        std::io::copy(&mut stream, &mut writer)?;
+        hold(stream)
+    });
+    let (counters, findings) = blast(never_ends, load);
+    assert_all_pass(&counters, &findings, 5);
+
+    let flip = |offset: u64, bytes: &mut Vec<u8>| {
+        if let Some(byte) = 20u64.checked_sub(offset).and_then(|at| bytes.get_mut(at as usize)) {
+            *byte ^= 1;
+        }
+    };
+    let corrupts = server(move |stream, _| echo(stream, flip));
+    let (_, findings) = blast(corrupts, "conns = 1\nmessages = 1\nsize = 21\nclose = 'after-echo'");
+    assert_eq!(kinds(&findings), [(0, Kind::Corrupt, 20, 1)]);
+
+    let loses_the_last = server(|stream, _| {
+        echo(stream, |_, bytes| {
+            bytes.pop();
+        })
+    });
+    let (_, findings) = blast(loses_the_last, &load.replace("conns = 5", "conns = 1"));
+    assert_eq!(kinds(&findings)[0].1, Kind::Lost);
+
+    let closes_early = server(|mut stream, _| {
+        let mut buffer = [0; 7];
+        stream.read_exact(&mut buffer)?;
+        stream.write_all(&buffer)?;
+        stream.shutdown(Shutdown::Write)?;
+        std::io::copy(&mut stream, &mut std::io::sink()).map(drop)
+    });
+    let (_, findings) = blast(closes_early, "conns = 1\nmessages = 1\nsize = 10\nclose = 'after-echo'");
+    assert_eq!(kinds(&findings), [(0, Kind::Truncated, 7, 3)]);
+}
+
 /// Keeps the socket open until the process ends.
 fn hold(stream: TcpStream) -> std::io::Result<()> {
     static HELD: std::sync::Mutex<Vec<TcpStream>> = std::sync::Mutex::new(Vec::new());
@@ -290,23 +332,24 @@ fn an_interrupt_ends_the_run_and_keeps_what_was_measured() {
 
 #[test]
 fn only_conn_runs_the_same_plan_alone() {
-    let received = Arc::new(std::sync::Mutex::new(Vec::new()));
-    let seen = Arc::clone(&received);
+    let (seen, received) = std::sync::mpsc::channel();
+    let seen = std::sync::Mutex::new(seen);
     let target = server(move |stream, _| {
         let mut all = Vec::new();
         echo(stream, |_, bytes| all.extend_from_slice(bytes))?;
-        seen.lock().map_err(|_| ErrorKind::Other)?.push(all);
-        Ok(())
+        seen.lock().map_err(|_| ErrorKind::Other)?.send(all).map_err(|_| ErrorKind::Other.into())
     });
+    // The client may see the end before the server's thread has handed over what it received.
+    let next = || received.recv_timeout(std::time::Duration::from_secs(30)).expect("every connection is handed over");
     let load = "conns = 5\nmessages = 7\nreconnect = 1";
     let whole = run(plan(target, &[load]));
     assert_eq!(whole.groups[0].counters.passed, 10);
+    let before: Vec<Vec<u8>> = (0..10).map(|_| next()).collect();
     let wanted = ConnId::new(8).expect("small");
     let alone = run(Plan { only: vec![wanted], ..plan(target, &[load]) });
     assert_eq!(alone.groups[0].counters.passed, 1);
-    let all = received.lock().expect("no panic").clone();
-    let (replayed, before) = all.split_last().expect("eleven connections");
-    assert_eq!(before.iter().filter(|other| *other == replayed).count(), 1, "the same bytes, in one of the ten");
+    let replayed = next();
+    assert_eq!(before.iter().filter(|other| **other == replayed).count(), 1, "the same bytes, in one of the ten");
 }
 
 #[test]

@@ -384,7 +384,12 @@ impl Connection {
             // It leaves once all others have ended.
             _ if never_reads => Ok(Sent::Nothing),
             Close::Keep if !finish => Ok(Sent::Nothing),
-            Close::HalfClose | Close::Keep => {
+            Close::AfterEcho if self.verifier.reached() < self.sent => Ok(Sent::Nothing),
+            // What lies unread is an EOF or bytes too many, and the next read says which.
+            Close::AfterEcho if socket.is_readable() => Ok(Sent::Nothing),
+            Close::AfterEcho if self.received == self.sent && self.verifier.verified() == self.sent => Ok(Sent::Over),
+            // Something was wrong, and what still comes helps to name it: so a half-close after all.
+            Close::HalfClose | Close::AfterEcho | Close::Keep => {
                 socket.shutdown()?;
                 self.fin_sent = true;
                 self.sending = Sending::Ended;
@@ -414,7 +419,8 @@ impl Connection {
         let blocked = matches!(self.sending, Sending::Fragment { .. });
         let owed = reading.is_ok() && (missing || self.fin_sent || blocked);
         let ending = matches!(self.sending, Sending::Ending(_));
-        let idle = (ending && !missing && !self.abandons()) || self.profile().read == Read::Never;
+        let keeps = self.profile().close == Close::Keep;
+        let idle = (ending && !missing && keeps) || self.profile().read == Read::Never;
         Turn::Wait { timer, owed: owed || (ending && self.abandons()), idle, moved }
     }
 

@@ -135,11 +135,11 @@ fn socket_buffer(key: &'static str, size: Option<Bytes>) -> Result<Option<usize>
 }
 
 fn check_reading(profile: &Profile) -> Result<(), ConfigError> {
-    if profile.read == Read::Never && profile.close == Close::HalfClose {
+    if profile.read == Read::Never && matches!(profile.close, Close::HalfClose | Close::AfterEcho) {
         return Err(ConfigError::new(
             "close",
             profile.close,
-            "with read = never the bytes that a half-close waits for are never read",
+            format!("with read = never the bytes that {} waits for are never read", profile.close),
             "write keep, abandon or reset",
         ));
     }
@@ -300,7 +300,7 @@ mod tests {
             ("stall_timeout = 0", "stall_timeout = 0: no time at all: write a time such as 10s, or leave it out"),
             (
                 "read = 'never'\nclose = 'half-close'",
-                "close = half-close: with read = never the bytes that a half-close waits for are never read: write keep, \
+                "close = half-close: with read = never the bytes that half-close waits for are never read: write keep, \
                  abandon or reset",
             ),
             (

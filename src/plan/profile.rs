@@ -87,7 +87,7 @@ impl Profile {
     pub fn expect(&self) -> Expect {
         match (self.read, self.close) {
             (Read::Never, _) | (_, Close::Reset | Close::Abandon) => Expect::Prefix,
-            (_, Close::HalfClose | Close::Keep) => Expect::Exact,
+            (_, Close::HalfClose | Close::AfterEcho | Close::Keep) => Expect::Exact,
         }
     }
 
@@ -212,6 +212,7 @@ pub(super) mod tests {
         let expect = |read, close| Profile { read, close, ..profile() }.expect();
         assert_eq!(expect(Read::Normal, Close::HalfClose), Expect::Exact);
         assert_eq!(expect(Read::AfterStall, Close::Keep), Expect::Exact);
+        assert_eq!(expect(Read::Normal, Close::AfterEcho), Expect::Exact);
         assert_eq!(expect(Read::Normal, Close::Reset), Expect::Prefix);
         assert_eq!(expect(Read::Normal, Close::Abandon), Expect::Prefix);
         assert_eq!(expect(Read::Never, Close::Keep), Expect::Prefix);

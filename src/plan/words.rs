@@ -31,6 +31,8 @@ pub enum Read {
 pub enum Close {
     /// FIN; then every byte must come, then EOF.
     HalfClose,
+    /// Every byte must come, then a plain close: for servers and proxies that do not answer a half-close.
+    AfterEcho,
     /// RST at once, in mid-stream.
     Reset,
     /// A plain close with echo unread.
@@ -77,6 +79,7 @@ impl Close {
     /// The words and their meanings.
     pub const WORDS: &'static [(&'static str, Close)] = &[
         ("half-close", Close::HalfClose),
+        ("after-echo", Close::AfterEcho),
         ("reset", Close::Reset),
         ("abandon", Close::Abandon),
         ("keep", Close::Keep),
@@ -233,9 +236,9 @@ text_form!(
 text_form!(
     Close,
     "Close",
-    "how a connection ends: half-close, reset, abandon or keep",
-    r"^\s*(half-close|reset|abandon|keep)\s*$",
-    ["half-close", "reset", "abandon", "keep"]
+    "how a connection ends: half-close, after-echo, reset, abandon or keep",
+    r"^\s*(half-close|after-echo|reset|abandon|keep)\s*$",
+    ["half-close", "after-echo", "reset", "abandon", "keep"]
 );
 text_form!(Verify, "Verify", "full or off", r"^\s*(full|off)\s*$", ["full", "off"]);
 text_form!(
@@ -280,7 +283,7 @@ mod tests {
 
     #[test]
     fn a_refusal_names_what_is_valid() {
-        assert_eq!(refusal::<Close>("fin"), "fin is none of half-close, reset, abandon, keep");
+        assert_eq!(refusal::<Close>("fin"), "fin is none of half-close, after-echo, reset, abandon, keep");
         assert_eq!(refusal::<Verify>("on"), "on is none of full, off");
         assert_eq!(refusal::<Read>("slow"), "slow is none of normal, slow:64KiB/s, pause:2s, after-stall, never");
         assert!(refusal::<Read>("slow:0").starts_with("slow:0: a rate of 0 bytes a second moves nothing"));

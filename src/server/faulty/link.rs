@@ -89,6 +89,8 @@ pub(super) struct Link {
     prefix: Vec<u8>,
     /// Nothing is done before this time.
     pause: Option<Instant>,
+    /// The `limit` that it was accepted beyond.
+    beyond: Option<usize>,
     /// Nothing is done any more.
     held: bool,
     fin_received: bool,
@@ -137,7 +139,13 @@ impl Link {
         }
         // Best effort: some systems refuse it on a connection that was reset meanwhile.
         let _ = stream.set_nodelay(true);
-        let (id, conn, gifts) = desk.roster.borrow_mut().enter(peer, std::time::Instant::now());
+        let mut roster = desk.roster.borrow_mut();
+        let limit = desk.fault_of(FaultKind::Limit);
+        let beyond = limit.filter(|fault| roster.served() as u64 >= desk.faults[*fault].n);
+        let (id, conn, gifts) = roster.enter(peer, std::time::Instant::now());
+        if beyond.is_some() {
+            roster.ignore(id);
+        }
         Some(Link {
             stream,
             injector: Injector::new(Rc::clone(&desk.faults), desk.seed, conn, peer),
@@ -145,6 +153,7 @@ impl Link {
             peer,
             prefix: Vec::with_capacity(PREFIX),
             pause: None,
+            beyond,
             held: false,
             fin_received: false,
             fin_sent: false,
@@ -175,10 +184,9 @@ impl Link {
         desk.turn.acquire().await.ok()
     }
 
-    /// `limit`: the first ones are served, this one may not be.
+    /// `limit`: it was one too many when it was accepted.
     fn obey_limit(&mut self) {
-        let Some(fault) = self.seat.desk.fault_of(FaultKind::Limit) else { return };
-        if self.seat.conn >= self.seat.desk.faults[fault].n {
+        if let Some(fault) = self.beyond {
             self.injector.silence();
             self.script.push(Item::Log(Event { fault, ..Event::default() }));
             self.script.push(Item::Hold);

@@ -45,6 +45,8 @@ pub(super) type Gift = (Passage, usize);
 pub(super) struct Roster {
     entries: BTreeMap<Id, Entry>,
     next_id: Id,
+    /// How many of the entries are ignored.
+    ignored: usize,
     /// Accepted since the count began.
     counted: u64,
     /// When the last connection left.
@@ -60,6 +62,8 @@ struct Entry {
     prefix: Option<[u8; PREFIX]>,
     /// Its client has ended its direction: it may be closed any moment.
     ending: bool,
+    /// It takes up no place among those that are served.
+    ignored: bool,
     gifts: VecDeque<Gift>,
     wake: Rc<Notify>,
 }
@@ -112,6 +116,7 @@ impl Roster {
         Roster {
             entries: BTreeMap::new(),
             next_id: 0,
+            ignored: 0,
             counted: 0,
             quiet_since: None,
             known: HashMap::new(),
@@ -131,9 +136,29 @@ impl Roster {
         self.counted += 1;
         let history = History { conn, peer, bytes: VecDeque::new(), end: 0 };
         let wake = Rc::new(Notify::new());
-        let entry = Entry { history, prefix: None, ending: false, gifts: VecDeque::new(), wake: Rc::clone(&wake) };
+        let entry = Entry {
+            history,
+            prefix: None,
+            ending: false,
+            ignored: false,
+            gifts: VecDeque::new(),
+            wake: Rc::clone(&wake),
+        };
         self.entries.insert(id, entry);
         (id, conn, wake)
+    }
+
+    /// How many connections are open and served.
+    pub(super) fn served(&self) -> usize {
+        self.entries.len() - self.ignored
+    }
+
+    /// The connection is not served and never will be.
+    pub(super) fn ignore(&mut self, id: Id) {
+        if let Some(entry) = self.entries.get_mut(&id).filter(|entry| !entry.ignored) {
+            entry.ignored = true;
+            self.ignored += 1;
+        }
     }
 
     /// Bytes were received.
@@ -174,6 +199,7 @@ impl Roster {
     /// The connection is closed. Only the first call counts.
     pub(super) fn leave(&mut self, id: Id, now: Instant) {
         let Some(entry) = self.entries.remove(&id) else { return };
+        self.ignored -= usize::from(entry.ignored);
         if let Some(known) = entry.prefix.and_then(|prefix| self.known.get_mut(&prefix)) {
             known.open = false;
         }
@@ -254,6 +280,20 @@ mod tests {
         let (id, _, _) = roster.enter(peer(1), now);
         roster.received(id, prefix);
         (id, roster.recognise(id, *prefix).expect("it is there"))
+    }
+
+    #[test]
+    fn what_is_ignored_takes_no_place_and_what_left_gives_it_back() {
+        let (mut roster, now) = (Roster::new(0), Instant::now());
+        let [first, second, ignored] = std::array::from_fn(|_| roster.enter(peer(1), now).0);
+        roster.ignore(ignored);
+        roster.ignore(ignored);
+        assert_eq!(roster.served(), 2);
+        roster.leave(ignored, now);
+        roster.leave(first, now);
+        assert_eq!(roster.served(), 1);
+        roster.leave(second, now);
+        assert_eq!(roster.served(), 0);
     }
 
     #[test]

@@ -219,7 +219,7 @@ pub static TABLE: &[Row] = &[
     Row {
         kind: FaultKind::Limit,
         name: "limit",
-        about: "serves n connections (also limit-64), ignores further ones until none of them is left",
+        about: "serves n connections at a time (also limit-64), ignores those that come beyond",
         keys: &[Key::N],
         n: 64,
         ..PLAIN
