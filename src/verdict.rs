@@ -65,6 +65,16 @@ impl Verdict {
     fn new(outcome: Outcome, reasons: Vec<String>) -> Verdict {
         Verdict { outcome, exit_code: outcome.exit().code(), reasons }
     }
+
+    /// The same for a run of which a part is not known: what would pass is inconclusive.
+    #[must_use]
+    pub fn of_a_part(self, why: String) -> Verdict {
+        let outcome = match self.outcome {
+            Outcome::Pass | Outcome::ThresholdMissed => Outcome::Inconclusive,
+            outcome => outcome,
+        };
+        Verdict::new(outcome, [vec![why], self.reasons].concat())
+    }
 }
 
 /// Judges a run by its counters.
@@ -148,6 +158,16 @@ mod tests {
     fn connections_that_did_not_end_do_not_pass() {
         assert_eq!(outcome(&Counters { passed: 1, ..good() }), Outcome::Inconclusive);
         assert_eq!(outcome(&Counters { passed: 1, cut_short: 1, ..good() }), Outcome::Inconclusive);
+    }
+
+    #[test]
+    fn a_part_of_a_run_passes_never_and_fails_as_the_whole_would() {
+        let mut bad = good();
+        bad.found(Kind::Lost);
+        let of_a_part =
+            |counters: &Counters| judge(counters, false, true, &[]).of_a_part("a shard is missing".to_owned());
+        assert_eq!((of_a_part(&good()).exit_code, of_a_part(&bad).exit_code), (4, 1));
+        assert_eq!(of_a_part(&bad).reasons[0], "a shard is missing");
     }
 
     #[test]

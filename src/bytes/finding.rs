@@ -225,6 +225,10 @@ pub enum Change {
 pub struct Finding {
     /// What happened, and where.
     pub divergence: Divergence,
+    /// Of a run that several processes share: which of them has the connection that the bytes come from, such as 1/4,
+    /// if it is not the one that found them. Whether that connection was open then is not known to this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_shard: Option<String>,
     /// The client's address, if the connection was opened.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub local: Option<String>,

@@ -232,9 +232,13 @@ impl Connection {
     }
 
     /// Ends the plan when the group's time or the connection's own is up.
-    fn mind_the_time(&mut self, now: u64, desk: &Desk<'_>) {
+    fn mind_the_time(&mut self, now: u64, desk: &mut Desk<'_>) {
         if now < desk.deadline && now < self.expires {
             return;
+        }
+        if now >= desk.deadline {
+            let unsent = self.plan.unsent(std::time::Duration::from_nanos(desk.deadline));
+            desk.figures.schedule.leave_unsent(unsent, desk.deadline);
         }
         self.plan.stop();
         self.expires = u64::MAX;
@@ -307,6 +311,7 @@ impl Connection {
         while let Some(begun) = self.in_flight.complete(self.verifier.reached()) {
             desk.figures.counters.messages_echoed += 1;
             desk.figures.rtt.record(now.saturating_sub(begun));
+            desk.figures.schedule.last_echo = *now;
         }
         Ok(n)
     }
@@ -325,6 +330,7 @@ impl Connection {
                     // was time for it: else the waits that overload causes would be left out (coordinated omission).
                     self.in_flight.begin(self.sent + len, if due == 0 { now } else { due });
                     desk.figures.counters.messages_sent += 1;
+                    desk.figures.schedule.due_until = now;
                 }
                 Sending::Pause { until } => {
                     if now < until {

@@ -46,9 +46,10 @@ impl SentLedger {
         self.entry(conn).fetch_or(CLOSED, Ordering::Relaxed);
     }
 
-    /// Whether another process of the run opens this connection. What it has sent is not known here.
-    fn is_of_another_shard(&self, conn: ConnId) -> bool {
-        self.slots.of(conn).is_ok_and(|(slot, _)| slot.number % self.shard.count() != self.shard.index())
+    /// The other process of the run that opens this connection. What it has sent is not known here.
+    pub(super) fn other_shard(&self, conn: ConnId) -> Option<Shard> {
+        let (slot, _) = self.slots.of(conn).ok()?;
+        Some(self.shard.of_slot(slot)).filter(|shard| *shard != self.shard)
     }
 }
 
@@ -61,7 +62,7 @@ impl Ledger for SentLedger {
         }
         // Another process's connections are taken for open; a stray word is then believed if it lies in the first TiB
         // of one, which chance gives to 1 in 2^27 words at most.
-        self.is_of_another_shard(conn).then_some(Sent { bytes: 1 << 40, open: true })
+        self.other_shard(conn).is_some().then_some(Sent { bytes: 1 << 40, open: true })
     }
 }
 
@@ -93,6 +94,8 @@ mod tests {
         let ledger = SentLedger::new(slots(10), "1/2".parse().expect("a shard"));
         assert!(ledger.sent(id(4)).is_some_and(|sent| sent.open));
         assert_eq!(ledger.sent(id(5)), None, "of this shard, and not opened");
+        assert_eq!((ledger.other_shard(id(4)), ledger.other_shard(id(5))), ("0/2".parse().ok(), None));
+        assert_eq!(ledger.other_shard(id(10)), None, "there is no such connection");
     }
 
     fn slots(conns: u64) -> Slots {

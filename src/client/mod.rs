@@ -23,7 +23,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use ledger::SentLedger;
 use order::ConnectOrder;
@@ -112,6 +112,8 @@ pub struct Outcome {
     pub groups: Vec<Figures>,
     /// For each group, at most the number asked for: the findings in the order of time.
     pub findings: Vec<Vec<Finding>>,
+    /// When it began, by the clock that other machines have too.
+    pub began: SystemTime,
     /// From the first connect to the last close.
     pub elapsed: Duration,
     /// It was interrupted.
@@ -171,7 +173,7 @@ pub fn run(plan: Plan, control: &Arc<Control>) -> std::io::Result<Outcome> {
     let cpu_before = sys::process_cpu_time();
     let groups = plan.groups.len();
     let keep = plan.findings;
-    let epoch = Instant::now();
+    let (epoch, began) = (Instant::now(), SystemTime::now());
     let shared = Arc::new(Shared {
         stream: Stream::new(plan.seed),
         ledger: SentLedger::new(plan.slots.clone(), plan.shard),
@@ -191,6 +193,7 @@ pub fn run(plan: Plan, control: &Arc<Control>) -> std::io::Result<Outcome> {
     let mut outcome = Outcome {
         groups: vec![Figures::default(); groups],
         findings: vec![Vec::new(); groups],
+        began,
         elapsed: Duration::ZERO,
         interrupted: false,
         failed_fast: false,

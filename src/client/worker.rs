@@ -392,13 +392,23 @@ impl Worker {
             }
             _ => format!("{command} --only-conn {}", divergence.conn),
         });
+        let source_shard = divergence.source.and_then(|source| self.shared.ledger.other_shard(source.conn));
         let cause = error.map(ToString::to_string);
         // What surrounded the wrong bytes is not what surrounds the moment in which it became certain what they are.
         let (at_ms, recent) = match divergence.circumstances.take() {
             Some(then) => (then.at_ms, then.recent.clone()),
             None => (now as f64 / 1e6, recent),
         };
-        Finding { divergence, local, remote, at_ms, cause, recent, replay }
+        Finding {
+            divergence,
+            source_shard: source_shard.map(|shard| shard.to_string()),
+            local,
+            remote,
+            at_ms,
+            cause,
+            recent,
+            replay,
+        }
     }
 
     /// Counts a finding, and keeps it if there are not too many.

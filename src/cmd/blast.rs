@@ -1,7 +1,6 @@
 //! `blast [HOST:PORT]`.
 
 use std::path::PathBuf;
-use std::time::SystemTime;
 
 use anyhow::Context as _;
 use clap::Args;
@@ -134,11 +133,10 @@ pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
         plan.targets = targets;
     }
     announce(&args.output, &plan, server.as_ref(), target, &about)?;
-    let started_at = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
     let outcome = launch::go(plan.clone(), run.start_at, args.output.quiet)?;
     let server_output = server.as_ref().map_or_else(Vec::new, Bundled::output);
     let server_report = server.map(Bundled::stop);
-    let report = RunReport::new(&plan, &outcome, started_at, server_report);
+    let report = RunReport::new(&plan, &outcome, server_report);
     let name = args.serve.as_ref().map_or_else(|| format!("blast {target}"), |model| format!("blast --serve={model}"));
     let case = CaseReport { about, server_output, ..CaseReport::of_run(name, replay, report.clone()) };
     let annotation = written.add(0, case)?;

@@ -2,7 +2,6 @@
 //! as it ends.
 
 use std::ops::ControlFlow;
-use std::time::SystemTime;
 
 use clap::Args;
 
@@ -148,11 +147,10 @@ fn run_one(scenario: &Scenario, args: &CaseArgs, target: Option<&str>, replay: &
         case.could_not_run(obstacle.to_string());
         return Ok(case);
     }
-    let started_at = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
     let outcome = launch::go(plan.clone(), run.start_at, args.is_quiet())?;
     let died = server.as_mut().map(Bundled::has_died);
     case.server_output = server.as_ref().map_or_else(Vec::new, Bundled::output);
-    let mut report = RunReport::new(&plan, &outcome, started_at, server.map(Bundled::stop));
+    let mut report = RunReport::new(&plan, &outcome, server.map(Bundled::stop));
     case.checks = check::hold(scenario, &outcome.groups, died, &mut report);
     (case.outcome, case.reasons) = check::outcome(&case.checks, &report);
     case.run = Some(report);

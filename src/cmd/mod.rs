@@ -10,6 +10,7 @@ pub mod files;
 pub mod github;
 pub mod launch;
 pub mod man;
+pub mod merge;
 pub mod models;
 pub mod progress;
 pub mod reports;
@@ -65,6 +66,7 @@ pub fn dispatch(cli: Cli) -> Exit {
         Command::Blast(args) => blast::run(*args),
         Command::Run(command) => run::run(&command),
         Command::Check(command) => check::run(&command),
+        Command::Merge(args) => merge::run(&args),
         Command::Serve(command) => serve::run(&command),
         Command::Models(command) => models::run(&command),
         Command::Completions(args) => completions::run(&args),

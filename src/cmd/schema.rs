@@ -11,7 +11,7 @@ use crate::scenario::file::ScenarioFile;
 /// The documents that have a schema.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum Document {
-    /// What `blast --json` writes
+    /// What `blast --json` and `merge --json` write
     Run,
     /// What `run --json` and `check --json` write
     Suite,

@@ -91,6 +91,14 @@ impl RunArgs {
                 "leave one of them out",
             ));
         }
+        if let (Some(shard), None) = (self.shard.filter(|shard| shard.count() > 1), self.seed) {
+            return Err(ConfigError::new(
+                "shard",
+                shard,
+                "each process would draw a seed of its own, and they would not be one run",
+                "give all of them the same --seed",
+            ));
+        }
         Ok(Run {
             seed: self.seed.map_or(random & ((1 << 48) - 1), |Seed(seed)| seed),
             workers,
@@ -139,5 +147,11 @@ mod tests {
             refusal("only_conn = 5\nshard = '0/4'"),
             "only_conn = 5: shard = 0/4 already chooses connections: leave one of them out"
         );
+        assert_eq!(
+            refusal("shard = '0/4'"),
+            "shard = 0/4: each process would draw a seed of its own, and they would not be one run: give all of them the \
+             same --seed"
+        );
+        assert!(run("shard = '0/1'").is_ok() && run("shard = '0/4'\nseed = 1").is_ok());
     }
 }

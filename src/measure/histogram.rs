@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 /// Significant decimal digits that are kept.
 const DIGITS: u8 = 3;
 
-/// Latencies, in nanoseconds.
-#[derive(Clone)]
+/// Latencies, in nanoseconds. Equal if the same were recorded, in whatever order.
+#[derive(Clone, PartialEq)]
 pub struct Latency(Histogram<u64>);
 
 impl Default for Latency {

@@ -3,10 +3,12 @@
 
 pub mod counters;
 pub mod histogram;
+pub mod schedule;
 pub mod timeline;
 
 pub use counters::Counters;
 pub use histogram::Latency;
+pub use schedule::Schedule;
 pub use timeline::{Point, Timeline};
 
 /// All figures of one load group, of one worker or of many added up.
@@ -23,6 +25,8 @@ pub struct Figures {
     pub first_byte: Latency,
     /// The same over time.
     pub timeline: Timeline,
+    /// How the messages that were due at a time kept to it.
+    pub schedule: Schedule,
 }
 
 impl Figures {
@@ -33,5 +37,6 @@ impl Figures {
         self.connect.add(&other.connect);
         self.first_byte.add(&other.first_byte);
         self.timeline.add(&other.timeline);
+        self.schedule.add(&other.schedule);
     }
 }

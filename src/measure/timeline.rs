@@ -71,6 +71,11 @@ impl Timeline {
 
     /// Adds another line, whose run began at the same time.
     pub fn add(&mut self, other: &Timeline) {
+        self.add_later(other, Duration::ZERO);
+    }
+
+    /// Adds another line, whose run began so much later. A point of it counts where its middle falls.
+    pub fn add_later(&mut self, other: &Timeline, later: Duration) {
         let mut other = other.clone();
         while other.interval_ms < self.interval_ms {
             other.coarsen();
@@ -78,11 +83,9 @@ impl Timeline {
         while self.interval_ms < other.interval_ms {
             self.coarsen();
         }
-        if self.points.len() < other.points.len() {
-            self.points.resize(other.points.len(), Point::default());
-        }
-        for (mine, others) in self.points.iter_mut().zip(&other.points) {
-            mine.add(others);
+        let interval = Duration::from_millis(other.interval_ms);
+        for (number, point) in (0u32..).zip(&other.points) {
+            self.at(later + interval * number + interval / 2).add(point);
         }
     }
 
@@ -127,5 +130,14 @@ mod tests {
         let mut other_way = line(&long);
         other_way.add(&line(&short));
         assert_eq!(other_way, sum);
+    }
+
+    #[test]
+    fn a_line_that_began_later_counts_later() {
+        let mut sum = line(&[0, 500]);
+        sum.add_later(&line(&[0, 500]), Duration::from_millis(1030));
+        assert_eq!(sum, line(&[0, 500, 1000, 1500]));
+        sum.add_later(&line(&[0]), Duration::from_secs(1000));
+        assert_eq!(sum.points.iter().map(|p| p.messages).sum::<u64>(), 5, "{sum:?}");
     }
 }

@@ -172,6 +172,11 @@ impl Shard {
     pub fn count(self) -> u32 {
         self.count
     }
+
+    /// The process of the same run that has this slot.
+    pub fn of_slot(self, slot: Slot) -> Shard {
+        Shard { index: slot.number % self.count, count: self.count }
+    }
 }
 
 /// Why a shard could not be read.

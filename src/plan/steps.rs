@@ -160,6 +160,19 @@ impl Plan {
         Some(self.profile.all_open_at() + rate.due(arrival))
     }
 
+    /// Open loop: how many messages are due before `time`, after the start of the run, that were not begun and that the
+    /// connection would still have sent.
+    pub fn unsent(&self, time: Duration) -> u64 {
+        let profile = &self.profile;
+        let Some(rate) = profile.rate.filter(|_| !self.has_ended()) else { return 0 };
+        let arrivals = rate.due_before(time.saturating_sub(profile.all_open_at()));
+        let due = arrivals.saturating_sub(u64::from(self.slot)).div_ceil(u64::from(profile.conns.max(1)));
+        let announced = self.phase == Phase::Writing && self.fragment == 0;
+        let begun = self.next_arrival() - u64::from(announced);
+        let more = self.messages().saturating_sub(begun - self.first_arrival);
+        due.saturating_sub(begun).min(more)
+    }
+
     fn begin_message(&mut self) -> Step {
         self.words = Words::of_message(self.key, self.index);
         let len = self.profile.size.at(self.words.next(), self.index).min(self.allowance);

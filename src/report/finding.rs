@@ -19,7 +19,7 @@ pub fn render(finding: &Finding) -> String {
     if divergence.kind != Kind::ConnectFailed {
         let _ = write!(text, " at offset {}", place(divergence.offset));
     }
-    let _ = write!(text, ". {}.", capitalized(&what_happened(divergence)));
+    let _ = write!(text, ". {}.", capitalized(&what_happened(divergence, finding.source_shard.as_deref())));
     if let Some(cause) = &finding.cause {
         let _ = write!(text, " The system said: {cause}.");
     }
@@ -38,16 +38,18 @@ pub fn render(finding: &Finding) -> String {
 }
 
 /// One sentence, without its full stop.
-fn what_happened(divergence: &Divergence) -> String {
+fn what_happened(divergence: &Divergence, shard: Option<&str>) -> String {
     let extent = bytes(divergence.extent);
     match divergence.kind {
         Kind::Corrupt => format!("{extent} came back changed{}", how(divergence.detail)),
         Kind::Lost => format!("{extent} did not come back"),
-        Kind::Duplicated => format!("{extent} came back twice{}", from(divergence, ", those")),
+        Kind::Duplicated => format!("{extent} came back twice{}", from(divergence, ", those", shard)),
         Kind::Reordered => {
             format!("{extent} came back after {} that were sent after them", bytes(divergence.overtaken_by))
         }
-        Kind::Crosstalk | Kind::Stale => format!("{extent}{} came {}", from(divergence, ""), instead_of(divergence)),
+        Kind::Crosstalk | Kind::Stale => {
+            format!("{extent}{} came {}", from(divergence, "", shard), instead_of(divergence))
+        }
         Kind::Truncated => format!("EOF came with {extent} missing"),
         Kind::Surplus => format!("{extent} came that nobody had sent{}", how(divergence.detail)),
         Kind::Stalled => format!("nothing more came until the stall time-out, with {extent} missing"),
@@ -57,9 +59,15 @@ fn what_happened(divergence: &Divergence) -> String {
     }
 }
 
-fn from(divergence: &Divergence, those: &str) -> String {
+fn from(divergence: &Divergence, those: &str, shard: Option<&str>) -> String {
     let Some(Source { conn, offset, open }) = divergence.source else { return String::new() };
     let offset = place(offset);
+    if let Some(shard) = shard {
+        return format!(
+            "{those} of connection {conn}, which belongs to another process of the run (shard {shard}), from its offset \
+             {offset} on,"
+        );
+    }
     match (conn == divergence.conn, open) {
         (true, _) => format!("{those} from offset {offset} on"),
         (false, true) => format!("{those} of connection {conn}, from its offset {offset} on,"),
@@ -196,6 +204,7 @@ mod tests {
     fn finding(divergence: Divergence) -> Finding {
         Finding {
             divergence,
+            source_shard: None,
             local: Some("127.0.0.1:40312".to_owned()),
             remote: Some("127.0.0.1:7777".to_owned()),
             at_ms: 1250.5,
@@ -246,6 +255,18 @@ mod tests {
     }
 
     #[test]
+    fn bytes_of_another_process_name_its_shard() {
+        let mut divergence = Divergence::of_connection(Kind::Crosstalk, conn(12), 0, 8);
+        divergence.source = Some(Source { conn: conn(7), offset: 16, open: true });
+        let finding = Finding { source_shard: Some("1/2".to_owned()), ..finding(divergence) };
+        insta::assert_snapshot!(render(&finding), @r"
+        connection 12: crosstalk at offset 0 (0x0). 8 bytes of connection 7, which belongs to another
+          process of the run (shard 1/2), from its offset 16 (0x10) on, came in between. From
+          127.0.0.1:40312 to 127.0.0.1:7777, found 1.25 s after the start.
+        ");
+    }
+
+    #[test]
     fn every_kind_has_a_sentence() {
         let mut sentences = Vec::new();
         for row in KINDS {
@@ -258,7 +279,7 @@ mod tests {
                 bits: 9,
                 looks_like: Some(Change::ZeroFilled),
             });
-            sentences.push(format!("{}: {}", row.name, what_happened(&divergence)));
+            sentences.push(format!("{}: {}", row.name, what_happened(&divergence, None)));
         }
         insta::assert_snapshot!(sentences.join("\n"), @r"
         corrupt: 3 bytes came back changed: 2 bytes and 9 bits differ; all are zero

@@ -11,6 +11,7 @@ pub mod github;
 mod html;
 mod junit;
 mod markdown;
+pub mod merge;
 pub mod run;
 #[cfg(test)]
 mod sample;

@@ -11,10 +11,11 @@ use serde::{Deserialize, Serialize};
 use crate::bytes::Finding;
 use crate::client::{Outcome, Plan, Usage};
 use crate::measure::histogram::LatencyReport;
+use crate::measure::schedule::RateReport;
 use crate::measure::{Counters, Figures, Timeline};
 use crate::plan::{Profile, Verify};
 use crate::server::CountersSnapshot;
-use crate::verdict::{Verdict, judge};
+use crate::verdict::{Outcome as Came, Verdict, judge};
 
 /// The form of the JSON report. It changes when a reader of the old form would misread the new one.
 pub const FORM: &str = "echo-tester/run/1";
@@ -34,7 +35,8 @@ pub struct RunReport {
     pub seed: String,
     /// The addresses that were connected to.
     pub targets: Vec<String>,
-    /// This process's share of the run: '0/1' is all of it.
+    /// This process's share of the run: '0/1' is all of it. Of a merged report whose shards are not all there: those
+    /// that are, such as '0,2/3'.
     pub shard: String,
     /// The bundled server, if one was started for the run.
     pub server: Option<ServerReport>,
@@ -42,14 +44,39 @@ pub struct RunReport {
     pub loads: Vec<LoadReport>,
     /// All groups together.
     pub total: Counters,
-    /// From the first connect to the last close.
+    /// From the first connect to the last close; of a merged report, of all processes.
     pub elapsed_s: f64,
-    /// What the client itself used.
+    /// What the client itself used; of a merged report, all processes together.
     pub client: ClientReport,
     /// What it came to.
     pub verdict: Verdict,
     /// It was stopped before its end.
     pub interrupted: bool,
+    /// The processes that a merged report is made of, in the order of their shards.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<PartReport>,
+}
+
+/// One process of a merged report.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PartReport {
+    /// Where its report was read from.
+    pub file: String,
+    /// Its share of the run.
+    pub shard: String,
+    /// The version of the program that ran it.
+    pub version: String,
+    /// When it began, RFC 3339, UTC.
+    pub started_at: String,
+    /// From its first connect to its last close.
+    pub elapsed_s: f64,
+    /// Connections that it opened.
+    pub opened: u64,
+    /// What it came to by itself.
+    pub outcome: Came,
+    /// What it used.
+    pub client: ClientReport,
 }
 
 /// One load group.
@@ -71,6 +98,9 @@ pub struct LoadReport {
     pub connect: LatencyReport,
     /// From a connection's first byte handed over to the first byte that came back.
     pub first_byte: LatencyReport,
+    /// How an open loop kept its schedule; absent in a closed loop.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<RateReport>,
     /// The same over time.
     pub timeline: Timeline,
     /// The findings that were kept in full, in the order of time.
@@ -81,13 +111,13 @@ pub struct LoadReport {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ClientReport {
-    /// CPU time of the process during the run.
+    /// CPU time of the process during the run; of several processes the sum.
     pub cpu_s: Option<f64>,
-    /// The most memory that was resident.
+    /// The most memory that was resident; of several processes the sum of what was the most of each.
     pub peak_memory_bytes: Option<u64>,
-    /// Memory resident before the first connection.
+    /// Memory resident before the first connection; of several processes the sum.
     pub memory_before_bytes: Option<u64>,
-    /// For each worker, which part of the run it was busy (0 to 1).
+    /// For each worker (of all processes), which part of the run it was busy (0 to 1).
     pub busy: Vec<Option<f64>>,
     /// Whether the busiest worker had no time left: then figures of speed are the client's and not the server's.
     pub was_bottleneck: Option<bool>,
@@ -107,7 +137,7 @@ pub struct ServerReport {
 
 impl RunReport {
     /// The report of a run that has ended.
-    pub fn new(plan: &Plan, outcome: &Outcome, started_at: String, server: Option<ServerReport>) -> RunReport {
+    pub fn new(plan: &Plan, outcome: &Outcome, server: Option<ServerReport>) -> RunReport {
         let mut total = Counters::default();
         for figures in &outcome.groups {
             total.add(&figures.counters);
@@ -117,17 +147,24 @@ impl RunReport {
         RunReport {
             form: FORM.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            started_at,
+            started_at: humantime::format_rfc3339_micros(outcome.began).to_string(),
             seed: plan.seed.to_string(),
             targets: plan.targets.iter().map(ToString::to_string).collect(),
             shard: plan.shard.to_string(),
             server,
-            loads: loads.map(|((profile, figures), findings)| LoadReport::new(profile, figures, findings)).collect(),
+            loads: loads
+                .enumerate()
+                .map(|(group, ((profile, figures), findings))| {
+                    let slots = plan.slots.of_shard(plan.shard).filter(|slot| slot.group as usize == group).count();
+                    LoadReport::new(profile, figures, findings, slots)
+                })
+                .collect(),
             verdict: judge(&total, outcome.interrupted, asserts, &[]),
             total,
             elapsed_s: outcome.elapsed.as_secs_f64(),
             client: ClientReport::from(&outcome.client),
             interrupted: outcome.interrupted,
+            parts: Vec::new(),
         }
     }
 
@@ -143,7 +180,12 @@ impl RunReport {
 }
 
 impl LoadReport {
-    fn new(profile: &Profile, figures: &Figures, findings: &[Finding]) -> LoadReport {
+    /// `slots` of the group's connections are this process's.
+    fn new(profile: &Profile, figures: &Figures, findings: &[Finding], slots: usize) -> LoadReport {
+        let rate = profile.rate.filter(|_| slots > 0).map(|rate| {
+            let share = rate.get() * slots as f64 / f64::from(profile.conns.max(1));
+            RateReport::new(share, profile.all_open_at().as_secs_f64(), &figures.schedule, &figures.counters)
+        });
         LoadReport {
             name: profile.name.clone(),
             config: serde_json::to_value(profile).unwrap_or_default(),
@@ -152,6 +194,7 @@ impl LoadReport {
             rtt: (&figures.rtt).into(),
             connect: (&figures.connect).into(),
             first_byte: (&figures.first_byte).into(),
+            rate,
             timeline: figures.timeline.clone(),
             findings: findings.to_vec(),
         }

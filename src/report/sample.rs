@@ -64,6 +64,7 @@ pub(super) fn run(loads: &[&str]) -> RunReport {
         },
         verdict: Verdict { outcome: Outcome::Pass, exit_code: 0, reasons: vec!["nothing wrong".to_owned()] },
         interrupted: false,
+        parts: Vec::new(),
     }
 }
 
@@ -83,6 +84,7 @@ fn load(name: &str) -> LoadReport {
         rtt: (&figures.rtt).into(),
         connect: (&figures.connect).into(),
         first_byte: (&figures.first_byte).into(),
+        rate: None,
         timeline: Timeline {
             interval_ms: 100,
             points: vec![point(1 << 19, 1_000_000), point(0, 0), point(1 << 18, 38_000_000), point(1 << 18, 2_000_000)],
@@ -99,6 +101,7 @@ pub(super) fn finding(conn: u32) -> Finding {
     (divergence.expected, divergence.received) = (vec![1, 2], vec![1, 0]);
     Finding {
         divergence,
+        source_shard: None,
         local: Some("127.0.0.1:40312".to_owned()),
         remote: Some("127.0.0.1:7777".to_owned()),
         at_ms: 250.0,

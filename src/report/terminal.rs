@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use comfy_table::{Cell, CellAlignment, Table, presets};
 
-use super::run::{LoadReport, RunReport};
+use super::run::{LoadReport, PartReport, RunReport};
 use super::{show_bytes, show_count, show_time};
 use crate::measure::histogram::LatencyReport;
+use crate::measure::schedule::RateReport;
 
 /// The whole report, ending in the verdict.
 pub fn render(report: &RunReport) -> String {
@@ -22,7 +23,7 @@ pub fn render(report: &RunReport) -> String {
     for load in &report.loads {
         text.push_str(&findings(load, usize::MAX));
     }
-    if let Some(note) = bottleneck(report) {
+    for note in notes(report) {
         let _ = writeln!(text, "{note}\n");
     }
     text.push_str(&verdict(report));
@@ -69,6 +70,11 @@ fn totals(report: &RunReport) -> String {
         vec!["verified".to_owned(), show_bytes(total.bytes_verified as f64), bytes_rate],
         vec!["time".to_owned(), show_time(report.elapsed()), String::new()],
     ];
+    for load in &report.loads {
+        if let Some(schedule) = &load.rate {
+            rows.push(rate_row(load, schedule, report.loads.len() > 1));
+        }
+    }
     if total.cut_short > 0 {
         rows[0][2].push_str(&format!(", {} cut short", show_count(total.cut_short)));
     }
@@ -77,6 +83,9 @@ fn totals(report: &RunReport) -> String {
     {
         let moved = format!("{} in, {} out", show_count(counters.bytes_in), show_count(counters.bytes_out));
         rows.push(vec!["server".to_owned(), server.model.clone(), format!("{moved} bytes")]);
+    }
+    if !report.parts.is_empty() {
+        rows.extend(processes(report));
     }
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
@@ -133,6 +142,78 @@ pub(super) fn groups(report: &RunReport) -> String {
 /// A time that may not have been measured.
 pub(super) fn nanos(nanos: Option<u64>) -> String {
     nanos.map_or_else(|| "-".to_owned(), |n| show_time(Duration::from_nanos(n)))
+}
+
+/// How an open loop kept its rate.
+fn rate_row(load: &LoadReport, schedule: &RateReport, named: bool) -> Vec<String> {
+    let name = if named { format!("rate of {}", load.name) } else { "rate".to_owned() };
+    let sent = schedule.sent_per_s.map_or_else(|| "-".to_owned(), |rate| format!("{}/s", show_rate(rate)));
+    vec![name, sent, format!("sent, {}/s asked for", show_rate(schedule.asked_per_s))]
+}
+
+/// What the processes of a merged report used.
+fn processes(report: &RunReport) -> Vec<Vec<String>> {
+    let unknown = || "-".to_owned();
+    let client = &report.client;
+    let files: Vec<String> = report.parts.iter().map(|part| part.shard.clone()).collect();
+    let shards =
+        if files.len() > 8 { format!("shards {} to {}", files[0], files[files.len() - 1]) } else { files.join(", ") };
+    let memory = client.peak_memory_bytes.map_or_else(unknown, |bytes| show_bytes(bytes as f64));
+    let cpu = client.cpu_s.map_or_else(unknown, |s| show_time(Duration::try_from_secs_f64(s).unwrap_or_default()));
+    vec![
+        vec!["processes".to_owned(), show_count(report.parts.len() as u64), shards],
+        vec!["their CPU".to_owned(), cpu, String::new()],
+        vec!["their memory".to_owned(), memory, "the sum of the most of each".to_owned()],
+    ]
+}
+
+/// What a reader of the figures must know.
+fn notes(report: &RunReport) -> Vec<String> {
+    let mut notes: Vec<String> = report.loads.iter().filter_map(|load| saturation(load, report)).collect();
+    notes.extend(bottleneck(report));
+    notes.extend(not_together(report));
+    notes
+}
+
+/// Says that an open loop did not keep to what was asked for, and what to do.
+fn saturation(load: &LoadReport, report: &RunReport) -> Option<String> {
+    let schedule = load.rate.as_ref().filter(|schedule| schedule.saturated == Some(true))?;
+    let rate = |rate: Option<f64>| rate.map_or_else(|| "none".to_owned(), |rate| format!("{}/s", show_rate(rate)));
+    let unsent = match schedule.unsent {
+        0 => String::new(),
+        unsent => format!(", and {} messages that were due were not sent at all", show_count(unsent)),
+    };
+    let advice = match report.client.was_bottleneck {
+        Some(true) => "the client had no time left: give it more cores, or share the run among processes (--shard)",
+        _ => "the server, or the way to it, is slower than that: ask for less to see its latency",
+    };
+    Some(format!(
+        "note: {}saturated: {}/s were asked for, {} were sent and {} came back{unsent}: {advice}. The round trips above \
+         are those of an overload, and grow with the length of the run",
+        if report.loads.len() > 1 { format!("{} was ", load.name) } else { String::new() },
+        show_rate(schedule.asked_per_s),
+        rate(schedule.sent_per_s),
+        rate(schedule.echoed_per_s)
+    ))
+}
+
+/// Processes that should have run together and did not.
+fn not_together(report: &RunReport) -> Option<String> {
+    let started = |part: &PartReport| humantime::parse_rfc3339_weak(&part.started_at).ok();
+    let starts: Vec<_> = report.parts.iter().filter_map(started).collect();
+    let apart = starts.iter().max()?.duration_since(*starts.iter().min()?).ok()?;
+    (apart.as_secs_f64() > report.elapsed_s / 10.0).then(|| {
+        format!(
+            "note: the processes began up to {} apart, and figures per second are over all of the time: --start-at lets \
+             them begin together",
+            show_time(apart)
+        )
+    })
+}
+
+/// A rate with the digits that it needs: 0.5, 99.7, 1,234.
+fn show_rate(rate: f64) -> String {
+    if rate < 100.0 { format!("{}", (rate * 100.0).round() / 100.0) } else { show_count(rate.round() as u64) }
 }
 
 fn bottleneck(report: &RunReport) -> Option<String> {

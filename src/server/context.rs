@@ -81,6 +81,19 @@ impl CountersSnapshot {
     pub fn add_up(&self) -> bool {
         self.accepted == self.closed && self.bytes_in == self.bytes_out + self.bytes_discarded
     }
+
+    /// Adds those of another server.
+    pub fn add(&mut self, other: &CountersSnapshot) {
+        self.accepted += other.accepted;
+        self.closed += other.closed;
+        self.refused += other.refused;
+        self.idle_closed += other.idle_closed;
+        self.bytes_in += other.bytes_in;
+        self.bytes_out += other.bytes_out;
+        self.bytes_discarded += other.bytes_discarded;
+        self.accept_errors += other.accept_errors;
+        self.connection_errors += other.connection_errors;
+    }
 }
 
 type Wake = Box<dyn Fn() + Send + Sync>;

@@ -37,6 +37,12 @@ impl Rate {
         let nanos = u128::from(index) * 1_000_000_000_000_000 / u128::from(self.micro);
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
+
+    /// How many things are due before this time.
+    pub fn due_before(self, time: Duration) -> u64 {
+        let things = time.as_nanos().saturating_mul(u128::from(self.micro)).div_ceil(1_000_000_000_000_000);
+        u64::try_from(things).unwrap_or(u64::MAX)
+    }
 }
 
 impl FromStr for Rate {
@@ -171,6 +177,18 @@ mod tests {
         assert_eq!(third.due(1), Duration::from_nanos(333_333_333));
         assert_eq!(third.due(3_000_000_000), Duration::from_secs(1_000_000_000));
         assert_eq!("0.5".parse::<Rate>().expect("a rate").due(1), Duration::from_secs(2));
+    }
+
+    #[test]
+    fn what_is_due_before_a_time_is_what_is_due_there_and_no_more() {
+        for text in ["3", "1000", "0.7", "999999"] {
+            let rate: Rate = text.parse().expect("a rate");
+            for index in [0, 1, 2, 1000, 123_456] {
+                let due = rate.due(index);
+                assert_eq!(rate.due_before(due), index, "{text}");
+                assert_eq!(rate.due_before(due + Duration::from_nanos(1)), index + 1, "{text}");
+            }
+        }
     }
 
     #[test]

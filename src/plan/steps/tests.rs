@@ -306,3 +306,21 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn messages_that_are_due_and_not_begun_are_unsent() {
+    let open = Profile { rate: Rate::per_second(100), conns: 4, messages: Some(10), ..profile() };
+    // Connection 1 of 4 at 100 a second: due at 10, 50, 90, 130 … 370 ms.
+    let at = Duration::from_millis;
+    let mut plan = plan(&open, 1, 1);
+    assert_eq!([at(0), at(10), at(11), at(90), at(91)].map(|time| plan.unsent(time)), [0, 0, 1, 2, 3]);
+    assert_eq!(plan.unsent(at(10_000)), 10, "no more than it would have sent");
+    assert!(matches!(plan.next(), Some(Step::Message { .. })));
+    assert_eq!(plan.unsent(at(91)), 3, "announced and not begun");
+    assert!(matches!(plan.next(), Some(Step::Write { .. })));
+    assert_eq!((plan.unsent(at(91)), plan.unsent(at(10_000))), (2, 9));
+    plan.stop();
+    assert_eq!(plan.unsent(at(91)), 0, "it is over");
+    let closed = Profile { rate: None, ..open };
+    assert_eq!(self::plan(&closed, 1, 1).unsent(at(10_000)), 0);
+}

@@ -1,0 +1,206 @@
+//! How an open loop kept its schedule: what was asked for, what was sent, what came back.
+//!
+//! Messages are due at a fixed rate whatever the server does. A server or a client that is slower shows in two ways:
+//! messages are begun later than they were due, or not at all; or they pile up in the sockets and come back later and
+//! later. Both are told here, so that nobody takes latencies of an overload for those of the rate that was asked for.
+
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Counters;
+
+/// What a load group notes of its schedule. Times are nanoseconds since the start of the run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Schedule {
+    /// When the last message was begun; when the time was up, if messages were due then that could not be begun.
+    pub due_until: u64,
+    /// When the last message had come back whole.
+    pub last_echo: u64,
+    /// Messages that were due before the time was up and could not be begun.
+    pub unsent: u64,
+}
+
+impl Schedule {
+    /// At `deadline`, when the time is up, `messages` are due that could not be begun.
+    pub fn leave_unsent(&mut self, messages: u64, deadline: u64) {
+        if messages > 0 {
+            self.unsent += messages;
+            self.due_until = self.due_until.max(deadline);
+        }
+    }
+
+    /// Adds what another worker noted of the same schedule.
+    pub fn add(&mut self, other: &Schedule) {
+        self.due_until = self.due_until.max(other.due_until);
+        self.last_echo = self.last_echo.max(other.last_echo);
+        self.unsent += other.unsent;
+    }
+}
+
+/// Sending may be behind its schedule by this part of its time, and by [`SENT_GRACE_S`].
+const SENT_SLACK: f64 = 0.01;
+/// Seconds; what timers and a busy machine may take.
+const SENT_GRACE_S: f64 = 0.05;
+/// The echo may be behind the schedule by this part of its time, and by [`ECHO_GRACE_S`].
+const ECHO_SLACK: f64 = 0.05;
+/// Seconds; a round trip is no overload.
+const ECHO_GRACE_S: f64 = 0.25;
+
+/// The open loop of a load group, as the JSON report holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RateReport {
+    /// Messages a second that were asked for; of a shard, its share of them.
+    pub asked_per_s: f64,
+    /// Messages a second that were begun to be sent; null when there were none.
+    pub sent_per_s: Option<f64>,
+    /// Messages a second that came back, until the last of them; null when there were none.
+    pub echoed_per_s: Option<f64>,
+    /// Messages that were due before the time was up and could not be begun.
+    pub unsent: u64,
+    /// When the first message was due, in seconds since the start of the run.
+    pub first_due_s: f64,
+    /// When the last message was begun; when the time was up, if messages were due that could not be begun.
+    pub due_until_s: f64,
+    /// When the last message had come back.
+    pub last_echo_s: f64,
+    /// Whether sending or the echo fell behind the schedule: then the latencies are those of an overload, and grow with
+    /// the length of the run. Null: not known, because connections failed or the run was stopped.
+    pub saturated: Option<bool>,
+}
+
+impl RateReport {
+    /// Of a group that asked for so many messages a second, the first of them due after `first_due_s`.
+    pub fn new(asked_per_s: f64, first_due_s: f64, schedule: &Schedule, counters: &Counters) -> RateReport {
+        let seconds = |nanos: u64| nanos as f64 / 1e9;
+        let report = RateReport {
+            asked_per_s,
+            sent_per_s: None,
+            echoed_per_s: None,
+            unsent: schedule.unsent,
+            first_due_s,
+            due_until_s: seconds(schedule.due_until),
+            last_echo_s: seconds(schedule.last_echo),
+            saturated: None,
+        };
+        report.with_rates(counters)
+    }
+
+    /// The same seen from a run that began so much earlier.
+    #[must_use]
+    pub fn later(self, later: Duration) -> RateReport {
+        let later = later.as_secs_f64();
+        RateReport {
+            first_due_s: self.first_due_s + later,
+            due_until_s: self.due_until_s + later,
+            last_echo_s: self.last_echo_s + later,
+            ..self
+        }
+    }
+
+    /// With the part of the same schedule that another process kept. `counters` are those of both.
+    #[must_use]
+    pub fn add(&self, other: &RateReport, counters: &Counters) -> RateReport {
+        let sum = RateReport {
+            asked_per_s: self.asked_per_s + other.asked_per_s,
+            unsent: self.unsent + other.unsent,
+            first_due_s: self.first_due_s.min(other.first_due_s),
+            due_until_s: self.due_until_s.max(other.due_until_s),
+            last_echo_s: self.last_echo_s.max(other.last_echo_s),
+            ..*self
+        };
+        sum.with_rates(counters)
+    }
+
+    fn with_rates(self, counters: &Counters) -> RateReport {
+        // The last message of a schedule is due one interval before as many intervals have passed as it has messages.
+        let interval = 1.0 / self.asked_per_s;
+        let sending = self.due_until_s - self.first_due_s + interval;
+        let echoing = self.last_echo_s.max(self.due_until_s) - self.first_due_s + interval;
+        let rate = |messages: u64, time: f64| (messages > 0 && time > 0.0).then(|| messages as f64 / time);
+        let behind = |messages: u64, time: f64, slack: f64, grace: f64| {
+            time - messages as f64 * interval > (sending * slack).max(grace)
+        };
+        let known = counters.failed == 0 && counters.cut_short == 0 && counters.messages_sent > 0;
+        RateReport {
+            sent_per_s: rate(counters.messages_sent, sending),
+            echoed_per_s: rate(counters.messages_echoed, echoing),
+            saturated: known.then(|| {
+                behind(counters.messages_sent, sending, SENT_SLACK, SENT_GRACE_S)
+                    || behind(counters.messages_echoed, echoing, ECHO_SLACK, ECHO_GRACE_S)
+            }),
+            ..self
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn report(sent: u64, echoed: u64, schedule: Schedule) -> RateReport {
+        let counters = Counters { messages_sent: sent, messages_echoed: echoed, ..Counters::default() };
+        // 100 a second from the first second on.
+        RateReport::new(100.0, 1.0, &schedule, &counters)
+    }
+
+    #[test]
+    fn a_schedule_that_was_kept_has_the_rate_that_was_asked_for() {
+        let until = 11 * SECOND - SECOND / 100;
+        let kept = report(1000, 1000, Schedule { due_until: until, last_echo: until + 1_000_000, unsent: 0 });
+        let sent = kept.sent_per_s.expect("messages were sent");
+        assert!((sent - 100.0).abs() < 1e-6, "{sent}");
+        assert_eq!(kept.saturated, Some(false));
+    }
+
+    #[test]
+    fn messages_that_could_not_be_begun_are_saturation() {
+        let mut schedule = Schedule { due_until: 10 * SECOND, last_echo: 10 * SECOND, unsent: 0 };
+        schedule.leave_unsent(200, 11 * SECOND);
+        let report = report(800, 800, schedule);
+        assert_eq!((report.unsent, report.saturated), (200, Some(true)));
+        assert!(report.sent_per_s.is_some_and(|rate| rate < 81.0), "{report:?}");
+    }
+
+    #[test]
+    fn an_echo_that_lags_is_saturation_although_all_was_sent() {
+        let lagging = report(1000, 1000, Schedule { due_until: 11 * SECOND, last_echo: 15 * SECOND, unsent: 0 });
+        assert!(lagging.sent_per_s.is_some_and(|rate| rate > 99.0), "{lagging:?}");
+        assert!(lagging.echoed_per_s.is_some_and(|rate| rate < 72.0), "{lagging:?}");
+        assert_eq!(lagging.saturated, Some(true));
+    }
+
+    #[test]
+    fn a_round_trip_at_the_end_of_a_short_run_is_none() {
+        let schedule = Schedule { due_until: SECOND + SECOND / 2, last_echo: SECOND + SECOND * 7 / 10, unsent: 0 };
+        assert_eq!(report(50, 50, schedule).saturated, Some(false));
+    }
+
+    #[test]
+    fn nothing_is_said_of_a_run_that_was_broken_off() {
+        let counters = Counters { messages_sent: 5, failed: 1, ..Counters::default() };
+        assert_eq!(RateReport::new(100.0, 0.0, &Schedule::default(), &counters).saturated, None);
+        assert_eq!(report(0, 0, Schedule::default()).sent_per_s, None);
+    }
+
+    #[test]
+    fn shards_of_a_schedule_add_up_to_the_whole_of_it() {
+        let until = 11 * SECOND - SECOND / 100;
+        let half = |until| {
+            let counters = Counters { messages_sent: 500, messages_echoed: 500, ..Counters::default() };
+            let schedule = Schedule { due_until: until, last_echo: until, unsent: 0 };
+            RateReport::new(50.0, 1.0, &schedule, &counters)
+        };
+        let both = Counters { messages_sent: 1000, messages_echoed: 1000, ..Counters::default() };
+        let sum = half(until).add(&half(until - SECOND / 100), &both);
+        assert!(sum.sent_per_s.is_some_and(|rate| (rate - 100.0).abs() < 0.01), "{sum:?}");
+        assert_eq!((sum.asked_per_s, sum.saturated), (100.0, Some(false)));
+        let apart = half(until).add(&half(until).later(Duration::from_secs(10)), &both);
+        assert!(apart.sent_per_s.is_some_and(|rate| rate < 51.0), "{apart:?}");
+        assert_eq!(apart.saturated, Some(true), "processes that do not run together do not keep the rate of all");
+    }
+}

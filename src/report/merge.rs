@@ -1,0 +1,364 @@
+//! The reports of the processes of one run, added up to the report of that run. Pure: files are read by `cmd::merge`.
+//!
+//! Counters and histograms add up without loss (the JSON holds HdrHistogram's own encoding); time lines and findings
+//! are moved to the time axis of the earliest process, by the wall clocks of the hosts: the axis is as exact as these
+//! agree.
+
+use std::time::{Duration, SystemTime};
+
+use serde_json::Value;
+
+use super::run::{ClientReport, FORM, LoadReport, PartReport, RunReport, ServerReport};
+use crate::bytes::Finding;
+use crate::measure::histogram::LatencyReport;
+use crate::measure::{Counters, Latency, Timeline};
+use crate::plan::Shard;
+use crate::server::CountersSnapshot;
+use crate::verdict::judge;
+
+/// A report and where it came from.
+#[derive(Clone, Debug)]
+pub struct Input {
+    /// The file's name, for messages.
+    pub file: String,
+    /// What it holds.
+    pub report: RunReport,
+}
+
+/// Why reports can't be added up; names the files and says what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct MergeError(String);
+
+/// What to do about shards that are not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// The run is inconclusive at best.
+    Inconclusive,
+    /// What is there is judged by itself.
+    Accepted,
+}
+
+/// The reports in a text: one, or several one after the other, as the logs of several processes give them.
+///
+/// # Errors
+/// Nothing in it, no JSON, JSON of another kind, or of a form that this version does not know.
+pub fn read(file: &str, text: &str) -> Result<Vec<Input>, MergeError> {
+    let mut inputs = Vec::new();
+    for value in serde_json::Deserializer::from_str(text).into_iter::<Value>() {
+        let value = value.map_err(|e| {
+            MergeError(format!("{file} is not JSON ({e}): give the files that 'blast --json=FILE' has written"))
+        })?;
+        check_form(file, &value)?;
+        let report = serde_json::from_value(value)
+            .map_err(|e| MergeError(format!("{file} says that it is a {FORM} report, and is not: {e}")))?;
+        inputs.push(Input { file: file.to_owned(), report });
+    }
+    if inputs.is_empty() {
+        return Err(MergeError(format!(
+            "{file} is empty: that process wrote no report; see what it said, and run it again"
+        )));
+    }
+    Ok(inputs)
+}
+
+fn check_form(file: &str, value: &Value) -> Result<(), MergeError> {
+    let form = value.get("form").and_then(Value::as_str).unwrap_or_default();
+    let (kind, number) = form.rsplit_once('/').unwrap_or((form, ""));
+    let known = FORM.rsplit_once('/').expect("the form ends in its number");
+    let version = value.get("version").and_then(Value::as_str).unwrap_or("an unknown version");
+    match (kind == known.0, number.parse::<u32>()) {
+        _ if form == FORM => Ok(()),
+        (true, Ok(number)) => Err(MergeError(format!(
+            "{file} has form {number}, written by echo-tester {version}; this is {}, which reads form {}: merge with \
+             the version that ran",
+            env!("CARGO_PKG_VERSION"),
+            known.1
+        ))),
+        _ => Err(MergeError(format!(
+            "{file} is not the report of a run ({}): give the files that 'blast --json=FILE' has written",
+            if form.is_empty() { "it has no form".to_owned() } else { format!("its form is {form}") }
+        ))),
+    }
+}
+
+/// Adds up the reports of the processes of one run, and judges the sum. `findings` are kept in full for each group.
+///
+/// # Errors
+/// They are not parts of one run: another seed, another load, another number of shards, a shard twice.
+pub fn merge(inputs: Vec<Input>, findings: usize, missing: Missing) -> Result<RunReport, MergeError> {
+    let mut timed = Vec::new();
+    for input in inputs {
+        let start = humantime::parse_rfc3339_weak(&input.report.started_at).map_err(|_| {
+            MergeError(format!("{}: started_at is no time in UTC: {}", input.file, input.report.started_at))
+        })?;
+        timed.push((start, input));
+    }
+    // From here on the first is the earliest: all others begin so much later.
+    timed.sort_by(|a, b| (a.0, &a.1.report.shard).cmp(&(b.0, &b.1.report.shard)));
+    let Some((base, first)) = timed.first().cloned() else {
+        return Err(MergeError("there is no report to merge".to_owned()));
+    };
+    let absent = check_that_they_are_one_run(&first, &timed)?;
+    let mut sum = Sum::new(&first.report);
+    for (start, input) in &timed {
+        sum.add(input, later(base, *start))?;
+    }
+    Ok(sum.finish(&absent, findings, missing))
+}
+
+fn later(base: SystemTime, start: SystemTime) -> Duration {
+    start.duration_since(base).unwrap_or_default()
+}
+
+/// The shards of a report, and of how many they are: `1/4`, and of a merged one also `0,2/4`.
+fn shards(input: &Input) -> Result<Vec<Shard>, MergeError> {
+    let text = &input.report.shard;
+    let wrong = || MergeError(format!("{}: its shard is {text}, which is none", input.file));
+    let (indexes, count) = text.split_once('/').ok_or_else(wrong)?;
+    // A merged report that is whole has the shard 0/1, and names its parts.
+    if input.report.parts.len() > 1 && text == &Shard::WHOLE.to_string() {
+        return input.report.parts.iter().map(|part| part.shard.parse().map_err(|_| wrong())).collect();
+    }
+    indexes.split(',').map(|index| format!("{index}/{count}").parse().map_err(|_| wrong())).collect()
+}
+
+/// Gives the shards that are not there.
+fn check_that_they_are_one_run(first: &Input, all: &[(SystemTime, Input)]) -> Result<Vec<Shard>, MergeError> {
+    let count = shards(first)?.first().map_or(1, |shard| shard.count());
+    let mut owners: Vec<Option<&str>> = vec![None; count as usize];
+    for (_, input) in all {
+        if input.report.seed != first.report.seed {
+            return Err(MergeError(format!(
+                "{} ran with seed {} and {} with seed {}: merge adds the processes of one run; start them with the \
+                 same --seed and each with its --shard",
+                first.file, first.report.seed, input.file, input.report.seed
+            )));
+        }
+        check_loads(first, input)?;
+        for shard in shards(input)? {
+            if shard.count() != count {
+                return Err(MergeError(format!(
+                    "{} is a shard of {count} and {} one of {}: the processes of one run agree on N of --shard I/N",
+                    first.file,
+                    input.file,
+                    shard.count()
+                )));
+            }
+            let owner = &mut owners[shard.index() as usize];
+            if let Some(owner) = owner {
+                return Err(MergeError(format!(
+                    "{owner} and {} are both shard {shard}: leave one of them out, or start each process with a --shard \
+                     of its own",
+                    input.file
+                )));
+            }
+            *owner = Some(&input.file);
+        }
+    }
+    let absent = (0..count).filter(|index| owners[*index as usize].is_none());
+    Ok(absent.filter_map(|index| format!("{index}/{count}").parse().ok()).collect())
+}
+
+fn check_loads(first: &Input, other: &Input) -> Result<(), MergeError> {
+    let (ours, theirs) = (&first.report.loads, &other.report.loads);
+    let differ = |what: String| {
+        Err(MergeError(format!(
+            "{} and {} ran different loads ({what}): the processes of one run have the same load flags",
+            first.file, other.file
+        )))
+    };
+    if ours.len() != theirs.len() {
+        return differ(format!("{} and {} groups", ours.len(), theirs.len()));
+    }
+    for (ours, theirs) in ours.iter().zip(theirs) {
+        if ours.config == theirs.config {
+            continue;
+        }
+        let key =
+            ours.config.as_object().into_iter().flatten().find(|(key, value)| theirs.config.get(key) != Some(value));
+        return differ(match key {
+            Some((key, value)) => {
+                let other = theirs.config.get(key).unwrap_or(&Value::Null);
+                format!("{}: {key} is {value} and {other}", ours.name)
+            }
+            None => format!("{}: one has keys that the other lacks", ours.name),
+        });
+    }
+    Ok(())
+}
+
+/// What has been added up so far.
+struct Sum {
+    report: RunReport,
+    loads: Vec<LoadSum>,
+    parts: Vec<PartReport>,
+    servers: Vec<Option<ServerReport>>,
+}
+
+/// One group.
+#[derive(Default)]
+struct LoadSum {
+    counters: Counters,
+    latencies: [Latency; 3],
+    timeline: Timeline,
+    findings: Vec<Finding>,
+}
+
+impl Sum {
+    fn new(first: &RunReport) -> Sum {
+        let mut report = first.clone();
+        report.version = env!("CARGO_PKG_VERSION").to_owned();
+        report.targets.clear();
+        report.total = Counters::default();
+        report.elapsed_s = 0.0;
+        report.interrupted = false;
+        report.loads.iter_mut().for_each(|load| load.rate = None);
+        let loads = first.loads.iter().map(|_| LoadSum::default()).collect();
+        Sum { report, loads, parts: Vec::new(), servers: Vec::new() }
+    }
+
+    fn add(&mut self, input: &Input, later: Duration) -> Result<(), MergeError> {
+        let Input { file, report } = input;
+        for (group, load) in report.loads.iter().enumerate() {
+            self.loads[group].add(file, load, later)?;
+            let so_far = &mut self.report.loads[group].rate;
+            let counters = &self.loads[group].counters;
+            *so_far = match (*so_far, load.rate) {
+                (None, Some(rate)) => Some(rate.later(later)),
+                (Some(sum), Some(rate)) => Some(sum.add(&rate.later(later), counters)),
+                (so_far, None) => so_far,
+            };
+        }
+        self.report.total.add(&report.total);
+        self.report.elapsed_s = self.report.elapsed_s.max(later.as_secs_f64() + report.elapsed_s);
+        self.report.interrupted |= report.interrupted;
+        for target in &report.targets {
+            if !self.report.targets.contains(target) {
+                self.report.targets.push(target.clone());
+            }
+        }
+        self.servers.push(report.server.clone());
+        if report.parts.is_empty() {
+            self.parts.push(part(file, report));
+        } else {
+            self.parts.extend(report.parts.iter().cloned());
+        }
+        Ok(())
+    }
+
+    fn finish(self, absent: &[Shard], findings: usize, missing: Missing) -> RunReport {
+        let Sum { mut report, loads, mut parts, servers } = self;
+        parts.sort_by_key(|part| part.shard.parse().map_or(u32::MAX, Shard::index));
+        report.shard = match (absent.first(), parts.as_slice()) {
+            (None, _) => Shard::WHOLE.to_string(),
+            (Some(shard), parts) => {
+                let present: Vec<&str> = parts.iter().filter_map(|part| part.shard.split('/').next()).collect();
+                format!("{}/{}", present.join(","), shard.count())
+            }
+        };
+        report.client = ClientReport::sum(parts.iter().map(|part| &part.client));
+        report.server = ServerReport::sum(&servers);
+        report.parts = parts;
+        for (load, sum) in report.loads.iter_mut().zip(loads) {
+            sum.put_into(load, findings);
+        }
+        // What the reports say, since their configurations are equal.
+        let asserts = report.loads.iter().any(|load| load.config.get("verify").is_none_or(|verify| verify == "full"));
+        report.verdict = judge(&report.total, report.interrupted, asserts, &[]);
+        if let Some(first) = absent.first() {
+            let missed: Vec<String> = absent.iter().map(|shard| shard.index().to_string()).collect();
+            let s = if absent.len() == 1 { " is" } else { "s are" };
+            let why = format!("of {} shards, number{s} missing: {}", first.count(), missed.join(", "));
+            match missing {
+                Missing::Inconclusive => report.verdict = report.verdict.of_a_part(why),
+                Missing::Accepted => report.verdict.reasons.push(format!("{why} (accepted by --partial)")),
+            }
+        }
+        report
+    }
+}
+
+fn part(file: &str, report: &RunReport) -> PartReport {
+    PartReport {
+        file: file.to_owned(),
+        shard: report.shard.clone(),
+        version: report.version.clone(),
+        started_at: report.started_at.clone(),
+        elapsed_s: report.elapsed_s,
+        opened: report.total.opened,
+        outcome: report.verdict.outcome,
+        client: report.client.clone(),
+    }
+}
+
+impl LoadSum {
+    fn add(&mut self, file: &str, load: &LoadReport, later: Duration) -> Result<(), MergeError> {
+        self.counters.add(&load.counters);
+        let named = [("rtt", &load.rtt), ("connect", &load.connect), ("first_byte", &load.first_byte)];
+        for (sum, (name, latency)) in self.latencies.iter_mut().zip(named) {
+            let wrong = |e| MergeError(format!("{file}: the histogram {name} of {} is damaged: {e}", load.name));
+            sum.add(&Latency::decode(&latency.hdr).map_err(wrong)?);
+        }
+        self.timeline.add_later(&load.timeline, later);
+        let later_ms = later.as_secs_f64() * 1e3;
+        self.findings.extend(load.findings.iter().cloned().map(|mut finding| {
+            finding.at_ms += later_ms;
+            finding.recent.iter_mut().for_each(|op| op.at_ms += later_ms);
+            finding
+        }));
+        Ok(())
+    }
+
+    fn put_into(mut self, load: &mut LoadReport, findings: usize) {
+        self.findings.sort_by(|a, b| a.at_ms.total_cmp(&b.at_ms));
+        self.findings.truncate(findings);
+        load.counters = self.counters;
+        [load.rtt, load.connect, load.first_byte] = self.latencies.map(|latency| LatencyReport::from(&latency));
+        load.timeline = self.timeline;
+        load.findings = self.findings;
+    }
+}
+
+/// `None` as soon as one is not known.
+fn sum<T: std::iter::Sum>(values: impl Iterator<Item = Option<T>>) -> Option<T> {
+    values.collect::<Option<Vec<T>>>().map(|values| values.into_iter().sum())
+}
+
+impl ClientReport {
+    /// Several processes together.
+    fn sum<'a>(parts: impl Iterator<Item = &'a ClientReport> + Clone) -> ClientReport {
+        let bottlenecks: Vec<Option<bool>> = parts.clone().map(|part| part.was_bottleneck).collect();
+        ClientReport {
+            cpu_s: sum(parts.clone().map(|part| part.cpu_s)),
+            peak_memory_bytes: sum(parts.clone().map(|part| part.peak_memory_bytes)),
+            memory_before_bytes: sum(parts.clone().map(|part| part.memory_before_bytes)),
+            busy: parts.flat_map(|part| part.busy.iter().copied()).collect(),
+            was_bottleneck: if bottlenecks.contains(&Some(true)) {
+                Some(true)
+            } else {
+                bottlenecks.into_iter().collect::<Option<Vec<bool>>>().map(|_| false)
+            },
+        }
+    }
+}
+
+impl ServerReport {
+    /// The bundled servers of all processes together; `None` if one had none.
+    fn sum(servers: &[Option<ServerReport>]) -> Option<ServerReport> {
+        let servers: Vec<&ServerReport> = servers.iter().map(Option::as_ref).collect::<Option<_>>()?;
+        let mut models: Vec<&str> = servers.iter().map(|server| server.model.as_str()).collect();
+        models.sort_unstable();
+        models.dedup();
+        let all = servers.iter().map(|server| server.counters.as_ref()).collect::<Option<Vec<_>>>();
+        let counters = all.map(|all| {
+            let mut sum = CountersSnapshot::default();
+            all.into_iter().for_each(|one| sum.add(one));
+            sum
+        });
+        Some(ServerReport { model: models.join(", "), counters, cpu_s: sum(servers.iter().map(|server| server.cpu_s)) })
+    }
+}
+
+#[cfg(test)]
+mod tests;

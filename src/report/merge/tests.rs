@@ -1,0 +1,223 @@
+//! What adding up reports promises.
+
+use super::*;
+use crate::bytes::{ConnId, Divergence, Kind, Op, OpKind};
+use crate::measure::Point;
+use crate::measure::schedule::{RateReport, Schedule};
+use crate::verdict::Outcome;
+
+/// Shard `index` of `count`, begun `start` seconds after the others, with `rtts` in milliseconds.
+fn shard(index: u32, count: u32, start: u64, rtts: &[u64]) -> Input {
+    let counters = Counters {
+        connects: 1,
+        opened: 1,
+        passed: 1,
+        messages_sent: rtts.len() as u64,
+        messages_echoed: rtts.len() as u64,
+        bytes_verified: 10,
+        ..Counters::default()
+    };
+    let mut rtt = Latency::default();
+    rtts.iter().for_each(|ms| rtt.record(ms * 1_000_000));
+    let began = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000 + start);
+    let client = ClientReport {
+        cpu_s: Some(1.5),
+        peak_memory_bytes: Some(1000),
+        memory_before_bytes: Some(600),
+        busy: vec![Some(0.5)],
+        was_bottleneck: Some(false),
+    };
+    let none = LatencyReport::from(&Latency::default());
+    let load = LoadReport {
+        name: "load".to_owned(),
+        config: serde_json::json!({ "conns": 2, "verify": "full" }),
+        about: "2 connections".to_owned(),
+        counters: counters.clone(),
+        rtt: LatencyReport::from(&rtt),
+        connect: none.clone(),
+        first_byte: none,
+        rate: None,
+        timeline: Timeline { interval_ms: 100, points: vec![Point { messages: 1, ..Point::default() }] },
+        findings: Vec::new(),
+    };
+    let report = RunReport {
+        form: FORM.to_owned(),
+        version: "0.1.0".to_owned(),
+        started_at: humantime::format_rfc3339_micros(began).to_string(),
+        seed: "7".to_owned(),
+        targets: vec!["127.0.0.1:7777".to_owned()],
+        shard: format!("{index}/{count}"),
+        server: None,
+        loads: vec![load],
+        total: counters.clone(),
+        elapsed_s: 10.0,
+        client,
+        verdict: judge(&counters, false, true, &[]),
+        interrupted: false,
+        parts: Vec::new(),
+    };
+    Input { file: format!("{index}.json"), report }
+}
+
+fn merged(inputs: &[Input]) -> RunReport {
+    merge(inputs.to_vec(), 20, Missing::Inconclusive).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn refusal(inputs: &[Input]) -> String {
+    merge(inputs.to_vec(), 20, Missing::Inconclusive).expect_err("a refusal").to_string()
+}
+
+/// What was recorded. The encoded form differs with the order in which it grew.
+fn rtt(report: &RunReport) -> Latency {
+    Latency::decode(&report.loads[0].rtt.hdr).expect("own encoding")
+}
+
+#[test]
+fn counters_and_histograms_add_up_to_those_of_one_process() {
+    let sum = merged(&[shard(1, 2, 0, &[2, 100]), shard(0, 2, 0, &[1, 3])]);
+    assert_eq!((sum.total.passed, sum.total.messages_echoed, sum.total.bytes_verified), (2, 4, 20));
+    let one = shard(0, 1, 0, &[1, 2, 3, 100]);
+    assert_eq!(rtt(&sum), rtt(&one.report), "to the last count");
+    assert_eq!((sum.shard.as_str(), sum.verdict.outcome), ("0/1", Outcome::Pass));
+    assert_eq!(sum.targets, ["127.0.0.1:7777"]);
+}
+
+#[test]
+fn the_processes_stand_in_the_order_of_their_shards_and_what_they_used_is_added() {
+    let sum = merged(&[shard(2, 3, 0, &[1]), shard(0, 3, 0, &[1]), shard(1, 3, 0, &[1])]);
+    assert_eq!(sum.parts.iter().map(|part| part.file.as_str()).collect::<Vec<_>>(), ["0.json", "1.json", "2.json"]);
+    assert_eq!((sum.client.cpu_s, sum.client.peak_memory_bytes), (Some(4.5), Some(3000)));
+    assert_eq!((sum.client.busy.len(), sum.client.was_bottleneck), (3, Some(false)));
+    let mut unknown = shard(1, 2, 0, &[1]);
+    unknown.report.client.cpu_s = None;
+    unknown.report.client.was_bottleneck = Some(true);
+    let sum = merged(&[shard(0, 2, 0, &[1]), unknown]);
+    assert_eq!((sum.client.cpu_s, sum.client.was_bottleneck), (None, Some(true)), "a part that is not known is not 0");
+}
+
+#[test]
+fn times_are_those_of_the_earliest_process() {
+    let mut late = shard(0, 2, 3, &[1]);
+    let mut divergence = Divergence::of_connection(Kind::Lost, ConnId::new(4).expect("small"), 0, 1);
+    divergence.extent = 2;
+    let recent = vec![Op { kind: OpKind::Write, offset: 0, len: 1, at_ms: 50.0 }];
+    let finding = Finding {
+        divergence,
+        source_shard: None,
+        local: None,
+        remote: None,
+        at_ms: 60.0,
+        cause: None,
+        recent,
+        replay: None,
+    };
+    late.report.loads[0].findings = vec![finding.clone()];
+    late.report.total.found(Kind::Lost);
+    let mut early = shard(1, 2, 0, &[1]);
+    early.report.loads[0].findings = vec![Finding { at_ms: 9000.0, ..finding }];
+    let sum = merged(&[late.clone(), early.clone()]);
+    assert_eq!(sum.started_at, early.report.started_at);
+    assert!((sum.elapsed_s - 13.0).abs() < 1e-6, "{}", sum.elapsed_s);
+    let load = &sum.loads[0];
+    assert_eq!(load.timeline.points.iter().position(|point| point.messages > 0), Some(0));
+    assert_eq!(load.timeline.points.iter().rposition(|point| point.messages > 0), Some(30), "3 s later");
+    assert_eq!(load.findings.iter().map(|finding| finding.at_ms).collect::<Vec<_>>(), [3060.0, 9000.0]);
+    assert!((load.findings[0].recent[0].at_ms - 3050.0).abs() < 1e-6);
+    assert_eq!(sum.verdict.outcome, Outcome::Fail);
+    let few = merge(vec![late, early], 1, Missing::Inconclusive).expect("they fit");
+    assert_eq!(few.loads[0].findings.len(), 1);
+}
+
+#[test]
+fn the_rates_of_shards_add_up() {
+    let with_rate = |index: u32| {
+        let mut input = shard(index, 2, 0, &[1]);
+        let counters = Counters { messages_sent: 500, messages_echoed: 500, ..Counters::default() };
+        let schedule = Schedule { due_until: 9_980_000_000, last_echo: 9_980_000_000, unsent: 0 };
+        input.report.loads[0].rate = Some(RateReport::new(50.0, 0.0, &schedule, &counters));
+        input.report.loads[0].counters = counters;
+        input
+    };
+    let rate = merged(&[with_rate(0), with_rate(1)]).loads[0].rate.expect("an open loop");
+    assert_eq!((rate.asked_per_s, rate.saturated), (100.0, Some(false)));
+    assert!(rate.sent_per_s.is_some_and(|sent| (sent - 100.0).abs() < 0.2), "{rate:?}");
+}
+
+#[test]
+fn an_interrupt_of_one_is_an_interrupt_of_all() {
+    let mut stopped = shard(1, 2, 0, &[1]);
+    stopped.report.interrupted = true;
+    assert_eq!(merged(&[shard(0, 2, 0, &[1]), stopped]).verdict.outcome, Outcome::Interrupted);
+}
+
+#[test]
+fn missing_shards_are_named_and_never_pass_unless_accepted() {
+    let some = [shard(1, 4, 0, &[1]), shard(3, 4, 0, &[1])];
+    let sum = merged(&some);
+    assert_eq!((sum.shard.as_str(), sum.verdict.exit_code), ("1,3/4", 4));
+    assert_eq!(sum.verdict.reasons[0], "of 4 shards, numbers are missing: 0, 2");
+    let accepted = merge(some.to_vec(), 20, Missing::Accepted).expect("they fit");
+    assert_eq!(accepted.verdict.outcome, Outcome::Pass);
+    assert!(accepted.verdict.reasons[1].contains("0, 2 (accepted by --partial)"), "{:?}", accepted.verdict);
+}
+
+#[test]
+fn a_merged_report_can_be_merged_on() {
+    let part = |sum| Input { file: "sum.json".to_owned(), report: sum };
+    let first = part(merged(&[shard(1, 4, 0, &[1]), shard(3, 4, 0, &[2])]));
+    let second = part(merged(&[shard(0, 4, 0, &[3]), shard(2, 4, 0, &[4])]));
+    let whole = merged(&[first.clone(), second]);
+    let mut at_once = merged(&[shard(0, 4, 0, &[3]), shard(1, 4, 0, &[1]), shard(2, 4, 0, &[4]), shard(3, 4, 0, &[2])]);
+    assert_eq!(rtt(&whole), rtt(&at_once));
+    at_once.loads[0].rtt.hdr.clone_from(&whole.loads[0].rtt.hdr);
+    assert_eq!(serde_json::to_value(&whole).expect("JSON"), serde_json::to_value(&at_once).expect("JSON"));
+    assert_eq!(
+        refusal(&[first, shard(3, 4, 0, &[1])]),
+        "sum.json and 3.json are both shard 3/4: leave one of them \
+         out, or start each process with a --shard of its own"
+    );
+    assert!(refusal(&[part(whole), shard(3, 4, 0, &[1])]).contains("both shard 3/4"));
+}
+
+#[test]
+fn what_is_not_one_run_is_refused_with_the_files_and_what_to_do() {
+    let mut other_seed = shard(1, 2, 0, &[1]);
+    other_seed.report.seed = "8".to_owned();
+    assert_eq!(
+        refusal(&[shard(0, 2, 0, &[1]), other_seed]),
+        "0.json ran with seed 7 and 1.json with seed 8: merge adds the processes of one run; start them with the same \
+         --seed and each with its --shard"
+    );
+    let mut other_load = shard(1, 2, 0, &[1]);
+    other_load.report.loads[0].config["conns"] = 3.into();
+    assert_eq!(
+        refusal(&[shard(0, 2, 0, &[1]), other_load]),
+        "0.json and 1.json ran different loads (load: conns is 2 and 3): the processes of one run have the same load \
+         flags"
+    );
+    assert_eq!(
+        refusal(&[shard(0, 2, 0, &[1]), shard(1, 3, 0, &[1])]),
+        "0.json is a shard of 2 and 1.json one of 3: the processes of one run agree on N of --shard I/N"
+    );
+    assert!(refusal(&[shard(1, 2, 0, &[1]), shard(1, 2, 5, &[1])]).contains("both shard 1/2"));
+    let mut damaged = shard(0, 1, 0, &[1]);
+    damaged.report.loads[0].rtt.hdr = "AAAA".to_owned();
+    assert!(refusal(&[damaged]).starts_with("0.json: the histogram rtt of load is damaged"));
+}
+
+#[test]
+fn only_reports_of_runs_in_a_known_form_are_read() {
+    let text = serde_json::to_string(&shard(0, 2, 0, &[1]).report).expect("JSON");
+    let both = format!("{text}\n{text}\n");
+    assert_eq!(read("a.json", &both).expect("two reports").len(), 2, "as logs of two processes have them");
+    let refusal = |text: &str| read("a.json", text).expect_err("a refusal").to_string();
+    assert!(refusal("").contains("a.json is empty"));
+    assert!(refusal("seed 5, 2 workers").contains("a.json is not JSON"));
+    assert!(refusal("{}").contains("it has no form"));
+    assert!(
+        refusal(&text.replace("echo-tester/run/1", "echo-tester/suite/1")).contains("its form is echo-tester/suite/1")
+    );
+    let newer = refusal(&text.replace("echo-tester/run/1", "echo-tester/run/2").replace("\"0.1.0\"", "\"7.0.0\""));
+    assert!(newer.contains("form 2, written by echo-tester 7.0.0"), "{newer}");
+    assert!(refusal(&text.replace("\"total\"", "\"totals\"")).contains("says that it is"));
+}

@@ -1,0 +1,132 @@
+//! Several processes that are one run: `--shard`, `--start-at`, `merge`.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use program::{Serving, finish, program, said, text};
+use serde_json::Value;
+
+mod program;
+
+/// Runs a load as `count` processes at the same time; each writes `I.json` into the folder. Gives their exit codes.
+fn blast_in_shards(target: &str, load: &[&str], count: usize, folder: &Path) -> Vec<i32> {
+    let start_at = humantime::format_rfc3339_millis(SystemTime::now() + Duration::from_millis(500)).to_string();
+    let shards: Vec<Vec<String>> = (0..count)
+        .map(|index| {
+            let json = format!("--json={}", folder.join(format!("{index}.json")).display());
+            let shard = format!("{index}/{count}");
+            let own = ["blast", target, "--seed", "5", "-q", "--shard", &shard, &json, "--start-at", &start_at];
+            own.iter().chain(load).map(ToString::to_string).collect()
+        })
+        .collect();
+    let start = |args: &Vec<String>| {
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        program(&args).spawn().expect("the program starts")
+    };
+    let children: Vec<_> = shards.iter().map(start).collect();
+    children.into_iter().map(|child| finish(child, &["blast"]).status.code().unwrap_or(-1)).collect()
+}
+
+fn json(path: &Path) -> Value {
+    let text = std::fs::read_to_string(path).expect("a report was written");
+    serde_json::from_str(&text).expect("a report is JSON")
+}
+
+#[test]
+fn processes_with_a_shard_each_are_one_run() {
+    let server = Serving::start(&[]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().to_str().expect("a plain path");
+    let codes = blast_in_shards(&server.address, &["-c", "10", "-n", "20", "--rate", "2k"], 3, folder.path());
+    assert_eq!(codes, [0, 0, 0]);
+    let counters = server.stop()["counters"].clone();
+
+    let sum = folder.path().join("sum.json");
+    let json_flag = format!("--json={}", sum.display());
+    let files = [0, 1, 2].map(|index| folder.path().join(format!("{index}.json")).display().to_string());
+    let (code, out, err) = said(&["merge", &files[2], &files[0], &files[1], &json_flag]);
+    assert_eq!(code, 0, "{out}{err}");
+    assert!(out.contains("10 passed") && out.contains("0/3, 1/3, 2/3") && out.contains("verdict: pass"), "{out}");
+    let report = json(&sum);
+    assert_eq!((&report["total"]["passed"], &report["loads"][0]["rtt"]["count"]), (&10.into(), &200.into()));
+    assert_eq!((&report["total"]["bytes_sent"], &report["shard"]), (&counters["bytes_in"], &"0/1".into()));
+    assert_eq!(report["loads"][0]["rate"]["asked_per_s"].as_f64().map(f64::round), Some(2000.0));
+    let schema: Value = serde_json::from_str(&said(&["schema", "run"]).1).expect("the schema is JSON");
+    jsonschema::validate(&schema, &report).unwrap_or_else(|error| panic!("{error}"));
+
+    let (code, out, _) = said(&["merge", &files[0], &files[2]]);
+    assert_eq!(code, 4, "{out}");
+    assert!(out.contains("number is missing: 1"), "{out}");
+    assert_eq!(said(&["merge", "--partial", &files[0], &files[2]]).0, 0);
+    let (code, _, err) = said(&["merge", path]);
+    assert_eq!(code, 2, "the folder holds the sum too: {err}");
+    assert!(err.contains("both shard") && err.contains("sum.json"), "{err}");
+    std::fs::remove_file(sum).expect("it is there");
+    assert_eq!(said(&["merge", path]).0, 0);
+}
+
+#[test]
+fn reports_come_through_a_pipe_too() {
+    let (code, report, err) = said(&["blast", "--serve", "-c", "3", "-n", "3", "--json", "-q"]);
+    assert_eq!(code, 0, "{err}");
+    let mut child = program(&["merge", "-", "--json"]).stdin(std::process::Stdio::piped()).spawn().expect("it starts");
+    std::io::Write::write_all(&mut child.stdin.take().expect("piped"), report.as_bytes()).expect("it reads");
+    let output = finish(child, &["merge"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let (sum, one): (Value, Value) =
+        (serde_json::from_slice(&output.stdout).expect("JSON"), serde_json::from_str(&report).expect("JSON"));
+    for key in ["total", "seed", "shard", "elapsed_s", "started_at", "server"] {
+        assert_eq!(sum[key], one[key], "{key}");
+    }
+}
+
+#[test]
+fn what_is_no_report_is_refused_by_name() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("log.txt");
+    std::fs::write(&file, "seed 5, 2 workers").expect("written");
+    for (args, wanted) in [
+        (vec!["merge", file.to_str().expect("a plain path")], "log.txt is not JSON"),
+        (vec!["merge", "/no/such/file.json"], "/no/such/file.json"),
+        (vec!["merge", folder.path().to_str().expect("a plain path")], "no *.json"),
+        (vec!["merge"], "FILE"),
+        (vec!["blast", "--shard", "0/2"], "same --seed"),
+    ] {
+        let (code, out, err) = said(&args);
+        assert_eq!(code, 2, "{args:?}: {out}{err}");
+        assert!(err.contains(wanted), "{args:?} should mention {wanted}: {err}");
+    }
+}
+
+#[test]
+fn bytes_that_went_to_another_process_are_traced_to_it() {
+    let server = Serving::start(&["--fault", "crosstalk:every=64KiB,len=64", "-q"]);
+    let folder = tempfile::tempdir().expect("a folder");
+    // One connection each: what another connection sent, another process sent.
+    let load = ["-c", "2", "--size", "4KiB", "--fragment", "off", "--duration", "3s"];
+    let codes = blast_in_shards(&server.address, &load, 2, folder.path());
+    assert!(codes.contains(&1), "{codes:?}");
+    drop(server);
+    let mut finders = BTreeSet::new();
+    for index in [0, 1] {
+        for finding in
+            json(&folder.path().join(format!("{index}.json")))["loads"][0]["findings"].as_array().expect("a list")
+        {
+            let divergence = &finding["divergence"];
+            assert_eq!(divergence["kind"], "crosstalk", "{finding}");
+            assert_eq!((&divergence["conn"], &divergence["source"]["conn"]), (&index.into(), &(1 - index).into()));
+            assert_eq!(finding["source_shard"], format!("{}/2", 1 - index));
+            let both = format!("--only-conn {index},{}", 1 - index);
+            assert!(finding["replay"].as_str().is_some_and(|replay| replay.ends_with(&both)), "{finding}");
+            finders.insert(index);
+        }
+    }
+    assert!(!finders.is_empty());
+    let (code, out, _) = said(&["merge", folder.path().to_str().expect("a plain path")]);
+    assert_eq!(code, 1, "{out}");
+    let flat = out.split_whitespace().collect::<Vec<_>>().join(" ");
+    let finder = finders.iter().next().expect("not empty");
+    let wanted = format!("belongs to another process of the run (shard {}/2)", 1 - finder);
+    assert!(flat.contains(&wanted), "{wanted} in {out}");
+}
