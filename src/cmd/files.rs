@@ -110,6 +110,20 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
+    fn who_reads_while_it_is_written_sees_the_old_text_as_a_whole() {
+        use std::io::Read as _;
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("a.xml");
+        write(&path, "old").expect("it can be written");
+        let mut reader = File::open(&path).expect("it is there");
+        write(&path, "new").expect("it can be written");
+        let mut text = String::new();
+        reader.read_to_string(&mut text).expect("it is open");
+        assert_eq!(text, "old\n");
+    }
+
+    #[cfg(unix)]
+    #[test]
     fn links_and_devices_stay_what_they_are() {
         let folder = tempfile::tempdir().expect("a folder");
         let [file, link] = ["a.xml", "link.xml"].map(|name| folder.path().join(name));

@@ -74,3 +74,30 @@ fn line_of(case: &CaseReport, text: &str) -> usize {
     let line = |words: &str| text.lines().position(|line| line.contains(words));
     wanted.filter_map(line).next().map_or(1, |line| line + 1)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_write_meanwhile_stays() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("summary.md");
+        let append = |text: &str| {
+            let file = File::options().append(true).create(true).open(&path);
+            file.and_then(|mut file| file.write_all(text.as_bytes())).expect("the folder can be written");
+        };
+        append("before\n");
+        let mut github = Github { path: path.clone(), start: 7, len: 7 };
+        let report = SuiteReport::new(Vec::new());
+        let expected = summary(&report, 0);
+        for _ in 0..2 {
+            github.write(&report).expect("it can be written");
+            assert_eq!(fs::read_to_string(&path).expect("it is there"), format!("before\n{expected}"));
+        }
+        append("between\n");
+        github.write(&report).expect("it can be written");
+        let text = fs::read_to_string(&path).expect("it is there");
+        assert_eq!(text, format!("before\n{expected}between\n{expected}"));
+    }
+}

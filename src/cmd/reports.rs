@@ -159,3 +159,24 @@ impl Reports {
         print(line)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::Scenario;
+
+    #[test]
+    fn files_keep_the_order_of_the_scenarios_whichever_ends_first() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("r.json");
+        let mut written = Written::open(&FileArgs::default(), Some(&file)).expect("it can be written");
+        for i in [2, 0, 1] {
+            let scenario = Scenario::parse("a.toml", &format!("name = '{i}'\n[[load]]\n")).expect("it is well");
+            written.add(i, CaseReport::planned(&scenario, false)).expect("it can be written");
+        }
+        let text = std::fs::read_to_string(&file).expect("it is there");
+        let report: SuiteReport = serde_json::from_str(&text).expect("the form is read as it is written");
+        let names: Vec<&str> = report.cases.iter().map(|case| case.name.as_str()).collect();
+        assert_eq!((names, report.exit_code), (vec!["0", "1", "2"], 4));
+    }
+}

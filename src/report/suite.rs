@@ -252,7 +252,8 @@ pub fn line(case: &CaseReport) -> String {
         parts.push(case.about.clone());
     }
     for line in parts.iter().flat_map(|part| part.trim_end().lines()) {
-        let _ = write!(text, "\n    {line}");
+        text.push('\n');
+        text.push_str(format!("    {line}").trim_end());
     }
     text
 }
