@@ -4,12 +4,13 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use echo_tester::bytes::{ConnId, Finding, Kind};
 use echo_tester::client::target::SourceChoice;
 use echo_tester::client::{self, Control, Outcome, Plan};
 use echo_tester::config::{LoadArgs, Sources};
-use echo_tester::measure::Counters;
+use echo_tester::measure::{Counters, Point};
 use echo_tester::plan::{Shard, Slots};
 use echo_tester::server::models::{self, AUTO};
 use echo_tester::server::{Options, Server};
@@ -130,6 +131,23 @@ fn a_faithful_server_passes_under_every_way_of_loading_it() {
     }
     let stopped = server.stop(std::time::Duration::from_secs(10));
     assert!(stopped.counters.add_up() && !stopped.hung && stopped.aborted == 0, "{stopped:?}");
+}
+
+#[test]
+fn the_time_line_holds_all_that_the_totals_hold() {
+    let server = good_server();
+    for load in ["conns = 3\nmessages = 2", "conns = 5\nduration = '300ms'"] {
+        let outcome = run(plan(server.address(), &[load]));
+        let (figures, points) = (&outcome.groups[0], &outcome.groups[0].timeline.points);
+        let sum = |of: fn(&Point) -> u64| points.iter().map(of).sum::<u64>();
+        let Counters { opened, messages_echoed, bytes_verified, .. } = figures.counters;
+        assert_eq!((sum(|p| p.opened), sum(|p| p.messages)), (opened, messages_echoed), "{load}");
+        assert_eq!(sum(|p| p.bytes_verified), bytes_verified, "{load}");
+        // The histogram keeps three digits.
+        let longest = points.iter().map(|p| p.rtt_max_ns).max().map(Duration::from_nanos);
+        let (longest, max) = (longest.expect("there are points"), figures.rtt.max().expect("messages came back"));
+        assert!(longest <= max && longest > max.mul_f64(0.998), "{load}: {longest:?}, {max:?}");
+    }
 }
 
 #[test]

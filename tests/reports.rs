@@ -3,7 +3,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -46,6 +46,23 @@ fn said(command: &mut Command) -> (i32, String, String) {
 
 fn read(folder: &TempDir, name: &str) -> String {
     std::fs::read_to_string(folder.path().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// A program that would run for an hour: it ends with the test, however that ends.
+struct Killed(Child);
+
+impl Killed {
+    fn kill(&mut self) {
+        // It may have ended; then there is nothing to do.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        self.kill();
+    }
 }
 
 /// Names of the files in a folder.
@@ -154,12 +171,12 @@ fn blast_is_a_suite_of_one_case() {
 fn a_crash_loses_no_case_that_had_ended() {
     let flags = ["run", "cases", "--junit", "j.xml", "--json=r.json"];
     let (folder, mut command) = program(&[GOOD, FAULTY, ENDLESS], &flags);
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the program starts");
-    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+    let mut child = Killed(child.expect("the program starts"));
+    let mut lines = BufReader::new(child.0.stdout.take().expect("piped")).lines();
     // What is shown has been written before.
     let shown = lines.find(|line| line.as_ref().is_ok_and(|line| line.starts_with("FAIL")));
-    child.kill().expect("it runs: the last case takes an hour");
-    child.wait().expect("it was killed");
+    child.kill();
     assert!(shown.is_some(), "the second case is shown");
     let junit = read(&folder, "j.xml");
     assert!(junit.contains("tests=\"6\"") && junit.trim_end().ends_with("</testsuites>"), "{junit}");
@@ -172,15 +189,11 @@ fn a_crash_loses_no_case_that_had_ended() {
 fn a_run_that_breaks_off_at_once_leaves_no_result_of_an_earlier_one() {
     let (folder, mut command) = program(&[ENDLESS], &["run", "cases", "--junit", "j.xml"]);
     std::fs::write(folder.path().join("j.xml"), "<testsuites tests=\"1\"/>").expect("the folder can be written");
-    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts");
+    let mut child = Killed(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts"));
     let until = Instant::now() + PATIENCE;
     while !read(&folder, "j.xml").contains("tests=\"0\"") {
-        assert!(
-            Instant::now() < until && child.try_wait().expect("it can be waited for").is_none(),
-            "the old one stays"
-        );
+        let is_running = child.0.try_wait().expect("it can be waited for").is_none();
+        assert!(is_running && Instant::now() < until, "the old one stays");
         std::thread::yield_now();
     }
-    child.kill().expect("it runs: the case takes an hour");
-    child.wait().expect("it was killed");
 }

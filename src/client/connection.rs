@@ -310,7 +310,9 @@ impl Connection {
         // it.
         while let Some(begun) = self.in_flight.complete(self.verifier.reached()) {
             desk.figures.counters.messages_echoed += 1;
-            desk.figures.rtt.record(now.saturating_sub(begun));
+            let rtt = now.saturating_sub(begun);
+            desk.figures.rtt.record(rtt);
+            desk.figures.rtt_unmarked_ns = desk.figures.rtt_unmarked_ns.max(rtt);
             desk.figures.schedule.last_echo = *now;
         }
         Ok(n)

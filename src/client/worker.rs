@@ -63,13 +63,16 @@ struct State {
     scratch: Box<[u8]>,
     found: Vec<Divergence>,
     groups: Vec<(Figures, Vec<Finding>)>,
+    /// Of each group the messages and bytes that its time line holds.
+    marked: Vec<(u64, u64)>,
 }
 
 /// The body of a worker's thread.
 pub(super) fn work(shared: Arc<Shared>, index: usize, shares: Vec<Share>) -> io::Result<Work> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let groups = shared.plan.groups.iter().map(|_| (Figures::default(), Vec::new())).collect();
-    let state = State { scratch: vec![0; SCRATCH].into(), found: Vec::new(), groups };
+    let groups: Vec<_> = shared.plan.groups.iter().map(|_| (Figures::default(), Vec::new())).collect();
+    let marked = vec![(0, 0); groups.len()];
+    let state = State { scratch: vec![0; SCRATCH].into(), found: Vec::new(), groups, marked };
     let worker = Rc::new(Worker {
         slots: shares.iter().map(|_| SlotState::default()).collect(),
         pacer: Pacer::default(),
@@ -88,6 +91,8 @@ pub(super) fn work(shared: Arc<Shared>, index: usize, shares: Vec<Share>) -> io:
     served.inspect_err(|_| worker.shared.order.give_up())?;
     // Two clocks that need not begin together: what counts is their ratio over the whole of the thread's life.
     let busy = sys::thread_cpu_time().map(|cpu| cpu.as_secs_f64() / worker.shared.epoch.elapsed().as_secs_f64());
+    // What came since the last sweep, which in a short run is all of it.
+    worker.mark_time(worker.now());
     worker.publish();
     let groups = std::mem::take(&mut worker.state.borrow_mut().groups);
     Ok(Work { groups, busy })
@@ -291,7 +296,7 @@ impl Worker {
         let slot = &self.slots[index];
         let profile = &self.shared.plan.groups[group];
         let mut state = self.state.borrow_mut();
-        let State { scratch, found, groups } = &mut *state;
+        let State { scratch, found, groups, .. } = &mut *state;
         let mut desk = Desk {
             stream: &self.shared.stream,
             ledger: &self.shared.ledger,
@@ -429,11 +434,10 @@ impl Worker {
         let mut ticks = tokio::time::interval(SWEEP);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut deadlines: Vec<u64> = self.shared.plan.groups.iter().map(|group| self.deadline(group)).collect();
-        let mut seen = vec![(0, 0); deadlines.len()];
         loop {
             ticks.tick().await;
             let now = self.now();
-            self.mark_time(now, &mut seen);
+            self.mark_time(now);
             self.publish();
             let mut wake_all = false;
             if !self.stop.get()
@@ -471,15 +475,17 @@ impl Worker {
     }
 
     /// Counts on the time line what came since the last look.
-    fn mark_time(&self, now: u64, seen: &mut [(u64, u64)]) {
+    fn mark_time(&self, now: u64) {
         let at = Duration::from_nanos(now.saturating_sub(nanos(SWEEP) / 2));
-        for ((figures, _), seen) in self.state.borrow_mut().groups.iter_mut().zip(seen) {
+        let State { groups, marked, .. } = &mut *self.state.borrow_mut();
+        for ((figures, _), marked) in groups.iter_mut().zip(marked) {
             let (messages, bytes) = (figures.counters.messages_echoed, figures.counters.bytes_verified);
-            if (messages, bytes) != *seen {
+            if (messages, bytes) != *marked {
                 let point = figures.timeline.at(at);
-                point.messages += messages - seen.0;
-                point.bytes_verified += bytes - seen.1;
-                *seen = (messages, bytes);
+                point.messages += messages - marked.0;
+                point.bytes_verified += bytes - marked.1;
+                point.rtt_max_ns = point.rtt_max_ns.max(std::mem::take(&mut figures.rtt_unmarked_ns));
+                *marked = (messages, bytes);
             }
         }
     }

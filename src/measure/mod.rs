@@ -27,6 +27,8 @@ pub struct Figures {
     pub timeline: Timeline,
     /// How the messages that were due at a time kept to it.
     pub schedule: Schedule,
+    /// The longest round trip that the time line does not hold yet, in nanoseconds.
+    pub rtt_unmarked_ns: u64,
 }
 
 impl Figures {
@@ -38,5 +40,6 @@ impl Figures {
         self.first_byte.add(&other.first_byte);
         self.timeline.add(&other.timeline);
         self.schedule.add(&other.schedule);
+        self.rtt_unmarked_ns = self.rtt_unmarked_ns.max(other.rtt_unmarked_ns);
     }
 }

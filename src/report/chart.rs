@@ -21,7 +21,11 @@ pub(super) fn timeline(line: &Timeline) -> Markup {
     let peak_bytes = line.points.iter().map(|point| point.bytes_verified).max().unwrap_or_default();
     let peak_rtt = line.points.iter().map(|point| point.rtt_max_ns).max().unwrap_or_default();
     let rate = show_bytes(peak_bytes as f64 / seconds);
-    let label = format!("throughput, at most {rate}/s; round trip, at most {}", time(peak_rtt));
+    let trips = match peak_rtt {
+        0 => "no round trip".to_owned(),
+        nanos => format!("round trip, at most {}", show_time(Duration::from_nanos(nanos))),
+    };
+    let label = format!("throughput, at most {rate}/s; {trips}");
     let end = show_time(Duration::from_millis(line.interval_ms * line.points.len() as u64));
     let bottom = MARGIN + HEIGHT;
     html! {
@@ -29,7 +33,7 @@ pub(super) fn timeline(line: &Timeline) -> Markup {
             svg viewBox={ "0 0 " (WIDTH) " " (HEIGHT + 2.0 * MARGIN) } role="img" aria-label=(label) {
                 text x="0" y="12" { (label) }
                 path.bytes d=(area(&line.points, peak_bytes)) {}
-                path.time d=(trips(&line.points, peak_rtt)) {}
+                path.time d=(round_trips(&line.points, peak_rtt)) {}
                 line.axis x1="0" y1=(bottom) x2=(WIDTH) y2=(bottom) {}
                 text x="0" y=(bottom + 13.0) { "0 s" }
                 text x=(WIDTH) y=(bottom + 13.0) text-anchor="end" { (end) }
@@ -50,7 +54,7 @@ fn area(points: &[Point], peak: u64) -> String {
 }
 
 /// A line through the middles of the intervals; broken where no round trip ended.
-fn trips(points: &[Point], peak: u64) -> String {
+fn round_trips(points: &[Point], peak: u64) -> String {
     let mut path = String::new();
     let mut is_broken = true;
     for (index, point) in points.iter().enumerate() {
@@ -78,10 +82,6 @@ fn height(value: u64, peak: u64) -> f64 {
     MARGIN + HEIGHT * (1.0 - value as f64 / peak.max(1) as f64)
 }
 
-fn time(nanos: u64) -> String {
-    if nanos == 0 { "none".to_owned() } else { show_time(Duration::from_nanos(nanos)) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,7 +100,7 @@ mod tests {
     #[test]
     fn the_line_breaks_where_no_round_trip_ended() {
         let points = [point(0, 1), point(0, 2), point(0, 0), point(0, 2)];
-        assert_eq!(trips(&points, 2), "M79.0 78.0H80.0L240.0 18.0M559.0 18.0H560.0");
+        assert_eq!(round_trips(&points, 2), "M79.0 78.0H80.0L240.0 18.0M559.0 18.0H560.0");
     }
 
     #[test]

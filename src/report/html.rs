@@ -16,8 +16,8 @@ const STYLE: &str = "
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 70rem;
   margin: 2rem auto; padding: 0 1rem; }
 table { border-collapse: collapse; margin: 1rem 0; }
-th, td { text-align: left; padding: .25rem .75rem; border-bottom: 1px solid var(--faint); }
-td.figure { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+th, td { text-align: start; padding: .25rem .75rem; border-bottom: 1px solid var(--faint); }
+th.figure, td.figure { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 pre { overflow-x: auto; padding: .75rem; border: 1px solid var(--faint); border-radius: 6px; font-size: 13px; }
 summary { cursor: pointer; font-weight: 600; margin: .5rem 0; }
 a { color: inherit; }
@@ -53,7 +53,10 @@ pub(super) fn render(report: &SuiteReport) -> String {
 fn overview(report: &SuiteReport) -> Markup {
     html! {
         table {
-            tr { @for name in ["verdict", "id", "name", "time", "verified", "rtt p99"] { th { (name) } } }
+            tr {
+                @for name in ["verdict", "id", "name"] { th { (name) } }
+                @for name in ["time", "verified", "rtt p99"] { th.figure { (name) } }
+            }
             @for (index, case) in report.cases.iter().enumerate() {
                 @let figures = case.figures();
                 tr {
@@ -72,7 +75,7 @@ fn section(index: usize, case: &CaseReport) -> Markup {
     html! {
         details id={ "case-" (index) } open[!is_good] {
             summary { span class=(class(case.outcome)) { (case.outcome.name()) } " " (plain(&case.title())) }
-            @for reason in &case.reasons { p { (plain(reason)) } }
+            ul { @for reason in &case.reasons { li { (plain(reason)) } } }
             table {
                 tr { @for name in ["check", "expected", "actual", ""] { th { (name) } } }
                 @for check in &case.checks {
