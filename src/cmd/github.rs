@@ -62,7 +62,9 @@ impl Github {
     /// The line that marks a case as failed, at its place in the scenario file where that is a file here.
     pub fn annotation(&self, case: &CaseReport) -> Option<String> {
         let text = fs::read_to_string(&case.file).ok();
-        let place = text.as_ref().map(|text| (case.file.as_str(), line_of(case, text)));
+        // Paths of a repository have slashes, on Windows too.
+        let file = case.file.replace(std::path::MAIN_SEPARATOR, "/");
+        let place = text.as_ref().map(|text| (file.as_str(), line_of(case, text)));
         annotation(case, place)
     }
 }
