@@ -183,7 +183,7 @@ impl Worker {
         let connection = self.connections.get(key);
         connection.began();
         let events = PollFlags::IN | PollFlags::RDHUP;
-        let entry = opcode::PollAdd::new(Fd(connection.fd()), u32::from(events.bits())).multi(true).build();
+        let entry = opcode::PollAdd::new(Fd(connection.fd()), mask(events)).multi(true).build();
         self.push(entry, Token { kind: Kind::Ready, key });
     }
 
@@ -244,8 +244,7 @@ impl Worker {
             Ok(events) => {
                 connection.readable = true;
                 connection.readable_again = true;
-                connection.hung_up |=
-                    events & u32::from((PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR).bits()) != 0;
+                connection.hung_up |= events & mask(PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR) != 0;
                 if !completion.more() && !connection.closing {
                     self.watch(key);
                 }
@@ -337,7 +336,7 @@ impl Worker {
         if acceptor.paused.take().is_some() {
             // Accept takes a descriptor before it looks for a connection: asked again at once it would fail with nobody
             // there. So only once somebody is.
-            let entry = opcode::PollAdd::new(fd, u32::from(PollFlags::IN.bits())).build();
+            let entry = opcode::PollAdd::new(fd, mask(PollFlags::IN)).build();
             self.push(entry, Token::own(Kind::Readable));
         } else {
             let entry = opcode::AcceptMulti::new(fd).flags(SocketFlags::CLOEXEC.bits() as i32).build();
@@ -403,7 +402,7 @@ impl Worker {
 
     fn watch_wake(&mut self) {
         let fd = Fd(self.crew.event(self.index));
-        self.push(opcode::PollAdd::new(fd, u32::from(PollFlags::IN.bits())).build(), Token::own(Kind::Wake));
+        self.push(opcode::PollAdd::new(fd, mask(PollFlags::IN)).build(), Token::own(Kind::Wake));
     }
 
     fn on_wake(&mut self) {
@@ -497,4 +496,9 @@ impl Drop for Worker {
 fn worth_receiving(connection: &Connection) -> bool {
     let space = connection.space();
     connection.session.backlog() == 0 || space >= connection.session.capacity().div_ceil(2)
+}
+
+/// The events as a poll's entry takes them. rustix has them signed where it goes through libc.
+fn mask(events: PollFlags) -> u32 {
+    i64::from(events.bits()) as u32
 }
