@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::cmd::{blast, check, completions, man, merge, models, run, schema, serve};
+use crate::cmd::{blast, check, compare, completions, man, merge, models, run, schema, serve};
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -34,6 +34,8 @@ pub enum Command {
     Run(Box<run::RunCommand>),
     /// Run the built-in conformance suite against a server, one verdict a case
     Check(Box<check::CheckCommand>),
+    /// Run the same load against several servers, in rounds that take turns, and compare what each reached
+    Compare(Box<compare::CompareArgs>),
     /// Add up the JSON reports of the processes of one run (blast --shard), and judge the sum
     Merge(merge::MergeArgs),
     /// Run one bundled echo server until Ctrl-C

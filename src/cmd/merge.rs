@@ -40,6 +40,7 @@ pub struct MergeArgs {
 /// # Errors
 /// A file can't be read, or the reports are not parts of one run.
 pub fn run(args: &MergeArgs) -> anyhow::Result<Exit> {
+    args.output.check()?;
     let mut inputs: Vec<Input> = Vec::new();
     for file in &args.files {
         for (name, text) in texts(file)? {

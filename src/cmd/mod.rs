@@ -5,6 +5,7 @@ pub mod blast;
 pub mod bundled;
 pub mod case;
 pub mod check;
+pub mod compare;
 pub mod completions;
 pub mod files;
 pub mod github;
@@ -66,6 +67,7 @@ pub fn dispatch(cli: Cli) -> Exit {
         Command::Blast(args) => blast::run(*args),
         Command::Run(command) => run::run(&command),
         Command::Check(command) => check::run(&command),
+        Command::Compare(args) => compare::run(&args),
         Command::Merge(args) => merge::run(&args),
         Command::Serve(command) => serve::run(&command),
         Command::Models(command) => models::run(&command),

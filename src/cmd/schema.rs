@@ -4,6 +4,7 @@ use clap::{Args, ValueEnum};
 
 use super::print;
 use crate::exit::Exit;
+use crate::report::compare::CompareReport;
 use crate::report::run::RunReport;
 use crate::report::suite::SuiteReport;
 use crate::scenario::file::ScenarioFile;
@@ -13,6 +14,8 @@ use crate::scenario::file::ScenarioFile;
 pub enum Document {
     /// What `blast --json` and `merge --json` write
     Run,
+    /// What `compare --json` writes
+    Compare,
     /// What `run --json` and `check --json` write
     Suite,
     /// A scenario file
@@ -33,6 +36,7 @@ pub struct SchemaArgs {
 pub fn run(args: &SchemaArgs) -> anyhow::Result<Exit> {
     let schema = match args.document {
         Document::Run => schemars::schema_for!(RunReport),
+        Document::Compare => schemars::schema_for!(CompareReport),
         Document::Suite => schemars::schema_for!(SuiteReport),
         Document::Scenario => schemars::schema_for!(ScenarioFile),
     };

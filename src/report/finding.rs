@@ -169,7 +169,7 @@ fn capitalized(sentence: &str) -> String {
 }
 
 /// Lines of at most [`WIDTH`] columns, those after the first indented.
-fn wrapped(text: &str) -> String {
+pub(super) fn wrapped(text: &str) -> String {
     let mut lines = String::new();
     let mut column = 0;
     for word in text.split(' ') {

@@ -5,6 +5,7 @@
 
 mod chart;
 pub mod check;
+pub mod compare;
 pub mod finding;
 pub mod format;
 pub mod github;

@@ -24,7 +24,7 @@ pub fn render(report: &RunReport) -> String {
         text.push_str(&findings(load, usize::MAX));
     }
     for note in notes(report) {
-        let _ = writeln!(text, "{note}\n");
+        let _ = writeln!(text, "{}", super::finding::wrapped(&note));
     }
     text.push_str(&verdict(report));
     text
@@ -185,7 +185,10 @@ fn saturation(load: &LoadReport, report: &RunReport) -> Option<String> {
     };
     let advice = match report.client.was_bottleneck {
         Some(true) => "the client had no time left: give it more cores, or share the run among processes (--shard)",
-        _ => "the server, or the way to it, is slower than that: ask for less to see its latency",
+        _ => {
+            "the server, the way to it, or a machine that it shares with the client is slower than that: ask for less to \
+             see its latency"
+        }
     };
     Some(format!(
         "note: {}saturated: {}/s were asked for, {} were sent and {} came back{unsent}: {advice}. The round trips above \

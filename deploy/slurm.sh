@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# One run as an array of Slurm jobs: each task is a shard, and all of them together are one report.
+#
+#   export TARGET=10.0.0.5:9000 SEED=7 RESULTS=$PWD/results
+#   array=$(sbatch --parsable --array=0-9 deploy/slurm.sh --conns 190k --duration 60s)
+#   sbatch --dependency=afterany:"$array" --wrap 'echo-tester merge results --json=merged.json'
+#
+# The arguments are flags of blast; TARGET is required, and SEED is one for all tasks. RESULTS is a folder that all
+# nodes see. START_AT (such as 2026-01-31T12:00:00Z) lets the tasks begin together: give a time at which all of them
+# run, and nodes whose clocks agree. ECHO_TESTER is the program (default: echo-tester on the PATH).
+#SBATCH --job-name=echo-tester
+#SBATCH --ntasks=1
+#SBATCH --cpus-per-task=2
+#SBATCH --mem=1G
+#SBATCH --time=00:30:00
+set -euo pipefail
+shard=${SLURM_ARRAY_TASK_ID:?run it with sbatch --array=0-N} shards=${SLURM_ARRAY_TASK_COUNT:?no array}
+# Shards count from 0, whatever the array counts from.
+shard=$((shard - ${SLURM_ARRAY_TASK_MIN:-0}))
+results=${RESULTS:-results}
+mkdir -p "$results"
+exec "${ECHO_TESTER:-echo-tester}" blast "${TARGET:?HOST:PORT of the server}" --seed "${SEED:?one seed for all tasks}" \
+    --shard "$shard/$shards" ${START_AT:+--start-at "$START_AT"} --workers "${SLURM_CPUS_PER_TASK:-2}" --quiet \
+    --json="$results/shard-$shard.json" "$@"

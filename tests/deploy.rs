@@ -1,0 +1,139 @@
+//! What `deploy/` tells people to run is run here, as far as this machine has what it needs, and otherwise read.
+#![cfg(unix)]
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use clap::CommandFactory;
+use program::{Serving, said, text};
+
+mod program;
+
+fn deploy(file: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("deploy").join(file)
+}
+
+fn read(file: &str) -> String {
+    std::fs::read_to_string(deploy(file)).expect("it is there")
+}
+
+fn script(file: &str, args: &[&str], environment: &[(&str, &str)]) -> Output {
+    let mut command = Command::new("bash");
+    command.arg(deploy(file)).args(args).env("ECHO_TESTER", env!("CARGO_BIN_EXE_echo-tester"));
+    command.envs(environment.iter().copied());
+    command.output().expect("bash is there")
+}
+
+/// Those of the programs that are not installed.
+fn lacks(programs: &[&str]) -> Vec<String> {
+    let lacks = |program: &&&str| Command::new(program).arg("--version").output().is_err();
+    programs.iter().filter(lacks).map(ToString::to_string).collect()
+}
+
+#[test]
+fn gnu_parallel_runs_the_shards_and_their_sum_is_the_result() {
+    let lacking = lacks(&["parallel"]);
+    if !lacking.is_empty() {
+        println!("SKIPPED: not installed: {}", lacking.join(", "));
+        return;
+    }
+    let server = Serving::start(&[]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let results = folder.path().to_str().expect("a plain path");
+    let load = ["3", &server.address, "--conns", "10", "--messages", "5", "--size", "1..100"];
+    let output = script("parallel.sh", &load, &[("RESULTS", results), ("WAIT", "1")]);
+    let said = text(&output.stdout);
+    assert!(output.status.success(), "{said}{}", text(&output.stderr));
+    assert!(said.contains("10 passed") && said.contains("0/3, 1/3, 2/3") && said.contains("verdict: pass"), "{said}");
+    assert!(folder.path().join("merged.json").exists());
+    assert_eq!(server.stop()["counters"]["accepted"], 10);
+}
+
+#[test]
+fn gnu_parallel_passes_on_what_was_found_wrong() {
+    let lacking = lacks(&["parallel"]);
+    if !lacking.is_empty() {
+        println!("SKIPPED: not installed: {}", lacking.join(", "));
+        return;
+    }
+    let server = Serving::start(&["--fault", "flip:at=100", "-q"]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let results = folder.path().to_str().expect("a plain path");
+    let load = ["2", &server.address, "--conns", "4", "--messages", "5", "--size", "100"];
+    let output = script("parallel.sh", &load, &[("RESULTS", results), ("WAIT", "1")]);
+    assert_eq!(output.status.code(), Some(1), "{}{}", text(&output.stdout), text(&output.stderr));
+}
+
+#[test]
+fn many_processes_hold_their_connections_open_at_once() {
+    let lacking = lacks(&["parallel", "ss"]);
+    if !lacking.is_empty() || !cfg!(target_os = "linux") {
+        println!("SKIPPED: not Linux, or not installed: {}", lacking.join(", "));
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let results = folder.path().to_str().expect("a plain path");
+    let short = [("RESULTS", results), ("OPENING", "1"), ("OPEN", "8"), ("RATE", "500")];
+    let output = script("190000.sh", &["2", "30"], &short);
+    let said = text(&output.stdout);
+    assert!(output.status.success(), "{said}{}", text(&output.stderr));
+    assert!(said.contains("open at the same time: 60 of 60 connections"), "{said}");
+}
+
+#[test]
+fn the_tasks_of_a_slurm_array_are_one_run() {
+    let server = Serving::start(&[]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let results = folder.path().to_str().expect("a plain path");
+    for task in ["1", "2"] {
+        let slurm = [
+            ("SLURM_ARRAY_TASK_ID", task),
+            ("SLURM_ARRAY_TASK_MIN", "1"),
+            ("SLURM_ARRAY_TASK_COUNT", "2"),
+            ("TARGET", &server.address),
+            ("SEED", "7"),
+            ("RESULTS", results),
+        ];
+        let output = script("slurm.sh", &["--conns", "6", "--messages", "3"], &slurm);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+    }
+    let (code, out, err) = said(&["merge", results]);
+    assert!(code == 0 && out.contains("6 passed"), "{out}{err}");
+    assert_eq!(server.stop()["counters"]["accepted"], 6);
+}
+
+fn accepts(words: &[String]) {
+    let words = std::iter::once("echo-tester").chain(words.iter().map(String::as_str));
+    let words: Vec<&str> = words.collect();
+    if let Err(error) = echo_tester::cli::Cli::command().try_get_matches_from(&words) {
+        panic!("{words:?}: {error}");
+    }
+}
+
+#[test]
+fn the_program_takes_the_arguments_of_the_kubernetes_manifest() {
+    let manifest = read("kubernetes.yaml");
+    let lists: Vec<&str> = manifest.split("args: ").skip(1).collect();
+    assert_eq!(lists.len(), 3, "server, clients, merge");
+    for list in lists {
+        let (list, _) = list.split_once(']').expect("a list ends");
+        let list = format!("{list}]").replace("$(JOB_COMPLETION_INDEX)", "0");
+        accepts(&serde_json::from_str::<Vec<String>>(&list).expect("in YAML's flow form, which is JSON here"));
+    }
+    let count = |key: &str| {
+        let (_, rest) = manifest.split_once(key).unwrap_or_else(|| panic!("no {key}"));
+        rest.split(|letter: char| !letter.is_ascii_digit()).next().map(str::to_owned)
+    };
+    assert_eq!(count("completions: "), count("$(JOB_COMPLETION_INDEX)/"), "as many pods as shards");
+    assert_eq!(count("completions: "), count("parallelism: "), "all at once");
+}
+
+#[test]
+fn the_program_takes_the_commands_of_the_how_to() {
+    let mut seen = 0;
+    for line in read("README.md").lines().filter_map(|line| line.strip_prefix("echo-tester ")) {
+        accepts(&line.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
+        seen += 1;
+    }
+    assert!(seen > 0);
+}
