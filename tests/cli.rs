@@ -1,8 +1,7 @@
 //! The program as its users meet it: what it prints, where, and with which exit code.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::process::{Child, Command};
 
 use program::{Serving, program, said, text};
 use serde_json::Value;
@@ -178,6 +177,9 @@ fn a_port_that_is_taken_is_said_so() {
 
 #[cfg(unix)]
 mod signals {
+    use std::io::{BufRead, BufReader};
+    use std::process::{Child, Command};
+
     use super::*;
 
     fn signal(child: &Child, name: &str) {
