@@ -221,3 +221,12 @@ fn only_reports_of_runs_in_a_known_form_are_read() {
     assert!(newer.contains("form 2, written by echo-tester 7.0.0"), "{newer}");
     assert!(refusal(&text.replace("\"total\"", "\"totals\"")).contains("says that it is"));
 }
+
+#[test]
+fn processes_that_did_not_run_together_are_said_so() {
+    let render = |inputs: &[Input]| crate::report::terminal::render(&merged(inputs));
+    let apart = render(&[shard(0, 2, 0, &[1]), shard(1, 2, 5, &[1])]);
+    assert!(apart.contains("began up to 5 s apart") && apart.contains("--start-at"), "{apart}");
+    let together = render(&[shard(0, 2, 0, &[1]), shard(1, 2, 0, &[1])]);
+    assert!(!together.contains("apart") && together.contains("the sum of the most of each"), "{together}");
+}
