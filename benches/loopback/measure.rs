@@ -54,8 +54,10 @@ pub(crate) fn wait_until_open(client: &mut Process, server: &Process, conns: usi
         if client.has_ended()? || Instant::now() > until {
             return Err(io::Error::other(format!("the {conns} connections do not open")));
         }
+        // sleep: nobody is told when another process opens a descriptor.
         thread::sleep(Duration::from_millis(10));
     }
+    // sleep: the time is part of what is measured.
     thread::sleep(if conns > 1000 { SETTLE_MANY } else { SETTLE });
     Ok(())
 }
@@ -84,6 +86,7 @@ pub(crate) fn run(contestant: Contestant, workload: &Workload, window: Duration,
     let mut client = process::load(contestant.client, workload, target, cores)?;
     wait_until_open(&mut client, &server, workload.conns)?;
     let first = Moment::now(client.id(), server.id())?;
+    // sleep: the window.
     thread::sleep(window);
     let seen = first.until(&Moment::now(client.id(), server.id())?);
     let said = process::stop_client(contestant.client, client)?;
@@ -162,6 +165,7 @@ pub(crate) fn memory(server: Server, conns: usize, state: State, cores: &Cores) 
     };
     wait_until_open(&mut of_client, &of_server, conns)?;
     if state == State::Full {
+        // sleep: nobody is told when the buffers of all connections are full.
         thread::sleep(FILL);
     }
     let (client_now, server_now) = (resident(of_client.id())?, resident(of_server.id())?);

@@ -52,6 +52,7 @@ impl Process {
             if Instant::now() > until {
                 return Err(io::Error::other("a process does not end"));
             }
+            // sleep: a process that ends tells nobody but who asks.
             std::thread::sleep(Duration::from_millis(1));
         }
     }

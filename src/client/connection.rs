@@ -7,6 +7,7 @@
 
 use std::io;
 
+use super::clock::Clock;
 use super::inflight::InFlight;
 use super::recent::Recent;
 use crate::bytes::{Circumstances, ConnId, Divergence, End, Expect, Kind, OpKind, Stream, Verifier};
@@ -35,7 +36,7 @@ pub(super) struct Desk<'a> {
     pub scratch: &'a mut [u8],
     pub found: &'a mut Vec<Divergence>,
     pub figures: &'a mut Figures,
-    pub clock: &'a dyn Fn() -> u64,
+    pub clock: &'a Clock,
     /// All that has an end of its own has ended: what only waited for that closes.
     pub finish: bool,
     /// When the group's time is up.
@@ -171,7 +172,8 @@ impl Connection {
     pub(super) fn advance(&mut self, socket: &mut impl Socket, desk: &mut Desk<'_>) -> Turn {
         let mut readable = true;
         let mut writable = true;
-        let mut now = (desk.clock)();
+        // May be some microseconds behind: a read that brings something reads the clock, and so does a turn without.
+        let mut now = desk.clock.last();
         if desk.finish && self.profile().read == Read::Never {
             // Nothing is to be asserted about echo that is never read: once all others have ended, it leaves.
             socket.close_with_reset();
@@ -184,7 +186,12 @@ impl Connection {
                 match self.read(socket, desk, &mut now) {
                     Ok(0) => return self.over_by_eof(desk),
                     Ok(_) => moved = true,
-                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => readable = false,
+                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                        readable = false;
+                        if turn == 0 {
+                            now = desk.clock.read();
+                        }
+                    }
                     Err(e) => return self.over_by_error(desk, e),
                 }
             }
@@ -299,7 +306,7 @@ impl Connection {
             Verify::Off => self.verifier.trust(n as u64),
         }
         // After the check: a message's round trip ends when its last byte is verified.
-        *now = (desk.clock)();
+        *now = desk.clock.read();
         self.recent.push(OpKind::Read, n, *now);
         let (recent, sent, received) = (&self.recent, self.sent, self.received);
         self.verifier.note(|| Circumstances { at_ms: *now as f64 / 1e6, recent: recent.list(sent, received, *now) });
@@ -464,7 +471,7 @@ impl Connection {
     /// A write that fails says nothing of what had come before: read that first, so that a verdict names the right
     /// place.
     fn over_by_write_error(&mut self, socket: &mut impl Socket, desk: &mut Desk<'_>, error: io::Error) -> Turn {
-        let mut now = (desk.clock)();
+        let mut now = desk.clock.read();
         while self.profile().read != Read::Never {
             match self.read(socket, desk, &mut now) {
                 Ok(0) => return self.over_by_eof(desk),

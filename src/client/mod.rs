@@ -1,15 +1,18 @@
 //! The engine: opens the connections of a run, lets each follow its plan, checks what comes back, and measures.
 //!
 //! - [`run`] starts the workers and collects what they bring;
-//! - `worker` is one thread: a `current_thread` tokio runtime, a task a connection, one sweep for all stalls and
-//!   deadlines, one timer for all pauses;
+//! - `worker` is one thread: one wait for all its sockets, one sweep for all stalls and deadlines, one heap for all
+//!   pauses; `opening` is how it connects, `keeping` what it does with findings;
 //! - `connection` is the protocol of one connection, with no runtime in it;
 //! - [`limits`] asks before the run whether the system will let it happen.
 
+mod clock;
 mod connection;
 mod inflight;
+mod keeping;
 mod ledger;
 pub mod limits;
+mod opening;
 mod order;
 mod pacer;
 mod recent;
@@ -157,7 +160,7 @@ struct Shared {
     /// Slots that still have something to do of their own. At 0, what only waited for the others closes.
     working: AtomicU32,
     failed_fast: AtomicBool,
-    order: Arc<ConnectOrder>,
+    order: ConnectOrder,
     /// The start, from which all times count.
     epoch: Instant,
 }
@@ -173,6 +176,9 @@ pub fn run(plan: Plan, control: &Arc<Control>) -> std::io::Result<Outcome> {
     let cpu_before = sys::process_cpu_time();
     let groups = plan.groups.len();
     let keep = plan.findings;
+    let mut polls = shares.iter().map(|_| mio::Poll::new()).collect::<std::io::Result<Vec<_>>>()?;
+    let wakers = polls.iter().map(|poll| mio::Waker::new(poll.registry(), worker::WAKE));
+    let order = ConnectOrder::new(wakers.collect::<std::io::Result<_>>()?);
     let (epoch, began) = (Instant::now(), SystemTime::now());
     let shared = Arc::new(Shared {
         stream: Stream::new(plan.seed),
@@ -180,15 +186,15 @@ pub fn run(plan: Plan, control: &Arc<Control>) -> std::io::Result<Outcome> {
         control: Arc::clone(control),
         working: AtomicU32::new(working),
         failed_fast: AtomicBool::new(false),
-        order: ConnectOrder::new(plan.workers.max(1)),
+        order,
         epoch,
         plan,
     });
     let mut threads = Vec::new();
-    for (index, share) in shares.into_iter().enumerate() {
+    for (index, (share, poll)) in shares.into_iter().zip(polls.drain(..)).enumerate() {
         let shared = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name(format!("blast-{index}"));
-        threads.push(thread.spawn(move || worker::work(shared, index, share))?);
+        threads.push(thread.spawn(move || worker::work(shared, index, share, poll))?);
     }
     let mut outcome = Outcome {
         groups: vec![Figures::default(); groups],

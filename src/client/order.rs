@@ -6,10 +6,9 @@
 //! connection 7. Only the call is ordered and not the handshake, so no round trip is waited for; but each hand-over
 //! wakes another thread, so only the first [`ORDERED`] take part.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use tokio::sync::Notify;
+use mio::Waker;
 
 /// So many connect in order.
 const ORDERED: u32 = 1024;
@@ -17,48 +16,44 @@ const ORDERED: u32 = 1024;
 /// The order in which the workers of a run connect.
 pub(super) struct ConnectOrder {
     next: AtomicU32,
-    workers: Vec<Notify>,
+    workers: Vec<Waker>,
 }
 
 impl ConnectOrder {
-    pub(super) fn new(workers: usize) -> Arc<ConnectOrder> {
-        Arc::new(ConnectOrder { next: AtomicU32::new(0), workers: (0..workers).map(|_| Notify::new()).collect() })
+    /// For workers whose waits these interrupt.
+    pub(super) fn new(workers: Vec<Waker>) -> ConnectOrder {
+        ConnectOrder { next: AtomicU32::new(0), workers }
     }
 
-    /// Waits until all connections before slot `index` of this worker have begun to connect. Slots are dealt to the
-    /// workers in turn. `None`: there is nothing to pass on.
-    pub(super) async fn wait(self: &Arc<ConnectOrder>, worker: usize, index: usize) -> Option<Ticket> {
-        let rank = u32::try_from(index * self.workers.len() + worker).ok()?;
-        // One worker connects in its own order.
-        if rank >= ORDERED || self.workers.len() < 2 {
-            return None;
+    /// Whether all connections before slot `index` of this worker have begun to connect; if not, the worker's wait is
+    /// interrupted when they have. Slots are dealt to the workers in turn.
+    pub(super) fn may_connect(&self, worker: usize, index: usize) -> bool {
+        self.rank(worker, index).is_none_or(|rank| self.next.load(Ordering::Acquire) >= rank)
+    }
+
+    /// The slot has begun to connect.
+    pub(super) fn has_connected(&self, worker: usize, index: usize) {
+        if let Some(rank) = self.rank(worker, index) {
+            self.next.fetch_max(rank + 1, Ordering::AcqRel);
+            self.wake(&self.workers[(rank as usize + 1) % self.workers.len()]);
         }
-        while self.next.load(Ordering::Acquire) < rank {
-            self.worker_of(rank).notified().await;
-        }
-        Some(Ticket { order: Arc::clone(self), rank })
     }
 
     /// A worker has failed: nobody waits for it.
     pub(super) fn give_up(&self) {
         self.next.store(ORDERED, Ordering::Release);
-        self.workers.iter().for_each(Notify::notify_one);
+        self.workers.iter().for_each(|worker| self.wake(worker));
     }
 
-    fn worker_of(&self, rank: u32) -> &Notify {
-        &self.workers[rank as usize % self.workers.len()]
+    /// `None`: it need not wait, and nobody waits for it.
+    fn rank(&self, worker: usize, index: usize) -> Option<u32> {
+        let rank = u32::try_from(index * self.workers.len() + worker).ok()?;
+        // One worker connects in its own order.
+        (rank < ORDERED && self.workers.len() > 1).then_some(rank)
     }
-}
 
-/// The right to connect; dropping it passes it on.
-pub(super) struct Ticket {
-    order: Arc<ConnectOrder>,
-    rank: u32,
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        self.order.next.fetch_max(self.rank + 1, Ordering::AcqRel);
-        self.order.worker_of(self.rank + 1).notify_one();
+    /// Best effort: a worker that was not woken looks again at its next sweep.
+    fn wake(&self, worker: &Waker) {
+        let _ = worker.wake();
     }
 }

@@ -1,76 +1,136 @@
-//! What the sweep and the pacer know of a slot's connection: when it last moved, and how to wake it. 40 bytes, apart
-//! from the task, so that a sweep over ten thousand of them touches little memory.
+//! A place for connections, one after the other, in a worker. What is here is kept for each of tens of thousands, and
+//! looked at by every sweep: what only an open connection needs is in a box.
 
-use std::cell::{Cell, RefCell};
-use std::task::Waker;
+use std::net::{IpAddr, SocketAddr};
 
-/// One slot of a worker.
-#[derive(Default)]
-pub(super) struct SlotState {
-    waker: RefCell<Option<Waker>>,
-    /// When something last moved, in milliseconds since the start of the run.
-    moved: Cell<u32>,
-    /// After so many milliseconds without a move it counts as stalled. 0: nothing is owed, silence is right.
-    limit: Cell<u32>,
-    /// The earliest time for which the pacer was asked, in nanoseconds since the start. `u64::MAX`: none.
-    pub(super) timer: Cell<u64>,
-    stalled: Cell<bool>,
+use mio::net::TcpStream;
+
+use super::connection::Connection;
+use super::socket::Link;
+
+/// What a slot is at.
+pub(super) enum Stage {
+    /// Its connection is the next thing to do. `paused`: the pause before it is over.
+    Next { paused: bool },
+    /// Waits until that time before it connects again.
+    Pausing { until: u64 },
+    /// Waits for the handshake.
+    Connecting(Box<Connecting>),
+    /// Follows its plan.
+    Open(Box<Open>),
+    /// No more connections.
+    Ended,
 }
 
-impl SlotState {
-    /// The task of this slot, which is to be woken.
-    pub(super) fn attach(&self, waker: &Waker) {
-        let mut mine = self.waker.borrow_mut();
-        match mine.as_mut() {
-            Some(old) => old.clone_from(waker),
-            None => *mine = Some(waker.clone()),
-        }
-    }
+/// A handshake under way.
+pub(super) struct Connecting {
+    pub(super) stream: TcpStream,
+    pub(super) target: SocketAddr,
+    pub(super) source: Option<IpAddr>,
+    /// When it began.
+    pub(super) begun: u64,
+}
 
-    /// Whether the slot has a task.
-    pub(super) fn is_attached(&self) -> bool {
-        self.waker.borrow().is_some()
-    }
+/// An open connection.
+pub(super) struct Open {
+    pub(super) connection: Connection,
+    pub(super) link: Link,
+}
 
-    /// Wakes the task, if there is one.
-    pub(super) fn wake(&self) {
-        if let Some(waker) = self.waker.borrow().as_ref() {
-            waker.wake_by_ref();
+/// One slot of a worker.
+pub(super) struct Slot {
+    pub(super) stage: Stage,
+    /// Of its load.
+    pub(super) group: u16,
+    /// It is counted among those that have something of their own to do.
+    pub(super) working: bool,
+    /// It stands in the worker's queue of those that get a turn without an event.
+    pub(super) queued: bool,
+    stalled: bool,
+    /// Which of its connections it is at.
+    pub(super) generation: u32,
+    /// Where its open-loop schedule goes on.
+    pub(super) arrival: u64,
+    /// The time for which the pacer was last asked, in nanoseconds since the start. `u64::MAX`: none.
+    pub(super) timer: u64,
+    /// When something last moved, in milliseconds since the start of the run.
+    moved: u32,
+    /// After so many milliseconds without a move it counts as stalled. 0: nothing is owed, silence is right.
+    limit: u32,
+}
+
+impl Slot {
+    /// A slot that has not begun.
+    pub(super) fn new(group: u16, generation: u32) -> Slot {
+        Slot {
+            stage: Stage::Next { paused: true },
+            group,
+            working: true,
+            queued: false,
+            stalled: false,
+            generation,
+            arrival: 0,
+            timer: u64::MAX,
+            moved: 0,
+            limit: 0,
         }
     }
 
     /// The other side owes something; after `limit` milliseconds without a move it is a stall. `now` is in nanoseconds;
-    /// being woken in vain (`moved` is false) does not start the time anew.
-    pub(super) fn owed(&self, now: u64, limit: u32, moved: bool) {
-        let owed_before = self.limit.replace(limit.max(1)) != 0;
+    /// a turn in vain (`moved` is false) does not start the time anew.
+    pub(super) fn owed(&mut self, now: u64, limit: u32, moved: bool) {
+        let owed_before = std::mem::replace(&mut self.limit, limit.max(1)) != 0;
         if moved || !owed_before {
-            self.moved.set(millis(now));
+            self.moved = millis(now);
         }
     }
 
     /// Nothing is owed.
-    pub(super) fn settled(&self) {
-        self.limit.set(0);
+    pub(super) fn settled(&mut self) {
+        self.limit = 0;
     }
 
-    /// Whether the silence has lasted too long. Then the task is to be woken, which finds it with
+    /// Whether the silence has lasted too long. Then the slot is to be given a turn, which finds it with
     /// [`take_stalled`](Self::take_stalled).
-    pub(super) fn check_stalled(&self, now: u64) -> bool {
-        let limit = self.limit.get();
-        let stalled = limit != 0 && millis(now).saturating_sub(self.moved.get()) >= limit;
+    pub(super) fn check_stalled(&mut self, now: u64) -> bool {
+        let stalled = self.limit != 0 && millis(now).saturating_sub(self.moved) >= self.limit;
         if stalled {
-            self.limit.set(0);
-            self.stalled.set(true);
+            self.limit = 0;
+            self.stalled = true;
         }
         stalled
     }
 
     /// Whether the sweep found a stall since the last call.
-    pub(super) fn take_stalled(&self) -> bool {
-        self.stalled.replace(false)
+    pub(super) fn take_stalled(&mut self) -> bool {
+        std::mem::take(&mut self.stalled)
     }
 }
 
 fn millis(nanos: u64) -> u32 {
     u32::try_from(nanos / 1_000_000).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_is_small_with_and_without_a_connection() {
+        assert!(size_of::<Slot>() <= 56, "{}", size_of::<Slot>());
+        assert!(size_of::<Open>() <= 336, "{}", size_of::<Open>());
+    }
+
+    #[test]
+    fn silence_is_a_stall_only_while_something_is_owed_and_counts_from_the_last_move() {
+        let (ms, mut slot) = (1_000_000, Slot::new(0, 0));
+        assert!(!slot.check_stalled(1000 * ms));
+        slot.owed(100 * ms, 50, true);
+        slot.owed(140 * ms, 50, false);
+        assert!(!slot.check_stalled(149 * ms));
+        assert!(slot.check_stalled(150 * ms) && slot.take_stalled() && !slot.take_stalled());
+        slot.owed(200 * ms, 50, false);
+        slot.settled();
+        assert!(!slot.check_stalled(1000 * ms));
+    }
 }

@@ -1,77 +1,68 @@
-//! A timer with the precision of the system's own, for a task.
+//! A timer with the precision of the system's own, for a wait that has none.
 //!
-//! The runtime's timer has a grain of a millisecond. On Linux this one is a timerfd (timerfd_create(2)); elsewhere it
-//! is the runtime's.
-
-#![cfg_attr(target_os = "linux", expect(unsafe_code, reason = "registering a descriptor with the runtime"))]
+//! epoll_wait(2) counts whole milliseconds, and an open-loop load would measure that grain and not the server. On Linux
+//! this is a timerfd (timerfd_create(2)) that interrupts the wait; elsewhere the wait's own time-out must do.
 
 use std::io;
 use std::time::Duration;
 
-#[cfg(target_os = "linux")]
-use tokio::io::unix::AsyncFd;
+use mio::{Registry, Token};
 
-/// A timer that one task sleeps on.
+/// A timer that interrupts a wait.
 #[cfg(target_os = "linux")]
-pub struct Alarm(AsyncFd<std::os::fd::OwnedFd>);
+pub struct Alarm(std::os::fd::OwnedFd);
 
 #[cfg(target_os = "linux")]
 impl Alarm {
-    /// To be called inside a runtime.
+    /// Registered with this wait, under this token.
     ///
     /// # Errors
     /// No descriptor is left.
-    pub fn new() -> io::Result<Alarm> {
+    pub fn new(registry: &Registry, token: Token) -> io::Result<Alarm> {
+        use std::os::fd::AsRawFd;
+
+        use mio::unix::SourceFd;
         use rustix::time::{TimerfdClockId, TimerfdFlags, timerfd_create};
         let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
-        // SAFETY: the AsyncFd owns the descriptor, which so stays open, and the same, until it is deregistered in its
-        // drop.
-        Ok(Alarm(unsafe { AsyncFd::register(timer) }?))
+        registry.register(&mut SourceFd(&timer.as_raw_fd()), token, mio::Interest::READABLE)?;
+        Ok(Alarm(timer))
     }
 
-    /// Returns after this time.
+    /// Interrupts the wait after this time, once. Takes the place of what was asked before. Setting it anew is what
+    /// lets it speak again: nothing has to be read.
     ///
     /// # Errors
     /// The system's.
-    pub async fn ring_in(&self, time: Duration) -> io::Result<()> {
-        use rustix::io::Errno;
+    pub fn ring_in(&self, time: Duration) -> io::Result<()> {
         use rustix::time::{Itimerspec, TimerfdTimerFlags, Timespec, timerfd_settime};
         // Zero would disarm it.
         let time = time.max(Duration::from_nanos(1));
         let it_value = Timespec { tv_sec: time.as_secs() as i64, tv_nsec: i64::from(time.subsec_nanos()) };
         let it_interval = Timespec { tv_sec: 0, tv_nsec: 0 };
-        timerfd_settime(self.0.get_ref(), TimerfdTimerFlags::empty(), &Itimerspec { it_interval, it_value })?;
-        let mut guard = self.0.readable().await?;
-        let mut expirations = [0u8; 8];
-        let read = rustix::io::read(self.0.get_ref(), &mut expirations);
-        guard.clear_ready();
-        match read {
-            Ok(_) | Err(Errno::AGAIN) => Ok(()),
-            Err(e) => Err(e.into()),
-        }
+        timerfd_settime(&self.0, TimerfdTimerFlags::empty(), &Itimerspec { it_interval, it_value })?;
+        Ok(())
     }
 }
 
-/// A timer that one task sleeps on.
+/// A timer that interrupts a wait.
 #[cfg(not(target_os = "linux"))]
 pub struct Alarm;
 
 #[cfg(not(target_os = "linux"))]
 impl Alarm {
-    /// To be called inside a runtime.
+    /// Registered with this wait, under this token.
     ///
     /// # Errors
     /// None on this system.
-    pub fn new() -> io::Result<Alarm> {
+    pub fn new(_registry: &Registry, _token: Token) -> io::Result<Alarm> {
         Ok(Alarm)
     }
 
-    /// Returns after this time.
+    /// Does nothing: the wait's own time-out must do.
     ///
     /// # Errors
     /// None on this system.
-    pub async fn ring_in(&self, time: Duration) -> io::Result<()> {
-        tokio::time::sleep(time).await;
+    pub fn ring_in(&self, _time: Duration) -> io::Result<()> {
         Ok(())
     }
 }

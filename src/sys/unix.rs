@@ -35,6 +35,35 @@ pub fn close_with_reset<'s>(socket: impl Into<SockRef<'s>>) {
     let _ = socket.into().set_linger(Some(Duration::ZERO));
 }
 
+/// Whether this is how a connect that does not block says that it has begun (connect(2), EINPROGRESS).
+pub fn is_under_way(error: &io::Error) -> bool {
+    rustix::io::Errno::from_io_error(error) == Some(rustix::io::Errno::INPROGRESS)
+}
+
+/// Receives. On Linux the system call itself: the C library's is a cancellation point, which costs two calls more.
+///
+/// # Errors
+/// The system's.
+#[inline]
+pub fn receive(stream: &mio::net::TcpStream, into: &mut [u8]) -> io::Result<usize> {
+    #[cfg(target_os = "linux")]
+    return Ok(rustix::net::recv(stream, into, rustix::net::RecvFlags::empty())?.0);
+    #[cfg(not(target_os = "linux"))]
+    io::Read::read(&mut &*stream, into)
+}
+
+/// Sends, without a signal when the connection is broken. On Linux the system call itself, as in [`receive`].
+///
+/// # Errors
+/// The system's.
+#[inline]
+pub fn send(stream: &mio::net::TcpStream, from: &[u8]) -> io::Result<usize> {
+    #[cfg(target_os = "linux")]
+    return Ok(rustix::net::send(stream, from, rustix::net::SendFlags::NOSIGNAL)?);
+    #[cfg(not(target_os = "linux"))]
+    io::Write::write(&mut &*stream, from)
+}
+
 /// Raises the soft limit of open descriptors to the hard one (getrlimit(2), RLIMIT_NOFILE) and says what holds now.
 /// Best effort: where the system refuses, the limit stays as it was.
 pub fn raise_descriptor_limit() -> DescriptorLimit {

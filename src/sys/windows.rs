@@ -51,6 +51,27 @@ pub fn close_with_reset<'s>(socket: impl Into<SockRef<'s>>) {
     let _ = socket.into().set_linger(Some(Duration::ZERO));
 }
 
+/// Whether this is how a connect that does not block says that it has begun (WSAEWOULDBLOCK).
+pub fn is_under_way(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock
+}
+
+/// Receives. By way of mio, which arms its wait anew when nothing is there.
+///
+/// # Errors
+/// The system's.
+pub fn receive(stream: &mio::net::TcpStream, into: &mut [u8]) -> io::Result<usize> {
+    io::Read::read(&mut &*stream, into)
+}
+
+/// Sends, as [`receive`] receives.
+///
+/// # Errors
+/// The system's.
+pub fn send(stream: &mio::net::TcpStream, from: &[u8]) -> io::Result<usize> {
+    io::Write::write(&mut &*stream, from)
+}
+
 /// Windows has no limit of its own on sockets; memory is the limit.
 pub fn raise_descriptor_limit() -> DescriptorLimit {
     DescriptorLimit { usable: None, hard: None }

@@ -1,0 +1,222 @@
+//! How a worker opens connections: when it is time, no more handshakes at once than a listener's queue holds, and one
+//! generation of a slot after the other.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mio::event::Event;
+use mio::net::TcpStream;
+use mio::{Interest, Token};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+use super::connection::{Connection, nanos};
+use super::slot::{Connecting, Open, Stage};
+use super::socket::Link;
+use super::worker::{Worker, millis};
+use crate::bytes::{ConnId, Divergence, Kind};
+use crate::plan::{self, Profile};
+use crate::sys;
+
+/// Connects under way at a time in one worker: fewer than a common listener's queue holds, past which the system drops
+/// SYNs and the client waits a second to try again.
+const CONNECTING: usize = 256;
+/// Connects in a row, before those that are open have their turns.
+const IN_A_ROW: usize = 64;
+
+impl Worker {
+    /// Begins the slots whose time has come, and notes when the next one's does.
+    pub(super) fn open_due(&mut self) {
+        self.opens_at = u64::MAX;
+        for _ in 0..IN_A_ROW {
+            if self.stop || self.unopened == self.slots.len() || self.connecting >= CONNECTING {
+                return;
+            }
+            let index = self.unopened;
+            let at = nanos(self.shares[index].opens_at(&self.shared.plan));
+            if at > self.clock.last() && at > self.clock.read() {
+                self.opens_at = at;
+                return;
+            }
+            if !self.shared.order.may_connect(self.index, index) {
+                return;
+            }
+            self.unopened += 1;
+            self.live += 1;
+            self.open_next(index);
+            self.shared.order.has_connected(self.index, index);
+        }
+        self.opens_at = 0;
+    }
+
+    /// Opens the slot's connection of its generation, if there is to be one, after the pause that may come before it.
+    pub(super) fn open_next(&mut self, index: usize) {
+        let plan = &self.shared.plan;
+        let share = self.shares[index];
+        let of = share.slot(plan);
+        let profile = Arc::clone(&plan.groups[of.group as usize]);
+        let slot = &self.slots[index];
+        let again = slot.generation > share.first;
+        let conn = plan.slots.id(of, slot.generation).filter(|_| slot.generation <= share.last);
+        let Some(conn) = conn.filter(|_| !(self.stop || again && self.is_over(&profile))) else {
+            return self.end(index);
+        };
+        let until = match slot.stage {
+            Stage::Next { paused: false } if again => self.clock.read() + nanos(profile.reconnect_delay),
+            Stage::Pausing { until } => until,
+            _ => 0,
+        };
+        if until > self.clock.last() {
+            self.slots[index].stage = Stage::Pausing { until };
+            return self.wake_at(index, until);
+        }
+        let target = plan.targets[conn.get() as usize % plan.targets.len()];
+        let source = plan.sources.of(of.number, slot.generation, plan.slots.total());
+        self.groups[of.group as usize].0.counters.connects += 1;
+        let begun = self.clock.read();
+        match self.connect(index, target, source, &profile) {
+            Ok(stream) => {
+                self.connecting += 1;
+                let slot = &mut self.slots[index];
+                slot.owed(begun, millis(profile.connect_timeout), true);
+                slot.stage = Stage::Connecting(Box::new(Connecting { stream, target, source, begun }));
+            }
+            Err(error) => self.could_not_connect(index, conn, (source, target), &error),
+        }
+    }
+
+    /// Begins to connect, and has the wait say what comes of it.
+    fn connect(
+        &self,
+        index: usize,
+        target: SocketAddr,
+        source: Option<IpAddr>,
+        profile: &Profile,
+    ) -> io::Result<TcpStream> {
+        let socket = Socket::new(Domain::for_address(target), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_nonblocking(true)?;
+        socket.set_tcp_nodelay(profile.nodelay)?;
+        if let Some(bytes) = profile.sndbuf {
+            socket.set_send_buffer_size(bytes)?;
+        }
+        if let Some(bytes) = profile.rcvbuf {
+            socket.set_recv_buffer_size(bytes)?;
+        }
+        if let Some(source) = source {
+            sys::choose_port_at_connect(SockRef::from(&socket));
+            socket.bind(&SocketAddr::new(source, 0).into())?;
+        }
+        match socket.connect(&target.into()) {
+            Err(error) if !sys::is_under_way(&error) => return Err(error),
+            _ => {}
+        }
+        let mut stream = TcpStream::from_std(socket.into());
+        self.poll.registry().register(&mut stream, Token(index), Interest::READABLE | Interest::WRITABLE)?;
+        Ok(stream)
+    }
+
+    /// Whether the handshake is over, and how it ended.
+    pub(super) fn look_at_handshake(&mut self, index: usize, event: Option<&Event>) {
+        let group = usize::from(self.slots[index].group);
+        let limit = self.shared.plan.groups[group].connect_timeout;
+        let now = self.clock.read();
+        let slot = &mut self.slots[index];
+        let stalled = slot.take_stalled();
+        let Stage::Connecting(connecting) = &slot.stage else { return };
+        let outcome = match connecting.stream.take_error() {
+            Ok(Some(error)) | Err(error) => Err(error),
+            Ok(None) => match connecting.stream.peer_addr() {
+                Ok(_) => Ok(()),
+                Err(error) if error.kind() != io::ErrorKind::NotConnected => Err(error),
+                Err(_) if self.stop => return self.give_up_connecting(index),
+                Err(_) if stalled => {
+                    Err(io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {limit:?}")))
+                }
+                Err(_) => return slot.owed(now, millis(limit), false),
+            },
+        };
+        slot.settled();
+        self.connecting -= 1;
+        let Stage::Connecting(connecting) = std::mem::replace(&mut slot.stage, Stage::Next { paused: false }) else {
+            return;
+        };
+        let Connecting { mut stream, target, source, begun } = *connecting;
+        let conn = self.conn_of(index);
+        match outcome {
+            Ok(()) => {
+                let mut link = Link::new(stream);
+                if let Some(event) = event {
+                    link.notice(event);
+                }
+                self.opened(index, conn, link, begun);
+            }
+            Err(error) => {
+                let _ = self.poll.registry().deregister(&mut stream);
+                self.could_not_connect(index, conn, (source, target), &error);
+            }
+        }
+    }
+
+    /// The connection that the slot is at.
+    fn conn_of(&self, index: usize) -> ConnId {
+        let plan = &self.shared.plan;
+        let slot = self.shares[index].slot(plan);
+        plan.slots.id(slot, self.slots[index].generation).expect("it began to connect under this id")
+    }
+
+    fn opened(&mut self, index: usize, conn: ConnId, link: Link, begun: u64) {
+        let now = self.clock.last();
+        let run = &self.shared.plan;
+        let share = self.shares[index];
+        let of = share.slot(run);
+        let slot = &mut self.slots[index];
+        let figures = &mut self.groups[of.group as usize].0;
+        figures.counters.opened += 1;
+        figures.counters.reconnects += u64::from(slot.generation > share.first);
+        figures.connect.record(now - begun);
+        figures.timeline.at(Duration::from_nanos(now)).opened += 1;
+        self.shared.ledger.set(conn, 0);
+        let mut plan = plan::Plan::new(Arc::clone(&run.groups[of.group as usize]), run.seed, of, conn);
+        plan.resume_schedule(slot.arrival);
+        slot.stage = Stage::Open(Box::new(Open { connection: Connection::new(plan, conn, now), link }));
+        self.drive(index);
+    }
+
+    /// Counts a connect that failed, and makes a finding of it. The next one may do better, and has its turn later.
+    fn could_not_connect(
+        &mut self,
+        index: usize,
+        conn: ConnId,
+        (source, target): (Option<IpAddr>, SocketAddr),
+        error: &io::Error,
+    ) {
+        let now = self.clock.last();
+        let group = usize::from(self.slots[index].group);
+        let counters = &mut self.groups[group].0.counters;
+        counters.connect_failures += 1;
+        counters.failed += 1;
+        let divergence = Divergence::of_connection(Kind::ConnectFailed, conn, 0, 0);
+        let addresses = (source.map(|source| source.to_string()), Some(target.to_string()));
+        let finding = self.finding(divergence, now, addresses, Vec::new(), Some(error));
+        self.keep(group, finding, now);
+        self.slots[index].stage = Stage::Next { paused: false };
+        self.slots[index].generation += 1;
+        self.enqueue(index);
+    }
+
+    /// The run was interrupted in mid-handshake.
+    fn give_up_connecting(&mut self, index: usize) {
+        self.connecting -= 1;
+        self.groups[usize::from(self.slots[index].group)].0.counters.cut_short += 1;
+        self.end(index);
+    }
+
+    /// The slot has had its last connection.
+    fn end(&mut self, index: usize) {
+        self.rest(index);
+        self.slots[index].settled();
+        self.slots[index].stage = Stage::Ended;
+        self.live -= 1;
+    }
+}
