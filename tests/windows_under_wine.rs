@@ -35,9 +35,9 @@ mod under_wine {
     use super::suite::{CASES, Case, Host, OwnProcess, Setup};
     use super::wine::{self, WinExe};
 
-    /// The runtime's readiness goes through AFD, for which Wine 8 looks through all sockets at each poll: more than 1,000
-    /// connections keep its server process busy for minutes, and with it every other test. This case, and the conformance
-    /// suite, which has one like it, are seen as ignored for this model; Windows itself runs them.
+    /// The runtime's readiness goes through AFD, for which Wine 8 looks through all sockets at each poll: more than
+    /// 1,000 connections keep its server process busy for minutes, and with it every other test. This case, and the
+    /// conformance suite, which has one like it, are seen as ignored for this model; Windows itself runs them.
     const TOO_SLOW: (&str, &str) = ("tokio", "1,100 connections at once, past 1,024");
 
     pub(super) fn run() {
