@@ -1,22 +1,11 @@
 //! `run` and `check` as their users meet them: what they print and with which exit code.
 
+mod command_line;
+
 use std::net::TcpListener;
-use std::path::Path;
-use std::process::{Command, Stdio};
 
+use command_line::said;
 use serde_json::Value;
-
-/// Exit code, stdout, stderr. Every wait in the program has an end: the stall time-outs of the files are seconds.
-fn said(args: &[&str]) -> (i32, String, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_echo-tester"));
-    command.args(args).stdin(Stdio::null()).current_dir(env!("CARGO_MANIFEST_DIR"));
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("ECHO_TESTER_")) {
-        command.env_remove(name);
-    }
-    let output = command.output().expect("the program starts");
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
-}
 
 /// Runs a scenario of this text.
 fn run(text: &str, flags: &[&str]) -> (i32, String, String) {
@@ -99,19 +88,6 @@ fn the_json_report_keeps_to_its_published_schema_and_says_what_the_lines_say() {
 }
 
 #[test]
-fn the_shipped_scenarios_keep_to_the_published_schema() {
-    let schema: Value = serde_json::from_str(&said(&["schema", "scenario"]).1).expect("the schema is JSON");
-    let validator = jsonschema::validator_for(&schema).expect("the schema is a schema");
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
-    for file in ["quickstart.toml", "ci.toml", "conformance/1.4-sizes-around-the-usual-buffer-sizes.toml"] {
-        let text = std::fs::read_to_string(folder.join(file)).expect("it is there");
-        let value: Value = toml::from_str(&text).expect("it is TOML");
-        let errors: Vec<String> = validator.iter_errors(&value).map(|e| e.to_string()).collect();
-        assert_eq!(errors, Vec::<String>::new(), "{file}");
-    }
-}
-
-#[test]
 fn the_first_scenarios_of_the_readme_pass() {
     let (code, out, err) = said(&["run", "scenarios/quickstart.toml", "scenarios/ci.toml", "-q"]);
     assert_eq!(code, 0, "{out}{err}");
@@ -175,4 +151,52 @@ fn the_first_case_that_does_not_pass_is_the_last_when_asked() {
     assert!(code == 3 && out.contains("1 case: "), "{out}");
     let (code, out, _) = said(&["run", path, "-q"]);
     assert!(code == 3 && out.contains("2 cases: 1 passed, 1 missed a threshold"), "{out}");
+}
+
+#[test]
+fn variables_are_filled_in_from_the_command_line_and_are_part_of_the_replay() {
+    let text = format!("{FAULTY}[expect]\nthresholds = ['passed == ${{N:-0}}']").replace("conns = 2", "conns = '${N}'");
+    let (code, out, _) = run(&text, &["--set", "N=3"]);
+    assert!(code == 1 && out.contains(" --set N=3 --seed "), "{out}");
+    let (code, _, err) = run(&text, &[]);
+    assert_eq!(code, 2);
+    assert!(err.contains("case.toml:5:10: ${N} has no value: add --set N=") && err.contains("^^^^"), "{err}");
+    let (code, _, err) = run(&text, &["--set", "N=3", "--set", "M=1"]);
+    assert!(code == 2 && err.contains("${M} stands in none of the files"), "{err}");
+    for (set, why) in [("N", "--set N=VALUE"), ("1=2", "'1' is no name")] {
+        let (code, _, err) = run(&text, &["--set", set]);
+        assert!(code == 2 && err.contains(why), "{err}");
+    }
+}
+
+#[test]
+fn an_environment_variable_goes_after_what_was_typed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("case.toml");
+    let text =
+        "name = 'n'\n[server]\n[[load]]\nconns = '${SCENARIO_N}'\nmessages = 1\n[expect]\nthresholds = ['passed == 3']";
+    std::fs::write(&file, text).expect("the folder can be written");
+    let path = file.to_str().expect("a plain path");
+    let code = |value: &str, more: &[&str]| {
+        let mut command = command_line::program(&[&["run", path, "-q"], more].concat());
+        command.env("SCENARIO_N", value).output().expect("the program starts").status.code()
+    };
+    assert_eq!(code("3", &[]), Some(0));
+    assert_eq!(code("2", &[]), Some(3));
+    assert_eq!(code("2", &["--set", "SCENARIO_N=3"]), Some(0));
+}
+
+#[test]
+fn each_model_of_a_file_is_a_case_and_one_that_is_not_here_is_skipped_with_its_reason() {
+    let elsewhere = if cfg!(windows) { "epoll" } else { "iocp" };
+    let text = SMALL.replace("model = 'auto'", &format!("models = ['threads', '{elsewhere}', 'tokio']"));
+    let (code, out, err) = run(&text, &[]);
+    assert_eq!(code, 0, "{out}{err}");
+    assert!(out.contains("small [threads] (") && out.contains("small [tokio] ("), "{out}");
+    assert!(out.contains(&format!("small [{elsewhere}]")) && out.contains("does not run here: "), "{out}");
+    let (_, out, _) = run(&text, &["--filter", "[tokio]"]);
+    assert!(out.contains("1 case: 1 passed"), "{out}");
+    let faulty = FAULTY.replace("name = 'faulty'", "name = 'faulty'\nlong = true");
+    let (_, out, _) = run(&faulty.replace("fault = ['flip:at=10']", "models = 'auto'"), &["--long"]);
+    assert!(out.contains("1 case: 1 passed"), "{out}");
 }

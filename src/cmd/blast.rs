@@ -134,8 +134,8 @@ pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
     }
     announce(&args.output, &plan, server.as_ref(), target, &about)?;
     let outcome = launch::go(plan.clone(), run.start_at, args.output.quiet)?;
-    let server_output = server.as_ref().map_or_else(Vec::new, Bundled::output);
-    let server_report = server.map(Bundled::stop);
+    let (server_report, server_output) = server.map(Bundled::stop_with_output).unzip();
+    let server_output = server_output.unwrap_or_default();
     let report = RunReport::new(&plan, &outcome, server_report);
     let name = args.serve.as_ref().map_or_else(|| format!("blast {target}"), |model| format!("blast --serve={model}"));
     let case = CaseReport { about, server_output, ..CaseReport::of_run(name, replay, report.clone()) };

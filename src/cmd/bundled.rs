@@ -6,7 +6,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -93,13 +93,18 @@ impl Bundled {
         if status == Some(2) { Failure::usage(message) } else { Failure::could_not_run(message) }
     }
 
-    /// Whether it has ended by itself, which it should not.
-    pub fn has_died(&mut self) -> bool {
-        matches!(self.child.try_wait(), Ok(Some(_)))
+    /// How it has ended, which it should not by itself.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
     }
 
     /// Lets it drain and end, and collects what it says of itself.
-    pub fn stop(mut self) -> ServerReport {
+    pub fn stop(self) -> ServerReport {
+        self.stop_with_output().0
+    }
+
+    /// The same, and what it wrote to stderr.
+    pub fn stop_with_output(mut self) -> (ServerReport, Vec<String>) {
         self.stdin.take();
         let until = Instant::now() + STOP;
         let mut report = ServerReport { model: self.model.clone(), counters: None, cpu_s: None };
@@ -110,12 +115,7 @@ impl Bundled {
             }
         }
         self.end(until.saturating_duration_since(Instant::now()));
-        report
-    }
-
-    /// What it wrote to stderr so far.
-    pub fn output(&self) -> Vec<String> {
-        self.stderr.try_iter().collect()
+        (report, self.stderr.try_iter().collect())
     }
 
     /// Waits for its end for so long, then kills it. Gives its exit code, if it had one.
@@ -137,7 +137,7 @@ impl Bundled {
 
 impl Drop for Bundled {
     fn drop(&mut self) {
-        if !self.has_died() {
+        if self.ended().is_none() {
             self.end(Duration::ZERO);
         }
     }

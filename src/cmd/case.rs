@@ -5,12 +5,12 @@ use std::ops::ControlFlow;
 
 use clap::Args;
 
-use super::bundled::Bundled;
 use super::reports::{ReportArgs, Reports};
+use super::server::Running;
 use super::{Failure, blast, launch, print, schedule};
 use crate::client::limits::{self, System};
 use crate::config::units::Count;
-use crate::config::{RunArgs, ServeArgs};
+use crate::config::{RunArgs, Server};
 use crate::exit::Exit;
 use crate::report::check;
 use crate::report::run::RunReport;
@@ -132,10 +132,15 @@ fn run_one(scenario: &Scenario, args: &CaseArgs, target: Option<&str>, replay: &
     let mut server = None;
     let targets = match (target, &scenario.server) {
         (Some(target), _) => launch::resolve_target(target)?,
-        (None, args) => match start(args.as_ref()) {
-            Ok(started) => vec![server.insert(started).address],
-            Err(error) => {
-                case.could_not_run(format!("{error:#}"));
+        (None, None) => return Err(Failure::usage(format!("{} names no [server]", scenario.path))),
+        (None, Some(wanted)) => match Running::start(wanted) {
+            Ok(started) => vec![server.insert(started).address()],
+            Err(not_started) => {
+                case.could_not_run(not_started.reason);
+                case.server_output = not_started.output;
+                if launch::is_interrupted() {
+                    case.outcome = Came::Interrupted;
+                }
                 return Ok(case);
             }
         },
@@ -148,10 +153,16 @@ fn run_one(scenario: &Scenario, args: &CaseArgs, target: Option<&str>, replay: &
         return Ok(case);
     }
     let outcome = launch::go(plan.clone(), run.start_at, args.is_quiet())?;
-    let died = server.as_mut().map(Bundled::has_died);
-    case.server_output = server.as_ref().map_or_else(Vec::new, Bundled::output);
-    let mut report = RunReport::new(&plan, &outcome, server.map(Bundled::stop));
+    let is_broken = outcome.groups.iter().any(|figures| !figures.counters.findings.is_empty());
+    let ended = server.as_mut().map(|server| server.ended(is_broken));
+    let (of_server, output) = server.map(Running::stop).unwrap_or_default();
+    case.server_output = output;
+    let mut report = RunReport::new(&plan, &outcome, of_server);
+    let died = ended.as_ref().map(Option::is_some);
     case.checks = check::hold(scenario, &outcome.groups, died, &mut report);
+    if let (Some(Some(how)), Some(check)) = (ended, case.checks.iter_mut().find(|check| check.name == check::SERVER)) {
+        check.actual = Some(how);
+    }
     (case.outcome, case.reasons) = check::outcome(&case.checks, &report);
     case.run = Some(report);
     Ok(case)
@@ -162,26 +173,17 @@ fn why_skipped(scenario: &Scenario, args: &CaseArgs, target: Option<&str>) -> Op
     if scenario.long && !args.long {
         return Some("it moves gigabytes or takes minutes: add --long".to_owned());
     }
-    let server = scenario.server.as_ref();
-    let is_faulty = server.is_some_and(|server| server.fault.is_some());
-    match target {
-        Some(_) if is_faulty => {
+    match (target, &scenario.server) {
+        (Some(_), Some(server)) if server.is_faulty() => {
             Some("it is about a server that is faulty on purpose, and not about --target".to_owned())
         }
-        Some(_) => None,
-        None => {
-            let name = server.and_then(|server| server.model.as_deref()).unwrap_or("auto");
-            let why = models::find(name).ok().and_then(models::Model::why_not).filter(|_| !is_faulty)?;
+        (None, Some(Server::Bundled(server))) => {
+            let name = server.model.as_deref()?;
+            let why = models::find(name).ok().and_then(models::Model::why_not)?;
             Some(format!("the model {name} does not run here: {why}"))
         }
+        _ => None,
     }
-}
-
-fn start(server: Option<&ServeArgs>) -> anyhow::Result<Bundled> {
-    let args = server.cloned().unwrap_or_default();
-    let is_faulty = args.fault.is_some();
-    let model = (!is_faulty).then(|| args.model.clone().unwrap_or_else(|| "auto".to_owned()));
-    Bundled::start(model.as_deref(), &ServeArgs { model: None, ..args }.to_flags())
 }
 
 /// What was typed goes before what stands in the file.

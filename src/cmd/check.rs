@@ -4,6 +4,7 @@ use clap::Args;
 
 use super::case::{self, CaseArgs};
 use super::{Failure, launch, quote};
+use crate::config::{ConfigError, Models, ServerTable};
 use crate::exit::Exit;
 use crate::scenario::{Scenario, conformance};
 
@@ -14,6 +15,16 @@ pub struct CheckCommand {
     #[arg(value_name = "HOST:PORT", env = "ECHO_TESTER_TARGET", hide_env = true)]
     target: Option<String>,
 
+    /// Bundled servers of these models, a case for each: names with commas, or all of this system [default: auto]
+    #[arg(
+        long,
+        value_name = "NAME,…|all",
+        env = "ECHO_TESTER_CHECK_MODEL",
+        hide_env = true,
+        conflicts_with = "target"
+    )]
+    model: Option<String>,
+
     #[command(flatten)]
     cases: CaseArgs,
 }
@@ -21,17 +32,25 @@ pub struct CheckCommand {
 /// Runs the embedded scenarios.
 ///
 /// # Errors
-/// A target that can't be one.
+/// A target that can't be one, or a model that does not exist.
 pub fn run(args: &CheckCommand) -> anyhow::Result<Exit> {
     if let Some(target) = &args.target {
         launch::resolve_target(target)?;
     }
-    let parse = |(name, text): &(&str, &str)| Scenario::parse(name, text).map_err(Failure::usage);
-    let scenarios: Vec<Scenario> = conformance::FILES.iter().map(parse).collect::<Result<_, _>>()?;
+    let scenarios = match &args.model {
+        None => conformance::cases(),
+        Some(model) => {
+            let variants = ServerTable::of_models(Models::from(model.as_str())).resolve();
+            // In a file the key for several of them has a name of its own.
+            let variants = variants.map_err(|error| Failure::of_flags(&ConfigError { key: "model", ..error }))?;
+            conformance::cases_against(&variants)
+        }
+    };
+    let model = args.model.as_ref().map_or_else(String::new, |model| format!(" --model {}", quote(model)));
     let target = args.target.as_ref().map_or_else(String::new, |target| format!(" {}", quote(target)));
     let replay = |scenario: &Scenario| {
         let long = if scenario.long { " --long" } else { "" };
-        format!("echo-tester check{target}{long} --filter {}", quote(&scenario.title()))
+        format!("echo-tester check{target}{model}{long} --filter {}", quote(&scenario.title()))
     };
     case::run_all(&scenarios, &args.cases, args.target.as_deref(), replay)
 }

@@ -127,6 +127,8 @@ pub fn catch_interrupts() -> anyhow::Result<()> {
     }
     ctrlc::set_handler(|| {
         if INTERRUPTS.fetch_add(1, Ordering::SeqCst) > 0 {
+            // Nobody waits any more for what was started to end by itself.
+            super::command::kill_all();
             std::process::exit(i32::from(Exit::Interrupted.code()));
         }
         for control in CURRENT.lock().unwrap_or_else(PoisonError::into_inner).iter().filter_map(Weak::upgrade) {

@@ -5,6 +5,7 @@ pub mod blast;
 pub mod bundled;
 pub mod case;
 pub mod check;
+pub mod command;
 pub mod compare;
 pub mod completions;
 pub mod files;
@@ -19,6 +20,7 @@ pub mod run;
 pub mod schedule;
 pub mod schema;
 pub mod serve;
+pub mod server;
 
 use std::fmt;
 use std::io::{self, Write};

@@ -7,7 +7,7 @@ use crate::exit::Exit;
 use crate::report::compare::CompareReport;
 use crate::report::run::RunReport;
 use crate::report::suite::SuiteReport;
-use crate::scenario::file::ScenarioFile;
+use crate::scenario::schema;
 
 /// The documents that have a schema.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -38,7 +38,7 @@ pub fn run(args: &SchemaArgs) -> anyhow::Result<Exit> {
         Document::Run => schemars::schema_for!(RunReport),
         Document::Compare => schemars::schema_for!(CompareReport),
         Document::Suite => schemars::schema_for!(SuiteReport),
-        Document::Scenario => schemars::schema_for!(ScenarioFile),
+        Document::Scenario => schema::of_files(),
     };
     print(&serde_json::to_string_pretty(&schema)?)?;
     Ok(Exit::Pass)

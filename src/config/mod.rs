@@ -8,6 +8,7 @@ mod load;
 mod resolve;
 mod run;
 mod serve;
+mod server;
 mod sources;
 
 pub use crate::units;
@@ -16,6 +17,7 @@ pub use forms::{ConnList, Fragment, Instant, Pipeline, Seed};
 pub use load::LoadArgs;
 pub use run::{Run, RunArgs};
 pub use serve::{Bind, Faults, Serve, ServeArgs};
+pub use server::{CommandServer, Models, Server, ServerTable, Variant};
 pub use sources::{Sources, SourcesError};
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ const LOAD: &str = "load ";
 /// The name of the check that all scenarios have.
 const VERDICT: &str = "verdict";
 /// The name of the check of a server that was started for the scenario.
-const SERVER: &str = "server";
+pub const SERVER: &str = "server";
 
 /// One thing that was expected.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -1,5 +1,8 @@
 //! The conformance suite: the files of `scenarios/conformance`, embedded so that `check` needs nothing but the program.
 
+use super::Scenario;
+use crate::config::Variant;
+
 macro_rules! files {
     ($($name:literal),+ $(,)?) => {
         /// Name and text of every file, in the order in which they run; a test holds the table to the folder.
@@ -37,10 +40,23 @@ files![
     "6.2-idle-then-traffic.toml",
 ];
 
+/// The cases, in the order in which they run, each against the bundled default.
+///
+/// # Panics
+/// Never: a test reads every file of the table.
+pub fn cases() -> Vec<Scenario> {
+    let parse = |(name, text): &(&str, &str)| Scenario::parse(name, text);
+    FILES.iter().map(parse).collect::<Result<_, _>>().expect("a test reads every file of the table")
+}
+
+/// All of them for each of these servers.
+pub fn cases_against(variants: &[Variant]) -> Vec<Scenario> {
+    variants.iter().flat_map(|variant| cases().into_iter().map(|case| case.against(variant))).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scenario::Scenario;
 
     #[test]
     fn the_table_is_the_folder() {

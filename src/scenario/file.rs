@@ -1,17 +1,19 @@
-//! A scenario file: what stands in it, what it means, and where it is wrong.
+//! A scenario file: what stands in it, which cases it means, and where it is wrong.
 //!
-//! Every error names the file, the line and the column, and shows the line with a mark (as rustc does); a key that does
+//! A file is one case, or one for each of its `models`; a `suite` is all cases of the suite for each of them. Every error names the file, the line and the column, and shows the line with a mark (as rustc does); a key that does
 //! not exist is answered with the nearest one that does.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use toml::de::{DeTable, DeValue};
 
-use super::threshold::Threshold;
+use super::place::{Step, mark, span_of, with_suggestion};
+use super::threshold::{Threshold, ThresholdError};
+use super::{Variables, conformance};
 use crate::bytes::Kind;
-use crate::config::{ConfigError, LoadArgs, RunArgs, ServeArgs};
+use crate::config::{ConfigError, LoadArgs, RunArgs, Server, ServerTable, Variant};
 use crate::plan::Profile;
 
 /// A scenario as it is written.
@@ -30,16 +32,26 @@ pub struct ScenarioFile {
     /// It moves gigabytes or takes minutes: it is skipped without --long
     #[serde(default)]
     long: bool,
-    /// The bundled server; without this table a --target is needed
-    server: Option<ServeArgs>,
+    /// The server that each case starts; without this table a --target is needed
+    server: Option<ServerTable>,
     /// The seed, the workers …
     #[serde(default)]
     run: RunArgs,
+    /// Instead of loads of its own: the cases of 'echo-tester check', against this server
+    suite: Option<Suite>,
     /// The load groups, which run at the same time
+    #[serde(default)]
     load: Vec<LoadArgs>,
     /// What must come out
-    #[serde(default)]
-    expect: Expect,
+    expect: Option<Expect>,
+}
+
+/// Cases that come with the program.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+enum Suite {
+    /// The conformance suite, as 'echo-tester check' runs it
+    Conformance,
 }
 
 /// What must come out, as it is written.
@@ -79,21 +91,21 @@ impl Expected {
     }
 }
 
-/// A scenario, resolved.
+/// A case: a scenario, resolved, against one server.
 #[derive(Clone, Debug)]
 pub struct Scenario {
     /// Where it comes from: a path, or the name of an embedded file.
     pub path: String,
     /// A stable address; may be empty.
     pub id: String,
-    /// What it is about.
+    /// What it is about; with the model, where the file has several.
     pub name: String,
     /// What it proves and what to look at when it fails; may be empty.
     pub about: String,
     /// It is run only when asked for.
     pub long: bool,
-    /// The bundled server; `None`: the user's own.
-    pub server: Option<ServeArgs>,
+    /// The server; `None`: the user's own.
+    pub server: Option<Server>,
     /// The seed, the workers …
     pub run: RunArgs,
     /// The load groups.
@@ -104,75 +116,65 @@ pub struct Scenario {
     pub findings: Vec<Kind>,
     /// What the figures must keep to.
     pub thresholds: Vec<Threshold>,
+    /// What was written, which for a case of a suite is the suite's file.
+    text: Arc<str>,
 }
 
 impl Scenario {
-    /// Reads the text of the file `path`.
+    /// Reads the text of the file `path`, which is one case and has no variables.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn parse(path: &str, text: &str) -> Result<Scenario, String> {
+        let mut cases = Scenario::read(path, text, &Variables::none(), false)?;
+        match cases.pop().filter(|_| cases.is_empty()) {
+            Some(case) => Ok(case),
+            None => Err(format!("{path} is several cases")),
+        }
+    }
+
+    /// Reads the text of the file `path`. With a `target`, which stands for every server of the file, it is no more
+    /// than one case for each of the models together.
     ///
     /// # Errors
     /// A text for people: file, line, column, the line with a mark, what is wrong and what to write instead.
-    pub fn parse(path: &str, text: &str) -> Result<Scenario, String> {
-        let place = |span: Range<usize>, problem: &str| mark(path, text, span, problem);
-        let file: ScenarioFile = toml::from_str(text)
-            .map_err(|error| place(error.span().unwrap_or(0..0), &with_suggestion(error.message())))?;
-        let at = |steps: &[Step<'_>]| span_of(text, steps);
-        let wrong = |table: &[Step<'_>], error: &ConfigError| {
-            let steps = [table, &[Step::Key(error.key)]].concat();
-            place(at(&steps), &format!("{}: {}", error.problem, error.remedy))
+    pub fn read(path: &str, text: &str, variables: &Variables, target: bool) -> Result<Vec<Scenario>, String> {
+        let document = variables.read(path, text)?;
+        let source = Source { path, text };
+        let file = ScenarioFile::deserialize(toml::Deserializer::from(document)).map_err(|error| {
+            let span = error.span().unwrap_or(0..0);
+            source.mark(span, &with_suggestion(error.message()))
+        })?;
+        let wrong = |table, error| source.wrong(&[Step::Key(table)], &error);
+        file.run.resolve(0, 1).map_err(|error| wrong("run", error))?;
+        let variants = file.server.as_ref().map(ServerTable::resolve).transpose();
+        let mut variants = variants.map_err(|error| wrong("server", error))?;
+        if let Some(variants) = variants.as_mut().filter(|_| target) {
+            variants.truncate(1);
+            variants.iter_mut().for_each(|variant| variant.label = None);
+        }
+        let cases = match file.suite {
+            None => vec![source.case(file)?],
+            Some(suite) => source.suite(suite, &file)?,
         };
-        file.run.resolve(0, 1).map_err(|error| wrong(&[Step::Key("run")], &error))?;
-        if let Some(server) = &file.server {
-            server.resolve(1).map_err(|error| wrong(&[Step::Key("server")], &error))?;
-            if server.bind.is_some() {
-                let key = at(&[Step::Key("server"), Step::Key("bind")]);
-                return Err(place(key, "the server of a scenario takes a free port of 127.0.0.1: leave this out"));
-            }
+        let Some(variants) = variants else { return Ok(cases) };
+        let cases = variants.iter().flat_map(|variant| cases.iter().map(|case| case.clone().against(variant)));
+        Ok(cases.collect())
+    }
+
+    /// The same against this server.
+    pub(super) fn against(mut self, variant: &Variant) -> Scenario {
+        self.server = Some(variant.server.clone());
+        if let Some(label) = variant.label {
+            self.name = format!("{} [{label}]", self.name);
         }
-        if file.load.is_empty() {
-            return Err(place(at(&[Step::Key("load")]), "without a [[load]] nothing is tested"));
-        }
-        let mut loads: Vec<Profile> = Vec::new();
-        for (i, load) in file.load.iter().enumerate() {
-            let table = [Step::Key("load"), Step::Index(i)];
-            let name = if file.load.len() == 1 { "load".to_owned() } else { format!("load{}", i + 1) };
-            let profile = load.resolve(&name).map_err(|error| wrong(&table, &error))?;
-            if loads.iter().any(|other| other.name == profile.name) {
-                let steps = [&table[..], &[Step::Key("name")]].concat();
-                return Err(place(at(&steps), "another [[load]] has this name: give each its own"));
-            }
-            loads.push(profile);
-        }
-        let mut thresholds = Vec::new();
-        for (i, threshold) in file.expect.thresholds.iter().enumerate() {
-            let here = || at(&[Step::Key("expect"), Step::Key("thresholds"), Step::Index(i)]);
-            let threshold: Threshold = threshold
-                .parse()
-                .map_err(|error: super::threshold::ThresholdError| place(here(), &error.to_string()))?;
-            if let Some(group) = threshold.group().filter(|group| loads.iter().all(|load| load.name != **group)) {
-                let names: Vec<&str> = loads.iter().map(|load| load.name.as_str()).collect();
-                return Err(place(here(), &format!("there is no load '{group}': there is {}", names.join(", "))));
-            }
-            thresholds.push(threshold);
-        }
-        let default_verdict = if file.expect.findings.is_empty() { Expected::Pass } else { Expected::Fail };
-        let verdict = file.expect.verdict.unwrap_or(default_verdict);
-        if verdict != Expected::Fail && !file.expect.findings.is_empty() {
-            let problem = "a run with findings fails: write verdict = \"fail\", or leave it out";
-            return Err(place(at(&[Step::Key("expect"), Step::Key("verdict")]), problem));
-        }
-        Ok(Scenario {
-            path: path.to_owned(),
-            id: file.id,
-            name: file.name,
-            about: file.about,
-            long: file.long,
-            server: file.server,
-            run: file.run,
-            loads,
-            verdict,
-            findings: file.expect.findings,
-            thresholds,
-        })
+        self
+    }
+
+    /// Whether to run both would be to run one thing twice, if their variables have the same values.
+    pub fn is_same_as(&self, other: &Scenario) -> bool {
+        let what = |case: &Scenario| (case.text.clone(), case.long);
+        what(self) == what(other) && self.server == other.server && self.run == other.run
     }
 
     /// Its id and its name.
@@ -181,57 +183,103 @@ impl Scenario {
     }
 }
 
-/// One step into a TOML document.
+/// A file as it is read.
 #[derive(Clone, Copy)]
-enum Step<'s> {
-    Key(&'s str),
-    Index(usize),
+struct Source<'s> {
+    path: &'s str,
+    text: &'s str,
 }
 
-/// Where a value stands; what does not exist is answered with the place of what should hold it.
-fn span_of(text: &str, steps: &[Step<'_>]) -> Range<usize> {
-    let Ok(document) = DeTable::parse(text) else { return 0..0 };
-    let mut span = 0..0;
-    let mut table = Some(document.get_ref());
-    let mut value: Option<&DeValue<'_>> = None;
-    for step in steps {
-        let next = match step {
-            Step::Key(key) => table.and_then(|table| table.get(*key)),
-            Step::Index(i) => value.and_then(|value| value.get(*i)),
-        };
-        let Some(next) = next else { break };
-        span = next.span();
-        value = Some(next.get_ref());
-        table = next.get_ref().as_table();
+impl Source<'_> {
+    fn mark(self, span: Range<usize>, problem: &str) -> String {
+        mark(self.path, self.text, span, problem)
     }
-    span
-}
 
-/// The place, the line with a mark under it, and what is wrong with it.
-fn mark(path: &str, text: &str, span: Range<usize>, problem: &str) -> String {
-    let start = text.floor_char_boundary(span.start.min(text.len()));
-    let line_start = text[..start].rfind('\n').map_or(0, |at| at + 1);
-    let line = text[line_start..].lines().next().unwrap_or("");
-    let number = text[..start].matches('\n').count() + 1;
-    let column = text[line_start..start].chars().count();
-    let end = text.floor_char_boundary(span.end.clamp(start, (line_start + line.len()).max(start)));
-    let width = text[start..end].chars().count().max(1);
-    let margin = " ".repeat(number.to_string().len());
-    let mark = format!("{}{}", " ".repeat(column), "^".repeat(width));
-    format!("{path}:{number}:{}: {problem}\n{margin} |\n{number} | {line}\n{margin} | {mark}", column + 1)
-}
+    /// What is wrong with the value there.
+    fn at(self, steps: &[Step<'_>], problem: &str) -> String {
+        self.mark(span_of(self.text, steps), problem)
+    }
 
-/// serde names the wrong word first and then all right ones, each in backticks: the nearest is what was meant.
-fn with_suggestion(message: &str) -> String {
-    let mut words = message.split('`').skip(1).step_by(2);
-    let (Some(wrong), true) = (words.next(), message.starts_with("unknown")) else { return message.to_owned() };
-    let likeness = |word: &str| strsim::jaro_winkler(wrong, word);
-    let nearest = words.max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
-    match nearest.filter(|word| likeness(word) > 0.7) {
-        Some(nearest) => {
-            format!("{}: did you mean `{nearest}`?", message.split(", expected").next().unwrap_or(message))
+    /// What is wrong with a key of a table.
+    fn wrong(self, table: &[Step<'_>], error: &ConfigError) -> String {
+        self.at(&[table, &[Step::Key(error.key)]].concat(), &format!("{}: {}", error.problem, error.remedy))
+    }
+
+    /// The case of a file that has loads of its own, without its server.
+    fn case(self, file: ScenarioFile) -> Result<Scenario, String> {
+        let expect = file.expect.unwrap_or_default();
+        let loads = self.loads(&file.load)?;
+        let thresholds = self.thresholds(&expect.thresholds, &loads)?;
+        let default_verdict = if expect.findings.is_empty() { Expected::Pass } else { Expected::Fail };
+        let verdict = expect.verdict.unwrap_or(default_verdict);
+        if verdict != Expected::Fail && !expect.findings.is_empty() {
+            let problem = "a run with findings fails: write verdict = \"fail\", or leave it out";
+            return Err(self.at(&[Step::Key("expect"), Step::Key("verdict")], problem));
         }
-        None => message.to_owned(),
+        Ok(Scenario {
+            path: self.path.to_owned(),
+            id: file.id,
+            name: file.name,
+            about: file.about,
+            long: file.long,
+            server: None,
+            run: file.run,
+            loads,
+            verdict,
+            findings: expect.findings,
+            thresholds,
+            text: self.text.into(),
+        })
+    }
+
+    fn loads(self, written: &[LoadArgs]) -> Result<Vec<Profile>, String> {
+        if written.is_empty() {
+            return Err(self.at(&[Step::Key("load")], "without a [[load]] nothing is tested: add one"));
+        }
+        let mut loads: Vec<Profile> = Vec::new();
+        for (i, load) in written.iter().enumerate() {
+            let table = [Step::Key("load"), Step::Index(i)];
+            let name = if written.len() == 1 { "load".to_owned() } else { format!("load{}", i + 1) };
+            let profile = load.resolve(&name).map_err(|error| self.wrong(&table, &error))?;
+            if loads.iter().any(|other| other.name == profile.name) {
+                let steps = [&table[..], &[Step::Key("name")]].concat();
+                return Err(self.at(&steps, "another [[load]] has this name: give each its own"));
+            }
+            loads.push(profile);
+        }
+        Ok(loads)
+    }
+
+    fn thresholds(self, written: &[String], loads: &[Profile]) -> Result<Vec<Threshold>, String> {
+        let mut thresholds = Vec::new();
+        for (i, threshold) in written.iter().enumerate() {
+            let here = [Step::Key("expect"), Step::Key("thresholds"), Step::Index(i)];
+            let threshold: Threshold =
+                threshold.parse().map_err(|error: ThresholdError| self.at(&here, &error.to_string()))?;
+            if let Some(group) = threshold.group().filter(|group| loads.iter().all(|load| load.name != **group)) {
+                let names: Vec<&str> = loads.iter().map(|load| load.name.as_str()).collect();
+                return Err(self.at(&here, &format!("there is no load '{group}': there is {}", names.join(", "))));
+            }
+            thresholds.push(threshold);
+        }
+        Ok(thresholds)
+    }
+
+    /// The cases of a file that names a suite, without its server.
+    fn suite(self, suite: Suite, file: &ScenarioFile) -> Result<Vec<Scenario>, String> {
+        let written = [("load", !file.load.is_empty()), ("expect", file.expect.is_some()), ("id", !file.id.is_empty())];
+        if let Some((key, _)) = written.into_iter().find(|(_, is_written)| *is_written) {
+            let problem = format!("the cases of the suite bring this with them: leave out either {key} or suite");
+            return Err(self.at(&[Step::Key(key)], &problem));
+        }
+        let Suite::Conformance = suite;
+        let of_suite = |case: Scenario| Scenario {
+            path: self.path.to_owned(),
+            long: case.long || file.long,
+            run: file.run.clone(),
+            ..case
+        };
+        Ok(conformance::cases().into_iter().map(of_suite).collect())
     }
 }
 
@@ -265,11 +313,65 @@ mod tests {
             ("name = 'n'\n[[load]]\n[expect]\nthresholds = ['x.errors == 0']", "a.toml:4:15: ", "there is load", "^"),
             ("name = 'n'\n[[load]]\n[expect]\nverdict = 'pass'\nfindings = ['lost']", "a.toml:4:11: ", "\"fail\"", "^"),
             ("name = 'n'\n[[load]]\n[expect]\nfindings = ['lots']", "a.toml:4:13: ", "did you mean `lost`?", "^"),
+            (
+                "name = 'n'\n[server]\nworkers = 2\ncommand = ['a', '{addr}']\n[[load]]",
+                "a.toml:3:11: ",
+                "leave out",
+                "^",
+            ),
+            ("name = 'n'\n[server]\nmodels = ['select', 'epol']\n[[load]]", "a.toml:3:10: ", "mean epoll?", "^"),
+            ("name = 'n'\n[server]\ncommands = []\n[[load]]", "a.toml:3:1: ", "did you mean `command`?", "^^^^^^^^"),
+            ("name = 'n'\nsuite = 'conformance'\n[[load]]", "a.toml:3:1: ", "either load or suite", "^"),
+            ("name = 'n'\nsuite = 'conform'", "a.toml:2:9: ", "did you mean `conformance`?", "^^^^^^^^^"),
+            ("name = 'n'\n[[load]]\nconns = '${N}'", "a.toml:3:10: ", "--set N=", "^^^^"),
+            ("name = 'n'\n[[load]]\nconns = '${N:-x}'", "a.toml:3:9: ", "x", "^^^^^^^^^"),
             ("name = 'n\n", "a.toml:1:", "", "^"),
             ("name = 'n'\nload = []", "a.toml:2:8: ", "[[load]]", "^"),
         ] {
             let error = wrong(text);
             assert!(error.starts_with(place) && error.contains(remedy) && error.contains(marked), "{text}\n{error}");
         }
+    }
+
+    fn titles(cases: &[Scenario]) -> Vec<String> {
+        cases.iter().map(Scenario::title).collect()
+    }
+
+    fn read(text: &str, target: bool) -> Vec<Scenario> {
+        Scenario::read("a.toml", text, &Variables::none(), target).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    #[test]
+    fn several_models_are_a_case_each_with_the_model_in_its_title() {
+        let text = "name = 'n'\nid = '4.1'\n[server]\nmodels = ['epoll', 'io-uring']\n[[load]]\n";
+        assert_eq!(titles(&read(text, false)), ["4.1 n [epoll]", "4.1 n [io-uring]"]);
+        assert_eq!(titles(&read(text, true)), ["4.1 n"], "a target is one server");
+        assert!(Scenario::parse("a.toml", text).is_err());
+    }
+
+    #[test]
+    fn a_suite_is_all_of_its_cases_for_each_model() {
+        let text = "name = 'n'\nsuite = 'conformance'\n[server]\nmodels = ['select', 'tokio']\n[run]\nseed = 5\n";
+        let cases = read(text, false);
+        let suite = conformance::cases();
+        assert_eq!(cases.len(), 2 * suite.len());
+        assert_eq!(cases[0].title(), format!("{} [select]", suite[0].title()));
+        assert!(cases.iter().all(|case| case.path == "a.toml" && case.run.seed.is_some() && !case.about.is_empty()));
+        assert_eq!(titles(&read(text, true)), titles(&suite));
+        let command = "name = 'n'\nsuite = 'conformance'\nlong = true\n[server]\ncommand = ['a', '{addr}']";
+        let cases = read(command, false);
+        assert_eq!(titles(&cases), titles(&suite));
+        assert!(cases.iter().all(|case| case.long && matches!(case.server, Some(Server::Command(_)))));
+    }
+
+    #[test]
+    fn the_same_case_is_known_in_another_file() {
+        let suite = conformance::cases();
+        let models = "name = 'n'\nsuite = 'conformance'\n[server]\nmodels = ['auto', 'threads']\n";
+        let cases = read(models, false);
+        let known = |case: &&Scenario| suite.iter().any(|other| case.is_same_as(other));
+        assert_eq!(cases.iter().filter(known).count(), suite.len(), "those of auto are the suite's own");
+        let with_seed = read(&format!("{models}[run]\nseed = 1"), false);
+        assert_eq!(with_seed.iter().filter(known).count(), 0);
     }
 }

@@ -1,14 +1,20 @@
 //! Scenario files: a server, the load groups that run against it at the same time, and what is expected of them.
 //!
 //! - [`mod@file`]: the TOML, on the structs that the flags use too, and its errors with their place;
+//! - [`variables`]: what `${NAME}` stands for in them;
 //! - [`threshold`]: expressions over named figures;
+//! - [`schema`]: what editors are told of them;
 //! - [`conformance`]: the files that are embedded for `check`.
 //!
 //! Nothing here runs anything: `cmd::case` does.
 
 pub mod conformance;
 pub mod file;
+mod place;
+pub mod schema;
 pub mod threshold;
+pub mod variables;
 
 pub use file::{Expected, Scenario};
 pub use threshold::Threshold;
+pub use variables::Variables;

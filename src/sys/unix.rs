@@ -4,9 +4,13 @@
 
 use std::io;
 use std::net::{Shutdown, TcpStream};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command};
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{
+    Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, getrlimit, kill_process_group, setrlimit, waitid,
+};
 use rustix::time::{ClockId, clock_gettime};
 use socket2::{SockRef, Socket};
 
@@ -159,3 +163,40 @@ pub fn interrupt(stream: &TcpStream, how: Shutdown) {
 
 /// Keeps a socket that was just accepted from child processes: nothing to do, std has done it (SOCK_CLOEXEC).
 pub(super) fn keep_from_children(_socket: &SockRef<'_>) {}
+
+/// A process and what it started: a process group of its own (setpgid(2)), which a terminal's Ctrl-C does not reach.
+#[derive(Debug)]
+pub struct Group(Pid);
+
+impl Group {
+    /// Makes what this command starts a group. To be called before it is started.
+    pub fn prepare(command: &mut Command) {
+        command.process_group(0);
+    }
+
+    /// The group of a process that was started so.
+    ///
+    /// # Errors
+    /// None here; Windows has some.
+    pub fn of(child: &Child) -> io::Result<Group> {
+        Pid::from_raw(child.id() as i32).map(Group).ok_or_else(|| io::Error::other("a process has an id"))
+    }
+
+    /// Tells all of it to end: SIGTERM. Best effort: there may be nobody left.
+    pub fn ask_to_end(&self) {
+        let _ = kill_process_group(self.0, Signal::TERM);
+    }
+
+    /// Ends all of it: SIGKILL. To be called before the process is waited for: until then its id is nobody else's.
+    pub fn kill(&self) {
+        let _ = kill_process_group(self.0, Signal::KILL);
+    }
+}
+
+/// Whether a process has ended; its status is still to be waited for (WNOWAIT of waitid(2)).
+pub fn has_ended(child: &mut Child) -> bool {
+    let Some(pid) = Pid::from_raw(child.id() as i32) else { return true };
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    // ECHILD: it was waited for already.
+    !matches!(waitid(WaitId::Pid(pid), options), Ok(None))
+}

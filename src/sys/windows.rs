@@ -4,15 +4,24 @@
 
 use std::io;
 use std::net::{Shutdown, TcpStream};
-use std::os::windows::io::AsRawSocket;
+use std::os::windows::io::{AsRawHandle, AsRawSocket, FromRawHandle, OwnedHandle};
+use std::os::windows::process::CommandExt;
+use std::process::{Child, Command};
 use std::time::Duration;
 
 use socket2::{SockRef, Socket};
 use windows_sys::Win32::Foundation::{FILETIME, HANDLE};
 use windows_sys::Win32::Networking::WinSock::{SO_EXCLUSIVEADDRUSE, SOCKET_ERROR, SOL_SOCKET, setsockopt};
 use windows_sys::Win32::System::IO::CancelIoEx;
+use windows_sys::Win32::System::JobObjects::{
+    AssignProcessToJobObject, CreateJobObjectW, JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE,
+    JOBOBJECT_EXTENDED_LIMIT_INFORMATION, JobObjectExtendedLimitInformation, SetInformationJobObject,
+    TerminateJobObject,
+};
 use windows_sys::Win32::System::ProcessStatus::{K32GetProcessMemoryInfo, PROCESS_MEMORY_COUNTERS};
-use windows_sys::Win32::System::Threading::{GetCurrentProcess, GetCurrentThread, GetProcessTimes, GetThreadTimes};
+use windows_sys::Win32::System::Threading::{
+    CREATE_NEW_PROCESS_GROUP, GetCurrentProcess, GetCurrentThread, GetProcessTimes, GetThreadTimes,
+};
 use windows_sys::core::BOOL;
 
 use super::DescriptorLimit;
@@ -149,4 +158,62 @@ pub fn interrupt(stream: &TcpStream, how: Shutdown) {
 /// listener is: programs found both, the documentation says neither. Best effort.
 pub(super) fn keep_from_children(socket: &SockRef<'_>) {
     let _ = socket.set_no_inherit(true);
+}
+
+/// A process and what it started: a job object, which ends with this process if not before (Microsoft, 'Job Objects').
+#[derive(Debug)]
+pub struct Group(OwnedHandle);
+
+impl Group {
+    /// Makes what this command starts a group, which a console's Ctrl-C does not reach. To be called before it is
+    /// started.
+    pub fn prepare(command: &mut Command) {
+        command.creation_flags(CREATE_NEW_PROCESS_GROUP);
+    }
+
+    /// The group of a process that has just been started so. What it started before this call is not in it.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn of(child: &Child) -> io::Result<Group> {
+        // SAFETY: both pointers may be null: no security attributes, no name.
+        let job = unsafe { CreateJobObjectW(std::ptr::null(), std::ptr::null()) };
+        if job.is_null() {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the handle is open, and nobody else closes it.
+        let group = Group(unsafe { OwnedHandle::from_raw_handle(job) });
+        let mut limits = JOBOBJECT_EXTENDED_LIMIT_INFORMATION::default();
+        limits.BasicLimitInformation.LimitFlags = JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE;
+        // SAFETY: the job is open, and the limits are read from a live struct of the given size and kind.
+        let limited = unsafe {
+            SetInformationJobObject(
+                job,
+                JobObjectExtendedLimitInformation,
+                (&raw const limits).cast(),
+                size_of::<JOBOBJECT_EXTENDED_LIMIT_INFORMATION>() as u32,
+            )
+        };
+        // SAFETY: both handles are open for the length of the call.
+        if limited == 0 || unsafe { AssignProcessToJobObject(job, child.as_raw_handle()) } == 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(group)
+    }
+
+    /// Windows has no signal that a program without a console window would get: it is ended.
+    pub fn ask_to_end(&self) {
+        self.kill();
+    }
+
+    /// Ends all of it. Best effort: there may be nobody left.
+    pub fn kill(&self) {
+        // SAFETY: the job is open for the length of the call.
+        unsafe { TerminateJobObject(self.0.as_raw_handle(), 1) };
+    }
+}
+
+/// Whether a process has ended.
+pub fn has_ended(child: &mut Child) -> bool {
+    !matches!(child.try_wait(), Ok(None))
 }

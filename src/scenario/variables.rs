@@ -1,0 +1,220 @@
+//! Variables in scenario files: `${NAME}` and `${NAME:-default}` inside of string values, as in a shell; `$$` is a `$`.
+//!
+//! A value comes from `--set NAME=VALUE`, else from the environment, else from the default; an empty one is taken for
+//! absent where there is a default, as a shell does with `:-`. A `$` before anything else stands for itself. Keys and
+//! comments are left alone, and so is what a value brings in: it is not looked through again.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::place::{mark, nearest};
+
+/// What variables stand for, and which of them were asked for.
+pub struct Variables {
+    set: BTreeMap<String, String>,
+    environment: fn(&str) -> Option<String>,
+    /// Every name that stands in a file that was read.
+    seen: RefCell<BTreeSet<String>>,
+}
+
+/// Why a text could not be filled in.
+struct Wrong {
+    /// Where in the text, as far as that can be told.
+    part: String,
+    problem: String,
+}
+
+impl Variables {
+    /// Values that were typed, which go first, and where to look for others.
+    pub fn new(set: impl IntoIterator<Item = (String, String)>, environment: fn(&str) -> Option<String>) -> Variables {
+        Variables { set: set.into_iter().collect(), environment, seen: RefCell::default() }
+    }
+
+    /// None.
+    pub fn none() -> Variables {
+        Variables::new([], |_| None)
+    }
+
+    /// A variable that was typed and stands in none of the files read so far, as a sentence with what was likely meant.
+    pub fn unused(&self) -> Option<String> {
+        let seen = self.seen.borrow();
+        let (name, value) = self.set.iter().find(|(name, _)| !seen.contains(*name))?;
+        let names = || seen.iter().map(String::as_str);
+        let remedy = match nearest(name, names()) {
+            Some(meant) => format!("did you mean {meant}?"),
+            None if seen.is_empty() => "they have no variables at all: leave it out".to_owned(),
+            None => format!("the variables are {}", names().collect::<Vec<_>>().join(", ")),
+        };
+        Some(format!("--set {name}={value}: ${{{name}}} stands in none of the files: {remedy}"))
+    }
+
+    /// Parses a file and fills in its variables; places stay those of the text.
+    pub(super) fn read<'t>(&self, path: &str, text: &'t str) -> Result<Spanned<DeTable<'t>>, String> {
+        let place = |span: Range<usize>, problem: &str| mark(path, text, span, problem);
+        let mut document =
+            DeTable::parse(text).map_err(|error| place(error.span().unwrap_or(0..0), error.message()))?;
+        for (_, value) in document.get_mut().iter_mut() {
+            self.fill_in_value(value, text).map_err(|(span, problem)| place(span, &problem))?;
+        }
+        Ok(document)
+    }
+
+    fn fill_in_value(&self, value: &mut Spanned<DeValue<'_>>, text: &str) -> Result<(), (Range<usize>, String)> {
+        let span = value.span();
+        match value.get_mut() {
+            DeValue::String(string) if string.contains('$') => {
+                let filled_in = self.fill_in(string).map_err(|wrong| (wrong.place(span, text), wrong.problem))?;
+                *string = filled_in.into();
+            }
+            DeValue::Array(values) => {
+                for value in values.iter_mut() {
+                    self.fill_in_value(value, text)?;
+                }
+            }
+            DeValue::Table(table) => {
+                for (_, value) in table.iter_mut() {
+                    self.fill_in_value(value, text)?;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn fill_in(&self, text: &str) -> Result<String, Wrong> {
+        let mut filled = String::new();
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once('$') {
+            filled.push_str(before);
+            rest = after;
+            if let Some(after) = rest.strip_prefix('$') {
+                filled.push('$');
+                rest = after;
+            } else if let Some(inside) = rest.strip_prefix('{') {
+                let (inside, after) = inside.split_once('}').ok_or_else(|| Wrong {
+                    part: format!("${rest}"),
+                    problem: "a } is missing: write ${NAME} or ${NAME:-default}; a $ of its own is $$".to_owned(),
+                })?;
+                filled.push_str(&self.value(inside)?);
+                rest = after;
+            } else {
+                filled.push('$');
+            }
+        }
+        filled.push_str(rest);
+        Ok(filled)
+    }
+
+    /// What stands for `NAME` or `NAME:-default`.
+    fn value(&self, inside: &str) -> Result<String, Wrong> {
+        let (name, default) = match inside.split_once(":-") {
+            Some((name, default)) => (name, Some(default)),
+            None => (inside, None),
+        };
+        let wrong = |problem: String| Wrong { part: format!("${{{inside}}}"), problem };
+        if !is_name(name) {
+            let problem = format!("'{name}' is no name: write ${{NAME}} or ${{NAME:-default}}; a $ of its own is $$");
+            return Err(wrong(problem));
+        }
+        self.seen.borrow_mut().insert(name.to_owned());
+        let value = self.set.get(name).cloned().or_else(|| (self.environment)(name));
+        match (value, default) {
+            (Some(value), None) => Ok(value),
+            (Some(value), Some(_)) if !value.is_empty() => Ok(value),
+            (_, Some(default)) => Ok(default.to_owned()),
+            (None, None) => Err(wrong(format!(
+                "${{{name}}} has no value: add --set {name}=…, set the environment variable, or write ${{{name}:-default}}"
+            ))),
+        }
+    }
+}
+
+impl Wrong {
+    /// Where its part stands within the value at `span`. Where the text has escapes that may be all of the value.
+    fn place(&self, span: Range<usize>, text: &str) -> Range<usize> {
+        let value = text.get(span.clone()).unwrap_or_default();
+        value.find(&self.part).map_or(span.clone(), |at| span.start + at..span.start + at + self.part.len())
+    }
+}
+
+/// Whether it can be the name of a variable.
+pub fn is_name(text: &str) -> bool {
+    let is_start = |c: char| c.is_ascii_alphabetic() || c == '_';
+    text.starts_with(is_start) && text.chars().all(|c| is_start(c) || c.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment(name: &str) -> Option<String> {
+        match name {
+            "HOME_PORT" => Some("81".to_owned()),
+            "SIZE" => Some("from the environment".to_owned()),
+            "EMPTY" => Some(String::new()),
+            _ => None,
+        }
+    }
+
+    fn variables() -> Variables {
+        Variables::new([("SIZE".to_owned(), "64".to_owned()), ("DOLLAR".to_owned(), "${SIZE}".to_owned())], environment)
+    }
+
+    fn filled_in(value: &str) -> String {
+        let text = format!("a = [{{ b = '{value}' }}]");
+        let document = variables().read("a.toml", &text).unwrap_or_else(|error| panic!("{error}"));
+        let value = document.get_ref()["a"].get_ref()[0].get_ref()["b"].get_ref();
+        value.as_str().expect("a string").to_owned()
+    }
+
+    #[test]
+    fn what_was_typed_goes_before_the_environment_and_that_before_the_default() {
+        assert_eq!(filled_in("${SIZE:-1}"), "64");
+        assert_eq!(filled_in("1..${HOME_PORT:-1}"), "1..81");
+        assert_eq!(filled_in("${NONE:-1..4KiB} ${NONE:-}"), "1..4KiB ");
+        assert_eq!(filled_in("${EMPTY:-x}${EMPTY}"), "x");
+        assert_eq!(filled_in("${SIZE}${SIZE}"), "6464");
+    }
+
+    #[test]
+    fn a_dollar_stands_for_itself_where_no_brace_follows_and_values_are_not_looked_through() {
+        assert_eq!(filled_in("$$ $${SIZE} $HOME 5$"), "$ ${SIZE} $HOME 5$");
+        assert_eq!(filled_in("${DOLLAR}"), "${SIZE}");
+    }
+
+    #[test]
+    fn what_has_no_value_is_shown_with_its_place_and_what_to_do() {
+        for (text, place, remedy, marked) in [
+            ("x = 1\na = 'b ${NONE} c'", "a.toml:2:8: ", "--set NONE=", "^^^^^^^"),
+            ("a = ['$', '${NONE}']", "a.toml:1:12: ", "${NONE:-default}", "^^^^^^^"),
+            ("a = 'x${SIZE'", "a.toml:1:7: ", "a } is missing", "^^^^^^"),
+            ("a = '${1}'", "a.toml:1:6: ", "'1' is no name", "^^^^"),
+            ("a = '${A-1}'", "a.toml:1:6: ", "'A-1' is no name", "^^^^^^"),
+            ("[t]\na = \"\\t${NONE}\"", "a.toml:2:8: ", "no value", "^^^^^^^"),
+        ] {
+            let error = variables().read("a.toml", text).expect_err(text);
+            assert!(error.starts_with(place) && error.contains(remedy) && error.ends_with(marked), "{text}\n{error}");
+        }
+    }
+
+    #[test]
+    fn what_was_typed_for_nothing_is_answered_with_what_was_meant() {
+        let typed = |name: &str| {
+            let variables = Variables::new([(name.to_owned(), "5".to_owned())], environment);
+            variables.read("a.toml", "# ${CONNS}\na = '${CONNS:-1} ${SIZE} $${ESCAPED}'").expect("it is well");
+            variables.unused()
+        };
+        assert_eq!(typed("CONNS"), None);
+        let message = "--set CONS=5: ${CONS} stands in none of the files: did you mean CONNS?";
+        assert_eq!(typed("CONS").as_deref(), Some(message));
+        assert!(typed("XYZ").expect("unused").ends_with("the variables are CONNS, SIZE"));
+        assert!(typed("ESCAPED").is_some());
+        let variables = variables();
+        variables.read("a.toml", "a = 1").expect("it is well");
+        assert!(variables.unused().expect("unused").contains("no variables at all"));
+    }
+}

@@ -1,0 +1,265 @@
+//! A server that a scenario starts by its command line: how it is told its port, awaited, watched and stopped. The
+//! servers are this program's own, and shell scripts around it where something is to go wrong.
+
+mod command_line;
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use command_line::{program, said};
+use serde_json::Value;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_echo-tester");
+/// What a run of two connections is given.
+const LOAD: &str = "[[load]]\nconns = 2\nmessages = 3\n";
+/// No test waits longer for anything.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A folder with a scenario of this `[server]` table and these loads.
+struct Case {
+    folder: tempfile::TempDir,
+}
+
+impl Case {
+    fn new(server: &str, load: &str) -> Case {
+        let folder = tempfile::tempdir().expect("a folder");
+        let text = format!("name = 'commanded'\n[server]\n{server}\n{load}");
+        std::fs::write(folder.path().join("case.toml"), text).expect("the folder can be written");
+        Case { folder }
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).to_str().expect("a plain path").to_owned()
+    }
+
+    fn run(&self, flags: &[&str]) -> (i32, String, String) {
+        said(&[&["run", &self.path("case.toml"), "-q"], flags].concat())
+    }
+
+    /// Exit code, and the only case of the JSON report.
+    fn report(&self) -> (i32, Value) {
+        let (code, out, err) = self.run(&["--json"]);
+        let report: Value = serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {err}"));
+        (code, report["cases"][0].clone())
+    }
+}
+
+fn reasons(case: &Value) -> String {
+    case["reasons"].to_string()
+}
+
+#[test]
+fn a_server_of_the_users_own_is_started_on_a_free_port_and_its_output_kept() {
+    let (code, case) = Case::new(&format!("command = ['{PROGRAM}', 'serve', '--bind', '{{addr}}']"), LOAD).report();
+    assert_eq!((code, &case["outcome"]), (0, &"pass".into()), "{}", reasons(&case));
+    let output = case["server_output"].to_string();
+    let target = case["run"]["targets"][0].as_str().expect("an address");
+    assert!(output.contains(&format!("listening on {target}")), "{output}");
+    assert_eq!(case["run"]["server"], Value::Null, "nothing is known of another server");
+    assert_eq!(
+        case["checks"].as_array().and_then(|checks| checks.last()),
+        Some(&serde_json::json!({
+            "name": "server", "expected": "running to the end", "actual": "running", "outcome": "pass",
+        }))
+    );
+}
+
+#[test]
+fn the_address_can_be_told_by_environment_variables_too() {
+    let server = format!("command = ['{PROGRAM}', 'serve']\nenv = {{ ECHO_TESTER_SERVE_BIND = '{{host}}:{{port}}' }}");
+    let (code, case) = Case::new(&server, LOAD).report();
+    assert_eq!(code, 0, "{}", reasons(&case));
+}
+
+#[test]
+fn the_whole_suite_runs_against_a_command() {
+    let suite = format!("command = ['{PROGRAM}', 'serve', '--quiet', '--bind', '{{addr}}']");
+    let text = format!("name = 'mine'\nsuite = 'conformance'\n[server]\n{suite}\n");
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("suite.toml");
+    std::fs::write(&file, text).expect("the folder can be written");
+    let (code, out, err) = said(&["run", file.to_str().expect("a plain path"), "-q", "--filter", "1.", "--jobs", "3"]);
+    assert!(code == 0 && out.contains("6 passed, 1 skipped"), "{out}{err}");
+}
+
+#[test]
+fn what_ends_before_it_is_ready_is_exit_4_with_its_status_and_what_it_said() {
+    let server = format!("command = ['{PROGRAM}', 'serve', '--bind', '{{addr}}', '--workers', '0']");
+    let (code, case) = Case::new(&server, LOAD).report();
+    assert_eq!((code, &case["outcome"]), (4, &"inconclusive".into()));
+    let reasons = reasons(&case);
+    for part in ["ended before it took connections on 127.0.0.1:", ": 2)", "it said:", "the least is 1"] {
+        assert!(reasons.contains(part), "{reasons}");
+    }
+    assert!(case["server_output"].to_string().contains("the least is 1"));
+}
+
+#[test]
+fn what_never_takes_connections_is_exit_4_with_what_came_until_then() {
+    // It listens, but elsewhere.
+    let server = format!(
+        "command = ['{PROGRAM}', 'serve', '--bind', '127.0.0.1:0', '--max-conns', '{{port}}']\nready_timeout = '300ms'"
+    );
+    let (code, case) = Case::new(&server, LOAD).report();
+    let reasons = reasons(&case);
+    assert_eq!(code, 4);
+    for part in ["took no connection on 127.0.0.1:", "within 300ms (until then: ", "refused", "longer ready_timeout"] {
+        assert!(reasons.contains(part), "{reasons}");
+    }
+}
+
+#[test]
+fn a_program_that_does_not_exist_is_exit_4_and_a_command_without_an_address_exit_2() {
+    let (code, out, _) = Case::new("command = ['./no-such-server', '{addr}']", LOAD).run(&[]);
+    assert!(code == 4 && out.contains("starting './no-such-server'") && out.contains("check the program"), "{out}");
+    let (code, _, err) = Case::new("command = ['./server', '9000']", LOAD).run(&[]);
+    assert!(code == 2 && err.contains("case.toml:3:11: nothing tells it where to listen: write {addr}"), "{err}");
+}
+
+#[test]
+fn a_target_goes_before_the_command() {
+    let case = Case::new("command = ['./no-such-server', '{addr}']", LOAD);
+    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").to_string();
+    let (code, out, _) = case.run(&["--target", &free]);
+    assert!(code == 4 && out.contains("no connection could be opened"), "{out}");
+}
+
+/// Scripts for /bin/sh, to which the address is $1. The shell's own $$ is $$$$ in a scenario.
+#[cfg(unix)]
+mod scripts {
+    use super::*;
+
+    fn script(text: &str, more: &str) -> String {
+        let serve = format!("'{PROGRAM}' serve --quiet --bind \"$1\"");
+        let text = text.replace("SERVE", &serve);
+        format!("command = ['sh', '-c', \"\"\"{}\"\"\", 'sh', '{{addr}}']\n{more}", text.replace('"', "\\\""))
+    }
+
+    #[test]
+    fn it_is_started_again_on_another_port_when_its_port_was_taken_meanwhile() {
+        let case = Case::new("", LOAD);
+        let flag = case.path("flag");
+        let text =
+            format!("[ -e '{flag}' ] && exec SERVE; touch '{flag}'; echo 'bind: Address already in use' >&2; exit 1");
+        let (code, case) = Case::new(&script(&text, ""), LOAD).report();
+        assert_eq!(code, 0, "{}", reasons(&case));
+        let (code, case) = Case::new(&script("echo 'bind: Address already in use'; exit 1", ""), LOAD).report();
+        assert!(code == 4 && reasons(&case).contains("3 times, each on another free port"), "{}", reasons(&case));
+    }
+
+    #[test]
+    fn its_death_during_the_run_is_a_failure_with_the_signal() {
+        let load = "[[load]]\nconns = 2\nduration = '30s'\nfail_fast = true\n";
+        let case = Case::new(&script("(sleep 1; kill -9 $$$$) & exec SERVE", ""), load);
+        let (code, case) = case.report();
+        assert_eq!((code, &case["outcome"]), (1, &"fail".into()));
+        let reasons = reasons(&case);
+        assert!(reasons.contains("ended by itself during the run (signal: 9 (SIGKILL))"), "{reasons}");
+    }
+
+    #[test]
+    fn what_it_says_without_end_is_kept_by_its_last_lines_and_never_makes_it_wait() {
+        let text = "i=0; while [ $i -lt 5000 ]; do echo \"line $i\"; i=$((i+1)); done; exec SERVE";
+        let (code, case) = Case::new(&script(text, ""), LOAD).report();
+        let output = case["server_output"].as_array().expect("lines");
+        assert_eq!((code, output.len()), (0, 201), "{}", reasons(&case));
+        assert_eq!(output[0], "(4800 earlier lines are left out)");
+        assert_eq!(output[200], "line 4999");
+    }
+}
+
+/// Who is left behind. Only Linux has /proc, which tells a process from what is left of it until somebody waits for it.
+#[cfg(target_os = "linux")]
+mod processes {
+    use super::*;
+
+    /// A server with a child that lives for an hour and does not care for SIGTERM; its id is written to the file.
+    fn stubborn(file: &str, stop_timeout: &str) -> String {
+        format!(
+            "command = ['sh', '-c', \"trap '' TERM; sleep 3600 & echo $! > '{file}.new'; mv '{file}.new' '{file}'; \
+             exec '{PROGRAM}' serve --quiet --bind $1\", 'sh', '{{addr}}']\nstop_timeout = '{stop_timeout}'"
+        )
+    }
+
+    fn is_alive(pid: &str) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().next()).is_some_and(|state| state != "Z")
+    }
+
+    /// What `look` finds, once it finds it.
+    fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            if let Some(found) = look() {
+                return found;
+            }
+            assert!(Instant::now() < until, "{what} did not come");
+            // sleep: another process is watched, which tells nobody.
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn pid_in(file: &str) -> String {
+        let read = || std::fs::read_to_string(file).ok().map(|text| text.trim().to_owned());
+        wait_for("the id of the server's child", read)
+    }
+
+    fn is_gone(pid: &str) {
+        wait_for("its end", || (!is_alive(pid)).then_some(()));
+    }
+
+    #[test]
+    fn nobody_is_left_behind_by_a_case_that_passed_or_failed() {
+        for (load, expected) in [(LOAD, 0), ("[[load]]\nconns = 1\nmessages = 1\n[expect]\nverdict = 'fail'", 1)] {
+            let files = tempfile::tempdir().expect("a folder");
+            let file = files.path().join("pid").to_str().expect("a plain path").to_owned();
+            let (code, out, err) = Case::new(&stubborn(&file, "5s"), load).run(&[]);
+            assert_eq!(code, expected, "{out}{err}");
+            assert!(Path::new(&file).exists());
+            is_gone(&pid_in(&file));
+        }
+    }
+
+    #[test]
+    fn what_does_not_end_when_it_is_told_to_is_killed_with_a_remark() {
+        let command = format!("\"trap '' TERM; '{PROGRAM}' serve --quiet --bind $1 & while :; do sleep 3600; done\"");
+        let server = format!("command = ['sh', '-c', {command}, 'sh', '{{addr}}']\nstop_timeout = '300ms'");
+        let (code, case) = Case::new(&server, LOAD).report();
+        assert_eq!(code, 0, "{}", reasons(&case));
+        let output = case["server_output"].to_string();
+        assert!(output.contains("it did not end within 300ms when told to, and was killed"), "{output}");
+    }
+
+    /// Interrupts a run of an hour so many times, and gives its exit code.
+    fn interrupted(times: usize, stop_timeout: &str) -> Option<i32> {
+        let files = tempfile::tempdir().expect("a folder");
+        let file = files.path().join("pid").to_str().expect("a plain path").to_owned();
+        let case = Case::new(&stubborn(&file, stop_timeout), "[[load]]\nconns = 1\nduration = '1h'\n");
+        let mut run = program(&["run", &case.path("case.toml"), "-q"]).spawn().expect("the program starts");
+        let server = pid_in(&file);
+        let id = run.id().to_string();
+        let mut sent = 0;
+        let status = wait_for("the end of the run", || {
+            if sent < times {
+                let kill = std::process::Command::new("kill").args(["-INT", &id]).status();
+                assert!(kill.expect("kill runs").success());
+                sent += 1;
+            }
+            // sleep: two signals at once would be one.
+            std::thread::sleep(Duration::from_millis(200));
+            run.try_wait().expect("it can be waited for")
+        });
+        is_gone(&server);
+        status.code()
+    }
+
+    #[test]
+    fn nobody_is_left_behind_by_ctrl_c() {
+        assert_eq!(interrupted(1, "5s"), Some(130));
+    }
+
+    #[test]
+    fn nobody_is_left_behind_by_a_second_ctrl_c_that_does_not_wait_for_the_end() {
+        assert_eq!(interrupted(2, "1h"), Some(130));
+    }
+}

@@ -1,0 +1,177 @@
+//! The scenario files that ship: each names its schema and keeps to it, every fault has a canary that is caught, and
+//! the conformance suite fails those servers that it should, case by case.
+
+mod command_line;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use command_line::said;
+use echo_tester::bytes::Kind;
+use echo_tester::scenario::{Scenario, Variables};
+use echo_tester::server::faulty::{Fault, FaultKind, spec};
+use serde_json::Value;
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios")
+}
+
+/// Every *.toml under a folder, with its text.
+fn files(folder: &Path) -> Vec<(PathBuf, String)> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            files.extend(self::files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "toml") {
+            let text = std::fs::read_to_string(&path).expect("a text");
+            files.push((path, text));
+        }
+    }
+    files.sort();
+    files
+}
+
+#[test]
+fn the_published_schema_is_that_of_the_program() {
+    let published = std::fs::read_to_string(folder().join("scenario.schema.json")).expect("it is there");
+    let (_, printed, _) = said(&["schema", "scenario"]);
+    let parsed = |text: &str| serde_json::from_str::<Value>(text).expect("JSON");
+    assert_eq!(parsed(&published), parsed(&printed), "put in what 'echo-tester schema scenario' prints");
+}
+
+#[test]
+fn every_file_names_its_schema_and_keeps_to_it() {
+    let schema = folder().join("scenario.schema.json").canonicalize().expect("it is there");
+    let text = std::fs::read_to_string(&schema).expect("a text");
+    let validator = jsonschema::validator_for(&serde_json::from_str(&text).expect("JSON")).expect("a schema");
+    let files = files(&folder());
+    assert!(files.len() > 40, "{}", files.len());
+    for (path, text) in files {
+        let file = path.display();
+        let named = text.lines().next().and_then(|line| line.strip_prefix("#:schema ")).unwrap_or_default();
+        let named = path.parent().expect("a folder").join(named).canonicalize();
+        assert_eq!(named.ok().as_ref(), Some(&schema), "{file}: its first line is '#:schema PATH'");
+        let value: Value = toml::from_str(&text).expect("TOML");
+        let errors: Vec<String> = validator.iter_errors(&value).map(|error| error.to_string()).collect();
+        assert_eq!(errors, Vec::<String>::new(), "{file}");
+        let cases = Scenario::read(&file.to_string(), &text, &Variables::none(), false);
+        cases.unwrap_or_else(|error| panic!("{error}"));
+    }
+}
+
+#[test]
+fn the_schema_takes_variables_and_refuses_what_the_program_refuses() {
+    let (_, schema, _) = said(&["schema", "scenario"]);
+    let validator = jsonschema::validator_for(&serde_json::from_str(&schema).expect("JSON")).expect("a schema");
+    let is_valid = |text: &str| validator.is_valid(&toml::from_str::<Value>(text).expect("TOML"));
+    let load = "name = 'n'\n[[load]]\n";
+    for text in ["conns = '${N:-5}'", "size = '1..${N}'", "close = '${HOW}'", "read = '${HOW:-never}'"] {
+        assert!(is_valid(&format!("{load}{text}")), "{text}");
+    }
+    assert!(is_valid(&format!("{load}[expect]\nverdict = '${{V}}'\nfindings = ['${{F}}']")));
+    assert!(is_valid("name = 'n'\nsuite = 'conformance'\n[server]\nmodels = ['epoll']"));
+    assert!(is_valid(&format!("{load}[server]\ncommand = ['./s', '{{addr}}']\nenv = {{ A = 'b' }}")));
+    for text in ["conns = 'many'", "cons = 5", "[expect]\nverdict = 'well'", "[server]\nmodels = 5"] {
+        assert!(!is_valid(&format!("{load}{text}")), "{text}");
+    }
+}
+
+#[test]
+fn every_kind_of_fault_has_a_canary_that_names_what_must_be_found() {
+    let mut canaries: BTreeMap<FaultKind, Vec<Kind>> = BTreeMap::new();
+    for (path, text) in files(&folder().join("canaries")) {
+        let value: toml::Table = toml::from_str(&text).expect("TOML");
+        let fault = value["server"]["fault"][0].as_str().expect("a fault").parse::<Fault>().expect("a fault");
+        let case = Scenario::parse(&path.display().to_string(), &text).unwrap_or_else(|error| panic!("{error}"));
+        assert!(path.ends_with(format!("{}.toml", fault.kind)), "{} is about {}", path.display(), fault.kind);
+        canaries.entry(fault.kind).or_default().extend(case.findings);
+    }
+    for row in spec::TABLE {
+        assert!(canaries.get(&row.kind).is_some_and(|kinds| !kinds.is_empty()), "{} has no canary", row.name);
+    }
+}
+
+#[test]
+fn every_canary_is_caught_and_named() {
+    let (code, out, err) = said(&["run", "scenarios/canaries", "-q", "--jobs", "8"]);
+    assert_eq!(code, 0, "{out}{err}");
+    assert!(out.contains(&format!("{0} cases: {0} passed", spec::TABLE.len())), "{out}");
+}
+
+#[test]
+fn every_model_of_this_system_closes_as_the_suite_says() {
+    let (code, out, err) = said(&["run", "scenarios/models.toml", "-q", "--jobs", "4", "--filter", "half-close"]);
+    assert_eq!(code, 0, "{out}{err}");
+    let models = echo_tester::server::models::TABLE.iter().filter(|model| model.run.is_some());
+    for model in models {
+        for case in ["3.2  half-close, all bytes, then EOF", "3.3  half-close behind a large unread backlog"] {
+            assert!(out.contains(&format!("{case} [{}]", model.name)), "{case} {}\n{out}", model.name);
+        }
+    }
+}
+
+#[test]
+fn the_models_are_those_that_were_asked_for() {
+    let list = |args: &[&str]| said(&[args, &["--list"]].concat());
+    let (code, out, err) =
+        list(&["run", "scenarios/models.toml", "--set", "MODELS=threads,select", "--filter", "4.1 "]);
+    assert_eq!(code, 0, "{err}");
+    let titles: Vec<&str> = out.lines().filter_map(|line| line.split("  scenarios").next()).map(str::trim).collect();
+    let title = "4.1  a silent connection delays nobody";
+    assert_eq!(titles, [format!("{title} [threads]"), format!("{title} [select]")]);
+    let (_, out, _) = list(&["check", "--model", "threads,select", "--filter", "4.1 "]);
+    assert!(out.contains(&format!("{title} [threads]")) && out.lines().count() == 2, "{out}");
+    let (_, out, _) = list(&["check", "--model", "select", "--filter", "4.1 "]);
+    assert!(out.starts_with(&format!("{title}  ")), "one model needs no name: {out}");
+    let (code, _, err) = list(&["check", "--model", "epol"]);
+    assert!(code == 2 && err.contains("--model epol") && err.contains("did you mean epoll?"), "{err}");
+}
+
+#[test]
+fn what_two_files_have_in_common_runs_once() {
+    let both = ["run", "scenarios/conformance", "scenarios/models.toml", "--list"];
+    let (code, out, err) = said(&[&both[..], &["--set", "MODELS=auto,threads"]].concat());
+    assert_eq!(code, 0, "{err}");
+    assert_eq!(out.lines().count(), 52, "26 of auto, 26 of threads");
+    assert!(err.contains("26 of 52 cases of scenarios/models.toml are those of files before it"), "{err}");
+    let (_, out, _) = said(&[&both[..], &["--target", "127.0.0.1:9"]].concat());
+    assert_eq!(out.lines().count(), 26, "a target is one server: {out}");
+}
+
+/// The ids of the cases of the suite that do not pass against a server with this fault. Many at a time: what fails
+/// waits for its stall time-out.
+fn failed_by(fault: &str) -> Vec<String> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("suite.toml");
+    let text = format!("name = 'proof'\nsuite = 'conformance'\n[server]\nfault = ['{fault}']\n");
+    std::fs::write(&file, text).expect("the folder can be written");
+    let (_, out, err) = said(&["run", file.to_str().expect("a plain path"), "-q", "--jobs", "26", "--json"]);
+    let report: Value = serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {err}"));
+    let cases = report["cases"].as_array().expect("cases");
+    let failed = cases.iter().filter(|case| case["outcome"] != "pass" && case["outcome"] != "skipped");
+    failed.map(|case| case["id"].as_str().expect("an id").to_owned()).collect()
+}
+
+#[test]
+fn a_server_that_serves_one_at_a_time_fails_where_connections_must_not_wait_for_each_other() {
+    // 3.6: connections that stay open keep the others from being served. 4.1, 4.2: so does one that is silent, or does
+    // not read. 5.1, 5.2: 'at once' is what it is not. 6.1: each takes two seconds, and the third waits too long. All
+    // other cases end their connections in milliseconds: waiting in line is slow, but every byte comes.
+    assert_eq!(failed_by("one-at-a-time"), ["3.6", "4.1", "4.2", "5.1", "5.2", "6.1"]);
+}
+
+#[test]
+fn a_server_that_serves_64_fails_where_there_are_more() {
+    // 4.3 and 4.4 have no more than 64. Connection 65 is accepted and ignored, in 5.3 and 5.4 too: its echo never comes.
+    assert_eq!(failed_by("limit-64"), ["5.1", "5.2", "5.3", "5.4"]);
+}
+
+#[test]
+fn a_server_that_never_ends_its_direction_fails_3_2_and_wherever_an_end_is_waited_for() {
+    let failed = failed_by("no-fin");
+    assert!(failed.contains(&"3.2".to_owned()), "{failed:?}");
+    // Every case has connections that half-close in the end, and then wait for the EOF.
+    let all = echo_tester::scenario::conformance::cases().into_iter().filter(|case| !case.long).map(|case| case.id);
+    assert_eq!(failed, all.collect::<Vec<_>>());
+}
