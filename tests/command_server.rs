@@ -59,7 +59,7 @@ fn a_server_of_the_users_own_is_started_on_a_free_port_and_its_output_kept() {
     assert_eq!(
         case["checks"].as_array().and_then(|checks| checks.last()),
         Some(&serde_json::json!({
-            "name": "server", "expected": "running to the end", "actual": "running", "outcome": "pass",
+            "name": "server", "expected": "running to the end", "actual": "running to the end", "outcome": "pass",
         }))
     );
 }

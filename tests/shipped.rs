@@ -156,22 +156,23 @@ fn failed_by(fault: &str) -> Vec<String> {
 #[test]
 fn a_server_that_serves_one_at_a_time_fails_where_connections_must_not_wait_for_each_other() {
     // 3.6: connections that stay open keep the others from being served. 4.1, 4.2: so does one that is silent, or does
-    // not read. 5.1, 5.2: 'at once' is what it is not. 6.1: each takes two seconds, and the third waits too long. All
-    // other cases end their connections in milliseconds: waiting in line is slow, but every byte comes.
+    // not read. 5.1, 5.2: 'at once' is what it is not, and connections that take a second each wait too long for their
+    // turn. 6.1: so do those with gaps. All others end in milliseconds: waiting in line is slow, but every byte comes.
     assert_eq!(failed_by("one-at-a-time"), ["3.6", "4.1", "4.2", "5.1", "5.2", "6.1"]);
 }
 
 #[test]
 fn a_server_that_serves_64_fails_where_there_are_more() {
-    // 4.3 and 4.4 have no more than 64. Connection 65 is accepted and ignored, in 5.3 and 5.4 too: its echo never comes.
-    assert_eq!(failed_by("limit-64"), ["5.1", "5.2", "5.3", "5.4"]);
+    let failed = failed_by("limit-64");
+    assert!(failed.starts_with(&["5.1".to_owned(), "5.2".to_owned()]), "{failed:?}");
+    // 5.3 and 5.4 hold as many connections, but each only until its echo: whether 65 meet is a matter of speed. All
+    // others have no more than 64.
+    assert!(failed[2..].iter().all(|id| ["5.3", "5.4"].contains(&id.as_str())), "{failed:?}");
 }
 
 #[test]
-fn a_server_that_never_ends_its_direction_fails_3_2_and_wherever_an_end_is_waited_for() {
-    let failed = failed_by("no-fin");
-    assert!(failed.contains(&"3.2".to_owned()), "{failed:?}");
-    // Every case has connections that half-close in the end, and then wait for the EOF.
-    let all = echo_tester::scenario::conformance::cases().into_iter().filter(|case| !case.long).map(|case| case.id);
-    assert_eq!(failed, all.collect::<Vec<_>>());
+fn a_server_that_never_ends_its_direction_fails_where_its_end_is_what_is_asked_for() {
+    // 3.2, 3.3: half-close, then everything, then EOF. 3.6: connections that were kept open are ended so, too. In all
+    // other cases the client closes when its echo is there.
+    assert_eq!(failed_by("no-fin"), ["3.2", "3.3", "3.6"]);
 }

@@ -47,8 +47,7 @@ pub fn run(args: &RunCommand) -> anyhow::Result<Exit> {
     }
     let scenarios = read(&files, args)?;
     let target = args.target.as_ref().map_or_else(String::new, |target| format!(" --target {}", quote(target)));
-    let set: String =
-        args.set.iter().map(|(name, value)| format!(" --set {}", quote(&format!("{name}={value}")))).collect();
+    let set: String = args.set.iter().map(|(name, value)| format!(" --set {name}={}", quote(value))).collect();
     let replay = |scenario: &Scenario| {
         let long = if scenario.long { " --long" } else { "" };
         let is_one_of_many = scenarios.iter().filter(|other| other.path == scenario.path).count() > 1;

@@ -36,7 +36,8 @@ pub struct ServerTable {
     models: Option<Models>,
     /// A server of your own: the program and its arguments, in which {addr}, {host} and {port} stand for a free port
     ///
-    /// It is ready when it takes a connection, which is then closed. In the end it and what it started are told to stop.
+    /// It is ready when it takes a connection, which is then closed. In the end it and what it started are told to
+    /// stop.
     command: Option<Vec<String>>,
     /// With command: environment variables for it, in which {addr}, {host} and {port} may stand too
     #[serde(default)]

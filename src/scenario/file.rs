@@ -1,7 +1,8 @@
 //! A scenario file: what stands in it, which cases it means, and where it is wrong.
 //!
-//! A file is one case, or one for each of its `models`; a `suite` is all cases of the suite for each of them. Every error names the file, the line and the column, and shows the line with a mark (as rustc does); a key that does
-//! not exist is answered with the nearest one that does.
+//! A file is one case, or one for each of its `models`; a `suite` is all cases of the suite for each of them. Every
+//! error names the file, the line and the column, and shows the line with a mark (as rustc does); a key that does not
+//! exist is answered with the nearest one that does.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -133,8 +134,8 @@ impl Scenario {
         }
     }
 
-    /// Reads the text of the file `path`. With a `target`, which stands for every server of the file, it is no more
-    /// than one case for each of the models together.
+    /// Reads the text of the file `path`. A `target` stands for every server of the file, but for one that is faulty on
+    /// purpose.
     ///
     /// # Errors
     /// A text for people: file, line, column, the line with a mark, what is wrong and what to write instead.
@@ -149,9 +150,9 @@ impl Scenario {
         file.run.resolve(0, 1).map_err(|error| wrong("run", error))?;
         let variants = file.server.as_ref().map(ServerTable::resolve).transpose();
         let mut variants = variants.map_err(|error| wrong("server", error))?;
-        if let Some(variants) = variants.as_mut().filter(|_| target) {
-            variants.truncate(1);
-            variants.iter_mut().for_each(|variant| variant.label = None);
+        if target {
+            // A faulty one is kept, to be skipped with its reason.
+            variants = variants.filter(|variants| variants[0].server.is_faulty());
         }
         let cases = match file.suite {
             None => vec![source.case(file)?],

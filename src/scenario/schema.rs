@@ -1,4 +1,5 @@
-//! The JSON Schema of scenario files, published as `scenarios/scenario.schema.json` and by `echo-tester schema scenario`.
+//! The JSON Schema of scenario files, published as `scenarios/scenario.schema.json` and by `echo-tester schema
+//! scenario`.
 
 use schemars::transform::transform_subschemas;
 use schemars::{Schema, json_schema, schema_for};
