@@ -276,6 +276,7 @@ impl Source<'_> {
         let Suite::Conformance = suite;
         let of_suite = |case: Scenario| Scenario {
             path: self.path.to_owned(),
+            server: None,
             long: case.long || file.long,
             run: file.run.clone(),
             ..case
