@@ -114,7 +114,7 @@ mod under_wine {
     fn conformance(exe: &WinExe, model: &Model) -> Result<(), Failed> {
         let host = Box::new(OwnProcess::start(exe.command::<_, &str>([]), model.name, &Setup::DEFAULT));
         let address = host.address().to_string();
-        let mut check = exe.command(["check", &address, "--json", "-q"]);
+        let mut check = exe.command(["check", &address, "--patience", "30s", "--json", "-q"]);
         let output = check.stdin(Stdio::null()).output()?;
         let ended = host.end();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();

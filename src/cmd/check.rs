@@ -4,9 +4,10 @@ use clap::Args;
 
 use super::case::{self, CaseArgs};
 use super::{Failure, launch, quote};
+use crate::config::units::Time;
 use crate::config::{ConfigError, Models, ServerTable};
 use crate::exit::Exit;
-use crate::scenario::{Scenario, conformance};
+use crate::scenario::{Scenario, Variables, conformance};
 
 /// The flags of `check`.
 #[derive(Args, Debug)]
@@ -25,6 +26,12 @@ pub struct CheckCommand {
     )]
     model: Option<String>,
 
+    /// How long a connection may wait for the server, for a slow one or a far one [default: 5s]
+    ///
+    /// It is the time-out of connects and of stalls, and the limit where others may not be delayed.
+    #[arg(long, value_name = "TIME", env = "ECHO_TESTER_PATIENCE", hide_env = true)]
+    patience: Option<Time>,
+
     #[command(flatten)]
     cases: CaseArgs,
 }
@@ -37,20 +44,24 @@ pub fn run(args: &CheckCommand) -> anyhow::Result<Exit> {
     if let Some(target) = &args.target {
         launch::resolve_target(target)?;
     }
+    let patience = args.patience.map(|time| (conformance::PATIENCE.to_owned(), time.to_string()));
+    let variables = Variables::new(patience, |_| None);
     let scenarios = match &args.model {
-        None => conformance::cases(),
+        None => conformance::cases(&variables),
         Some(model) => {
             let variants = ServerTable::of_models(Models::from(model.as_str())).resolve();
             // In a file the key for several of them has a name of its own.
             let variants = variants.map_err(|error| Failure::of_flags(&ConfigError { key: "model", ..error }))?;
-            conformance::cases_against(&variants)
+            conformance::cases_against(&variants, &variables)
         }
     };
+    let scenarios = scenarios.map_err(Failure::usage)?;
     let model = args.model.as_ref().map_or_else(String::new, |model| format!(" --model {}", quote(model)));
     let target = args.target.as_ref().map_or_else(String::new, |target| format!(" {}", quote(target)));
+    let patience = args.patience.map_or_else(String::new, |time| format!(" --patience {time}"));
     let replay = |scenario: &Scenario| {
         let long = if scenario.long { " --long" } else { "" };
-        format!("echo-tester check{target}{model}{long} --filter {}", quote(&scenario.title()))
+        format!("echo-tester check{target}{model}{patience}{long} --filter {}", quote(&scenario.title()))
     };
     case::run_all(&scenarios, &args.cases, args.target.as_deref(), replay)
 }

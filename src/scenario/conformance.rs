@@ -1,6 +1,6 @@
 //! The conformance suite: the files of `scenarios/conformance`, embedded so that `check` needs nothing but the program.
 
-use super::Scenario;
+use super::{Scenario, Variables};
 use crate::config::Variant;
 
 macro_rules! files {
@@ -40,18 +40,26 @@ files![
     "6.2-idle-then-traffic.toml",
 ];
 
+/// In the files: how long a connection may wait for the server.
+pub const PATIENCE: &str = "PATIENCE";
+
 /// The cases, in the order in which they run, each against the bundled default.
 ///
-/// # Panics
-/// Never: a test reads every file of the table.
-pub fn cases() -> Vec<Scenario> {
-    let parse = |(name, text): &(&str, &str)| Scenario::parse(name, text);
-    FILES.iter().map(parse).collect::<Result<_, _>>().expect("a test reads every file of the table")
+/// # Errors
+/// A variable makes no sense where it stands, as [`Scenario::read`] says it. Without any there is no error: a test
+/// reads every file of the table.
+pub fn cases(variables: &Variables) -> Result<Vec<Scenario>, String> {
+    let read = |(name, text): &(&str, &str)| Scenario::read(name, text, variables, false);
+    Ok(FILES.iter().map(read).collect::<Result<Vec<_>, _>>()?.concat())
 }
 
 /// All of them for each of these servers.
-pub fn cases_against(variants: &[Variant]) -> Vec<Scenario> {
-    variants.iter().flat_map(|variant| cases().into_iter().map(|case| case.against(variant))).collect()
+///
+/// # Errors
+/// As [`cases`].
+pub fn cases_against(variants: &[Variant], variables: &Variables) -> Result<Vec<Scenario>, String> {
+    let cases = cases(variables)?;
+    Ok(variants.iter().flat_map(|variant| cases.iter().map(|case| case.clone().against(variant))).collect())
 }
 
 #[cfg(test)]
@@ -66,6 +74,20 @@ mod tests {
         let mut names: Vec<String> = entries.map(|entry| name(entry).to_string_lossy().into_owned()).collect();
         names.sort();
         assert_eq!(FILES.iter().map(|(name, _)| *name).collect::<Vec<_>>(), names);
+    }
+
+    #[test]
+    fn patience_is_all_that_a_connection_waits_for_in_every_case() {
+        let patient = cases(&Variables::new([(PATIENCE.to_owned(), "70s".to_owned())], |_| None)).expect("a time");
+        let seconds = std::time::Duration::from_secs;
+        for (case, usual) in patient.iter().zip(cases(&Variables::none()).expect("they are well")) {
+            for (load, usual) in case.loads.iter().zip(&usual.loads) {
+                assert_eq!([usual.connect_timeout, usual.stall_timeout], [seconds(5); 2], "{}", case.title());
+                assert_eq!([load.connect_timeout, load.stall_timeout], [seconds(70); 2], "{}", case.title());
+            }
+        }
+        let wrong = cases(&Variables::new([(PATIENCE.to_owned(), "long".to_owned())], |_| None));
+        assert!(wrong.is_err_and(|error| error.contains("long")));
     }
 
     #[test]

@@ -156,7 +156,7 @@ impl Scenario {
         }
         let cases = match file.suite {
             None => vec![source.case(file)?],
-            Some(suite) => source.suite(suite, &file)?,
+            Some(suite) => source.suite(suite, &file, variables)?,
         };
         let Some(variants) = variants else { return Ok(cases) };
         let cases = variants.iter().flat_map(|variant| cases.iter().map(|case| case.clone().against(variant)));
@@ -267,7 +267,7 @@ impl Source<'_> {
     }
 
     /// The cases of a file that names a suite, without its server.
-    fn suite(self, suite: Suite, file: &ScenarioFile) -> Result<Vec<Scenario>, String> {
+    fn suite(self, suite: Suite, file: &ScenarioFile, variables: &Variables) -> Result<Vec<Scenario>, String> {
         let written = [("load", !file.load.is_empty()), ("expect", file.expect.is_some()), ("id", !file.id.is_empty())];
         if let Some((key, _)) = written.into_iter().find(|(_, is_written)| *is_written) {
             let problem = format!("the cases of the suite bring this with them: leave out either {key} or suite");
@@ -281,7 +281,7 @@ impl Source<'_> {
             run: file.run.clone(),
             ..case
         };
-        Ok(conformance::cases().into_iter().map(of_suite).collect())
+        Ok(conformance::cases(variables)?.into_iter().map(of_suite).collect())
     }
 }
 
@@ -355,7 +355,7 @@ mod tests {
     fn a_suite_is_all_of_its_cases_for_each_model() {
         let text = "name = 'n'\nsuite = 'conformance'\n[server]\nmodels = ['select', 'tokio']\n[run]\nseed = 5\n";
         let cases = read(text, false);
-        let suite = conformance::cases();
+        let suite = conformance::cases(&Variables::none()).expect("they are well");
         assert_eq!(cases.len(), 2 * suite.len());
         assert_eq!(cases[0].title(), format!("{} [select]", suite[0].title()));
         assert!(cases.iter().all(|case| case.path == "a.toml" && case.run.seed.is_some() && !case.about.is_empty()));
@@ -368,7 +368,7 @@ mod tests {
 
     #[test]
     fn the_same_case_is_known_in_another_file() {
-        let suite = conformance::cases();
+        let suite = conformance::cases(&Variables::none()).expect("they are well");
         let models = "name = 'n'\nsuite = 'conformance'\n[server]\nmodels = ['auto', 'threads']\n";
         let cases = read(models, false);
         let known = |case: &&Scenario| suite.iter().any(|other| case.is_same_as(other));
