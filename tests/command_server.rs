@@ -3,17 +3,12 @@
 
 mod command_line;
 
-use std::path::Path;
-use std::time::{Duration, Instant};
-
-use command_line::{program, said};
+use command_line::said;
 use serde_json::Value;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_echo-tester");
 /// What a run of two connections is given.
 const LOAD: &str = "[[load]]\nconns = 2\nmessages = 3\n";
-/// No test waits longer for anything.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A folder with a scenario of this `[server]` table and these loads.
 struct Case {
@@ -171,7 +166,14 @@ mod scripts {
 /// Who is left behind. Only Linux has /proc, which tells a process from what is left of it until somebody waits for it.
 #[cfg(target_os = "linux")]
 mod processes {
+    use std::path::Path;
+    use std::time::{Duration, Instant};
+
+    use super::command_line::program;
     use super::*;
+
+    /// No test waits longer for anything.
+    const PATIENCE: Duration = Duration::from_secs(60);
 
     /// A server with a child that lives for an hour and does not care for SIGTERM; its id is written to the file.
     fn stubborn(file: &str, stop_timeout: &str) -> String {
