@@ -18,8 +18,6 @@ const SETTLE_MANY: Duration = Duration::from_millis(600);
 /// Bytes that the kernel may count beyond those of the contestants: options of TCP that are longer than time stamps.
 const STRAY: u64 = 256 << 10;
 const TRIES: u32 = 5;
-/// Until the buffers of connections that nobody reads from are full.
-const FILL: Duration = Duration::from_secs(1);
 
 /// What one run came to. Rates are those of the window, in which nothing opens and nothing closes.
 #[derive(Clone, Debug, Serialize)]
@@ -131,57 +129,25 @@ pub(crate) fn rounds(
 pub(crate) struct Memory {
     pub(crate) of: String,
     pub(crate) conns: usize,
-    pub(crate) state: &'static str,
     pub(crate) bytes_a_connection: f64,
 }
 
-/// How the connections are whose memory is counted.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum State {
-    /// Every connection sends a message after the other.
-    PingPong,
-    /// Nobody reads: each connection is full.
-    Full,
-}
-
-impl State {
-    fn name(self) -> &'static str {
-        match self {
-            State::PingPong => "64 B ping-pong",
-            State::Full => "client never reads",
-        }
-    }
-}
-
-/// Memory of client and server with so many connections, less what each had before.
-pub(crate) fn memory(server: Server, conns: usize, state: State, cores: &Cores) -> io::Result<[Memory; 2]> {
+/// Memory of client and server with so many connections of 64 bytes back and forth, less what each had before.
+pub(crate) fn memory(server: Server, conns: usize, cores: &Cores) -> io::Result<[Memory; 2]> {
     let (of_server, target) = process::serve(server, cores)?;
     let before = resident(of_server.id())?;
     let workload = Workload { name: String::new(), conns, size: 64, fragment: 64, pipeline: 1 };
     let client = Client::Blast { verify: true };
-    let mut of_client = match state {
-        State::PingPong => process::load(client, &workload, target, cores)?,
-        State::Full => process::fill(conns, target, cores)?,
-    };
+    let mut of_client = process::load(client, &workload, target, cores)?;
     wait_until_open(&mut of_client, &of_server, conns)?;
-    if state == State::Full {
-        // sleep: nobody is told when the buffers of all connections are full.
-        thread::sleep(FILL);
-    }
     let (client_now, server_now) = (resident(of_client.id())?, resident(of_server.id())?);
-    let said = match state {
-        State::PingPong => process::stop_client(client, of_client)?.report,
-        State::Full => {
-            drop(of_client);
-            None
-        }
-    };
+    let report = process::stop_client(client, of_client)?.report;
     process::stop(of_server)?;
-    let client_before = said.and_then(|report| report.client.memory_before_bytes).unwrap_or(client_now);
+    let client_before = report.and_then(|report| report.client.memory_before_bytes);
+    let client_before = client_before.ok_or_else(|| io::Error::other("blast does not tell its memory"))?;
     let memory = |of: &str, now: u64, before: u64| Memory {
         of: of.to_owned(),
         conns,
-        state: state.name(),
         bytes_a_connection: now.saturating_sub(before) as f64 / conns as f64,
     };
     Ok([memory("blast", client_now, client_before), memory(server.name(), server_now, before)])

@@ -79,7 +79,7 @@ pub(crate) fn serve(server: Server, cores: &Cores) -> io::Result<(Process, Socke
         Server::Pump => own(BARE_PUMP)?,
         Server::Model(model) => {
             let mut command = Command::new(PROGRAM);
-            let flags = ["--bind", "127.0.0.1:0", "--workers", "1", "--json", "--until-stdin-closes"];
+            let flags = ["--bind", "127.0.0.1:0", "--workers", "1", "--json", "--quiet", "--until-stdin-closes"];
             command.args(["serve", "--model", model, "--drain-timeout", "1s"]).args(flags);
             command
         }
@@ -122,13 +122,6 @@ pub(crate) fn load(client: Client, workload: &Workload, target: SocketAddr, core
             command
         }
     };
-    cores.on(cores.client, || Process::start(&mut command))
-}
-
-/// A `blast` that sends and never reads, until it is dropped.
-pub(crate) fn fill(conns: usize, target: SocketAddr, cores: &Cores) -> io::Result<Process> {
-    let mut command = Command::new(PROGRAM);
-    command.args(["blast", &target.to_string(), "--conns", &conns.to_string(), "--read", "never", "--quiet"]);
     cores.on(cores.client, || Process::start(&mut command))
 }
 

@@ -19,6 +19,8 @@ const BUFFER: usize = 64 << 10;
 /// As `serve --backlog`.
 const BACKLOG: i32 = 4096;
 const EVENTS: usize = 256;
+/// Receives of a connection in a row: one alone lets bytes lie in its queue until they are cold.
+const IN_A_ROW: usize = 8;
 
 struct Connection {
     stream: TcpStream,
@@ -79,18 +81,26 @@ pub(crate) fn run() -> io::Result<()> {
 }
 
 impl Connection {
-    /// Echoes once; whether something is left over. An error ends the connection, EOF among them.
+    /// Echoes what is there, within a share; whether something is left over. An error ends the connection, EOF among
+    /// them.
     fn echo(&mut self, buffer: &mut [u8]) -> io::Result<bool> {
-        if self.rest.is_empty() {
-            let n = (&self.stream).read(buffer)?;
-            if n == 0 {
-                return Err(ErrorKind::UnexpectedEof.into());
-            }
-            let sent = send(&self.stream, &buffer[..n])?;
-            self.rest.extend_from_slice(&buffer[sent..n]);
-        } else {
+        if !self.rest.is_empty() {
             let sent = send(&self.stream, &self.rest)?;
             self.rest.drain(..sent);
+            return Ok(!self.rest.is_empty());
+        }
+        for _ in 0..IN_A_ROW {
+            let n = match (&self.stream).read(buffer) {
+                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                received => received?,
+            };
+            let sent = send(&self.stream, &buffer[..n])?;
+            self.rest.extend_from_slice(&buffer[sent..n]);
+            // A short receive has emptied the socket.
+            if sent < n || n < buffer.len() {
+                break;
+            }
         }
         Ok(!self.rest.is_empty())
     }
