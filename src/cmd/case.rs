@@ -17,6 +17,7 @@ use crate::report::run::RunReport;
 use crate::report::suite::{Came, CaseReport};
 use crate::scenario::Scenario;
 use crate::server::models;
+use crate::sys;
 
 /// The flags of `run` and `check` alike.
 #[derive(Args, Debug)]
@@ -172,6 +173,9 @@ fn run_one(scenario: &Scenario, args: &CaseArgs, target: Option<&str>, replay: &
 fn why_skipped(scenario: &Scenario, args: &CaseArgs, target: Option<&str>) -> Option<String> {
     if scenario.long && !args.long {
         return Some("it moves gigabytes or takes minutes: add --long".to_owned());
+    }
+    if let Some(reason) = scenario.skip_under_wine.as_ref().filter(|_| sys::is_wine()) {
+        return Some(format!("under Wine: {reason}"));
     }
     match (target, &scenario.server) {
         (Some(_), Some(server)) if server.is_faulty() => {

@@ -33,6 +33,8 @@ pub struct ScenarioFile {
     /// It moves gigabytes or takes minutes: it is skipped without --long
     #[serde(default)]
     long: bool,
+    /// Why it can't be right under Wine, where it is skipped for this reason
+    skip_under_wine: Option<String>,
     /// The server that each case starts; without this table a --target is needed
     server: Option<ServerTable>,
     /// The seed, the workers …
@@ -105,6 +107,8 @@ pub struct Scenario {
     pub about: String,
     /// It is run only when asked for.
     pub long: bool,
+    /// Why it is skipped under Wine.
+    pub skip_under_wine: Option<String>,
     /// The server; `None`: the user's own.
     pub server: Option<Server>,
     /// The seed, the workers …
@@ -223,6 +227,7 @@ impl Source<'_> {
             name: file.name,
             about: file.about,
             long: file.long,
+            skip_under_wine: file.skip_under_wine.clone(),
             server: None,
             run: file.run,
             loads,
@@ -278,6 +283,7 @@ impl Source<'_> {
             path: self.path.to_owned(),
             server: None,
             long: case.long || file.long,
+            skip_under_wine: file.skip_under_wine.clone(),
             run: file.run.clone(),
             ..case
         };

@@ -19,8 +19,8 @@ use socket2::SockRef;
 pub use alarm::Alarm;
 pub use os::{
     Group, LOOPBACK_IS_A_NETWORK, backlog_limit, choose_port_at_connect, claim_address, close_with_reset,
-    ephemeral_ports, has_ended, interrupt, is_under_way, peak_memory, process_cpu_time, raise_descriptor_limit,
-    receive, resident_memory, send, share_port, thread_cpu_time,
+    ephemeral_ports, has_ended, interrupt, is_under_way, is_wine, peak_memory, process_cpu_time,
+    raise_descriptor_limit, receive, resident_memory, send, share_port, thread_cpu_time,
 };
 
 /// Every accepted socket: TCP_NODELAY, and kept from child processes. Best effort: some systems refuse it on a

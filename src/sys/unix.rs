@@ -39,6 +39,11 @@ pub fn close_with_reset<'s>(socket: impl Into<SockRef<'s>>) {
     let _ = socket.into().set_linger(Some(Duration::ZERO));
 }
 
+/// Whether this Windows is Wine.
+pub fn is_wine() -> bool {
+    false
+}
+
 /// Whether this is how a connect that does not block says that it has begun (connect(2), EINPROGRESS).
 pub fn is_under_way(error: &io::Error) -> bool {
     rustix::io::Errno::from_io_error(error) == Some(rustix::io::Errno::INPROGRESS)

@@ -18,6 +18,7 @@ use windows_sys::Win32::System::JobObjects::{
     JOBOBJECT_EXTENDED_LIMIT_INFORMATION, JobObjectExtendedLimitInformation, SetInformationJobObject,
     TerminateJobObject,
 };
+use windows_sys::Win32::System::LibraryLoader::{GetModuleHandleA, GetProcAddress};
 use windows_sys::Win32::System::ProcessStatus::{K32GetProcessMemoryInfo, PROCESS_MEMORY_COUNTERS};
 use windows_sys::Win32::System::Threading::{
     CREATE_NEW_PROCESS_GROUP, GetCurrentProcess, GetCurrentThread, GetProcessTimes, GetThreadTimes,
@@ -140,6 +141,15 @@ pub fn backlog_limit() -> Option<u32> {
 
 /// Whether all of 127.0.0.0/8 is this machine, without further set-up.
 pub const LOOPBACK_IS_A_NETWORK: bool = true;
+
+/// Whether this Windows is Wine, by the function that only Wine's ntdll exports (Wine's developer FAQ).
+pub fn is_wine() -> bool {
+    // SAFETY: both names end with a zero; ntdll is loaded in every process and never leaves it.
+    unsafe {
+        let ntdll = GetModuleHandleA(c"ntdll.dll".as_ptr().cast());
+        !ntdll.is_null() && GetProcAddress(ntdll, c"wine_get_version".as_ptr().cast()).is_some()
+    }
+}
 
 /// Windows chooses the port at bind.
 pub fn choose_port_at_connect<'s>(_socket: impl Into<SockRef<'s>>) {}
