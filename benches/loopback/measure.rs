@@ -5,6 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
+use socket2::{Domain, Socket, Type};
 
 use super::machine::{Cores, Moment, descriptors, payload, resident};
 use super::process::{self, Process};
@@ -129,8 +130,17 @@ pub(crate) fn rounds(
 pub(crate) struct Memory {
     pub(crate) of: String,
     pub(crate) conns: usize,
+    /// What the connections do meanwhile.
+    pub(crate) state: &'static str,
     pub(crate) bytes_a_connection: f64,
 }
+
+/// Messages of 64 bytes go back and forth.
+const TALKING: &str = "64 B ping-pong";
+/// The client has written until nothing moved, and reads nothing.
+const NEVER_READ: &str = "client never reads";
+/// Without a byte that goes out for so long, all buffers on the way are full.
+const FULL: Duration = Duration::from_secs(1);
 
 /// Memory of client and server with so many connections of 64 bytes back and forth, less what each had before.
 pub(crate) fn memory(server: Server, conns: usize, cores: &Cores) -> io::Result<[Memory; 2]> {
@@ -148,7 +158,43 @@ pub(crate) fn memory(server: Server, conns: usize, cores: &Cores) -> io::Result<
     let memory = |of: &str, now: u64, before: u64| Memory {
         of: of.to_owned(),
         conns,
+        state: TALKING,
         bytes_a_connection: now.saturating_sub(before) as f64 / conns as f64,
     };
     Ok([memory("blast", client_now, client_before), memory(server.name(), server_now, before)])
+}
+
+/// Memory of a server under connections whose client writes for as long as it can and never reads: its buffers are full
+/// then, and that is what `--buffer` bounds.
+pub(crate) fn backlog(server: Server, conns: usize, cores: &Cores) -> io::Result<Memory> {
+    let (process, target) = process::serve(server, cores)?;
+    let before = resident(process.id())?;
+    let open = || {
+        let socket = Socket::new(Domain::for_address(target), Type::STREAM, None)?;
+        // What lies in the client's own buffer says nothing of the server, and costs the machine memory.
+        socket.set_recv_buffer_size(4096)?;
+        socket.connect(&target.into())?;
+        socket.set_nonblocking(true)?;
+        Ok(socket)
+    };
+    let sockets: Vec<Socket> = (0..conns).map(|_| open()).collect::<io::Result<_>>()?;
+    let chunk = vec![0; 64 << 10];
+    let mut moved = Instant::now();
+    while moved.elapsed() < FULL {
+        for socket in &sockets {
+            match socket.send(&chunk) {
+                Ok(_) => moved = Instant::now(),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+        // sleep: gives the one core that both may share to the server.
+        thread::sleep(Duration::from_millis(1));
+    }
+    let now = resident(process.id())?;
+    sockets.iter().try_for_each(|socket| socket.set_linger(Some(Duration::ZERO)))?;
+    drop(sockets);
+    process::stop(process)?;
+    let bytes_a_connection = now.saturating_sub(before) as f64 / conns as f64;
+    Ok(Memory { of: server.name().to_owned(), conns, state: NEVER_READ, bytes_a_connection })
 }

@@ -137,12 +137,12 @@ pub(crate) fn table(rows: &[&Row], name: &str) -> String {
 
 pub(crate) fn memory_table(memory: &[Memory]) -> String {
     let mut table = Table::new();
-    table.load_style(ASCII_MARKDOWN).set_header(["process", "connections", "KiB a connection"]);
+    table.load_style(ASCII_MARKDOWN).set_header(["process", "connections", "state", "KiB a connection"]);
     for row in memory {
         let kib = format!("{:.2}", row.bytes_a_connection / 1024.0);
-        table.add_row([row.of.clone(), row.conns.to_string(), kib]);
+        table.add_row([row.of.clone(), row.conns.to_string(), row.state.to_owned(), kib]);
     }
-    for column in [1, 2] {
+    for column in [1, 3] {
         if let Some(column) = table.column_mut(column) {
             column.set_cell_alignment(CellAlignment::Right);
         }

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use clap::Parser;
 
 use super::machine::{self, Cores};
-use super::measure::{Memory, memory, rounds, run};
+use super::measure::{Memory, backlog, memory, rounds, run};
 use super::report::{self, REFERENCE, Report, Row};
 use super::workload::{self, Client, Contestant, PEERS, Server, Workload};
 
@@ -15,6 +15,8 @@ use super::workload::{self, Client, Contestant, PEERS, Server, Workload};
 const CLIENT_MEMORY: usize = 19_000;
 /// Connections for which the memory of each server is counted.
 const SERVER_MEMORY: usize = 5_000;
+/// Connections for which it is counted while none of their clients reads.
+const BACKLOG_MEMORY: usize = 200;
 
 /// Compares engine and servers with bare ones over the loopback.
 #[derive(Parser, Debug)]
@@ -128,6 +130,10 @@ impl Bench {
                 Ok([_, of_server]) => self.memory.push(of_server),
                 Err(error) => self.notes.push(format!("memory: {} FAILED: {error}", server.name())),
             }
+            match backlog(server, BACKLOG_MEMORY, &self.cores) {
+                Ok(of_server) => self.memory.push(of_server),
+                Err(error) => self.notes.push(format!("memory: {} FAILED: {error}", server.name())),
+            }
         }
         Ok(())
     }
@@ -189,7 +195,12 @@ pub(crate) fn smoke() -> io::Result<()> {
             return Err(io::Error::other(format!("{contestant:?} moved nothing: {sample:?}")));
         }
     }
-    memory(Server::Pump, 10, &cores).map(drop)
+    memory(Server::Pump, 10, &cores)?;
+    let full = backlog(Server::Model("tokio"), 10, &cores)?;
+    if full.bytes_a_connection == 0.0 {
+        return Err(io::Error::other(format!("clients that never read cost the server nothing: {full:?}")));
+    }
+    Ok(())
 }
 
 fn is_on_path(program: &str) -> bool {
