@@ -1,12 +1,14 @@
 //! What the system tells of processes and of its network: counters that no contestant can flatter.
 //!
-//! Sources: proc(5), proc_pid_stat(5), proc_pid_status(5); Documentation/networking/snmp_counter.rst of the kernel.
+//! Sources: proc(5), proc_stat(5), proc_pid_status(5), Documentation/scheduler/sched-stats.rst; Documentation/networking/snmp_counter.rst of the kernel.
 
 use std::fs;
 use std::io;
 use std::time::{Duration, Instant};
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+use super::workload::Share;
 
 /// Bytes of the headers of a segment without options but time stamps: IPv4 and TCP.
 const HEADERS: u64 = 20 + 20;
@@ -20,6 +22,8 @@ pub(crate) struct Moment {
     payload: u64,
     client_cpu: Duration,
     server_cpu: Duration,
+    client_core: Core,
+    server_core: Core,
 }
 
 /// What happened between two moments.
@@ -28,26 +32,74 @@ pub(crate) struct Window {
     pub(crate) seconds: f64,
     /// Bytes of payload that this network name space received, both directions together.
     pub(crate) payload: u64,
-    /// In cores: CPU time a second.
+    /// CPU time, in seconds.
     pub(crate) client_cpu: f64,
     pub(crate) server_cpu: f64,
+    /// Shares of the time in which the core had nothing to do.
+    pub(crate) client_core_idle: f64,
+    pub(crate) server_core_idle: f64,
+    /// Share of the time of both cores that the machine below this one kept for others.
+    pub(crate) steal: f64,
 }
 
 impl Moment {
-    pub(crate) fn now(client: u32, server: u32) -> io::Result<Moment> {
+    pub(crate) fn now(client: u32, server: u32, cores: &Cores) -> io::Result<Moment> {
         let (client_cpu, server_cpu) = (cpu_time(client)?, cpu_time(server)?);
-        Ok(Moment { at: Instant::now(), payload: payload()?, client_cpu, server_cpu })
+        let (client_core, server_core) = (Core::now(cores.client)?, Core::now(cores.server)?);
+        Ok(Moment { at: Instant::now(), payload: payload()?, client_cpu, server_cpu, client_core, server_core })
     }
 
     pub(crate) fn until(&self, later: &Moment) -> Window {
-        let seconds = (later.at - self.at).as_secs_f64();
-        let cores = |before: Duration, after: Duration| after.saturating_sub(before).as_secs_f64() / seconds;
+        let of_client = self.client_core.until(later.client_core);
+        let of_server = self.server_core.until(later.server_core);
         Window {
-            seconds,
+            seconds: (later.at - self.at).as_secs_f64(),
             payload: later.payload.saturating_sub(self.payload),
-            client_cpu: cores(self.client_cpu, later.client_cpu),
-            server_cpu: cores(self.server_cpu, later.server_cpu),
+            client_cpu: later.client_cpu.saturating_sub(self.client_cpu).as_secs_f64(),
+            server_cpu: later.server_cpu.saturating_sub(self.server_cpu).as_secs_f64(),
+            client_core_idle: of_client.idle(),
+            server_core_idle: of_server.idle(),
+            steal: (of_client.steal() + of_server.steal()) / 2.0,
         }
+    }
+}
+
+/// What a core has done so far, in ticks.
+#[derive(Clone, Copy, Debug)]
+struct Core {
+    all: u64,
+    idle: u64,
+    steal: u64,
+}
+
+impl Core {
+    fn now(core: usize) -> io::Result<Core> {
+        let text = fs::read_to_string("/proc/stat")?;
+        Core::of(&text, core).ok_or_else(|| io::Error::other("/proc/stat has another form"))
+    }
+
+    /// user, nice, system, idle, iowait, irq, softirq, steal; guest time is in user time already.
+    fn of(stat: &str, core: usize) -> Option<Core> {
+        let line = stat.lines().find_map(|line| line.strip_prefix(&format!("cpu{core} ")))?;
+        let ticks: Vec<u64> = line.split_whitespace().take(8).map_while(|field| field.parse().ok()).collect();
+        let &[_, _, _, idle, waiting, _, _, steal] = ticks.as_slice() else { return None };
+        Some(Core { all: ticks.iter().sum(), idle: idle + waiting, steal })
+    }
+
+    fn until(self, later: Core) -> Core {
+        Core {
+            all: later.all.saturating_sub(self.all),
+            idle: later.idle.saturating_sub(self.idle),
+            steal: later.steal.saturating_sub(self.steal),
+        }
+    }
+
+    fn idle(self) -> f64 {
+        self.idle as f64 / self.all.max(1) as f64
+    }
+
+    fn steal(self) -> f64 {
+        self.steal as f64 / self.all.max(1) as f64
     }
 }
 
@@ -74,18 +126,22 @@ fn counter(file: &str, group: &str, name: &str) -> io::Result<u64> {
     found.ok_or_else(|| io::Error::other(format!("{file} does not tell {group} {name}")))
 }
 
-/// CPU time of all threads of a process, those that have ended included.
+/// CPU time of the threads that a process has now: in nanoseconds, where its ticks of a hundredth of a second would be
+/// a percent of a window each. (No contestant ends a thread in a window.)
 fn cpu_time(pid: u32) -> io::Result<Duration> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let ticks = ticks(&stat).ok_or_else(|| io::Error::other("/proc/PID/stat has another form"))?;
-    Ok(Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64))
+    let mut sum = Duration::ZERO;
+    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let path = task?.path().join("schedstat");
+        let text = fs::read_to_string(&path)?;
+        let nanos = running(&text).ok_or_else(|| io::Error::other(format!("{} has another form", path.display())))?;
+        sum += Duration::from_nanos(nanos);
+    }
+    Ok(sum)
 }
 
-/// utime and stime, the 14th and 15th field; the second may hold blanks and is closed by the last parenthesis.
-fn ticks(stat: &str) -> Option<u64> {
-    let (_, behind) = stat.rsplit_once(')')?;
-    let mut fields = behind.split_whitespace().skip(11);
-    Some(fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?)
+/// The first field: nanoseconds on a processor.
+fn running(schedstat: &str) -> Option<u64> {
+    schedstat.split_whitespace().next()?.parse().ok()
 }
 
 /// Memory of a process that is resident, in bytes.
@@ -126,16 +182,45 @@ impl Cores {
         self.server != self.client
     }
 
-    /// Runs `start`, whose child process is to stay on this core: it inherits the affinity of the thread that starts
+    /// The cores of a server, or of a client.
+    pub(crate) fn of_server(&self, share: Share) -> CpuSet {
+        if share == Share::TwoCores { self.both() } else { only(self.server) }
+    }
+
+    pub(crate) fn of_client(&self, share: Share) -> CpuSet {
+        match share {
+            Share::Apart => only(self.client),
+            Share::OneCore => only(self.server),
+            Share::TwoCores => self.both(),
+        }
+    }
+
+    fn both(&self) -> CpuSet {
+        let mut both = only(self.server);
+        both.set(self.client);
+        both
+    }
+
+    /// Whether the two are hardware threads of one core, which then share its time; `None`: the system does not tell.
+    pub(crate) fn are_siblings(&self) -> Option<bool> {
+        let of = |core| fs::read_to_string(format!("/sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list"));
+        Some(of(self.server).ok()?.trim() == of(self.client).ok()?.trim())
+    }
+
+    /// Runs `start`, whose child process is to stay on these cores: it inherits the affinity of the thread that starts
     /// it.
-    pub(crate) fn on<T>(&self, core: usize, start: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-        let mut one = CpuSet::new();
-        one.set(core);
-        sched_setaffinity(None, &one)?;
+    pub(crate) fn on<T>(&self, cores: &CpuSet, start: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        sched_setaffinity(None, cores)?;
         let started = start();
         sched_setaffinity(None, &self.all)?;
         started
     }
+}
+
+fn only(core: usize) -> CpuSet {
+    let mut one = CpuSet::new();
+    one.set(core);
+    one
 }
 
 /// The processor, the kernel: what a figure is worth nothing without.
@@ -150,9 +235,11 @@ pub(crate) fn describe() -> String {
 
 /// Proves the parsers of this file on a text and on this process.
 pub(crate) fn self_test() -> io::Result<()> {
-    let stat = "7 (a ) b) S 1 2 3 4 5 6 7 8 9 10 30 12 13 14";
     let own = std::process::id();
-    let right = ticks(stat) == Some(42) && resident(own)? > 1 << 20 && descriptors(own)? >= 3;
+    let core = Core::of("cpu  9 9\ncpu0 0 0 0 0 0 0 0 0 0 0\ncpu1 10 0 20 30 10 5 5 20 0 0\n", 1);
+    let core_is_right = core.is_some_and(|core| core.idle() == 0.4 && core.steal() == 0.2);
+    let busy = cpu_time(own)? > Duration::ZERO && running("42 7 1") == Some(42);
+    let right = core_is_right && busy && resident(own)? > 1 << 20 && descriptors(own)? >= 3;
     let before = payload()?;
     if right && payload()? >= before { Ok(()) } else { Err(io::Error::other("the counters are misread")) }
 }

@@ -9,7 +9,7 @@ use socket2::{Domain, Socket, Type};
 
 use super::machine::{Cores, Moment, descriptors, payload, resident};
 use super::process::{self, Process};
-use super::workload::{Client, Contestant, Server, Workload};
+use super::workload::{Client, Contestant, Entry, Server, Share, Workload};
 
 /// How long the connections may take to open.
 const OPEN: Duration = Duration::from_secs(30);
@@ -27,9 +27,15 @@ pub(crate) struct Sample {
     pub(crate) messages_per_s: f64,
     /// Bytes of payload echoed, a second, by the kernel's count: one direction.
     pub(crate) echoed_per_s: f64,
-    /// Cores used.
-    pub(crate) client_cpu: f64,
-    pub(crate) server_cpu: f64,
+    /// Seconds that were counted.
+    pub(crate) window_s: f64,
+    /// CPU time in them.
+    pub(crate) client_cpu_s: f64,
+    pub(crate) server_cpu_s: f64,
+    /// Shares of them in which the core had nothing to do, and that the machine below this one kept for others.
+    pub(crate) client_core_idle: f64,
+    pub(crate) server_core_idle: f64,
+    pub(crate) steal: f64,
     /// Over the whole run, both directions: what the kernel counted, and what the client said.
     pub(crate) bytes_by_kernel: u64,
     pub(crate) bytes_by_client: u64,
@@ -38,11 +44,11 @@ pub(crate) struct Sample {
 impl Sample {
     /// Client CPU time of one message, in microseconds.
     pub(crate) fn client_us(&self) -> f64 {
-        self.client_cpu / self.messages_per_s * 1e6
+        self.client_cpu_s / self.window_s / self.messages_per_s * 1e6
     }
 
     pub(crate) fn server_us(&self) -> f64 {
-        self.server_cpu / self.messages_per_s * 1e6
+        self.server_cpu_s / self.window_s / self.messages_per_s * 1e6
     }
 }
 
@@ -80,14 +86,14 @@ fn run_undisturbed(contestant: Contestant, workload: &Workload, window: Duration
 
 /// One run: a server and a client of its own.
 pub(crate) fn run(contestant: Contestant, workload: &Workload, window: Duration, cores: &Cores) -> io::Result<Sample> {
-    let (server, target) = process::serve(contestant.server, cores)?;
+    let (server, target) = process::serve(contestant.server, contestant.share, cores)?;
     let before = payload()?;
-    let mut client = process::load(contestant.client, workload, target, cores)?;
+    let mut client = process::load(contestant.client, workload, target, contestant.share, cores)?;
     wait_until_open(&mut client, &server, workload.conns)?;
-    let first = Moment::now(client.id(), server.id())?;
+    let first = Moment::now(client.id(), server.id(), cores)?;
     // sleep: the window.
     thread::sleep(window);
-    let seen = first.until(&Moment::now(client.id(), server.id())?);
+    let seen = first.until(&Moment::now(client.id(), server.id(), cores)?);
     let said = process::stop_client(contestant.client, client)?;
     let bytes_by_kernel = payload()? - before;
     process::stop(server)?;
@@ -95,31 +101,36 @@ pub(crate) fn run(contestant: Contestant, workload: &Workload, window: Duration,
     Ok(Sample {
         messages_per_s: echoed_per_s / workload.size as f64,
         echoed_per_s,
-        client_cpu: seen.client_cpu,
-        server_cpu: seen.server_cpu,
+        window_s: seen.seconds,
+        client_cpu_s: seen.client_cpu,
+        server_cpu_s: seen.server_cpu,
+        client_core_idle: seen.client_core_idle,
+        server_core_idle: seen.server_core_idle,
+        steal: seen.steal,
         bytes_by_kernel,
         bytes_by_client: said.bytes_sent + said.bytes_received,
     })
 }
 
-/// Lets the contestants run one after the other, round by round, so that noise hits all alike. The samples of each, in
-/// the order of the rounds.
+/// Lets the entries run one after the other, round by round, so that noise hits all alike; each round begins with
+/// another, so that none always has the same one before it. The samples of each, in the order of the rounds.
 ///
 /// # Errors
 /// A contestant failed: what it showed in other rounds is no figure to compare then.
 pub(crate) fn rounds(
-    contestants: &[Contestant],
-    workload: &Workload,
+    entries: &[Entry],
     rounds: usize,
     window: Duration,
     cores: &Cores,
 ) -> io::Result<Vec<Vec<Sample>>> {
-    let mut samples = vec![Vec::new(); contestants.len()];
-    for _ in 0..rounds {
-        for (contestant, samples) in contestants.iter().zip(&mut samples) {
+    let mut samples = vec![Vec::new(); entries.len()];
+    for round in 0..rounds {
+        for turn in 0..entries.len() {
+            let index = (round + turn) % entries.len();
+            let Entry { contestant, load, .. } = &entries[index];
             let name = || format!("{} against {}", contestant.client.name(), contestant.server.name());
-            let sample = run_undisturbed(*contestant, workload, window, cores);
-            samples.push(sample.map_err(|error| io::Error::other(format!("{}: {error}", name())))?);
+            let sample = run_undisturbed(*contestant, load, window, cores);
+            samples[index].push(sample.map_err(|error| io::Error::other(format!("{}: {error}", name())))?);
         }
     }
     Ok(samples)
@@ -144,11 +155,11 @@ const FULL: Duration = Duration::from_secs(1);
 
 /// Memory of client and server with so many connections of 64 bytes back and forth, less what each had before.
 pub(crate) fn memory(server: Server, conns: usize, cores: &Cores) -> io::Result<[Memory; 2]> {
-    let (of_server, target) = process::serve(server, cores)?;
+    let (of_server, target) = process::serve(server, Share::Apart, cores)?;
     let before = resident(of_server.id())?;
     let workload = Workload { name: String::new(), conns, size: 64, fragment: 64, pipeline: 1 };
     let client = Client::Blast { verify: true };
-    let mut of_client = process::load(client, &workload, target, cores)?;
+    let mut of_client = process::load(client, &workload, target, Share::Apart, cores)?;
     wait_until_open(&mut of_client, &of_server, conns)?;
     let (client_now, server_now) = (resident(of_client.id())?, resident(of_server.id())?);
     let report = process::stop_client(client, of_client)?.report;
@@ -167,7 +178,7 @@ pub(crate) fn memory(server: Server, conns: usize, cores: &Cores) -> io::Result<
 /// Memory of a server under connections whose client writes for as long as it can and never reads: its buffers are full
 /// then, and that is what `--buffer` bounds.
 pub(crate) fn backlog(server: Server, conns: usize, cores: &Cores) -> io::Result<Memory> {
-    let (process, target) = process::serve(server, cores)?;
+    let (process, target) = process::serve(server, Share::Apart, cores)?;
     let before = resident(process.id())?;
     let open = || {
         let socket = Socket::new(Domain::for_address(target), Type::STREAM, None)?;

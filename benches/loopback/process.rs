@@ -9,7 +9,7 @@ use echo_tester::report::run::RunReport;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::machine::Cores;
-use super::workload::{Client, Server, Workload};
+use super::workload::{Client, Server, Share, Workload};
 use super::{BARE_CLIENT, BARE_PUMP, bare};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_echo-tester");
@@ -74,17 +74,18 @@ fn own(role: &str) -> io::Result<Command> {
 }
 
 /// A server that listens, and where.
-pub(crate) fn serve(server: Server, cores: &Cores) -> io::Result<(Process, SocketAddr)> {
+pub(crate) fn serve(server: Server, share: Share, cores: &Cores) -> io::Result<(Process, SocketAddr)> {
     let mut command = match server {
         Server::Pump => own(BARE_PUMP)?,
         Server::Model(model) => {
             let mut command = Command::new(PROGRAM);
-            let flags = ["--bind", "127.0.0.1:0", "--workers", "1", "--json", "--quiet", "--until-stdin-closes"];
+            let flags = ["--bind", "127.0.0.1:0", "--json", "--quiet", "--until-stdin-closes"];
             command.args(["serve", "--model", model, "--drain-timeout", "1s"]).args(flags);
+            command.args(["--workers", &share.workers().to_string()]);
             command
         }
     };
-    let mut process = cores.on(cores.server, || Process::start(&mut command))?;
+    let mut process = cores.on(&cores.of_server(share), || Process::start(&mut command))?;
     let mut line = String::new();
     // One byte at a time costs nothing here, and takes no more than the line: the rest is for the end.
     let stdout = process.child.stdout.as_mut().ok_or_else(|| io::Error::other("no pipe"))?;
@@ -108,7 +109,13 @@ pub(crate) fn stop(server: Process) -> io::Result<()> {
 }
 
 /// A client that loads `target` until it is told to end.
-pub(crate) fn load(client: Client, workload: &Workload, target: SocketAddr, cores: &Cores) -> io::Result<Process> {
+pub(crate) fn load(
+    client: Client,
+    workload: &Workload,
+    target: SocketAddr,
+    share: Share,
+    cores: &Cores,
+) -> io::Result<Process> {
     let mut command = match client {
         Client::Bare => {
             let mut command = own(BARE_CLIENT)?;
@@ -117,12 +124,13 @@ pub(crate) fn load(client: Client, workload: &Workload, target: SocketAddr, core
         }
         Client::Blast { verify } => {
             let mut command = Command::new(PROGRAM);
-            command.args(["blast", &target.to_string(), "--seed", "1", "--duration", "1h", "--workers", "1", "--json"]);
-            command.args(["--quiet", "--verify", if verify { "full" } else { "off" }]).args(workload.flags());
+            command.args(["blast", &target.to_string(), "--seed", "1", "--duration", "1h", "--json", "--quiet"]);
+            command.args(["--workers", &share.workers().to_string()]);
+            command.args(["--verify", if verify { "full" } else { "off" }]).args(workload.flags());
             command
         }
     };
-    cores.on(cores.client, || Process::start(&mut command))
+    cores.on(&cores.of_client(share), || Process::start(&mut command))
 }
 
 /// What a client says it did.

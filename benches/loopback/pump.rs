@@ -5,7 +5,6 @@
 //! once is kept, since it would not be an echo otherwise. It is the reference for the models of `serve`, and what the
 //! clients are measured against. It must not become a good server.
 
-use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::{AsRawFd, RawFd};
@@ -43,7 +42,7 @@ pub(crate) fn run() -> io::Result<()> {
     let (of_listener, of_stdin) = (listener.as_raw_fd(), stdin.as_raw_fd());
     epoll::add(&epoll, &listener, data(of_listener), EventFlags::IN)?;
     epoll::add(&epoll, &stdin, data(of_stdin), EventFlags::IN)?;
-    let mut connections: HashMap<RawFd, Connection> = HashMap::new();
+    let mut connections: Vec<Option<Connection>> = Vec::new();
     let mut buffer = vec![0; BUFFER];
     let mut events: Vec<Event> = Vec::with_capacity(EVENTS);
     loop {
@@ -58,17 +57,21 @@ pub(crate) fn run() -> io::Result<()> {
                 while let Ok((stream, _)) = listener.accept() {
                     stream.set_nonblocking(true)?;
                     stream.set_nodelay(true)?;
-                    epoll::add(&epoll, &stream, data(stream.as_raw_fd()), EventFlags::IN)?;
-                    connections.insert(stream.as_raw_fd(), Connection { stream, rest: Vec::new() });
+                    let fd = stream.as_raw_fd();
+                    epoll::add(&epoll, &stream, data(fd), EventFlags::IN)?;
+                    if connections.len() <= fd as usize {
+                        connections.resize_with(fd as usize + 1, || None);
+                    }
+                    connections[fd as usize] = Some(Connection { stream, rest: Vec::new() });
                 }
                 continue;
             }
-            let Some(connection) = connections.get_mut(&fd) else { continue };
+            let Some(connection) = &mut connections[fd as usize] else { continue };
             let had_rest = !connection.rest.is_empty();
             let has_rest = match connection.echo(&mut buffer) {
                 Ok(has_rest) => has_rest,
                 Err(_) => {
-                    connections.remove(&fd);
+                    connections[fd as usize] = None;
                     continue;
                 }
             };

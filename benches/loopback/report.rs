@@ -5,10 +5,10 @@ use comfy_table::{CellAlignment, Table};
 use serde::Serialize;
 
 use super::measure::{Memory, Sample};
-use super::workload::{Client, Contestant, FEW, MANY, Server, Workload};
+use super::workload::{Client, Contestant, Entry, FEW, MANY, Server, Share, Workload};
 
-/// A core is at its limit from this share of its time on.
-const SATURATED: f64 = 0.95;
+/// A core is at its limit when it has nothing to do for less than this share of its time.
+const SATURATED: f64 = 0.05;
 
 /// The middle of some figures, the least and the greatest.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -43,57 +43,64 @@ pub(crate) struct Row {
     pub(crate) load: Workload,
     pub(crate) client: &'static str,
     pub(crate) server: &'static str,
+    pub(crate) share: Share,
     pub(crate) messages_per_s: Spread,
     pub(crate) echoed_per_s: Spread,
-    /// To the first contestant's rate of the same round.
+    /// To the reference's rate of the same round.
     pub(crate) ratio: Spread,
-    pub(crate) client_cpu: f64,
-    pub(crate) server_cpu: f64,
+    /// Of all rounds together, in seconds.
+    pub(crate) client_cpu_s: f64,
+    pub(crate) server_cpu_s: f64,
     pub(crate) client_us_per_message: Spread,
     pub(crate) server_us_per_message: Spread,
-    /// What the client said, to what the kernel counted.
-    pub(crate) said_to_counted: f64,
-    /// Who had no time left.
+    /// Of all rounds together: what the kernel counted, and what the client said.
+    pub(crate) bytes_by_kernel: u64,
+    pub(crate) bytes_by_client: u64,
+    /// Whose core had no time left.
     pub(crate) bottleneck: &'static str,
+    /// Share of the cores' time that the machine below this one kept for others.
+    pub(crate) steal: f64,
     pub(crate) samples: Vec<Sample>,
 }
 
-/// A row for each contestant; the first is the reference.
-pub(crate) fn rows(
-    part: &'static str,
-    load: &Workload,
-    contestants: &[Contestant],
-    samples: Vec<Vec<Sample>>,
-) -> Vec<Row> {
-    let reference: Vec<f64> = samples[0].iter().map(|sample| sample.messages_per_s).collect();
-    let row = |(contestant, samples): (&Contestant, Vec<Sample>)| {
+/// A row for each entry.
+pub(crate) fn rows(part: &'static str, entries: &[Entry], samples: Vec<Vec<Sample>>) -> Vec<Row> {
+    let rates: Vec<Vec<f64>> =
+        samples.iter().map(|of| of.iter().map(|sample| sample.messages_per_s).collect()).collect();
+    let row = |(entry, samples): (&Entry, Vec<Sample>)| {
         let spread = |of: fn(&Sample) -> f64| Spread::of(samples.iter().map(of));
-        let (client_cpu, server_cpu) = (spread(|s| s.client_cpu).median, spread(|s| s.server_cpu).median);
+        let (client_idle, server_idle) = (spread(|s| s.client_core_idle).median, spread(|s| s.server_core_idle).median);
         Row {
             part,
-            load: load.clone(),
-            client: contestant.client.name(),
-            server: contestant.server.name(),
+            load: entry.load.clone(),
+            client: entry.contestant.client.name(),
+            server: entry.contestant.server.name(),
+            share: entry.contestant.share,
             messages_per_s: spread(|s| s.messages_per_s),
             echoed_per_s: spread(|s| s.echoed_per_s),
             ratio: Spread::of(
-                samples.iter().zip(&reference).map(|(sample, reference)| sample.messages_per_s / reference),
+                samples
+                    .iter()
+                    .zip(&rates[entry.reference])
+                    .map(|(sample, reference)| sample.messages_per_s / reference),
             ),
-            client_cpu,
-            server_cpu,
+            client_cpu_s: samples.iter().map(|s| s.client_cpu_s).sum(),
+            server_cpu_s: samples.iter().map(|s| s.server_cpu_s).sum(),
             client_us_per_message: spread(Sample::client_us),
             server_us_per_message: spread(Sample::server_us),
-            said_to_counted: spread(|s| s.bytes_by_client as f64 / s.bytes_by_kernel as f64).median,
-            bottleneck: match (client_cpu >= SATURATED, server_cpu >= SATURATED) {
+            bytes_by_kernel: samples.iter().map(|s| s.bytes_by_kernel).sum(),
+            bytes_by_client: samples.iter().map(|s| s.bytes_by_client).sum(),
+            bottleneck: match (client_idle < SATURATED, server_idle < SATURATED) {
                 (true, true) => "both",
                 (true, false) => "client",
                 (false, true) => "server",
                 (false, false) => "neither",
             },
+            steal: spread(|s| s.steal).median,
             samples,
         }
     };
-    contestants.iter().zip(samples).map(row).collect()
+    entries.iter().zip(samples).map(row).collect()
 }
 
 /// The rows as Markdown: who is compared stands in the column `name`.
@@ -103,30 +110,38 @@ pub(crate) fn table(rows: &[&Row], name: &str) -> String {
         name,
         "messages/s",
         "echoed",
-        "to bare",
-        "client CPU",
-        "server CPU",
+        "ratio",
+        "client CPU s",
+        "server CPU s",
         "client µs",
         "server µs",
-        "said",
+        "GB by kernel",
+        "GB by client",
         "at its limit",
+        "steal",
     ];
     let mut table = Table::new();
     table.load_style(ASCII_MARKDOWN).set_header(header);
     for row in rows {
-        let who = if name == "server" { row.server } else { row.client };
+        let who = match (name, row.share) {
+            ("server", Share::Apart) => row.server.to_owned(),
+            ("server", share) => format!("{}, {}", row.server, share.name()),
+            _ => row.client.to_owned(),
+        };
         table.add_row([
             row.load.name.clone(),
-            who.to_owned(),
+            who,
             format!("{:.0}", row.messages_per_s.median),
             format!("{:.3} GB/s", row.echoed_per_s.median / 1e9),
             row.ratio.ratio(),
-            format!("{:.0} %", row.client_cpu * 100.0),
-            format!("{:.0} %", row.server_cpu * 100.0),
+            format!("{:.2}", row.client_cpu_s),
+            format!("{:.2}", row.server_cpu_s),
             format!("{:.2}", row.client_us_per_message.median),
             format!("{:.2}", row.server_us_per_message.median),
-            format!("{:.3}", row.said_to_counted),
+            format!("{:.3}", row.bytes_by_kernel as f64 / 1e9),
+            format!("{:.3}", row.bytes_by_client as f64 / 1e9),
             row.bottleneck.to_owned(),
+            format!("{:.0} %", row.steal * 100.0),
         ]);
     }
     for column in table.column_iter_mut().skip(2) {
@@ -199,6 +214,10 @@ pub(crate) fn aims(rows: &[Row], memory: &[Memory]) -> Vec<Aim> {
         let ratio = Spread::of(rounds.map(|(ring, epoll)| ring.messages_per_s / epoll.messages_per_s));
         aims.push(Aim::at_least(format!("io-uring to epoll, {}", ring.load.name), 1.0, ratio.median));
     }
+    for row in rows.iter().filter(|row| row.share == Share::TwoCores) {
+        let what = format!("{}: two cores and workers to one, {}", row.server, row.load.name);
+        aims.push(Aim::at_least(what, 1.8, row.ratio.median));
+    }
     for row in memory.iter().filter(|row| row.of == "blast" && row.conns >= 10_000) {
         let what = format!("client KiB a connection, {} connections", row.conns);
         aims.push(Aim::at_most(what, 1.25, row.bytes_a_connection / 1024.0));
@@ -232,4 +251,4 @@ pub(crate) struct Report<'r> {
 }
 
 /// The bare ones, whom everything is compared with.
-pub(crate) const REFERENCE: Contestant = Contestant { client: Client::Bare, server: Server::Pump };
+pub(crate) const REFERENCE: Contestant = Contestant { client: Client::Bare, server: Server::Pump, share: Share::Apart };

@@ -9,7 +9,7 @@ use clap::Parser;
 use super::machine::{self, Cores};
 use super::measure::{Memory, backlog, memory, rounds, run};
 use super::report::{self, REFERENCE, Report, Row};
-use super::workload::{self, Client, Contestant, PEERS, Server, Workload};
+use super::workload::{self, Client, Contestant, Entry, PEERS, Server, Share, Workload};
 
 /// Connections for which the memory of the client is counted: both ends of them fit the common descriptor limit.
 const CLIENT_MEMORY: usize = 19_000;
@@ -54,6 +54,7 @@ pub(crate) fn main() -> io::Result<()> {
     let mut bench = Bench::new(options)?;
     bench.engine()?;
     bench.servers()?;
+    bench.workers()?;
     bench.memory()?;
     bench.finish()
 }
@@ -77,6 +78,9 @@ impl Bench {
         } else {
             "only one core: server and client share it, and the ratios say less".to_owned()
         }];
+        if cores.are_two() && cores.are_siblings() == Some(true) {
+            notes.push("the two cores are hardware threads of one, and share its time".to_owned());
+        }
         for (peer, why_not) in PEERS {
             let found = if is_on_path(peer) { "on PATH" } else { "not on PATH" };
             notes.push(format!("{peer} ({found}) does not take part: it {why_not}"));
@@ -88,31 +92,64 @@ impl Bench {
         Ok(Bench { options, cores, rounds, window, notes, rows: Vec::new(), memory: Vec::new(), started_at })
     }
 
-    fn compare(&mut self, part: &'static str, load: &Workload, contestants: &[Contestant]) -> io::Result<()> {
-        if !self.options.wants(part, &load.name) {
-            return Ok(());
-        }
-        writeln!(io::stderr(), "{part}: {} …", load.name)?;
-        match rounds(contestants, load, self.rounds, self.window, &self.cores) {
-            Ok(samples) => self.rows.extend(report::rows(part, load, contestants, samples)),
+    fn compare(&mut self, part: &'static str, entries: &[Entry]) -> io::Result<()> {
+        let Some(first) = entries.first() else { return Ok(()) };
+        let mut names: Vec<&str> = entries.iter().map(|entry| entry.load.name.as_str()).collect();
+        names.dedup();
+        writeln!(io::stderr(), "{part}: {} …", names.join(" and "))?;
+        match rounds(entries, self.rounds, self.window, &self.cores) {
+            Ok(samples) => self.rows.extend(report::rows(part, entries, samples)),
             // The other loads may do better, and what was measured is kept.
-            Err(error) => self.notes.push(format!("{part}: {} FAILED: {error}", load.name)),
+            Err(error) => self.notes.push(format!("{part}: {} FAILED: {error}", first.load.name)),
         }
         Ok(())
     }
 
+    /// Those of the loads that are asked for.
+    fn wanted(&self, part: &str, loads: Vec<Workload>) -> Vec<Workload> {
+        loads.into_iter().filter(|load| self.options.wants(part, &load.name)).collect()
+    }
+
     fn engine(&mut self) -> io::Result<()> {
-        let blasts = [true, false].map(|verify| Contestant { client: Client::Blast { verify }, server: Server::Pump });
-        let contestants = [REFERENCE, blasts[0], blasts[1]];
-        workload::of_the_engine().iter().try_for_each(|load| self.compare("engine", load, &contestants))
+        let blasts = [true, false].map(|verify| Client::Blast { verify });
+        let contestants = [Client::Bare, blasts[0], blasts[1]].map(|client| Contestant { client, ..REFERENCE });
+        for loads in workload::of_the_engine() {
+            self.compare("engine", &Entry::all(&self.wanted("engine", loads), &contestants))?;
+        }
+        Ok(())
     }
 
     fn servers(&mut self) -> io::Result<()> {
-        let models = Server::models().into_iter().map(|server| Contestant { client: Client::Bare, server });
+        let models = Server::models().into_iter().map(|server| Contestant { server, ..REFERENCE });
         let contestants: Vec<Contestant> = std::iter::once(REFERENCE).chain(models).collect();
-        let loads = workload::of_the_servers();
-        let loads = loads.iter().filter(|load| !self.options.quick || load.name == workload::FEW);
-        loads.cloned().collect::<Vec<_>>().iter().try_for_each(|load| self.compare("servers", load, &contestants))
+        for load in self.wanted("servers", workload::of_the_servers()) {
+            if !self.options.quick || load.name == workload::FEW {
+                self.compare("servers", &Entry::all(&[load], &contestants))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Twice of everything, cores and threads of both sides: a server whose workers get in each other's way does not
+    /// come to twice the rate.
+    fn workers(&mut self) -> io::Result<()> {
+        if self.options.quick || !self.cores.are_two() {
+            return Ok(());
+        }
+        let models: Vec<Server> = Server::models();
+        let models = models.into_iter().filter(|server| workload::WITH_WORKERS.contains(&server.name()));
+        let contestants: Vec<Contestant> = models
+            .flat_map(|server| {
+                let client = Client::Blast { verify: true };
+                [Share::OneCore, Share::TwoCores].map(|share| Contestant { client, server, share })
+            })
+            .collect();
+        for load in self.wanted("workers", workload::of_the_workers()) {
+            let mut entries = Entry::all(&[load], &contestants);
+            entries.iter_mut().enumerate().for_each(|(n, entry)| entry.reference = n / 2 * 2);
+            self.compare("workers", &entries)?;
+        }
+        Ok(())
     }
 
     fn memory(&mut self) -> io::Result<()> {
@@ -162,7 +199,7 @@ impl Bench {
         writeln!(out, "{}\n{}, {}", report.machine, report.command, report.started_at)?;
         writeln!(out, "medians of {} rounds of {} s; spread [least..greatest]", report.rounds, report.window_s)?;
         report.notes.iter().try_for_each(|note| writeln!(out, "{note}"))?;
-        for (part, name) in [("engine", "client"), ("servers", "server")] {
+        for (part, name) in [("engine", "client"), ("servers", "server"), ("workers", "server")] {
             let (of_part, _): (Vec<&Row>, Vec<&Row>) = self.rows.iter().partition(|row| row.part == part);
             if !of_part.is_empty() {
                 writeln!(out, "\n{part}\n\n{}", report::table(&of_part, name))?;
@@ -187,8 +224,8 @@ pub(crate) fn smoke() -> io::Result<()> {
     machine::self_test()?;
     let cores = Cores::choose()?;
     let load = Workload { name: "smoke".to_owned(), conns: 3, size: 300, fragment: 100, pipeline: 2 };
-    let blast = Contestant { client: Client::Blast { verify: true }, server: Server::Pump };
-    let tokio = Contestant { client: Client::Bare, server: Server::Model("tokio") };
+    let blast = Contestant { client: Client::Blast { verify: true }, ..REFERENCE };
+    let tokio = Contestant { server: Server::Model("tokio"), share: Share::TwoCores, ..REFERENCE };
     for contestant in [REFERENCE, blast, tokio] {
         let sample = run(contestant, &load, Duration::from_millis(200), &cores)?;
         if sample.bytes_by_client == 0 || sample.messages_per_s == 0.0 {

@@ -39,15 +39,22 @@ impl Workload {
 pub(crate) const FEW: &str = "64 B, 100 conns";
 pub(crate) const MANY: &str = "64 B, 10,000 conns";
 
-pub(crate) fn of_the_engine() -> Vec<Workload> {
+/// Loads that stand together take turns, since they are compared with each other.
+pub(crate) fn of_the_engine() -> Vec<Vec<Workload>> {
     vec![
-        Workload::new(FEW, 100, 64, 1),
-        Workload::new("1 KiB, 100 conns", 100, 1 << 10, 1),
-        Workload::new("64 KiB x4, 10 conns", 10, 64 << 10, 4),
-        Workload::new("64 KiB x4, 100 conns", 100, 64 << 10, 4),
-        Workload { fragment: 1, ..Workload::new("64 B in 1-byte writes, 100 conns", 100, 64, 1) },
-        Workload::new(MANY, 10_000, 64, 1),
+        vec![Workload::new(FEW, 100, 64, 1), Workload::new(MANY, 10_000, 64, 1)],
+        vec![Workload::new("1 KiB, 100 conns", 100, 1 << 10, 1)],
+        vec![Workload::new("64 KiB x4, 10 conns", 10, 64 << 10, 4)],
+        vec![Workload::new("64 KiB x4, 100 conns", 100, 64 << 10, 4)],
+        vec![Workload { fragment: 1, ..Workload::new("64 B in 1-byte writes, 100 conns", 100, 64, 1) }],
     ]
+}
+
+/// The models whose `--workers` are compared; the others share the code that makes them, or a runtime's.
+pub(crate) const WITH_WORKERS: [&str; 3] = ["epoll", "io-uring", "tokio"];
+
+pub(crate) fn of_the_workers() -> Vec<Workload> {
+    vec![Workload::new(FEW, 100, 64, 1), Workload::new("64 KiB x4, 10 conns", 10, 64 << 10, 4)]
 }
 
 pub(crate) fn of_the_servers() -> Vec<Workload> {
@@ -97,11 +104,58 @@ impl Server {
     }
 }
 
+/// Which cores server and client have, and how many threads they use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Share {
+    /// One each, for one thread each.
+    Apart,
+    /// Both the same one, for one thread each.
+    OneCore,
+    /// Both have both, with two threads each: twice of everything that [`Share::OneCore`] has.
+    TwoCores,
+}
+
+impl Share {
+    pub(crate) fn workers(self) -> usize {
+        if self == Share::TwoCores { 2 } else { 1 }
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Share::Apart => "a core each",
+            Share::OneCore => "one core, 1 worker",
+            Share::TwoCores => "two cores, 2 workers",
+        }
+    }
+}
+
 /// One who takes part in a comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Contestant {
     pub(crate) client: Client,
     pub(crate) server: Server,
+    pub(crate) share: Share,
+}
+
+/// A contestant under a load, and whom it is compared with.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) load: Workload,
+    pub(crate) contestant: Contestant,
+    /// Which of the entries it is compared with.
+    pub(crate) reference: usize,
+}
+
+impl Entry {
+    /// Every contestant under every load, each compared with the first one under its load.
+    pub(crate) fn all(loads: &[Workload], contestants: &[Contestant]) -> Vec<Entry> {
+        let of_load = |(n, load): (usize, &Workload)| {
+            let (load, reference) = (load.clone(), n * contestants.len());
+            contestants.iter().map(move |&contestant| Entry { load: load.clone(), contestant, reference })
+        };
+        loads.iter().enumerate().flat_map(of_load).collect()
+    }
 }
 
 /// Load generators of others: whether they are here, and what they could be compared with.
