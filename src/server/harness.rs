@@ -219,7 +219,7 @@ fn listen(address: SocketAddr, options: &Options) -> io::Result<TcpListener> {
         sys::share_port(&socket)?;
     }
     socket.bind(&address.into())?;
-    socket.listen(options.backlog)?;
+    socket.listen(sys::listen_backlog(options.backlog))?;
     Ok(socket.into())
 }
 

@@ -33,6 +33,11 @@ pub fn share_port(socket: &Socket) -> io::Result<()> {
     socket.set_reuse_port(true)
 }
 
+/// What listen is to be told for a queue of so many: that number. Windows has its own way.
+pub fn listen_backlog(wanted: i32) -> i32 {
+    wanted
+}
+
 /// Makes the close that follows a reset (SO_LINGER with 0 seconds, socket(7)). Best effort: a socket that refuses is
 /// closed all the same.
 pub fn close_with_reset<'s>(socket: impl Into<SockRef<'s>>) {

@@ -55,6 +55,13 @@ pub fn share_port(_socket: &Socket) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::Unsupported, "--reuse-port: Windows can't share a port among listeners"))
 }
 
+/// What listen is to be told for a queue of so many: it cuts a plain number down to 200, and what is more than that is
+/// asked for as SOMAXCONN_HINT(N), which is -N and is brought within 200 and 65,535 (Microsoft, 'listen').
+pub fn listen_backlog(wanted: i32) -> i32 {
+    const PLAIN: i32 = 200;
+    if wanted > PLAIN { -wanted.min(65_535) } else { wanted }
+}
+
 /// Makes the close that follows a reset (SO_LINGER with 0 seconds). Best effort: a socket that refuses is closed all
 /// the same.
 pub fn close_with_reset<'s>(socket: impl Into<SockRef<'s>>) {
@@ -226,4 +233,32 @@ impl Group {
 /// Whether a process has ended.
 pub fn has_ended(child: &mut Child) -> bool {
     !matches!(child.try_wait(), Ok(None))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{SocketAddr, TcpListener};
+
+    use socket2::{Domain, Type};
+
+    use super::*;
+
+    #[test]
+    fn a_queue_of_more_than_200_is_asked_for_by_a_hint() {
+        assert_eq!([1, 128, 200].map(listen_backlog), [1, 128, 200]);
+        assert_eq!([201, 4096, 65_535, 65_536, i32::MAX].map(listen_backlog), [-201, -4096, -65_535, -65_535, -65_535]);
+    }
+
+    #[test]
+    fn more_than_200_clients_wait_to_be_accepted() {
+        let listener = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("an address");
+        listener.listen(listen_backlog(1000)).expect("the hint is taken");
+        let listener = TcpListener::from(listener);
+        let address = listener.local_addr().expect("bound");
+        // Where the queue is full Windows refuses a client at once.
+        let connect = |_| TcpStream::connect_timeout(&address, Duration::from_secs(20)).expect("there is room");
+        let clients: Vec<TcpStream> = (0..300).map(connect).collect();
+        assert_eq!(clients.iter().map(|_| listener.accept().expect("it waits")).count(), 300);
+    }
 }
