@@ -3,13 +3,15 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long anything may take. Long, for a loaded machine: it decides only how late a hang is reported.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// After so long without progress a sender counts as slowed down. If it was the machine that paused, less is tested,
 /// and nothing fails.
 const STALL: Duration = Duration::from_millis(300);
+/// Between two looks at a socket.
+const LOOK: Duration = Duration::from_millis(5);
 /// Bytes of one call where a test does not choose.
 const CHUNK: usize = 16 * 1024;
 
@@ -46,18 +48,25 @@ impl Client {
     }
 
     /// Sends until the server takes no more, or `most` bytes are out. Returns how many went.
+    ///
+    /// By looks that don't block: on Windows a socket whose SO_SNDTIMEO has fired is only good for closing.
     pub(crate) fn send_until_stalled(&mut self, most: usize) -> usize {
-        self.stream.set_write_timeout(Some(STALL)).expect("a time-out can be set");
+        self.stream.set_nonblocking(true).expect("it can be made nonblocking");
         let before = self.sent;
-        while self.sent - before < most as u64 {
+        let mut moved = Instant::now();
+        while self.sent - before < most as u64 && moved.elapsed() < STALL {
             match self.stream.write(&bytes(self.id, self.sent, CHUNK)) {
-                Ok(n) => self.sent += n as u64,
-                Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => break,
+                Ok(n) => {
+                    self.sent += n as u64;
+                    moved = Instant::now();
+                }
+                // sleep: between two looks at a socket that takes nothing
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => std::thread::sleep(LOOK),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => panic!("connection {}: send: {e}", self.id),
             }
         }
-        self.stream.set_write_timeout(Some(PATIENCE)).expect("a time-out can be set");
+        self.stream.set_nonblocking(false).expect("it can be made to block again");
         (self.sent - before) as usize
     }
 
