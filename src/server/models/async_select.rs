@@ -17,15 +17,18 @@
 //! - An accepted socket inherits the listener's tie, so it is tied to its own window by another call. What had arrived
 //!   until then is posted at once.
 //! - Messages stay in the queue when their socket is closed, and its handle is given out anew. So every connection is
-//!   registered under a message number of its own, and a message whose number is not the socket's is dropped.
+//!   registered under a message number of its own, and when it is closed a *mark* is posted under that number, behind
+//!   the last of its messages. Until the mark is taken the number is nobody else's and its messages are dropped.
 //!
 //! # The drawback
 //!
 //! A message, a queue and a lock of the window manager for each notice. And the queue is bounded: 10,000 messages, or
 //! fewer where an administrator says so, but 4,000 at least; what is posted beyond that is lost, and with it the only
-//! notice of its kind. By the rules above a connection has three messages queued at most, and a fourth when it is new;
-//! so a thread serves 900 connections, and there are as many threads as that takes; `--workers` says how many there are
-//! from the start.
+//! notice of its kind. By the rules above a connection has up to seven messages in the queue: two FD_READ, since when it
+//! is new it receives once without a notice; two FD_WRITE, since a send may block while the first one waits in the
+//! queue, and a third from the second tie; FD_CLOSE; the mark. It holds its seat in the thread until the mark is taken,
+//! so clients that come and go can't fill the queue either. So a thread serves 500 connections, and there are as many
+//! threads as that takes; `--workers` says how many there are from the start.
 //!
 //! Sources: Microsoft, 'WSAAsyncSelect', 'PostMessageW' (the limit of 10,000 and its minimum of 4,000).
 
@@ -43,6 +46,8 @@ use super::window::{Message, NUMBERS, Notice, Window};
 use crate::server::reactor::{Connection, Pool, Ready, Turn};
 use crate::server::{Context, Phase, Session};
 
+/// The timer that ends waits for the sake of idle connections.
+const SWEEP: usize = 1;
 /// Accepts on this thread and has the connections served by others; see the head of this file.
 pub(super) fn run(listener: TcpListener, context: Arc<Context>) -> io::Result<()> {
     let (window, bell) = window()?;
@@ -69,22 +74,16 @@ fn window() -> io::Result<(Window, Bell)> {
     Ok((window, Arc::new(move || poster.ring())))
 }
 
-/// A thread that serves up to 900 connections by its window's messages.
+/// A thread that serves up to 500 connections by its window's messages.
 struct Pump {
     window: Window,
-    served: Registry<Served>,
-}
-
-struct Served {
-    // The order matters: the seat is free when the connection is closed.
-    connection: Connection,
-    _seat: Seat,
+    served: Registry<Connection>,
 }
 
 impl Worker for Pump {
     const NAME: &'static str = "async-select";
-    /// Four messages each, and a bell, in a queue that may hold 4,000.
-    const CAPACITY: usize = 900;
+    /// Seven messages each, and a bell, in a queue that may hold 4,000.
+    const CAPACITY: usize = 500;
     type Connection = Connection;
 
     fn prepare() -> io::Result<(Self, Bell)> {
@@ -96,7 +95,7 @@ impl Worker for Pump {
         let mut pool = Pool::new(inbox.context().options().buffer);
         let mut sweep = Sweep::new(inbox.context());
         if let Some(time) = Session::sweep_every(inbox.context()) {
-            self.window.every(time)?;
+            self.window.every(SWEEP, time)?;
         }
         loop {
             while let Some((connection, seat)) = inbox.next() {
@@ -105,10 +104,10 @@ impl Worker for Pump {
                 }
             }
             if inbox.phase() == Phase::Abort {
-                self.served.into_values().for_each(|served| served.connection.abort());
+                self.served.into_open().for_each(Connection::abort);
                 return Ok(());
             }
-            if inbox.is_over() && self.served.is_empty() {
+            if inbox.is_over() && self.served.open == 0 {
                 return Ok(());
             }
             if let Message::Socket(notice) = self.window.next()? {
@@ -125,35 +124,48 @@ impl Worker for Pump {
 impl Pump {
     /// If the socket can't be tied to the window, the connection is closed.
     fn adopt(&mut self, connection: Connection, seat: Seat, pool: &mut Pool) -> io::Result<()> {
+        let number = self.served.free_number();
         let socket = handle(&connection);
-        let number = self.served.next_number();
         self.window.select(connection.stream(), number, FD_READ | FD_WRITE | FD_CLOSE)?;
-        self.served.insert(socket, number, Served { connection: connection.with_one_receive_a_notice(), _seat: seat });
+        self.served.insert(number, seat, socket, connection.with_one_receive_a_notice());
         // What had happened before is posted, but for a reset under Wine 8.0; so one receive without a notice.
         self.turn(Notice { number, socket, event: FD_READ, error: 0 }, pool);
         Ok(())
     }
 
     fn turn(&mut self, notice: Notice, pool: &mut Pool) {
-        let Some(served) = self.served.get_mut(notice.socket, notice.number) else { return };
-        let connection = &mut served.connection;
-        if notice.event == FD_CLOSE {
-            // Best effort: if it fails, there are more messages than need be.
-            let _ = self.window.select(connection.stream(), notice.number, FD_WRITE);
+        let Notice { number, socket, event, error } = notice;
+        if event == 0 {
+            return self.served.free(number);
         }
-        let turn = if notice.error == 0 {
-            let hangup = notice.event == FD_CLOSE;
-            connection.turn(Ready { read: notice.event == FD_READ, write: notice.event == FD_WRITE, hangup }, pool)
+        let Some(connection) = self.served.get_mut(number, socket) else { return };
+        if event == FD_CLOSE {
+            // Best effort: if it fails, there are more messages than need be.
+            let _ = self.window.select(connection.stream(), number, FD_WRITE);
+        }
+        let turn = if error == 0 {
+            let hangup = event == FD_CLOSE;
+            connection.turn(Ready { read: event == FD_READ, write: event == FD_WRITE, hangup }, pool)
         } else {
             connection.fail()
         };
         if turn == Turn::Close {
-            self.served.remove(notice.socket);
+            self.close(number);
         }
     }
 
     fn close_idle(&mut self, now: Instant) {
-        self.served.retain(|served| !served.connection.is_idle(now));
+        let idle = self.served.open().filter(|(_, _, connection)| connection.is_idle(now));
+        let idle: Vec<u16> = idle.map(|(number, _, _)| number).collect();
+        idle.into_iter().for_each(|number| self.close(number));
+    }
+
+    fn close(&mut self, number: u16) {
+        self.served.close(number);
+        // Without a mark, which only a full queue refuses, nothing tells when the last of its messages was taken.
+        if self.window.mark(number).is_err() {
+            self.served.free(number);
+        }
     }
 }
 
@@ -161,52 +173,70 @@ fn handle(connection: &Connection) -> SOCKET {
     connection.stream().as_raw_socket() as SOCKET
 }
 
-/// What is registered, by socket, each under a message number of its own.
-///
-/// The numbers go round: a number comes again after 16,383 connections of this thread. All but the 900 that it serves
-/// at once must have been closed by then, each by a message, so the 10,000 that were queued at most when it was last
-/// used are gone.
+/// Connections by their message numbers, and the numbers of closed ones whose marks are still in the queue.
 struct Registry<T> {
-    by_socket: HashMap<SOCKET, (u16, T)>,
+    places: HashMap<u16, Place<T>>,
+    /// Those of them that are not closed.
+    open: usize,
     last: u16,
+}
+
+struct Place<T> {
+    /// `None`: closed.
+    open: Option<(SOCKET, T)>,
+    _seat: Seat,
 }
 
 impl<T> Default for Registry<T> {
     fn default() -> Self {
-        Registry { by_socket: HashMap::new(), last: 0 }
+        Registry { places: HashMap::new(), open: 0, last: 0 }
     }
 }
 
 impl<T> Registry<T> {
-    /// The number for the next registration.
-    fn next_number(&mut self) -> u16 {
-        self.last = self.last % NUMBERS + 1;
-        self.last
+    /// A number that no message in the queue has. There are 16,383 of them, and no more places than seats.
+    fn free_number(&mut self) -> u16 {
+        loop {
+            self.last = self.last % NUMBERS + 1;
+            if !self.places.contains_key(&self.last) {
+                return self.last;
+            }
+        }
     }
 
-    fn insert(&mut self, socket: SOCKET, number: u16, value: T) {
-        self.by_socket.insert(socket, (number, value));
+    fn insert(&mut self, number: u16, seat: Seat, socket: SOCKET, value: T) {
+        self.places.insert(number, Place { open: Some((socket, value)), _seat: seat });
+        self.open += 1;
     }
 
-    /// `None`: the message was for a connection that is closed, whoever has its handle now.
-    fn get_mut(&mut self, socket: SOCKET, number: u16) -> Option<&mut T> {
-        self.by_socket.get_mut(&socket).filter(|(of, _)| *of == number).map(|(_, value)| value)
+    /// `None`: the message was for a connection that is closed.
+    fn get_mut(&mut self, number: u16, socket: SOCKET) -> Option<&mut T> {
+        let (of, value) = self.places.get_mut(&number)?.open.as_mut()?;
+        (*of == socket).then_some(value)
     }
 
-    fn remove(&mut self, socket: SOCKET) {
-        self.by_socket.remove(&socket);
+    /// Drops what is there; its number and its seat stay taken.
+    fn close(&mut self, number: u16) {
+        if let Some(place) = self.places.get_mut(&number) {
+            self.open -= usize::from(place.open.take().is_some());
+        }
     }
 
-    fn retain(&mut self, mut keep: impl FnMut(&T) -> bool) {
-        self.by_socket.retain(|_, (_, value)| keep(value));
+    /// Gives the number and the seat of a closed one back.
+    fn free(&mut self, number: u16) {
+        if self.places.get(&number).is_some_and(|place| place.open.is_none()) {
+            self.places.remove(&number);
+        }
     }
 
-    fn is_empty(&self) -> bool {
-        self.by_socket.is_empty()
+    fn open(&self) -> impl Iterator<Item = (u16, SOCKET, &T)> {
+        self.places
+            .iter()
+            .filter_map(|(number, place)| place.open.as_ref().map(|(socket, value)| (*number, *socket, value)))
     }
 
-    fn into_values(self) -> impl Iterator<Item = T> {
-        self.by_socket.into_values().map(|(_, value)| value)
+    fn into_open(self) -> impl Iterator<Item = T> {
+        self.places.into_values().filter_map(|place| place.open).map(|(_, value)| value)
     }
 }
 
@@ -214,6 +244,7 @@ impl<T> Registry<T> {
 mod tests {
     use std::io::{Read, Write};
     use std::net::{Shutdown, TcpStream};
+    use std::sync::atomic::Ordering;
     use std::sync::mpsc::channel;
     use std::time::Duration;
 
@@ -236,37 +267,41 @@ mod tests {
         (client, connection, context)
     }
 
-    /// The next message on a socket; the timer is there to end a wait in vain.
-    fn notice(pump: &Pump) -> Notice {
-        loop {
-            match pump.window.next().expect("a message") {
-                Message::Socket(notice) => return notice,
-                Message::Timer => panic!("nothing more is posted"),
-                _ => {}
-            }
+    /// With a timer that ends a wait in vain.
+    fn pump() -> Pump {
+        let window = Window::new().expect("a window");
+        window.every(SWEEP, Duration::from_secs(60)).expect("a timer");
+        Pump { window, served: Registry::default() }
+    }
+
+    fn seat() -> Seat {
+        Seat::alone().0
+    }
+
+    fn take_a_message(pump: &mut Pump, pool: &mut Pool) {
+        let message = pump.window.next().expect("a message");
+        assert_ne!(message, Message::Timer(SWEEP), "nothing more is posted");
+        if let Message::Socket(notice) = message {
+            pump.turn(notice, pool);
         }
     }
 
     #[test]
     fn each_notice_is_answered_by_one_receive_and_a_fin_by_the_rest() {
         let (mut client, connection, context) = connection(100);
-        let mut pump = Pump { window: Window::new().expect("a window"), served: Registry::default() };
-        pump.window.every(Duration::from_secs(20)).expect("a timer");
-        let mut pool = Pool::new(10);
-        pump.adopt(connection, Seat::alone(), &mut pool).expect("it is tied to the window");
+        let (mut pump, mut pool) = (pump(), Pool::new(10));
+        pump.adopt(connection, seat(), &mut pool).expect("it is tied to the window");
         let mut received = context.snapshot().bytes_in;
         assert_eq!(received, 10, "one look without a notice");
         while received < 100 {
-            let notice = notice(&pump);
-            pump.turn(notice, &mut pool);
+            take_a_message(&mut pump, &mut pool);
             let now = context.snapshot().bytes_in;
             assert!(now - received <= 10, "{} bytes at one notice", now - received);
             received = now;
         }
         client.shutdown(Shutdown::Write).expect("a FIN");
-        while !pump.served.is_empty() {
-            let notice = notice(&pump);
-            pump.turn(notice, &mut pool);
+        while pump.served.open > 0 {
+            take_a_message(&mut pump, &mut pool);
         }
         let mut echo = Vec::new();
         client.read_to_end(&mut echo).expect("the echo and a FIN");
@@ -275,24 +310,50 @@ mod tests {
     }
 
     #[test]
-    fn a_message_for_a_closed_connection_does_not_reach_the_one_that_got_its_handle() {
-        let mut served = Registry::default();
-        let (first, second) = (served.next_number(), served.next_number());
-        served.insert(40, first, "first");
-        assert_eq!(served.get_mut(40, first), Some(&mut "first"));
-        served.remove(40);
-        assert_eq!(served.get_mut(40, first), None, "it is closed");
-        served.insert(40, second, "second");
-        assert_eq!(served.get_mut(40, first), None, "the handle was given out anew");
-        assert_eq!(served.get_mut(40, second), Some(&mut "second"));
+    fn a_seat_is_taken_until_the_last_message_of_its_connection_was() {
+        let (client, connection, context) = connection(100);
+        let (mut pump, mut pool) = (pump(), Pool::new(10));
+        let (seat, taken) = Seat::alone();
+        let taken = || taken.load(Ordering::Acquire);
+        pump.adopt(connection, seat, &mut pool).expect("it is tied to the window");
+        client.shutdown(Shutdown::Write).expect("a FIN");
+        while pump.served.open > 0 {
+            take_a_message(&mut pump, &mut pool);
+        }
+        assert_eq!((context.snapshot().closed, taken()), (1, 1), "it is closed, and its messages wait");
+        while taken() > 0 {
+            take_a_message(&mut pump, &mut pool);
+        }
+        pump.window.every(SWEEP, Duration::from_millis(10)).expect("a timer");
+        assert_eq!(pump.window.next().expect("a message"), Message::Timer(SWEEP), "none is left");
+        assert!(pump.served.places.is_empty());
     }
 
     #[test]
-    fn numbers_go_round_within_the_range_of_messages() {
-        let mut served: Registry<()> = Registry::default();
-        let numbers: Vec<u16> = (0..2 * NUMBERS).map(|_| served.next_number()).collect();
-        assert_eq!((numbers[0], numbers[usize::from(NUMBERS) - 1]), (1, NUMBERS));
-        assert_eq!(numbers[usize::from(NUMBERS)], 1);
-        assert!(usize::from(NUMBERS) > 10_000, "more than the queue holds");
+    fn a_message_for_a_closed_connection_does_not_reach_the_one_that_got_its_handle() {
+        let mut served = Registry::default();
+        served.insert(1, seat(), 40, "first");
+        assert_eq!(served.get_mut(1, 40), Some(&mut "first"));
+        served.free(1);
+        assert_eq!(served.get_mut(1, 40), Some(&mut "first"), "only a closed one gives its number back");
+        served.close(1);
+        assert_eq!(served.open, 0, "it is closed");
+        served.insert(2, seat(), 40, "second");
+        assert_eq!(served.get_mut(1, 40), None, "the handle was given out anew");
+        assert_eq!(served.get_mut(2, 40), Some(&mut "second"));
+    }
+
+    #[test]
+    fn numbers_go_round_and_pass_over_those_that_are_taken() {
+        let mut served = Registry::default();
+        assert_eq!([(); 3].map(|()| served.free_number()), [1, 2, 3]);
+        served.insert(2, seat(), 40, ());
+        served.close(2);
+        let round: Vec<u16> = (0..NUMBERS).map(|_| served.free_number()).collect();
+        let wanted: Vec<u16> = (4..=NUMBERS).chain([1, 3, 4]).collect();
+        assert_eq!(round, wanted, "its messages may still be in the queue");
+        served.free(2);
+        assert!((0..NUMBERS).any(|_| served.free_number() == 2));
+        assert!(usize::from(NUMBERS) > Pump::CAPACITY, "there is always a free one");
     }
 }

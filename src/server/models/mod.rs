@@ -230,7 +230,7 @@ pub static TABLE: &[Model] = &[
         pattern: Pattern::Reactor,
         about: "window messages say which sockets are ready (WSAAsyncSelect)",
         limit: "the message queue holds 10,000 (4,000 at least); \
-                passed by threads of 900 connections with four messages each at most",
+                passed by threads of 500 connections with seven messages each at most",
         workers: true,
         probe: always,
         run: only!(windows, async_select::run),

@@ -54,10 +54,11 @@ impl Seat {
         Seat(Arc::clone(load))
     }
 
-    /// In a thread that nobody else knows of.
+    /// In a thread that nobody else knows of, and the number of its seats that are taken.
     #[cfg(test)]
-    pub(super) fn alone() -> Seat {
-        Seat::take(&Arc::default())
+    pub(super) fn alone() -> (Seat, Arc<AtomicUsize>) {
+        let load = Arc::default();
+        (Seat::take(&load), load)
     }
 }
 

@@ -39,22 +39,22 @@ pub(super) const NUMBERS: u16 = 0xBFFF - WM_APP as u16;
 pub(super) enum Message {
     /// Somebody rang.
     Bell,
-    /// The timer.
-    Timer,
+    /// A timer, by its number.
+    Timer(usize),
     /// Something happened on a socket.
     Socket(Notice),
     /// A message that nobody here has posted.
     Other,
 }
 
-/// What WSAAsyncSelect posts.
+/// What WSAAsyncSelect posts, or [`Window::mark`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Notice {
     /// The number that the socket was registered with.
     pub(super) number: u16,
     /// Its handle; it may have been closed since, and given out anew.
     pub(super) socket: SOCKET,
-    /// One of FD_READ, FD_WRITE, FD_CLOSE, FD_ACCEPT.
+    /// One of FD_READ, FD_WRITE, FD_CLOSE, FD_ACCEPT; 0 is a mark.
     pub(super) event: u32,
     /// An error of Winsock, or 0.
     pub(super) error: u32,
@@ -64,7 +64,7 @@ impl Message {
     /// 'The low word of lParam is the network event, the high word its error; wParam is the socket.'
     fn of(number: u32, wparam: usize, lparam: isize) -> Message {
         match number {
-            WM_TIMER => Message::Timer,
+            WM_TIMER => Message::Timer(wparam),
             BELL => Message::Bell,
             _ => match number.checked_sub(BELL).and_then(|number| u16::try_from(number).ok()) {
                 Some(number @ 1..=NUMBERS) => {
@@ -119,13 +119,25 @@ impl Window {
         if result == SOCKET_ERROR { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
-    /// Gives a [`Message::Timer`] again and again, when nothing else waits in the queue.
+    /// Posts a notice of no event under a message number. When it is taken, so was all that had been posted before.
+    ///
+    /// # Errors
+    /// The system's: the queue is full.
+    pub(super) fn mark(&self, number: u16) -> io::Result<()> {
+        debug_assert!((1..=NUMBERS).contains(&number));
+        // SAFETY: the window lives as long as `self`; the message has no pointers in it.
+        let posted = unsafe { PostMessageW(self.poster.window, BELL + u32::from(number), 0, 0) };
+        if posted == 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+
+    /// Gives a [`Message::Timer`] again and again, when nothing else waits in the queue. `timer` is not 0; one that runs
+    /// begins anew.
     ///
     /// # Errors
     /// The system's: out of timers.
-    pub(super) fn every(&self, time: Duration) -> io::Result<()> {
+    pub(super) fn every(&self, timer: usize, time: Duration) -> io::Result<()> {
         // SAFETY: the window lives as long as `self`; without a function the timer posts a message.
-        let timer = unsafe { SetTimer(self.poster.window, 1, milliseconds(Some(time)), None) };
+        let timer = unsafe { SetTimer(self.poster.window, timer, milliseconds(Some(time)), None) };
         if timer == 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
@@ -207,11 +219,25 @@ mod tests {
         let poster = window.poster();
         std::thread::spawn(move || (0..20_000).for_each(|_| poster.ring())).join().expect("no panic");
         assert_eq!(window.next().expect("a message"), Message::Bell);
-        window.every(Duration::from_millis(10)).expect("a timer");
-        assert_eq!(window.next().expect("a message"), Message::Timer, "no other bell waits, and the queue is not full");
+        window.every(7, Duration::from_millis(10)).expect("a timer");
+        assert_eq!(
+            window.next().expect("a message"),
+            Message::Timer(7),
+            "no other bell waits, and the queue is not full"
+        );
         window.poster().ring();
         let next = || window.next().expect("a message");
         assert!((0..100).any(|_| next() == Message::Bell), "it can be rung again");
+    }
+
+    #[test]
+    fn a_mark_is_taken_after_what_was_posted_before_it() {
+        let window = Window::new().expect("a window");
+        let mark = |number| Message::Socket(Notice { number, socket: 0, event: 0, error: 0 });
+        window.mark(NUMBERS).expect("it is posted");
+        window.poster().ring();
+        window.mark(1).expect("it is posted");
+        assert_eq!([(); 3].map(|()| window.next().expect("a message")), [mark(NUMBERS), Message::Bell, mark(1)]);
     }
 
     #[test]
