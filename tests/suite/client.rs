@@ -118,9 +118,14 @@ impl Client {
         self.sent = sender.sent;
     }
 
+    /// Ends the own direction.
+    pub(crate) fn half_close(&self) {
+        self.stream.shutdown(Shutdown::Write).unwrap_or_else(|e| panic!("connection {}: shutdown: {e}", self.id));
+    }
+
     /// Ends the own direction; everything that is still owed must come, and then the end of the other direction.
     pub(crate) fn finish(mut self) {
-        self.stream.shutdown(Shutdown::Write).unwrap_or_else(|e| panic!("connection {}: shutdown: {e}", self.id));
+        self.half_close();
         self.expect((self.sent - self.received) as usize);
         match self.receive(&mut [0]) {
             Ok(0) => {}

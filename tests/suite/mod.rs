@@ -43,7 +43,6 @@ const MIB: usize = 1024 * 1024;
 /// More than any system's socket buffers on the way hold together: a server that took so much from a client that does
 /// not read has kept it.
 const UNBOUNDED: usize = 96 * MIB;
-
 fn nothing_more(_: &Ended) {}
 
 fn nothing_was_lost(ended: &Ended) {
@@ -182,6 +181,25 @@ pub(crate) static CASES: &[Case] = &[
             client.reset();
         },
         then: |ended| assert!(ended.counters.bytes_discarded > 0, "{ended:?}"),
+    },
+    Case {
+        name: "a reset after a FIN ends the connection, much though there is to be sent back",
+        // As above: the server has the FIN while it can't send, so nothing but a send is left to tell of the reset.
+        setup: Setup { buffer: 48 * MIB, ..Setup::DEFAULT },
+        run: |host| {
+            let mut neighbour = Client::connect(host.address(), 0);
+            let mut client = Client::connect(host.address(), 1);
+            client.send_until_stalled(40 * MIB);
+            client.half_close();
+            // Meanwhile the server has seen the FIN, if it receives.
+            (0..20).for_each(|_| neighbour.round_trip(1000));
+            client.reset();
+            neighbour.finish();
+        },
+        then: |ended| {
+            assert!(ended.counters.bytes_discarded > 0, "{ended:?}");
+            assert_eq!(ended.counters.connection_errors, 1, "{ended:?}");
+        },
     },
     Case {
         name: "1,000 clients that connect and close at once are let go",

@@ -13,7 +13,8 @@
 //!   send that would have blocked (besides once at the start). So there is one receive for each FD_READ and one accept
 //!   for each FD_ACCEPT: another one would post another message.
 //! - FD_CLOSE is posted once and nothing re-arms it, while data may be left: receive until 0. From then on only
-//!   FD_WRITE is asked for, since those receives would post again.
+//!   FD_WRITE is asked for, since those receives would post again. If it came for a FIN none is left for a reset, so a
+//!   connection that only waits to send does so again from time to time: see `retry`.
 //! - An accepted socket inherits the listener's tie, so it is tied to its own window by another call. What had arrived
 //!   until then is posted at once.
 //! - Messages stay in the queue when their socket is closed, and its handle is given out anew. So every connection is
@@ -41,6 +42,7 @@ use std::time::Instant;
 
 use windows_sys::Win32::Networking::WinSock::{FD_ACCEPT, FD_CLOSE, FD_READ, FD_WRITE, SOCKET};
 
+use super::retry::{self, only_sends};
 use super::shards::{Bell, Inbox, Seat, Shards, Sweep, Worker};
 use super::window::{Message, NUMBERS, Notice, Window};
 use crate::server::reactor::{Connection, Pool, Ready, Turn};
@@ -48,6 +50,9 @@ use crate::server::{Context, Phase, Session};
 
 /// The timer that ends waits for the sake of idle connections.
 const SWEEP: usize = 1;
+/// The timer by which connections send again; it runs while there are some that only send.
+const RETRY: usize = 2;
+
 /// Accepts on this thread and has the connections served by others; see the head of this file.
 pub(super) fn run(listener: TcpListener, context: Arc<Context>) -> io::Result<()> {
     let (window, bell) = window()?;
@@ -78,6 +83,8 @@ fn window() -> io::Result<(Window, Bell)> {
 struct Pump {
     window: Window,
     served: Registry<Connection>,
+    /// The retry timer runs.
+    retries: bool,
 }
 
 impl Worker for Pump {
@@ -88,7 +95,7 @@ impl Worker for Pump {
 
     fn prepare() -> io::Result<(Self, Bell)> {
         let (window, bell) = window()?;
-        Ok((Pump { window, served: Registry::default() }, bell))
+        Ok((Pump { window, served: Registry::default(), retries: false }, bell))
     }
 
     fn serve(mut self, mut inbox: Inbox<Connection>) -> io::Result<()> {
@@ -110,10 +117,9 @@ impl Worker for Pump {
             if inbox.is_over() && self.served.open == 0 {
                 return Ok(());
             }
-            if let Message::Socket(notice) = self.window.next()? {
-                self.turn(notice, &mut pool);
-            }
-            // Not at the timer's message, which the queue gives only when it has nothing else; that only ends the wait.
+            let message = self.window.next()?;
+            self.take(message, &mut pool);
+            // Not at the timer's message, for the same reason; that only ends the wait.
             if let Some(now) = sweep.due() {
                 self.close_idle(now);
             }
@@ -131,6 +137,15 @@ impl Pump {
         // What had happened before is posted, but for a reset under Wine 8.0; so one receive without a notice.
         self.turn(Notice { number, socket, event: FD_READ, error: 0 }, pool);
         Ok(())
+    }
+
+    fn take(&mut self, message: Message, pool: &mut Pool) {
+        match message {
+            Message::Socket(notice) => self.turn(notice, pool),
+            // The queue gives it only when it has nothing else: so no FD_WRITE is there already for what is tried here.
+            Message::Timer(RETRY) => self.send_again(pool),
+            _ => {}
+        }
     }
 
     fn turn(&mut self, notice: Notice, pool: &mut Pool) {
@@ -151,6 +166,22 @@ impl Pump {
         };
         if turn == Turn::Close {
             self.close(number);
+        } else if only_sends(connection.interest()) && !self.retries {
+            // Best effort: out of timers, a reset that is told by none of the messages is not found.
+            self.retries = self.window.every(RETRY, retry::EVERY).is_ok();
+        }
+    }
+
+    /// Those that only wait to send, whether they can or not: it shows which of them are broken.
+    fn send_again(&mut self, pool: &mut Pool) {
+        let only_send = self.served.open().filter(|(_, _, connection)| only_sends(connection.interest()));
+        let again: Vec<(u16, SOCKET)> = only_send.map(|(number, socket, _)| (number, socket)).collect();
+        if again.is_empty() {
+            self.window.stop(RETRY);
+            self.retries = false;
+        }
+        for (number, socket) in again {
+            self.turn(Notice { number, socket, event: FD_WRITE, error: 0 }, pool);
         }
     }
 
@@ -248,6 +279,7 @@ mod tests {
     use std::sync::mpsc::channel;
     use std::time::Duration;
 
+    use super::super::retry::tests::{deaf_client, reset};
     use super::*;
     use crate::server::Options;
 
@@ -271,7 +303,7 @@ mod tests {
     fn pump() -> Pump {
         let window = Window::new().expect("a window");
         window.every(SWEEP, Duration::from_secs(60)).expect("a timer");
-        Pump { window, served: Registry::default() }
+        Pump { window, served: Registry::default(), retries: false }
     }
 
     fn seat() -> Seat {
@@ -281,9 +313,7 @@ mod tests {
     fn take_a_message(pump: &mut Pump, pool: &mut Pool) {
         let message = pump.window.next().expect("a message");
         assert_ne!(message, Message::Timer(SWEEP), "nothing more is posted");
-        if let Message::Socket(notice) = message {
-            pump.turn(notice, pool);
-        }
+        pump.take(message, pool);
     }
 
     #[test]
@@ -327,6 +357,28 @@ mod tests {
         pump.window.every(SWEEP, Duration::from_millis(10)).expect("a timer");
         assert_eq!(pump.window.next().expect("a message"), Message::Timer(SWEEP), "none is left");
         assert!(pump.served.places.is_empty());
+    }
+
+    #[test]
+    fn a_connection_that_only_sends_ends_when_it_is_reset_after_its_fin() {
+        let (sending, connection, context) = deaf_client();
+        let (mut pump, mut pool) = (pump(), Pool::new(context.options().buffer));
+        pump.adopt(connection, seat(), &mut pool).expect("it is tied to the window");
+        while !pump.served.open().all(|(_, _, connection)| only_sends(connection.interest())) {
+            take_a_message(&mut pump, &mut pool);
+        }
+        assert!(pump.retries, "the timer runs");
+        reset(sending.join().expect("no panic"));
+        // By the timer alone: Wine posts a message for the reset too, which is not promised.
+        let end = Instant::now() + Duration::from_secs(20);
+        while pump.served.open > 0 {
+            assert!(Instant::now() < end, "the reset is not found");
+            pump.take(Message::Timer(RETRY), &mut pool);
+        }
+        assert_eq!(context.snapshot().connection_errors, 1);
+        while pump.retries {
+            take_a_message(&mut pump, &mut pool);
+        }
     }
 
     #[test]

@@ -13,7 +13,8 @@
 //! - Each note is made once, until a call re-arms it: FD_READ by a receive, FD_ACCEPT by an accept, FD_WRITE by a send
 //!   that would have blocked (besides once at the start). So one call a signal is enough, and a socket that stays ready
 //!   signals again; but a send that could not go on must have ended in 'would block', or nobody will call again.
-//! - FD_CLOSE comes once and nothing re-arms it, while data may be left: receive until 0.
+//! - FD_CLOSE comes once and nothing re-arms it, while data may be left: receive until 0. If it came for a FIN none is
+//!   left for a reset, so a connection that only waits to send does so again from time to time: see `retry`.
 //! - A wait returns the lowest signalled index only. A busy connection with a low index would hide the others, so each
 //!   round looks at the rest too, and gives each signalled connection one turn.
 //! - An accepted socket inherits the listener's association, so it is tied to its own event by another call. What had
@@ -33,6 +34,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 
 use super::events::{Event, NetworkEvents};
+use super::retry::{Retry, only_sends};
 use super::shards::{Bell, Inbox, Seat, Shards, Sweep, Worker};
 use super::watched::{self, Watched};
 use crate::server::reactor::{Connection, Pool, Ready, Turn};
@@ -83,6 +85,7 @@ impl Worker for Shard {
     fn serve(mut self, mut inbox: Inbox<Connection>) -> io::Result<()> {
         let mut pool = Pool::new(inbox.context().options().buffer);
         let mut sweep = Sweep::new(inbox.context());
+        let mut retry = Retry::default();
         loop {
             while let Some((connection, seat)) = inbox.next() {
                 if let Err(e) = self.adopt(connection, seat) {
@@ -96,9 +99,13 @@ impl Worker for Shard {
             if inbox.is_over() && self.0.is_empty() {
                 return Ok(());
             }
-            self.0.round(sweep.timeout(), |served, event| {
+            let some_only_send = self.0.items().any(|served| only_sends(served.connection.interest()));
+            self.0.round(retry.limit(some_only_send, sweep.timeout()), |served, event| {
                 turn(&mut served.connection, event, &mut pool) != Turn::Close
             })?;
+            if retry.is_due() {
+                self.0.each(|served, _| send_again(&mut served.connection, &mut pool) != Turn::Close);
+            }
             if let Some(now) = sweep.due() {
                 self.0.each(|served, _| !served.connection.is_idle(now));
             }
@@ -123,5 +130,39 @@ fn turn(connection: &mut Connection, event: &Event, pool: &mut Pool) -> Turn {
             connection.turn(Ready { read, write, hangup: events.is_closed() }, pool)
         }
         _ => connection.fail(),
+    }
+}
+
+/// If it only waits to send, whether it can or not: it shows whether it is broken.
+fn send_again(connection: &mut Connection, pool: &mut Pool) -> Turn {
+    match only_sends(connection.interest()) {
+        true => connection.turn(Ready { write: true, ..Ready::default() }, pool),
+        false => Turn::Keep,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::super::retry::tests::{deaf_client, reset};
+    use super::*;
+
+    #[test]
+    fn a_connection_that_only_sends_ends_when_it_is_reset_though_no_event_says_so() {
+        let (sending, mut connection, context) = deaf_client();
+        let mut pool = Pool::new(context.options().buffer);
+        let end = Instant::now() + Duration::from_secs(20);
+        assert_eq!(send_again(&mut connection, &mut pool), Turn::Keep, "it receives");
+        while !only_sends(connection.interest()) {
+            assert!(Instant::now() < end, "the FIN does not come");
+            connection.turn(Ready { read: true, ..Ready::default() }, &mut pool);
+        }
+        assert_eq!(send_again(&mut connection, &mut pool), Turn::Keep, "it is well");
+        reset(sending.join().expect("no panic"));
+        while send_again(&mut connection, &mut pool) != Turn::Close {
+            assert!(Instant::now() < end, "the reset is not found");
+        }
+        assert_eq!(context.snapshot().connection_errors, 1);
     }
 }

@@ -43,6 +43,8 @@ mod overlapped_callback;
 mod overlapped_event;
 #[cfg(unix)]
 mod poll;
+#[cfg(windows)]
+mod retry;
 mod select;
 #[cfg(unix)]
 mod self_pipe;

@@ -45,6 +45,10 @@ impl<T> Watched<T> {
         self.items.is_empty()
     }
 
+    pub(super) fn items(&self) -> impl Iterator<Item = &T> {
+        self.items.iter()
+    }
+
     /// Adds one. It gets its first turn when its event is signalled.
     pub(super) fn push(&mut self, item: T, event: Event) {
         self.items.push(item);

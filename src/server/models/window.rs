@@ -23,7 +23,7 @@ use std::time::Duration;
 use windows_sys::Win32::Foundation::HWND;
 use windows_sys::Win32::Networking::WinSock::{SOCKET, SOCKET_ERROR, WSAAsyncSelect};
 use windows_sys::Win32::UI::WindowsAndMessaging::{
-    CreateWindowExW, DestroyWindow, GetMessageW, HWND_MESSAGE, MSG, PostMessageW, SetTimer, WM_APP, WM_TIMER,
+    CreateWindowExW, DestroyWindow, GetMessageW, HWND_MESSAGE, KillTimer, MSG, PostMessageW, SetTimer, WM_APP, WM_TIMER,
 };
 use windows_sys::w;
 
@@ -141,6 +141,12 @@ impl Window {
         if timer == 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
+    /// Ends a timer. One message of it may still come.
+    pub(super) fn stop(&self, timer: usize) {
+        // SAFETY: the window lives as long as `self`. It fails only for a timer that does not run.
+        unsafe { KillTimer(self.poster.window, timer) };
+    }
+
     /// The next message; waits for it.
     ///
     /// # Errors
@@ -238,6 +244,15 @@ mod tests {
         window.poster().ring();
         window.mark(1).expect("it is posted");
         assert_eq!([(); 3].map(|()| window.next().expect("a message")), [mark(NUMBERS), Message::Bell, mark(1)]);
+    }
+
+    #[test]
+    fn a_timer_that_was_stopped_gives_no_more() {
+        let window = Window::new().expect("a window");
+        window.every(1, Duration::from_millis(10)).expect("a timer");
+        window.stop(1);
+        window.every(2, Duration::from_millis(100)).expect("a timer");
+        assert_eq!(window.next().expect("a message"), Message::Timer(2));
     }
 
     #[test]

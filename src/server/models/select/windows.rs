@@ -5,6 +5,9 @@
 //! What else is different here:
 //! - A set that is given but empty is an error (WSAEINVAL), as are three sets that are not given. So the write set is
 //!   left out while no connection has a backlog; the read set always holds the door bell.
+//! - A broken connection is said to be readable, and the documentation says nothing of writable. One that only waits to
+//!   send, since its buffer is full or its peer's FIN has come, is not asked whether it is readable; so it sends again
+//!   from time to time: see `retry`.
 //! - The call watches sockets only, no events and no pipes. So the bell is a UDP socket that is connected to itself on
 //!   the loopback address: it takes datagrams from nobody else.
 //!
@@ -25,7 +28,11 @@ use windows_sys::Win32::Networking::WinSock::{FD_SET, SOCKET, SOCKET_ERROR, TIME
 
 use crate::server::context::{Context, Phase};
 use crate::server::crew::{self, Worker};
-use crate::server::reactor::{Connection, Ready, Turn};
+use crate::server::models::retry::{Retry, only_sends};
+use crate::server::reactor::{Connection, Pool, Ready, Turn};
+
+const READ: Ready = Ready { read: true, write: false, hangup: false };
+const WRITE: Ready = Ready { read: false, write: true, hangup: false };
 
 pub(in crate::server::models) fn run(listener: TcpListener, context: Arc<Context>) -> io::Result<()> {
     crew::run(listener, context, serve)
@@ -56,7 +63,7 @@ fn serve(worker: &mut Worker) -> io::Result<()> {
 
         // One that is ready for both has two turns; the sockets that follow it wait that little longer.
         for at in 0..sockets.writable.members().len() {
-            sockets.turn(sockets.writable.members()[at], Ready { write: true, ..Ready::default() }, worker);
+            sockets.turn(sockets.writable.members()[at], WRITE, &mut worker.pool);
         }
         for at in 0..sockets.readable.members().len() {
             let socket = sockets.readable.members()[at];
@@ -65,8 +72,11 @@ fn serve(worker: &mut Worker) -> io::Result<()> {
             } else if Some(socket) == listener {
                 worker.accept();
             } else {
-                sockets.turn(socket, Ready { read: true, ..Ready::default() }, worker);
+                sockets.turn(socket, READ, &mut worker.pool);
             }
+        }
+        if sockets.retry.is_due() {
+            sockets.send_again(&mut worker.pool);
         }
         if let Some(now) = worker.sweep_due() {
             sockets.close_idle(now);
@@ -80,6 +90,7 @@ struct Sockets {
     connections: HashMap<SOCKET, Connection>,
     readable: FdSet,
     writable: FdSet,
+    retry: Retry,
 }
 
 impl Sockets {
@@ -87,13 +98,20 @@ impl Sockets {
         self.connections.insert(raw(connection.stream()), connection);
     }
 
-    fn turn(&mut self, socket: SOCKET, ready: Ready, worker: &mut Worker) {
+    fn turn(&mut self, socket: SOCKET, ready: Ready, pool: &mut Pool) {
         // One that its other turn has closed is gone. Its handle is not given out anew before the next call: a
         // connection that is accepted meanwhile is added only then.
         let Some(connection) = self.connections.get_mut(&socket) else { return };
-        if connection.turn(ready, &mut worker.pool) == Turn::Close {
+        if connection.turn(ready, pool) == Turn::Close {
             drop(self.connections.remove(&socket));
         }
+    }
+
+    /// Those that only wait to send, whether they can or not: it shows which of them are broken.
+    fn send_again(&mut self, pool: &mut Pool) {
+        let only_send = self.connections.iter().filter(|(_, connection)| only_sends(connection.interest()));
+        let sockets: Vec<SOCKET> = only_send.map(|(socket, _)| *socket).collect();
+        sockets.into_iter().for_each(|socket| self.turn(socket, WRITE, pool));
     }
 
     fn close_idle(&mut self, now: Instant) {
@@ -106,8 +124,10 @@ impl Sockets {
         self.readable.clear();
         self.writable.clear();
         others.into_iter().flatten().for_each(|socket| self.readable.insert(socket));
+        let mut some_only_send = false;
         for (socket, connection) in &self.connections {
             let interest = connection.interest();
+            some_only_send |= only_sends(interest);
             if interest.read {
                 self.readable.insert(*socket);
             }
@@ -115,7 +135,7 @@ impl Sockets {
                 self.writable.insert(*socket);
             }
         }
-        let timeout = timeout.map(timeval);
+        let timeout = self.retry.limit(some_only_send, timeout).map(timeval);
         let timeout = timeout.as_ref().map_or(ptr::null(), ptr::from_ref);
         // SAFETY: each set is null or has the layout of an fd_set whose array is as long as its count says, and is
         // borrowed mutably; the call only ever shortens it. The time-out is null or lives. The first argument is
@@ -210,6 +230,7 @@ fn timeval(time: Duration) -> TIMEVAL {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::models::retry::tests::{deaf_client, reset};
 
     fn ready(readable: &mut FdSet, writable: &mut FdSet) -> io::Result<i32> {
         let now = timeval(Duration::ZERO);
@@ -232,6 +253,27 @@ mod tests {
             set.members().iter().filter_map(|member| bells.iter().position(|bell| raw(&bell.0) == *member)).collect();
         heard.sort_unstable();
         assert_eq!(heard, [0, 63, 64, 255, 299]);
+    }
+
+    #[test]
+    fn a_connection_that_only_sends_ends_when_it_is_reset_though_no_set_says_so() {
+        let (sending, connection, context) = deaf_client();
+        let (mut sockets, mut pool) = (Sockets::default(), Pool::new(context.options().buffer));
+        let socket = raw(connection.stream());
+        sockets.add(connection);
+        let end = Instant::now() + Duration::from_secs(20);
+        while !only_sends(sockets.connections[&socket].interest()) {
+            assert!(Instant::now() < end, "the FIN does not come");
+            sockets.turn(socket, READ, &mut pool);
+        }
+        sockets.send_again(&mut pool);
+        assert_eq!(sockets.connections.len(), 1, "it is well");
+        reset(sending.join().expect("no panic"));
+        while !sockets.connections.is_empty() {
+            assert!(Instant::now() < end, "the reset is not found");
+            sockets.send_again(&mut pool);
+        }
+        assert_eq!(context.snapshot().connection_errors, 1);
     }
 
     #[test]
