@@ -112,6 +112,12 @@ impl Session {
         idle
     }
 
+    /// The system says by a time-out of a call that nothing moved for `--idle-timeout`; then close it. Counted, so say
+    /// it once.
+    pub fn timed_out(&mut self) {
+        self.context.idle();
+    }
+
     /// How often a model should look for idle connections; `None`: never, so that its wait can be without end.
     pub fn sweep_every(context: &Context) -> Option<Duration> {
         let limit = context.options().idle_timeout?;

@@ -22,7 +22,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -37,6 +37,9 @@ const FIRST_BUFFER: usize = 4 * 1024;
 /// An interrupted call returns at once; this is how long until those are interrupted again that were just about to
 /// block.
 const INTERRUPT_AGAIN: Duration = Duration::from_millis(20);
+/// How a call says that SO_RCVTIMEO or SO_SNDTIMEO has passed. Unix has another name for a peer that acknowledges no
+/// more, which is a failure; Windows has one name for both.
+const TIMED_OUT: ErrorKind = if cfg!(windows) { ErrorKind::TimedOut } else { ErrorKind::WouldBlock };
 
 pub(super) fn run(listener: TcpListener, context: Arc<Context>) -> io::Result<()> {
     let crowd = Arc::new(Crowd::default());
@@ -103,13 +106,18 @@ impl Connection {
         }
     }
 
-    /// Receives into an empty buffer, sends all of it, and so on: with nothing pending at each receive the ring never
-    /// wraps, and its positions lie within a buffer that is smaller than its capacity.
     fn echo(&mut self) -> io::Result<()> {
         sys::prepare_accepted(&*self.stream);
         let patience = self.context.options().idle_timeout;
         self.stream.set_read_timeout(patience)?;
         self.stream.set_write_timeout(patience)?;
+        self.serve_until_over()
+    }
+
+    /// Receives into an empty buffer, sends all of it, and so on: with nothing pending at each receive the ring never
+    /// wraps, and its positions lie within a buffer that is smaller than its capacity.
+    fn serve_until_over(&mut self) -> io::Result<()> {
+        let has_patience = self.context.options().idle_timeout.is_some();
         let capacity = self.session.capacity();
         let mut storage = vec![0; FIRST_BUFFER.min(capacity)];
         let mut full = false;
@@ -130,19 +138,20 @@ impl Connection {
                     self.session.received(n);
                 })
             };
+            // First, since on Windows our own interruption looks like a time-out.
+            if self.context.phase() == Phase::Abort {
+                return Ok(());
+            }
             match called {
                 Ok(()) => {}
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                // The time-out: the one name is Unix's, the other Windows'.
-                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) && patience.is_some() => {
-                    if self.session.is_idle(Instant::now()) {
-                        return Ok(());
-                    }
+                // It is idleness whatever the clock says: a wait may end a tick early, and on Windows what was sent by
+                // then is not known, so that to go on would send it twice.
+                Err(e) if e.kind() == TIMED_OUT && has_patience => {
+                    self.session.timed_out();
+                    return Ok(());
                 }
                 Err(e) => return Err(e),
-            }
-            if self.context.phase() == Phase::Abort {
-                return Ok(());
             }
         }
         Ok(())
@@ -230,5 +239,47 @@ impl Doorbell {
     /// block begins; with a backlog so full that it fails, accept is not blocked.
     fn ring(&self) {
         let _ = self.socket.connect(&self.address.into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+    use crate::server::Options;
+
+    /// The client, and a served connection with an idle time-out of an hour and a time-out of its calls of 20 ms.
+    fn connection() -> (TcpStream, Connection) {
+        let options = Options { idle_timeout: Some(Duration::from_secs(3600)), ..Options::default() };
+        let context = Arc::new(Context::new(options, channel().0));
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+        let client = TcpStream::connect(listener.local_addr().expect("bound")).expect("a connection");
+        let stream = Arc::new(listener.accept().expect("accepted").0);
+        stream.set_read_timeout(Some(Duration::from_millis(20))).expect("a time-out");
+        let session = Session::admit(&context).expect("it is admitted");
+        let member = Arc::new(Crowd::default()).join(1, &stream);
+        (client, Connection { stream, session, context, _member: member })
+    }
+
+    /// Serves it to its end, on a thread like any other; says how many were idle.
+    fn idle_at_the_end(mut connection: Connection) -> u64 {
+        let (send, ended) = channel();
+        thread::spawn(move || send.send(connection.serve_until_over().map(|()| connection.context.snapshot())));
+        let counters = ended.recv_timeout(Duration::from_secs(20)).expect("it ends").expect("that is no failure");
+        counters.idle_closed
+    }
+
+    #[test]
+    fn a_call_that_times_out_is_the_last_one_however_early_it_was() {
+        let (_client, connection) = connection();
+        assert_eq!(idle_at_the_end(connection), 1);
+    }
+
+    #[test]
+    fn a_call_that_times_out_while_the_server_is_aborted_is_not_idle() {
+        let (_client, connection) = connection();
+        connection.context.advance(Phase::Abort);
+        assert_eq!(idle_at_the_end(connection), 0);
     }
 }
