@@ -37,6 +37,7 @@
 use std::io;
 use std::net::TcpListener;
 use std::os::windows::io::{AsRawHandle, AsRawSocket, FromRawHandle, OwnedHandle};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -235,8 +236,16 @@ impl Shared {
         let connection = connection.expect("the registry holds a connection until its operations are reaped");
         let over = {
             let mut duplex = lock(&connection.duplex);
-            tell(&mut duplex);
-            duplex.advance()
+            let over = catch_unwind(AssertUnwindSafe(|| {
+                tell(&mut duplex);
+                duplex.advance()
+            }));
+            // A panic can only be a fault in the rules of this one connection. It is ended, since a worker that died of
+            // it would leave it in the registry for ever; its message was printed.
+            over.unwrap_or_else(|_| {
+                duplex.fail();
+                duplex.advance()
+            })
         };
         if over {
             let none_left = {
@@ -406,11 +415,37 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpStream;
     use std::sync::mpsc::channel;
     use std::time::Duration;
 
     use super::*;
     use crate::server::Options;
+
+    #[test]
+    fn a_panic_ends_its_connection_and_no_more() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+        let address = listener.local_addr().expect("bound");
+        let context = Arc::new(Context::new(Options { workers: 1, ..Options::default() }, channel().0));
+        let shared = Arc::new(Shared::new(listener.try_clone().expect("a handle"), &context).expect("a port"));
+        let clients = [(); 2].map(|()| TcpStream::connect(address).expect("a connection"));
+        for _ in &clients {
+            shared.adopt(listener.accept().expect("a connection").0.into());
+        }
+        let broken = shared.connections().swap_remove(0);
+        shared.advance(Some(broken), |_| panic!("a test's panic"));
+        let workers = start(&shared).expect("threads");
+        context.advance(Phase::Drain);
+        let (ended, has_ended) = channel();
+        let supervised = Arc::clone(&shared);
+        std::thread::spawn(move || ended.send(supervised.supervise()));
+        drop(clients);
+        has_ended.recv_timeout(Duration::from_secs(20)).expect("it ends").expect("without an error");
+        shared.port.dismiss().expect("it is posted");
+        workers.into_iter().for_each(|worker| worker.join().expect("no panic").expect("without an error"));
+        let counters = context.snapshot();
+        assert_eq!((counters.closed, counters.connection_errors), (2, 1));
+    }
 
     #[test]
     fn a_worker_that_takes_the_dismissals_of_others_gives_them_back() {
