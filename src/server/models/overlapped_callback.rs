@@ -275,9 +275,14 @@ impl Worker {
 
 /// A worker thread's life: look what is to be done, then wait alertably.
 fn serve(context: &Context, running: Sender<()>) -> io::Result<()> {
-    let mut sweep = Sweep::new(context);
     // Nobody listens only if another worker could not be started.
     let _ = running.send(());
+    serve_and_close(context, drop)
+}
+
+/// `close` is given the connections that are over. It may call routines: a Winsock call that waits does so alertably.
+fn serve_and_close(context: &Context, mut close: impl FnMut(Vec<Duplex<usize>>)) -> io::Result<()> {
+    let mut sweep = Sweep::new(context);
     loop {
         NUDGED.set(false);
         LEFT.set(BUDGET);
@@ -294,17 +299,23 @@ fn serve(context: &Context, running: Sender<()>) -> io::Result<()> {
             }
             worker.take_over()
         });
-        drop(over);
+        // Not while the worker is borrowed, so a routine that is called here answers at once.
+        close(over);
+        if is_there_more_to_do() {
+            continue;
+        }
         if LAST.get().is_some() && WORKER.with_borrow(|worker| worker.connections.is_empty()) {
             return Ok(());
         }
-        let nothing_noted = LATER.with_borrow(Vec::is_empty);
-        if nothing_noted && !NUDGED.get() {
-            // SAFETY: nothing is borrowed here. Every APC of this thread is one of the functions below, or a routine of
-            // an operation that its worker keeps until it is reaped.
-            unsafe { SleepEx(milliseconds(sweep.timeout()), 1) };
-        }
+        // SAFETY: nothing is borrowed here. Every APC of this thread is one of the functions below, or a routine of an
+        // operation that its worker keeps until it is reaped.
+        unsafe { SleepEx(milliseconds(sweep.timeout()), 1) };
     }
+}
+
+/// What came since the loop has looked, by calls that it made. It may neither wait nor return then.
+fn is_there_more_to_do() -> bool {
+    NUDGED.get() || !LATER.with_borrow(Vec::is_empty) || !WORKER.with_borrow(|worker| worker.over.is_empty())
 }
 
 /// Answers a call now, or leaves it to the loop: if the worker is borrowed, since then some call of its own waited

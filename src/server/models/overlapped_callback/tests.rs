@@ -45,6 +45,14 @@ fn wait_alertably() {
     unsafe { SleepEx(0, 1) };
 }
 
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let end = Instant::now() + LIMIT;
+    while !is_so() {
+        assert!(Instant::now() < end, "not in {LIMIT:?}: {what}");
+        std::thread::yield_now();
+    }
+}
+
 fn context() -> Arc<Context> {
     Arc::new(Context::new(Options::default(), channel().0))
 }
@@ -132,6 +140,61 @@ fn a_wait_that_has_answered_enough_begins_nothing_new() {
         serve(&context, channel().0).expect("it ends");
         let counters = context.snapshot();
         assert_eq!((counters.accepted, counters.closed), (2, 2));
+    });
+}
+
+#[test]
+fn what_comes_while_connections_are_closed_is_done_before_the_wait_and_before_the_end() {
+    let context = context();
+    let (client, socket, session) = connection(&context);
+    let (late_client, late_socket, late_session) = connection(&context);
+    drop((client, late_client));
+    on_a_worker(move |this| {
+        this.hand_over(socket, session).expect("it is queued");
+        this.queue(Some(last), 0).expect("it is queued");
+        let mut late = Some((late_socket, late_session));
+        serve_and_close(&context, |over| {
+            // The first one is closed, and the worker could end. A wait in there takes another one on, which is left to
+            // the loop.
+            if !over.is_empty()
+                && let Some((socket, session)) = late.take()
+            {
+                this.hand_over(socket, session).expect("it is queued");
+                LEFT.set(0);
+                wait_alertably();
+                assert_eq!(LATER.with_borrow(Vec::len), 1);
+            }
+        })
+        .expect("it ends");
+        let counters = context.snapshot();
+        assert_eq!((counters.accepted, counters.closed), (2, 2), "both were served to their ends");
+    });
+}
+
+#[test]
+fn a_connection_that_is_over_while_others_are_closed_is_closed_too() {
+    let context = context();
+    let (first, socket, session) = connection(&context);
+    let (second, second_socket, second_session) = connection(&context);
+    on_a_worker(move |this| {
+        this.hand_over(socket, session).expect("it is queued");
+        this.hand_over(second_socket, second_session).expect("it is queued");
+        this.queue(Some(last), 0).expect("it is queued");
+        wait_alertably();
+        drop(first);
+        let mut second = Some(second);
+        let is_over = || WORKER.with_borrow(|worker| !worker.over.is_empty());
+        serve_and_close(&context, |over| {
+            if !over.is_empty() && second.take().is_some() {
+                // Its client has just gone: its routine runs in here.
+                until("the second one is over", || {
+                    wait_alertably();
+                    is_over()
+                });
+            }
+        })
+        .expect("it ends");
+        assert_eq!(context.snapshot().closed, 2);
     });
 }
 
