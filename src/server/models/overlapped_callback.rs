@@ -57,7 +57,7 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::mem;
 use std::net::TcpListener;
-use std::os::windows::io::{AsHandle, AsRawHandle, OwnedHandle};
+use std::os::windows::io::{AsHandle, AsRawHandle, BorrowedHandle, OwnedHandle};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
@@ -100,8 +100,7 @@ pub(super) fn run(listener: TcpListener, context: Arc<Context>) -> io::Result<()
             workers.threads[next % workers.threads.len()].hand_over(socket, session)
         },
     );
-    let served = workers.finish(accepted.is_err());
-    accepted.and(served)
+    workers.finish(accepted)
 }
 
 /// The worker threads.
@@ -113,50 +112,72 @@ struct Workers {
 
 impl Workers {
     fn start(context: &Arc<Context>) -> io::Result<Workers> {
-        let (running, is_running) = channel();
-        let (mut threads, mut joins) = (Vec::new(), Vec::new());
-        for i in 0..context.options().workers.max(1) {
-            let (context, running) = (Arc::clone(context), running.clone());
+        let count = context.options().workers.max(1);
+        Workers::start_by(count, |i, running| {
+            let context = Arc::clone(context);
             let name = format!("overlapped-callback-{i}");
-            let join = std::thread::Builder::new().name(name).spawn(move || serve(&context, running))?;
-            threads.push(Thread(join.as_handle().try_clone_to_owned()?));
-            joins.push(join);
-        }
-        drop(running);
-        // An APC that is queued before a thread begins to run is called before its first line. None is queued before
-        // this:
-        for _ in &joins {
-            is_running.recv().map_err(|_| io::Error::other("a worker ended before it was ready"))?;
-        }
-        Ok(Workers { threads: Arc::new(threads), joins })
+            std::thread::Builder::new().name(name).spawn(move || serve(&context, running))
+        })
     }
 
-    /// Tells the workers that no more connections come, and waits until theirs have ended. `broken`: the acceptor
-    /// failed, so nobody else will tell them to abort.
-    fn finish(self, broken: bool) -> io::Result<()> {
-        for thread in &*self.threads {
-            // It fails only for a thread that has ended.
-            let _ = thread.queue(Some(last), usize::from(broken));
+    /// `spawn` begins worker `i`, which says that it runs. If one of them can't be begun, the others are ended.
+    fn start_by(
+        count: usize,
+        spawn: impl Fn(usize, Sender<()>) -> io::Result<JoinHandle<io::Result<()>>>,
+    ) -> io::Result<Workers> {
+        let (running, is_running) = channel();
+        let mut workers = Workers { threads: Arc::default(), joins: Vec::new() };
+        let begun = (0..count).try_for_each(|i| {
+            workers.joins.push(spawn(i, running.clone())?);
+            Ok(())
+        });
+        drop(running);
+        let threads = begun.and_then(|()| {
+            // An APC that is queued before a thread begins to run is called before its first line. None is queued
+            // before this:
+            for _ in &workers.joins {
+                is_running.recv().map_err(|_| io::Error::other("a worker ended before it was ready"))?;
+            }
+            workers.joins.iter().map(|join| Ok(Thread(join.as_handle().try_clone_to_owned()?))).collect()
+        });
+        match threads {
+            Ok(threads) => Ok(Workers { threads: Arc::new(threads), ..workers }),
+            Err(e) => Err(workers.finish(Err(e)).expect_err("it gives the error back")),
         }
-        let mut result = Ok(());
-        for join in self.joins {
-            let ended = join.join().unwrap_or_else(|_| Err(io::Error::other("a worker panicked")));
-            result = result.and(ended);
-        }
-        result
     }
+
+    /// Tells the workers that no more connections come, and waits until theirs have ended. If the acceptor has failed
+    /// they abort, since nobody else will tell them to.
+    ///
+    /// # Errors
+    /// The acceptor's, or the first worker's.
+    fn finish(self, accepted: io::Result<()>) -> io::Result<()> {
+        for join in &self.joins {
+            // It fails only for a thread that has ended.
+            let _ = queue(join.as_handle(), Some(last), usize::from(accepted.is_err()));
+        }
+        // All are waited for, whatever the first one says.
+        self.joins.into_iter().fold(accepted, |result, join| {
+            let ended = join.join().unwrap_or_else(|_| Err(io::Error::other("a worker panicked")));
+            result.and(ended)
+        })
+    }
+}
+
+/// Queues a call of `function(parameter)` on a thread: one of the functions below, with what it asks for.
+fn queue(thread: BorrowedHandle<'_>, function: PAPCFUNC, parameter: usize) -> io::Result<()> {
+    // SAFETY: the handle is open for the length of the call, with all rights. The function takes any thread that waits
+    // alertably for a worker, and the parameter is what it asks for. For a thread that has ended the call fails.
+    let queued = unsafe { QueueUserAPC(function, thread.as_raw_handle(), parameter) };
+    if queued == 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// A thread that waits alertably.
 struct Thread(OwnedHandle);
 
 impl Thread {
-    /// Queues a call of `function(parameter)` on the thread.
     fn queue(&self, function: PAPCFUNC, parameter: usize) -> io::Result<()> {
-        // SAFETY: the handle is open, with all rights, as long as `self` lives. The function is one of those below, and
-        // the parameter what it asks for. For a thread that has ended the call fails.
-        let queued = unsafe { QueueUserAPC(function, self.0.as_raw_handle(), parameter) };
-        if queued == 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+        queue(self.0.as_handle(), function, parameter)
     }
 
     /// Ends its wait, so that it looks at the phase.

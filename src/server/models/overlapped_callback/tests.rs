@@ -199,6 +199,26 @@ fn a_connection_that_is_over_while_others_are_closed_is_closed_too() {
 }
 
 #[test]
+fn workers_that_began_before_one_that_could_not_are_ended() {
+    let (ended, has_ended) = channel();
+    let context = context();
+    let started = Workers::start_by(3, |i, running| {
+        if i == 2 {
+            return Err(io::Error::from(io::ErrorKind::OutOfMemory));
+        }
+        let (context, ended) = (Arc::clone(&context), ended.clone());
+        Ok(std::thread::spawn(move || {
+            let result = serve(&context, running);
+            ended.send(()).map_err(io::Error::other).and(result)
+        }))
+    });
+    assert_eq!(started.err().map(|e| e.kind()), Some(io::ErrorKind::OutOfMemory));
+    for _ in 0..2 {
+        has_ended.try_recv().expect("it has ended by then");
+    }
+}
+
+#[test]
 fn a_connection_for_a_thread_that_has_ended_is_closed_and_counted() {
     let context = context();
     let (_stream, socket, session) = connection(&context);
