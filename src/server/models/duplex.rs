@@ -196,7 +196,8 @@ impl<W> Duplex<W> {
         self.ring.as_ref().expect("only drop takes the ring")
     }
 
-    fn outstanding(&self) -> usize {
+    /// Operations that were not reaped yet.
+    pub(super) fn outstanding(&self) -> usize {
         usize::from(self.receive.is_outstanding()) + usize::from(self.send.is_outstanding())
     }
 

@@ -275,7 +275,8 @@ impl Worker {
 
     /// Takes out the connections that are over. To be dropped, which closes them, when the worker is not borrowed.
     fn take_over(&mut self) -> Vec<Duplex<usize>> {
-        mem::take(&mut self.over).into_iter().map(|key| self.connections.remove(key)).collect()
+        let over = mem::take(&mut self.over).into_iter().map(|key| self.connections.remove(key));
+        over.inspect(|connection| debug_assert_eq!(connection.outstanding(), 0, "given up too early")).collect()
     }
 
     fn abort_all(&mut self) {

@@ -219,6 +219,19 @@ fn workers_that_began_before_one_that_could_not_are_ended() {
 }
 
 #[test]
+fn a_worker_that_dies_takes_nobody_with_it() {
+    let context = context();
+    let (_client, socket, session) = connection(&context);
+    let died = std::thread::spawn(move || {
+        WORKER.with_borrow_mut(|worker| worker.adopt(socket, session));
+        panic!("a test's panic");
+    });
+    // Its receive is still outstanding when the thread's variables are dropped.
+    died.join().expect_err("it panicked");
+    assert_eq!(context.snapshot().closed, 1);
+}
+
+#[test]
 fn a_connection_for_a_thread_that_has_ended_is_closed_and_counted() {
     let context = context();
     let (_stream, socket, session) = connection(&context);
