@@ -66,9 +66,9 @@ use std::time::Instant;
 
 use slab::Slab;
 use socket2::Socket;
-use windows_sys::Win32::Foundation::PAPCFUNC;
+use windows_sys::Win32::Foundation::{PAPCFUNC, WAIT_OBJECT_0};
 use windows_sys::Win32::System::IO::OVERLAPPED;
-use windows_sys::Win32::System::Threading::{QueueUserAPC, SleepEx};
+use windows_sys::Win32::System::Threading::{QueueUserAPC, SleepEx, WaitForSingleObject};
 
 use super::acceptor::accept_until_drain;
 use super::duplex::{Duplex, Routines};
@@ -97,10 +97,23 @@ pub(super) fn run(listener: TcpListener, context: Arc<Context>) -> io::Result<()
         || context.phase(),
         |socket, session| {
             next += 1;
-            workers.threads[next % workers.threads.len()].hand_over(socket, session)
+            let thread = &workers.threads[next % workers.threads.len()];
+            survive(thread.hand_over(socket, session), thread, &context)
         },
     );
     workers.finish(accepted)
+}
+
+/// Connections of a worker that has ended can't be served; a call that was refused for any other reason, such as want
+/// of memory, costs the one that it was for.
+fn survive(handed_over: io::Result<()>, thread: &Thread, context: &Context) -> io::Result<()> {
+    handed_over.or_else(|e| {
+        if thread.has_ended() {
+            return Err(e);
+        }
+        context.accept_failed(&e);
+        Ok(())
+    })
 }
 
 /// The worker threads.
@@ -186,12 +199,19 @@ impl Thread {
         let _ = self.queue(Some(nudged), 0);
     }
 
+    /// # Errors
+    /// The system's: the thread has ended, or memory is short. The connection is closed then.
     fn hand_over(&self, socket: Socket, session: Session) -> io::Result<()> {
         let parameter = Box::into_raw(Box::new((socket, session)));
         self.queue(Some(adopt), parameter as usize).inspect_err(|_| {
             // SAFETY: the call was not queued, so the box is still ours alone.
             drop(unsafe { Box::from_raw(parameter) });
         })
+    }
+
+    fn has_ended(&self) -> bool {
+        // SAFETY: the handle is open, and the call does not wait.
+        unsafe { WaitForSingleObject(self.0.as_raw_handle(), 0) == WAIT_OBJECT_0 }
     }
 }
 

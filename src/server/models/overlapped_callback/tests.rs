@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
+use windows_sys::Win32::Foundation::ERROR_NOT_ENOUGH_MEMORY;
 use windows_sys::Win32::System::Threading::GetCurrentThread;
 
 use super::*;
@@ -229,6 +230,20 @@ fn a_worker_that_dies_takes_nobody_with_it() {
     // Its receive is still outstanding when the thread's variables are dropped.
     died.join().expect_err("it panicked");
     assert_eq!(context.snapshot().closed, 1);
+}
+
+#[test]
+fn a_call_that_is_refused_costs_its_connection_unless_the_thread_has_ended() {
+    let context = context();
+    let refused = || Err(io::Error::from_raw_os_error(ERROR_NOT_ENOUGH_MEMORY as i32));
+    let (stop, stopped) = channel::<()>();
+    let join = std::thread::spawn(move || stopped.recv().expect_err("the other end is dropped"));
+    let thread = Thread(join.as_handle().try_clone_to_owned().expect("a handle"));
+    survive(refused(), &thread, &context).expect("the thread lives");
+    assert_eq!(context.snapshot().accept_errors, 1);
+    drop(stop);
+    join.join().expect("it ended");
+    survive(refused(), &thread, &context).expect_err("the thread has ended");
 }
 
 #[test]
