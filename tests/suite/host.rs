@@ -52,6 +52,8 @@ pub(crate) struct Ended {
 /// A running server.
 pub(crate) trait Host {
     fn address(&self) -> SocketAddr;
+    /// Bytes that are resident in its process, if it has one of its own and the system tells.
+    fn resident_memory(&self) -> Option<u64>;
     /// Begins a graceful stop, and returns at once.
     fn begin_stop(&mut self);
     /// Stops it and waits for its end.
@@ -81,6 +83,10 @@ impl InProcess {
 impl Host for InProcess {
     fn address(&self) -> SocketAddr {
         self.server.address()
+    }
+
+    fn resident_memory(&self) -> Option<u64> {
+        None
     }
 
     fn begin_stop(&mut self) {
@@ -163,6 +169,13 @@ impl OwnProcess {
 impl Host for OwnProcess {
     fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Linux tells it of every process, and under Wine the child is the Windows program itself.
+    fn resident_memory(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        Some(line.trim().strip_suffix(" kB")?.trim().parse::<u64>().expect("a number of KiB") * 1024)
     }
 
     fn begin_stop(&mut self) {
