@@ -186,9 +186,18 @@ pub(super) fn accept_until_drain(
     context: &Arc<Context>,
     wake: Event,
     phase: impl Fn() -> Phase,
+    serve: impl FnMut(Socket, Session) -> io::Result<()>,
+) -> io::Result<()> {
+    accept_on(&Listener::new(listener)?, context, wake, phase, serve)
+}
+
+fn accept_on(
+    listener: &Listener,
+    context: &Arc<Context>,
+    wake: Event,
+    phase: impl Fn() -> Phase,
     mut serve: impl FnMut(Socket, Session) -> io::Result<()>,
 ) -> io::Result<()> {
-    let listener = Listener::new(listener)?;
     // It resets itself: an accept that was found complete without a wait signals it late, perhaps when the next one has
     // begun, and as long as an event stays signalled every wait returns at once.
     let events = [wake, Event::auto()?];
@@ -205,12 +214,12 @@ pub(super) fn accept_until_drain(
         }
         let step = if accepting.is_outstanding() {
             // Under a load of clients it has completed by now, and the wait is saved.
-            match accepting.finish(&listener) {
+            match accepting.finish(listener) {
                 Some(result) => take(result),
                 None => Event::wait_any(&events, None).map(|_| None),
             }
         } else {
-            accepting.begin(&listener).map_or_else(|e| take(Err(e)), |()| Ok(None))
+            accepting.begin(listener).map_or_else(|e| take(Err(e)), |()| Ok(None))
         };
         match step {
             Ok(None | Some(Accept::Again)) => {}
@@ -224,9 +233,9 @@ pub(super) fn accept_until_drain(
         }
     };
     // A cancelled accept still completes, perhaps with a connection, which is then served like any other.
-    accepting.cancel(&listener);
+    accepting.cancel(listener);
     while accepting.is_outstanding() {
-        match accepting.finish(&listener) {
+        match accepting.finish(listener) {
             Some(result) => {
                 result.map_or(Ok(None), |socket| take(Ok(socket)))?;
             }
@@ -236,4 +245,56 @@ pub(super) fn accept_until_drain(
         }
     }
     result
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+    use std::time::{Duration, Instant};
+
+    use windows_sys::Win32::Networking::WinSock::{WSAEMFILE, WSAENOBUFS};
+
+    use super::*;
+    use crate::server::Options;
+
+    /// How often AcceptEx is tried by a listener that has none, and fails; and the time of all of it.
+    fn failures(until: u64, wake: Event) -> (u64, Duration) {
+        let socket = TcpListener::bind("127.0.0.1:0").expect("a listener");
+        let listener = Listener { socket, domain: Domain::IPV4, accept_ex: None };
+        let context = Arc::new(Context::new(Options::default(), channel().0));
+        let phase = || if context.snapshot().accept_errors < until { Phase::Run } else { Phase::Drain };
+        let begin = Instant::now();
+        accept_on(&listener, &context, wake, phase, |_, _| unreachable!("nothing is accepted")).expect("it drains");
+        (context.snapshot().accept_errors, begin.elapsed())
+    }
+
+    #[test]
+    fn an_accept_that_fails_for_want_of_something_is_tried_again_after_a_pause() {
+        let (tries, time) = failures(5, Event::auto().expect("an event"));
+        // Five pauses of 20 ms, of which a wait may end one tick of 15.6 ms early.
+        assert!(tries == 5 && time >= 5 * Duration::from_millis(4), "{tries} tries in {time:?}");
+    }
+
+    #[test]
+    fn a_wake_ends_the_pause() {
+        let bell = Event::manual().expect("an event");
+        bell.set();
+        let begin = Instant::now();
+        let (tries, _) = failures(1000, bell);
+        // 20 s with their pauses.
+        assert!(tries == 1000 && begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
+    }
+
+    #[test]
+    fn a_client_that_has_gone_is_no_reason_to_pause() {
+        let context = Context::new(Options::default(), channel().0);
+        let after = |code| context.accept_failed(&or_client_gone(io::Error::from_raw_os_error(code)));
+        for gone in [WSAECONNRESET, WSAECONNABORTED, ERROR_NETNAME_DELETED as i32, WSAENOTCONN] {
+            assert_eq!(after(gone), Accept::Again, "{gone}");
+        }
+        for short in [WSAEMFILE, WSAENOBUFS] {
+            assert!(matches!(after(short), Accept::After(_)), "{short}");
+        }
+        assert_eq!(context.snapshot().accept_errors, 6);
+    }
 }
