@@ -38,6 +38,12 @@ fn the_kinds_of_findings_are_those_of_the_program() {
 }
 
 #[test]
+fn the_figures_of_thresholds_are_those_of_the_program() {
+    let wanted = echo_tester::scenario::figure::markdown();
+    assert_eq!(part(&readme(), "figures"), wanted, "put in this:\n{wanted}\n");
+}
+
+#[test]
 fn every_command_in_the_readme_is_one_that_the_program_takes() {
     use clap::CommandFactory;
     let text = readme();

@@ -3,6 +3,8 @@
 //! Which checks a case has follows from its scenario alone, so that they are the same in every run, whatever happens in
 //! it: a CI system compares them from one run to the next by their names.
 
+use std::time::Duration;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +13,7 @@ use super::suite::Came;
 use crate::bytes::Kind;
 use crate::measure::{Counters, Figures};
 use crate::plan::Verify;
-use crate::scenario::{Expected, Scenario, Threshold};
+use crate::scenario::{Expected, Scenario, Threshold, figure};
 use crate::verdict::{Outcome, judge};
 
 /// What a check's name begins with if it is about one load group.
@@ -102,8 +104,8 @@ pub fn hold(
 ) -> Vec<CheckReport> {
     let names = scenario.loads.iter().map(|load| load.name.as_str());
     let groups: Vec<(&str, &Figures)> = names.zip(groups).collect();
-    let elapsed = report.elapsed();
-    let held = |threshold: &Threshold| threshold.hold(&groups, elapsed);
+    let run = beside(report);
+    let held = |threshold: &Threshold| threshold.hold(&groups, &run);
     let missed = scenario.thresholds.iter().map(|threshold| (threshold, held(threshold))).filter(|(_, held)| !held.0);
     let missed: Vec<String> = missed.map(|(threshold, (_, actual))| format!("{threshold}: it was {actual}")).collect();
     let asserts = scenario.loads.iter().any(|load| load.verify == Verify::Full);
@@ -136,6 +138,17 @@ pub fn hold(
     let mut checks: Vec<CheckReport> = expectations(scenario, server_died.is_some()).iter().map(check).collect();
     excuse(&mut checks, server_died == Some(true));
     checks
+}
+
+/// What a threshold may name beside the figures of the load groups.
+fn beside(report: &RunReport) -> figure::Run {
+    let time = |seconds: f64| Duration::try_from_secs_f64(seconds).ok();
+    figure::Run {
+        elapsed: report.elapsed(),
+        client_cpu: report.client.cpu_s.and_then(time),
+        client_memory: report.client.peak_memory_bytes,
+        server_cpu: report.server.as_ref().and_then(|server| server.cpu_s).and_then(time),
+    }
 }
 
 /// What was not reached in a run that came to nothing is no failure of its own. That the server died is one, unless

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::place::{Step, mark, span_of, with_suggestion};
 use super::threshold::{Threshold, ThresholdError};
-use super::{Variables, conformance};
+use super::{Variables, conformance, figure};
 use crate::bytes::Kind;
 use crate::config::{ConfigError, LoadArgs, RunArgs, Server, ServerTable, Variant};
 use crate::plan::Profile;
@@ -66,8 +66,9 @@ struct Expect {
     /// Kinds of finding, each of which must be seen
     #[serde(default)]
     findings: Vec<Kind>,
-    /// Such as 'others.rtt.p99 < 1s', 'verified_bytes > 0'
+    /// What the figures must keep to.
     #[serde(default)]
+    #[schemars(description = figure::description())]
     thresholds: Vec<String>,
 }
 
@@ -317,7 +318,7 @@ mod tests {
             ("name = 'n'\n[[load]]\nsize = '12XB'\n", "a.toml:3:8: ", "12XB", "^^^^^^"),
             ("name = 'n'\n[server]\nmodel = 'epol'\n[[load]]\n", "a.toml:3:9: ", "did you mean epoll?", "^^^^^^"),
             ("name = 'n'\n[server]\nbind = '7777'\n[[load]]\n", "a.toml:3:8: ", "leave this out", "^"),
-            ("name = 'n'\n[[load]]\n[expect]\nthresholds = ['rtt.p98 < 5ms']", "a.toml:4:15: ", "rtt.p9", "^"),
+            ("name = 'n'\n[[load]]\n[expect]\nthresholds = ['rtt.p998 < 5ms']", "a.toml:4:15: ", "rtt.p9", "^"),
             ("name = 'n'\n[[load]]\n[expect]\nthresholds = ['x.errors == 0']", "a.toml:4:15: ", "there is load", "^"),
             ("name = 'n'\n[[load]]\n[expect]\nverdict = 'pass'\nfindings = ['lost']", "a.toml:4:11: ", "\"fail\"", "^"),
             ("name = 'n'\n[[load]]\n[expect]\nfindings = ['lots']", "a.toml:4:13: ", "did you mean `lost`?", "^"),

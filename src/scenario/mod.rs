@@ -2,13 +2,14 @@
 //!
 //! - [`mod@file`]: the TOML, on the structs that the flags use too, and its errors with their place;
 //! - [`variables`]: what `${NAME}` stands for in them;
-//! - [`threshold`]: expressions over named figures;
+//! - [`threshold`]: expressions over the figures that [`figure`] names;
 //! - [`schema`]: what editors are told of them;
 //! - [`conformance`]: the files that are embedded for `check`.
 //!
 //! Nothing here runs anything: `cmd::case` does.
 
 pub mod conformance;
+pub mod figure;
 pub mod file;
 mod place;
 pub mod schema;

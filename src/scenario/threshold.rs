@@ -1,14 +1,13 @@
 //! Thresholds: `rtt.p99 < 5ms`, `others.verified_bytes > 0`, `throughput > 100MB/s`. Pure.
 //!
-//! An expression names a figure of the run, or of one load group (`GROUP.FIGURE`), a comparison, and a value in the
-//! figure's own unit. Which figures there are stands in `FIGURES`, and nothing else needs to be touched for a new one.
+//! An expression names a [`figure`](super::figure) of the run, or of one load group (`GROUP.FIGURE`), a comparison, and
+//! a value in the figure's own unit.
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::Duration;
 
+use super::figure::{self, Measured, Named, Run};
 use crate::measure::Figures;
-use crate::units::{ByteRate, Bytes, Count, Rate, Time};
 
 /// A threshold, checked for form: the figure exists and the value has its unit.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,7 +16,7 @@ pub struct Threshold {
     text: String,
     /// The load group; none: the run.
     group: Option<String>,
-    figure: &'static Figure,
+    figure: Named,
     comparison: Comparison,
     value: f64,
 }
@@ -26,30 +25,6 @@ pub struct Threshold {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct ThresholdError(String);
-
-/// What is compared.
-#[derive(Debug)]
-struct Figure {
-    name: &'static str,
-    unit: Unit,
-    of: fn(&Measured<'_>) -> Option<f64>,
-}
-
-impl PartialEq for Figure {
-    fn eq(&self, other: &Self) -> bool {
-        self.name == other.name
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Unit {
-    /// Nanoseconds.
-    Time,
-    Count,
-    Bytes,
-    BytesPerSecond,
-    PerSecond,
-}
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Comparison {
@@ -71,112 +46,6 @@ const COMPARISONS: &[(&str, Comparison)] = &[
     (">", Comparison::Greater),
 ];
 
-/// The figures of a run, or of one of its groups.
-struct Measured<'r> {
-    figures: &'r Figures,
-    elapsed_s: f64,
-}
-
-fn nanos(time: Option<Duration>) -> Option<f64> {
-    time.map(|time| time.as_nanos() as f64)
-}
-
-macro_rules! time {
-    ($name:expr, $of:expr) => {
-        Figure { name: $name, unit: Unit::Time, of: $of }
-    };
-}
-
-macro_rules! latency {
-    ($prefix:literal, $field:ident) => {
-        [
-            time!(concat!($prefix, ".min"), |m| nanos(m.figures.$field.min())),
-            time!(concat!($prefix, ".mean"), |m| nanos(m.figures.$field.mean())),
-            time!(concat!($prefix, ".p50"), |m| nanos(m.figures.$field.percentile(50.0))),
-            time!(concat!($prefix, ".p90"), |m| nanos(m.figures.$field.percentile(90.0))),
-            time!(concat!($prefix, ".p99"), |m| nanos(m.figures.$field.percentile(99.0))),
-            time!(concat!($prefix, ".p999"), |m| nanos(m.figures.$field.percentile(99.9))),
-            time!(concat!($prefix, ".max"), |m| nanos(m.figures.$field.max())),
-            Figure {
-                name: concat!($prefix, ".count"),
-                unit: Unit::Count,
-                of: |m| Some(m.figures.$field.count() as f64),
-            },
-        ]
-    };
-}
-
-macro_rules! total {
-    ($name:literal, $unit:expr, $field:ident) => {
-        Figure { name: $name, unit: $unit, of: |m| Some(m.figures.counters.$field as f64) }
-    };
-}
-
-static LATENCIES: [[Figure; 8]; 3] =
-    [latency!("rtt", rtt), latency!("connect", connect), latency!("first_byte", first_byte)];
-
-/// The figures that are no latencies.
-static FIGURES: &[Figure] = &[
-    total!("connections", Unit::Count, opened),
-    total!("passed", Unit::Count, passed),
-    total!("failed", Unit::Count, failed),
-    total!("reconnects", Unit::Count, reconnects),
-    total!("connect_failures", Unit::Count, connect_failures),
-    Figure { name: "errors", unit: Unit::Count, of: |m| Some(m.figures.counters.findings_total() as f64) },
-    total!("messages", Unit::Count, messages_echoed),
-    total!("sent_bytes", Unit::Bytes, bytes_sent),
-    total!("received_bytes", Unit::Bytes, bytes_received),
-    total!("verified_bytes", Unit::Bytes, bytes_verified),
-    time!("elapsed", |m| Some(m.elapsed_s * 1e9)),
-    Figure {
-        name: "throughput",
-        unit: Unit::BytesPerSecond,
-        of: |m| (m.elapsed_s > 0.0).then(|| m.figures.counters.bytes_verified as f64 / m.elapsed_s),
-    },
-    Figure {
-        name: "message_rate",
-        unit: Unit::PerSecond,
-        of: |m| (m.elapsed_s > 0.0).then(|| m.figures.counters.messages_echoed as f64 / m.elapsed_s),
-    },
-];
-
-fn figures() -> impl Iterator<Item = &'static Figure> {
-    LATENCIES.iter().flatten().chain(FIGURES)
-}
-
-impl Unit {
-    fn read(self, text: &str) -> Result<f64, String> {
-        let say = |error: crate::units::UnitError| error.to_string();
-        match self {
-            Unit::Time => text.parse().map(|Time(time)| time.as_nanos() as f64).map_err(say),
-            Unit::Count => text.parse().map(|Count(n)| n as f64).map_err(say),
-            Unit::Bytes => text.parse().map(|Bytes(n)| n as f64).map_err(say),
-            Unit::BytesPerSecond => text.parse().map(|ByteRate(n)| n as f64).map_err(say),
-            Unit::PerSecond => text.parse().map(|rate: Rate| rate.get()).map_err(say),
-        }
-    }
-
-    fn show(self, value: f64) -> String {
-        match self {
-            Unit::Time => Time(Duration::from_nanos(value as u64)).to_string(),
-            Unit::Count => format!("{value}"),
-            Unit::Bytes => format!("{value} bytes"),
-            Unit::BytesPerSecond => format!("{value:.0} bytes/s"),
-            Unit::PerSecond => format!("{value:.1}/s"),
-        }
-    }
-
-    fn example(self) -> &'static str {
-        match self {
-            Unit::Time => "5ms",
-            Unit::Count => "100",
-            Unit::Bytes => "1MiB",
-            Unit::BytesPerSecond => "100MB/s",
-            Unit::PerSecond => "1000/s",
-        }
-    }
-}
-
 impl Comparison {
     fn holds(self, actual: f64, wanted: f64) -> bool {
         match self {
@@ -194,39 +63,19 @@ impl FromStr for Threshold {
     type Err = ThresholdError;
 
     fn from_str(text: &str) -> Result<Self, ThresholdError> {
-        let found = COMPARISONS.iter().filter_map(|(sign, c)| Some((text.find(sign)?, *sign, *c)));
-        let (at, sign, comparison) = found.min_by_key(|(at, sign, _)| (*at, 2 - sign.len())).ok_or_else(|| {
+        // The last one, since a load's name may have any letter in it, and a value has none of these.
+        let found = COMPARISONS.iter().filter_map(|(sign, c)| Some((text.rfind(sign)?, *sign, *c)));
+        let (at, sign, comparison) = found.max_by_key(|(at, sign, _)| at + sign.len()).ok_or_else(|| {
             ThresholdError(format!("'{text}' compares nothing: write a figure, one of < <= > >= == !=, and a value"))
         })?;
         let (name, value) = (text[..at].trim(), text[at + sign.len()..].trim());
-        let (group, figure) = find(name)?;
-        let value = figure.unit.read(value).map_err(|why| {
-            ThresholdError(format!("'{text}': {why}; {} takes values such as {}", figure.name, figure.unit.example()))
+        let (group, figure) = figure::find(name).map_err(ThresholdError)?;
+        let unit = figure.unit();
+        let value = unit.read(value).map_err(|why| {
+            ThresholdError(format!("'{text}': {why}; {} takes values such as {}", figure.name(), unit.example()))
         })?;
         Ok(Threshold { text: text.trim().to_owned(), group, figure, comparison, value })
     }
-}
-
-/// The figure of this name, which a group's name may stand before.
-fn find(name: &str) -> Result<(Option<String>, &'static Figure), ThresholdError> {
-    if let Some(figure) = figures().find(|figure| figure.name == name) {
-        return Ok((None, figure));
-    }
-    let in_group = name.split_once('.').and_then(|(group, rest)| Some((group, figures().find(|f| f.name == rest)?)));
-    if let Some((group, figure)) = in_group {
-        return Ok((Some(group.to_owned()), figure));
-    }
-    let distance = |figure: &&Figure| {
-        let rest = name.split_once('.').map_or(name, |(_, rest)| rest);
-        strsim::damerau_levenshtein(figure.name, name).min(strsim::damerau_levenshtein(figure.name, rest))
-    };
-    let nearest = figures().min_by_key(distance).map_or("rtt.p99", |figure| figure.name);
-    let all: Vec<&str> = FIGURES.iter().map(|figure| figure.name).collect();
-    Err(ThresholdError(format!(
-        "there is no figure '{name}': did you mean {nearest}? There are rtt, connect and first_byte, each with .min .mean \
-         .p50 .p90 .p99 .p999 .max .count, and {}; a group's name may stand before: others.rtt.max",
-        all.join(", ")
-    )))
 }
 
 impl fmt::Display for Threshold {
@@ -241,52 +90,56 @@ impl Threshold {
         self.group.as_deref()
     }
 
-    /// Holds it against the load groups of a run that took so long: whether it was met, and the figure that was
-    /// measured, with its unit.
-    pub fn hold(&self, groups: &[(&str, &Figures)], elapsed: Duration) -> (bool, String) {
+    /// Holds it against a run and its load groups: whether it was met, and the figure that was measured, with its unit.
+    pub fn hold(&self, groups: &[(&str, &Figures)], run: &Run) -> (bool, String) {
         let mut figures = Figures::default();
         for (name, group) in groups {
             if self.group.as_ref().is_none_or(|wanted| wanted == name) {
                 figures.add(group);
             }
         }
-        let measured = Measured { figures: &figures, elapsed_s: elapsed.as_secs_f64() };
-        match (self.figure.of)(&measured) {
+        match self.figure.of(&Measured { figures: &figures, run }) {
             None => (false, "not measured".to_owned()),
-            Some(actual) => (self.comparison.holds(actual, self.value), self.figure.unit.show(actual)),
+            Some(actual) => (self.comparison.holds(actual, self.value), self.figure.unit().show(actual)),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::bytes::Kind;
+    use crate::measure::Schedule;
 
     fn wrong(text: &str) -> String {
         text.parse::<Threshold>().expect_err(text).to_string()
     }
 
     #[test]
-    fn every_figure_can_be_compared_in_its_own_unit() {
-        for figure in figures() {
+    fn every_comparison_is_read_with_a_value_in_the_figures_own_unit() {
+        for name in ["rtt.p99.9", "rtt.count", "findings.no-fin", "sent_bytes", "throughput", "message_rate"] {
             for (sign, comparison) in COMPARISONS {
-                let text = format!("{} {sign} {}", figure.name, figure.unit.example());
-                let threshold: Threshold = text.parse().expect(&text);
-                assert_eq!((threshold.figure, threshold.comparison, &threshold.group), (figure, *comparison, &None));
+                let (_, figure) = figure::find(name).expect(name);
+                for before in ["", "others.", "a.b.", "a<b.", "x == y."] {
+                    let text = format!(" {before}{name}{sign}{} ", figure.unit().example());
+                    let threshold: Threshold = text.parse().expect(&text);
+                    assert_eq!((&threshold.figure, threshold.comparison), (&figure, *comparison), "{text}");
+                    assert_eq!(threshold.group(), before.strip_suffix('.'), "{text}");
+                    assert_eq!(threshold.to_string(), text.trim());
+                }
             }
-            let text = format!("others.{}>={}", figure.name, figure.unit.example());
-            let threshold: Threshold = text.parse().expect(&text);
-            assert_eq!((threshold.group(), threshold.comparison), (Some("others"), Comparison::GreaterOrEqual));
         }
     }
 
     #[test]
     fn what_makes_no_sense_is_explained() {
-        assert!(wrong("rtt.p98 < 5ms").contains("did you mean rtt.p9"), "{}", wrong("rtt.p98 < 5ms"));
         assert!(wrong("othres.troughput > 1MB/s").contains("did you mean throughput?"));
         assert!(wrong("rtt.p99 < 5MiB").contains("5ms"));
         assert!(wrong("rtt.p99").contains("compares nothing"));
         assert!(wrong("errors == no").contains("100"));
+        assert!(wrong("1ms < rtt.p99 < 5ms").contains("no load") || wrong("1ms < rtt.p99 < 5ms").contains("no figure"));
     }
 
     #[test]
@@ -296,21 +149,59 @@ mod tests {
         assert_eq!(less.value, 1e9);
     }
 
+    fn group(rtt: u64) -> Figures {
+        let mut figures = Figures::default();
+        figures.rtt.record(rtt);
+        figures.counters.bytes_verified = 5;
+        figures
+    }
+
     #[test]
     fn a_threshold_looks_at_its_group_or_at_all_of_them_together() {
-        let group = |rtt: u64| {
-            let mut figures = Figures::default();
-            figures.rtt.record(rtt);
-            figures.counters.bytes_verified = 5;
-            figures
-        };
         let (slow, fast) = (group(2_000_000_000), group(1000));
-        let groups = [("slow", &slow), ("fast", &fast)];
-        let hold = |text: &str| text.parse::<Threshold>().expect(text).hold(&groups, Duration::from_secs(1));
-        assert!(hold("fast.rtt.max < 1s").0);
+        let groups = [("slow", &slow), ("fast.one", &fast)];
+        let run = Run { elapsed: Duration::from_secs(1), ..Run::default() };
+        let hold = |text: &str| text.parse::<Threshold>().expect(text).hold(&groups, &run);
+        assert!(hold("fast.one.rtt.max < 1s").0);
         assert_eq!(hold("verified_bytes == 10"), (true, "10 bytes".to_owned()));
-        assert_eq!(hold("fast.verified_bytes == 5"), (true, "5 bytes".to_owned()));
+        assert_eq!(hold("fast.one.verified_bytes == 5"), (true, "5 bytes".to_owned()));
         assert!(!hold("rtt.max < 1s").0 && hold("rtt.max < 1s").1.starts_with('2'));
         assert_eq!(hold("connect.p99 < 1s"), (false, "not measured".to_owned()));
+    }
+
+    #[test]
+    fn every_kind_of_figure_says_what_was_measured() {
+        let mut figures = group(1_000_000);
+        (1..1000).for_each(|_| figures.rtt.record(1_000_000));
+        figures.rtt.record(9_000_000);
+        figures.counters.found(Kind::Stalled);
+        figures.counters.cut_short = 3;
+        figures.schedule = Schedule { unsent: 7, ..Schedule::default() };
+        let run = Run {
+            elapsed: Duration::from_millis(2500),
+            client_cpu: Some(Duration::from_millis(1500)),
+            client_memory: Some(4096),
+            server_cpu: None,
+        };
+        for (text, met, actual) in [
+            ("rtt.p75 < 2ms", true, "1.000447ms"),
+            ("rtt.p99.9 < 2ms", true, "1.000447ms"),
+            ("rtt.p99.99 < 2ms", false, "9.003007ms"),
+            ("rtt.count == 1001", true, "1001"),
+            ("findings.stalled == 0", false, "1"),
+            ("findings.lost == 0", true, "0"),
+            ("errors == 1", true, "1"),
+            ("cut_short == 3", true, "3"),
+            ("unsent == 0", false, "7"),
+            ("throughput > 0", true, "2 bytes/s"),
+            ("message_rate > 0", false, "0.0/s"),
+            ("elapsed < 3s", true, "2.5s"),
+            ("client.cpu < 1s", false, "1.5s"),
+            ("client.memory <= 4KiB", true, "4096 bytes"),
+            ("server.cpu < 1s", false, "not measured"),
+        ] {
+            let threshold: Threshold = text.parse().expect(text);
+            assert_eq!(threshold.hold(&[("load", &figures)], &run), (met, actual.to_owned()), "{text}");
+        }
     }
 }

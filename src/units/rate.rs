@@ -31,6 +31,14 @@ impl Rate {
         self.micro as f64 / 1e6
     }
 
+    /// Things a second of a text that a measured rate is held against: unlike one that is asked for, it may be 0.
+    ///
+    /// # Errors
+    /// As those of `FromStr`, but for 0.
+    pub fn measured(text: &str) -> Result<f64, UnitError> {
+        Ok(Rate { micro: micro(text)? }.get())
+    }
+
     /// When the thing of this index, counted from 0, is due: `index / rate`, rounded down to nanoseconds. Never drifts,
     /// because it is computed from the index and not added up.
     pub fn due(self, index: u64) -> Duration {
@@ -45,31 +53,49 @@ impl Rate {
     }
 }
 
+impl ByteRate {
+    /// Bytes a second of a text that a measured rate is held against: unlike one that is asked for, it may be 0.
+    ///
+    /// # Errors
+    /// As those of `FromStr`, but for 0.
+    pub fn measured(text: &str) -> Result<f64, UnitError> {
+        Ok(bytes_a_second(text)? as f64)
+    }
+}
+
 impl FromStr for Rate {
     type Err = UnitError;
 
     fn from_str(text: &str) -> Result<Self, UnitError> {
-        let (text, seconds) = match text.trim().split_once('/') {
-            Some((number, "s")) => (number, 1),
-            Some((number, "m")) => (number, 60),
-            Some((_, per)) => {
-                return Err(UnitError::new(format!("/{per} is not /s (a second) or /m (a minute): {RATE_FORMS}")));
-            }
-            None => (text.trim(), 1),
-        };
-        let (number, unit) = decimal::split(text).map_err(|error| UnitError::new(format!("{error}: {RATE_FORMS}")))?;
-        let factor = match unit.to_ascii_lowercase().as_str() {
-            "" => 1_000_000,
-            "k" => 1_000_000_000,
-            "m" => 1_000_000_000_000,
-            _ => return Err(UnitError::new(format!("unknown unit {unit} of a rate: {RATE_FORMS}"))),
-        };
-        match number.times(factor).map(|micro| micro / seconds) {
-            Some(0) => Err(UnitError::new(format!("a rate of {text} never gets to the first: {RATE_FORMS}"))),
-            Some(micro) => Ok(Rate { micro }),
-            None => Err(UnitError::new(format!("{text} is too large or finer than a millionth a second"))),
+        match micro(text)? {
+            0 => Err(UnitError::new(format!("a rate of {} never gets to the first: {RATE_FORMS}", text.trim()))),
+            micro => Ok(Rate { micro }),
         }
     }
+}
+
+/// Millionths of a thing a second.
+fn micro(text: &str) -> Result<u64, UnitError> {
+    let (number, seconds) = match text.trim().split_once('/') {
+        Some((number, "s")) => (number, 1),
+        Some((number, "m")) => (number, 60),
+        Some((_, per)) => {
+            return Err(UnitError::new(format!("/{per} is not /s (a second) or /m (a minute): {RATE_FORMS}")));
+        }
+        None => (text.trim(), 1),
+    };
+    let (number, unit) = decimal::split(number).map_err(|error| UnitError::new(format!("{error}: {RATE_FORMS}")))?;
+    let factor = match unit.to_ascii_lowercase().as_str() {
+        "" => 1_000_000,
+        "k" => 1_000_000_000,
+        "m" => 1_000_000_000_000,
+        _ => return Err(UnitError::new(format!("unknown unit {unit} of a rate: {RATE_FORMS}"))),
+    };
+    match number.times(factor) {
+        Some(micro) if micro > 0 && micro / seconds == 0 => None,
+        micro => micro.map(|micro| micro / seconds),
+    }
+    .ok_or_else(|| UnitError::new(format!("{} is too large or finer than a millionth a second", text.trim())))
 }
 
 impl fmt::Display for Rate {
@@ -83,26 +109,29 @@ impl FromStr for ByteRate {
     type Err = UnitError;
 
     fn from_str(text: &str) -> Result<Self, UnitError> {
-        let text = text.trim();
-        let amount = text.strip_suffix("/s").unwrap_or(text);
-        let (number, unit) =
-            decimal::split(amount).map_err(|error| UnitError::new(format!("{error}: {BYTE_RATE_FORMS}")))?;
-        let decimal_factor = match unit.to_ascii_lowercase().as_str() {
-            "kb" => Some(1000),
-            "mb" => Some(1_000_000),
-            "gb" => Some(1_000_000_000),
-            _ => None,
-        };
-        let rate = match decimal_factor {
-            Some(factor) => number
-                .times(factor)
-                .ok_or_else(|| UnitError::new(format!("{text} is not whole bytes a second, or is too large")))?,
-            None => amount.parse::<Bytes>()?.0,
-        };
-        match rate {
+        match bytes_a_second(text)? {
             0 => Err(UnitError::new(format!("a rate of 0 bytes a second moves nothing: {BYTE_RATE_FORMS}"))),
             rate => Ok(ByteRate(rate)),
         }
+    }
+}
+
+fn bytes_a_second(text: &str) -> Result<u64, UnitError> {
+    let text = text.trim();
+    let amount = text.strip_suffix("/s").unwrap_or(text);
+    let (number, unit) =
+        decimal::split(amount).map_err(|error| UnitError::new(format!("{error}: {BYTE_RATE_FORMS}")))?;
+    let decimal_factor = match unit.to_ascii_lowercase().as_str() {
+        "kb" => Some(1000),
+        "mb" => Some(1_000_000),
+        "gb" => Some(1_000_000_000),
+        _ => None,
+    };
+    match decimal_factor {
+        Some(factor) => number
+            .times(factor)
+            .ok_or_else(|| UnitError::new(format!("{text} is not whole bytes a second, or is too large"))),
+        None => Ok(amount.parse::<Bytes>()?.0),
     }
 }
 
@@ -168,6 +197,18 @@ mod tests {
         let refused = |text| byte_rate(text).expect_err(text);
         assert_eq!(refused("0"), "a rate of 0 bytes a second moves nothing: write 64KiB/s, 1MiB/s or 100MB/s");
         assert!(refused("5 furlongs/s").starts_with("unknown unit furlongs of bytes"));
+    }
+
+    #[test]
+    fn a_measured_rate_may_be_0() {
+        for text in ["0", "0/s", "0/m", "0k/s"] {
+            assert_eq!(Rate::measured(text), Ok(0.0), "{text}");
+        }
+        for text in ["0", "0/s", "0KiB/s", "0 MB/s"] {
+            assert_eq!(ByteRate::measured(text), Ok(0.0), "{text}");
+        }
+        assert_eq!((Rate::measured("30/m"), ByteRate::measured("1kB/s")), (Ok(0.5), Ok(1000.0)));
+        assert!(Rate::measured("5x").is_err() && ByteRate::measured("5 furlongs/s").is_err());
     }
 
     #[test]
