@@ -88,6 +88,28 @@ fn the_json_report_keeps_to_its_published_schema_and_says_what_the_lines_say() {
 }
 
 #[test]
+fn a_load_that_is_done_early_has_the_rate_of_its_own_time() {
+    let text = "name = 'n'\n[server]\n\
+                [[load]]\nname = 'fast'\nconns = 1\nmessages = 5\n\
+                [[load]]\nname = 'slow'\nconns = 1\nmessages = 1\nsize = 21\nfragment = 1\ngap = '50ms'\n\
+                [expect]\nthresholds = ['fast.message_rate > 0', 'slow.elapsed >= 1s', 'fast.elapsed > 0']";
+    let (code, out, err) = run(text, &["--json"]);
+    assert_eq!(code, 0, "{out}{err}");
+    let report: Value = serde_json::from_str(&out).expect("stdout is JSON and nothing else");
+    let case = &report["cases"][0];
+    let fast = &case["run"]["loads"][0];
+    let time = |key: &str| fast["active"][key].as_f64().expect("it was measured");
+    let own = 5.0 / (time("last_echo_s") - time("first_connect_s"));
+    let of_run = 5.0 / case["run"]["elapsed_s"].as_f64().expect("a run takes time");
+    let said = case["checks"].as_array().into_iter().flatten().find(|check| check["name"] == "fast.message_rate > 0");
+    let said = said.and_then(|check| check["actual"].as_str()).and_then(|rate| rate.strip_suffix("/s"));
+    let said: f64 = said.and_then(|rate| rate.parse().ok()).expect("a rate");
+    assert!((said - own).abs() < 0.06, "{said} is the rate of its own time, {own}");
+    // The slow one alone takes a second.
+    assert!(of_run <= 5.0 && own > of_run, "{own} and {of_run}");
+}
+
+#[test]
 fn the_first_scenarios_of_the_readme_pass() {
     let (code, out, err) = said(&["run", "scenarios/quickstart.toml", "scenarios/ci.toml", "-q"]);
     assert_eq!(code, 0, "{out}{err}");

@@ -307,6 +307,7 @@ impl Connection {
         }
         // After the check: a message's round trip ends when its last byte is verified.
         *now = desk.clock.read();
+        desk.figures.span.echoed(*now);
         self.recent.push(OpKind::Read, n, *now);
         let (recent, sent, received) = (&self.recent, self.sent, self.received);
         self.verifier.note(|| Circumstances { at_ms: *now as f64 / 1e6, recent: recent.list(sent, received, *now) });

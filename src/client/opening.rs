@@ -175,6 +175,7 @@ impl Worker {
         figures.counters.opened += 1;
         figures.counters.reconnects += u64::from(slot.generation > share.first);
         figures.connect.record(now - begun);
+        figures.span.opened(begun);
         figures.timeline.at(Duration::from_nanos(now)).opened += 1;
         self.shared.ledger.set(conn, 0);
         let mut plan = plan::Plan::new(Arc::clone(&run.groups[of.group as usize]), run.seed, of, conn);

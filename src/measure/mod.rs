@@ -4,11 +4,13 @@
 pub mod counters;
 pub mod histogram;
 pub mod schedule;
+pub mod span;
 pub mod timeline;
 
 pub use counters::Counters;
 pub use histogram::Latency;
 pub use schedule::Schedule;
+pub use span::Span;
 pub use timeline::{Point, Timeline};
 
 /// All figures of one load group, of one worker or of many added up.
@@ -23,6 +25,8 @@ pub struct Figures {
     pub connect: Latency,
     /// From a connection's first byte handed over to the first byte that came back.
     pub first_byte: Latency,
+    /// From when to when the group was at work.
+    pub span: Span,
     /// The same over time.
     pub timeline: Timeline,
     /// How the messages that were due at a time kept to it.
@@ -38,6 +42,7 @@ impl Figures {
         self.rtt.add(&other.rtt);
         self.connect.add(&other.connect);
         self.first_byte.add(&other.first_byte);
+        self.span.add(&other.span);
         self.timeline.add(&other.timeline);
         self.schedule.add(&other.schedule);
         self.rtt_unmarked_ns = self.rtt_unmarked_ns.max(other.rtt_unmarked_ns);

@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::run::{ClientReport, FORM, LoadReport, PartReport, RunReport, ServerReport};
 use crate::bytes::Finding;
 use crate::measure::histogram::LatencyReport;
+use crate::measure::span::SpanReport;
 use crate::measure::{Counters, Latency, Timeline};
 use crate::plan::Shard;
 use crate::server::CountersSnapshot;
@@ -201,6 +202,7 @@ struct Sum {
 struct LoadSum {
     counters: Counters,
     latencies: [Latency; 3],
+    active: SpanReport,
     timeline: Timeline,
     findings: Vec<Finding>,
 }
@@ -300,6 +302,7 @@ impl LoadSum {
             let wrong = |e| MergeError(format!("{file}: the histogram {name} of {} is damaged: {e}", load.name));
             sum.add(&Latency::decode(&latency.hdr).map_err(wrong)?);
         }
+        self.active = self.active.add(load.active.later(later));
         self.timeline.add_later(&load.timeline, later);
         let later_ms = later.as_secs_f64() * 1e3;
         self.findings.extend(load.findings.iter().cloned().map(|mut finding| {
@@ -315,6 +318,7 @@ impl LoadSum {
         self.findings.truncate(findings);
         load.counters = self.counters;
         [load.rtt, load.connect, load.first_byte] = self.latencies.map(|latency| LatencyReport::from(&latency));
+        load.active = self.active;
         load.timeline = self.timeline;
         load.findings = self.findings;
     }

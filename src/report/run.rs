@@ -12,6 +12,7 @@ use crate::bytes::Finding;
 use crate::client::{Outcome, Plan, Usage};
 use crate::measure::histogram::LatencyReport;
 use crate::measure::schedule::RateReport;
+use crate::measure::span::SpanReport;
 use crate::measure::{Counters, Figures, Timeline};
 use crate::plan::{Profile, Verify};
 use crate::server::CountersSnapshot;
@@ -98,6 +99,9 @@ pub struct LoadReport {
     pub connect: LatencyReport,
     /// From a connection's first byte handed over to the first byte that came back.
     pub first_byte: LatencyReport,
+    /// From when to when it was at work, which its rates are over.
+    #[serde(default)]
+    pub active: SpanReport,
     /// How an open loop kept its schedule; absent in a closed loop.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<RateReport>,
@@ -194,6 +198,7 @@ impl LoadReport {
             rtt: (&figures.rtt).into(),
             connect: (&figures.connect).into(),
             first_byte: (&figures.first_byte).into(),
+            active: (&figures.span).into(),
             rate,
             timeline: figures.timeline.clone(),
             findings: findings.to_vec(),

@@ -5,6 +5,7 @@ use super::check::{CheckReport, found};
 use super::run::{ClientReport, FORM, LoadReport, RunReport};
 use super::suite::{Came, CaseReport, SuiteReport};
 use crate::bytes::{Change, ConnId, Corruption, Divergence, Finding, Kind};
+use crate::measure::span::SpanReport;
 use crate::measure::timeline::Point;
 use crate::measure::{Counters, Figures, Timeline};
 use crate::verdict::{Outcome, Verdict};
@@ -84,6 +85,7 @@ fn load(name: &str) -> LoadReport {
         rtt: (&figures.rtt).into(),
         connect: (&figures.connect).into(),
         first_byte: (&figures.first_byte).into(),
+        active: SpanReport { first_connect_s: Some(0.0), last_echo_s: Some(0.25) },
         rate: None,
         timeline: Timeline {
             interval_ms: 100,

@@ -60,6 +60,8 @@ pub struct Run {
 pub(super) struct Measured<'r> {
     pub(super) figures: &'r Figures,
     pub(super) run: &'r Run,
+    /// How long it took; `None`: nothing came back.
+    pub(super) elapsed: Option<Duration>,
 }
 
 /// How latencies are summed up.
@@ -108,8 +110,11 @@ fn nanos(time: Duration) -> f64 {
 
 /// So much a second. Nothing is none a second, however long it took.
 fn per_second(amount: u64, measured: &Measured<'_>) -> Option<f64> {
-    let seconds = measured.run.elapsed.as_secs_f64();
-    if amount == 0 { Some(0.0) } else { (seconds > 0.0).then(|| amount as f64 / seconds) }
+    if amount == 0 {
+        return Some(0.0);
+    }
+    let seconds = measured.elapsed.map(|elapsed| elapsed.as_secs_f64());
+    seconds.filter(|seconds| *seconds > 0.0).map(|seconds| amount as f64 / seconds)
 }
 
 macro_rules! total {
@@ -159,18 +164,18 @@ pub const FIGURES: &[Figure] = &[
     total!("verified_bytes", Bytes, bytes_verified, "bytes that came back and were right"),
     Figure {
         name: "throughput",
-        about: "verified bytes a second",
+        about: "verified bytes a second of `elapsed`",
         of: Of::Group(Unit::BytesPerSecond, |m| per_second(m.figures.counters.bytes_verified, m)),
     },
     Figure {
         name: "message_rate",
-        about: "messages a second that came back whole",
+        about: "messages a second of `elapsed` that came back whole",
         of: Of::Group(Unit::PerSecond, |m| per_second(m.figures.counters.messages_echoed, m)),
     },
     Figure {
         name: "elapsed",
-        about: "from the first connect to the last close",
-        of: Of::Group(Unit::Time, |m| Some(nanos(m.run.elapsed))),
+        about: "from the first connect to the last close; of one load, from its first connect to its last echo",
+        of: Of::Group(Unit::Time, |m| m.elapsed.map(nanos)),
     },
     Figure {
         name: "client.cpu",

@@ -98,7 +98,9 @@ impl Threshold {
                 figures.add(group);
             }
         }
-        match self.figure.of(&Measured { figures: &figures, run }) {
+        // A group may be done long before the run is.
+        let elapsed = if self.group.is_some() { figures.span.length() } else { Some(run.elapsed) };
+        match self.figure.of(&Measured { figures: &figures, run, elapsed }) {
             None => (false, "not measured".to_owned()),
             Some(actual) => (self.comparison.holds(actual, self.value), self.figure.unit().show(actual)),
         }
@@ -167,6 +169,35 @@ mod tests {
         assert_eq!(hold("fast.one.verified_bytes == 5"), (true, "5 bytes".to_owned()));
         assert!(!hold("rtt.max < 1s").0 && hold("rtt.max < 1s").1.starts_with('2'));
         assert_eq!(hold("connect.p99 < 1s"), (false, "not measured".to_owned()));
+    }
+
+    #[test]
+    fn the_rates_of_a_group_are_over_its_own_time() {
+        let over = |from: u64, until: u64| {
+            let mut figures = group(1);
+            figures.counters.bytes_verified = 1000;
+            figures.counters.messages_echoed = 10;
+            figures.span.opened(from * 1_000_000_000);
+            figures.span.echoed(until * 1_000_000_000);
+            figures
+        };
+        let (fast, slow, mut silent) = (over(2, 4), over(0, 20), Figures::default());
+        silent.span.opened(0);
+        let groups = [("fast", &fast), ("slow", &slow), ("silent", &silent)];
+        let run = Run { elapsed: Duration::from_secs(25), ..Run::default() };
+        for (text, met, actual) in [
+            ("fast.throughput == 500/s", true, "500 bytes/s"),
+            ("fast.message_rate == 5", true, "5.0/s"),
+            ("fast.elapsed == 2s", true, "2s"),
+            ("slow.throughput == 50/s", true, "50 bytes/s"),
+            ("throughput == 80/s", true, "80 bytes/s"),
+            ("elapsed == 25s", true, "25s"),
+            ("silent.throughput > 0", false, "0 bytes/s"),
+            ("silent.elapsed < 1h", false, "not measured"),
+        ] {
+            let threshold: Threshold = text.parse().expect(text);
+            assert_eq!(threshold.hold(&groups, &run), (met, actual.to_owned()), "{text}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use super::*;
 use crate::bytes::{ConnId, Divergence, Kind, Op, OpKind};
 use crate::measure::Point;
 use crate::measure::schedule::{RateReport, Schedule};
+use crate::measure::span::SpanReport;
 use crate::verdict::Outcome;
 
 /// Shard `index` of `count`, begun `start` seconds after the others, with `rtts` in milliseconds.
@@ -36,6 +37,7 @@ fn shard(index: u32, count: u32, start: u64, rtts: &[u64]) -> Input {
         rtt: LatencyReport::from(&rtt),
         connect: none.clone(),
         first_byte: none,
+        active: SpanReport { first_connect_s: Some(0.5), last_echo_s: Some(9.0) },
         rate: None,
         timeline: Timeline { interval_ms: 100, points: vec![Point { messages: 1, ..Point::default() }] },
         findings: Vec::new(),
@@ -119,6 +121,7 @@ fn times_are_those_of_the_earliest_process() {
     assert_eq!(sum.started_at, early.report.started_at);
     assert!((sum.elapsed_s - 13.0).abs() < 1e-6, "{}", sum.elapsed_s);
     let load = &sum.loads[0];
+    assert_eq!(load.active, SpanReport { first_connect_s: Some(0.5), last_echo_s: Some(12.0) }, "3 s later");
     assert_eq!(load.timeline.points.iter().position(|point| point.messages > 0), Some(0));
     assert_eq!(load.timeline.points.iter().rposition(|point| point.messages > 0), Some(30), "3 s later");
     assert_eq!(load.findings.iter().map(|finding| finding.at_ms).collect::<Vec<_>>(), [3060.0, 9000.0]);

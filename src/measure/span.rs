@@ -1,0 +1,126 @@
+//! From when to when a load group was at work, which is what its rates are divided by: beside others it may be done
+//! long before the run is.
+
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// From a group's first connect that came through to the last byte that came back. Nanoseconds since the start of the
+/// run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    first_connect: Option<u64>,
+    last_echo: Option<u64>,
+}
+
+impl Span {
+    /// A connection is open whose connect began at this time.
+    pub fn opened(&mut self, begun: u64) {
+        self.first_connect = Some(self.first_connect.map_or(begun, |first| first.min(begun)));
+    }
+
+    /// Bytes came back.
+    #[inline]
+    pub fn echoed(&mut self, at: u64) {
+        self.last_echo = self.last_echo.max(Some(at));
+    }
+
+    /// Adds what another worker saw of the same group.
+    pub fn add(&mut self, other: &Span) {
+        if let Some(begun) = other.first_connect {
+            self.opened(begun);
+        }
+        self.last_echo = self.last_echo.max(other.last_echo);
+    }
+
+    /// How long it is; `None` when nothing came back.
+    pub fn length(&self) -> Option<Duration> {
+        Some(Duration::from_nanos(self.last_echo?.saturating_sub(self.first_connect?)))
+    }
+}
+
+/// From when to when a load group was at work, as the JSON report holds it: seconds since the start of the run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SpanReport {
+    /// When the first connect began that came through; null when none did.
+    pub first_connect_s: Option<f64>,
+    /// When the last byte came back; null when none did.
+    pub last_echo_s: Option<f64>,
+}
+
+impl From<&Span> for SpanReport {
+    fn from(span: &Span) -> Self {
+        let seconds = |nanos: Option<u64>| nanos.map(|nanos| nanos as f64 / 1e9);
+        SpanReport { first_connect_s: seconds(span.first_connect), last_echo_s: seconds(span.last_echo) }
+    }
+}
+
+impl SpanReport {
+    /// The same seen from a run that began so much earlier.
+    #[must_use]
+    pub fn later(self, later: Duration) -> SpanReport {
+        let later = |time: Option<f64>| time.map(|time| time + later.as_secs_f64());
+        SpanReport { first_connect_s: later(self.first_connect_s), last_echo_s: later(self.last_echo_s) }
+    }
+
+    /// With the part of the same group that another process ran.
+    #[must_use]
+    pub fn add(self, other: SpanReport) -> SpanReport {
+        let of_both = |one: Option<f64>, other: Option<f64>, choose: fn(f64, f64) -> f64| match (one, other) {
+            (Some(one), Some(other)) => Some(choose(one, other)),
+            (one, other) => one.or(other),
+        };
+        SpanReport {
+            first_connect_s: of_both(self.first_connect_s, other.first_connect_s, f64::min),
+            last_echo_s: of_both(self.last_echo_s, other.last_echo_s, f64::max),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn span(first_connect: u64, last_echo: u64) -> Span {
+        let mut span = Span::default();
+        span.opened(first_connect * SECOND);
+        span.opened((first_connect + 1) * SECOND);
+        span.echoed(first_connect * SECOND);
+        span.echoed(last_echo * SECOND);
+        span
+    }
+
+    #[test]
+    fn it_goes_from_the_first_connect_to_the_last_echo_of_all_workers() {
+        let mut sum = span(3, 7);
+        assert_eq!(sum.length(), Some(Duration::from_secs(4)));
+        sum.add(&span(2, 5));
+        assert_eq!(sum.length(), Some(Duration::from_secs(5)));
+        sum.add(&Span::default());
+        assert_eq!(sum, span(2, 7));
+    }
+
+    #[test]
+    fn where_nothing_came_back_there_is_none() {
+        let mut span = Span::default();
+        assert_eq!(span.length(), None);
+        span.opened(0);
+        assert_eq!(span.length(), None);
+        let report = SpanReport::from(&span);
+        assert_eq!((report.first_connect_s, report.last_echo_s), (Some(0.0), None));
+    }
+
+    #[test]
+    fn reports_of_processes_add_up_on_the_axis_of_the_earliest() {
+        let (early, late) =
+            (SpanReport::from(&span(1, 4)), SpanReport::from(&span(0, 3)).later(Duration::from_secs(2)));
+        let sum = SpanReport { first_connect_s: Some(1.0), last_echo_s: Some(5.0) };
+        assert_eq!((early.add(late), late.add(early)), (sum, sum));
+        assert_eq!((sum.add(SpanReport::default()), SpanReport::default().add(sum)), (sum, sum));
+        assert_eq!(SpanReport::default().later(Duration::from_secs(2)), SpanReport::default());
+    }
+}
