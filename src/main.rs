@@ -2,11 +2,9 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use echo_tester::cli::Cli;
-use echo_tester::cmd;
+use echo_tester::{cli, cmd};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = cli::parse();
     cmd::dispatch(cli).into()
 }

@@ -104,6 +104,38 @@ fn flags_can_be_given_as_environment_variables_and_flags_win() {
 }
 
 #[test]
+fn a_variable_says_what_a_flag_says_unless_a_rival_of_it_was_typed() {
+    let said = |args: &[&str], variables: &[(&str, &str)]| {
+        let mut command = program(args);
+        let output = command.envs(variables.iter().copied()).output().expect("the program starts");
+        (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
+    };
+    for yes in ["1", "yes", "on", "true"] {
+        let (code, out, err) = said(&["check", "--list"], &[("ECHO_TESTER_QUIET", yes), ("ECHO_TESTER_LONG", yes)]);
+        assert!(code == 0 && out.contains("one byte"), "{yes}: {err}");
+    }
+    let (code, _, err) = said(&["check", "--list"], &[("ECHO_TESTER_QUIET", "perhaps")]);
+    assert!(code == 2 && err.contains("the environment has flags too: ECHO_TESTER_QUIET"), "{err}");
+    assert_eq!(said(&["check", "--list"], &[("ECHO_TESTER_QUIET", ""), ("ECHO_TESTER_JOBS", "")]).0, 0, "left out");
+
+    // Nothing listens on port 1, so that what passes has started a server of its own.
+    let elsewhere = ("ECHO_TESTER_TARGET", "127.0.0.1:1");
+    let small = ["blast", "-n", "1", "-c", "1", "-q"];
+    let (code, _, err) = said(&[&small[..], &["--serve"]].concat(), &[elsewhere]);
+    assert_eq!(code, 0, "--serve was typed: {err}");
+    let (code, _, err) = said(&small, &[("ECHO_TESTER_SERVE", "threads")]);
+    assert_eq!(code, 0, "{err}");
+    let (code, _, err) = said(&[&small[..], &["127.0.0.1:1"]].concat(), &[("ECHO_TESTER_SERVE", "threads")]);
+    assert!(code == 4 && err.contains("nothing listens on 127.0.0.1:1"), "a target was typed: {err}");
+    let (code, _, err) = said(&small, &[("ECHO_TESTER_SERVE", "threads"), elsewhere]);
+    assert!(code == 2 && err.contains("cannot be used with"), "neither was typed: {err}");
+    let (code, _, err) = said(&[&small[..], &["--serve", "127.0.0.1:1"]].concat(), &[]);
+    assert!(code == 2 && err.contains("cannot be used with"), "both were typed: {err}");
+    let (code, out, err) = said(&["check", "--model", "threads", "--filter", "1.1", "-q"], &[elsewhere]);
+    assert!(code == 0 && out.contains("1 case: 1 passed"), "{out}{err}");
+}
+
+#[test]
 fn a_closed_stdout_is_no_panic() {
     for args in [vec!["blast", "--serve", "-c", "5", "-n", "5"], vec!["man"], vec!["schema", "run"], vec!["models"]] {
         let mut child = program(&args).spawn().expect("the program starts");

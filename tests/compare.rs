@@ -62,7 +62,8 @@ fn what_cannot_run_here_is_skipped_with_its_reason_and_alone_it_is_inconclusive(
 fn what_makes_no_sense_is_exit_2() {
     for (args, wanted) in [
         (vec!["--models", "epol"], "epoll"),
-        (vec!["--target", "127.0.0.1:9000"], "mine=127.0.0.1:9000"),
+        (vec!["--target", "mine=127.0.0.1"], "write 127.0.0.1:7777"),
+        (vec!["--target", "127.0.0.1:9000", "--target", "127.0.0.1:9000"], "twice"),
         (vec!["--models", "tokio,tokio"], "twice"),
         (vec!["--models", "tokio", "--csv=/no/such/folder/x.csv"], "/no/such/folder/x.csv"),
     ] {

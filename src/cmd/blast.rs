@@ -32,7 +32,7 @@ pub struct BlastArgs {
     /// First start a bundled server, as a process of its own, and blast that; 'models' lists them [default model: auto]
     #[arg(
         long, value_name = "MODEL", num_args = 0..=1, require_equals = true, default_missing_value = "auto",
-        conflicts_with = "target"
+        conflicts_with = "target", env = "ECHO_TESTER_SERVE", hide_env = true
     )]
     serve: Option<String>,
 
@@ -140,7 +140,7 @@ pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
     let name = args.serve.as_ref().map_or_else(|| format!("blast {target}"), |model| format!("blast --serve={model}"));
     let case = CaseReport { about, server_output, ..CaseReport::of_run(name, replay, report.clone()) };
     let annotation = written.add(0, case)?;
-    let exit = finish(&args.output, &report, target);
+    let exit = finish(&args.output, &report, target, !run.sources.is_empty());
     match annotation {
         Some(line) if args.output.is_json() => say(&line),
         Some(line) => print(&line)?,
@@ -171,7 +171,7 @@ fn announce(
     Ok(())
 }
 
-fn finish(output: &OutputArgs, report: &RunReport, target: &str) -> anyhow::Result<Exit> {
+fn finish(output: &OutputArgs, report: &RunReport, target: &str, has_sources: bool) -> anyhow::Result<Exit> {
     let json = serde_json::to_string_pretty(report).context("writing the report as JSON")?;
     let nothing_opened = report.total.opened == 0 && !report.interrupted;
     if !nothing_opened || output.is_json() {
@@ -180,13 +180,13 @@ fn finish(output: &OutputArgs, report: &RunReport, target: &str) -> anyhow::Resu
         files::write(file, &json)?;
     }
     if nothing_opened {
-        return Err(Failure::could_not_run(why_nothing_opened(report, target)));
+        return Err(Failure::could_not_run(why_nothing_opened(report, target, has_sources)));
     }
     Ok(report.verdict.outcome.exit())
 }
 
 /// The one sentence for a target that can't be reached, instead of a page of equal findings.
-fn why_nothing_opened(report: &RunReport, target: &str) -> String {
+fn why_nothing_opened(report: &RunReport, target: &str, has_sources: bool) -> String {
     let cause = report
         .loads
         .iter()
@@ -197,7 +197,10 @@ fn why_nothing_opened(report: &RunReport, target: &str) -> String {
     if cause.contains("refused") {
         return format!("nothing listens on {target} ({cause}): start 'echo-tester serve', or add --serve");
     }
-    format!("no connection to {target} could be opened: {cause}: check the address, the network and any firewall")
+    let source = if has_sources { ", and that --source names addresses of this machine" } else { "" };
+    format!(
+        "no connection to {target} could be opened: {cause}: check the address, the network and any firewall{source}"
+    )
 }
 
 fn dry_run(plan: &Plan, about: &str, output: &OutputArgs) -> anyhow::Result<Exit> {

@@ -28,7 +28,7 @@ pub struct CaseArgs {
     pub filter: Option<String>,
 
     /// Those too that move gigabytes or take minutes
-    #[arg(long)]
+    #[arg(long, env = "ECHO_TESTER_LONG", hide_env = true)]
     pub long: bool,
 
     /// List the cases and run none
@@ -36,7 +36,7 @@ pub struct CaseArgs {
     pub list: bool,
 
     /// Begin no further case after the first that does not pass
-    #[arg(long)]
+    #[arg(long, env = "ECHO_TESTER_FAIL_FAST", hide_env = true)]
     pub fail_fast: bool,
 
     /// Cases that run at a time [default: 1]

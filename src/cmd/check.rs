@@ -17,13 +17,7 @@ pub struct CheckCommand {
     target: Option<String>,
 
     /// Bundled servers of these models, a case for each: names with commas, or all of this system [default: auto]
-    #[arg(
-        long,
-        value_name = "NAME,…|all",
-        env = "ECHO_TESTER_CHECK_MODEL",
-        hide_env = true,
-        conflicts_with = "target"
-    )]
+    #[arg(long, value_name = "NAME,…|all", env = "ECHO_TESTER_MODEL", hide_env = true, conflicts_with = "target")]
     model: Option<String>,
 
     /// How long a connection may wait for the server, for a slow one or a far one [default: 5s]

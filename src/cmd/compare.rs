@@ -30,21 +30,21 @@ const DURATION: std::time::Duration = std::time::Duration::from_secs(3);
 #[derive(Args, Debug)]
 pub struct CompareArgs {
     /// The bundled models: epoll,io-uring, or all [default: all, or none if there is a --target]
-    #[arg(long, value_name = "NAME,…", value_delimiter = ',', env = "ECHO_TESTER_COMPARE_MODELS", hide_env = true)]
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',', env = "ECHO_TESTER_MODELS", hide_env = true)]
     models: Vec<String>,
 
-    /// A server of your own, under a name: mine=127.0.0.1:9000; repeatable
+    /// A server of your own, under a name in the table: 127.0.0.1:9000 or mine=127.0.0.1:9000; repeatable
     #[arg(
         long = "target",
-        value_name = "NAME=HOST:PORT",
+        value_name = "[NAME=]HOST:PORT",
         value_delimiter = ',',
-        env = "ECHO_TESTER_COMPARE_TARGET",
+        env = "ECHO_TESTER_TARGET",
         hide_env = true
     )]
     targets: Vec<String>,
 
     /// How often each is run; the figures are medians [default: 3]
-    #[arg(long, value_name = "N", env = "ECHO_TESTER_COMPARE_ROUNDS", hide_env = true)]
+    #[arg(long, value_name = "N", env = "ECHO_TESTER_ROUNDS", hide_env = true)]
     rounds: Option<Count>,
 
     #[command(flatten)]
@@ -57,11 +57,11 @@ pub struct CompareArgs {
     output: OutputArgs,
 
     /// Write each round as a line of comma-separated values to this file
-    #[arg(long, value_name = "FILE", env = "ECHO_TESTER_COMPARE_CSV", hide_env = true, help_heading = "Output")]
+    #[arg(long, value_name = "FILE", env = "ECHO_TESTER_CSV", hide_env = true, help_heading = "Output")]
     csv: Option<PathBuf>,
 
     /// Write the table in Markdown to this file
-    #[arg(long, value_name = "FILE", env = "ECHO_TESTER_COMPARE_MARKDOWN", hide_env = true, help_heading = "Output")]
+    #[arg(long, value_name = "FILE", env = "ECHO_TESTER_MARKDOWN", hide_env = true, help_heading = "Output")]
     markdown: Option<PathBuf>,
 }
 
@@ -142,9 +142,7 @@ fn servers(args: &CompareArgs) -> anyhow::Result<(Vec<Server>, Vec<Skipped>)> {
         }
     }
     for target in &args.targets {
-        let (name, target) = target.split_once('=').ok_or_else(|| {
-            Failure::usage(format!("--target {target} has no name: write mine={target}, so that the table can name it"))
-        })?;
+        let (name, target) = target.split_once('=').unwrap_or((target, target));
         launch::resolve_target(target)?;
         servers.push(Server::Own { name: name.to_owned(), target: target.to_owned() });
     }

@@ -15,7 +15,7 @@ const WIDTH: u16 = 120;
 #[derive(Args, Clone, Debug, Default)]
 pub struct ModelsCommand {
     /// Print JSON: a list of objects
-    #[arg(long, env = "ECHO_TESTER_MODELS_JSON", hide_env = true)]
+    #[arg(long)]
     json: bool,
     /// Print the table as it stands in the README, in Markdown, without what this machine has
     #[arg(long, conflicts_with = "json")]
