@@ -124,6 +124,28 @@ fn check_passes_the_bundled_server_case_by_case() {
 }
 
 #[test]
+fn what_would_be_printed_goes_to_a_file_when_asked() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("out");
+    let path = file.to_str().expect("a plain path");
+    let read = || std::fs::read_to_string(&file).expect("it was written");
+    let args = ["check", "--filter", "1.1", "-q", "-o", path];
+    let (code, out, err) = said(&args);
+    assert_eq!((code, out.as_str()), (0, ""), "{err}");
+    assert!(
+        err.starts_with("pass ") && read().starts_with("pass ") && read().contains("\n\n1 case: 1 passed"),
+        "{err}"
+    );
+    assert_eq!(said(&[&args[..], &["--json"]].concat()).1, "");
+    let report: Value = serde_json::from_str(&read()).expect("JSON and nothing else");
+    assert_eq!(report["cases"][0]["outcome"], "pass");
+    assert_eq!(said(&[&args[..], &["--list"]].concat()).1, "");
+    assert!(read().starts_with("1.1  one byte"), "{}", read());
+    let (code, _, err) = said(&["check", "--filter", "1.1", "--output", "/no/such/folder/out"]);
+    assert!(code == 2 && err.contains("--output /no/such/folder/out"), "{err}");
+}
+
+#[test]
 fn check_lists_and_chooses() {
     let (code, out, _) = said(&["check", "--list", "--filter", "delays nobody"]);
     assert_eq!((code, out.lines().count()), (0, 2), "{out}");

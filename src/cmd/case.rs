@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::reports::{ReportArgs, Reports};
 use super::server::Running;
-use super::{Failure, blast, launch, print, schedule};
+use super::{Failure, blast, files, launch, print, schedule};
 use crate::client::limits::{self, System};
 use crate::config::units::Count;
 use crate::config::{RunArgs, Server};
@@ -97,7 +97,10 @@ pub fn run_all(
         return Err(Failure::usage(format!("no case contains '{filter}': --list shows them")));
     }
     if args.list {
-        print(&list(&wanted))?;
+        match &args.reports.output {
+            Some(file) => files::write_first("output", file, &list(&wanted))?,
+            None => print(&list(&wanted))?,
+        }
         return Ok(Exit::Pass);
     }
     launch::catch_interrupts()?;

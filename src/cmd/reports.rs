@@ -19,6 +19,10 @@ pub struct ReportArgs {
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, env = JSON.env, hide_env = true)]
     pub json: Option<Option<PathBuf>>,
 
+    /// Write what would go to standard output to this file
+    #[arg(short, long, value_name = "FILE", env = "ECHO_TESTER_OUTPUT", hide_env = true)]
+    pub output: Option<PathBuf>,
+
     /// What is written to files.
     #[command(flatten)]
     pub files: FileArgs,
@@ -108,6 +112,10 @@ impl Written {
 /// The cases that have ended: their lines, and what is written of them.
 pub struct Reports {
     is_json: bool,
+    /// Instead of standard output.
+    output: Option<PathBuf>,
+    /// What has been shown so far.
+    shown: String,
     written: Written,
 }
 
@@ -118,7 +126,12 @@ impl Reports {
     /// Nothing can be written where it was asked for: exit code 2.
     pub fn open(args: &ReportArgs) -> anyhow::Result<Reports> {
         let json = args.json.as_ref().and_then(Option::as_ref);
-        Ok(Reports { is_json: matches!(args.json, Some(None)), written: Written::open(&args.files, json)? })
+        let is_json = matches!(args.json, Some(None));
+        let written = Written::open(&args.files, json)?;
+        if let Some(file) = &args.output {
+            files::write_first("output", file, "")?;
+        }
+        Ok(Reports { is_json, output: args.output.clone(), shown: String::new(), written })
     }
 
     /// Case `i` has ended: it is shown, and written with all that have.
@@ -133,7 +146,10 @@ impl Reports {
         for line in std::iter::once(line).chain(annotation) {
             self.show(&line)?;
         }
-        Ok(())
+        match &self.output {
+            Some(file) => files::write(file, &self.result(&self.shown)?),
+            None => Ok(()),
+        }
     }
 
     /// All have ended.
@@ -142,17 +158,26 @@ impl Reports {
     /// Standard output can't be written.
     pub fn finish(self) -> anyhow::Result<Exit> {
         let report = &self.written.report;
-        if self.is_json {
-            print(&(JSON.render)(report)?)?;
-        } else {
-            print(&format!("\n{}", report.last_lines()))?;
+        let last = format!("\n{}", report.last_lines());
+        match &self.output {
+            Some(file) => files::write(file, &self.result(&format!("{}{last}", self.shown))?)?,
+            None => print(&self.result(&last)?)?,
         }
         Ok(suite::exit(&report.cases))
     }
 
-    /// Lines go to stdout, unless that is for a machine.
-    fn show(&self, line: &str) -> anyhow::Result<()> {
-        if self.is_json {
+    /// What standard output is for: the report, or these lines.
+    fn result(&self, lines: &str) -> anyhow::Result<String> {
+        if self.is_json { (JSON.render)(&self.written.report) } else { Ok(lines.to_owned()) }
+    }
+
+    /// Lines go to stdout, unless that is for a machine, or for a file.
+    fn show(&mut self, line: &str) -> anyhow::Result<()> {
+        if self.output.is_some() {
+            self.shown.push_str(line);
+            self.shown.push('\n');
+        }
+        if self.is_json || self.output.is_some() {
             say(line);
             return Ok(());
         }
