@@ -165,6 +165,8 @@ fn several_cases_at_a_time_come_out_as_one_after_the_other_does() {
     for jobs in ["0", "65", "many"] {
         assert_eq!(said(&["check", "--jobs", jobs]).0, 2, "{jobs}");
     }
+    let (code, _, err) = said(&["check", "--patience", "0"]);
+    assert!(code == 2 && err.starts_with("error: --patience 0: no time at all"), "{err}");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! `check [HOST:PORT]`: the conformance suite, one verdict a case.
 
+use std::time::Duration;
+
 use clap::Args;
 
 use super::case::{self, CaseArgs};
@@ -37,6 +39,9 @@ pub struct CheckCommand {
 pub fn run(args: &CheckCommand) -> anyhow::Result<Exit> {
     if let Some(target) = &args.target {
         launch::resolve_target(target)?;
+    }
+    if args.patience == Some(Time(Duration::ZERO)) {
+        return Err(Failure::usage("--patience 0: no time at all: write a time such as 30s, or leave it out"));
     }
     let patience = args.patience.map(|time| (conformance::PATIENCE.to_owned(), time.to_string()));
     let variables = Variables::new(patience, |_| None);

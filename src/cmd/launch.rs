@@ -1,6 +1,7 @@
 //! From resolved configuration to a run that has ended: limits, interrupts, progress. What `blast`, `check`, `compare`
 //! and scenarios have in common.
 
+use std::net::Ipv6Addr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
@@ -28,18 +29,33 @@ pub fn resolve_target(text: &str) -> anyhow::Result<Vec<std::net::SocketAddr>> {
 
 /// Tells a target that can't be one from a host that is not there.
 fn check_form(text: &str) -> anyhow::Result<()> {
-    let wrong = |why: String| Failure::usage(format!("{text} is no target: {why}"));
-    let Some((host, port)) = text.rsplit_once(':') else {
-        return Err(wrong(format!("it has no port: write {text}:7777")));
+    let wrong = |why: String| Failure::usage(format!("'{text}' is no target: {why}"));
+    if let Some((_, rest)) = text.split_once("://") {
+        let rest = rest.split('/').next().unwrap_or(rest);
+        return Err(wrong(format!("it is HOST:PORT and no URL: write {rest}")));
+    }
+    let (host, port) = if text.starts_with('[') {
+        let address = text.trim_start_matches('[').split(']').next().unwrap_or_default();
+        let is_address = address.split('%').next().is_some_and(|address| address.parse::<Ipv6Addr>().is_ok());
+        match text.split_once(']') {
+            _ if !is_address => return Err(wrong("in brackets stands an IPv6 address: write [::1]:7777".to_owned())),
+            None => return Err(wrong(format!("its bracket is not closed: write [{address}]:7777"))),
+            Some((_, rest)) => (format!("[{address}]"), rest.strip_prefix(':').unwrap_or_default()),
+        }
+    } else {
+        let (host, port) = text.rsplit_once(':').unwrap_or((text, ""));
+        if host.contains(':') {
+            let (address, port) = if host.ends_with(':') { (text, "7777") } else { (host, port) };
+            return Err(wrong(format!("an IPv6 address stands in brackets: write [{address}]:{port}")));
+        }
+        (host.to_owned(), port)
     };
-    if host.is_empty() {
-        return Err(wrong(format!("it has no host: write 127.0.0.1:{port}")));
-    }
-    if host.contains(':') && !(host.starts_with('[') && host.ends_with(']')) {
-        return Err(wrong(format!("an IPv6 address stands in brackets: [{host}]:{port}")));
-    }
     match port.parse::<u32>() {
-        Ok(1..=65535) => Ok(()),
+        _ if host.is_empty() && port.is_empty() => Err(wrong("write 127.0.0.1:7777".to_owned())),
+        _ if host.is_empty() => Err(wrong(format!("it has no host: write 127.0.0.1:{port}"))),
+        _ if host.contains(char::is_whitespace) => Err(wrong("it has a space in it: leave that out".to_owned())),
+        _ if port.is_empty() => Err(wrong(format!("it has no port: write {host}:7777"))),
+        Ok(1..=65535) if port.bytes().all(|byte| byte.is_ascii_digit()) => Ok(()),
         _ => Err(wrong(format!("{port} is no port: they go from 1 to 65535"))),
     }
 }
@@ -143,5 +159,43 @@ fn wait_until(time: Option<SystemTime>) {
     let left = || time.and_then(|time| time.duration_since(SystemTime::now()).ok());
     while let Some(left) = left().filter(|_| !is_interrupted()) {
         std::thread::sleep(left.min(Duration::from_millis(50)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_can_be_no_target_is_answered_with_one_that_can() {
+        for (text, remedy) in [
+            ("localhost", "it has no port: write localhost:7777"),
+            ("localhost:", "it has no port: write localhost:7777"),
+            ("127.0.0.1", "it has no port: write 127.0.0.1:7777"),
+            (":80", "it has no host: write 127.0.0.1:80"),
+            ("", "write 127.0.0.1:7777"),
+            (":", "write 127.0.0.1:7777"),
+            ("1.2.3.4:99999", "99999 is no port: they go from 1 to 65535"),
+            ("1.2.3.4:0", "0 is no port"),
+            ("1.2.3.4:+80", "+80 is no port"),
+            ("1.2.3.4:http", "http is no port"),
+            ("1.2.3.4 :80", "leave that out"),
+            ("[::1", "its bracket is not closed: write [::1]:7777"),
+            ("[::1]", "it has no port: write [::1]:7777"),
+            ("[::1]80", "it has no port: write [::1]:7777"),
+            ("[::1]:x", "x is no port"),
+            ("[]:80", "write [::1]:7777"),
+            ("[localhost]:80", "write [::1]:7777"),
+            ("::1:80", "write [::1]:80"),
+            ("fe80::", "write [fe80::]:7777"),
+            ("http://127.0.0.1:80/path", "write 127.0.0.1:80"),
+            ("tcp://localhost:80", "write localhost:80"),
+        ] {
+            let error = check_form(text).expect_err(text).to_string();
+            assert!(error.starts_with(&format!("'{text}' is no target: ")) && error.contains(remedy), "{error}");
+        }
+        for text in ["localhost:80", "127.0.0.1:65535", "[::1]:1", "[fe80::1%2]:80", "a-b.example:7777"] {
+            assert!(check_form(text).is_ok(), "{text}");
+        }
     }
 }

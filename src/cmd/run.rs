@@ -1,5 +1,6 @@
 //! `run FILE|DIR …`: scenario files.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -63,7 +64,10 @@ fn read(files: &[PathBuf], args: &RunCommand) -> anyhow::Result<Vec<Scenario>> {
     let mut cases: Vec<Scenario> = Vec::new();
     for file in files {
         let path = file.display().to_string();
-        let text = std::fs::read_to_string(file).map_err(|error| Failure::usage(format!("reading {path}: {error}")))?;
+        let text = std::fs::read_to_string(file).map_err(|error| {
+            let utf8 = if error.kind() == ErrorKind::InvalidData { ": save it in UTF-8" } else { "" };
+            Failure::usage(format!("reading {path}: {error}{utf8}"))
+        })?;
         let target = args.target.is_some();
         let mut of_file = Scenario::read(&path, &text, &variables, target).map_err(Failure::usage)?;
         if of_file.iter().any(|case| case.server.is_none()) && !target {

@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use clap::Args;
 use serde::Serialize;
 
-use super::{Failure, print, say};
+use super::{Failure, files, print, say};
 use crate::config::{Serve, ServeArgs};
 use crate::exit::Exit;
 use crate::report::terminal;
@@ -89,6 +89,7 @@ fn start(command: &ServeCommand, serve: &Serve) -> anyhow::Result<Server> {
 fn fault_log(file: Option<&Path>, quiet: bool) -> anyhow::Result<FaultLog> {
     match file {
         Some(file) => {
+            files::check("fault-log", file)?;
             let log = File::create(file).map_err(|e| Failure::usage(format!("--fault-log {}: {e}", file.display())))?;
             Ok(FaultLog::lines(log))
         }

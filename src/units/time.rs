@@ -31,6 +31,9 @@ impl FromStr for Time {
         if text.is_empty() {
             return Err(UnitError::new(format!("a time is missing: {FORMS}")));
         }
+        if !text.starts_with(|first: char| first.is_ascii_digit()) {
+            return Err(UnitError::new(format!("{text} is not a time: {FORMS}")));
+        }
         if let Ok((_, "")) = decimal::split(text) {
             return Err(UnitError::new(format!("{text} has no unit: did you mean {text}s?")));
         }
@@ -111,6 +114,7 @@ mod tests {
         assert_eq!(refused(""), "a time is missing: write 10s, 1.5s, 250ms, 2m or 1h");
         assert_eq!(refused("600y"), "600y is too long");
         assert!(refused("10 parsecs").ends_with("write 10s, 1.5s, 250ms, 2m or 1h"), "{}", refused("10 parsecs"));
+        assert_eq!(refused("soon"), "soon is not a time: write 10s, 1.5s, 250ms, 2m or 1h");
         assert!(refused("-1s").ends_with("write 10s, 1.5s, 250ms, 2m or 1h"), "{}", refused("-1s"));
     }
 
