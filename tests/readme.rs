@@ -44,11 +44,24 @@ fn the_figures_of_thresholds_are_those_of_the_program() {
 }
 
 #[test]
+fn every_scenario_in_the_readme_is_one_that_the_program_takes() {
+    use echo_tester::scenario::{Scenario, Variables};
+    let text = readme();
+    let scenarios: Vec<&str> = text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    for scenario in &scenarios {
+        let cases = Scenario::read("README.md", scenario, &Variables::none(), false);
+        assert!(cases.is_ok_and(|cases| !cases.is_empty()), "{scenario}");
+    }
+    assert!(scenarios.len() > 1, "the README shows how scenarios are written");
+}
+
+#[test]
 fn every_command_in_the_readme_is_one_that_the_program_takes() {
     use clap::CommandFactory;
     let text = readme();
     let commands = text.lines().map(str::trim_start).filter_map(|line| {
-        let line = line.strip_prefix("$ ").unwrap_or(line);
+        // In a shell, or as a step of a CI system.
+        let line = ["$ ", "- run: ", "- "].iter().find_map(|before| line.strip_prefix(before)).unwrap_or(line);
         let line = line.split(" #").next().unwrap_or(line).trim_end_matches('&').trim();
         line.strip_prefix("echo-tester ").or_else(|| line.strip_prefix("cargo run --release -- "))
     });
