@@ -198,16 +198,22 @@ impl Context {
         }
     }
 
-    /// Takes a connection on if `--max-conns` allows.
+    /// Takes a connection on if `--max-conns` allows: never one more, however many threads ask.
     pub(super) fn admit(&self) -> bool {
         let c = &self.counters;
-        let accepted = c.accepted.fetch_add(1, Ordering::AcqRel) + 1;
-        if accepted - c.closed.load(Ordering::Acquire) <= self.options.max_conns as u64 {
-            return true;
+        let mut accepted = c.accepted.load(Ordering::Acquire);
+        loop {
+            // Since `accepted` was read others may have been accepted, and even closed: then the exchange fails.
+            let open = accepted.saturating_sub(c.closed.load(Ordering::Acquire));
+            if open >= self.options.max_conns as u64 {
+                c.refused.fetch_add(1, Ordering::Relaxed);
+                return false;
+            }
+            match c.accepted.compare_exchange_weak(accepted, accepted + 1, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return true,
+                Err(now) => accepted = now,
+            }
         }
-        c.accepted.fetch_sub(1, Ordering::AcqRel);
-        c.refused.fetch_add(1, Ordering::Relaxed);
-        false
     }
 
     pub(super) fn received(&self, bytes: u64) {
@@ -229,5 +235,37 @@ impl Context {
     pub(super) fn closed(&self, discarded: u64) {
         self.counters.bytes_discarded.fetch_add(discarded, Ordering::Relaxed);
         self.counters.closed.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::channel;
+    use std::thread;
+
+    #[test]
+    fn no_more_than_max_conns_are_open_however_many_threads_admit() {
+        // Enough for an unlucky moment or two.
+        const EACH: u64 = 1_000_000;
+        let most = 3;
+        let context = Context::new(Options { max_conns: most, ..Options::default() }, channel().0);
+        let open = AtomicU64::new(0);
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..EACH {
+                        if context.admit() {
+                            assert!(open.fetch_add(1, Ordering::AcqRel) < most as u64, "one too many");
+                            open.fetch_sub(1, Ordering::AcqRel);
+                            context.closed(0);
+                        }
+                    }
+                });
+            }
+        });
+        let counters = context.snapshot();
+        assert_eq!((counters.accepted + counters.refused, counters.active()), (4 * EACH, 0), "{counters:?}");
+        assert_eq!([(); 4].map(|()| context.admit()), [true, true, true, false]);
     }
 }
