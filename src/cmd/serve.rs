@@ -43,8 +43,19 @@ pub struct ServeCommand {
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 enum Event<'s> {
-    Listening { address: SocketAddr, model: &'s str, workers: Option<usize>, pid: u32 },
-    Stopped { counters: &'s CountersSnapshot, aborted: u64, hung: bool, cpu_seconds: Option<f64> },
+    Listening {
+        address: SocketAddr,
+        model: &'s str,
+        workers: Option<usize>,
+        pid: u32,
+    },
+    Stopped {
+        counters: &'s CountersSnapshot,
+        aborted: u64,
+        hung: bool,
+        error: Option<&'s str>,
+        cpu_seconds: Option<f64>,
+    },
 }
 
 /// Serves until Ctrl-C or SIGTERM.
@@ -61,16 +72,23 @@ pub fn run(command: &ServeCommand) -> anyhow::Result<Exit> {
     stop_on_signals(&server, command.until_stdin_closes)?;
     announce(command, &serve, &server)?;
 
-    let (stopped, forced) = match server.wait(None) {
-        // Before anybody asked for it: the listener is broken.
-        Waited::Ended(result) => {
-            result.map_err(|e| Failure::could_not_run(format!("the server ended by itself: {e}")))?;
-            (server.finish(), false)
-        }
+    let (stopped, how) = match server.wait(None) {
+        Waited::Ended(result) => (server.finish(result), How::ByItself),
         _ => end(command, server, drain),
     };
     report(command, &stopped)?;
-    Ok(verdict(&stopped, forced, serve.faults.is_some()))
+    Ok(verdict(&stopped, how, serve.faults.is_some()))
+}
+
+/// How it came to the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum How {
+    /// Before anybody asked for it: the listener is broken, or a wait.
+    ByItself,
+    /// As it was told.
+    Asked,
+    /// By a second interruption.
+    Forced,
 }
 
 fn start(command: &ServeCommand, serve: &Serve) -> anyhow::Result<Server> {
@@ -180,8 +198,8 @@ fn announce(command: &ServeCommand, serve: &Serve, server: &Server) -> anyhow::R
     print(&format!("listening on {address} with {model}{workers}; Ctrl-C stops it"))
 }
 
-/// Drains; a second interruption, or the drain time, aborts. Returns whether it was the former.
-fn end(command: &ServeCommand, server: Server, drain: Duration) -> (Stopped, bool) {
+/// Drains; a second interruption, or the drain time, aborts.
+fn end(command: &ServeCommand, server: Server, drain: Duration) -> (Stopped, How) {
     server.drain();
     let active = server.counters().active();
     if !command.quiet && active > 0 {
@@ -189,9 +207,9 @@ fn end(command: &ServeCommand, server: Server, drain: Duration) -> (Stopped, boo
         say(&format!("draining {connections} for up to {}; Ctrl-C again to abort", humantime::format_duration(drain)));
     }
     match server.wait(Some(drain)) {
-        Waited::Ended(_) => (server.finish(), false),
-        Waited::Interrupted => (server.stop(Duration::ZERO), true),
-        Waited::TimedOut => (server.stop(Duration::ZERO), false),
+        Waited::Ended(result) => (server.finish(result), How::Asked),
+        Waited::Interrupted => (server.stop(Duration::ZERO), How::Forced),
+        Waited::TimedOut => (server.stop(Duration::ZERO), How::Asked),
     }
 }
 
@@ -199,8 +217,9 @@ fn report(command: &ServeCommand, stopped: &Stopped) -> anyhow::Result<()> {
     let counters = &stopped.counters;
     let cpu_seconds = sys::process_cpu_time().map(|time| time.as_secs_f64());
     let Stopped { aborted, hung, .. } = *stopped;
+    let error = stopped.error.as_deref();
     if command.json {
-        return print_event(&Event::Stopped { counters, aborted, hung, cpu_seconds });
+        return print_event(&Event::Stopped { counters, aborted, hung, error, cpu_seconds });
     }
     if command.quiet {
         return Ok(());
@@ -227,7 +246,18 @@ fn report(command: &ServeCommand, stopped: &Stopped) -> anyhow::Result<()> {
     print(&terminal::table(&["stopped", ""], rows).trim_fmt())
 }
 
-fn verdict(stopped: &Stopped, forced: bool, is_faulty: bool) -> Exit {
+fn verdict(stopped: &Stopped, how: How, is_faulty: bool) -> Exit {
+    if how == How::ByItself {
+        say(&format!(
+            "error: the server ended by itself: {}",
+            stopped.error.as_deref().unwrap_or("it does not say why")
+        ));
+        return Exit::Inconclusive;
+    }
+    if let Some(error) = &stopped.error {
+        say(&format!("error: the server did not end well: {error}"));
+        return Exit::VerificationFailed;
+    }
     if stopped.hung {
         say("error: the server did not end, even when told to abort; this is a bug of the model");
         return Exit::VerificationFailed;
@@ -237,9 +267,36 @@ fn verdict(stopped: &Stopped, forced: bool, is_faulty: bool) -> Exit {
         say(&format!("error: the counters do not add up, which is a bug of the model: {:?}", stopped.counters));
         return Exit::VerificationFailed;
     }
-    if forced { Exit::Interrupted } else { Exit::Pass }
+    if how == How::Forced { Exit::Interrupted } else { Exit::Pass }
 }
 
 fn print_event(event: &Event<'_>) -> anyhow::Result<()> {
     print(&serde_json::to_string(event)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_did_not_end_well_is_no_success() {
+        let well = Stopped { counters: CountersSnapshot::default(), aborted: 0, hung: false, error: None };
+        let broken = Stopped { error: Some("a worker panicked".to_owned()), ..well.clone() };
+        let lossy = Stopped { counters: CountersSnapshot { accepted: 1, ..well.counters.clone() }, ..well.clone() };
+        let hung = Stopped { hung: true, ..well.clone() };
+        for (stopped, how, is_faulty, exit) in [
+            (&well, How::Asked, false, Exit::Pass),
+            (&well, How::Forced, false, Exit::Interrupted),
+            (&well, How::ByItself, false, Exit::Inconclusive),
+            (&broken, How::Asked, false, Exit::VerificationFailed),
+            (&broken, How::Forced, false, Exit::VerificationFailed),
+            (&broken, How::Asked, true, Exit::VerificationFailed),
+            (&broken, How::ByItself, false, Exit::Inconclusive),
+            (&hung, How::Asked, false, Exit::VerificationFailed),
+            (&lossy, How::Asked, false, Exit::VerificationFailed),
+            (&lossy, How::Asked, true, Exit::Pass),
+        ] {
+            assert_eq!(verdict(stopped, how, is_faulty), exit, "{stopped:?} {how:?}");
+        }
+    }
 }

@@ -56,6 +56,8 @@ pub struct Stopped {
     pub aborted: u64,
     /// The model did not return even after the abort. Its thread was left behind.
     pub hung: bool,
+    /// What the model ended with, a panic too, if it did not end well.
+    pub error: Option<String>,
 }
 
 impl Server {
@@ -177,28 +179,30 @@ impl Server {
     /// Drains for up to `drain`, then aborts, then gives up. Whatever happens, the counters come back.
     pub fn stop(self, drain: Duration) -> Stopped {
         self.drain();
-        if self.ended(drain).is_some() {
-            return self.stopped(0, false);
+        if let Some(result) = self.ended(drain) {
+            return self.finish(result);
         }
         let aborted = self.counters().active();
         self.abort();
-        let hung = self.ended(ABORT).is_none();
-        self.stopped(aborted, hung)
+        let ended = self.ended(ABORT);
+        self.stopped(aborted, ended)
     }
 
-    /// Collects what is left after [`wait`](Self::wait) said that the model has ended.
-    pub fn finish(self) -> Stopped {
-        self.stopped(0, false)
+    /// Collects what is left after [`wait`](Self::wait) said that the model has ended, and with what.
+    pub fn finish(self, result: io::Result<()>) -> Stopped {
+        self.stopped(0, Some(result))
     }
 
-    fn stopped(mut self, aborted: u64, hung: bool) -> Stopped {
+    fn stopped(mut self, aborted: u64, ended: Option<io::Result<()>>) -> Stopped {
+        let hung = ended.is_none();
         if let Some(thread) = self.thread.take()
             && !hung
         {
-            // A panic was caught and reported already.
+            // A panic was caught and is the result already.
             let _ = thread.join();
         }
-        Stopped { counters: self.context.snapshot(), aborted, hung }
+        let error = ended.and_then(Result::err).map(|e| e.to_string());
+        Stopped { counters: self.context.snapshot(), aborted, hung, error }
     }
 }
 
@@ -241,5 +245,38 @@ mod tests {
     fn a_model_that_panics_before_it_is_ready_is_an_error() {
         let error = start(|_, _| panic!("a test's panic")).err().expect("it never served");
         assert!(error.to_string().contains("panicked"), "{error}");
+    }
+
+    /// Ready, and then does nothing until the phase.
+    fn wait_for(phase: Phase, context: &Arc<Context>) {
+        let (sender, woken) = channel();
+        let sender = std::sync::Mutex::new(sender);
+        context.ready(move || {
+            let _ = sender.lock().expect("no test panics with it").send(());
+        });
+        while context.phase() < phase {
+            woken.recv().expect("the context keeps the sender");
+        }
+    }
+
+    #[test]
+    fn what_goes_wrong_after_the_stop_began_is_told() {
+        let failing = start(|_, context| {
+            wait_for(Phase::Drain, &context);
+            Err(io::Error::other("a broken wait"))
+        });
+        let stopped = failing.expect("it was ready").stop(START);
+        assert_eq!((stopped.error.as_deref(), stopped.hung), (Some("a broken wait"), false));
+        let panicking = start(|_, context| {
+            wait_for(Phase::Abort, &context);
+            panic!("a test's panic");
+        });
+        let stopped = panicking.expect("it was ready").stop(Duration::ZERO);
+        assert_eq!((stopped.error.as_deref(), stopped.hung), (Some("the server's thread panicked"), false));
+        let well = start(|_, context| {
+            wait_for(Phase::Drain, &context);
+            Ok(())
+        });
+        assert_eq!(well.expect("it was ready").stop(START).error, None);
     }
 }

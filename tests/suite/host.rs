@@ -45,6 +45,8 @@ pub(crate) struct Ended {
     pub(crate) counters: CountersSnapshot,
     pub(crate) aborted: u64,
     pub(crate) hung: bool,
+    /// What it ended with, if not well.
+    pub(crate) error: Option<String>,
     /// CPU time of its process, if it had one of its own.
     pub(crate) cpu_seconds: Option<f64>,
 }
@@ -96,7 +98,7 @@ impl Host for InProcess {
     fn end(self: Box<Self>) -> Ended {
         let stopped = self.server.stop(self.drain);
         let (aborted, hung) = (stopped.aborted, stopped.hung);
-        Ended { counters: stopped.counters, aborted, hung, cpu_seconds: None }
+        Ended { counters: stopped.counters, aborted, hung, error: stopped.error, cpu_seconds: None }
     }
 }
 
@@ -113,7 +115,7 @@ pub(crate) struct OwnProcess {
 #[serde(tag = "event", rename_all = "kebab-case")]
 enum Event {
     Listening { address: SocketAddr },
-    Stopped { counters: CountersSnapshot, aborted: u64, hung: bool, cpu_seconds: Option<f64> },
+    Stopped { counters: CountersSnapshot, aborted: u64, hung: bool, error: Option<String>, cpu_seconds: Option<f64> },
 }
 
 impl OwnProcess {
@@ -184,10 +186,10 @@ impl Host for OwnProcess {
 
     fn end(mut self: Box<Self>) -> Ended {
         self.begin_stop();
-        let Event::Stopped { counters, aborted, hung, cpu_seconds } = self.event() else {
+        let Event::Stopped { counters, aborted, hung, error, cpu_seconds } = self.event() else {
             panic!("it listened twice");
         };
-        let ended = Ended { counters, aborted, hung, cpu_seconds };
+        let ended = Ended { counters, aborted, hung, error, cpu_seconds };
         let status = self.wait();
         assert!(status.success(), "the server's {status}: {ended:?}");
         ended

@@ -31,6 +31,7 @@ impl Case {
         (self.run)(host.as_mut());
         let ended = host.end();
         assert!(!ended.hung, "it hung: {ended:?}");
+        assert_eq!(ended.error, None, "it did not end well: {ended:?}");
         assert!(ended.counters.add_up(), "the counters do not add up: {ended:?}");
         if self.setup.drain > Duration::ZERO {
             assert_eq!(ended.aborted, 0, "connections that had ended were still open: {ended:?}");

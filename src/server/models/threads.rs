@@ -20,6 +20,7 @@
 use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::Duration;
@@ -64,8 +65,7 @@ pub(super) fn run(listener: TcpListener, context: Arc<Context>) -> io::Result<()
         }
     }
     drop(listener);
-    crowd.wait_for_the_end(&context);
-    Ok(())
+    crowd.wait_for_the_end(&context)
 }
 
 /// Gives a connection its thread. When the system refuses one, the connection is closed.
@@ -163,6 +163,8 @@ impl Connection {
 struct Crowd {
     members: Mutex<HashMap<u64, Weak<TcpStream>>>,
     changed: Condvar,
+    /// One of them panicked: that ended its own connection, and is said at the end.
+    panicked: AtomicBool,
 }
 
 impl Crowd {
@@ -183,7 +185,10 @@ impl Crowd {
     }
 
     /// Until the last connection has ended; from `Abort` on, by making them end.
-    fn wait_for_the_end(&self, context: &Context) {
+    ///
+    /// # Errors
+    /// A thread has panicked.
+    fn wait_for_the_end(&self, context: &Context) -> io::Result<()> {
         let members = self.lock();
         let unforced = self.changed.wait_while(members, |m| !m.is_empty() && context.phase() != Phase::Abort);
         let mut members = unforced.unwrap_or_else(PoisonError::into_inner);
@@ -199,6 +204,8 @@ impl Crowd {
             let waited = self.changed.wait_timeout_while(members, INTERRUPT_AGAIN, |m| !m.is_empty());
             members = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
+        let panicked = self.panicked.load(Ordering::Acquire);
+        if panicked { Err(io::Error::other("the thread of a connection panicked")) } else { Ok(()) }
     }
 }
 
@@ -210,6 +217,9 @@ struct Member {
 
 impl Drop for Member {
     fn drop(&mut self) {
+        if thread::panicking() {
+            self.crowd.panicked.store(true, Ordering::Release);
+        }
         self.crowd.lock().remove(&self.id);
         self.crowd.changed.notify_all();
     }
@@ -281,5 +291,22 @@ mod tests {
         let (_client, connection) = connection();
         connection.context.advance(Phase::Abort);
         assert_eq!(idle_at_the_end(connection), 0);
+    }
+
+    #[test]
+    fn a_thread_that_panics_is_told_at_the_end() {
+        let context = Arc::new(Context::new(Options::default(), channel().0));
+        let crowd = Arc::new(Crowd::default());
+        assert!(crowd.wait_for_the_end(&context).is_ok());
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let stream = Arc::new(TcpStream::connect(listener.local_addr().expect("bound")).expect("it listens"));
+        let member = crowd.join(1, &stream);
+        let thread = thread::spawn(move || {
+            let _member = member;
+            panic!("a test's panic");
+        });
+        let error = crowd.wait_for_the_end(&context).expect_err("it panicked");
+        assert_eq!(error.to_string(), "the thread of a connection panicked");
+        assert!(thread.join().is_err());
     }
 }

@@ -11,6 +11,8 @@
 //!
 //! **Limit.** None that matters: descriptors.
 //!
+//! A task that panics ends its own connection; the server goes on, and says so at its end.
+//!
 //! Source: tokio's documentation (`TcpStream::ready`, `try_read`, 'Cancel safety').
 
 use std::io;
@@ -26,7 +28,7 @@ use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use crate::server::Session;
 use crate::server::context::{Accept, Context, Phase};
@@ -50,23 +52,26 @@ pub(super) fn run(listener: TcpListener, context: Arc<Context>) -> io::Result<()
     thread::scope(|scope| {
         let (sender, own_inbox) = unbounded_channel();
         let mut senders = vec![sender];
+        let mut handles = Vec::new();
         for (index, runtime) in others.into_iter().enumerate() {
             let (sender, inbox) = unbounded_channel();
             let serve = serve(inbox, phase.clone(), Arc::clone(&context));
             // When it fails, the senders are dropped: the workers that are there see their inbox closed, and end.
-            thread::Builder::new()
-                .name(format!("{name}-{}", index + 1))
-                .spawn_scoped(scope, move || runtime.block_on(serve))?;
+            let builder = thread::Builder::new().name(format!("{name}-{}", index + 1));
+            handles.push(builder.spawn_scoped(scope, move || runtime.block_on(serve))?);
             senders.push(sender);
         }
         context.ready(move || {
             wake.send_replace(());
         });
-        first.block_on(async {
+        let mut result = first.block_on(async {
             let accept = accept(listener, senders, phase.clone(), &context);
-            tokio::join!(accept, serve(own_inbox, phase.clone(), Arc::clone(&context)));
+            tokio::join!(accept, serve(own_inbox, phase.clone(), Arc::clone(&context))).1
         });
-        Ok(())
+        for handle in handles {
+            result = result.and(handle.join().unwrap_or_else(|_| Err(io::Error::other("a worker panicked"))));
+        }
+        result
     })
 }
 
@@ -108,10 +113,20 @@ async fn accept(
 }
 
 /// One worker: a task for each connection dealt to it. Returns when no more come and the last has ended, or at `Abort`.
-async fn serve(mut inbox: UnboundedReceiver<Dealt>, mut phase: watch::Receiver<()>, context: Arc<Context>) {
+async fn serve(
+    mut inbox: UnboundedReceiver<Dealt>,
+    mut phase: watch::Receiver<()>,
+    context: Arc<Context>,
+) -> io::Result<()> {
     let pool = Arc::new(Mutex::new(Pool::new(context.options().buffer)));
     let mut tasks = JoinSet::new();
     let mut more = true;
+    let mut result = Ok(());
+    let mut look_at = |ended: Result<(), JoinError>| {
+        if ended.is_err_and(|e| e.is_panic()) {
+            result = Err(io::Error::other("the task of a connection panicked"));
+        }
+    };
     while context.phase() != Phase::Abort && (more || !tasks.is_empty()) {
         tokio::select! {
             dealt = inbox.recv(), if more => match dealt {
@@ -120,12 +135,16 @@ async fn serve(mut inbox: UnboundedReceiver<Dealt>, mut phase: watch::Receiver<(
                 }
                 None => more = false,
             },
-            Some(_) = tasks.join_next() => {}
+            Some(ended) = tasks.join_next() => look_at(ended),
             _ = phase.changed() => {}
         }
     }
     // Dropping the tasks of an abort drops their connections.
-    tasks.shutdown().await;
+    tasks.abort_all();
+    while let Some(ended) = tasks.join_next().await {
+        look_at(ended);
+    }
+    result
 }
 
 /// One connection. The order matters: the socket is closed before the session counts it as closed.
@@ -221,4 +240,30 @@ impl Drop for Connection {
 
 fn lock(pool: &Mutex<Pool>) -> MutexGuard<'_, Pool> {
     pool.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::{Options, Server};
+    use std::io::{Read, Write};
+    use std::time::Duration;
+
+    #[test]
+    fn a_connection_that_panics_ends_alone_and_the_server_says_so_in_the_end() {
+        for workers in [1, 2] {
+            // A buffer that no allocation can have: the first receive panics.
+            let options = Options { workers, buffer: usize::MAX, ..Options::default() };
+            let server = Server::start_with(run, "tokio", ([127, 0, 0, 1], 0).into(), options).expect("it starts");
+            for _ in 0..workers {
+                let mut client = std::net::TcpStream::connect(server.address()).expect("it listens, after a panic too");
+                client.set_read_timeout(Some(Duration::from_secs(60))).expect("a time that is not 0");
+                client.write_all(b"x").expect("it is open");
+                assert!(matches!(client.read(&mut [0]), Ok(0) | Err(_)), "it echoed");
+            }
+            let stopped = server.stop(Duration::from_secs(60));
+            assert_eq!(stopped.error.as_deref(), Some("the task of a connection panicked"), "{stopped:?}");
+            assert!(!stopped.hung && stopped.aborted == 0 && stopped.counters.add_up(), "{stopped:?}");
+        }
+    }
 }

@@ -39,7 +39,7 @@ fn connect(address: SocketAddr) -> TcpStream {
 /// Stops a server whose connections have ended; checks that nothing was left and nothing was lost.
 fn stop(server: Server) -> Stopped {
     let stopped = server.stop(Duration::from_secs(20));
-    assert!(!stopped.hung && stopped.aborted == 0, "{stopped:?}");
+    assert!(!stopped.hung && stopped.aborted == 0 && stopped.error.is_none(), "{stopped:?}");
     assert!(stopped.counters.add_up(), "{stopped:?}");
     stopped
 }
@@ -229,8 +229,9 @@ fn a_drain_accepts_no_more_and_serves_what_is_there_to_its_end() {
             (&stream).read_to_end(&mut answer).expect("the server answers");
             assert_eq!(answer, b"bye");
         }
-        server.ended(Duration::from_secs(20)).expect("it ends by itself").expect("and well");
-        assert!(server.finish().counters.add_up());
+        let ended = server.ended(Duration::from_secs(20)).expect("it ends by itself");
+        let stopped = server.finish(ended);
+        assert!(stopped.error.is_none() && stopped.counters.add_up(), "{stopped:?}");
     }
 }
 
