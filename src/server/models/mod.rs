@@ -335,6 +335,28 @@ mod tests {
         assert!(find("auto").is_ok_and(|model| model.run.is_some()));
     }
 
+    #[cfg(unix)]
+    #[test]
+    fn servers_that_share_a_port_stop_by_themselves_and_leave_no_trace_in_each_other() {
+        use crate::server::{Options, Server};
+        use std::time::Duration;
+
+        let options = Options { reuse_port: true, ..Options::default() };
+        for model in TABLE.iter().filter(|model| model.why_not().is_none()) {
+            // Where a connection to the port goes is drawn from its source port.
+            for _ in 0..10 {
+                let start = |address| Server::start(model, address, options.clone()).expect(model.name);
+                let one = start(([127, 0, 0, 1], 0).into());
+                let other = start(one.address());
+                for server in [one, other] {
+                    let stopped = server.stop(Duration::from_secs(20));
+                    assert!(!stopped.hung && stopped.error.is_none(), "{}: {stopped:?}", model.name);
+                    assert_eq!((stopped.counters.accepted, stopped.aborted), (0, 0), "{}: {stopped:?}", model.name);
+                }
+            }
+        }
+    }
+
     #[test]
     fn a_wrong_name_is_answered_with_the_nearest_one() {
         for (wrong, meant) in [("epol", "epoll"), ("io_uring", "io-uring"), ("IOCP", "iocp"), ("callback", "")] {

@@ -5,8 +5,8 @@
 //! since a thread that is blocked in `send` receives nothing.
 //!
 //! **Drawbacks.** A stack, a scheduler's entry and a context switch for each connection, and nothing can be told to a
-//! thread that is blocked: it must be woken from outside. Here, a thread in `accept` is woken by a connection from the
-//! server to itself, which is not served; a thread in `recv` or `send` by [`sys::interrupt`].
+//! thread that is blocked: it must be woken from outside. The thread that accepts is woken as `unix.rs` and `windows.rs`
+//! in this folder tell; a thread in `recv` or `send` by [`sys::interrupt`].
 //!
 //! **Limit.** The system's count of threads (`ulimit -u`, `/proc/sys/kernel/threads-max`, and two entries of
 //! `vm.max_map_count` for each) and memory for stacks. Stacks are small here, and a buffer starts small and grows with
@@ -17,19 +17,25 @@
 //!
 //! Source: accept(2), recv(2), shutdown(2), socket(7); Microsoft, 'SO_RCVTIMEO', 'CancelIoEx'.
 
+#[cfg(unix)]
+#[path = "threads/unix.rs"]
+mod os;
+#[cfg(windows)]
+#[path = "threads/windows.rs"]
+mod os;
+
 use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
-
 use crate::server::Session;
 use crate::server::context::{Accept, Context, Phase};
 use crate::sys;
+use os::Acceptor;
 
 /// A connection's thread reads and writes, a few frames deep; debug builds and a panic's message need some room.
 const STACK: usize = 128 * 1024;
@@ -44,18 +50,17 @@ const TIMED_OUT: ErrorKind = if cfg!(windows) { ErrorKind::TimedOut } else { Err
 
 pub(super) fn run(listener: TcpListener, context: Arc<Context>) -> io::Result<()> {
     let crowd = Arc::new(Crowd::default());
-    let doorbell = Doorbell::new(listener.local_addr()?)?;
-    let of_wake = Arc::clone(&crowd);
+    let acceptor = Acceptor::new(listener)?;
+    let (bell, of_wake) = (acceptor.bell(), Arc::clone(&crowd));
     context.ready(move || {
-        doorbell.ring();
+        bell();
         of_wake.notify();
     });
     let mut id = 0;
     while context.phase() == Phase::Run {
-        match listener.accept() {
-            // It may be our own, from the doorbell; and in any case we accept no more.
-            Ok(_) if context.phase() != Phase::Run => break,
-            Ok((stream, _)) => {
+        match acceptor.accept(&context) {
+            Ok(None) => {}
+            Ok(Some(stream)) => {
                 id += 1;
                 if let Err(e) = start(id, stream, &context, &crowd) {
                     pause(&context, &crowd, &e);
@@ -64,7 +69,7 @@ pub(super) fn run(listener: TcpListener, context: Arc<Context>) -> io::Result<()
             Err(e) => pause(&context, &crowd, &e),
         }
     }
-    drop(listener);
+    drop(acceptor);
     crowd.wait_for_the_end(&context)
 }
 
@@ -225,33 +230,6 @@ impl Drop for Member {
     }
 }
 
-/// Wakes the thread that is blocked in accept, by connecting to it. The socket is made beforehand: when descriptors are
-/// short, the server can still be stopped.
-struct Doorbell {
-    socket: Socket,
-    address: SocketAddr,
-}
-
-impl Doorbell {
-    fn new(mut address: SocketAddr) -> io::Result<Doorbell> {
-        // 'Any address' is nowhere to connect to.
-        match address.ip() {
-            IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
-            IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
-            _ => {}
-        }
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_nonblocking(true)?;
-        Ok(Doorbell { socket, address })
-    }
-
-    /// Works once, and once is enough: after it the listener is closed. 'In progress' is how a connect that does not
-    /// block begins; with a backlog so full that it fails, accept is not blocked.
-    fn ring(&self) {
-        let _ = self.socket.connect(&self.address.into());
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc::channel;
@@ -298,7 +276,7 @@ mod tests {
         let context = Arc::new(Context::new(Options::default(), channel().0));
         let crowd = Arc::new(Crowd::default());
         assert!(crowd.wait_for_the_end(&context).is_ok());
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
         let stream = Arc::new(TcpStream::connect(listener.local_addr().expect("bound")).expect("it listens"));
         let member = crowd.join(1, &stream);
         let thread = thread::spawn(move || {
