@@ -233,7 +233,7 @@ fn report(command: &ServeCommand, stopped: &Stopped) -> anyhow::Result<()> {
     let if_any = [
         ("bytes discarded", counters.bytes_discarded),
         ("connections reset by --drain-timeout or Ctrl-C", aborted),
-        ("connections refused by --max-conns", counters.refused),
+        ("connections refused", counters.refused),
         ("connections closed by --idle-timeout", counters.idle_closed),
         ("connections that broke", counters.connection_errors),
         ("failed accepts", counters.accept_errors),

@@ -55,7 +55,7 @@ pub struct CountersSnapshot {
     pub accepted: u64,
     /// Of these, closed, in whatever way.
     pub closed: u64,
-    /// Connections turned away because `--max-conns` were open.
+    /// Connections turned away because `--max-conns` were open, or because the model can serve no more.
     pub refused: u64,
     /// Of the closed ones, those closed by `--idle-timeout`.
     pub idle_closed: u64,
@@ -206,7 +206,7 @@ impl Context {
             // Since `accepted` was read others may have been accepted, and even closed: then the exchange fails.
             let open = accepted.saturating_sub(c.closed.load(Ordering::Acquire));
             if open >= self.options.max_conns as u64 {
-                c.refused.fetch_add(1, Ordering::Relaxed);
+                self.refuse();
                 return false;
             }
             match c.accepted.compare_exchange_weak(accepted, accepted + 1, Ordering::AcqRel, Ordering::Acquire) {
@@ -214,6 +214,11 @@ impl Context {
                 Err(now) => accepted = now,
             }
         }
+    }
+
+    /// Counts a connection that was turned away without asking [`admit`](Self::admit).
+    pub(super) fn refuse(&self) {
+        self.counters.refused.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn received(&self, bytes: u64) {

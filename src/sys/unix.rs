@@ -137,6 +137,27 @@ pub fn backlog_limit() -> Option<u32> {
     std::fs::read_to_string("/proc/sys/net/core/somaxconn").ok()?.trim().parse().ok()
 }
 
+/// How many threads, each with `own` bytes of memory in one piece, this process may start without risk of being ended
+/// for it. Known on Linux.
+///
+/// There each piece of memory that a process maps is counted, and `vm.max_map_count` of them are allowed. A thread of
+/// Rust's takes four: its stack and the one for signal handlers, with a guard page each. Near the limit the system still
+/// grants the first pair, and when it refuses the second, the new thread panics where no panic may be, and all is over
+/// (rust-lang/rust#78497). What the allocator maps on its own account makes five.
+pub fn thread_limit(own: usize) -> Option<usize> {
+    let most = std::fs::read_to_string("/proc/sys/vm/max_map_count").ok()?.trim().parse().ok()?;
+    Some(threads_within(most, own))
+}
+
+fn threads_within(max_map_count: usize, own: usize) -> usize {
+    /// For the program, its libraries, the allocator's arenas, and stacks that are kept for the next threads.
+    const SPARE: usize = 2000;
+    /// From so many bytes on malloc maps a piece of its own (mallopt(3), M_MMAP_THRESHOLD).
+    const MAPPED: usize = 128 * 1024;
+    let each = if own < MAPPED { 4 } else { 5 };
+    (max_map_count.saturating_sub(SPARE) / each).max(1)
+}
+
 /// Whether all of 127.0.0.0/8 is this machine, without further set-up.
 pub const LOOPBACK_IS_A_NETWORK: bool = cfg!(target_os = "linux");
 
@@ -209,4 +230,18 @@ pub fn has_ended(child: &mut Child) -> bool {
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
     // ECHILD: it was waited for already.
     !matches!(waitid(WaitId::Pid(pid), options), Ok(None))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_of_threads_leaves_room_for_what_else_is_mapped() {
+        assert_eq!(threads_within(65_530, 64 * 1024), 15_882);
+        assert_eq!(threads_within(65_530, 1 << 20), 12_706);
+        assert_eq!(threads_within(1000, 0), 1);
+        #[cfg(target_os = "linux")]
+        assert!(thread_limit(0).is_some());
+    }
 }

@@ -146,6 +146,11 @@ pub fn backlog_limit() -> Option<u32> {
     None
 }
 
+/// Windows has no such limit: where memory is short it refuses.
+pub fn thread_limit(_own: usize) -> Option<usize> {
+    None
+}
+
 /// Whether all of 127.0.0.0/8 is this machine, without further set-up.
 pub const LOOPBACK_IS_A_NETWORK: bool = true;
 

@@ -170,7 +170,8 @@ pub static TABLE: &[Model] = &[
         os: Os::All,
         pattern: Pattern::Blocking,
         about: "blocking calls, one thread a connection",
-        limit: "threads: the system's count of them, and a stack each; small stacks here",
+        limit: "threads: the system's count of them, and a stack each; small stacks here, and one too many costs its \
+                connection alone",
         workers: false,
         probe: always,
         run: Some(threads::run),

@@ -8,9 +8,10 @@
 //! thread that is blocked: it must be woken from outside. The thread that accepts is woken as `unix.rs` and `windows.rs`
 //! in this folder tell; a thread in `recv` or `send` by [`sys::interrupt`].
 //!
-//! **Limit.** The system's count of threads (`ulimit -u`, `/proc/sys/kernel/threads-max`, and two entries of
-//! `vm.max_map_count` for each) and memory for stacks. Stacks are small here, and a buffer starts small and grows with
-//! what its client sends. A thread that the system refuses costs its connection, and accepting goes on a moment later.
+//! **Limit.** The system's count of threads (`ulimit -u`, `/proc/sys/kernel/threads-max`) and memory for stacks. Stacks
+//! are small here, and a buffer starts small and grows with what its client sends. A thread that the system refuses
+//! costs its connection, and accepting goes on a moment later. On Linux there is a limit that does not refuse but kills:
+//! [`sys::thread_limit`] tells it, and a connection beyond it is closed at once and counted as refused.
 //!
 //! Idle connections are found by SO_RCVTIMEO and SO_SNDTIMEO, which suits this model and no other: after the time-out
 //! the connection is closed, as Windows demands ('the socket is in an indeterminate state').
@@ -24,10 +25,11 @@ mod os;
 #[path = "threads/windows.rs"]
 mod os;
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::Duration;
@@ -49,7 +51,14 @@ const INTERRUPT_AGAIN: Duration = Duration::from_millis(20);
 const TIMED_OUT: ErrorKind = if cfg!(windows) { ErrorKind::TimedOut } else { ErrorKind::WouldBlock };
 
 pub(super) fn run(listener: TcpListener, context: Arc<Context>) -> io::Result<()> {
+    let most = sys::thread_limit(context.options().buffer);
+    run_with_threads(listener, context, most)
+}
+
+/// With that many connections at a time at most, since each has a thread.
+fn run_with_threads(listener: TcpListener, context: Arc<Context>, most: Option<usize>) -> io::Result<()> {
     let crowd = Arc::new(Crowd::default());
+    let threads = Threads { running: Arc::default(), most: most.unwrap_or(usize::MAX) };
     let acceptor = Acceptor::new(listener)?;
     let (bell, of_wake) = (acceptor.bell(), Arc::clone(&crowd));
     context.ready(move || {
@@ -62,7 +71,7 @@ pub(super) fn run(listener: TcpListener, context: Arc<Context>) -> io::Result<()
             Ok(None) => {}
             Ok(Some(stream)) => {
                 id += 1;
-                if let Err(e) = start(id, stream, &context, &crowd) {
+                if let Err(e) = start(id, stream, &context, &crowd, &threads) {
                     pause(&context, &crowd, &e);
                 }
             }
@@ -73,14 +82,54 @@ pub(super) fn run(listener: TcpListener, context: Arc<Context>) -> io::Result<()
     crowd.wait_for_the_end(&context)
 }
 
-/// Gives a connection its thread. When the system refuses one, the connection is closed.
-fn start(id: u64, stream: TcpStream, context: &Arc<Context>, crowd: &Arc<Crowd>) -> io::Result<()> {
+/// Gives a connection its thread. When there is none to be had, the connection is closed.
+fn start(id: u64, stream: TcpStream, context: &Arc<Context>, crowd: &Arc<Crowd>, threads: &Threads) -> io::Result<()> {
+    let Some(place) = threads.place() else {
+        context.refuse();
+        return Ok(());
+    };
     let Some(session) = Session::admit(context) else { return Ok(()) };
     let stream = Arc::new(stream);
     let member = crowd.join(id, &stream);
     let connection = Connection { stream, session, context: Arc::clone(context), _member: member };
-    thread::Builder::new().name(format!("echo-{id}")).stack_size(STACK).spawn(move || connection.serve())?;
+    let serve = move || {
+        PLACE.set(Some(place));
+        connection.serve();
+    };
+    thread::Builder::new().name(format!("echo-{id}")).stack_size(STACK).spawn(serve)?;
     Ok(())
+}
+
+/// How many threads connections have, and may have.
+struct Threads {
+    running: Arc<AtomicUsize>,
+    most: usize,
+}
+
+impl Threads {
+    /// A place for one more. Only the accepting thread asks.
+    fn place(&self) -> Option<Place> {
+        if self.running.load(Ordering::Acquire) >= self.most {
+            return None;
+        }
+        self.running.fetch_add(1, Ordering::AcqRel);
+        Some(Place(Arc::clone(&self.running)))
+    }
+}
+
+/// One thread, while it takes up what threads are limited by.
+struct Place(Arc<AtomicUsize>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+thread_local! {
+    /// What is local to a thread is dropped after all that its closure owns, and after the alternate stack that std
+    /// gives it: a thread whose connection has ended may still be there a good while, among thousands that end.
+    static PLACE: Cell<Option<Place>> = const { Cell::new(None) };
 }
 
 /// After a failed accept or a refused thread.
@@ -232,10 +281,12 @@ impl Drop for Member {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
     use std::sync::mpsc::channel;
+    use std::time::Instant;
 
     use super::*;
-    use crate::server::Options;
+    use crate::server::{Options, Server};
 
     /// The client, and a served connection with an idle time-out of an hour and a time-out of its calls of 20 ms.
     fn connection() -> (TcpStream, Connection) {
@@ -269,6 +320,41 @@ mod tests {
         let (_client, connection) = connection();
         connection.context.advance(Phase::Abort);
         assert_eq!(idle_at_the_end(connection), 0);
+    }
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    /// Whether a new connection echoes; if so, the connection.
+    fn served(address: SocketAddr) -> Option<TcpStream> {
+        let mut stream = TcpStream::connect(address).expect("it listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a time that is not 0");
+        let echoed = stream.write_all(b"?").and_then(|()| stream.read_exact(&mut [0]));
+        let timed_out = |e: &io::Error| matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut);
+        assert!(!echoed.as_ref().is_err_and(timed_out), "it was neither served nor closed");
+        echoed.is_ok().then_some(stream)
+    }
+
+    #[test]
+    fn a_connection_beyond_the_limit_of_threads_costs_itself_alone_until_a_thread_has_ended() {
+        let run = |listener, context| run_with_threads(listener, context, Some(3));
+        let server = Server::start_with(run, "threads", ([127, 0, 0, 1], 0).into(), Options::default());
+        let server = server.expect("it starts");
+        let address = server.address();
+        let mut streams: Vec<TcpStream> = (0..3).map(|_| served(address).expect("there is a thread for it")).collect();
+        for refused in 1..=5 {
+            assert!(served(address).is_none(), "a fourth thread");
+            assert_eq!(server.counters().refused, refused);
+        }
+        streams.pop();
+        let begin = Instant::now();
+        while streams.len() < 3 {
+            assert!(begin.elapsed() < PATIENCE, "a thread that ended makes no room");
+            streams.extend(served(address));
+        }
+        drop(streams);
+        let stopped = server.stop(PATIENCE);
+        assert!(stopped.error.is_none() && !stopped.hung && stopped.counters.add_up(), "{stopped:?}");
+        assert_eq!(stopped.counters.accepted, 4, "{stopped:?}");
     }
 
     #[test]
