@@ -5,6 +5,7 @@
 //! and after each wait it looks at [`Context::phase`].
 
 use std::io;
+use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -166,6 +167,23 @@ impl Context {
             | io::ErrorKind::NotConnected
             | io::ErrorKind::Interrupted => Accept::Again,
             _ => Accept::After(Duration::from_millis(20)),
+        }
+    }
+
+    /// Takes what waits at a listener that is about to be closed, since that would reset it: clients who know themselves
+    /// connected, and may have sent. For the begin of a drain; the listener must not block.
+    ///
+    /// It takes no more than the backlog can hold, so that clients who go on connecting don't put the end off; and when
+    /// descriptors are short it leaves the rest.
+    pub fn accept_rest(&self, listener: &TcpListener, mut take: impl FnMut(TcpStream)) {
+        // Linux lets one more wait than it was told.
+        for _ in 0..=self.options.backlog {
+            match listener.accept() {
+                Ok((stream, _)) => take(stream),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
+                Err(e) if self.accept_failed(&e) == Accept::Again => {}
+                Err(_) => return,
+            }
         }
     }
 

@@ -17,7 +17,7 @@
 //! ```
 
 use std::io;
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
@@ -162,11 +162,19 @@ impl Worker {
         }
     }
 
-    /// Run, drain or abort: look before each wait. The first worker closes the listener here.
+    /// Run, drain or abort: look before each wait. The first worker closes the listener here, and to drain it first deals
+    /// out what waits there.
     pub(super) fn phase(&mut self) -> Phase {
         let failed = self.crew.failed.load(Ordering::Acquire);
         let phase = if failed { Phase::Abort } else { self.context.phase() };
-        if phase != Phase::Run && self.listener.take().is_some() {
+        if phase != Phase::Run
+            && let Some(listener) = self.listener.take()
+        {
+            if phase == Phase::Drain {
+                let context = Arc::clone(&self.context);
+                context.accept_rest(&listener, |stream| self.take_on(stream));
+            }
+            drop(listener);
             self.crew.accepting.store(false, Ordering::Release);
             self.crew.wake_all();
         }
@@ -200,17 +208,19 @@ impl Worker {
         for _ in 0..ACCEPTS_A_TURN {
             let Some(listener) = self.listening() else { return };
             match listener.accept() {
-                Ok((stream, _)) => {
-                    if let Some(connection) = Connection::new(stream, &self.context) {
-                        self.deal(connection);
-                    }
-                }
+                Ok((stream, _)) => self.take_on(stream),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
                 Err(e) => match self.context.accept_failed(&e) {
                     Accept::Again => {}
                     Accept::After(pause) => self.resume_at = Some(Instant::now() + pause),
                 },
             }
+        }
+    }
+
+    fn take_on(&mut self, stream: TcpStream) {
+        if let Some(connection) = Connection::new(stream, &self.context) {
+            self.deal(connection);
         }
     }
 

@@ -13,8 +13,9 @@
 //!   receiving.
 //! - A reset, or any error, ends its own connection and no other. A failed accept goes through
 //!   [`Context::accept_failed`] and never ends the listener. One slow or silent client delays nobody.
-//! - `Drain`: close the listener, serve on, return when the last connection has ended. `Abort`: close everything with a
-//!   reset (linger 0) and return; nothing may be outstanding in the kernel then.
+//! - `Drain`: take what waits at the listener ([`Context::accept_rest`], on Unix), close it, serve on, return when the
+//!   last connection has ended. `Abort`: close everything with a reset (linger 0) and return; nothing may be outstanding
+//!   in the kernel then.
 //! - `Err` is for what makes serving impossible: a listener that is broken, a wait that fails.
 
 #[cfg(windows)]
@@ -355,6 +356,45 @@ mod tests {
                     assert_eq!((stopped.counters.accepted, stopped.aborted), (0, 0), "{}: {stopped:?}", model.name);
                 }
             }
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn who_is_connected_and_not_yet_accepted_when_the_stop_begins_is_served_to_the_end() {
+        use crate::server::context::Phase;
+        use crate::server::{Options, Server};
+        use std::io::{Read, Write};
+        use std::net::{Shutdown, TcpStream};
+        use std::time::Duration;
+
+        const PATIENCE: Duration = Duration::from_secs(60);
+        for model in TABLE.iter().filter(|model| model.why_not().is_none()) {
+            let run = model.run.expect("it runs here");
+            let (sender, clients) = std::sync::mpsc::channel();
+            // Nobody accepts until all are connected, have sent, and the stop has begun.
+            let run = move |listener: TcpListener, context: Arc<Context>| {
+                let address = listener.local_addr()?;
+                for id in 0..20u8 {
+                    let mut client = TcpStream::connect(address)?;
+                    client.set_read_timeout(Some(PATIENCE))?;
+                    client.write_all(&[id; 100])?;
+                    client.shutdown(Shutdown::Write)?;
+                    sender.send((id, client)).expect("the test waits for it");
+                }
+                context.advance(Phase::Drain);
+                run(listener, context)
+            };
+            let options = Options { workers: 3, ..Options::default() };
+            let server = Server::start_with(run, model.name, ([127, 0, 0, 1], 0).into(), options).expect(model.name);
+            for (id, mut client) in clients {
+                let mut echoed = Vec::new();
+                client.read_to_end(&mut echoed).unwrap_or_else(|e| panic!("{}: client {id}: {e}", model.name));
+                assert_eq!(echoed, [id; 100], "{}", model.name);
+            }
+            let stopped = server.stop(PATIENCE);
+            assert!(stopped.error.is_none() && !stopped.hung && stopped.counters.add_up(), "{stopped:?}");
+            assert_eq!((stopped.counters.accepted, stopped.aborted), (20, 0), "{}: {stopped:?}", model.name);
         }
     }
 

@@ -66,17 +66,21 @@ fn run_with_threads(listener: TcpListener, context: Arc<Context>, most: Option<u
         of_wake.notify();
     });
     let mut id = 0;
+    let mut take = |stream| {
+        id += 1;
+        if let Err(e) = start(id, stream, &context, &crowd, &threads) {
+            pause(&context, &crowd, &e);
+        }
+    };
     while context.phase() == Phase::Run {
         match acceptor.accept(&context) {
             Ok(None) => {}
-            Ok(Some(stream)) => {
-                id += 1;
-                if let Err(e) = start(id, stream, &context, &crowd, &threads) {
-                    pause(&context, &crowd, &e);
-                }
-            }
+            Ok(Some(stream)) => take(stream),
             Err(e) => pause(&context, &crowd, &e),
         }
+    }
+    if context.phase() == Phase::Drain {
+        acceptor.accept_rest(&context, take);
     }
     drop(acceptor);
     crowd.wait_for_the_end(&context)

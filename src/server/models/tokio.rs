@@ -79,7 +79,8 @@ fn runtime() -> io::Result<Runtime> {
     Builder::new_current_thread().enable_io().enable_time().build()
 }
 
-/// Accepts and deals out, until the phase changes. The workers learn by their closed inbox that no more will come.
+/// Accepts and deals out, until the phase changes, and to drain also what waits then. The workers learn by their closed
+/// inbox that no more will come.
 async fn accept(
     listener: tokio::net::TcpListener,
     senders: Vec<UnboundedSender<Dealt>>,
@@ -87,6 +88,12 @@ async fn accept(
     context: &Arc<Context>,
 ) {
     let mut next = senders.iter().cycle();
+    let mut deal = |stream| {
+        if let (Some(session), Some(sender)) = (Session::admit(context), next.next()) {
+            // A worker that is gone was told to abort: then the connection is closed here.
+            let _ = sender.send((stream, session));
+        }
+    };
     while context.phase() == Phase::Run {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -94,12 +101,7 @@ async fn accept(
         };
         // Out of this worker's reactor, and into its own worker's.
         match accepted.and_then(|(stream, _)| stream.into_std()) {
-            Ok(stream) => {
-                if let (Some(session), Some(sender)) = (Session::admit(context), next.next()) {
-                    // A worker that is gone was told to abort: then the connection is closed here.
-                    let _ = sender.send((stream, session));
-                }
-            }
+            Ok(stream) => deal(stream),
             Err(e) => {
                 if let Accept::After(pause) = context.accept_failed(&e) {
                     tokio::select! {
@@ -109,6 +111,16 @@ async fn accept(
                 }
             }
         }
+    }
+    if context.phase() == Phase::Drain
+        && let Ok(listener) = listener.into_std()
+    {
+        context.accept_rest(&listener, |stream| {
+            // A reactor wants it so; one that refuses is broken, and closed.
+            if stream.set_nonblocking(true).is_ok() {
+                deal(stream);
+            }
+        });
     }
 }
 

@@ -379,7 +379,7 @@ impl Worker {
         }
     }
 
-    /// Ends accepting; whether it has ended.
+    /// Ends accepting, and takes what waits at the listener then; whether it has ended.
     fn accept_no_more(&mut self) -> bool {
         let Some(acceptor) = &mut self.acceptor else { return true };
         if acceptor.armed {
@@ -389,7 +389,13 @@ impl Worker {
             }
             return false;
         }
-        self.acceptor = None;
+        if let Some(Acceptor { listener, .. }) = self.acceptor.take()
+            // Only now, since an accept of the ring's would no longer wait.
+            && listener.set_nonblocking(true).is_ok()
+        {
+            let context = Arc::clone(&self.context);
+            context.accept_rest(&listener, |stream| self.hand_out(stream.into()));
+        }
         self.crew.no_more();
         true
     }

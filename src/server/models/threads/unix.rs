@@ -45,6 +45,16 @@ impl Acceptor {
         }
     }
 
+    /// See [`Context::accept_rest`].
+    pub(super) fn accept_rest(&self, context: &Context, mut take: impl FnMut(TcpStream)) {
+        context.accept_rest(&self.listener, |stream| {
+            // One that refuses is broken, and closed.
+            if let Ok(stream) = blocking(stream) {
+                take(stream);
+            }
+        });
+    }
+
     fn wait(&self) -> io::Result<()> {
         let mut list = [PollFd::new(&self.listener, PollFlags::IN), PollFd::new(&self.pipe, PollFlags::IN)];
         match poll(&mut list, None) {

@@ -38,6 +38,9 @@ impl Acceptor {
         // It may be our own, from the doorbell; and in any case we accept no more.
         Ok(Some(stream).filter(|_| context.phase() == Phase::Run))
     }
+
+    /// Nothing: our own connection, which woke the accepting thread, can't be told from what waits behind it.
+    pub(super) fn accept_rest(&self, _context: &Context, _take: impl FnMut(TcpStream)) {}
 }
 
 /// Wakes the thread that is blocked in accept, by connecting to it. The socket is made beforehand: when sockets are
