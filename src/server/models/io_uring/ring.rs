@@ -223,6 +223,7 @@ impl Ring {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::is_here;
     use super::*;
     use io_uring::opcode;
 
@@ -241,6 +242,9 @@ mod tests {
 
     #[test]
     fn no_operation_is_lost_when_both_queues_are_far_too_small() {
+        if !is_here() {
+            return;
+        }
         let mut ring = Ring::new(2, 4).expect("the kernel has io_uring");
         for index in 0..1000 {
             let token = Token { kind: Kind::Cancel, key: Key { index, generation: 0 } };

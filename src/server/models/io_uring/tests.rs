@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::{TUNING, Tuning, run, run_tuned, why_not};
-use crate::server::models::RunFn;
+use crate::server::models::{RunFn, find, runs_here};
 use crate::server::{Context, Options, Server, Stopped};
 use crate::sys;
 
@@ -24,6 +24,11 @@ fn single(listener: TcpListener, context: Arc<Context>) -> io::Result<()> {
 }
 
 const WAYS: [(&str, RunFn); 3] = [("tiny", tiny), ("single", single), ("as in use", run)];
+
+/// Whether to test it: see [`runs_here`].
+pub(super) fn is_here() -> bool {
+    runs_here(find("io-uring").expect("it is a model"))
+}
 
 fn start(run: RunFn, options: Options) -> Server {
     Server::start_with(run, "io-uring", ([127, 0, 0, 1], 0).into(), options).expect("the kernel has io_uring")
@@ -79,6 +84,9 @@ fn echo(address: SocketAddr, connection: u64, len: usize, piece: usize) {
 
 #[test]
 fn what_comes_back_is_what_was_sent_however_short_queues_and_buffers_are() {
+    if !is_here() {
+        return;
+    }
     for (way, run) in WAYS {
         for buffer in [1, 700, 5000, 65536] {
             let server = start(run, Options { buffer, ..Options::default() });
@@ -100,6 +108,9 @@ fn what_comes_back_is_what_was_sent_however_short_queues_and_buffers_are() {
 
 #[test]
 fn clients_that_never_read_use_up_nobody_elses_buffers() {
+    if !is_here() {
+        return;
+    }
     for (way, run) in WAYS {
         let server = start(run, Options { buffer: 4096, ..Options::default() });
         let silent: Vec<TcpStream> = (0..10)
@@ -134,6 +145,9 @@ fn clients_that_never_read_use_up_nobody_elses_buffers() {
 
 #[test]
 fn a_half_closed_client_gets_everything_and_then_a_fin() {
+    if !is_here() {
+        return;
+    }
     for (way, run) in WAYS {
         let server = start(run, Options { buffer: 16 * 1024, ..Options::default() });
         let stream = connect(server.address());
@@ -160,6 +174,9 @@ fn a_half_closed_client_gets_everything_and_then_a_fin() {
 
 #[test]
 fn a_reset_ends_its_own_connection_and_no_other() {
+    if !is_here() {
+        return;
+    }
     for (way, run) in WAYS {
         let server = start(run, Options::default());
         let other = connect(server.address());
@@ -182,6 +199,9 @@ fn a_reset_ends_its_own_connection_and_no_other() {
 
 #[test]
 fn an_abort_leaves_nothing_behind_however_busy_the_server_is() {
+    if !is_here() {
+        return;
+    }
     for (way, run) in WAYS {
         let server = start(run, Options { buffer: 4096, workers: 2, ..Options::default() });
         let address = server.address();
@@ -211,6 +231,9 @@ fn an_abort_leaves_nothing_behind_however_busy_the_server_is() {
 
 #[test]
 fn a_drain_accepts_no_more_and_serves_what_is_there_to_its_end() {
+    if !is_here() {
+        return;
+    }
     for workers in [1, 3] {
         let server = start(run, Options { workers, ..Options::default() });
         let address = server.address();
@@ -237,6 +260,9 @@ fn a_drain_accepts_no_more_and_serves_what_is_there_to_its_end() {
 
 #[test]
 fn several_workers_share_the_connections() {
+    if !is_here() {
+        return;
+    }
     let server = start(tiny, Options { workers: 3, ..Options::default() });
     let address = server.address();
     thread::scope(|scope| {
@@ -249,6 +275,9 @@ fn several_workers_share_the_connections() {
 
 #[test]
 fn one_connection_more_than_allowed_is_closed_and_counted() {
+    if !is_here() {
+        return;
+    }
     let server = start(run, Options { max_conns: 2, ..Options::default() });
     let served: Vec<TcpStream> = (0..2).map(|_| connect(server.address())).collect();
     while server.counters().accepted < 2 {
@@ -262,6 +291,9 @@ fn one_connection_more_than_allowed_is_closed_and_counted() {
 
 #[test]
 fn an_idle_connection_is_closed_when_that_is_asked_for() {
+    if !is_here() {
+        return;
+    }
     let idle_timeout = Some(Duration::from_millis(50));
     let server = start(run, Options { idle_timeout, buffer: 4096, ..Options::default() });
     let silent = connect(server.address());
