@@ -18,15 +18,15 @@
 
 use std::io;
 use std::net::TcpListener;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
+use slab::Slab;
 
-use super::by_descriptor::ByDescriptor;
 use super::timespec;
 use crate::server::context::{Context, Phase};
 use crate::server::crew::{self, Worker};
@@ -34,6 +34,9 @@ use crate::server::reactor::{Connection, Interest, Ready, Turn};
 
 /// Events taken over in one wait.
 const EVENTS: usize = 256;
+/// What the events of the eventfd and of the listener are known by; those of a connection by its key.
+const WAKE: u64 = u64::MAX;
+const LISTENER: u64 = u64::MAX - 1;
 
 pub(super) fn run(listener: TcpListener, context: Arc<Context>) -> io::Result<()> {
     crew::run(listener, context, serve)
@@ -56,7 +59,7 @@ fn serve(worker: &mut Worker) -> io::Result<()> {
             Phase::Drain if sockets.connections.is_empty() && worker.is_done() => return Ok(()),
             Phase::Drain => {}
             Phase::Abort => {
-                sockets.connections.extract(|_| true).into_iter().for_each(Connection::abort);
+                sockets.connections.drain().for_each(Connection::abort);
                 return Ok(());
             }
         }
@@ -70,43 +73,39 @@ fn serve(worker: &mut Worker) -> io::Result<()> {
         }
 
         for event in &events {
-            let fd = event.data.u64() as RawFd;
-            if fd == sockets.wake.as_raw_fd() {
-                // Whatever the counter says: the loop looks at everything that a wake can mean.
-                let _ = rustix::io::read(&sockets.wake, &mut [0; 8]);
-            } else if Some(fd) == sockets.listener {
-                worker.accept();
-            } else {
-                sockets.turn(fd, event.flags, worker);
+            match event.data.u64() {
+                WAKE => {
+                    // Whatever the counter says: the loop looks at everything that a wake can mean.
+                    let _ = rustix::io::read(&sockets.wake, &mut [0; 8]);
+                }
+                LISTENER => worker.accept(),
+                key => sockets.turn(key as usize, event.flags, worker),
             }
         }
         if let Some(now) = worker.sweep_due() {
-            drop(sockets.connections.extract(|connection| connection.is_idle(now)));
+            sockets.connections.retain(|_, connection| !connection.is_idle(now));
         }
     }
 }
 
-/// One worker's epoll instance and what is registered there, each under its descriptor's number.
+/// One worker's epoll instance and what is registered there.
 struct Sockets {
     epoll: OwnedFd,
     wake: Arc<OwnedFd>,
-    listener: Option<RawFd>,
-    listening: bool,
-    connections: ByDescriptor,
+    /// The listener is registered; and whether to be watched.
+    listener: Option<bool>,
+    /// As large as the most connections that this worker ever had; a table by descriptor would be, in each worker, as
+    /// large as the highest descriptor of the process. A key that was given back is given out again only before the
+    /// next wait, when no event for the old one is left.
+    connections: Slab<Connection>,
 }
 
 impl Sockets {
     fn new() -> io::Result<Sockets> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        epoll::add(&epoll, &wake, data(wake.as_raw_fd()), EventFlags::IN)?;
-        Ok(Sockets {
-            epoll,
-            wake: Arc::new(wake),
-            listener: None,
-            listening: false,
-            connections: ByDescriptor::default(),
-        })
+        epoll::add(&epoll, &wake, EventData::new_u64(WAKE), EventFlags::IN)?;
+        Ok(Sockets { epoll, wake: Arc::new(wake), listener: None, connections: Slab::new() })
     }
 
     /// Watches the listener, or stops for a moment. A closed one has left the instance by itself.
@@ -115,32 +114,30 @@ impl Sockets {
             self.listener = None;
             return Ok(());
         };
-        let fd = listener.as_raw_fd();
         let listening = worker.listening().is_some();
         let flags = if listening { EventFlags::IN } else { EventFlags::empty() };
-        if self.listener.is_none() {
-            epoll::add(&self.epoll, listener, data(fd), flags)?;
-        } else if listening != self.listening {
-            epoll::modify(&self.epoll, listener, data(fd), flags)?;
+        match self.listener.replace(listening) {
+            None => epoll::add(&self.epoll, listener, EventData::new_u64(LISTENER), flags)?,
+            Some(before) if before != listening => {
+                epoll::modify(&self.epoll, listener, EventData::new_u64(LISTENER), flags)?;
+            }
+            Some(_) => {}
         }
-        self.listener = Some(fd);
-        self.listening = listening;
         Ok(())
     }
 
     /// Registers a connection. One that can't be (max_user_watches) is closed.
     fn add(&mut self, connection: Connection) {
-        let stream = connection.stream();
-        let flags = flags(connection.interest());
-        if epoll::add(&self.epoll, stream, data(stream.as_raw_fd()), flags).is_ok() {
-            self.connections.insert(connection);
+        let entry = self.connections.vacant_entry();
+        if epoll::add(&self.epoll, connection.stream(), data(entry.key()), flags(connection.interest())).is_ok() {
+            entry.insert(connection);
         } else {
             connection.abort();
         }
     }
 
-    fn turn(&mut self, fd: RawFd, events: EventFlags, worker: &mut Worker) {
-        let Some(connection) = self.connections.get_mut(fd) else { return };
+    fn turn(&mut self, key: usize, events: EventFlags, worker: &mut Worker) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
         let ready = Ready {
             read: events.contains(EventFlags::IN),
             write: events.contains(EventFlags::OUT),
@@ -148,18 +145,20 @@ impl Sockets {
         };
         let keep = match connection.turn(ready, &mut worker.pool) {
             Turn::Keep => true,
-            Turn::Watch(interest) => epoll::modify(&self.epoll, connection.stream(), data(fd), flags(interest)).is_ok(),
+            Turn::Watch(interest) => {
+                epoll::modify(&self.epoll, connection.stream(), data(key), flags(interest)).is_ok()
+            }
             Turn::Close => false,
         };
         if !keep {
             // The last descriptor of the socket: its close takes it out of the instance.
-            drop(self.connections.remove(fd));
+            drop(self.connections.remove(key));
         }
     }
 }
 
-fn data(fd: RawFd) -> EventData {
-    EventData::new_u64(fd as u64)
+fn data(key: usize) -> EventData {
+    EventData::new_u64(key as u64)
 }
 
 fn flags(interest: Interest) -> EventFlags {
@@ -167,4 +166,23 @@ fn flags(interest: Interest) -> EventFlags {
     flags.set(EventFlags::IN, interest.read);
     flags.set(EventFlags::OUT, interest.write);
     flags
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::Options;
+    use std::net::TcpStream;
+
+    #[test]
+    fn a_worker_keeps_room_for_its_connections_and_not_for_all_descriptors() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+        let stream = TcpStream::connect(listener.local_addr().expect("bound")).expect("it listens");
+        let high = rustix::io::fcntl_dupfd_cloexec(&stream, 1000).expect("fewer descriptors are allowed nowhere");
+        let context = Arc::new(Context::new(Options::default(), std::sync::mpsc::channel().0));
+        let mut sockets = Sockets::new().expect("descriptors");
+        sockets.add(Connection::new(high.into(), &context).expect("it is the first"));
+        assert_eq!(sockets.connections.len(), 1);
+        assert!(sockets.connections.capacity() < 100, "{}", sockets.connections.capacity());
+    }
 }

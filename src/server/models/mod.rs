@@ -22,8 +22,6 @@
 mod acceptor;
 #[cfg(windows)]
 mod async_select;
-#[cfg(unix)]
-mod by_descriptor;
 #[cfg(windows)]
 mod duplex;
 #[cfg(target_os = "linux")]

@@ -5,6 +5,7 @@
 
 #![expect(unsafe_code, reason = "select takes descriptors as numbers")]
 
+use std::collections::HashMap;
 use std::io;
 use std::net::TcpListener;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
@@ -17,7 +18,6 @@ use rustix::io::Errno;
 
 use crate::server::context::{Context, Phase};
 use crate::server::crew::{self, Worker};
-use crate::server::models::by_descriptor::ByDescriptor;
 use crate::server::models::self_pipe::SelfPipe;
 use crate::server::models::timespec;
 use crate::server::reactor::{Connection, Interest, Ready, Turn};
@@ -40,7 +40,7 @@ fn serve(worker: &mut Worker) -> io::Result<()> {
             Phase::Drain if sockets.connections.is_empty() && worker.is_done() => return Ok(()),
             Phase::Drain => {}
             Phase::Abort => {
-                sockets.connections.extract(|_| true).into_iter().for_each(Connection::abort);
+                sockets.connections.into_values().for_each(Connection::abort);
                 return Ok(());
             }
         }
@@ -65,9 +65,9 @@ fn serve(worker: &mut Worker) -> io::Result<()> {
             }
         }
         if let Some(now) = worker.sweep_due() {
-            for connection in sockets.connections.extract(|connection| connection.is_idle(now)) {
-                sockets.forget(connection.stream().as_raw_fd());
-            }
+            let idle: Vec<RawFd> =
+                sockets.connections.extract_if(|_, connection| connection.is_idle(now)).map(|(fd, _)| fd).collect();
+            idle.into_iter().for_each(|fd| sockets.forget(fd));
         }
     }
 }
@@ -75,16 +75,19 @@ fn serve(worker: &mut Worker) -> io::Result<()> {
 /// One worker's connections, and the sets that watch them.
 #[derive(Default)]
 struct Sockets {
-    connections: ByDescriptor,
+    /// By descriptor. One that was closed and given out again is a new entry; the answer for the old one costs a call
+    /// that says 'would block'.
+    connections: HashMap<RawFd, Connection>,
     readable: Watched,
     writable: Watched,
 }
 
 impl Sockets {
     fn add(&mut self, connection: Connection) {
-        let interest = connection.interest();
-        let fd = self.connections.insert(connection);
-        self.watch(fd, interest);
+        let fd = connection.stream().as_raw_fd();
+        self.watch(fd, connection.interest());
+        let before = self.connections.insert(fd, connection);
+        debug_assert!(before.is_none(), "descriptor {fd} is open twice");
     }
 
     fn watch(&mut self, fd: RawFd, interest: Interest) {
@@ -97,13 +100,13 @@ impl Sockets {
     }
 
     fn turn(&mut self, fd: RawFd, ready: Ready, worker: &mut Worker) {
-        let Some(connection) = self.connections.get_mut(fd) else { return };
+        let Some(connection) = self.connections.get_mut(&fd) else { return };
         match connection.turn(ready, &mut worker.pool) {
             Turn::Keep => {}
             Turn::Watch(interest) => self.watch(fd, interest),
             Turn::Close => {
                 self.forget(fd);
-                drop(self.connections.remove(fd));
+                drop(self.connections.remove(&fd));
             }
         }
     }
