@@ -84,12 +84,20 @@ struct Tuning {
     buffers: usize,
     /// Bytes that receives may be expected to bring at a time, unless it is only one.
     batch: usize,
+    /// Bytes of a further worker's stack, of which touched pages alone cost memory.
+    stack: usize,
 }
 
 /// Measured with messages of 64 bytes to 64 KiB on 10 and 100 connections. The batch counts most: small enough that
 /// what was received is still in the cache when it is sent, and large enough that short messages share a call.
-const TUNING: Tuning =
-    Tuning { submissions: 1024, completions: 4096, buffer: 64 * 1024, buffers: 64, batch: 96 * 1024 };
+const TUNING: Tuning = Tuning {
+    submissions: 1024,
+    completions: 4096,
+    buffer: 64 * 1024,
+    buffers: 64,
+    batch: 96 * 1024,
+    stack: 2 * 1024 * 1024,
+};
 
 /// Serves until the context says stop.
 ///
@@ -101,25 +109,36 @@ pub(super) fn run(listener: TcpListener, context: Arc<Context>) -> io::Result<()
 
 fn run_tuned(listener: TcpListener, context: &Arc<Context>, tuning: &Tuning) -> io::Result<()> {
     let crew = Arc::new(Crew::new(context.options().workers.max(1))?);
+    let name = thread::current().name().unwrap_or("serve").to_owned();
     thread::scope(|scope| {
         let (report, reports) = mpsc::channel();
-        let others: Vec<_> = (1..crew.size())
-            .map(|index| {
-                let (report, crew) = (report.clone(), &crew);
-                // A ring belongs to the thread that makes it.
-                scope.spawn(move || match Worker::new(index, None, context, crew, tuning) {
-                    Ok(worker) => {
-                        let _ = report.send(Ok(()));
-                        worker.run()
-                    }
-                    Err(e) => {
-                        let _ = report.send(Err(e));
-                        Ok(())
-                    }
-                })
-            })
-            .collect();
-        let first = Worker::new(0, Some(listener), context, &crew, tuning);
+        // A ring belongs to the thread that makes it.
+        let start = |index| {
+            let (report, crew) = (report.clone(), &crew);
+            let work = move || match Worker::new(index, None, context, crew, tuning) {
+                Ok(worker) => {
+                    let _ = report.send(Ok(()));
+                    worker.run()
+                }
+                Err(e) => {
+                    let _ = report.send(Err(e));
+                    Ok(())
+                }
+            };
+            thread::Builder::new().name(format!("{name}-{index}")).stack_size(tuning.stack).spawn_scoped(scope, work)
+        };
+        let mut others = Vec::new();
+        let mut started = Ok(());
+        for index in 1..crew.size() {
+            match start(index) {
+                Ok(handle) => others.push(handle),
+                // Those that are there already see by `fail` that they are not wanted.
+                Err(e) => started = Err(e),
+            }
+        }
+        let first = started.and_then(|()| Worker::new(0, Some(listener), context, &crew, tuning));
+        // Without it, a worker that panics before its report would be waited for.
+        drop(report);
         let ready =
             others.iter().map(|_| reports.recv().unwrap_or_else(|_| Err(io::Error::other("a worker panicked"))));
         let mut result = ready.collect::<io::Result<()>>().and(first).and_then(|first| {

@@ -7,6 +7,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use rustix::io::Errno;
+
+use super::worker::is_of_the_listener;
 use super::{TUNING, Tuning, run, run_tuned, why_not};
 use crate::server::models::{RunFn, find, runs_here};
 use crate::server::{Context, Options, Server, Stopped};
@@ -14,7 +17,7 @@ use crate::sys;
 
 /// Every shortage: two submissions, four completions, two buffers of 500 bytes.
 fn tiny(listener: TcpListener, context: Arc<Context>) -> io::Result<()> {
-    let tuning = Tuning { submissions: 2, completions: 4, buffer: 500, buffers: 2, batch: 600 };
+    let tuning = Tuning { submissions: 2, completions: 4, buffer: 500, buffers: 2, batch: 600, ..TUNING };
     run_tuned(listener, &context, &tuning)
 }
 
@@ -305,6 +308,69 @@ fn an_idle_connection_is_closed_when_that_is_asked_for() {
         thread::yield_now();
     }
     assert_eq!(stop(server).counters.idle_closed, 2);
+}
+
+#[test]
+fn a_server_whose_threads_are_refused_says_so_and_does_not_hang() {
+    if !is_here() {
+        return;
+    }
+    // A stack that no address space holds; the second worker is refused, and so is the third.
+    let run = |listener: TcpListener, context: Arc<Context>| {
+        run_tuned(listener, &context, &Tuning { stack: 1 << 60, ..TUNING })
+    };
+    let options = Options { workers: 3, ..Options::default() };
+    let started = Server::start_with(run, "io-uring", ([127, 0, 0, 1], 0).into(), options);
+    let error = started.err().expect("a crew that is not whole").to_string();
+    assert!(error.contains("could not start"), "{error}");
+}
+
+#[test]
+fn an_error_of_one_connection_is_none_of_the_listener() {
+    for error in [Errno::OPNOTSUPP, Errno::CONNABORTED, Errno::NETDOWN, Errno::MFILE, Errno::PROTO] {
+        assert!(!is_of_the_listener(error), "{error}");
+    }
+    for error in [Errno::BADF, Errno::NOTSOCK, Errno::INVAL] {
+        assert!(is_of_the_listener(error), "{error}");
+    }
+}
+
+#[test]
+fn a_listener_that_breaks_ends_the_server_with_its_error_and_all_counters_right() {
+    if !is_here() {
+        return;
+    }
+    for (way, run) in WAYS {
+        let (sender, listeners) = std::sync::mpsc::channel();
+        let run = move |listener: TcpListener, context| {
+            sender.send(listener.try_clone()?).expect("the test waits for it");
+            run(listener, context)
+        };
+        let options = Options { workers: 2, ..Options::default() };
+        let server = Server::start_with(run, "io-uring", ([127, 0, 0, 1], 0).into(), options).expect("it starts");
+        let listener = listeners.recv().expect("it was cloned");
+        let address = server.address();
+        thread::scope(|scope| {
+            for connection in 0..20 {
+                let stream = connect(address);
+                scope.spawn(move || {
+                    // Back and forth until the server is gone.
+                    let mut bytes = stream_of(connection, 2000);
+                    while (&stream).write_all(&bytes).and_then(|()| (&stream).read_exact(&mut bytes)).is_ok() {}
+                });
+            }
+            while server.counters().bytes_out < 20 * 100_000 {
+                thread::yield_now();
+            }
+            // Linux lets a listener be shut down: whoever waits in accept gets EINVAL.
+            socket2::SockRef::from(&listener).shutdown(Shutdown::Read).expect("it listens");
+            let ended = server.ended(Duration::from_secs(20)).expect("it ends by itself");
+            let stopped = server.finish(ended);
+            let error = stopped.error.as_deref().unwrap_or_default();
+            assert!(error.contains("Invalid argument"), "{way}: {stopped:?}");
+            assert!(stopped.counters.add_up(), "{way}: {stopped:?}");
+        });
+    }
 }
 
 #[test]

@@ -107,12 +107,24 @@ impl Worker {
             }
             self.ring.enter(self.patience())?;
             self.ring.reap(&mut batch);
-            for completion in batch.drain(..) {
-                self.complete(completion)?;
-            }
+            self.complete_all(&mut batch)?;
             self.receive_from_queue();
             self.look_at_clock();
         }
+    }
+
+    /// Every one of them, whatever comes of one: the kernel tells of none of them again.
+    ///
+    /// # Errors
+    /// The last one.
+    fn complete_all(&mut self, batch: &mut Vec<Completion>) -> io::Result<()> {
+        let mut result = Ok(());
+        for completion in batch.drain(..) {
+            if let Err(e) = self.complete(completion) {
+                result = Err(e);
+            }
+        }
+        result
     }
 
     fn complete(&mut self, completion: Completion) -> io::Result<()> {
@@ -354,7 +366,7 @@ impl Worker {
                 self.hand_out(socket);
             }
             Ok(_) | Err(Errno::CANCELED) => {}
-            Err(e @ (Errno::BADF | Errno::NOTSOCK | Errno::INVAL | Errno::OPNOTSUPP)) => return Err(e.into()),
+            Err(e) if is_of_the_listener(e) => return Err(e.into()),
             Err(e) => {
                 if let Accept::After(pause) = self.context.accept_failed(&e.into()) {
                     acceptor.paused = Some(Instant::now() + pause);
@@ -474,9 +486,7 @@ impl Worker {
                 // A cancellation can miss what is just being worked on.
                 self.cancel_all();
             }
-            for completion in batch.drain(..) {
-                self.complete(completion)?;
-            }
+            self.complete_all(&mut batch)?;
         }
         Ok(())
     }
@@ -502,6 +512,12 @@ impl Drop for Worker {
 fn worth_receiving(connection: &Connection) -> bool {
     let space = connection.space();
     connection.session.backlog() == 0 || space >= connection.session.capacity().div_ceil(2)
+}
+
+/// Whether an accept failed because of the listener itself. All else is of one connection, whose own errors accept passes
+/// on (accept(2), 'Error handling': EOPNOTSUPP among them), or of a moment.
+pub(super) fn is_of_the_listener(error: Errno) -> bool {
+    matches!(error, Errno::BADF | Errno::NOTSOCK | Errno::INVAL)
 }
 
 /// The events as a poll's entry takes them. rustix has them signed where it goes through libc.
