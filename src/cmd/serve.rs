@@ -19,6 +19,7 @@ use crate::report::terminal;
 use crate::server::faulty::{FaultLog, Faulty};
 use crate::server::{CountersSnapshot, Server, Stopped, Waited};
 use crate::sys;
+use crate::units::Bytes;
 
 /// The flags of `serve`.
 #[derive(Args, Clone, Debug, Default)]
@@ -64,8 +65,9 @@ enum Event<'s> {
 /// The flags make no sense, the address can't be had, or the model can't run here.
 pub fn run(command: &ServeCommand) -> anyhow::Result<Exit> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let serve = command.server.resolve(cores).map_err(|e| Failure::of_flags(&e))?;
-    warn(command, &serve);
+    let memory = sys::usable_memory();
+    let serve = command.server.resolve(cores, memory).map_err(|e| Failure::of_flags(&e))?;
+    warn(command, &serve, memory);
     sys::raise_descriptor_limit();
     let drain = serve.drain_timeout;
     let server = start(command, &serve)?;
@@ -116,17 +118,30 @@ fn fault_log(file: Option<&Path>, quiet: bool) -> anyhow::Result<FaultLog> {
     }
 }
 
-fn warn(command: &ServeCommand, serve: &Serve) {
+fn warn(command: &ServeCommand, serve: &Serve, memory: Option<u64>) {
+    let held = || {
+        let (conns, buffer) = (serve.options.max_conns, Bytes(serve.options.buffer as u64));
+        format!("{conns} connections (--max-conns) with {buffer} each (--buffer) hold {}", in_mib(serve.most_held()))
+    };
     if !serve.bind.ip().is_loopback() {
         say(&format!(
             "warning: {} can be reached from other machines, and an echo server sends back to anybody as much as it is \
-             sent: for use on a network of your own",
-            serve.bind
+             sent: for use on a network of your own; {} at most",
+            serve.bind,
+            held()
         ));
+    }
+    if let Some(memory) = memory.filter(|memory| serve.most_held() > *memory) {
+        say(&format!("warning: {}, and here are {}: give less of either", held(), in_mib(memory)));
     }
     if command.server.workers.is_some() && !has_workers(serve) {
         say(&format!("note: the model {} has no use for --workers", name(serve)));
     }
+}
+
+/// In whole MiB, at least one.
+fn in_mib(bytes: u64) -> String {
+    format!("{} MiB", (bytes >> 20).max(1))
 }
 
 /// What stands in for the model's name when there are faults.

@@ -26,8 +26,10 @@ use crate::units::{Bytes, Count, Time, UnitError};
 const PORT: u16 = 7777;
 /// `--buffer`
 const BUFFER: u64 = 64 << 10;
-/// `--max-conns`
+/// `--max-conns`, where there is memory for so many.
 const MAX_CONNS: u64 = 1_000_000;
+/// What is taken for the memory of a system that does not tell it.
+const MEMORY: u64 = 8 << 30;
 /// `--backlog`
 const BACKLOG: i32 = 4096;
 /// `--drain-timeout`
@@ -55,7 +57,9 @@ pub struct ServeArgs {
     #[arg(long, value_name = "BYTES", env = "ECHO_TESTER_SERVE_BUFFER", hide_env = true)]
     pub buffer: Option<Bytes>,
 
-    /// Connections served at once; one more is closed at once [default: 1m]
+    /// Connections served at once; one more is closed at once [default: what half of the memory holds, 1m at most]
+    ///
+    /// Times --buffer this is what all of them together may have in the server.
     #[arg(long, value_name = "N", env = "ECHO_TESTER_SERVE_MAX_CONNS", hide_env = true)]
     pub max_conns: Option<Count>,
 
@@ -122,23 +126,24 @@ pub struct Faults {
 }
 
 impl ServeArgs {
-    /// What was typed, with defaults; `cores` gives the number of workers if none was typed.
+    /// What was typed, with defaults: `cores` gives the number of workers, and the bytes of `memory` that of
+    /// connections, if none was typed.
     ///
     /// # Errors
     /// They name the key, its value and what to write instead.
-    pub fn resolve(&self, cores: usize) -> Result<Serve, ConfigError> {
+    pub fn resolve(&self, cores: usize, memory: Option<u64>) -> Result<Serve, ConfigError> {
         let name = self.model.as_deref().unwrap_or("auto");
         let model = models::find(name).map_err(|problem| {
             ConfigError::new("model", name, problem, "'echo-tester models' tells which of them run here")
         })?;
         let workers = self.workers.unwrap_or(Count(cores.max(1) as u64));
         let buffer = self.buffer.unwrap_or(Bytes(BUFFER));
-        let max_conns = self.max_conns.unwrap_or(Count(MAX_CONNS));
         let backlog = self.backlog.unwrap_or(Count(BACKLOG as u64));
         let idle_timeout = self.idle_timeout.map(|Time(time)| time);
         let drain_timeout = self.drain_timeout.map_or(DRAIN, |Time(time)| time);
         within("workers", workers, Count(1)..=Count(1024), "more threads than help")?;
         within("buffer", buffer, Bytes(1)..=Bytes(1 << 30), "more than one connection should hold")?;
+        let max_conns = self.max_conns.unwrap_or(Count(within_memory(buffer.0, memory)));
         within("max_conns", max_conns, Count(1)..=Count(1 << 30), "more than any system serves")?;
         within("backlog", backlog, Count(1)..=Count(i32::MAX as u64), "more than listen takes")?;
         if idle_timeout.is_some_and(|time| time < Duration::from_millis(1)) {
@@ -160,6 +165,19 @@ impl ServeArgs {
             },
             drain_timeout: drain_timeout.min(Duration::from_secs(365 * 86_400)),
         })
+    }
+}
+
+/// The connections whose buffers half of the memory holds; the other half is for all else, the system's own buffers of
+/// their sockets first.
+fn within_memory(buffer: u64, memory: Option<u64>) -> u64 {
+    (memory.unwrap_or(MEMORY) / 2 / buffer).clamp(1, MAX_CONNS)
+}
+
+impl Serve {
+    /// Bytes that all connections together may have in the server.
+    pub fn most_held(&self) -> u64 {
+        self.options.max_conns as u64 * self.options.buffer as u64
     }
 }
 
@@ -266,15 +284,32 @@ mod tests {
 
     #[test]
     fn nothing_typed_means_the_defaults_that_the_help_names() {
-        let serve = typed("serve").resolve(3).expect("defaults are well");
+        let serve = typed("serve").resolve(3, Some(64 << 40)).expect("defaults are well");
         assert_eq!(serve.model.name, models::AUTO);
         assert_eq!(serve.bind.to_string(), "127.0.0.1:7777");
         assert_eq!(serve.options, Options { workers: 3, ..Options::default() });
+        assert_eq!(serve.options.max_conns as u64, MAX_CONNS);
         let help = Line::command().term_width(1000).render_long_help().to_string();
-        let shown =
-            [serve.bind.to_string(), Bytes(BUFFER).to_string(), Count(MAX_CONNS).to_string(), BACKLOG.to_string()];
+        let shown = [serve.bind.to_string(), Bytes(BUFFER).to_string(), BACKLOG.to_string()];
         for default in shown.into_iter().chain([Time(DRAIN).to_string()]) {
             assert!(help.contains(&format!("[default: {default}]")), "{default}");
+        }
+        assert!(help.contains(&format!("half of the memory holds, {} at most]", Count(MAX_CONNS))));
+    }
+
+    #[test]
+    fn all_connections_together_hold_no_more_than_half_of_the_memory_unless_told_otherwise() {
+        const GIB: u64 = 1 << 30;
+        for (line, memory, max_conns, held) in [
+            ("serve", Some(4 * GIB), 32_768, 2 * GIB),
+            ("serve --buffer 1GiB", Some(5 * GIB), 2, 2 * GIB),
+            ("serve --buffer 1GiB", Some(GIB), 1, GIB),
+            ("serve --buffer 1KiB", Some(4 * GIB), 1_000_000, 1_024_000_000),
+            ("serve", None, 65_536, 4 * GIB),
+            ("serve --max-conns 5 --buffer 1GiB", Some(GIB), 5, 5 * GIB),
+        ] {
+            let serve = typed(line).resolve(1, memory).expect("it is well");
+            assert_eq!((serve.options.max_conns, serve.most_held()), (max_conns, held), "{line}");
         }
     }
 
@@ -305,10 +340,11 @@ mod tests {
 
     #[test]
     fn faults_make_a_server_of_its_own_and_seed_and_log_are_theirs() {
-        let serve = typed("serve --fault drop:at=5,len=3 --fault flip;stale --seed 7").resolve(1).expect("it is well");
+        let serve =
+            typed("serve --fault drop:at=5,len=3 --fault flip;stale --seed 7").resolve(1, None).expect("it is well");
         let faults = serve.faults.expect("it is faulty");
         assert_eq!((faults.faults.len(), faults.seed, faults.log), (3, 7, None));
-        assert!(typed("serve").resolve(1).expect("it is well").faults.is_none());
+        assert!(typed("serve").resolve(1, None).expect("it is well").faults.is_none());
         let error = Line::try_parse_from(["serve", "--fault", "drop:x=1"]).err().expect("it is refused").to_string();
         assert!(error.contains("drop takes no 'x': write drop[:len=64,at=64KiB"), "{error}");
     }
@@ -328,7 +364,7 @@ mod tests {
             ("serve --seed 5", "add --fault"),
             ("serve --fault-log faults.jsonl", "add --fault"),
         ] {
-            let error = typed(line).resolve(1).err().unwrap_or_else(|| panic!("{line} was taken"));
+            let error = typed(line).resolve(1, None).err().unwrap_or_else(|| panic!("{line} was taken"));
             assert!(error.to_string().contains(remedy), "{error}");
         }
     }

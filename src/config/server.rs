@@ -56,7 +56,7 @@ pub struct ServerTable {
     workers: Option<Count>,
     /// What one connection may have in the server: received and not yet sent back [default: 64KiB]
     buffer: Option<Bytes>,
-    /// Connections served at once; one more is closed at once [default: 1m]
+    /// Connections served at once; one more is closed at once [default: what half of the memory holds, 1m at most]
     max_conns: Option<Count>,
     /// Close connections on which nothing moved for so long [default: never]
     idle_timeout: Option<Time>,
@@ -207,7 +207,7 @@ impl ServerTable {
             seed: self.seed,
             fault_log: self.fault_log.clone(),
         };
-        let serve = args.resolve(1)?;
+        let serve = args.resolve(1, None)?;
         let model = serve.faults.is_none().then(|| serve.model.name.to_owned());
         Ok(Server::Bundled(Box::new(ServeArgs { model, ..args })))
     }

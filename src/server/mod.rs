@@ -37,7 +37,8 @@ pub struct Options {
     pub workers: usize,
     /// Bytes that one connection may have in the server: what was received and could not be sent back yet.
     pub buffer: usize,
-    /// Connections served at once. One more is closed at once, and counted as refused.
+    /// Connections served at once. One more is closed at once, and counted as refused. Times `buffer` it is what all of
+    /// them together may have in the server.
     pub max_conns: usize,
     /// Close a connection on which nothing moved for so long.
     pub idle_timeout: Option<Duration>,

@@ -25,8 +25,10 @@ use crate::sys;
 
 /// Receives in one turn, so that a peer that sends without pause does not starve the others of its worker.
 const RECEIVES_A_TURN: usize = 8;
-/// Buffers that a pool keeps for the next connections; more than that, after a burst, go back to the allocator.
+/// Buffers that a pool keeps for the next connections, at most; more than that, after a burst, go back to the allocator.
 const POOLED: usize = 64;
+/// Bytes that they may have together, unless it is only one.
+const POOLED_BYTES: usize = 4 << 20;
 
 /// What the system said of a socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -222,12 +224,13 @@ impl Connection {
 pub(super) struct Pool {
     free: Vec<Box<[u8]>>,
     size: usize,
+    keep: usize,
 }
 
 impl Pool {
     /// Of buffers of `size` bytes each.
     pub(super) fn new(size: usize) -> Self {
-        Pool { free: Vec::new(), size }
+        Pool { free: Vec::new(), size, keep: (POOLED_BYTES / size.max(1)).clamp(1, POOLED) }
     }
 
     /// A buffer, with whatever was left in it.
@@ -237,7 +240,7 @@ impl Pool {
 
     /// Gives a buffer back.
     pub(super) fn put(&mut self, storage: Option<Box<[u8]>>) {
-        if self.free.len() < POOLED {
+        if self.free.len() < self.keep {
             self.free.extend(storage);
         }
     }
@@ -252,4 +255,19 @@ pub(super) fn slices_mut(storage: &mut [u8], [first, second]: Pieces) -> [&mut [
 /// The ring's pending pieces as memory to send from. The second is empty unless the ring wraps.
 pub(super) fn slices(storage: &[u8], [first, second]: Pieces) -> [&[u8]; 2] {
     [&storage[first], &storage[second]]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pool_keeps_few_large_buffers_and_not_many_small_ones() {
+        for (size, kept) in [(1, 64), (64 << 10, 64), (1 << 20, 4), (3 << 20, 1), (8 << 20, 1)] {
+            let mut pool = Pool::new(size);
+            let out: Vec<_> = (0..100).map(|_| pool.take()).collect();
+            out.into_iter().for_each(|storage| pool.put(Some(storage)));
+            assert_eq!(pool.free.len(), kept, "of {size} bytes");
+        }
+    }
 }

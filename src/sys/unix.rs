@@ -5,6 +5,7 @@
 use std::io;
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::Duration;
 
@@ -118,9 +119,32 @@ pub fn resident_memory() -> Option<u64> {
 }
 
 fn status_field(name: &str) -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+    field(&std::fs::read_to_string("/proc/self/status").ok()?, name)
+}
+
+/// The bytes of a line such as `MemTotal:  24 kB`.
+fn field(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+}
+
+/// The memory that this process can have, in bytes: the machine's (proc_meminfo(5), MemTotal), or what a container
+/// allows of it (cgroups(7), memory.max of the group and those above it). Known on Linux.
+pub fn usable_memory() -> Option<u64> {
+    let machine = field(&std::fs::read_to_string("/proc/meminfo").ok()?, "MemTotal:")?;
+    let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    Some(group_limits(Path::new("/sys/fs/cgroup"), &groups).fold(machine, u64::min))
+}
+
+/// What the group of this process (`0::/a/b`), and those above it, allow. Of version 1, which a system may still have,
+/// the limit that a container sees.
+fn group_limits(root: &Path, groups: &str) -> impl Iterator<Item = u64> {
+    let own = groups.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
+    let folders: Vec<PathBuf> =
+        root.join(own).ancestors().take_while(|folder| folder.starts_with(root)).map(Path::to_owned).collect();
+    let files = folders.into_iter().map(|folder| folder.join("memory.max"));
+    let files = files.chain([root.join("memory/memory.limit_in_bytes")]);
+    files.filter_map(|file| std::fs::read_to_string(file).ok()?.trim().parse().ok())
 }
 
 /// How many local ports one source address has for one target (ip(7), ip_local_port_range). Known on Linux.
@@ -243,5 +267,21 @@ mod tests {
         assert_eq!(threads_within(1000, 0), 1);
         #[cfg(target_os = "linux")]
         assert!(thread_limit(0).is_some());
+    }
+
+    #[test]
+    fn a_container_may_have_less_memory_than_its_machine() {
+        let root = tempfile::tempdir().expect("a folder");
+        let limits = |groups| group_limits(root.path(), groups).collect::<Vec<u64>>();
+        assert_eq!(limits("0::/"), [0; 0]);
+        std::fs::create_dir_all(root.path().join("a/b")).expect("a folder");
+        for (file, limit) in [("memory.max", "max\n"), ("a/memory.max", "5000\n"), ("a/b/memory.max", "7000\n")] {
+            std::fs::write(root.path().join(file), limit).expect("it can be written");
+        }
+        assert_eq!(limits("1:memory:/x\n0::/a/b\n"), [7000, 5000]);
+        assert_eq!(limits("0::/a\n"), [5000]);
+        assert_eq!(limits("0::/../..\n"), [0; 0]);
+        #[cfg(target_os = "linux")]
+        assert!(usable_memory().is_some_and(|bytes| bytes > 1 << 20));
     }
 }

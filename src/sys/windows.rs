@@ -20,6 +20,7 @@ use windows_sys::Win32::System::JobObjects::{
 };
 use windows_sys::Win32::System::LibraryLoader::{GetModuleHandleA, GetProcAddress};
 use windows_sys::Win32::System::ProcessStatus::{K32GetProcessMemoryInfo, PROCESS_MEMORY_COUNTERS};
+use windows_sys::Win32::System::SystemInformation::{GlobalMemoryStatusEx, MEMORYSTATUSEX};
 use windows_sys::Win32::System::Threading::{
     CREATE_NEW_PROCESS_GROUP, GetCurrentProcess, GetCurrentThread, GetProcessTimes, GetThreadTimes,
 };
@@ -126,6 +127,14 @@ pub fn peak_memory() -> Option<u64> {
 /// The memory resident now, in bytes (WorkingSetSize).
 pub fn resident_memory() -> Option<u64> {
     memory().map(|memory| memory.WorkingSetSize as u64)
+}
+
+/// The memory of the machine, in bytes (GlobalMemoryStatusEx, ullTotalPhys).
+pub fn usable_memory() -> Option<u64> {
+    let mut status = MEMORYSTATUSEX { dwLength: size_of::<MEMORYSTATUSEX>() as u32, ..Default::default() };
+    // SAFETY: the result is live and as large as it says.
+    let ok = unsafe { GlobalMemoryStatusEx(&raw mut status) };
+    (ok != 0).then_some(status.ullTotalPhys)
 }
 
 fn memory() -> Option<PROCESS_MEMORY_COUNTERS> {

@@ -31,7 +31,7 @@ impl Setup {
     pub(crate) const DEFAULT: Setup = Setup {
         workers: 1,
         buffer: 64 * 1024,
-        max_conns: 1_000_000,
+        max_conns: 10_000,
         idle_timeout: None,
         drain: PATIENCE,
         own_process: false,
