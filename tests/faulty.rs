@@ -247,6 +247,22 @@ fn crosstalk_brings_the_bytes_of_the_other_connection() {
 }
 
 #[test]
+fn crosstalk_that_moves_bytes_to_a_client_that_does_not_read_does_not_pile_them_up() {
+    let host = serve(&["crosstalk:len=4096,every=16384,conn=1,mode=move"]);
+    let deaf = host.connect();
+    // Four times as much as any system's socket buffers hold of what is moved.
+    let sent = bytes(1, 96 << 20);
+    let came = exchange(&host.connect(), &sent).expect("an echo of the rest");
+    let moved = (sent.len() - came.len()) as u64;
+    assert!(moved > 20 << 20, "{moved}");
+    drop(deaf);
+    let (stopped, _) = host.stop();
+    // The giver counts what it gave away as discarded; the rest is what waited for the deaf one.
+    let waited = stopped.counters.bytes_discarded - moved;
+    assert!(waited <= 16 * 1024 + 4096, "{waited} bytes waited: {:?}", stopped.counters);
+}
+
+#[test]
 fn crosstalk_that_moves_has_a_record_on_either_side() {
     let host = serve(&["crosstalk:len=500,at=2000,conn=1,mode=move"]);
     let mut other = host.connect();

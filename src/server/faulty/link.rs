@@ -203,8 +203,7 @@ impl Link {
                 // For the client it is over, and the next connection that begins like this one is a replay.
                 self.seat.leave();
             }
-            let room = self.script.backlog() < self.seat.desk.context.options().buffer;
-            let may_receive = room && !self.fin_received;
+            let may_receive = self.has_room() && !self.fin_received;
             let may_send = self.pause.is_none() && !self.script.to_send().is_empty();
             let settle = self.injector.keeps_back().then(|| self.active + KEEP_BACK);
             let idle = self.seat.desk.context.options().idle_timeout.map(|limit| self.active + limit);
@@ -291,8 +290,13 @@ impl Link {
         }
     }
 
+    /// Whether more may be put into the script: what is received, or given by others.
+    fn has_room(&self) -> bool {
+        self.script.backlog() < self.seat.desk.context.options().buffer
+    }
+
     fn take_gifts(&mut self) {
-        while !self.injector.is_busy() {
+        while !self.injector.is_busy() && self.has_room() {
             let gift = self.seat.desk.roster.borrow_mut().take_gift(self.seat.id);
             let Some((passage, fault)) = gift else { break };
             self.injector.receive_gift(fault, passage, &mut self.script);

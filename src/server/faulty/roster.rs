@@ -30,6 +30,8 @@ pub(super) const PREFIX: usize = 8;
 const KNOWN: usize = 1 << 20;
 /// Closed connections whose last bytes are remembered.
 const CLOSED: usize = 32;
+/// Gifts that wait for one connection. Its client may never read.
+const GIFTS: usize = 16;
 /// A connection counts as closed for others this long after its end: its client has noticed by then.
 const SETTLED: Duration = Duration::from_millis(50);
 /// Old bytes come from at least so far before the place where they are sent again: nearer, they would be a duplicate.
@@ -210,9 +212,10 @@ impl Roster {
         self.quiet_since = Some(now);
     }
 
-    /// Gives bytes that connection `from` sent to another one. Without another one they are lost.
+    /// Gives bytes that connection `from` sent to another one that has room for them. Without one they are lost.
     pub(super) fn give(&mut self, from: Id, gift: Gift, pick: u64) {
-        let others: Vec<Id> = self.others(from).map(|(id, _)| *id).collect();
+        let has_room = |(_, entry): &(&Id, &Entry)| entry.gifts.len() < GIFTS;
+        let others: Vec<Id> = self.others(from).filter(has_room).map(|(id, _)| *id).collect();
         let to = choose(&others, pick).and_then(|id| self.entries.get_mut(id));
         if let Some(to) = to {
             to.gifts.push_back(gift);
@@ -374,7 +377,11 @@ mod tests {
         let (a, b) = (roster.enter(peer(1), now).0, roster.enter(peer(2), now).0);
         let passage = Passage { bytes: b"xyz".to_vec(), source: Source { conn: 0, peer: peer(1), offset: 5 } };
         roster.give(a, (passage.clone(), 3), 9);
-        assert_eq!((roster.take_gift(a), roster.take_gift(b)), (None, Some((passage, 3))));
+        assert_eq!((roster.take_gift(a), roster.take_gift(b)), (None, Some((passage.clone(), 3))));
         assert_eq!(roster.take_gift(b), None);
+        for _ in 0..10 * GIFTS {
+            roster.give(a, (passage.clone(), 3), 9);
+        }
+        assert_eq!(std::iter::from_fn(|| roster.take_gift(b)).count(), GIFTS);
     }
 }
