@@ -164,7 +164,7 @@ fn why_it_did_not_start(bind: SocketAddr, error: &io::Error) -> String {
             format!("{bind} is no address of this machine: choose another --bind, such as 127.0.0.1:{}", bind.port())
         }
         io::ErrorKind::PermissionDenied if bind.port() != 0 => {
-            format!("{bind} may not be listened on ({error}): choose another --bind; ports below 1024 need more rights")
+            format!("{error}: choose another --bind; ports below 1024 need more rights")
         }
         _ => error.to_string(),
     }

@@ -240,14 +240,21 @@ impl FromStr for Bind {
         if let Ok(ip) = text.trim_matches(['[', ']']).parse::<IpAddr>() {
             return Err(UnitError::new(format!("{text} has no port: did you mean {}?", SocketAddr::new(ip, PORT))));
         }
-        let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
-        if !matches!(host, "" | "localhost") {
-            let forms = "write 127.0.0.1:7777, [::1]:7777 or 0.0.0.0:7777";
-            return Err(UnitError::new(format!("{text} is no address of this machine: {forms}")));
+        if text == "localhost" {
+            return Err(UnitError::new(format!("{text} has no port: did you mean {text}:{PORT}?")));
         }
+        let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
+        let is_own = matches!(host, "" | "localhost");
+        let is_ip = host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
         match port.parse::<u16>() {
-            Ok(port) => Ok(Bind((Ipv4Addr::LOCALHOST, port).into())),
-            Err(_) => Err(UnitError::new(format!("'{port}' is no port: write a number up to 65535"))),
+            Ok(port) if is_own => Ok(Bind((Ipv4Addr::LOCALHOST, port).into())),
+            Err(_) if is_own || is_ip => {
+                Err(UnitError::new(format!("'{port}' is no port: write a number up to 65535")))
+            }
+            _ => {
+                let forms = "write 127.0.0.1:7777, [::1]:7777 or 0.0.0.0:7777";
+                Err(UnitError::new(format!("{text} is no address of this machine: {forms}")))
+            }
         }
     }
 }
@@ -377,8 +384,12 @@ mod tests {
         for (text, part) in [
             ("127.0.0.1", "did you mean 127.0.0.1:7777?"),
             ("::1", "did you mean [::1]:7777?"),
-            ("127.0.0.1:70000", "no address of this machine"),
+            ("127.0.0.1:70000", "'70000' is no port: write a number up to 65535"),
+            ("[::1]:70000", "'70000' is no port"),
+            ("localhost:x", "'x' is no port"),
             ("70000", "up to 65535"),
+            ("localhost", "did you mean localhost:7777?"),
+            ("[127.0.0.1]:80", "no address of this machine"),
             ("example.com:80", "write 127.0.0.1:7777"),
         ] {
             let error = text.parse::<Bind>().expect_err(text).to_string();

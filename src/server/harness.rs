@@ -86,7 +86,8 @@ impl Server {
     where
         R: FnOnce(TcpListener, Arc<Context>) -> io::Result<()> + Send + 'static,
     {
-        let listener = listen(address, &options)?;
+        let listener = listen(address, &options)
+            .map_err(|e| io::Error::new(e.kind(), format!("can't listen on {address}: {e}")))?;
         let address = listener.local_addr()?;
         let (announce, ready) = channel();
         let (interrupt, news) = channel();
@@ -233,6 +234,15 @@ mod tests {
 
     fn start(run: fn(TcpListener, Arc<Context>) -> io::Result<()>) -> io::Result<Server> {
         Server::start_with(run, "broken", ([127, 0, 0, 1], 0).into(), Options::default())
+    }
+
+    #[test]
+    fn an_address_that_can_not_be_had_is_named() {
+        // Of a network interface that is nowhere; where there is no IPv6 the system refuses that first.
+        let address: SocketAddr = "[fe80::1%4000000000]:0".parse().expect("an address");
+        let run = |_, _| Ok(());
+        let error = Server::start_with(run, "none", address, Options::default()).err().expect("it is nowhere");
+        assert!(error.to_string().starts_with(&format!("can't listen on {address}: ")), "{error}");
     }
 
     #[test]
