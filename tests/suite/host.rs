@@ -56,6 +56,10 @@ pub(crate) trait Host {
     fn address(&self) -> SocketAddr;
     /// Bytes that are resident in its process, if it has one of its own and the system tells.
     fn resident_memory(&self) -> Option<u64>;
+    /// Its counters now, if it can be asked while it runs.
+    fn counters(&self) -> Option<CountersSnapshot> {
+        None
+    }
     /// Begins a graceful stop, and returns at once.
     fn begin_stop(&mut self);
     /// Stops it and waits for its end.
@@ -89,6 +93,10 @@ impl Host for InProcess {
 
     fn resident_memory(&self) -> Option<u64> {
         None
+    }
+
+    fn counters(&self) -> Option<CountersSnapshot> {
+        Some(self.server.counters())
     }
 
     fn begin_stop(&mut self) {
