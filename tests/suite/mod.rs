@@ -6,6 +6,7 @@ mod client;
 mod host;
 
 use std::io;
+use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
 pub(crate) use client::PATIENCE;
@@ -337,11 +338,22 @@ pub(crate) static CASES: &[Case] = &[
                     client
                 })
                 .collect();
+            // To wait for room to send, also with the client's FIN received or waiting, is as idle as to wait for bytes.
+            let [(deaf, _), (mut half_closed, owed)] = [10, 11].map(|id| {
+                let mut client = Client::connect(host.address(), id);
+                let sent = client.send_until_stalled(UNBOUNDED);
+                (client, sent)
+            });
+            half_closed.stream.shutdown(Shutdown::Write).expect("it is open");
             // sleep: not to wait for anything: this is the time in which it must do nothing
             std::thread::sleep(Duration::from_secs(2));
             clients.into_iter().for_each(Client::finish);
+            deaf.finish();
+            half_closed.expect(owed);
+            assert_eq!(half_closed.receive(&mut [0]).expect("the end"), 0);
         },
         then: |ended| {
+            nothing_was_lost(ended);
             // Starting and stopping is in it, some hundredths; a server that spins uses 2 s, on a busy machine less.
             assert!(ended.cpu_seconds.is_none_or(|seconds| seconds < 0.3), "it spun: {ended:?}");
         },
