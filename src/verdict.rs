@@ -86,6 +86,8 @@ pub fn judge(counters: &Counters, interrupted: bool, asserts: bool, missed: &[St
     for (kind, n) in &counters.findings {
         reasons.push(format!("{n} × {}: {}", kind.name(), kind.about()));
     }
+    let shortfalls = shortfalls(counters);
+    reasons.extend(shortfalls.iter().cloned());
     if interrupted {
         reasons.insert(0, format!("interrupted with {} of {} connections ended", ended(counters), counters.connects));
         return Verdict::new(Outcome::Interrupted, reasons);
@@ -105,11 +107,27 @@ pub fn judge(counters: &Counters, interrupted: bool, asserts: bool, missed: &[St
         let open = counters.unfinished() + counters.cut_short;
         return Verdict::new(Outcome::Inconclusive, vec![format!("{open} connections did not come to their end")]);
     }
+    if !shortfalls.is_empty() {
+        return Verdict::new(Outcome::Inconclusive, shortfalls);
+    }
     if !missed.is_empty() {
         return Verdict::new(Outcome::ThresholdMissed, missed.to_vec());
     }
     let bytes = counters.bytes_verified;
     Verdict::new(Outcome::Pass, vec![format!("{} connections, {bytes} bytes verified, nothing wrong", counters.passed)])
+}
+
+/// What was asked for and not done, for no fault of the server's, and what to do about it.
+fn shortfalls(counters: &Counters) -> Vec<String> {
+    let mut shortfalls = Vec::new();
+    if counters.out_of_ids > 0 {
+        shortfalls.push(format!(
+            "{} connections ended and were not followed by others as asked, since all ids of a run were used: let them \
+             live longer (--lifetime), wait before they reconnect (--reconnect-delay), or split the load over several runs",
+            counters.out_of_ids
+        ));
+    }
+    shortfalls
 }
 
 fn ended(counters: &Counters) -> u64 {
@@ -158,6 +176,17 @@ mod tests {
     fn connections_that_did_not_end_do_not_pass() {
         assert_eq!(outcome(&Counters { passed: 1, ..good() }), Outcome::Inconclusive);
         assert_eq!(outcome(&Counters { passed: 1, cut_short: 1, ..good() }), Outcome::Inconclusive);
+    }
+
+    #[test]
+    fn a_run_that_could_not_do_what_was_asked_does_not_pass_and_says_why_whatever_else_went_wrong() {
+        let mut counters = Counters { out_of_ids: 3, ..good() };
+        let verdict = judge(&counters, false, true, &["x".to_owned()]);
+        assert_eq!(verdict.outcome, Outcome::Inconclusive);
+        assert!(verdict.reasons[0].contains("3 connections ended and were not followed"), "{verdict:?}");
+        counters.found(Kind::Lost);
+        let verdict = judge(&counters, false, true, &[]);
+        assert_eq!((verdict.outcome, verdict.reasons.len()), (Outcome::Fail, 2));
     }
 
     #[test]

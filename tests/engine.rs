@@ -16,6 +16,8 @@ use echo_tester::server::models::{self, AUTO};
 use echo_tester::server::{Options, Server};
 use echo_tester::verdict::{self, Outcome as Came};
 
+mod opening;
+
 /// Serves every connection on a thread of its own with `behave`, which is given the number of the accept.
 fn server(behave: impl Fn(TcpStream, usize) -> std::io::Result<()> + Send + Sync + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");

@@ -3,8 +3,9 @@
 use std::fmt;
 
 use super::Plan;
-use crate::plan::Reconnect;
+use crate::plan::{Lifetime, Profile, Reconnect};
 use crate::sys::{self, DescriptorLimit};
+use crate::units::Time;
 
 /// Descriptors that the program needs beside its connections: standard streams, runtimes, timers, files.
 const OWN_DESCRIPTORS: u64 = 64;
@@ -81,9 +82,52 @@ pub fn check(plan: &Plan, system: &System) -> Vec<Obstacle> {
             });
         }
     }
+    let reconnects = plan.slots.reconnects();
+    obstacles.extend(plan.groups.iter().filter_map(|group| out_of_ids(group, reconnects)));
     obstacles
+}
+
+/// Churn by age of which it is known beforehand that it reconnects more often than there are ids for; of churn by
+/// messages only the run can tell.
+fn out_of_ids(group: &Profile, reconnects: u32) -> Option<Obstacle> {
+    let (Reconnect::Forever, Some(Lifetime::Age(age)), Some(duration)) =
+        (group.reconnect, group.lifetime, group.duration)
+    else {
+        return None;
+    };
+    let longest = age.max().saturating_add(group.reconnect_delay);
+    (duration > longest.saturating_mul(reconnects)).then(|| Obstacle {
+        what: format!(
+            "within {} connections that live for {} at most reconnect more than {reconnects} times, for which there are ids",
+            Time(duration),
+            Time(age.max())
+        ),
+        fix: "fewer connections (--conns), a longer --lifetime, --reconnect-delay, or several shorter runs".to_owned(),
+        fatal: false,
+    })
 }
 
 fn reconnects(plan: &Plan) -> bool {
     plan.groups.iter().any(|group| group.reconnect != Reconnect::Off)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::LoadArgs;
+
+    fn group(toml: &str) -> Profile {
+        let args: LoadArgs = toml::from_str(toml).expect("well-formed");
+        args.resolve("load").expect("a valid load")
+    }
+
+    #[test]
+    fn churn_that_can_be_foreseen_to_use_up_the_ids_is_named_before_the_run() {
+        let seen = |toml: &str| out_of_ids(&group(toml), 1000).map(|obstacle| (obstacle.fatal, obstacle.what));
+        let what =
+            "within 1m connections that live for 50ms at most reconnect more than 1000 times, for which there are ids";
+        assert_eq!(seen("lifetime = '10ms..50ms'\nduration = '1m'"), Some((false, what.to_owned())));
+        assert_eq!(seen("lifetime = '10ms..50ms'\nduration = '1m'\nreconnect_delay = '20ms'"), None);
+        assert_eq!(seen("lifetime = 1\nduration = '1h'"), None);
+    }
 }

@@ -58,8 +58,11 @@ impl Worker {
         let profile = Arc::clone(&plan.groups[of.group as usize]);
         let slot = &self.slots[index];
         let again = slot.generation > share.first;
-        let conn = plan.slots.id(of, slot.generation).filter(|_| slot.generation <= share.last);
-        let Some(conn) = conn.filter(|_| !(self.stop || again && self.is_over(&profile))) else {
+        if slot.generation > share.last || self.stop || again && self.is_over(&profile) {
+            return self.end(index);
+        }
+        let Some(conn) = plan.slots.id(of, slot.generation) else {
+            self.groups[of.group as usize].0.counters.out_of_ids += 1;
             return self.end(index);
         };
         let until = match slot.stage {

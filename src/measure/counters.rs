@@ -51,6 +51,8 @@ counters! {
     cut_short,
     /// Of the opened ones, those that followed another in the same slot.
     reconnects,
+    /// Slots that were to reconnect when the ids had run out.
+    out_of_ids,
     /// Messages begun to be sent.
     messages_sent,
     /// Messages whose last byte came back.

@@ -1,9 +1,9 @@
 //! Which connection belongs to which load group, by arithmetic alone.
 //!
 //! A run has a fixed number of *slots*: one for each connection that is open at a time, the groups one after the other,
-//! the same in all shards. What slot `s` opens as its `g`-th connection (a reconnect is the next generation) has the id
-//! `s + g * total`. So the id alone tells slot, group and plan, and no two connections of a run, in whatever process,
-//! share an id.
+//! the same in all shards. The first connection of slot `s` has the id `s`. After these come the ids of the reconnects,
+//! generation by generation, and in each of them only the slots of the groups that reconnect: so they last as long as
+//! can be. The id alone tells slot, group and plan, and no two connections of a run, in whatever process, share an id.
 
 use std::fmt;
 use std::str::FromStr;
@@ -39,6 +39,8 @@ pub struct Shard {
 pub struct Slots {
     /// For each group the number of its first slot, and at the end the total.
     starts: Vec<u32>,
+    /// The same among the slots of those groups alone that reconnect.
+    again: Vec<u32>,
     /// For each group how often it lets a slot connect, if it says so.
     connects: Vec<Option<u32>>,
 }
@@ -58,7 +60,7 @@ pub enum SlotsError {
          can tell apart: reconnect at most {most} times"
     )]
     TooManyReconnects {
-        /// All groups together.
+        /// All groups together that reconnect.
         conns: u32,
         /// As asked for.
         times: u32,
@@ -67,43 +69,45 @@ pub enum SlotsError {
     },
     /// An id that no connection of this run can have.
     #[error(
-        "there is no connection {conn} in this run: it opens {total} at a time, each at most {generations} times, and \
-         numbers them from 0"
+        "there is no connection {conn} in this run: it opens {total} at a time, numbered from 0, and then {again} of \
+         them again, {times} times at most"
     )]
     NoSuchConnection {
         /// As asked for.
         conn: u32,
         /// All groups together.
         total: u32,
-        /// How often the slot of this id opens a connection.
-        generations: u32,
+        /// Those of them that reconnect.
+        again: u32,
+        /// How often the slot that would have this id reconnects, or any other.
+        times: u32,
     },
 }
 
 impl Slots {
     /// The slots of these groups, in this order. Errors when there are not enough ids.
     pub fn new<'a>(groups: impl IntoIterator<Item = &'a Profile>) -> Result<Self, SlotsError> {
-        let (mut starts, mut connects) = (vec![0], Vec::new());
-        let mut total = 0u64;
+        let mut slots = Slots { starts: vec![0], again: vec![0], connects: Vec::new() };
+        let (mut total, mut again) = (0u64, 0);
         for group in groups {
             total += u64::from(group.conns);
             match u32::try_from(total) {
-                Ok(end) if end <= MAX_CONNECTIONS => starts.push(end),
+                Ok(end) if end <= MAX_CONNECTIONS => slots.starts.push(end),
                 _ => return Err(SlotsError::TooManyConnections { conns: total }),
             }
-            connects.push(match group.reconnect {
+            again += if matches!(group.reconnect, Reconnect::Off | Reconnect::Times(0)) { 0 } else { group.conns };
+            slots.again.push(again);
+            slots.connects.push(match group.reconnect {
                 Reconnect::Off => Some(1),
                 Reconnect::Times(times) => Some(times.saturating_add(1)),
                 Reconnect::Forever => None,
             });
         }
-        let slots = Slots { starts, connects };
-        match slots.connects.iter().flatten().max() {
-            Some(&most) if most > slots.generations() => Err(SlotsError::TooManyReconnects {
-                conns: slots.total(),
-                times: most - 1,
-                most: slots.generations() - 1,
-            }),
+        // One that goes on for ever is to do so once at least.
+        let times = slots.connects.iter().map(|connects| connects.map_or(1, |connects| connects - 1)).max();
+        let most = slots.reconnects();
+        match times {
+            Some(times) if times > most => Err(SlotsError::TooManyReconnects { conns: again, times, most }),
             _ => Ok(slots),
         }
     }
@@ -113,43 +117,55 @@ impl Slots {
         *self.starts.last().expect("starts holds at least the 0 of the first group")
     }
 
+    /// How many of them are of groups that reconnect.
+    fn reconnecting(&self) -> u32 {
+        *self.again.last().expect("again holds at least the 0 of the first group")
+    }
+
     /// How many groups there are.
     pub fn groups(&self) -> u32 {
         (self.starts.len() - 1) as u32
     }
 
-    /// How many connections each slot can open before the ids run out.
-    fn generations(&self) -> u32 {
-        MAX_CONNECTIONS / self.total().max(1)
+    /// How often each slot of a group that reconnects can do so before the ids run out.
+    pub fn reconnects(&self) -> u32 {
+        (MAX_CONNECTIONS - self.total()).checked_div(self.reconnecting()).unwrap_or(0)
     }
 
     /// How many connections this slot opens: as many as its group wants, or until the ids run out.
     fn connects(&self, slot: Slot) -> u32 {
-        self.connects[slot.group as usize].unwrap_or_else(|| self.generations())
+        self.connects[slot.group as usize].unwrap_or_else(|| self.reconnects() + 1)
     }
 
     /// The id of the `generation`-th connection of a slot; `None` when there is no such, because its group wants no
     /// more or the ids have run out.
     pub fn id(&self, slot: Slot, generation: u32) -> Option<ConnId> {
-        if generation < self.connects(slot) { ConnId::new(slot.number + generation * self.total()) } else { None }
+        if generation >= self.connects(slot) {
+            return None;
+        }
+        let Some(before) = generation.checked_sub(1) else { return ConnId::new(slot.number) };
+        let again = before * self.reconnecting() + self.again[slot.group as usize] + slot.index;
+        ConnId::new(self.total() + again)
     }
 
     /// The slot and the generation that this id belongs to. Errors when the run never opens such a connection.
     pub fn of(&self, conn: ConnId) -> Result<(Slot, u32), SlotsError> {
-        let (conn, total) = (conn.get(), self.total());
-        let Some(generation) = conn.checked_div(total) else {
-            return Err(SlotsError::NoSuchConnection { conn, total, generations: 0 });
-        };
-        let slot = self.slot(conn % total);
-        match self.connects(slot) {
-            generations if generation < generations => Ok((slot, generation)),
-            generations => Err(SlotsError::NoSuchConnection { conn, total, generations }),
+        let (conn, total, again) = (conn.get(), self.total(), self.reconnecting());
+        if conn < total {
+            return Ok((self.slot(conn), 0));
         }
+        let none = |times| SlotsError::NoSuchConnection { conn, total, again, times };
+        let before = (conn - total).checked_div(again).ok_or_else(|| none(0))?;
+        let number = (conn - total) % again;
+        let group = group_of(&self.again, number);
+        let slot = self.slot(self.starts[group] + number - self.again[group]);
+        let times = self.connects(slot) - 1;
+        if before < times { Ok((slot, before + 1)) } else { Err(none(times)) }
     }
 
     /// The slot of this number, which must be below [`total`](Self::total).
     pub fn slot(&self, number: u32) -> Slot {
-        let group = self.starts.partition_point(|&start| start <= number) - 1;
+        let group = group_of(&self.starts, number);
         Slot { number, group: group as u32, index: number - self.starts[group] }
     }
 
@@ -157,6 +173,11 @@ impl Slots {
     pub fn of_shard(&self, shard: Shard) -> impl Iterator<Item = Slot> {
         (shard.index..self.total()).step_by(shard.count as usize).map(|number| self.slot(number))
     }
+}
+
+/// The group that a number falls into, of those that begin there.
+fn group_of(starts: &[u32], number: u32) -> usize {
+    starts.partition_point(|&start| start <= number) - 1
 }
 
 impl Shard {
@@ -264,9 +285,25 @@ mod tests {
     }
 
     #[test]
+    fn only_those_that_reconnect_take_ids_for_it() {
+        let steady = Profile { conns: 2000, ..profile() };
+        let churn = Profile { conns: 20, reconnect: Reconnect::Forever, ..profile() };
+        let twice = Profile { conns: 5, reconnect: Reconnect::Times(2), ..profile() };
+        let slots = Slots::new([&churn, &steady, &twice]).expect("few enough");
+        assert_eq!(slots.reconnects(), (MAX_CONNECTIONS - 2025) / 25);
+        let (first, last) = (slots.slot(0), slots.slot(2024));
+        assert_eq!([0, 1, 2].map(|generation| slots.id(first, generation)), [0, 2025, 2050].map(ConnId::new));
+        let of_last = [0, 1, 2, 3].map(|generation| slots.id(last, generation).map(ConnId::get));
+        assert_eq!(of_last, [Some(2024), Some(2049), Some(2074), None]);
+        assert_eq!(slots.id(slots.slot(20), 1), None, "it does not reconnect");
+        assert_eq!(slots.of(conn(2049)), Ok((last, 1)));
+        assert_eq!(slots.of(conn(2050)), Ok((first, 2)));
+    }
+
+    #[test]
     fn ids_run_out_and_never_repeat_or_pass_24_bits() {
         let slots = slots(&[MAX_CONNECTIONS / 2 - 1]);
-        assert_eq!(slots.generations(), 2);
+        assert_eq!(slots.reconnects(), 1);
         let last = slots.slot(slots.total() - 1);
         assert!(slots.id(last, 1).expect("the second generation") <= ConnId::MAX);
         assert_eq!(slots.id(last, 2), None);
@@ -277,14 +314,17 @@ mod tests {
     fn an_id_that_the_run_never_opens_is_none_of_it() {
         let once = Profile { conns: 5, ..profile() };
         let twice = Profile { conns: 1, reconnect: Reconnect::Times(1), ..profile() };
-        let slots = Slots::new([&once, &twice]).expect("few enough");
-        assert_eq!(slots.of(conn(11)), Ok((Slot { number: 5, group: 1, index: 0 }, 1)));
-        assert_eq!(slots.of(conn(17)), Err(SlotsError::NoSuchConnection { conn: 17, total: 6, generations: 2 }));
-        assert_eq!(slots.id(slots.slot(5), 2), None);
+        let both = Slots::new([&once, &twice]).expect("few enough");
+        assert_eq!(both.of(conn(6)), Ok((Slot { number: 5, group: 1, index: 0 }, 1)));
+        let none = SlotsError::NoSuchConnection { conn: 7, total: 6, again: 1, times: 1 };
+        assert_eq!(both.of(conn(7)), Err(none.clone()));
+        assert_eq!(both.id(both.slot(5), 2), None);
         assert_eq!(
-            slots.of(conn(6)).expect_err("the first group does not reconnect").to_string(),
-            "there is no connection 6 in this run: it opens 6 at a time, each at most 1 times, and numbers them from 0"
+            none.to_string(),
+            "there is no connection 7 in this run: it opens 6 at a time, numbered from 0, and then 1 of them again, 1 \
+             times at most"
         );
+        assert!(Slots::new([&once]).expect("few enough").of(conn(5)).is_err());
     }
 
     #[test]
@@ -297,6 +337,9 @@ mod tests {
         assert_eq!(error, SlotsError::TooManyReconnects { conns: 1 << 20, times: 16, most: 15 });
         let churning = Profile { reconnect: Reconnect::Times(15), ..churning };
         assert!(Slots::new([&churning]).is_ok());
+
+        let error = Slots::new(&groups(&[MAX_CONNECTIONS])).expect_err("no id is left for the first reconnect");
+        assert_eq!(error, SlotsError::TooManyReconnects { conns: MAX_CONNECTIONS, times: 1, most: 0 });
     }
 
     #[test]
@@ -310,14 +353,19 @@ mod tests {
     proptest! {
         #[test]
         fn an_id_leads_back_to_its_slot_and_generation(
-            conns in prop::collection::vec(0u32..5000, 1..6), pick: u32, generation in 0u32..100
+            conns in prop::collection::vec((0u32..5000, any::<bool>()), 1..6), pick: u32, generation in 0u32..100
         ) {
-            let slots = slots(&conns);
+            let reconnect = |again: bool| if again { Reconnect::Forever } else { Reconnect::Off };
+            let groups = conns.iter().map(|&(conns, again)| Profile { conns, reconnect: reconnect(again), ..profile() });
+            let slots = Slots::new(&groups.collect::<Vec<_>>()).expect("few enough");
             prop_assume!(slots.total() > 0);
             let slot = slots.slot(pick % slots.total());
-            let id = slots.id(slot, generation).expect("room for a hundred generations");
-            prop_assert_eq!(slots.of(id), Ok((slot, generation)));
-            prop_assert!(slot.index < conns[slot.group as usize]);
+            let (most, again) = conns[slot.group as usize];
+            prop_assert!(slot.index < most);
+            match slots.id(slot, generation) {
+                Some(id) => prop_assert_eq!(slots.of(id), Ok((slot, generation))),
+                None => prop_assert!(!again && generation > 0),
+            }
         }
     }
 }
