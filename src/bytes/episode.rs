@@ -2,9 +2,9 @@
 //! apart into segments, each a run of bytes that some connection has sent, or bytes that belong nowhere.
 //!
 //! A run is found by its first aligned word: at each received byte the eight bytes from there on are taken for a word
-//! and located; the place counts only if that connection has sent it. From there the run is extended to both sides byte
-//! by byte, so that its borders are exact as far as they can be: next to a border, one byte in 256 fits both sides by
-//! chance.
+//! and located; the place counts only if that connection has sent it, or if it may have and the word before fits too.
+//! From there the run is extended to both sides byte by byte, so that its borders are exact as far as they can be: next
+//! to a border, one byte in 256 fits both sides by chance.
 //!
 //! Nothing here depends on how the bytes were split into reads, the work is linear in them, and what is kept is
 //! bounded.
@@ -20,8 +20,10 @@ const WORD: usize = 8;
 /// Right bytes in a row, in place or past where the stream broke off, after which the own stream goes on.
 const RIGHT_AGAIN: u64 = WORD as u64;
 /// Received bytes kept before the word that is looked at: a run begins at most seven bytes before its first aligned
-/// word, and chance seldom adds more than one.
-const BACK: usize = 15;
+/// word, which may be the one before this, and chance seldom adds more than one.
+const BACK: usize = 23;
+/// Bytes kept of the end of a segment that belongs nowhere.
+const TAIL: usize = 15;
 /// Bytes of a segment that belong nowhere which are kept.
 pub(super) const HEAD: usize = 256;
 /// Segments of one episode.
@@ -55,8 +57,9 @@ impl<'a> View<'a> {
         self.bytes(self.conn, offset, len)
     }
 
-    /// The place whose word this is, if that connection has sent it.
-    fn locate(&self, word: [u8; WORD]) -> Option<Source> {
+    /// The place whose word this is, if that connection has sent it. Where that is not known, the bytes `before` it must
+    /// be the word before it.
+    fn locate(&self, before: &[u8], word: [u8; WORD]) -> Option<Source> {
         let place = self.stream.locate(u64::from_le_bytes(word));
         let offset = place.index * WORD as u64;
         let end = offset + WORD as u64;
@@ -64,7 +67,11 @@ impl<'a> View<'a> {
             return (end <= self.sent).then_some(Source { conn: place.conn, offset, open: true });
         }
         let sent = self.ledger.sent(place.conn).filter(|sent| end <= sent.bytes)?;
-        Some(Source { conn: place.conn, offset, open: sent.open })
+        let follows = || {
+            let previous = place.index.checked_sub(1).map(|index| self.stream.word(place.conn, index).to_le_bytes());
+            previous.is_some_and(|previous| before.ends_with(&previous))
+        };
+        (sent.known || follows()).then_some(Source { conn: place.conn, offset, open: sent.open })
     }
 }
 
@@ -86,7 +93,7 @@ pub(super) enum What {
 pub(super) struct Unknown {
     /// The first of them, up to [`HEAD`].
     pub(super) head: Vec<u8>,
-    /// The last of them, up to [`BACK`].
+    /// The last of them, up to [`TAIL`].
     pub(super) tail: Vec<u8>,
     /// How they differ from the own stream, if they stand in its place.
     pub(super) tally: Tally,
@@ -304,7 +311,7 @@ impl Search {
                 return Some((start, Source { conn: view.conn, offset: in_place + start as u64, open: true }));
             }
             let Some(word) = self.recent[start..].first_chunk::<WORD>() else { continue };
-            if let Some(source) = view.locate(*word) {
+            if let Some(source) = view.locate(&self.recent[..start], *word) {
                 return Some((start, source));
             }
         }
@@ -339,7 +346,7 @@ impl Search {
     /// What belongs nowhere if a run begins at this one of the recent bytes.
     fn finish(mut self, end: usize) -> Option<(u64, Unknown)> {
         self.count(end);
-        let tail = self.recent[self.lead.min(end).max(end.saturating_sub(BACK))..end].to_vec();
+        let tail = self.recent[self.lead.min(end).max(end.saturating_sub(TAIL))..end].to_vec();
         (self.dropped > 0).then_some((self.dropped, Unknown { head: self.head, tail, tally: self.tally }))
     }
 }

@@ -22,6 +22,9 @@ pub struct Sent {
     pub bytes: u64,
     /// Whether it is open still.
     pub open: bool,
+    /// Whether that is known. What is only possible is believed on more evidence: of so many words that could have been
+    /// sent, chance makes some.
+    pub known: bool,
 }
 
 /// What a plan asserts about a connection's end.

@@ -180,7 +180,7 @@ impl Worker {
         figures.connect.record(now - begun);
         figures.span.opened(begun);
         figures.timeline.at(Duration::from_nanos(now)).opened += 1;
-        self.shared.ledger.set(conn, 0);
+        self.shared.ledger.open(conn, slot.generation);
         let mut plan = plan::Plan::new(Arc::clone(&run.groups[of.group as usize]), run.seed, of, conn);
         plan.resume_schedule(slot.arrival);
         slot.stage = Stage::Open(Box::new(Open { connection: Connection::new(plan, conn, now), link }));

@@ -352,6 +352,7 @@ impl Worker {
         for (figures, _) in &self.groups {
             sum.add(&figures.counters);
         }
+        self.shared.ledger.note(sum.bytes_sent);
         self.shared.control.publish(self.index, sum);
     }
 }

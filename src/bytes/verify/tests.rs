@@ -46,7 +46,7 @@ impl Ledger for Book {
 }
 
 fn book(own: u64) -> Book {
-    let sent = |bytes, open| Sent { bytes, open };
+    let sent = |bytes, open| Sent { bytes, open, known: true };
     Book([(conn(OWN), sent(own, true)), (conn(OTHER), sent(SENT, true)), (conn(CLOSED), sent(SENT, false))].into())
 }
 
