@@ -10,7 +10,7 @@ use echo_tester::sys::simd::Level;
 const SIZES: [usize; 5] = [64, 1 << 10, 4 << 10, 16 << 10, 64 << 10];
 
 fn pattern(criterion: &mut Criterion) {
-    let conn = ConnId::new(7).expect("at most 24 bits");
+    let conn = ConnId::new(7).expect("at most 31 bits");
     for level in Level::available() {
         let stream = Stream::with_level(1, level);
         let mut group = criterion.benchmark_group(format!("fill/{}", level.name()));

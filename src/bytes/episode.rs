@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use super::change::Tally;
 use super::finding::{Circumstances, Source};
-use super::pattern::{ConnId, Stream};
+use super::pattern::{ConnId, Place, Stream};
 use super::verify::Ledger;
 
 const WORD: usize = 8;
@@ -61,6 +61,10 @@ impl<'a> View<'a> {
     /// be the word before it.
     fn locate(&self, before: &[u8], word: [u8; WORD]) -> Option<Source> {
         let place = self.stream.locate(u64::from_le_bytes(word));
+        self.look_up(before, place).or_else(|| self.look_up(before, place.shared()?))
+    }
+
+    fn look_up(&self, before: &[u8], place: Place) -> Option<Source> {
         let offset = place.index * WORD as u64;
         let end = offset + WORD as u64;
         if place.conn == self.conn {

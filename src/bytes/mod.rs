@@ -16,5 +16,5 @@ pub mod pattern;
 pub mod verify;
 
 pub use finding::{Change, Circumstances, Corruption, Divergence, Finding, KINDS, Kind, Op, OpKind, Source};
-pub use pattern::{ConnId, Place, STREAM_MAX, Stream};
+pub use pattern::{ConnId, Place, SHARED_STREAM_MAX, STREAM_MAX, Stream};
 pub use verify::{End, Expect, Ledger, Sent, Verifier};

@@ -5,6 +5,10 @@
 //! aligned bytes say which connection and offset they belong to ([`Stream::locate`]). Servers must never import this
 //! module: a server that knew the pattern could hide its own bug.
 //!
+//! A churn of hours has more connections than 24 bits. So an id has seven bits more, its round, which are the highest of
+//! `i`: connections of the ids `c`, `c + 2^24`, `c + 2 * 2^24` … share the words of `c`, and each of them has 2^33 to
+//! itself, as long as the first one stays below that. Which ids are used so, `plan` says.
+//!
 //! The mix is a Weyl sequence (`x` times an odd constant: a mere addition from one word to the next), then xor-shift,
 //! multiplication, xor-shift, key; the constants are those of SplitMix64 (Steele, Lea, Flood 2014). One multiplication
 //! fewer than SplitMix64 is a choice by measurement: 19 / 27 / 110 GB/s (portable / AVX2 / AVX-512) against 13 / 16 /
@@ -20,8 +24,12 @@ use crate::sys::simd::{Kernel, Level};
 
 /// Bytes that one connection may carry: 2^40 words of eight bytes (8 TiB).
 pub const STREAM_MAX: u64 = 1 << 43;
+/// Bytes that one of the connections may carry that share the words of an id: 2^33 words of eight bytes (64 GiB).
+pub const SHARED_STREAM_MAX: u64 = 1 << (SHARED_INDEX_BITS + 3);
 
+const FIRST_BITS: u32 = 24;
 const INDEX_BITS: u32 = 40;
+const SHARED_INDEX_BITS: u32 = 33;
 const WORD: usize = 8;
 
 /// Step from one word to the next before mixing; odd, hence invertible.
@@ -42,14 +50,16 @@ const fn inverse(odd: u64) -> u64 {
     result
 }
 
-/// A connection of a run: counted up from 0, never reused, at most 24 bits.
+/// A connection of a run: counted up from 0, never reused, at most 31 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "u32", into = "u32")]
 pub struct ConnId(u32);
 
 impl ConnId {
-    /// The greatest id: 16,777,215.
-    pub const MAX: ConnId = ConnId((1 << 24) - 1);
+    /// The greatest id: 2,147,483,647.
+    pub const MAX: ConnId = ConnId((1 << 31) - 1);
+    /// Ids below this share their words with no other, or with those that are so much, twice … greater.
+    pub const FIRSTS: u32 = 1 << FIRST_BITS;
 
     /// The id of this number, or `None` above [`ConnId::MAX`].
     pub const fn new(id: u32) -> Option<ConnId> {
@@ -59,6 +69,16 @@ impl ConnId {
     /// The number.
     pub const fn get(self) -> u32 {
         self.0
+    }
+
+    /// The id below [`ConnId::FIRSTS`] with which it shares words, if that is another.
+    pub const fn first(self) -> u32 {
+        self.0 % Self::FIRSTS
+    }
+
+    /// How often the ids that share words have gone round before it.
+    pub const fn round(self) -> u32 {
+        self.0 / Self::FIRSTS
     }
 }
 
@@ -96,6 +116,15 @@ pub struct Place {
     pub index: u64,
 }
 
+impl Place {
+    /// The same word as that of a later connection that shares it, if it lies far enough.
+    pub fn shared(self) -> Option<Place> {
+        let round = (self.index >> SHARED_INDEX_BITS) as u32;
+        let conn = ConnId(self.conn.0 + round * ConnId::FIRSTS);
+        (round > 0).then_some(Place { conn, index: self.index & ((1 << SHARED_INDEX_BITS) - 1) })
+    }
+}
+
 /// The streams of all connections of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Stream {
@@ -119,13 +148,14 @@ impl Stream {
         Stream { start, key: xor_shift(split_mix(&mut state)), level }
     }
 
-    /// Word `index` (below 2^40) of the connection's stream.
+    /// Word `index` (below 2^40, or 2^33 where words are shared) of the connection's stream.
     #[inline]
     pub fn word(&self, conn: ConnId, index: u64) -> u64 {
         mix(self.weyl(conn, index), self.key)
     }
 
-    /// The one place whose word this is. Any word has one, sent or not: whether it counts is for the caller to ask.
+    /// The one place whose word this is, or the first of two (see [`Place::shared`]). Any word has one, sent or not:
+    /// whether it counts is for the caller to ask.
     #[inline]
     pub fn locate(&self, word: u64) -> Place {
         let mixed = xor_shift(word ^ self.key);
@@ -155,7 +185,8 @@ impl Stream {
     /// The Weyl sequence at this word: what [`mix`] makes the word of. One word on is one [`STEP`] on.
     #[inline]
     fn weyl(&self, conn: ConnId, index: u64) -> u64 {
-        let x = (u64::from(conn.0) << INDEX_BITS) | index;
+        let begin = (u64::from(conn.first()) << INDEX_BITS) | (u64::from(conn.round()) << SHARED_INDEX_BITS);
+        let x = begin.wrapping_add(index);
         x.wrapping_add(self.start).wrapping_mul(STEP)
     }
 }
@@ -292,7 +323,7 @@ mod tests {
     use super::*;
 
     fn conn(id: u32) -> ConnId {
-        ConnId::new(id).expect("at most 24 bits")
+        ConnId::new(id).expect("at most 31 bits")
     }
 
     fn bytes(stream: &Stream, id: ConnId, offset: u64, len: usize) -> Vec<u8> {
@@ -312,9 +343,21 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_inverse_of_a_word_is_its_connection_and_index(seed: u64, id in any_conn(), index in 0..1u64 << 40) {
+        fn the_inverse_of_a_word_is_its_connection_and_index(
+            seed: u64, id in 0..ConnId::FIRSTS, index in 0..1u64 << 40
+        ) {
             let stream = Stream::new(seed);
-            prop_assert_eq!(stream.locate(stream.word(id, index)), Place { conn: id, index });
+            prop_assert_eq!(stream.locate(stream.word(conn(id), index)), Place { conn: conn(id), index });
+        }
+
+        #[test]
+        fn a_shared_word_is_found_as_that_of_the_first_and_as_its_own(
+            seed: u64, id in ConnId::FIRSTS..=ConnId::MAX.get(), index in 0..1u64 << 33
+        ) {
+            let stream = Stream::new(seed);
+            let place = stream.locate(stream.word(conn(id), index));
+            prop_assert_eq!(place.shared(), Some(Place { conn: conn(id), index }));
+            prop_assert_eq!((place.conn.get(), place.index >> 33), (id % ConnId::FIRSTS, u64::from(id / ConnId::FIRSTS)));
         }
 
         #[test]
@@ -389,7 +432,8 @@ mod tests {
             (0, 1, 0x9EC2_F569_06D6_5A65),
             (1, 0, 0xD664_4989_4E1A_AD04),
             (7, 8192, 0x31CF_2C1C_B6DB_23D7),
-            (ConnId::MAX.get(), (1 << 40) - 1, 0xF446_9416_33C4_FEB7),
+            (ConnId::FIRSTS - 1, (1 << 40) - 1, 0xF446_9416_33C4_FEB7),
+            (ConnId::MAX.get(), (1 << 33) - 1, 0xF446_9416_33C4_FEB7),
         ];
         let stream = Stream::new(1);
         for (id, index, word) in golden {
@@ -447,11 +491,11 @@ mod tests {
     }
 
     #[test]
-    fn ids_end_at_24_bits() {
+    fn ids_end_at_31_bits() {
         assert_eq!(ConnId::new(ConnId::MAX.get()), Some(ConnId::MAX));
         assert_eq!(ConnId::new(ConnId::MAX.get() + 1), None);
-        assert_eq!(serde_json::from_str::<ConnId>("16777215").expect("the greatest id"), ConnId::MAX);
-        assert!(serde_json::from_str::<ConnId>("16777216").is_err());
+        assert_eq!(serde_json::from_str::<ConnId>("2147483647").expect("the greatest id"), ConnId::MAX);
+        assert!(serde_json::from_str::<ConnId>("2147483648").is_err());
         assert_eq!(serde_json::to_string(&conn(7)).expect("a number"), "7");
     }
 }

@@ -14,7 +14,7 @@ use crate::bytes::{Circumstances, ConnId, Divergence, End, Expect, Kind, OpKind,
 use crate::measure::Figures;
 use crate::plan::{Close, Plan, Profile, Read, Step, Verify};
 
-use super::ledger::SentLedger;
+use super::ledger::{LedgerOf, SentLedger};
 
 /// What the connection needs of a socket. `WouldBlock` is not an error here: it ends the turn, and the driver arranges
 /// to be called again.
@@ -300,7 +300,8 @@ impl Connection {
         match self.profile().verify {
             Verify::Full => {
                 let before = self.verifier.verified();
-                self.verifier.check(desk.stream, desk.ledger, &desk.scratch[..n], desk.found);
+                let ledger = LedgerOf { all: desk.ledger, conn: self.conn(), sent: self.sent };
+                self.verifier.check(desk.stream, &ledger, &desk.scratch[..n], desk.found);
                 desk.figures.counters.bytes_verified += self.verifier.verified().saturating_sub(before);
             }
             Verify::Off => self.verifier.trust(n as u64),
@@ -486,7 +487,8 @@ impl Connection {
     fn end(&mut self, desk: &mut Desk<'_>, end: End) {
         if self.profile().verify == Verify::Full || !matches!(end, End::Stopped) {
             let before = self.verifier.verified();
-            self.verifier.end(desk.stream, desk.ledger, end, desk.found);
+            let ledger = LedgerOf { all: desk.ledger, conn: self.conn(), sent: self.sent };
+            self.verifier.end(desk.stream, &ledger, end, desk.found);
             desk.figures.counters.bytes_verified += self.verifier.verified().saturating_sub(before);
         }
         desk.ledger.close(self.conn());

@@ -1,11 +1,13 @@
-//! What every connection of the run has sent so far: 8 bytes each, readable by all workers.
+//! What every connection of the run has sent so far: 8 bytes each, readable by all workers. Those that share words (see
+//! `bytes::pattern`) have one entry, which is the latest's.
 //!
 //! The verifier asks it only when bytes are wrong; the engine writes it at each write, so an entry is one relaxed
 //! store.
 //!
-//! Of the other processes of a run it knows nothing, and takes for possible what is not far beyond what happens here:
-//! of all words that there are chance makes too many.
+//! Of the other processes of a run it knows nothing, nor what earlier owners of an entry had sent, and takes for possible
+//! what is not far beyond what happens here: of all words that there are chance makes too many.
 
+use std::cmp::Ordering::{Equal, Greater, Less};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -15,7 +17,9 @@ use crate::plan::{Shard, Slots};
 const CHUNK: usize = 1 << 12;
 const OPENED: u64 = 1 << 63;
 const CLOSED: u64 = 1 << 62;
-const BYTES: u64 = CLOSED - 1;
+/// Where the round of an entry's owner stands.
+const ROUND: u32 = 55;
+const BYTES: u64 = (1 << ROUND) - 1;
 /// How many times as much as this process a connection of another may have sent …
 const FASTER: u64 = 16;
 /// … and so much more, in bytes, since in the beginning nobody has sent much.
@@ -35,7 +39,7 @@ pub(super) struct SentLedger {
 
 impl SentLedger {
     pub(super) fn new(slots: Slots, shard: Shard) -> Self {
-        let chunks = (ConnId::MAX.get() as usize + 1) / CHUNK;
+        let chunks = ConnId::FIRSTS as usize / CHUNK;
         SentLedger {
             chunks: (0..chunks).map(|_| OnceLock::new()).collect(),
             slots,
@@ -46,7 +50,7 @@ impl SentLedger {
     }
 
     fn entry(&self, conn: ConnId) -> &AtomicU64 {
-        let id = conn.get() as usize;
+        let id = conn.first() as usize;
         let chunk = self.chunks[id / CHUNK].get_or_init(|| (0..CHUNK).map(|_| AtomicU64::new(0)).collect());
         &chunk[id % CHUNK]
     }
@@ -66,7 +70,7 @@ impl SentLedger {
     /// echo that another connection receives at once is known.
     #[inline]
     pub(super) fn set(&self, conn: ConnId, bytes: u64) {
-        self.entry(conn).store(bytes | OPENED, Ordering::Relaxed);
+        self.entry(conn).store(bytes | OPENED | u64::from(conn.round()) << ROUND, Ordering::Relaxed);
     }
 
     /// The connection is closed.
@@ -80,25 +84,46 @@ impl SentLedger {
         Some(self.shard.of_slot(slot)).filter(|shard| *shard != self.shard)
     }
 
-    /// What a connection of another process may have sent.
-    fn possible(&self, conn: ConnId) -> Option<Sent> {
-        self.other_shard(conn)?;
-        let (_, generation) = self.slots.of(conn).ok()?;
+    /// What a connection may have sent that is another process's or, `past`, an earlier owner of its entry.
+    fn possible(&self, conn: ConnId, past: bool) -> Option<Sent> {
+        let (slot, generation) = self.slots.of(conn).ok()?;
+        if self.shard.of_slot(slot) == self.shard && !past {
+            return None;
+        }
         let most = 2 * u64::from(self.generation.load(Ordering::Relaxed)) + 2;
         let bytes = self.most_sent.load(Ordering::Relaxed).saturating_mul(FASTER) + HEAD_START;
-        // Whether it is open still is not known either.
-        (u64::from(generation) <= most).then_some(Sent { bytes, open: true, known: false })
+        let bytes = bytes.min(self.slots.stream_max(conn));
+        // Whether another process's is open still is not known either.
+        (u64::from(generation) <= most).then_some(Sent { bytes, open: !past, known: false })
+    }
+}
+
+/// The ledger as a connection sees it, which knows best what it has sent itself: one that lives for long may share its
+/// words, and so its entry, with one that was opened meanwhile.
+pub(super) struct LedgerOf<'a> {
+    pub(super) all: &'a SentLedger,
+    pub(super) conn: ConnId,
+    pub(super) sent: u64,
+}
+
+impl Ledger for LedgerOf<'_> {
+    fn sent(&self, conn: ConnId) -> Option<Sent> {
+        let own = Sent { bytes: self.sent, open: true, known: true };
+        if conn == self.conn { Some(own) } else { self.all.sent(conn) }
     }
 }
 
 impl Ledger for SentLedger {
     fn sent(&self, conn: ConnId) -> Option<Sent> {
-        let entry = self.chunks[conn.get() as usize / CHUNK].get().map(|chunk| &chunk[conn.get() as usize % CHUNK]);
+        let id = conn.first() as usize;
+        let entry = self.chunks[id / CHUNK].get().map(|chunk| &chunk[id % CHUNK]);
         let value = entry.map_or(0, |entry| entry.load(Ordering::Relaxed));
-        if value & OPENED != 0 {
-            return Some(Sent { bytes: value & BYTES, open: value & CLOSED == 0, known: true });
+        let round = (value & (CLOSED - 1)) >> ROUND;
+        match round.cmp(&u64::from(conn.round())) {
+            Equal if value & OPENED != 0 => Some(Sent { bytes: value & BYTES, open: value & CLOSED == 0, known: true }),
+            Greater => self.possible(conn, true),
+            Equal | Less => self.possible(conn, false),
         }
-        self.possible(conn)
     }
 }
 
@@ -124,6 +149,32 @@ mod tests {
         assert_eq!(ledger.sent(id(3)), Some(Sent { bytes: 77, open: false, known: true }));
         assert_eq!(ledger.sent(id(4)), None);
         assert_eq!(ledger.sent(ConnId::MAX), None);
+    }
+
+    #[test]
+    fn of_connections_that_share_words_the_latest_is_known_and_those_before_are_possible() {
+        let churn = LoadArgs { lifetime: "1".parse().ok(), duration: "1h".parse().ok(), ..LoadArgs::default() };
+        let slots = slots(2, &churn);
+        let ledger = SentLedger::new(slots.clone(), Shard::WHOLE);
+        // So many reconnects later the words of the first one go round.
+        let (slot, last) = (slots.slot(1), (ConnId::FIRSTS - 2) / 2);
+        let first = slots.id(slot, 1).expect("there are so many");
+        let later = slots.id(slot, last + 1).expect("there are so many");
+        assert_eq!((later.first(), later.round()), (first.get(), 1));
+        ledger.open(first, 1);
+        ledger.set(first, 77);
+        assert_eq!(ledger.sent(later), None);
+        ledger.close(first);
+        ledger.open(later, last + 1);
+        assert_eq!(ledger.sent(later), Some(Sent { bytes: 0, open: true, known: true }));
+        assert_eq!(ledger.sent(first), Some(Sent { bytes: 1 << 20, open: false, known: false }));
+        ledger.set(later, (64 << 30) - 1);
+        assert_eq!(ledger.sent(later).map(|sent| sent.bytes), Some((64 << 30) - 1));
+        assert_eq!(ledger.sent(id(1)), None, "the slot's first connection was not opened here");
+
+        let of_first = LedgerOf { all: &ledger, conn: first, sent: 99 };
+        assert_eq!(of_first.sent(first), Some(Sent { bytes: 99, open: true, known: true }));
+        assert_eq!(of_first.sent(later), ledger.sent(later));
     }
 
     #[test]
@@ -165,6 +216,25 @@ mod tests {
             received[bit / 8] ^= 1 << (bit % 8);
             let kinds: Vec<Kind> = found(&ledger, &stream, &received).iter().map(|found| found.kind).collect();
             assert_eq!(kinds, [Kind::Corrupt], "seed {seed}, bit {bit}");
+        }
+    }
+
+    #[test]
+    fn bytes_of_a_connection_whose_words_are_shared_by_now_are_stale_and_name_it() {
+        let churn = LoadArgs { lifetime: "1".parse().ok(), duration: "1h".parse().ok(), ..LoadArgs::default() };
+        let ledger = SentLedger::new(slots(2, &churn), Shard::WHOLE);
+        let (old, new) = (id(100), id(100 + ConnId::FIRSTS));
+        for conn in [id(0), old, new] {
+            ledger.open(conn, ConnId::FIRSTS);
+            ledger.set(conn, 1000);
+        }
+        let stream = Stream::new(5);
+        for (conn, kind) in [(old, Kind::Stale), (new, Kind::Crosstalk)] {
+            let mut received = vec![0; 200];
+            stream.fill(id(0), 0, &mut received);
+            stream.fill(conn, 400, &mut received[100..164]);
+            let [found] = &found(&ledger, &stream, &received)[..] else { panic!("{conn}: one finding") };
+            assert_eq!((found.kind, found.source.map(|source| source.conn)), (kind, Some(conn)));
         }
     }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::SystemTime;
 
-use crate::plan::{ConnId, Distribution, DistributionError, MAX_CONNECTIONS, UNLIMITED};
+use crate::plan::{ConnId, Distribution, DistributionError, UNLIMITED};
 use crate::units::text::text_form;
 use crate::units::{Count, UnitError};
 
@@ -107,9 +107,9 @@ impl FromStr for ConnList {
     type Err = UnitError;
 
     fn from_str(text: &str) -> Result<Self, UnitError> {
-        let conn = |part: &str| match part.trim().parse() {
-            Ok(id) if id < MAX_CONNECTIONS => Ok(ConnId::new(id).expect("below the number of ids")),
-            _ => Err(UnitError::new(format!("{} is not a connection: they count from 0", part.trim()))),
+        let conn = |part: &str| {
+            let id = part.trim().parse().ok().and_then(ConnId::new);
+            id.ok_or_else(|| UnitError::new(format!("{} is not a connection: they count from 0", part.trim())))
         };
         text.split(',').map(conn).collect::<Result<_, _>>().map(ConnList)
     }

@@ -6,6 +6,7 @@ use super::defaults;
 use super::error::ConfigError;
 use super::forms::{Fragment, Pipeline};
 use super::load::LoadArgs;
+use crate::bytes::SHARED_STREAM_MAX;
 use crate::plan::{
     Close, Distribution, Lifetime, MAX_CONNECTIONS, MAX_STREAM, Profile, Read, Reconnect, TimeRange, UNLIMITED, Verify,
 };
@@ -208,6 +209,14 @@ fn check_churn(profile: &Profile) -> Result<(), ConfigError> {
             "leave it out, or choose another close",
         ));
     }
+    if let (true, Some(bytes)) = (reconnects, profile.bytes.filter(|bytes| *bytes > SHARED_STREAM_MAX)) {
+        return Err(ConfigError::new(
+            "bytes",
+            Bytes(bytes),
+            "longer than the stream of a connection that follows another can be",
+            format!("the most is {}", Bytes(SHARED_STREAM_MAX)),
+        ));
+    }
     if !reconnects && !profile.reconnect_delay.is_zero() {
         return Err(ConfigError::new(
             "reconnect_delay",
@@ -339,6 +348,10 @@ mod tests {
             (
                 "reconnect_delay = '1s'",
                 "reconnect_delay = 1s: no connection is opened anew: add reconnect = forever, or a number of times",
+            ),
+            (
+                "bytes = '1TiB'\nreconnect = 1",
+                "bytes = 1TiB: longer than the stream of a connection that follows another can be: the most is 64GiB",
             ),
             ("sndbuf = 0", "sndbuf = 0: a socket buffer of no size: leave it out for the system's choice"),
             ("rcvbuf = '2GiB'", "rcvbuf = 2GiB: larger than a socket buffer can be: the most is 2147483647"),

@@ -4,17 +4,21 @@
 //! the same in all shards. The first connection of slot `s` has the id `s`. After these come the ids of the reconnects,
 //! generation by generation, and in each of them only the slots of the groups that reconnect: so they last as long as
 //! can be. The id alone tells slot, group and plan, and no two connections of a run, in whatever process, share an id.
+//!
+//! A connection has its words for itself if its id is below the number of slots, which is below 2^24. The ids from there
+//! on to 2^24 share theirs with later ones (see `bytes::pattern`), so that there are ids for a churn of days, each with
+//! room for 64 GiB; those between, which would share words with the first ones, are left out.
 
 use std::fmt;
 use std::str::FromStr;
 
 use super::profile::Profile;
 use super::words::Reconnect;
-use crate::bytes::ConnId;
+use crate::bytes::{ConnId, SHARED_STREAM_MAX, STREAM_MAX};
 use crate::units::text::text_form;
 
-/// How many connection ids there are: the stream has 24 bits for them.
-pub const MAX_CONNECTIONS: u32 = ConnId::MAX.get() + 1;
+/// How many connections can be open at a time: each has its words for itself.
+pub const MAX_CONNECTIONS: u32 = ConnId::FIRSTS;
 
 /// A place for one open connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,8 +60,8 @@ pub enum SlotsError {
     },
     /// More reconnects than ids are left for.
     #[error(
-        "{conns} connections, {times} times reconnected, need more than the {MAX_CONNECTIONS} connections that one run \
-         can tell apart: reconnect at most {most} times"
+        "{conns} connections, {times} times reconnected, are more than one run can tell apart: reconnect at most {most} \
+         times"
     )]
     TooManyReconnects {
         /// All groups together that reconnect.
@@ -127,9 +131,14 @@ impl Slots {
         (self.starts.len() - 1) as u32
     }
 
+    /// How many ids that share their words there are below 2^24, and as many again in each later round.
+    fn shared(&self) -> u32 {
+        ConnId::FIRSTS - self.total()
+    }
+
     /// How often each slot of a group that reconnects can do so before the ids run out.
     pub fn reconnects(&self) -> u32 {
-        (MAX_CONNECTIONS - self.total()).checked_div(self.reconnecting()).unwrap_or(0)
+        (self.shared() * (ConnId::MAX.round() + 1)).checked_div(self.reconnecting()).unwrap_or(0)
     }
 
     /// How many connections this slot opens: as many as its group wants, or until the ids run out.
@@ -145,22 +154,30 @@ impl Slots {
         }
         let Some(before) = generation.checked_sub(1) else { return ConnId::new(slot.number) };
         let again = before * self.reconnecting() + self.again[slot.group as usize] + slot.index;
-        ConnId::new(self.total() + again)
+        let (round, place) = (again / self.shared(), again % self.shared());
+        ConnId::new(round * ConnId::FIRSTS + self.total() + place)
     }
 
     /// The slot and the generation that this id belongs to. Errors when the run never opens such a connection.
     pub fn of(&self, conn: ConnId) -> Result<(Slot, u32), SlotsError> {
-        let (conn, total, again) = (conn.get(), self.total(), self.reconnecting());
-        if conn < total {
-            return Ok((self.slot(conn), 0));
+        let (total, again) = (self.total(), self.reconnecting());
+        if conn.get() < total {
+            return Ok((self.slot(conn.get()), 0));
         }
-        let none = |times| SlotsError::NoSuchConnection { conn, total, again, times };
-        let before = (conn - total).checked_div(again).ok_or_else(|| none(0))?;
-        let number = (conn - total) % again;
+        let none = |times| SlotsError::NoSuchConnection { conn: conn.get(), total, again, times };
+        // Its place among all reconnects of the run.
+        let nth = conn.first().checked_sub(total).map(|place| conn.round() * self.shared() + place);
+        let Some(nth) = nth.filter(|_| again > 0) else { return Err(none(0)) };
+        let (before, number) = (nth / again, nth % again);
         let group = group_of(&self.again, number);
         let slot = self.slot(self.starts[group] + number - self.again[group]);
         let times = self.connects(slot) - 1;
         if before < times { Ok((slot, before + 1)) } else { Err(none(times)) }
+    }
+
+    /// How many bytes the stream of this connection can have.
+    pub fn stream_max(&self, conn: ConnId) -> u64 {
+        if conn.get() < self.total() { STREAM_MAX } else { SHARED_STREAM_MAX }
     }
 
     /// The slot of this number, which must be below [`total`](Self::total).
@@ -290,7 +307,7 @@ mod tests {
         let churn = Profile { conns: 20, reconnect: Reconnect::Forever, ..profile() };
         let twice = Profile { conns: 5, reconnect: Reconnect::Times(2), ..profile() };
         let slots = Slots::new([&churn, &steady, &twice]).expect("few enough");
-        assert_eq!(slots.reconnects(), (MAX_CONNECTIONS - 2025) / 25);
+        assert_eq!(slots.reconnects(), (MAX_CONNECTIONS - 2025) * 128 / 25, "85 million");
         let (first, last) = (slots.slot(0), slots.slot(2024));
         assert_eq!([0, 1, 2].map(|generation| slots.id(first, generation)), [0, 2025, 2050].map(ConnId::new));
         let of_last = [0, 1, 2, 3].map(|generation| slots.id(last, generation).map(ConnId::get));
@@ -300,14 +317,32 @@ mod tests {
         assert_eq!(slots.of(conn(2050)), Ok((first, 2)));
     }
 
+    /// So many slots, of which the last two reconnect.
+    fn two_again(total: u32) -> Slots {
+        Slots::new([&Profile { conns: total - 2, ..profile() }, &groups(&[2])[0]]).expect("there are ids for them")
+    }
+
     #[test]
-    fn ids_run_out_and_never_repeat_or_pass_24_bits() {
-        let slots = slots(&[MAX_CONNECTIONS / 2 - 1]);
-        assert_eq!(slots.reconnects(), 1);
-        let last = slots.slot(slots.total() - 1);
-        assert!(slots.id(last, 1).expect("the second generation") <= ConnId::MAX);
-        assert_eq!(slots.id(last, 2), None);
-        assert!(slots.of(ConnId::MAX).is_err(), "left over by the division");
+    fn the_first_ids_keep_their_words_and_the_others_share_theirs() {
+        let slots = two_again(MAX_CONNECTIONS - 5);
+        let (total, last) = (slots.total(), slots.slot(slots.total() - 1));
+        assert_eq!(slots.id(last, 1), ConnId::new(total + 1));
+        assert_eq!((slots.stream_max(conn(total - 1)), slots.stream_max(conn(total))), (8 << 40, 64 << 30));
+        // Five ids a round: the sixth reconnect of all has the first id of the second round.
+        assert_eq!(slots.id(last, 3), ConnId::new(MAX_CONNECTIONS + total));
+        assert_eq!(slots.of(conn(MAX_CONNECTIONS + total)), Ok((last, 3)));
+        assert!(slots.of(conn(MAX_CONNECTIONS + total - 1)).is_err(), "it would share words with a first connection");
+    }
+
+    #[test]
+    fn ids_run_out_and_never_repeat_or_pass_31_bits() {
+        let slots = two_again(MAX_CONNECTIONS - 1);
+        assert_eq!(slots.reconnects(), 64);
+        let both = [slots.total() - 2, slots.total() - 1].map(|number| slots.slot(number));
+        let ids = (1..=64).flat_map(|generation| both.map(|slot| slots.id(slot, generation)));
+        let ids: Vec<ConnId> = ids.collect::<Option<_>>().expect("there are so many");
+        assert!(ids.is_sorted_by(|a, b| a < b));
+        assert_eq!((ids.last(), slots.id(both[1], 65)), (Some(&ConnId::MAX), None));
     }
 
     #[test]
@@ -332,10 +367,10 @@ mod tests {
         let error = Slots::new(&groups(&[MAX_CONNECTIONS, 1])).expect_err("one too many");
         assert_eq!(error, SlotsError::TooManyConnections { conns: u64::from(MAX_CONNECTIONS) + 1 });
 
-        let churning = Profile { conns: 1 << 20, reconnect: Reconnect::Times(16), ..profile() };
+        let churning = Profile { conns: 1 << 20, reconnect: Reconnect::Times(2000), ..profile() };
         let error = Slots::new([&churning]).expect_err("one reconnect too many");
-        assert_eq!(error, SlotsError::TooManyReconnects { conns: 1 << 20, times: 16, most: 15 });
-        let churning = Profile { reconnect: Reconnect::Times(15), ..churning };
+        assert_eq!(error, SlotsError::TooManyReconnects { conns: 1 << 20, times: 2000, most: 15 * 128 });
+        let churning = Profile { reconnect: Reconnect::Times(15 * 128), ..churning };
         assert!(Slots::new([&churning]).is_ok());
 
         let error = Slots::new(&groups(&[MAX_CONNECTIONS])).expect_err("no id is left for the first reconnect");
@@ -353,7 +388,7 @@ mod tests {
     proptest! {
         #[test]
         fn an_id_leads_back_to_its_slot_and_generation(
-            conns in prop::collection::vec((0u32..5000, any::<bool>()), 1..6), pick: u32, generation in 0u32..100
+            conns in prop::collection::vec((0u32..5000, any::<bool>()), 1..6), pick: u32, generation in 0u32..60_000
         ) {
             let reconnect = |again: bool| if again { Reconnect::Forever } else { Reconnect::Off };
             let groups = conns.iter().map(|&(conns, again)| Profile { conns, reconnect: reconnect(again), ..profile() });

@@ -7,7 +7,7 @@ use super::draw::{Words, below, mix};
 use super::profile::Profile;
 use super::slots::Slot;
 use super::words::{Close, Lifetime};
-use crate::bytes::{ConnId, STREAM_MAX};
+use crate::bytes::{ConnId, SHARED_STREAM_MAX, STREAM_MAX};
 
 /// The most bytes one connection's stream can have: 40 bits of words of 8 bytes. A plan ends there.
 pub const MAX_STREAM: u64 = STREAM_MAX;
@@ -84,13 +84,15 @@ impl Plan {
     /// The plan of connection `conn`, which opens in `slot`, under this seed.
     pub fn new(profile: Arc<Profile>, seed: u64, slot: Slot, conn: ConnId) -> Plan {
         let key = mix(seed, u64::from(conn.get()));
+        // The first connection of a slot has the slot's number, and its words for itself.
+        let most = if conn.get() == slot.number { MAX_STREAM } else { SHARED_STREAM_MAX };
         Plan {
             key,
             words: Words::of_message(key, LIFE),
             index: 0,
             first_arrival: 0,
             remaining: 0,
-            allowance: profile.bytes.map_or(MAX_STREAM, |bytes| bytes.min(MAX_STREAM)),
+            allowance: profile.bytes.map_or(most, |bytes| bytes.min(most)),
             slot: slot.index,
             fragment: 0,
             phase: Phase::Between,

@@ -13,7 +13,7 @@ const OTHER: u32 = 9;
 const CLOSED: u32 = 4;
 
 fn conn(id: u32) -> ConnId {
-    ConnId::new(id).expect("at most 24 bits")
+    ConnId::new(id).expect("at most 31 bits")
 }
 
 fn stream() -> Stream {
