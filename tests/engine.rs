@@ -16,6 +16,7 @@ use echo_tester::server::models::{self, AUTO};
 use echo_tester::server::{Options, Server};
 use echo_tester::verdict::{self, Outcome as Came};
 
+mod endings;
 mod opening;
 
 /// Serves every connection on a thread of its own with `behave`, which is given the number of the accept.

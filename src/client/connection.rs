@@ -54,11 +54,16 @@ pub(super) enum Turn {
         owed: bool,
         /// Only the end of the run is waited for.
         idle: bool,
-        /// Something moved in this turn.
-        moved: bool,
+        /// What is owed has come nearer in this turn.
+        progress: bool,
     },
-    /// Others should have their turn; call again soon.
-    Yield,
+    /// Others should have their turn; call again soon. The same as for `Wait` holds for silence.
+    Yield {
+        /// See `Wait`.
+        owed: bool,
+        /// See `Wait`.
+        progress: bool,
+    },
     /// It is over. The error is what the system said, if that ended it.
     Over(Option<io::Error>),
 }
@@ -179,6 +184,7 @@ impl Connection {
             socket.close_with_reset();
             return self.over_as_planned(desk);
         }
+        let (received, sent) = (self.received, self.sent);
         for turn in 0..MOVES {
             self.mind_the_time(now, desk);
             let mut moved = false;
@@ -208,10 +214,16 @@ impl Connection {
                 }
             }
             if !moved {
-                return self.wait(now, turn > 0);
+                return self.wait(now, self.has_progressed(received, sent));
             }
         }
-        Turn::Yield
+        Turn::Yield { owed: self.is_owed(now), progress: self.has_progressed(received, sent) }
+    }
+
+    /// Whether the other side has done something since so much was received and sent. That it takes what is written says
+    /// nothing while an older message is owed: an open loop writes on for as long as there is room.
+    fn has_progressed(&self, received: u64, sent: u64) -> bool {
+        self.received > received || (self.sent > sent && self.in_flight.len() <= 1)
     }
 
     /// The silence has lasted for the stall time-out. The first time, a connection that still was to send half-closes,
@@ -222,7 +234,7 @@ impl Connection {
             self.stall = Stall::Probing;
             self.fin_sent = true;
             self.sending = Sending::Ended;
-            return Turn::Wait { timer: None, owed: true, idle: false, moved: true };
+            return Turn::Wait { timer: None, owed: true, idle: false, progress: true };
         }
         let half_closed = self.fin_sent && self.stall == Stall::No;
         self.end(desk, End::Stalled { half_closed });
@@ -423,7 +435,15 @@ impl Connection {
         }
     }
 
-    fn wait(&self, now: u64, moved: bool) -> Turn {
+    /// Whether silence counts as a stall.
+    fn is_owed(&self, now: u64) -> bool {
+        let missing = self.verifier.reached() < self.sent;
+        let blocked = matches!(self.sending, Sending::Fragment { .. });
+        let abandons = matches!(self.sending, Sending::Ending(Close::Abandon));
+        (self.may_read(now).is_ok() && (missing || self.fin_sent || blocked)) || abandons
+    }
+
+    fn wait(&self, now: u64, progress: bool) -> Turn {
         let reading = self.may_read(now);
         let sending = match self.sending {
             Sending::Begin { due, .. } if due > now => Some(due),
@@ -433,16 +453,9 @@ impl Connection {
         let expires = Some(self.expires).filter(|&at| at != u64::MAX && !self.fin_sent);
         let timer = [reading.err().flatten(), sending, expires].into_iter().flatten().min();
         let missing = self.verifier.reached() < self.sent;
-        let blocked = matches!(self.sending, Sending::Fragment { .. });
-        let owed = reading.is_ok() && (missing || self.fin_sent || blocked);
-        let ending = matches!(self.sending, Sending::Ending(_));
-        let keeps = self.profile().close == Close::Keep;
-        let idle = (ending && !missing && keeps) || self.profile().read == Read::Never;
-        Turn::Wait { timer, owed: owed || (ending && self.abandons()), idle, moved }
-    }
-
-    fn abandons(&self) -> bool {
-        self.profile().close == Close::Abandon
+        let keeps = matches!(self.sending, Sending::Ending(Close::Keep));
+        let idle = (keeps && !missing) || self.profile().read == Read::Never;
+        Turn::Wait { timer, owed: self.is_owed(now), idle, progress }
     }
 
     fn over_by_eof(&mut self, desk: &mut Desk<'_>) -> Turn {

@@ -82,7 +82,7 @@ impl Worker {
             Ok(stream) => {
                 self.connecting += 1;
                 let slot = &mut self.slots[index];
-                slot.owed(begun, millis(profile.connect_timeout), true);
+                slot.owes(true, begun, millis(profile.connect_timeout), true);
                 slot.stage = Stage::Connecting(Box::new(Connecting { stream, target, source, begun }));
             }
             Err(error) => self.could_not_connect(index, conn, (source, target), &error),
@@ -136,7 +136,7 @@ impl Worker {
                 Err(_) if stalled => {
                     Err(io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {limit:?}")))
                 }
-                Err(_) => return slot.owed(now, millis(limit), false),
+                Err(_) => return slot.owes(true, now, millis(limit), false),
             },
         };
         slot.settled();

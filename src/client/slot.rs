@@ -53,9 +53,9 @@ pub(super) struct Slot {
     pub(super) arrival: u64,
     /// The time for which the pacer was last asked, in nanoseconds since the start. `u64::MAX`: none.
     pub(super) timer: u64,
-    /// When something last moved, in milliseconds since the start of the run.
+    /// When there was last progress, in milliseconds since the start of the run.
     moved: u32,
-    /// After so many milliseconds without a move it counts as stalled. 0: nothing is owed, silence is right.
+    /// After so many milliseconds without progress it counts as stalled. 0: nothing is owed, silence is right.
     limit: u32,
 }
 
@@ -76,11 +76,15 @@ impl Slot {
         }
     }
 
-    /// The other side owes something; after `limit` milliseconds without a move it is a stall. `now` is in nanoseconds;
-    /// a turn in vain (`moved` is false) does not start the time anew.
-    pub(super) fn owed(&mut self, now: u64, limit: u32, moved: bool) {
+    /// Whether the other side owes something; if so, `limit` milliseconds without progress are a stall. `now` is in
+    /// nanoseconds; a turn without progress does not start the time anew.
+    #[inline]
+    pub(super) fn owes(&mut self, owed: bool, now: u64, limit: u32, progress: bool) {
+        if !owed {
+            return self.settled();
+        }
         let owed_before = std::mem::replace(&mut self.limit, limit.max(1)) != 0;
-        if moved || !owed_before {
+        if progress || !owed_before {
             self.moved = millis(now);
         }
     }
@@ -122,15 +126,15 @@ mod tests {
     }
 
     #[test]
-    fn silence_is_a_stall_only_while_something_is_owed_and_counts_from_the_last_move() {
+    fn silence_is_a_stall_only_while_something_is_owed_and_counts_from_the_last_progress() {
         let (ms, mut slot) = (1_000_000, Slot::new(0, 0));
         assert!(!slot.check_stalled(1000 * ms));
-        slot.owed(100 * ms, 50, true);
-        slot.owed(140 * ms, 50, false);
+        slot.owes(true, 100 * ms, 50, true);
+        slot.owes(true, 140 * ms, 50, false);
         assert!(!slot.check_stalled(149 * ms));
         assert!(slot.check_stalled(150 * ms) && slot.take_stalled() && !slot.take_stalled());
-        slot.owed(200 * ms, 50, false);
-        slot.settled();
+        slot.owes(true, 200 * ms, 50, false);
+        slot.owes(false, 210 * ms, 50, false);
         assert!(!slot.check_stalled(1000 * ms));
     }
 }

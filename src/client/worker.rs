@@ -253,16 +253,12 @@ impl Worker {
         }
         let slot = &mut self.slots[index];
         match turn {
-            Turn::Yield => {
-                slot.settled();
+            Turn::Yield { owed, progress } => {
+                slot.owes(owed, self.clock.last(), limit, progress);
                 self.enqueue(index);
             }
-            Turn::Wait { timer, owed, idle, moved } => {
-                if owed {
-                    slot.owed(self.clock.last(), limit, moved);
-                } else {
-                    slot.settled();
-                }
+            Turn::Wait { timer, owed, idle, progress } => {
+                slot.owes(owed, self.clock.last(), limit, progress);
                 if idle {
                     self.rest(index);
                 }
