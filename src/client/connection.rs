@@ -96,6 +96,8 @@ enum Stall {
 const BLOCKED: u64 = 200_000_000;
 /// Moves in one turn, so that a fast connection does not keep the others of its worker waiting.
 const MOVES: u32 = 64;
+/// So many bytes more than were sent are more than any fault repeats: the peer will never end. In bytes.
+const ENDLESS: u64 = 1 << 20;
 /// The smallest part of a second that a slow reader reads at once.
 const SLOW_PARTS: u64 = 20;
 
@@ -184,7 +186,7 @@ impl Connection {
             socket.close_with_reset();
             return self.over_as_planned(desk);
         }
-        let (received, sent) = (self.received, self.sent);
+        let before = self.moved_so_far();
         for turn in 0..MOVES {
             self.mind_the_time(now, desk);
             let mut moved = false;
@@ -214,16 +216,28 @@ impl Connection {
                 }
             }
             if !moved {
-                return self.wait(now, self.has_progressed(received, sent));
+                return self.wait(now, self.has_progressed(&before));
             }
         }
-        Turn::Yield { owed: self.is_owed(now), progress: self.has_progressed(received, sent) }
+        if self.received > self.sent.saturating_add(ENDLESS) {
+            return self.over_by_surplus(desk);
+        }
+        Turn::Yield { owed: self.is_owed(now), progress: self.has_progressed(&before) }
     }
 
-    /// Whether the other side has done something since so much was received and sent. That it takes what is written says
-    /// nothing while an older message is owed: an open loop writes on for as long as there is room.
-    fn has_progressed(&self, received: u64, sent: u64) -> bool {
-        self.received > received || (self.sent > sent && self.in_flight.len() <= 1)
+    fn moved_so_far(&self) -> Moved {
+        Moved { received: self.received, sent: self.sent, right: self.verifier.position().min(self.sent) }
+    }
+
+    /// Whether the other side has done something in this turn.
+    fn has_progressed(&self, before: &Moved) -> bool {
+        let now = self.moved_so_far();
+        // Bytes that may turn out to be its own are progress as long as more can follow; others never.
+        let came = now.received > before.received && now.received <= now.sent && !self.fin_sent;
+        // That it takes what is written says nothing while an older message is owed: an open loop writes on for as long as
+        // there is room.
+        let took = now.sent > before.sent && self.in_flight.len() <= 1;
+        now.right > before.right || came || took
     }
 
     /// The silence has lasted for the stall time-out. The first time, a connection that still was to send half-closes,
@@ -473,6 +487,17 @@ impl Connection {
         Turn::Over(None)
     }
 
+    /// It sends without end, and nothing that could still come would tell more.
+    fn over_by_surplus(&mut self, desk: &mut Desk<'_>) -> Turn {
+        let before = desk.found.len();
+        self.end(desk, End::Fin { expect: Expect::Prefix, after_stall: false });
+        if !self.failed && desk.found.len() == before {
+            let extent = self.received - self.sent;
+            desk.found.push(Divergence::of_connection(Kind::Surplus, self.conn(), self.sent, extent));
+        }
+        Turn::Over(None)
+    }
+
     fn over_as_planned(&mut self, desk: &mut Desk<'_>) -> Turn {
         self.end(desk, End::Stopped);
         Turn::Over(None)
@@ -506,6 +531,14 @@ impl Connection {
         }
         desk.ledger.close(self.conn());
     }
+}
+
+/// How far a connection has come.
+struct Moved {
+    received: u64,
+    sent: u64,
+    /// Bytes that came back right, or are accounted for.
+    right: u64,
 }
 
 enum Sent {

@@ -60,3 +60,47 @@ fn a_server_that_takes_a_whole_message_before_it_answers_does_not_stall_while_th
     let (counters, findings) = blast(target, load);
     assert_all_pass(&counters, &findings, 1);
 }
+
+/// Writes the same over and over, whatever comes in.
+fn repeats(mut stream: TcpStream, what: &[u8], pause: Duration) -> std::io::Result<()> {
+    let mut reader = stream.try_clone()?;
+    thread::spawn(move || std::io::copy(&mut reader, &mut std::io::sink()));
+    loop {
+        stream.write_all(what)?;
+        // sleep: how slowly it writes is what some of the tests are about
+        thread::sleep(pause);
+    }
+}
+
+#[test]
+fn a_peer_that_sends_without_end_is_left_when_it_is_certain_that_it_does() {
+    let chargen = server(|stream, _| repeats(stream, &[b'x'; 8192], Duration::ZERO));
+    for load in ["messages = 3", "duration = '200ms'", "messages = 3\nverify = 'off'"] {
+        let load = format!("conns = 2\nsize = 100\n{load}");
+        let (counters, findings, _) = blast_within(PATIENCE, chargen, &load);
+        assert_eq!((counters.failed, counters.passed), (2, 0), "{load}");
+        assert!(kinds(&findings).iter().any(|f| f.1 == Kind::Surplus), "{load}: {:?}", kinds(&findings));
+    }
+    let stutters = server(|mut stream, _| {
+        let mut first = [0; 100];
+        stream.read_exact(&mut first)?;
+        repeats(stream, &first, Duration::ZERO)
+    });
+    let (counters, findings, _) = blast_within(PATIENCE, stutters, "conns = 1\nmessages = 3\nsize = 100");
+    assert_eq!((counters.failed, counters.passed), (1, 0));
+    assert!(!findings.is_empty());
+}
+
+#[test]
+fn bytes_that_trickle_in_after_the_end_are_no_progress() {
+    let trickles = server(|mut stream, _| {
+        let mut writer = stream.try_clone()?;
+        std::io::copy(&mut stream, &mut writer)?;
+        repeats(writer, b"x", Duration::from_millis(20))
+    });
+    let load = "conns = 1\nmessages = 3\nsize = 100\nstall_timeout = '200ms'";
+    let (counters, findings, _) = blast_within(PATIENCE, trickles, load);
+    let found: Vec<Kind> = kinds(&findings).into_iter().map(|found| found.1).collect();
+    assert_eq!((counters.failed, counters.bytes_verified), (1, 300), "{found:?}");
+    assert_eq!(found, [Kind::Surplus, Kind::NoFin]);
+}
