@@ -240,9 +240,9 @@ impl Worker {
         };
         if self.stop {
             connection.cut_short(&mut desk);
-            desk.figures.counters.cut_short += 1;
             link.close_with_reset();
             self.take_findings(index, None);
+            self.count_end(index);
             return self.close(index);
         }
         let turn = if stalled { connection.stalled(link, &mut desk) } else { connection.advance(link, &mut desk) };
@@ -267,16 +267,23 @@ impl Worker {
                 }
             }
             Turn::Over(_) => {
-                let Stage::Open(open) = &slot.stage else { return };
-                let counters = &mut self.groups[group].0.counters;
-                if open.connection.has_failed() {
-                    counters.failed += 1
-                } else {
-                    counters.passed += 1
-                }
+                self.count_end(index);
                 self.close(index);
             }
         }
+    }
+
+    /// Counts the slot's open connection by how it ended. What was found wrong with it is found, whatever ended it.
+    fn count_end(&mut self, index: usize) {
+        let slot = &self.slots[index];
+        let Stage::Open(open) = &slot.stage else { return };
+        let counters = &mut self.groups[usize::from(slot.group)].0.counters;
+        let count = match (open.connection.has_failed(), self.stop) {
+            (true, _) => &mut counters.failed,
+            (false, true) => &mut counters.cut_short,
+            (false, false) => &mut counters.passed,
+        };
+        *count += 1;
     }
 
     /// The slot's connection is over; on to its next one.

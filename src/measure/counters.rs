@@ -47,7 +47,7 @@ counters! {
     passed,
     /// Connections with at least one finding, those that could not be opened included.
     failed,
-    /// Connections cut short because the run was stopped; nothing is asserted about them.
+    /// Connections with no finding that were cut short because the run was stopped; nothing is asserted about them.
     cut_short,
     /// Of the opened ones, those that followed another in the same slot.
     reconnects,

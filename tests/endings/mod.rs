@@ -104,3 +104,20 @@ fn bytes_that_trickle_in_after_the_end_are_no_progress() {
     assert_eq!((counters.failed, counters.bytes_verified), (1, 300), "{found:?}");
     assert_eq!(found, [Kind::Surplus, Kind::NoFin]);
 }
+
+#[test]
+fn what_was_found_before_a_run_was_cut_short_has_failed() {
+    let target = server(|stream, number| {
+        echo(stream, move |_, bytes| {
+            if number == 0 {
+                bytes[0] ^= 1;
+            }
+        })
+    });
+    let mut plan = plan(target, &["conns = 4\nduration = '1h'\nfail_fast = true\nsize = 100"]);
+    plan.workers = 1;
+    let outcome = run(plan);
+    let counters = &outcome.groups[0].counters;
+    assert_eq!((counters.failed, counters.cut_short), (1, 3), "{counters:?}");
+    assert_eq!(counters.unfinished(), 0);
+}
