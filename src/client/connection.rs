@@ -216,7 +216,7 @@ impl Connection {
                 }
             }
             if !moved {
-                return self.wait(now, self.has_progressed(&before));
+                return self.wait(now, desk.deadline, self.has_progressed(&before));
             }
         }
         if self.received > self.sent.saturating_add(ENDLESS) {
@@ -453,11 +453,11 @@ impl Connection {
     fn is_owed(&self, now: u64) -> bool {
         let missing = self.verifier.reached() < self.sent;
         let blocked = matches!(self.sending, Sending::Fragment { .. });
-        let abandons = matches!(self.sending, Sending::Ending(Close::Abandon));
+        let abandons = matches!(self.sending, Sending::Ending(Close::Abandon)) && self.profile().read != Read::Never;
         (self.may_read(now).is_ok() && (missing || self.fin_sent || blocked)) || abandons
     }
 
-    fn wait(&self, now: u64, progress: bool) -> Turn {
+    fn wait(&self, now: u64, deadline: u64, progress: bool) -> Turn {
         let reading = self.may_read(now);
         let sending = match self.sending {
             Sending::Begin { due, .. } if due > now => Some(due),
@@ -468,7 +468,9 @@ impl Connection {
         let timer = [reading.err().flatten(), sending, expires].into_iter().flatten().min();
         let missing = self.verifier.reached() < self.sent;
         let keeps = matches!(self.sending, Sending::Ending(Close::Keep));
-        let idle = (keeps && !missing) || self.profile().read == Read::Never;
+        // One that never reads has a time of its own only if it was given one.
+        let has_time = now < deadline && deadline != u64::MAX;
+        let idle = (keeps && !missing) || (self.profile().read == Read::Never && !has_time);
         Turn::Wait { timer, owed: self.is_owed(now), idle, progress }
     }
 

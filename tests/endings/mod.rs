@@ -121,3 +121,14 @@ fn what_was_found_before_a_run_was_cut_short_has_failed() {
     assert_eq!((counters.failed, counters.cut_short), (1, 3), "{counters:?}");
     assert_eq!(counters.unfinished(), 0);
 }
+
+#[test]
+fn one_that_never_reads_lasts_for_its_duration() {
+    let server = good_server();
+    for close in ["keep", "abandon"] {
+        let load = format!("conns = 2\nread = 'never'\nduration = '700ms'\nstall_timeout = '200ms'\nclose = '{close}'");
+        let (counters, findings, elapsed) = blast_within(PATIENCE, server.address(), &load);
+        assert_eq!((kinds(&findings), counters.passed), (vec![], 2), "{close}");
+        assert!(elapsed >= Duration::from_millis(700), "{close}: {elapsed:?}");
+    }
+}
