@@ -120,6 +120,13 @@ pub fn judge(counters: &Counters, interrupted: bool, asserts: bool, missed: &[St
 /// What was asked for and not done, for no fault of the server's, and what to do about it.
 fn shortfalls(counters: &Counters) -> Vec<String> {
     let mut shortfalls = Vec::new();
+    if counters.not_in_time > 0 {
+        shortfalls.push(format!(
+            "{} connections were not opened before the time was up: give them more of it (--duration), or find out why \
+             those before them took so long to open",
+            counters.not_in_time
+        ));
+    }
     if counters.out_of_ids > 0 {
         shortfalls.push(format!(
             "{} connections ended and were not followed by others as asked, since all ids of a run were used: let them \
@@ -187,6 +194,7 @@ mod tests {
         counters.found(Kind::Lost);
         let verdict = judge(&counters, false, true, &[]);
         assert_eq!((verdict.outcome, verdict.reasons.len()), (Outcome::Fail, 2));
+        assert_eq!(outcome(&Counters { not_in_time: 1, ..good() }), Outcome::Inconclusive);
     }
 
     #[test]

@@ -58,7 +58,10 @@ impl Worker {
         let profile = Arc::clone(&plan.groups[of.group as usize]);
         let slot = &self.slots[index];
         let again = slot.generation > share.first;
-        if slot.generation > share.last || self.stop || again && self.is_over(&profile) {
+        let is_over = self.is_over(&profile);
+        if slot.generation > share.last || is_over {
+            let late = !again && is_over && !self.stop;
+            self.groups[of.group as usize].0.counters.not_in_time += u64::from(late);
             return self.end(index);
         }
         let Some(conn) = plan.slots.id(of, slot.generation) else {

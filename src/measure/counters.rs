@@ -51,6 +51,8 @@ counters! {
     cut_short,
     /// Of the opened ones, those that followed another in the same slot.
     reconnects,
+    /// Connections that were not begun because the time was up before it was their turn.
+    not_in_time,
     /// Slots that were to reconnect when the ids had run out.
     out_of_ids,
     /// Messages begun to be sent.

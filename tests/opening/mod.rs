@@ -1,6 +1,9 @@
 //! What a run does about connections that can't be opened, or not in time, or not any more.
 
+use super::endings::blast_within;
 use super::*;
+
+const PATIENCE: Duration = Duration::from_secs(30);
 
 #[test]
 fn a_churn_that_runs_out_of_ids_does_not_pass() {
@@ -17,4 +20,21 @@ fn a_churn_that_runs_out_of_ids_does_not_pass() {
     let verdict = verdict::judge(counters, false, true, &[]);
     assert_eq!(verdict.outcome, Came::Inconclusive, "{counters:?}");
     assert!(verdict.reasons.iter().any(|reason| reason.contains("ids")), "{verdict:?}");
+}
+
+/// Accepts nothing, and has a queue of one place: Linux drops the SYNs of all but the first few.
+#[cfg(target_os = "linux")]
+#[test]
+fn connections_are_not_begun_when_the_time_is_up() {
+    use socket2::{Domain, Socket, Type};
+    let listener = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a free port");
+    listener.listen(1).expect("listens");
+    let target = listener.local_addr().ok().and_then(|address| address.as_socket()).expect("an address");
+    let load = "conns = 1200\nduration = '300ms'\nconnect_timeout = '1s'\nstall_timeout = '300ms'";
+    let (counters, _, elapsed) = blast_within(PATIENCE, target, load);
+    // Two workers begin 256 each, and when those are given up the time is up.
+    assert!((100..=600).contains(&counters.connects), "{counters:?}");
+    assert_eq!(counters.connects + counters.not_in_time, 1200);
+    assert!(elapsed < Duration::from_secs(3), "{elapsed:?}");
 }
