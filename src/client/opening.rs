@@ -24,6 +24,10 @@ use crate::sys;
 const CONNECTING: usize = 256;
 /// Connects in a row, before those that are open have their turns.
 const IN_A_ROW: usize = 64;
+/// The pause after a connect that failed; it doubles with each further one …
+const BACK_OFF: Duration = Duration::from_millis(10);
+/// … up to this.
+const BACK_OFF_MOST: Duration = Duration::from_secs(1);
 
 impl Worker {
     /// Begins the slots whose time has come, and notes when the next one's does.
@@ -69,7 +73,9 @@ impl Worker {
             return self.end(index);
         };
         let until = match slot.stage {
-            Stage::Next { paused: false } if again => self.clock.read() + nanos(profile.reconnect_delay),
+            Stage::Next { paused: false } if again => {
+                self.clock.read() + nanos(profile.reconnect_delay.max(back_off(slot.failures)))
+            }
             Stage::Pausing { until } => until,
             _ => 0,
         };
@@ -183,6 +189,7 @@ impl Worker {
         figures.connect.record(now - begun);
         figures.span.opened(begun);
         figures.timeline.at(Duration::from_nanos(now)).opened += 1;
+        slot.failures = 0;
         self.shared.ledger.open(conn, slot.generation);
         let mut plan = plan::Plan::new(Arc::clone(&run.groups[of.group as usize]), run.seed, of, conn);
         plan.resume_schedule(slot.arrival);
@@ -207,8 +214,10 @@ impl Worker {
         let addresses = (source.map(|source| source.to_string()), Some(target.to_string()));
         let finding = self.finding(divergence, now, addresses, Vec::new(), Some(error));
         self.keep(group, finding, now);
-        self.slots[index].stage = Stage::Next { paused: false };
-        self.slots[index].generation += 1;
+        let slot = &mut self.slots[index];
+        slot.stage = Stage::Next { paused: false };
+        slot.generation += 1;
+        slot.failures = slot.failures.saturating_add(1);
         self.enqueue(index);
     }
 
@@ -226,4 +235,10 @@ impl Worker {
         self.slots[index].stage = Stage::Ended;
         self.live -= 1;
     }
+}
+
+/// How long to wait after so many connects in a row that failed.
+fn back_off(failures: u8) -> Duration {
+    let Some(doublings) = failures.checked_sub(1) else { return Duration::ZERO };
+    BACK_OFF.saturating_mul(1 << doublings.min(16)).min(BACK_OFF_MOST)
 }

@@ -47,6 +47,8 @@ pub(super) struct Slot {
     /// It stands in the worker's queue of those that get a turn without an event.
     pub(super) queued: bool,
     stalled: bool,
+    /// Connects in a row that failed, as far as they are counted.
+    pub(super) failures: u8,
     /// Which of its connections it is at.
     pub(super) generation: u32,
     /// Where its open-loop schedule goes on.
@@ -68,6 +70,7 @@ impl Slot {
             working: true,
             queued: false,
             stalled: false,
+            failures: 0,
             generation,
             arrival: 0,
             timer: u64::MAX,

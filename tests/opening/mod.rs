@@ -38,3 +38,20 @@ fn connections_are_not_begun_when_the_time_is_up() {
     assert_eq!(counters.connects + counters.not_in_time, 1200);
     assert!(elapsed < Duration::from_secs(3), "{elapsed:?}");
 }
+
+#[test]
+fn connects_that_fail_are_repeated_ever_more_slowly() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let target = listener.local_addr().expect("just bound");
+    // Serves one connection, and is gone.
+    let only = thread::spawn(move || {
+        let (stream, _) = listener.accept()?;
+        drop(listener);
+        echo(stream, |_, _| {})
+    });
+    let (counters, _, _) = blast_within(PATIENCE, target, "conns = 1\nlifetime = 1\nduration = '1500ms'\nsize = 10");
+    only.join().expect("no panic").expect("it has echoed");
+    assert_eq!(counters.opened, 1);
+    // After 10, 20, 40 … 640 ms, which is 1.3 s in all.
+    assert!((3..=8).contains(&counters.connect_failures), "{counters:?}");
+}
