@@ -86,7 +86,10 @@ pub fn judge(counters: &Counters, interrupted: bool, asserts: bool, missed: &[St
     for (kind, n) in &counters.findings {
         reasons.push(format!("{n} × {}: {}", kind.name(), kind.about()));
     }
-    let shortfalls = shortfalls(counters);
+    let mut shortfalls = shortfalls(counters);
+    if !shortfalls.is_empty() {
+        shortfalls.extend(shortages(counters));
+    }
     reasons.extend(shortfalls.iter().cloned());
     if interrupted {
         reasons.insert(0, format!("interrupted with {} of {} connections ended", ended(counters), counters.connects));
@@ -127,6 +130,9 @@ fn shortfalls(counters: &Counters) -> Vec<String> {
             counters.not_in_time
         ));
     }
+    if counters.not_opened > 0 {
+        shortfalls.push(format!("{} connections could not be opened, for want of something here", counters.not_opened));
+    }
     if counters.out_of_ids > 0 {
         shortfalls.push(format!(
             "{} connections ended and were not followed by others as asked, since all ids of a run were used: let them \
@@ -135,6 +141,28 @@ fn shortfalls(counters: &Counters) -> Vec<String> {
         ));
     }
     shortfalls
+}
+
+/// What the client's own machine had too little of, and what to do about it. That by itself is no fault: what was put
+/// off was tried again.
+pub fn shortages(counters: &Counters) -> Vec<String> {
+    let mut shortages = Vec::new();
+    if counters.port_shortages > 0 {
+        shortages.push(format!(
+            "{} connects were put off because this machine had no local port left for the target, and closed connections \
+             keep theirs for a minute or more: add source addresses (--source), reconnect more slowly \
+             (--reconnect-delay), or widen the range of ports (net.ipv4.ip_local_port_range)",
+            counters.port_shortages
+        ));
+    }
+    if counters.resource_shortages > 0 {
+        shortages.push(format!(
+            "{} connects were put off because this machine had no descriptors or no memory left: raise the limit ('ulimit \
+             -n'), or open fewer connections (--conns)",
+            counters.resource_shortages
+        ));
+    }
+    shortages
 }
 
 fn ended(counters: &Counters) -> u64 {
@@ -195,6 +223,16 @@ mod tests {
         let verdict = judge(&counters, false, true, &[]);
         assert_eq!((verdict.outcome, verdict.reasons.len()), (Outcome::Fail, 2));
         assert_eq!(outcome(&Counters { not_in_time: 1, ..good() }), Outcome::Inconclusive);
+        assert_eq!(outcome(&Counters { not_opened: 1, ..good() }), Outcome::Inconclusive);
+    }
+
+    #[test]
+    fn a_shortage_of_the_client_s_own_is_no_fault_and_explains_what_was_not_opened() {
+        let short = Counters { port_shortages: 5, ..good() };
+        assert_eq!(judge(&short, false, true, &[]).outcome, Outcome::Pass);
+        let verdict = judge(&Counters { not_in_time: 1, ..short }, false, true, &[]);
+        assert_eq!(verdict.outcome, Outcome::Inconclusive);
+        assert!(verdict.reasons[1].contains("5 connects were put off") && verdict.reasons[1].contains("--source"));
     }
 
     #[test]

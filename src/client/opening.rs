@@ -17,7 +17,7 @@ use super::socket::Link;
 use super::worker::{Worker, millis};
 use crate::bytes::{ConnId, Divergence, Kind};
 use crate::plan::{self, Profile};
-use crate::sys;
+use crate::sys::{self, Shortage};
 
 /// Connects under way at a time in one worker: fewer than a common listener's queue holds, past which the system drops
 /// SYNs and the client waits a second to try again.
@@ -28,6 +28,9 @@ const IN_A_ROW: usize = 64;
 const BACK_OFF: Duration = Duration::from_millis(10);
 /// … up to this.
 const BACK_OFF_MOST: Duration = Duration::from_secs(1);
+/// A connection is given up that so often could not be opened for want of something here: after two minutes, as long as
+/// any system keeps the port of a closed connection if it is not told otherwise.
+const PUT_OFF_MOST: u8 = 126;
 
 impl Worker {
     /// Begins the slots whose time has come, and notes when the next one's does.
@@ -85,9 +88,13 @@ impl Worker {
         }
         let target = plan.targets[conn.get() as usize % plan.targets.len()];
         let source = plan.sources.of(of.number, slot.generation, plan.slots.total());
-        self.groups[of.group as usize].0.counters.connects += 1;
         let begun = self.clock.read();
-        match self.connect(index, target, source, &profile) {
+        let connecting = self.connect(index, target, source, &profile);
+        if let Some(shortage) = connecting.as_ref().err().and_then(sys::shortage) {
+            return self.put_off(index, shortage);
+        }
+        self.groups[of.group as usize].0.counters.connects += 1;
+        match connecting {
             Ok(stream) => {
                 self.connecting += 1;
                 let slot = &mut self.slots[index];
@@ -117,7 +124,7 @@ impl Worker {
         }
         if let Some(source) = source {
             sys::choose_port_at_connect(SockRef::from(&socket));
-            socket.bind(&SocketAddr::new(source, 0).into())?;
+            socket.bind(&SocketAddr::new(source, 0).into()).map_err(|error| of_source(error, source))?;
         }
         match socket.connect(&target.into()) {
             Err(error) if !sys::is_under_way(&error) => return Err(error),
@@ -221,6 +228,27 @@ impl Worker {
         self.enqueue(index);
     }
 
+    /// This machine can't open a connection now: the same one is tried again later.
+    fn put_off(&mut self, index: usize, shortage: Shortage) {
+        let slot = &mut self.slots[index];
+        let counters = &mut self.groups[usize::from(slot.group)].0.counters;
+        match shortage {
+            Shortage::Ports => counters.port_shortages += 1,
+            Shortage::Resources => counters.resource_shortages += 1,
+        }
+        slot.failures = slot.failures.saturating_add(1);
+        if slot.failures >= PUT_OFF_MOST {
+            counters.not_opened += 1;
+            slot.failures = 0;
+            slot.stage = Stage::Next { paused: false };
+            slot.generation += 1;
+            return self.enqueue(index);
+        }
+        let until = self.clock.read() + nanos(back_off(slot.failures));
+        slot.stage = Stage::Pausing { until };
+        self.wake_at(index, until);
+    }
+
     /// The run was interrupted in mid-handshake.
     fn give_up_connecting(&mut self, index: usize) {
         self.connecting -= 1;
@@ -237,8 +265,32 @@ impl Worker {
     }
 }
 
+/// That a source address can't be bound is no shortage: there is none such on this machine.
+fn of_source(error: io::Error, source: IpAddr) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::AddrNotAvailable => {
+            io::Error::new(error.kind(), format!("{source} is no address of this machine: {error}"))
+        }
+        _ => error,
+    }
+}
+
 /// How long to wait after so many connects in a row that failed.
 fn back_off(failures: u8) -> Duration {
     let Some(doublings) = failures.checked_sub(1) else { return Duration::ZERO };
     BACK_OFF.saturating_mul(1 << doublings.min(16)).min(BACK_OFF_MOST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pauses_between_connects_that_fail_double_up_to_a_second_and_add_up_to_two_minutes() {
+        let pauses: Vec<u128> = (0..=9).map(|failures| back_off(failures).as_millis()).collect();
+        assert_eq!(pauses, [0, 10, 20, 40, 80, 160, 320, 640, 1000, 1000]);
+        assert_eq!(back_off(u8::MAX), BACK_OFF_MOST);
+        let all: Duration = (1..PUT_OFF_MOST).map(back_off).sum();
+        assert!(all.as_secs().abs_diff(120) <= 1, "{all:?}");
+    }
 }

@@ -16,6 +16,7 @@ use crate::plan::{self, describe};
 use crate::report::run::RunReport;
 use crate::report::suite::CaseReport;
 use crate::report::terminal;
+use crate::verdict;
 
 /// Where `serve` listens if it is not told otherwise.
 const DEFAULT_TARGET: &str = "127.0.0.1:7777";
@@ -187,6 +188,9 @@ fn finish(output: &OutputArgs, report: &RunReport, target: &str, has_sources: bo
 
 /// The one sentence for a target that can't be reached, instead of a page of equal findings.
 fn why_nothing_opened(report: &RunReport, target: &str, has_sources: bool) -> String {
+    if let (0, Some(shortage)) = (report.total.connects, verdict::shortages(&report.total).first()) {
+        return format!("no connection to {target} could be opened: {shortage}");
+    }
     let cause = report
         .loads
         .iter()

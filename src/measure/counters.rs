@@ -53,6 +53,12 @@ counters! {
     reconnects,
     /// Connections that were not begun because the time was up before it was their turn.
     not_in_time,
+    /// Connects put off, and tried again, because this machine had no local port left for the target.
+    port_shortages,
+    /// Connects put off, and tried again, because this machine had no descriptors or no memory left.
+    resource_shortages,
+    /// Connections that were not begun because such a shortage lasted for minutes.
+    not_opened,
     /// Slots that were to reconnect when the ids had run out.
     out_of_ids,
     /// Messages begun to be sent.

@@ -170,6 +170,7 @@ fn processes(report: &RunReport) -> Vec<Vec<String>> {
 /// What a reader of the figures must know.
 fn notes(report: &RunReport) -> Vec<String> {
     let mut notes: Vec<String> = report.loads.iter().filter_map(|load| saturation(load, report)).collect();
+    notes.extend(crate::verdict::shortages(&report.total).into_iter().map(|shortage| format!("note: {shortage}")));
     notes.extend(bottleneck(report));
     notes.extend(not_together(report));
     notes

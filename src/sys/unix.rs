@@ -15,7 +15,7 @@ use rustix::process::{
 use rustix::time::{ClockId, clock_gettime};
 use socket2::{SockRef, Socket};
 
-use super::DescriptorLimit;
+use super::{DescriptorLimit, Shortage};
 
 /// Before bind: nobody else may listen here, but connections of a server that has just ended may linger (SO_REUSEADDR,
 /// socket(7)).
@@ -53,6 +53,16 @@ pub fn is_wine() -> bool {
 /// Whether this is how a connect that does not block says that it has begun (connect(2), EINPROGRESS).
 pub fn is_under_way(error: &io::Error) -> bool {
     rustix::io::Errno::from_io_error(error) == Some(rustix::io::Errno::INPROGRESS)
+}
+
+/// Whether a connection could not be opened because this machine has too little of something (connect(2), socket(2)).
+pub fn shortage(error: &io::Error) -> Option<Shortage> {
+    use rustix::io::Errno;
+    match Errno::from_io_error(error)? {
+        Errno::ADDRNOTAVAIL | Errno::ADDRINUSE => Some(Shortage::Ports),
+        Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM => Some(Shortage::Resources),
+        _ => None,
+    }
 }
 
 /// Receives. On Linux the system call itself: the C library's is a cancellation point, which costs two calls more.
@@ -283,5 +293,14 @@ mod tests {
         assert_eq!(limits("0::/../..\n"), [0; 0]);
         #[cfg(target_os = "linux")]
         assert!(usable_memory().is_some_and(|bytes| bytes > 1 << 20));
+    }
+
+    #[test]
+    fn ports_and_descriptors_that_are_all_in_use_are_a_shortage_of_this_machine() {
+        let of = |errno: rustix::io::Errno| shortage(&io::Error::from(errno));
+        assert_eq!(of(rustix::io::Errno::ADDRNOTAVAIL), Some(Shortage::Ports));
+        assert_eq!(of(rustix::io::Errno::MFILE), Some(Shortage::Resources));
+        assert_eq!(of(rustix::io::Errno::NOBUFS), Some(Shortage::Resources));
+        assert_eq!(of(rustix::io::Errno::HOSTUNREACH), None);
     }
 }

@@ -11,7 +11,10 @@ use std::time::Duration;
 
 use socket2::{SockRef, Socket};
 use windows_sys::Win32::Foundation::{FILETIME, HANDLE};
-use windows_sys::Win32::Networking::WinSock::{SO_EXCLUSIVEADDRUSE, SOCKET_ERROR, SOL_SOCKET, setsockopt};
+use windows_sys::Win32::Networking::WinSock::{
+    SO_EXCLUSIVEADDRUSE, SOCKET_ERROR, SOL_SOCKET, WSA_NOT_ENOUGH_MEMORY, WSAEADDRINUSE, WSAEADDRNOTAVAIL, WSAEMFILE,
+    WSAENOBUFS, setsockopt,
+};
 use windows_sys::Win32::System::IO::CancelIoEx;
 use windows_sys::Win32::System::JobObjects::{
     AssignProcessToJobObject, CreateJobObjectW, JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE,
@@ -26,7 +29,7 @@ use windows_sys::Win32::System::Threading::{
 };
 use windows_sys::core::BOOL;
 
-use super::DescriptorLimit;
+use super::{DescriptorLimit, Shortage};
 
 /// Before bind: nobody else may listen here. Without it Windows lets another process take the port over
 /// (Microsoft, 'Using SO_REUSEADDR and SO_EXCLUSIVEADDRUSE').
@@ -72,6 +75,16 @@ pub fn close_with_reset<'s>(socket: impl Into<SockRef<'s>>) {
 /// Whether this is how a connect that does not block says that it has begun (WSAEWOULDBLOCK).
 pub fn is_under_way(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock
+}
+
+/// Whether a connection could not be opened because this machine has too little of something (Microsoft, 'Windows
+/// Sockets Error Codes').
+pub fn shortage(error: &io::Error) -> Option<Shortage> {
+    match error.raw_os_error()? {
+        WSAEADDRNOTAVAIL | WSAEADDRINUSE => Some(Shortage::Ports),
+        WSAEMFILE | WSAENOBUFS | WSA_NOT_ENOUGH_MEMORY => Some(Shortage::Resources),
+        _ => None,
+    }
 }
 
 /// Receives. By way of mio, which arms its wait anew when nothing is there.
