@@ -80,6 +80,8 @@ fn what_makes_no_sense_is_exit_2_and_says_what_is_wrong() {
         (vec!["blast", "--serve=nonsense"], "nonsense"),
         (vec!["blast", "--only-conn", "99999999"], "99999999"),
         (vec!["blast", "--shard", "4/4"], "4/4"),
+        (vec!["blast", "127.0.0.1:9", "--source", "fd00::1"], "give an IPv4 address"),
+        (vec!["blast", "--serve", "--source", "fd00::1"], "give an IPv4 address"),
         (vec!["serve", "--model", "epol"], "epoll"),
         (vec!["serve", "--bind", "nowhere"], "nowhere"),
         (vec!["man", "nonsense"], "nonsense"),

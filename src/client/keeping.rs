@@ -22,8 +22,7 @@ impl Worker {
         let Stage::Open(open) = &mut slot.stage else { return };
         open.connection.fail();
         let text = |address: io::Result<SocketAddr>| address.ok().map(|address| address.to_string());
-        let targets = &self.shared.plan.targets;
-        let target = targets[open.connection.conn().get() as usize % targets.len()];
+        let target = self.shared.plan.target(open.connection.conn());
         let addresses = (
             text(open.link.stream.local_addr()),
             // After a reset the socket does not know it any more.

@@ -62,6 +62,13 @@ pub struct Plan {
     pub replay: Option<String>,
 }
 
+impl Plan {
+    /// Where this connection connects to.
+    fn target(&self, conn: ConnId) -> SocketAddr {
+        self.targets[target::of_connection(conn, self.targets.len())]
+    }
+}
+
 /// What can be done to a running run from outside: a look, and a stop.
 pub struct Control {
     interrupt: AtomicBool,

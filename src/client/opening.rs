@@ -86,8 +86,9 @@ impl Worker {
             self.slots[index].stage = Stage::Pausing { until };
             return self.wake_at(index, until);
         }
-        let target = plan.targets[conn.get() as usize % plan.targets.len()];
-        let source = plan.sources.of(of.number, slot.generation, plan.slots.total());
+        let target = plan.target(conn);
+        let nth = u64::from(of.number) + u64::from(slot.generation) * u64::from(plan.slots.total());
+        let source = plan.sources.of(nth, plan.shard.count(), plan.targets.len());
         let begun = self.clock.read();
         let connecting = self.connect(index, target, source, &profile);
         if let Some(shortage) = connecting.as_ref().err().and_then(sys::shortage) {

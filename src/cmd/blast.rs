@@ -1,5 +1,6 @@
 //! `blast [HOST:PORT]`.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
@@ -120,7 +121,11 @@ pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
     }
     let target = args.target.as_deref().unwrap_or(DEFAULT_TARGET);
     // What can't be is said before a server is started for it.
-    let mut targets = if args.serve.is_some() { Vec::new() } else { launch::resolve_target(target)? };
+    let mut targets = if args.serve.is_some() {
+        vec![SocketAddr::from(([127, 0, 0, 1], 0))]
+    } else {
+        launch::resolve_target(target)?
+    };
     let replay = replay(&args, &run);
     let mut plan = launch::plan(&run, targets.clone(), vec![profile], Some(replay.clone()))?;
     launch::check_limits(&plan)?;

@@ -1,7 +1,7 @@
 //! From resolved configuration to a run that has ended: limits, interrupts, progress. What `blast`, `check`, `compare`
 //! and scenarios have in common.
 
-use std::net::Ipv6Addr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
@@ -13,18 +13,37 @@ use super::{Failure, say};
 use crate::client::limits::{self, System};
 use crate::client::target::{self, SourceChoice};
 use crate::client::{self, Control, Outcome, Plan};
-use crate::config::Run;
+use crate::config::{Run, Sources};
 use crate::exit::Exit;
 use crate::plan::{Profile, Slots};
 
-/// Resolves `HOST:PORT`.
+/// Resolves `HOST:PORT`, once in the life of the process: to find out which family answers may take a connection.
 ///
 /// # Errors
 /// Not of that form (exit code 2), or no such host (4); with what to do.
-pub fn resolve_target(text: &str) -> anyhow::Result<Vec<std::net::SocketAddr>> {
+pub fn resolve_target(text: &str) -> anyhow::Result<Vec<SocketAddr>> {
+    static RESOLVED: Mutex<Vec<(String, Vec<SocketAddr>)>> = Mutex::new(Vec::new());
     check_form(text)?;
-    target::resolve(text)
-        .map_err(|e| Failure::could_not_run(format!("can't resolve {text}: {e}: check the name, or give the address")))
+    let mut resolved = RESOLVED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, addresses)) = resolved.iter().find(|(target, _)| target == text) {
+        return Ok(addresses.clone());
+    }
+    let addresses = target::resolve(text).map_err(|e| {
+        Failure::could_not_run(format!("can't resolve {text}: {e}: check the name, or give the address"))
+    })?;
+    resolved.push((text.to_owned(), addresses.clone()));
+    Ok(addresses)
+}
+
+/// Refuses source addresses of which none is of the target's family.
+fn check_sources(sources: &Sources, targets: &[SocketAddr]) -> anyhow::Result<()> {
+    match targets.first() {
+        Some(target) if !sources.is_empty() && sources.towards(target.ip()).is_empty() => {
+            let family = if target.is_ipv4() { "IPv4" } else { "IPv6" };
+            Err(Failure::usage(format!("--source {sources}: the target is {target}: give an {family} address")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Tells a target that can't be one from a host that is not there.
@@ -63,14 +82,10 @@ fn check_form(text: &str) -> anyhow::Result<()> {
 /// A run's plan.
 ///
 /// # Errors
-/// More connections than ids, a connection to replay that does not exist.
-pub fn plan(
-    run: &Run,
-    targets: Vec<std::net::SocketAddr>,
-    groups: Vec<Profile>,
-    replay: Option<String>,
-) -> anyhow::Result<Plan> {
+/// More connections than ids, a connection to replay that does not exist, no source address of the targets' family.
+pub fn plan(run: &Run, targets: Vec<SocketAddr>, groups: Vec<Profile>, replay: Option<String>) -> anyhow::Result<Plan> {
     let slots = Slots::new(&groups).map_err(|e| Failure::usage(e.to_string()))?;
+    check_sources(&run.sources, &targets)?;
     for conn in &run.only_conns {
         slots.of(*conn).map_err(|e| Failure::usage(format!("--only-conn {conn}: {e}")))?;
     }
