@@ -200,6 +200,10 @@ impl Worker {
     pub(super) fn wake_at(&mut self, index: usize, at: u64) {
         if std::mem::replace(&mut self.slots[index].timer, at) != at {
             self.pacer.wake_at(index as u32, at);
+            if self.pacer.is_cluttered() {
+                let slots = &self.slots;
+                self.pacer.clear(|at, index| slots[index as usize].timer == at);
+            }
         }
     }
 
