@@ -127,8 +127,9 @@ impl Plan {
     /// Open loop across reconnects: the number in the slot's schedule of the next message, for
     /// [`resume_schedule`](Self::resume_schedule) of the connection that follows.
     pub fn next_arrival(&self) -> u64 {
-        let begun = u64::from(self.phase == Phase::Writing || self.phase == Phase::Written);
-        self.first_arrival + self.index + begun
+        // One that was announced and of which nothing was written is still due, if the connection breaks now.
+        let begun = self.phase == Phase::Written || (self.phase == Phase::Writing && self.fragment > 0);
+        self.first_arrival + self.index + u64::from(begun)
     }
 
     /// Takes the slot's schedule up where the connection before left it, so that the rate stays what was asked for.
@@ -169,8 +170,7 @@ impl Plan {
         let Some(rate) = profile.rate.filter(|_| !self.has_ended()) else { return 0 };
         let arrivals = rate.due_before(time.saturating_sub(profile.all_open_at()));
         let due = arrivals.saturating_sub(u64::from(self.slot)).div_ceil(u64::from(profile.conns.max(1)));
-        let announced = self.phase == Phase::Writing && self.fragment == 0;
-        let begun = self.next_arrival() - u64::from(announced);
+        let begun = self.next_arrival();
         let more = self.messages().saturating_sub(begun - self.first_arrival);
         due.saturating_sub(begun).min(more)
     }
