@@ -197,6 +197,9 @@ fn group_of(starts: &[u32], number: u32) -> usize {
     starts.partition_point(|&start| start <= number) - 1
 }
 
+/// More processes than anybody starts; what is read of reports must not make a list of four billion.
+const MAX_SHARDS: u32 = 1 << 16;
+
 impl Shard {
     /// The only one.
     pub const WHOLE: Shard = Shard { index: 0, count: 1 };
@@ -230,6 +233,9 @@ impl FromStr for Shard {
         match parsed {
             None => Err(ShardError(format!("{text} is not a shard: write 0/4 for the first of four processes"))),
             Some((_, 0)) => Err(ShardError("there are no shards of 0: write 0/1 for the only one".to_owned())),
+            Some((_, count)) if count > MAX_SHARDS => {
+                Err(ShardError(format!("{text}: there can't be {count} shards: the most is {MAX_SHARDS}")))
+            }
             Some((index, count)) if index >= count => Err(ShardError(format!(
                 "there is no shard {index} of {count}: they count from 0, so 0/{count} to {}/{count}",
                 count - 1
@@ -382,6 +388,8 @@ mod tests {
         let refusal = |text: &str| text.parse::<Shard>().expect_err(text).to_string();
         assert_eq!(refusal("4/4"), "there is no shard 4 of 4: they count from 0, so 0/4 to 3/4");
         assert_eq!(refusal("0/0"), "there are no shards of 0: write 0/1 for the only one");
+        assert_eq!(refusal("0/65537"), "0/65537: there can't be 65537 shards: the most is 65536");
+        assert!("65535/65536".parse::<Shard>().is_ok());
         assert_eq!(refusal("2"), "2 is not a shard: write 0/4 for the first of four processes");
     }
 
