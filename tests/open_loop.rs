@@ -2,9 +2,10 @@
 //! due, so that a server which stands still shows in the tail (no coordinated omission).
 #![cfg(unix)]
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -45,6 +46,14 @@ fn signal(server: &Serving, name: &str) {
     assert!(Command::new("kill").args(["-s", name, &pid]).status().expect("kill is there").success());
 }
 
+fn wait_for(happened: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !happened() {
+        assert!(began.elapsed() < Duration::from_secs(60), "the load does not move");
+        thread::yield_now();
+    }
+}
+
 /// Runs a load against a server that is stopped for a while in its midst.
 fn figures_of_a_standstill(load: &str) -> Figures {
     let server = Serving::start(&[]);
@@ -54,11 +63,7 @@ fn figures_of_a_standstill(load: &str) -> Figures {
         let control = Arc::clone(&control);
         thread::spawn(move || client::run(plan, &control).expect("runs"))
     };
-    let began = Instant::now();
-    while control.counters().messages_echoed < 300 {
-        assert!(began.elapsed() < Duration::from_secs(60), "the load does not move");
-        thread::yield_now();
-    }
+    wait_for(|| control.counters().messages_echoed >= 300);
     signal(&server, "STOP");
     let pid = rustix::process::Pid::from_child(&server.child);
     let status = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::UNTRACED);
@@ -105,19 +110,26 @@ fn report(args: &[&str]) -> Value {
     serde_json::from_str(&out).expect("JSON")
 }
 
-/// Messages that were sent, and those that were due and could not be.
-fn sent_and_unsent(report: &Value) -> (u64, u64) {
+/// Messages that were sent and those that were due and could not be, together, and what they must be when the run ended
+/// after `duration` seconds.
+fn accounted_and_due(report: &Value, duration: f64) -> (u64, u64) {
     let sent = report["total"]["messages_sent"].as_u64().expect("a number");
-    (sent, report["loads"][0]["rate"]["unsent"].as_u64().expect("a number"))
+    let rate = &report["loads"][0]["rate"];
+    let number = |key: &str| rate[key].as_f64().unwrap_or_else(|| panic!("no {key} in {rate}"));
+    // From the first that was due, in whole nanoseconds, since that is how they are scheduled.
+    let nanos = ((duration - number("first_due_s")) * 1e9).round();
+    (sent + number("unsent") as u64, (nanos * number("asked_per_s") / 1e9).ceil() as u64)
 }
 
 #[test]
 fn no_message_of_the_schedule_is_forgotten() {
     let load = ["-c", "7", "--rate", "500", "--duration", "1s", "--size", "64", "--ramp", "200ms"];
     let report = report(&load);
-    // The last connection opens after six sevenths of the ramp, and there the schedule begins.
-    let (sent, unsent) = sent_and_unsent(&report);
-    assert_eq!(sent + unsent, (500.0f64 * (1.0 - 0.2 * 6.0 / 7.0)).ceil() as u64);
+    let (accounted, due) = accounted_and_due(&report, 1.0);
+    assert_eq!(accounted, due);
+    // The last connection opens after six sevenths of the ramp, and no message is due before that.
+    let first_due = report["loads"][0]["rate"]["first_due_s"].as_f64().expect("it began");
+    assert!(first_due > 0.2 * 6.0 / 7.0, "{first_due}");
     assert_eq!(report["loads"][0]["rate"]["asked_per_s"], 500.0);
 }
 
@@ -127,10 +139,68 @@ fn above_saturation_the_report_says_so() {
     let report = report(&load);
     let rate = &report["loads"][0]["rate"];
     assert_eq!(rate["saturated"], true, "{rate}");
-    let (sent, unsent) = sent_and_unsent(&report);
-    assert_eq!(sent + unsent, 10_000_000);
+    let (accounted, due) = accounted_and_due(&report, 0.5);
+    assert_eq!(accounted, due);
     assert!(rate["sent_per_s"].as_f64().is_some_and(|sent| sent < 19e6), "{rate}");
     let (_, out, _) = said(&[&["blast", "--serve", "-q"], load.as_slice()].concat());
     let flat = out.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(flat.contains("saturated: 20,000,000/s were asked for") && flat.contains("not sent at all"), "{out}");
+}
+
+/// A listener whose queue is full, so that the system answers nobody, and what fills it.
+#[cfg(target_os = "linux")]
+fn full_listener() -> (socket2::Socket, SocketAddr, Vec<TcpStream>) {
+    let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a free port");
+    listener.listen(0).expect("it listens");
+    let address = listener.local_addr().ok().and_then(|address| address.as_socket()).expect("it has an address");
+    let mut filling = Vec::new();
+    while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(200)) {
+        filling.push(stream);
+    }
+    (listener, address, filling)
+}
+
+/// Echoes on every connection, until one comes when the flag is set.
+#[cfg(target_os = "linux")]
+fn echo_until(listener: &TcpListener, is_over: &AtomicBool) {
+    let echo = |stream: TcpStream| {
+        // Who breaks off says so itself.
+        let _ = std::io::copy(&mut &stream, &mut &stream);
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+    };
+    for stream in listener.incoming().take_while(|_| !is_over.load(Ordering::SeqCst)) {
+        let stream = stream.expect("a connection");
+        thread::spawn(move || echo(stream));
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn connections_that_are_slow_to_open_are_no_latency_of_messages() {
+    let (listener, address, filling) = full_listener();
+    let plan = plan(address, "conns = 12\nmessages = 10\nrate = 200\nsize = 64\nconnect_timeout = '60s'");
+    let control = Control::new(&plan);
+    let is_over = &AtomicBool::new(false);
+    let outcome = thread::scope(|scope| {
+        let runner = scope.spawn(|| client::run(plan, &control).expect("runs"));
+        wait_for(|| control.counters().connects == 12);
+        // All have been turned away, and try again after a second, which is the least that the system waits.
+        drop(filling);
+        listener.listen(1024).expect("it still listens");
+        let listener = TcpListener::from(listener);
+        scope.spawn(move || echo_until(&listener, is_over));
+        let outcome = runner.join();
+        is_over.store(true, Ordering::SeqCst);
+        drop(TcpStream::connect(address));
+        outcome.expect("no panic")
+    });
+    let figures = &outcome.groups[0];
+    assert_eq!((figures.counters.passed, figures.rtt.count()), (12, 120), "{:?}", outcome.findings);
+    let slowest = figures.connect.max().expect("connections were opened");
+    assert!(slowest > Duration::from_millis(900), "the listener took all at once: {slowest:?}");
+    // Nearly all messages would have been late by half a second and more.
+    let most = figures.rtt.percentile(75.0);
+    assert!(most.is_some_and(|time| time < slowest / 4), "{most:?} after connects of {slowest:?}");
+    assert!(figures.schedule.began.is_some_and(|began| u128::from(began) > slowest.as_nanos()));
 }

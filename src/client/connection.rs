@@ -11,7 +11,7 @@ use super::clock::Clock;
 use super::inflight::InFlight;
 use super::recent::Recent;
 use crate::bytes::{Circumstances, ConnId, Divergence, End, Expect, Kind, OpKind, Stream, Verifier};
-use crate::measure::Figures;
+use crate::measure::{Figures, Schedule};
 use crate::plan::{Close, Plan, Profile, Read, Step, Verify};
 
 use super::ledger::{LedgerOf, SentLedger};
@@ -70,6 +70,8 @@ pub(super) enum Turn {
 
 /// Where the sending side is.
 enum Sending {
+    /// The schedule of an open loop has not begun: nothing is due.
+    Unscheduled,
     /// The next step of the plan is to be taken.
     Next,
     /// A message of `len` bytes may begin when the pipeline has room and it is due (0: at once).
@@ -129,12 +131,13 @@ pub(super) struct Connection {
 impl Connection {
     pub(super) fn new(plan: Plan, conn: ConnId, opened: u64) -> Self {
         let expires = plan.max_age().map_or(u64::MAX, |age| opened.saturating_add(nanos(age)));
+        let sending = if plan.profile().rate.is_some() { Sending::Unscheduled } else { Sending::Next };
         Connection {
             plan,
             verifier: Verifier::new(conn),
             sent: 0,
             received: 0,
-            sending: Sending::Next,
+            sending,
             in_flight: InFlight::default(),
             opened,
             first_write: 0,
@@ -270,12 +273,14 @@ impl Connection {
             return;
         }
         if now >= desk.deadline {
-            let unsent = self.plan.unsent(std::time::Duration::from_nanos(desk.deadline));
-            desk.figures.schedule.leave_unsent(unsent, desk.deadline);
+            let schedule = &mut desk.figures.schedule;
+            let so_far = desk.deadline.saturating_sub(schedule.began.unwrap_or(u64::MAX));
+            let unsent = self.plan.unsent(std::time::Duration::from_nanos(so_far));
+            schedule.leave_unsent(unsent, desk.deadline);
         }
         self.plan.stop();
         self.expires = u64::MAX;
-        if matches!(self.sending, Sending::Begin { .. } | Sending::Pause { .. }) {
+        if matches!(self.sending, Sending::Unscheduled | Sending::Begin { .. } | Sending::Pause { .. }) {
             self.sending = Sending::Next;
         }
     }
@@ -357,7 +362,9 @@ impl Connection {
     fn send(&mut self, socket: &mut impl Socket, desk: &mut Desk<'_>, now: u64) -> io::Result<Sent> {
         loop {
             match self.sending {
-                Sending::Next => self.take_step(now),
+                Sending::Unscheduled if desk.figures.schedule.began.is_none() => return Ok(Sent::Nothing),
+                Sending::Unscheduled => self.sending = Sending::Next,
+                Sending::Next => self.take_step(now, &desk.figures.schedule),
                 Sending::Begin { len, due } => {
                     if due > now || self.in_flight.len() >= self.profile().pipeline {
                         return Ok(Sent::Nothing);
@@ -386,9 +393,11 @@ impl Connection {
         }
     }
 
-    fn take_step(&mut self, now: u64) {
+    fn take_step(&mut self, now: u64, schedule: &Schedule) {
         self.sending = match self.plan.next() {
-            Some(Step::Message { len, due, .. }) => Sending::Begin { len, due: due.map_or(0, |due| nanos(due).max(1)) },
+            Some(Step::Message { len, due, .. }) => {
+                Sending::Begin { len, due: due.map_or(0, |due| schedule.time_of(nanos(due)).max(1)) }
+            }
             Some(Step::Write { len }) => Sending::Fragment { left: len },
             Some(Step::Gap(gap)) => Sending::Pause { until: now + nanos(gap) },
             Some(Step::Close(close)) => Sending::Ending(close),

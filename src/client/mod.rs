@@ -2,10 +2,11 @@
 //!
 //! - [`run`] starts the workers and collects what they bring;
 //! - `worker` is one thread: one wait for all its sockets, one sweep for all stalls and deadlines, one heap for all
-//!   pauses; `opening` is how it connects, `keeping` what it does with findings;
+//!   pauses; `opening` is how it connects, `arrivals` when open loops begin, `keeping` what it does with findings;
 //! - `connection` is the protocol of one connection, with no runtime in it;
 //! - [`limits`] asks before the run whether the system will let it happen.
 
+mod arrivals;
 mod clock;
 mod connection;
 mod inflight;
@@ -28,6 +29,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use arrivals::Arrivals;
 use ledger::SentLedger;
 use order::ConnectOrder;
 
@@ -168,6 +170,7 @@ struct Shared {
     working: AtomicU32,
     failed_fast: AtomicBool,
     order: ConnectOrder,
+    arrivals: Arrivals,
     /// The start, from which all times count.
     epoch: Instant,
 }
@@ -182,6 +185,10 @@ pub fn run(plan: Plan, control: &Arc<Control>) -> std::io::Result<Outcome> {
     let memory_before = sys::resident_memory();
     let cpu_before = sys::process_cpu_time();
     let groups = plan.groups.len();
+    let arrivals = Arrivals::new(plan.groups.iter().enumerate().map(|(group, profile)| {
+        let slots = shares.iter().flatten().filter(|share| share.slot(&plan).group as usize == group).count();
+        (&**profile, slots as u32)
+    }));
     let keep = plan.findings;
     let mut polls = shares.iter().map(|_| mio::Poll::new()).collect::<std::io::Result<Vec<_>>>()?;
     let wakers = polls.iter().map(|poll| mio::Waker::new(poll.registry(), worker::WAKE));
@@ -194,6 +201,7 @@ pub fn run(plan: Plan, control: &Arc<Control>) -> std::io::Result<Outcome> {
         working: AtomicU32::new(working),
         failed_fast: AtomicBool::new(false),
         order,
+        arrivals,
         epoch,
         plan,
     });

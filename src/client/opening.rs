@@ -193,7 +193,8 @@ impl Worker {
         let slot = &mut self.slots[index];
         let figures = &mut self.groups[of.group as usize].0;
         figures.counters.opened += 1;
-        figures.counters.reconnects += u64::from(slot.generation > share.first);
+        let is_first = slot.generation == share.first;
+        figures.counters.reconnects += u64::from(!is_first);
         figures.connect.record(now - begun);
         figures.span.opened(begun);
         figures.timeline.at(Duration::from_nanos(now)).opened += 1;
@@ -202,6 +203,9 @@ impl Worker {
         let mut plan = plan::Plan::new(Arc::clone(&run.groups[of.group as usize]), run.seed, of, conn);
         plan.resume_schedule(slot.arrival);
         slot.stage = Stage::Open(Box::new(Open { connection: Connection::new(plan, conn, now), link }));
+        if is_first {
+            self.first_is_settled(of.group as usize);
+        }
         self.drive(index);
     }
 
@@ -222,10 +226,14 @@ impl Worker {
         let addresses = (source.map(|source| source.to_string()), Some(target.to_string()));
         let finding = self.finding(divergence, now, addresses, Vec::new(), Some(error));
         self.keep(group, finding, now);
+        let is_first = self.slots[index].generation == self.shares[index].first;
         let slot = &mut self.slots[index];
         slot.stage = Stage::Next { paused: false };
         slot.generation += 1;
         slot.failures = slot.failures.saturating_add(1);
+        if is_first {
+            self.first_is_settled(group);
+        }
         self.enqueue(index);
     }
 

@@ -42,6 +42,11 @@ impl ConnectOrder {
     /// A worker has failed: nobody waits for it.
     pub(super) fn give_up(&self) {
         self.next.store(ORDERED, Ordering::Release);
+        self.wake_all();
+    }
+
+    /// Interrupts the waits of all workers.
+    pub(super) fn wake_all(&self) {
         self.workers.iter().for_each(|worker| self.wake(worker));
     }
 

@@ -30,7 +30,7 @@ use crate::plan::Profile;
 use crate::sys::{self, Alarm};
 
 /// Between two looks for stalls, deadlines and interrupts.
-const SWEEP: Duration = Duration::from_millis(50);
+pub(super) const SWEEP: Duration = Duration::from_millis(50);
 /// Bytes that are made or taken in by one call. More than a socket takes at once gains nothing, and this stays in the
 /// second-level cache.
 const SCRATCH: usize = 128 * 1024;
@@ -142,7 +142,7 @@ impl Worker {
             for event in &events {
                 match event.token() {
                     ALARM => self.alarm_at = u64::MAX,
-                    WAKE => {}
+                    WAKE => self.begin_schedules(),
                     Token(slot) => self.turn(slot, Some(event)),
                 }
             }
@@ -319,6 +319,7 @@ impl Worker {
         let now = self.clock.read();
         self.mark_time(now);
         self.publish();
+        self.begin_schedules();
         let mut wake_all = false;
         if !self.stop && (self.shared.control.is_interrupted() || self.shared.failed_fast.load(Ordering::Relaxed)) {
             self.stop = true;
@@ -336,6 +337,29 @@ impl Worker {
             if self.slots[index].check_stalled(now) || wake_all {
                 self.enqueue(index);
             }
+        }
+    }
+
+    /// Takes over the beginnings of open-loop schedules that are known by now, and lets those begin that waited for it.
+    fn begin_schedules(&mut self) {
+        for group in 0..self.groups.len() {
+            let began = &mut self.groups[group].0.schedule.began;
+            if began.is_some() || self.shared.plan.groups[group].rate.is_none() {
+                continue;
+            }
+            *began = self.shared.arrivals.began(group);
+            if began.is_some() {
+                let waiting = |index: &usize| usize::from(self.slots[*index].group) == group;
+                let waiting: Vec<usize> = (0..self.unopened).filter(waiting).collect();
+                waiting.into_iter().for_each(|index| self.enqueue(index));
+            }
+        }
+    }
+
+    /// The first connection of a slot is open, or has failed.
+    pub(super) fn first_is_settled(&self, group: usize) {
+        if self.shared.arrivals.one_less(group, self.clock.last()) && self.shared.plan.groups[group].rate.is_some() {
+            self.shared.order.wake_all();
         }
     }
 

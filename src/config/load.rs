@@ -36,6 +36,8 @@ pub struct LoadArgs {
     pub bytes: Option<Bytes>,
 
     /// Time after which connections end, each with its message finished [default: no limit]
+    ///
+    /// It counts from the start of the run; opening the connections is part of it.
     #[arg(short = 'd', long, value_name = "TIME", env = "ECHO_TESTER_DURATION", hide_env = true)]
     pub duration: Option<Time>,
 
@@ -64,7 +66,8 @@ pub struct LoadArgs {
 
     /// Open loop: messages a second of all connections together [default: closed loop]
     ///
-    /// The round trip of a message then counts from its scheduled time, whether or not it could be sent.
+    /// The round trip of a message then counts from its scheduled time, whether or not it could be sent. The schedule
+    /// begins when all connections are open, or could not be opened.
     #[arg(short = 'r', long, value_name = "RATE", env = "ECHO_TESTER_RATE", hide_env = true)]
     pub rate: Option<Rate>,
 

@@ -14,6 +14,8 @@ use super::Counters;
 /// What a load group notes of its schedule. Times are nanoseconds since the start of the run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Schedule {
+    /// When it began: all connections were open then, or had failed to open. `None`: it did not.
+    pub began: Option<u64>,
     /// When the last message was begun; when the time was up, if messages were due then that could not be begun.
     pub due_until: u64,
     /// When the last message had come back whole.
@@ -23,6 +25,12 @@ pub struct Schedule {
 }
 
 impl Schedule {
+    /// The time since the start of the run of what is due so long after the beginning of the schedule.
+    #[inline]
+    pub fn time_of(&self, due: u64) -> u64 {
+        self.began.unwrap_or(0).saturating_add(due)
+    }
+
     /// At `deadline`, when the time is up, `messages` are due that could not be begun.
     pub fn leave_unsent(&mut self, messages: u64, deadline: u64) {
         if messages > 0 {
@@ -33,6 +41,7 @@ impl Schedule {
 
     /// Adds what another worker noted of the same schedule.
     pub fn add(&mut self, other: &Schedule) {
+        self.began = self.began.or(other.began);
         self.due_until = self.due_until.max(other.due_until);
         self.last_echo = self.last_echo.max(other.last_echo);
         self.unsent += other.unsent;
@@ -60,27 +69,29 @@ pub struct RateReport {
     pub echoed_per_s: Option<f64>,
     /// Messages that were due before the time was up and could not be begun.
     pub unsent: u64,
-    /// When the first message was due, in seconds since the start of the run.
-    pub first_due_s: f64,
+    /// When the first message was due, in seconds since the start of the run: not before all connections were open.
+    /// Null: the run ended before that.
+    pub first_due_s: Option<f64>,
     /// When the last message was begun; when the time was up, if messages were due that could not be begun.
     pub due_until_s: f64,
     /// When the last message had come back.
     pub last_echo_s: f64,
     /// Whether sending or the echo fell behind the schedule: then the latencies are those of an overload, and grow with
-    /// the length of the run. Null: not known, because connections failed or the run was stopped.
+    /// the length of the run. Null: not known, because connections failed or the run was stopped, or
+    /// nothing was due.
     pub saturated: Option<bool>,
 }
 
 impl RateReport {
-    /// Of a group that asked for so many messages a second, the first of them due after `first_due_s`.
-    pub fn new(asked_per_s: f64, first_due_s: f64, schedule: &Schedule, counters: &Counters) -> RateReport {
+    /// Of a group that asked for so many messages a second.
+    pub fn new(asked_per_s: f64, schedule: &Schedule, counters: &Counters) -> RateReport {
         let seconds = |nanos: u64| nanos as f64 / 1e9;
         let report = RateReport {
             asked_per_s,
             sent_per_s: None,
             echoed_per_s: None,
             unsent: schedule.unsent,
-            first_due_s,
+            first_due_s: schedule.began.map(seconds),
             due_until_s: seconds(schedule.due_until),
             last_echo_s: seconds(schedule.last_echo),
             saturated: None,
@@ -93,7 +104,7 @@ impl RateReport {
     pub fn later(self, later: Duration) -> RateReport {
         let later = later.as_secs_f64();
         RateReport {
-            first_due_s: self.first_due_s + later,
+            first_due_s: self.first_due_s.map(|first| first + later),
             due_until_s: self.due_until_s + later,
             last_echo_s: self.last_echo_s + later,
             ..self
@@ -106,7 +117,7 @@ impl RateReport {
         let sum = RateReport {
             asked_per_s: self.asked_per_s + other.asked_per_s,
             unsent: self.unsent + other.unsent,
-            first_due_s: self.first_due_s.min(other.first_due_s),
+            first_due_s: self.first_due_s.into_iter().chain(other.first_due_s).reduce(f64::min),
             due_until_s: self.due_until_s.max(other.due_until_s),
             last_echo_s: self.last_echo_s.max(other.last_echo_s),
             ..*self
@@ -117,8 +128,9 @@ impl RateReport {
     fn with_rates(self, counters: &Counters) -> RateReport {
         // The last message of a schedule is due one interval before as many intervals have passed as it has messages.
         let interval = 1.0 / self.asked_per_s;
-        let sending = self.due_until_s - self.first_due_s + interval;
-        let echoing = self.last_echo_s.max(self.due_until_s) - self.first_due_s + interval;
+        let Some(first_due_s) = self.first_due_s else { return self };
+        let sending = self.due_until_s - first_due_s + interval;
+        let echoing = self.last_echo_s.max(self.due_until_s) - first_due_s + interval;
         let rate = |messages: u64, time: f64| (messages > 0 && time > 0.0).then(|| messages as f64 / time);
         let behind = |messages: u64, time: f64, slack: f64, grace: f64| {
             time - messages as f64 * interval > (sending * slack).max(grace)
@@ -145,13 +157,14 @@ mod tests {
     fn report(sent: u64, echoed: u64, schedule: Schedule) -> RateReport {
         let counters = Counters { messages_sent: sent, messages_echoed: echoed, ..Counters::default() };
         // 100 a second from the first second on.
-        RateReport::new(100.0, 1.0, &schedule, &counters)
+        RateReport::new(100.0, &Schedule { began: Some(SECOND), ..schedule }, &counters)
     }
 
     #[test]
     fn a_schedule_that_was_kept_has_the_rate_that_was_asked_for() {
         let until = 11 * SECOND - SECOND / 100;
-        let kept = report(1000, 1000, Schedule { due_until: until, last_echo: until + 1_000_000, unsent: 0 });
+        let kept =
+            report(1000, 1000, Schedule { due_until: until, last_echo: until + 1_000_000, ..Schedule::default() });
         let sent = kept.sent_per_s.expect("messages were sent");
         assert!((sent - 100.0).abs() < 1e-6, "{sent}");
         assert_eq!(kept.saturated, Some(false));
@@ -159,7 +172,7 @@ mod tests {
 
     #[test]
     fn messages_that_could_not_be_begun_are_saturation() {
-        let mut schedule = Schedule { due_until: 10 * SECOND, last_echo: 10 * SECOND, unsent: 0 };
+        let mut schedule = Schedule { due_until: 10 * SECOND, last_echo: 10 * SECOND, ..Schedule::default() };
         schedule.leave_unsent(200, 11 * SECOND);
         let report = report(800, 800, schedule);
         assert_eq!((report.unsent, report.saturated), (200, Some(true)));
@@ -168,7 +181,8 @@ mod tests {
 
     #[test]
     fn an_echo_that_lags_is_saturation_although_all_was_sent() {
-        let lagging = report(1000, 1000, Schedule { due_until: 11 * SECOND, last_echo: 15 * SECOND, unsent: 0 });
+        let schedule = Schedule { due_until: 11 * SECOND, last_echo: 15 * SECOND, ..Schedule::default() };
+        let lagging = report(1000, 1000, schedule);
         assert!(lagging.sent_per_s.is_some_and(|rate| rate > 99.0), "{lagging:?}");
         assert!(lagging.echoed_per_s.is_some_and(|rate| rate < 72.0), "{lagging:?}");
         assert_eq!(lagging.saturated, Some(true));
@@ -176,15 +190,27 @@ mod tests {
 
     #[test]
     fn a_round_trip_at_the_end_of_a_short_run_is_none() {
-        let schedule = Schedule { due_until: SECOND + SECOND / 2, last_echo: SECOND + SECOND * 7 / 10, unsent: 0 };
+        let (due_until, last_echo) = (SECOND + SECOND / 2, SECOND + SECOND * 7 / 10);
+        let schedule = Schedule { due_until, last_echo, ..Schedule::default() };
         assert_eq!(report(50, 50, schedule).saturated, Some(false));
     }
 
     #[test]
     fn nothing_is_said_of_a_run_that_was_broken_off() {
         let counters = Counters { messages_sent: 5, failed: 1, ..Counters::default() };
-        assert_eq!(RateReport::new(100.0, 0.0, &Schedule::default(), &counters).saturated, None);
+        let schedule = Schedule { began: Some(0), ..Schedule::default() };
+        assert_eq!(RateReport::new(100.0, &schedule, &counters).saturated, None);
         assert_eq!(report(0, 0, Schedule::default()).sent_per_s, None);
+    }
+
+    #[test]
+    fn a_schedule_that_never_began_has_no_rate() {
+        let never = RateReport::new(100.0, &Schedule::default(), &Counters::default());
+        assert_eq!((never.first_due_s, never.sent_per_s, never.saturated), (None, None, None));
+        let begun =
+            report(1000, 1000, Schedule { due_until: 11 * SECOND, last_echo: 11 * SECOND, ..Schedule::default() });
+        let sum = begun.add(&never, &Counters::default());
+        assert_eq!(sum.first_due_s, Some(1.0));
     }
 
     #[test]
@@ -192,8 +218,8 @@ mod tests {
         let until = 11 * SECOND - SECOND / 100;
         let half = |until| {
             let counters = Counters { messages_sent: 500, messages_echoed: 500, ..Counters::default() };
-            let schedule = Schedule { due_until: until, last_echo: until, unsent: 0 };
-            RateReport::new(50.0, 1.0, &schedule, &counters)
+            let schedule = Schedule { began: Some(SECOND), due_until: until, last_echo: until, unsent: 0 };
+            RateReport::new(50.0, &schedule, &counters)
         };
         let both = Counters { messages_sent: 1000, messages_echoed: 1000, ..Counters::default() };
         let sum = half(until).add(&half(until - SECOND / 100), &both);

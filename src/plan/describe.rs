@@ -28,7 +28,7 @@ pub struct DescribedMessage {
     pub index: u64,
     /// Bytes.
     pub len: u64,
-    /// Open loop: when it is scheduled.
+    /// Open loop: when it is scheduled, after all connections of the group are open.
     pub due: Option<Time>,
     /// The writes.
     pub writes: Vec<DescribedWrite>,
@@ -86,7 +86,7 @@ impl fmt::Display for DescribedMessage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "message {}", self.index)?;
         if let Some(due) = self.due {
-            write!(f, " due at {due}")?;
+            write!(f, " due at {due} of the schedule")?;
         }
         write!(f, ": {}", Bytes(self.len))?;
         for (i, write) in self.writes.iter().enumerate() {

@@ -100,7 +100,7 @@ impl Profile {
         by_ramp.max(by_rate)
     }
 
-    /// When the last slot is to be opened, which is also when open-loop arrivals begin.
+    /// When the last slot is to be opened. Open-loop arrivals begin no earlier, and not before all are open.
     pub fn all_open_at(&self) -> Duration {
         self.opens_at(self.conns.saturating_sub(1))
     }

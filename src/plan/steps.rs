@@ -28,7 +28,8 @@ pub enum Step {
         index: u64,
         /// Bytes; the writes that follow add up to it.
         len: u64,
-        /// Open loop: the scheduled time after the start of the run, from which its round trip counts.
+        /// Open loop: the scheduled time, from which its round trip counts; after the beginning of the schedule, which
+        /// is when all connections of the group are open.
         due: Option<Duration>,
     },
     /// One write: the next fragment of the message.
@@ -160,15 +161,15 @@ impl Plan {
         let arrival = (self.first_arrival + self.index)
             .saturating_mul(u64::from(self.profile.conns))
             .saturating_add(u64::from(self.slot));
-        Some(self.profile.all_open_at() + rate.due(arrival))
+        Some(rate.due(arrival))
     }
 
-    /// Open loop: how many messages are due before `time`, after the start of the run, that were not begun and that the
-    /// connection would still have sent.
+    /// Open loop: how many messages are due before `time`, after the beginning of the schedule, that were not begun and
+    /// that the connection would still have sent.
     pub fn unsent(&self, time: Duration) -> u64 {
         let profile = &self.profile;
         let Some(rate) = profile.rate.filter(|_| !self.has_ended()) else { return 0 };
-        let arrivals = rate.due_before(time.saturating_sub(profile.all_open_at()));
+        let arrivals = rate.due_before(time);
         let due = arrivals.saturating_sub(u64::from(self.slot)).div_ceil(u64::from(profile.conns.max(1)));
         let begun = self.next_arrival();
         let more = self.messages().saturating_sub(begun - self.first_arrival);

@@ -188,7 +188,7 @@ impl LoadReport {
     fn new(profile: &Profile, figures: &Figures, findings: &[Finding], slots: usize) -> LoadReport {
         let rate = profile.rate.filter(|_| slots > 0).map(|rate| {
             let share = rate.get() * slots as f64 / f64::from(profile.conns.max(1));
-            RateReport::new(share, profile.all_open_at().as_secs_f64(), &figures.schedule, &figures.counters)
+            RateReport::new(share, &figures.schedule, &figures.counters)
         });
         LoadReport {
             name: profile.name.clone(),

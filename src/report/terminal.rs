@@ -171,6 +171,7 @@ fn processes(report: &RunReport) -> Vec<Vec<String>> {
 fn notes(report: &RunReport) -> Vec<String> {
     let mut notes: Vec<String> = report.loads.iter().filter_map(|load| saturation(load, report)).collect();
     notes.extend(crate::verdict::shortages(&report.total).into_iter().map(|shortage| format!("note: {shortage}")));
+    notes.extend(report.loads.iter().filter_map(|load| never_begun(load, report)));
     notes.extend(bottleneck(report));
     notes.extend(not_together(report));
     notes
@@ -198,6 +199,16 @@ fn saturation(load: &LoadReport, report: &RunReport) -> Option<String> {
         show_rate(schedule.asked_per_s),
         rate(schedule.sent_per_s),
         rate(schedule.echoed_per_s)
+    ))
+}
+
+/// Says that no message of an open loop was due.
+fn never_begun(load: &LoadReport, report: &RunReport) -> Option<String> {
+    load.rate.as_ref().filter(|schedule| schedule.first_due_s.is_none() && report.total.opened > 0)?;
+    let whose = if report.loads.len() > 1 { format!(" of {}", load.name) } else { String::new() };
+    Some(format!(
+        "note: no message{whose} was due: under --rate they are once all connections are open, and the run ended before \
+         that"
     ))
 }
 

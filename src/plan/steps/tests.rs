@@ -156,9 +156,10 @@ fn an_open_loop_deals_its_arrivals_to_the_connections_in_turn() {
 }
 
 #[test]
-fn arrivals_begin_when_all_connections_are_to_be_open() {
+fn arrivals_count_from_the_beginning_of_the_schedule_however_long_opening_takes() {
     let open = Profile { rate: Rate::per_second(100), ramp: Duration::from_secs(4), ..profile() };
-    assert_eq!(dues(&steps(&open, 1, 0)), [3000, 3040, 3080]);
+    assert_eq!(dues(&steps(&open, 1, 0)), [0, 40, 80]);
+    assert_eq!(plan(&open, 1, 0).unsent(Duration::from_millis(41)), 2);
 }
 
 #[test]
