@@ -21,6 +21,7 @@ mkdir -p "$results"
 one() {
     local shard=$1
     shift
+    rm -f "$results/$shard.json"
     "$program" blast "$target" --seed "$seed" --shard "$shard/$processes" --start-at "$start_at" --quiet \
         --json="$results/$shard.json" "$@" >"$results/$shard.txt" 2>&1 || true
 }

@@ -82,6 +82,18 @@ fn reports_come_through_a_pipe_too() {
 }
 
 #[test]
+fn a_process_that_comes_to_nothing_leaves_no_report_of_an_earlier_run() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("0.json");
+    let json = format!("--json={}", file.display());
+    let run = ["--seed", "5", "--shard", "0/2", "-n", "1", "-q", &json];
+    assert_eq!(said(&[&["blast", "--serve"], run.as_slice()].concat()).0, 0);
+    assert!(file.exists());
+    assert_eq!(said(&[&["blast", "127.0.0.1:0"], run.as_slice()].concat()).0, 2);
+    assert!(!file.exists(), "it would be merged as part of this run");
+}
+
+#[test]
 fn what_is_no_report_is_refused_by_name() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("log.txt");

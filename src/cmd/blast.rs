@@ -78,17 +78,26 @@ impl OutputArgs {
         matches!(self.json, Some(None))
     }
 
-    /// To be called before the run, so that its result is not lost.
+    /// To be called before the work, so that its result is not lost.
     ///
     /// # Errors
     /// A file can't be written: exit code 2.
     pub fn check(&self) -> anyhow::Result<()> {
-        for (flag, file) in [("json", self.json.as_ref().and_then(Option::as_ref)), ("output", self.output.as_ref())] {
-            if let Some(file) = file {
-                files::check(flag, file)?;
-            }
-        }
-        Ok(())
+        self.files().try_for_each(|(flag, file)| files::check(flag, file))
+    }
+
+    /// To be called before a run, and before anything that may end it: the same, and what an earlier run has written
+    /// goes.
+    ///
+    /// # Errors
+    /// A file can't be written: exit code 2.
+    pub fn clear(&self) -> anyhow::Result<()> {
+        self.files().try_for_each(|(flag, file)| files::clear(flag, file))
+    }
+
+    fn files(&self) -> impl Iterator<Item = (&'static str, &PathBuf)> {
+        let json = self.json.iter().flatten().map(|file| ("json", file));
+        json.chain(self.output.iter().map(|file| ("output", file)))
     }
 
     /// Writes a result to where it belongs: `text` for people, `json` for machines.
@@ -119,6 +128,8 @@ pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
     if args.dry_run {
         return dry_run(&launch::plan(&run, Vec::new(), vec![profile], None)?, &about, &args.output);
     }
+    args.output.clear()?;
+    let mut written = Written::open(&args.files, None)?;
     let target = args.target.as_deref().unwrap_or(DEFAULT_TARGET);
     // What can't be is said before a server is started for it.
     let mut targets = if args.serve.is_some() {
@@ -129,8 +140,6 @@ pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
     let replay = replay(&args, &run);
     let mut plan = launch::plan(&run, targets.clone(), vec![profile], Some(replay.clone()))?;
     launch::check_limits(&plan)?;
-    args.output.check()?;
-    let mut written = Written::open(&args.files, None)?;
     launch::catch_interrupts()?;
     let server = args.serve.as_deref().map(|model| Bundled::start(Some(model), &[])).transpose()?;
     if let Some(server) = &server {

@@ -93,7 +93,7 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<Exit> {
         rounds => rounds,
     };
     let (servers, skipped) = servers(args)?;
-    check_files(args)?;
+    clear_files(args)?;
     launch::check_limits(&launch::plan(&run, Vec::new(), vec![profile.clone()], None)?)?;
     launch::catch_interrupts()?;
     let about = profile.to_string();
@@ -106,12 +106,12 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<Exit> {
     Ok(report.exit())
 }
 
-/// What can't be written is said before anything runs.
-fn check_files(args: &CompareArgs) -> anyhow::Result<()> {
-    args.output.check()?;
+/// What can't be written is said before anything runs, and no table of an earlier run is left for one of this.
+fn clear_files(args: &CompareArgs) -> anyhow::Result<()> {
+    args.output.clear()?;
     for (flag, file) in [("csv", &args.csv), ("markdown", &args.markdown)] {
         if let Some(file) = file {
-            files::check(flag, file)?;
+            files::clear(flag, file)?;
         }
     }
     Ok(())

@@ -39,6 +39,25 @@ pub fn check(flag: &str, path: &Path) -> anyhow::Result<()> {
     of_flag(flag, path, result)
 }
 
+/// The same, and what an earlier run has left there goes: when this one breaks off, nobody is to take that for its
+/// result.
+///
+/// # Errors
+/// Exit code 2, with what to do.
+pub fn clear(flag: &str, path: &Path) -> anyhow::Result<()> {
+    check(flag, path)?;
+    of_flag(flag, path, discard(path))
+}
+
+fn discard(path: &Path) -> io::Result<()> {
+    match (fs::symlink_metadata(path), fs::metadata(path)) {
+        (Ok(there), _) if there.is_file() => fs::remove_file(path),
+        // The link stays, as when it is written.
+        (Ok(_), Ok(there)) if there.is_file() => File::create(path).map(drop),
+        _ => Ok(()),
+    }
+}
+
 fn of_flag(flag: &str, path: &Path, result: io::Result<()>) -> anyhow::Result<()> {
     result.map_err(|error| {
         let folder = folder_of(path);
@@ -108,6 +127,21 @@ mod tests {
         assert_eq!(fs::read_dir(folder.path()).expect("it is there").count(), 0, "it was only asked");
     }
 
+    #[test]
+    fn what_an_earlier_run_has_left_is_cleared() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("a.json");
+        write(&path, "old").expect("it can be written");
+        check("json", &path).expect("it could be written");
+        assert!(path.exists(), "it was only asked");
+        for _ in 0..2 {
+            clear("json", &path).expect("it could be written");
+            assert!(!path.exists());
+        }
+        assert!(clear("json", &folder.path().join("no/a.json")).is_err());
+        assert!(clear("json", folder.path()).is_err() && folder.path().exists());
+    }
+
     #[cfg(unix)]
     #[test]
     fn who_reads_while_it_is_written_sees_the_old_text_as_a_whole() {
@@ -132,7 +166,11 @@ mod tests {
         write(&link, "new").expect("it can be written");
         assert!(fs::symlink_metadata(&link).expect("it is there").is_symlink());
         assert_eq!(fs::read_to_string(&file).expect("it is there"), "new\n");
+        clear("json", &link).expect("it can be emptied");
+        assert!(fs::symlink_metadata(&link).expect("it is there").is_symlink());
+        assert_eq!(fs::read_to_string(&file).expect("it is there"), "");
         write(Path::new("/dev/null"), "gone").expect("it can be written");
+        clear("json", Path::new("/dev/null")).expect("there is nothing to clear");
         assert!(!fs::metadata("/dev/null").expect("it is there").is_file());
     }
 }

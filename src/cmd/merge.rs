@@ -23,7 +23,7 @@ pub struct MergeArgs {
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
 
-    /// Judge what is there, although shards are missing; without this the sum is inconclusive then
+    /// Judge what is there, although shards are missing or ran at other times; else the sum is inconclusive then
     #[arg(long, env = "ECHO_TESTER_PARTIAL", hide_env = true)]
     partial: bool,
 

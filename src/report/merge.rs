@@ -31,7 +31,11 @@ pub struct Input {
 #[error("{0}")]
 pub struct MergeError(String);
 
-/// What to do about shards that are not there.
+/// Between the end of one process and the beginning of another there may be this much: clocks of hosts differ, and
+/// short runs are over before the last process has started. More, and they were no one run.
+const APART: Duration = Duration::from_secs(60);
+
+/// What to do about shards that are not there, or were not there at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Missing {
     /// The run is inconclusive at best.
@@ -268,10 +272,7 @@ impl Sum {
         // What the reports say, since their configurations are equal.
         let asserts = report.loads.iter().any(|load| load.config.get("verify").is_none_or(|verify| verify == "full"));
         report.verdict = judge(&report.total, report.interrupted, asserts, &[]);
-        if let Some(first) = absent.first() {
-            let missed: Vec<String> = absent.iter().map(|shard| shard.index().to_string()).collect();
-            let s = if absent.len() == 1 { " is" } else { "s are" };
-            let why = format!("of {} shards, number{s} missing: {}", first.count(), missed.join(", "));
+        for why in apart(&report.parts).into_iter().chain(which_are(absent)) {
             match missing {
                 Missing::Inconclusive => report.verdict = report.verdict.of_a_part(why),
                 Missing::Accepted => report.verdict.reasons.push(format!("{why} (accepted by --partial)")),
@@ -279,6 +280,26 @@ impl Sum {
         }
         report
     }
+}
+
+/// The shards that are missing, if any are.
+fn which_are(absent: &[Shard]) -> Option<String> {
+    let count = absent.first()?.count();
+    let missed: Vec<String> = absent.iter().map(|shard| shard.index().to_string()).collect();
+    let s = if absent.len() == 1 { " is" } else { "s are" };
+    Some(format!("of {count} shards, number{s} missing: {}", missed.join(", ")))
+}
+
+/// The processes that can't have been one run, since one began long after another had ended: most often the report of
+/// an earlier run, left by a process that has not come as far this time.
+fn apart(parts: &[PartReport]) -> Option<String> {
+    let began = |part: &PartReport| humantime::parse_rfc3339_weak(&part.started_at).ok();
+    let ended = |part: &PartReport| Some(began(part)? + Duration::try_from_secs_f64(part.elapsed_s).ok()?);
+    let first = parts.iter().min_by_key(|part| ended(part))?;
+    let last = parts.iter().max_by_key(|part| began(part))?;
+    let gap = began(last)?.duration_since(ended(first)?).ok().filter(|gap| *gap > APART)?;
+    let gap = humantime::format_duration(Duration::from_secs(gap.as_secs()));
+    Some(format!("not of one run: {} began {gap} after {} had ended", last.file, first.file))
 }
 
 fn part(file: &str, report: &RunReport) -> PartReport {

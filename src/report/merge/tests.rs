@@ -165,6 +165,24 @@ fn missing_shards_are_named_and_never_pass_unless_accepted() {
 }
 
 #[test]
+fn processes_that_were_not_there_at_the_same_time_are_not_one_run() {
+    // Each runs for 10 s.
+    let three_hours = [shard(0, 2, 10_810, &[1]), shard(1, 2, 0, &[1])];
+    let sum = merged(&three_hours);
+    assert_eq!(sum.verdict.exit_code, 4);
+    assert_eq!(sum.verdict.reasons[0], "not of one run: 0.json began 3h after 1.json had ended");
+    let accepted = merge(three_hours.to_vec(), 20, Missing::Accepted).expect("they fit");
+    assert_eq!(accepted.verdict.outcome, Outcome::Pass);
+    let mut found = three_hours[0].clone();
+    found.report.total.found(Kind::Lost);
+    assert_eq!(merged(&[found, three_hours[1].clone()]).verdict.exit_code, 1, "wrong bytes are wrong in any run");
+    assert_eq!(merged(&[shard(0, 2, 70, &[1]), shard(1, 2, 0, &[1])]).verdict.outcome, Outcome::Pass, "a slow start");
+    let part = Input { file: "sum.json".to_owned(), report: merged(&[shard(1, 4, 0, &[1]), shard(3, 4, 0, &[1])]) };
+    let whole = merged(&[part, shard(0, 4, 10_810, &[1]), shard(2, 4, 10_800, &[1])]);
+    assert_eq!(whole.verdict.reasons[0], "not of one run: 0.json began 3h after 1.json had ended");
+}
+
+#[test]
 fn a_merged_report_can_be_merged_on() {
     let part = |sum| Input { file: "sum.json".to_owned(), report: sum };
     let first = part(merged(&[shard(1, 4, 0, &[1]), shard(3, 4, 0, &[2])]));
