@@ -14,11 +14,17 @@
 #SBATCH --mem=1G
 #SBATCH --time=00:30:00
 set -euo pipefail
-shard=${SLURM_ARRAY_TASK_ID:?run it with sbatch --array=0-N} shards=${SLURM_ARRAY_TASK_COUNT:?no array}
-# Shards count from 0, whatever the array counts from.
-shard=$((shard - ${SLURM_ARRAY_TASK_MIN:-0}))
+task=${SLURM_ARRAY_TASK_ID:?run it with sbatch --array=0-N} shards=${SLURM_ARRAY_TASK_COUNT:?no array}
+first=${SLURM_ARRAY_TASK_MIN:-0} last=${SLURM_ARRAY_TASK_MAX:-$((shards - 1))} step=${SLURM_ARRAY_TASK_STEP:-1}
+# Shards count from 0 and by 1, whatever the array does.
+shard=$(((task - first) / step))
+if (((last - first) / step + 1 != shards)); then
+    echo "the tasks $first to $last are $shards: name them as a range (--array=0-9), not as a list" >&2
+    exit 2
+fi
 results=${RESULTS:-results}
 mkdir -p "$results"
+# In the environment, so that --workers among the arguments goes before it.
+export ECHO_TESTER_WORKERS=${ECHO_TESTER_WORKERS:-${SLURM_CPUS_PER_TASK:-2}}
 exec "${ECHO_TESTER:-echo-tester}" blast "${TARGET:?HOST:PORT of the server}" --seed "${SEED:?one seed for all tasks}" \
-    --shard "$shard/$shards" ${START_AT:+--start-at "$START_AT"} --workers "${SLURM_CPUS_PER_TASK:-2}" --quiet \
-    --json="$results/shard-$shard.json" "$@"
+    --shard "$shard/$shards" ${START_AT:+--start-at "$START_AT"} --quiet --json="$results/shard-$shard.json" "$@"

@@ -6,6 +6,7 @@ use std::process::{Command, Output};
 
 use clap::CommandFactory;
 use program::{Serving, said, text};
+use serde_json::Value;
 
 mod program;
 
@@ -85,17 +86,31 @@ fn the_tasks_of_a_slurm_array_are_one_run() {
     let server = Serving::start(&[]);
     let folder = tempfile::tempdir().expect("a folder");
     let results = folder.path().to_str().expect("a plain path");
-    for task in ["1", "2"] {
+    let run = |task: &str, tasks: &str, flags: &[&str]| {
         let slurm = [
             ("SLURM_ARRAY_TASK_ID", task),
+            // As --array=1-5:4 has them.
             ("SLURM_ARRAY_TASK_MIN", "1"),
-            ("SLURM_ARRAY_TASK_COUNT", "2"),
+            ("SLURM_ARRAY_TASK_MAX", "5"),
+            ("SLURM_ARRAY_TASK_STEP", "4"),
+            ("SLURM_ARRAY_TASK_COUNT", tasks),
+            ("SLURM_CPUS_PER_TASK", "2"),
             ("TARGET", &server.address),
             ("SEED", "7"),
             ("RESULTS", results),
         ];
-        let output = script("slurm.sh", &["--conns", "6", "--messages", "3"], &slurm);
+        script("slurm.sh", &[&["--conns", "6", "--messages", "3"], flags].concat(), &slurm)
+    };
+    for (task, flags) in [("1", [].as_slice()), ("5", &["--workers", "1"])] {
+        let output = run(task, "2", flags);
         assert!(output.status.success(), "{}", text(&output.stderr));
+    }
+    let output = run("5", "3", &[]);
+    assert!(output.status.code() == Some(2) && text(&output.stderr).contains("as a range"), "{output:?}");
+    for (shard, workers) in [(0, 2), (1, 1)] {
+        let report = std::fs::read_to_string(folder.path().join(format!("shard-{shard}.json"))).expect("it is there");
+        let report: Value = serde_json::from_str(&report).expect("JSON");
+        assert_eq!(report["client"]["busy"].as_array().map(Vec::len), Some(workers), "shard {shard}");
     }
     let (code, out, err) = said(&["merge", results]);
     assert!(code == 0 && out.contains("6 passed"), "{out}{err}");
@@ -126,6 +141,26 @@ fn the_program_takes_the_arguments_of_the_kubernetes_manifest() {
     };
     assert_eq!(count("completions: "), count("$(JOB_COMPLETION_INDEX)/"), "as many pods as shards");
     assert_eq!(count("completions: "), count("parallelism: "), "all at once");
+    // The first shard that finds something must not end the others.
+    let (_, job) = manifest.split_once("completionMode: Indexed").expect("an Indexed Job");
+    let (job, _) = job.split_once("\n---").expect("it is not the last");
+    assert!(job.contains("backoffLimitPerIndex: 0\n") && !job.contains("backoffLimit: "), "{job}");
+    assert_eq!(count("completions: "), count("maxFailedIndexes: "), "however many fail");
+}
+
+#[test]
+fn the_manifest_is_what_the_schemas_of_kubernetes_say() {
+    let lacking = lacks(&["kubernetes-validate"]);
+    if !lacking.is_empty() {
+        println!("SKIPPED: not installed: {}", lacking.join(", "));
+        return;
+    }
+    for version in ["1.29.0", "1.33.0"] {
+        let mut command = Command::new("kubernetes-validate");
+        let output = command.args(["--strict", "-k", version]).arg(deploy("kubernetes.yaml")).output();
+        let output = output.expect("it is installed");
+        assert!(output.status.success(), "{version}: {}{}", text(&output.stdout), text(&output.stderr));
+    }
 }
 
 #[test]

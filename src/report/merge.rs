@@ -15,7 +15,7 @@ use crate::measure::span::SpanReport;
 use crate::measure::{Counters, Latency, Timeline};
 use crate::plan::Shard;
 use crate::server::CountersSnapshot;
-use crate::verdict::judge;
+use crate::verdict::{Outcome, Verdict, judge};
 
 /// A report and where it came from.
 #[derive(Clone, Debug)]
@@ -271,7 +271,7 @@ impl Sum {
         }
         // What the reports say, since their configurations are equal.
         let asserts = report.loads.iter().any(|load| load.config.get("verify").is_none_or(|verify| verify == "full"));
-        report.verdict = judge(&report.total, report.interrupted, asserts, &[]);
+        report.verdict = judge_the_sum(&report, asserts);
         for why in apart(&report.parts).into_iter().chain(which_are(absent)) {
             match missing {
                 Missing::Inconclusive => report.verdict = report.verdict.of_a_part(why),
@@ -280,6 +280,23 @@ impl Sum {
         }
         report
     }
+}
+
+/// As a single run is judged, but what one process has found outranks that another was interrupted: what starts the
+/// processes may well end all of them when one has failed.
+fn judge_the_sum(report: &RunReport, asserts: bool) -> Verdict {
+    let has_found = !report.total.findings.is_empty();
+    let mut verdict = judge(&report.total, report.interrupted && !has_found, asserts, &[]);
+    if report.interrupted && has_found {
+        let interrupted: Vec<&str> = report
+            .parts
+            .iter()
+            .filter(|part| part.outcome == Outcome::Interrupted)
+            .map(|part| part.shard.as_str())
+            .collect();
+        verdict.reasons.push(format!("interrupted: {}", interrupted.join(", ")));
+    }
+    verdict
 }
 
 /// The shards that are missing, if any are.

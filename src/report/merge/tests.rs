@@ -147,10 +147,17 @@ fn the_rates_of_shards_add_up() {
 }
 
 #[test]
-fn an_interrupt_of_one_is_an_interrupt_of_all() {
+fn an_interrupt_of_one_is_an_interrupt_of_all_unless_something_was_found() {
     let mut stopped = shard(1, 2, 0, &[1]);
     stopped.report.interrupted = true;
-    assert_eq!(merged(&[shard(0, 2, 0, &[1]), stopped]).verdict.outcome, Outcome::Interrupted);
+    stopped.report.verdict = judge(&stopped.report.total, true, true, &[]);
+    assert_eq!(merged(&[shard(0, 2, 0, &[1]), stopped.clone()]).verdict.outcome, Outcome::Interrupted);
+
+    let mut found = shard(0, 2, 0, &[1]);
+    found.report.total.found(Kind::Lost);
+    let sum = merged(&[found, stopped]);
+    assert_eq!((sum.verdict.exit_code, sum.interrupted), (1, true), "what one has found is no less true");
+    assert!(sum.verdict.reasons.iter().any(|reason| reason == "interrupted: 1/2"), "{:?}", sum.verdict);
 }
 
 #[test]
