@@ -13,7 +13,8 @@ use echo_tester::client::target::SourceChoice;
 use echo_tester::client::{self, Control, Plan};
 use echo_tester::config::{LoadArgs, Sources};
 use echo_tester::measure::Figures;
-use echo_tester::plan::{Shard, Slots};
+use echo_tester::plan::{ConnId, Shard, Slots};
+use echo_tester::report::run::RunReport;
 use program::{Serving, said};
 use serde_json::Value;
 
@@ -203,4 +204,40 @@ fn connections_that_are_slow_to_open_are_no_latency_of_messages() {
     let most = figures.rtt.percentile(75.0);
     assert!(most.is_some_and(|time| time < slowest / 4), "{most:?} after connects of {slowest:?}");
     assert!(figures.schedule.began.is_some_and(|began| u128::from(began) > slowest.as_nanos()));
+}
+
+#[test]
+fn connections_that_run_alone_are_asked_for_their_own_share_of_the_rate() {
+    let server = Serving::start(&[]);
+    let mut plan =
+        plan(server.address.parse().expect("an address"), "conns = 100\nmessages = 5\nrate = 1000\nsize = 64");
+    plan.only = [7, 57].into_iter().filter_map(ConnId::new).collect();
+    let outcome = client::run(plan.clone(), &Control::new(&plan)).expect("runs");
+    let report = RunReport::new(&plan, &outcome, None);
+    let (load, schedule) = (&report.loads[0], &outcome.groups[0].schedule);
+    let rate = load.rate.expect("an open loop");
+    assert_eq!((rate.asked_per_s, load.counters.messages_sent), (20.0, 10));
+    // Connection 7 of 100 is the first: its message is the eighth of the schedule.
+    let first = rate.first_due_s.expect("it began") - schedule.began.expect("it began") as f64 / 1e9;
+    assert!((first - 0.007).abs() < 1e-6, "{first}");
+    // Nine intervals of 50 ms, unless this machine stood still: then more, but not fifty times as much.
+    assert!(rate.sent_per_s.is_some_and(|sent| sent > 2.0 && sent < 20.2), "{rate:?}");
+    server.stop();
+}
+
+#[test]
+fn an_overload_that_was_interrupted_is_said_too() {
+    let server = Serving::start(&[]);
+    let plan =
+        plan(server.address.parse().expect("an address"), "conns = 4\nrate = '20m'\nsize = 64\nduration = '60s'");
+    let control = Control::new(&plan);
+    let outcome = thread::scope(|scope| {
+        let runner = scope.spawn(|| client::run(plan.clone(), &control).expect("runs"));
+        wait_for(|| control.counters().messages_echoed >= 1000);
+        control.interrupt();
+        runner.join().expect("no panic")
+    });
+    let rate = RunReport::new(&plan, &outcome, None).loads[0].rate.expect("an open loop");
+    assert!(rate.unsent > 1000 && rate.saturated == Some(true), "{rate:?}");
+    server.stop();
 }

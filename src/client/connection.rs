@@ -258,8 +258,16 @@ impl Connection {
         Turn::Over(None)
     }
 
+    /// Notes the messages that are due at the end of sending and were not begun.
+    fn leave_unsent(&self, end: u64, desk: &mut Desk<'_>) {
+        let schedule = &mut desk.figures.schedule;
+        let so_far = end.saturating_sub(schedule.began.unwrap_or(u64::MAX));
+        schedule.leave_unsent(self.plan.unsent(std::time::Duration::from_nanos(so_far)), end);
+    }
+
     /// The run was interrupted: nothing more is asserted.
     pub(super) fn cut_short(&mut self, desk: &mut Desk<'_>) {
+        self.leave_unsent(desk.clock.last().min(desk.deadline), desk);
         self.end(desk, End::Stopped);
     }
 
@@ -273,10 +281,7 @@ impl Connection {
             return;
         }
         if now >= desk.deadline {
-            let schedule = &mut desk.figures.schedule;
-            let so_far = desk.deadline.saturating_sub(schedule.began.unwrap_or(u64::MAX));
-            let unsent = self.plan.unsent(std::time::Duration::from_nanos(so_far));
-            schedule.leave_unsent(unsent, desk.deadline);
+            self.leave_unsent(desk.deadline, desk);
         }
         self.plan.stop();
         self.expires = u64::MAX;

@@ -35,7 +35,7 @@ use order::ConnectOrder;
 
 use crate::bytes::{ConnId, Finding, Stream};
 use crate::measure::{Counters, Figures};
-use crate::plan::{Profile, Shard, Slots};
+use crate::plan::{Profile, Shard, Slot, Slots};
 use crate::sys;
 use target::SourceChoice;
 
@@ -72,6 +72,15 @@ impl Plan {
 }
 
 /// What can be done to a running run from outside: a look, and a stop.
+impl Plan {
+    /// The slots that this process opens, by themselves or in its share: one for each connection at a time.
+    pub fn own_slots(&self) -> impl Iterator<Item = Slot> {
+        let alone = self.only.iter().filter_map(|conn| self.slots.of(*conn).ok()).map(|(slot, _)| slot);
+        let share = self.only.is_empty().then(|| self.slots.of_shard(self.shard));
+        alone.chain(share.into_iter().flatten())
+    }
+}
+
 pub struct Control {
     interrupt: AtomicBool,
     live: Vec<Mutex<Counters>>,
@@ -186,7 +195,7 @@ pub fn run(plan: Plan, control: &Arc<Control>) -> std::io::Result<Outcome> {
     let cpu_before = sys::process_cpu_time();
     let groups = plan.groups.len();
     let arrivals = Arrivals::new(plan.groups.iter().enumerate().map(|(group, profile)| {
-        let slots = shares.iter().flatten().filter(|share| share.slot(&plan).group as usize == group).count();
+        let slots = plan.own_slots().filter(|slot| slot.group as usize == group).count();
         (&**profile, slots as u32)
     }));
     let keep = plan.findings;

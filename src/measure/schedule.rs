@@ -20,7 +20,7 @@ pub struct Schedule {
     pub due_until: u64,
     /// When the last message had come back whole.
     pub last_echo: u64,
-    /// Messages that were due before the time was up and could not be begun.
+    /// Messages that were due before the time was up, or the run was stopped, and could not be begun.
     pub unsent: u64,
 }
 
@@ -31,11 +31,11 @@ impl Schedule {
         self.began.unwrap_or(0).saturating_add(due)
     }
 
-    /// At `deadline`, when the time is up, `messages` are due that could not be begun.
-    pub fn leave_unsent(&mut self, messages: u64, deadline: u64) {
+    /// At `end`, when the time is up or the run is stopped, `messages` are due that could not be begun.
+    pub fn leave_unsent(&mut self, messages: u64, end: u64) {
         if messages > 0 {
             self.unsent += messages;
-            self.due_until = self.due_until.max(deadline);
+            self.due_until = self.due_until.max(end);
         }
     }
 
@@ -61,13 +61,13 @@ const ECHO_GRACE_S: f64 = 0.25;
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RateReport {
-    /// Messages a second that were asked for; of a shard, its share of them.
+    /// Messages a second that were asked for; of a shard, or of connections that are run alone, their share of them.
     pub asked_per_s: f64,
     /// Messages a second that were begun to be sent; null when there were none.
     pub sent_per_s: Option<f64>,
     /// Messages a second that came back, until the last of them; null when there were none.
     pub echoed_per_s: Option<f64>,
-    /// Messages that were due before the time was up and could not be begun.
+    /// Messages that were due before the time was up, or the run was stopped, and could not be begun.
     pub unsent: u64,
     /// When the first message was due, in seconds since the start of the run: not before all connections were open.
     /// Null: the run ended before that.
@@ -77,21 +77,20 @@ pub struct RateReport {
     /// When the last message had come back.
     pub last_echo_s: f64,
     /// Whether sending or the echo fell behind the schedule: then the latencies are those of an overload, and grow with
-    /// the length of the run. Null: not known, because connections failed or the run was stopped, or
-    /// nothing was due.
+    /// the length of the run. Null: not known, because connections failed, or nothing was due.
     pub saturated: Option<bool>,
 }
 
 impl RateReport {
-    /// Of a group that asked for so many messages a second.
-    pub fn new(asked_per_s: f64, schedule: &Schedule, counters: &Counters) -> RateReport {
+    /// Of slots that were asked for so many messages a second, the first of them due so long after the schedule began.
+    pub fn new(asked_per_s: f64, first: Duration, schedule: &Schedule, counters: &Counters) -> RateReport {
         let seconds = |nanos: u64| nanos as f64 / 1e9;
         let report = RateReport {
             asked_per_s,
             sent_per_s: None,
             echoed_per_s: None,
             unsent: schedule.unsent,
-            first_due_s: schedule.began.map(seconds),
+            first_due_s: schedule.began.map(|began| seconds(began) + first.as_secs_f64()),
             due_until_s: seconds(schedule.due_until),
             last_echo_s: seconds(schedule.last_echo),
             saturated: None,
@@ -135,14 +134,20 @@ impl RateReport {
         let behind = |messages: u64, time: f64, slack: f64, grace: f64| {
             time - messages as f64 * interval > (sending * slack).max(grace)
         };
-        let known = counters.failed == 0 && counters.cut_short == 0 && counters.messages_sent > 0;
+        // What could not be begun is enough. Of what failed connections would have sent and got back nothing is known.
+        let unsent = self.unsent as f64 * interval > (sending * SENT_SLACK).max(SENT_GRACE_S);
+        let saturated = || {
+            behind(counters.messages_sent, sending, SENT_SLACK, SENT_GRACE_S)
+                || behind(counters.messages_echoed, echoing, ECHO_SLACK, ECHO_GRACE_S)
+        };
         RateReport {
             sent_per_s: rate(counters.messages_sent, sending),
             echoed_per_s: rate(counters.messages_echoed, echoing),
-            saturated: known.then(|| {
-                behind(counters.messages_sent, sending, SENT_SLACK, SENT_GRACE_S)
-                    || behind(counters.messages_echoed, echoing, ECHO_SLACK, ECHO_GRACE_S)
-            }),
+            saturated: match counters.failed {
+                _ if unsent => Some(true),
+                0 if counters.messages_sent > 0 => Some(saturated()),
+                _ => None,
+            },
             ..self
         }
     }
@@ -157,7 +162,7 @@ mod tests {
     fn report(sent: u64, echoed: u64, schedule: Schedule) -> RateReport {
         let counters = Counters { messages_sent: sent, messages_echoed: echoed, ..Counters::default() };
         // 100 a second from the first second on.
-        RateReport::new(100.0, &Schedule { began: Some(SECOND), ..schedule }, &counters)
+        RateReport::new(100.0, Duration::ZERO, &Schedule { began: Some(SECOND), ..schedule }, &counters)
     }
 
     #[test]
@@ -198,14 +203,27 @@ mod tests {
     #[test]
     fn nothing_is_said_of_a_run_that_was_broken_off() {
         let counters = Counters { messages_sent: 5, failed: 1, ..Counters::default() };
-        let schedule = Schedule { began: Some(0), ..Schedule::default() };
-        assert_eq!(RateReport::new(100.0, &schedule, &counters).saturated, None);
+        let mut schedule = Schedule { began: Some(0), ..Schedule::default() };
+        let saturated = |schedule: &Schedule| RateReport::new(100.0, Duration::ZERO, schedule, &counters).saturated;
+        assert_eq!(saturated(&schedule), None);
         assert_eq!(report(0, 0, Schedule::default()).sent_per_s, None);
+
+        schedule.leave_unsent(3, SECOND);
+        assert_eq!(saturated(&schedule), None, "what a busy machine may leave");
+        schedule.leave_unsent(1_000_000, SECOND);
+        assert_eq!(saturated(&schedule), Some(true), "what could not be begun is known, whatever failed");
+    }
+
+    #[test]
+    fn the_first_message_of_a_share_is_due_when_its_first_slot_is() {
+        let schedule = Schedule { began: Some(SECOND), ..Schedule::default() };
+        let share = RateReport::new(10.0, Duration::from_millis(70), &schedule, &Counters::default());
+        assert_eq!(share.first_due_s, Some(1.07));
     }
 
     #[test]
     fn a_schedule_that_never_began_has_no_rate() {
-        let never = RateReport::new(100.0, &Schedule::default(), &Counters::default());
+        let never = RateReport::new(100.0, Duration::ZERO, &Schedule::default(), &Counters::default());
         assert_eq!((never.first_due_s, never.sent_per_s, never.saturated), (None, None, None));
         let begun =
             report(1000, 1000, Schedule { due_until: 11 * SECOND, last_echo: 11 * SECOND, ..Schedule::default() });
@@ -219,7 +237,7 @@ mod tests {
         let half = |until| {
             let counters = Counters { messages_sent: 500, messages_echoed: 500, ..Counters::default() };
             let schedule = Schedule { began: Some(SECOND), due_until: until, last_echo: until, unsent: 0 };
-            RateReport::new(50.0, &schedule, &counters)
+            RateReport::new(50.0, Duration::ZERO, &schedule, &counters)
         };
         let both = Counters { messages_sent: 1000, messages_echoed: 1000, ..Counters::default() };
         let sum = half(until).add(&half(until - SECOND / 100), &both);

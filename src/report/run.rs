@@ -159,8 +159,8 @@ impl RunReport {
             loads: loads
                 .enumerate()
                 .map(|(group, ((profile, figures), findings))| {
-                    let slots = plan.slots.of_shard(plan.shard).filter(|slot| slot.group as usize == group).count();
-                    LoadReport::new(profile, figures, findings, slots)
+                    let slots = plan.own_slots().filter(|slot| slot.group as usize == group).map(|slot| slot.index);
+                    LoadReport::new(profile, figures, findings, &slots.collect::<Vec<_>>())
                 })
                 .collect(),
             verdict: judge(&total, outcome.interrupted, asserts, &[]),
@@ -184,11 +184,11 @@ impl RunReport {
 }
 
 impl LoadReport {
-    /// `slots` of the group's connections are this process's.
-    fn new(profile: &Profile, figures: &Figures, findings: &[Finding], slots: usize) -> LoadReport {
-        let rate = profile.rate.filter(|_| slots > 0).map(|rate| {
-            let share = rate.get() * slots as f64 / f64::from(profile.conns.max(1));
-            RateReport::new(share, &figures.schedule, &figures.counters)
+    /// `slots` of the group are this process's.
+    fn new(profile: &Profile, figures: &Figures, findings: &[Finding], slots: &[u32]) -> LoadReport {
+        let rate = profile.rate.zip(slots.iter().min()).map(|(rate, first)| {
+            let share = rate.get() * slots.len() as f64 / f64::from(profile.conns.max(1));
+            RateReport::new(share, rate.due(u64::from(*first)), &figures.schedule, &figures.counters)
         });
         LoadReport {
             name: profile.name.clone(),

@@ -137,7 +137,7 @@ fn the_rates_of_shards_add_up() {
         let mut input = shard(index, 2, 0, &[1]);
         let counters = Counters { messages_sent: 500, messages_echoed: 500, ..Counters::default() };
         let schedule = Schedule { began: Some(0), due_until: 9_980_000_000, last_echo: 9_980_000_000, unsent: 0 };
-        input.report.loads[0].rate = Some(RateReport::new(50.0, &schedule, &counters));
+        input.report.loads[0].rate = Some(RateReport::new(50.0, Duration::ZERO, &schedule, &counters));
         input.report.loads[0].counters = counters;
         input
     };
