@@ -7,6 +7,7 @@
 //! - [`limits`] asks before the run whether the system will let it happen.
 
 mod arrivals;
+mod busy;
 mod clock;
 mod connection;
 mod inflight;
@@ -69,10 +70,7 @@ impl Plan {
     fn target(&self, conn: ConnId) -> SocketAddr {
         self.targets[target::of_connection(conn, self.targets.len())]
     }
-}
 
-/// What can be done to a running run from outside: a look, and a stop.
-impl Plan {
     /// The slots that this process opens, by themselves or in its share: one for each connection at a time.
     pub fn own_slots(&self) -> impl Iterator<Item = Slot> {
         let alone = self.only.iter().filter_map(|conn| self.slots.of(*conn).ok()).map(|(slot, _)| slot);
@@ -81,6 +79,7 @@ impl Plan {
     }
 }
 
+/// What can be done to a running run from outside: a look, and a stop.
 pub struct Control {
     interrupt: AtomicBool,
     live: Vec<Mutex<Counters>>,
@@ -154,11 +153,15 @@ pub struct Usage {
     pub peak_memory: Option<u64>,
     /// Memory resident before the first connection, in bytes.
     pub memory_before: Option<u64>,
-    /// For each worker, which part of the run it was busy: 0 to 1.
+    /// For each worker, which part of its busiest second it was busy: 0 to 1.
     pub busy: Vec<Option<f64>>,
+    /// Processors that this process may use.
+    pub cores: Option<usize>,
 }
 
-/// A worker busier than this was the bottleneck: it had no time left to be faster.
+/// A run shorter than this may be nothing but starting up.
+const TELLING: Duration = Duration::from_secs(1);
+/// A worker, or a machine, busier than this had no time left to be faster.
 pub const SATURATED: f64 = 0.95;
 
 impl Usage {
@@ -166,6 +169,13 @@ impl Usage {
     pub fn was_bottleneck(&self) -> Option<bool> {
         let busiest = self.busy.iter().copied().collect::<Option<Vec<f64>>>()?.into_iter().fold(0.0, f64::max);
         Some(busiest >= SATURATED)
+    }
+
+    /// Whether the machine had no time left for the client and a server that is on it too and used so much: then each
+    /// may be faster alone. `None`: not known, or the run was too short to tell it from starting up.
+    pub fn filled_the_machine(&self, server: Option<Duration>, elapsed: Duration) -> Option<bool> {
+        let available = elapsed.as_secs_f64() * self.cores.filter(|_| elapsed >= TELLING)? as f64;
+        Some((self.cpu? + server?).as_secs_f64() >= SATURATED * available)
     }
 }
 
@@ -193,6 +203,7 @@ pub fn run(plan: Plan, control: &Arc<Control>) -> std::io::Result<Outcome> {
     let working = shares.iter().map(Vec::len).sum::<usize>() as u32;
     let memory_before = sys::resident_memory();
     let cpu_before = sys::process_cpu_time();
+    let cores = std::thread::available_parallelism().ok().map(usize::from);
     let groups = plan.groups.len();
     let arrivals = Arrivals::new(plan.groups.iter().enumerate().map(|(group, profile)| {
         let slots = plan.own_slots().filter(|slot| slot.group as usize == group).count();
@@ -227,7 +238,7 @@ pub fn run(plan: Plan, control: &Arc<Control>) -> std::io::Result<Outcome> {
         elapsed: Duration::ZERO,
         interrupted: false,
         failed_fast: false,
-        client: Usage { memory_before, ..Usage::default() },
+        client: Usage { memory_before, cores, ..Usage::default() },
     };
     for thread in threads {
         let work = thread.join().map_err(|_| std::io::Error::other("a worker of the client panicked"))??;
@@ -247,4 +258,20 @@ pub fn run(plan: Plan, control: &Arc<Control>) -> std::io::Result<Outcome> {
     outcome.client.cpu = sys::process_cpu_time().zip(cpu_before).map(|(after, before)| after.saturating_sub(before));
     outcome.client.peak_memory = sys::peak_memory();
     Ok(outcome)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_is_full_when_client_and_server_together_have_used_all_its_cores() {
+        let second = Duration::from_secs;
+        let usage = Usage { cpu: Some(second(10)), cores: Some(2), ..Usage::default() };
+        assert_eq!(usage.filled_the_machine(Some(second(10)), second(10)), Some(true));
+        assert_eq!(usage.filled_the_machine(Some(second(8)), second(10)), Some(false));
+        assert_eq!(usage.filled_the_machine(None, second(10)), None);
+        assert_eq!(Usage { cores: None, ..usage.clone() }.filled_the_machine(Some(second(10)), second(10)), None);
+        assert_eq!(usage.filled_the_machine(Some(second(10)), second(1) / 2), None);
+    }
 }

@@ -19,6 +19,7 @@ use mio::event::Event;
 use mio::{Events, Poll, Token};
 
 use super::Shared;
+use super::busy::Busy;
 use super::clock::Clock;
 use super::connection::{Desk, Socket, Turn, nanos};
 use super::pacer::Pacer;
@@ -57,6 +58,7 @@ pub(super) struct Worker {
     pub(super) slots: Vec<Slot>,
     pub(super) clock: Clock,
     pacer: Pacer,
+    busy: Busy,
     alarm: Alarm,
     /// When the alarm rings; `u64::MAX`: it is not set.
     alarm_at: u64,
@@ -91,12 +93,10 @@ pub(super) fn work(shared: Arc<Shared>, index: usize, shares: Vec<Share>, poll: 
         // What came since the last sweep, which in a short run is all of it.
         worker.mark_time(worker.clock.read());
         worker.publish();
-        Ok(worker.groups)
+        let busy = worker.busy.finish(worker.clock.last(), sys::thread_cpu_time());
+        Ok(Work { groups: worker.groups, busy })
     };
-    let groups = run().inspect_err(|_| shared.order.give_up())?;
-    // Two clocks that need not begin together: what counts is their ratio over the whole of the thread's life.
-    let busy = sys::thread_cpu_time().map(|cpu| cpu.as_secs_f64() / shared.epoch.elapsed().as_secs_f64());
-    Ok(Work { groups, busy })
+    run().inspect_err(|_| shared.order.give_up())
 }
 
 impl Worker {
@@ -109,6 +109,7 @@ impl Worker {
             slots: shares.iter().map(slot).collect(),
             clock: Clock::new(shared.epoch),
             pacer: Pacer::default(),
+            busy: Busy::new(nanos(shared.epoch.elapsed()), sys::thread_cpu_time()),
             scratch: vec![0; SCRATCH].into(),
             found: Vec::new(),
             groups: plan.groups.iter().map(|_| (Figures::default(), Vec::new())).collect(),
@@ -320,6 +321,7 @@ impl Worker {
         self.mark_time(now);
         self.publish();
         self.begin_schedules();
+        self.busy.look(now, sys::thread_cpu_time);
         let mut wake_all = false;
         if !self.stop && (self.shared.control.is_interrupted() || self.shared.failed_fast.load(Ordering::Relaxed)) {
             self.stop = true;

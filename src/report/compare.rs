@@ -59,6 +59,8 @@ pub struct Contender {
     pub ratio: Option<f64>,
     /// Rounds in which the client had no time left, so that this server may be faster than its figures.
     pub client_was_bottleneck: u64,
+    /// Rounds in which the machine had no time left for client and server together.
+    pub machine_was_full: u64,
     /// Round by round.
     pub rounds: Vec<Round>,
 }
@@ -99,6 +101,8 @@ pub struct Round {
     pub client_cpu_s: Option<f64>,
     /// Whether the client had no time left.
     pub client_was_bottleneck: Option<bool>,
+    /// Whether the machine had no time left for client and server together; null where that is not known.
+    pub machine_was_full: Option<bool>,
     /// From the first connect to the last close.
     pub elapsed_s: f64,
     /// What was found wrong, as far as it was kept.
@@ -156,6 +160,7 @@ impl Round {
             server_cpu_s_per_gib: cpu_per(total.bytes_verified as f64 / f64::from(1 << 30)),
             client_cpu_s: report.client.cpu_s,
             client_was_bottleneck: report.client.was_bottleneck,
+            machine_was_full: report.client.machine_was_full,
             elapsed_s: report.elapsed_s,
             findings: report.loads.iter().flat_map(|load| load.findings.iter().cloned()).collect(),
         }
@@ -216,14 +221,15 @@ impl Contender {
         // Not one round: nothing is known of it.
         let outcome = worst(rounds.iter().map(|round| round.outcome)).unwrap_or(Outcome::Inconclusive);
         let bad = rounds.iter().find(|round| round.outcome == outcome && outcome != Outcome::Pass);
+        let count = |is: fn(&Round) -> bool| rounds.iter().filter(|round| is(round)).count() as u64;
         Contender {
             name,
             outcome,
             reasons: bad.map_or_else(Vec::new, |round| round.reasons.clone()),
             figures: Summary::of(&rounds).filter(|_| outcome == Outcome::Pass),
             ratio: None,
-            client_was_bottleneck: rounds.iter().filter(|round| round.client_was_bottleneck == Some(true)).count()
-                as u64,
+            client_was_bottleneck: count(|round| round.client_was_bottleneck == Some(true)),
+            machine_was_full: count(|round| round.machine_was_full == Some(true)),
             rounds,
         }
     }
@@ -323,21 +329,24 @@ pub fn render(report: &CompareReport) -> String {
 fn notes(report: &CompareReport) -> Vec<String> {
     let skipped = |skipped: &Skipped| format!("skipped: {}: {}", skipped.name, skipped.why);
     let mut notes: Vec<String> = report.skipped.iter().map(skipped).collect();
-    let hidden: Vec<String> = report
-        .contenders
-        .iter()
-        .filter(|contender| contender.client_was_bottleneck > 0)
-        .map(|contender| {
-            format!("{} in {} of {}", contender.name, contender.client_was_bottleneck, contender.rounds.len())
-        })
-        .collect();
-    if !hidden.is_empty() {
-        notes.push(format!(
-            "note: the client had no time left ({} rounds), which hides how much faster a server is: compare the CPU \
-             columns, or give the client more cores",
-            hidden.join(", ")
-        ));
-    }
+    let rounds_in = |count: fn(&Contender) -> u64| {
+        let some = report.contenders.iter().filter(|contender| count(contender) > 0);
+        let text =
+            |contender: &Contender| format!("{} in {} of {}", contender.name, count(contender), contender.rounds.len());
+        Some(some.map(text).collect::<Vec<_>>().join(", ")).filter(|text| !text.is_empty())
+    };
+    notes.extend(rounds_in(|contender| contender.client_was_bottleneck).map(|which| {
+        format!(
+            "note: the client had no time left ({which} rounds), which hides how much faster a server is: compare the \
+             CPU columns, or give the client more cores"
+        )
+    }));
+    notes.extend(rounds_in(|contender| contender.machine_was_full).map(|which| {
+        format!(
+            "note: the machine had no time left for client and server together ({which} rounds): with one for each the \
+             figures may be others, and their ratios too"
+        )
+    }));
     notes
 }
 
@@ -362,7 +371,7 @@ pub fn markdown(report: &CompareReport) -> String {
 pub fn csv(report: &CompareReport) -> String {
     let mut lines = vec![
         "server,round,outcome,messages_per_s,bytes_per_s,rtt_p50_ns,rtt_p99_ns,server_cpu_s,\
-         server_cpu_s_per_1000_messages,server_cpu_s_per_gib,client_cpu_s,client_was_bottleneck,elapsed_s"
+         server_cpu_s_per_1000_messages,server_cpu_s_per_gib,client_cpu_s,client_was_bottleneck,elapsed_s,machine_was_full"
             .to_owned(),
     ];
     for contender in &report.contenders {
@@ -384,6 +393,7 @@ pub fn csv(report: &CompareReport) -> String {
                 or_empty(round.client_cpu_s),
                 or_empty(round.client_was_bottleneck),
                 round.elapsed_s.to_string(),
+                or_empty(round.machine_was_full),
             ];
             lines.push(cells.join(","));
         }
@@ -412,6 +422,7 @@ mod tests {
             server_cpu_s_per_gib: Some(2.0),
             client_cpu_s: Some(0.5),
             client_was_bottleneck: Some(messages_per_s > 150.0),
+            machine_was_full: Some(messages_per_s > 150.0),
             elapsed_s: 1.0,
             findings: Vec::new(),
         }

@@ -367,20 +367,21 @@ fn sum<T: std::iter::Sum>(values: impl Iterator<Item = Option<T>>) -> Option<T> 
     values.collect::<Option<Vec<T>>>().map(|values| values.into_iter().sum())
 }
 
+/// Whether one is so; `None` if none is known to be, and not all are known.
+fn any(values: impl Iterator<Item = Option<bool>> + Clone) -> Option<bool> {
+    if values.clone().any(|value| value == Some(true)) { Some(true) } else { values.reduce(Option::and).flatten() }
+}
+
 impl ClientReport {
     /// Several processes together.
     fn sum<'a>(parts: impl Iterator<Item = &'a ClientReport> + Clone) -> ClientReport {
-        let bottlenecks: Vec<Option<bool>> = parts.clone().map(|part| part.was_bottleneck).collect();
         ClientReport {
             cpu_s: sum(parts.clone().map(|part| part.cpu_s)),
             peak_memory_bytes: sum(parts.clone().map(|part| part.peak_memory_bytes)),
             memory_before_bytes: sum(parts.clone().map(|part| part.memory_before_bytes)),
-            busy: parts.flat_map(|part| part.busy.iter().copied()).collect(),
-            was_bottleneck: if bottlenecks.contains(&Some(true)) {
-                Some(true)
-            } else {
-                bottlenecks.into_iter().collect::<Option<Vec<bool>>>().map(|_| false)
-            },
+            busy: parts.clone().flat_map(|part| part.busy.iter().copied()).collect(),
+            was_bottleneck: any(parts.clone().map(|part| part.was_bottleneck)),
+            machine_was_full: any(parts.map(|part| part.machine_was_full)),
         }
     }
 }

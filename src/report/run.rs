@@ -121,10 +121,13 @@ pub struct ClientReport {
     pub peak_memory_bytes: Option<u64>,
     /// Memory resident before the first connection; of several processes the sum.
     pub memory_before_bytes: Option<u64>,
-    /// For each worker (of all processes), which part of the run it was busy (0 to 1).
+    /// For each worker (of all processes), which part of its busiest second it was busy (0 to 1).
     pub busy: Vec<Option<f64>>,
     /// Whether the busiest worker had no time left: then figures of speed are the client's and not the server's.
     pub was_bottleneck: Option<bool>,
+    /// Whether the machine had no time left for the client and the bundled server together: then each may be faster
+    /// alone. Null: there was no bundled server, or it is not known.
+    pub machine_was_full: Option<bool>,
 }
 
 /// The bundled server of a run.
@@ -148,6 +151,8 @@ impl RunReport {
         }
         let loads = plan.groups.iter().zip(&outcome.groups).zip(&outcome.findings);
         let asserts = plan.groups.iter().any(|group| group.verify == Verify::Full);
+        let server_cpu = server.as_ref().and_then(|server| Duration::try_from_secs_f64(server.cpu_s?).ok());
+        let machine_was_full = outcome.client.filled_the_machine(server_cpu, outcome.elapsed);
         RunReport {
             form: FORM.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -166,7 +171,7 @@ impl RunReport {
             verdict: judge(&total, outcome.interrupted, asserts, &[]),
             total,
             elapsed_s: outcome.elapsed.as_secs_f64(),
-            client: ClientReport::from(&outcome.client),
+            client: ClientReport { machine_was_full, ..ClientReport::from(&outcome.client) },
             interrupted: outcome.interrupted,
             parts: Vec::new(),
         }
@@ -214,6 +219,7 @@ impl From<&Usage> for ClientReport {
             memory_before_bytes: usage.memory_before,
             busy: usage.busy.clone(),
             was_bottleneck: usage.was_bottleneck(),
+            machine_was_full: None,
         }
     }
 }

@@ -62,6 +62,7 @@ pub(super) fn run(loads: &[&str]) -> RunReport {
             memory_before_bytes: None,
             busy: vec![Some(0.5)],
             was_bottleneck: Some(false),
+            machine_was_full: None,
         },
         verdict: Verdict { outcome: Outcome::Pass, exit_code: 0, reasons: vec!["nothing wrong".to_owned()] },
         interrupted: false,

@@ -172,7 +172,7 @@ fn notes(report: &RunReport) -> Vec<String> {
     let mut notes: Vec<String> = report.loads.iter().filter_map(|load| saturation(load, report)).collect();
     notes.extend(crate::verdict::shortages(&report.total).into_iter().map(|shortage| format!("note: {shortage}")));
     notes.extend(report.loads.iter().filter_map(|load| never_begun(load, report)));
-    notes.extend(bottleneck(report));
+    notes.extend(bottleneck(report).or_else(|| full_machine(report)));
     notes.extend(not_together(report));
     notes
 }
@@ -187,6 +187,9 @@ fn saturation(load: &LoadReport, report: &RunReport) -> Option<String> {
     };
     let advice = match report.client.was_bottleneck {
         Some(true) => "the client had no time left: give it more cores, or share the run among processes (--shard)",
+        _ if report.client.machine_was_full == Some(true) => {
+            "client and server together left this machine no time: give each one of its own"
+        }
         _ => {
             "the server, the way to it, or a machine that it shares with the client is slower than that: ask for less to \
              see its latency"
@@ -235,9 +238,17 @@ fn bottleneck(report: &RunReport) -> Option<String> {
     (report.client.was_bottleneck == Some(true)).then(|| {
         let busy = report.client.busy.iter().flatten().copied().fold(0.0, f64::max);
         format!(
-            "note: the client was the bottleneck (its busiest worker {:.0} % busy): the server may be faster than this",
+            "note: the client was the bottleneck (in its busiest second its busiest worker was {:.0} % busy): the server \
+             may be faster than this",
             busy * 100.0
         )
+    })
+}
+
+fn full_machine(report: &RunReport) -> Option<String> {
+    (report.client.machine_was_full == Some(true)).then(|| {
+        "note: client and server together left this machine no time: on one of its own the server may be faster than this"
+            .to_owned()
     })
 }
 

@@ -27,6 +27,7 @@ fn shard(index: u32, count: u32, start: u64, rtts: &[u64]) -> Input {
         memory_before_bytes: Some(600),
         busy: vec![Some(0.5)],
         was_bottleneck: Some(false),
+        machine_was_full: None,
     };
     let none = LatencyReport::from(&Latency::default());
     let load = LoadReport {
@@ -93,8 +94,10 @@ fn the_processes_stand_in_the_order_of_their_shards_and_what_they_used_is_added(
     let mut unknown = shard(1, 2, 0, &[1]);
     unknown.report.client.cpu_s = None;
     unknown.report.client.was_bottleneck = Some(true);
+    unknown.report.client.machine_was_full = Some(false);
     let sum = merged(&[shard(0, 2, 0, &[1]), unknown]);
     assert_eq!((sum.client.cpu_s, sum.client.was_bottleneck), (None, Some(true)), "a part that is not known is not 0");
+    assert_eq!(sum.client.machine_was_full, None, "one is not known, and the other was not");
 }
 
 #[test]
