@@ -119,6 +119,64 @@ fn a_target_goes_before_the_command() {
     assert!(code == 4 && out.contains("no connection could be opened"), "{out}");
 }
 
+/// A server that goes wrong in its own way: this very program, started again as a test that is none.
+mod crashing {
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::time::Duration;
+
+    use super::*;
+
+    /// The variable that tells it its address.
+    const ADDRESS: &str = "CRASHING_SERVER_ADDRESS";
+
+    fn echo(mut stream: TcpStream) -> std::io::Result<()> {
+        let (mut buffer, mut total) = ([0; 4096], 0);
+        loop {
+            let n = stream.read(&mut buffer)?;
+            stream.write_all(&buffer[..n])?;
+            total += n;
+            match (n, total) {
+                (0, 0) => return Ok(()),
+                (0, _) => break,
+                _ => {}
+            }
+        }
+        drop(stream);
+        // sleep: who looks at once must not see what is only about to come.
+        std::thread::sleep(Duration::from_millis(5));
+        std::process::abort();
+    }
+
+    /// It echoes, and aborts after the first end of a connection that has sent something.
+    #[test]
+    #[ignore = "is a server that other tests start"]
+    fn server() {
+        let Ok(address) = std::env::var(ADDRESS) else { return };
+        let listener = TcpListener::bind(address).expect("the port was free");
+        for stream in listener.incoming() {
+            let stream = stream.expect("somebody connects");
+            std::thread::spawn(move || echo(stream));
+        }
+    }
+
+    #[test]
+    fn one_that_dies_of_the_last_close_fails_the_case() {
+        let program = std::env::current_exe().expect("this program").display().to_string();
+        let server = format!(
+            "command = ['{program}', '--exact', 'crashing::server', '--ignored', '--nocapture']\n\
+             env = {{ {ADDRESS} = '{{addr}}' }}"
+        );
+        let (code, case) = Case::new(&server, "[[load]]\nconns = 1\nmessages = 3\n").report();
+        assert_eq!((code, &case["outcome"]), (1, &"fail".into()));
+        assert_eq!(case["run"]["verdict"]["outcome"], "pass", "every byte was right");
+        let reasons = reasons(&case);
+        for part in ["server: expected running to the end, it was ended by itself", "it said: ", "running 1 test"] {
+            assert!(reasons.contains(part), "{reasons}");
+        }
+    }
+}
+
 /// Scripts for /bin/sh, to which the address is $1. The shell's own $$ is $$$$ in a scenario.
 #[cfg(unix)]
 mod scripts {
@@ -150,6 +208,24 @@ mod scripts {
         assert_eq!((code, &case["outcome"]), (1, &"fail".into()));
         let reasons = reasons(&case);
         assert!(reasons.contains("ended by itself during the run (signal: 9 (SIGKILL))"), "{reasons}");
+    }
+
+    #[test]
+    fn one_that_crashes_when_it_is_told_to_end_fails_the_case() {
+        for (end, how) in [
+            ("kill -SEGV $$$$", Some("ended by itself when it was told to end (signal: 11 (SIGSEGV)")),
+            // As a shell says it of what it ran.
+            ("exit 134", Some("ended by itself when it was told to end (exit status: 134)")),
+            ("exit 143", None),
+            ("trap - TERM; kill -TERM $$$$", None),
+        ] {
+            let text = format!("trap 'echo ouch; {end}' TERM; SERVE & wait");
+            let (code, case) = Case::new(&script(&text, ""), LOAD).report();
+            let reasons = reasons(&case);
+            assert_eq!((code, &case["run"]["verdict"]["outcome"]), (i32::from(how.is_some()), &"pass".into()), "{end}");
+            let said = how.map(|how| reasons.contains(how) && reasons.contains("it said: ouch"));
+            assert_ne!(said, Some(false), "{end}: {reasons}");
+        }
     }
 
     #[test]

@@ -149,11 +149,13 @@ pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
     }
     announce(&args.output, &plan, server.as_ref(), target, &about)?;
     let outcome = launch::go(plan.clone(), run.start_at, args.output.quiet)?;
-    let (server_report, server_output) = server.map(Bundled::stop_with_output).unzip();
-    let server_output = server_output.unwrap_or_default();
-    let report = RunReport::new(&plan, &outcome, server_report);
+    let stopped = server.map(Bundled::stop).unwrap_or_default();
+    if let Some(how) = &stopped.broke {
+        say(&format!("warning: the bundled server {how}"));
+    }
+    let report = RunReport::new(&plan, &outcome, stopped.report);
     let name = args.serve.as_ref().map_or_else(|| format!("blast {target}"), |model| format!("blast --serve={model}"));
-    let case = CaseReport { about, server_output, ..CaseReport::of_run(name, replay, report.clone()) };
+    let case = CaseReport { about, server_output: stopped.output, ..CaseReport::of_run(name, replay, report.clone()) };
     let annotation = written.add(0, case)?;
     let exit = finish(&args.output, &report, target, !run.sources.is_empty());
     match annotation {

@@ -14,6 +14,7 @@ use anyhow::Context as _;
 use serde::Deserialize;
 
 use super::Failure;
+use super::server::Stopped;
 use crate::report::run::ServerReport;
 use crate::server::CountersSnapshot;
 
@@ -57,15 +58,16 @@ impl Bundled {
     /// It can't be started, or it ends or stays silent; with what it said.
     pub fn start(model: Option<&str>, flags: &[String]) -> anyhow::Result<Bundled> {
         let program = std::env::current_exe().context("finding this program, to start it as a server")?;
-        let mut child = Command::new(program)
-            .args(["serve", "--json", "--bind", "127.0.0.1:0", "--until-stdin-closes"])
-            .args(model.iter().flat_map(|model| ["--model", model]))
-            .args(flags)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .context("starting the bundled server")?;
+        let mut command = Command::new(program);
+        command.args(["serve", "--json", "--bind", "127.0.0.1:0", "--until-stdin-closes"]);
+        command.args(model.iter().flat_map(|model| ["--model", model])).args(flags);
+        Bundled::wait_for(command, model)
+    }
+
+    /// Starts the program, and waits until it says that it listens.
+    fn wait_for(mut command: Command, model: Option<&str>) -> anyhow::Result<Bundled> {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().context("starting the bundled server")?;
         let lines = lines_of(child.stdout.take());
         let stderr = lines_of(child.stderr.take());
         let stdin = child.stdin.take();
@@ -90,7 +92,11 @@ impl Bundled {
         let said = if said.is_empty() { "it said nothing".to_owned() } else { said };
         let message = format!("the bundled server (--serve={model}) did not start: {said}");
         // It has an exit code of its own for 'this makes no sense'.
-        if status == Some(2) { Failure::usage(message) } else { Failure::could_not_run(message) }
+        if status.and_then(|status| status.code()) == Some(2) {
+            Failure::usage(message)
+        } else {
+            Failure::could_not_run(message)
+        }
     }
 
     /// How it has ended, which it should not by itself.
@@ -98,13 +104,9 @@ impl Bundled {
         self.child.try_wait().ok().flatten()
     }
 
-    /// Lets it drain and end, and collects what it says of itself.
-    pub fn stop(self) -> ServerReport {
-        self.stop_with_output().0
-    }
-
-    /// The same, and what it wrote to stderr.
-    pub fn stop_with_output(mut self) -> (ServerReport, Vec<String>) {
+    /// Lets it drain and end, and collects what it says of itself. One that does not say its last line, or does not end
+    /// well, is broken.
+    pub fn stop(mut self) -> Stopped {
         self.stdin.take();
         let until = Instant::now() + STOP;
         let mut report = ServerReport { model: self.model.clone(), counters: None, cpu_s: None };
@@ -114,24 +116,32 @@ impl Bundled {
                 report.cpu_s = cpu_seconds;
             }
         }
-        self.end(until.saturating_duration_since(Instant::now()));
-        (report, self.stderr.try_iter().collect())
+        let broke = match self.end(until.saturating_duration_since(Instant::now())) {
+            Some(status) if report.counters.is_none() => Some(format!("ended without its counters ({status})")),
+            Some(status) if !status.success() => Some(format!("ended with an error ({status})")),
+            Some(_) => None,
+            None => {
+                Some(format!("did not end within {} when told to, and was killed", humantime::format_duration(STOP)))
+            }
+        };
+        Stopped { broke, report: Some(report), output: self.stderr.try_iter().collect() }
     }
 
-    /// Waits for its end for so long, then kills it. Gives its exit code, if it had one.
-    fn end(&mut self, patience: Duration) -> Option<i32> {
+    /// Waits for its end for so long; then it is killed, and there is no status.
+    fn end(&mut self, patience: Duration) -> Option<ExitStatus> {
         self.stdin.take();
         let until = Instant::now() + patience;
         loop {
             match self.child.try_wait() {
-                Ok(Some(status)) => return status.code(),
+                Ok(Some(status)) => return Some(status),
                 Ok(None) if Instant::now() < until => std::thread::sleep(Duration::from_millis(5)),
                 _ => break,
             }
         }
         // Its own drain and abort had their time: it hangs.
         let _ = self.child.kill();
-        self.child.wait().ok().and_then(|status| status.code())
+        let _ = self.child.wait();
+        None
     }
 }
 
@@ -156,4 +166,32 @@ fn lines_of(pipe: Option<impl Read + Send + 'static>) -> Receiver<String> {
         });
     }
     lines
+}
+
+/// Shells that say what a server says and then break.
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    fn broke(text: &str) -> Option<String> {
+        let listening = r#"{"event":"listening","address":"127.0.0.1:1","model":"sh"}"#;
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("echo '{listening}'; read nothing; {text}")]);
+        Bundled::wait_for(command, Some("sh")).expect("it says that it listens").stop().broke
+    }
+
+    #[test]
+    fn one_that_does_not_end_well_when_it_is_told_to_is_broken() {
+        let counters = serde_json::to_string(&CountersSnapshot::default()).expect("they are plain");
+        let stopped = format!("echo '{{\"event\":\"stopped\",\"counters\":{counters},\"cpu_seconds\":null}}'");
+        assert_eq!(broke(&stopped), None);
+        for (text, how) in [
+            ("kill -SEGV $$".to_owned(), "ended without its counters (signal: 11 (SIGSEGV)"),
+            ("exit 0".to_owned(), "ended without its counters (exit status: 0)"),
+            (format!("{stopped}; exit 1"), "ended with an error (exit status: 1)"),
+        ] {
+            let broke = broke(&text);
+            assert!(broke.as_ref().is_some_and(|broke| broke.starts_with(how)), "{text}: {broke:?}");
+        }
+    }
 }

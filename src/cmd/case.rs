@@ -158,13 +158,14 @@ fn run_one(scenario: &Scenario, args: &CaseArgs, target: Option<&str>, replay: &
     }
     let outcome = launch::go(plan.clone(), run.start_at, args.is_quiet())?;
     let is_broken = outcome.groups.iter().any(|figures| !figures.counters.findings.is_empty());
-    let ended = server.as_mut().map(|server| server.ended(is_broken));
-    let (of_server, output) = server.map(Running::stop).unwrap_or_default();
-    case.server_output = output;
-    let mut report = RunReport::new(&plan, &outcome, of_server);
-    let died = ended.as_ref().map(Option::is_some);
+    let stopped = server.map(|server| server.stop(is_broken));
+    let died = stopped.as_ref().map(|stopped| stopped.broke.is_some());
+    let stopped = stopped.unwrap_or_default();
+    case.server_output = stopped.output;
+    let mut report = RunReport::new(&plan, &outcome, stopped.report);
     case.checks = check::hold(scenario, &outcome.groups, died, &mut report);
-    if let (Some(Some(how)), Some(check)) = (ended, case.checks.iter_mut().find(|check| check.name == check::SERVER)) {
+    if let (Some(how), Some(check)) = (stopped.broke, case.checks.iter_mut().find(|check| check.name == check::SERVER))
+    {
         check.actual = Some(how);
     }
     (case.outcome, case.reasons) = check::outcome(&case.checks, &report);

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::launch;
-use super::server::NotStarted;
+use super::server::{NotStarted, Stopped};
 use crate::config::CommandServer;
 use crate::sys::{self, Group};
 
@@ -75,7 +75,7 @@ impl Commanded {
                 free_address().map_err(|error| failed(format!("finding a free port of 127.0.0.1: {error}")))?;
             let mut started = Commanded::spawn(server, address).map_err(failed)?;
             let Err(why) = started.wait_until_ready(server.ready_timeout) else { return Ok(started) };
-            let output = started.stop();
+            let output = started.stop().output;
             if matches!(why, NotReady::Ended(_)) && tries < TRIES && says_port_is_taken(&output) {
                 tries += 1;
                 continue;
@@ -139,12 +139,14 @@ impl Commanded {
         self.status
     }
 
-    /// Stops it with all that it started, and gives what it said: its last lines.
-    pub fn stop(mut self) -> Vec<String> {
+    /// Stops it with all that it started. One that has to be killed is remarked on, and not broken.
+    pub fn stop(mut self) -> Stopped {
         let remark = self.end(self.stop_timeout);
-        let mut lines = self.output.lines();
-        lines.extend(remark);
-        lines
+        let crashed = self.status.filter(|status| remark.is_none() && sys::is_crash(*status));
+        let broke = crashed.map(|status| format!("ended by itself when it was told to end ({status})"));
+        let mut output = self.output.lines();
+        output.extend(remark);
+        Stopped { broke, report: None, output }
     }
 
     /// Gives a remark if it had to be killed.

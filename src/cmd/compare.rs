@@ -206,7 +206,11 @@ fn one_run(run: &Run, profile: &Profile, server: &Server, args: &CompareArgs) ->
     let words = [vec![format!("echo-tester blast {name} --seed {}", run.seed)], load(&args.load).to_flags()].concat();
     let plan = launch::plan(run, targets, vec![profile.clone()], Some(words.join(" ")))?;
     let outcome = launch::go(plan.clone(), run.start_at, true)?;
-    Ok(RunReport::new(&plan, &outcome, bundled.map(Bundled::stop)))
+    let stopped = bundled.map(Bundled::stop).unwrap_or_default();
+    if let Some(how) = stopped.broke {
+        say(&format!("warning: the bundled server {} {how}", server.name()));
+    }
+    Ok(RunReport::new(&plan, &outcome, stopped.report))
 }
 
 fn write(args: &CompareArgs, report: &CompareReport) -> anyhow::Result<()> {

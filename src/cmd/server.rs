@@ -12,6 +12,14 @@ use crate::report::run::ServerReport;
 /// first.
 const CRASH: Duration = Duration::from_millis(500);
 
+/// How long one that a command line started, and that has broken nothing, may take to fall over the last close: what is
+/// told to end would die of that first. A bundled server handles its last closes before it ends.
+const LAST_CLOSE: Duration = Duration::from_millis(50);
+/// Lines that are shown of a server that broke.
+const SHOWN_LINES: usize = 5;
+/// Characters that are shown of each.
+const SHOWN_COLUMNS: usize = 200;
+
 /// A server that was started for a case.
 pub enum Running {
     /// One of the program's own.
@@ -26,6 +34,17 @@ pub struct NotStarted {
     /// A sentence.
     pub reason: String,
     /// What it said.
+    pub output: Vec<String>,
+}
+
+/// What is left of a server.
+#[derive(Debug, Default)]
+pub struct Stopped {
+    /// How it ended, if not as it was told to.
+    pub broke: Option<String>,
+    /// What a bundled server tells of itself.
+    pub report: Option<ServerReport>,
+    /// What it said: its last lines.
     pub output: Vec<String>,
 }
 
@@ -55,9 +74,26 @@ impl Running {
         }
     }
 
-    /// How it has ended by itself, if it has. `is_broken`: connections broke, so that it may be about to.
-    pub fn ended(&mut self, is_broken: bool) -> Option<String> {
-        let until = Instant::now() + if is_broken { CRASH } else { Duration::ZERO };
+    /// Stops it, once it had the time to fall over what was done to it. `is_broken`: connections broke, so that it may
+    /// be about to end.
+    pub fn stop(mut self, is_broken: bool) -> Stopped {
+        let ended = self.ended(is_broken);
+        let stopped = match self {
+            Running::Bundled(server) => server.stop(),
+            Running::Command(server) => server.stop(),
+        };
+        let broke = ended.or(stopped.broke).map(|how| format!("{how}{}", last_words(&stopped.output)));
+        Stopped { broke, ..stopped }
+    }
+
+    /// How it has ended by itself, if it has.
+    fn ended(&mut self, is_broken: bool) -> Option<String> {
+        let patience = match self {
+            _ if is_broken => CRASH,
+            Running::Bundled(_) => Duration::ZERO,
+            Running::Command(_) => LAST_CLOSE,
+        };
+        let until = Instant::now() + patience;
         loop {
             let status = match self {
                 Running::Bundled(server) => server.ended(),
@@ -72,15 +108,11 @@ impl Running {
             std::thread::sleep(Duration::from_millis(5));
         }
     }
+}
 
-    /// Stops it. What it tells of itself, and what it said.
-    pub fn stop(self) -> (Option<ServerReport>, Vec<String>) {
-        match self {
-            Running::Bundled(server) => {
-                let (report, output) = server.stop_with_output();
-                (Some(report), output)
-            }
-            Running::Command(server) => (None, server.stop()),
-        }
-    }
+/// The end of what a server said, in one line: it stands in tables too.
+fn last_words(output: &[String]) -> String {
+    let shown = output.iter().skip(output.len().saturating_sub(SHOWN_LINES));
+    let shown: Vec<String> = shown.map(|line| line.chars().take(SHOWN_COLUMNS).collect()).collect();
+    if shown.is_empty() { "; it said nothing".to_owned() } else { format!("; it said: {}", shown.join(" / ")) }
 }

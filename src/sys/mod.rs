@@ -19,9 +19,9 @@ use socket2::SockRef;
 pub use alarm::Alarm;
 pub use os::{
     Group, LOOPBACK_IS_A_NETWORK, backlog_limit, choose_port_at_connect, claim_address, close_with_reset,
-    ephemeral_ports, has_ended, interrupt, is_under_way, is_wine, listen_backlog, peak_memory, process_cpu_time,
-    raise_descriptor_limit, receive, resident_memory, send, share_port, shortage, thread_cpu_time, thread_limit,
-    usable_memory,
+    ephemeral_ports, has_ended, interrupt, is_crash, is_under_way, is_wine, listen_backlog, peak_memory,
+    process_cpu_time, raise_descriptor_limit, receive, resident_memory, send, share_port, shortage, thread_cpu_time,
+    thread_limit, usable_memory,
 };
 
 /// Every accepted socket: TCP_NODELAY, and kept from child processes. Best effort: some systems refuse it on a

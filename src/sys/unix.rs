@@ -4,9 +4,9 @@
 
 use std::io;
 use std::net::{Shutdown, TcpStream};
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
 
 use rustix::process::{
@@ -264,6 +264,19 @@ pub fn has_ended(child: &mut Child) -> bool {
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
     // ECHILD: it was waited for already.
     !matches!(waitid(WaitId::Pid(pid), options), Ok(None))
+}
+
+/// The signals that a process gets for its own mistakes (signal(7)).
+const CRASHES: [Signal; 7] =
+    [Signal::ILL, Signal::TRAP, Signal::ABORT, Signal::BUS, Signal::FPE, Signal::SEGV, Signal::SYS];
+
+/// Whether a process that was told to end ([`Group::ask_to_end`]) did not end because of that: by another signal than
+/// SIGTERM, or, as a shell says it of what it ran, with 128 and the number of a crash's signal.
+pub fn is_crash(status: ExitStatus) -> bool {
+    match status.signal() {
+        Some(signal) => signal != Signal::TERM.as_raw(),
+        None => CRASHES.iter().any(|signal| status.code() == Some(128 + signal.as_raw())),
+    }
 }
 
 #[cfg(test)]

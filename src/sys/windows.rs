@@ -6,7 +6,7 @@ use std::io;
 use std::net::{Shutdown, TcpStream};
 use std::os::windows::io::{AsRawHandle, AsRawSocket, FromRawHandle, OwnedHandle};
 use std::os::windows::process::CommandExt;
-use std::process::{Child, Command};
+use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
 
 use socket2::{SockRef, Socket};
@@ -260,6 +260,12 @@ impl Group {
 /// Whether a process has ended.
 pub fn has_ended(child: &mut Child) -> bool {
     !matches!(child.try_wait(), Ok(None))
+}
+
+/// Whether a process that was told to end ([`Group::ask_to_end`]) did not end because of that: its exit code is an
+/// exception's, such as 0xC0000005 of an access violation (Microsoft, 'NTSTATUS Values').
+pub fn is_crash(status: ExitStatus) -> bool {
+    status.code().is_some_and(|code| code as u32 >= 0xc000_0000)
 }
 
 #[cfg(test)]
