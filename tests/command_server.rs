@@ -127,53 +127,66 @@ mod crashing {
 
     use super::*;
 
-    /// The variable that tells it its address.
+    /// The variables that tell it its address, and whether it aborts or only takes no more connections.
     const ADDRESS: &str = "CRASHING_SERVER_ADDRESS";
+    const ABORTS: &str = "CRASHING_SERVER_ABORTS";
 
-    fn echo(mut stream: TcpStream) -> std::io::Result<()> {
+    /// Whether anything was echoed until the end of the connection.
+    fn echo(mut stream: TcpStream) -> bool {
         let (mut buffer, mut total) = ([0; 4096], 0);
-        loop {
-            let n = stream.read(&mut buffer)?;
-            stream.write_all(&buffer[..n])?;
+        while let Ok(n @ 1..) = stream.read(&mut buffer) {
+            stream.write_all(&buffer[..n]).expect("it is read");
             total += n;
-            match (n, total) {
-                (0, 0) => return Ok(()),
-                (0, _) => break,
-                _ => {}
-            }
         }
-        drop(stream);
-        // sleep: who looks at once must not see what is only about to come.
-        std::thread::sleep(Duration::from_millis(5));
-        std::process::abort();
+        total > 0
     }
 
-    /// It echoes, and aborts after the first end of a connection that has sent something.
+    /// It serves one connection after the other, until the first end of one that has sent something.
     #[test]
     #[ignore = "is a server that other tests start"]
     fn server() {
         let Ok(address) = std::env::var(ADDRESS) else { return };
         let listener = TcpListener::bind(address).expect("the port was free");
-        for stream in listener.incoming() {
-            let stream = stream.expect("somebody connects");
-            std::thread::spawn(move || echo(stream));
+        let is_last = |stream: std::io::Result<TcpStream>| echo(stream.expect("somebody connects"));
+        assert!(listener.incoming().any(is_last));
+        // sleep: who looks at once must not see what is only about to come.
+        std::thread::sleep(Duration::from_millis(5));
+        if std::env::var(ABORTS).is_ok_and(|aborts| aborts == "yes") {
+            std::process::abort();
         }
+        drop(listener);
+        loop {
+            std::thread::park();
+        }
+    }
+
+    /// What comes of a case against it, in which every byte is right.
+    fn reasons_of_case(aborts: &str) -> String {
+        let program = std::env::current_exe().expect("this program").display().to_string();
+        let server = format!(
+            "command = ['{program}', '--exact', 'crashing::server', '--ignored', '--nocapture']\n\
+             env = {{ {ADDRESS} = '{{addr}}', {ABORTS} = '{aborts}' }}"
+        );
+        let load = "[[load]]\nconns = 1\nmessages = 3\nconnect_timeout = '400ms'\nstall_timeout = '400ms'\n";
+        let (code, case) = Case::new(&server, load).report();
+        assert_eq!((code, &case["outcome"]), (1, &"fail".into()), "{}", reasons(&case));
+        assert_eq!(case["run"]["verdict"]["outcome"], "pass");
+        reasons(&case)
     }
 
     #[test]
     fn one_that_dies_of_the_last_close_fails_the_case() {
-        let program = std::env::current_exe().expect("this program").display().to_string();
-        let server = format!(
-            "command = ['{program}', '--exact', 'crashing::server', '--ignored', '--nocapture']\n\
-             env = {{ {ADDRESS} = '{{addr}}' }}"
-        );
-        let (code, case) = Case::new(&server, "[[load]]\nconns = 1\nmessages = 3\n").report();
-        assert_eq!((code, &case["outcome"]), (1, &"fail".into()));
-        assert_eq!(case["run"]["verdict"]["outcome"], "pass", "every byte was right");
-        let reasons = reasons(&case);
+        let reasons = reasons_of_case("yes");
         for part in ["server: expected running to the end, it was ended by itself", "it said: ", "running 1 test"] {
             assert!(reasons.contains(part), "{reasons}");
         }
+    }
+
+    #[test]
+    fn one_that_takes_no_more_connections_after_the_last_close_fails_the_case() {
+        let reasons = reasons_of_case("no");
+        let part = "server: expected running to the end, it was taking no connection (";
+        assert!(reasons.contains(part) && reasons.contains("for 400ms"), "{reasons}");
     }
 }
 

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::reports::{ReportArgs, Reports};
 use super::server::Running;
-use super::{Failure, blast, files, launch, print, schedule};
+use super::{Failure, blast, files, launch, print, schedule, serving};
 use crate::client::limits::{self, System};
 use crate::config::units::Count;
 use crate::config::{RunArgs, Server};
@@ -126,6 +126,7 @@ fn list(cases: &[&Scenario]) -> String {
 
 fn run_one(scenario: &Scenario, args: &CaseArgs, target: Option<&str>, replay: &str) -> anyhow::Result<CaseReport> {
     let mut case = CaseReport::planned(scenario, target.is_none());
+    case.checks.extend(target.and_then(|_| serving::planned(scenario)));
     if let Some(reason) = why_skipped(scenario, args, target) {
         case.reasons.push(reason);
         return Ok(case);
@@ -158,7 +159,9 @@ fn run_one(scenario: &Scenario, args: &CaseArgs, target: Option<&str>, replay: &
     }
     let outcome = launch::go(plan.clone(), run.start_at, args.is_quiet())?;
     let is_broken = outcome.groups.iter().any(|figures| !figures.counters.findings.is_empty());
-    let stopped = server.map(|server| server.stop(is_broken));
+    let look = || serving::look(scenario, &plan, &outcome);
+    let looked = target.and_then(|_| look());
+    let stopped = server.map(|server| server.stop(is_broken, look));
     let died = stopped.as_ref().map(|stopped| stopped.broke.is_some());
     let stopped = stopped.unwrap_or_default();
     case.server_output = stopped.output;
@@ -168,6 +171,7 @@ fn run_one(scenario: &Scenario, args: &CaseArgs, target: Option<&str>, replay: &
     {
         check.actual = Some(how);
     }
+    case.checks.extend(target.and_then(|_| serving::check(scenario, looked, &report)));
     (case.outcome, case.reasons) = check::outcome(&case.checks, &report);
     case.run = Some(report);
     Ok(case)

@@ -6,14 +6,14 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, BufRead, BufReader, Read};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::launch;
 use super::server::{NotStarted, Stopped};
+use super::{launch, serving};
 use crate::config::CommandServer;
 use crate::sys::{self, Group};
 
@@ -108,14 +108,7 @@ impl Commanded {
     fn wait_until_ready(&mut self, patience: Duration) -> Result<(), NotReady> {
         let until = Instant::now() + patience;
         loop {
-            let connected = TcpStream::connect_timeout(&self.address, CONNECT.min(patience).max(LOOK));
-            // Where nobody listens on a port that is free for clients too, TCP may connect it to itself.
-            let is_itself = |stream: &TcpStream| stream.local_addr().ok() == Some(self.address);
-            let refused = match connected {
-                Ok(stream) if !is_itself(&stream) => None,
-                Ok(_) => Some(io::ErrorKind::ConnectionRefused.into()),
-                Err(error) => Some(error),
-            };
+            let refused = serving::connect(self.address, None, CONNECT.min(patience).max(LOOK)).err();
             // Asked last: if somebody else answers on its port, it has ended, or is about to.
             if let Some(status) = self.ended() {
                 return Err(NotReady::Ended(status));

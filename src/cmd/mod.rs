@@ -21,6 +21,7 @@ pub mod schedule;
 pub mod schema;
 pub mod serve;
 pub mod server;
+pub mod serving;
 
 use std::fmt;
 use std::io::{self, Write};

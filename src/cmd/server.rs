@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::bundled::Bundled;
 use super::command::Commanded;
+use super::serving::Looked;
 use crate::config::{ServeArgs, Server};
 use crate::report::run::ServerReport;
 
@@ -75,9 +76,16 @@ impl Running {
     }
 
     /// Stops it, once it had the time to fall over what was done to it. `is_broken`: connections broke, so that it may
-    /// be about to end.
-    pub fn stop(mut self, is_broken: bool) -> Stopped {
-        let ended = self.ended(is_broken);
+    /// be about to end. `look` looks whether it still serves; a bundled server is only asked for its counters, in which
+    /// everybody is counted who connects.
+    pub fn stop(mut self, is_broken: bool, look: impl FnOnce() -> Looked) -> Stopped {
+        let mut ended = self.ended(is_broken);
+        if ended.is_none()
+            && let Running::Command(_) = self
+            && let Some(Err(what)) = look()
+        {
+            ended = self.ended(true).or(Some(what));
+        }
         let stopped = match self {
             Running::Bundled(server) => server.stop(),
             Running::Command(server) => server.stop(),
