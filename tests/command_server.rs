@@ -214,6 +214,21 @@ mod scripts {
     }
 
     #[test]
+    fn its_limit_of_descriptors_is_the_one_that_the_program_was_started_with_in_every_case() {
+        let case = Case::new(&script("echo \"limit $(ulimit -Sn)\"; exec SERVE", ""), LOAD);
+        let text = std::fs::read_to_string(case.path("case.toml")).expect("it is there");
+        std::fs::write(case.path("other.toml"), text.replace("commanded", "other")).expect("the folder can be written");
+        let (first, other) = (case.path("case.toml"), case.path("other.toml"));
+        let run = format!("ulimit -Sn 300; exec '{PROGRAM}' run '{first}' '{other}' -q --json");
+        let output = std::process::Command::new("sh").args(["-c", &run]).output().expect("it starts");
+        let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        // The program has raised its own by the second.
+        for case in [0, 1] {
+            assert_eq!(report["cases"][case]["server_output"][0], "limit 300");
+        }
+    }
+
+    #[test]
     fn its_death_during_the_run_is_a_failure_with_the_signal() {
         let load = "[[load]]\nconns = 2\nduration = '30s'\nfail_fast = true\n";
         let case = Case::new(&script("(sleep 1; kill -9 $$$$) & exec SERVE", ""), load);

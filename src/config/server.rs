@@ -37,7 +37,7 @@ pub struct ServerTable {
     /// A server of your own: the program and its arguments, in which {addr}, {host} and {port} stand for a free port
     ///
     /// It is ready when it takes a connection, which is then closed. In the end it and what it started are told to
-    /// stop.
+    /// stop. On Unix it has the limit of open files ('ulimit -n') that echo-tester was started with.
     command: Option<Vec<String>>,
     /// With command: environment variables for it, in which {addr}, {host} and {port} may stand too
     #[serde(default)]

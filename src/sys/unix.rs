@@ -1,12 +1,13 @@
 //! Unix, by way of `rustix` and `socket2`.
 
-#![cfg_attr(target_os = "linux", expect(unsafe_code, reason = "a socket option that no crate wraps"))]
+#![expect(unsafe_code, reason = "a socket option that no crate wraps, and what a process does before it is another")]
 
 use std::io;
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use rustix::process::{
@@ -89,10 +90,14 @@ pub fn send(stream: &mio::net::TcpStream, from: &[u8]) -> io::Result<usize> {
     io::Write::write(&mut &*stream, from)
 }
 
+/// The limit of open descriptors that this process was started with, once it has been raised.
+static STARTED_WITH: OnceLock<Rlimit> = OnceLock::new();
+
 /// Raises the soft limit of open descriptors to the hard one (getrlimit(2), RLIMIT_NOFILE) and says what holds now.
 /// Best effort: where the system refuses, the limit stays as it was.
 pub fn raise_descriptor_limit() -> DescriptorLimit {
     let limit = getrlimit(Resource::Nofile);
+    STARTED_WITH.get_or_init(|| limit);
     // macOS answers 'unlimited' and then takes no more than OPEN_MAX (its setrlimit(2)).
     let hard =
         if cfg!(target_os = "macos") { Some(limit.maximum.unwrap_or(10_240).min(10_240)) } else { limit.maximum };
@@ -234,9 +239,20 @@ pub(super) fn keep_from_children(_socket: &SockRef<'_>) {}
 pub struct Group(Pid);
 
 impl Group {
-    /// Makes what this command starts a group. To be called before it is started.
+    /// Makes what this command starts a group, with the limit of open descriptors that this process was started with.
+    /// To be called before it is started.
     pub fn prepare(command: &mut Command) {
         command.process_group(0);
+        let prepare = || {
+            if let Some(limit) = STARTED_WITH.get() {
+                // Nobody is refused less than he has.
+                let _ = setrlimit(Resource::Nofile, *limit);
+            }
+            Ok(())
+        };
+        // SAFETY: between fork and exec it loads an atomic and makes a system call: it takes no lock, allocates nothing
+        // and cannot panic.
+        unsafe { command.pre_exec(prepare) };
     }
 
     /// The group of a process that was started so.
