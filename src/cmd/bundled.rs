@@ -14,6 +14,7 @@ use anyhow::Context as _;
 use serde::Deserialize;
 
 use super::Failure;
+use super::output::Output;
 use super::server::Stopped;
 use crate::report::run::ServerReport;
 use crate::server::CountersSnapshot;
@@ -22,6 +23,9 @@ use crate::server::CountersSnapshot;
 const START: Duration = Duration::from_secs(60);
 /// How long it may take to end, beyond its own drain time.
 const STOP: Duration = Duration::from_secs(30);
+
+/// What the names of the variables that stand for flags begin with.
+const VARIABLES: &str = "ECHO_TESTER_";
 
 /// What `serve --json` prints, a line each.
 #[derive(Debug, Deserialize)]
@@ -44,7 +48,8 @@ pub struct Bundled {
     child: Child,
     stdin: Option<ChildStdin>,
     lines: Receiver<String>,
-    stderr: Receiver<String>,
+    /// What it says on stderr.
+    output: Output,
     /// Where it listens.
     pub address: SocketAddr,
     /// Its model, `auto` resolved.
@@ -61,6 +66,12 @@ impl Bundled {
         let mut command = Command::new(program);
         command.args(["serve", "--json", "--bind", "127.0.0.1:0", "--until-stdin-closes"]);
         command.args(model.iter().flat_map(|model| ["--model", model])).args(flags);
+        // It does what these flags say, and not what somebody has set for a server of his own.
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().to_uppercase().starts_with(VARIABLES) {
+                command.env_remove(name);
+            }
+        }
         Bundled::wait_for(command, model)
     }
 
@@ -69,11 +80,11 @@ impl Bundled {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().context("starting the bundled server")?;
         let lines = lines_of(child.stdout.take());
-        let stderr = lines_of(child.stderr.take());
+        let output = Output::of(&mut child);
         let stdin = child.stdin.take();
         let model = model.unwrap_or("faulty");
         let unknown = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut server = Bundled { child, stdin, lines, stderr, address: unknown, model: model.to_owned() };
+        let mut server = Bundled { child, stdin, lines, output, address: unknown, model: model.to_owned() };
         let first = server.lines.recv_timeout(START);
         match first.ok().and_then(|line| serde_json::from_str(&line).ok()) {
             Some(Event::Listening { address, model }) => {
@@ -87,8 +98,7 @@ impl Bundled {
 
     fn why_it_did_not_start(mut self, model: &str) -> anyhow::Error {
         let status = self.end(Duration::from_secs(1));
-        let said: Vec<String> = self.stderr.try_iter().collect();
-        let said = said.join("\n").trim_start_matches("error: ").to_owned();
+        let said = self.output.lines().join("\n").trim_start_matches("error: ").to_owned();
         let said = if said.is_empty() { "it said nothing".to_owned() } else { said };
         let message = format!("the bundled server (--serve={model}) did not start: {said}");
         // It has an exit code of its own for 'this makes no sense'.
@@ -124,7 +134,7 @@ impl Bundled {
                 Some(format!("did not end within {} when told to, and was killed", humantime::format_duration(STOP)))
             }
         };
-        Stopped { broke, report: Some(report), output: self.stderr.try_iter().collect() }
+        Stopped { broke, report: Some(report), output: self.output.lines() }
     }
 
     /// Waits for its end for so long; then it is killed, and there is no status.
@@ -173,25 +183,34 @@ fn lines_of(pipe: Option<impl Read + Send + 'static>) -> Receiver<String> {
 mod tests {
     use super::*;
 
-    fn broke(text: &str) -> Option<String> {
+    fn left_of(text: &str) -> Stopped {
         let listening = r#"{"event":"listening","address":"127.0.0.1:1","model":"sh"}"#;
         let mut command = Command::new("sh");
         command.args(["-c", &format!("echo '{listening}'; read nothing; {text}")]);
-        Bundled::wait_for(command, Some("sh")).expect("it says that it listens").stop().broke
+        Bundled::wait_for(command, Some("sh")).expect("it says that it listens").stop()
     }
 
     #[test]
     fn one_that_does_not_end_well_when_it_is_told_to_is_broken() {
         let counters = serde_json::to_string(&CountersSnapshot::default()).expect("they are plain");
         let stopped = format!("echo '{{\"event\":\"stopped\",\"counters\":{counters},\"cpu_seconds\":null}}'");
-        assert_eq!(broke(&stopped), None);
+        assert_eq!(left_of(&stopped).broke, None);
         for (text, how) in [
             ("kill -SEGV $$".to_owned(), "ended without its counters (signal: 11 (SIGSEGV)"),
             ("exit 0".to_owned(), "ended without its counters (exit status: 0)"),
             (format!("{stopped}; exit 1"), "ended with an error (exit status: 1)"),
         ] {
-            let broke = broke(&text);
+            let broke = left_of(&text).broke;
             assert!(broke.as_ref().is_some_and(|broke| broke.starts_with(how)), "{text}: {broke:?}");
         }
+    }
+
+    #[test]
+    fn its_last_words_are_waited_for_and_what_it_says_without_end_is_not_kept_whole() {
+        // What it leaves behind still holds the pipe.
+        assert_eq!(left_of("(sleep 0.2; echo late >&2) & exit 1").output, ["late"]);
+        let lines = left_of("i=0; while [ $i -lt 1000 ]; do echo $i >&2; i=$((i+1)); done; exit 1").output;
+        assert_eq!((lines.len(), lines[0].as_str()), (201, "(800 earlier lines are left out)"));
+        assert_eq!(lines[200], "999");
     }
 }

@@ -4,14 +4,14 @@
 //! Unix SIGTERM to its process group, then SIGKILL; on Windows its job object is ended. Nobody can keep a port free
 //! until the server binds it: where it says that its port is in use, it is started again on another.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::io::{self, BufRead, BufReader, Read};
+use std::collections::BTreeMap;
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::output::Output;
 use super::server::{NotStarted, Stopped};
 use super::{launch, serving};
 use crate::config::CommandServer;
@@ -19,18 +19,12 @@ use crate::sys::{self, Group};
 
 /// How often it is started when its port was taken meanwhile.
 const TRIES: usize = 3;
-/// Lines that are kept of what it said: the last ones.
-const KEPT_LINES: usize = 200;
-/// Bytes of a line that are kept together; what is longer becomes several lines.
-const LINE_BYTES: u64 = 4096;
 /// Lines that are shown where it did not start.
 const SHOWN_LINES: usize = 5;
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(10);
 /// How long one attempt to connect may take.
 const CONNECT: Duration = Duration::from_secs(1);
-/// How long what it wrote may take to arrive after its end. A process that has left the group may keep the pipe open.
-const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// The groups that run, for an end without time: by the id of the process that leads each.
 static RUNNING: Mutex<BTreeMap<u32, Arc<Group>>> = Mutex::new(BTreeMap::new());
@@ -213,64 +207,4 @@ fn says_port_is_taken(output: &[String]) -> bool {
 /// A port that was free a moment ago.
 fn free_address() -> io::Result<SocketAddr> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()
-}
-
-/// The last lines of what a process writes, stdout and stderr as they come.
-#[derive(Debug)]
-struct Output {
-    kept: Arc<Mutex<Kept>>,
-    /// Nothing is ever sent: it is disconnected when both pipes have ended.
-    ended: Receiver<()>,
-}
-
-#[derive(Debug, Default)]
-struct Kept {
-    lines: VecDeque<String>,
-    left_out: u64,
-}
-
-impl Output {
-    fn of(child: &mut Child) -> Output {
-        let kept = Arc::new(Mutex::new(Kept::default()));
-        let (reading, ended) = channel();
-        read_lines(child.stdout.take(), &kept, &reading);
-        read_lines(child.stderr.take(), &kept, &reading);
-        Output { kept, ended }
-    }
-
-    /// To be called after the process has ended.
-    fn lines(&self) -> Vec<String> {
-        let until = Instant::now() + LAST_WORDS;
-        while let Err(RecvTimeoutError::Timeout) =
-            self.ended.recv_timeout(until.saturating_duration_since(Instant::now()))
-        {
-            if Instant::now() >= until {
-                break;
-            }
-        }
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let left_out = (kept.left_out > 0).then(|| format!("({} earlier lines are left out)", kept.left_out));
-        left_out.into_iter().chain(kept.lines.iter().cloned()).collect()
-    }
-}
-
-/// Reads a pipe to its end on a thread of its own, so that a server that says much never waits for a reader.
-fn read_lines(pipe: Option<impl Read + Send + 'static>, kept: &Arc<Mutex<Kept>>, reading: &Sender<()>) {
-    let Some(pipe) = pipe else { return };
-    let (kept, reading) = (Arc::clone(kept), reading.clone());
-    std::thread::spawn(move || {
-        let _until_the_end = reading;
-        let mut pipe = BufReader::new(pipe);
-        let mut line = Vec::new();
-        while let Ok(1..) = pipe.by_ref().take(LINE_BYTES).read_until(b'\n', &mut line) {
-            let text = String::from_utf8_lossy(&line).trim_end().to_owned();
-            line.clear();
-            let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-            kept.lines.push_back(text);
-            if kept.lines.len() > KEPT_LINES {
-                kept.lines.pop_front();
-                kept.left_out += 1;
-            }
-        }
-    });
 }

@@ -14,6 +14,7 @@ pub mod launch;
 pub mod man;
 pub mod merge;
 pub mod models;
+pub mod output;
 pub mod progress;
 pub mod reports;
 pub mod run;
