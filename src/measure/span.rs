@@ -65,17 +65,14 @@ impl SpanReport {
         SpanReport { first_connect_s: later(self.first_connect_s), last_echo_s: later(self.last_echo_s) }
     }
 
-    /// With the part of the same group that another process ran.
-    #[must_use]
-    pub fn add(self, other: SpanReport) -> SpanReport {
+    /// Adds the part of the same group that another process ran.
+    pub fn add(&mut self, other: &SpanReport) {
         let of_both = |one: Option<f64>, other: Option<f64>, choose: fn(f64, f64) -> f64| match (one, other) {
             (Some(one), Some(other)) => Some(choose(one, other)),
             (one, other) => one.or(other),
         };
-        SpanReport {
-            first_connect_s: of_both(self.first_connect_s, other.first_connect_s, f64::min),
-            last_echo_s: of_both(self.last_echo_s, other.last_echo_s, f64::max),
-        }
+        self.first_connect_s = of_both(self.first_connect_s, other.first_connect_s, f64::min);
+        self.last_echo_s = of_both(self.last_echo_s, other.last_echo_s, f64::max);
     }
 }
 
@@ -118,9 +115,13 @@ mod tests {
     fn reports_of_processes_add_up_on_the_axis_of_the_earliest() {
         let (early, late) =
             (SpanReport::from(&span(1, 4)), SpanReport::from(&span(0, 3)).later(Duration::from_secs(2)));
-        let sum = SpanReport { first_connect_s: Some(1.0), last_echo_s: Some(5.0) };
-        assert_eq!((early.add(late), late.add(early)), (sum, sum));
-        assert_eq!((sum.add(SpanReport::default()), SpanReport::default().add(sum)), (sum, sum));
+        let both = SpanReport { first_connect_s: Some(1.0), last_echo_s: Some(5.0) };
+        let silent = SpanReport::default();
+        for parts in [[early, late], [late, early], [both, silent], [silent, both]] {
+            let mut sum = SpanReport::default();
+            parts.iter().for_each(|part| sum.add(part));
+            assert_eq!(sum, both, "{parts:?}");
+        }
         assert_eq!(SpanReport::default().later(Duration::from_secs(2)), SpanReport::default());
     }
 }

@@ -340,7 +340,7 @@ impl LoadSum {
             let wrong = |e| MergeError(format!("{file}: the histogram {name} of {} is damaged: {e}", load.name));
             sum.add(&Latency::decode(&latency.hdr).map_err(wrong)?);
         }
-        self.active = self.active.add(load.active.later(later));
+        self.active.add(&load.active.later(later));
         self.timeline.add_later(&load.timeline, later);
         let later_ms = later.as_secs_f64() * 1e3;
         self.findings.extend(load.findings.iter().cloned().map(|mut finding| {
