@@ -209,6 +209,19 @@ fn a_port_that_is_taken_is_said_so() {
     server.stop();
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_server_that_ends_by_itself_prints_its_counters_and_why() {
+    let mut server = Serving::start(&["--fault", "flip:at=0", "--fault-log", "/dev/full"]);
+    let mut client = std::net::TcpStream::connect(&server.address).expect("it listens");
+    client.write_all(b"x").expect("it is open");
+    let last = server.lines.by_ref().map_while(Result::ok).last().expect("a last line");
+    let last: Value = serde_json::from_str(&last).expect("JSON");
+    assert_eq!((&last["event"], &last["counters"]["bytes_in"]), (&"stopped".into(), &1.into()), "{last}");
+    assert!(last["error"].as_str().is_some_and(|error| error.contains("fault log can't be written")), "{last}");
+    assert_eq!(server.child.wait().expect("it ends").code(), Some(4));
+}
+
 #[cfg(unix)]
 mod signals {
     use std::io::{BufRead, BufReader};

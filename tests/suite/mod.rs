@@ -341,6 +341,10 @@ pub(crate) static CASES: &[Case] = &[
             // To wait for room to send, also with the client's FIN received or waiting, is as idle as to wait for bytes.
             let [(deaf, _), (mut half_closed, owed)] = [10, 11].map(|id| {
                 let mut client = Client::connect(host.address(), id);
+                // Small ones, so that it stalls soon: what is moved until then costs CPU time too.
+                let buffers = socket2::SockRef::from(&client.stream);
+                buffers.set_recv_buffer_size(16 * 1024).expect("a socket option");
+                buffers.set_send_buffer_size(16 * 1024).expect("a socket option");
                 let sent = client.send_until_stalled(UNBOUNDED);
                 (client, sent)
             });

@@ -84,8 +84,8 @@ struct Tuning {
     buffers: usize,
     /// Bytes that receives may be expected to bring at a time, unless it is only one.
     batch: usize,
-    /// Bytes of a further worker's stack, of which touched pages alone cost memory.
-    stack: usize,
+    /// Bytes of a further worker's stack, by its number.
+    stack: fn(usize) -> usize,
 }
 
 /// Measured with messages of 64 bytes to 64 KiB on 10 and 100 connections. The batch counts most: small enough that
@@ -96,7 +96,7 @@ const TUNING: Tuning = Tuning {
     buffer: 64 * 1024,
     buffers: 64,
     batch: 96 * 1024,
-    stack: 2 * 1024 * 1024,
+    stack: |_| 2 * 1024 * 1024,
 };
 
 /// Serves until the context says stop.
@@ -125,7 +125,10 @@ fn run_tuned(listener: TcpListener, context: &Arc<Context>, tuning: &Tuning) -> 
                     Ok(())
                 }
             };
-            thread::Builder::new().name(format!("{name}-{index}")).stack_size(tuning.stack).spawn_scoped(scope, work)
+            thread::Builder::new()
+                .name(format!("{name}-{index}"))
+                .stack_size((tuning.stack)(index))
+                .spawn_scoped(scope, work)
         };
         let mut others = Vec::new();
         let mut started = Ok(());
