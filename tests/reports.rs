@@ -178,10 +178,39 @@ fn a_crash_loses_no_case_that_had_ended() {
     child.kill();
     assert!(shown.is_some(), "the second case is shown");
     let junit = read(&folder, "j.xml");
-    assert!(junit.contains("tests=\"6\"") && junit.trim_end().ends_with("</testsuites>"), "{junit}");
-    let json: Value = serde_json::from_str(&read(&folder, "r.json")).expect("it is whole");
-    let outcomes: Vec<&Value> = json["cases"].as_array().expect("cases").iter().map(|case| &case["outcome"]).collect();
-    assert_eq!(outcomes, ["pass", "fail"]);
+    assert!(junit.trim_end().ends_with("</testsuites>"), "{junit}");
+    // The last of the three has no result, which is no success.
+    assert!(junit.contains("tests=\"8\" skipped=\"0\" failures=\"3\" errors=\"2\""), "{junit}");
+    let (json, outcomes) = outcomes(&folder);
+    assert_eq!(outcomes, ["pass", "fail", "not-run"]);
+    assert_eq!((&json["state"], &json["exit_code"]), (&"incomplete".into(), &1.into()));
+}
+
+/// The JSON report, and what each case came to.
+fn outcomes(folder: &TempDir) -> (Value, Vec<String>) {
+    let json: Value = serde_json::from_str(&read(folder, "r.json")).expect("it is whole");
+    let outcome = |case: &Value| case["outcome"].as_str().expect("a word").to_owned();
+    let outcomes = json["cases"].as_array().expect("cases").iter().map(outcome).collect();
+    (json, outcomes)
+}
+
+#[test]
+fn what_fail_fast_leaves_out_is_in_every_report() {
+    let flags = ["--fail-fast", "--junit", "j.xml", "--markdown", "m.md", "--html", "h.html", "--json=r.json"];
+    let (folder, mut command) = program(&[MISSED, GOOD, FAULTY], &[&["run", "cases", "-q"], &flags[..]].concat());
+    let (code, out, err) = said(&mut command);
+    assert_eq!(code, 3, "{out}{err}");
+    let summary = "3 cases: 1 missed a threshold, 2 not run (stopped by --fail-fast)";
+    assert!(out.contains(summary), "{out}");
+    for name in ["m.md", "h.html"] {
+        let text = read(&folder, name);
+        assert!(text.contains(summary) && text.contains("good"), "{name}: {text}");
+    }
+    let junit = read(&folder, "j.xml");
+    assert!(junit.contains("tests=\"9\" skipped=\"6\" failures=\"1\" errors=\"0\""), "{junit}");
+    let (json, outcomes) = outcomes(&folder);
+    assert_eq!(outcomes, ["threshold-missed", "not-run", "not-run"]);
+    assert_eq!((&json["state"], &json["exit_code"]), (&"stopped".into(), &3.into()));
 }
 
 #[test]
@@ -190,7 +219,7 @@ fn a_run_that_breaks_off_at_once_leaves_no_result_of_an_earlier_one() {
     std::fs::write(folder.path().join("j.xml"), "<testsuites tests=\"1\"/>").expect("the folder can be written");
     let mut child = Killed(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts"));
     let until = Instant::now() + PATIENCE;
-    while !read(&folder, "j.xml").contains("tests=\"0\"") {
+    while !read(&folder, "j.xml").contains("tests=\"2\" skipped=\"0\" failures=\"0\" errors=\"2\"") {
         let is_running = child.0.try_wait().expect("it can be waited for").is_none();
         assert!(is_running && Instant::now() < until, "the old one stays");
         std::thread::yield_now();

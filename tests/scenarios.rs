@@ -148,7 +148,7 @@ fn the_first_case_that_does_not_pass_is_the_last_when_asked() {
     std::fs::write(folder.path().join("b.toml"), SMALL).expect("the folder can be written");
     let path = folder.path().to_str().expect("a plain path");
     let (code, out, _) = said(&["run", path, "-q", "--fail-fast"]);
-    assert!(code == 3 && out.contains("1 case: "), "{out}");
+    assert!(code == 3 && out.contains("2 cases: 1 missed a threshold, 1 not run (stopped by --fail-fast)"), "{out}");
     let (code, out, _) = said(&["run", path, "-q"]);
     assert!(code == 3 && out.contains("2 cases: 1 passed, 1 missed a threshold"), "{out}");
 }

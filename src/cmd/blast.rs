@@ -124,7 +124,9 @@ pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
     let mut plan = launch::plan(&run, targets.clone(), vec![profile], Some(replay.clone()))?;
     launch::check_limits(&plan)?;
     args.output.check()?;
-    let mut written = Written::open(&args.files, None)?;
+    let name = args.serve.as_ref().map_or_else(|| format!("blast {target}"), |model| format!("blast --serve={model}"));
+    let planned = CaseReport::planned_run(name, about.clone());
+    let mut written = Written::open(&args.files, None, vec![planned.clone()])?;
     launch::catch_interrupts()?;
     let server = args.serve.as_deref().map(|model| Bundled::start(Some(model), &[])).transpose()?;
     if let Some(server) = &server {
@@ -137,9 +139,8 @@ pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
     let (server_report, server_output) = server.map(Bundled::stop_with_output).unzip();
     let server_output = server_output.unwrap_or_default();
     let report = RunReport::new(&plan, &outcome, server_report);
-    let name = args.serve.as_ref().map_or_else(|| format!("blast {target}"), |model| format!("blast --serve={model}"));
-    let case = CaseReport { about, server_output, ..CaseReport::of_run(name, replay, report.clone()) };
-    let annotation = written.add(0, case)?;
+    let case = CaseReport { server_output, ..planned.with_run(replay, report.clone()) };
+    let annotation = written.set(0, case)?;
     let exit = finish(&args.output, &report, target);
     match annotation {
         Some(line) if args.output.is_json() => say(&line),

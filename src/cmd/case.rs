@@ -14,7 +14,7 @@ use crate::config::{RunArgs, Server};
 use crate::exit::Exit;
 use crate::report::check;
 use crate::report::run::RunReport;
-use crate::report::suite::{Came, CaseReport};
+use crate::report::suite::{Came, CaseReport, State};
 use crate::scenario::Scenario;
 use crate::server::models;
 use crate::sys;
@@ -102,16 +102,22 @@ pub fn run_all(
     }
     launch::catch_interrupts()?;
     let replays: Vec<String> = wanted.iter().map(|case| replay(case)).collect();
-    let mut reports = Reports::open(&args.reports)?;
-    let run = |i: usize| run_one(wanted[i], args, target, &replays[i]);
+    let planned: Vec<CaseReport> = wanted.iter().map(|case| CaseReport::planned(case, target.is_none())).collect();
+    let mut reports = Reports::open(&args.reports, planned.clone())?;
+    let mut why = State::Incomplete;
+    let run = |i: usize| run_one(planned[i].clone(), wanted[i], args, target, &replays[i]);
     schedule::run(wanted.len(), jobs, run, |i, case| {
         let case = case?;
-        let is_good = matches!(case.outcome, Came::Pass | Came::Skipped);
+        let is_good = case.outcome.is_good();
         reports.add(i, case)?;
-        let stop = launch::is_interrupted() || (args.fail_fast && !is_good);
-        Ok(if stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        if launch::is_interrupted() {
+            why = State::Interrupted;
+        } else if args.fail_fast && !is_good {
+            why = State::Stopped;
+        }
+        Ok(if why == State::Incomplete { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
     })?;
-    reports.finish()
+    reports.finish(why)
 }
 
 /// A line a case: its id, its name, its file.
@@ -121,10 +127,15 @@ fn list(cases: &[&Scenario]) -> String {
     cases.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-fn run_one(scenario: &Scenario, args: &CaseArgs, target: Option<&str>, replay: &str) -> anyhow::Result<CaseReport> {
-    let mut case = CaseReport::planned(scenario, target.is_none());
+fn run_one(
+    mut case: CaseReport,
+    scenario: &Scenario,
+    args: &CaseArgs,
+    target: Option<&str>,
+    replay: &str,
+) -> anyhow::Result<CaseReport> {
     if let Some(reason) = why_skipped(scenario, args, target) {
-        case.reasons.push(reason);
+        case.without_run(Came::Skipped, reason);
         return Ok(case);
     }
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -137,11 +148,9 @@ fn run_one(scenario: &Scenario, args: &CaseArgs, target: Option<&str>, replay: &
         (None, Some(wanted)) => match Running::start(wanted) {
             Ok(started) => vec![server.insert(started).address()],
             Err(not_started) => {
-                case.could_not_run(not_started.reason);
+                let came = if launch::is_interrupted() { Came::Interrupted } else { Came::Inconclusive };
+                case.without_run(came, not_started.reason);
                 case.server_output = not_started.output;
-                if launch::is_interrupted() {
-                    case.outcome = Came::Interrupted;
-                }
                 return Ok(case);
             }
         },
@@ -150,7 +159,7 @@ fn run_one(scenario: &Scenario, args: &CaseArgs, target: Option<&str>, replay: &
     case.replay = Some(replay.clone());
     let plan = launch::plan(&run, targets, scenario.loads.clone(), Some(replay))?;
     if let Some(obstacle) = limits::check(&plan, &System::ask(&plan)).into_iter().find(|obstacle| obstacle.fatal) {
-        case.could_not_run(obstacle.to_string());
+        case.without_run(Came::Inconclusive, obstacle.to_string());
         return Ok(case);
     }
     let outcome = launch::go(plan.clone(), run.start_at, args.is_quiet())?;

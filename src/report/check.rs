@@ -83,13 +83,18 @@ impl Expectation<'_> {
             Expectation::Threshold(threshold) => (threshold.to_string(), threshold.to_string()),
             Expectation::Server => (SERVER.to_owned(), "running to the end".to_owned()),
         };
-        CheckReport { name, expected, actual: None, outcome: Came::Skipped }
+        CheckReport { name, expected, actual: None, outcome: Came::NotRun }
     }
 }
 
 /// The checks of a scenario, none of which has been looked at. `has_server`: it is run against a server of its own.
 pub fn planned(scenario: &Scenario, has_server: bool) -> Vec<CheckReport> {
     expectations(scenario, has_server).iter().map(Expectation::planned).collect()
+}
+
+/// The check of the verdict, before anything has run.
+pub fn planned_verdict(expected: Expected) -> CheckReport {
+    Expectation::Verdict(expected).planned()
 }
 
 /// Holds a run against its scenario and gives the report its verdict. `groups` are the figures of the scenario's loads,
@@ -163,7 +168,7 @@ pub fn verdict(expected: Expected, report: &RunReport) -> CheckReport {
         _ => Came::Fail,
     };
     let outcome = if came == expected.name() { Came::Pass } else { otherwise };
-    CheckReport { actual: Some(came.to_owned()), outcome, ..Expectation::Verdict(expected).planned() }
+    CheckReport { actual: Some(came.to_owned()), outcome, ..planned_verdict(expected) }
 }
 
 /// What a case came to, by its checks, and why: those that were not met, then what the run says of itself.

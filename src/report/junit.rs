@@ -9,25 +9,25 @@ use std::time::Duration;
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
 use super::check::{CheckReport, loads_of};
-use super::suite::{Came, CaseReport, SuiteReport};
+use super::suite::{Came, CaseReport, State, SuiteReport};
 use super::terminal;
 
 /// The whole document.
 pub(super) fn render(report: &SuiteReport) -> anyhow::Result<String> {
     let mut document = Report::new("echo-tester");
     document.set_time(report.cases.iter().map(CaseReport::elapsed).sum());
-    document.add_test_suites(report.cases.iter().map(suite));
+    document.add_test_suites(report.cases.iter().map(|case| suite(report.state, case)));
     Ok(document.to_string()?)
 }
 
-fn suite(case: &CaseReport) -> TestSuite {
+fn suite(state: State, case: &CaseReport) -> TestSuite {
     let mut suite = TestSuite::new(case.title());
     suite.set_time(case.elapsed());
     if let Some(run) = &case.run {
         suite.extra.insert("timestamp".into(), run.started_at.as_str().into());
     }
     for (index, check) in case.checks.iter().enumerate() {
-        let mut test = TestCase::new(check.name.as_str(), status(case, check));
+        let mut test = TestCase::new(check.name.as_str(), status(state, case, check));
         test.set_classname(case.title());
         if !case.file.is_empty() {
             test.extra.insert("file".into(), case.file.as_str().into());
@@ -42,19 +42,24 @@ fn suite(case: &CaseReport) -> TestSuite {
     suite
 }
 
-fn status(case: &CaseReport, check: &CheckReport) -> TestCaseStatus {
+fn status(state: State, case: &CaseReport, check: &CheckReport) -> TestCaseStatus {
+    let skipped = || {
+        let mut status = TestCaseStatus::skipped();
+        status.set_message(case.reasons.join("; "));
+        status
+    };
     let kind = match check.outcome {
         Came::Pass => return TestCaseStatus::success(),
-        Came::Skipped => {
-            let mut status = TestCaseStatus::skipped();
-            status.set_message(case.reasons.join("; "));
-            return status;
-        }
+        Came::Skipped => return skipped(),
+        // It was asked for, and there is a failure already. Otherwise a report that broke off would look as if it were
+        // complete.
+        Came::NotRun if state == State::Stopped => return skipped(),
         Came::Fail | Came::ThresholdMissed => NonSuccessKind::Failure,
-        Came::Inconclusive | Came::Interrupted => NonSuccessKind::Error,
+        Came::Inconclusive | Came::Interrupted | Came::NotRun => NonSuccessKind::Error,
     };
+    let message = if check.outcome == Came::NotRun { case.reasons.join("; ") } else { check.sentence() };
     let mut status = TestCaseStatus::non_success(kind);
-    status.set_type(check.outcome.name().to_lowercase()).set_message(check.sentence());
+    status.set_type(check.outcome.name().to_lowercase()).set_message(message);
     status.set_description(body(case, check));
     status
 }
@@ -104,11 +109,22 @@ mod tests {
         let checks: usize = report.cases.iter().map(|case| case.checks.len()).sum();
         let counts = ["testsuite", "testcase", "failure", "error", "skipped", "system-out"];
         let counts = counts.map(|name| count(&elements, name));
-        assert_eq!(counts, [report.cases.len(), checks, 3, 1, 1, 1]);
+        assert_eq!(counts, [report.cases.len(), checks, 3, 2, 1, 1]);
         let root = elements.first().expect("there is a root");
-        for (name, value) in [("tests", checks), ("failures", 3), ("errors", 1), ("skipped", 1)] {
+        for (name, value) in [("tests", checks), ("failures", 3), ("errors", 2), ("skipped", 1)] {
             let attribute = root.try_get_attribute(name).expect("well-formed").expect(name);
             assert_eq!(attribute.value.as_ref(), value.to_string().as_bytes(), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_was_not_run_is_an_error_but_for_fail_fast() {
+        for (why, name, other) in [(State::Stopped, "skipped", "error"), (State::Interrupted, "error", "skipped")] {
+            let mut report = SuiteReport::new(vec![sample::not_run()]);
+            report.end(why);
+            let text = render(&report).expect("it can be shown");
+            let elements = elements(&text);
+            assert_eq!((count(&elements, name), count(&elements, other)), (1, 0), "{text}");
         }
     }
 

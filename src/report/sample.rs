@@ -1,12 +1,13 @@
 //! A result as fixed data, in which everything occurs that a format must cope with: each outcome, several load groups,
 //! findings, and text that is markup in one format or another.
 
-use super::check::{CheckReport, found};
+use super::check::{CheckReport, found, planned_verdict};
 use super::run::{ClientReport, FORM, LoadReport, RunReport};
 use super::suite::{Came, CaseReport, SuiteReport};
 use crate::bytes::{Change, ConnId, Corruption, Divergence, Finding, Kind};
 use crate::measure::timeline::Point;
 use crate::measure::{Counters, Figures, Timeline};
+use crate::scenario::Expected;
 use crate::verdict::{Outcome, Verdict};
 
 /// What would end a string, a cell, a fence, an element or a document.
@@ -15,7 +16,7 @@ pub(super) const HOSTILE: &str =
 
 /// One case of each kind.
 pub(super) fn suite() -> SuiteReport {
-    let mut report = SuiteReport::new(vec![pass(), fail(), missed(), skipped(), inconclusive()]);
+    let mut report = SuiteReport::new(vec![pass(), fail(), missed(), skipped(), inconclusive(), not_run()]);
     report.version = "0.0.0".to_owned();
     report
 }
@@ -165,4 +166,8 @@ fn inconclusive() -> CaseReport {
         checks: vec![check("verdict", "pass", Some("inconclusive"), Came::Inconclusive)],
         ..case("6.2", "unreachable", Came::Inconclusive)
     }
+}
+
+pub(super) fn not_run() -> CaseReport {
+    CaseReport { checks: vec![planned_verdict(Expected::Pass)], replay: None, ..case("6.3", "the rest", Came::NotRun) }
 }
