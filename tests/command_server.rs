@@ -239,12 +239,10 @@ mod processes {
         let case = Case::new(&stubborn(&file, stop_timeout), "[[load]]\nconns = 1\nduration = '1h'\n");
         let mut run = program(&["run", &case.path("case.toml"), "-q"]).spawn().expect("the program starts");
         let server = pid_in(&file);
-        let id = run.id().to_string();
         let mut sent = 0;
         let status = wait_for("the end of the run", || {
             if sent < times {
-                let kill = std::process::Command::new("kill").args(["-INT", &id]).status();
-                assert!(kill.expect("kill runs").success());
+                interrupt(&run);
                 sent += 1;
             }
             // sleep: two signals at once would be one.
@@ -253,6 +251,65 @@ mod processes {
         });
         is_gone(&server);
         status.code()
+    }
+
+    fn interrupt(run: &std::process::Child) {
+        let kill = std::process::Command::new("kill").args(["-INT", &run.id().to_string()]).status();
+        assert!(kill.expect("kill runs").success());
+    }
+
+    /// Interrupts a run of three scenarios while the server of the first is being stopped, which takes it seconds: its
+    /// load is over then. The other two are `others`. Gives exit code, stdout and folder, with r.json and j.xml in it.
+    fn interrupted_while_a_server_stops(others: &str, jobs: &str) -> (Option<i32>, String, tempfile::TempDir) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| folder.path().join(name).to_str().expect("a plain path").to_owned();
+        let stopping = path("stopping");
+        let command = format!(
+            "\"trap 'touch {stopping}' TERM; '{PROGRAM}' serve --quiet --bind $1 & while :; do sleep 0.1; done\""
+        );
+        let server = format!("command = ['sh', '-c', {command}, 'sh', '{{addr}}']\nstop_timeout = '3s'");
+        let other = "[server]\nmodel = 'auto'\n";
+        for (name, text) in [
+            ("a", format!("name = 'a'\n[server]\n{server}\n{LOAD}")),
+            ("b", format!("name = 'b'\n{other}{others}")),
+            ("c", format!("name = 'c'\n{other}{others}")),
+        ] {
+            std::fs::write(path(&format!("{name}.toml")), text).expect("the folder can be written");
+        }
+        let (json, junit) = (format!("--json={}", path("r.json")), path("j.xml"));
+        let args = ["run", &path("."), "-q", "--jobs", jobs, &json, "--junit", &junit];
+        let run = program(&args).stdout(std::process::Stdio::piped()).spawn().expect("the program starts");
+        wait_for("the end of the load", || Path::new(&stopping).exists().then_some(()));
+        interrupt(&run);
+        let output = run.wait_with_output().expect("it can be waited for");
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned(), folder)
+    }
+
+    fn outcomes(folder: &tempfile::TempDir) -> (Value, Vec<Value>) {
+        let text = std::fs::read_to_string(folder.path().join("r.json")).expect("it is there");
+        let report: Value = serde_json::from_str(&text).expect("JSON");
+        let cases = report["cases"].as_array().expect("cases").iter();
+        (report["state"].clone(), cases.map(|case| case["outcome"].clone()).collect())
+    }
+
+    #[test]
+    fn ctrl_c_after_the_load_of_a_case_is_no_success_and_what_was_not_run_is_said() {
+        let (code, out, folder) = interrupted_while_a_server_stops(LOAD, "1");
+        assert_eq!(code, Some(130), "{out}");
+        assert!(out.contains("3 cases: 1 passed, 2 not run (interrupted)"), "{out}");
+        assert_eq!(outcomes(&folder), ("interrupted".into(), vec!["pass".into(), "not-run".into(), "not-run".into()]));
+        let junit = std::fs::read_to_string(folder.path().join("j.xml")).expect("it is there");
+        assert!(junit.contains("tests=\"6\" skipped=\"0\" failures=\"0\" errors=\"4\""), "{junit}");
+        assert!(junit.contains("message=\"interrupted before it began\""), "{junit}");
+    }
+
+    #[test]
+    fn after_ctrl_c_no_job_begins_another_case() {
+        let endless = "[[load]]\nconns = 1\nduration = '1h'\n";
+        let (code, out, folder) = interrupted_while_a_server_stops(endless, "2");
+        assert_eq!(code, Some(130), "{out}");
+        let came = vec!["pass".into(), "interrupted".into(), "not-run".into()];
+        assert_eq!(outcomes(&folder), ("interrupted".into(), came), "{out}");
     }
 
     #[test]

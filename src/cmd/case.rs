@@ -12,7 +12,7 @@ use crate::client::limits::{self, System};
 use crate::config::units::Count;
 use crate::config::{RunArgs, Server};
 use crate::exit::Exit;
-use crate::report::check;
+use crate::report::check::{self, Ending};
 use crate::report::run::RunReport;
 use crate::report::suite::{Came, CaseReport, State};
 use crate::scenario::Scenario;
@@ -104,20 +104,26 @@ pub fn run_all(
     let replays: Vec<String> = wanted.iter().map(|case| replay(case)).collect();
     let planned: Vec<CaseReport> = wanted.iter().map(|case| CaseReport::planned(case, target.is_none())).collect();
     let mut reports = Reports::open(&args.reports, planned.clone())?;
-    let mut why = State::Incomplete;
-    let run = |i: usize| run_one(planned[i].clone(), wanted[i], args, target, &replays[i]);
+    let mut is_stopped = false;
+    // Nothing is begun after an interrupt, whichever thread would.
+    let run = |i: usize| match launch::is_interrupted() {
+        true => Ok(None),
+        false => run_one(planned[i].clone(), wanted[i], args, target, &replays[i]).map(Some),
+    };
     schedule::run(wanted.len(), jobs, run, |i, case| {
-        let case = case?;
-        let is_good = case.outcome.is_good();
-        reports.add(i, case)?;
-        if launch::is_interrupted() {
-            why = State::Interrupted;
-        } else if args.fail_fast && !is_good {
-            why = State::Stopped;
+        if let Some(case) = case? {
+            is_stopped |= args.fail_fast && !case.outcome.is_good();
+            reports.add(i, case)?;
         }
-        Ok(if why == State::Incomplete { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+        // Asked again: it may have come since, while a server was stopped, or in a case that was skipped.
+        let is_over = is_stopped || launch::is_interrupted();
+        Ok(if is_over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     })?;
-    reports.finish(why)
+    reports.finish(match launch::is_interrupted() {
+        true => State::Interrupted,
+        false if is_stopped => State::Stopped,
+        false => State::Incomplete,
+    })
 }
 
 /// A line a case: its id, its name, its file.
@@ -165,11 +171,12 @@ fn run_one(
     let outcome = launch::go(plan.clone(), run.start_at, args.is_quiet())?;
     let is_broken = outcome.groups.iter().any(|figures| !figures.counters.findings.is_empty());
     let ended = server.as_mut().map(|server| server.ended(is_broken));
+    let is_interrupted = launch::is_interrupted();
     let (of_server, output) = server.map(Running::stop).unwrap_or_default();
     case.server_output = output;
     let mut report = RunReport::new(&plan, &outcome, of_server);
-    let died = ended.as_ref().map(Option::is_some);
-    case.checks = check::hold(scenario, &outcome.groups, died, &mut report);
+    let ending = Ending { server_died: ended.as_ref().map(Option::is_some), is_interrupted };
+    case.checks = check::hold(scenario, &outcome.groups, &ending, &mut report);
     if let (Some(Some(how)), Some(check)) = (ended, case.checks.iter_mut().find(|check| check.name == check::SERVER)) {
         check.actual = Some(how);
     }

@@ -97,14 +97,21 @@ pub fn planned_verdict(expected: Expected) -> CheckReport {
     Expectation::Verdict(expected).planned()
 }
 
+/// How a case came to its end, beside what its connections tell.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ending {
+    /// Whether the server ended by itself; `None` for a server that somebody else runs.
+    pub server_died: Option<bool>,
+    /// Whether somebody has asked for the end, be it when the load was over already.
+    pub is_interrupted: bool,
+}
+
 /// Holds a run against its scenario and gives the report its verdict. `groups` are the figures of the scenario's loads,
-/// in their order. `server_died`: whether the server ended by itself; `None` for a server that somebody else runs.
-pub fn hold(
-    scenario: &Scenario,
-    groups: &[Figures],
-    server_died: Option<bool>,
-    report: &mut RunReport,
-) -> Vec<CheckReport> {
+/// in their order.
+pub fn hold(scenario: &Scenario, groups: &[Figures], ending: &Ending, report: &mut RunReport) -> Vec<CheckReport> {
+    let server_died = ending.server_died;
+    // Ctrl-C at a terminal reaches the servers too: an end that may be its work is no defect of theirs.
+    report.interrupted |= server_died == Some(true) && ending.is_interrupted;
     let names = scenario.loads.iter().map(|load| load.name.as_str());
     let groups: Vec<(&str, &Figures)> = names.zip(groups).collect();
     let elapsed = report.elapsed();
@@ -214,9 +221,14 @@ mod tests {
 
     /// The outcome of a run with these figures, and of each check.
     fn held(scenario: &Scenario, groups: &[Figures], server_died: Option<bool>) -> (Came, Vec<(String, Came)>) {
+        ended(scenario, groups, &Ending { server_died, ..Ending::default() })
+    }
+
+    fn ended(scenario: &Scenario, groups: &[Figures], ending: &Ending) -> (Came, Vec<(String, Came)>) {
         let mut report = sample::run(&[]);
         groups.iter().for_each(|group| report.total.add(&group.counters));
-        let checks = hold(scenario, groups, server_died, &mut report);
+        let server_died = ending.server_died;
+        let checks = hold(scenario, groups, ending, &mut report);
         let names = checks.iter().map(|check| (check.name.clone(), check.outcome)).collect();
         assert_eq!(
             planned(scenario, server_died.is_some()).iter().map(|check| &check.name).collect::<Vec<_>>(),
@@ -277,9 +289,20 @@ mod tests {
     }
 
     #[test]
+    fn a_server_that_an_interrupt_may_have_ended_is_not_blamed_and_what_was_verified_before_it_stays() {
+        let interrupted = |server_died| Ending { server_died: Some(server_died), is_interrupted: true };
+        let scenario = scenario(ONE_LOAD, "");
+        assert_eq!(ended(&scenario, &[good()], &interrupted(false)).0, Came::Pass);
+        let (came, checks) = ended(&scenario, &[good()], &interrupted(true));
+        let all = [("verdict", Came::Interrupted), ("server", Came::Interrupted)];
+        assert_eq!((came, checks), (Came::Interrupted, named(&all)));
+    }
+
+    #[test]
     fn an_unmet_check_says_what_was_expected_and_what_came() {
         let scenario = scenario(ONE_LOAD, "thresholds = ['passed == 2']");
-        let checks = hold(&scenario, &[good()], Some(true), &mut sample::run(&["load"]));
+        let died = Ending { server_died: Some(true), ..Ending::default() };
+        let checks = hold(&scenario, &[good()], &died, &mut sample::run(&["load"]));
         let said: Vec<String> = checks.iter().map(CheckReport::sentence).collect();
         assert_eq!(said[1..], ["passed == 2: it was 1", "server: expected running to the end, it was ended by itself"]);
     }

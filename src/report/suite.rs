@@ -297,7 +297,9 @@ impl SuiteReport {
             1 => "1 case".to_owned(),
             n => format!("{n} cases"),
         };
-        let remark = self.state.remark().map_or_else(String::new, |remark| format!(" ({remark})"));
+        // Where a case was interrupted, the count says so.
+        let remark = self.state.remark().filter(|_| count(Came::Interrupted) == 0);
+        let remark = remark.map_or_else(String::new, |remark| format!(" ({remark})"));
         format!("{cases}: {}{remark}", counts.join(", "))
     }
 
