@@ -56,6 +56,23 @@ fn a_typo_is_exit_2_with_its_place_and_the_right_key() {
 }
 
 #[test]
+fn flags_that_do_not_fit_a_case_are_said_before_the_first_runs_with_its_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("a.toml"), SMALL.replace("conns = 3", "conns = 30")).expect("it can be written");
+    std::fs::write(folder.path().join("b.toml"), SMALL.replace("small", "b")).expect("it can be written");
+    let path = folder.path().to_str().expect("a plain path");
+    let (code, out, err) = said(&["run", path, "-q", "--only-conn", "20"]);
+    assert_eq!((code, out.as_str()), (2, ""), "{err}");
+    assert!(err.contains("b.toml: --only-conn 20: there is no connection 20") && err.contains("--filter"), "{err}");
+    let (code, out, err) = said(&["run", path, "-q", "--only-conn", "20", "--filter", "small"]);
+    assert_eq!(code, 0, "{out}{err}");
+    for (flags, wrong) in [(["--workers", "0"], "--workers 0: "), (["--shard", "0/4"], "--shard 0/4: ")] {
+        let (code, out, err) = said(&[&["run", path, "-q"][..], &flags].concat());
+        assert!(code == 2 && out.is_empty() && err.starts_with(&format!("error: {wrong}")), "{out}{err}");
+    }
+}
+
+#[test]
 fn a_missed_threshold_is_exit_3() {
     let (code, out, _) = run(&format!("{SMALL}[expect]\nthresholds = ['messages > 1k']"), &[]);
     assert_eq!(code, 3, "{out}");

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use clap::Args;
 
 use super::bundled::Bundled;
-use super::reports::{FileArgs, Written};
+use super::reports::{FileArgs, Written, unwritten};
 use super::{Failure, files, launch, print, say};
 use crate::bytes::{ConnId, Kind};
 use crate::client::Plan;
@@ -14,7 +14,7 @@ use crate::config::{LoadArgs, Run, RunArgs};
 use crate::exit::Exit;
 use crate::plan::{self, describe};
 use crate::report::run::RunReport;
-use crate::report::suite::CaseReport;
+use crate::report::suite::{CaseReport, State};
 use crate::report::terminal;
 
 /// Where `serve` listens if it is not told otherwise.
@@ -140,14 +140,15 @@ pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
     let server_output = server_output.unwrap_or_default();
     let report = RunReport::new(&plan, &outcome, server_report);
     let case = CaseReport { server_output, ..planned.with_run(replay, report.clone()) };
-    let annotation = written.set(0, case)?;
+    let annotation = written.set(0, case);
     let exit = finish(&args.output, &report, target);
     match annotation {
         Some(line) if args.output.is_json() => say(&line),
         Some(line) => print(&line)?,
         None => {}
     }
-    exit
+    // What came of the run has been shown, whether or not it could be written.
+    exit.map(|exit| unwritten(exit, written.end(State::Incomplete)))
 }
 
 /// The first lines: the seed and what was understood. To stdout, unless that is for a machine.

@@ -8,9 +8,10 @@ use clap::Args;
 use super::reports::{ReportArgs, Reports};
 use super::server::Running;
 use super::{Failure, blast, launch, print, schedule};
+use crate::client::Outcome;
 use crate::client::limits::{self, System};
 use crate::config::units::Count;
-use crate::config::{RunArgs, Server};
+use crate::config::{Run, RunArgs, Server};
 use crate::exit::Exit;
 use crate::report::check::{self, Ending};
 use crate::report::run::RunReport;
@@ -83,7 +84,8 @@ impl CaseArgs {
 /// Runs the scenarios, against `target` if there is one. `replay` begins the command that runs a case again.
 ///
 /// # Errors
-/// Flags that make no sense, a result that can't be written. That a case could not run is its outcome, and no error.
+/// Flags that make no sense, or do not fit a case: before the first one runs. A result that can't be written, after the
+/// last. That a case could not run is its outcome, and no error.
 pub fn run_all(
     scenarios: &[Scenario],
     args: &CaseArgs,
@@ -100,30 +102,50 @@ pub fn run_all(
         print(&list(&wanted))?;
         return Ok(Exit::Pass);
     }
+    check_flags(&wanted, args, target)?;
     launch::catch_interrupts()?;
     let replays: Vec<String> = wanted.iter().map(|case| replay(case)).collect();
     let planned: Vec<CaseReport> = wanted.iter().map(|case| CaseReport::planned(case, target.is_none())).collect();
     let mut reports = Reports::open(&args.reports, planned.clone())?;
     let mut is_stopped = false;
     // Nothing is begun after an interrupt, whichever thread would.
-    let run = |i: usize| match launch::is_interrupted() {
-        true => Ok(None),
-        false => run_one(planned[i].clone(), wanted[i], args, target, &replays[i]).map(Some),
+    let run = |i: usize| {
+        (!launch::is_interrupted()).then(|| run_one(planned[i].clone(), wanted[i], args, target, &replays[i]))
     };
-    schedule::run(wanted.len(), jobs, run, |i, case| {
-        if let Some(case) = case? {
+    let result = schedule::run(wanted.len(), jobs, run, |i, case| {
+        if let Some(case) = case {
             is_stopped |= args.fail_fast && !case.outcome.is_good();
-            reports.add(i, case)?;
+            reports.add(i, case);
         }
         // Asked again: it may have come since, while a server was stopped, or in a case that was skipped.
         let is_over = is_stopped || launch::is_interrupted();
-        Ok(if is_over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
-    })?;
-    reports.finish(match launch::is_interrupted() {
+        if is_over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    let exit = reports.finish(match launch::is_interrupted() {
         true => State::Interrupted,
         false if is_stopped => State::Stopped,
         false => State::Incomplete,
-    })
+    });
+    result?;
+    exit
+}
+
+/// What can be wrong with flags is said before the first case runs, and not when it is the turn of one that they do not
+/// fit.
+fn check_flags(wanted: &[&Scenario], args: &CaseArgs, target: Option<&str>) -> anyhow::Result<()> {
+    resolved(&args.run)?;
+    for scenario in wanted.iter().filter(|scenario| why_skipped(scenario, args, target).is_none()) {
+        let run = resolved(&merged(&args.run, &scenario.run));
+        let plan = run.and_then(|run| launch::plan(&run, Vec::new(), scenario.loads.clone(), None));
+        let remedy = "--filter chooses the cases that it fits";
+        plan.map_err(|error| Failure::usage(format!("{}: {error:#}; {remedy}", scenario.path)))?;
+    }
+    Ok(())
+}
+
+fn resolved(run: &RunArgs) -> anyhow::Result<Run> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    run.resolve(blast::random_seed(), cores).map_err(|error| Failure::of_flags(&error))
 }
 
 /// A line a case: its id, its name, its file.
@@ -133,20 +155,34 @@ fn list(cases: &[&Scenario]) -> String {
     cases.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
+/// Whatever goes wrong in a case is what it came to: the others run, and no result is lost.
 fn run_one(
     mut case: CaseReport,
     scenario: &Scenario,
     args: &CaseArgs,
     target: Option<&str>,
     replay: &str,
-) -> anyhow::Result<CaseReport> {
+) -> CaseReport {
     if let Some(reason) = why_skipped(scenario, args, target) {
         case.without_run(Came::Skipped, reason);
-        return Ok(case);
+        return case;
     }
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let run = merged(&args.run, &scenario.run).resolve(blast::random_seed(), cores);
-    let run = run.map_err(|error| Failure::of_flags(&error))?;
+    if let Err(error) = try_run(&mut case, scenario, args, target, replay) {
+        case.without_run(Came::Inconclusive, format!("{error:#}"));
+    }
+    case
+}
+
+fn try_run(
+    case: &mut CaseReport,
+    scenario: &Scenario,
+    args: &CaseArgs,
+    target: Option<&str>,
+    replay: &str,
+) -> anyhow::Result<()> {
+    let run = resolved(&merged(&args.run, &scenario.run))?;
+    let replay = format!("{replay} --seed {}", run.seed);
+    case.replay = Some(replay.clone());
     let mut server = None;
     let targets = match (target, &scenario.server) {
         (Some(target), _) => launch::resolve_target(target)?,
@@ -157,23 +193,22 @@ fn run_one(
                 let came = if launch::is_interrupted() { Came::Interrupted } else { Came::Inconclusive };
                 case.without_run(came, not_started.reason);
                 case.server_output = not_started.output;
-                return Ok(case);
+                return Ok(());
             }
         },
     };
-    let replay = format!("{replay} --seed {}", run.seed);
-    case.replay = Some(replay.clone());
     let plan = launch::plan(&run, targets, scenario.loads.clone(), Some(replay))?;
     if let Some(obstacle) = limits::check(&plan, &System::ask(&plan)).into_iter().find(|obstacle| obstacle.fatal) {
         case.without_run(Came::Inconclusive, obstacle.to_string());
-        return Ok(case);
+        return Ok(());
     }
-    let outcome = launch::go(plan.clone(), run.start_at, args.is_quiet())?;
-    let is_broken = outcome.groups.iter().any(|figures| !figures.counters.findings.is_empty());
-    let ended = server.as_mut().map(|server| server.ended(is_broken));
+    let outcome = launch::go(plan.clone(), run.start_at, args.is_quiet());
+    let is_broken = |outcome: &Outcome| outcome.groups.iter().any(|figures| !figures.counters.findings.is_empty());
+    let ended = server.as_mut().map(|server| server.ended(outcome.as_ref().is_ok_and(is_broken)));
     let is_interrupted = launch::is_interrupted();
     let (of_server, output) = server.map(Running::stop).unwrap_or_default();
     case.server_output = output;
+    let outcome = outcome?;
     let mut report = RunReport::new(&plan, &outcome, of_server);
     let ending = Ending { server_died: ended.as_ref().map(Option::is_some), is_interrupted };
     case.checks = check::hold(scenario, &outcome.groups, &ending, &mut report);
@@ -182,7 +217,7 @@ fn run_one(
     }
     (case.outcome, case.reasons) = check::outcome(&case.checks, &report);
     case.run = Some(report);
-    Ok(case)
+    Ok(())
 }
 
 /// Why a case does not apply here.
@@ -216,5 +251,29 @@ fn merged(typed: &RunArgs, file: &RunArgs) -> RunArgs {
         shard: typed.shard.or(file.shard),
         start_at: typed.start_at.or(file.start_at),
         findings: typed.findings.or(file.findings),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Typed {
+        #[command(flatten)]
+        cases: CaseArgs,
+    }
+
+    #[test]
+    fn what_goes_wrong_in_a_case_is_what_it_came_to() {
+        let args = Typed::parse_from(["test"]).cases;
+        let scenario = Scenario::parse("a.toml", "name = 'n'\n[[load]]\n").expect("it is well");
+        let planned = CaseReport::planned(&scenario, false);
+        // A name that can't be resolved any more would do the same, and take a resolver.
+        let case = run_one(planned, &scenario, &args, Some("no-port"), "echo-tester run a.toml");
+        assert_eq!((case.outcome, case.checks[0].outcome), (Came::Inconclusive, Came::Inconclusive));
+        assert!(case.reasons[0].contains("no-port") && case.replay.is_some(), "{:?}", case.reasons);
     }
 }

@@ -85,15 +85,15 @@ impl Written {
         Ok(Written { report, files, github })
     }
 
-    /// Case `i` has ended: every file is written anew. Gives the line that marks it in GitHub's log.
-    ///
-    /// # Errors
-    /// A file can't be written.
-    pub fn set(&mut self, i: usize, case: CaseReport) -> anyhow::Result<Option<String>> {
+    /// Case `i` has ended: every file is written anew. Gives the line that marks it in GitHub's log. A file that can't
+    /// be written now is said so, and tried again with the next case.
+    pub fn set(&mut self, i: usize, case: CaseReport) -> Option<String> {
         let annotation = self.github.as_ref().and_then(|github| github.annotation(&case));
         self.report.set(i, case);
-        self.write()?;
-        Ok(annotation)
+        if let Err(error) = self.write() {
+            say(&format!("warning: {error:#}"));
+        }
+        annotation
     }
 
     /// No case is begun any more, for this reason.
@@ -105,18 +105,29 @@ impl Written {
         self.write()
     }
 
+    /// As many of them as can be; the first error.
     fn write(&mut self) -> anyhow::Result<()> {
-        for (format, path) in &self.files {
-            files::write(path, &(format.render)(&self.report)?)?;
-        }
-        self.github.as_mut().map_or(Ok(()), |github| github.write(&self.report))
+        let report = &self.report;
+        let file = |(format, path): &(&Format, PathBuf)| files::write(path, &(format.render)(report)?);
+        let files: Vec<anyhow::Result<()>> = self.files.iter().map(file).collect();
+        let github = self.github.as_mut().map(|github| github.write(report));
+        files.into_iter().chain(github).collect()
     }
+}
+
+/// The exit code when something may not have been written, which is said: that is no success, and hides nothing worse.
+pub fn unwritten(exit: Exit, written: anyhow::Result<()>) -> Exit {
+    let Err(error) = written else { return exit };
+    say(&format!("error: {error:#}"));
+    if exit == Exit::Pass { Exit::Inconclusive } else { exit }
 }
 
 /// The cases and what came of those that have ended: their lines, and what is written of them.
 pub struct Reports {
     is_json: bool,
     written: Written,
+    /// Why standard output does not hold every line.
+    unshown: Option<anyhow::Error>,
 }
 
 impl Reports {
@@ -127,46 +138,41 @@ impl Reports {
     pub fn open(args: &ReportArgs, planned: Vec<CaseReport>) -> anyhow::Result<Reports> {
         let json = args.json.as_ref().and_then(Option::as_ref);
         let written = Written::open(&args.files, json, planned)?;
-        Ok(Reports { is_json: matches!(args.json, Some(None)), written })
+        Ok(Reports { is_json: matches!(args.json, Some(None)), written, unshown: None })
     }
 
     /// Case `i` has ended: it is shown, and written with all that have.
-    ///
-    /// # Errors
-    /// A file or standard output can't be written.
-    pub fn add(&mut self, i: usize, case: CaseReport) -> anyhow::Result<()> {
+    pub fn add(&mut self, i: usize, case: CaseReport) {
         let line = suite::line(&case);
         // What is there is kept, whatever happens to the next case; and before it is shown, so that who has read the
         // line finds it in the file.
-        let annotation = self.written.set(i, case)?;
+        let annotation = self.written.set(i, case);
         for line in std::iter::once(line).chain(annotation) {
-            self.show(&line)?;
+            self.show(&line);
         }
-        Ok(())
     }
 
-    /// No case is begun any more, for this reason; the last lines.
+    /// No case is begun any more, for this reason; the last lines. Gives the exit code, which is not that of a success
+    /// if anything could not be written.
     ///
     /// # Errors
-    /// A file or standard output can't be written.
+    /// A result can't be shown as JSON, which is a defect.
     pub fn finish(mut self, why: State) -> anyhow::Result<Exit> {
-        self.written.end(why)?;
+        let written = self.written.end(why);
         let report = &self.written.report;
-        if self.is_json {
-            print(&(JSON.render)(report)?)?;
-        } else {
-            print(&format!("\n{}", report.last_lines()))?;
-        }
-        Ok(report.exit())
+        let last = if self.is_json { (JSON.render)(report)? } else { format!("\n{}", report.last_lines()) };
+        let printed = print(&last);
+        let printed = self.unshown.map_or(printed, Err);
+        Ok(unwritten(unwritten(report.exit(), written), printed))
     }
 
     /// Lines go to stdout, unless that is for a machine.
-    fn show(&self, line: &str) -> anyhow::Result<()> {
+    fn show(&mut self, line: &str) {
         if self.is_json {
             say(line);
-            return Ok(());
+        } else if let Err(error) = print(line) {
+            self.unshown.get_or_insert(error);
         }
-        print(line)
     }
 }
 
@@ -195,7 +201,7 @@ mod tests {
         let mut expected = ["a", "b", "c"].map(|name| (name.to_owned(), Came::NotRun)).to_vec();
         assert_eq!(read(), (expected.clone(), State::Incomplete, 4));
         for (i, state, exit) in [(2, State::Incomplete, 4), (0, State::Incomplete, 4), (1, State::Complete, 0)] {
-            written.set(i, CaseReport { outcome: Came::Pass, ..all[i].clone() }).expect("it can be written");
+            written.set(i, CaseReport { outcome: Came::Pass, ..all[i].clone() });
             expected[i].1 = Came::Pass;
             assert_eq!(read(), (expected.clone(), state, exit));
         }

@@ -14,8 +14,8 @@ use super::place::{Step, mark, span_of, with_suggestion};
 use super::threshold::{Threshold, ThresholdError};
 use super::{Variables, conformance};
 use crate::bytes::Kind;
-use crate::config::{ConfigError, LoadArgs, RunArgs, Server, ServerTable, Variant};
-use crate::plan::Profile;
+use crate::config::{ConfigError, ConnList, LoadArgs, RunArgs, Server, ServerTable, Variant};
+use crate::plan::{Profile, Reconnect, Slots, SlotsError};
 
 /// A scenario as it is written.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -162,6 +162,7 @@ impl Scenario {
             None => vec![source.case(file)?],
             Some(suite) => source.suite(suite, &file, variables)?,
         };
+        source.check_only_conn(&cases)?;
         let Some(variants) = variants else { return Ok(cases) };
         let cases = variants.iter().flat_map(|variant| cases.iter().map(|case| case.clone().against(variant)));
         Ok(cases.collect())
@@ -253,7 +254,31 @@ impl Source<'_> {
             }
             loads.push(profile);
         }
+        Slots::new(&loads).map_err(|error| {
+            let (at, key) = match error {
+                SlotsError::TooManyReconnects { times, .. } => {
+                    let wanted = Reconnect::Times(times);
+                    (loads.iter().position(|load| load.reconnect == wanted), "reconnect")
+                }
+                _ => ((0..loads.len()).find(|last| Slots::new(&loads[..=*last]).is_err()), "conns"),
+            };
+            self.at(&[Step::Key("load"), Step::Index(at.unwrap_or(0)), Step::Key(key)], &error.to_string())
+        })?;
         Ok(loads)
+    }
+
+    /// Whether the connections that alone are to run are some of each case.
+    fn check_only_conn(self, cases: &[Scenario]) -> Result<(), String> {
+        for case in cases {
+            let Some(ConnList(only)) = &case.run.only_conn else { continue };
+            let there =
+                Slots::new(&case.loads).and_then(|slots| only.iter().try_for_each(|conn| slots.of(*conn).map(drop)));
+            there.map_err(|error| {
+                let problem = format!("in '{}': {error}", case.title());
+                self.at(&[Step::Key("run"), Step::Key("only_conn")], &problem)
+            })?;
+        }
+        Ok(())
     }
 
     fn thresholds(self, written: &[String], loads: &[Profile]) -> Result<Vec<Threshold>, String> {
@@ -334,6 +359,10 @@ mod tests {
             ("name = 'n'\n[[load]]\nconns = '${N}'", "a.toml:3:10: ", "--set N=", "^^^^"),
             ("name = 'n'\n[[load]]\nconns = '${N:-x}'", "a.toml:3:9: ", "x", "^^^^^^^^^"),
             ("name = 'n\n", "a.toml:1:", "", "^"),
+            ("name = 'n'\n[[load]]\nconns = '16m'\n[[load]]\nconns = '1m'", "a.toml:5:9: ", "run several", "^^^^"),
+            ("name = 'n'\n[[load]]\nconns = 1000\nreconnect = '20k'", "a.toml:4:13: ", "at most 16776 times", "^^^^^"),
+            ("name = 'n'\n[run]\nonly_conn = 5\n[[load]]\nconns = 5", "a.toml:3:13: ", "no connection 5", "^"),
+            ("name = 'n'\nsuite = 'conformance'\n[run]\nonly_conn = 5", "a.toml:4:13: ", "'1.2 every", "^"),
             ("name = 'n'\nload = []", "a.toml:2:8: ", "[[load]]", "^"),
         ] {
             let error = wrong(text);
