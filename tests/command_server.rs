@@ -153,6 +153,26 @@ mod scripts {
     }
 
     #[test]
+    fn what_it_said_before_it_died_is_shown() {
+        let load = "[[load]]\nconns = 2\nduration = '30s'\nfail_fast = true\n";
+        let text = "echo ' ::error::1'; (sleep 1; printf 'panicked \\\\033[31m\\n' >&2; kill -9 $$$$) & exec SERVE";
+        let (code, out, _) = Case::new(&script(text, ""), load).run(&[]);
+        assert_eq!(code, 1);
+        assert!(out.contains("\n    the server said:\n    |  ::error::1\n    | panicked \\u{1b}[31m\n"), "{out}");
+    }
+
+    #[test]
+    fn what_it_said_when_it_did_not_start_is_no_command_and_stands_in_junit_as_the_reason() {
+        let case = Case::new(&script("echo '::error::2'; exit 3", ""), LOAD);
+        let junit = case.path("j.xml");
+        let (code, out, _) = case.run(&["--junit", &junit]);
+        assert!(code == 4 && out.contains("\n    | ::error::2\n"), "{out}");
+        let junit = std::fs::read_to_string(junit).expect("it is there");
+        let messages = junit.matches("<error message=\"&apos;sh&apos; ended before it took connections on ").count();
+        assert_eq!(messages, 2, "{junit}");
+    }
+
+    #[test]
     fn what_it_says_without_end_is_kept_by_its_last_lines_and_never_makes_it_wait() {
         let text = "i=0; while [ $i -lt 5000 ]; do echo \"line $i\"; i=$((i+1)); done; exec SERVE";
         let (code, case) = Case::new(&script(text, ""), LOAD).report();

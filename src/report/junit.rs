@@ -2,7 +2,7 @@
 //!
 //! There is no standard; what Jenkins reads (<https://llg.cubic.org/docs/junit/>) is what GitLab and others read too.
 //! Names hold no figure that is measured, so that a system which follows a test from run to run finds it again.
-//! Characters that XML can't hold, and escape sequences of terminals, are left out by quick-junit.
+//! Characters that XML can't hold, and escape sequences of terminals, are left out.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
 use super::check::{CheckReport, loads_of};
 use super::suite::{Came, CaseReport, State, SuiteReport};
-use super::terminal;
+use super::{plain, terminal};
 
 /// The whole document.
 pub(super) fn render(report: &SuiteReport) -> anyhow::Result<String> {
@@ -21,21 +21,21 @@ pub(super) fn render(report: &SuiteReport) -> anyhow::Result<String> {
 }
 
 fn suite(state: State, case: &CaseReport) -> TestSuite {
-    let mut suite = TestSuite::new(case.title());
+    let mut suite = TestSuite::new(plain(&case.title()));
     suite.set_time(case.elapsed());
     if let Some(run) = &case.run {
         suite.extra.insert("timestamp".into(), run.started_at.as_str().into());
     }
     for (index, check) in case.checks.iter().enumerate() {
-        let mut test = TestCase::new(check.name.as_str(), status(state, case, check));
-        test.set_classname(case.title());
+        let mut test = TestCase::new(plain(&check.name), status(state, case, check));
+        test.set_classname(plain(&case.title()));
         if !case.file.is_empty() {
-            test.extra.insert("file".into(), case.file.as_str().into());
+            test.extra.insert("file".into(), plain(&case.file).into());
         }
         // The checks look at one and the same run: its time counts once, and its output stands once.
         test.set_time(if index == 0 { case.elapsed() } else { Duration::ZERO });
         if index == 0 && !case.server_output.is_empty() {
-            test.set_system_out(case.server_output.join("\n"));
+            test.set_system_out(plain(&case.server_output.join("\n")));
         }
         suite.add_test_case(test);
     }
@@ -45,7 +45,7 @@ fn suite(state: State, case: &CaseReport) -> TestSuite {
 fn status(state: State, case: &CaseReport, check: &CheckReport) -> TestCaseStatus {
     let skipped = || {
         let mut status = TestCaseStatus::skipped();
-        status.set_message(case.reasons.join("; "));
+        status.set_message(reasons(case));
         status
     };
     let kind = match check.outcome {
@@ -57,11 +57,18 @@ fn status(state: State, case: &CaseReport, check: &CheckReport) -> TestCaseStatu
         Came::Fail | Came::ThresholdMissed => NonSuccessKind::Failure,
         Came::Inconclusive | Came::Interrupted | Came::NotRun => NonSuccessKind::Error,
     };
-    let message = if check.outcome == Came::NotRun { case.reasons.join("; ") } else { check.sentence() };
+    // Where nothing could be looked at, what counts is why.
+    let message = if check.actual.is_none() { reasons(case) } else { plain(&check.sentence()) };
     let mut status = TestCaseStatus::non_success(kind);
     status.set_type(check.outcome.name().to_lowercase()).set_message(message);
-    status.set_description(body(case, check));
+    status.set_description(plain(&body(case, check)));
     status
+}
+
+/// In one line.
+fn reasons(case: &CaseReport) -> String {
+    let reasons = plain(&case.reasons.join("; "));
+    reasons.lines().map(str::trim).collect::<Vec<_>>().join(" ")
 }
 
 /// Why, what was found, how to run it again, and what to look at.
@@ -129,9 +136,22 @@ mod tests {
     }
 
     #[test]
+    fn a_check_that_nothing_could_be_seen_of_says_why() {
+        let mut case = sample::not_run();
+        case.without_run(Came::Inconclusive, "it did not start; it said:\n      no\n      port");
+        let text = render(&SuiteReport::new(vec![case])).expect("it can be shown");
+        assert!(text.contains("message=\"it did not start; it said: no port\""), "{text}");
+    }
+
+    #[test]
     fn what_xml_can_not_hold_is_left_out() {
         let text = render(&sample::suite()).expect("it can be shown");
-        let is_allowed = |letter: char| matches!(letter, '\t' | '\n' | '\r') || letter >= ' ';
+        // The production Char of XML 1.0; a char is no surrogate.
+        let is_allowed = |letter: char| match letter {
+            '\t' | '\n' | '\r' => true,
+            '\u{fffe}' | '\u{ffff}' => false,
+            letter => letter >= ' ',
+        };
         assert!(text.chars().all(is_allowed), "{text:?}");
         assert!(text.contains("the server said") && !text.contains("<script>"), "{text}");
     }

@@ -12,7 +12,7 @@ use crate::verdict::{Outcome, Verdict};
 
 /// What would end a string, a cell, a fence, an element or a document.
 pub(super) const HOSTILE: &str =
-    "<script>alert(1)</script> | `a` ```b``` ]]> \"q\" & \u{1b}[31mred\u{1b}[0m \0 \u{7} é";
+    "<script>alert(1)</script> | `a` ```b``` ]]> \"q\" & \u{1b}[31mred\u{1b}[0m \0 \u{7} \u{fffe}\u{ffff} é";
 
 /// One case of each kind.
 pub(super) fn suite() -> SuiteReport {

@@ -10,15 +10,17 @@ use serde::{Deserialize, Serialize};
 
 use super::check::{self, CheckReport};
 use super::run::RunReport;
-use super::{show_bytes, show_time, terminal};
+use super::{show_bytes, show_time, terminal, visible};
 use crate::exit::Exit;
 use crate::scenario::{Expected, Scenario};
 
 /// The form of the JSON report. It changes when a reader of the old form would misread the new one.
 pub const FORM: &str = "echo-tester/suite/1";
 
-/// How many lines of a server's output people are shown; JSON and JUnit hold all of it.
+/// How many lines of a server's output documents show people; JSON and JUnit hold all of it.
 const OUTPUT_LINES: usize = 50;
+/// How many the terminal shows, where the server has ended by itself.
+const LAST_LINES: usize = 10;
 /// And how much of each.
 const OUTPUT_COLUMNS: usize = 500;
 /// How many findings of a load group the terminal shows of a case.
@@ -309,7 +311,7 @@ impl SuiteReport {
         for case in self.cases.iter().filter(|case| !case.outcome.is_good() && case.outcome != Came::NotRun) {
             let _ = write!(text, "\n  {:<12} {}", case.outcome.name(), case.title());
         }
-        text
+        visible(&text)
     }
 }
 
@@ -319,10 +321,11 @@ pub fn line(case: &CaseReport) -> String {
     let elapsed = case.run.as_ref().map_or_else(String::new, |run| format!(" ({})", show_time(run.elapsed())));
     let mut text = format!("{:<12} {:<4} {}{elapsed}", case.outcome.name(), case.id, case.name);
     if case.outcome == Came::Pass {
-        return text;
+        return visible(&text);
     }
-    let mut parts = vec![case.reasons.join("\n")];
+    let mut parts: Vec<String> = case.reasons.iter().map(|reason| said_within(reason)).collect();
     if case.outcome != Came::Skipped {
+        parts.extend(last_words(case));
         parts.extend(case.run.iter().filter(|run| run.loads.len() > 1).map(terminal::groups));
         let loads = case.run.iter().flat_map(|run| &run.loads);
         parts.extend(loads.map(|load| terminal::findings(load, FINDINGS)));
@@ -330,10 +333,34 @@ pub fn line(case: &CaseReport) -> String {
         parts.push(case.about.clone());
     }
     for line in parts.iter().flat_map(|part| part.trim_end().lines()) {
+        // GitHub Actions takes a line for a command whatever blanks stand before it.
+        let mark = if line.trim_start().starts_with("::") { "| " } else { "" };
         text.push('\n');
-        text.push_str(format!("    {line}").trim_end());
+        text.push_str(format!("    {mark}{line}").trim_end());
     }
-    text
+    visible(&text)
+}
+
+/// A reason, in which the further lines are those of somebody else: they are marked.
+fn said_within(reason: &str) -> String {
+    let mut lines = reason.lines();
+    let first = lines.next().unwrap_or_default().to_owned();
+    lines.map(|line| line.trim_start().trim_start_matches("| ")).fold(first, |text, line| format!("{text}\n| {line}"))
+}
+
+/// The end of what a server said that has ended by itself: there its reason stands, if anywhere. What one said that did
+/// not start is in the reasons.
+fn last_words(case: &CaseReport) -> Option<String> {
+    let died = |check: &CheckReport| check.name == check::SERVER && check.outcome == Came::Fail;
+    if case.run.is_none() || !case.checks.iter().any(died) {
+        return None;
+    }
+    let first = case.server_output.len().saturating_sub(LAST_LINES);
+    let lines = case.server_output[first..].iter().map(|line| line.chars().take(OUTPUT_COLUMNS).collect::<String>());
+    Some(match case.server_output.is_empty() {
+        true => "the server said nothing".to_owned(),
+        false => lines.fold("the server said:".to_owned(), |text, line| format!("{text}\n| {line}")),
+    })
 }
 
 #[cfg(test)]
@@ -401,6 +428,27 @@ mod tests {
         let all = [&all[..], &[Came::NotRun]].concat();
         assert_eq!(SUMMARY.iter().map(|(came, _)| *came).collect::<Vec<_>>(), all);
         assert!(SuiteReport::new(cases(&all)).summary().starts_with("7 cases: 1 passed, 1 failed, 1 missed"));
+    }
+
+    #[test]
+    fn what_a_server_said_stands_apart_and_does_nothing_to_a_terminal_or_a_log() {
+        let mut case = super::super::sample::fail();
+        case.name = "\u{1b}[2Jcleared".to_owned();
+        case.about = "::warning::about".to_owned();
+        case.reasons = vec!["it did not start; it said:\n      ::error::a\n      ##[error]b\u{1b}[31m".to_owned()];
+        let server = |outcome| CheckReport { name: check::SERVER.to_owned(), outcome, ..case.checks[0].clone() };
+        let (died, alive) = (server(Came::Fail), server(Came::Pass));
+        case.server_output = (0..12).map(|n| format!("  ::error::line {n}")).collect();
+        case.checks.push(died);
+        let text = line(&case);
+        assert!(text.starts_with("FAIL         4.1  \\u{1b}[2Jcleared"), "{text}");
+        assert!(text.contains("it said:\n    | ::error::a\n    | ## [error]b\\u{1b}[31m\n"), "{text}");
+        assert!(text.contains("the server said:\n    |   ::error::line 2\n") && !text.contains("line 1\n"), "{text}");
+        assert!(text.contains("    | ::warning::about"), "{text}");
+        assert!(!text.lines().any(|line| line.trim_start().starts_with("::")), "{text}");
+        case.checks.pop();
+        case.checks.push(alive);
+        assert!(!line(&case).contains("line 11"), "it has not died");
     }
 
     #[test]
