@@ -91,6 +91,31 @@ fn what_can_not_run_or_does_not_apply_is_exit_4() {
     assert!(out.starts_with("inconclusive") && out.contains("no connection could be opened"), "{out}");
 }
 
+/// It moves bytes for an hour, and so never stalls.
+const ENDLESS: &str = "name = 'endless'\n[server]\nmodel = 'auto'\n[[load]]\nconns = 2\nduration = '1h'\n";
+
+#[test]
+fn what_is_not_done_in_its_time_fails_and_the_others_run() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let limited = format!("{ENDLESS}[run]\ntimeout = '300ms'\n");
+    std::fs::write(folder.path().join("a.toml"), &limited).expect("the folder can be written");
+    std::fs::write(folder.path().join("b.toml"), SMALL).expect("the folder can be written");
+    let path = folder.path().to_str().expect("a plain path");
+    let (code, out, err) = said(&["run", path, "-q"]);
+    assert_eq!(code, 1, "{out}{err}");
+    assert!(out.contains("verdict: expected pass, it was not done within 300ms"), "{out}");
+    assert!(out.contains("timeout in [run]") && out.contains("2 cases: 1 passed, 1 failed"), "{out}");
+
+    for flag in ["--timeout", "--case-timeout"] {
+        let (code, out, _) = run(ENDLESS, &[flag, "200ms"]);
+        assert!(code == 1 && out.contains("not done within 200ms"), "{out}");
+    }
+    let (code, out, _) = run(&limited.replace("1h", "100ms"), &["--timeout", "1h"]);
+    assert_eq!(code, 0, "what is typed goes before the file: {out}");
+    let (code, _, err) = run(SMALL, &["--timeout", "0"]);
+    assert!(code == 2 && err.contains("--timeout 0: in no time nothing is done"), "{err}");
+}
+
 #[test]
 fn the_json_report_keeps_to_its_published_schema_and_says_what_the_lines_say() {
     let (code, out, err) = run(SMALL, &["--json"]);

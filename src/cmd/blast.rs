@@ -135,10 +135,13 @@ pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
         plan.targets = targets;
     }
     announce(&args.output, &plan, server.as_ref(), target, &about)?;
-    let outcome = launch::go(plan.clone(), run.start_at, args.output.quiet)?;
+    let (outcome, is_over) = launch::go(plan.clone(), run.start_at, run.timeout, args.output.quiet)?;
     let (server_report, server_output) = server.map(Bundled::stop_with_output).unzip();
     let server_output = server_output.unwrap_or_default();
-    let report = RunReport::new(&plan, &outcome, server_report);
+    let mut report = RunReport::new(&plan, &outcome, server_report);
+    if is_over {
+        report.not_done();
+    }
     let case = CaseReport { server_output, ..planned.with_run(replay, report.clone()) };
     let annotation = written.set(0, case);
     let exit = finish(&args.output, &report, target);

@@ -2,6 +2,7 @@
 //! as it ends.
 
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use clap::Args;
 
@@ -10,15 +11,21 @@ use super::server::Running;
 use super::{Failure, blast, launch, print, schedule};
 use crate::client::Outcome;
 use crate::client::limits::{self, System};
-use crate::config::units::Count;
+use crate::config::units::{Count, Time};
 use crate::config::{Run, RunArgs, Server};
 use crate::exit::Exit;
+use crate::plan::Profile;
 use crate::report::check::{self, Ending};
 use crate::report::run::RunReport;
 use crate::report::suite::{Came, CaseReport, State};
 use crate::scenario::Scenario;
 use crate::server::models;
 use crate::sys;
+
+/// How long the loads of a case may take, beyond what is written in it.
+const CASE: Duration = Duration::from_secs(10 * 60);
+/// And of one that is run with --long alone.
+const LONG_CASE: Duration = Duration::from_secs(2 * 60 * 60);
 
 /// The flags of `run` and `check` alike.
 #[derive(Args, Debug)]
@@ -202,15 +209,18 @@ fn try_run(
         case.without_run(Came::Inconclusive, obstacle.to_string());
         return Ok(());
     }
-    let outcome = launch::go(plan.clone(), run.start_at, args.is_quiet());
-    let is_broken = |outcome: &Outcome| outcome.groups.iter().any(|figures| !figures.counters.findings.is_empty());
+    let limit = run.timeout.unwrap_or_else(|| time_of(scenario));
+    let outcome = launch::go(plan.clone(), run.start_at, Some(limit), args.is_quiet());
+    let is_broken =
+        |(outcome, _): &(Outcome, bool)| outcome.groups.iter().any(|figures| !figures.counters.findings.is_empty());
     let ended = server.as_mut().map(|server| server.ended(outcome.as_ref().is_ok_and(is_broken)));
     let is_interrupted = launch::is_interrupted();
     let (of_server, output) = server.map(Running::stop).unwrap_or_default();
     case.server_output = output;
-    let outcome = outcome?;
+    let (outcome, is_over) = outcome?;
     let mut report = RunReport::new(&plan, &outcome, of_server);
-    let ending = Ending { server_died: ended.as_ref().map(Option::is_some), is_interrupted };
+    let not_within = is_over.then_some(Time(limit));
+    let ending = Ending { server_died: ended.as_ref().map(Option::is_some), is_interrupted, not_within };
     case.checks = check::hold(scenario, &outcome.groups, &ending, &mut report);
     if let (Some(Some(how)), Some(check)) = (ended, case.checks.iter_mut().find(|check| check.name == check::SERVER)) {
         check.actual = Some(how);
@@ -218,6 +228,16 @@ fn try_run(
     (case.outcome, case.reasons) = check::outcome(&case.checks, &report);
     case.run = Some(report);
     Ok(())
+}
+
+/// How long the loads of a case may take that is not told: what they take by what is written, and then some.
+fn time_of(scenario: &Scenario) -> Duration {
+    let by_itself = |load: &Profile| {
+        let opening = load.ramp + load.connect_timeout;
+        load.duration.unwrap_or_default().max(opening) + load.stall_timeout
+    };
+    let longest = scenario.loads.iter().map(by_itself).max().unwrap_or_default();
+    longest + if scenario.long { LONG_CASE } else { CASE }
 }
 
 /// Why a case does not apply here.
@@ -251,6 +271,7 @@ fn merged(typed: &RunArgs, file: &RunArgs) -> RunArgs {
         shard: typed.shard.or(file.shard),
         start_at: typed.start_at.or(file.start_at),
         findings: typed.findings.or(file.findings),
+        timeout: typed.timeout.or(file.timeout),
     }
 }
 

@@ -207,8 +207,12 @@ fn one_run(run: &Run, profile: &Profile, server: &Server, args: &CompareArgs) ->
     };
     let words = [vec![format!("echo-tester blast {name} --seed {}", run.seed)], load(&args.load).to_flags()].concat();
     let plan = launch::plan(run, targets, vec![profile.clone()], Some(words.join(" ")))?;
-    let outcome = launch::go(plan.clone(), run.start_at, true)?;
-    Ok(RunReport::new(&plan, &outcome, bundled.map(Bundled::stop)))
+    let (outcome, is_over) = launch::go(plan.clone(), run.start_at, run.timeout, true)?;
+    let mut report = RunReport::new(&plan, &outcome, bundled.map(Bundled::stop));
+    if is_over {
+        report.not_done();
+    }
+    Ok(report)
 }
 
 fn write(args: &CompareArgs, report: &CompareReport) -> anyhow::Result<()> {

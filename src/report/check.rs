@@ -12,6 +12,7 @@ use crate::bytes::Kind;
 use crate::measure::{Counters, Figures};
 use crate::plan::Verify;
 use crate::scenario::{Expected, Scenario, Threshold};
+use crate::units::Time;
 use crate::verdict::{Outcome, judge};
 
 /// What a check's name begins with if it is about one load group.
@@ -104,6 +105,8 @@ pub struct Ending {
     pub server_died: Option<bool>,
     /// Whether somebody has asked for the end, be it when the load was over already.
     pub is_interrupted: bool,
+    /// The time that the loads had, where it was over before they were done.
+    pub not_within: Option<Time>,
 }
 
 /// Holds a run against its scenario and gives the report its verdict. `groups` are the figures of the scenario's loads,
@@ -120,9 +123,16 @@ pub fn hold(scenario: &Scenario, groups: &[Figures], ending: &Ending, report: &m
     let missed: Vec<String> = missed.map(|(threshold, (_, actual))| format!("{threshold}: it was {actual}")).collect();
     let asserts = scenario.loads.iter().any(|load| load.verify == Verify::Full);
     report.verdict = judge(&report.total, report.interrupted, asserts, &missed);
+    if ending.not_within.is_some() {
+        report.not_done();
+    }
     let check = |expectation: &Expectation<'_>| {
         let (is_met, otherwise, actual) = match expectation {
-            Expectation::Verdict(expected) => return verdict(*expected, report),
+            Expectation::Verdict(expected) => match ending.not_within {
+                // Not even where a failure is expected: what was not done can't be told.
+                Some(limit) => (false, Came::Fail, format!("not done within {limit}")),
+                None => return verdict(*expected, report),
+            },
             Expectation::Load(name) => {
                 let figures = groups.iter().find(|(group, _)| group == name).map(|(_, figures)| &figures.counters);
                 (
@@ -290,12 +300,28 @@ mod tests {
 
     #[test]
     fn a_server_that_an_interrupt_may_have_ended_is_not_blamed_and_what_was_verified_before_it_stays() {
-        let interrupted = |server_died| Ending { server_died: Some(server_died), is_interrupted: true };
+        let interrupted =
+            |server_died| Ending { server_died: Some(server_died), is_interrupted: true, ..Ending::default() };
         let scenario = scenario(ONE_LOAD, "");
         assert_eq!(ended(&scenario, &[good()], &interrupted(false)).0, Came::Pass);
         let (came, checks) = ended(&scenario, &[good()], &interrupted(true));
         let all = [("verdict", Came::Interrupted), ("server", Came::Interrupted)];
         assert_eq!((came, checks), (Came::Interrupted, named(&all)));
+    }
+
+    #[test]
+    fn what_was_not_done_in_its_time_fails_whatever_was_expected() {
+        let ending = Ending { not_within: Some("90s".parse().expect("a time")), ..Ending::default() };
+        for (expect, figures) in [("", good()), ("", Figures::default()), ("findings = ['lost']", bad(Kind::Lost))] {
+            let scenario = scenario(ONE_LOAD, expect);
+            let (came, checks) = ended(&scenario, &[figures], &ending);
+            assert_eq!((came, &checks[0]), (Came::Fail, &("verdict".to_owned(), Came::Fail)), "{expect}");
+        }
+        let mut report = sample::run(&["load"]);
+        let checks = hold(&scenario(ONE_LOAD, ""), &[good()], &ending, &mut report);
+        let (_, reasons) = outcome(&checks, &report);
+        assert_eq!(reasons[0], "verdict: expected pass, it was not done within 90s");
+        assert!(reasons[1].contains("--timeout") && report.verdict.exit_code == 1, "{reasons:?}");
     }
 
     #[test]
