@@ -80,6 +80,18 @@ fn a_missed_threshold_is_exit_3() {
 }
 
 #[test]
+fn a_part_of_a_run_is_not_held_to_figures_of_the_whole() {
+    let text = format!("{SMALL}[expect]\nthresholds = ['passed == 3']");
+    for part in [&["--only-conn", "1"][..], &["--shard", "0/2", "--seed", "1"]] {
+        let (code, out, err) = run(&text, part);
+        assert_eq!(code, 0, "{out}{err}");
+        assert!(out.contains("not looked at: passed == 3 (about the whole run"), "{out}");
+    }
+    let (code, out, _) = run(&text, &["--shard", "0/1"]);
+    assert!(code == 0 && !out.contains("not looked at"), "{out}");
+}
+
+#[test]
 fn what_can_not_run_or_does_not_apply_is_exit_4() {
     let elsewhere = if cfg!(windows) { "epoll" } else { "iocp" };
     let (code, out, _) = run(&SMALL.replace("auto", elsewhere), &[]);

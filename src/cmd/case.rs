@@ -220,7 +220,8 @@ fn try_run(
     let (outcome, is_over) = outcome?;
     let mut report = RunReport::new(&plan, &outcome, of_server);
     let not_within = is_over.then_some(Time(limit));
-    let ending = Ending { server_died: ended.as_ref().map(Option::is_some), is_interrupted, not_within };
+    let is_part = !run.only_conns.is_empty() || run.shard.count() > 1;
+    let ending = Ending { server_died: ended.as_ref().map(Option::is_some), is_interrupted, not_within, is_part };
     case.checks = check::hold(scenario, &outcome.groups, &ending, &mut report);
     if let (Some(Some(how)), Some(check)) = (ended, case.checks.iter_mut().find(|check| check.name == check::SERVER)) {
         check.actual = Some(how);

@@ -19,6 +19,8 @@ use crate::verdict::{Outcome, judge};
 const LOAD: &str = "load ";
 /// The name of the check that all scenarios have.
 const VERDICT: &str = "verdict";
+/// Why a check of a case that ran was skipped.
+pub(super) const OF_THE_WHOLE: &str = "about the whole run, of which --only-conn or --shard runs a part";
 /// The name of the check of a server that was started for the scenario.
 pub const SERVER: &str = "server";
 
@@ -107,6 +109,8 @@ pub struct Ending {
     pub is_interrupted: bool,
     /// The time that the loads had, where it was over before they were done.
     pub not_within: Option<Time>,
+    /// Only some of its connections were run (--only-conn, --shard): figures of the whole can't be told.
+    pub is_part: bool,
 }
 
 /// Holds a run against its scenario and gives the report its verdict. `groups` are the figures of the scenario's loads,
@@ -119,7 +123,8 @@ pub fn hold(scenario: &Scenario, groups: &[Figures], ending: &Ending, report: &m
     let groups: Vec<(&str, &Figures)> = names.zip(groups).collect();
     let elapsed = report.elapsed();
     let held = |threshold: &Threshold| threshold.hold(&groups, elapsed);
-    let missed = scenario.thresholds.iter().map(|threshold| (threshold, held(threshold))).filter(|(_, held)| !held.0);
+    let looked_at = scenario.thresholds.iter().filter(|_| !ending.is_part);
+    let missed = looked_at.map(|threshold| (threshold, held(threshold))).filter(|(_, held)| !held.0);
     let missed: Vec<String> = missed.map(|(threshold, (_, actual))| format!("{threshold}: it was {actual}")).collect();
     let asserts = scenario.loads.iter().any(|load| load.verify == Verify::Full);
     report.verdict = judge(&report.total, report.interrupted, asserts, &missed);
@@ -145,6 +150,9 @@ pub fn hold(scenario: &Scenario, groups: &[Figures], ending: &Ending, report: &m
                 let count = report.total.findings.get(kind).copied().unwrap_or_default();
                 (count > 0, Came::Fail, if count > 0 { count.to_string() } else { "none".to_owned() })
             }
+            Expectation::Threshold(_) if ending.is_part => {
+                return CheckReport { outcome: Came::Skipped, ..expectation.planned() };
+            }
             Expectation::Threshold(threshold) => {
                 let (is_met, actual) = held(threshold);
                 (is_met, Came::ThresholdMissed, actual)
@@ -167,7 +175,7 @@ fn excuse(checks: &mut [CheckReport], server_died: bool) {
     if !matches!(came, Came::Inconclusive | Came::Interrupted) {
         return;
     }
-    for check in checks.iter_mut().filter(|check| check.outcome != Came::Pass) {
+    for check in checks.iter_mut().filter(|check| !check.outcome.is_good()) {
         let is_cause = server_died && came == Came::Inconclusive && check.name == SERVER;
         check.outcome = if is_cause { Came::Fail } else { came };
     }
@@ -192,7 +200,7 @@ pub fn verdict(expected: Expected, report: &RunReport) -> CheckReport {
 pub fn outcome(checks: &[CheckReport], report: &RunReport) -> (Came, Vec<String>) {
     let gravest = [Came::Interrupted, Came::Fail, Came::ThresholdMissed, Came::Inconclusive];
     let came = gravest.into_iter().find(|came| checks.iter().any(|check| check.outcome == *came));
-    let unmet = checks.iter().filter(|check| check.outcome != Came::Pass).map(CheckReport::sentence);
+    let unmet = checks.iter().filter(|check| !check.outcome.is_good()).map(CheckReport::sentence);
     let mut reasons: Vec<String> = unmet.collect();
     if report.verdict.outcome != Outcome::ThresholdMissed {
         reasons.extend(report.verdict.reasons.clone());
@@ -322,6 +330,19 @@ mod tests {
         let (_, reasons) = outcome(&checks, &report);
         assert_eq!(reasons[0], "verdict: expected pass, it was not done within 90s");
         assert!(reasons[1].contains("--timeout") && report.verdict.exit_code == 1, "{reasons:?}");
+    }
+
+    #[test]
+    fn of_a_part_of_a_run_thresholds_are_not_looked_at() {
+        let scenario = scenario(ONE_LOAD, "thresholds = ['passed == 65']");
+        let part = Ending { is_part: true, ..Ending::default() };
+        let (came, checks) = ended(&scenario, &[good()], &part);
+        let all = [("verdict", Came::Pass), ("passed == 65", Came::Skipped)];
+        assert_eq!((came, checks), (Came::Pass, named(&all)));
+        for (figures, came) in [(bad(Kind::Lost), Came::Fail), (Figures::default(), Came::Inconclusive)] {
+            let (outcome, checks) = ended(&scenario, &[figures], &part);
+            assert_eq!((outcome, checks[1].1), (came, Came::Skipped));
+        }
     }
 
     #[test]

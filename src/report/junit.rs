@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
-use super::check::{CheckReport, loads_of};
+use super::check::{CheckReport, OF_THE_WHOLE, loads_of};
 use super::suite::{Came, CaseReport, State, SuiteReport};
 use super::{plain, terminal};
 
@@ -45,7 +45,7 @@ fn suite(state: State, case: &CaseReport) -> TestSuite {
 fn status(state: State, case: &CaseReport, check: &CheckReport) -> TestCaseStatus {
     let skipped = || {
         let mut status = TestCaseStatus::skipped();
-        status.set_message(reasons(case));
+        status.set_message(if case.run.is_some() { OF_THE_WHOLE.to_owned() } else { reasons(case) });
         status
     };
     let kind = match check.outcome {
@@ -133,6 +133,14 @@ mod tests {
             let elements = elements(&text);
             assert_eq!((count(&elements, name), count(&elements, other)), (1, 0), "{text}");
         }
+    }
+
+    #[test]
+    fn a_check_of_the_whole_is_skipped_in_a_part_of_it() {
+        let mut case = sample::missed();
+        case.checks[1].outcome = Came::Skipped;
+        let text = render(&SuiteReport::new(vec![case])).expect("it can be shown");
+        assert!(text.contains("<skipped message=\"about the whole run, of which"), "{text}");
     }
 
     #[test]

@@ -140,7 +140,7 @@ pub(super) fn fail() -> CaseReport {
     }
 }
 
-fn missed() -> CaseReport {
+pub(super) fn missed() -> CaseReport {
     CaseReport {
         run: Some(run(&["load"])),
         reasons: vec!["messages > 1k: it was 9".to_owned()],

@@ -320,11 +320,12 @@ impl SuiteReport {
 pub fn line(case: &CaseReport) -> String {
     let elapsed = case.run.as_ref().map_or_else(String::new, |run| format!(" ({})", show_time(run.elapsed())));
     let mut text = format!("{:<12} {:<4} {}{elapsed}", case.outcome.name(), case.id, case.name);
-    if case.outcome == Came::Pass {
-        return visible(&text);
+    let mut parts: Vec<String> = Vec::new();
+    if case.outcome != Came::Pass {
+        parts.extend(case.reasons.iter().map(|reason| said_within(reason)));
     }
-    let mut parts: Vec<String> = case.reasons.iter().map(|reason| said_within(reason)).collect();
-    if case.outcome != Came::Skipped {
+    parts.extend(not_looked_at(case));
+    if !case.outcome.is_good() {
         parts.extend(last_words(case));
         parts.extend(case.run.iter().filter(|run| run.loads.len() > 1).map(terminal::groups));
         let loads = case.run.iter().flat_map(|run| &run.loads);
@@ -339,6 +340,13 @@ pub fn line(case: &CaseReport) -> String {
         text.push_str(format!("    {mark}{line}").trim_end());
     }
     visible(&text)
+}
+
+/// The checks that were skipped although the case ran.
+fn not_looked_at(case: &CaseReport) -> Option<String> {
+    let skipped = case.checks.iter().filter(|check| case.run.is_some() && check.outcome == Came::Skipped);
+    let names: Vec<&str> = skipped.map(|check| check.name.as_str()).collect();
+    (!names.is_empty()).then(|| format!("not looked at: {} ({})", names.join(", "), check::OF_THE_WHOLE))
 }
 
 /// A reason, in which the further lines are those of somebody else: they are marked.
@@ -449,6 +457,21 @@ mod tests {
         case.checks.pop();
         case.checks.push(alive);
         assert!(!line(&case).contains("line 11"), "it has not died");
+    }
+
+    #[test]
+    fn what_was_not_looked_at_in_a_part_of_a_run_is_said_even_if_it_passed() {
+        let mut case = super::super::sample::missed();
+        case.outcome = Came::Pass;
+        case.checks[1].outcome = Came::Skipped;
+        let text = line(&case);
+        assert!(
+            text.ends_with(
+                "\n    not looked at: messages > 1k (about the whole run, of which --only-conn or --shard \
+                               runs a part)"
+            ),
+            "{text}"
+        );
     }
 
     #[test]
