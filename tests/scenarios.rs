@@ -73,6 +73,19 @@ fn flags_that_do_not_fit_a_case_are_said_before_the_first_runs_with_its_file() {
 }
 
 #[test]
+fn two_cases_of_one_name_are_refused_with_both_places() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("a.toml"), SMALL).expect("the folder can be written");
+    std::fs::write(folder.path().join("b.toml"), format!("# Another.\n{SMALL}")).expect("the folder can be written");
+    let path = folder.path().to_str().expect("a plain path");
+    let (code, out, err) = said(&["run", path, "-q"]);
+    assert_eq!((code, out.as_str()), (2, ""), "{err}");
+    assert!(err.contains("b.toml:2:8: another case is called 'small', at ") && err.contains("a.toml:1:8"), "{err}");
+    let (code, out, err) = said(&["run", path, "-q", "--filter", "b.toml"]);
+    assert_eq!(code, 0, "one of them can be run: {out}{err}");
+}
+
+#[test]
 fn a_missed_threshold_is_exit_3() {
     let (code, out, _) = run(&format!("{SMALL}[expect]\nthresholds = ['messages > 1k']"), &[]);
     assert_eq!(code, 3, "{out}");

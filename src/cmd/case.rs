@@ -18,7 +18,7 @@ use crate::plan::Profile;
 use crate::report::check::{self, Ending};
 use crate::report::run::RunReport;
 use crate::report::suite::{Came, CaseReport, State};
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, names};
 use crate::server::models;
 use crate::sys;
 
@@ -105,6 +105,7 @@ pub fn run_all(
         let filter = args.filter.as_deref().unwrap_or_default();
         return Err(Failure::usage(format!("no case contains '{filter}': --list shows them")));
     }
+    names::check(&wanted).map_err(Failure::usage)?;
     if args.list {
         print(&list(&wanted))?;
         return Ok(Exit::Pass);

@@ -33,10 +33,21 @@ pub(super) fn span_of(text: &str, steps: &[Step<'_>]) -> Range<usize> {
     span
 }
 
+/// The place alone: `a.toml:1:8`.
+pub(super) fn at(path: &str, text: &str, span: &Range<usize>) -> String {
+    let start = text.floor_char_boundary(span.start.min(text.len()));
+    let line_start = line_start(text, start);
+    format!("{path}:{}:{}", text[..start].matches('\n').count() + 1, text[line_start..start].chars().count() + 1)
+}
+
+fn line_start(text: &str, at: usize) -> usize {
+    text[..at].rfind('\n').map_or(0, |at| at + 1)
+}
+
 /// The place, the line with a mark under it, and what is wrong with it.
 pub(super) fn mark(path: &str, text: &str, span: Range<usize>, problem: &str) -> String {
     let start = text.floor_char_boundary(span.start.min(text.len()));
-    let line_start = text[..start].rfind('\n').map_or(0, |at| at + 1);
+    let line_start = line_start(text, start);
     let line = text[line_start..].lines().next().unwrap_or("");
     let number = text[..start].matches('\n').count() + 1;
     let column = text[line_start..start].chars().count();
@@ -44,7 +55,8 @@ pub(super) fn mark(path: &str, text: &str, span: Range<usize>, problem: &str) ->
     let width = text[start..end].chars().count().max(1);
     let margin = " ".repeat(number.to_string().len());
     let mark = format!("{}{}", " ".repeat(column), "^".repeat(width));
-    format!("{path}:{number}:{}: {problem}\n{margin} |\n{number} | {line}\n{margin} | {mark}", column + 1)
+    let place = at(path, text, &span);
+    format!("{place}: {problem}\n{margin} |\n{number} | {line}\n{margin} | {mark}")
 }
 
 /// The one of these words that was most likely meant, if any is near enough.
