@@ -251,6 +251,16 @@ fn an_environment_variable_goes_after_what_was_typed() {
     assert_eq!(code("3", &[]), Some(0));
     assert_eq!(code("2", &[]), Some(3));
     assert_eq!(code("2", &["--set", "SCENARIO_N=3"]), Some(0));
+    // Elsewhere it has another value or none: the line that runs it again holds what it was.
+    let mut command = command_line::program(&["run", path, "-q"]);
+    let output = command.env("SCENARIO_N", " 2").output().expect("the program starts");
+    let out = String::from_utf8_lossy(&output.stdout).into_owned();
+    let replay = out.lines().find_map(|line| line.trim().strip_prefix("replay: ")).expect("a replay line");
+    assert!(replay.contains(" --set SCENARIO_N=' 2' --seed "), "{replay}");
+    let words = shlex::split(replay).expect("quotes that match");
+    let words: Vec<&str> = words[1..].iter().map(String::as_str).chain(["-q"]).collect();
+    let (code, again, err) = said(&words);
+    assert!(code == 3 && again.contains("passed == 3: it was 2"), "{again}{err}");
 }
 
 #[test]

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::place::{Step, mark, span_of, with_suggestion};
 use super::threshold::{Threshold, ThresholdError};
+use super::variables::Environment;
 use super::{Variables, conformance};
 use crate::bytes::Kind;
 use crate::config::{ConfigError, ConnList, LoadArgs, RunArgs, Server, ServerTable, Variant};
@@ -121,6 +122,8 @@ pub struct Scenario {
     pub findings: Vec<Kind>,
     /// What the figures must keep to.
     pub thresholds: Vec<Threshold>,
+    /// What environment variables have filled in, without which it would be another.
+    pub environment: Environment,
     /// What was written, which for a case of a suite is the suite's file.
     text: Arc<str>,
     /// Where in its file it is named.
@@ -155,7 +158,7 @@ impl Scenario {
     /// # Errors
     /// A text for people: file, line, column, the line with a mark, what is wrong and what to write instead.
     pub fn read(path: &str, text: &str, variables: &Variables, target: bool) -> Result<Vec<Scenario>, String> {
-        let document = variables.read(path, text)?;
+        let (document, environment) = variables.read(path, text)?;
         let source = Source { path, text };
         let file = ScenarioFile::deserialize(toml::Deserializer::from(document)).map_err(|error| {
             let span = error.span().unwrap_or(0..0);
@@ -172,10 +175,13 @@ impl Scenario {
         }
         // The cases of a suite have the same names in every file: its server is what tells them apart.
         let label = file.suite.map(|_| file.name.clone());
-        let cases = match file.suite {
+        let mut cases = match file.suite {
             None => vec![source.case(file)?],
             Some(suite) => source.suite(suite, &file, variables)?,
         };
+        for case in &mut cases {
+            case.environment.extend(environment.clone());
+        }
         source.check_only_conn(&cases)?;
         let Some(variants) = variants else { return Ok(cases) };
         let against = |variant: &Variant, case: &Scenario| {
@@ -277,6 +283,7 @@ impl Source<'_> {
             verdict,
             findings: expect.findings,
             thresholds,
+            environment: Environment::new(),
             text: self.text.into(),
             named: self.named("name"),
         })
