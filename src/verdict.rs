@@ -75,6 +75,12 @@ impl Verdict {
         };
         Verdict::new(outcome, [vec![why], self.reasons].concat())
     }
+
+    /// The same for a run that was ended because its time was over, which is a failure.
+    #[must_use]
+    pub fn not_done(self, why: String) -> Verdict {
+        Verdict::new(Outcome::Fail, [vec![why], self.reasons].concat())
+    }
 }
 
 /// Judges a run by its counters.

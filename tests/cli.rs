@@ -59,6 +59,16 @@ fn the_same_seed_is_the_same_plan_and_another_is_not() {
 }
 
 #[test]
+fn a_run_that_is_not_done_in_its_time_fails() {
+    let (code, out, err) = said(&["blast", "--serve", "-c", "3", "-d", "1h", "--timeout", "300ms", "-q"]);
+    assert_eq!(code, 1, "{out}{err}");
+    assert!(out.contains("verdict: fail") && out.contains("its time was over") && out.contains("--timeout"), "{out}");
+    let args = ["compare", "--models", "threads", "--rounds", "1", "-d", "1h", "--timeout", "300ms", "-q"];
+    let (code, out, err) = said(&args);
+    assert!(code == 1 && out.contains("fail"), "{out}{err}");
+}
+
+#[test]
 fn nothing_listening_is_exit_4_and_says_what_to_do() {
     let free = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").to_string();
     let (code, _, err) = said(&["blast", &free, "-c", "3"]);

@@ -257,6 +257,26 @@ mod scripts {
     }
 
     #[test]
+    fn what_it_said_before_it_died_is_shown() {
+        let load = "[[load]]\nconns = 2\nduration = '30s'\nfail_fast = true\n";
+        let text = "echo ' ::error::1'; (sleep 1; printf 'panicked \\\\033[31m\\n' >&2; kill -9 $$$$) & exec SERVE";
+        let (code, out, _) = Case::new(&script(text, ""), load).run(&[]);
+        assert_eq!(code, 1);
+        assert!(out.contains("\n    the server said:\n    |  ::error::1\n    | panicked \\u{1b}[31m\n"), "{out}");
+    }
+
+    #[test]
+    fn what_it_said_when_it_did_not_start_is_no_command_and_stands_in_junit_as_the_reason() {
+        let case = Case::new(&script("echo '::error::2'; exit 3", ""), LOAD);
+        let junit = case.path("j.xml");
+        let (code, out, _) = case.run(&["--junit", &junit]);
+        assert!(code == 4 && out.contains("\n    | ::error::2\n"), "{out}");
+        let junit = std::fs::read_to_string(junit).expect("it is there");
+        let messages = junit.matches("<error message=\"&apos;sh&apos; ended before it took connections on ").count();
+        assert_eq!(messages, 2, "{junit}");
+    }
+
+    #[test]
     fn what_it_says_without_end_is_kept_by_its_last_lines_and_never_makes_it_wait() {
         let text = "i=0; while [ $i -lt 5000 ]; do echo \"line $i\"; i=$((i+1)); done; exec SERVE";
         let (code, case) = Case::new(&script(text, ""), LOAD).report();
@@ -343,12 +363,10 @@ mod processes {
         let case = Case::new(&stubborn(&file, stop_timeout), "[[load]]\nconns = 1\nduration = '1h'\n");
         let mut run = program(&["run", &case.path("case.toml"), "-q"]).spawn().expect("the program starts");
         let server = pid_in(&file);
-        let id = run.id().to_string();
         let mut sent = 0;
         let status = wait_for("the end of the run", || {
             if sent < times {
-                let kill = std::process::Command::new("kill").args(["-INT", &id]).status();
-                assert!(kill.expect("kill runs").success());
+                interrupt(&run);
                 sent += 1;
             }
             // sleep: two signals at once would be one.
@@ -357,6 +375,65 @@ mod processes {
         });
         is_gone(&server);
         status.code()
+    }
+
+    fn interrupt(run: &std::process::Child) {
+        let kill = std::process::Command::new("kill").args(["-INT", &run.id().to_string()]).status();
+        assert!(kill.expect("kill runs").success());
+    }
+
+    /// Interrupts a run of three scenarios while the server of the first is being stopped, which takes it seconds: its
+    /// load is over then. The other two are `others`. Gives exit code, stdout and folder, with r.json and j.xml in it.
+    fn interrupted_while_a_server_stops(others: &str, jobs: &str) -> (Option<i32>, String, tempfile::TempDir) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| folder.path().join(name).to_str().expect("a plain path").to_owned();
+        let stopping = path("stopping");
+        let command = format!(
+            "\"trap 'touch {stopping}' TERM; '{PROGRAM}' serve --quiet --bind $1 & while :; do sleep 0.1; done\""
+        );
+        let server = format!("command = ['sh', '-c', {command}, 'sh', '{{addr}}']\nstop_timeout = '3s'");
+        let other = "[server]\nmodel = 'auto'\n";
+        for (name, text) in [
+            ("a", format!("name = 'a'\n[server]\n{server}\n{LOAD}")),
+            ("b", format!("name = 'b'\n{other}{others}")),
+            ("c", format!("name = 'c'\n{other}{others}")),
+        ] {
+            std::fs::write(path(&format!("{name}.toml")), text).expect("the folder can be written");
+        }
+        let (json, junit) = (format!("--json={}", path("r.json")), path("j.xml"));
+        let args = ["run", &path("."), "-q", "--jobs", jobs, &json, "--junit", &junit];
+        let run = program(&args).stdout(std::process::Stdio::piped()).spawn().expect("the program starts");
+        wait_for("the end of the load", || Path::new(&stopping).exists().then_some(()));
+        interrupt(&run);
+        let output = run.wait_with_output().expect("it can be waited for");
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned(), folder)
+    }
+
+    fn outcomes(folder: &tempfile::TempDir) -> (Value, Vec<Value>) {
+        let text = std::fs::read_to_string(folder.path().join("r.json")).expect("it is there");
+        let report: Value = serde_json::from_str(&text).expect("JSON");
+        let cases = report["cases"].as_array().expect("cases").iter();
+        (report["state"].clone(), cases.map(|case| case["outcome"].clone()).collect())
+    }
+
+    #[test]
+    fn ctrl_c_after_the_load_of_a_case_is_no_success_and_what_was_not_run_is_said() {
+        let (code, out, folder) = interrupted_while_a_server_stops(LOAD, "1");
+        assert_eq!(code, Some(130), "{out}");
+        assert!(out.contains("3 cases: 1 passed, 2 not run (interrupted)"), "{out}");
+        assert_eq!(outcomes(&folder), ("interrupted".into(), vec!["pass".into(), "not-run".into(), "not-run".into()]));
+        let junit = std::fs::read_to_string(folder.path().join("j.xml")).expect("it is there");
+        assert!(junit.contains("tests=\"6\" skipped=\"0\" failures=\"0\" errors=\"4\""), "{junit}");
+        assert!(junit.contains("message=\"interrupted before it began\""), "{junit}");
+    }
+
+    #[test]
+    fn after_ctrl_c_no_job_begins_another_case() {
+        let endless = "[[load]]\nconns = 1\nduration = '1h'\n";
+        let (code, out, folder) = interrupted_while_a_server_stops(endless, "2");
+        assert_eq!(code, Some(130), "{out}");
+        let came = vec!["pass".into(), "interrupted".into(), "not-run".into()];
+        assert_eq!(outcomes(&folder), ("interrupted".into(), came), "{out}");
     }
 
     #[test]

@@ -178,10 +178,87 @@ fn a_crash_loses_no_case_that_had_ended() {
     child.kill();
     assert!(shown.is_some(), "the second case is shown");
     let junit = read(&folder, "j.xml");
-    assert!(junit.contains("tests=\"6\"") && junit.trim_end().ends_with("</testsuites>"), "{junit}");
-    let json: Value = serde_json::from_str(&read(&folder, "r.json")).expect("it is whole");
-    let outcomes: Vec<&Value> = json["cases"].as_array().expect("cases").iter().map(|case| &case["outcome"]).collect();
-    assert_eq!(outcomes, ["pass", "fail"]);
+    assert!(junit.trim_end().ends_with("</testsuites>"), "{junit}");
+    // The last of the three has no result, which is no success.
+    assert!(junit.contains("tests=\"8\" skipped=\"0\" failures=\"3\" errors=\"2\""), "{junit}");
+    let (json, outcomes) = outcomes(&folder);
+    assert_eq!(outcomes, ["pass", "fail", "not-run"]);
+    assert_eq!((&json["state"], &json["exit_code"]), (&"incomplete".into(), &1.into()));
+}
+
+/// The JSON report, and what each case came to.
+fn outcomes(folder: &TempDir) -> (Value, Vec<String>) {
+    let name = if folder.path().join("out").exists() { "out/r.json" } else { "r.json" };
+    let json: Value = serde_json::from_str(&read(folder, name)).expect("it is whole");
+    let outcome = |case: &Value| case["outcome"].as_str().expect("a word").to_owned();
+    let outcomes = json["cases"].as_array().expect("cases").iter().map(outcome).collect();
+    (json, outcomes)
+}
+
+#[test]
+fn what_fail_fast_leaves_out_is_in_every_report() {
+    let flags = ["--fail-fast", "--junit", "j.xml", "--markdown", "m.md", "--html", "h.html", "--json=r.json"];
+    let (folder, mut command) = program(&[MISSED, GOOD, FAULTY], &[&["run", "cases", "-q"], &flags[..]].concat());
+    let (code, out, err) = said(&mut command);
+    assert_eq!(code, 3, "{out}{err}");
+    let summary = "3 cases: 1 missed a threshold, 2 not run (stopped by --fail-fast)";
+    assert!(out.contains(summary), "{out}");
+    for name in ["m.md", "h.html"] {
+        let text = read(&folder, name);
+        assert!(text.contains(summary) && text.contains("good"), "{name}: {text}");
+    }
+    let junit = read(&folder, "j.xml");
+    assert!(junit.contains("tests=\"9\" skipped=\"6\" failures=\"1\" errors=\"0\""), "{junit}");
+    let (json, outcomes) = outcomes(&folder);
+    assert_eq!(outcomes, ["threshold-missed", "not-run", "not-run"]);
+    assert_eq!((&json["state"], &json["exit_code"]), (&"stopped".into(), &3.into()));
+}
+
+/// A case whose server does this in the folder of the reports, before it listens.
+#[cfg(unix)]
+fn meanwhile(name: &str, script: &str) -> String {
+    let serve = format!("exec '{}' serve --quiet --bind $1", env!("CARGO_BIN_EXE_echo-tester"));
+    let command = format!("command = ['sh', '-c', \"{script}; {serve}\", 'sh', '{{addr}}']");
+    format!("name = '{name}'\n[server]\n{command}\n[[load]]\nconns = 2\nmessages = 2\n")
+}
+
+#[cfg(unix)]
+#[test]
+fn a_report_that_can_not_be_written_meanwhile_ends_nothing_and_is_written_when_it_can_be() {
+    let (lose, find) = (meanwhile("lose", "rm -r out"), meanwhile("find", "mkdir out"));
+    let flags = ["run", "cases", "-q", "--json=out/r.json", "--junit", "out/j.xml"];
+    let out_is_there = |folder: &TempDir| std::fs::create_dir(folder.path().join("out")).expect("it can be made");
+
+    let (folder, mut command) = program(&[&lose, GOOD], &flags);
+    out_is_there(&folder);
+    let (code, out, err) = said(&mut command);
+    assert_eq!(code, 4, "{out}{err}");
+    assert!(out.contains("2 cases: 2 passed") && err.contains("error: writing out/j"), "{out}{err}");
+
+    let (folder, mut command) = program(&[&lose, FAULTY], &flags);
+    out_is_there(&folder);
+    let (code, out, err) = said(&mut command);
+    assert!(code == 1 && err.contains("error: writing out/j"), "a failure stays one: {out}{err}");
+
+    let (folder, mut command) = program(&[&lose, &find], &flags);
+    out_is_there(&folder);
+    let (code, out, err) = said(&mut command);
+    assert_eq!(code, 0, "{out}{err}");
+    assert!(err.contains("warning: writing out/j") && !err.contains("error:"), "{err}");
+    assert_eq!(outcomes(&folder).1, ["pass", "pass"]);
+    assert!(read(&folder, "out/j.xml").contains("tests=\"4\""));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_standard_output_loses_no_file_and_is_no_success() {
+    let (folder, mut command) = program(&[GOOD, MISSED], &["run", "cases", "-q", "--json=r.json"]);
+    let full = std::fs::File::options().write(true).open("/dev/full").expect("Linux has it");
+    let output = command.stdout(full).output().expect("the program starts");
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{err}");
+    assert!(err.contains("error: writing to standard output: "), "{err}");
+    assert_eq!(outcomes(&folder).1, ["pass", "threshold-missed"]);
 }
 
 #[test]
@@ -190,7 +267,7 @@ fn a_run_that_breaks_off_at_once_leaves_no_result_of_an_earlier_one() {
     std::fs::write(folder.path().join("j.xml"), "<testsuites tests=\"1\"/>").expect("the folder can be written");
     let mut child = Killed(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts"));
     let until = Instant::now() + PATIENCE;
-    while !read(&folder, "j.xml").contains("tests=\"0\"") {
+    while !read(&folder, "j.xml").contains("tests=\"2\" skipped=\"0\" failures=\"0\" errors=\"2\"") {
         let is_running = child.0.try_wait().expect("it can be waited for").is_none();
         assert!(is_running && Instant::now() < until, "the old one stays");
         std::thread::yield_now();

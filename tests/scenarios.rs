@@ -56,10 +56,52 @@ fn a_typo_is_exit_2_with_its_place_and_the_right_key() {
 }
 
 #[test]
+fn flags_that_do_not_fit_a_case_are_said_before_the_first_runs_with_its_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("a.toml"), SMALL.replace("conns = 3", "conns = 30")).expect("it can be written");
+    std::fs::write(folder.path().join("b.toml"), SMALL.replace("small", "b")).expect("it can be written");
+    let path = folder.path().to_str().expect("a plain path");
+    let (code, out, err) = said(&["run", path, "-q", "--only-conn", "20"]);
+    assert_eq!((code, out.as_str()), (2, ""), "{err}");
+    assert!(err.contains("b.toml: --only-conn 20: there is no connection 20") && err.contains("--filter"), "{err}");
+    let (code, out, err) = said(&["run", path, "-q", "--only-conn", "20", "--filter", "small"]);
+    assert_eq!(code, 0, "{out}{err}");
+    for (flags, wrong) in [(["--workers", "0"], "--workers 0: "), (["--shard", "0/4"], "--shard 0/4: ")] {
+        let (code, out, err) = said(&[&["run", path, "-q"][..], &flags].concat());
+        assert!(code == 2 && out.is_empty() && err.starts_with(&format!("error: {wrong}")), "{out}{err}");
+    }
+}
+
+#[test]
+fn two_cases_of_one_name_are_refused_with_both_places() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("a.toml"), SMALL).expect("the folder can be written");
+    std::fs::write(folder.path().join("b.toml"), format!("# Another.\n{SMALL}")).expect("the folder can be written");
+    let path = folder.path().to_str().expect("a plain path");
+    let (code, out, err) = said(&["run", path, "-q"]);
+    assert_eq!((code, out.as_str()), (2, ""), "{err}");
+    assert!(err.contains("b.toml:2:8: another case is called 'small', at ") && err.contains("a.toml:1:8"), "{err}");
+    let (code, out, err) = said(&["run", path, "-q", "--filter", "b.toml"]);
+    assert_eq!(code, 0, "one of them can be run: {out}{err}");
+}
+
+#[test]
 fn a_missed_threshold_is_exit_3() {
     let (code, out, _) = run(&format!("{SMALL}[expect]\nthresholds = ['messages > 1k']"), &[]);
     assert_eq!(code, 3, "{out}");
     assert!(out.starts_with("MISSED") && out.contains("messages > 1k: it was 9"), "{out}");
+}
+
+#[test]
+fn a_part_of_a_run_is_not_held_to_figures_of_the_whole() {
+    let text = format!("{SMALL}[expect]\nthresholds = ['passed == 3']");
+    for part in [&["--only-conn", "1"][..], &["--shard", "0/2", "--seed", "1"]] {
+        let (code, out, err) = run(&text, part);
+        assert_eq!(code, 0, "{out}{err}");
+        assert!(out.contains("not looked at: passed == 3 (about the whole run"), "{out}");
+    }
+    let (code, out, _) = run(&text, &["--shard", "0/1"]);
+    assert!(code == 0 && !out.contains("not looked at"), "{out}");
 }
 
 #[test]
@@ -72,6 +114,31 @@ fn what_can_not_run_or_does_not_apply_is_exit_4() {
     let (code, out, _) = run(SMALL, &["--target", &free]);
     assert_eq!(code, 4, "{out}");
     assert!(out.starts_with("inconclusive") && out.contains("no connection could be opened"), "{out}");
+}
+
+/// It moves bytes for an hour, and so never stalls.
+const ENDLESS: &str = "name = 'endless'\n[server]\nmodel = 'auto'\n[[load]]\nconns = 2\nduration = '1h'\n";
+
+#[test]
+fn what_is_not_done_in_its_time_fails_and_the_others_run() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let limited = format!("{ENDLESS}[run]\ntimeout = '300ms'\n");
+    std::fs::write(folder.path().join("a.toml"), &limited).expect("the folder can be written");
+    std::fs::write(folder.path().join("b.toml"), SMALL).expect("the folder can be written");
+    let path = folder.path().to_str().expect("a plain path");
+    let (code, out, err) = said(&["run", path, "-q"]);
+    assert_eq!(code, 1, "{out}{err}");
+    assert!(out.contains("verdict: expected pass, it was not done within 300ms"), "{out}");
+    assert!(out.contains("timeout in [run]") && out.contains("2 cases: 1 passed, 1 failed"), "{out}");
+
+    for flag in ["--timeout", "--case-timeout"] {
+        let (code, out, _) = run(ENDLESS, &[flag, "200ms"]);
+        assert!(code == 1 && out.contains("not done within 200ms"), "{out}");
+    }
+    let (code, out, _) = run(&limited.replace("1h", "100ms"), &["--timeout", "1h"]);
+    assert_eq!(code, 0, "what is typed goes before the file: {out}");
+    let (code, _, err) = run(SMALL, &["--timeout", "0"]);
+    assert!(code == 2 && err.contains("--timeout 0: in no time nothing is done"), "{err}");
 }
 
 #[test]
@@ -194,7 +261,7 @@ fn the_first_case_that_does_not_pass_is_the_last_when_asked() {
     std::fs::write(folder.path().join("b.toml"), SMALL).expect("the folder can be written");
     let path = folder.path().to_str().expect("a plain path");
     let (code, out, _) = said(&["run", path, "-q", "--fail-fast"]);
-    assert!(code == 3 && out.contains("1 case: "), "{out}");
+    assert!(code == 3 && out.contains("2 cases: 1 missed a threshold, 1 not run (stopped by --fail-fast)"), "{out}");
     let (code, out, _) = said(&["run", path, "-q"]);
     assert!(code == 3 && out.contains("2 cases: 1 passed, 1 missed a threshold"), "{out}");
 }
@@ -230,6 +297,16 @@ fn an_environment_variable_goes_after_what_was_typed() {
     assert_eq!(code("3", &[]), Some(0));
     assert_eq!(code("2", &[]), Some(3));
     assert_eq!(code("2", &["--set", "SCENARIO_N=3"]), Some(0));
+    // Elsewhere it has another value or none: the line that runs it again holds what it was.
+    let mut command = command_line::program(&["run", path, "-q"]);
+    let output = command.env("SCENARIO_N", " 2").output().expect("the program starts");
+    let out = String::from_utf8_lossy(&output.stdout).into_owned();
+    let replay = out.lines().find_map(|line| line.trim().strip_prefix("replay: ")).expect("a replay line");
+    assert!(replay.contains(" --set SCENARIO_N=' 2' --seed "), "{replay}");
+    let words = shlex::split(replay).expect("quotes that match");
+    let words: Vec<&str> = words[1..].iter().map(String::as_str).chain(["-q"]).collect();
+    let (code, again, err) = said(&words);
+    assert!(code == 3 && again.contains("passed == 3: it was 2"), "{again}{err}");
 }
 
 #[test]

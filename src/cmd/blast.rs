@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use clap::Args;
 
 use super::bundled::Bundled;
-use super::reports::{FileArgs, Written};
+use super::reports::{FileArgs, Written, unwritten};
 use super::{Failure, files, launch, print, say};
 use crate::bytes::{ConnId, Kind};
 use crate::client::Plan;
@@ -15,7 +15,7 @@ use crate::config::{LoadArgs, Run, RunArgs};
 use crate::exit::Exit;
 use crate::plan::{self, describe};
 use crate::report::run::RunReport;
-use crate::report::suite::CaseReport;
+use crate::report::suite::{CaseReport, State};
 use crate::report::terminal;
 use crate::verdict;
 
@@ -129,7 +129,6 @@ pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
         return dry_run(&launch::plan(&run, Vec::new(), vec![profile], None)?, &about, &args.output);
     }
     args.output.clear()?;
-    let mut written = Written::open(&args.files, None)?;
     let target = args.target.as_deref().unwrap_or(DEFAULT_TARGET);
     // What can't be is said before a server is started for it.
     let mut targets = if args.serve.is_some() {
@@ -140,6 +139,9 @@ pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
     let replay = replay(&args, &run);
     let mut plan = launch::plan(&run, targets.clone(), vec![profile], Some(replay.clone()))?;
     launch::check_limits(&plan)?;
+    let name = args.serve.as_ref().map_or_else(|| format!("blast {target}"), |model| format!("blast --serve={model}"));
+    let planned = CaseReport::planned_run(name, about.clone());
+    let mut written = Written::open(&args.files, None, vec![planned.clone()])?;
     launch::catch_interrupts()?;
     let server = args.serve.as_deref().map(|model| Bundled::start(Some(model), &[])).transpose()?;
     if let Some(server) = &server {
@@ -148,22 +150,25 @@ pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
         plan.targets = targets;
     }
     announce(&args.output, &plan, server.as_ref(), target, &about)?;
-    let outcome = launch::go(plan.clone(), run.start_at, args.output.quiet)?;
+    let (outcome, is_over) = launch::go(plan.clone(), run.start_at, run.timeout, args.output.quiet)?;
     let stopped = server.map(Bundled::stop).unwrap_or_default();
     if let Some(how) = &stopped.broke {
         say(&format!("warning: the bundled server {how}"));
     }
-    let report = RunReport::new(&plan, &outcome, stopped.report);
-    let name = args.serve.as_ref().map_or_else(|| format!("blast {target}"), |model| format!("blast --serve={model}"));
-    let case = CaseReport { about, server_output: stopped.output, ..CaseReport::of_run(name, replay, report.clone()) };
-    let annotation = written.add(0, case)?;
+    let mut report = RunReport::new(&plan, &outcome, stopped.report);
+    if is_over {
+        report.not_done();
+    }
+    let case = CaseReport { server_output: stopped.output, ..planned.with_run(replay, report.clone()) };
+    let annotation = written.set(0, case);
     let exit = finish(&args.output, &report, target, !run.sources.is_empty());
     match annotation {
         Some(line) if args.output.is_json() => say(&line),
         Some(line) => print(&line)?,
         None => {}
     }
-    exit
+    // What came of the run has been shown, whether or not it could be written.
+    exit.map(|exit| unwritten(exit, written.end(State::Incomplete)))
 }
 
 /// The first lines: the seed and what was understood. To stdout, unless that is for a machine.

@@ -2,22 +2,30 @@
 //! as it ends.
 
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use clap::Args;
 
 use super::reports::{ReportArgs, Reports};
 use super::server::Running;
 use super::{Failure, blast, files, launch, print, schedule, serving};
+use crate::client::Outcome;
 use crate::client::limits::{self, System};
-use crate::config::units::Count;
-use crate::config::{RunArgs, Server};
+use crate::config::units::{Count, Time};
+use crate::config::{Run, RunArgs, Server};
 use crate::exit::Exit;
-use crate::report::check;
+use crate::plan::Profile;
+use crate::report::check::{self, Ending};
 use crate::report::run::RunReport;
-use crate::report::suite::{Came, CaseReport};
-use crate::scenario::Scenario;
+use crate::report::suite::{Came, CaseReport, State};
+use crate::scenario::{Scenario, names};
 use crate::server::models;
 use crate::sys;
+
+/// How long the loads of a case may take, beyond what is written in it.
+const CASE: Duration = Duration::from_secs(10 * 60);
+/// And of one that is run with --long alone.
+const LONG_CASE: Duration = Duration::from_secs(2 * 60 * 60);
 
 /// The flags of `run` and `check` alike.
 #[derive(Args, Debug)]
@@ -83,7 +91,8 @@ impl CaseArgs {
 /// Runs the scenarios, against `target` if there is one. `replay` begins the command that runs a case again.
 ///
 /// # Errors
-/// Flags that make no sense, a result that can't be written. That a case could not run is its outcome, and no error.
+/// Flags that make no sense, or do not fit a case: before the first one runs. A result that can't be written, after the
+/// last. That a case could not run is its outcome, and no error.
 pub fn run_all(
     scenarios: &[Scenario],
     args: &CaseArgs,
@@ -96,6 +105,7 @@ pub fn run_all(
         let filter = args.filter.as_deref().unwrap_or_default();
         return Err(Failure::usage(format!("no case contains '{filter}': --list shows them")));
     }
+    names::check(&wanted).map_err(Failure::usage)?;
     if args.list {
         match &args.reports.output {
             Some(file) => files::write_first("output", file, &list(&wanted))?,
@@ -103,18 +113,55 @@ pub fn run_all(
         }
         return Ok(Exit::Pass);
     }
+    check_flags(&wanted, args, target)?;
     launch::catch_interrupts()?;
     let replays: Vec<String> = wanted.iter().map(|case| replay(case)).collect();
-    let mut reports = Reports::open(&args.reports)?;
-    let run = |i: usize| run_one(wanted[i], args, target, &replays[i]);
-    schedule::run(wanted.len(), jobs, run, |i, case| {
-        let case = case?;
-        let is_good = matches!(case.outcome, Came::Pass | Came::Skipped);
-        reports.add(i, case)?;
-        let stop = launch::is_interrupted() || (args.fail_fast && !is_good);
-        Ok(if stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
-    })?;
-    reports.finish()
+    let planned = wanted.iter().map(|scenario| {
+        let mut case = CaseReport::planned(scenario, target.is_none());
+        case.checks.extend(target.and_then(|_| serving::planned(scenario)));
+        case
+    });
+    let planned: Vec<CaseReport> = planned.collect();
+    let mut reports = Reports::open(&args.reports, planned.clone())?;
+    let mut is_stopped = false;
+    // Nothing is begun after an interrupt, whichever thread would.
+    let run = |i: usize| {
+        (!launch::is_interrupted()).then(|| run_one(planned[i].clone(), wanted[i], args, target, &replays[i]))
+    };
+    let result = schedule::run(wanted.len(), jobs, run, |i, case| {
+        if let Some(case) = case {
+            is_stopped |= args.fail_fast && !case.outcome.is_good();
+            reports.add(i, case);
+        }
+        // Asked again: it may have come since, while a server was stopped, or in a case that was skipped.
+        let is_over = is_stopped || launch::is_interrupted();
+        if is_over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    let exit = reports.finish(match launch::is_interrupted() {
+        true => State::Interrupted,
+        false if is_stopped => State::Stopped,
+        false => State::Incomplete,
+    });
+    result?;
+    exit
+}
+
+/// What can be wrong with flags is said before the first case runs, and not when it is the turn of one that they do not
+/// fit.
+fn check_flags(wanted: &[&Scenario], args: &CaseArgs, target: Option<&str>) -> anyhow::Result<()> {
+    resolved(&args.run)?;
+    for scenario in wanted.iter().filter(|scenario| why_skipped(scenario, args, target).is_none()) {
+        let run = resolved(&merged(&args.run, &scenario.run));
+        let plan = run.and_then(|run| launch::plan(&run, Vec::new(), scenario.loads.clone(), None));
+        let remedy = "--filter chooses the cases that it fits";
+        plan.map_err(|error| Failure::usage(format!("{}: {error:#}; {remedy}", scenario.path)))?;
+    }
+    Ok(())
+}
+
+fn resolved(run: &RunArgs) -> anyhow::Result<Run> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    run.resolve(blast::random_seed(), cores).map_err(|error| Failure::of_flags(&error))
 }
 
 /// A line a case: its id, its name, its file.
@@ -124,16 +171,34 @@ fn list(cases: &[&Scenario]) -> String {
     cases.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-fn run_one(scenario: &Scenario, args: &CaseArgs, target: Option<&str>, replay: &str) -> anyhow::Result<CaseReport> {
-    let mut case = CaseReport::planned(scenario, target.is_none());
-    case.checks.extend(target.and_then(|_| serving::planned(scenario)));
+/// Whatever goes wrong in a case is what it came to: the others run, and no result is lost.
+fn run_one(
+    mut case: CaseReport,
+    scenario: &Scenario,
+    args: &CaseArgs,
+    target: Option<&str>,
+    replay: &str,
+) -> CaseReport {
     if let Some(reason) = why_skipped(scenario, args, target) {
-        case.reasons.push(reason);
-        return Ok(case);
+        case.without_run(Came::Skipped, reason);
+        return case;
     }
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let run = merged(&args.run, &scenario.run).resolve(blast::random_seed(), cores);
-    let run = run.map_err(|error| Failure::of_flags(&error))?;
+    if let Err(error) = try_run(&mut case, scenario, args, target, replay) {
+        case.without_run(Came::Inconclusive, format!("{error:#}"));
+    }
+    case
+}
+
+fn try_run(
+    case: &mut CaseReport,
+    scenario: &Scenario,
+    args: &CaseArgs,
+    target: Option<&str>,
+    replay: &str,
+) -> anyhow::Result<()> {
+    let run = resolved(&merged(&args.run, &scenario.run))?;
+    let replay = format!("{replay} --seed {}", run.seed);
+    case.replay = Some(replay.clone());
     let mut server = None;
     let targets = match (target, &scenario.server) {
         (Some(target), _) => launch::resolve_target(target)?,
@@ -141,32 +206,35 @@ fn run_one(scenario: &Scenario, args: &CaseArgs, target: Option<&str>, replay: &
         (None, Some(wanted)) => match Running::start(wanted) {
             Ok(started) => vec![server.insert(started).address()],
             Err(not_started) => {
-                case.could_not_run(not_started.reason);
+                let came = if launch::is_interrupted() { Came::Interrupted } else { Came::Inconclusive };
+                case.without_run(came, not_started.reason);
                 case.server_output = not_started.output;
-                if launch::is_interrupted() {
-                    case.outcome = Came::Interrupted;
-                }
-                return Ok(case);
+                return Ok(());
             }
         },
     };
-    let replay = format!("{replay} --seed {}", run.seed);
-    case.replay = Some(replay.clone());
     let plan = launch::plan(&run, targets, scenario.loads.clone(), Some(replay))?;
     if let Some(obstacle) = limits::check(&plan, &System::ask(&plan)).into_iter().find(|obstacle| obstacle.fatal) {
-        case.could_not_run(obstacle.to_string());
-        return Ok(case);
+        case.without_run(Came::Inconclusive, obstacle.to_string());
+        return Ok(());
     }
-    let outcome = launch::go(plan.clone(), run.start_at, args.is_quiet())?;
-    let is_broken = outcome.groups.iter().any(|figures| !figures.counters.findings.is_empty());
-    let look = || serving::look(scenario, &plan, &outcome);
+    let limit = run.timeout.unwrap_or_else(|| time_of(scenario));
+    let outcome = launch::go(plan.clone(), run.start_at, Some(limit), args.is_quiet());
+    let has_findings = |outcome: &Outcome| outcome.groups.iter().any(|figures| !figures.counters.findings.is_empty());
+    let is_broken = outcome.as_ref().is_ok_and(|(outcome, _)| has_findings(outcome));
+    let look = || outcome.as_ref().ok().and_then(|(outcome, _)| serving::look(scenario, &plan, outcome));
     let looked = target.and_then(|_| look());
     let stopped = server.map(|server| server.stop(is_broken, look));
-    let died = stopped.as_ref().map(|stopped| stopped.broke.is_some());
+    let server_died = stopped.as_ref().map(|stopped| stopped.broke.is_some());
     let stopped = stopped.unwrap_or_default();
+    let is_interrupted = launch::is_interrupted();
     case.server_output = stopped.output;
+    let (outcome, is_over) = outcome?;
     let mut report = RunReport::new(&plan, &outcome, stopped.report);
-    case.checks = check::hold(scenario, &outcome.groups, died, &mut report);
+    let not_within = is_over.then_some(Time(limit));
+    let is_part = !run.only_conns.is_empty() || run.shard.count() > 1;
+    let ending = Ending { server_died, is_interrupted, not_within, is_part };
+    case.checks = check::hold(scenario, &outcome.groups, &ending, &mut report);
     if let (Some(how), Some(check)) = (stopped.broke, case.checks.iter_mut().find(|check| check.name == check::SERVER))
     {
         check.actual = Some(how);
@@ -174,7 +242,17 @@ fn run_one(scenario: &Scenario, args: &CaseArgs, target: Option<&str>, replay: &
     case.checks.extend(target.and_then(|_| serving::check(scenario, looked, &report)));
     (case.outcome, case.reasons) = check::outcome(&case.checks, &report);
     case.run = Some(report);
-    Ok(case)
+    Ok(())
+}
+
+/// How long the loads of a case may take that is not told: what they take by what is written, and then some.
+fn time_of(scenario: &Scenario) -> Duration {
+    let by_itself = |load: &Profile| {
+        let opening = load.ramp + load.connect_timeout;
+        load.duration.unwrap_or_default().max(opening) + load.stall_timeout
+    };
+    let longest = scenario.loads.iter().map(by_itself).max().unwrap_or_default();
+    longest + if scenario.long { LONG_CASE } else { CASE }
 }
 
 /// Why a case does not apply here.
@@ -208,5 +286,30 @@ fn merged(typed: &RunArgs, file: &RunArgs) -> RunArgs {
         shard: typed.shard.or(file.shard),
         start_at: typed.start_at.or(file.start_at),
         findings: typed.findings.or(file.findings),
+        timeout: typed.timeout.or(file.timeout),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Typed {
+        #[command(flatten)]
+        cases: CaseArgs,
+    }
+
+    #[test]
+    fn what_goes_wrong_in_a_case_is_what_it_came_to() {
+        let args = Typed::parse_from(["test"]).cases;
+        let scenario = Scenario::parse("a.toml", "name = 'n'\n[[load]]\n").expect("it is well");
+        let planned = CaseReport::planned(&scenario, false);
+        // A name that can't be resolved any more would do the same, and take a resolver.
+        let case = run_one(planned, &scenario, &args, Some("no-port"), "echo-tester run a.toml");
+        assert_eq!((case.outcome, case.checks[0].outcome), (Came::Inconclusive, Came::Inconclusive));
+        assert!(case.reasons[0].contains("no-port") && case.replay.is_some(), "{:?}", case.reasons);
     }
 }

@@ -205,12 +205,16 @@ fn one_run(run: &Run, profile: &Profile, server: &Server, args: &CompareArgs) ->
     };
     let words = [vec![format!("echo-tester blast {name} --seed {}", run.seed)], load(&args.load).to_flags()].concat();
     let plan = launch::plan(run, targets, vec![profile.clone()], Some(words.join(" ")))?;
-    let outcome = launch::go(plan.clone(), run.start_at, true)?;
+    let (outcome, is_over) = launch::go(plan.clone(), run.start_at, run.timeout, true)?;
     let stopped = bundled.map(Bundled::stop).unwrap_or_default();
     if let Some(how) = stopped.broke {
         say(&format!("warning: the bundled server {} {how}", server.name()));
     }
-    Ok(RunReport::new(&plan, &outcome, stopped.report))
+    let mut report = RunReport::new(&plan, &outcome, stopped.report);
+    if is_over {
+        report.not_done();
+    }
+    Ok(report)
 }
 
 fn write(args: &CompareArgs, report: &CompareReport) -> anyhow::Result<()> {

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 
+use super::deadline::Deadline;
 use super::progress::Progress;
 use super::{Failure, say};
 use crate::client::limits::{self, System};
@@ -117,11 +118,16 @@ pub fn check_limits(plan: &Plan) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs the plan; Ctrl-C ends it early, a second one at once.
+/// Runs the plan; Ctrl-C ends it early, a second one at once. So does the end of `limit`: whether it did.
 ///
 /// # Errors
-/// A worker could not be started.
-pub fn go(plan: Plan, start_at: Option<SystemTime>, quiet: bool) -> anyhow::Result<Outcome> {
+/// A thread could not be started.
+pub fn go(
+    plan: Plan,
+    start_at: Option<SystemTime>,
+    limit: Option<Duration>,
+    quiet: bool,
+) -> anyhow::Result<(Outcome, bool)> {
     wait_until(start_at);
     let control = Control::new(&plan);
     let mut current = CURRENT.lock().unwrap_or_else(PoisonError::into_inner);
@@ -132,9 +138,12 @@ pub fn go(plan: Plan, start_at: Option<SystemTime>, quiet: bool) -> anyhow::Resu
         control.interrupt();
     }
     let progress = Progress::show(&plan, &control, quiet);
-    let outcome = client::run(plan, &control).context("running the load")?;
+    let deadline = limit.map(|limit| Deadline::set(limit, &control)).transpose().context("watching the time")?;
+    let mut outcome = client::run(plan, &control).context("running the load")?;
     drop(progress);
-    Ok(outcome)
+    let is_over = outcome.interrupted && deadline.is_some_and(|deadline| deadline.has_passed()) && !is_interrupted();
+    outcome.interrupted &= !is_over;
+    Ok((outcome, is_over))
 }
 
 /// The runs that an interrupt ends.

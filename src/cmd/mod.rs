@@ -8,6 +8,7 @@ pub mod check;
 pub mod command;
 pub mod compare;
 pub mod completions;
+pub mod deadline;
 pub mod files;
 pub mod github;
 pub mod launch;

@@ -48,12 +48,15 @@ pub fn run(args: &RunCommand) -> anyhow::Result<Exit> {
     }
     let scenarios = read(&files, args)?;
     let target = args.target.as_ref().map_or_else(String::new, |target| format!(" --target {}", quote(target)));
-    let set: String = args.set.iter().map(|(name, value)| format!(" --set {name}={}", quote(value))).collect();
+    let set = |(name, value): (&String, &String)| format!(" --set {name}={}", quote(value));
+    let typed: String = args.set.iter().map(|(name, value)| set((name, value))).collect();
     let replay = |scenario: &Scenario| {
         let long = if scenario.long { " --long" } else { "" };
         let is_one_of_many = scenarios.iter().filter(|other| other.path == scenario.path).count() > 1;
         let filter = if is_one_of_many { format!(" --filter {}", quote(&scenario.title())) } else { String::new() };
-        format!("echo-tester run {}{target}{set}{long}{filter}", quote(&scenario.path))
+        // Who runs it again may have another environment.
+        let found: String = scenario.environment.iter().map(set).collect();
+        format!("echo-tester run {}{target}{typed}{found}{long}{filter}", quote(&scenario.path))
     };
     case::run_all(&scenarios, &args.cases, args.target.as_deref(), replay)
 }

@@ -1,6 +1,6 @@
 //! What concerns a run as a whole and not one load group: the seed, the workers, the share of a run.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use clap::Args;
 use schemars::JsonSchema;
@@ -11,7 +11,7 @@ use super::error::ConfigError;
 use super::forms::{ConnList, Instant, Seed, flags};
 use super::sources::Sources;
 use crate::plan::{ConnId, Shard};
-use crate::units::Count;
+use crate::units::{Count, Time};
 
 /// The flags of a run. Each field is a flag, a TOML key and an environment variable, as in `LoadArgs`.
 #[derive(Args, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -48,6 +48,12 @@ pub struct RunArgs {
     /// Findings to keep in full; all are counted [default: 20]
     #[arg(long, value_name = "N", env = "ECHO_TESTER_FINDINGS", hide_env = true)]
     pub findings: Option<Count>,
+
+    /// How long the loads may take; what is not done then has failed [default: no limit; of a case 10m]
+    ///
+    /// A case that needs --long has 2h. What its loads take by their duration and their time-outs comes on top of it.
+    #[arg(long, alias = "case-timeout", value_name = "TIME", env = "ECHO_TESTER_TIMEOUT", hide_env = true)]
+    pub timeout: Option<Time>,
 }
 
 /// A run, resolved.
@@ -67,6 +73,8 @@ pub struct Run {
     pub start_at: Option<SystemTime>,
     /// Findings to keep in full.
     pub findings: usize,
+    /// How long its loads may take; none: no limit, or for a case one that follows from its loads.
+    pub timeout: Option<Duration>,
 }
 
 impl RunArgs {
@@ -99,6 +107,9 @@ impl RunArgs {
                 "give all of them the same --seed",
             ));
         }
+        if let Some(Time(Duration::ZERO)) = self.timeout {
+            return Err(ConfigError::new("timeout", 0, "in no time nothing is done", "write a time such as 10m"));
+        }
         Ok(Run {
             seed: self.seed.map_or(random & ((1 << 48) - 1), |Seed(seed)| seed),
             workers,
@@ -107,6 +118,7 @@ impl RunArgs {
             shard: self.shard.unwrap_or(Shard::WHOLE),
             start_at: self.start_at.map(|Instant(time)| time),
             findings: usize::try_from(self.findings.map_or(defaults::FINDINGS, |Count(n)| n)).unwrap_or(usize::MAX),
+            timeout: self.timeout.map(|Time(time)| time),
         })
     }
 
@@ -152,6 +164,7 @@ mod tests {
             "shard = 0/4: each process would draw a seed of its own, and they would not be one run: give all of them the \
              same --seed"
         );
+        assert_eq!(refusal("timeout = 0"), "timeout = 0: in no time nothing is done: write a time such as 10m");
         assert!(run("shard = '0/1'").is_ok() && run("shard = '0/4'\nseed = 1").is_ok());
     }
 }

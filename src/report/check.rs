@@ -14,12 +14,15 @@ use crate::bytes::Kind;
 use crate::measure::{Counters, Figures};
 use crate::plan::Verify;
 use crate::scenario::{Expected, Scenario, Threshold, figure};
+use crate::units::Time;
 use crate::verdict::{Outcome, judge};
 
 /// What a check's name begins with if it is about one load group.
 const LOAD: &str = "load ";
 /// The name of the check that all scenarios have.
 const VERDICT: &str = "verdict";
+/// Why a check of a case that ran was skipped.
+pub(super) const OF_THE_WHOLE: &str = "about the whole run, of which --only-conn or --shard runs a part";
 /// The name of the check of a server that was started for the scenario.
 pub const SERVER: &str = "server";
 
@@ -85,7 +88,7 @@ impl Expectation<'_> {
             Expectation::Threshold(threshold) => (threshold.to_string(), threshold.to_string()),
             Expectation::Server => (SERVER.to_owned(), "running to the end".to_owned()),
         };
-        CheckReport { name, expected, actual: None, outcome: Came::Skipped }
+        CheckReport { name, expected, actual: None, outcome: Came::NotRun }
     }
 }
 
@@ -94,25 +97,49 @@ pub fn planned(scenario: &Scenario, has_server: bool) -> Vec<CheckReport> {
     expectations(scenario, has_server).iter().map(Expectation::planned).collect()
 }
 
+/// The check of the verdict, before anything has run.
+pub fn planned_verdict(expected: Expected) -> CheckReport {
+    Expectation::Verdict(expected).planned()
+}
+
+/// How a case came to its end, beside what its connections tell.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ending {
+    /// Whether the server ended by itself; `None` for a server that somebody else runs.
+    pub server_died: Option<bool>,
+    /// Whether somebody has asked for the end, be it when the load was over already.
+    pub is_interrupted: bool,
+    /// The time that the loads had, where it was over before they were done.
+    pub not_within: Option<Time>,
+    /// Only some of its connections were run (--only-conn, --shard): figures of the whole can't be told.
+    pub is_part: bool,
+}
+
 /// Holds a run against its scenario and gives the report its verdict. `groups` are the figures of the scenario's loads,
-/// in their order. `server_died`: whether the server ended by itself; `None` for a server that somebody else runs.
-pub fn hold(
-    scenario: &Scenario,
-    groups: &[Figures],
-    server_died: Option<bool>,
-    report: &mut RunReport,
-) -> Vec<CheckReport> {
+/// in their order.
+pub fn hold(scenario: &Scenario, groups: &[Figures], ending: &Ending, report: &mut RunReport) -> Vec<CheckReport> {
+    let server_died = ending.server_died;
+    // Ctrl-C at a terminal reaches the servers too: an end that may be its work is no defect of theirs.
+    report.interrupted |= server_died == Some(true) && ending.is_interrupted;
     let names = scenario.loads.iter().map(|load| load.name.as_str());
     let groups: Vec<(&str, &Figures)> = names.zip(groups).collect();
     let run = beside(report);
     let held = |threshold: &Threshold| threshold.hold(&groups, &run);
-    let missed = scenario.thresholds.iter().map(|threshold| (threshold, held(threshold))).filter(|(_, held)| !held.0);
+    let looked_at = scenario.thresholds.iter().filter(|_| !ending.is_part);
+    let missed = looked_at.map(|threshold| (threshold, held(threshold))).filter(|(_, held)| !held.0);
     let missed: Vec<String> = missed.map(|(threshold, (_, actual))| format!("{threshold}: it was {actual}")).collect();
     let asserts = scenario.loads.iter().any(|load| load.verify == Verify::Full);
     report.verdict = judge(&report.total, report.interrupted, asserts, &missed);
+    if ending.not_within.is_some() {
+        report.not_done();
+    }
     let check = |expectation: &Expectation<'_>| {
         let (is_met, otherwise, actual) = match expectation {
-            Expectation::Verdict(expected) => return verdict(*expected, report),
+            Expectation::Verdict(expected) => match ending.not_within {
+                // Not even where a failure is expected: what was not done can't be told.
+                Some(limit) => (false, Came::Fail, format!("not done within {limit}")),
+                None => return verdict(*expected, report),
+            },
             Expectation::Load(name) => {
                 let figures = groups.iter().find(|(group, _)| group == name).map(|(_, figures)| &figures.counters);
                 (
@@ -124,6 +151,9 @@ pub fn hold(
             Expectation::Finding(kind) => {
                 let count = report.total.findings.get(kind).copied().unwrap_or_default();
                 (count > 0, Came::Fail, if count > 0 { count.to_string() } else { "none".to_owned() })
+            }
+            Expectation::Threshold(_) if ending.is_part => {
+                return CheckReport { outcome: Came::Skipped, ..expectation.planned() };
             }
             Expectation::Threshold(threshold) => {
                 let (is_met, actual) = held(threshold);
@@ -158,7 +188,7 @@ fn excuse(checks: &mut [CheckReport], server_died: bool) {
     if !matches!(came, Came::Inconclusive | Came::Interrupted) {
         return;
     }
-    for check in checks.iter_mut().filter(|check| check.outcome != Came::Pass) {
+    for check in checks.iter_mut().filter(|check| !check.outcome.is_good()) {
         let is_cause = server_died && came == Came::Inconclusive && check.name == SERVER;
         check.outcome = if is_cause { Came::Fail } else { came };
     }
@@ -176,14 +206,14 @@ pub fn verdict(expected: Expected, report: &RunReport) -> CheckReport {
         _ => Came::Fail,
     };
     let outcome = if came == expected.name() { Came::Pass } else { otherwise };
-    CheckReport { actual: Some(came.to_owned()), outcome, ..Expectation::Verdict(expected).planned() }
+    CheckReport { actual: Some(came.to_owned()), outcome, ..planned_verdict(expected) }
 }
 
 /// What a case came to, by its checks, and why: those that were not met, then what the run says of itself.
 pub fn outcome(checks: &[CheckReport], report: &RunReport) -> (Came, Vec<String>) {
     let gravest = [Came::Interrupted, Came::Fail, Came::ThresholdMissed, Came::Inconclusive];
     let came = gravest.into_iter().find(|came| checks.iter().any(|check| check.outcome == *came));
-    let unmet = checks.iter().filter(|check| check.outcome != Came::Pass).map(CheckReport::sentence);
+    let unmet = checks.iter().filter(|check| !check.outcome.is_good()).map(CheckReport::sentence);
     let mut reasons: Vec<String> = unmet.collect();
     if report.verdict.outcome != Outcome::ThresholdMissed {
         reasons.extend(report.verdict.reasons.clone());
@@ -222,9 +252,14 @@ mod tests {
 
     /// The outcome of a run with these figures, and of each check.
     fn held(scenario: &Scenario, groups: &[Figures], server_died: Option<bool>) -> (Came, Vec<(String, Came)>) {
+        ended(scenario, groups, &Ending { server_died, ..Ending::default() })
+    }
+
+    fn ended(scenario: &Scenario, groups: &[Figures], ending: &Ending) -> (Came, Vec<(String, Came)>) {
         let mut report = sample::run(&[]);
         groups.iter().for_each(|group| report.total.add(&group.counters));
-        let checks = hold(scenario, groups, server_died, &mut report);
+        let server_died = ending.server_died;
+        let checks = hold(scenario, groups, ending, &mut report);
         let names = checks.iter().map(|check| (check.name.clone(), check.outcome)).collect();
         assert_eq!(
             planned(scenario, server_died.is_some()).iter().map(|check| &check.name).collect::<Vec<_>>(),
@@ -285,9 +320,49 @@ mod tests {
     }
 
     #[test]
+    fn a_server_that_an_interrupt_may_have_ended_is_not_blamed_and_what_was_verified_before_it_stays() {
+        let interrupted =
+            |server_died| Ending { server_died: Some(server_died), is_interrupted: true, ..Ending::default() };
+        let scenario = scenario(ONE_LOAD, "");
+        assert_eq!(ended(&scenario, &[good()], &interrupted(false)).0, Came::Pass);
+        let (came, checks) = ended(&scenario, &[good()], &interrupted(true));
+        let all = [("verdict", Came::Interrupted), ("server", Came::Interrupted)];
+        assert_eq!((came, checks), (Came::Interrupted, named(&all)));
+    }
+
+    #[test]
+    fn what_was_not_done_in_its_time_fails_whatever_was_expected() {
+        let ending = Ending { not_within: Some("90s".parse().expect("a time")), ..Ending::default() };
+        for (expect, figures) in [("", good()), ("", Figures::default()), ("findings = ['lost']", bad(Kind::Lost))] {
+            let scenario = scenario(ONE_LOAD, expect);
+            let (came, checks) = ended(&scenario, &[figures], &ending);
+            assert_eq!((came, &checks[0]), (Came::Fail, &("verdict".to_owned(), Came::Fail)), "{expect}");
+        }
+        let mut report = sample::run(&["load"]);
+        let checks = hold(&scenario(ONE_LOAD, ""), &[good()], &ending, &mut report);
+        let (_, reasons) = outcome(&checks, &report);
+        assert_eq!(reasons[0], "verdict: expected pass, it was not done within 90s");
+        assert!(reasons[1].contains("--timeout") && report.verdict.exit_code == 1, "{reasons:?}");
+    }
+
+    #[test]
+    fn of_a_part_of_a_run_thresholds_are_not_looked_at() {
+        let scenario = scenario(ONE_LOAD, "thresholds = ['passed == 65']");
+        let part = Ending { is_part: true, ..Ending::default() };
+        let (came, checks) = ended(&scenario, &[good()], &part);
+        let all = [("verdict", Came::Pass), ("passed == 65", Came::Skipped)];
+        assert_eq!((came, checks), (Came::Pass, named(&all)));
+        for (figures, came) in [(bad(Kind::Lost), Came::Fail), (Figures::default(), Came::Inconclusive)] {
+            let (outcome, checks) = ended(&scenario, &[figures], &part);
+            assert_eq!((outcome, checks[1].1), (came, Came::Skipped));
+        }
+    }
+
+    #[test]
     fn an_unmet_check_says_what_was_expected_and_what_came() {
         let scenario = scenario(ONE_LOAD, "thresholds = ['passed == 2']");
-        let checks = hold(&scenario, &[good()], Some(true), &mut sample::run(&["load"]));
+        let died = Ending { server_died: Some(true), ..Ending::default() };
+        let checks = hold(&scenario, &[good()], &died, &mut sample::run(&["load"]));
         let said: Vec<String> = checks.iter().map(CheckReport::sentence).collect();
         assert_eq!(said[1..], ["passed == 2: it was 1", "server: expected running to the end, it was ended by itself"]);
     }

@@ -71,9 +71,9 @@ fn overview(report: &SuiteReport) -> Markup {
 }
 
 fn section(index: usize, case: &CaseReport) -> Markup {
-    let is_good = matches!(case.outcome, Came::Pass | Came::Skipped);
+    let is_good = case.outcome.is_good();
     html! {
-        details id={ "case-" (index) } open[!is_good] {
+        details id={ "case-" (index) } open[!is_good && case.outcome != Came::NotRun] {
             summary { span class=(class(case.outcome)) { (case.outcome.name()) } " " (plain(&case.title())) }
             ul { @for reason in &case.reasons { li { (plain(reason)) } } }
             table {
@@ -119,7 +119,7 @@ fn class(came: Came) -> &'static str {
     match came {
         Came::Pass => "pass",
         Came::Fail | Came::ThresholdMissed => "bad",
-        Came::Inconclusive | Came::Skipped | Came::Interrupted => "so-so",
+        Came::Inconclusive | Came::Skipped | Came::Interrupted | Came::NotRun => "so-so",
     }
 }
 

@@ -2,61 +2,73 @@
 //!
 //! There is no standard; what Jenkins reads (<https://llg.cubic.org/docs/junit/>) is what GitLab and others read too.
 //! Names hold no figure that is measured, so that a system which follows a test from run to run finds it again.
-//! Characters that XML can't hold, and escape sequences of terminals, are left out by quick-junit.
+//! Characters that XML can't hold, and escape sequences of terminals, are left out.
 
 use std::time::Duration;
 
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
-use super::check::{CheckReport, loads_of};
-use super::suite::{Came, CaseReport, SuiteReport};
-use super::terminal;
+use super::check::{CheckReport, OF_THE_WHOLE, loads_of};
+use super::suite::{Came, CaseReport, State, SuiteReport};
+use super::{plain, terminal};
 
 /// The whole document.
 pub(super) fn render(report: &SuiteReport) -> anyhow::Result<String> {
     let mut document = Report::new("echo-tester");
     document.set_time(report.cases.iter().map(CaseReport::elapsed).sum());
-    document.add_test_suites(report.cases.iter().map(suite));
+    document.add_test_suites(report.cases.iter().map(|case| suite(report.state, case)));
     Ok(document.to_string()?)
 }
 
-fn suite(case: &CaseReport) -> TestSuite {
-    let mut suite = TestSuite::new(case.title());
+fn suite(state: State, case: &CaseReport) -> TestSuite {
+    let mut suite = TestSuite::new(plain(&case.title()));
     suite.set_time(case.elapsed());
     if let Some(run) = &case.run {
         suite.extra.insert("timestamp".into(), run.started_at.as_str().into());
     }
     for (index, check) in case.checks.iter().enumerate() {
-        let mut test = TestCase::new(check.name.as_str(), status(case, check));
-        test.set_classname(case.title());
+        let mut test = TestCase::new(plain(&check.name), status(state, case, check));
+        test.set_classname(plain(&case.title()));
         if !case.file.is_empty() {
-            test.extra.insert("file".into(), case.file.as_str().into());
+            test.extra.insert("file".into(), plain(&case.file).into());
         }
         // The checks look at one and the same run: its time counts once, and its output stands once.
         test.set_time(if index == 0 { case.elapsed() } else { Duration::ZERO });
         if index == 0 && !case.server_output.is_empty() {
-            test.set_system_out(case.server_output.join("\n"));
+            test.set_system_out(plain(&case.server_output.join("\n")));
         }
         suite.add_test_case(test);
     }
     suite
 }
 
-fn status(case: &CaseReport, check: &CheckReport) -> TestCaseStatus {
+fn status(state: State, case: &CaseReport, check: &CheckReport) -> TestCaseStatus {
+    let skipped = || {
+        let mut status = TestCaseStatus::skipped();
+        status.set_message(if case.run.is_some() { OF_THE_WHOLE.to_owned() } else { reasons(case) });
+        status
+    };
     let kind = match check.outcome {
         Came::Pass => return TestCaseStatus::success(),
-        Came::Skipped => {
-            let mut status = TestCaseStatus::skipped();
-            status.set_message(case.reasons.join("; "));
-            return status;
-        }
+        Came::Skipped => return skipped(),
+        // It was asked for, and there is a failure already. Otherwise a report that broke off would look as if it were
+        // complete.
+        Came::NotRun if state == State::Stopped => return skipped(),
         Came::Fail | Came::ThresholdMissed => NonSuccessKind::Failure,
-        Came::Inconclusive | Came::Interrupted => NonSuccessKind::Error,
+        Came::Inconclusive | Came::Interrupted | Came::NotRun => NonSuccessKind::Error,
     };
+    // Where nothing could be looked at, what counts is why.
+    let message = if check.actual.is_none() { reasons(case) } else { plain(&check.sentence()) };
     let mut status = TestCaseStatus::non_success(kind);
-    status.set_type(check.outcome.name().to_lowercase()).set_message(check.sentence());
-    status.set_description(body(case, check));
+    status.set_type(check.outcome.name().to_lowercase()).set_message(message);
+    status.set_description(plain(&body(case, check)));
     status
+}
+
+/// In one line.
+fn reasons(case: &CaseReport) -> String {
+    let reasons = plain(&case.reasons.join("; "));
+    reasons.lines().map(str::trim).collect::<Vec<_>>().join(" ")
 }
 
 /// Why, what was found, how to run it again, and what to look at.
@@ -104,18 +116,50 @@ mod tests {
         let checks: usize = report.cases.iter().map(|case| case.checks.len()).sum();
         let counts = ["testsuite", "testcase", "failure", "error", "skipped", "system-out"];
         let counts = counts.map(|name| count(&elements, name));
-        assert_eq!(counts, [report.cases.len(), checks, 3, 1, 1, 1]);
+        assert_eq!(counts, [report.cases.len(), checks, 3, 2, 1, 1]);
         let root = elements.first().expect("there is a root");
-        for (name, value) in [("tests", checks), ("failures", 3), ("errors", 1), ("skipped", 1)] {
+        for (name, value) in [("tests", checks), ("failures", 3), ("errors", 2), ("skipped", 1)] {
             let attribute = root.try_get_attribute(name).expect("well-formed").expect(name);
             assert_eq!(attribute.value.as_ref(), value.to_string().as_bytes(), "{name}");
         }
     }
 
     #[test]
+    fn what_was_not_run_is_an_error_but_for_fail_fast() {
+        for (why, name, other) in [(State::Stopped, "skipped", "error"), (State::Interrupted, "error", "skipped")] {
+            let mut report = SuiteReport::new(vec![sample::not_run()]);
+            report.end(why);
+            let text = render(&report).expect("it can be shown");
+            let elements = elements(&text);
+            assert_eq!((count(&elements, name), count(&elements, other)), (1, 0), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_check_of_the_whole_is_skipped_in_a_part_of_it() {
+        let mut case = sample::missed();
+        case.checks[1].outcome = Came::Skipped;
+        let text = render(&SuiteReport::new(vec![case])).expect("it can be shown");
+        assert!(text.contains("<skipped message=\"about the whole run, of which"), "{text}");
+    }
+
+    #[test]
+    fn a_check_that_nothing_could_be_seen_of_says_why() {
+        let mut case = sample::not_run();
+        case.without_run(Came::Inconclusive, "it did not start; it said:\n      no\n      port");
+        let text = render(&SuiteReport::new(vec![case])).expect("it can be shown");
+        assert!(text.contains("message=\"it did not start; it said: no port\""), "{text}");
+    }
+
+    #[test]
     fn what_xml_can_not_hold_is_left_out() {
         let text = render(&sample::suite()).expect("it can be shown");
-        let is_allowed = |letter: char| matches!(letter, '\t' | '\n' | '\r') || letter >= ' ';
+        // The production Char of XML 1.0; a char is no surrogate.
+        let is_allowed = |letter: char| match letter {
+            '\t' | '\n' | '\r' => true,
+            '\u{fffe}' | '\u{ffff}' => false,
+            letter => letter >= ' ',
+        };
         assert!(text.chars().all(is_allowed), "{text:?}");
         assert!(text.contains("the server said") && !text.contains("<script>"), "{text}");
     }

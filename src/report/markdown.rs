@@ -42,7 +42,8 @@ fn pieces(report: &SuiteReport) -> Vec<String> {
         report.summary()
     )];
     pieces.extend(report.cases.iter().map(row));
-    let unmet = |case: &&CaseReport| !matches!(case.outcome, Came::Pass | Came::Skipped);
+    // There is nothing to say of one that was not run but that.
+    let unmet = |case: &&CaseReport| !case.outcome.is_good() && case.outcome != Came::NotRun;
     pieces.extend(report.cases.iter().filter(unmet).map(section));
     pieces
 }
@@ -50,11 +51,11 @@ fn pieces(report: &SuiteReport) -> Vec<String> {
 fn row(case: &CaseReport) -> String {
     let figures = case.figures();
     let verdict = match case.outcome {
-        Came::Pass | Came::Skipped => case.outcome.name().to_owned(),
+        outcome if outcome.is_good() => outcome.name().to_owned(),
         outcome => format!("**{}**", outcome.name()),
     };
     let name = match case.outcome {
-        Came::Skipped => format!("{} ({})", case.name, case.reasons.join("; ")),
+        Came::Skipped | Came::NotRun => format!("{} ({})", case.name, case.reasons.join("; ")),
         _ => case.name.clone(),
     };
     let (id, name) = (escaped(&case.id), escaped(&name));

@@ -58,10 +58,34 @@ pub fn show_count(count: u64) -> String {
     shown
 }
 
-/// Without escape sequences of terminals and other control characters: what a server writes is not always text.
+/// For a document: without escape sequences of terminals, other control characters, and what no document may hold (XML
+/// 1.0, 2.2): what a server writes is not always text.
 fn plain(text: &str) -> String {
     let stripped = anstream::adapter::strip_str(text).to_string();
-    stripped.chars().filter(|letter| matches!(letter, '\n' | '\t') || !letter.is_control()).collect()
+    let is_text = |letter: &char| match letter {
+        '\n' | '\t' => true,
+        '\u{fffe}' | '\u{ffff}' => false,
+        letter => !letter.is_control(),
+    };
+    stripped.chars().filter(is_text).collect()
+}
+
+/// For a terminal, or the log of a CI system, which may do what a text says: what would be obeyed is shown as what it
+/// is. That is control characters, those that turn the direction of writing round, and the older form of GitHub's
+/// commands, which is looked for anywhere in a line (`actions/runner`, ActionCommand.cs).
+fn visible(text: &str) -> String {
+    let mut shown = String::new();
+    for letter in text.chars() {
+        match letter {
+            '\n' | '\t' => shown.push(letter),
+            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+                shown.extend(letter.escape_unicode());
+            }
+            letter if letter.is_control() => shown.extend(letter.escape_default()),
+            letter => shown.push(letter),
+        }
+    }
+    shown.replace("##[", "## [")
 }
 
 fn three_digits(value: f64) -> String {
@@ -79,7 +103,13 @@ mod tests {
 
     #[test]
     fn what_is_no_text_is_left_out() {
-        assert_eq!(plain("a\u{1b}[31mb\u{1b}[0m\0\u{7}\r\n\té"), "ab\n\té");
+        assert_eq!(plain("a\u{1b}[31mb\u{1b}[0m\0\u{7}\r\n\té\u{fffe}\u{ffff}\u{85}"), "ab\n\té");
+    }
+
+    #[test]
+    fn what_a_terminal_or_a_log_would_obey_is_shown() {
+        assert_eq!(visible("a\u{1b}[31mb\0\r\n\té\u{9b}\u{202e}"), "a\\u{1b}[31mb\\u{0}\\r\n\té\\u{9b}\\u{202e}");
+        assert_eq!(visible("a ##[error]b"), "a ## [error]b");
     }
 
     #[test]

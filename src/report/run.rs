@@ -51,7 +51,7 @@ pub struct RunReport {
     pub client: ClientReport,
     /// What it came to.
     pub verdict: Verdict,
-    /// It was stopped before its end.
+    /// Somebody stopped it before its end.
     pub interrupted: bool,
     /// The processes that a merged report is made of, in the order of their shards.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -175,6 +175,12 @@ impl RunReport {
             interrupted: outcome.interrupted,
             parts: Vec::new(),
         }
+    }
+
+    /// It was ended because its time was over.
+    pub fn not_done(&mut self) {
+        let why = "it was ended when its time was over: --timeout, or timeout in [run], gives it more";
+        self.verdict = self.verdict.clone().not_done(why.to_owned());
     }
 
     /// From the first connect to the last close.

@@ -1,22 +1,23 @@
 //! A result as fixed data, in which everything occurs that a format must cope with: each outcome, several load groups,
 //! findings, and text that is markup in one format or another.
 
-use super::check::{CheckReport, found};
+use super::check::{CheckReport, found, planned_verdict};
 use super::run::{ClientReport, FORM, LoadReport, RunReport};
 use super::suite::{Came, CaseReport, SuiteReport};
 use crate::bytes::{Change, ConnId, Corruption, Divergence, Finding, Kind};
 use crate::measure::span::SpanReport;
 use crate::measure::timeline::Point;
 use crate::measure::{Counters, Figures, Timeline};
+use crate::scenario::Expected;
 use crate::verdict::{Outcome, Verdict};
 
 /// What would end a string, a cell, a fence, an element or a document.
 pub(super) const HOSTILE: &str =
-    "<script>alert(1)</script> | `a` ```b``` ]]> \"q\" & \u{1b}[31mred\u{1b}[0m \0 \u{7} é";
+    "<script>alert(1)</script> | `a` ```b``` ]]> \"q\" & \u{1b}[31mred\u{1b}[0m \0 \u{7} \u{fffe}\u{ffff} é";
 
 /// One case of each kind.
 pub(super) fn suite() -> SuiteReport {
-    let mut report = SuiteReport::new(vec![pass(), fail(), missed(), skipped(), inconclusive()]);
+    let mut report = SuiteReport::new(vec![pass(), fail(), missed(), skipped(), inconclusive(), not_run()]);
     report.version = "0.0.0".to_owned();
     report
 }
@@ -142,7 +143,7 @@ pub(super) fn fail() -> CaseReport {
     }
 }
 
-fn missed() -> CaseReport {
+pub(super) fn missed() -> CaseReport {
     CaseReport {
         run: Some(run(&["load"])),
         reasons: vec!["messages > 1k: it was 9".to_owned()],
@@ -168,4 +169,8 @@ fn inconclusive() -> CaseReport {
         checks: vec![check("verdict", "pass", Some("inconclusive"), Came::Inconclusive)],
         ..case("6.2", "unreachable", Came::Inconclusive)
     }
+}
+
+pub(super) fn not_run() -> CaseReport {
+    CaseReport { checks: vec![planned_verdict(Expected::Pass)], replay: None, ..case("6.3", "the rest", Came::NotRun) }
 }

@@ -10,15 +10,17 @@ use serde::{Deserialize, Serialize};
 
 use super::check::{self, CheckReport};
 use super::run::RunReport;
-use super::{show_bytes, show_time, terminal};
+use super::{show_bytes, show_time, terminal, visible};
 use crate::exit::Exit;
 use crate::scenario::{Expected, Scenario};
 
 /// The form of the JSON report. It changes when a reader of the old form would misread the new one.
 pub const FORM: &str = "echo-tester/suite/1";
 
-/// How many lines of a server's output people are shown; JSON and JUnit hold all of it.
+/// How many lines of a server's output documents show people; JSON and JUnit hold all of it.
 const OUTPUT_LINES: usize = 50;
+/// How many the terminal shows, where the server has ended by itself.
+const LAST_LINES: usize = 10;
 /// And how much of each.
 const OUTPUT_COLUMNS: usize = 500;
 /// How many findings of a load group the terminal shows of a case.
@@ -40,9 +42,27 @@ pub enum Came {
     Skipped,
     /// It was stopped before its end.
     Interrupted,
+    /// There is no result of it: its turn has not come, or never will; the reasons say which.
+    NotRun,
 }
 
+/// What each comes to, in the order of a summary, and the words for how many did.
+const SUMMARY: &[(Came, &str)] = &[
+    (Came::Pass, "passed"),
+    (Came::Fail, "failed"),
+    (Came::ThresholdMissed, "missed a threshold"),
+    (Came::Inconclusive, "inconclusive"),
+    (Came::Skipped, "skipped"),
+    (Came::Interrupted, "interrupted"),
+    (Came::NotRun, "not run"),
+];
+
 impl Came {
+    /// Whether nothing is to be said of it: it is right, or does not apply.
+    pub fn is_good(self) -> bool {
+        matches!(self, Came::Pass | Came::Skipped)
+    }
+
     /// One or two words for people.
     pub fn name(self) -> &'static str {
         match self {
@@ -52,6 +72,42 @@ impl Came {
             Came::Inconclusive => "inconclusive",
             Came::Skipped => "skipped",
             Came::Interrupted => "interrupted",
+            Came::NotRun => "not run",
+        }
+    }
+}
+
+/// How far a suite has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// There are cases without a result: it still runs, or it broke off.
+    Incomplete,
+    /// Every case has its result.
+    Complete,
+    /// It ended at the first case that did not pass, as asked for by --fail-fast.
+    Stopped,
+    /// Somebody ended it.
+    Interrupted,
+}
+
+impl State {
+    /// What people have to know of it beside the counts.
+    fn remark(self) -> Option<&'static str> {
+        match self {
+            State::Complete => None,
+            State::Incomplete => Some("still running, or broken off"),
+            State::Stopped => Some("stopped by --fail-fast"),
+            State::Interrupted => Some("interrupted"),
+        }
+    }
+
+    /// Why a case that is left has no result.
+    fn why_not_run(self) -> &'static str {
+        match self {
+            State::Incomplete | State::Complete => "there is no result yet: it still runs, or it broke off",
+            State::Stopped => "--fail-fast: a case before it did not pass",
+            State::Interrupted => "interrupted before it began",
         }
     }
 }
@@ -87,42 +143,44 @@ impl CaseReport {
     pub fn planned(scenario: &Scenario, has_server: bool) -> CaseReport {
         CaseReport {
             id: scenario.id.clone(),
-            name: scenario.name.clone(),
             about: scenario.about.clone(),
             file: scenario.path.clone(),
-            outcome: Came::Skipped,
-            reasons: Vec::new(),
             checks: check::planned(scenario, has_server),
+            ..CaseReport::planned_run(scenario.name.clone(), String::new())
+        }
+    }
+
+    /// A single run that is no scenario, and of which nothing has been seen yet. All that is expected is that nothing
+    /// is wrong.
+    pub fn planned_run(name: String, about: String) -> CaseReport {
+        CaseReport {
+            id: String::new(),
+            name,
+            about,
+            file: String::new(),
+            outcome: Came::NotRun,
+            reasons: Vec::new(),
+            checks: vec![check::planned_verdict(Expected::Pass)],
             replay: None,
             run: None,
             server_output: Vec::new(),
         }
     }
 
-    /// A single run that is no scenario: all that is expected is that nothing is wrong.
-    pub fn of_run(name: String, replay: String, run: RunReport) -> CaseReport {
+    /// The single run has ended.
+    #[must_use]
+    pub fn with_run(self, replay: String, run: RunReport) -> CaseReport {
         let checks = vec![check::verdict(Expected::Pass, &run)];
         let (outcome, reasons) = check::outcome(&checks, &run);
-        CaseReport {
-            id: String::new(),
-            name,
-            about: String::new(),
-            file: String::new(),
-            outcome,
-            reasons,
-            checks,
-            replay: Some(replay),
-            run: Some(run),
-            server_output: Vec::new(),
-        }
+        CaseReport { outcome, reasons, checks, replay: Some(replay), run: Some(run), ..self }
     }
 
-    /// It could not run: nothing is known of what was expected.
-    pub fn could_not_run(&mut self, reason: String) {
-        self.outcome = Came::Inconclusive;
-        self.reasons.push(reason);
+    /// It came to this without a run, for this reason: nothing is known of what was expected.
+    pub fn without_run(&mut self, outcome: Came, reason: impl Into<String>) {
+        self.outcome = outcome;
+        self.reasons = vec![reason.into()];
         for check in &mut self.checks {
-            check.outcome = Came::Inconclusive;
+            check.outcome = outcome;
         }
     }
 
@@ -180,58 +238,80 @@ pub struct SuiteReport {
     pub form: String,
     /// The version of the program.
     pub version: String,
-    /// What the process returns for it.
+    /// Whether every case has its result, and if not, why.
+    pub state: State,
+    /// What the process returns for it. As long as there is a case without a result, it is not 0.
     pub exit_code: u8,
-    /// The scenarios, in the order in which they ran.
+    /// The scenarios, in the order of the files: all that were asked for, from the beginning on.
     pub cases: Vec<CaseReport>,
 }
 
 impl SuiteReport {
-    /// The report of these cases.
+    /// The report of these cases, some of which may have ended.
     pub fn new(cases: Vec<CaseReport>) -> SuiteReport {
-        let exit_code = exit(&cases).code();
-        SuiteReport { form: FORM.to_owned(), version: env!("CARGO_PKG_VERSION").to_owned(), exit_code, cases }
+        let (form, version) = (FORM.to_owned(), env!("CARGO_PKG_VERSION").to_owned());
+        let mut report = SuiteReport { form, version, state: State::Incomplete, exit_code: 0, cases };
+        report.update(State::Incomplete);
+        report
     }
 
-    /// One more case has ended, which belongs at this place.
-    pub fn insert(&mut self, at: usize, case: CaseReport) {
-        self.cases.insert(at, case);
-        self.exit_code = exit(&self.cases).code();
+    /// Case `i` has ended.
+    pub fn set(&mut self, i: usize, case: CaseReport) {
+        self.cases[i] = case;
+        self.update(State::Incomplete);
+    }
+
+    /// No case is begun any more, for this reason; those that are left say so.
+    pub fn end(&mut self, why: State) {
+        self.update(why);
+    }
+
+    fn update(&mut self, otherwise: State) {
+        let is_complete = self.cases.iter().all(|case| case.outcome != Came::NotRun);
+        // Who has interrupted it is told so even if there was nothing left to do.
+        self.state = if is_complete && otherwise != State::Interrupted { State::Complete } else { otherwise };
+        for case in self.cases.iter_mut().filter(|case| case.outcome == Came::NotRun) {
+            case.without_run(Came::NotRun, self.state.why_not_run());
+        }
+        self.exit_code = self.exit().code();
+    }
+
+    /// The exit code: the gravest thing that happened. Skipped cases count only if there was nothing else, and a case
+    /// without a result is no success.
+    pub fn exit(&self) -> Exit {
+        let any = |came: Came| self.cases.iter().any(|case| case.outcome == came);
+        match () {
+            () if self.state == State::Interrupted || any(Came::Interrupted) => Exit::Interrupted,
+            () if any(Came::Fail) => Exit::VerificationFailed,
+            () if any(Came::ThresholdMissed) => Exit::ThresholdMissed,
+            () if any(Came::Inconclusive) || any(Came::NotRun) || !any(Came::Pass) => Exit::Inconclusive,
+            () => Exit::Pass,
+        }
     }
 
     /// How many came to what, in a line.
     pub fn summary(&self) -> String {
-        let all = [Came::Pass, Came::Fail, Came::ThresholdMissed, Came::Inconclusive, Came::Skipped, Came::Interrupted];
-        let words = ["passed", "failed", "missed a threshold", "inconclusive", "skipped", "interrupted"];
         let count = |came: Came| self.cases.iter().filter(|case| case.outcome == came).count();
-        let counts = all.iter().zip(words).map(|(came, word)| (count(*came), word)).filter(|(n, _)| *n > 0);
+        let counts = SUMMARY.iter().map(|(came, word)| (count(*came), word)).filter(|(n, _)| *n > 0);
         let counts: Vec<String> = counts.map(|(n, word)| format!("{n} {word}")).collect();
-        match self.cases.len() {
-            0 => "no case has ended".to_owned(),
-            1 => format!("1 case: {}", counts.join(", ")),
-            n => format!("{n} cases: {}", counts.join(", ")),
-        }
+        let cases = match self.cases.len() {
+            0 => return "no case".to_owned(),
+            1 => "1 case".to_owned(),
+            n => format!("{n} cases"),
+        };
+        // Where a case was interrupted, the count says so.
+        let remark = self.state.remark().filter(|_| count(Came::Interrupted) == 0);
+        let remark = remark.map_or_else(String::new, |remark| format!(" ({remark})"));
+        format!("{cases}: {}{remark}", counts.join(", "))
     }
 
-    /// The last lines: the summary, and which cases did not pass.
+    /// The last lines: the summary, and which cases did not pass. Those that were not run are no news one by one.
     pub fn last_lines(&self) -> String {
         let mut text = self.summary();
-        for case in self.cases.iter().filter(|case| !matches!(case.outcome, Came::Pass | Came::Skipped)) {
+        for case in self.cases.iter().filter(|case| !case.outcome.is_good() && case.outcome != Came::NotRun) {
             let _ = write!(text, "\n  {:<12} {}", case.outcome.name(), case.title());
         }
-        text
-    }
-}
-
-/// The exit code: the gravest thing that happened. Skipped cases count only if there was nothing else.
-pub fn exit(cases: &[CaseReport]) -> Exit {
-    let any = |came: Came| cases.iter().any(|case| case.outcome == came);
-    match () {
-        () if any(Came::Interrupted) => Exit::Interrupted,
-        () if any(Came::Fail) => Exit::VerificationFailed,
-        () if any(Came::ThresholdMissed) => Exit::ThresholdMissed,
-        () if any(Came::Inconclusive) || !any(Came::Pass) => Exit::Inconclusive,
-        () => Exit::Pass,
+        visible(&text)
     }
 }
 
@@ -240,11 +320,13 @@ pub fn exit(cases: &[CaseReport]) -> Exit {
 pub fn line(case: &CaseReport) -> String {
     let elapsed = case.run.as_ref().map_or_else(String::new, |run| format!(" ({})", show_time(run.elapsed())));
     let mut text = format!("{:<12} {:<4} {}{elapsed}", case.outcome.name(), case.id, case.name);
-    if case.outcome == Came::Pass {
-        return text;
+    let mut parts: Vec<String> = Vec::new();
+    if case.outcome != Came::Pass {
+        parts.extend(case.reasons.iter().map(|reason| said_within(reason)));
     }
-    let mut parts = vec![case.reasons.join("\n")];
-    if case.outcome != Came::Skipped {
+    parts.extend(not_looked_at(case));
+    if !case.outcome.is_good() {
+        parts.extend(last_words(case));
         parts.extend(case.run.iter().filter(|run| run.loads.len() > 1).map(terminal::groups));
         let loads = case.run.iter().flat_map(|run| &run.loads);
         parts.extend(loads.map(|load| terminal::findings(load, FINDINGS)));
@@ -252,10 +334,41 @@ pub fn line(case: &CaseReport) -> String {
         parts.push(case.about.clone());
     }
     for line in parts.iter().flat_map(|part| part.trim_end().lines()) {
+        // GitHub Actions takes a line for a command whatever blanks stand before it.
+        let mark = if line.trim_start().starts_with("::") { "| " } else { "" };
         text.push('\n');
-        text.push_str(format!("    {line}").trim_end());
+        text.push_str(format!("    {mark}{line}").trim_end());
     }
-    text
+    visible(&text)
+}
+
+/// The checks that were skipped although the case ran.
+fn not_looked_at(case: &CaseReport) -> Option<String> {
+    let skipped = case.checks.iter().filter(|check| case.run.is_some() && check.outcome == Came::Skipped);
+    let names: Vec<&str> = skipped.map(|check| check.name.as_str()).collect();
+    (!names.is_empty()).then(|| format!("not looked at: {} ({})", names.join(", "), check::OF_THE_WHOLE))
+}
+
+/// A reason, in which the further lines are those of somebody else: they are marked.
+fn said_within(reason: &str) -> String {
+    let mut lines = reason.lines();
+    let first = lines.next().unwrap_or_default().to_owned();
+    lines.map(|line| line.trim_start().trim_start_matches("| ")).fold(first, |text, line| format!("{text}\n| {line}"))
+}
+
+/// The end of what a server said that has ended by itself: there its reason stands, if anywhere. What one said that did
+/// not start is in the reasons.
+fn last_words(case: &CaseReport) -> Option<String> {
+    let died = |check: &CheckReport| check.name == check::SERVER && check.outcome == Came::Fail;
+    if case.run.is_none() || !case.checks.iter().any(died) {
+        return None;
+    }
+    let first = case.server_output.len().saturating_sub(LAST_LINES);
+    let lines = case.server_output[first..].iter().map(|line| line.chars().take(OUTPUT_COLUMNS).collect::<String>());
+    Some(match case.server_output.is_empty() {
+        true => "the server said nothing".to_owned(),
+        false => lines.fold("the server said:".to_owned(), |text, line| format!("{text}\n| {line}")),
+    })
 }
 
 #[cfg(test)]
@@ -285,12 +398,80 @@ mod tests {
             (vec![Came::Skipped, Came::Skipped], 4),
             (vec![], 4),
             (vec![Came::Pass, Came::Inconclusive], 4),
+            (vec![Came::Pass, Came::NotRun], 4),
             (vec![Came::Inconclusive, Came::ThresholdMissed], 3),
+            (vec![Came::ThresholdMissed, Came::NotRun], 3),
             (vec![Came::ThresholdMissed, Came::Fail], 1),
             (vec![Came::Fail, Came::Interrupted], 130),
         ] {
-            assert_eq!(exit(&cases(&outcomes)).code(), code, "{outcomes:?}");
+            let report = SuiteReport::new(cases(&outcomes));
+            assert_eq!((report.exit().code(), report.exit_code), (code, code), "{outcomes:?}");
         }
+    }
+
+    #[test]
+    fn what_is_not_there_yet_is_no_success_and_why_it_never_comes_is_said() {
+        let mut report = SuiteReport::new(cases(&[Came::NotRun, Came::NotRun]));
+        let [passed] = &cases(&[Came::Pass])[..] else { unreachable!("one in, one out") };
+        report.set(0, passed.clone());
+        assert_eq!((report.state, report.exit_code), (State::Incomplete, 4));
+        assert_eq!(report.summary(), "2 cases: 1 passed, 1 not run (still running, or broken off)");
+        for (why, code, words) in [(State::Stopped, 4, "--fail-fast"), (State::Interrupted, 130, "interrupted")] {
+            let mut report = report.clone();
+            report.end(why);
+            assert_eq!((report.state, report.exit_code), (why, code));
+            assert!(report.summary().contains(words) && report.cases[1].reasons[0].contains(words));
+        }
+        report.set(1, passed.clone());
+        assert_eq!((report.state, report.exit_code), (State::Complete, 0));
+        report.end(State::Stopped);
+        assert_eq!((report.state, report.exit_code), (State::Complete, 0), "the last one was the first to fail");
+        report.end(State::Interrupted);
+        assert_eq!((report.state, report.exit_code), (State::Interrupted, 130), "after the last one");
+    }
+
+    #[test]
+    fn each_outcome_has_its_word_in_the_summary() {
+        let all = [Came::Pass, Came::Fail, Came::ThresholdMissed, Came::Inconclusive, Came::Skipped, Came::Interrupted];
+        let all = [&all[..], &[Came::NotRun]].concat();
+        assert_eq!(SUMMARY.iter().map(|(came, _)| *came).collect::<Vec<_>>(), all);
+        assert!(SuiteReport::new(cases(&all)).summary().starts_with("7 cases: 1 passed, 1 failed, 1 missed"));
+    }
+
+    #[test]
+    fn what_a_server_said_stands_apart_and_does_nothing_to_a_terminal_or_a_log() {
+        let mut case = super::super::sample::fail();
+        case.name = "\u{1b}[2Jcleared".to_owned();
+        case.about = "::warning::about".to_owned();
+        case.reasons = vec!["it did not start; it said:\n      ::error::a\n      ##[error]b\u{1b}[31m".to_owned()];
+        let server = |outcome| CheckReport { name: check::SERVER.to_owned(), outcome, ..case.checks[0].clone() };
+        let (died, alive) = (server(Came::Fail), server(Came::Pass));
+        case.server_output = (0..12).map(|n| format!("  ::error::line {n}")).collect();
+        case.checks.push(died);
+        let text = line(&case);
+        assert!(text.starts_with("FAIL         4.1  \\u{1b}[2Jcleared"), "{text}");
+        assert!(text.contains("it said:\n    | ::error::a\n    | ## [error]b\\u{1b}[31m\n"), "{text}");
+        assert!(text.contains("the server said:\n    |   ::error::line 2\n") && !text.contains("line 1\n"), "{text}");
+        assert!(text.contains("    | ::warning::about"), "{text}");
+        assert!(!text.lines().any(|line| line.trim_start().starts_with("::")), "{text}");
+        case.checks.pop();
+        case.checks.push(alive);
+        assert!(!line(&case).contains("line 11"), "it has not died");
+    }
+
+    #[test]
+    fn what_was_not_looked_at_in_a_part_of_a_run_is_said_even_if_it_passed() {
+        let mut case = super::super::sample::missed();
+        case.outcome = Came::Pass;
+        case.checks[1].outcome = Came::Skipped;
+        let text = line(&case);
+        assert!(
+            text.ends_with(
+                "\n    not looked at: messages > 1k (about the whole run, of which --only-conn or --shard \
+                               runs a part)"
+            ),
+            "{text}"
+        );
     }
 
     #[test]

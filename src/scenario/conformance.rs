@@ -59,7 +59,8 @@ pub fn cases(variables: &Variables) -> Result<Vec<Scenario>, String> {
 /// As [`cases`].
 pub fn cases_against(variants: &[Variant], variables: &Variables) -> Result<Vec<Scenario>, String> {
     let cases = cases(variables)?;
-    Ok(variants.iter().flat_map(|variant| cases.iter().map(|case| case.clone().against(variant))).collect())
+    let against = |variant: &Variant, case: &Scenario| case.clone().against(variant, variant.label);
+    Ok(variants.iter().flat_map(|variant| cases.iter().map(move |case| against(variant, case))).collect())
 }
 
 #[cfg(test)]

@@ -12,10 +12,11 @@ use serde::{Deserialize, Serialize};
 
 use super::place::{Step, mark, span_of, with_suggestion};
 use super::threshold::{Threshold, ThresholdError};
+use super::variables::Environment;
 use super::{Variables, conformance, figure};
 use crate::bytes::Kind;
-use crate::config::{ConfigError, LoadArgs, RunArgs, Server, ServerTable, Variant};
-use crate::plan::Profile;
+use crate::config::{ConfigError, ConnList, LoadArgs, RunArgs, Server, ServerTable, Variant};
+use crate::plan::{Profile, Reconnect, Slots, SlotsError};
 
 /// A scenario as it is written.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -122,8 +123,21 @@ pub struct Scenario {
     pub findings: Vec<Kind>,
     /// What the figures must keep to.
     pub thresholds: Vec<Threshold>,
+    /// What environment variables have filled in, without which it would be another.
+    pub environment: Environment,
     /// What was written, which for a case of a suite is the suite's file.
     text: Arc<str>,
+    /// Where in its file it is named.
+    pub(super) named: Named,
+}
+
+/// Where a case has its name from.
+#[derive(Clone, Debug)]
+pub(super) struct Named {
+    /// The text of the file.
+    pub(super) text: Arc<str>,
+    /// Where in it.
+    pub(super) span: Range<usize>,
 }
 
 impl Scenario {
@@ -145,13 +159,14 @@ impl Scenario {
     /// # Errors
     /// A text for people: file, line, column, the line with a mark, what is wrong and what to write instead.
     pub fn read(path: &str, text: &str, variables: &Variables, target: bool) -> Result<Vec<Scenario>, String> {
-        let document = variables.read(path, text)?;
+        let (document, environment) = variables.read(path, text)?;
         let source = Source { path, text };
         let file = ScenarioFile::deserialize(toml::Deserializer::from(document)).map_err(|error| {
             let span = error.span().unwrap_or(0..0);
             source.mark(span, &with_suggestion(error.message()))
         })?;
         let wrong = |table, error| source.wrong(&[Step::Key(table)], &error);
+        source.check_names(&file)?;
         file.run.resolve(0, 1).map_err(|error| wrong("run", error))?;
         let variants = file.server.as_ref().map(ServerTable::resolve).transpose();
         let mut variants = variants.map_err(|error| wrong("server", error))?;
@@ -159,19 +174,28 @@ impl Scenario {
             // A faulty one is kept, to be skipped with its reason.
             variants = variants.filter(|variants| variants[0].server.is_faulty());
         }
-        let cases = match file.suite {
+        // The cases of a suite have the same names in every file: its server is what tells them apart.
+        let label = file.suite.map(|_| file.name.clone());
+        let mut cases = match file.suite {
             None => vec![source.case(file)?],
             Some(suite) => source.suite(suite, &file, variables)?,
         };
+        for case in &mut cases {
+            case.environment.extend(environment.clone());
+        }
+        source.check_only_conn(&cases)?;
         let Some(variants) = variants else { return Ok(cases) };
-        let cases = variants.iter().flat_map(|variant| cases.iter().map(|case| case.clone().against(variant)));
-        Ok(cases.collect())
+        let against = |variant: &Variant, case: &Scenario| {
+            let label = variant.label.map(str::to_owned).or_else(|| label.clone());
+            case.clone().against(variant, label.as_deref())
+        };
+        Ok(variants.iter().flat_map(|variant| cases.iter().map(move |case| against(variant, case))).collect())
     }
 
-    /// The same against this server.
-    pub(super) fn against(mut self, variant: &Variant) -> Scenario {
+    /// The same against this server, which its name says.
+    pub(super) fn against(mut self, variant: &Variant, label: Option<&str>) -> Scenario {
         self.server = Some(variant.server.clone());
-        if let Some(label) = variant.label {
+        if let Some(label) = label {
             self.name = format!("{} [{label}]", self.name);
         }
         self
@@ -181,6 +205,11 @@ impl Scenario {
     pub fn is_same_as(&self, other: &Scenario) -> bool {
         let what = |case: &Scenario| (case.text.clone(), case.long);
         what(self) == what(other) && self.server == other.server && self.run == other.run
+    }
+
+    /// Whether both are one case, be it against several servers.
+    pub(super) fn is_written_as(&self, other: &Scenario) -> bool {
+        self.text == other.text
     }
 
     /// Its id and its name.
@@ -211,6 +240,26 @@ impl Source<'_> {
         self.at(&[table, &[Step::Key(error.key)]].concat(), &format!("{}: {}", error.problem, error.remedy))
     }
 
+    /// Reports and CI systems know a case by its name, and show it in a line.
+    fn check_names(self, file: &ScenarioFile) -> Result<(), String> {
+        if file.name.trim().is_empty() {
+            return Err(self.at(&[Step::Key("name")], "without a name no report can tell it from others: write one"));
+        }
+        for (key, text) in [("name", &file.name), ("id", &file.id)] {
+            if text.chars().any(char::is_control) {
+                return Err(
+                    self.at(&[Step::Key(key)], "it has a line break or another control character: leave it out")
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Where what a case has its name from stands.
+    fn named(self, key: &str) -> Named {
+        Named { text: self.text.into(), span: span_of(self.text, &[Step::Key(key)]) }
+    }
+
     /// The case of a file that has loads of its own, without its server.
     fn case(self, file: ScenarioFile) -> Result<Scenario, String> {
         let expect = file.expect.unwrap_or_default();
@@ -235,7 +284,9 @@ impl Source<'_> {
             verdict,
             findings: expect.findings,
             thresholds,
+            environment: Environment::new(),
             text: self.text.into(),
+            named: self.named("name"),
         })
     }
 
@@ -254,7 +305,31 @@ impl Source<'_> {
             }
             loads.push(profile);
         }
+        Slots::new(&loads).map_err(|error| {
+            let (at, key) = match error {
+                SlotsError::TooManyReconnects { times, .. } => {
+                    let wanted = Reconnect::Times(times);
+                    (loads.iter().position(|load| load.reconnect == wanted), "reconnect")
+                }
+                _ => ((0..loads.len()).find(|last| Slots::new(&loads[..=*last]).is_err()), "conns"),
+            };
+            self.at(&[Step::Key("load"), Step::Index(at.unwrap_or(0)), Step::Key(key)], &error.to_string())
+        })?;
         Ok(loads)
+    }
+
+    /// Whether the connections that alone are to run are some of each case.
+    fn check_only_conn(self, cases: &[Scenario]) -> Result<(), String> {
+        for case in cases {
+            let Some(ConnList(only)) = &case.run.only_conn else { continue };
+            let there =
+                Slots::new(&case.loads).and_then(|slots| only.iter().try_for_each(|conn| slots.of(*conn).map(drop)));
+            there.map_err(|error| {
+                let problem = format!("in '{}': {error}", case.title());
+                self.at(&[Step::Key("run"), Step::Key("only_conn")], &problem)
+            })?;
+        }
+        Ok(())
     }
 
     fn thresholds(self, written: &[String], loads: &[Profile]) -> Result<Vec<Threshold>, String> {
@@ -286,6 +361,7 @@ impl Source<'_> {
             long: case.long || file.long,
             skip_under_wine: file.skip_under_wine.clone(),
             run: file.run.clone(),
+            named: self.named("suite"),
             ..case
         };
         Ok(conformance::cases(variables)?.into_iter().map(of_suite).collect())
@@ -335,6 +411,12 @@ mod tests {
             ("name = 'n'\n[[load]]\nconns = '${N}'", "a.toml:3:10: ", "--set N=", "^^^^"),
             ("name = 'n'\n[[load]]\nconns = '${N:-x}'", "a.toml:3:9: ", "x", "^^^^^^^^^"),
             ("name = 'n\n", "a.toml:1:", "", "^"),
+            ("name = ' '\n[[load]]", "a.toml:1:8: ", "without a name", "^^^"),
+            ("name = 'n'\nid = \"1\\n\"\n[[load]]", "a.toml:2:6: ", "line break", "^"),
+            ("name = 'n'\n[[load]]\nconns = '16m'\n[[load]]\nconns = '1m'", "a.toml:5:9: ", "run several", "^^^^"),
+            ("name = 'n'\n[[load]]\nconns = 1000\nreconnect = '20k'", "a.toml:4:13: ", "at most 16776 times", "^^^^^"),
+            ("name = 'n'\n[run]\nonly_conn = 5\n[[load]]\nconns = 5", "a.toml:3:13: ", "no connection 5", "^"),
+            ("name = 'n'\nsuite = 'conformance'\n[run]\nonly_conn = 5", "a.toml:4:13: ", "'1.2 every", "^"),
             ("name = 'n'\nload = []", "a.toml:2:8: ", "[[load]]", "^"),
         ] {
             let error = wrong(text);
@@ -367,9 +449,10 @@ mod tests {
         assert_eq!(cases[0].title(), format!("{} [select]", suite[0].title()));
         assert!(cases.iter().all(|case| case.path == "a.toml" && case.run.seed.is_some() && !case.about.is_empty()));
         assert_eq!(titles(&read(text, true)), titles(&suite));
-        let command = "name = 'n'\nsuite = 'conformance'\nlong = true\n[server]\ncommand = ['a', '{addr}']";
+        let command = "name = 'mine'\nsuite = 'conformance'\nlong = true\n[server]\ncommand = ['a', '{addr}']";
         let cases = read(command, false);
-        assert_eq!(titles(&cases), titles(&suite));
+        let of_mine = |case: &Scenario| format!("{} [mine]", case.title());
+        assert_eq!(titles(&cases), suite.iter().map(of_mine).collect::<Vec<_>>(), "another file has the same suite");
         assert!(cases.iter().all(|case| case.long && matches!(case.server, Some(Server::Command(_)))));
     }
 

@@ -3,6 +3,7 @@
 //! - [`mod@file`]: the TOML, on the structs that the flags use too, and its errors with their place;
 //! - [`variables`]: what `${NAME}` stands for in them;
 //! - [`threshold`]: expressions over the figures that [`figure`] names;
+//! - [`names`]: that no two cases have one name;
 //! - [`schema`]: what editors are told of them;
 //! - [`conformance`]: the files that are embedded for `check`.
 //!
@@ -11,6 +12,7 @@
 pub mod conformance;
 pub mod figure;
 pub mod file;
+pub mod names;
 mod place;
 pub mod schema;
 pub mod threshold;

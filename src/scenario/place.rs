@@ -38,21 +38,32 @@ const BYTE_ORDER_MARK: char = '\u{feff}';
 /// A tab is as wide as a terminal makes it; shown are spaces, so that the mark stands where it should.
 const TAB: &str = "    ";
 
-/// The place, the line with a mark under it, and what is wrong with it.
-pub(super) fn mark(path: &str, text: &str, span: Range<usize>, problem: &str) -> String {
+/// The place alone: `a.toml:1:8`.
+pub(super) fn at(path: &str, text: &str, span: &Range<usize>) -> String {
+    let (line_start, start) = start(text, span);
+    format!("{path}:{}:{}", text[..start].matches('\n').count() + 1, text[line_start..start].chars().count() + 1)
+}
+
+/// Where the span's line begins, and where the span does.
+fn start(text: &str, span: &Range<usize>) -> (usize, usize) {
     let first = if text.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len_utf8() } else { 0 };
     let start = text.floor_char_boundary(span.start.min(text.len())).max(first);
-    let line_start = text[..start].rfind('\n').map_or(first, |at| at + 1);
+    (text[..start].rfind('\n').map_or(first, |at| at + 1), start)
+}
+
+/// The place, the line with a mark under it, and what is wrong with it.
+pub(super) fn mark(path: &str, text: &str, span: Range<usize>, problem: &str) -> String {
+    let (line_start, start) = start(text, &span);
     let line = text[line_start..].lines().next().unwrap_or("");
     let number = text[..start].matches('\n').count() + 1;
-    let column = text[line_start..start].chars().count() + 1;
     let end = text.floor_char_boundary(span.end.clamp(start, (line_start + line.len()).max(start)));
     let shown = |part: &str| part.replace('\t', TAB);
     let width = |part: &str| shown(part).chars().count();
     let margin = " ".repeat(number.to_string().len());
     let mark =
         format!("{}{}", " ".repeat(width(&text[line_start..start])), "^".repeat(width(&text[start..end]).max(1)));
-    format!("{path}:{number}:{column}: {problem}\n{margin} |\n{number} | {}\n{margin} | {mark}", shown(line))
+    let place = at(path, text, &span);
+    format!("{place}: {problem}\n{margin} |\n{number} | {}\n{margin} | {mark}", shown(line))
 }
 
 /// The one of these words that was most likely meant, if any is near enough.

@@ -21,6 +21,9 @@ pub struct Variables {
     seen: RefCell<BTreeSet<String>>,
 }
 
+/// Variables that the environment gave a value, and that value.
+pub type Environment = BTreeMap<String, String>;
+
 /// Why a text could not be filled in.
 struct Wrong {
     /// Where in the text, as far as that can be told.
@@ -52,32 +55,38 @@ impl Variables {
         Some(format!("--set {name}={value}: ${{{name}}} stands in none of the files: {remedy}"))
     }
 
-    /// Parses a file and fills in its variables; places stay those of the text.
-    pub(super) fn read<'t>(&self, path: &str, text: &'t str) -> Result<Spanned<DeTable<'t>>, String> {
+    /// Parses a file and fills in its variables; places stay those of the text. With what the environment brought.
+    pub(super) fn read<'t>(&self, path: &str, text: &'t str) -> Result<(Spanned<DeTable<'t>>, Environment), String> {
         let place = |span: Range<usize>, problem: &str| mark(path, text, span, problem);
         let mut document =
             DeTable::parse(text).map_err(|error| place(error.span().unwrap_or(0..0), error.message()))?;
+        let mut from = Environment::new();
         for (_, value) in document.get_mut().iter_mut() {
-            self.fill_in_value(value, text).map_err(|(span, problem)| place(span, &problem))?;
+            self.fill_in_value(value, text, &mut from).map_err(|(span, problem)| place(span, &problem))?;
         }
-        Ok(document)
+        Ok((document, from))
     }
 
-    fn fill_in_value(&self, value: &mut Spanned<DeValue<'_>>, text: &str) -> Result<(), (Range<usize>, String)> {
+    fn fill_in_value(
+        &self,
+        value: &mut Spanned<DeValue<'_>>,
+        text: &str,
+        from: &mut Environment,
+    ) -> Result<(), (Range<usize>, String)> {
         let span = value.span();
         match value.get_mut() {
             DeValue::String(string) if string.contains('$') => {
-                let filled_in = self.fill_in(string).map_err(|wrong| (wrong.place(span, text), wrong.problem))?;
+                let filled_in = self.fill_in(string, from).map_err(|wrong| (wrong.place(span, text), wrong.problem))?;
                 *string = filled_in.into();
             }
             DeValue::Array(values) => {
                 for value in values.iter_mut() {
-                    self.fill_in_value(value, text)?;
+                    self.fill_in_value(value, text, from)?;
                 }
             }
             DeValue::Table(table) => {
                 for (_, value) in table.iter_mut() {
-                    self.fill_in_value(value, text)?;
+                    self.fill_in_value(value, text, from)?;
                 }
             }
             _ => {}
@@ -85,7 +94,7 @@ impl Variables {
         Ok(())
     }
 
-    fn fill_in(&self, text: &str) -> Result<String, Wrong> {
+    fn fill_in(&self, text: &str, from: &mut Environment) -> Result<String, Wrong> {
         let mut filled = String::new();
         let mut rest = text;
         while let Some((before, after)) = rest.split_once('$') {
@@ -99,7 +108,7 @@ impl Variables {
                     part: format!("${rest}"),
                     problem: "a } is missing: write ${NAME} or ${NAME:-default}; a $ of its own is $$".to_owned(),
                 })?;
-                filled.push_str(&self.value(inside)?);
+                filled.push_str(&self.value(inside, from)?);
                 rest = after;
             } else {
                 filled.push('$');
@@ -110,7 +119,7 @@ impl Variables {
     }
 
     /// What stands for `NAME` or `NAME:-default`.
-    fn value(&self, inside: &str) -> Result<String, Wrong> {
+    fn value(&self, inside: &str, from: &mut Environment) -> Result<String, Wrong> {
         let (name, default) = match inside.split_once(":-") {
             Some((name, default)) => (name, Some(default)),
             None => (inside, None),
@@ -121,11 +130,16 @@ impl Variables {
             return Err(wrong(problem));
         }
         self.seen.borrow_mut().insert(name.to_owned());
+        let is_set = self.set.contains_key(name);
         let value = self.set.get(name).cloned().or_else(|| (self.environment)(name));
-        match (value, default) {
-            (Some(value), None) => Ok(value),
-            (Some(value), Some(_)) if !value.is_empty() => Ok(value),
-            (_, Some(default)) => Ok(default.to_owned()),
+        match (value.filter(|value| default.is_none() || !value.is_empty()), default) {
+            (Some(value), _) => {
+                if !is_set {
+                    from.insert(name.to_owned(), value.clone());
+                }
+                Ok(value)
+            }
+            (None, Some(default)) => Ok(default.to_owned()),
             (None, None) => Err(wrong(format!(
                 "${{{name}}} has no value: add --set {name}=…, set the environment variable, or write ${{{name}:-default}}"
             ))),
@@ -166,7 +180,7 @@ mod tests {
 
     fn filled_in(value: &str) -> String {
         let text = format!("a = [{{ b = '{value}' }}]");
-        let document = variables().read("a.toml", &text).unwrap_or_else(|error| panic!("{error}"));
+        let (document, _) = variables().read("a.toml", &text).unwrap_or_else(|error| panic!("{error}"));
         let value = document.get_ref()["a"].get_ref()[0].get_ref()["b"].get_ref();
         value.as_str().expect("a string").to_owned()
     }
@@ -178,6 +192,14 @@ mod tests {
         assert_eq!(filled_in("${NONE:-1..4KiB} ${NONE:-}"), "1..4KiB ");
         assert_eq!(filled_in("${EMPTY:-x}${EMPTY}"), "x");
         assert_eq!(filled_in("${SIZE}${SIZE}"), "6464");
+    }
+
+    #[test]
+    fn what_the_environment_brought_is_known_and_nothing_else() {
+        let text = "a = '${SIZE}${HOME_PORT:-1}${EMPTY:-x}${NONE:-5}'\nb = ['${EMPTY}']\n# ${PATH}";
+        let (_, from) = variables().read("a.toml", text).unwrap_or_else(|error| panic!("{error}"));
+        let from: Vec<(&str, &str)> = from.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        assert_eq!(from, [("EMPTY", ""), ("HOME_PORT", "81")]);
     }
 
     #[test]
