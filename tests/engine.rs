@@ -119,6 +119,7 @@ fn a_faithful_server_passes_under_every_way_of_loading_it() {
         "conns = 2\nbytes = '600KiB'\nread = 'slow:2MiB/s'\nrcvbuf = '16KiB'",
         "conns = 2\nread = 'after-stall'\nsize = '64KiB'",
         "conns = 10\nmessages = 3\nclose = 'keep'",
+        "conns = 10\nmessages = 3\nramp = '100ms'\nclose = 'together'",
         "conns = 10\nmessages = 3\npipeline = 3\nclose = 'after-echo'",
         "conns = 2\nread = 'after-stall'\nsize = '64KiB'\nclose = 'after-echo'",
         "conns = 5\nmessages = 2\nreconnect = 5\nclose = 'after-echo'",
@@ -172,6 +173,60 @@ fn a_connection_that_never_reads_ends_when_the_others_have() {
     assert_eq!(outcome.groups[0].counters.passed, 2);
     assert_eq!(outcome.groups[0].counters.bytes_received, 0);
     assert_all_pass(&outcome.groups[1].counters, &outcome.findings[1], 5);
+}
+
+#[test]
+fn writes_that_stall_are_counted_and_a_server_that_takes_all_stalls_none() {
+    let server = good_server();
+    let stalls = |target, load: &str| blast(target, load).0.write_stalls;
+    let (never, later) =
+        ("conns = 2\nread = 'never'\nbytes = '64MiB'", "conns = 2\nread = 'after-stall'\nbytes = '64MiB'");
+    for load in [never, later].map(|load| format!("{load}\nsndbuf = '64KiB'\nrcvbuf = '64KiB'")) {
+        assert_eq!(stalls(server.address(), &load), 2, "{load}");
+        // The same without a bound: one thread takes, another gives back.
+        let unbounded = self::server(|mut stream, _| {
+            let (take, give) = std::sync::mpsc::channel();
+            let mut writer = stream.try_clone()?;
+            thread::spawn(move || give.iter().try_for_each(|bytes: Vec<u8>| writer.write_all(&bytes)));
+            let mut buffer = vec![0; 65536];
+            loop {
+                let n = stream.read(&mut buffer)?;
+                if n == 0 || take.send(buffer[..n].to_vec()).is_err() {
+                    return Ok(());
+                }
+            }
+        });
+        let load = load.replace("conns = 2", "conns = 1\nclose = 'abandon'");
+        assert_eq!(stalls(unbounded, &load), 0, "{load}");
+    }
+    assert_eq!(stalls(server.address(), "conns = 20\nmessages = 5"), 0);
+}
+
+#[test]
+fn connections_that_end_together_find_a_server_that_serves_fewer_at_a_time() {
+    let serves = |most: usize| {
+        let (places, next) = (std::sync::Mutex::new(most), std::sync::Condvar::new());
+        server(move |stream, _| {
+            let mut left = places.lock().map_err(|_| ErrorKind::Other)?;
+            while *left == 0 {
+                left = next.wait(left).map_err(|_| ErrorKind::Other)?;
+            }
+            *left -= 1;
+            drop(left);
+            let outcome = echo(stream, |_, _| ());
+            *places.lock().map_err(|_| ErrorKind::Other)? += 1;
+            next.notify_one();
+            outcome
+        })
+    };
+    let load = |close: &str| format!("conns = 5\nmessages = 2\nstall_timeout = '700ms'\nclose = '{close}'");
+    let (counters, findings) = blast(serves(4), &load("after-echo"));
+    assert_all_pass(&counters, &findings, 5);
+    let (counters, findings) = blast(serves(4), &load("together"));
+    assert_eq!(findings.iter().map(|found| found.divergence.kind).collect::<Vec<_>>(), [Kind::Stalled]);
+    assert_eq!((counters.passed, counters.failed), (4, 1), "who has its echo waits for the others, and is right");
+    let (counters, findings) = blast(serves(5), &load("together"));
+    assert_all_pass(&counters, &findings, 5);
 }
 
 #[test]

@@ -340,6 +340,26 @@ fn limit_ignores_the_connections_beyond_it() {
     host.stop_after(connections);
 }
 
+#[test]
+fn limit_with_a_queue_serves_the_next_when_one_of_them_has_gone() {
+    let host = serve(&["limit:n=2,beyond=queue"]);
+    let mut connections: Vec<TcpStream> = (0..3).map(|_| host.connect()).collect();
+    for connection in &mut connections {
+        connection.write_all(b"hello").expect("it is taken");
+    }
+    let waiting = connections.pop().expect("there are three");
+    for served in &connections {
+        assert!(read_exactly(served, 5) == b"hello");
+    }
+    let record = host.record();
+    assert_eq!((record.kind, record.peer), (FaultKind::Limit, local(&waiting)));
+    assert_silent(&waiting);
+    drop(connections.pop());
+    assert!(read_exactly(&waiting, 5) == b"hello");
+    connections.push(waiting);
+    host.stop_after(connections);
+}
+
 impl Host {
     fn stop_after(self, connections: Vec<TcpStream>) {
         drop(connections);

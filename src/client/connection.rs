@@ -7,6 +7,7 @@
 
 use std::io;
 
+use super::blocked::Writes;
 use super::clock::Clock;
 use super::inflight::InFlight;
 use super::recent::Recent;
@@ -39,6 +40,8 @@ pub(super) struct Desk<'a> {
     pub clock: &'a Clock,
     /// All that has an end of its own has ended: what only waited for that closes.
     pub finish: bool,
+    /// All connections of the group have had their echo at one time: what only waited for that closes.
+    pub together: bool,
     /// When the group's time is up.
     pub deadline: u64,
 }
@@ -52,8 +55,8 @@ pub(super) enum Turn {
         timer: Option<u64>,
         /// The other side owes something: silence counts as a stall.
         owed: bool,
-        /// Only the end of the run is waited for.
-        idle: bool,
+        /// Whether it is others that it waits for.
+        awaits: Awaits,
         /// What is owed has come nearer in this turn.
         progress: bool,
     },
@@ -66,6 +69,17 @@ pub(super) enum Turn {
     },
     /// It is over. The error is what the system said, if that ended it.
     Over(Option<io::Error>),
+}
+
+/// Whose move it is that a connection waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Awaits {
+    /// Its own, or that of the other side.
+    Itself,
+    /// That of the other connections of its load, so that all can end together.
+    Load,
+    /// The end of the run.
+    Run,
 }
 
 /// Where the sending side is.
@@ -94,8 +108,6 @@ enum Stall {
     Probing,
 }
 
-/// How long the own writes must be blocked until `read = "after-stall"` begins to read, in nanoseconds.
-const BLOCKED: u64 = 200_000_000;
 /// Moves in one turn, so that a fast connection does not keep the others of its worker waiting.
 const MOVES: u32 = 64;
 /// So many bytes more than were sent are more than any fault repeats: the peer will never end. In bytes.
@@ -115,8 +127,7 @@ pub(super) struct Connection {
     opened: u64,
     /// When the first byte was handed over; 0: not yet.
     first_write: u64,
-    /// When the own writes blocked; 0: they are not blocked.
-    blocked: u64,
+    writes: Writes,
     /// When its age is reached.
     expires: u64,
     recent: Recent,
@@ -141,7 +152,7 @@ impl Connection {
             in_flight: InFlight::default(),
             opened,
             first_write: 0,
-            blocked: 0,
+            writes: Writes::default(),
             expires,
             recent: Recent::default(),
             stall: Stall::No,
@@ -213,7 +224,7 @@ impl Connection {
                     Ok(Sent::Over) => return self.over_as_planned(desk),
                     Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
                         writable = false;
-                        self.blocked = if self.blocked == 0 { now } else { self.blocked };
+                        self.writes.block(now);
                     }
                     Err(e) => return self.over_by_write_error(socket, desk, e),
                 }
@@ -251,7 +262,7 @@ impl Connection {
             self.stall = Stall::Probing;
             self.fin_sent = true;
             self.sending = Sending::Ended;
-            return Turn::Wait { timer: None, owed: true, idle: false, progress: true };
+            return Turn::Wait { timer: None, owed: true, awaits: Awaits::Itself, progress: true };
         }
         let half_closed = self.fin_sent && self.stall == Stall::No;
         self.end(desk, End::Stalled { half_closed });
@@ -310,11 +321,10 @@ impl Connection {
             }
             Read::AfterStall => {
                 let written = matches!(self.sending, Sending::Ending(_) | Sending::Ended);
-                let blocked_long = self.blocked != 0 && now >= self.blocked + BLOCKED;
-                if self.seen_blocked || written || blocked_long {
+                if self.seen_blocked || written || self.writes.have_stalled(now) {
                     Ok(usize::MAX)
                 } else {
-                    Err((self.blocked != 0).then_some(self.blocked + BLOCKED))
+                    Err(self.writes.stall_at())
                 }
             }
             Read::Never => Err(None),
@@ -392,7 +402,7 @@ impl Connection {
                     self.sending = if n < left { Sending::Fragment { left: left - n } } else { Sending::Next };
                     return Ok(Sent::Moved);
                 }
-                Sending::Ending(close) => return self.make_the_end(close, socket, desk.finish),
+                Sending::Ending(close) => return self.make_the_end(close, socket, desk),
                 Sending::Ended => return Ok(Sent::Nothing),
             }
         }
@@ -428,25 +438,36 @@ impl Connection {
             self.first_write = now.max(1);
         }
         self.sent += n as u64;
-        self.blocked = 0;
+        self.count_stall(desk, now);
+        self.writes.unblock();
         self.recent.push(OpKind::Write, n, now);
         desk.figures.counters.bytes_sent += n as u64;
         desk.figures.counters.writes += 1;
         Ok(n)
     }
 
-    fn make_the_end(&mut self, close: Close, socket: &mut impl Socket, finish: bool) -> io::Result<Sent> {
+    /// Counts the connection among those whose writes have stalled.
+    fn count_stall(&mut self, desk: &mut Desk<'_>, now: u64) {
+        desk.figures.counters.write_stalls += u64::from(self.writes.take_stall(now));
+    }
+
+    fn make_the_end(&mut self, close: Close, socket: &mut impl Socket, desk: &Desk<'_>) -> io::Result<Sent> {
         let never_reads = self.profile().read == Read::Never;
         match close {
             // It leaves once all others have ended.
             _ if never_reads => Ok(Sent::Nothing),
-            Close::Keep if !finish => Ok(Sent::Nothing),
-            Close::AfterEcho if self.verifier.reached() < self.sent => Ok(Sent::Nothing),
+            Close::Keep if !desk.finish => Ok(Sent::Nothing),
+            Close::Together if !desk.together => Ok(Sent::Nothing),
+            Close::AfterEcho | Close::Together if self.verifier.reached() < self.sent => Ok(Sent::Nothing),
             // What lies unread is an EOF or bytes too many, and the next read says which.
-            Close::AfterEcho if socket.is_readable() => Ok(Sent::Nothing),
-            Close::AfterEcho if self.received == self.sent && self.verifier.verified() == self.sent => Ok(Sent::Over),
+            Close::AfterEcho | Close::Together if socket.is_readable() => Ok(Sent::Nothing),
+            Close::AfterEcho | Close::Together
+                if self.received == self.sent && self.verifier.verified() == self.sent =>
+            {
+                Ok(Sent::Over)
+            }
             // Something was wrong, and what still comes helps to name it: so a half-close after all.
-            Close::HalfClose | Close::AfterEcho | Close::Keep => {
+            Close::HalfClose | Close::AfterEcho | Close::Together | Close::Keep => {
                 socket.shutdown()?;
                 self.fin_sent = true;
                 self.sending = Sending::Ended;
@@ -479,13 +500,24 @@ impl Connection {
             _ => None,
         };
         let expires = Some(self.expires).filter(|&at| at != u64::MAX && !self.fin_sent);
-        let timer = [reading.err().flatten(), sending, expires].into_iter().flatten().min();
+        let never_reads = self.profile().read == Read::Never;
+        let stalls = if never_reads { self.writes.stall_at().filter(|at| *at > now) } else { None };
+        let timer = [reading.err().flatten(), sending, expires, stalls].into_iter().flatten().min();
         let missing = self.verifier.reached() < self.sent;
-        let keeps = matches!(self.sending, Sending::Ending(Close::Keep));
-        // One that never reads has a time of its own only if it was given one.
+        // One that never reads has a time of its own only if it was given one, or until its writes stall, which is what
+        // it is there for.
         let has_time = now < deadline && deadline != u64::MAX;
-        let idle = (keeps && !missing) || (self.profile().read == Read::Never && !has_time);
-        Turn::Wait { timer, owed: self.is_owed(now), idle, progress }
+        let writing = matches!(self.sending, Sending::Fragment { .. });
+        let has_more = has_time || (writing && !self.writes.have_stalled(now));
+        let ending = matches!(self.sending, Sending::Ending(_));
+        let awaits = match self.profile().close {
+            _ if never_reads && has_more => Awaits::Itself,
+            _ if never_reads => Awaits::Run,
+            Close::Keep if ending && !missing => Awaits::Run,
+            Close::Together if ending && !missing => Awaits::Load,
+            _ => Awaits::Itself,
+        };
+        Turn::Wait { timer, owed: self.is_owed(now), awaits, progress }
     }
 
     fn over_by_eof(&mut self, desk: &mut Desk<'_>) -> Turn {
@@ -539,6 +571,7 @@ impl Connection {
     }
 
     fn end(&mut self, desk: &mut Desk<'_>, end: End) {
+        self.count_stall(desk, desk.clock.last());
         if self.profile().verify == Verify::Full || !matches!(end, End::Stopped) {
             let before = self.verifier.verified();
             let ledger = LedgerOf { all: desk.ledger, conn: self.conn(), sent: self.sent };

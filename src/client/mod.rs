@@ -2,11 +2,13 @@
 //!
 //! - [`run`] starts the workers and collects what they bring;
 //! - `worker` is one thread: one wait for all its sockets, one sweep for all stalls and deadlines, one heap for all
-//!   pauses; `opening` is how it connects, `arrivals` when open loops begin, `keeping` what it does with findings;
+//!   pauses; `opening` is how it connects, `arrivals` when open loops begin, `together` which of its slots wait for
+//!   others before they end, `keeping` what it does with findings;
 //! - `connection` is the protocol of one connection, with no runtime in it;
 //! - [`limits`] asks before the run whether the system will let it happen.
 
 mod arrivals;
+mod blocked;
 mod busy;
 mod clock;
 mod connection;
@@ -22,6 +24,7 @@ mod share;
 mod slot;
 mod socket;
 pub mod target;
+mod together;
 mod worker;
 
 use std::net::SocketAddr;
@@ -33,6 +36,7 @@ use std::time::{Duration, Instant, SystemTime};
 use arrivals::Arrivals;
 use ledger::SentLedger;
 use order::ConnectOrder;
+use together::Together;
 
 use crate::bytes::{ConnId, Finding, Stream};
 use crate::measure::{Counters, Figures};
@@ -190,6 +194,7 @@ struct Shared {
     failed_fast: AtomicBool,
     order: ConnectOrder,
     arrivals: Arrivals,
+    together: Together,
     /// The start, from which all times count.
     epoch: Instant,
 }
@@ -209,6 +214,7 @@ pub fn run(plan: Plan, control: &Arc<Control>) -> std::io::Result<Outcome> {
         let slots = plan.own_slots().filter(|slot| slot.group as usize == group).count();
         (&**profile, slots as u32)
     }));
+    let together = Together::new(groups, &plan.slots, &shares);
     let keep = plan.findings;
     let mut polls = shares.iter().map(|_| mio::Poll::new()).collect::<std::io::Result<Vec<_>>>()?;
     let wakers = polls.iter().map(|poll| mio::Waker::new(poll.registry(), worker::WAKE));
@@ -222,6 +228,7 @@ pub fn run(plan: Plan, control: &Arc<Control>) -> std::io::Result<Outcome> {
         failed_fast: AtomicBool::new(false),
         order,
         arrivals,
+        together,
         epoch,
         plan,
     });

@@ -267,6 +267,7 @@ impl Worker {
 
     /// The slot has had its last connection.
     fn end(&mut self, index: usize) {
+        self.arrive(index);
         self.rest(index);
         self.slots[index].settled();
         self.slots[index].stage = Stage::Ended;

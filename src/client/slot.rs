@@ -44,6 +44,8 @@ pub(super) struct Slot {
     pub(super) group: u16,
     /// It is counted among those that have something of their own to do.
     pub(super) working: bool,
+    /// Under `close = "together"` the others of its load wait for it.
+    pub(super) missing: bool,
     /// It stands in the worker's queue of those that get a turn without an event.
     pub(super) queued: bool,
     stalled: bool,
@@ -68,6 +70,7 @@ impl Slot {
             stage: Stage::Next { paused: true },
             group,
             working: true,
+            missing: true,
             queued: false,
             stalled: false,
             failures: 0,

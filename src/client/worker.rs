@@ -21,7 +21,7 @@ use mio::{Events, Poll, Token};
 use super::Shared;
 use super::busy::Busy;
 use super::clock::Clock;
-use super::connection::{Desk, Socket, Turn, nanos};
+use super::connection::{Awaits, Desk, Socket, Turn, nanos};
 use super::pacer::Pacer;
 use super::share::Share;
 use super::slot::{Open, Slot, Stage};
@@ -76,6 +76,8 @@ pub(super) struct Worker {
     pub(super) live: usize,
     /// All that has an end of its own has ended.
     finish: bool,
+    /// For each group, whether all its connections have had their echo at one time.
+    together: Vec<bool>,
     /// The run was interrupted, or has failed fast.
     pub(super) stop: bool,
     sweep_at: u64,
@@ -119,6 +121,7 @@ impl Worker {
             opens_at: 0,
             live: 0,
             finish: false,
+            together: vec![false; plan.groups.len()],
             stop: false,
             sweep_at: 0,
             deadlines: plan.groups.iter().map(|group| deadline(group)).collect(),
@@ -241,6 +244,7 @@ impl Worker {
             figures: &mut groups[group].0,
             clock,
             finish: self.finish,
+            together: self.together[group],
             deadline: deadline(profile),
         };
         if self.stop {
@@ -262,10 +266,12 @@ impl Worker {
                 slot.owes(owed, self.clock.last(), limit, progress);
                 self.enqueue(index);
             }
-            Turn::Wait { timer, owed, idle, progress } => {
+            Turn::Wait { timer, owed, awaits, progress } => {
                 slot.owes(owed, self.clock.last(), limit, progress);
-                if idle {
-                    self.rest(index);
+                match awaits {
+                    Awaits::Itself => {}
+                    Awaits::Load => self.arrive(index),
+                    Awaits::Run => self.rest(index),
                 }
                 if let Some(at) = timer {
                     self.wake_at(index, at);
@@ -311,6 +317,14 @@ impl Worker {
         }
     }
 
+    /// Those of its load that end together need not wait for the slot any more.
+    pub(super) fn arrive(&mut self, index: usize) {
+        let slot = &mut self.slots[index];
+        if std::mem::take(&mut slot.missing) {
+            self.shared.together.one_less(usize::from(slot.group));
+        }
+    }
+
     pub(super) fn is_over(&self, profile: &Profile) -> bool {
         self.stop || self.clock.last() >= deadline(profile)
     }
@@ -330,6 +344,10 @@ impl Worker {
         if !self.finish && self.shared.working.load(Ordering::Relaxed) == 0 {
             self.finish = true;
             wake_all = true;
+        }
+        for (group, together) in self.together.iter_mut().enumerate().filter(|(_, together)| !**together) {
+            *together = self.shared.together.is_complete(group);
+            wake_all |= *together;
         }
         for deadline in self.deadlines.iter_mut().filter(|deadline| **deadline <= now) {
             *deadline = u64::MAX;

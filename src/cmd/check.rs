@@ -24,7 +24,8 @@ pub struct CheckCommand {
 
     /// How long a connection may wait for the server, for a slow one or a far one [default: 5s]
     ///
-    /// It is the time-out of connects and of stalls, and the limit where others may not be delayed.
+    /// It is the time-out of connects and of stalls; where others may not be delayed, half of them may take a tenth of
+    /// it, and one in a hundred more than half of it.
     #[arg(long, value_name = "TIME", env = "ECHO_TESTER_PATIENCE", hide_env = true)]
     patience: Option<Time>,
 

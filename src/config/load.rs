@@ -89,7 +89,8 @@ pub struct LoadArgs {
     /// How connections end [default: half-close; keep with --read never]
     ///
     /// half-close: FIN, then every byte must come, then EOF · after-echo: every byte must come, then close · reset: RST
-    /// in mid-stream · abandon: close with echo unread · keep: stay open until the run ends
+    /// in mid-stream · abandon: close with echo unread · together: after-echo, but none closes before every connection
+    /// of the load has its echo · keep: stay open until the run ends
     #[arg(
         long, value_name = "HOW", env = "ECHO_TESTER_CLOSE", hide_env = true,
         value_parser = words(Close::WORDS), hide_possible_values = false

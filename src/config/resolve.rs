@@ -136,7 +136,7 @@ fn socket_buffer(key: &'static str, size: Option<Bytes>) -> Result<Option<usize>
 }
 
 fn check_reading(profile: &Profile) -> Result<(), ConfigError> {
-    if profile.read == Read::Never && matches!(profile.close, Close::HalfClose | Close::AfterEcho) {
+    if profile.read == Read::Never && matches!(profile.close, Close::HalfClose | Close::AfterEcho | Close::Together) {
         return Err(ConfigError::new(
             "close",
             profile.close,
@@ -193,19 +193,24 @@ fn check_churn(profile: &Profile) -> Result<(), ConfigError> {
             "give it a duration, or a number of times",
         ));
     }
-    if profile.close == Close::Keep && reconnects {
+    let until = match profile.close {
+        Close::Keep => Some("the run ends"),
+        Close::Together => Some("all have their echo"),
+        _ => None,
+    };
+    if let Some(until) = until.filter(|_| reconnects) {
         return Err(ConfigError::new(
             "reconnect",
             profile.reconnect,
-            "with close = keep connections stay open until the run ends, so none follows",
+            format!("with close = {} connections stay open until {until}, so none follows", profile.close),
             "leave it out, or choose another close",
         ));
     }
-    if profile.close == Close::Keep && matches!(profile.lifetime, Some(Lifetime::Age(_))) {
+    if let (Some(until), Some(lifetime @ Lifetime::Age(_))) = (until, profile.lifetime) {
         return Err(ConfigError::new(
             "lifetime",
-            profile.lifetime.map(|lifetime| lifetime.to_string()).unwrap_or_default(),
-            "with close = keep connections stay open until the run ends",
+            lifetime,
+            format!("with close = {} connections stay open until {until}", profile.close),
             "leave it out, or choose another close",
         ));
     }
@@ -339,6 +344,16 @@ mod tests {
                 "reconnect = 5\nclose = 'keep'",
                 "reconnect = 5: with close = keep connections stay open until the run ends, so none follows: leave it \
                  out, or choose another close",
+            ),
+            (
+                "reconnect = 5\nclose = 'together'",
+                "reconnect = 5: with close = together connections stay open until all have their echo, so none follows: \
+                 leave it out, or choose another close",
+            ),
+            (
+                "read = 'never'\nclose = 'together'",
+                "close = together: with read = never the bytes that together waits for are never read: write keep, \
+                 abandon or reset",
             ),
             (
                 "lifetime = '5s'\nclose = 'keep'",

@@ -75,6 +75,8 @@ counters! {
     writes,
     /// Read calls that gave at least one byte.
     reads,
+    /// Connections whose own writes were blocked for 200 ms or longer, once or several times.
+    write_stalls,
 }
 
 impl Counters {

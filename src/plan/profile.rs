@@ -87,7 +87,7 @@ impl Profile {
     pub fn expect(&self) -> Expect {
         match (self.read, self.close) {
             (Read::Never, _) | (_, Close::Reset | Close::Abandon) => Expect::Prefix,
-            (_, Close::HalfClose | Close::AfterEcho | Close::Keep) => Expect::Exact,
+            (_, Close::HalfClose | Close::AfterEcho | Close::Together | Close::Keep) => Expect::Exact,
         }
     }
 

@@ -37,6 +37,9 @@ pub enum Close {
     Reset,
     /// A plain close with echo unread.
     Abandon,
+    /// As `AfterEcho`, but all connections of the load end together: each stays open, and must stay open, until every
+    /// one of them has its echo.
+    Together,
     /// Stays open, and must stay open, until the run ends.
     Keep,
 }
@@ -82,6 +85,7 @@ impl Close {
         ("after-echo", Close::AfterEcho),
         ("reset", Close::Reset),
         ("abandon", Close::Abandon),
+        ("together", Close::Together),
         ("keep", Close::Keep),
     ];
 }
@@ -236,9 +240,9 @@ text_form!(
 text_form!(
     Close,
     "Close",
-    "how a connection ends: half-close, after-echo, reset, abandon or keep",
-    r"^\s*(half-close|after-echo|reset|abandon|keep)\s*$",
-    ["half-close", "after-echo", "reset", "abandon", "keep"]
+    "how a connection ends: half-close, after-echo, reset, abandon, together or keep",
+    r"^\s*(half-close|after-echo|reset|abandon|together|keep)\s*$",
+    ["half-close", "after-echo", "reset", "abandon", "together", "keep"]
 );
 text_form!(Verify, "Verify", "full or off", r"^\s*(full|off)\s*$", ["full", "off"]);
 text_form!(
@@ -283,7 +287,7 @@ mod tests {
 
     #[test]
     fn a_refusal_names_what_is_valid() {
-        assert_eq!(refusal::<Close>("fin"), "fin is none of half-close, after-echo, reset, abandon, keep");
+        assert_eq!(refusal::<Close>("fin"), "fin is none of half-close, after-echo, reset, abandon, together, keep");
         assert_eq!(refusal::<Verify>("on"), "on is none of full, off");
         assert_eq!(refusal::<Read>("slow"), "slow is none of normal, slow:64KiB/s, pause:2s, after-stall, never");
         assert!(refusal::<Read>("slow:0").starts_with("slow:0: a rate of 0 bytes a second moves nothing"));

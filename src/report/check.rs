@@ -30,7 +30,8 @@ pub const SERVER: &str = "server";
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CheckReport {
-    /// What is checked: 'verdict', 'load NAME', 'finding KIND', a threshold as it is written, or 'server'.
+    /// What is checked: 'verdict', 'load NAME', 'finding KIND', 'other findings', a threshold as it is written, or
+    /// 'server'.
     pub name: String,
     /// What should come.
     pub expected: String,
@@ -62,6 +63,7 @@ enum Expectation<'s> {
     Verdict(Expected),
     Load(&'s str),
     Finding(Kind),
+    NoOtherFinding,
     Threshold(&'s Threshold),
     Server,
 }
@@ -74,6 +76,7 @@ fn expectations(scenario: &Scenario, has_server: bool) -> Vec<Expectation<'_>> {
     std::iter::once(Expectation::Verdict(scenario.verdict))
         .chain(loads)
         .chain(scenario.findings.iter().map(|kind| Expectation::Finding(*kind)))
+        .chain(scenario.only.then_some(Expectation::NoOtherFinding))
         .chain(scenario.thresholds.iter().map(Expectation::Threshold))
         .chain(has_server.then_some(Expectation::Server))
         .collect()
@@ -85,6 +88,7 @@ impl Expectation<'_> {
             Expectation::Verdict(expected) => (VERDICT.to_owned(), expected.name().to_owned()),
             Expectation::Load(name) => (format!("{LOAD}{name}"), "no finding".to_owned()),
             Expectation::Finding(kind) => (format!("finding {}", kind.name()), "at least one".to_owned()),
+            Expectation::NoOtherFinding => ("other findings".to_owned(), "no finding".to_owned()),
             Expectation::Threshold(threshold) => (threshold.to_string(), threshold.to_string()),
             Expectation::Server => (SERVER.to_owned(), "running to the end".to_owned()),
         };
@@ -151,6 +155,11 @@ pub fn hold(scenario: &Scenario, groups: &[Figures], ending: &Ending, report: &m
             Expectation::Finding(kind) => {
                 let count = report.total.findings.get(kind).copied().unwrap_or_default();
                 (count > 0, Came::Fail, if count > 0 { count.to_string() } else { "none".to_owned() })
+            }
+            Expectation::NoOtherFinding => {
+                let mut others = report.total.clone();
+                others.findings.retain(|kind, _| !scenario.findings.contains(kind));
+                (others.findings.is_empty(), Came::Fail, found(&others))
             }
             Expectation::Threshold(_) if ending.is_part => {
                 return CheckReport { outcome: Came::Skipped, ..expectation.planned() };
@@ -299,6 +308,20 @@ mod tests {
         let all = [("verdict", Came::Pass), ("finding lost", Came::Pass), ("finding stale", Came::Fail)];
         assert_eq!((came, checks), (Came::Fail, named(&all)));
         assert_eq!(held(&scenario(ONE_LOAD, "findings = ['lost']"), &[bad(Kind::Lost)], None).0, Came::Pass);
+    }
+
+    #[test]
+    fn where_only_these_are_expected_another_fails_the_case() {
+        let canary = scenario(ONE_LOAD, "findings = ['lost']\nonly = true");
+        let (came, checks) = held(&canary, &[bad(Kind::Lost)], None);
+        let all = [("verdict", Came::Pass), ("finding lost", Came::Pass), ("other findings", Came::Pass)];
+        assert_eq!((came, checks), (Came::Pass, named(&all)));
+        let two = [bad(Kind::Lost), bad(Kind::Stale)];
+        let mut report = sample::run(&[]);
+        two.iter().for_each(|group| report.total.add(&group.counters));
+        let checks = hold(&canary, &two, &Ending::default(), &mut report);
+        assert_eq!(checks[2].sentence(), "other findings: expected no finding, it was 1 × stale");
+        assert_eq!(outcome(&checks, &report).0, Came::Fail);
     }
 
     #[test]

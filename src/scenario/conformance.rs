@@ -92,6 +92,14 @@ mod tests {
     }
 
     #[test]
+    fn sizes_at_the_ends_of_buffers_are_single_writes() {
+        let cases = cases(&Variables::none()).expect("they are well");
+        let about_sizes = cases.iter().filter(|case| ["1.2", "1.4"].contains(&case.id.as_str()));
+        let fragments: Vec<_> = about_sizes.map(|case| &case.loads[0].fragment).collect();
+        assert_eq!(fragments, [&None, &None], "a fragment would hide the size from the server");
+    }
+
+    #[test]
     fn every_case_has_an_address_of_its_own_and_says_what_it_is_for() {
         for (name, text) in FILES {
             let case = Scenario::parse(name, text).unwrap_or_else(|error| panic!("{error}"));

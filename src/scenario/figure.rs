@@ -159,6 +159,7 @@ pub const FIGURES: &[Figure] = &[
         about: "messages that were due by `rate` and could not be begun in time",
         of: Of::Group(Unit::Count, |m| Some(m.figures.schedule.unsent as f64)),
     },
+    total!("write_stalls", Count, write_stalls, "connections whose own writes were blocked for 200 ms or longer"),
     total!("sent_bytes", Bytes, bytes_sent, "bytes handed to the sockets"),
     total!("received_bytes", Bytes, bytes_received, "bytes that came back, right or wrong"),
     total!("verified_bytes", Bytes, bytes_verified, "bytes that came back and were right"),

@@ -67,6 +67,9 @@ struct Expect {
     /// Kinds of finding, each of which must be seen
     #[serde(default)]
     findings: Vec<Kind>,
+    /// No other kind of finding may be seen [default: false]
+    #[serde(default)]
+    only: bool,
     /// What the figures must keep to.
     #[serde(default)]
     #[schemars(description = figure::description())]
@@ -121,6 +124,8 @@ pub struct Scenario {
     pub verdict: Expected,
     /// Kinds of finding, each of which must be seen.
     pub findings: Vec<Kind>,
+    /// No other kind may be seen.
+    pub only: bool,
     /// What the figures must keep to.
     pub thresholds: Vec<Threshold>,
     /// What environment variables have filled in, without which it would be another.
@@ -271,6 +276,10 @@ impl Source<'_> {
             let problem = "a run with findings fails: write verdict = \"fail\", or leave it out";
             return Err(self.at(&[Step::Key("expect"), Step::Key("verdict")], problem));
         }
+        if expect.only && expect.findings.is_empty() {
+            let problem = "no other kind than which? add findings = [\"lost\"]; a run that must pass has none anyway";
+            return Err(self.at(&[Step::Key("expect"), Step::Key("only")], problem));
+        }
         Ok(Scenario {
             path: self.path.to_owned(),
             id: file.id,
@@ -283,6 +292,7 @@ impl Source<'_> {
             loads,
             verdict,
             findings: expect.findings,
+            only: expect.only,
             thresholds,
             environment: Environment::new(),
             text: self.text.into(),
@@ -397,6 +407,7 @@ mod tests {
             ("name = 'n'\n[[load]]\n[expect]\nthresholds = ['rtt.p998 < 5ms']", "a.toml:4:15: ", "rtt.p9", "^"),
             ("name = 'n'\n[[load]]\n[expect]\nthresholds = ['x.errors == 0']", "a.toml:4:15: ", "there is load", "^"),
             ("name = 'n'\n[[load]]\n[expect]\nverdict = 'pass'\nfindings = ['lost']", "a.toml:4:11: ", "\"fail\"", "^"),
+            ("name = 'n'\n[[load]]\n[expect]\nonly = true", "a.toml:4:8: ", "add findings", "^^^^"),
             ("name = 'n'\n[[load]]\n[expect]\nfindings = ['lots']", "a.toml:4:13: ", "did you mean `lost`?", "^"),
             (
                 "name = 'n'\n[server]\nworkers = 2\ncommand = ['a', '{addr}']\n[[load]]",

@@ -8,6 +8,7 @@ use std::str::FromStr;
 
 use super::figure::{self, Measured, Named, Run};
 use crate::measure::Figures;
+use crate::units::UnitError;
 
 /// A threshold, checked for form: the figure exists and the value has its unit.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,10 +72,19 @@ impl FromStr for Threshold {
         let (name, value) = (text[..at].trim(), text[at + sign.len()..].trim());
         let (group, figure) = figure::find(name).map_err(ThresholdError)?;
         let unit = figure.unit();
-        let value = unit.read(value).map_err(|why| {
+        let value = part(unit, value).map_err(|why| {
             ThresholdError(format!("'{text}': {why}; {} takes values such as {}", figure.name(), unit.example()))
         })?;
         Ok(Threshold { text: text.trim().to_owned(), group, figure, comparison, value })
+    }
+}
+
+/// The value, which may be a part of another: `5s/10`, since `${PATIENCE}` is one time and limits are several.
+fn part(unit: figure::Unit, text: &str) -> Result<f64, UnitError> {
+    // The '/' of a rate stands before its unit, and that of a part before a number.
+    match text.rsplit_once('/').map(|(whole, parts)| (whole.trim(), parts.trim().parse::<u32>())) {
+        Some((whole, Ok(parts))) if parts > 0 => Ok(unit.read(whole)? / f64::from(parts)),
+        _ => unit.read(text),
     }
 }
 
@@ -142,6 +152,14 @@ mod tests {
         assert!(wrong("rtt.p99").contains("compares nothing"));
         assert!(wrong("errors == no").contains("100"));
         assert!(wrong("1ms < rtt.p99 < 5ms").contains("no load") || wrong("1ms < rtt.p99 < 5ms").contains("no figure"));
+        assert!(wrong("rtt.p99 < 5s/0").contains("5ms") && wrong("rtt.p99 < 5/2").contains("5s"));
+    }
+
+    #[test]
+    fn a_value_may_be_a_part_of_another() {
+        let value = |text: &str| text.parse::<Threshold>().expect(text).value;
+        assert_eq!((value("rtt.p99 < 5s/10"), value("rtt.p99 < 5s / 2")), (5e8, 2.5e9));
+        assert_eq!((value("message_rate > 100/s"), value("throughput > 1MB/s/4")), (100.0, 250_000.0));
     }
 
     #[test]

@@ -95,7 +95,7 @@ pub(crate) const MIXED: &[&str] = &[
 ];
 
 /// The faults of a server as a whole, which need connections that stay.
-pub(crate) const OF_THE_SERVER: &[&str] = &["one-at-a-time", "limit-2", "limit-64"];
+pub(crate) const OF_THE_SERVER: &[&str] = &["one-at-a-time", "limit-2", "limit-64", "limit:n=64,beyond=queue"];
 
 /// Connections that stay until all have done what they can.
 pub(crate) const STAYING: &str =

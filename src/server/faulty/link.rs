@@ -43,8 +43,8 @@ pub(super) struct Desk {
     /// Why the log can't be written, and the word to whoever waits for that.
     broken: RefCell<Option<io::Error>>,
     has_broken: Notify,
-    /// `one-at-a-time`: who has it is served.
-    turn: Semaphore,
+    /// `one-at-a-time`, `limit` with a queue: who has one is served. With the number of the fault.
+    turns: Option<(usize, Semaphore)>,
     scratch: RefCell<Box<[u8]>>,
 }
 
@@ -52,6 +52,8 @@ impl Desk {
     pub(super) fn new(faulty: Faulty, context: Arc<Context>) -> Desk {
         let remembers = |fault: &&Fault| matches!(fault.kind, FaultKind::Crosstalk | FaultKind::Stale);
         let longest = faulty.faults.iter().filter(remembers).map(|fault| fault.len as usize).max();
+        let queue = faulty.faults.iter().enumerate().find_map(|(fault, what)| Some((fault, what.turns()?)));
+        let permits = |turns: u64| usize::try_from(turns).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         Desk {
             context,
             faults: faulty.faults.into(),
@@ -60,7 +62,7 @@ impl Desk {
             log: RefCell::new(faulty.log),
             broken: RefCell::new(None),
             has_broken: Notify::new(),
-            turn: Semaphore::new(1),
+            turns: queue.map(|(fault, turns)| (fault, Semaphore::new(permits(turns)))),
             scratch: RefCell::new(vec![0; RECEIVE].into()),
         }
     }
@@ -141,6 +143,7 @@ impl Link {
         let _ = stream.set_nodelay(true);
         let mut roster = desk.roster.borrow_mut();
         let limit = desk.fault_of(FaultKind::Limit);
+        let limit = limit.filter(|fault| desk.faults[*fault].turns().is_none());
         let beyond = limit.filter(|fault| roster.served() as u64 >= desk.faults[*fault].n);
         let (id, conn, gifts) = roster.enter(peer, std::time::Instant::now());
         if beyond.is_some() {
@@ -174,14 +177,14 @@ impl Link {
         }
     }
 
-    /// `one-at-a-time`: waits until the ones before it have ended.
+    /// `one-at-a-time`, `limit` with a queue: waits until enough of the ones before it have ended.
     async fn take_turn<'d>(&self, desk: &'d Desk) -> Option<SemaphorePermit<'d>> {
-        let fault = desk.fault_of(FaultKind::OneAtATime)?;
-        if let Ok(turn) = desk.turn.try_acquire() {
+        let (fault, turns) = desk.turns.as_ref()?;
+        if let Ok(turn) = turns.try_acquire() {
             return Some(turn);
         }
-        self.log(Event { fault, ..Event::default() });
-        desk.turn.acquire().await.ok()
+        self.log(Event { fault: *fault, ..Event::default() });
+        turns.acquire().await.ok()
     }
 
     /// `limit`: it was one too many when it was accepted.

@@ -31,7 +31,7 @@
 //! | `no-fin` | all of `s`, then nothing; the socket stays open |
 //! | `fin-without-drain` | everything is sent `time` after it was received; at the client's FIN the rest never is, and the FIN is sent at once |
 //! | `one-at-a-time` | nothing is received until the connections before it have ended |
-//! | `limit` | accepted while `n` others are served: what comes is discarded, nothing is sent, the socket stays open |
+//! | `limit` | accepted while `n` others are served: what comes is discarded, nothing is sent, the socket stays open; with `beyond=queue` nothing is received until one of the others has ended |
 //! | `delay` | nothing is sent for `time` after `[0, at)` |
 //!
 //! `at` alone is one place on each connection; `every` one place in each interval of so many bytes, which the seed

@@ -49,7 +49,7 @@ pub enum FaultKind {
     FinWithoutDrain,
     /// One connection is served after the other has ended.
     OneAtATime,
-    /// So many connections are served, further ones are accepted and ignored.
+    /// So many connections are served, further ones are ignored or wait for their turn.
     Limit,
     /// Nothing is sent for a while.
     Delay,
@@ -68,6 +68,8 @@ pub enum Key {
     From,
     /// What foreign bytes do.
     Mode,
+    /// What becomes of connections beyond a limit.
+    Beyond,
     /// Offset in what the server received on the connection.
     At,
     /// One in each so many bytes.
@@ -86,6 +88,7 @@ const KEYS: &[(&str, Key, &str)] = &[
     ("time", Key::Time, "time=200ms"),
     ("from", Key::From, "from=buffer|older|closed"),
     ("mode", Key::Mode, "mode=replace|insert|move"),
+    ("beyond", Key::Beyond, "beyond=ignore|queue"),
     ("at", Key::At, "at=64KiB"),
     ("every", Key::Every, "every=1MiB"),
     ("times", Key::Times, "times=3"),
@@ -115,8 +118,18 @@ pub enum Mode {
     Move,
 }
 
+/// What becomes of connections beyond a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beyond {
+    /// They are never served, as with a table that is full.
+    Ignore,
+    /// They are served when others have ended, as with a pool of threads.
+    Queue,
+}
+
 const ORIGINS: &[(&str, Origin)] = &[("buffer", Origin::Buffer), ("older", Origin::Older), ("closed", Origin::Closed)];
 const MODES: &[(&str, Mode)] = &[("replace", Mode::Replace), ("insert", Mode::Insert), ("move", Mode::Move)];
+const BEYOND: &[(&str, Beyond)] = &[("ignore", Beyond::Ignore), ("queue", Beyond::Queue)];
 
 /// One row of [`TABLE`].
 pub struct Row {
@@ -219,8 +232,9 @@ pub static TABLE: &[Row] = &[
     Row {
         kind: FaultKind::Limit,
         name: "limit",
-        about: "serves n connections at a time (also limit-64), ignores those that come beyond",
-        keys: &[Key::N],
+        about: "serves n connections at a time (also limit-64), ignores those that come beyond or, with beyond=queue, \
+                serves them in their turn",
+        keys: &[Key::N, Key::Beyond],
         n: 64,
         ..PLAIN
     },
@@ -279,6 +293,8 @@ pub struct Fault {
     pub from: Origin,
     /// What foreign bytes do.
     pub mode: Mode,
+    /// What becomes of connections beyond a limit.
+    pub beyond: Beyond,
     /// Offset in what the server received on the connection.
     pub at: Option<u64>,
     /// One in each so many bytes, at a place that the seed draws; from `at` on if that is given.
@@ -306,6 +322,7 @@ impl Fault {
             time: row.time,
             from: Origin::Buffer,
             mode: if places_old_bytes { Mode::Insert } else { Mode::Replace },
+            beyond: Beyond::Ignore,
             at: None,
             every: None,
             times: None,
@@ -330,6 +347,15 @@ impl Fault {
         matches!(self.kind, FaultKind::Truncate | FaultKind::Stall | FaultKind::Reset)
     }
 
+    /// How many connections are served at a time while the others wait for their turn, if it is that.
+    pub fn turns(&self) -> Option<u64> {
+        match (self.kind, self.beyond) {
+            (FaultKind::OneAtATime, _) => Some(1),
+            (FaultKind::Limit, Beyond::Queue) => Some(self.n),
+            _ => None,
+        }
+    }
+
     /// How many bytes from its place on it concerns at most.
     pub fn reach(&self) -> u64 {
         match self.kind {
@@ -349,6 +375,7 @@ impl Fault {
             Key::Time => self.time = value.parse::<Time>().map_err(|error| FaultError(error.to_string()))?.0,
             Key::From => self.from = word(value, ORIGINS)?,
             Key::Mode => self.mode = word(value, MODES)?,
+            Key::Beyond => self.beyond = word(value, BEYOND)?,
             Key::At => self.at = Some(bytes(value, 0, 1 << 43)?),
             Key::Every => self.every = Some(bytes(value, 1, 1 << 43)?),
             Key::Times => self.times = Some(count(value, 1, u64::MAX)?),
@@ -472,6 +499,7 @@ impl fmt::Display for Fault {
                 Key::Time => (self.time != default.time).then(|| Time(self.time).to_string()),
                 Key::From => (self.from != default.from).then(|| word_of(&self.from, ORIGINS).to_owned()),
                 Key::Mode => (self.mode != default.mode).then(|| word_of(&self.mode, MODES).to_owned()),
+                Key::Beyond => (self.beyond != default.beyond).then(|| word_of(&self.beyond, BEYOND).to_owned()),
                 Key::At => self.at.map(|at| Bytes(at).to_string()),
                 Key::Every => self.every.map(|every| Bytes(every).to_string()),
                 Key::Times => self.times.map(|times| times.to_string()),
@@ -546,7 +574,9 @@ mod tests {
         assert_eq!((flip.n, flip.every), (1, Some(1 << 20)));
         let limit: Fault = "limit-64".parse().expect("a fault");
         assert_eq!(limit, "limit:n=64".parse().expect("the same"));
-        assert_eq!(limit.to_string(), "limit:n=64");
+        assert_eq!((limit.to_string().as_str(), limit.turns()), ("limit:n=64", None));
+        let queue: Fault = "limit:beyond=queue,n=4".parse().expect("a fault");
+        assert_eq!((queue.to_string().as_str(), queue.turns()), ("limit:n=4,beyond=queue", Some(4)));
     }
 
     #[test]
@@ -558,6 +588,7 @@ mod tests {
         );
         assert_eq!(error("no-fin:at=5"), "no-fin takes no 'at': write no-fin[:p=0.5,conn=7]");
         assert_eq!(error("one-at-a-time:n=5"), "one-at-a-time takes no 'n': write one-at-a-time");
+        assert_eq!(error("limit:beyond=refuse"), "beyond=refuse: write ignore or queue");
         assert_eq!(error("reset:at"), "'at' has no '=': write reset[:at=64KiB,p=0.5,conn=7]");
         assert_eq!(error("reset:at=1,at=2"), "'at' is given twice");
         assert_eq!(error("drop:len=0"), "len=0: write 1 to 1MiB");
