@@ -1,6 +1,6 @@
 //! Thresholds: `rtt.p99 < 5ms`, `others.verified_bytes > 0`, `throughput > 100MB/s`. Pure.
 //!
-//! An expression names a [`figure`](super::figure) of the run, or of one load group (`GROUP.FIGURE`), a comparison, and
+//! An expression names a [`figure`] of the run, or of one load group (`GROUP.FIGURE`), a comparison, and
 //! a value in the figure's own unit.
 
 use std::fmt;
