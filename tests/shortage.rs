@@ -78,14 +78,16 @@ fn connections_for_which_the_client_has_no_descriptors_are_opened_later_and_no_f
     assert_eq!((counters.passed, counters.connect_failures, findings[0].len()), (80, 0, 0), "{counters:?}");
     assert_eq!(judge(counters, false, true, &[]).outcome, Came::Pass);
 
+    // An open loop begins with those that it has.
     let held = hold_all_but(LEFT);
-    let plan_in_time = plan(target, &load.replace("messages = 2", "duration = '500ms'"));
+    let plan_in_time = plan(target, "conns = 80\nrate = 1000\nsize = 64\nclose = 'keep'\nduration = '1s'");
     let control = Control::new(&plan_in_time);
     let Outcome { groups, findings, .. } = client::run(plan_in_time, &control).expect("the client can start threads");
     drop(held);
     let counters = &groups[0].counters;
     assert!(counters.passed > 0 && counters.not_in_time > 0 && findings[0].is_empty(), "{counters:?}");
     assert_eq!(counters.passed + counters.not_in_time, 80, "{counters:?}");
+    assert!(counters.messages_echoed > 0, "{counters:?}");
     let verdict = judge(counters, false, true, &[]);
     assert_eq!(verdict.outcome, Came::Inconclusive);
     assert!(verdict.reasons.iter().any(|reason| reason.contains("ulimit -n")), "{verdict:?}");

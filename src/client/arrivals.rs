@@ -1,4 +1,5 @@
-//! When the open loops of a run begin: once the first connection of each slot of the group is open or has failed.
+//! When the open loops of a run begin: once the first connection of each slot of the group is open, has failed, or was
+//! put off because this machine has nothing to open it with.
 //!
 //! Not before, because connecting would then be counted as latency of messages; and not at a time that is known
 //! beforehand, because nobody knows how long ten thousand handshakes take. Each process of a run has its own beginning.
@@ -20,7 +21,7 @@ pub(super) struct Arrivals {
 }
 
 struct Beginning {
-    /// Slots of which the first connection is neither open nor has failed.
+    /// Slots of which the first connection is neither open nor has failed nor was put off.
     awaited: AtomicU32,
     /// Nanoseconds since the start of the run.
     began: AtomicU64,

@@ -12,7 +12,8 @@ use mio::{Interest, Token};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::connection::{Connection, nanos};
-use super::slot::{Connecting, Open, Stage};
+use super::share::Share;
+use super::slot::{Connecting, Open, Slot, Stage};
 use super::socket::Link;
 use super::worker::{Worker, millis};
 use crate::bytes::{ConnId, Divergence, Kind};
@@ -193,17 +194,17 @@ impl Worker {
         let slot = &mut self.slots[index];
         let figures = &mut self.groups[of.group as usize].0;
         figures.counters.opened += 1;
-        let is_first = slot.generation == share.first;
-        figures.counters.reconnects += u64::from(!is_first);
+        figures.counters.reconnects += u64::from(slot.generation > share.first);
         figures.connect.record(now - begun);
         figures.span.opened(begun);
         figures.timeline.at(Duration::from_nanos(now)).opened += 1;
+        let settles = settles_first(slot, share);
         slot.failures = 0;
         self.shared.ledger.open(conn, slot.generation);
         let mut plan = plan::Plan::new(Arc::clone(&run.groups[of.group as usize]), run.seed, of, conn);
         plan.resume_schedule(slot.arrival);
         slot.stage = Stage::Open(Box::new(Open { connection: Connection::new(plan, conn, now), link }));
-        if is_first {
+        if settles {
             self.first_is_settled(of.group as usize);
         }
         self.drive(index);
@@ -226,12 +227,12 @@ impl Worker {
         let addresses = (source.map(|source| source.to_string()), Some(target.to_string()));
         let finding = self.finding(divergence, now, addresses, Vec::new(), Some(error));
         self.keep(group, finding, now);
-        let is_first = self.slots[index].generation == self.shares[index].first;
         let slot = &mut self.slots[index];
+        let settles = settles_first(slot, self.shares[index]);
         slot.stage = Stage::Next { paused: false };
         slot.generation += 1;
         slot.failures = slot.failures.saturating_add(1);
-        if is_first {
+        if settles {
             self.first_is_settled(group);
         }
         self.enqueue(index);
@@ -240,7 +241,13 @@ impl Worker {
     /// This machine can't open a connection now: the same one is tried again later.
     fn put_off(&mut self, index: usize, shortage: Shortage) {
         let slot = &mut self.slots[index];
-        let counters = &mut self.groups[usize::from(slot.group)].0.counters;
+        let group = usize::from(slot.group);
+        // An open loop does not wait for it: this may take minutes.
+        if settles_first(slot, self.shares[index]) {
+            self.first_is_settled(group);
+        }
+        let slot = &mut self.slots[index];
+        let counters = &mut self.groups[group].0.counters;
         match shortage {
             Shortage::Ports => counters.port_shortages += 1,
             Shortage::Resources => counters.resource_shortages += 1,
@@ -273,6 +280,12 @@ impl Worker {
         self.slots[index].stage = Stage::Ended;
         self.live -= 1;
     }
+}
+
+/// Whether it is known only now what becomes of the slot's first connection: it is at that, and no connect of it was put
+/// off before.
+fn settles_first(slot: &Slot, share: Share) -> bool {
+    slot.generation == share.first && slot.failures == 0
 }
 
 /// That a source address can't be bound is no shortage: there is none such on this machine.

@@ -170,8 +170,8 @@ impl Context {
         }
     }
 
-    /// Takes what waits at a listener that is about to be closed, since that would reset it: clients who know themselves
-    /// connected, and may have sent. For the begin of a drain; the listener must not block.
+    /// Takes what waits at a listener that is about to be closed, since that would reset it: clients who know
+    /// themselves connected, and may have sent. For the begin of a drain; the listener must not block.
     ///
     /// It takes no more than the backlog can hold, so that clients who go on connecting don't put the end off; and when
     /// descriptors are short it leaves the rest.

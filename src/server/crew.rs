@@ -162,8 +162,8 @@ impl Worker {
         }
     }
 
-    /// Run, drain or abort: look before each wait. The first worker closes the listener here, and to drain it first deals
-    /// out what waits there.
+    /// Run, drain or abort: look before each wait. The first worker closes the listener here, and to drain it first
+    /// deals out what waits there.
     pub(super) fn phase(&mut self) -> Phase {
         let failed = self.crew.failed.load(Ordering::Acquire);
         let phase = if failed { Phase::Abort } else { self.context.phase() };

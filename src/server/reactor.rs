@@ -25,7 +25,7 @@ use crate::sys;
 
 /// Receives in one turn, so that a peer that sends without pause does not starve the others of its worker.
 const RECEIVES_A_TURN: usize = 8;
-/// Buffers that a pool keeps for the next connections, at most; more than that, after a burst, go back to the allocator.
+/// Buffers that a pool keeps for the next connections; more than that, after a burst, go back to the allocator.
 const POOLED: usize = 64;
 /// Bytes that they may have together, unless it is only one.
 const POOLED_BYTES: usize = 4 << 20;

@@ -180,9 +180,9 @@ pub fn backlog_limit() -> Option<u32> {
 /// for it. Known on Linux.
 ///
 /// There each piece of memory that a process maps is counted, and `vm.max_map_count` of them are allowed. A thread of
-/// Rust's takes four: its stack and the one for signal handlers, with a guard page each. Near the limit the system still
-/// grants the first pair, and when it refuses the second, the new thread panics where no panic may be, and all is over
-/// (rust-lang/rust#78497). What the allocator maps on its own account makes five.
+/// Rust's takes four: its stack and the one for signal handlers, with a guard page each. Near the limit the system
+/// still grants the first pair, and when it refuses the second, the new thread panics where no panic may be, and all is
+/// over (rust-lang/rust#78497). What the allocator maps on its own account makes five.
 pub fn thread_limit(own: usize) -> Option<usize> {
     let most = std::fs::read_to_string("/proc/sys/vm/max_map_count").ok()?.trim().parse().ok()?;
     Some(threads_within(most, own))

@@ -45,8 +45,8 @@ const MIB: usize = 1024 * 1024;
 /// More than any system's socket buffers on the way hold together: a server that took so much from a client that does
 /// not read has kept it.
 const UNBOUNDED: usize = 96 * MIB;
-/// What a server's process may grow by while it keeps no more than a buffer of 64 KiB: a few of those, of its own and of
-/// the allocator.
+/// What a server's process may grow by while it keeps no more than a buffer of 64 KiB: a few of those, of its own and
+/// of the allocator.
 const GROWTH: u64 = 4 * MIB as u64;
 
 fn nothing_more(_: &Ended) {}
@@ -338,13 +338,9 @@ pub(crate) static CASES: &[Case] = &[
                     client
                 })
                 .collect();
-            // To wait for room to send, also with the client's FIN received or waiting, is as idle as to wait for bytes.
+            // To wait for room to send, also with a FIN received or waiting, is as idle as to wait for bytes.
             let [(deaf, _), (mut half_closed, owed)] = [10, 11].map(|id| {
                 let mut client = Client::connect(host.address(), id);
-                // Small ones, so that it stalls soon: what is moved until then costs CPU time too.
-                let buffers = socket2::SockRef::from(&client.stream);
-                buffers.set_recv_buffer_size(16 * 1024).expect("a socket option");
-                buffers.set_send_buffer_size(16 * 1024).expect("a socket option");
                 let sent = client.send_until_stalled(UNBOUNDED);
                 (client, sent)
             });

@@ -25,8 +25,8 @@
 //!
 //! A message, a queue and a lock of the window manager for each notice. And the queue is bounded: 10,000 messages, or
 //! fewer where an administrator says so, but 4,000 at least; what is posted beyond that is lost, and with it the only
-//! notice of its kind. By the rules above a connection has up to seven messages in the queue: two FD_READ, since when it
-//! is new it receives once without a notice; two FD_WRITE, since a send may block while the first one waits in the
+//! notice of its kind. By the rules above a connection has up to seven messages in the queue: two FD_READ, since when
+//! it is new it receives once without a notice; two FD_WRITE, since a send may block while the first one waits in the
 //! queue, and a third from the second tie; FD_CLOSE; the mark. It holds its seat in the thread until the mark is taken,
 //! so clients that come and go can't fill the queue either. So a thread serves 500 connections, and there are as many
 //! threads as that takes; `--workers` says how many there are from the start.

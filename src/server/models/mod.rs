@@ -14,8 +14,8 @@
 //! - A reset, or any error, ends its own connection and no other. A failed accept goes through
 //!   [`Context::accept_failed`] and never ends the listener. One slow or silent client delays nobody.
 //! - `Drain`: take what waits at the listener ([`Context::accept_rest`], on Unix), close it, serve on, return when the
-//!   last connection has ended. `Abort`: close everything with a reset (linger 0) and return; nothing may be outstanding
-//!   in the kernel then.
+//!   last connection has ended. `Abort`: close everything with a reset (linger 0) and return; nothing may be
+//!   outstanding in the kernel then.
 //! - `Err` is for what makes serving impossible: a listener that is broken, a wait that fails.
 
 #[cfg(windows)]

@@ -5,13 +5,13 @@
 //! since a thread that is blocked in `send` receives nothing.
 //!
 //! **Drawbacks.** A stack, a scheduler's entry and a context switch for each connection, and nothing can be told to a
-//! thread that is blocked: it must be woken from outside. The thread that accepts is woken as `unix.rs` and `windows.rs`
-//! in this folder tell; a thread in `recv` or `send` by [`sys::interrupt`].
+//! thread that is blocked: it must be woken from outside. The thread that accepts is woken as `threads/unix.rs` and
+//! `threads/windows.rs` tell; a thread in `recv` or `send` by [`sys::interrupt`].
 //!
 //! **Limit.** The system's count of threads (`ulimit -u`, `/proc/sys/kernel/threads-max`) and memory for stacks. Stacks
 //! are small here, and a buffer starts small and grows with what its client sends. A thread that the system refuses
-//! costs its connection, and accepting goes on a moment later. On Linux there is a limit that does not refuse but kills:
-//! [`sys::thread_limit`] tells it, and a connection beyond it is closed at once and counted as refused.
+//! costs its connection, and accepting goes on a moment later. On Linux there is a limit that does not refuse but
+//! kills: [`sys::thread_limit`] tells it, and a connection beyond it is closed at once and counted as refused.
 //!
 //! Idle connections are found by SO_RCVTIMEO and SO_SNDTIMEO, which suits this model and no other: after the time-out
 //! the connection is closed, as Windows demands ('the socket is in an indeterminate state').

@@ -130,8 +130,8 @@ impl Window {
         if posted == 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
-    /// Gives a [`Message::Timer`] again and again, when nothing else waits in the queue. `timer` is not 0; one that runs
-    /// begins anew.
+    /// Gives a [`Message::Timer`] again and again, when nothing else waits in the queue. `timer` is not 0; one that
+    /// runs begins anew.
     ///
     /// # Errors
     /// The system's: out of timers.

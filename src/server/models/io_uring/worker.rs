@@ -514,8 +514,8 @@ fn worth_receiving(connection: &Connection) -> bool {
     connection.session.backlog() == 0 || space >= connection.session.capacity().div_ceil(2)
 }
 
-/// Whether an accept failed because of the listener itself. All else is of one connection, whose own errors accept passes
-/// on (accept(2), 'Error handling': EOPNOTSUPP among them), or of a moment.
+/// Whether an accept failed because of the listener itself. All else is of one connection, whose own errors accept
+/// passes on (accept(2), 'Error handling': EOPNOTSUPP among them), or of a moment.
 pub(super) fn is_of_the_listener(error: Errno) -> bool {
     matches!(error, Errno::BADF | Errno::NOTSOCK | Errno::INVAL)
 }
