@@ -258,7 +258,8 @@ fn the_first_case_that_does_not_pass_is_the_last_when_asked() {
     let folder = tempfile::tempdir().expect("a folder");
     let wrong = format!("{SMALL}[expect]\nthresholds = ['errors > 0']");
     std::fs::write(folder.path().join("a.toml"), wrong).expect("the folder can be written");
-    std::fs::write(folder.path().join("b.toml"), SMALL).expect("the folder can be written");
+    let another = SMALL.replace("'small'", "'another'");
+    std::fs::write(folder.path().join("b.toml"), another).expect("the folder can be written");
     let path = folder.path().to_str().expect("a plain path");
     let (code, out, _) = said(&["run", path, "-q", "--fail-fast"]);
     assert!(code == 3 && out.contains("2 cases: 1 missed a threshold, 1 not run (stopped by --fail-fast)"), "{out}");

@@ -1,6 +1,7 @@
 //! What the system tells of processes and of its network: counters that no contestant can flatter.
 //!
-//! Sources: proc(5), proc_stat(5), proc_pid_status(5), Documentation/scheduler/sched-stats.rst; Documentation/networking/snmp_counter.rst of the kernel.
+//! Sources: proc(5), proc_stat(5), proc_pid_status(5); scheduler/sched-stats.rst and networking/snmp_counter.rst of the
+//! kernel's documentation.
 
 use std::fs;
 use std::io;

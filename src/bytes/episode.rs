@@ -57,8 +57,8 @@ impl<'a> View<'a> {
         self.bytes(self.conn, offset, len)
     }
 
-    /// The place whose word this is, if that connection has sent it. Where that is not known, the bytes `before` it must
-    /// be the word before it.
+    /// The place whose word this is, if that connection has sent it. Where that is not known, the bytes `before` it
+    /// must be the word before it.
     fn locate(&self, before: &[u8], word: [u8; WORD]) -> Option<Source> {
         let place = self.stream.locate(u64::from_le_bytes(word));
         self.look_up(before, place).or_else(|| self.look_up(before, place.shared()?))

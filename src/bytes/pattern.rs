@@ -5,9 +5,9 @@
 //! aligned bytes say which connection and offset they belong to ([`Stream::locate`]). Servers must never import this
 //! module: a server that knew the pattern could hide its own bug.
 //!
-//! A churn of hours has more connections than 24 bits. So an id has seven bits more, its round, which are the highest of
-//! `i`: connections of the ids `c`, `c + 2^24`, `c + 2 * 2^24` … share the words of `c`, and each of them has 2^33 to
-//! itself, as long as the first one stays below that. Which ids are used so, `plan` says.
+//! A churn of hours has more connections than 24 bits. So an id has seven bits more, its round, which are the highest
+//! of `i`: connections of the ids `c`, `c + 2^24`, `c + 2 * 2^24` … share the words of `c`, and each of them has 2^33
+//! to itself, as long as the first one stays below that. Which ids are used so, `plan` says.
 //!
 //! The mix is a Weyl sequence (`x` times an odd constant: a mere addition from one word to the next), then xor-shift,
 //! multiplication, xor-shift, key; the constants are those of SplitMix64 (Steele, Lea, Flood 2014). One multiplication
@@ -357,7 +357,8 @@ mod tests {
             let stream = Stream::new(seed);
             let place = stream.locate(stream.word(conn(id), index));
             prop_assert_eq!(place.shared(), Some(Place { conn: conn(id), index }));
-            prop_assert_eq!((place.conn.get(), place.index >> 33), (id % ConnId::FIRSTS, u64::from(id / ConnId::FIRSTS)));
+            let (first, round) = (id % ConnId::FIRSTS, u64::from(id / ConnId::FIRSTS));
+            prop_assert_eq!((place.conn.get(), place.index >> 33), (first, round));
         }
 
         #[test]

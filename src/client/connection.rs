@@ -248,8 +248,7 @@ impl Connection {
         let now = self.moved_so_far();
         // Bytes that may turn out to be its own are progress as long as more can follow; others never.
         let came = now.received > before.received && now.received <= now.sent && !self.fin_sent;
-        // That it takes what is written says nothing while an older message is owed: an open loop writes on for as long as
-        // there is room.
+        // That it takes what is written says nothing while an older message is owed: an open loop writes while it can.
         let took = now.sent > before.sent && self.in_flight.len() <= 1;
         now.right > before.right || came || took
     }
@@ -504,11 +503,9 @@ impl Connection {
         let stalls = if never_reads { self.writes.stall_at().filter(|at| *at > now) } else { None };
         let timer = [reading.err().flatten(), sending, expires, stalls].into_iter().flatten().min();
         let missing = self.verifier.reached() < self.sent;
-        // One that never reads has a time of its own only if it was given one, or until its writes stall, which is what
-        // it is there for.
-        let has_time = now < deadline && deadline != u64::MAX;
         let writing = matches!(self.sending, Sending::Fragment { .. });
-        let has_more = has_time || (writing && !self.writes.have_stalled(now));
+        // One that never reads has a time of its own if it was given one, and until its writes stall.
+        let has_more = (now < deadline && deadline != u64::MAX) || (writing && !self.writes.have_stalled(now));
         let ending = matches!(self.sending, Sending::Ending(_));
         let awaits = match self.profile().close {
             _ if never_reads && has_more => Awaits::Itself,

@@ -4,8 +4,8 @@
 //! The verifier asks it only when bytes are wrong; the engine writes it at each write, so an entry is one relaxed
 //! store.
 //!
-//! Of the other processes of a run it knows nothing, nor what earlier owners of an entry had sent, and takes for possible
-//! what is not far beyond what happens here: of all words that there are chance makes too many.
+//! Of the other processes of a run it knows nothing, nor what earlier owners of an entry had sent, and takes for
+//! possible what is not far beyond what happens here: of all words that there are chance makes too many.
 
 use std::cmp::Ordering::{Equal, Greater, Less};
 use std::sync::OnceLock;
@@ -22,8 +22,9 @@ const ROUND: u32 = 55;
 const BYTES: u64 = (1 << ROUND) - 1;
 /// How many times as much as this process a connection of another may have sent …
 const FASTER: u64 = 16;
-/// … and so much more, in bytes, since in the beginning nobody has sent much.
-const HEAD_START: u64 = 1 << 20;
+/// … and so much more, in bytes, since processes need not begin together: some of what the loopback carries in a second.
+/// What keeps chance out is the evidence of two words.
+const HEAD_START: u64 = 1 << 30;
 
 /// The ledger of one process.
 pub(super) struct SentLedger {
@@ -167,7 +168,7 @@ mod tests {
         ledger.close(first);
         ledger.open(later, last + 1);
         assert_eq!(ledger.sent(later), Some(Sent { bytes: 0, open: true, known: true }));
-        assert_eq!(ledger.sent(first), Some(Sent { bytes: 1 << 20, open: false, known: false }));
+        assert_eq!(ledger.sent(first), Some(Sent { bytes: HEAD_START, open: false, known: false }));
         ledger.set(later, (64 << 30) - 1);
         assert_eq!(ledger.sent(later).map(|sent| sent.bytes), Some((64 << 30) - 1));
         assert_eq!(ledger.sent(id(1)), None, "the slot's first connection was not opened here");
@@ -182,13 +183,17 @@ mod tests {
         let churn = LoadArgs { lifetime: "1".parse().ok(), duration: "1h".parse().ok(), ..LoadArgs::default() };
         let ledger = SentLedger::new(slots(10, &churn), "1/2".parse().expect("a shard"));
         let possible = |conn| ledger.sent(id(conn)).map(|sent| (sent.bytes, sent.known));
-        assert_eq!(possible(4), Some((1 << 20, false)));
+        assert_eq!(possible(4), Some((HEAD_START, false)));
         assert_eq!(possible(5), None, "of this shard, and not opened");
         assert_eq!((ledger.other_shard(id(4)), ledger.other_shard(id(5))), ("0/2".parse().ok(), None));
-        assert_eq!((possible(24), possible(34)), (Some((1 << 20, false)), None), "the third and the fourth generation");
+        assert_eq!(
+            (possible(24), possible(34)),
+            (Some((HEAD_START, false)), None),
+            "the third and the fourth generation"
+        );
         ledger.open(id(15), 1);
         ledger.note(1000);
-        assert_eq!((possible(44), possible(54)), (Some(((1 << 20) + 16_000, false)), None));
+        assert_eq!((possible(44), possible(54)), (Some((HEAD_START + 16_000, false)), None));
         let once = SentLedger::new(slots(10, &LoadArgs::default()), "1/2".parse().expect("a shard"));
         assert_eq!(once.other_shard(id(10)), None, "there is no such connection");
     }

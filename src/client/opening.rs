@@ -282,8 +282,8 @@ impl Worker {
     }
 }
 
-/// Whether it is known only now what becomes of the slot's first connection: it is at that, and no connect of it was put
-/// off before.
+/// Whether it is known only now what becomes of the slot's first connection: it is at that, and no connect of it was
+/// put off before.
 fn settles_first(slot: &Slot, share: Share) -> bool {
     slot.generation == share.first && slot.failures == 0
 }

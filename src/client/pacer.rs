@@ -1,5 +1,5 @@
-//! One timer for all pauses and due times of a worker: a heap of times. What a slot asked for and does not want any more
-//! stays in it, and is cleared away when there is too much of it.
+//! One timer for all pauses and due times of a worker: a heap of times. What a slot asked for and does not want any
+//! more stays in it, and is cleared away when there is too much of it.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

@@ -73,7 +73,7 @@ impl SourceChoice {
         }
     }
 
-    /// The address from which the `nth` connection of a run connects, counted slot by slot and generation by generation:
+    /// The address from which the `nth` connection of a run connects, counted by slots and then by generations;
     /// reconnects move on, because the ports of closed connections stay in TIME_WAIT. Of a process that has every
     /// `step`-th connection, and to so many targets: each of these is met from every address before one is used again.
     pub fn of(&self, nth: u64, step: u32, targets: usize) -> Option<IpAddr> {

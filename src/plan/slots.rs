@@ -5,8 +5,8 @@
 //! generation by generation, and in each of them only the slots of the groups that reconnect: so they last as long as
 //! can be. The id alone tells slot, group and plan, and no two connections of a run, in whatever process, share an id.
 //!
-//! A connection has its words for itself if its id is below the number of slots, which is below 2^24. The ids from there
-//! on to 2^24 share theirs with later ones (see `bytes::pattern`), so that there are ids for a churn of days, each with
+//! A connection has its words for itself if its id is below the number of slots, which is below 2^24. Those from there
+//! on to 2^24 share theirs with later ones (see `bytes::pattern`), so that there are ids for a churn of days, with
 //! room for 64 GiB; those between, which would share words with the first ones, are left out.
 
 use std::fmt;
@@ -399,7 +399,8 @@ mod tests {
             conns in prop::collection::vec((0u32..5000, any::<bool>()), 1..6), pick: u32, generation in 0u32..60_000
         ) {
             let reconnect = |again: bool| if again { Reconnect::Forever } else { Reconnect::Off };
-            let groups = conns.iter().map(|&(conns, again)| Profile { conns, reconnect: reconnect(again), ..profile() });
+            let group = |&(conns, again): &(u32, bool)| Profile { conns, reconnect: reconnect(again), ..profile() };
+            let groups = conns.iter().map(group);
             let slots = Slots::new(&groups.collect::<Vec<_>>()).expect("few enough");
             prop_assume!(slots.total() > 0);
             let slot = slots.slot(pick % slots.total());

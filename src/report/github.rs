@@ -14,8 +14,8 @@ pub fn summary(report: &SuiteReport, already: usize) -> String {
     markdown::render_within(report, SUMMARY_LIMIT.saturating_sub(already))
 }
 
-/// The line that marks a case as failed; nothing for one that passed, was skipped or has no result. `place` is a file of the
-/// repository and a line in it, from 1.
+/// The line that marks a case as failed; nothing for one that passed, was skipped or has no result. `place` is a file
+/// of the repository and a line in it, from 1.
 pub fn annotation(case: &CaseReport, place: Option<(&str, usize)>) -> Option<String> {
     if case.outcome.is_good() || case.outcome == Came::NotRun {
         return None;

@@ -425,7 +425,12 @@ mod tests {
             ("name = ' '\n[[load]]", "a.toml:1:8: ", "without a name", "^^^"),
             ("name = 'n'\nid = \"1\\n\"\n[[load]]", "a.toml:2:6: ", "line break", "^"),
             ("name = 'n'\n[[load]]\nconns = '16m'\n[[load]]\nconns = '1m'", "a.toml:5:9: ", "run several", "^^^^"),
-            ("name = 'n'\n[[load]]\nconns = 1000\nreconnect = '20k'", "a.toml:4:13: ", "at most 16776 times", "^^^^^"),
+            (
+                "name = 'n'\n[[load]]\nconns = 1000\nreconnect = '20m'",
+                "a.toml:4:13: ",
+                "at most 2147355 times",
+                "^^^^^",
+            ),
             ("name = 'n'\n[run]\nonly_conn = 5\n[[load]]\nconns = 5", "a.toml:3:13: ", "no connection 5", "^"),
             ("name = 'n'\nsuite = 'conformance'\n[run]\nonly_conn = 5", "a.toml:4:13: ", "'1.2 every", "^"),
             ("name = 'n'\nload = []", "a.toml:2:8: ", "[[load]]", "^"),
