@@ -22,7 +22,7 @@ const ROUND: u32 = 55;
 const BYTES: u64 = (1 << ROUND) - 1;
 /// How many times as much as this process a connection of another may have sent …
 const FASTER: u64 = 16;
-/// … and so much more, in bytes, since processes need not begin together: some of what the loopback carries in a second.
+/// … and so much more, in bytes, since processes need not begin together: some of what a loopback carries in a second.
 /// What keeps chance out is the evidence of two words.
 const HEAD_START: u64 = 1 << 30;
 
