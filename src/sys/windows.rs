@@ -292,6 +292,8 @@ mod tests {
         // Where the queue is full Windows refuses a client at once.
         let connect = |_| TcpStream::connect_timeout(&address, Duration::from_secs(20)).expect("there is room");
         let clients: Vec<TcpStream> = (0..300).map(connect).collect();
-        assert_eq!(clients.iter().map(|_| listener.accept().expect("it waits")).count(), 300);
+        for _ in &clients {
+            listener.accept().expect("it waits");
+        }
     }
 }

@@ -317,7 +317,7 @@ pub fn find(name: &str) -> Result<&'static Model, String> {
 
 /// For tests: whether a model of this build runs on this machine. If it is refused here, that is said on the terminal;
 /// where `ECHO_TESTER_REQUIRE_MODELS=1` is set (`scripts/test --strict` does), it is a failure.
-#[cfg(test)]
+#[cfg(all(test, unix))]
 fn runs_here(model: &Model) -> bool {
     use std::io::Write;
 
