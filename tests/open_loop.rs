@@ -209,8 +209,10 @@ fn connections_that_are_slow_to_open_are_no_latency_of_messages() {
 #[test]
 fn connections_that_run_alone_are_asked_for_their_own_share_of_the_rate() {
     let server = Serving::start(&[]);
-    let mut plan =
-        plan(server.address.parse().expect("an address"), "conns = 100\nmessages = 5\nrate = 1000\nsize = 64");
+    let mut plan = plan(
+        server.address.parse().expect("an address"),
+        "conns = 100\nmessages = 5\nrate = 1000\nsize = 64\nduration = '60s'",
+    );
     plan.only = [7, 57].into_iter().filter_map(ConnId::new).collect();
     let outcome = client::run(plan.clone(), &Control::new(&plan)).expect("runs");
     let report = RunReport::new(&plan, &outcome, None);

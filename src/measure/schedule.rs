@@ -56,6 +56,11 @@ const SENT_GRACE_S: f64 = 0.05;
 const ECHO_SLACK: f64 = 0.05;
 /// Seconds; a round trip is no overload.
 const ECHO_GRACE_S: f64 = 0.25;
+/// Processes of one run, each of which has its own connections to wait for, may begin apart by this part of their time,
+/// and by [`BEGIN_GRACE_S`]. By more, and the rate of all was never there.
+const BEGIN_SLACK: f64 = 0.1;
+/// Seconds; what the last handshakes may take.
+const BEGIN_GRACE_S: f64 = 1.0;
 
 /// The open loop of a load group, as the JSON report holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -74,6 +79,8 @@ pub struct RateReport {
     pub first_due_s: Option<f64>,
     /// When the last message was begun; when the time was up, if messages were due that could not be begun.
     pub due_until_s: f64,
+    /// For how many seconds messages were due. Of processes that began nearly together the mean, each by its share.
+    pub due_for_s: f64,
     /// When the last message had come back.
     pub last_echo_s: f64,
     /// Whether sending or the echo fell behind the schedule: then the latencies are those of an overload, and grow with
@@ -85,16 +92,18 @@ impl RateReport {
     /// Of slots that were asked for so many messages a second, the first of them due so long after the schedule began.
     pub fn new(asked_per_s: f64, first: Duration, schedule: &Schedule, counters: &Counters) -> RateReport {
         let seconds = |nanos: u64| nanos as f64 / 1e9;
-        let report = RateReport {
+        let mut report = RateReport {
             asked_per_s,
             sent_per_s: None,
             echoed_per_s: None,
             unsent: schedule.unsent,
             first_due_s: schedule.began.map(|began| seconds(began) + first.as_secs_f64()),
             due_until_s: seconds(schedule.due_until),
+            due_for_s: 0.0,
             last_echo_s: seconds(schedule.last_echo),
             saturated: None,
         };
+        report.due_for_s = report.span();
         report.with_rates(counters)
     }
 
@@ -113,7 +122,7 @@ impl RateReport {
     /// With the part of the same schedule that another process kept. `counters` are those of both.
     #[must_use]
     pub fn add(&self, other: &RateReport, counters: &Counters) -> RateReport {
-        let sum = RateReport {
+        let mut sum = RateReport {
             asked_per_s: self.asked_per_s + other.asked_per_s,
             unsent: self.unsent + other.unsent,
             first_due_s: self.first_due_s.into_iter().chain(other.first_due_s).reduce(f64::min),
@@ -121,15 +130,32 @@ impl RateReport {
             last_echo_s: self.last_echo_s.max(other.last_echo_s),
             ..*self
         };
-        sum.with_rates(counters)
+        sum.due_for_s = sum.span();
+        let apart = self.first_due_s.zip(other.first_due_s).map_or(f64::INFINITY, |(a, b)| (a - b).abs());
+        if apart <= (sum.due_for_s * BEGIN_SLACK).max(BEGIN_GRACE_S) {
+            let due = |part: &RateReport| part.asked_per_s * part.due_for_s;
+            sum.due_for_s = (due(self) + due(other)) / sum.asked_per_s;
+        }
+        let mut sum = sum.with_rates(counters);
+        if [self.saturated, other.saturated].contains(&Some(true)) {
+            sum.saturated = Some(true);
+        }
+        sum
+    }
+
+    /// From the first message that was due to the end of the interval of the last. The last message of a schedule is
+    /// due one interval before as many intervals have passed as it has messages.
+    fn span(&self) -> f64 {
+        self.first_due_s.map_or(0.0, |first| (self.due_until_s - first + 1.0 / self.asked_per_s).max(0.0))
     }
 
     fn with_rates(self, counters: &Counters) -> RateReport {
-        // The last message of a schedule is due one interval before as many intervals have passed as it has messages.
+        if self.first_due_s.is_none() {
+            return self;
+        }
         let interval = 1.0 / self.asked_per_s;
-        let Some(first_due_s) = self.first_due_s else { return self };
-        let sending = self.due_until_s - first_due_s + interval;
-        let echoing = self.last_echo_s.max(self.due_until_s) - first_due_s + interval;
+        let sending = self.due_for_s;
+        let echoing = sending + (self.last_echo_s - self.due_until_s).max(0.0);
         let rate = |messages: u64, time: f64| (messages > 0 && time > 0.0).then(|| messages as f64 / time);
         let behind = |messages: u64, time: f64, slack: f64, grace: f64| {
             time - messages as f64 * interval > (sending * slack).max(grace)
@@ -233,18 +259,35 @@ mod tests {
 
     #[test]
     fn shards_of_a_schedule_add_up_to_the_whole_of_it() {
-        let until = 11 * SECOND - SECOND / 100;
-        let half = |until| {
+        // 100 a second of both from the first second on, for 10 s, in turns.
+        let half = |index: u64| {
             let counters = Counters { messages_sent: 500, messages_echoed: 500, ..Counters::default() };
+            let until = 11 * SECOND - (2 - index) * SECOND / 100;
             let schedule = Schedule { began: Some(SECOND), due_until: until, last_echo: until, unsent: 0 };
-            RateReport::new(50.0, Duration::ZERO, &schedule, &counters)
+            RateReport::new(50.0, Duration::from_millis(10 * index), &schedule, &counters)
         };
         let both = Counters { messages_sent: 1000, messages_echoed: 1000, ..Counters::default() };
-        let sum = half(until).add(&half(until - SECOND / 100), &both);
+        let sum = half(0).add(&half(1), &both);
         assert!(sum.sent_per_s.is_some_and(|rate| (rate - 100.0).abs() < 0.01), "{sum:?}");
         assert_eq!((sum.asked_per_s, sum.saturated), (100.0, Some(false)));
-        let apart = half(until).add(&half(until).later(Duration::from_secs(10)), &both);
+        let apart = half(0).add(&half(1).later(Duration::from_secs(10)), &both);
         assert!(apart.sent_per_s.is_some_and(|rate| rate < 51.0), "{apart:?}");
         assert_eq!(apart.saturated, Some(true), "processes that do not run together do not keep the rate of all");
+    }
+
+    #[test]
+    fn a_shard_whose_connections_took_longer_to_open_does_not_make_the_whole_slower() {
+        let shard = |began: u64, sent: u64, unsent: u64| {
+            let counters = Counters { messages_sent: sent, messages_echoed: sent, ..Counters::default() };
+            let mut schedule = Schedule { began: Some(began), due_until: 11 * SECOND, ..Schedule::default() };
+            schedule.leave_unsent(unsent, 11 * SECOND);
+            RateReport::new(50.0, Duration::ZERO, &schedule, &counters)
+        };
+        let both = Counters { messages_sent: 975, messages_echoed: 975, ..Counters::default() };
+        let sum = shard(SECOND, 500, 0).add(&shard(SECOND * 3 / 2, 475, 0), &both);
+        assert!(sum.sent_per_s.is_some_and(|rate| (rate - 100.0).abs() < 0.5), "{sum:?}");
+        assert_eq!((sum.first_due_s, sum.saturated), (Some(1.0), Some(false)));
+        let one_behind = shard(SECOND, 490, 10).add(&shard(SECOND, 500, 0), &both);
+        assert_eq!(one_behind.saturated, Some(true), "what one shard has not kept, the whole has not");
     }
 }
