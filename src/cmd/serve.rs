@@ -4,8 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -70,8 +69,13 @@ pub fn run(command: &ServeCommand) -> anyhow::Result<Exit> {
     warn(command, &serve, memory);
     sys::raise_descriptor_limit();
     let drain = serve.drain_timeout;
+    // Before it serves: who connects first may also be who stops it.
+    let stop = Stop::on_signals()?;
     let server = start(command, &serve)?;
-    stop_on_signals(&server, command.until_stdin_closes)?;
+    stop.is_for(&server);
+    if command.until_stdin_closes {
+        stop.when_stdin_closes()?;
+    }
     announce(command, &serve, &server)?;
 
     let (stopped, how) = match server.wait(None) {
@@ -172,27 +176,59 @@ fn why_it_did_not_start(bind: SocketAddr, error: &io::Error) -> String {
 
 /// The first Ctrl-C, SIGTERM or end of standard input interrupts the wait, and so does a second signal. The end of
 /// standard input after a signal does not: a terminal sends Ctrl-C to the parent too, which then ends in its own time.
-fn stop_on_signals(server: &Server, until_stdin_closes: bool) -> anyhow::Result<()> {
-    let stopping = Arc::new(AtomicBool::new(false));
-    let of_signals = Arc::clone(&stopping);
-    let interrupt = server.interrupter();
-    ctrlc::set_handler(move || {
-        of_signals.store(true, Ordering::SeqCst);
-        interrupt();
-    })
-    .context("listening for Ctrl-C")?;
-    if until_stdin_closes {
+/// What asks the server to stop: a signal, or the end of standard input. Asked before there is a server, it asks that
+/// one as soon as there is.
+#[derive(Clone, Default)]
+struct Stop(Arc<Mutex<Asked>>);
+
+#[derive(Default)]
+struct Asked {
+    times: u32,
+    interrupt: Option<Box<dyn Fn() + Send>>,
+}
+
+impl Stop {
+    fn on_signals() -> anyhow::Result<Stop> {
+        let stop = Stop::default();
+        let of_signals = stop.clone();
+        ctrlc::set_handler(move || of_signals.lock().ask()).context("listening for Ctrl-C")?;
+        Ok(stop)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Asked> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_for(&self, server: &Server) {
         let interrupt = server.interrupter();
+        let mut asked = self.lock();
+        (0..asked.times).for_each(|_| interrupt());
+        asked.interrupt = Some(Box::new(interrupt));
+    }
+
+    /// The end of standard input does not count as a second time, which would abort.
+    fn when_stdin_closes(&self) -> anyhow::Result<()> {
+        let stop = self.clone();
         let wait_for_end = move || {
             let mut stdin = io::stdin().lock();
             while matches!(stdin.read(&mut [0; 256]), Ok(1..)) {}
-            if !stopping.swap(true, Ordering::SeqCst) {
-                interrupt();
+            let mut asked = stop.lock();
+            if asked.times == 0 {
+                asked.ask();
             }
         };
         std::thread::Builder::new().name("stdin".to_owned()).spawn(wait_for_end).context("watching standard input")?;
+        Ok(())
     }
-    Ok(())
+}
+
+impl Asked {
+    fn ask(&mut self) {
+        self.times += 1;
+        if let Some(interrupt) = &self.interrupt {
+            interrupt();
+        }
+    }
 }
 
 fn announce(command: &ServeCommand, serve: &Serve, server: &Server) -> anyhow::Result<()> {
@@ -292,6 +328,22 @@ fn print_event(event: &Event<'_>) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::Options;
+    use crate::server::models::{AUTO, find};
+
+    #[test]
+    fn who_asks_before_there_is_a_server_has_asked_that_one() {
+        let stop = Stop::default();
+        stop.lock().ask();
+        let model = find(AUTO).expect("there is always one");
+        let server = Server::start(model, ([127, 0, 0, 1], 0).into(), Options::default()).expect("it starts");
+        stop.is_for(&server);
+        assert!(matches!(server.wait(Some(Duration::ZERO)), Waited::Interrupted));
+        assert!(matches!(server.wait(Some(Duration::ZERO)), Waited::TimedOut), "it was asked once");
+        stop.lock().ask();
+        assert!(matches!(server.wait(Some(Duration::ZERO)), Waited::Interrupted));
+        assert!(!server.stop(Duration::ZERO).hung);
+    }
 
     #[test]
     fn a_server_that_did_not_end_well_is_no_success() {
