@@ -7,16 +7,15 @@ use std::thread;
 use std::time::Duration;
 
 use echo_tester::bytes::{ConnId, Finding, Kind};
-use echo_tester::client::target::SourceChoice;
 use echo_tester::client::{self, Control, Outcome, Plan};
-use echo_tester::config::{LoadArgs, Sources};
 use echo_tester::measure::{Counters, Point};
-use echo_tester::plan::{Shard, Slots};
 use echo_tester::server::models::{self, AUTO};
 use echo_tester::server::{Options, Server};
 use echo_tester::verdict::{self, Outcome as Came};
+use load::plan;
 
 mod endings;
+mod load;
 mod opening;
 
 /// Serves every connection on a thread of its own with `behave`, which is given the number of the accept.
@@ -49,29 +48,6 @@ fn echo(mut stream: TcpStream, mut change: impl FnMut(u64, &mut Vec<u8>)) -> std
         change(offset, &mut bytes);
         offset += n as u64;
         stream.write_all(&bytes)?;
-    }
-}
-
-fn plan(target: SocketAddr, loads: &[&str]) -> Plan {
-    let groups: Vec<_> = loads
-        .iter()
-        .enumerate()
-        .map(|(i, load)| {
-            let args: LoadArgs = toml::from_str(load).expect("the load of a test is well-formed");
-            args.resolve(&format!("load{i}")).expect("the load of a test makes sense")
-        })
-        .collect();
-    Plan {
-        seed: 42,
-        targets: vec![target],
-        sources: SourceChoice::new(&Sources::NONE, &[target]),
-        slots: Slots::new(&groups).expect("few connections"),
-        groups: groups.into_iter().map(Arc::new).collect(),
-        shard: Shard::WHOLE,
-        only: Vec::new(),
-        workers: 2,
-        findings: 100,
-        replay: Some("replay".to_owned()),
     }
 }
 

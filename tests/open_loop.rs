@@ -9,38 +9,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use echo_tester::client::target::SourceChoice;
-use echo_tester::client::{self, Control, Plan};
-use echo_tester::config::{LoadArgs, Sources};
+use echo_tester::client::{self, Control};
 use echo_tester::measure::Figures;
-use echo_tester::plan::{ConnId, Shard, Slots};
+use echo_tester::plan::ConnId;
 use echo_tester::report::run::RunReport;
+use load::plan;
 use program::{Serving, said};
 use serde_json::Value;
 
+mod load;
 mod program;
 
 /// How long the server stands still.
 const STANDSTILL: Duration = Duration::from_secs(1);
 /// A message that was due in the first half of it can't be back within this.
 const HALF: Duration = Duration::from_millis(495);
-
-fn plan(target: SocketAddr, load: &str) -> Plan {
-    let args: LoadArgs = toml::from_str(load).expect("the load of a test is well-formed");
-    let profile = args.resolve("load").expect("the load of a test makes sense");
-    Plan {
-        seed: 42,
-        targets: vec![target],
-        sources: SourceChoice::new(&Sources::NONE, &[target]),
-        slots: Slots::new([&profile]).expect("few connections"),
-        groups: vec![Arc::new(profile)],
-        shard: Shard::WHOLE,
-        only: Vec::new(),
-        workers: 2,
-        findings: 10,
-        replay: None,
-    }
-}
 
 fn signal(server: &Serving, name: &str) {
     let pid = server.child.id().to_string();
@@ -58,7 +41,7 @@ fn wait_for(happened: impl Fn() -> bool) {
 /// Runs a load against a server that is stopped for a while in its midst.
 fn figures_of_a_standstill(load: &str) -> Figures {
     let server = Serving::start(&[]);
-    let plan = plan(server.address.parse().expect("an address"), load);
+    let plan = plan(server.address.parse().expect("an address"), &[load]);
     let control = Control::new(&plan);
     let runner = {
         let control = Arc::clone(&control);
@@ -180,7 +163,7 @@ fn echo_until(listener: &TcpListener, is_over: &AtomicBool) {
 #[test]
 fn connections_that_are_slow_to_open_are_no_latency_of_messages() {
     let (listener, address, filling) = full_listener();
-    let plan = plan(address, "conns = 12\nmessages = 10\nrate = 200\nsize = 64\nconnect_timeout = '60s'");
+    let plan = plan(address, &["conns = 12\nmessages = 10\nrate = 200\nsize = 64\nconnect_timeout = '60s'"]);
     let control = Control::new(&plan);
     let is_over = &AtomicBool::new(false);
     let outcome = thread::scope(|scope| {
@@ -211,7 +194,7 @@ fn connections_that_run_alone_are_asked_for_their_own_share_of_the_rate() {
     let server = Serving::start(&[]);
     let mut plan = plan(
         server.address.parse().expect("an address"),
-        "conns = 100\nmessages = 5\nrate = 1000\nsize = 64\nduration = '60s'",
+        &["conns = 100\nmessages = 5\nrate = 1000\nsize = 64\nduration = '60s'"],
     );
     plan.only = [7, 57].into_iter().filter_map(ConnId::new).collect();
     let outcome = client::run(plan.clone(), &Control::new(&plan)).expect("runs");
@@ -231,7 +214,7 @@ fn connections_that_run_alone_are_asked_for_their_own_share_of_the_rate() {
 fn an_overload_that_was_interrupted_is_said_too() {
     let server = Serving::start(&[]);
     let plan =
-        plan(server.address.parse().expect("an address"), "conns = 4\nrate = '20m'\nsize = 64\nduration = '60s'");
+        plan(server.address.parse().expect("an address"), &["conns = 4\nrate = '20m'\nsize = 64\nduration = '60s'"]);
     let control = Control::new(&plan);
     let outcome = thread::scope(|scope| {
         let runner = scope.spawn(|| client::run(plan.clone(), &control).expect("runs"));

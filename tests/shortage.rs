@@ -2,19 +2,17 @@
 #![cfg(unix)]
 
 use std::fs::File;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use echo_tester::client::target::SourceChoice;
-use echo_tester::client::{self, Control, Outcome, Plan};
-use echo_tester::config::{LoadArgs, Sources};
-use echo_tester::plan::{Shard, Slots};
+use echo_tester::client::{self, Control, Outcome};
 use echo_tester::verdict::{Outcome as Came, judge};
+use load::plan;
 use program::Serving;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+mod load;
 #[expect(dead_code, reason = "the program is only the server here")]
 mod program;
 
@@ -22,23 +20,6 @@ mod program;
 const LIMIT: u64 = 200;
 /// What is left of them to the client, for its workers and for fewer connections than it is to open.
 const LEFT: usize = 40;
-
-fn plan(target: SocketAddr, load: &str) -> Plan {
-    let args: LoadArgs = toml::from_str(load).expect("the load of a test is well-formed");
-    let profile = args.resolve("load").expect("the load of a test makes sense");
-    Plan {
-        seed: 42,
-        targets: vec![target],
-        sources: SourceChoice::new(&Sources::NONE, &[target]),
-        slots: Slots::new([&profile]).expect("few connections"),
-        groups: vec![Arc::new(profile)],
-        shard: Shard::WHOLE,
-        only: Vec::new(),
-        workers: 2,
-        findings: 10,
-        replay: None,
-    }
-}
 
 /// All descriptors but so many.
 fn hold_all_but(left: usize) -> Vec<File> {
@@ -61,7 +42,7 @@ fn connections_for_which_the_client_has_no_descriptors_are_opened_later_and_no_f
     // Each stays open until all have had their echo.
     let load = "conns = 80\nmessages = 2\nclose = 'keep'";
     let held = hold_all_but(LEFT);
-    let plan_of_all = plan(target, load);
+    let plan_of_all = plan(target, &[load]);
     let control = Control::new(&plan_of_all);
     let runner = {
         let control = Arc::clone(&control);
@@ -80,7 +61,7 @@ fn connections_for_which_the_client_has_no_descriptors_are_opened_later_and_no_f
 
     // An open loop begins with those that it has.
     let held = hold_all_but(LEFT);
-    let plan_in_time = plan(target, "conns = 80\nrate = 1000\nsize = 64\nclose = 'keep'\nduration = '1s'");
+    let plan_in_time = plan(target, &["conns = 80\nrate = 1000\nsize = 64\nclose = 'keep'\nduration = '1s'"]);
     let control = Control::new(&plan_in_time);
     let Outcome { groups, findings, .. } = client::run(plan_in_time, &control).expect("the client can start threads");
     drop(held);

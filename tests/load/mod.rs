@@ -1,0 +1,33 @@
+//! Plans as `blast` would make them, for tests that run the client in their own process.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use echo_tester::client::Plan;
+use echo_tester::client::target::SourceChoice;
+use echo_tester::config::{LoadArgs, Sources};
+use echo_tester::plan::{Shard, Slots};
+
+/// A plan of these loads, which are written as under a scenario's `[[load]]`.
+pub(crate) fn plan(target: SocketAddr, loads: &[&str]) -> Plan {
+    let groups: Vec<_> = loads
+        .iter()
+        .enumerate()
+        .map(|(i, load)| {
+            let args: LoadArgs = toml::from_str(load).expect("the load of a test is well-formed");
+            args.resolve(&format!("load{i}")).expect("the load of a test makes sense")
+        })
+        .collect();
+    Plan {
+        seed: 42,
+        targets: vec![target],
+        sources: SourceChoice::new(&Sources::NONE, &[target]),
+        slots: Slots::new(&groups).expect("few connections"),
+        groups: groups.into_iter().map(Arc::new).collect(),
+        shard: Shard::WHOLE,
+        only: Vec::new(),
+        workers: 2,
+        findings: 100,
+        replay: Some("replay".to_owned()),
+    }
+}
