@@ -162,6 +162,13 @@ pub(crate) static CASES: &[Case] = &[
         then: nothing_was_lost,
     },
     Case {
+        name: "of a client that does not read a server holds no more than a buffer",
+        // In this process, so that its counters can be told while it runs.
+        setup: Setup::DEFAULT,
+        run: a_client_that_does_not_read,
+        then: nothing_was_lost,
+    },
+    Case {
         name: "a reset in mid-stream hurts only its connection",
         setup: Setup::DEFAULT,
         run: |host| {
