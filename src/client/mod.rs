@@ -210,11 +210,10 @@ pub fn run(plan: Plan, control: &Arc<Control>) -> std::io::Result<Outcome> {
     let cpu_before = sys::process_cpu_time();
     let cores = std::thread::available_parallelism().ok().map(usize::from);
     let groups = plan.groups.len();
-    let arrivals = Arrivals::new(plan.groups.iter().enumerate().map(|(group, profile)| {
-        let slots = plan.own_slots().filter(|slot| slot.group as usize == group).count();
-        (&**profile, slots as u32)
-    }));
-    let together = Together::new(groups, &plan.slots, &shares);
+    let mut slots = vec![0; groups];
+    shares.iter().flatten().for_each(|share| slots[share.slot(&plan).group as usize] += 1);
+    let arrivals = Arrivals::new(plan.groups.iter().map(|profile| &**profile).zip(slots.iter().copied()));
+    let together = Together::new(slots);
     let keep = plan.findings;
     let mut polls = shares.iter().map(|_| mio::Poll::new()).collect::<std::io::Result<Vec<_>>>()?;
     let wakers = polls.iter().map(|poll| mio::Waker::new(poll.registry(), worker::WAKE));

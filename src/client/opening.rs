@@ -240,10 +240,9 @@ impl Worker {
 
     /// This machine can't open a connection now: the same one is tried again later.
     fn put_off(&mut self, index: usize, shortage: Shortage) {
-        let slot = &mut self.slots[index];
-        let group = usize::from(slot.group);
+        let group = usize::from(self.slots[index].group);
         // An open loop does not wait for it: this may take minutes.
-        if settles_first(slot, self.shares[index]) {
+        if settles_first(&self.slots[index], self.shares[index]) {
             self.first_is_settled(group);
         }
         let slot = &mut self.slots[index];

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Plan;
-use crate::plan::{Reconnect, Slot, Slots};
+use crate::plan::{Reconnect, Slot};
 
 /// A slot of a worker, with the generations that it runs through. 12 bytes: there is one for each connection.
 #[derive(Clone, Copy)]
@@ -18,12 +18,7 @@ pub(super) struct Share {
 impl Share {
     /// The slot.
     pub(super) fn slot(self, plan: &Plan) -> Slot {
-        self.of(&plan.slots)
-    }
-
-    /// The slot among these.
-    pub(super) fn of(self, slots: &Slots) -> Slot {
-        slots.slot(self.slot)
+        plan.slots.slot(self.slot)
     }
 
     /// When to open it, after the start of the run. Those that are run alone are opened at once.

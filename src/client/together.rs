@@ -6,22 +6,15 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::share::Share;
-use crate::plan::Slots;
-
 /// For each load group, how many of its slots are still waited for.
 pub(super) struct Together {
     missing: Vec<AtomicU32>,
 }
 
 impl Together {
-    /// Of this process's shares of so many groups.
-    pub(super) fn new(groups: usize, slots: &Slots, shares: &[Vec<Share>]) -> Together {
-        let mut missing = vec![0; groups];
-        for share in shares.iter().flatten() {
-            missing[share.of(slots).group as usize] += 1;
-        }
-        Together { missing: missing.into_iter().map(AtomicU32::new).collect() }
+    /// For groups of which this process has so many slots.
+    pub(super) fn new(slots: Vec<u32>) -> Together {
+        Together { missing: slots.into_iter().map(AtomicU32::new).collect() }
     }
 
     /// One of the group has its echo, or has ended without. To be called once for each slot.
