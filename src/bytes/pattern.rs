@@ -31,6 +31,8 @@ const FIRST_BITS: u32 = 24;
 const INDEX_BITS: u32 = 40;
 const SHARED_INDEX_BITS: u32 = 33;
 const WORD: usize = 8;
+/// Words that are compared before it is asked whether one differs: seldom enough that asking costs nothing.
+const LOOK: usize = 512;
 
 /// Step from one word to the next before mixing; odd, hence invertible.
 const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
@@ -210,12 +212,6 @@ fn split_mix(state: &mut u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// The word `n` steps on, as it stands in the stream.
-#[inline(always)]
-fn bytes_at(weyl: u64, key: u64, n: usize) -> [u8; WORD] {
-    mix(weyl.wrapping_add(STEP.wrapping_mul(n as u64)), key).to_le_bytes()
-}
-
 struct Fill<'a> {
     weyl: u64,
     key: u64,
@@ -228,28 +224,21 @@ impl Kernel for Fill<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<const WORDS: usize>(self) {
+    fn run(self) {
         let Fill { mut weyl, key, skip, mut out } = self;
         if skip > 0 {
             let (head, rest) = out.split_at_mut(out.len().min(WORD - skip));
-            head.copy_from_slice(&bytes_at(weyl, key, 0)[skip..skip + head.len()]);
+            head.copy_from_slice(&mix(weyl, key).to_le_bytes()[skip..skip + head.len()]);
             weyl = weyl.wrapping_add(STEP);
             out = rest;
         }
         let (words, tail) = out.as_chunks_mut::<WORD>();
-        let (blocks, words) = words.as_chunks_mut::<WORDS>();
-        for block in blocks {
-            for (n, word) in block.iter_mut().enumerate() {
-                *word = bytes_at(weyl, key, n);
-            }
-            weyl = weyl.wrapping_add(STEP.wrapping_mul(WORDS as u64));
-        }
         for word in words {
-            *word = bytes_at(weyl, key, 0);
+            *word = mix(weyl, key).to_le_bytes();
             weyl = weyl.wrapping_add(STEP);
         }
         if !tail.is_empty() {
-            tail.copy_from_slice(&bytes_at(weyl, key, 0)[..tail.len()]);
+            tail.copy_from_slice(&mix(weyl, key).to_le_bytes()[..tail.len()]);
         }
     }
 }
@@ -266,47 +255,41 @@ impl Kernel for Verify<'_> {
     type Output = Option<usize>;
 
     #[inline(always)]
-    fn run<const WORDS: usize>(self) -> Option<usize> {
+    fn run(self) -> Option<usize> {
         let Verify { mut weyl, key, skip, mut received } = self;
         let mut at = 0;
         if skip > 0 {
             let (head, rest) = received.split_at(received.len().min(WORD - skip));
-            if let Some(n) = differs(head, &bytes_at(weyl, key, 0)[skip..skip + head.len()]) {
+            if let Some(n) = differs(head, &mix(weyl, key).to_le_bytes()[skip..skip + head.len()]) {
                 return Some(n);
             }
             weyl = weyl.wrapping_add(STEP);
             at = head.len();
             received = rest;
         }
-        let (words, tail) = received.as_chunks::<WORD>();
-        let (blocks, mut words) = words.as_chunks::<WORDS>();
-        // The widest vectors are compared so fast that to ask after each block would cost as much as two of them more.
-        let blocks_a_look = if WORDS >= 64 { 8 } else { 1 };
-        for blocks in blocks.chunks(blocks_a_look) {
-            let mut difference = [0; WORDS];
-            let mut next = weyl;
-            for block in blocks {
-                for (n, (word, difference)) in block.iter().zip(&mut difference).enumerate() {
-                    *difference |= u64::from_le_bytes(*word) ^ u64::from_le_bytes(bytes_at(next, key, n));
-                }
-                next = next.wrapping_add(STEP.wrapping_mul(WORDS as u64));
+        let (mut words, tail) = received.as_chunks::<WORD>();
+        for block in words.chunks(LOOK) {
+            let (mut difference, mut next) = (0, weyl);
+            for word in block {
+                difference |= u64::from_le_bytes(*word) ^ mix(next, key);
+                next = next.wrapping_add(STEP);
             }
-            if difference.iter().fold(0, |all, word| all | word) != 0 {
-                words = blocks.as_flattened();
+            if difference != 0 {
+                words = block;
                 break;
             }
-            weyl = next;
-            at += blocks.len() * WORDS * WORD;
+            (weyl, words) = (next, &words[block.len()..]);
+            at += block.len() * WORD;
         }
         for word in words {
-            let difference = u64::from_le_bytes(*word) ^ u64::from_le_bytes(bytes_at(weyl, key, 0));
+            let difference = u64::from_le_bytes(*word) ^ mix(weyl, key);
             if difference != 0 {
                 return Some(at + difference.trailing_zeros() as usize / 8);
             }
             weyl = weyl.wrapping_add(STEP);
             at += WORD;
         }
-        differs(tail, &bytes_at(weyl, key, 0)[..tail.len()]).map(|n| at + n)
+        differs(tail, &mix(weyl, key).to_le_bytes()[..tail.len()]).map(|n| at + n)
     }
 }
 

@@ -64,7 +64,7 @@ impl Level {
     #[inline]
     pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
         match self.0 {
-            Isa::Portable => kernel.run::<16>(),
+            Isa::Portable => kernel.run(),
             #[cfg(target_arch = "x86_64")]
             // SAFETY: an Avx2 level exists only where the processor was found to have AVX2.
             Isa::Avx2 => unsafe { avx2(kernel) },
@@ -80,21 +80,21 @@ pub trait Kernel {
     /// What the loop returns.
     type Output;
 
-    /// The loop, to be marked `#[inline(always)]`, handling `WORDS` 64-bit words a step: four vectors of the widest
-    /// level in flight keep its multipliers busy, while fewer suit levels with few registers.
-    fn run<const WORDS: usize>(self) -> Self::Output;
+    /// The loop, to be marked `#[inline(always)]`. It does best as the plainest one, a word a step with running values
+    /// and sums: LLVM chooses width and unrolling for each level, and blocks made by hand stand in its way.
+    fn run(self) -> Self::Output;
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
 fn avx2<K: Kernel>(kernel: K) -> K::Output {
-    kernel.run::<32>()
+    kernel.run()
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512dq,avx512vl")]
 fn avx512<K: Kernel>(kernel: K) -> K::Output {
-    kernel.run::<64>()
+    kernel.run()
 }
 
 #[cfg(test)]
