@@ -6,9 +6,11 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use rustix::buffer::spare_capacity;
+use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use serde::{Deserialize, Serialize};
 use socket2::SockRef;
@@ -18,6 +20,8 @@ use super::workload::Workload;
 /// As the engine's.
 const BUFFER: usize = 128 << 10;
 const EVENTS: usize = 256;
+/// Connections that are opened between two waits.
+const OPENS: usize = 32;
 
 /// What it says of itself at its end.
 #[derive(Debug, Serialize, Deserialize)]
@@ -43,38 +47,73 @@ pub(crate) fn run(target: SocketAddr, workload: &Workload) -> io::Result<()> {
     let epoll = epoll::create(CreateFlags::CLOEXEC)?;
     let stdin = io::stdin();
     epoll::add(&epoll, &stdin, EventData::new_u64(u64::MAX), EventFlags::IN)?;
-    let mut connections = Vec::with_capacity(workload.conns);
-    for index in 0..workload.conns {
+    let mut client = Client {
+        workload,
+        epoll,
+        connections: Vec::with_capacity(workload.conns),
+        events: Vec::with_capacity(EVENTS),
+        buffer: vec![0x5a; BUFFER],
+        report: Report { bytes_sent: 0, bytes_received: 0 },
+    };
+    // Each begins when it is open, as the engine's do. If all began at once, they would have their turns for ever after
+    // in the order in which the system laid them out in memory, and thousands would cost the server less than those do
+    // that come as they please.
+    let mut goes_on = true;
+    while goes_on && client.connections.len() < workload.conns {
+        for _ in client.connections.len()..workload.conns.min(client.connections.len() + OPENS) {
+            client.open(target)?;
+        }
+        goes_on = client.serve(Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))?;
+    }
+    while goes_on {
+        goes_on = client.serve(None)?;
+    }
+    writeln!(io::stdout(), "{}", serde_json::to_string(&client.report)?)
+}
+
+struct Client<'w> {
+    workload: &'w Workload,
+    epoll: OwnedFd,
+    connections: Vec<Connection>,
+    events: Vec<Event>,
+    /// What is sent, and where what comes is received.
+    buffer: Vec<u8>,
+    report: Report,
+}
+
+impl Client<'_> {
+    /// Opens one more connection, and begins it.
+    fn open(&mut self, target: SocketAddr) -> io::Result<()> {
         let stream = TcpStream::connect_timeout(&target, Duration::from_secs(10))?;
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
         // The close is a reset: ten thousand ports in TIME_WAIT would be missing in the next round.
         SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
         let events = EventFlags::IN | EventFlags::OUT | EventFlags::ET;
-        epoll::add(&epoll, &stream, EventData::new_u64(index as u64), events)?;
-        let due = workload.size * workload.pipeline;
-        connections.push(Connection { stream, due, missing: workload.size, readable: false, writable: true });
+        epoll::add(&self.epoll, &stream, EventData::new_u64(self.connections.len() as u64), events)?;
+        let (due, missing) = (self.workload.size * self.workload.pipeline, self.workload.size);
+        let mut connection = Connection { stream, due, missing, readable: false, writable: true };
+        while connection.send(self.workload, &self.buffer, &mut self.report)? {}
+        self.connections.push(connection);
+        Ok(())
     }
-    let mut report = Report { bytes_sent: 0, bytes_received: 0 };
-    let mut buffer = vec![0x5a; BUFFER];
-    let mut events: Vec<Event> = Vec::with_capacity(EVENTS);
-    for connection in &mut connections {
-        while connection.send(workload, &buffer, &mut report)? {}
-    }
-    loop {
-        events.clear();
-        epoll::wait(&epoll, spare_capacity(&mut events), None)?;
-        for event in &events {
+
+    /// Waits once, and gives those that it names their turns; whether to go on.
+    fn serve(&mut self, timeout: Option<&Timespec>) -> io::Result<bool> {
+        self.events.clear();
+        epoll::wait(&self.epoll, spare_capacity(&mut self.events), timeout)?;
+        for event in &self.events {
             let (index, flags) = (event.data.u64(), event.flags);
             if index == u64::MAX {
-                return writeln!(io::stdout(), "{}", serde_json::to_string(&report)?);
+                return Ok(false);
             }
-            let connection = &mut connections[index as usize];
+            let connection = &mut self.connections[index as usize];
             connection.readable |= flags.contains(EventFlags::IN);
             connection.writable |= flags.contains(EventFlags::OUT);
             // One of each in turn: who first receives all and then sends all drives the bytes out of the cache.
-            while connection.turn(workload, &mut buffer, &mut report)? {}
+            while connection.turn(self.workload, &mut self.buffer, &mut self.report)? {}
         }
+        Ok(true)
     }
 }
 

@@ -98,6 +98,11 @@ impl Distribution {
         self.values.max()
     }
 
+    /// Whether it is always the same.
+    pub(super) fn is_fixed(&self) -> bool {
+        matches!((&self.values, &self.order), (Values::Range(low, high), Order::Uniform) if low == high)
+    }
+
     /// The size that a random word selects. `ordinal` counts the draws from 0, for `each:`.
     pub(super) fn at(&self, word: u64, ordinal: u64) -> u64 {
         match self.order {

@@ -83,6 +83,12 @@ pub struct Profile {
 }
 
 impl Profile {
+    /// Whether anything of a connection's steps is drawn at random. If not, no random words need be made.
+    pub(super) fn draws(&self) -> bool {
+        let fragment_is_fixed = self.fragment.as_ref().is_none_or(Distribution::is_fixed);
+        !(self.size.is_fixed() && fragment_is_fixed && self.gap.is_fixed())
+    }
+
     /// What can be asserted of the stream of a connection that ended as planned.
     pub fn expect(&self) -> Expect {
         match (self.read, self.close) {

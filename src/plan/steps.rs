@@ -79,6 +79,8 @@ pub struct Plan {
     fragment: u32,
     phase: Phase,
     stopped: bool,
+    /// Whether anything depends on the words: sizes, fragments or gaps that differ.
+    draws: bool,
 }
 
 impl Plan {
@@ -98,6 +100,7 @@ impl Plan {
             fragment: 0,
             phase: Phase::Between,
             stopped: false,
+            draws: profile.draws(),
             profile,
         }
     }
@@ -176,9 +179,18 @@ impl Plan {
         due.saturating_sub(begun).min(more)
     }
 
+    /// The next word. Where all that a word could choose among is one and the same, none is made.
+    #[inline]
+    fn word(&mut self) -> u64 {
+        if self.draws { self.words.next() } else { 0 }
+    }
+
     fn begin_message(&mut self) -> Step {
-        self.words = Words::of_message(self.key, self.index);
-        let len = self.profile.size.at(self.words.next(), self.index).min(self.allowance);
+        if self.draws {
+            self.words = Words::of_message(self.key, self.index);
+        }
+        let word = self.word();
+        let len = self.profile.size.at(word, self.index).min(self.allowance);
         self.allowance -= len;
         self.remaining = len;
         self.fragment = 0;
@@ -187,7 +199,7 @@ impl Plan {
     }
 
     fn write(&mut self) -> Step {
-        let word = self.words.next();
+        let word = self.word();
         let ordinal = self.index.wrapping_add(u64::from(self.fragment));
         let len = self.profile.fragment.as_ref().map_or(self.remaining, |fragment| fragment.at(word, ordinal));
         let len = len.min(self.remaining).min(MAX_WRITE);
@@ -200,7 +212,7 @@ impl Plan {
     /// Leaves `Written`. The gap's word is taken whether there is a gap or not: so `--gap` does not change the
     /// fragments.
     fn gap(&mut self) -> Option<Step> {
-        let gap = self.profile.gap.at(self.words.next());
+        let gap = self.profile.gap.at(self.word());
         let is_within_message = self.remaining > 0;
         if is_within_message {
             self.phase = Phase::Writing;

@@ -33,6 +33,11 @@ impl TimeRange {
         self.high == 0
     }
 
+    /// Whether it is always the same.
+    pub(super) fn is_fixed(self) -> bool {
+        self.low == self.high
+    }
+
     /// The longest that can come.
     pub fn max(self) -> Duration {
         Duration::from_nanos(self.high)

@@ -13,6 +13,7 @@ mod os;
 pub mod simd;
 
 mod alarm;
+mod prefetch;
 
 use socket2::SockRef;
 
@@ -23,6 +24,7 @@ pub use os::{
     process_cpu_time, raise_descriptor_limit, receive, resident_memory, send, share_port, shortage, thread_cpu_time,
     thread_limit, usable_memory,
 };
+pub use prefetch::prefetch;
 
 /// Every accepted socket: TCP_NODELAY, and kept from child processes. Best effort: some systems refuse it on a
 /// connection that was reset meanwhile.
