@@ -20,7 +20,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::sys::simd::{Kernel, Level};
+use crate::sys::simd::{self, Kernel, Level};
 
 /// Bytes that one connection may carry: 2^40 words of eight bytes (8 TiB).
 pub const STREAM_MAX: u64 = 1 << 43;
@@ -212,6 +212,12 @@ fn split_mix(state: &mut u64) -> u64 {
     z ^ (z >> 31)
 }
 
+/// The Weyl sequence at this word and those after it.
+#[inline(always)]
+fn lanes<const LANES: usize>(weyl: u64) -> [u64; LANES] {
+    std::array::from_fn(|n| weyl.wrapping_add(STEP.wrapping_mul(n as u64)))
+}
+
 struct Fill<'a> {
     weyl: u64,
     key: u64,
@@ -224,7 +230,7 @@ impl Kernel for Fill<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run(self) {
+    fn run<const LANES: usize>(self) {
         let Fill { mut weyl, key, skip, mut out } = self;
         if skip > 0 {
             let (head, rest) = out.split_at_mut(out.len().min(WORD - skip));
@@ -232,7 +238,19 @@ impl Kernel for Fill<'_> {
             weyl = weyl.wrapping_add(STEP);
             out = rest;
         }
-        let (words, tail) = out.as_chunks_mut::<WORD>();
+        let (mut words, tail) = out.as_chunks_mut::<WORD>();
+        if LANES > 1 {
+            let mut lanes = lanes::<LANES>(weyl);
+            let (vectors, rest) = words.as_chunks_mut::<LANES>();
+            for vector in vectors {
+                for (word, weyl) in vector.iter_mut().zip(&mut lanes) {
+                    *word = mix(*weyl, key).to_le_bytes();
+                    *weyl = weyl.wrapping_add(STEP.wrapping_mul(LANES as u64));
+                }
+                simd::end_vector();
+            }
+            (weyl, words) = (lanes[0], rest);
+        }
         for word in words {
             *word = mix(weyl, key).to_le_bytes();
             weyl = weyl.wrapping_add(STEP);
@@ -255,7 +273,7 @@ impl Kernel for Verify<'_> {
     type Output = Option<usize>;
 
     #[inline(always)]
-    fn run(self) -> Option<usize> {
+    fn run<const LANES: usize>(self) -> Option<usize> {
         let Verify { mut weyl, key, skip, mut received } = self;
         let mut at = 0;
         if skip > 0 {
@@ -269,8 +287,21 @@ impl Kernel for Verify<'_> {
         }
         let (mut words, tail) = received.as_chunks::<WORD>();
         for block in words.chunks(LOOK) {
-            let (mut difference, mut next) = (0, weyl);
-            for word in block {
+            let (mut difference, mut next, mut rest) = (0, weyl, block);
+            if LANES > 1 {
+                let (mut lanes, mut differences) = (lanes::<LANES>(weyl), [0; LANES]);
+                let vectors;
+                (vectors, rest) = block.as_chunks::<LANES>();
+                for vector in vectors {
+                    for ((word, weyl), difference) in vector.iter().zip(&mut lanes).zip(&mut differences) {
+                        *difference |= u64::from_le_bytes(*word) ^ mix(*weyl, key);
+                        *weyl = weyl.wrapping_add(STEP.wrapping_mul(LANES as u64));
+                    }
+                    simd::end_vector();
+                }
+                (difference, next) = (differences.iter().fold(0, |all, word| all | word), lanes[0]);
+            }
+            for word in rest {
                 difference |= u64::from_le_bytes(*word) ^ mix(next, key);
                 next = next.wrapping_add(STEP);
             }
