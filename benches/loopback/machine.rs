@@ -231,7 +231,13 @@ pub(crate) fn describe() -> String {
     let model = model.map_or("unknown processor", |(_, name)| name.trim());
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    format!("{model}, {cores} cores, Linux {}", kernel.trim())
+    format!("{model}, {cores} cores, Linux {}, {}", kernel.trim(), congestion_control())
+}
+
+/// What every new socket uses here (tcp(7)), as the system names it.
+pub(crate) fn congestion_control() -> String {
+    let name = fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control");
+    name.map_or_else(|_| "unknown".to_owned(), |name| name.trim().to_owned())
 }
 
 /// Proves the parsers of this file on a text and on this process.

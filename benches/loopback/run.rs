@@ -81,6 +81,10 @@ impl Bench {
         if cores.are_two() && cores.are_siblings() == Some(true) {
             notes.push("the two cores are hardware threads of one, and share its time".to_owned());
         }
+        if machine::congestion_control() == "bbr" {
+            let how = "steadier after 'sysctl -w net.ipv4.tcp_congestion_control=cubic'";
+            notes.push(format!("bbr is in force, which sends by timers: the rates of bulk jump, and are {how}"));
+        }
         for (peer, why_not) in PEERS {
             let found = if is_on_path(peer) { "on PATH" } else { "not on PATH" };
             notes.push(format!("{peer} ({found}) does not take part: it {why_not}"));
