@@ -48,6 +48,10 @@ const LATER: usize = 4;
 pub(super) const WAKE: Token = Token(usize::MAX - 1);
 const ALARM: Token = Token(usize::MAX - 2);
 
+/// Begins with a cache line, so that no vector lies across two.
+#[repr(align(64))]
+struct Scratch([u8; SCRATCH]);
+
 /// What a worker brings back.
 pub(super) struct Work {
     pub(super) groups: Vec<(Figures, Vec<Finding>)>,
@@ -66,7 +70,7 @@ pub(super) struct Worker {
     alarm: Alarm,
     /// When the alarm rings; `u64::MAX`: it is not set.
     alarm_at: u64,
-    scratch: Box<[u8]>,
+    scratch: Box<Scratch>,
     pub(super) found: Vec<Divergence>,
     pub(super) groups: Vec<(Figures, Vec<Finding>)>,
     /// Slots that are to have a turn without an event.
@@ -116,7 +120,7 @@ impl Worker {
             clock: Clock::new(shared.epoch),
             pacer: Pacer::default(),
             busy: Busy::new(nanos(shared.epoch.elapsed()), sys::thread_cpu_time()),
-            scratch: vec![0; SCRATCH].into(),
+            scratch: Box::new(Scratch([0; SCRATCH])),
             found: Vec::new(),
             groups: plan.groups.iter().map(|_| (Figures::default(), Vec::new())).collect(),
             queue: VecDeque::new(),
@@ -262,7 +266,7 @@ impl Worker {
         let mut desk = Desk {
             stream: &shared.stream,
             ledger: &shared.ledger,
-            scratch,
+            scratch: &mut scratch.0,
             found,
             figures: &mut groups[group].0,
             clock,
