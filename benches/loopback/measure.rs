@@ -157,7 +157,9 @@ const FULL: Duration = Duration::from_secs(1);
 pub(crate) fn memory(server: Server, conns: usize, cores: &Cores) -> io::Result<[Memory; 2]> {
     let (of_server, target) = process::serve(server, Share::Apart, cores)?;
     let before = resident(of_server.id())?;
-    let workload = Workload { name: String::new(), conns, size: 64, fragment: 64, pipeline: 1 };
+    // A server with a thread a connection, on one core, would have no time to accept thousands that never pause.
+    let gap = if server == Server::Pump { "0" } else { "1s" };
+    let workload = Workload { gap: gap.to_owned(), ..Workload::new("", conns, 64, 1) };
     let client = Client::Blast { verify: true };
     let mut of_client = process::load(client, &workload, target, Share::Apart, cores)?;
     wait_until_open(&mut of_client, &of_server, conns)?;

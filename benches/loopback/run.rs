@@ -227,7 +227,7 @@ impl Bench {
 pub(crate) fn smoke() -> io::Result<()> {
     machine::self_test()?;
     let cores = Cores::choose()?;
-    let load = Workload { name: "smoke".to_owned(), conns: 3, size: 300, fragment: 100, pipeline: 2 };
+    let load = Workload { fragment: 100, ..Workload::new("smoke", 3, 300, 2) };
     let blast = Contestant { client: Client::Blast { verify: true }, ..REFERENCE };
     let tokio = Contestant { server: Server::Model("tokio"), share: Share::TwoCores, ..REFERENCE };
     for contestant in [REFERENCE, blast, tokio] {

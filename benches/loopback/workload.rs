@@ -13,11 +13,13 @@ pub(crate) struct Workload {
     pub(crate) fragment: usize,
     /// Messages in flight on a connection.
     pub(crate) pipeline: usize,
+    /// The pause after each message, as `--gap` takes it; the bare client makes none.
+    pub(crate) gap: String,
 }
 
 impl Workload {
-    fn new(name: &str, conns: usize, size: usize, pipeline: usize) -> Workload {
-        Workload { name: name.to_owned(), conns, size, fragment: size, pipeline }
+    pub(crate) fn new(name: &str, conns: usize, size: usize, pipeline: usize) -> Workload {
+        Workload { name: name.to_owned(), conns, size, fragment: size, pipeline, gap: "0".to_owned() }
     }
 
     /// As the flags of `blast`.
@@ -28,6 +30,7 @@ impl Workload {
             ("--size", self.size.to_string()),
             ("--fragment", fragment),
             ("--pipeline", self.pipeline.to_string()),
+            ("--gap", self.gap.clone()),
         ]
         .into_iter()
         .flat_map(|(flag, value)| [flag.to_owned(), value])
