@@ -11,6 +11,7 @@ use super::blocked::Writes;
 use super::clock::Clock;
 use super::inflight::InFlight;
 use super::recent::Recent;
+use super::turn::{Awaits, Turn};
 use crate::bytes::{Circumstances, ConnId, Divergence, End, Expect, Kind, OpKind, Stream, Verifier};
 use crate::measure::{Figures, Schedule};
 use crate::plan::{Close, Plan, Profile, Read, Step, Verify};
@@ -44,42 +45,6 @@ pub(super) struct Desk<'a> {
     pub together: bool,
     /// When the group's time is up.
     pub deadline: u64,
-}
-
-/// What a turn came to.
-#[derive(Debug)]
-pub(super) enum Turn {
-    /// Nothing moves any more: call again when the socket is ready, or at `timer`.
-    Wait {
-        /// When to call again even if the socket does not stir.
-        timer: Option<u64>,
-        /// The other side owes something: silence counts as a stall.
-        owed: bool,
-        /// Whether it is others that it waits for.
-        awaits: Awaits,
-        /// What is owed has come nearer in this turn.
-        progress: bool,
-    },
-    /// Others should have their turn; call again soon. The same as for `Wait` holds for silence.
-    Yield {
-        /// See `Wait`.
-        owed: bool,
-        /// See `Wait`.
-        progress: bool,
-    },
-    /// It is over. The error is what the system said, if that ended it.
-    Over(Option<io::Error>),
-}
-
-/// Whose move it is that a connection waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Awaits {
-    /// Its own, or that of the other side.
-    Itself,
-    /// That of the other connections of its load, so that all can end together.
-    Load,
-    /// The end of the run.
-    Run,
 }
 
 /// Where the sending side is.
@@ -308,7 +273,8 @@ impl Connection {
         }
     }
 
-    /// How much its way of reading lets it read now; if nothing, when to ask again (`None`: something else must happen).
+    /// How much its way of reading lets it read now; if nothing, when to ask again (`None`: something else must
+    /// happen).
     #[inline]
     fn may_read(&self, now: u64) -> Result<usize, Option<u64>> {
         if self.reads_at_will { Ok(usize::MAX) } else { self.may_read_yet(now) }

@@ -25,6 +25,7 @@ mod slot;
 mod socket;
 pub mod target;
 mod together;
+mod turn;
 mod worker;
 
 use std::net::SocketAddr;

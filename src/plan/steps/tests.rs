@@ -90,6 +90,22 @@ fn fragments_and_gaps_change_no_message_and_gaps_no_fragment() {
 }
 
 #[test]
+fn where_all_is_fixed_no_words_are_drawn_and_the_steps_are_the_same() {
+    let fixed = Profile { size: sizes("100"), fragment: Some(sizes("30")), gap: gap("1ms"), ..profile() };
+    let with_words = Plan { draws: true, ..plan(&fixed, 9, 0) };
+    assert!(!plan(&fixed, 9, 0).draws);
+    assert_eq!(steps(&fixed, 9, 0), with_words.collect::<Vec<_>>());
+    let one_differs = [
+        Profile { size: sizes("100..101"), ..fixed.clone() },
+        Profile { fragment: Some(sizes("pick:30,31")), ..fixed.clone() },
+        Profile { gap: gap("1ms..2ms"), ..fixed.clone() },
+    ];
+    for profile in one_differs {
+        assert!(plan(&profile, 9, 0).draws, "{profile:?}");
+    }
+}
+
+#[test]
 fn more_messages_begin_with_the_same_ones() {
     let more = Profile { messages: Some(10), ..profile() };
     assert_eq!(sizes_of(&steps(&more, 5, 1))[..3], sizes_of(&steps(&profile(), 5, 1))[..]);
