@@ -7,6 +7,7 @@ use std::fs;
 use std::io;
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use super::workload::Share;
@@ -128,12 +129,16 @@ fn counter(file: &str, group: &str, name: &str) -> io::Result<u64> {
 }
 
 /// CPU time of the threads that a process has now: in nanoseconds, where its ticks of a hundredth of a second would be
-/// a percent of a window each. (No contestant ends a thread in a window.)
+/// a percent of a window each. A thread that ends meanwhile is none any more. (No contestant ends one in a window.)
 fn cpu_time(pid: u32) -> io::Result<Duration> {
     let mut sum = Duration::ZERO;
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
         let path = task?.path().join("schedstat");
-        let text = fs::read_to_string(&path)?;
+        let text = match fs::read_to_string(&path) {
+            // proc(5): ENOENT when it is opened too late, ESRCH when it is read too late.
+            Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::NOENT | Errno::SRCH)) => continue,
+            text => text?,
+        };
         let nanos = running(&text).ok_or_else(|| io::Error::other(format!("{} has another form", path.display())))?;
         sum += Duration::from_nanos(nanos);
     }
