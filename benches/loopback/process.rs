@@ -6,7 +6,7 @@ use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use echo_tester::report::run::RunReport;
-use echo_tester::server::models::TABLE;
+use echo_tester::server::models;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::machine::Cores;
@@ -82,7 +82,7 @@ pub(crate) fn serve(server: Server, share: Share, cores: &Cores) -> io::Result<(
             let mut command = Command::new(PROGRAM);
             let flags = ["--bind", "127.0.0.1:0", "--json", "--quiet", "--until-stdin-closes"];
             command.args(["serve", "--model", model, "--drain-timeout", "1s"]).args(flags);
-            if TABLE.iter().any(|row| row.name == model && row.workers) {
+            if models::find(model).is_ok_and(|row| row.workers) {
                 command.args(["--workers", &share.workers().to_string()]);
             }
             command

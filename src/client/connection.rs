@@ -102,8 +102,6 @@ pub(super) struct Connection {
     fin_sent: bool,
     /// Something was found wrong.
     failed: bool,
-    /// `read = "normal"`: kept here, since it is asked several times in each turn.
-    reads_at_will: bool,
 }
 
 impl Connection {
@@ -111,7 +109,6 @@ impl Connection {
         let expires = plan.max_age().map_or(u64::MAX, |age| opened.saturating_add(nanos(age)));
         let sending = if plan.profile().rate.is_some() { Sending::Unscheduled } else { Sending::Next };
         Connection {
-            reads_at_will: plan.profile().read == Read::Normal,
             plan,
             verifier: Verifier::new(conn),
             sent: 0,
@@ -173,12 +170,7 @@ impl Connection {
             self.mind_the_time(now, desk);
             let mut moved = false;
             if readable && self.may_read(now).is_ok() {
-                let outcome = if socket.is_readable() {
-                    self.read(socket, desk, &mut now)
-                } else {
-                    Err(io::ErrorKind::WouldBlock.into())
-                };
-                match outcome {
+                match self.read(socket, desk, &mut now) {
                     Ok(0) => return self.over_by_eof(desk),
                     Ok(_) => moved = true,
                     Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
@@ -275,12 +267,7 @@ impl Connection {
 
     /// How much its way of reading lets it read now; if nothing, when to ask again (`None`: something else must
     /// happen).
-    #[inline]
     fn may_read(&self, now: u64) -> Result<usize, Option<u64>> {
-        if self.reads_at_will { Ok(usize::MAX) } else { self.may_read_yet(now) }
-    }
-
-    fn may_read_yet(&self, now: u64) -> Result<usize, Option<u64>> {
         match self.profile().read {
             Read::Normal => Ok(usize::MAX),
             Read::Pause(pause) => {
