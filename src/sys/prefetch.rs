@@ -1,5 +1,5 @@
 //! Bringing into the cache what will be needed soon.
-#![expect(unsafe_code, reason = "the intrinsic takes a raw pointer")]
+#![cfg_attr(target_arch = "x86_64", expect(unsafe_code, reason = "the intrinsic takes a raw pointer"))]
 
 /// Bytes of a cache line.
 #[cfg(target_arch = "x86_64")]

@@ -5,7 +5,10 @@
 //! `#[target_feature]` function is what makes LLVM vectorize them for that level. This file must not know what they do.
 //!
 //! Source: the Rust reference, "Codegen attributes: target_feature" (safe target_feature functions, Rust 1.86).
-#![expect(unsafe_code, reason = "calling a target_feature function from code compiled without that feature")]
+#![cfg_attr(
+    target_arch = "x86_64",
+    expect(unsafe_code, reason = "calling a target_feature function from code compiled without that feature")
+)]
 
 /// A level of vector instructions that this processor has. Only [`Level::available`] and [`Level::best`] make one, so
 /// that holding a `Level` is the proof that its instructions may be executed.
@@ -27,6 +30,7 @@ impl Level {
 
     /// Every level of this processor, slowest first.
     pub fn available() -> Vec<Level> {
+        #[cfg_attr(not(target_arch = "x86_64"), expect(unused_mut, reason = "only x86-64 has more levels so far"))]
         let mut levels = vec![Level::PORTABLE];
         #[cfg(target_arch = "x86_64")]
         {
