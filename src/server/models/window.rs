@@ -16,8 +16,9 @@ use std::io;
 use std::marker::PhantomData;
 use std::os::windows::io::AsRawSocket;
 use std::ptr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Once};
+use std::thread;
 use std::time::Duration;
 
 use windows_sys::Win32::Foundation::HWND;
@@ -33,6 +34,29 @@ use super::events::milliseconds;
 const BELL: u32 = WM_APP;
 /// Message numbers that may stand for a registration of a socket: 1 up to this.
 pub(super) const NUMBERS: u16 = 0xBFFF - WM_APP as u16;
+
+/// The kind of error for a window that was refused without an error code.
+const NO_REASON: io::ErrorKind = io::ErrorKind::Other;
+/// How often a window is tried for, and the time between: longer than Wine takes to start its desktop.
+const TRIES: u32 = 500;
+const BETWEEN_TRIES: Duration = Duration::from_millis(20);
+
+/// Comes back when message-only windows can be made, or when there is a reason why not; at the latest after 10 seconds.
+///
+/// Wine makes its desktop when the first window is asked for, by a process of its own. A thread that asks while that
+/// process has made the desktop's window, and not yet the parent of message-only windows, gets none then or ever: Wine
+/// notes both for each thread once (seen on 8.0: of 600 threads that began a millisecond apart 2 to 24 were refused,
+/// with error 0). Nothing tells when the desktop is whole, so it is tried, on threads that do nothing else. On Windows
+/// the first try is the last.
+fn await_desktop() {
+    for _ in 0..TRIES {
+        let made = thread::Builder::new().spawn(|| Window::make().map(drop)).map(thread::JoinHandle::join);
+        match made {
+            Ok(Ok(Err(error))) if error.kind() == NO_REASON => thread::sleep(BETWEEN_TRIES),
+            _ => return,
+        }
+    }
+}
 
 /// What the queue gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,15 +112,25 @@ impl Window {
     /// # Errors
     /// The system's: out of windows or memory.
     pub(super) fn new() -> io::Result<Window> {
+        static DESKTOP: Once = Once::new();
+        DESKTOP.call_once(await_desktop);
+        Window::make()
+    }
+
+    fn make() -> io::Result<Window> {
         let none = ptr::null_mut();
         // SAFETY: the class, one that every process has, is a null-terminated constant; everything else may be null.
         let window = unsafe {
             CreateWindowExW(0, w!("STATIC"), ptr::null(), 0, 0, 0, 0, 0, HWND_MESSAGE, none, none, ptr::null())
         };
-        if window.is_null() {
-            return Err(io::Error::last_os_error());
+        if !window.is_null() {
+            return Ok(Window { poster: Poster { window, rung: Arc::default() }, not_send: PhantomData });
         }
-        Ok(Window { poster: Poster { window, rung: Arc::default() }, not_send: PhantomData })
+        let error = io::Error::last_os_error();
+        if error.raw_os_error() == Some(0) {
+            return Err(io::Error::new(NO_REASON, "no window can be made, and the system gives no reason"));
+        }
+        Err(error)
     }
 
     /// Rings from any thread.
@@ -253,6 +287,18 @@ mod tests {
         window.stop(1);
         window.every(2, Duration::from_millis(100)).expect("a timer");
         assert_eq!(window.next().expect("a message"), Message::Timer(2));
+    }
+
+    /// It can fail only where the desktop does not stand yet: as the first thing that makes a window under Wine.
+    #[test]
+    fn every_thread_gets_a_window_while_the_desktop_starts() {
+        let threads = [(); 300].map(|()| {
+            thread::sleep(Duration::from_millis(1)); // sleep: spreads their beginnings over the start
+            thread::spawn(|| Window::new().map(drop))
+        });
+        for thread in threads {
+            thread.join().expect("no panic").expect("a window");
+        }
     }
 
     #[test]
