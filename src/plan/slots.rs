@@ -92,28 +92,28 @@ impl Slots {
     /// The slots of these groups, in this order. Errors when there are not enough ids.
     pub fn new<'a>(groups: impl IntoIterator<Item = &'a Profile>) -> Result<Self, SlotsError> {
         let mut slots = Slots { starts: vec![0], again: vec![0], connects: Vec::new() };
-        let (mut total, mut again) = (0u64, 0);
+        let (mut total, mut again, mut times) = (0u64, 0, 0);
         for group in groups {
             total += u64::from(group.conns);
             match u32::try_from(total) {
                 Ok(end) if end <= MAX_CONNECTIONS => slots.starts.push(end),
                 _ => return Err(SlotsError::TooManyConnections { conns: total }),
             }
-            again += if matches!(group.reconnect, Reconnect::Off | Reconnect::Times(0)) { 0 } else { group.conns };
+            // At least: one that goes on for ever is to do so once.
+            let (connects, at_least) = match group.reconnect {
+                Reconnect::Off => (Some(1), 0),
+                Reconnect::Times(times) => (Some(times.saturating_add(1)), times),
+                Reconnect::Forever => (None, 1),
+            };
+            if group.conns > 0 && at_least > 0 {
+                again += group.conns;
+                times = times.max(at_least);
+            }
             slots.again.push(again);
-            slots.connects.push(match group.reconnect {
-                Reconnect::Off => Some(1),
-                Reconnect::Times(times) => Some(times.saturating_add(1)),
-                Reconnect::Forever => None,
-            });
+            slots.connects.push(connects);
         }
-        // One that goes on for ever is to do so once at least.
-        let times = slots.connects.iter().map(|connects| connects.map_or(1, |connects| connects - 1)).max();
         let most = slots.reconnects();
-        match times {
-            Some(times) if times > most => Err(SlotsError::TooManyReconnects { conns: again, times, most }),
-            _ => Ok(slots),
-        }
+        if times > most { Err(SlotsError::TooManyReconnects { conns: again, times, most }) } else { Ok(slots) }
     }
 
     /// How many there are, in all groups and all shards.
@@ -293,6 +293,8 @@ mod tests {
         assert_eq!(slots(&[1, 0, 1]).slot(1), Slot { number: 1, group: 2, index: 0 });
         assert_eq!(slots(&[]).total(), 0);
         assert!(slots(&[]).of(conn(0)).is_err());
+        let never = Profile { conns: 0, reconnect: Reconnect::Times(u32::MAX), ..profile() };
+        assert!(Slots::new([&never, &groups(&[0])[0]]).is_ok(), "nor ids to reconnect");
     }
 
     #[test]
