@@ -309,6 +309,32 @@ fn results_go_to_files_when_asked() {
 }
 
 #[test]
+fn a_dash_is_standard_output_and_never_a_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let said = |args: &[&str]| {
+        let output = program(args).current_dir(folder.path()).output().expect("it runs");
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    let scenario = "name = 'a'\n[server]\nmodel = 'auto'\n[[load]]\nconns = 1\nmessages = 1\n";
+    std::fs::write(folder.path().join("a.toml"), scenario).expect("written");
+    let loads: [&[&str]; 2] = [&["blast", "--serve", "-c", "1", "-n", "1", "-q"], &["run", "a.toml", "-q"]];
+    for load in loads {
+        let (code, out, err) = said(&[load, &["--json=-", "-o", "-"]].concat());
+        assert_eq!(code, Some(0), "{err}");
+        serde_json::from_str::<Value>(&out).expect("JSON and nothing else");
+        let (code, out, _) = said(&[load, &["-o", "-"]].concat());
+        assert!(code == Some(0) && out.contains("pass"), "{out}");
+        for flag in ["--junit", "--markdown", "--html"] {
+            let (code, _, err) = said(&[load, &[flag, "-"]].concat());
+            assert!(code == Some(2) && err.contains(&format!("{flag} -: name a file")), "{err}");
+        }
+    }
+    let (code, _, err) = said(&["compare", "--models", "auto", "--csv", "-"]);
+    assert!(code == Some(2) && err.contains("--csv -: name a file"), "{err}");
+    assert_eq!(std::fs::read_dir(folder.path()).expect("it is there").count(), 1, "no file is called -");
+}
+
+#[test]
 fn a_server_that_dies_is_a_finding_and_not_a_hang() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("bound").to_string();

@@ -1,7 +1,7 @@
 //! `blast [HOST:PORT]`.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
@@ -75,7 +75,20 @@ pub struct OutputArgs {
 impl OutputArgs {
     /// Whether standard output is for a machine.
     pub fn is_json(&self) -> bool {
-        matches!(self.json, Some(None))
+        self.json.is_some() && self.json_file().is_none()
+    }
+
+    /// Whether people have to be told elsewhere than on standard output.
+    pub fn is_taken(&self) -> bool {
+        self.is_json() || self.output_file().is_some()
+    }
+
+    fn json_file(&self) -> Option<&Path> {
+        self.json.as_ref()?.as_deref().and_then(files::named)
+    }
+
+    fn output_file(&self) -> Option<&Path> {
+        self.output.as_deref().and_then(files::named)
     }
 
     /// To be called before the work, so that its result is not lost.
@@ -95,9 +108,9 @@ impl OutputArgs {
         self.files().try_for_each(|(flag, file)| files::clear(flag, file))
     }
 
-    fn files(&self) -> impl Iterator<Item = (&'static str, &PathBuf)> {
-        let json = self.json.iter().flatten().map(|file| ("json", file));
-        json.chain(self.output.iter().map(|file| ("output", file)))
+    fn files(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        let json = self.json_file().map(|file| ("json", file));
+        json.into_iter().chain(self.output_file().map(|file| ("output", file)))
     }
 
     /// Writes a result to where it belongs: `text` for people, `json` for machines.
@@ -105,11 +118,11 @@ impl OutputArgs {
     /// # Errors
     /// A file or standard output can't be written.
     pub fn write(&self, text: &str, json: &str) -> anyhow::Result<()> {
-        if let Some(Some(file)) = &self.json {
+        if let Some(file) = self.json_file() {
             files::write(file, json)?;
         }
         let result = if self.is_json() { json } else { text };
-        match &self.output {
+        match self.output_file() {
             Some(file) => files::write(file, result),
             None => print(result),
         }
@@ -185,7 +198,7 @@ fn announce(
         _ => target.to_owned(),
     };
     let lines = format!("seed {}, {} workers, target {to}\n{about}\n", plan.seed, plan.workers);
-    match (output.quiet, output.is_json() || output.output.is_some()) {
+    match (output.quiet, output.is_taken()) {
         (true, _) => {}
         (false, true) => say(&lines),
         (false, false) => print(&lines)?,
@@ -198,7 +211,7 @@ fn finish(output: &OutputArgs, report: &RunReport, target: &str, has_sources: bo
     let nothing_opened = report.total.opened == 0 && !report.interrupted;
     if !nothing_opened || output.is_json() {
         output.write(&terminal::render(report), &json)?;
-    } else if let Some(Some(file)) = &output.json {
+    } else if let Some(file) = output.json_file() {
         files::write(file, &json)?;
     }
     if nothing_opened {

@@ -8,6 +8,11 @@ use anyhow::Context as _;
 
 use super::Failure;
 
+/// What `--json=FILE` and `--output` name, if it is a file: `-` is standard output, as for most programs.
+pub fn named(path: &Path) -> Option<&Path> {
+    (path.as_os_str() != "-").then_some(path)
+}
+
 /// Puts `text` and a line break into the file `path`. A reader, and who comes after a crash, finds either what was
 /// there before or all of the new text: it is written beside the file, and then takes its name.
 ///
@@ -22,6 +27,7 @@ pub fn write(path: &Path, text: &str) -> anyhow::Result<()> {
 /// # Errors
 /// Exit code 2, with what to do.
 pub fn write_first(flag: &str, path: &Path, text: &str) -> anyhow::Result<()> {
+    no_stdout(flag, path)?;
     of_flag(flag, path, replace(path, text))
 }
 
@@ -30,6 +36,7 @@ pub fn write_first(flag: &str, path: &Path, text: &str) -> anyhow::Result<()> {
 /// # Errors
 /// Exit code 2, with what to do.
 pub fn check(flag: &str, path: &Path) -> anyhow::Result<()> {
+    no_stdout(flag, path)?;
     let beside = beside(path);
     let result = match fs::metadata(path) {
         Ok(there) if there.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
@@ -55,6 +62,14 @@ fn discard(path: &Path) -> io::Result<()> {
         // The link stays, as when it is written.
         (Ok(_), Ok(there)) if there.is_file() => File::create(path).map(drop),
         _ => Ok(()),
+    }
+}
+
+/// What is written as a file of its own can't share standard output with what is there already.
+fn no_stdout(flag: &str, path: &Path) -> anyhow::Result<()> {
+    match named(path) {
+        Some(_) => Ok(()),
+        None => Err(Failure::usage(format!("--{flag} -: name a file; to standard output goes --json alone"))),
     }
 }
 

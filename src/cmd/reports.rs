@@ -1,7 +1,7 @@
 //! What `run`, `check` and `blast` write besides what they print: the files that were asked for, rewritten whenever a
 //! case has ended, and what GitHub Actions reads.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_parser};
 
@@ -55,7 +55,8 @@ impl Args for FileArgs {
 impl FromArgMatches for FileArgs {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let file = |format: &'static Format| Some((format, matches.get_one::<PathBuf>(format.name)?.clone()));
-        Ok(FileArgs { files: FORMATS.iter().filter_map(file).collect(), github: matches.get_flag("github") })
+        let files = FORMATS.iter().filter_map(file).collect();
+        Ok(FileArgs { files, github: matches.get_flag("github") })
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
@@ -78,8 +79,8 @@ impl Written {
     ///
     /// # Errors
     /// A file can't be written, or this is not GitHub Actions: exit code 2.
-    pub fn open(args: &FileArgs, json: Option<&PathBuf>, planned: Vec<CaseReport>) -> anyhow::Result<Written> {
-        let json = json.map(|file| (&JSON, file.clone()));
+    pub fn open(args: &FileArgs, json: Option<&Path>, planned: Vec<CaseReport>) -> anyhow::Result<Written> {
+        let json = json.map(|file| (&JSON, file.to_owned()));
         let files: Vec<_> = args.files.iter().cloned().chain(json).collect();
         let report = SuiteReport::new(planned);
         let github = args.github.then(Github::open).transpose()?;
@@ -144,13 +145,14 @@ impl Reports {
     /// # Errors
     /// Nothing can be written where it was asked for: exit code 2.
     pub fn open(args: &ReportArgs, planned: Vec<CaseReport>) -> anyhow::Result<Reports> {
-        let json = args.json.as_ref().and_then(Option::as_ref);
-        let is_json = matches!(args.json, Some(None));
+        let json = args.json.as_ref().and_then(|file| file.as_deref()).and_then(files::named);
+        let is_json = args.json.is_some() && json.is_none();
         let written = Written::open(&args.files, json, planned)?;
-        if let Some(file) = &args.output {
+        let output = args.output.as_deref().and_then(files::named).map(Path::to_owned);
+        if let Some(file) = &output {
             files::write_first("output", file, "")?;
         }
-        Ok(Reports { is_json, output: args.output.clone(), shown: String::new(), written, unshown: None })
+        Ok(Reports { is_json, output, shown: String::new(), written, unshown: None })
     }
 
     /// Case `i` has ended: it is shown, and written with all that have.
