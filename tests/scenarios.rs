@@ -220,6 +220,10 @@ fn check_lists_and_chooses() {
     assert!(out.lines().all(|line| line.ends_with(".toml")), "{out}");
     let (code, out, _) = said(&["check", "--list", "--filter", "4.2-a-connection"]);
     assert!(code == 0 && out.starts_with("4.2  a connection that never reads") && out.lines().count() == 1, "{out}");
+    let (code, out, _) = said(&["check", "--list", "--filter", "4.2-a-connection", "--json"]);
+    let list: Value = serde_json::from_str(&out).expect("JSON and nothing else");
+    assert_eq!((code, &list["cases"][0]["id"], &list["cases"][0]["outcome"]), (0, &"4.2".into(), &"not-run".into()));
+    assert_eq!(list["cases"].as_array().map(Vec::len), Some(1));
 }
 
 #[test]

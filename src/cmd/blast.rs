@@ -1,13 +1,13 @@
 //! `blast [HOST:PORT]`.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
 
 use super::bundled::Bundled;
 use super::reports::{FileArgs, Written, unwritten};
+use super::result::ResultArgs;
 use super::{Failure, files, launch, print, say};
 use crate::bytes::{ConnId, Kind};
 use crate::client::Plan;
@@ -57,76 +57,14 @@ pub struct BlastArgs {
 
 /// What is written where.
 #[derive(Args, Debug, Default)]
-#[command(next_help_heading = "Output")]
 pub struct OutputArgs {
-    /// Write the result as JSON: to standard output instead of the table, or to a file beside it
-    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, env = "ECHO_TESTER_JSON", hide_env = true)]
-    pub json: Option<Option<PathBuf>>,
-
-    /// Write what would go to standard output to this file
-    #[arg(short, long, value_name = "FILE", env = "ECHO_TESTER_OUTPUT", hide_env = true)]
-    pub output: Option<PathBuf>,
+    /// The result.
+    #[command(flatten, next_help_heading = "Output")]
+    pub result: ResultArgs,
 
     /// No progress and no remarks
-    #[arg(short, long, env = "ECHO_TESTER_QUIET", hide_env = true)]
+    #[arg(short, long, env = "ECHO_TESTER_QUIET", hide_env = true, help_heading = "Output")]
     pub quiet: bool,
-}
-
-impl OutputArgs {
-    /// Whether standard output is for a machine.
-    pub fn is_json(&self) -> bool {
-        self.json.is_some() && self.json_file().is_none()
-    }
-
-    /// Whether people have to be told elsewhere than on standard output.
-    pub fn is_taken(&self) -> bool {
-        self.is_json() || self.output_file().is_some()
-    }
-
-    fn json_file(&self) -> Option<&Path> {
-        self.json.as_ref()?.as_deref().and_then(files::named)
-    }
-
-    fn output_file(&self) -> Option<&Path> {
-        self.output.as_deref().and_then(files::named)
-    }
-
-    /// To be called before the work, so that its result is not lost.
-    ///
-    /// # Errors
-    /// A file can't be written: exit code 2.
-    pub fn check(&self) -> anyhow::Result<()> {
-        self.files().try_for_each(|(flag, file)| files::check(flag, file))
-    }
-
-    /// To be called before a run, and before anything that may end it: the same, and what an earlier run has written
-    /// goes.
-    ///
-    /// # Errors
-    /// A file can't be written: exit code 2.
-    pub fn clear(&self) -> anyhow::Result<()> {
-        self.files().try_for_each(|(flag, file)| files::clear(flag, file))
-    }
-
-    fn files(&self) -> impl Iterator<Item = (&'static str, &Path)> {
-        let json = self.json_file().map(|file| ("json", file));
-        json.into_iter().chain(self.output_file().map(|file| ("output", file)))
-    }
-
-    /// Writes a result to where it belongs: `text` for people, `json` for machines.
-    ///
-    /// # Errors
-    /// A file or standard output can't be written.
-    pub fn write(&self, text: &str, json: &str) -> anyhow::Result<()> {
-        if let Some(file) = self.json_file() {
-            files::write(file, json)?;
-        }
-        let result = if self.is_json() { json } else { text };
-        match self.output_file() {
-            Some(file) => files::write(file, result),
-            None => print(result),
-        }
-    }
 }
 
 /// Runs the load, prints the report.
@@ -141,7 +79,7 @@ pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
     if args.dry_run {
         return dry_run(&launch::plan(&run, Vec::new(), vec![profile], None)?, &about, &args.output);
     }
-    args.output.clear()?;
+    args.output.result.clear()?;
     let target = args.target.as_deref().unwrap_or(DEFAULT_TARGET);
     // What can't be is said before a server is started for it.
     let mut targets = if args.serve.is_some() {
@@ -176,7 +114,7 @@ pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
     let annotation = written.set(0, case);
     let exit = finish(&args.output, &report, target, !run.sources.is_empty());
     match annotation {
-        Some(line) if args.output.is_json() => say(&line),
+        Some(line) if args.output.result.is_json() => say(&line),
         Some(line) => print(&line)?,
         None => {}
     }
@@ -198,7 +136,7 @@ fn announce(
         _ => target.to_owned(),
     };
     let lines = format!("seed {}, {} workers, target {to}\n{about}\n", plan.seed, plan.workers);
-    match (output.quiet, output.is_taken()) {
+    match (output.quiet, output.result.is_taken()) {
         (true, _) => {}
         (false, true) => say(&lines),
         (false, false) => print(&lines)?,
@@ -209,9 +147,9 @@ fn announce(
 fn finish(output: &OutputArgs, report: &RunReport, target: &str, has_sources: bool) -> anyhow::Result<Exit> {
     let json = serde_json::to_string_pretty(report).context("writing the report as JSON")?;
     let nothing_opened = report.total.opened == 0 && !report.interrupted;
-    if !nothing_opened || output.is_json() {
-        output.write(&terminal::render(report), &json)?;
-    } else if let Some(file) = output.json_file() {
+    if !nothing_opened || output.result.is_json() {
+        output.result.write(&terminal::render(report), &json)?;
+    } else if let Some(file) = output.result.json_file() {
         files::write(file, &json)?;
     }
     if nothing_opened {
@@ -253,7 +191,7 @@ fn dry_run(plan: &Plan, about: &str, output: &OutputArgs) -> anyhow::Result<Exit
         list.push(serde_json::json!({ "conn": conn, "plan": described }));
     }
     let json = serde_json::json!({ "seed": plan.seed.to_string(), "connections": list });
-    output.write(text.trim_end(), &serde_json::to_string_pretty(&json)?)?;
+    output.result.write(text.trim_end(), &serde_json::to_string_pretty(&json)?)?;
     Ok(Exit::Pass)
 }
 

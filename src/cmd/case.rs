@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::reports::{ReportArgs, Reports};
 use super::server::Running;
-use super::{Failure, blast, files, launch, print, schedule, serving};
+use super::{Failure, blast, launch, schedule, serving};
 use crate::client::Outcome;
 use crate::client::limits::{self, System};
 use crate::config::units::{Count, Time};
@@ -39,7 +39,7 @@ pub struct CaseArgs {
     #[arg(long, env = "ECHO_TESTER_LONG", hide_env = true)]
     pub long: bool,
 
-    /// List the cases and run none
+    /// List the cases and run none; with --json as a report without results
     #[arg(long)]
     pub list: bool,
 
@@ -106,22 +106,18 @@ pub fn run_all(
         return Err(Failure::usage(format!("no case contains '{filter}': --list shows them")));
     }
     names::check(&wanted).map_err(Failure::usage)?;
-    if args.list {
-        match &args.reports.output {
-            Some(file) => files::write_first("output", file, &list(&wanted))?,
-            None => print(&list(&wanted))?,
-        }
-        return Ok(Exit::Pass);
-    }
-    check_flags(&wanted, args, target)?;
-    launch::catch_interrupts()?;
-    let replays: Vec<String> = wanted.iter().map(|case| replay(case)).collect();
     let planned = wanted.iter().map(|scenario| {
         let mut case = CaseReport::planned(scenario, target.is_none());
         case.checks.extend(target.and_then(|_| serving::planned(scenario)));
         case
     });
     let planned: Vec<CaseReport> = planned.collect();
+    if args.list {
+        return args.reports.list(&list(&wanted), planned).map(|()| Exit::Pass);
+    }
+    check_flags(&wanted, args, target)?;
+    launch::catch_interrupts()?;
+    let replays: Vec<String> = wanted.iter().map(|case| replay(case)).collect();
     let mut reports = Reports::open(&args.reports, planned.clone())?;
     let mut is_stopped = false;
     // Nothing is begun after an interrupt, whichever thread would.

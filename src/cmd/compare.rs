@@ -108,7 +108,7 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<Exit> {
 
 /// What can't be written is said before anything runs, and no table of an earlier run is left for one of this.
 fn clear_files(args: &CompareArgs) -> anyhow::Result<()> {
-    args.output.clear()?;
+    args.output.result.clear()?;
     for (flag, file) in [("csv", &args.csv), ("markdown", &args.markdown)] {
         if let Some(file) = file {
             files::clear(flag, file)?;
@@ -155,7 +155,7 @@ fn servers(args: &CompareArgs) -> anyhow::Result<(Vec<Server>, Vec<Skipped>)> {
 fn announce(args: &CompareArgs, seed: u64, about: &str, servers: &[Server], rounds: u64) -> anyhow::Result<()> {
     let names: Vec<&str> = servers.iter().map(Server::name).collect();
     let text = format!("seed {seed}, {rounds} rounds of {}\n{about}\n", names.join(", "));
-    match (args.output.quiet, args.output.is_taken()) {
+    match (args.output.quiet, args.output.result.is_taken()) {
         (true, _) => Ok(()),
         (false, true) => {
             say(&text);
@@ -225,5 +225,5 @@ fn write(args: &CompareArgs, report: &CompareReport) -> anyhow::Result<()> {
         files::write(file, &markdown(report))?;
     }
     let json = serde_json::to_string_pretty(report).context("writing the report as JSON")?;
-    args.output.write(&render(report), &json)
+    args.output.result.write(&render(report), &json)
 }

@@ -40,7 +40,7 @@ pub struct MergeArgs {
 /// # Errors
 /// A file can't be read, or the reports are not parts of one run.
 pub fn run(args: &MergeArgs) -> anyhow::Result<Exit> {
-    args.output.check()?;
+    args.output.result.check()?;
     let mut inputs: Vec<Input> = Vec::new();
     for file in &args.files {
         for (name, text) in texts(file)? {
@@ -51,7 +51,7 @@ pub fn run(args: &MergeArgs) -> anyhow::Result<Exit> {
     let findings = usize::try_from(args.findings.map_or(FINDINGS, |Count(n)| n)).unwrap_or(usize::MAX);
     let report = merge::merge(inputs, findings, missing).map_err(|e| Failure::usage(e.to_string()))?;
     let json = serde_json::to_string_pretty(&report).context("writing the report as JSON")?;
-    args.output.write(&terminal::render(&report), &json)?;
+    args.output.result.write(&terminal::render(&report), &json)?;
     Ok(report.verdict.outcome.exit())
 }
 

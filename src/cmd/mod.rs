@@ -18,6 +18,7 @@ pub mod models;
 pub mod output;
 pub mod progress;
 pub mod reports;
+pub mod result;
 pub mod run;
 pub mod schedule;
 pub mod schema;

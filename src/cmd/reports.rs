@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_parser};
 
 use super::github::Github;
+use super::result::ResultArgs;
 use super::{files, print, say};
 use crate::exit::Exit;
 use crate::report::format::{FORMATS, Format, JSON};
@@ -13,19 +14,26 @@ use crate::report::suite::{self, CaseReport, State, SuiteReport};
 
 /// The flags of `run` and `check` that say what is written where.
 #[derive(Args, Debug)]
-#[command(next_help_heading = "Reports")]
 pub struct ReportArgs {
-    /// Write the result as JSON: to standard output instead of the lines, or to a file beside them
-    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, env = JSON.env, hide_env = true)]
-    pub json: Option<Option<PathBuf>>,
-
-    /// Write what would go to standard output to this file
-    #[arg(short, long, value_name = "FILE", env = "ECHO_TESTER_OUTPUT", hide_env = true)]
-    pub output: Option<PathBuf>,
+    /// The result.
+    #[command(flatten, next_help_heading = "Reports")]
+    pub result: ResultArgs,
 
     /// What is written to files.
     #[command(flatten)]
     pub files: FileArgs,
+}
+
+impl ReportArgs {
+    /// Instead of a result: `lines` for people, the cases with no result for machines.
+    ///
+    /// # Errors
+    /// It can't be written where it was asked for: exit code 2.
+    pub fn list(&self, lines: &str, cases: Vec<CaseReport>) -> anyhow::Result<()> {
+        let json = (JSON.render)(&SuiteReport::new(cases))?;
+        self.result.check()?;
+        self.result.write(lines, &json)
+    }
 }
 
 /// A flag for each row of [`FORMATS`], and `--github`.
@@ -145,14 +153,12 @@ impl Reports {
     /// # Errors
     /// Nothing can be written where it was asked for: exit code 2.
     pub fn open(args: &ReportArgs, planned: Vec<CaseReport>) -> anyhow::Result<Reports> {
-        let json = args.json.as_ref().and_then(|file| file.as_deref()).and_then(files::named);
-        let is_json = args.json.is_some() && json.is_none();
-        let written = Written::open(&args.files, json, planned)?;
-        let output = args.output.as_deref().and_then(files::named).map(Path::to_owned);
+        let written = Written::open(&args.files, args.result.json_file(), planned)?;
+        let output = args.result.output_file().map(Path::to_owned);
         if let Some(file) = &output {
             files::write_first("output", file, "")?;
         }
-        Ok(Reports { is_json, output, shown: String::new(), written, unshown: None })
+        Ok(Reports { is_json: args.result.is_json(), output, shown: String::new(), written, unshown: None })
     }
 
     /// Case `i` has ended: it is shown, and written with all that have.
