@@ -57,13 +57,14 @@ pub struct BlastArgs {
 
 /// What is written where.
 #[derive(Args, Debug, Default)]
+#[command(next_help_heading = "Output")]
 pub struct OutputArgs {
     /// The result.
-    #[command(flatten, next_help_heading = "Output")]
+    #[command(flatten)]
     pub result: ResultArgs,
 
     /// No progress and no remarks
-    #[arg(short, long, env = "ECHO_TESTER_QUIET", hide_env = true, help_heading = "Output")]
+    #[arg(short, long, env = "ECHO_TESTER_QUIET", hide_env = true)]
     pub quiet: bool,
 }
 

@@ -14,9 +14,10 @@ use crate::report::suite::{self, CaseReport, State, SuiteReport};
 
 /// The flags of `run` and `check` that say what is written where.
 #[derive(Args, Debug)]
+#[command(next_help_heading = "Reports")]
 pub struct ReportArgs {
     /// The result.
-    #[command(flatten, next_help_heading = "Reports")]
+    #[command(flatten)]
     pub result: ResultArgs,
 
     /// What is written to files.

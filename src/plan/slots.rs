@@ -102,7 +102,7 @@ impl Slots {
             // At least: one that goes on for ever is to do so once.
             let (connects, at_least) = match group.reconnect {
                 Reconnect::Off => (Some(1), 0),
-                Reconnect::Times(times) => (Some(times.saturating_add(1)), times),
+                Reconnect::Times(n) => (Some(n.saturating_add(1)), n),
                 Reconnect::Forever => (None, 1),
             };
             if group.conns > 0 && at_least > 0 {

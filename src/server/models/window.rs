@@ -35,8 +35,6 @@ const BELL: u32 = WM_APP;
 /// Message numbers that may stand for a registration of a socket: 1 up to this.
 pub(super) const NUMBERS: u16 = 0xBFFF - WM_APP as u16;
 
-/// The kind of error for a window that was refused without an error code.
-const NO_REASON: io::ErrorKind = io::ErrorKind::Other;
 /// How often a window is tried for, and the time between: longer than Wine takes to start its desktop.
 const TRIES: u32 = 500;
 const BETWEEN_TRIES: Duration = Duration::from_millis(20);
@@ -45,17 +43,21 @@ const BETWEEN_TRIES: Duration = Duration::from_millis(20);
 ///
 /// Wine makes its desktop when the first window is asked for, by a process of its own. A thread that asks while that
 /// process has made the desktop's window, and not yet the parent of message-only windows, gets none then or ever: Wine
-/// notes both for each thread once (seen on 8.0: of 600 threads that began a millisecond apart 2 to 24 were refused,
+/// notes both for each thread once (seen on 8.0: of 600 threads that began a millisecond apart 1 to 24 were refused,
 /// with error 0). Nothing tells when the desktop is whole, so it is tried, on threads that do nothing else. On Windows
 /// the first try is the last.
 fn await_desktop() {
     for _ in 0..TRIES {
         let made = thread::Builder::new().spawn(|| Window::make().map(drop)).map(thread::JoinHandle::join);
         match made {
-            Ok(Ok(Err(error))) if error.kind() == NO_REASON => thread::sleep(BETWEEN_TRIES),
+            Ok(Ok(Err(error))) if gives_no_reason(&error) => thread::sleep(BETWEEN_TRIES),
             _ => return,
         }
     }
+}
+
+fn gives_no_reason(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(0)
 }
 
 /// What the queue gave.
@@ -114,7 +116,10 @@ impl Window {
     pub(super) fn new() -> io::Result<Window> {
         static DESKTOP: Once = Once::new();
         DESKTOP.call_once(await_desktop);
-        Window::make()
+        Window::make().map_err(|error| match gives_no_reason(&error) {
+            true => io::Error::other("no window can be made, and the system gives no reason"),
+            false => error,
+        })
     }
 
     fn make() -> io::Result<Window> {
@@ -123,14 +128,10 @@ impl Window {
         let window = unsafe {
             CreateWindowExW(0, w!("STATIC"), ptr::null(), 0, 0, 0, 0, 0, HWND_MESSAGE, none, none, ptr::null())
         };
-        if !window.is_null() {
-            return Ok(Window { poster: Poster { window, rung: Arc::default() }, not_send: PhantomData });
+        if window.is_null() {
+            return Err(io::Error::last_os_error());
         }
-        let error = io::Error::last_os_error();
-        if error.raw_os_error() == Some(0) {
-            return Err(io::Error::new(NO_REASON, "no window can be made, and the system gives no reason"));
-        }
-        Err(error)
+        Ok(Window { poster: Poster { window, rung: Arc::default() }, not_send: PhantomData })
     }
 
     /// Rings from any thread.
