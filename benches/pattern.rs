@@ -4,7 +4,7 @@
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use echo_tester::bytes::{ConnId, Stream};
+use echo_tester::stream::{ConnId, Stream};
 use echo_tester::sys::simd::Level;
 
 const SIZES: [usize; 5] = [64, 1 << 10, 4 << 10, 16 << 10, 64 << 10];

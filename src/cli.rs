@@ -1,5 +1,5 @@
 //! What can be typed, and what the environment may say instead. What it means stands in `config`, what it does in
-//! `cmd`.
+//! `command`.
 
 use std::ffi::OsString;
 
@@ -7,7 +7,10 @@ use clap::builder::{BoolishValueParser, Resettable};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::cmd::{blast, check, compare, completions, man, merge, models, run, say, schema, serve};
+use crate::command::{blast, check, compare, completions, man, merge, models, run, schema, serve};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::output::console::say;
 use crate::server::models::TABLE;
 
 /// The command line.
@@ -56,6 +59,26 @@ pub enum Command {
     Man(man::ManArgs),
     /// Print the JSON Schema of a file that this program writes or reads
     Schema(schema::SchemaArgs),
+}
+
+/// Runs what was asked for. Errors go to stderr.
+pub fn dispatch(cli: Cli) -> Exit {
+    let result = match cli.command {
+        Command::Blast(args) => blast::run(*args),
+        Command::Run(command) => run::run(&command),
+        Command::Check(command) => check::run(&command),
+        Command::Compare(args) => compare::run(&args),
+        Command::Merge(args) => merge::run(&args),
+        Command::Serve(command) => serve::run(&command),
+        Command::Models(command) => models::run(&command),
+        Command::Completions(args) => completions::run(&args, Cli::command()),
+        Command::Man(args) => man::run(&args, Cli::command()),
+        Command::Schema(args) => schema::run(&args),
+    };
+    result.unwrap_or_else(|error| {
+        say(&format!("error: {error:#}"));
+        error.downcast_ref::<Failure>().map_or(Exit::Inconclusive, |failure| failure.exit())
+    })
 }
 
 /// Those of which one goes without the other, by their ids: who types one of them does not want the other.

@@ -1,30 +1,44 @@
 //! `echo-tester` finds out whether a TCP server, or whatever stands in front of one, carries a byte stream faithfully.
 //!
-//! The arrows go one way. Nothing to the left knows of anything to its right, and only [`cmd`] sees everything:
+//! The rooms, from the bottom up. An arrow means 'imports', and arrows only point up this list; `tests/tidy/layers.rs`
+//! holds the exact table and fails when it is broken.
 //!
 //! ```text
-//!   bytes ◄── plan ◄── client ──► measure ──► verdict ──► report
-//!               ▲                                            ▲
-//!             config ◄── scenario                            │
-//!                                                           cmd
-//!   units: quantities as people write them, a leaf that all may use
-//!   sys ◄── server (never imports bytes: a server that knew the pattern could hide its own bug)
+//!   exit, units, sys            leaves: exit codes · quantities as people write them · what differs between systems
+//!   failure, interrupt          errors that know their exit code · Ctrl-C
+//!   stream                      what each byte must be, and what is wrong when it is not
+//!   plan, measure               what one connection does · what was measured
+//!   judge                       measurements → verdict → exit code
+//!   server                      the echo servers (never imports stream: it could hide its own bug)
+//!   config                      flags, keys and variables → values that mean something
+//!   client                      the engine
+//!   scenario                    TOML → cases
+//!   report                      results → terminal, JSON, JUnit, Markdown, HTML, CSV
+//!   output, target              where results go · servers that a run starts
+//!   runner                      one run, one case, a suite
+//!   command                     one file a subcommand
+//!   cli                         the command line
 //! ```
 //!
-//! `bytes`, `plan`, `measure` and `verdict` do no I/O and read no clock. `unsafe` stands in `sys` and `server::models`
-//! alone.
+//! `stream`, `plan`, `measure` and `judge` do no I/O and read no clock. `unsafe` stands in `sys`, `server::models` and
+//! `server::completion` alone.
 
-pub mod bytes;
 pub mod cli;
 pub mod client;
-pub mod cmd;
+pub mod command;
 pub mod config;
 pub mod exit;
+pub mod failure;
+pub mod interrupt;
+pub mod judge;
 pub mod measure;
+pub mod output;
 pub mod plan;
 pub mod report;
+pub mod runner;
 pub mod scenario;
 pub mod server;
+pub mod stream;
 pub mod sys;
+pub mod target;
 pub mod units;
-pub mod verdict;

@@ -2,9 +2,9 @@
 
 use std::process::ExitCode;
 
-use echo_tester::{cli, cmd};
+use echo_tester::cli;
 
 fn main() -> ExitCode {
     let cli = cli::parse();
-    cmd::dispatch(cli).into()
+    cli::dispatch(cli).into()
 }

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use echo_tester::bytes::{ConnId, Finding, Kind};
 use echo_tester::client::{self, Control, Outcome, Plan};
+use echo_tester::judge::verdict::{self, Outcome as Came};
 use echo_tester::measure::{Counters, Point};
 use echo_tester::server::models::{self, AUTO};
 use echo_tester::server::{Options, Server};
-use echo_tester::verdict::{self, Outcome as Came};
+use echo_tester::stream::{ConnId, Finding, Kind};
 use load::plan;
 
 mod endings;

@@ -7,7 +7,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-use echo_tester::server::faulty::{FaultKind, FaultLog, Faulty, Record};
+use echo_tester::server::fault::{FaultKind, FaultLog, Faulty, Record};
 use echo_tester::server::{Options, Server, Stopped};
 
 /// Longer than anything here takes; a wait that reaches it has failed.

@@ -15,7 +15,7 @@ fn part(text: &str, name: &str) -> String {
 
 #[test]
 fn the_table_of_models_is_that_of_the_program() {
-    let wanted = echo_tester::cmd::models::markdown();
+    let wanted = echo_tester::command::models::markdown();
     assert_eq!(part(&readme(), "models"), wanted, "put in what 'echo-tester models --markdown' prints");
 }
 
@@ -32,14 +32,14 @@ fn the_exit_codes_are_those_of_the_program() {
 fn the_kinds_of_findings_are_those_of_the_program() {
     let stated = part(&readme(), "kinds");
     let wanted: Vec<String> =
-        echo_tester::bytes::KINDS.iter().map(|row| format!("| `{}` | {} |", row.name, row.about)).collect();
+        echo_tester::stream::KINDS.iter().map(|row| format!("| `{}` | {} |", row.name, row.about)).collect();
     let rows: Vec<&str> = stated.lines().skip(2).collect();
     assert_eq!(rows, wanted);
 }
 
 #[test]
 fn the_figures_of_thresholds_are_those_of_the_program() {
-    let wanted = echo_tester::scenario::figure::markdown();
+    let wanted = echo_tester::judge::metric::markdown();
     assert_eq!(part(&readme(), "figures"), wanted, "put in this:\n{wanted}\n");
 }
 

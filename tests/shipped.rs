@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use command_line::said;
-use echo_tester::bytes::Kind;
 use echo_tester::scenario::{Scenario, Variables};
-use echo_tester::server::faulty::{Fault, FaultKind, spec};
+use echo_tester::server::fault::{Fault, FaultKind, spec};
+use echo_tester::stream::Kind;
 use serde_json::Value;
 
 fn folder() -> PathBuf {

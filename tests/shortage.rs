@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use echo_tester::client::{self, Control, Outcome};
-use echo_tester::verdict::{Outcome as Came, judge};
+use echo_tester::judge::verdict::{Outcome as Came, judge};
 use load::plan;
 use program::Serving;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

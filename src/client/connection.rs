@@ -12,9 +12,9 @@ use super::clock::Clock;
 use super::inflight::InFlight;
 use super::recent::Recent;
 use super::turn::{Awaits, Turn};
-use crate::bytes::{Circumstances, ConnId, Divergence, End, Expect, Kind, OpKind, Stream, Verifier};
 use crate::measure::{Figures, Schedule};
 use crate::plan::{Close, Plan, Profile, Read, Step, Verify};
+use crate::stream::{Circumstances, ConnId, Divergence, End, Expect, Kind, OpKind, Stream, Verifier};
 
 use super::ledger::{LedgerOf, SentLedger};
 
@@ -136,7 +136,7 @@ impl Connection {
     }
 
     /// The last writes and reads, for a finding.
-    pub(super) fn recent(&self, now: u64) -> Vec<crate::bytes::Op> {
+    pub(super) fn recent(&self, now: u64) -> Vec<crate::stream::Op> {
         self.recent.list(self.sent, self.received, now)
     }
 

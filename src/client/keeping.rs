@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::slot::Stage;
 use super::worker::Worker;
-use crate::bytes::{Divergence, Finding, Op};
+use crate::stream::{Divergence, Finding, Op};
 
 impl Worker {
     /// Makes findings of what the slot's last turn found wrong.

@@ -11,8 +11,8 @@ use std::cmp::Ordering::{Equal, Greater, Less};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use crate::bytes::{ConnId, Ledger, Sent};
 use crate::plan::{Shard, Slots};
+use crate::stream::{ConnId, Ledger, Sent};
 
 const CHUNK: usize = 1 << 12;
 const OPENED: u64 = 1 << 63;
@@ -131,8 +131,8 @@ impl Ledger for SentLedger {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bytes::{Divergence, End, Kind, Stream, Verifier};
     use crate::config::LoadArgs;
+    use crate::stream::{Divergence, End, Kind, Stream, Verifier};
     use crate::units::Count;
 
     fn id(n: u32) -> ConnId {

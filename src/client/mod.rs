@@ -39,9 +39,9 @@ use ledger::SentLedger;
 use order::ConnectOrder;
 use together::Together;
 
-use crate::bytes::{ConnId, Finding, Stream};
 use crate::measure::{Counters, Figures};
 use crate::plan::{Profile, Shard, Slot, Slots};
+use crate::stream::{ConnId, Finding, Stream};
 use crate::sys;
 use target::SourceChoice;
 
@@ -209,7 +209,7 @@ pub fn run(plan: Plan, control: &Arc<Control>) -> std::io::Result<Outcome> {
     let working = shares.iter().map(Vec::len).sum::<usize>() as u32;
     let memory_before = sys::resident_memory();
     let cpu_before = sys::process_cpu_time();
-    let cores = std::thread::available_parallelism().ok().map(usize::from);
+    let cores = sys::available_cores();
     let groups = plan.groups.len();
     let mut slots = vec![0; groups];
     shares.iter().flatten().for_each(|share| slots[share.slot(&plan).group as usize] += 1);

@@ -16,8 +16,8 @@ use super::share::Share;
 use super::slot::{Connecting, Open, Slot, Stage};
 use super::socket::Link;
 use super::worker::{Worker, millis};
-use crate::bytes::{ConnId, Divergence, Kind};
 use crate::plan::{self, Profile};
+use crate::stream::{ConnId, Divergence, Kind};
 use crate::sys::{self, Shortage};
 
 /// Connects under way at a time in one worker: fewer than a common listener's queue holds, past which the system drops

@@ -1,6 +1,6 @@
 //! The last writes and reads of a connection, kept in a few bytes, for the finding that may come.
 
-use crate::bytes::{Op, OpKind};
+use crate::stream::{Op, OpKind};
 
 /// How many are kept.
 const KEPT: usize = 6;

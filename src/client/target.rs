@@ -4,8 +4,8 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
-use crate::bytes::ConnId;
 use crate::config::Sources;
+use crate::stream::ConnId;
 use crate::sys;
 
 /// Connections that one loopback source address is given before the next one is used: less than the ports that any

@@ -26,9 +26,9 @@ use super::pacer::Pacer;
 use super::share::Share;
 use super::slot::{Open, Slot, Stage};
 use super::turn::{Awaits, Turn};
-use crate::bytes::{Divergence, Finding};
 use crate::measure::Figures;
 use crate::plan::Profile;
+use crate::stream::{Divergence, Finding};
 use crate::sys::{self, Alarm};
 
 /// Between two looks for stalls, deadlines and interrupts.

@@ -1,5 +1,7 @@
 //! What is wrong with a configuration whose single values are all well-formed.
 
+use crate::failure::Failure;
+
 /// One wrong value or combination: where, what, why, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{key} = {value}: {problem}: {remedy}")]
@@ -27,5 +29,10 @@ impl ConfigError {
     /// The flag that holds the value: `--connect-rate`.
     pub fn flag(&self) -> String {
         format!("--{}", self.key.replace('_', "-"))
+    }
+
+    /// The same in terms of flags: exit code 2.
+    pub fn in_flags(&self) -> anyhow::Error {
+        Failure::usage(format!("{} {}: {}: {}", self.flag(), self.value, self.problem, self.remedy))
     }
 }

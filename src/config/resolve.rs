@@ -6,10 +6,10 @@ use super::defaults;
 use super::error::ConfigError;
 use super::forms::{Fragment, Pipeline};
 use super::load::LoadArgs;
-use crate::bytes::SHARED_STREAM_MAX;
 use crate::plan::{
     Close, Distribution, Lifetime, MAX_CONNECTIONS, MAX_STREAM, Profile, Read, Reconnect, TimeRange, UNLIMITED, Verify,
 };
+use crate::stream::SHARED_STREAM_MAX;
 use crate::units::{Bytes, Count, Rate, Time};
 
 impl LoadArgs {

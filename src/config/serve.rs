@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::error::ConfigError;
 use super::forms::Seed;
 use crate::server::Options;
-use crate::server::faulty::Fault;
+use crate::server::fault::Fault;
 use crate::server::models::{self, Model};
 use crate::units::text::text_form;
 use crate::units::{Bytes, Count, Time, UnitError};

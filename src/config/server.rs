@@ -17,7 +17,7 @@ use serde::de::{Deserializer, SeqAccess, Visitor};
 use super::error::ConfigError;
 use super::forms::Seed;
 use super::serve::{Bind, ServeArgs};
-use crate::server::faulty::Fault;
+use crate::server::fault::Fault;
 use crate::server::models::{self, TABLE};
 use crate::units::{Bytes, Count, Time};
 

@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     fn described(profile: Profile, max_writes: usize) -> Described {
-        let conn = crate::bytes::ConnId::new(0).expect("a small id");
+        let conn = crate::stream::ConnId::new(0).expect("a small id");
         let slot = Slots::new([&profile]).expect("few enough").slot(0);
         describe(Plan::new(Arc::new(profile), 42, slot, conn), max_writes)
     }

@@ -16,7 +16,7 @@ mod steps;
 mod time_range;
 mod words;
 
-pub use crate::bytes::{ConnId, Expect};
+pub use crate::stream::{ConnId, Expect};
 pub use describe::{Described, DescribedMessage, DescribedWrite, describe};
 pub use distribution::{Distribution, DistributionError, MAX_SIZE};
 pub use profile::{Profile, UNLIMITED};

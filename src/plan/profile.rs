@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::distribution::Distribution;
 use super::time_range::TimeRange;
 use super::words::{Close, Lifetime, Read, Reconnect, Verify};
-use crate::bytes::Expect;
+use crate::stream::Expect;
 use crate::units::{Bytes, Count, Rate, Time};
 
 /// A `pipeline` without limit.

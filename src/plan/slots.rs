@@ -14,7 +14,7 @@ use std::str::FromStr;
 
 use super::profile::Profile;
 use super::words::Reconnect;
-use crate::bytes::{ConnId, SHARED_STREAM_MAX, STREAM_MAX};
+use crate::stream::{ConnId, SHARED_STREAM_MAX, STREAM_MAX};
 use crate::units::text::text_form;
 
 /// How many connections can be open at a time: each has its words for itself.

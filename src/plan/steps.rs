@@ -7,7 +7,7 @@ use super::draw::{Words, below, mix};
 use super::profile::Profile;
 use super::slots::Slot;
 use super::words::{Close, Lifetime};
-use crate::bytes::{ConnId, SHARED_STREAM_MAX, STREAM_MAX};
+use crate::stream::{ConnId, SHARED_STREAM_MAX, STREAM_MAX};
 
 /// The most bytes one connection's stream can have: 40 bits of words of 8 bytes. A plan ends there.
 pub const MAX_STREAM: u64 = STREAM_MAX;

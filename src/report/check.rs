@@ -10,12 +10,14 @@ use serde::{Deserialize, Serialize};
 
 use super::run::{LoadReport, RunReport};
 use super::suite::Came;
-use crate::bytes::Kind;
+use crate::judge::metric;
+use crate::judge::threshold::Threshold;
+use crate::judge::verdict::{Outcome, judge};
 use crate::measure::{Counters, Figures};
 use crate::plan::Verify;
-use crate::scenario::{Expected, Scenario, Threshold, figure};
+use crate::scenario::{Expected, Scenario};
+use crate::stream::Kind;
 use crate::units::Time;
-use crate::verdict::{Outcome, judge};
 
 /// What a check's name begins with if it is about one load group.
 const LOAD: &str = "load ";
@@ -180,9 +182,9 @@ pub fn hold(scenario: &Scenario, groups: &[Figures], ending: &Ending, report: &m
 }
 
 /// What a threshold may name beside the figures of the load groups.
-fn beside(report: &RunReport) -> figure::Run {
+fn beside(report: &RunReport) -> metric::Run {
     let time = |seconds: f64| Duration::try_from_secs_f64(seconds).ok();
-    figure::Run {
+    metric::Run {
         elapsed: report.elapsed(),
         client_cpu: report.client.cpu_s.and_then(time),
         client_memory: report.client.peak_memory_bytes,

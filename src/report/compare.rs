@@ -12,10 +12,10 @@ use serde::{Deserialize, Serialize};
 
 use super::run::{LoadReport, RunReport};
 use super::{show_bytes, show_count, show_time, terminal};
-use crate::bytes::Finding;
 use crate::exit::Exit;
+use crate::judge::verdict::Outcome;
 use crate::measure::Latency;
-use crate::verdict::Outcome;
+use crate::stream::Finding;
 
 /// The form of the JSON report. It changes when a reader of the old form would misread the new one.
 pub const FORM: &str = "echo-tester/compare/1";

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::show_time;
-use crate::bytes::{Change, Corruption, Divergence, Finding, Kind, Op, OpKind, Source};
+use crate::stream::{Change, Corruption, Divergence, Finding, Kind, Op, OpKind, Source};
 
 /// Bytes in one row of an excerpt.
 const ROW: usize = 16;
@@ -195,7 +195,7 @@ fn indented(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bytes::{ConnId, KINDS};
+    use crate::stream::{ConnId, KINDS};
 
     fn conn(id: u32) -> ConnId {
         ConnId::new(id).expect("small")

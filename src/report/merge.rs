@@ -9,13 +9,13 @@ use std::time::{Duration, SystemTime};
 use serde_json::Value;
 
 use super::run::{ClientReport, FORM, LoadReport, PartReport, RunReport, ServerReport};
-use crate::bytes::Finding;
+use crate::judge::verdict::{Outcome, Verdict, judge};
 use crate::measure::histogram::LatencyReport;
 use crate::measure::span::SpanReport;
 use crate::measure::{Counters, Latency, Timeline};
 use crate::plan::Shard;
 use crate::server::CountersSnapshot;
-use crate::verdict::{Outcome, Verdict, judge};
+use crate::stream::Finding;
 
 /// A report and where it came from.
 #[derive(Clone, Debug)]

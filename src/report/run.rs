@@ -8,15 +8,15 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::bytes::Finding;
 use crate::client::{Outcome, Plan, Usage};
+use crate::judge::verdict::{Outcome as Came, Verdict, judge};
 use crate::measure::histogram::LatencyReport;
 use crate::measure::schedule::RateReport;
 use crate::measure::span::SpanReport;
 use crate::measure::{Counters, Figures, Timeline};
 use crate::plan::{Profile, Verify};
 use crate::server::CountersSnapshot;
-use crate::verdict::{Outcome as Came, Verdict, judge};
+use crate::stream::Finding;
 
 /// The form of the JSON report. It changes when a reader of the old form would misread the new one.
 pub const FORM: &str = "echo-tester/run/1";

@@ -4,12 +4,12 @@
 use super::check::{CheckReport, found, planned_verdict};
 use super::run::{ClientReport, FORM, LoadReport, RunReport};
 use super::suite::{Came, CaseReport, SuiteReport};
-use crate::bytes::{Change, ConnId, Corruption, Divergence, Finding, Kind};
+use crate::judge::verdict::{Outcome, Verdict};
 use crate::measure::span::SpanReport;
 use crate::measure::timeline::Point;
 use crate::measure::{Counters, Figures, Timeline};
 use crate::scenario::Expected;
-use crate::verdict::{Outcome, Verdict};
+use crate::stream::{Change, ConnId, Corruption, Divergence, Finding, Kind};
 
 /// What would end a string, a cell, a fence, an element or a document.
 pub(super) const HOSTILE: &str =

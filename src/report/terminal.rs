@@ -170,7 +170,9 @@ fn processes(report: &RunReport) -> Vec<Vec<String>> {
 /// What a reader of the figures must know.
 fn notes(report: &RunReport) -> Vec<String> {
     let mut notes: Vec<String> = report.loads.iter().filter_map(|load| saturation(load, report)).collect();
-    notes.extend(crate::verdict::shortages(&report.total).into_iter().map(|shortage| format!("note: {shortage}")));
+    notes.extend(
+        crate::judge::verdict::shortages(&report.total).into_iter().map(|shortage| format!("note: {shortage}")),
+    );
     notes.extend(report.loads.iter().filter_map(|load| never_begun(load, report)));
     notes.extend(bottleneck(report).or_else(|| full_machine(report)));
     notes.extend(not_together(report));

@@ -11,12 +11,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::place::{Step, mark, span_of, with_suggestion};
-use super::threshold::{Threshold, ThresholdError};
 use super::variables::Environment;
-use super::{Variables, conformance, figure};
-use crate::bytes::Kind;
+use super::{Variables, conformance};
 use crate::config::{ConfigError, ConnList, LoadArgs, RunArgs, Server, ServerTable, Variant};
+use crate::judge::metric;
+use crate::judge::threshold::{Threshold, ThresholdError};
 use crate::plan::{Profile, Reconnect, Slots, SlotsError};
+use crate::stream::Kind;
 
 /// A scenario as it is written.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -72,7 +73,7 @@ struct Expect {
     only: bool,
     /// What the figures must keep to.
     #[serde(default)]
-    #[schemars(description = figure::description())]
+    #[schemars(description = metric::description())]
     thresholds: Vec<String>,
 }
 

@@ -2,22 +2,18 @@
 //!
 //! - [`mod@file`]: the TOML, on the structs that the flags use too, and its errors with their place;
 //! - [`variables`]: what `${NAME}` stands for in them;
-//! - [`threshold`]: expressions over the figures that [`figure`] names;
 //! - [`names`]: that no two cases have one name;
 //! - [`schema`]: what editors are told of them;
 //! - [`conformance`]: the files that are embedded for `check`.
 //!
-//! Nothing here runs anything: `cmd::case` does.
+//! Nothing here runs anything: `runner::case` does.
 
 pub mod conformance;
-pub mod figure;
 pub mod file;
 pub mod names;
 mod place;
 pub mod schema;
-pub mod threshold;
 pub mod variables;
 
 pub use file::{Expected, Scenario};
-pub use threshold::Threshold;
 pub use variables::Variables;

@@ -4,22 +4,27 @@
 //! - [`Server`] is the harness: it binds the listener, gives it to the model's `run` on a thread of its own, and stops
 //!   it.
 //! - [`Context`] is all that a model sees of the harness; [`Session`] is all that it sees of a connection's rules.
-//! - `reactor` and `crew` are what the reactors share: what to do with a socket that is ready, and workers that deal
-//!   the connections out.
-//! - [`faulty`] is the server that is faulty on purpose.
+//! - `readiness` is what the reactors share, `completion` what the proactors of Windows share, `thread_pool` how
+//!   connections are shared out among threads that take only a limited number of them each.
+//! - [`fault`] is the server that is faulty on purpose.
 //! - [`echo`] is the pure half: which bytes wait, where the next ones go, when the FIN is due. Models move bytes,
 //!   `echo` decides.
 //!
 //! Nothing here knows the stream that the client sends: a server that knew the pattern could hide its own bug.
 
+#[cfg(windows)]
+mod completion;
 mod context;
-mod crew;
 pub mod echo;
-pub mod faulty;
+#[cfg(windows)]
+mod event_set;
+pub mod fault;
 mod harness;
 pub mod models;
-mod reactor;
+mod readiness;
 mod session;
+#[cfg(windows)]
+mod thread_pool;
 
 pub use context::{Accept, Context, Counters, CountersSnapshot, Phase};
 pub use harness::{Server, Stopped, Waited};

@@ -13,6 +13,8 @@ mod os;
 pub mod simd;
 
 mod alarm;
+#[cfg(windows)]
+pub(crate) mod event;
 mod prefetch;
 
 use socket2::SockRef;
@@ -25,6 +27,11 @@ pub use os::{
     thread_limit, usable_memory,
 };
 pub use prefetch::prefetch;
+
+/// Processors that this process may use, by affinity and cgroup limits; `None` where the system does not tell.
+pub fn available_cores() -> Option<usize> {
+    std::thread::available_parallelism().ok().map(usize::from)
+}
 
 /// Every accepted socket: TCP_NODELAY, and kept from child processes. Best effort: some systems refuse it on a
 /// connection that was reset meanwhile.

@@ -1,6 +1,6 @@
 //! The cases: every kind of fault under every load.
 
-use echo_tester::server::faulty::Fault;
+use echo_tester::server::fault::Fault;
 
 /// A load, as a scenario would have it.
 pub(crate) struct Load {

@@ -14,8 +14,8 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use cases::{FAULTS, LOADS, Load, MIXED, OF_THE_SERVER, STAYING};
-use echo_tester::server::faulty::spec::Origin;
-use echo_tester::server::faulty::{Fault, FaultKind};
+use echo_tester::server::fault::spec::Origin;
+use echo_tester::server::fault::{Fault, FaultKind};
 use echo_tester::server::models::{self, TABLE};
 use echo_tester::server::{Options, Server};
 use reconcile::{Reconciled, Truth, Verdict, reconcile};

@@ -22,8 +22,8 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
-use echo_tester::bytes::{Change, ConnId, Divergence, Finding, Kind, OpKind, Stream};
-use echo_tester::server::faulty::{FaultKind, Record};
+use echo_tester::server::fault::{FaultKind, Record};
+use echo_tester::stream::{Change, ConnId, Divergence, Finding, Kind, OpKind, Stream};
 
 /// What became of one fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

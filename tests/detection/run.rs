@@ -4,14 +4,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use echo_tester::bytes::Finding;
 use echo_tester::client::target::SourceChoice;
 use echo_tester::client::{self, Control, Plan};
 use echo_tester::config::LoadArgs;
 use echo_tester::measure::Counters;
 use echo_tester::plan::{Shard, Slots};
-use echo_tester::server::faulty::{Fault, FaultLog, Faulty, Record};
+use echo_tester::server::fault::{Fault, FaultLog, Faulty, Record};
 use echo_tester::server::{CountersSnapshot, Options, Server};
+use echo_tester::stream::Finding;
 
 /// What a run came to, on both sides.
 pub(crate) struct Came {

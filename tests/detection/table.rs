@@ -2,8 +2,8 @@
 
 #![expect(clippy::print_stdout, reason = "the table is what a person asked for")]
 
-use echo_tester::bytes::Finding;
-use echo_tester::server::faulty::Record;
+use echo_tester::server::fault::Record;
+use echo_tester::stream::Finding;
 
 use super::reconcile::{Reconciled, Verdict};
 

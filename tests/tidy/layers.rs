@@ -6,21 +6,65 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
     ("exit", &[]),
     ("units", &[]),
     ("sys", &[]),
+    ("failure", &["exit"]),
+    ("interrupt", &["exit"]),
     // The instructions of the CPU are unsafe to call, so they stand in `sys`; the rest of it is out of bounds
     // (rules.rs).
-    ("bytes", &["sys", "units"]),
-    ("plan", &["bytes", "units"]),
-    ("measure", &["bytes", "units"]),
-    ("verdict", &["bytes", "exit", "measure", "plan", "units"]),
+    ("stream", &["sys", "units"]),
+    ("plan", &["stream", "units"]),
+    ("measure", &["stream", "units"]),
+    ("judge", &["exit", "measure", "plan", "stream", "units"]),
     ("server", &["sys", "units"]),
-    ("config", &["bytes", "plan", "server", "sys", "units"]),
-    ("client", &["bytes", "config", "measure", "plan", "sys", "units"]),
-    ("scenario", &["bytes", "config", "exit", "measure", "plan", "units", "verdict"]),
-    ("report", &["bytes", "client", "config", "exit", "measure", "plan", "scenario", "server", "units", "verdict"]),
+    ("config", &["failure", "plan", "server", "stream", "sys", "units"]),
+    ("client", &["config", "measure", "plan", "stream", "sys", "units"]),
+    ("scenario", &["config", "exit", "judge", "measure", "plan", "stream", "units"]),
+    ("report", &["client", "config", "exit", "judge", "measure", "plan", "scenario", "server", "stream", "units"]),
+    ("output", &["exit", "failure", "report"]),
+    ("target", &["client", "config", "failure", "interrupt", "plan", "report", "scenario", "server", "sys"]),
+    (
+        "runner",
+        &[
+            "client",
+            "config",
+            "exit",
+            "failure",
+            "interrupt",
+            "measure",
+            "output",
+            "plan",
+            "report",
+            "scenario",
+            "server",
+            "sys",
+            "target",
+        ],
+    ),
+    (
+        "command",
+        &[
+            "client",
+            "config",
+            "exit",
+            "failure",
+            "interrupt",
+            "judge",
+            "output",
+            "plan",
+            "report",
+            "runner",
+            "scenario",
+            "server",
+            "stream",
+            "sys",
+            "target",
+            "units",
+        ],
+    ),
+    ("cli", &["command", "exit", "failure", "output", "server"]),
 ];
 
 /// What wires everything together, and so may know everything.
-pub(crate) const WIRING: &[&str] = &["cli", "cmd", "lib", "main"];
+pub(crate) const WIRING: &[&str] = &["lib", "main"];
 
 /// The part that a file under `src/` belongs to: `plan` for `src/plan/steps.rs` and for `src/plan.rs`.
 pub(crate) fn part_of(path: &str) -> Option<&str> {

@@ -1,11 +1,11 @@
 //! What adding up reports promises.
 
 use super::*;
-use crate::bytes::{ConnId, Divergence, Kind, Op, OpKind};
+use crate::judge::verdict::Outcome;
 use crate::measure::Point;
 use crate::measure::schedule::{RateReport, Schedule};
 use crate::measure::span::SpanReport;
-use crate::verdict::Outcome;
+use crate::stream::{ConnId, Divergence, Kind, Op, OpKind};
 
 /// Shard `index` of `count`, begun `start` seconds after the others, with `rtts` in milliseconds.
 fn shard(index: u32, count: u32, start: u64, rtts: &[u64]) -> Input {

@@ -27,10 +27,10 @@ use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
 use slab::Slab;
 
-use super::timespec;
 use crate::server::context::{Context, Phase};
-use crate::server::crew::{self, Worker};
-use crate::server::reactor::{Connection, Interest, Ready, Turn};
+use crate::server::readiness::connection::{Connection, Interest, Ready, Turn};
+use crate::server::readiness::crew::{self, Worker};
+use crate::server::readiness::timespec;
 
 /// Events taken over in one wait.
 const EVENTS: usize = 256;

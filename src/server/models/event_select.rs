@@ -33,16 +33,16 @@ use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
 
-use super::events::{Event, NetworkEvents};
-use super::retry::{Retry, only_sends};
-use super::shards::{Bell, Inbox, Seat, Shards, Sweep, Worker};
-use super::watched::{self, Watched};
-use crate::server::reactor::{Connection, Pool, Ready, Turn};
+use crate::server::event_set::{self, Watched};
+use crate::server::readiness::connection::{Connection, Pool, Ready, Turn};
+use crate::server::readiness::retry::{Retry, only_sends};
+use crate::server::thread_pool::{Bell, Inbox, Seat, Shards, Sweep, Worker};
 use crate::server::{Context, Phase};
+use crate::sys::event::{Event, NetworkEvents};
 
 /// Accepts on this thread and has the connections served by others; see the head of this file.
 pub(super) fn run(listener: TcpListener, context: Arc<Context>) -> io::Result<()> {
-    let (wake, bell) = watched::bell()?;
+    let (wake, bell) = event_set::bell()?;
     let arrivals = Event::manual()?;
     NetworkEvents::of_listener(&listener, &arrivals)?;
     let mut shards: Shards<Shard> = Shards::start(&context, bell)?;
@@ -78,7 +78,7 @@ impl Worker for Shard {
     type Connection = Connection;
 
     fn prepare() -> io::Result<(Self, Bell)> {
-        let (event, bell) = watched::bell()?;
+        let (event, bell) = event_set::bell()?;
         Ok((Shard(Watched::new(event)), bell))
     }
 
@@ -145,8 +145,8 @@ fn send_again(connection: &mut Connection, pool: &mut Pool) -> Turn {
 mod tests {
     use std::time::{Duration, Instant};
 
-    use super::super::retry::tests::{deaf_client, reset};
     use super::*;
+    use crate::server::readiness::retry::tests::{deaf_client, reset};
 
     #[test]
     fn a_connection_that_only_sends_ends_when_it_is_reset_though_no_event_says_so() {

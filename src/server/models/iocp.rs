@@ -52,12 +52,12 @@ use windows_sys::Win32::System::IO::{
 };
 use windows_sys::Win32::System::Threading::INFINITE;
 
-use super::acceptor::{Accepting, Listener};
-use super::duplex::{Duplex, Routines};
-use super::events::Event;
-use super::overlapped::{Operation, raw};
-use super::shards::Sweep;
+use crate::server::completion::acceptor::{Accepting, Listener};
+use crate::server::completion::overlapped::{Operation, raw};
+use crate::server::completion::overlapped_connection::{Duplex, Routines};
+use crate::server::thread_pool::Sweep;
 use crate::server::{Accept, Context, Phase, Session};
+use crate::sys::event::Event;
 
 /// Accepts that wait in advance. Each one's packet stands in line behind those of all connections, so under load only
 /// so many connections are accepted each time that the queue has gone round: with few, clients wait for seconds in the

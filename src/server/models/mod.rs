@@ -19,42 +19,24 @@
 //! - `Err` is for what makes serving impossible: a listener that is broken, a wait that fails.
 
 #[cfg(windows)]
-mod acceptor;
-#[cfg(windows)]
 mod async_select;
-#[cfg(windows)]
-mod duplex;
 #[cfg(target_os = "linux")]
 mod epoll;
 #[cfg(windows)]
 mod event_select;
-#[cfg(windows)]
-mod events;
 #[cfg(target_os = "linux")]
 mod io_uring;
 #[cfg(windows)]
 mod iocp;
-#[cfg(windows)]
-mod overlapped;
 #[cfg(windows)]
 mod overlapped_callback;
 #[cfg(windows)]
 mod overlapped_event;
 #[cfg(unix)]
 mod poll;
-#[cfg(windows)]
-mod retry;
 mod select;
-#[cfg(unix)]
-mod self_pipe;
-#[cfg(windows)]
-mod shards;
 mod threads;
 mod tokio;
-#[cfg(windows)]
-mod watched;
-#[cfg(windows)]
-mod window;
 
 use std::fmt;
 use std::io;
@@ -140,11 +122,6 @@ macro_rules! only {
         let run: Option<RunFn> = None;
         run
     }};
-}
-
-#[cfg(unix)]
-fn timespec(timeout: std::time::Duration) -> rustix::event::Timespec {
-    rustix::event::Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: timeout.subsec_nanos().into() }
 }
 
 /// The same for a probe: where the model is not built, there is nothing to ask.

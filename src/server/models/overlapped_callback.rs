@@ -70,12 +70,12 @@ use windows_sys::Win32::Foundation::{PAPCFUNC, WAIT_OBJECT_0};
 use windows_sys::Win32::System::IO::OVERLAPPED;
 use windows_sys::Win32::System::Threading::{QueueUserAPC, SleepEx, WaitForSingleObject};
 
-use super::acceptor::accept_until_drain;
-use super::duplex::{Duplex, Routines};
-use super::events::{Event, milliseconds};
-use super::overlapped::{Operation, Outcome};
-use super::shards::Sweep;
+use crate::server::completion::acceptor::accept_until_drain;
+use crate::server::completion::overlapped::{Operation, Outcome};
+use crate::server::completion::overlapped_connection::{Duplex, Routines};
+use crate::server::thread_pool::Sweep;
 use crate::server::{Context, Phase, Session};
+use crate::sys::event::{Event, milliseconds};
 
 /// Calls that one alertable wait answers by beginning further operations; after that it only notes them.
 const BUDGET: u32 = 256;

@@ -33,17 +33,17 @@ use std::sync::Arc;
 
 use socket2::Socket;
 
-use super::acceptor::accept_until_drain;
-use super::duplex::{Duplex, Routines};
-use super::events::Event;
-use super::overlapped::Operation;
-use super::shards::{Bell, Inbox, Seat, Shards, Sweep, Worker};
-use super::watched::{self, Watched};
+use crate::server::completion::acceptor::accept_until_drain;
+use crate::server::completion::overlapped::Operation;
+use crate::server::completion::overlapped_connection::{Duplex, Routines};
+use crate::server::event_set::{self, Watched};
+use crate::server::thread_pool::{Bell, Inbox, Seat, Shards, Sweep, Worker};
 use crate::server::{Context, Phase, Session};
+use crate::sys::event::Event;
 
 /// Accepts on this thread and has the connections served by others; see the head of this file.
 pub(super) fn run(listener: TcpListener, context: Arc<Context>) -> io::Result<()> {
-    let (wake, bell) = watched::bell()?;
+    let (wake, bell) = event_set::bell()?;
     let mut shards: Shards<Shard> = Shards::start(&context, bell)?;
     context.ready(shards.wake());
     let accepted = accept_until_drain(listener, &context, wake, shards.watch_phase(), |socket, session| {
@@ -71,7 +71,7 @@ impl Worker for Shard {
     type Connection = (Socket, Session);
 
     fn prepare() -> io::Result<(Self, Bell)> {
-        let (event, bell) = watched::bell()?;
+        let (event, bell) = event_set::bell()?;
         Ok((Shard(Watched::new(event)), bell))
     }
 

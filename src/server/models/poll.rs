@@ -19,11 +19,11 @@ use std::sync::Arc;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
-use super::self_pipe::SelfPipe;
-use super::timespec;
 use crate::server::context::{Context, Phase};
-use crate::server::crew::{self, Worker};
-use crate::server::reactor::{Connection, Interest, Ready, Turn};
+use crate::server::readiness::connection::{Connection, Interest, Ready, Turn};
+use crate::server::readiness::crew::{self, Worker};
+use crate::server::readiness::self_pipe::SelfPipe;
+use crate::server::readiness::timespec;
 
 pub(super) fn run(listener: TcpListener, context: Arc<Context>) -> io::Result<()> {
     crew::run(listener, context, serve)

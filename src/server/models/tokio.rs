@@ -32,7 +32,7 @@ use tokio::task::{JoinError, JoinSet};
 
 use crate::server::Session;
 use crate::server::context::{Accept, Context, Phase};
-use crate::server::reactor::{Pool, slices, slices_mut};
+use crate::server::readiness::connection::{Pool, slices, slices_mut};
 use crate::sys;
 
 /// A connection on its way to its worker.

@@ -17,10 +17,10 @@ use rustix::event::{
 use rustix::io::Errno;
 
 use crate::server::context::{Context, Phase};
-use crate::server::crew::{self, Worker};
-use crate::server::models::self_pipe::SelfPipe;
-use crate::server::models::timespec;
-use crate::server::reactor::{Connection, Interest, Ready, Turn};
+use crate::server::readiness::connection::{Connection, Interest, Ready, Turn};
+use crate::server::readiness::crew::{self, Worker};
+use crate::server::readiness::self_pipe::SelfPipe;
+use crate::server::readiness::timespec;
 
 pub(in crate::server::models) fn run(listener: TcpListener, context: Arc<Context>) -> io::Result<()> {
     crew::run(listener, context, serve)

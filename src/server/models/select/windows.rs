@@ -27,9 +27,9 @@ use std::time::{Duration, Instant};
 use windows_sys::Win32::Networking::WinSock::{FD_SET, SOCKET, SOCKET_ERROR, TIMEVAL, select};
 
 use crate::server::context::{Context, Phase};
-use crate::server::crew::{self, Worker};
-use crate::server::models::retry::{Retry, only_sends};
-use crate::server::reactor::{Connection, Pool, Ready, Turn};
+use crate::server::readiness::connection::{Connection, Pool, Ready, Turn};
+use crate::server::readiness::crew::{self, Worker};
+use crate::server::readiness::retry::{Retry, only_sends};
 
 const READ: Ready = Ready { read: true, write: false, hangup: false };
 const WRITE: Ready = Ready { read: false, write: true, hangup: false };
@@ -230,7 +230,7 @@ fn timeval(time: Duration) -> TIMEVAL {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::server::models::retry::tests::{deaf_client, reset};
+    use crate::server::readiness::retry::tests::{deaf_client, reset};
 
     fn ready(readable: &mut FdSet, writable: &mut FdSet) -> io::Result<i32> {
         let now = timeval(Duration::ZERO);

@@ -1,0 +1,199 @@
+//! `blast [HOST:PORT]`.
+
+use std::net::SocketAddr;
+
+use anyhow::Context as _;
+use clap::Args;
+
+use crate::client::Plan;
+use crate::config::{LoadArgs, Run, RunArgs};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::judge::verdict;
+use crate::output::console::{print, say};
+use crate::output::files;
+use crate::output::reports::{FileArgs, Written, unwritten};
+use crate::output::result::OutputArgs;
+use crate::plan::{self, describe};
+use crate::report::run::RunReport;
+use crate::report::suite::{CaseReport, State};
+use crate::report::terminal;
+use crate::runner::launch;
+use crate::stream::{ConnId, Kind};
+use crate::target::bundled::Bundled;
+
+/// Where `serve` listens if it is not told otherwise.
+const DEFAULT_TARGET: &str = "127.0.0.1:7777";
+/// Writes that `--dry-run` shows of a connection.
+const DRY_RUN_WRITES: usize = 1000;
+
+/// The flags of `blast`.
+#[derive(Args, Debug)]
+pub struct BlastArgs {
+    /// The server: HOST:PORT, IPv6 in brackets [default: 127.0.0.1:7777]
+    #[arg(value_name = "HOST:PORT", env = "ECHO_TESTER_TARGET", hide_env = true)]
+    target: Option<String>,
+
+    /// First start a bundled server, as a process of its own, and blast that; 'models' lists them [default model: auto]
+    #[arg(
+        long, value_name = "MODEL", num_args = 0..=1, require_equals = true, default_missing_value = "auto",
+        conflicts_with = "target", env = "ECHO_TESTER_SERVE", hide_env = true
+    )]
+    serve: Option<String>,
+
+    #[command(flatten)]
+    load: LoadArgs,
+
+    #[command(flatten)]
+    run: RunArgs,
+
+    #[command(flatten)]
+    output: OutputArgs,
+
+    #[command(flatten)]
+    files: FileArgs,
+
+    /// Print the plan of the connections (--only-conn, else the first) and send nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Runs the load, prints the report.
+///
+/// # Errors
+/// It could not run; see [`Failure`].
+pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
+    let run = launch::resolve_run(&args.run)?;
+    let profile = args.load.resolve("load").map_err(|e| e.in_flags())?;
+    let about = profile.to_string();
+    if args.dry_run {
+        return dry_run(&launch::plan(&run, Vec::new(), vec![profile], None)?, &about, &args.output);
+    }
+    args.output.result.clear()?;
+    let target = args.target.as_deref().unwrap_or(DEFAULT_TARGET);
+    // What can't be is said before a server is started for it.
+    let mut targets = if args.serve.is_some() {
+        vec![SocketAddr::from(([127, 0, 0, 1], 0))]
+    } else {
+        launch::resolve_target(target)?
+    };
+    let replay = replay(&args, &run);
+    let mut plan = launch::plan(&run, targets.clone(), vec![profile], Some(replay.clone()))?;
+    launch::check_limits(&plan)?;
+    let name = args.serve.as_ref().map_or_else(|| format!("blast {target}"), |model| format!("blast --serve={model}"));
+    let planned = CaseReport::planned_run(name, about.clone());
+    let mut written = Written::open(&args.files, None, vec![planned.clone()])?;
+    launch::catch_interrupts()?;
+    let server = args.serve.as_deref().map(|model| Bundled::start(Some(model), &[])).transpose()?;
+    if let Some(server) = &server {
+        targets = vec![server.address];
+        plan.sources = crate::client::target::SourceChoice::new(&run.sources, &targets);
+        plan.targets = targets;
+    }
+    announce(&args.output, &plan, server.as_ref(), target, &about)?;
+    let (outcome, is_over) = launch::go(plan.clone(), run.start_at, run.timeout, args.output.quiet)?;
+    let stopped = server.map(Bundled::stop).unwrap_or_default();
+    if let Some(how) = &stopped.broke {
+        say(&format!("warning: the bundled server {how}"));
+    }
+    let mut report = RunReport::new(&plan, &outcome, stopped.report);
+    if is_over {
+        report.not_done();
+    }
+    let case = CaseReport { server_output: stopped.output, ..planned.with_run(replay, report.clone()) };
+    let annotation = written.set(0, case);
+    let exit = finish(&args.output, &report, target, !run.sources.is_empty());
+    match annotation {
+        Some(line) if args.output.result.is_json() => say(&line),
+        Some(line) => print(&line)?,
+        None => {}
+    }
+    // What came of the run has been shown, whether or not it could be written.
+    exit.map(|exit| unwritten(exit, written.end(State::Incomplete)))
+}
+
+/// The first lines: the seed and what was understood. To stdout, unless that is for a machine.
+fn announce(
+    output: &OutputArgs,
+    plan: &Plan,
+    server: Option<&Bundled>,
+    target: &str,
+    about: &str,
+) -> anyhow::Result<()> {
+    let to = match (server, plan.targets.first()) {
+        (Some(server), _) => format!("{} (bundled server, {})", server.address, server.model),
+        (None, Some(address)) if address.to_string() != target => format!("{target} ({address})"),
+        _ => target.to_owned(),
+    };
+    let lines = format!("seed {}, {} workers, target {to}\n{about}\n", plan.seed, plan.workers);
+    match (output.quiet, output.result.is_taken()) {
+        (true, _) => {}
+        (false, true) => say(&lines),
+        (false, false) => print(&lines)?,
+    }
+    Ok(())
+}
+
+fn finish(output: &OutputArgs, report: &RunReport, target: &str, has_sources: bool) -> anyhow::Result<Exit> {
+    let json = serde_json::to_string_pretty(report).context("writing the report as JSON")?;
+    let nothing_opened = report.total.opened == 0 && !report.interrupted;
+    if !nothing_opened || output.result.is_json() {
+        output.result.write(&terminal::render(report), &json)?;
+    } else if let Some(file) = output.result.json_file() {
+        files::write(file, &json)?;
+    }
+    if nothing_opened {
+        return Err(Failure::could_not_run(why_nothing_opened(report, target, has_sources)));
+    }
+    Ok(report.verdict.outcome.exit())
+}
+
+/// The one sentence for a target that can't be reached, instead of a page of equal findings.
+fn why_nothing_opened(report: &RunReport, target: &str, has_sources: bool) -> String {
+    if let (0, Some(shortage)) = (report.total.connects, verdict::shortages(&report.total).first()) {
+        return format!("no connection to {target} could be opened: {shortage}");
+    }
+    let cause = report
+        .loads
+        .iter()
+        .flat_map(|load| &load.findings)
+        .find(|finding| finding.divergence.kind == Kind::ConnectFailed)
+        .and_then(|finding| finding.cause.clone())
+        .unwrap_or_else(|| "no connection was tried".to_owned());
+    if cause.contains("refused") {
+        return format!("nothing listens on {target} ({cause}): start 'echo-tester serve', or add --serve");
+    }
+    let source = if has_sources { ", and that --source names addresses of this machine" } else { "" };
+    format!(
+        "no connection to {target} could be opened: {cause}: check the address, the network and any firewall{source}"
+    )
+}
+
+fn dry_run(plan: &Plan, about: &str, output: &OutputArgs) -> anyhow::Result<Exit> {
+    let conns = if plan.only.is_empty() { ConnId::new(0).into_iter().collect() } else { plan.only.clone() };
+    let mut text = format!("seed {}\n{about}\n", plan.seed);
+    let mut list = Vec::new();
+    for conn in conns {
+        let (slot, _) = plan.slots.of(conn).map_err(|e| Failure::usage(e.to_string()))?;
+        let profile = plan.groups[slot.group as usize].clone();
+        let described = describe(plan::Plan::new(profile, plan.seed, slot, conn), DRY_RUN_WRITES);
+        text.push_str(&format!("\nconnection {conn}\n{described}"));
+        list.push(serde_json::json!({ "conn": conn, "plan": described }));
+    }
+    let json = serde_json::json!({ "seed": plan.seed.to_string(), "connections": list });
+    output.result.write(text.trim_end(), &serde_json::to_string_pretty(&json)?)?;
+    Ok(Exit::Pass)
+}
+
+/// The command that runs the same load, to which `--only-conn N` is added.
+fn replay(args: &BlastArgs, run: &Run) -> String {
+    let mut words = vec!["echo-tester".to_owned(), "blast".to_owned()];
+    match (&args.serve, &args.target) {
+        (Some(model), _) => words.push(format!("--serve={model}")),
+        (None, Some(target)) => words.push(target.clone()),
+        (None, None) => {}
+    }
+    words.push(format!("--seed {}", run.seed));
+    words.extend(args.load.to_flags());
+    words.join(" ")
+}

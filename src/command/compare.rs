@@ -1,0 +1,232 @@
+//! `compare`: the same load against several servers, in rounds that take turns, each run verified.
+//!
+//! The rounds are interleaved (all servers once, then all again, each time beginning with another), so that what the
+//! machine does meanwhile meets all of them alike; every run has the same seed, and so the same bytes in the same
+//! fragments.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::Args;
+
+use crate::config::{LoadArgs, Run, RunArgs};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::interrupt;
+use crate::output::console::{print, say};
+use crate::output::files;
+use crate::output::result::OutputArgs;
+use crate::plan::Profile;
+use crate::report::compare::{CompareReport, Contender, Round, Skipped, csv, markdown, render};
+use crate::report::run::RunReport;
+use crate::report::show_count;
+use crate::runner::launch;
+use crate::server::models::{self, TABLE};
+use crate::target::bundled::Bundled;
+use crate::units::{Count, Time};
+
+/// `--rounds`
+const ROUNDS: u64 = 3;
+/// `--duration`, if nothing else ends the load: long enough that starting up does not count.
+const DURATION: std::time::Duration = std::time::Duration::from_secs(3);
+
+/// The flags of `compare`.
+#[derive(Args, Debug)]
+pub struct CompareArgs {
+    /// The bundled models: epoll,io-uring, or all [default: all, or none if there is a --target]
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',', env = "ECHO_TESTER_MODELS", hide_env = true)]
+    models: Vec<String>,
+
+    /// A server of your own, under a name in the table: 127.0.0.1:9000 or mine=127.0.0.1:9000; repeatable
+    #[arg(
+        long = "target",
+        value_name = "[NAME=]HOST:PORT",
+        value_delimiter = ',',
+        env = "ECHO_TESTER_TARGET",
+        hide_env = true
+    )]
+    targets: Vec<String>,
+
+    /// How often each is run; the figures are medians [default: 3]
+    #[arg(long, value_name = "N", env = "ECHO_TESTER_ROUNDS", hide_env = true)]
+    rounds: Option<Count>,
+
+    #[command(flatten)]
+    load: LoadArgs,
+
+    #[command(flatten)]
+    run: RunArgs,
+
+    #[command(flatten)]
+    output: OutputArgs,
+
+    /// Write each round as a line of comma-separated values to this file
+    #[arg(long, value_name = "FILE", env = "ECHO_TESTER_CSV", hide_env = true, help_heading = "Output")]
+    csv: Option<PathBuf>,
+
+    /// Write the table in Markdown to this file
+    #[arg(long, value_name = "FILE", env = "ECHO_TESTER_MARKDOWN", hide_env = true, help_heading = "Output")]
+    markdown: Option<PathBuf>,
+}
+
+/// Who is compared.
+enum Server {
+    Bundled(&'static str),
+    Own { name: String, target: String },
+}
+
+impl Server {
+    fn name(&self) -> &str {
+        match self {
+            Server::Bundled(name) => name,
+            Server::Own { name, .. } => name,
+        }
+    }
+}
+
+/// Runs the rounds, prints the table.
+///
+/// # Errors
+/// The flags make no sense, or a server could not be started or reached.
+pub fn run(args: &CompareArgs) -> anyhow::Result<Exit> {
+    let run = launch::resolve_run(&args.run)?;
+    let profile = load(&args.load).resolve("load").map_err(|e| e.in_flags())?;
+    let rounds = match args.rounds.map_or(ROUNDS, |Count(n)| n) {
+        0 => return Err(Failure::usage("--rounds 0: without a round nothing is compared: the least is 1")),
+        rounds => rounds,
+    };
+    let (servers, skipped) = servers(args)?;
+    clear_files(args)?;
+    launch::check_limits(&launch::plan(&run, Vec::new(), vec![profile.clone()], None)?)?;
+    launch::catch_interrupts()?;
+    let about = profile.to_string();
+    announce(args, run.seed, &about, &servers, rounds)?;
+    let done = all_rounds(args, &run, &profile, &servers, rounds)?;
+    let contenders = servers.iter().zip(done);
+    let contenders = contenders.map(|(server, rounds)| Contender::new(server.name().to_owned(), rounds)).collect();
+    let report = CompareReport::new(run.seed, about, contenders, skipped, interrupt::is_requested());
+    write(args, &report)?;
+    Ok(report.exit())
+}
+
+/// What can't be written is said before anything runs, and no table of an earlier run is left for one of this.
+fn clear_files(args: &CompareArgs) -> anyhow::Result<()> {
+    args.output.result.clear()?;
+    for (flag, file) in [("csv", &args.csv), ("markdown", &args.markdown)] {
+        if let Some(file) = file {
+            files::clear(flag, file)?;
+        }
+    }
+    Ok(())
+}
+
+/// Something must end the load.
+fn load(typed: &LoadArgs) -> LoadArgs {
+    let ends = typed.messages.is_some() || typed.bytes.is_some() || typed.duration.is_some();
+    LoadArgs { duration: typed.duration.or((!ends).then_some(Time(DURATION))), ..typed.clone() }
+}
+
+/// Those that can be run, and those that can't.
+fn servers(args: &CompareArgs) -> anyhow::Result<(Vec<Server>, Vec<Skipped>)> {
+    let mut names: Vec<&'static str> = Vec::new();
+    let all = args.models.iter().any(|name| name == "all") || (args.models.is_empty() && args.targets.is_empty());
+    if all {
+        names.extend(TABLE.iter().map(|model| model.name));
+    } else {
+        for name in &args.models {
+            names.push(models::find(name).map_err(|why| Failure::usage(format!("--models {name}: {why}")))?.name);
+        }
+    }
+    let (mut servers, mut skipped) = (Vec::new(), Vec::new());
+    for name in names {
+        match models::find(name).ok().and_then(models::Model::why_not) {
+            None => servers.push(Server::Bundled(name)),
+            Some(why) => skipped.push(Skipped { name: name.to_owned(), why }),
+        }
+    }
+    for target in &args.targets {
+        let (name, target) = target.split_once('=').unwrap_or((target, target));
+        launch::resolve_target(target)?;
+        servers.push(Server::Own { name: name.to_owned(), target: target.to_owned() });
+    }
+    if let Some(twice) = servers.iter().enumerate().find(|(i, s)| servers[..*i].iter().any(|o| o.name() == s.name())) {
+        return Err(Failure::usage(format!("{} is there twice: leave one out, or rename it", twice.1.name())));
+    }
+    Ok((servers, skipped))
+}
+
+fn announce(args: &CompareArgs, seed: u64, about: &str, servers: &[Server], rounds: u64) -> anyhow::Result<()> {
+    let names: Vec<&str> = servers.iter().map(Server::name).collect();
+    let text = format!("seed {seed}, {rounds} rounds of {}\n{about}\n", names.join(", "));
+    match (args.output.quiet, args.output.result.is_taken()) {
+        (true, _) => Ok(()),
+        (false, true) => {
+            say(&text);
+            Ok(())
+        }
+        (false, false) => print(&text),
+    }
+}
+
+/// For each server its rounds; fewer when interrupted.
+fn all_rounds(
+    args: &CompareArgs,
+    run: &Run,
+    profile: &Profile,
+    servers: &[Server],
+    rounds: u64,
+) -> anyhow::Result<Vec<Vec<Round>>> {
+    let mut done: Vec<Vec<Round>> = servers.iter().map(|_| Vec::new()).collect();
+    for round in 0..rounds {
+        for turn in 0..servers.len() {
+            let index = (turn + round as usize) % servers.len();
+            if interrupt::is_requested() {
+                return Ok(done);
+            }
+            let server = &servers[index];
+            let report = one_run(run, profile, server, args)?;
+            let result = Round::of(&report);
+            if !args.output.quiet {
+                let rate = show_count(result.messages_per_s.round() as u64);
+                let outcome = result.outcome.name();
+                say(&format!("round {} of {rounds}: {}: {outcome}, {rate} round trips/s", round + 1, server.name()));
+            }
+            done[index].push(result);
+        }
+    }
+    Ok(done)
+}
+
+fn one_run(run: &Run, profile: &Profile, server: &Server, args: &CompareArgs) -> anyhow::Result<RunReport> {
+    let (bundled, targets, name) = match server {
+        Server::Bundled(model) => {
+            let bundled = Bundled::start(Some(model), &[])?;
+            let address = bundled.address;
+            (Some(bundled), vec![address], format!("--serve={model}"))
+        }
+        Server::Own { target, .. } => (None, launch::resolve_target(target)?, target.clone()),
+    };
+    let words = [vec![format!("echo-tester blast {name} --seed {}", run.seed)], load(&args.load).to_flags()].concat();
+    let plan = launch::plan(run, targets, vec![profile.clone()], Some(words.join(" ")))?;
+    let (outcome, is_over) = launch::go(plan.clone(), run.start_at, run.timeout, true)?;
+    let stopped = bundled.map(Bundled::stop).unwrap_or_default();
+    if let Some(how) = stopped.broke {
+        say(&format!("warning: the bundled server {} {how}", server.name()));
+    }
+    let mut report = RunReport::new(&plan, &outcome, stopped.report);
+    if is_over {
+        report.not_done();
+    }
+    Ok(report)
+}
+
+fn write(args: &CompareArgs, report: &CompareReport) -> anyhow::Result<()> {
+    if let Some(file) = &args.csv {
+        files::write(file, &csv(report))?;
+    }
+    if let Some(file) = &args.markdown {
+        files::write(file, &markdown(report))?;
+    }
+    let json = serde_json::to_string_pretty(report).context("writing the report as JSON")?;
+    args.output.result.write(&render(report), &json)
+}

@@ -1,0 +1,13 @@
+//! One file a subcommand: its flags, and the wiring of the rooms that do the work. [`cli`](crate::cli) lists the
+//! subcommands.
+
+pub mod blast;
+pub mod check;
+pub mod compare;
+pub mod completions;
+pub mod man;
+pub mod merge;
+pub mod models;
+pub mod run;
+pub mod schema;
+pub mod serve;

@@ -1,0 +1,102 @@
+//! `models`: the table of server models, and which of them run here.
+
+use clap::Args;
+use comfy_table::{ContentArrangement, Table, presets};
+use serde::Serialize;
+
+use crate::exit::Exit;
+use crate::output::console::print;
+use crate::server::models::{AUTO, Model, TABLE};
+
+/// The table's width where standard output is no terminal.
+const WIDTH: u16 = 120;
+
+/// The flags of `models`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ModelsCommand {
+    /// Print JSON: a list of objects
+    #[arg(long)]
+    json: bool,
+    /// Print the table as it stands in the README, in Markdown, without what this machine has
+    #[arg(long, conflicts_with = "json")]
+    markdown: bool,
+}
+
+/// One model, as `--json` prints it.
+#[derive(Serialize)]
+struct Row {
+    name: &'static str,
+    pattern: String,
+    os: String,
+    about: &'static str,
+    limit: &'static str,
+    /// Whether `--workers` means anything to it.
+    workers: bool,
+    /// Whether it is what `auto` means on this system.
+    auto: bool,
+    available: bool,
+    why_not: Option<String>,
+}
+
+impl Row {
+    fn of(model: &Model) -> Row {
+        let why_not = model.why_not();
+        Row {
+            name: model.name,
+            pattern: model.pattern.to_string(),
+            os: model.os.to_string(),
+            about: model.about,
+            limit: model.limit,
+            workers: model.workers,
+            auto: model.name == AUTO,
+            available: why_not.is_none(),
+            why_not,
+        }
+    }
+}
+
+/// Lists the models.
+///
+/// # Errors
+/// Standard output can't be written.
+pub fn run(command: &ModelsCommand) -> anyhow::Result<Exit> {
+    let rows: Vec<Row> = TABLE.iter().map(Row::of).collect();
+    let text = match command {
+        ModelsCommand { json: true, .. } => serde_json::to_string_pretty(&rows)?,
+        ModelsCommand { markdown: true, .. } => markdown(),
+        _ => table(&rows).trim_fmt(),
+    };
+    print(&text)?;
+    Ok(Exit::Pass)
+}
+
+/// The table of the README, the same on every system; a test holds the README to it.
+pub fn markdown() -> String {
+    let row = |model: &Model| {
+        let Model { name, os, pattern, about, limit, .. } = model;
+        format!("| `{name}` | {os} | {pattern} | {about} | {limit} |\n")
+    };
+    let rows: String = TABLE.iter().map(row).collect();
+    let head = "| model | OS | pattern | how it works | its limit, and how this one passes it |\n\
+                | --- | --- | --- | --- | --- |\n";
+    format!("{head}{}", rows.trim_end())
+}
+
+fn table(rows: &[Row]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    table.set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_width(terminal_size::terminal_size().map_or(WIDTH, |(width, _)| width.0));
+    table.set_header(["model", "here", "OS", "pattern", "how it works", "its limit, and how this one passes it"]);
+    table.add_rows(rows.iter().map(|row| {
+        let here = match &row.why_not {
+            None if row.auto => "yes (auto)".to_owned(),
+            None => "yes".to_owned(),
+            Some(why_not) => format!("no: {why_not}"),
+        };
+        let workers = if row.workers { "; takes --workers" } else { "" };
+        let about = format!("{}{workers}", row.about);
+        [row.name.to_owned(), here, row.os.clone(), row.pattern.clone(), about, row.limit.to_owned()]
+    }));
+    table
+}

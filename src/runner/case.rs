@@ -1,0 +1,309 @@
+//! Scenarios one after another: what `run` and `check` have in common. Each has a server of its own, and each is shown
+//! as it ends.
+
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::client::Outcome;
+use crate::client::limits::{self, System};
+use crate::config::units::{Count, Time};
+use crate::config::{RunArgs, Server};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::interrupt;
+use crate::output::reports::{ReportArgs, Reports};
+use crate::plan::Profile;
+use crate::report::check::{self, Ending};
+use crate::report::run::RunReport;
+use crate::report::suite::{Came, CaseReport, State};
+use crate::runner::{jobs, launch};
+use crate::scenario::{Scenario, names};
+use crate::server::models;
+use crate::sys;
+use crate::target::liveness;
+use crate::target::test_server::Running;
+
+/// How long the loads of a case may take, beyond what is written in it.
+const CASE: Duration = Duration::from_secs(10 * 60);
+/// And of one that is run with --long alone.
+const LONG_CASE: Duration = Duration::from_secs(2 * 60 * 60);
+
+/// The flags of `run` and `check` alike.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Cases")]
+pub struct CaseArgs {
+    /// Only the cases whose id and name, or whose file, contain this; a case is '4.1 a silent connection delays nobody'
+    #[arg(long, value_name = "TEXT", env = "ECHO_TESTER_FILTER", hide_env = true)]
+    pub filter: Option<String>,
+
+    /// Those too that move gigabytes or take minutes
+    #[arg(long, env = "ECHO_TESTER_LONG", hide_env = true)]
+    pub long: bool,
+
+    /// List the cases and run none; with --json as a report without results
+    #[arg(long)]
+    pub list: bool,
+
+    /// Begin no further case after the first that does not pass
+    #[arg(long, env = "ECHO_TESTER_FAIL_FAST", hide_env = true)]
+    pub fail_fast: bool,
+
+    /// Cases that run at a time [default: 1]
+    ///
+    /// One at a time is isolated. More of them end sooner, and share the processor and the network: their figures are
+    /// no measurements then, and cases about time may miss their thresholds. Each is shown as it ends; reports keep the
+    /// order of the files. There are no progress bars.
+    #[arg(long, value_name = "N", env = "ECHO_TESTER_JOBS", hide_env = true)]
+    pub jobs: Option<Count>,
+
+    /// No progress
+    #[arg(short, long, env = "ECHO_TESTER_QUIET", hide_env = true)]
+    pub quiet: bool,
+
+    /// What is written where.
+    #[command(flatten)]
+    pub reports: ReportArgs,
+
+    /// The seed, the workers …; they go before what stands in a file.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+impl CaseArgs {
+    fn jobs(&self) -> anyhow::Result<usize> {
+        match self.jobs.unwrap_or(Count(1)) {
+            Count(0) => Err(Failure::usage("--jobs 0: without a case at a time nothing runs: the least is 1")),
+            Count(jobs) if jobs > 64 => Err(Failure::usage(format!("--jobs {jobs}: more than help: the most is 64"))),
+            Count(jobs) => Ok(jobs as usize),
+        }
+    }
+
+    fn is_wanted(&self, scenario: &Scenario) -> bool {
+        let contains = |text: &String| scenario.title().contains(text) || scenario.path.contains(text);
+        self.filter.as_ref().is_none_or(contains)
+    }
+
+    /// Progress bars of several cases at a time would draw over each other.
+    fn is_quiet(&self) -> bool {
+        self.quiet || self.jobs.is_some_and(|Count(jobs)| jobs > 1)
+    }
+}
+
+/// Runs the scenarios, against `target` if there is one. `replay` begins the command that runs a case again.
+///
+/// # Errors
+/// Flags that make no sense, or do not fit a case: before the first one runs. A result that can't be written, after the
+/// last. That a case could not run is its outcome, and no error.
+pub fn run_all(
+    scenarios: &[Scenario],
+    args: &CaseArgs,
+    target: Option<&str>,
+    replay: impl Fn(&Scenario) -> String,
+) -> anyhow::Result<Exit> {
+    let jobs = args.jobs()?;
+    let wanted: Vec<&Scenario> = scenarios.iter().filter(|scenario| args.is_wanted(scenario)).collect();
+    if wanted.is_empty() {
+        let filter = args.filter.as_deref().unwrap_or_default();
+        return Err(Failure::usage(format!("no case contains '{filter}': --list shows them")));
+    }
+    names::check(&wanted).map_err(Failure::usage)?;
+    let planned = wanted.iter().map(|scenario| {
+        let mut case = CaseReport::planned(scenario, target.is_none());
+        case.checks.extend(target.and_then(|_| liveness::planned(scenario)));
+        case
+    });
+    let planned: Vec<CaseReport> = planned.collect();
+    if args.list {
+        return args.reports.list(&list(&wanted), planned).map(|()| Exit::Pass);
+    }
+    check_flags(&wanted, args, target)?;
+    launch::catch_interrupts()?;
+    let replays: Vec<String> = wanted.iter().map(|case| replay(case)).collect();
+    let mut reports = Reports::open(&args.reports, planned.clone())?;
+    let mut is_stopped = false;
+    // Nothing is begun after an interrupt, whichever thread would.
+    let run = |i: usize| {
+        (!interrupt::is_requested()).then(|| run_one(planned[i].clone(), wanted[i], args, target, &replays[i]))
+    };
+    let result = jobs::run(wanted.len(), jobs, run, |i, case| {
+        if let Some(case) = case {
+            is_stopped |= args.fail_fast && !case.outcome.is_good();
+            reports.add(i, case);
+        }
+        // Asked again: it may have come since, while a server was stopped, or in a case that was skipped.
+        let is_over = is_stopped || interrupt::is_requested();
+        if is_over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    let exit = reports.finish(match interrupt::is_requested() {
+        true => State::Interrupted,
+        false if is_stopped => State::Stopped,
+        false => State::Incomplete,
+    });
+    result?;
+    exit
+}
+
+/// What can be wrong with flags is said before the first case runs, and not when it is the turn of one that they do not
+/// fit.
+fn check_flags(wanted: &[&Scenario], args: &CaseArgs, target: Option<&str>) -> anyhow::Result<()> {
+    launch::resolve_run(&args.run)?;
+    for scenario in wanted.iter().filter(|scenario| why_skipped(scenario, args, target).is_none()) {
+        let run = launch::resolve_run(&merged(&args.run, &scenario.run));
+        let plan = run.and_then(|run| launch::plan(&run, Vec::new(), scenario.loads.clone(), None));
+        let remedy = "--filter chooses the cases that it fits";
+        plan.map_err(|error| Failure::usage(format!("{}: {error:#}; {remedy}", scenario.path)))?;
+    }
+    Ok(())
+}
+
+/// A line a case: its id, its name, its file.
+fn list(cases: &[&Scenario]) -> String {
+    let width = cases.iter().map(|case| case.name.chars().count()).max().unwrap_or(0);
+    let line = |case: &&Scenario| format!("{:<4} {:<width$}  {}", case.id, case.name, case.path);
+    cases.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// Whatever goes wrong in a case is what it came to: the others run, and no result is lost.
+fn run_one(
+    mut case: CaseReport,
+    scenario: &Scenario,
+    args: &CaseArgs,
+    target: Option<&str>,
+    replay: &str,
+) -> CaseReport {
+    if let Some(reason) = why_skipped(scenario, args, target) {
+        case.without_run(Came::Skipped, reason);
+        return case;
+    }
+    if let Err(error) = try_run(&mut case, scenario, args, target, replay) {
+        case.without_run(Came::Inconclusive, format!("{error:#}"));
+    }
+    case
+}
+
+fn try_run(
+    case: &mut CaseReport,
+    scenario: &Scenario,
+    args: &CaseArgs,
+    target: Option<&str>,
+    replay: &str,
+) -> anyhow::Result<()> {
+    let run = launch::resolve_run(&merged(&args.run, &scenario.run))?;
+    let replay = format!("{replay} --seed {}", run.seed);
+    case.replay = Some(replay.clone());
+    let mut server = None;
+    let targets = match (target, &scenario.server) {
+        (Some(target), _) => launch::resolve_target(target)?,
+        (None, None) => return Err(Failure::usage(format!("{} names no [server]", scenario.path))),
+        (None, Some(wanted)) => match Running::start(wanted) {
+            Ok(started) => vec![server.insert(started).address()],
+            Err(not_started) => {
+                let came = if interrupt::is_requested() { Came::Interrupted } else { Came::Inconclusive };
+                case.without_run(came, not_started.reason);
+                case.server_output = not_started.output;
+                return Ok(());
+            }
+        },
+    };
+    let plan = launch::plan(&run, targets, scenario.loads.clone(), Some(replay))?;
+    if let Some(obstacle) = limits::check(&plan, &System::ask(&plan)).into_iter().find(|obstacle| obstacle.fatal) {
+        case.without_run(Came::Inconclusive, obstacle.to_string());
+        return Ok(());
+    }
+    let limit = run.timeout.unwrap_or_else(|| time_of(scenario));
+    let outcome = launch::go(plan.clone(), run.start_at, Some(limit), args.is_quiet());
+    let has_findings = |outcome: &Outcome| outcome.groups.iter().any(|figures| !figures.counters.findings.is_empty());
+    let is_broken = outcome.as_ref().is_ok_and(|(outcome, _)| has_findings(outcome));
+    let look = || outcome.as_ref().ok().and_then(|(outcome, _)| liveness::look(scenario, &plan, outcome));
+    let looked = target.and_then(|_| look());
+    let stopped = server.map(|server| server.stop(is_broken, look));
+    let server_died = stopped.as_ref().map(|stopped| stopped.broke.is_some());
+    let stopped = stopped.unwrap_or_default();
+    let is_interrupted = interrupt::is_requested();
+    case.server_output = stopped.output;
+    let (outcome, is_over) = outcome?;
+    let mut report = RunReport::new(&plan, &outcome, stopped.report);
+    let not_within = is_over.then_some(Time(limit));
+    let is_part = !run.only_conns.is_empty() || run.shard.count() > 1;
+    let ending = Ending { server_died, is_interrupted, not_within, is_part };
+    case.checks = check::hold(scenario, &outcome.groups, &ending, &mut report);
+    if let (Some(how), Some(check)) = (stopped.broke, case.checks.iter_mut().find(|check| check.name == check::SERVER))
+    {
+        check.actual = Some(how);
+    }
+    case.checks.extend(target.and_then(|_| liveness::check(scenario, looked, &report)));
+    (case.outcome, case.reasons) = check::outcome(&case.checks, &report);
+    case.run = Some(report);
+    Ok(())
+}
+
+/// How long the loads of a case may take that is not told: what they take by what is written, and then some.
+fn time_of(scenario: &Scenario) -> Duration {
+    let by_itself = |load: &Profile| {
+        let opening = load.ramp + load.connect_timeout;
+        load.duration.unwrap_or_default().max(opening) + load.stall_timeout
+    };
+    let longest = scenario.loads.iter().map(by_itself).max().unwrap_or_default();
+    longest + if scenario.long { LONG_CASE } else { CASE }
+}
+
+/// Why a case does not apply here.
+fn why_skipped(scenario: &Scenario, args: &CaseArgs, target: Option<&str>) -> Option<String> {
+    if scenario.long && !args.long {
+        return Some("it moves gigabytes or takes minutes: add --long".to_owned());
+    }
+    if let Some(reason) = scenario.skip_under_wine.as_ref().filter(|_| sys::is_wine()) {
+        return Some(format!("under Wine: {reason}"));
+    }
+    match (target, &scenario.server) {
+        (Some(_), Some(server)) if server.is_faulty() => {
+            Some("it is about a server that is faulty on purpose, and not about --target".to_owned())
+        }
+        (None, Some(Server::Bundled(server))) => {
+            let name = server.model.as_deref()?;
+            let why = models::find(name).ok().and_then(models::Model::why_not)?;
+            Some(format!("the model {name} does not run here: {why}"))
+        }
+        _ => None,
+    }
+}
+
+/// What was typed goes before what stands in the file.
+fn merged(typed: &RunArgs, file: &RunArgs) -> RunArgs {
+    RunArgs {
+        seed: typed.seed.or(file.seed),
+        workers: typed.workers.or(file.workers),
+        source: typed.source.clone().or_else(|| file.source.clone()),
+        only_conn: typed.only_conn.clone().or_else(|| file.only_conn.clone()),
+        shard: typed.shard.or(file.shard),
+        start_at: typed.start_at.or(file.start_at),
+        findings: typed.findings.or(file.findings),
+        timeout: typed.timeout.or(file.timeout),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Typed {
+        #[command(flatten)]
+        cases: CaseArgs,
+    }
+
+    #[test]
+    fn what_goes_wrong_in_a_case_is_what_it_came_to() {
+        let args = Typed::parse_from(["test"]).cases;
+        let scenario = Scenario::parse("a.toml", "name = 'n'\n[[load]]\n").expect("it is well");
+        let planned = CaseReport::planned(&scenario, false);
+        // A name that can't be resolved any more would do the same, and take a resolver.
+        let case = run_one(planned, &scenario, &args, Some("no-port"), "echo-tester run a.toml");
+        assert_eq!((case.outcome, case.checks[0].outcome), (Came::Inconclusive, Came::Inconclusive));
+        assert!(case.reasons[0].contains("no-port") && case.replay.is_some(), "{:?}", case.reasons);
+    }
+}

@@ -1,0 +1,273 @@
+//! What every reactor does with a socket that is ready; what it does to *learn* that it is ready stands in its own
+//! file.
+//!
+//! A [`Connection`] is a non-blocking socket, its [`Session`], and, only while bytes wait, a buffer out of its worker's
+//! [`Pool`]: an idle connection holds none. [`Connection::turn`] moves bytes and says what to wait for next.
+//!
+//! It serves level-triggered waits (select, poll, epoll: ready is said as long as it is so) and those that speak once
+//! and are re-armed by the call (WSAAsyncSelect, WSAEventSelect: FD_READ by recv, FD_WRITE by a send that would block,
+//! FD_CLOSE never). Therefore:
+//! - what was said is remembered until a call shows that it is no longer so: the socket gave less than there was room
+//!   for, or a send would block. A short receive is believed, without a second call that only answers 'would block';
+//! - a turn that ends because its share is used up has just received, which re-arms; after a hangup nothing re-arms, so
+//!   there it goes on to the end;
+//! - sending goes on until nothing waits or a send would block.
+
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::server::context::Context;
+use crate::server::echo::Pieces;
+use crate::server::session::Session;
+use crate::sys;
+
+/// Receives in one turn, so that a peer that sends without pause does not starve the others of its worker.
+const RECEIVES_A_TURN: usize = 8;
+/// Buffers that a pool keeps for the next connections; more than that, after a burst, go back to the allocator.
+const POOLED: usize = 64;
+/// Bytes that they may have together, unless it is only one.
+const POOLED_BYTES: usize = 4 << 20;
+
+/// What the system said of a socket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::server) struct Ready {
+    /// A receive would not block.
+    pub(in crate::server) read: bool,
+    /// A send would not block.
+    pub(in crate::server) write: bool,
+    /// The connection is broken or was closed by its peer, and the system may not say so again: receive until that
+    /// shows.
+    pub(in crate::server) hangup: bool,
+}
+
+/// What to wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::server) struct Interest {
+    /// Until a receive would not block.
+    pub(in crate::server) read: bool,
+    /// Until a send would not block.
+    pub(in crate::server) write: bool,
+}
+
+/// What a turn ended with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::server) enum Turn {
+    /// Wait for the same as before.
+    Keep,
+    /// Wait for this from now on.
+    Watch(Interest),
+    /// The connection is over, by both FINs or by an error: drop it.
+    Close,
+}
+
+/// One connection of a reactor. Dropping it closes the socket and counts it as closed.
+pub(in crate::server) struct Connection {
+    // The order matters: the socket is closed before the session counts it as closed.
+    stream: TcpStream,
+    session: Session,
+    storage: Option<Box<[u8]>>,
+    interest: Interest,
+    readable: bool,
+    writable: bool,
+    hung_up: bool,
+    one_receive_a_notice: bool,
+}
+
+impl Connection {
+    /// Takes an accepted socket on. `None`: it is closed, because `--max-conns` are open (counted as refused), or
+    /// because it broke already.
+    pub(in crate::server) fn new(stream: TcpStream, context: &Arc<Context>) -> Option<Connection> {
+        let mut session = Session::admit(context)?;
+        sys::prepare_accepted(&stream);
+        if stream.set_nonblocking(true).is_err() {
+            session.failed();
+            return None;
+        }
+        Some(Connection {
+            stream,
+            session,
+            storage: None,
+            interest: Interest { read: true, write: false },
+            readable: false,
+            writable: true,
+            hung_up: false,
+            one_receive_a_notice: false,
+        })
+    }
+
+    /// For a wait that queues a notice each time a receive leaves something behind: a turn receives once, and the next
+    /// notice brings the next turn.
+    #[cfg(windows)]
+    pub(in crate::server) fn with_one_receive_a_notice(mut self) -> Connection {
+        self.one_receive_a_notice = true;
+        self
+    }
+
+    /// The socket, to register it.
+    pub(in crate::server) fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    /// What to wait for now.
+    pub(in crate::server) fn interest(&self) -> Interest {
+        self.interest
+    }
+
+    /// Moves what can be moved without blocking, within a fair share.
+    pub(in crate::server) fn turn(&mut self, ready: Ready, pool: &mut Pool) -> Turn {
+        self.hung_up |= ready.hangup;
+        self.readable |= ready.read | ready.hangup;
+        self.writable |= ready.write | ready.hangup;
+        let moved = self.pump(pool);
+        if self.session.backlog() == 0 || moved.is_err() {
+            self.session.rewind();
+            pool.put(self.storage.take());
+        }
+        if moved.is_err() {
+            self.session.failed();
+            return Turn::Close;
+        }
+        if self.session.is_over() {
+            return Turn::Close;
+        }
+        let due = self.session.due();
+        let interest = Interest { read: due.receive, write: due.send };
+        if interest == self.interest {
+            return Turn::Keep;
+        }
+        self.interest = interest;
+        Turn::Watch(interest)
+    }
+
+    /// The system said with an error that it is broken: counted, and to be dropped.
+    #[cfg(windows)]
+    pub(in crate::server) fn fail(&mut self) -> Turn {
+        self.session.failed();
+        Turn::Close
+    }
+
+    /// Whether `--idle-timeout` has passed; then drop it. Counted, so ask once.
+    pub(in crate::server) fn is_idle(&self, now: Instant) -> bool {
+        self.session.is_idle(now)
+    }
+
+    /// Closes it with a reset, for the end in `Abort`.
+    pub(in crate::server) fn abort(self) {
+        sys::close_with_reset(&self.stream);
+    }
+
+    fn pump(&mut self, pool: &mut Pool) -> io::Result<()> {
+        let mut receives = 0;
+        loop {
+            if self.readable && self.session.due().receive {
+                self.receive(pool)?;
+                receives += 1;
+            }
+            while self.writable && self.session.due().send {
+                self.send()?;
+            }
+            // What is left after a hangup is what the system holds already, no more comes; and it may not say so again.
+            if !(self.readable && self.session.due().receive) || (receives >= RECEIVES_A_TURN && !self.hung_up) {
+                break;
+            }
+        }
+        if self.session.due().finish {
+            self.stream.shutdown(Shutdown::Write)?;
+            self.session.fin_sent();
+        }
+        Ok(())
+    }
+
+    fn receive(&mut self, pool: &mut Pool) -> io::Result<()> {
+        self.session.rewind();
+        let storage = self.storage.get_or_insert_with(|| pool.take());
+        let [first, second] = slices_mut(storage, self.session.space());
+        let room = first.len() + second.len();
+        let result = if second.is_empty() {
+            (&self.stream).read(first)
+        } else {
+            (&self.stream).read_vectored(&mut [IoSliceMut::new(first), IoSliceMut::new(second)])
+        };
+        match result {
+            Ok(n) => {
+                self.session.received(n);
+                self.readable = self.hung_up || (n == room && !self.one_receive_a_notice);
+            }
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.readable = false,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+        Ok(())
+    }
+
+    fn send(&mut self) -> io::Result<()> {
+        let storage = self.storage.as_ref().expect("what is pending lies in the storage");
+        let [first, second] = slices(storage, self.session.pending());
+        let result = if second.is_empty() {
+            (&self.stream).write(first)
+        } else {
+            (&self.stream).write_vectored(&[IoSlice::new(first), IoSlice::new(second)])
+        };
+        match result {
+            Ok(n) => self.session.sent(n),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.writable = false,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+        Ok(())
+    }
+}
+
+/// The buffers of one worker. The one given back last goes out first: it is still in the cache.
+pub(in crate::server) struct Pool {
+    free: Vec<Box<[u8]>>,
+    size: usize,
+    keep: usize,
+}
+
+impl Pool {
+    /// Of buffers of `size` bytes each.
+    pub(in crate::server) fn new(size: usize) -> Self {
+        Pool { free: Vec::new(), size, keep: (POOLED_BYTES / size.max(1)).clamp(1, POOLED) }
+    }
+
+    /// A buffer, with whatever was left in it.
+    pub(in crate::server) fn take(&mut self) -> Box<[u8]> {
+        self.free.pop().unwrap_or_else(|| vec![0; self.size].into_boxed_slice())
+    }
+
+    /// Gives a buffer back.
+    pub(in crate::server) fn put(&mut self, storage: Option<Box<[u8]>>) {
+        if self.free.len() < self.keep {
+            self.free.extend(storage);
+        }
+    }
+}
+
+/// The ring's free pieces as memory to receive into. The second is empty unless the ring wraps.
+pub(in crate::server) fn slices_mut(storage: &mut [u8], [first, second]: Pieces) -> [&mut [u8]; 2] {
+    let (front, back) = storage.split_at_mut(first.start);
+    [&mut back[..first.len()], &mut front[second]]
+}
+
+/// The ring's pending pieces as memory to send from. The second is empty unless the ring wraps.
+pub(in crate::server) fn slices(storage: &[u8], [first, second]: Pieces) -> [&[u8]; 2] {
+    [&storage[first], &storage[second]]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pool_keeps_few_large_buffers_and_not_many_small_ones() {
+        for (size, kept) in [(1, 64), (64 << 10, 64), (1 << 20, 4), (3 << 20, 1), (8 << 20, 1)] {
+            let mut pool = Pool::new(size);
+            let out: Vec<_> = (0..100).map(|_| pool.take()).collect();
+            out.into_iter().for_each(|storage| pool.put(Some(storage)));
+            assert_eq!(pool.free.len(), kept, "of {size} bytes");
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! What the readiness models (reactors) share: what to do with a socket that is ready, the workers that deal the
+//! connections out, and how a wait is interrupted. How a model learns that a socket is ready stands in its own file.
+
+pub(in crate::server) mod connection;
+pub(in crate::server) mod crew;
+#[cfg(windows)]
+pub(in crate::server) mod retry;
+#[cfg(unix)]
+pub(in crate::server) mod self_pipe;
+
+/// A time-out as the system calls take it.
+#[cfg(unix)]
+pub(in crate::server) fn timespec(timeout: std::time::Duration) -> rustix::event::Timespec {
+    rustix::event::Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: timeout.subsec_nanos().into() }
+}

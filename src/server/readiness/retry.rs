@@ -1,0 +1,124 @@
+//! Sends that are tried again although nobody said that they would succeed, for the reactors of Windows.
+//!
+//! A connection that waits to send and for nothing else (its buffer is full, or its peer's FIN has come) can break
+//! unheard. `select` promises that a broken connection is readable, not that it is writable; WSAAsyncSelect and
+//! WSAEventSelect tell FD_CLOSE once, and if that was for the FIN, there is none left for a reset. A send tells:
+//! WSAECONNRESET, or 'would block'. So while there are such connections they send again each [`EVERY`]; a server that
+//! has none waits without end.
+//!
+//! Sources: Microsoft, 'select function' (which set tells what), 'WSAAsyncSelect' (FD_CLOSE).
+
+use std::time::{Duration, Instant};
+
+use crate::server::readiness::connection::Interest;
+
+/// How late a broken connection is found at most.
+pub(in crate::server) const EVERY: Duration = Duration::from_secs(1);
+
+/// Whether a connection with this interest is one that can break unheard.
+pub(in crate::server) fn only_sends(interest: Interest) -> bool {
+    interest.write && !interest.read
+}
+
+/// When to send again.
+#[derive(Debug, Default)]
+pub(in crate::server) struct Retry {
+    at: Option<Instant>,
+}
+
+impl Retry {
+    /// Before each wait: whether there are connections that only send. Says how long the wait may last, which is
+    /// `limit` if there are none.
+    pub(in crate::server) fn limit(&mut self, some: bool, limit: Option<Duration>) -> Option<Duration> {
+        if !some {
+            self.at = None;
+            return limit;
+        }
+        self.limit_at(Instant::now(), limit)
+    }
+
+    /// After each wait: whether those connections are to send now.
+    pub(in crate::server) fn is_due(&mut self) -> bool {
+        self.at.is_some() && self.is_due_at(Instant::now())
+    }
+
+    fn limit_at(&mut self, now: Instant, limit: Option<Duration>) -> Option<Duration> {
+        // Not anew at each wait: under load none of them lasts that long.
+        let left = self.at.get_or_insert(now + EVERY).saturating_duration_since(now);
+        Some(limit.map_or(left, |limit| limit.min(left)))
+    }
+
+    fn is_due_at(&mut self, now: Instant) -> bool {
+        self.at.take_if(|at| *at <= now).is_some()
+    }
+}
+
+#[cfg(test)]
+pub(in crate::server) mod tests {
+    use std::io::Write;
+    use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+    use std::sync::Arc;
+    use std::sync::mpsc::channel;
+    use std::thread::JoinHandle;
+
+    use socket2::{Domain, SockRef, Socket, Type};
+
+    use super::*;
+    use crate::server::readiness::connection::Connection;
+    use crate::server::{Context, Options};
+
+    /// A connection whose client sends more than the sockets hold but not more than the server does, and a FIN, and
+    /// reads nothing: once the server has the FIN, that connection only sends.
+    pub(in crate::server) fn deaf_client() -> (JoinHandle<TcpStream>, Connection, Arc<Context>) {
+        const HELD_BY_SOCKETS: usize = 64 * 1024;
+        let context = Arc::new(Context::new(Options { buffer: 8 << 20, ..Options::default() }, channel().0));
+        let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a listener");
+        let client = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        client.set_recv_buffer_size(HELD_BY_SOCKETS).expect("a socket option");
+        client.connect(&listener.local_addr().expect("bound").into()).expect("a connection");
+        let (accepted, _) = listener.accept().expect("accepted");
+        SockRef::from(&accepted).set_send_buffer_size(HELD_BY_SOCKETS).expect("a socket option");
+        let connection = Connection::new(accepted, &context).expect("it is admitted");
+        let sending = std::thread::spawn(move || {
+            let mut client = TcpStream::from(client);
+            client.write_all(&vec![7; 4 << 20]).expect("the server holds it");
+            client.shutdown(Shutdown::Write).expect("a FIN");
+            client
+        });
+        (sending, connection, context)
+    }
+
+    /// Closes it with a reset.
+    pub(in crate::server) fn reset(client: TcpStream) {
+        SockRef::from(&client).set_linger(Some(Duration::ZERO)).expect("a socket option");
+    }
+
+    #[test]
+    fn only_a_connection_that_waits_to_send_and_for_nothing_else_can_break_unheard() {
+        let interests = [(true, false), (true, true), (false, true), (false, false)];
+        assert_eq!(interests.map(|(read, write)| only_sends(Interest { read, write })), [false, false, true, false]);
+    }
+
+    #[test]
+    fn a_wait_is_shortened_only_while_there_are_such_connections() {
+        let (mut retry, now) = (Retry::default(), Instant::now());
+        let hour = Some(Duration::from_secs(3600));
+        assert_eq!([None, hour].map(|limit| retry.limit(false, limit)), [None, hour]);
+        assert_eq!(retry.limit_at(now, hour), Some(EVERY));
+        assert_eq!(retry.limit_at(now, Some(EVERY / 2)), Some(EVERY / 2));
+        assert_eq!(retry.limit(false, None), None);
+        assert!(!retry.is_due_at(now + EVERY), "there are none any more");
+    }
+
+    #[test]
+    fn waits_that_end_early_do_not_put_it_off() {
+        let (mut retry, now) = (Retry::default(), Instant::now());
+        for tenth in 0..10 {
+            let at = now + EVERY / 10 * tenth;
+            assert_eq!(retry.limit_at(at, None), Some(EVERY / 10 * (10 - tenth)));
+            assert!(!retry.is_due_at(at));
+        }
+        assert!(retry.is_due_at(now + EVERY) && !retry.is_due_at(now + EVERY), "once");
+        assert_eq!(retry.limit_at(now + EVERY, None), Some(EVERY), "and again");
+    }
+}

@@ -1,0 +1,38 @@
+//! The self-pipe trick (D. J. Bernstein): a wait that watches descriptors is interrupted by writing to a pipe whose
+//! other end it watches too. Portable to every Unix; Linux' eventfd is the same with one descriptor.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// A pipe to oneself.
+pub(in crate::server) struct SelfPipe {
+    reader: OwnedFd,
+    writer: OwnedFd,
+}
+
+impl SelfPipe {
+    pub(in crate::server) fn new() -> io::Result<SelfPipe> {
+        let (reader, writer) = io::pipe()?;
+        let (reader, writer) = (OwnedFd::from(reader), OwnedFd::from(writer));
+        rustix::io::ioctl_fionbio(&reader, true)?;
+        rustix::io::ioctl_fionbio(&writer, true)?;
+        Ok(SelfPipe { reader, writer })
+    }
+
+    /// Interrupts the wait. When the pipe is full the write fails, and the wait is interrupted already.
+    pub(in crate::server) fn wake(&self) {
+        let _ = rustix::io::write(&self.writer, &[1]);
+    }
+
+    /// Takes back what was written, so that the next wait waits. It may leave some; then that wait returns once more.
+    pub(in crate::server) fn clear(&self) {
+        let _ = rustix::io::read(&self.reader, &mut [0; 256]);
+    }
+}
+
+impl AsFd for SelfPipe {
+    /// The end to watch.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.reader.as_fd()
+    }
+}

@@ -1,0 +1,681 @@
+//! What the verifier says to streams that were tampered with.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::stream::finding::{Change, Corruption, Source};
+
+const SENT: u64 = 40_000;
+const OWN: u32 = 7;
+const OTHER: u32 = 9;
+const CLOSED: u32 = 4;
+
+fn conn(id: u32) -> ConnId {
+    ConnId::new(id).expect("at most 31 bits")
+}
+
+fn stream() -> Stream {
+    Stream::new(42)
+}
+
+fn bytes(id: u32, offset: u64, len: usize) -> Vec<u8> {
+    let mut out = vec![0; len];
+    stream().fill(conn(id), offset, &mut out);
+    out
+}
+
+fn own(offset: u64, len: usize) -> Vec<u8> {
+    bytes(OWN, offset, len)
+}
+
+/// Bytes that nobody sent.
+fn noise(seed: u64, len: usize) -> Vec<u8> {
+    let mut out = vec![0; len];
+    Stream::new(seed ^ 0x00DD).fill(conn(0), 0, &mut out);
+    out
+}
+
+struct Book(BTreeMap<ConnId, Sent>);
+
+impl Ledger for Book {
+    fn sent(&self, conn: ConnId) -> Option<Sent> {
+        self.0.get(&conn).copied()
+    }
+}
+
+fn book(own: u64) -> Book {
+    let sent = |bytes, open| Sent { bytes, open, known: true };
+    Book([(conn(OWN), sent(own, true)), (conn(OTHER), sent(SENT, true)), (conn(CLOSED), sent(SENT, false))].into())
+}
+
+/// What was found, and the verifier afterwards.
+struct Outcome {
+    found: Vec<Divergence>,
+    verifier: Verifier,
+}
+
+/// Hands these bytes to a verifier in reads of these sizes, over and over, and ends with `end`.
+fn judge(sent: u64, received: &[u8], reads: &[usize], end: End) -> Outcome {
+    let (stream, book) = (stream(), book(sent));
+    let mut verifier = Verifier::new(conn(OWN));
+    let mut found = Vec::new();
+    let mut rest = received;
+    for size in reads.iter().cycle() {
+        if rest.is_empty() {
+            break;
+        }
+        let (read, later) = rest.split_at(rest.len().min(*size));
+        verifier.check(&stream, &book, read, &mut found);
+        rest = later;
+    }
+    assert_eq!(verifier.received(), received.len() as u64);
+    verifier.end(&stream, &book, end, &mut found);
+    Outcome { found, verifier }
+}
+
+const FIN: End = End::Fin { expect: Expect::Exact, after_stall: false };
+
+/// All of it in one read, then EOF.
+fn received(parts: &[Vec<u8>]) -> Vec<Divergence> {
+    judge(SENT, &parts.concat(), &[usize::MAX], FIN).found
+}
+
+/// The one finding there is.
+#[track_caller]
+fn only(found: Vec<Divergence>) -> Divergence {
+    assert_eq!(found.len(), 1, "{found:#?}");
+    found.into_iter().next().expect("one")
+}
+
+fn rest(offset: u64) -> Vec<u8> {
+    own(offset, (SENT - offset) as usize)
+}
+
+#[track_caller]
+fn assert_is(divergence: &Divergence, kind: Kind, offset: u64, extent: u64) {
+    assert_eq!((divergence.kind, divergence.offset, divergence.extent), (kind, offset, extent), "{divergence:#?}");
+}
+
+#[test]
+fn a_verifier_of_a_sound_connection_is_small() {
+    assert!(size_of::<Verifier>() <= 32);
+}
+
+#[test]
+fn what_was_sent_is_accepted() {
+    let outcome = judge(SENT, &rest(0), &[1, 64, 1000], FIN);
+    assert_eq!(outcome.found, []);
+    assert_eq!(outcome.verifier.verified(), SENT);
+    assert_eq!(outcome.verifier.position(), SENT);
+}
+
+#[test]
+fn a_flipped_bit_is_corrupt_and_shown() {
+    let mut stream = rest(0);
+    stream[1000] ^= 0x10;
+    let outcome = judge(SENT, &stream, &[usize::MAX], FIN);
+    let divergence = only(outcome.found);
+    assert_is(&divergence, Kind::Corrupt, 1000, 1);
+    assert_eq!(divergence.detail, Some(Corruption { bytes: 1, bits: 1, looks_like: None }));
+    assert_eq!(divergence.excerpt_offset, 992);
+    assert_eq!(divergence.expected, own(992, 32));
+    assert_eq!(divergence.received[..9], stream[992..1001]);
+    assert_eq!(outcome.verifier.verified(), SENT - 1);
+    assert_eq!(outcome.verifier.position(), SENT);
+}
+
+#[test]
+fn a_hole_filled_with_zeros_is_named() {
+    let found = received(&[own(0, 5000), vec![0; 3000], rest(8000)]);
+    let divergence = only(found);
+    let (first, last) = (own(5000, 1)[0] == 0, own(7999, 1)[0] == 0);
+    assert!(!first && !last, "choose another place");
+    assert_is(&divergence, Kind::Corrupt, 5000, 3000);
+    assert_eq!(divergence.detail.and_then(|detail| detail.looks_like), Some(Change::ZeroFilled));
+}
+
+#[test]
+fn a_stripped_high_bit_is_one_finding_over_all_that_came() {
+    let found = received(&[rest(0).iter().map(|byte| byte & 0x7f).collect()]);
+    let divergence = only(found);
+    assert_eq!(divergence.kind, Kind::Corrupt);
+    assert!(divergence.offset < 10 && divergence.extent > SENT - 20, "{divergence:#?}");
+    assert_eq!(divergence.detail.and_then(|detail| detail.looks_like), Some(Change::HighBitStripped));
+}
+
+#[test]
+fn text_conversions_are_corrupt_and_named() {
+    let sent = rest(0);
+    let mut crlf = Vec::new();
+    for byte in &sent {
+        if *byte == b'\n' {
+            crlf.push(b'\r');
+        }
+        crlf.push(*byte);
+    }
+    let outcome = judge(SENT, &crlf, &[usize::MAX], FIN);
+    assert!(outcome.found.len() as u64 <= crlf.len() as u64 - SENT);
+    assert_eq!(outcome.verifier.position(), SENT);
+    for divergence in &outcome.found {
+        assert_eq!(divergence.kind, Kind::Corrupt, "{divergence:#?}");
+        assert_eq!(divergence.detail.and_then(|detail| detail.looks_like), Some(Change::LfToCrLf));
+    }
+    let replaced = String::from_utf8_lossy(&sent).into_owned().into_bytes();
+    let found = received(&[replaced]);
+    assert_eq!(found[0].detail.and_then(|detail| detail.looks_like), Some(Change::Utf8Replaced), "{:#?}", found[0]);
+    let latin: String = sent.iter().map(|byte| char::from(*byte)).collect();
+    let found = received(&[latin.into_bytes()]);
+    assert_eq!(found[0].detail.and_then(|detail| detail.looks_like), Some(Change::Latin1ToUtf8), "{:#?}", found[0]);
+}
+
+#[test]
+fn a_carriage_return_that_vanished_before_a_line_feed_is_a_text_conversion() {
+    let at = (0..SENT).find(|&at| own(at, 2) == *b"\r\n");
+    let Some(at) = at else {
+        // Some seeds have none so early; look further on, in a stream cut to begin there.
+        return assert!(rest(0).windows(2).all(|pair| pair != b"\r\n"));
+    };
+    let divergence = only(received(&[own(0, at as usize), rest(at + 1)]));
+    assert_is(&divergence, Kind::Corrupt, at, 1);
+    assert_eq!(divergence.detail.and_then(|detail| detail.looks_like), Some(Change::CrLfToLf));
+}
+
+#[test]
+fn one_lost_byte_is_one_finding_of_one_byte() {
+    let outcome = judge(SENT, &[own(0, 1234), rest(1235)].concat(), &[usize::MAX], FIN);
+    assert_is(&only(outcome.found), Kind::Lost, 1234, 1);
+    assert_eq!(outcome.verifier.position(), SENT);
+    assert_eq!(outcome.verifier.verified(), SENT - 1);
+}
+
+#[test]
+fn a_long_loss_is_measured() {
+    assert_is(&only(received(&[own(0, 1000), rest(30_000)])), Kind::Lost, 1000, 29_000);
+}
+
+#[test]
+fn a_repeated_chunk_is_duplicated() {
+    for len in [1usize, 5, 8, 100, 3000] {
+        let outcome = judge(SENT, &[own(0, 3333), rest(3333 - len as u64)].concat(), &[usize::MAX], FIN);
+        let divergence = only(outcome.found);
+        assert_is(&divergence, Kind::Duplicated, 3333, len as u64);
+        assert_eq!(divergence.source.map(|source| source.offset), Some(3333 - len as u64));
+        assert_eq!(divergence.replaced, 0);
+        assert_eq!(outcome.verifier.verified(), SENT);
+    }
+}
+
+#[test]
+fn swapped_chunks_are_reordered_whatever_their_lengths() {
+    for first in [1, 2, 3, 7, 14, 15, 16, 40, 500, 5000] {
+        for second in [1, 2, 3, 7, 14, 15, 16, 40, 500, 5000] {
+            let (a, b) = (own(2000, first), own(2000 + first as u64, second));
+            let found = received(&[own(0, 2000), b, a, rest(2000 + (first + second) as u64)]);
+            let divergence = only(found);
+            assert_is(&divergence, Kind::Reordered, 2000, first as u64);
+            assert_eq!(divergence.overtaken_by, second as u64);
+        }
+    }
+}
+
+#[test]
+fn chunks_that_change_places_over_others_are_one_finding() {
+    let found = received(&[own(0, 1000), own(1800, 100), own(1100, 700), own(1000, 100), rest(1900)]);
+    let divergence = only(found);
+    assert_is(&divergence, Kind::Reordered, 1000, 800);
+    assert_eq!(divergence.overtaken_by, 100);
+}
+
+#[test]
+fn last_bytes_that_came_too_early_are_reordered() {
+    for early in [1, 2, 5, 9, 14, 40] {
+        for late in [20, 100] {
+            let (at, end) = (SENT - late - early, SENT - early);
+            let parts = [own(0, at as usize), own(end, early as usize), own(at, late as usize)];
+            let divergence = only(received(&parts));
+            assert_is(&divergence, Kind::Reordered, at, late);
+            assert_eq!(divergence.overtaken_by, early);
+        }
+    }
+}
+
+#[test]
+fn nothing_is_waited_for_when_the_last_bytes_sent_came_too_early() {
+    let (stream, book) = (stream(), book(SENT));
+    let (mut verifier, mut found) = (Verifier::new(conn(OWN)), Vec::new());
+    let received = [own(0, SENT as usize - 107), own(SENT - 7, 7), own(SENT - 107, 100)].concat();
+    verifier.check(&stream, &book, &received, &mut found);
+    assert_eq!((verifier.position(), verifier.reached()), (SENT, SENT));
+    let divergence = only(found);
+    assert_is(&divergence, Kind::Reordered, SENT - 107, 100);
+    assert_eq!(divergence.overtaken_by, 7);
+}
+
+#[test]
+fn late_bytes_are_placed_where_they_begin_even_if_a_neighbour_is_equal_by_chance() {
+    let text = own(0, SENT as usize);
+    for len in [20, 100] {
+        let first_hidden = |at: &usize| text[*at] == text[at + len];
+        let last_before_hidden = |at: &usize| text[at - 1] == text[at + len - 1];
+        for hides in [&first_hidden as &dyn Fn(&usize) -> bool, &last_before_hidden] {
+            for at in (1000..SENT as usize - 1000).filter(|at| hides(at)).take(20) {
+                let (a, b) = (own(at as u64, len), own((at + len) as u64, len));
+                let divergence = only(received(&[own(0, at), b, a, rest((at + 2 * len) as u64)]));
+                assert_is(&divergence, Kind::Reordered, at as u64, len as u64);
+                assert_eq!(divergence.overtaken_by, len as u64);
+            }
+        }
+    }
+}
+
+#[test]
+fn bytes_that_nobody_has_sent_yet_are_surplus_even_if_they_would_come_next() {
+    for len in [1, 2, 40] {
+        for noisy in [0, 30] {
+            let parts = [own(0, SENT as usize), own(SENT, len), noise(3, noisy)].concat();
+            for reads in [&[1][..], &[usize::MAX], &[SENT as usize, 1]] {
+                let outcome = judge(SENT, &parts, reads, FIN);
+                assert_is(&only(outcome.found), Kind::Surplus, SENT, (len + noisy) as u64);
+                assert_eq!(outcome.verifier.verified(), SENT);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_doubled_byte_is_no_conversion_of_the_next_one() {
+    let text = own(0, SENT as usize);
+    // What Latin-1 taken for UTF-8 makes of the second, if the first were not there.
+    let looks_converted = |at: &usize| text[*at] == 0xc2 && (0x80..0xc0).contains(&text[at + 1]);
+    let places: Vec<usize> = (1000..SENT as usize - 1000).filter(looks_converted).collect();
+    assert!(places.len() > 10);
+    for at in places {
+        let doubled = only(received(&[own(0, at + 1), rest(at as u64)]));
+        assert_is(&doubled, Kind::Duplicated, at as u64 + 1, 1);
+    }
+}
+
+#[test]
+fn old_bytes_after_the_last_begin_where_they_do_even_if_the_first_would_come_next() {
+    let text = own(0, SENT as usize);
+    let hides = |at: &usize| text[*at] == text[at - 1000];
+    for at in (1000..SENT as usize - 1000).filter(hides).take(20) {
+        let parts = [own(0, at), own(at as u64 - 1000, 400)].concat();
+        for reads in [&[usize::MAX][..], &[at, usize::MAX], &[at + 1, usize::MAX]] {
+            let stale = only(judge(at as u64, &parts, reads, FIN).found);
+            assert_is(&stale, Kind::Stale, at as u64, 400);
+            assert_eq!(stale.source.map(|source| source.offset), Some(at as u64 - 1000));
+        }
+    }
+}
+
+#[test]
+fn bytes_that_never_come_are_lost_only_after_they_could_have_been_late() {
+    let long = (2 << 20) as u64;
+    let received = [own(0, 1000), own(1100, (long - 1100) as usize)].concat();
+    let (stream, book) = (stream(), book(long));
+    let mut verifier = Verifier::new(conn(OWN));
+    let mut found = Vec::new();
+    verifier.check(&stream, &book, &received[..100_000], &mut found);
+    assert_eq!(found, []);
+    assert_eq!(verifier.position(), 100_100);
+    verifier.check(&stream, &book, &received[100_000..], &mut found);
+    assert_is(&only(found), Kind::Lost, 1000, 100);
+}
+
+#[test]
+fn bytes_of_another_open_connection_are_crosstalk() {
+    for len in [15, 16, 64, 1000] {
+        let outcome = judge(SENT, &[own(0, 3001), bytes(OTHER, 4099, len), rest(3001)].concat(), &[usize::MAX], FIN);
+        let divergence = only(outcome.found);
+        assert_is(&divergence, Kind::Crosstalk, 3001, len as u64);
+        assert_eq!(divergence.source, Some(Source { conn: conn(OTHER), offset: 4099, open: true }));
+        assert_eq!(divergence.replaced, 0);
+        let instead = [own(0, 3001), bytes(OTHER, 4099, len), rest(3001 + len as u64)].concat();
+        let divergence = only(judge(SENT, &instead, &[usize::MAX], FIN).found);
+        assert_is(&divergence, Kind::Crosstalk, 3001, len as u64);
+        assert_eq!(divergence.replaced, len as u64);
+    }
+}
+
+#[test]
+fn two_connections_swapped_for_good_are_crosstalk_to_the_end() {
+    let divergence = only(received(&[own(0, 1000), bytes(OTHER, 1000, (SENT - 1000) as usize)]));
+    assert_is(&divergence, Kind::Crosstalk, 1000, SENT - 1000);
+    assert_eq!(divergence.replaced, SENT - 1000);
+}
+
+#[test]
+fn bytes_of_a_closed_connection_are_stale() {
+    let divergence = only(received(&[own(0, 900), bytes(CLOSED, 77, 200), rest(900)]));
+    assert_is(&divergence, Kind::Stale, 900, 200);
+    assert_eq!(divergence.source, Some(Source { conn: conn(CLOSED), offset: 77, open: false }));
+}
+
+#[test]
+fn older_bytes_of_the_connection_itself_are_stale() {
+    for len in [4, 5, 14, 15, 300] {
+        let divergence = only(received(&[own(0, 9000), own(1000, len), rest(9000)]));
+        assert_is(&divergence, Kind::Stale, 9000, len as u64);
+        assert_eq!(divergence.source, Some(Source { conn: conn(OWN), offset: 1000, open: true }));
+        let divergence = only(received(&[own(0, 9000), own(1000, len), rest(9000 + len as u64)]));
+        assert_is(&divergence, Kind::Stale, 9000, len as u64);
+        assert_eq!(divergence.replaced, len as u64);
+    }
+}
+
+#[test]
+fn the_rest_of_a_fixed_buffer_sent_back_is_stale_then_surplus() {
+    // A server with a buffer of 4096 bytes that reads 1000 and then 300, and sends the whole buffer each time.
+    let first = [own(0, 1000), vec![0; 3096]].concat();
+    let second = [own(1000, 300), own(300, 700), vec![0; 3096]].concat();
+    let found = judge(1300, &[first, second].concat(), &[usize::MAX], FIN).found;
+    assert_eq!(found.len(), 3, "{found:#?}");
+    assert_is(&found[0], Kind::Surplus, 1000, 3096);
+    assert_eq!(found[0].detail.and_then(|detail| detail.looks_like), Some(Change::ZeroFilled));
+    assert_is(&found[1], Kind::Stale, 1300, 700);
+    assert_is(&found[2], Kind::Surplus, 1300, 3096);
+}
+
+#[test]
+fn bytes_that_nobody_sent_are_surplus() {
+    for len in [1, 8, 15, 100, 1000] {
+        let divergence = only(received(&[own(0, 700), noise(1, len), rest(700)]));
+        assert_is(&divergence, Kind::Surplus, 700, len as u64);
+        let divergence = only(received(&[rest(0), noise(1, len)]));
+        assert_is(&divergence, Kind::Surplus, SENT, len as u64);
+    }
+}
+
+#[test]
+fn a_place_beyond_what_was_sent_does_not_count() {
+    let divergence = only(received(&[own(0, 700), bytes(OTHER, SENT, 100), rest(700)]));
+    assert_is(&divergence, Kind::Surplus, 700, 100);
+    let divergence = only(received(&[own(0, 700), bytes(3, 0, 100), rest(700)]));
+    assert_is(&divergence, Kind::Surplus, 700, 100);
+}
+
+#[test]
+fn an_early_eof_is_truncated_and_after_a_stall_the_bytes_were_lost() {
+    let divergence = only(judge(SENT, &own(0, 39_000), &[usize::MAX], FIN).found);
+    assert_is(&divergence, Kind::Truncated, 39_000, 1000);
+    assert_eq!((divergence.expected, divergence.received), (own(38_992, 32), own(38_992, 8)));
+    let end = End::Fin { expect: Expect::Exact, after_stall: true };
+    assert_is(&only(judge(SENT, &own(0, 39_990), &[usize::MAX], end).found), Kind::Lost, 39_990, 10);
+    let end = End::Fin { expect: Expect::Prefix, after_stall: false };
+    assert_eq!(judge(SENT, &own(0, 39_000), &[usize::MAX], end).found, []);
+}
+
+#[test]
+fn resets_stalls_and_missing_fins_are_findings_unless_planned() {
+    let all = rest(0);
+    let some = &all[..100];
+    let kinds = |bytes: &[u8], end| -> Vec<(Kind, u64, u64)> {
+        let found = judge(SENT, bytes, &[usize::MAX], end).found;
+        found.iter().map(|divergence| (divergence.kind, divergence.offset, divergence.extent)).collect()
+    };
+    assert_eq!(kinds(some, End::Reset { expect: Expect::Exact }), [(Kind::Reset, 100, SENT - 100)]);
+    assert_eq!(kinds(some, End::Reset { expect: Expect::Prefix }), []);
+    assert_eq!(kinds(some, End::Stalled { half_closed: true }), [(Kind::Stalled, 100, SENT - 100)]);
+    assert_eq!(kinds(&all, End::Stalled { half_closed: true }), [(Kind::NoFin, SENT, 0)]);
+    assert_eq!(kinds(&all, End::Stalled { half_closed: false }), []);
+    assert_eq!(kinds(some, End::Stopped), []);
+}
+
+#[test]
+fn near_the_end_fewer_bytes_tell_what_happened() {
+    for left in 1..20u64 {
+        let at = SENT - left;
+        let lost = only(judge(SENT, &[own(0, at as usize - 3), rest(at)].concat(), &[usize::MAX], FIN).found);
+        assert_is(&lost, Kind::Lost, at - 3, 3);
+        let surplus = only(received(&[own(0, at as usize), noise(3, 4), rest(at)]));
+        assert_is(&surplus, Kind::Surplus, at, 4);
+        let duplicated = only(received(&[own(0, at as usize), rest(at - 6)]));
+        assert_is(&duplicated, Kind::Duplicated, at, 6);
+        let mut changed = rest(0);
+        changed[at as usize] ^= 1;
+        assert_is(&only(received(&[changed])), Kind::Corrupt, at, 1);
+        let reordered = [own(0, at as usize - 40), own(at - 20, 20), own(at - 40, 20), rest(at)];
+        let reordered = only(received(&reordered));
+        assert!(matches(&reordered, &(Kind::Reordered, at - 40, 20, 20)), "{reordered:#?}");
+    }
+    assert_is(&only(received(&[rest(0), own(SENT - 6, 6)])), Kind::Duplicated, SENT, 6);
+    assert_is(&only(received(&[rest(0), own(SENT - 600, 600)])), Kind::Duplicated, SENT, 600);
+}
+
+#[test]
+fn bytes_that_are_not_accounted_for_yet_show_in_what_was_reached() {
+    let (stream, book) = (stream(), book(SENT));
+    let mut verifier = Verifier::new(conn(OWN));
+    let mut found = Vec::new();
+    let mut received = own(0, 64);
+    received[62] ^= 1;
+    verifier.check(&stream, &book, &received, &mut found);
+    assert_eq!((verifier.position(), verifier.reached()), (62, 64));
+    verifier.check(&stream, &book, &own(64, 64), &mut found);
+    assert_eq!((verifier.position(), verifier.reached(), verifier.verified()), (128, 128, 127));
+}
+
+#[test]
+fn a_divergence_that_is_certain_only_later_keeps_the_circumstances_in_which_its_bytes_came() {
+    let (stream, book) = (stream(), book(SENT));
+    let mut verifier = Verifier::new(conn(OWN));
+    let mut found = Vec::new();
+    let received = [own(0, 500), own(600, 1000), own(1600, 1000)].concat();
+    // The first wrong bytes come at 2: too few to say what happened.
+    for (time, read) in [(1, 0..500), (2, 500..503), (3, 503..1500), (4, 1500..2500)] {
+        verifier.check(&stream, &book, &received[read], &mut found);
+        verifier.note(|| Circumstances { at_ms: f64::from(time), recent: Vec::new() });
+    }
+    assert_eq!(found, []);
+    verifier.end(&stream, &book, End::Stopped, &mut found);
+    let lost = only(found);
+    assert_is(&lost, Kind::Lost, 500, 100);
+    assert_eq!(lost.circumstances.map(|circumstances| circumstances.at_ms), Some(2.0));
+}
+
+#[test]
+fn hopeless_noise_ends_in_few_findings() {
+    let received = noise(5, 3 << 20);
+    let outcome = judge(SENT, &received, &[1000], FIN);
+    let mut kinds: Vec<_> = outcome.found.iter().map(|divergence| (divergence.kind, divergence.extent)).collect();
+    kinds.sort();
+    assert_eq!(kinds, [(Kind::Corrupt, SENT), (Kind::Surplus, (3 << 20) - SENT)]);
+    assert_eq!(outcome.verifier.verified(), 0);
+}
+
+#[test]
+fn of_a_stream_full_of_faults_only_the_first_are_shown() {
+    let mut received = Vec::new();
+    for n in 0..SENT / 100 {
+        received.extend(own(n * 100, 100));
+        received.extend(bytes(OTHER, n * 50, 50));
+    }
+    let outcome = judge(SENT, &received, &[333], FIN);
+    assert_eq!(outcome.found.len() as u64, SENT / 100);
+    assert!(outcome.found.iter().all(|divergence| divergence.kind == Kind::Crosstalk));
+    assert!(outcome.found[..64].iter().all(|divergence| !divergence.received.is_empty()));
+    assert!(outcome.found[64..].iter().all(|divergence| divergence.received.is_empty()));
+    assert_eq!(outcome.verifier.verified(), SENT);
+}
+
+/// One thing done to a stream, and what must be said about it.
+#[derive(Clone, Debug)]
+enum Edit {
+    Insert { seed: u64, len: usize },
+    Delete { len: usize },
+    Change { by: Vec<u8> },
+    Swap { first: usize, second: usize },
+    Repeat { len: usize },
+    Foreign { open: bool, offset: u64, len: usize, instead: bool },
+}
+
+/// An edit of pieces from this many bytes on.
+fn an_edit(least: usize) -> impl Strategy<Value = Edit> {
+    let from = |least: usize| prop_oneof![3 => least..24, 1 => 24usize..700];
+    let short_or_long = move || from(least);
+    // A CR that comes early, before an LF, is a text conversion.
+    let swapped = move || from(least.max(2));
+    prop_oneof![
+        (any::<u64>(), short_or_long()).prop_map(|(seed, len)| Edit::Insert { seed, len }),
+        short_or_long().prop_map(|len| Edit::Delete { len }),
+        proptest::collection::vec(1u8.., 1..40).prop_map(|by| Edit::Change { by }),
+        (swapped(), swapped()).prop_map(|(first, second)| Edit::Swap { first, second }),
+        (least..64).prop_map(|len| Edit::Repeat { len }),
+        (any::<bool>(), 0..SENT - 1000, 15usize..700, any::<bool>())
+            .prop_map(|(open, offset, len, instead)| Edit::Foreign { open, offset, len, instead }),
+    ]
+}
+
+/// A finding that must be there: kind, offset, extent, and the bytes replaced or overtaken.
+type Wanted = (Kind, u64, u64, u64);
+
+impl Edit {
+    /// Appends what comes instead of the stream from `at` on; returns where the stream goes on, and what to find.
+    fn apply(&self, at: u64, received: &mut Vec<u8>) -> (u64, Option<Wanted>) {
+        match self {
+            Edit::Insert { seed, len } => {
+                received.extend(noise(*seed, *len));
+                (at, Some((Kind::Surplus, at, *len as u64, 0)))
+            }
+            Edit::Delete { len } => (at + *len as u64, Some((Kind::Lost, at, *len as u64, 0))),
+            Edit::Change { by } => {
+                received.extend(own(at, by.len()).iter().zip(by).map(|(byte, by)| byte ^ by));
+                (at + by.len() as u64, Some((Kind::Corrupt, at, by.len() as u64, 0)))
+            }
+            Edit::Swap { first, second } => {
+                let (a, b) = (own(at, *first), own(at + *first as u64, *second));
+                let swapped = [b.clone(), a.clone()].concat();
+                let changes = swapped != [a, b].concat();
+                received.extend(swapped);
+                let wanted = (Kind::Reordered, at, *first as u64, *second as u64);
+                (at + (first + second) as u64, changes.then_some(wanted))
+            }
+            Edit::Repeat { len } => {
+                received.extend(own(at - *len as u64, *len));
+                (at, Some((Kind::Duplicated, at, *len as u64, 0)))
+            }
+            Edit::Foreign { open, offset, len, instead } => {
+                received.extend(bytes(if *open { OTHER } else { CLOSED }, *offset, *len));
+                let kind = if *open { Kind::Crosstalk } else { Kind::Stale };
+                let replaced = if *instead { *len as u64 } else { 0 };
+                (at + replaced, Some((kind, at, *len as u64, replaced)))
+            }
+        }
+    }
+}
+
+/// A stream with these edits, each so many right bytes after the one before.
+fn edited(edits: &[(usize, Edit)]) -> (Vec<u8>, u64, Vec<Wanted>) {
+    let (mut received, mut at, mut wanted) = (Vec::new(), 0, Vec::new());
+    for (apart, edit) in edits {
+        received.extend(own(at, *apart));
+        at += *apart as u64;
+        let (next, want) = edit.apply(at, &mut received);
+        at = next;
+        wanted.extend(want);
+    }
+    received.extend(own(at, 100));
+    (received, at + 100, wanted)
+}
+
+/// Whether a finding is the wanted one. At a border one byte in 256 fits both sides by chance: up to three are allowed.
+fn matches(found: &Divergence, wanted: &Wanted) -> bool {
+    let near = |a: u64, b: u64| a.abs_diff(b) <= 3;
+    let (kind, offset, extent, other) = *wanted;
+    let exact = found.kind == kind && near(found.offset, offset);
+    match kind {
+        Kind::Lost | Kind::Surplus | Kind::Duplicated => {
+            // A few inserted bytes may be those before them, and a lost one may be a CR before an LF.
+            let alike = extent <= 3 && near(found.offset, offset);
+            (exact || alike) && found.extent == extent && found.replaced == 0
+        }
+        Kind::Corrupt => exact && found.offset == offset && found.extent == extent,
+        Kind::Reordered => {
+            let swapped = near(found.extent, extent) && near(found.overtaken_by, other);
+            // Of two or three bytes more than one swap may give the same.
+            exact && (swapped || extent + other <= 4)
+        }
+        _ if other > 0 => exact && near(found.extent, extent) && found.replaced == found.extent,
+        _ => exact && found.extent == extent && found.replaced == 0,
+    }
+}
+
+fn assert_found_exactly(edits: &[(usize, Edit)], reads: &[usize]) -> Result<(), TestCaseError> {
+    let (received, sent, mut wanted) = edited(edits);
+    let outcome = judge(sent, &received, reads, FIN);
+    let mut found = outcome.found;
+    found.sort_by_key(|divergence| divergence.offset);
+    wanted.sort_by_key(|wanted| wanted.1);
+    let brief: Vec<_> = found.iter().map(|d| (d.kind, d.offset, d.extent, d.replaced, d.overtaken_by)).collect();
+    prop_assert_eq!(found.len(), wanted.len(), "{:?}\nfor {:?}", brief, &wanted);
+    for (found, wanted) in found.iter().zip(&wanted) {
+        prop_assert!(matches(found, wanted), "{:#?}\nfor {:?}", found, wanted);
+    }
+    prop_assert_eq!(outcome.verifier.position(), sent);
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::default())]
+
+    #[test]
+    fn one_edit_is_found_exactly(
+        at in 64usize..300, edit in an_edit(1), reads in proptest::collection::vec(1usize..2000, 1..6),
+    ) {
+        assert_found_exactly(&[(at, edit)], &reads)?;
+    }
+
+    // One or two bytes put in at one place and missing at another are the same by chance too often.
+    #[test]
+    fn edits_64_bytes_apart_are_found_exactly(
+        edits in proptest::collection::vec((64usize..300, an_edit(3)), 1..12),
+        reads in proptest::collection::vec(1usize..2000, 1..6),
+    ) {
+        assert_found_exactly(&edits, &reads)?;
+    }
+
+    #[test]
+    fn any_edits_are_found_and_the_reads_make_no_difference(
+        edits in proptest::collection::vec((64usize..80, an_edit(1), 0usize..40), 1..30),
+        reads in proptest::collection::vec(1usize..400, 1..6),
+    ) {
+        let edits: Vec<_> = edits.into_iter().enumerate().map(|(n, (first, edit, later))| {
+            (if n == 0 { first } else { later }, edit)
+        }).collect();
+        let (received, sent, _) = edited(&edits);
+        let whole = judge(sent, &received, &[usize::MAX], FIN);
+        prop_assert_eq!(whole.found.is_empty(), received == own(0, sent as usize));
+        for reads in [&[1][..], &reads] {
+            let split = judge(sent, &received, reads, FIN);
+            prop_assert_eq!(&split.found, &whole.found);
+            prop_assert_eq!(split.verifier.position(), whole.verifier.position());
+            prop_assert_eq!(split.verifier.verified(), whole.verifier.verified());
+        }
+    }
+
+    #[test]
+    fn any_end_is_survived(
+        edits in proptest::collection::vec((64usize..80, an_edit(1)), 1..4),
+        cut: prop::sample::Index,
+        which in 0usize..6,
+    ) {
+        let (received, sent, _) = edited(&edits);
+        let received = &received[..cut.index(received.len())];
+        let end = [
+            FIN,
+            End::Fin { expect: Expect::Exact, after_stall: true },
+            End::Fin { expect: Expect::Prefix, after_stall: false },
+            End::Reset { expect: Expect::Exact },
+            End::Stalled { half_closed: true },
+            End::Stopped,
+        ][which];
+        let outcome = judge(sent, received, &[100], end);
+        if matches!(end, End::Fin { expect: Expect::Exact, .. }) {
+            prop_assert!(!outcome.found.is_empty() || received == own(0, sent as usize));
+        }
+        prop_assert!(outcome.verifier.verified() <= outcome.verifier.received());
+    }
+}
