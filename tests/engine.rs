@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use echo_tester::client::{self, Control, Outcome, Plan};
+use echo_tester::client::{self, Control, RunOutcome, RunPlan};
 use echo_tester::judge::verdict::{self, Outcome as Came};
 use echo_tester::measure::{Counters, Point};
 use echo_tester::server::models::{self, AUTO};
@@ -51,7 +51,7 @@ fn echo(mut stream: TcpStream, mut change: impl FnMut(u64, &mut Vec<u8>)) -> std
     }
 }
 
-fn run(plan: Plan) -> Outcome {
+fn run(plan: RunPlan) -> RunOutcome {
     let control = Control::new(&plan);
     client::run(plan, &control).expect("the client can start threads")
 }
@@ -398,7 +398,7 @@ fn only_conn_runs_the_same_plan_alone() {
     assert_eq!(whole.groups[0].counters.passed, 10);
     let before: Vec<Vec<u8>> = (0..10).map(|_| next()).collect();
     let wanted = ConnId::new(8).expect("small");
-    let alone = run(Plan { only: vec![wanted], ..plan(target, &[load]) });
+    let alone = run(RunPlan { only: vec![wanted], ..plan(target, &[load]) });
     assert_eq!(alone.groups[0].counters.passed, 1);
     let replayed = next();
     assert_eq!(before.iter().filter(|other| **other == replayed).count(), 1, "the same bytes, in one of the ten");
@@ -410,7 +410,7 @@ fn shards_together_are_the_whole_run() {
     let mut opened = 0;
     for shard in ["0/3", "1/3", "2/3"] {
         let shard = shard.parse().expect("a shard");
-        let outcome = run(Plan { shard, ..plan(server.address(), &["conns = 10\nmessages = 2"]) });
+        let outcome = run(RunPlan { shard, ..plan(server.address(), &["conns = 10\nmessages = 2"]) });
         assert_all_pass(&outcome.groups[0].counters, &outcome.findings[0], outcome.groups[0].counters.opened);
         opened += outcome.groups[0].counters.opened;
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use echo_tester::client::{self, Control, Outcome};
+use echo_tester::client::{self, Control, RunOutcome};
 use echo_tester::judge::verdict::{Outcome as Came, judge};
 use load::plan;
 use program::Serving;
@@ -54,7 +54,7 @@ fn connections_for_which_the_client_has_no_descriptors_are_opened_later_and_no_f
         thread::yield_now();
     }
     drop(held);
-    let Outcome { groups, findings, .. } = runner.join().expect("no panic");
+    let RunOutcome { groups, findings, .. } = runner.join().expect("no panic");
     let counters = &groups[0].counters;
     assert_eq!((counters.passed, counters.connect_failures, findings[0].len()), (80, 0, 0), "{counters:?}");
     assert_eq!(judge(counters, false, true, &[]).outcome, Came::Pass);
@@ -63,7 +63,8 @@ fn connections_for_which_the_client_has_no_descriptors_are_opened_later_and_no_f
     let held = hold_all_but(LEFT);
     let plan_in_time = plan(target, &["conns = 80\nrate = 1000\nsize = 64\nclose = 'keep'\nduration = '1s'"]);
     let control = Control::new(&plan_in_time);
-    let Outcome { groups, findings, .. } = client::run(plan_in_time, &control).expect("the client can start threads");
+    let RunOutcome { groups, findings, .. } =
+        client::run(plan_in_time, &control).expect("the client can start threads");
     drop(held);
     let counters = &groups[0].counters;
     assert!(counters.passed > 0 && counters.not_in_time > 0 && findings[0].is_empty(), "{counters:?}");

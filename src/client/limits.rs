@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::Plan;
+use super::RunPlan;
 use crate::plan::{Lifetime, Profile, Reconnect};
 use crate::sys::{self, DescriptorLimit};
 use crate::units::Time;
@@ -29,22 +29,22 @@ impl fmt::Display for Obstacle {
 
 /// What the system allows, as far as it tells.
 #[derive(Clone, Debug)]
-pub struct System {
+pub struct SystemLimits {
     /// Descriptors, after the soft limit was raised.
     pub descriptors: DescriptorLimit,
     /// Connections for which the sources have ports, for one target.
     pub ports: Option<u128>,
 }
 
-impl System {
+impl SystemLimits {
     /// Asks. Raises the soft limit of descriptors to the hard one.
-    pub fn ask(plan: &Plan) -> System {
-        System { descriptors: sys::raise_descriptor_limit(), ports: plan.sources.capacity() }
+    pub fn ask(plan: &RunPlan) -> SystemLimits {
+        SystemLimits { descriptors: sys::raise_descriptor_limit(), ports: plan.sources.capacity() }
     }
 }
 
 /// The limits that this plan would hit, the fatal ones first.
-pub fn check(plan: &Plan, system: &System) -> Vec<Obstacle> {
+pub fn check(plan: &RunPlan, system: &SystemLimits) -> Vec<Obstacle> {
     let at_once =
         if plan.only.is_empty() { plan.slots.of_shard(plan.shard).count() as u64 } else { plan.only.len() as u64 };
     let mut obstacles = Vec::new();
@@ -107,7 +107,7 @@ fn out_of_ids(group: &Profile, reconnects: u32) -> Option<Obstacle> {
     })
 }
 
-fn reconnects(plan: &Plan) -> bool {
+fn reconnects(plan: &RunPlan) -> bool {
     plan.groups.iter().any(|group| group.reconnect != Reconnect::Off)
 }
 

@@ -47,7 +47,7 @@ use target::SourceChoice;
 
 /// All that a run needs to know, resolved.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct RunPlan {
     /// What all randomness follows from.
     pub seed: u64,
     /// Where to connect: the connections go round these.
@@ -70,7 +70,7 @@ pub struct Plan {
     pub replay: Option<String>,
 }
 
-impl Plan {
+impl RunPlan {
     /// Where this connection connects to.
     fn target(&self, conn: ConnId) -> SocketAddr {
         self.targets[target::of_connection(conn, self.targets.len())]
@@ -93,7 +93,7 @@ pub struct Control {
 
 impl Control {
     /// For a run of this plan that begins now.
-    pub fn new(plan: &Plan) -> Arc<Control> {
+    pub fn new(plan: &RunPlan) -> Arc<Control> {
         Arc::new(Control {
             interrupt: AtomicBool::new(false),
             live: (0..plan.workers).map(|_| Mutex::default()).collect(),
@@ -132,7 +132,7 @@ impl Control {
 
 /// What a run came to.
 #[derive(Clone, Debug)]
-pub struct Outcome {
+pub struct RunOutcome {
     /// For each group its figures, in the plan's order.
     pub groups: Vec<Figures>,
     /// For each group, at most the number asked for: the findings in the order of time.
@@ -146,12 +146,12 @@ pub struct Outcome {
     /// The first finding ended it, as asked.
     pub failed_fast: bool,
     /// What the client itself used.
-    pub client: Usage,
+    pub client: ClientUsage,
 }
 
 /// What the client itself used. `None` where the system does not tell.
 #[derive(Clone, Debug, Default)]
-pub struct Usage {
+pub struct ClientUsage {
     /// CPU time of the process during the run.
     pub cpu: Option<Duration>,
     /// The most memory that was resident, in bytes.
@@ -169,7 +169,7 @@ const TELLING: Duration = Duration::from_secs(1);
 /// A worker, or a machine, busier than this had no time left to be faster.
 pub const SATURATED: f64 = 0.95;
 
-impl Usage {
+impl ClientUsage {
     /// Whether the client may have been the bottleneck: its busiest worker had no time left. `None`: not known.
     pub fn was_bottleneck(&self) -> Option<bool> {
         let busiest = self.busy.iter().copied().collect::<Option<Vec<f64>>>()?.into_iter().fold(0.0, f64::max);
@@ -186,7 +186,7 @@ impl Usage {
 
 /// What the workers of a run share.
 struct Shared {
-    plan: Plan,
+    plan: RunPlan,
     stream: Stream,
     ledger: SentLedger,
     control: Arc<Control>,
@@ -204,7 +204,7 @@ struct Shared {
 ///
 /// # Errors
 /// A worker could not be started, or it panicked.
-pub fn run(plan: Plan, control: &Arc<Control>) -> std::io::Result<Outcome> {
+pub fn run(plan: RunPlan, control: &Arc<Control>) -> std::io::Result<RunOutcome> {
     let shares = share::shares(&plan);
     let working = shares.iter().map(Vec::len).sum::<usize>() as u32;
     let memory_before = sys::resident_memory();
@@ -238,14 +238,14 @@ pub fn run(plan: Plan, control: &Arc<Control>) -> std::io::Result<Outcome> {
         let thread = std::thread::Builder::new().name(format!("blast-{index}"));
         threads.push(thread.spawn(move || worker::work(shared, index, share, poll))?);
     }
-    let mut outcome = Outcome {
+    let mut outcome = RunOutcome {
         groups: vec![Figures::default(); groups],
         findings: vec![Vec::new(); groups],
         began,
         elapsed: Duration::ZERO,
         interrupted: false,
         failed_fast: false,
-        client: Usage { memory_before, cores, ..Usage::default() },
+        client: ClientUsage { memory_before, cores, ..ClientUsage::default() },
     };
     for thread in threads {
         let work = thread.join().map_err(|_| std::io::Error::other("a worker of the client panicked"))??;
@@ -274,11 +274,11 @@ mod tests {
     #[test]
     fn a_machine_is_full_when_client_and_server_together_have_used_all_its_cores() {
         let second = Duration::from_secs;
-        let usage = Usage { cpu: Some(second(10)), cores: Some(2), ..Usage::default() };
+        let usage = ClientUsage { cpu: Some(second(10)), cores: Some(2), ..ClientUsage::default() };
         assert_eq!(usage.filled_the_machine(Some(second(10)), second(10)), Some(true));
         assert_eq!(usage.filled_the_machine(Some(second(8)), second(10)), Some(false));
         assert_eq!(usage.filled_the_machine(None, second(10)), None);
-        assert_eq!(Usage { cores: None, ..usage.clone() }.filled_the_machine(Some(second(10)), second(10)), None);
+        assert_eq!(ClientUsage { cores: None, ..usage.clone() }.filled_the_machine(Some(second(10)), second(10)), None);
         assert_eq!(usage.filled_the_machine(Some(second(10)), second(1) / 2), None);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Plan;
+use super::RunPlan;
 use crate::plan::{Reconnect, Slot};
 
 /// A slot of a worker, with the generations that it runs through. 12 bytes: there is one for each connection.
@@ -17,12 +17,12 @@ pub(super) struct Share {
 
 impl Share {
     /// The slot.
-    pub(super) fn slot(self, plan: &Plan) -> Slot {
+    pub(super) fn slot(self, plan: &RunPlan) -> Slot {
         plan.slots.slot(self.slot)
     }
 
     /// When to open it, after the start of the run. Those that are run alone are opened at once.
-    pub(super) fn opens_at(self, plan: &Plan) -> Duration {
+    pub(super) fn opens_at(self, plan: &RunPlan) -> Duration {
         if !plan.only.is_empty() {
             return Duration::ZERO;
         }
@@ -32,7 +32,7 @@ impl Share {
 }
 
 /// The slots of each worker, in the order in which they open.
-pub(super) fn shares(plan: &Plan) -> Vec<Vec<Share>> {
+pub(super) fn shares(plan: &RunPlan) -> Vec<Vec<Share>> {
     let mut all: Vec<Share> = if plan.only.is_empty() {
         let of = |slot: Slot| {
             let last = match plan.groups[slot.group as usize].reconnect {

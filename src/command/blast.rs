@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use anyhow::Context as _;
 use clap::Args;
 
-use crate::client::Plan;
+use crate::client::RunPlan;
 use crate::config::{LoadArgs, Run, RunArgs};
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -115,7 +115,7 @@ pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
 /// The first lines: the seed and what was understood. To stdout, unless that is for a machine.
 fn announce(
     output: &OutputArgs,
-    plan: &Plan,
+    plan: &RunPlan,
     server: Option<&Bundled>,
     target: &str,
     about: &str,
@@ -169,7 +169,7 @@ fn why_nothing_opened(report: &RunReport, target: &str, has_sources: bool) -> St
     )
 }
 
-fn dry_run(plan: &Plan, about: &str, output: &OutputArgs) -> anyhow::Result<Exit> {
+fn dry_run(plan: &RunPlan, about: &str, output: &OutputArgs) -> anyhow::Result<Exit> {
     let conns = if plan.only.is_empty() { ConnId::new(0).into_iter().collect() } else { plan.only.clone() };
     let mut text = format!("seed {}\n{about}\n", plan.seed);
     let mut list = Vec::new();

@@ -8,7 +8,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::client::{Outcome, Plan, Usage};
+use crate::client::{ClientUsage, RunOutcome, RunPlan};
 use crate::judge::verdict::{Outcome as Came, Verdict, judge};
 use crate::measure::histogram::LatencyReport;
 use crate::measure::schedule::RateReport;
@@ -144,7 +144,7 @@ pub struct ServerReport {
 
 impl RunReport {
     /// The report of a run that has ended.
-    pub fn new(plan: &Plan, outcome: &Outcome, server: Option<ServerReport>) -> RunReport {
+    pub fn new(plan: &RunPlan, outcome: &RunOutcome, server: Option<ServerReport>) -> RunReport {
         let mut total = Counters::default();
         for figures in &outcome.groups {
             total.add(&figures.counters);
@@ -217,8 +217,8 @@ impl LoadReport {
     }
 }
 
-impl From<&Usage> for ClientReport {
-    fn from(usage: &Usage) -> Self {
+impl From<&ClientUsage> for ClientReport {
+    fn from(usage: &ClientUsage) -> Self {
         ClientReport {
             cpu_s: usage.cpu.map(|cpu| cpu.as_secs_f64()),
             peak_memory_bytes: usage.peak_memory,

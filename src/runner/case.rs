@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::client::Outcome;
-use crate::client::limits::{self, System};
+use crate::client::RunOutcome;
+use crate::client::limits::{self, SystemLimits};
 use crate::config::units::{Count, Time};
 use crate::config::{RunArgs, Server};
 use crate::exit::Exit;
@@ -208,13 +208,15 @@ fn try_run(
         },
     };
     let plan = launch::plan(&run, targets, scenario.loads.clone(), Some(replay))?;
-    if let Some(obstacle) = limits::check(&plan, &System::ask(&plan)).into_iter().find(|obstacle| obstacle.fatal) {
+    if let Some(obstacle) = limits::check(&plan, &SystemLimits::ask(&plan)).into_iter().find(|obstacle| obstacle.fatal)
+    {
         case.without_run(Came::Inconclusive, obstacle.to_string());
         return Ok(());
     }
     let limit = run.timeout.unwrap_or_else(|| time_of(scenario));
     let outcome = launch::go(plan.clone(), run.start_at, Some(limit), args.is_quiet());
-    let has_findings = |outcome: &Outcome| outcome.groups.iter().any(|figures| !figures.counters.findings.is_empty());
+    let has_findings =
+        |outcome: &RunOutcome| outcome.groups.iter().any(|figures| !figures.counters.findings.is_empty());
     let is_broken = outcome.as_ref().is_ok_and(|(outcome, _)| has_findings(outcome));
     let look = || outcome.as_ref().ok().and_then(|(outcome, _)| liveness::look(scenario, &plan, outcome));
     let looked = target.and_then(|_| look());

@@ -11,9 +11,9 @@ use anyhow::Context as _;
 
 use super::deadline::Deadline;
 use super::progress::Progress;
-use crate::client::limits::{self, System};
+use crate::client::limits::{self, SystemLimits};
 use crate::client::target::{self, SourceChoice};
-use crate::client::{self, Control, Outcome, Plan};
+use crate::client::{self, Control, RunOutcome, RunPlan};
 use crate::config::{Run, RunArgs, Sources};
 use crate::failure::Failure;
 use crate::interrupt;
@@ -102,13 +102,18 @@ fn check_form(text: &str) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// More connections than ids, a connection to replay that does not exist, no source address of the targets' family.
-pub fn plan(run: &Run, targets: Vec<SocketAddr>, groups: Vec<Profile>, replay: Option<String>) -> anyhow::Result<Plan> {
+pub fn plan(
+    run: &Run,
+    targets: Vec<SocketAddr>,
+    groups: Vec<Profile>,
+    replay: Option<String>,
+) -> anyhow::Result<RunPlan> {
     let slots = Slots::new(&groups).map_err(|e| Failure::usage(e.to_string()))?;
     check_sources(&run.sources, &targets)?;
     for conn in &run.only_conns {
         slots.of(*conn).map_err(|e| Failure::usage(format!("--only-conn {conn}: {e}")))?;
     }
-    Ok(Plan {
+    Ok(RunPlan {
         seed: run.seed,
         sources: SourceChoice::new(&run.sources, &targets),
         targets,
@@ -126,8 +131,8 @@ pub fn plan(run: &Run, targets: Vec<SocketAddr>, groups: Vec<Profile>, replay: O
 ///
 /// # Errors
 /// One that makes the run impossible.
-pub fn check_limits(plan: &Plan) -> anyhow::Result<()> {
-    for obstacle in limits::check(plan, &System::ask(plan)) {
+pub fn check_limits(plan: &RunPlan) -> anyhow::Result<()> {
+    for obstacle in limits::check(plan, &SystemLimits::ask(plan)) {
         if obstacle.fatal {
             return Err(Failure::could_not_run(obstacle.to_string()));
         }
@@ -141,11 +146,11 @@ pub fn check_limits(plan: &Plan) -> anyhow::Result<()> {
 /// # Errors
 /// A thread could not be started.
 pub fn go(
-    plan: Plan,
+    plan: RunPlan,
     start_at: Option<SystemTime>,
     limit: Option<Duration>,
     quiet: bool,
-) -> anyhow::Result<(Outcome, bool)> {
+) -> anyhow::Result<(RunOutcome, bool)> {
     wait_until(start_at);
     let control = Control::new(&plan);
     let mut current = CURRENT.lock().unwrap_or_else(PoisonError::into_inner);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::client::{Control, Plan};
+use crate::client::{Control, RunPlan};
 use crate::measure::Counters;
 use crate::output::console::say;
 use crate::report::{show_bytes, show_count, show_time};
@@ -26,7 +26,7 @@ pub(super) struct Progress {
 
 impl Progress {
     /// Shows how the run goes on; nothing at all if `quiet`.
-    pub(super) fn show(plan: &Plan, control: &Arc<Control>, quiet: bool) -> Progress {
+    pub(super) fn show(plan: &RunPlan, control: &Arc<Control>, quiet: bool) -> Progress {
         if quiet {
             return Progress { stop: None, thread: None };
         }
@@ -74,7 +74,7 @@ struct Goal {
 }
 
 impl Goal {
-    fn of(plan: &Plan) -> Goal {
+    fn of(plan: &RunPlan) -> Goal {
         let in_shard = |slot: &crate::plan::Slot| {
             plan.only.is_empty() || plan.only.iter().any(|c| plan.slots.of(*c).is_ok_and(|(s, _)| s == *slot))
         };

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
 
-use crate::client::{Outcome, Plan};
+use crate::client::{RunOutcome, RunPlan};
 use crate::interrupt;
 use crate::plan::Verify;
 use crate::report::check::{self, CheckReport};
@@ -46,7 +46,7 @@ fn is_expected(scenario: &Scenario) -> bool {
 }
 
 /// Looks at the server of a run that has ended, if it was ever there.
-pub fn look(scenario: &Scenario, plan: &Plan, outcome: &Outcome) -> Looked {
+pub fn look(scenario: &Scenario, plan: &RunPlan, outcome: &RunOutcome) -> Looked {
     let opened: u64 = outcome.groups.iter().map(|figures| figures.counters.opened).sum();
     if !is_expected(scenario) || opened == 0 || outcome.interrupted {
         return None;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use echo_tester::client::target::SourceChoice;
-use echo_tester::client::{self, Control, Plan};
+use echo_tester::client::{self, Control, RunPlan};
 use echo_tester::config::LoadArgs;
 use echo_tester::measure::Counters;
 use echo_tester::plan::{Shard, Slots};
@@ -28,7 +28,7 @@ const FINDINGS: usize = 100_000;
 pub(crate) fn blast(target: SocketAddr, load: &str, seed: u64) -> (Counters, Vec<Finding>) {
     let args: LoadArgs = toml::from_str(load).expect("the load of a test is well-formed");
     let profile = args.resolve("load").expect("the load of a test makes sense");
-    let plan = Plan {
+    let plan = RunPlan {
         seed,
         targets: vec![target],
         sources: SourceChoice::System,

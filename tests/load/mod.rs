@@ -3,13 +3,13 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use echo_tester::client::Plan;
+use echo_tester::client::RunPlan;
 use echo_tester::client::target::SourceChoice;
 use echo_tester::config::{LoadArgs, Sources};
 use echo_tester::plan::{Shard, Slots};
 
 /// A plan of these loads, which are written as under a scenario's `[[load]]`.
-pub(crate) fn plan(target: SocketAddr, loads: &[&str]) -> Plan {
+pub(crate) fn plan(target: SocketAddr, loads: &[&str]) -> RunPlan {
     let groups: Vec<_> = loads
         .iter()
         .enumerate()
@@ -18,7 +18,7 @@ pub(crate) fn plan(target: SocketAddr, loads: &[&str]) -> Plan {
             args.resolve(&format!("load{i}")).expect("the load of a test makes sense")
         })
         .collect();
-    Plan {
+    RunPlan {
         seed: 42,
         targets: vec![target],
         sources: SourceChoice::new(&Sources::NONE, &[target]),
