@@ -4,9 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::SystemTime;
 
-use crate::plan::{ConnId, Distribution, DistributionError, UNLIMITED};
+use crate::plan::{ConnId, Distribution, UNLIMITED};
 use crate::units::text::text_form;
-use crate::units::{Count, UnitError};
+use crate::units::{Count, ParseError};
 
 /// Sizes of writes: `off`, or as message sizes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,9 +34,9 @@ pub struct ConnList(pub Vec<ConnId>);
 pub struct Instant(pub SystemTime);
 
 impl FromStr for Fragment {
-    type Err = DistributionError;
+    type Err = ParseError;
 
-    fn from_str(text: &str) -> Result<Self, DistributionError> {
+    fn from_str(text: &str) -> Result<Self, ParseError> {
         match text.trim() {
             "off" => Ok(Fragment::Off),
             sizes => sizes.parse().map(Fragment::Sizes),
@@ -54,18 +54,18 @@ impl fmt::Display for Fragment {
 }
 
 impl FromStr for Pipeline {
-    type Err = UnitError;
+    type Err = ParseError;
 
-    fn from_str(text: &str) -> Result<Self, UnitError> {
+    fn from_str(text: &str) -> Result<Self, ParseError> {
         if text.trim() == "unlimited" {
             return Ok(Pipeline(UNLIMITED));
         }
         let Count(messages) = text
             .parse()
-            .map_err(|_| UnitError::new(format!("{text} is neither a number of messages nor unlimited")))?;
+            .map_err(|_| ParseError::new(format!("{text} is neither a number of messages nor unlimited")))?;
         match u32::try_from(messages) {
-            Ok(0) => Err(UnitError::new("with 0 messages in flight nothing is ever sent: the least is 1")),
-            Ok(UNLIMITED) | Err(_) => Err(UnitError::new(format!("{text} is too many: write unlimited"))),
+            Ok(0) => Err(ParseError::new("with 0 messages in flight nothing is ever sent: the least is 1")),
+            Ok(UNLIMITED) | Err(_) => Err(ParseError::new(format!("{text} is too many: write unlimited"))),
             Ok(messages) => Ok(Pipeline(messages)),
         }
     }
@@ -81,9 +81,9 @@ impl fmt::Display for Pipeline {
 }
 
 impl FromStr for Seed {
-    type Err = UnitError;
+    type Err = ParseError;
 
-    fn from_str(text: &str) -> Result<Self, UnitError> {
+    fn from_str(text: &str) -> Result<Self, ParseError> {
         let text = text.trim();
         let parsed = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
             Some(digits) => u64::from_str_radix(digits, 16),
@@ -92,7 +92,7 @@ impl FromStr for Seed {
         // `from_str_radix` takes a sign, which a seed never has.
         match parsed {
             Ok(seed) if !text.contains('+') => Ok(Seed(seed)),
-            _ => Err(UnitError::new(format!("{text} is not a seed: write a number below 2^64, or 0x1f3a"))),
+            _ => Err(ParseError::new(format!("{text} is not a seed: write a number below 2^64, or 0x1f3a"))),
         }
     }
 }
@@ -104,12 +104,12 @@ impl fmt::Display for Seed {
 }
 
 impl FromStr for ConnList {
-    type Err = UnitError;
+    type Err = ParseError;
 
-    fn from_str(text: &str) -> Result<Self, UnitError> {
+    fn from_str(text: &str) -> Result<Self, ParseError> {
         let conn = |part: &str| {
             let id = part.trim().parse().ok().and_then(ConnId::new);
-            id.ok_or_else(|| UnitError::new(format!("{} is not a connection: they count from 0", part.trim())))
+            id.ok_or_else(|| ParseError::new(format!("{} is not a connection: they count from 0", part.trim())))
         };
         text.split(',').map(conn).collect::<Result<_, _>>().map(ConnList)
     }
@@ -125,12 +125,12 @@ impl fmt::Display for ConnList {
 }
 
 impl FromStr for Instant {
-    type Err = UnitError;
+    type Err = ParseError;
 
-    fn from_str(text: &str) -> Result<Self, UnitError> {
+    fn from_str(text: &str) -> Result<Self, ParseError> {
         humantime::parse_rfc3339_weak(text.trim())
             .map(Instant)
-            .map_err(|_| UnitError::new(format!("{text} is not a time in UTC: write 2026-01-31T12:00:00Z")))
+            .map_err(|_| ParseError::new(format!("{text} is not a time in UTC: write 2026-01-31T12:00:00Z")))
     }
 }
 

@@ -20,7 +20,7 @@ use crate::server::Options;
 use crate::server::fault::Fault;
 use crate::server::models::{self, Model};
 use crate::units::text::text_form;
-use crate::units::{Bytes, Count, Time, UnitError};
+use crate::units::{Bytes, Count, ParseError, Time};
 
 /// Where `serve` listens and `blast` looks, if neither was told.
 const PORT: u16 = 7777;
@@ -230,18 +230,18 @@ fn within<T: Copy + PartialOrd + fmt::Display>(
 pub struct Bind(pub SocketAddr);
 
 impl FromStr for Bind {
-    type Err = UnitError;
+    type Err = ParseError;
 
-    fn from_str(text: &str) -> Result<Self, UnitError> {
+    fn from_str(text: &str) -> Result<Self, ParseError> {
         let text = text.trim();
         if let Ok(address) = text.parse() {
             return Ok(Bind(address));
         }
         if let Ok(ip) = text.trim_matches(['[', ']']).parse::<IpAddr>() {
-            return Err(UnitError::new(format!("{text} has no port: did you mean {}?", SocketAddr::new(ip, PORT))));
+            return Err(ParseError::new(format!("{text} has no port: did you mean {}?", SocketAddr::new(ip, PORT))));
         }
         if text == "localhost" {
-            return Err(UnitError::new(format!("{text} has no port: did you mean {text}:{PORT}?")));
+            return Err(ParseError::new(format!("{text} has no port: did you mean {text}:{PORT}?")));
         }
         let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
         let is_own = matches!(host, "" | "localhost");
@@ -249,11 +249,11 @@ impl FromStr for Bind {
         match port.parse::<u16>() {
             Ok(port) if is_own => Ok(Bind((Ipv4Addr::LOCALHOST, port).into())),
             Err(_) if is_own || is_ip => {
-                Err(UnitError::new(format!("'{port}' is no port: write a number up to 65535")))
+                Err(ParseError::new(format!("'{port}' is no port: write a number up to 65535")))
             }
             _ => {
                 let forms = "write 127.0.0.1:7777, [::1]:7777 or 0.0.0.0:7777";
-                Err(UnitError::new(format!("{text} is no address of this machine: {forms}")))
+                Err(ParseError::new(format!("{text} is no address of this machine: {forms}")))
             }
         }
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::measure::{Figures, Latency};
 use crate::stream::{KINDS, Kind};
-use crate::units::{ByteRate, Bytes, Count, Rate, Time, UnitError};
+use crate::units::{ByteRate, Bytes, Count, ParseError, Rate, Time};
 
 /// One row of [`FIGURES`].
 pub struct Figure {
@@ -382,7 +382,7 @@ pub fn description() -> String {
 }
 
 impl Unit {
-    pub(super) fn read(self, text: &str) -> Result<f64, UnitError> {
+    pub(super) fn read(self, text: &str) -> Result<f64, ParseError> {
         match self {
             Unit::Time => text.parse().map(|Time(time)| nanos(time)),
             Unit::Count => text.parse().map(|Count(n)| n as f64),

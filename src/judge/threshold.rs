@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use super::metric::{self, Measured, Named, Run};
 use crate::measure::Figures;
-use crate::units::UnitError;
+use crate::units::ParseError;
 
 /// A threshold, checked for form: the figure exists and the value has its unit.
 #[derive(Clone, Debug, PartialEq)]
@@ -80,7 +80,7 @@ impl FromStr for Threshold {
 }
 
 /// The value, which may be a part of another: `5s/10`, since `${PATIENCE}` is one time and limits are several.
-fn part(unit: metric::Unit, text: &str) -> Result<f64, UnitError> {
+fn part(unit: metric::Unit, text: &str) -> Result<f64, ParseError> {
     // The '/' of a rate stands before its unit, and that of a part before a number.
     match text.rsplit_once('/').map(|(whole, parts)| (whole.trim(), parts.trim().parse::<u32>())) {
         Some((whole, Ok(parts))) if parts > 0 => Ok(unit.read(whole)? / f64::from(parts)),

@@ -14,8 +14,8 @@ use std::str::FromStr;
 
 use super::draw::below;
 use super::log2::{exp2, log2};
-use crate::units::Bytes;
 use crate::units::text::text_form;
+use crate::units::{Bytes, ParseError};
 
 /// The greatest size that a distribution may hold: 1 TiB.
 pub const MAX_SIZE: u64 = 1 << 40;
@@ -51,11 +51,6 @@ enum Order {
     Each,
 }
 
-/// Why a distribution could not be read: what is wrong, and what to write instead.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct DistributionError(String);
-
 impl Values {
     fn len(&self) -> u64 {
         match self {
@@ -84,12 +79,12 @@ impl Values {
 
 impl Distribution {
     /// Always this size. Errors: 0, or more than [`MAX_SIZE`].
-    pub fn fixed(size: u64) -> Result<Self, DistributionError> {
+    pub fn fixed(size: u64) -> Result<Self, ParseError> {
         Self::uniform(size, size)
     }
 
     /// From `low` to `high`, both included, equally likely. Errors: empty, 0, or more than [`MAX_SIZE`].
-    pub fn uniform(low: u64, high: u64) -> Result<Self, DistributionError> {
+    pub fn uniform(low: u64, high: u64) -> Result<Self, ParseError> {
         Ok(Distribution { values: range(low, high)?, order: Order::Uniform })
     }
 
@@ -118,42 +113,44 @@ impl Distribution {
     }
 }
 
-fn size_in_bounds(size: u64) -> Result<u64, DistributionError> {
+fn size_in_bounds(size: u64) -> Result<u64, ParseError> {
     match size {
-        0 => Err(DistributionError("a size of 0 sends nothing: the smallest is 1".to_owned())),
+        0 => Err(ParseError::new("a size of 0 sends nothing").with_remedy("the smallest is 1")),
         1..=MAX_SIZE => Ok(size),
-        _ => Err(DistributionError(format!("{} is too large: at most {}", Bytes(size), Bytes(MAX_SIZE)))),
+        _ => Err(ParseError::new(format!("{} is too large", Bytes(size)))
+            .with_remedy(format!("at most {}", Bytes(MAX_SIZE)))),
     }
 }
 
-fn range(low: u64, high: u64) -> Result<Values, DistributionError> {
+fn range(low: u64, high: u64) -> Result<Values, ParseError> {
     size_in_bounds(low)?;
     size_in_bounds(high)?;
     if low > high {
         let (low, high) = (Bytes(low), Bytes(high));
-        return Err(DistributionError(format!("the range {low}..{high} is empty: did you mean {high}..{low}?")));
+        return Err(ParseError::new(format!("the range {low}..{high} is empty"))
+            .with_remedy(format!("did you mean {high}..{low}?")));
     }
     Ok(Values::Range(low, high))
 }
 
 /// One size of `whole`, which is what was typed.
-fn size(text: &str, whole: &str) -> Result<u64, DistributionError> {
+fn size(text: &str, whole: &str) -> Result<u64, ParseError> {
     let text = text.trim();
     if text.is_empty() {
-        return Err(DistributionError(format!("a size is missing in {whole}")));
+        return Err(ParseError::new(format!("a size is missing in {whole}")));
     }
-    let bytes: Bytes = text.parse().map_err(|error| DistributionError(format!("{text}: {error}")))?;
+    let bytes: Bytes = text.parse().map_err(|error: ParseError| error.in_part(text))?;
     size_in_bounds(bytes.0)
 }
 
-fn list(text: &str) -> Result<Vec<u64>, DistributionError> {
+fn list(text: &str) -> Result<Vec<u64>, ParseError> {
     text.split(',').map(|part| size(part, text)).collect()
 }
 
-fn edges(text: &str) -> Result<Values, DistributionError> {
+fn edges(text: &str) -> Result<Values, ParseError> {
     let edges = list(text)?;
     if edges.contains(&1) {
-        return Err(DistributionError("edges:1 would send a size of 0: the smallest edge is 2".to_owned()));
+        return Err(ParseError::new("edges:1 would send a size of 0").with_remedy("the smallest edge is 2"));
     }
     for edge in &edges {
         size_in_bounds(edge + 1)?;
@@ -161,7 +158,7 @@ fn edges(text: &str) -> Result<Values, DistributionError> {
     Ok(Values::Edges(edges))
 }
 
-fn values(text: &str) -> Result<Values, DistributionError> {
+fn values(text: &str) -> Result<Values, ParseError> {
     match text.split_once("..") {
         Some((low, high)) => range(size(low, text)?, size(high, text)?),
         None => list(text).map(Values::List),
@@ -169,24 +166,25 @@ fn values(text: &str) -> Result<Values, DistributionError> {
 }
 
 impl FromStr for Distribution {
-    type Err = DistributionError;
+    type Err = ParseError;
 
-    fn from_str(text: &str) -> Result<Self, DistributionError> {
+    fn from_str(text: &str) -> Result<Self, ParseError> {
         let text = text.trim();
         let (values, order) = match text.split_once(':') {
             None if !text.starts_with(|first: char| first.is_ascii_digit()) => {
-                return Err(DistributionError(format!("{text} is not a size: {FORMS}")));
+                return Err(ParseError::new(format!("{text} is not a size")).with_remedy(FORMS));
             }
             None => match values(text)? {
                 Values::List(list) if list.len() == 1 => return Self::fixed(list[0]),
                 Values::List(_) => {
-                    return Err(DistributionError(format!("{text} is a list: write pick:{text} or each:{text}")));
+                    return Err(ParseError::new(format!("{text} is a list"))
+                        .with_remedy(format!("write pick:{text} or each:{text}")));
                 }
                 range => (range, Order::Uniform),
             },
             Some(("log", rest)) => match values(rest)? {
                 Values::Range(low, high) => (Values::Range(low, high), log_order(low, high)),
-                _ => return Err(DistributionError(format!("log: takes a range such as log:1..1MiB, not {rest}"))),
+                _ => return Err(ParseError::new(format!("log: takes a range such as log:1..1MiB, not {rest}"))),
             },
             Some(("edges", rest)) => (edges(rest)?, Order::Uniform),
             Some(("pick", rest)) => (Values::List(list(rest)?), Order::Uniform),
@@ -195,7 +193,7 @@ impl FromStr for Distribution {
                 None => (values(rest)?, Order::Each),
             },
             Some((kind, _)) => {
-                return Err(DistributionError(format!("{kind}: is not a kind of distribution: {FORMS}")));
+                return Err(ParseError::new(format!("{kind}: is not a kind of distribution")).with_remedy(FORMS));
             }
         };
         Ok(Distribution { values, order })

@@ -18,12 +18,12 @@ mod words;
 
 pub use crate::stream::{ConnId, Expect};
 pub use describe::{Described, DescribedMessage, DescribedWrite, describe};
-pub use distribution::{Distribution, DistributionError, MAX_SIZE};
+pub use distribution::{Distribution, MAX_SIZE};
 pub use profile::{Profile, UNLIMITED};
-pub use slots::{MAX_CONNECTIONS, Shard, ShardError, Slot, Slots, SlotsError};
+pub use slots::{MAX_CONNECTIONS, Shard, Slot, Slots, SlotsError};
 pub use steps::{MAX_STREAM, MAX_WRITE, Plan, Step};
 pub use time_range::TimeRange;
-pub use words::{Close, Lifetime, Read, Reconnect, Verify, WordError};
+pub use words::{Close, Lifetime, Read, Reconnect, Verify};
 
 #[cfg(test)]
 mod tests {

@@ -15,6 +15,7 @@ use std::str::FromStr;
 use super::profile::Profile;
 use super::words::Reconnect;
 use crate::stream::{ConnId, SHARED_STREAM_MAX, STREAM_MAX};
+use crate::units::ParseError;
 use crate::units::text::text_form;
 
 /// How many connections can be open at a time: each has its words for itself.
@@ -220,26 +221,23 @@ impl Shard {
     }
 }
 
-/// Why a shard could not be read.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct ShardError(String);
-
 impl FromStr for Shard {
-    type Err = ShardError;
+    type Err = ParseError;
 
-    fn from_str(text: &str) -> Result<Self, ShardError> {
+    fn from_str(text: &str) -> Result<Self, ParseError> {
         let parsed = text.trim().split_once('/').and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
         match parsed {
-            None => Err(ShardError(format!("{text} is not a shard: write 0/4 for the first of four processes"))),
-            Some((_, 0)) => Err(ShardError("there are no shards of 0: write 0/1 for the only one".to_owned())),
+            None => Err(ParseError::new(format!("{text} is not a shard"))
+                .with_remedy("write 0/4 for the first of four processes")),
+            Some((_, 0)) => Err(ParseError::new("there are no shards of 0").with_remedy("write 0/1 for the only one")),
             Some((_, count)) if count > MAX_SHARDS => {
-                Err(ShardError(format!("{text}: there can't be {count} shards: the most is {MAX_SHARDS}")))
+                Err(ParseError::new(format!("{text}: there can't be {count} shards"))
+                    .with_remedy(format!("the most is {MAX_SHARDS}")))
             }
-            Some((index, count)) if index >= count => Err(ShardError(format!(
-                "there is no shard {index} of {count}: they count from 0, so 0/{count} to {}/{count}",
-                count - 1
-            ))),
+            Some((index, count)) if index >= count => {
+                Err(ParseError::new(format!("there is no shard {index} of {count}"))
+                    .with_remedy(format!("they count from 0, so 0/{count} to {}/{count}", count - 1)))
+            }
             Some((index, count)) => Ok(Shard { index, count }),
         }
     }

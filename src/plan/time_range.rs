@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::draw::below;
 use crate::units::text::text_form;
-use crate::units::{Time, UnitError};
+use crate::units::{ParseError, Time};
 
 /// Durations from `low` to `high`, both included, uniform to the nanosecond: `0`, `5ms`, `0..5ms`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,10 +20,11 @@ impl TimeRange {
     pub const ZERO: TimeRange = TimeRange { low: 0, high: 0 };
 
     /// From `low` to `high`. Errors when that is empty.
-    pub fn new(low: Duration, high: Duration) -> Result<Self, UnitError> {
+    pub fn new(low: Duration, high: Duration) -> Result<Self, ParseError> {
         if low > high {
             let (low, high) = (Time(low), Time(high));
-            return Err(UnitError::new(format!("the range {low}..{high} is empty: did you mean {high}..{low}?")));
+            return Err(ParseError::new(format!("the range {low}..{high} is empty"))
+                .with_remedy(format!("did you mean {high}..{low}?")));
         }
         Ok(TimeRange { low: Time(low).nanos(), high: Time(high).nanos() })
     }
@@ -51,9 +52,9 @@ impl TimeRange {
 }
 
 impl FromStr for TimeRange {
-    type Err = UnitError;
+    type Err = ParseError;
 
-    fn from_str(text: &str) -> Result<Self, UnitError> {
+    fn from_str(text: &str) -> Result<Self, ParseError> {
         let (low, high) = text.split_once("..").unwrap_or((text, text));
         Self::new(low.parse::<Time>()?.0, high.parse::<Time>()?.0)
     }

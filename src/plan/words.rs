@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::time_range::TimeRange;
 use crate::units::text::text_form;
-use crate::units::{ByteRate, Count, Time};
+use crate::units::{ByteRate, Count, ParseError, Time};
 
 /// How a connection reads its echo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,11 +73,6 @@ pub enum Verify {
     Off,
 }
 
-/// Why one of the words above could not be read: what is wrong, and what is valid.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct WordError(String);
-
 impl Close {
     /// The words and their meanings.
     pub const WORDS: &'static [(&'static str, Close)] = &[
@@ -95,10 +90,10 @@ impl Verify {
     pub const WORDS: &'static [(&'static str, Verify)] = &[("full", Verify::Full), ("off", Verify::Off)];
 }
 
-fn word<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, WordError> {
+fn word<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, ParseError> {
     words.iter().find(|(word, _)| *word == text.trim()).map(|(_, value)| *value).ok_or_else(|| {
         let valid: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-        WordError(format!("{} is none of {}", text.trim(), valid.join(", ")))
+        ParseError::new(format!("{} is none of {}", text.trim(), valid.join(", ")))
     })
 }
 
@@ -107,9 +102,9 @@ fn word_of<T: PartialEq>(value: &T, words: &[(&'static str, T)]) -> &'static str
 }
 
 impl FromStr for Close {
-    type Err = WordError;
+    type Err = ParseError;
 
-    fn from_str(text: &str) -> Result<Self, WordError> {
+    fn from_str(text: &str) -> Result<Self, ParseError> {
         word(text, Self::WORDS)
     }
 }
@@ -121,9 +116,9 @@ impl fmt::Display for Close {
 }
 
 impl FromStr for Verify {
-    type Err = WordError;
+    type Err = ParseError;
 
-    fn from_str(text: &str) -> Result<Self, WordError> {
+    fn from_str(text: &str) -> Result<Self, ParseError> {
         word(text, Self::WORDS)
     }
 }
@@ -135,23 +130,22 @@ impl fmt::Display for Verify {
 }
 
 impl FromStr for Read {
-    type Err = WordError;
+    type Err = ParseError;
 
-    fn from_str(text: &str) -> Result<Self, WordError> {
+    fn from_str(text: &str) -> Result<Self, ParseError> {
         let text = text.trim();
-        let of = |part: &str, error: &dyn fmt::Display| WordError(format!("{part}: {error}"));
         match text.split_once(':') {
             Some(("slow", rate)) => rate
                 .parse()
                 .map(|ByteRate(bytes_per_second)| Read::Slow { bytes_per_second })
-                .map_err(|error| of(text, &error)),
+                .map_err(|error: ParseError| error.in_part(text)),
             Some(("pause", time)) => {
-                time.parse().map(|Time(pause)| Read::Pause(pause)).map_err(|error| of(text, &error))
+                time.parse().map(|Time(pause)| Read::Pause(pause)).map_err(|error: ParseError| error.in_part(text))
             }
             None if text == "normal" => Ok(Read::Normal),
             None if text == "after-stall" => Ok(Read::AfterStall),
             None if text == "never" => Ok(Read::Never),
-            _ => Err(WordError(format!("{text} is none of normal, slow:64KiB/s, pause:2s, after-stall, never"))),
+            _ => Err(ParseError::new(format!("{text} is none of normal, slow:64KiB/s, pause:2s, after-stall, never"))),
         }
     }
 }
@@ -169,27 +163,28 @@ impl fmt::Display for Read {
 }
 
 impl FromStr for Lifetime {
-    type Err = WordError;
+    type Err = ParseError;
 
-    fn from_str(text: &str) -> Result<Self, WordError> {
+    fn from_str(text: &str) -> Result<Self, ParseError> {
         let text = text.trim();
         let (low, high) = text.split_once("..").unwrap_or((text, text));
         // A unit always means time: '5m' is five minutes, never five million messages.
         let is_count = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
         if is_count(low.trim()) && is_count(high.trim()) {
             return match (low.trim().parse(), high.trim().parse()) {
-                (Ok(0), _) => Err(WordError("a lifetime of 0 messages: the shortest is 1, or a time".to_owned())),
-                (Ok(low), Ok(high)) if low > high => {
-                    Err(WordError(format!("the range {low}..{high} is empty: did you mean {high}..{low}?")))
+                (Ok(0), _) => {
+                    Err(ParseError::new("a lifetime of 0 messages").with_remedy("the shortest is 1, or a time"))
                 }
+                (Ok(low), Ok(high)) if low > high => Err(ParseError::new(format!("the range {low}..{high} is empty"))
+                    .with_remedy(format!("did you mean {high}..{low}?"))),
                 (Ok(low), Ok(high)) => Ok(Lifetime::Messages(low, high)),
-                _ => Err(WordError(format!("{text} messages are too many"))),
+                _ => Err(ParseError::new(format!("{text} messages are too many"))),
             };
         }
         match text.parse() {
-            Ok(age) if TimeRange::is_zero(age) => Err(WordError("a lifetime of no time at all".to_owned())),
+            Ok(age) if TimeRange::is_zero(age) => Err(ParseError::new("a lifetime of no time at all")),
             Ok(age) => Ok(Lifetime::Age(age)),
-            Err(error) => Err(WordError(format!("{error}, or a number of messages such as 10 or 1..20"))),
+            Err(error) => Err(ParseError::new(format!("{error}, or a number of messages such as 10 or 1..20"))),
         }
     }
 }
@@ -205,16 +200,16 @@ impl fmt::Display for Lifetime {
 }
 
 impl FromStr for Reconnect {
-    type Err = WordError;
+    type Err = ParseError;
 
-    fn from_str(text: &str) -> Result<Self, WordError> {
+    fn from_str(text: &str) -> Result<Self, ParseError> {
         match text.trim() {
             "off" => Ok(Reconnect::Off),
             "forever" => Ok(Reconnect::Forever),
             text => match text.parse::<Count>().map(|Count(times)| u32::try_from(times)) {
                 Ok(Ok(0)) => Ok(Reconnect::Off),
                 Ok(Ok(times)) => Ok(Reconnect::Times(times)),
-                _ => Err(WordError(format!("{text} is neither off, forever, nor a number of times"))),
+                _ => Err(ParseError::new(format!("{text} is neither off, forever, nor a number of times"))),
             },
         }
     }
@@ -265,11 +260,11 @@ mod tests {
     use super::*;
     use crate::units::text::Examples;
 
-    fn refusal<T: FromStr<Err = WordError> + fmt::Debug>(text: &str) -> String {
+    fn refusal<T: FromStr<Err = ParseError> + fmt::Debug>(text: &str) -> String {
         text.parse::<T>().expect_err(text).to_string()
     }
 
-    fn is_its_own_normal_form<T: FromStr<Err = WordError> + fmt::Display + Examples>() {
+    fn is_its_own_normal_form<T: FromStr<Err = ParseError> + fmt::Display + Examples>() {
         for text in T::EXAMPLES {
             let value: T = text.parse().unwrap_or_else(|error| panic!("{text}: {error}"));
             assert_eq!(value.to_string(), *text);

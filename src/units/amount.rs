@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::text::text_form;
-use super::{UnitError, decimal};
+use super::{ParseError, decimal};
 
 /// A number of things: `500`, `19k`, `1.5m`, `2g`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,26 +22,26 @@ const COUNT_UNITS: &[(&str, u64)] = &[("g", 1_000_000_000), ("m", 1_000_000), ("
 const BYTE_UNITS: &[(&str, u64)] = &[("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
 
 impl FromStr for Count {
-    type Err = UnitError;
+    type Err = ParseError;
 
-    fn from_str(text: &str) -> Result<Self, UnitError> {
-        let (number, unit) = decimal::split(text).map_err(|error| with_forms(&error, COUNT_FORMS))?;
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let (number, unit) = decimal::split(text).map_err(|error| error.with_remedy(COUNT_FORMS))?;
         let factor = match unit.to_ascii_lowercase().as_str() {
             "" => 1,
             "k" => 1000,
             "m" => 1_000_000,
             "g" => 1_000_000_000,
-            _ => return Err(UnitError::new(format!("unknown unit {unit} of a count: {COUNT_FORMS}"))),
+            _ => return Err(ParseError::new(format!("unknown unit {unit} of a count")).with_remedy(COUNT_FORMS)),
         };
         number.times(factor).map(Count).ok_or_else(|| not_whole(text, "count"))
     }
 }
 
 impl FromStr for Bytes {
-    type Err = UnitError;
+    type Err = ParseError;
 
-    fn from_str(text: &str) -> Result<Self, UnitError> {
-        let (number, unit) = decimal::split(text).map_err(|error| with_forms(&error, BYTE_FORMS))?;
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let (number, unit) = decimal::split(text).map_err(|error| error.with_remedy(BYTE_FORMS))?;
         let factor = match unit.to_ascii_lowercase().as_str() {
             "" | "b" => 1,
             "k" | "kib" => 1 << 10,
@@ -49,21 +49,17 @@ impl FromStr for Bytes {
             "g" | "gib" => 1 << 30,
             "t" | "tib" => 1 << 40,
             "kb" | "mb" | "gb" | "tb" => return Err(ambiguous(unit)),
-            _ => return Err(UnitError::new(format!("unknown unit {unit} of bytes: {BYTE_FORMS}"))),
+            _ => return Err(ParseError::new(format!("unknown unit {unit} of bytes")).with_remedy(BYTE_FORMS)),
         };
         number.times(factor).map(Bytes).ok_or_else(|| not_whole(text, "number of bytes"))
     }
 }
 
-fn with_forms(error: &UnitError, forms: &str) -> UnitError {
-    UnitError::new(format!("{error}: {forms}"))
+fn not_whole(text: &str, what: &str) -> ParseError {
+    ParseError::new(format!("{} is not a whole {what}, or is too large", text.trim()))
 }
 
-fn not_whole(text: &str, what: &str) -> UnitError {
-    UnitError::new(format!("{} is not a whole {what}, or is too large", text.trim()))
-}
-
-fn ambiguous(unit: &str) -> UnitError {
+fn ambiguous(unit: &str) -> ParseError {
     let letter = unit[..1].to_ascii_uppercase();
     let power = match letter.as_str() {
         "K" => "1024",
@@ -71,9 +67,8 @@ fn ambiguous(unit: &str) -> UnitError {
         "G" => "1024³",
         _ => "1024⁴",
     };
-    UnitError::new(format!(
-        "{unit} is a power of 1000 to some and of 1024 to others: write {letter}iB for {power}, or the number of bytes"
-    ))
+    ParseError::new(format!("{unit} is a power of 1000 to some and of 1024 to others"))
+        .with_remedy(format!("write {letter}iB for {power}, or the number of bytes"))
 }
 
 fn write_in(f: &mut fmt::Formatter<'_>, value: u64, units: &[(&str, u64)]) -> fmt::Result {
@@ -118,11 +113,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn count(text: &str) -> Result<u64, String> {
-        text.parse().map(|Count(count)| count).map_err(|error: UnitError| error.to_string())
+        text.parse().map(|Count(count)| count).map_err(|error: ParseError| error.to_string())
     }
 
     fn bytes(text: &str) -> Result<u64, String> {
-        text.parse().map(|Bytes(bytes)| bytes).map_err(|error: UnitError| error.to_string())
+        text.parse().map(|Bytes(bytes)| bytes).map_err(|error: ParseError| error.to_string())
     }
 
     #[test]

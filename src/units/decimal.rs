@@ -1,7 +1,7 @@
 //! The grammar below all quantities: a decimal number and, after it, a unit. Integers only, so that every system reads
 //! the same value.
 
-use super::UnitError;
+use super::ParseError;
 
 /// A decimal number, exactly: `digits / 10^places`.
 #[derive(Clone, Copy, Debug)]
@@ -21,13 +21,13 @@ impl Decimal {
 }
 
 /// Splits `1.5 KiB` into 1.5 and `KiB`.
-pub(super) fn split(text: &str) -> Result<(Decimal, &str), UnitError> {
+pub(super) fn split(text: &str) -> Result<(Decimal, &str), ParseError> {
     let text = text.trim();
     if text.is_empty() {
-        return Err(UnitError::new("the value is empty"));
+        return Err(ParseError::new("the value is empty"));
     }
     if text.starts_with('-') {
-        return Err(UnitError::new(format!("{text} is negative")));
+        return Err(ParseError::new(format!("{text} is negative")));
     }
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
@@ -37,12 +37,12 @@ pub(super) fn split(text: &str) -> Result<(Decimal, &str), UnitError> {
     };
     let malformed = whole.is_empty() || number.ends_with('.') || fraction.contains('.');
     if malformed {
-        return Err(UnitError::new(format!("{text} is not a number with a unit")));
+        return Err(ParseError::new(format!("{text} is not a number with a unit")));
     }
     let places = u32::try_from(fraction.len()).unwrap_or(u32::MAX);
     match format!("{whole}{fraction}").parse() {
         Ok(digits) if places <= 18 => Ok((Decimal { digits, places }, unit.trim())),
-        _ => Err(UnitError::new(format!("{number} has too many digits"))),
+        _ => Err(ParseError::new(format!("{number} has too many digits"))),
     }
 }
 

@@ -8,21 +8,12 @@
 
 mod amount;
 mod decimal;
+mod parse_error;
 mod rate;
 pub(crate) mod text;
 mod time;
 
 pub use amount::{Bytes, Count};
+pub use parse_error::ParseError;
 pub use rate::{ByteRate, Rate};
 pub use time::Time;
-
-/// Why a quantity could not be read: what is wrong and, where it helps, what to write instead.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct UnitError(String);
-
-impl UnitError {
-    pub(crate) fn new(message: impl Into<String>) -> Self {
-        UnitError(message.into())
-    }
-}

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::text::text_form;
-use super::{Bytes, UnitError, decimal};
+use super::{Bytes, ParseError, decimal};
 
 /// Things a second, in millionths, so that schedules are computed in integers: `1000`, `10k`, `0.5`, `1000/s`, `30/m`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,7 +35,7 @@ impl Rate {
     ///
     /// # Errors
     /// As those of `FromStr`, but for 0.
-    pub fn measured(text: &str) -> Result<f64, UnitError> {
+    pub fn measured(text: &str) -> Result<f64, ParseError> {
         Ok(Rate { micro: micro(text)? }.get())
     }
 
@@ -58,44 +58,49 @@ impl ByteRate {
     ///
     /// # Errors
     /// As those of `FromStr`, but for 0.
-    pub fn measured(text: &str) -> Result<f64, UnitError> {
+    pub fn measured(text: &str) -> Result<f64, ParseError> {
         Ok(bytes_a_second(text)? as f64)
     }
 }
 
 impl FromStr for Rate {
-    type Err = UnitError;
+    type Err = ParseError;
 
-    fn from_str(text: &str) -> Result<Self, UnitError> {
+    fn from_str(text: &str) -> Result<Self, ParseError> {
         match micro(text)? {
-            0 => Err(UnitError::new(format!("a rate of {} never gets to the first: {RATE_FORMS}", text.trim()))),
+            0 => {
+                Err(ParseError::new(format!("a rate of {} never gets to the first", text.trim()))
+                    .with_remedy(RATE_FORMS))
+            }
             micro => Ok(Rate { micro }),
         }
     }
 }
 
 /// Millionths of a thing a second.
-fn micro(text: &str) -> Result<u64, UnitError> {
+fn micro(text: &str) -> Result<u64, ParseError> {
     let (number, seconds) = match text.trim().split_once('/') {
         Some((number, "s")) => (number, 1),
         Some((number, "m")) => (number, 60),
         Some((_, per)) => {
-            return Err(UnitError::new(format!("/{per} is not /s (a second) or /m (a minute): {RATE_FORMS}")));
+            return Err(
+                ParseError::new(format!("/{per} is not /s (a second) or /m (a minute)")).with_remedy(RATE_FORMS)
+            );
         }
         None => (text.trim(), 1),
     };
-    let (number, unit) = decimal::split(number).map_err(|error| UnitError::new(format!("{error}: {RATE_FORMS}")))?;
+    let (number, unit) = decimal::split(number).map_err(|error| error.with_remedy(RATE_FORMS))?;
     let factor = match unit.to_ascii_lowercase().as_str() {
         "" => 1_000_000,
         "k" => 1_000_000_000,
         "m" => 1_000_000_000_000,
-        _ => return Err(UnitError::new(format!("unknown unit {unit} of a rate: {RATE_FORMS}"))),
+        _ => return Err(ParseError::new(format!("unknown unit {unit} of a rate")).with_remedy(RATE_FORMS)),
     };
     match number.times(factor) {
         Some(micro) if micro > 0 && micro / seconds == 0 => None,
         micro => micro.map(|micro| micro / seconds),
     }
-    .ok_or_else(|| UnitError::new(format!("{} is too large or finer than a millionth a second", text.trim())))
+    .ok_or_else(|| ParseError::new(format!("{} is too large or finer than a millionth a second", text.trim())))
 }
 
 impl fmt::Display for Rate {
@@ -106,21 +111,20 @@ impl fmt::Display for Rate {
 }
 
 impl FromStr for ByteRate {
-    type Err = UnitError;
+    type Err = ParseError;
 
-    fn from_str(text: &str) -> Result<Self, UnitError> {
+    fn from_str(text: &str) -> Result<Self, ParseError> {
         match bytes_a_second(text)? {
-            0 => Err(UnitError::new(format!("a rate of 0 bytes a second moves nothing: {BYTE_RATE_FORMS}"))),
+            0 => Err(ParseError::new("a rate of 0 bytes a second moves nothing").with_remedy(BYTE_RATE_FORMS)),
             rate => Ok(ByteRate(rate)),
         }
     }
 }
 
-fn bytes_a_second(text: &str) -> Result<u64, UnitError> {
+fn bytes_a_second(text: &str) -> Result<u64, ParseError> {
     let text = text.trim();
     let amount = text.strip_suffix("/s").unwrap_or(text);
-    let (number, unit) =
-        decimal::split(amount).map_err(|error| UnitError::new(format!("{error}: {BYTE_RATE_FORMS}")))?;
+    let (number, unit) = decimal::split(amount).map_err(|error| error.with_remedy(BYTE_RATE_FORMS))?;
     let decimal_factor = match unit.to_ascii_lowercase().as_str() {
         "kb" => Some(1000),
         "mb" => Some(1_000_000),
@@ -130,7 +134,7 @@ fn bytes_a_second(text: &str) -> Result<u64, UnitError> {
     match decimal_factor {
         Some(factor) => number
             .times(factor)
-            .ok_or_else(|| UnitError::new(format!("{text} is not whole bytes a second, or is too large"))),
+            .ok_or_else(|| ParseError::new(format!("{text} is not whole bytes a second, or is too large"))),
         None => Ok(amount.parse::<Bytes>()?.0),
     }
 }
@@ -163,11 +167,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn rate(text: &str) -> Result<f64, String> {
-        text.parse().map(Rate::get).map_err(|error: UnitError| error.to_string())
+        text.parse().map(Rate::get).map_err(|error: ParseError| error.to_string())
     }
 
     fn byte_rate(text: &str) -> Result<u64, String> {
-        text.parse().map(|ByteRate(rate)| rate).map_err(|error: UnitError| error.to_string())
+        text.parse().map(|ByteRate(rate)| rate).map_err(|error: ParseError| error.to_string())
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::text::text_form;
-use super::{UnitError, decimal};
+use super::{ParseError, decimal};
 
 /// A duration: `10s`, `1.5s`, `250ms`, `1h`, `1h 30m`. At most some 584 years, so that its nanoseconds fit in 64 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,27 +21,27 @@ impl Time {
 }
 
 impl FromStr for Time {
-    type Err = UnitError;
+    type Err = ParseError;
 
-    fn from_str(text: &str) -> Result<Self, UnitError> {
+    fn from_str(text: &str) -> Result<Self, ParseError> {
         let text = text.trim();
         if text == "0" {
             return Ok(Time(Duration::ZERO));
         }
         if text.is_empty() {
-            return Err(UnitError::new(format!("a time is missing: {FORMS}")));
+            return Err(ParseError::new("a time is missing").with_remedy(FORMS));
         }
         if !text.starts_with(|first: char| first.is_ascii_digit()) {
-            return Err(UnitError::new(format!("{text} is not a time: {FORMS}")));
+            return Err(ParseError::new(format!("{text} is not a time")).with_remedy(FORMS));
         }
         if let Ok((_, "")) = decimal::split(text) {
-            return Err(UnitError::new(format!("{text} has no unit: did you mean {text}s?")));
+            return Err(ParseError::new(format!("{text} has no unit")).with_remedy(format!("did you mean {text}s?")));
         }
-        let duration =
-            humantime::parse_duration(text).map_err(|error| UnitError::new(format!("{text}: {error}: {FORMS}")))?;
+        let duration = humantime::parse_duration(text)
+            .map_err(|error| ParseError::new(format!("{text}: {error}")).with_remedy(FORMS))?;
         match u64::try_from(duration.as_nanos()) {
             Ok(_) => Ok(Time(duration)),
-            Err(_) => Err(UnitError::new(format!("{text} is too long"))),
+            Err(_) => Err(ParseError::new(format!("{text} is too long"))),
         }
     }
 }
@@ -79,7 +79,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn time(text: &str) -> Result<Duration, String> {
-        text.parse().map(|Time(time)| time).map_err(|error: UnitError| error.to_string())
+        text.parse().map(|Time(time)| time).map_err(|error: ParseError| error.to_string())
     }
 
     #[test]

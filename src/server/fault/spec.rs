@@ -453,12 +453,12 @@ fn find(name: &str) -> Result<(&'static Row, Option<&str>), FaultError> {
 }
 
 fn bytes(value: &str, least: u64, most: u64) -> Result<u64, FaultError> {
-    let Bytes(bytes) = value.parse().map_err(|error: crate::units::UnitError| FaultError(error.to_string()))?;
+    let Bytes(bytes) = value.parse().map_err(|error: crate::units::ParseError| FaultError(error.to_string()))?;
     within(bytes, least, most).ok_or_else(|| FaultError(format!("write {} to {}", Bytes(least), Bytes(most))))
 }
 
 fn count(value: &str, least: u64, most: u64) -> Result<u64, FaultError> {
-    let Count(count) = value.parse().map_err(|error: crate::units::UnitError| FaultError(error.to_string()))?;
+    let Count(count) = value.parse().map_err(|error: crate::units::ParseError| FaultError(error.to_string()))?;
     within(count, least, most).ok_or_else(|| FaultError(format!("write {least} to {most}")))
 }
 
