@@ -129,7 +129,7 @@ impl Worker {
             socket.bind(&SocketAddr::new(source, 0).into()).map_err(|error| of_source(error, source))?;
         }
         match socket.connect(&target.into()) {
-            Err(error) if !sys::is_under_way(&error) => return Err(error),
+            Err(error) if !sys::is_connect_in_progress(&error) => return Err(error),
             _ => {}
         }
         let mut stream = TcpStream::from_std(socket.into());

@@ -1,7 +1,8 @@
-//! A timer with the precision of the system's own, for a wait that has none.
+//! A timer that interrupts a wait with more precision than the wait's own time-out.
 //!
-//! epoll_wait(2) counts whole milliseconds, and an open-loop load would measure that grain and not the server. On Linux
-//! this is a timerfd (timerfd_create(2)) that interrupts the wait; elsewhere the wait's own time-out must do.
+//! epoll_wait(2) counts whole milliseconds. An open-loop load would then measure that rounding instead of the server.
+//! On Linux the timer is a timerfd (timerfd_create(2)) that the wait watches. On other systems it does nothing, and the
+//! wait's own time-out has to do.
 
 use std::io;
 use std::time::Duration;
@@ -14,10 +15,10 @@ pub struct Alarm(std::os::fd::OwnedFd);
 
 #[cfg(target_os = "linux")]
 impl Alarm {
-    /// Registered with this wait, under this token.
+    /// Makes a timer and registers it with a wait under `token`.
     ///
     /// # Errors
-    /// No descriptor is left.
+    /// The system's: no descriptor is left.
     pub fn new(registry: &Registry, token: Token) -> io::Result<Alarm> {
         use std::os::fd::AsRawFd;
 
@@ -28,14 +29,14 @@ impl Alarm {
         Ok(Alarm(timer))
     }
 
-    /// Interrupts the wait after this time, once. Takes the place of what was asked before. Setting it anew is what
-    /// lets it speak again: nothing has to be read.
+    /// Interrupts the wait once, after `time`. Replaces the time set before. Setting the timer also clears its
+    /// readiness, so nobody has to read from it.
     ///
     /// # Errors
     /// The system's.
     pub fn ring_in(&self, time: Duration) -> io::Result<()> {
         use rustix::time::{Itimerspec, TimerfdTimerFlags, Timespec, timerfd_settime};
-        // Zero would disarm it.
+        // Zero would disarm the timer.
         let time = time.max(Duration::from_nanos(1));
         let it_value = Timespec { tv_sec: time.as_secs() as i64, tv_nsec: i64::from(time.subsec_nanos()) };
         let it_interval = Timespec { tv_sec: 0, tv_nsec: 0 };
@@ -50,18 +51,18 @@ pub struct Alarm;
 
 #[cfg(not(target_os = "linux"))]
 impl Alarm {
-    /// Registered with this wait, under this token.
+    /// Does nothing: there is no such timer on this system.
     ///
     /// # Errors
-    /// None on this system.
+    /// Never on this system.
     pub fn new(_registry: &Registry, _token: Token) -> io::Result<Alarm> {
         Ok(Alarm)
     }
 
-    /// Does nothing: the wait's own time-out must do.
+    /// Does nothing: the wait's own time-out has to do.
     ///
     /// # Errors
-    /// None on this system.
+    /// Never on this system.
     pub fn ring_in(&self, _time: Duration) -> io::Result<()> {
         Ok(())
     }

@@ -1,8 +1,8 @@
-//! Event objects, a wait for any of them, and the network events that WSAEventSelect records: small safe wrappers for
-//! the models that wait on events.
+//! Safe wrappers for the Windows models that wait on events: event objects, a wait for any of them, and the network
+//! events that WSAEventSelect records.
 //!
-//! An event is a kernel object that is signalled or not. At most 64 of them (`MAXIMUM_WAIT_OBJECTS`) go into one wait;
-//! more are refused, not cut off. Nothing here decides what to do with a connection.
+//! An event is a kernel object that is either signalled or not. One wait takes at most 64 of them
+//! (`MAXIMUM_WAIT_OBJECTS`); with more the wait fails. Nothing here decides what to do with a connection.
 //!
 //! Sources: Microsoft, 'WaitForMultipleObjects', 'WSAEventSelect', 'WSAEnumNetworkEvents', 'CreateEventW'.
 
@@ -20,17 +20,17 @@ use windows_sys::Win32::Networking::WinSock::{
 };
 use windows_sys::Win32::System::Threading::{CreateEventW, INFINITE, ResetEvent, SetEvent, WaitForMultipleObjects};
 
-/// Handles that one wait takes: `MAXIMUM_WAIT_OBJECTS` of winnt.h.
+/// The most handles that one wait takes: `MAXIMUM_WAIT_OBJECTS` of winnt.h.
 pub(crate) const MAX_WAIT: usize = 64;
 
-/// An event object. Its handle is not inherited by child processes.
+/// An event object. Child processes do not inherit its handle.
 #[derive(Debug)]
 #[repr(transparent)]
 pub(crate) struct Event(OwnedHandle);
 
 impl Event {
-    /// Stays signalled until [`reset`](Self::reset), or until [`NetworkEvents::take`] resets it: what WSACreateEvent
-    /// makes, and what network events and overlapped operations need.
+    /// Makes an event that stays signalled until [`reset`](Self::reset) or [`NetworkEvents::take`] resets it, as
+    /// WSACreateEvent does. Network events and overlapped operations need this kind.
     ///
     /// # Errors
     /// The system's: out of handles or memory.
@@ -38,7 +38,7 @@ impl Event {
         Self::create(true)
     }
 
-    /// A wait that it ends resets it: a door bell.
+    /// Makes an event that is reset by the wait that it ends.
     ///
     /// # Errors
     /// The system's: out of handles or memory.
@@ -47,16 +47,16 @@ impl Event {
     }
 
     fn create(manual: bool) -> io::Result<Event> {
-        // SAFETY: null attributes (not inheritable) and a null name are allowed; nothing else is a pointer.
+        // SAFETY: both pointers may be null: default attributes (the handle is not inheritable), and no name.
         let handle = unsafe { CreateEventW(ptr::null(), i32::from(manual), 0, ptr::null()) };
         if handle.is_null() {
             return Err(io::Error::last_os_error());
         }
-        // SAFETY: the call has just made this handle, and nobody else has it.
+        // SAFETY: the call has just returned this open handle, and nobody else owns it.
         Ok(Event(unsafe { OwnedHandle::from_raw_handle(handle) }))
     }
 
-    /// Another handle to the same event object.
+    /// Makes another handle to the same event object.
     ///
     /// # Errors
     /// The system's: out of handles or memory.
@@ -64,60 +64,63 @@ impl Event {
         self.0.try_clone().map(Event)
     }
 
-    /// For the `hEvent` of an OVERLAPPED.
+    /// The handle, for the `hEvent` of an OVERLAPPED. It is open as long as `self` lives.
     pub(crate) fn handle(&self) -> HANDLE {
         self.0.as_raw_handle()
     }
 
-    /// Signals it: a wait for it ends, now or when it begins.
+    /// Signals the event: ends a wait for it, now or as soon as one begins.
     pub(crate) fn set(&self) {
-        // SAFETY: the handle is open as long as `self` lives. It fails only for a handle that is no event's.
+        // SAFETY: the handle is open as long as `self` lives. The call fails only for a handle that is no event.
         unsafe { SetEvent(self.0.as_raw_handle()) };
     }
 
-    /// Takes the signal back.
+    /// Makes the event not signalled.
     pub(crate) fn reset(&self) {
         // SAFETY: as for `set`.
         unsafe { ResetEvent(self.0.as_raw_handle()) };
     }
 
-    /// The first of `events` that is signalled, by its index; `None`: `limit` has passed. Without a limit it waits on.
+    /// Waits until one of `events` is signalled, and returns its index. `None`: `limit` has passed first. Without a
+    /// limit it waits for ever.
     ///
-    /// The lowest index wins, always: a busy event hides the ones behind it, so look at the rest too.
+    /// If several are signalled, the lowest index is returned. So a busy event hides those behind it: look at them too.
     ///
     /// # Errors
-    /// No events, or more than [`MAX_WAIT`]: ERROR_INVALID_PARAMETER (87).
+    /// ERROR_INVALID_PARAMETER (87) if there are no events, or more than [`MAX_WAIT`].
     pub(crate) fn wait_any(events: &[Event], limit: Option<Duration>) -> io::Result<Option<usize>> {
-        let count = events.len() as u32;
-        // SAFETY: `Event` and `OwnedHandle` are transparent over a handle, so the slice is an array of `count` handles,
-        // all open for the length of the call since the slice is borrowed.
+        // A count that does not fit is refused by the call, like any other above the limit.
+        let count = u32::try_from(events.len()).unwrap_or(u32::MAX);
+        // SAFETY: `Event` and `OwnedHandle` are transparent over a handle, so the slice is an array of handles, and
+        // `count` is at most its length. All handles are open during the call because the slice is borrowed.
         let result = unsafe { WaitForMultipleObjects(count, events.as_ptr().cast(), 0, milliseconds(limit)) };
         match result {
             WAIT_TIMEOUT => Ok(None),
             WAIT_FAILED => Err(io::Error::last_os_error()),
-            // WAIT_ABANDONED_0 is for mutexes, WAIT_IO_COMPLETION for alertable waits.
+            // The other results do not occur: WAIT_ABANDONED_0 is for mutexes, WAIT_IO_COMPLETION for alertable waits.
             index => Ok(Some((index - WAIT_OBJECT_0) as usize)),
         }
     }
 }
 
-/// Whole milliseconds, rounded up so that a wait never ends before its time and spins; no limit is INFINITE.
+/// Converts a time limit to whole milliseconds, INFINITE without a limit. It rounds up: a wait that ended too early
+/// would be repeated in a busy loop.
 pub(crate) fn milliseconds(limit: Option<Duration>) -> u32 {
     limit.map_or(INFINITE, |limit| {
         u32::try_from(limit.as_nanos().div_ceil(1_000_000)).unwrap_or(INFINITE - 1).min(INFINITE - 1)
     })
 }
 
-/// The network events of one socket since the last look.
+/// The network events of one socket since they were last taken.
 #[derive(Clone, Copy)]
 pub(crate) struct NetworkEvents(WSANETWORKEVENTS);
 
 impl NetworkEvents {
-    /// Associates a connection with an event: [`can_read`](Self::can_read), [`can_write`](Self::can_write),
-    /// [`is_closed`](Self::is_closed). The socket becomes nonblocking.
+    /// Associates a connection with an event, which is signalled when [`can_read`](Self::can_read),
+    /// [`can_write`](Self::can_write) or [`is_closed`](Self::is_closed) becomes true. The socket becomes nonblocking.
     ///
-    /// It replaces whatever association was there, such as the one that an accepted socket inherits from its listener.
-    /// What is there already (data, room to send, a FIN) is recorded and signalled at once.
+    /// This replaces any earlier association, such as the one that an accepted socket inherits from its listener.
+    /// Conditions that already hold (data, room to send, a FIN) are recorded and signalled at once.
     ///
     /// # Errors
     /// The system's.
@@ -125,7 +128,8 @@ impl NetworkEvents {
         Self::select(socket, event, FD_READ | FD_WRITE | FD_CLOSE)
     }
 
-    /// Associates a listener with an event: [`can_accept`](Self::can_accept). The socket becomes nonblocking.
+    /// Associates a listener with an event, which is signalled when [`can_accept`](Self::can_accept) becomes true. The
+    /// socket becomes nonblocking.
     ///
     /// # Errors
     /// The system's.
@@ -134,47 +138,47 @@ impl NetworkEvents {
     }
 
     fn select(socket: &impl AsRawSocket, event: &Event, events: u32) -> io::Result<()> {
-        // SAFETY: both handles are open as long as they are borrowed. Winsock keeps its own reference to the event
-        // object.
+        // SAFETY: the socket and the event are borrowed, so both handles are open during the call. Winsock keeps a
+        // handle and no pointer, so nothing can be written to memory after the event is closed.
         let result = unsafe { WSAEventSelect(raw(socket), event.0.as_raw_handle() as isize, events as i32) };
         if result == SOCKET_ERROR { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
-    /// What happened, cleared together with the event: nothing that happens in between can be lost.
+    /// Takes the recorded events and resets the event object in one step, so that nothing is lost between the two.
     ///
     /// # Errors
     /// The system's.
     pub(crate) fn take(socket: &impl AsRawSocket, event: &Event) -> io::Result<NetworkEvents> {
         let mut events = WSANETWORKEVENTS { lNetworkEvents: 0, iErrorCode: [0; 10] };
-        // SAFETY: both handles are open as long as they are borrowed, and `events` is live and of the type that is
-        // written.
+        // SAFETY: the socket and the event are borrowed, so both handles are open during the call, which writes the
+        // live `events` and nothing else.
         let result = unsafe { WSAEnumNetworkEvents(raw(socket), event.0.as_raw_handle() as isize, &raw mut events) };
         if result == SOCKET_ERROR { Err(io::Error::last_os_error()) } else { Ok(NetworkEvents(events)) }
     }
 
-    /// Somebody waits to be accepted. It comes again only after the next accept.
+    /// A connection waits to be accepted. Recorded again only after the next accept.
     pub(crate) fn can_accept(&self) -> bool {
         self.has(FD_ACCEPT)
     }
 
-    /// There is something to receive. It comes again only after the next receive.
+    /// There is something to receive. Recorded again only after the next receive.
     pub(crate) fn can_read(&self) -> bool {
         self.has(FD_READ)
     }
 
-    /// There is room to send. It comes once after the association, then only after a send that would have blocked.
+    /// There is room to send. Recorded once after the association, and then only after a send that would have blocked.
     pub(crate) fn can_write(&self) -> bool {
         self.has(FD_WRITE)
     }
 
-    /// The peer's FIN or reset has come. It comes once, and data may be left to receive.
+    /// The peer's FIN or reset has arrived. Recorded once; there may still be data to receive.
     pub(crate) fn is_closed(&self) -> bool {
         self.has(FD_CLOSE)
     }
 
-    /// One of them came with an error, such as a reset: there is nothing more to receive or to send.
+    /// One of the events carries an error, such as a reset: nothing more can be received or sent.
     pub(crate) fn is_broken(&self) -> bool {
-        // An error is written only where its event is noted.
+        // The error of an event is valid only if the event is recorded.
         [(FD_READ, FD_READ_BIT), (FD_WRITE, FD_WRITE_BIT), (FD_CLOSE, FD_CLOSE_BIT)]
             .into_iter()
             .any(|(event, bit)| self.has(event) && self.0.iErrorCode[bit as usize] != 0)
@@ -195,40 +199,40 @@ mod tests {
 
     #[test]
     fn a_wait_takes_64_events_and_refuses_the_65th() {
-        let mut events: Vec<Event> = (0..MAX_WAIT).map(|_| Event::manual().expect("an event")).collect();
+        let mut events: Vec<Event> = (0..MAX_WAIT).map(|_| Event::manual().expect("an event can be made")).collect();
         events[MAX_WAIT - 1].set();
-        let index = Event::wait_any(&events, None).expect("64 are allowed");
+        let index = Event::wait_any(&events, None).expect("a wait takes 64 events");
         assert_eq!(index, Some(MAX_WAIT - 1));
-        events.push(Event::manual().expect("an event"));
-        let error = Event::wait_any(&events, None).expect_err("65 are not");
+        events.push(Event::manual().expect("an event can be made"));
+        let error = Event::wait_any(&events, None).expect_err("a wait does not take 65 events");
         assert_eq!(error.raw_os_error(), Some(87));
-        Event::wait_any(&[], None).expect_err("nor are none");
+        Event::wait_any(&[], None).expect_err("a wait needs an event");
     }
 
     #[test]
-    fn the_lowest_index_hides_the_others() {
-        let events: Vec<Event> = (0..3).map(|_| Event::manual().expect("an event")).collect();
+    fn the_lowest_signalled_index_hides_the_others() {
+        let events: Vec<Event> = (0..3).map(|_| Event::manual().expect("an event can be made")).collect();
         events[1].set();
         events[2].set();
-        assert_eq!(Event::wait_any(&events, None).expect("a wait"), Some(1));
-        assert_eq!(Event::wait_any(&events[2..], None).expect("a wait"), Some(0), "it is found in the rest");
+        assert_eq!(Event::wait_any(&events, None).expect("the wait succeeds"), Some(1));
+        let found = Event::wait_any(&events[2..], None).expect("the wait succeeds");
+        assert_eq!(found, Some(0), "a wait for the rest finds the other");
     }
 
     #[test]
-    fn a_bell_resets_itself_and_a_manual_event_does_not() {
-        let events = [Event::auto().expect("an event")];
-        events[0].try_clone().expect("a second handle").set();
-        assert_eq!(Event::wait_any(&events, Some(Duration::ZERO)).expect("a wait"), Some(0));
-        assert_eq!(Event::wait_any(&events, Some(Duration::ZERO)).expect("a wait"), None);
+    fn a_wait_resets_an_auto_event_and_leaves_a_manual_one_signalled() {
+        let poll = |events: &[Event]| Event::wait_any(events, Some(Duration::ZERO)).expect("the wait succeeds");
+        let auto = [Event::auto().expect("an event can be made")];
+        auto[0].try_clone().expect("a handle can be duplicated").set();
+        assert_eq!([poll(&auto), poll(&auto)], [Some(0), None]);
 
-        let events = [Event::manual().expect("an event")];
-        events[0].set();
-        assert_eq!(Event::wait_any(&events, Some(Duration::ZERO)).expect("a wait"), Some(0));
-        assert_eq!(Event::wait_any(&events, Some(Duration::ZERO)).expect("a wait"), Some(0));
+        let manual = [Event::manual().expect("an event can be made")];
+        manual[0].set();
+        assert_eq!([poll(&manual), poll(&manual)], [Some(0), Some(0)]);
     }
 
     #[test]
-    fn a_wait_is_never_shorter_than_asked_and_a_long_one_is_not_endless() {
+    fn a_limit_is_never_rounded_down_and_a_long_one_is_not_infinite() {
         assert_eq!(milliseconds(Some(Duration::from_micros(1))), 1);
         assert_eq!(milliseconds(Some(Duration::from_millis(20))), 20);
         assert_eq!(milliseconds(Some(Duration::MAX)), INFINITE - 1);

@@ -1,7 +1,10 @@
-//! What differs between operating systems: socket options, descriptors, CPU time, memory; and between processors.
+//! What differs between operating systems (socket options, descriptors, processes, CPU time, memory) and between
+//! processors (vector instructions, prefetching).
 //!
-//! Both files of `os` export the same functions; no other file of this folder or outside of it (but for
-//! `server::models`) asks which system this is.
+//! `unix.rs` and `windows.rs` export the same functions under the name `os`, so callers need no `cfg`. Three things
+//! stand apart: [`Alarm`], which has a Linux half and an empty one; `event`, which only Windows has; and `simd` and
+//! `prefetch`, which ask for the processor instead. The servers have `cfg` of their own, because a model may exist on
+//! one system only. This room decides nothing: it wraps one system call, or reads one value, at a time.
 
 #[cfg(unix)]
 #[path = "unix.rs"]
@@ -21,41 +24,41 @@ use socket2::SockRef;
 
 pub use alarm::Alarm;
 pub use os::{
-    Group, LOOPBACK_IS_A_NETWORK, backlog_limit, choose_port_at_connect, claim_address, close_with_reset,
-    ephemeral_ports, has_ended, interrupt, is_crash, is_under_way, is_wine, listen_backlog, peak_memory,
+    LOOPBACK_IS_A_NETWORK, ProcessGroup, backlog_limit, choose_port_at_connect, claim_address, close_with_reset,
+    ephemeral_ports, has_ended, interrupt, is_connect_in_progress, is_crash, is_wine, listen_backlog, peak_memory,
     process_cpu_time, raise_descriptor_limit, receive, resident_memory, send, share_port, shortage, thread_cpu_time,
     thread_limit, usable_memory,
 };
 pub use prefetch::prefetch;
 
-/// Processors that this process may use, by affinity and cgroup limits; `None` where the system does not tell.
+/// Processors that this process may use, within its affinity and cgroup limits. `None` if the system does not say.
 pub fn available_cores() -> Option<usize> {
     std::thread::available_parallelism().ok().map(usize::from)
 }
 
-/// Every accepted socket: TCP_NODELAY, and kept from child processes. Best effort: some systems refuse it on a
-/// connection that was reset meanwhile.
+/// Prepares a socket that was just accepted: sets TCP_NODELAY, and makes it not inheritable. Best effort: some systems
+/// refuse this on a connection that has been reset in the meantime.
 pub fn prepare_accepted<'s>(socket: impl Into<SockRef<'s>>) {
     let socket = socket.into();
     let _ = socket.set_tcp_nodelay(true);
-    os::keep_from_children(&socket);
+    os::make_not_inheritable(&socket);
 }
 
-/// What this machine has too little of to open a connection: no fault of the other side's.
+/// What this machine lacks to open a connection. It is not the peer's fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shortage {
-    /// Local ports that are free for the target. One of a closed connection is not, for a minute or more (TIME_WAIT).
+    /// Free local ports for this target. The port of a closed connection stays in use for a minute or more (TIME_WAIT).
     Ports,
     /// Descriptors, socket buffers, memory.
     Resources,
 }
 
-/// How many descriptors this process may have open. `None`: no limit.
+/// How many descriptors this process may have open. `None` means no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DescriptorLimit {
-    /// As it is now.
+    /// The limit now.
     pub usable: Option<u64>,
-    /// As far as it could be raised with the right to.
+    /// The hard limit: a process cannot raise its own limit beyond it.
     pub hard: Option<u64>,
 }
 
@@ -66,10 +69,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_other_side_does_is_no_shortage_and_neither_is_a_wrong_source() {
+    fn a_refusal_by_the_peer_or_a_wrong_source_address_is_not_a_shortage() {
         let nobody = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-        let refused = std::net::TcpStream::connect(nobody.expect("a free port")).expect_err("nothing listens");
+        let refused =
+            std::net::TcpStream::connect(nobody.expect("a port was free")).expect_err("nobody listens on the port");
         assert_eq!(shortage(&refused), None);
-        assert_eq!(shortage(&io::Error::new(io::ErrorKind::AddrNotAvailable, "not said by the system")), None);
+        assert_eq!(shortage(&io::Error::new(io::ErrorKind::AddrNotAvailable, "not from the system")), None);
     }
 }

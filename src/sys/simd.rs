@@ -1,17 +1,17 @@
-//! Run-time choice of the vector instructions: the same loop, compiled once for each level and called through a proof
-//! that this processor has it. No target-cpu flag is needed, and a binary built here runs on any x86-64.
+//! Chooses vector instructions at run time. A loop is compiled once for each level, and a [`Level`] is the proof that
+//! this processor has the instructions. So the build needs no target-cpu flag, and one binary runs on any x86-64.
 //!
-//! The loops themselves live with their owner as plain `#[inline(always)]` Rust ([`Kernel::run`]); being inlined into a
-//! `#[target_feature]` function is what makes LLVM vectorize them for that level. This file must not know what they do.
+//! The loops are plain `#[inline(always)]` Rust ([`Kernel::run`]) and live with their owners. LLVM vectorizes a loop
+//! for a level because it is inlined into a `#[target_feature]` function. This file must not know what the loops do.
 //!
-//! Source: the Rust reference, "Codegen attributes: target_feature" (safe target_feature functions, Rust 1.86).
+//! Source: the Rust reference, 'Codegen attributes: target_feature' (safe target_feature functions, Rust 1.86).
 #![cfg_attr(
     target_arch = "x86_64",
     expect(unsafe_code, reason = "calling a target_feature function from code compiled without that feature")
 )]
 
-/// A level of vector instructions that this processor has. Only [`Level::available`] and [`Level::best`] make one, so
-/// that holding a `Level` is the proof that its instructions may be executed.
+/// A level of vector instructions that this processor has. [`Level::PORTABLE`] is always safe, and only
+/// [`Level::available`] and [`Level::best`] make the others. So a `Level` proves that its instructions can be executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Level(Isa);
 
@@ -25,10 +25,10 @@ enum Isa {
 }
 
 impl Level {
-    /// What every processor of this architecture has.
+    /// The instructions that every processor of this architecture has.
     pub const PORTABLE: Level = Level(Isa::Portable);
 
-    /// Every level of this processor, slowest first.
+    /// Every level that this processor has, slowest first.
     pub fn available() -> Vec<Level> {
         #[cfg_attr(not(target_arch = "x86_64"), expect(unused_mut, reason = "only x86-64 has more levels so far"))]
         let mut levels = vec![Level::PORTABLE];
@@ -37,7 +37,7 @@ impl Level {
             if is_x86_feature_detected!("avx2") {
                 levels.push(Level(Isa::Avx2));
             }
-            // vpmullq, the 64-bit multiplication, is what makes this level worth having; it came with DQ.
+            // The 64-bit multiplication, vpmullq, makes this level worthwhile. It came with DQ.
             if is_x86_feature_detected!("avx512f")
                 && is_x86_feature_detected!("avx512dq")
                 && is_x86_feature_detected!("avx512vl")
@@ -48,7 +48,7 @@ impl Level {
         levels
     }
 
-    /// The fastest level of this processor.
+    /// The fastest level that this processor has.
     pub fn best() -> Level {
         Self::available().last().copied().unwrap_or(Level::PORTABLE)
     }
@@ -64,31 +64,31 @@ impl Level {
         }
     }
 
-    /// Runs the kernel as compiled for this level.
+    /// Runs the version of the kernel that was compiled for this level.
     #[inline]
     pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
         match self.0 {
             Isa::Portable => kernel.run::<1>(),
             #[cfg(target_arch = "x86_64")]
-            // SAFETY: an Avx2 level exists only where the processor was found to have AVX2.
+            // SAFETY: `available` makes an Avx2 level only after it has found AVX2 on this processor.
             Isa::Avx2 => unsafe { avx2(kernel) },
             #[cfg(target_arch = "x86_64")]
-            // SAFETY: an Avx512 level exists only where the processor was found to have AVX-512 F, DQ and VL.
+            // SAFETY: `available` makes an Avx512 level only after it has found AVX-512 F, DQ and VL on this processor.
             Isa::Avx512 => unsafe { avx512(kernel) },
         }
     }
 }
 
-/// A loop that is worth compiling once for each level.
+/// A loop that gains from being compiled once for each level.
 pub trait Kernel {
     /// What the loop returns.
     type Output;
 
-    /// The loop, to be marked `#[inline(always)]`.
+    /// The loop. Mark it `#[inline(always)]`.
     ///
-    /// With 1 lane it does best as the plainest one, a word a step with running values and sums: LLVM chooses width and
-    /// unrolling, and blocks made by hand stand in its way. With more lanes that many words are a vector, and
-    /// [`end_vector`] comes after each.
+    /// With one lane, write the simplest loop: one word a step, with running values and sums. LLVM then chooses the
+    /// width and the unrolling; blocks written by hand only get in its way. With more lanes, process that many words as
+    /// one vector, and call [`end_vector`] after each.
     fn run<const LANES: usize>(self) -> Self::Output;
 }
 
@@ -98,16 +98,16 @@ fn avx2<K: Kernel>(kernel: K) -> K::Output {
     kernel.run::<1>()
 }
 
-/// The instructions of AVX-512 (a 64-bit multiplication, an or of three) on vectors of 256 bits. With 512 bits some
-/// processors lower the frequency for as long as such instructions come, and all else that the core does takes longer:
-/// measured on a Granite Rapids, 6 to 10 %, which for messages of 1 KiB is more than the width gains.
+/// Uses the instructions of AVX-512 (64-bit multiplication, three-way or) on vectors of 256 bits. Some processors lower
+/// their frequency while they execute 512-bit vectors, which slows everything else on the core. On a Granite Rapids
+/// this cost 6 to 10 %, more than the width gains with messages of 1 KiB.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512dq,avx512vl")]
 fn avx512<K: Kernel>(kernel: K) -> K::Output {
     kernel.run::<4>()
 }
 
-/// What stands before it is not merged with what stands after it into a wider vector. No instruction comes of it.
+/// Keeps the compiler from merging the code before and after it into a wider vector. It emits no instruction.
 #[inline(always)]
 pub fn end_vector() {
     std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_levels_have_names_of_their_own_and_the_best_is_the_last() {
+    fn every_level_has_its_own_name_and_the_best_one_is_last() {
         let levels = Level::available();
         assert_eq!(levels[0], Level::PORTABLE);
         assert_eq!(levels.last(), Some(&Level::best()));

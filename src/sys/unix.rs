@@ -1,6 +1,6 @@
-//! Unix, by way of `rustix` and `socket2`.
+//! The Unix half, on top of `rustix` and `socket2`.
 
-#![expect(unsafe_code, reason = "a socket option that no crate wraps, and what a process does before it is another")]
+#![expect(unsafe_code, reason = "no crate wraps IP_BIND_ADDRESS_NO_PORT, and pre_exec is unsafe")]
 
 use std::io;
 use std::net::{Shutdown, TcpStream};
@@ -18,8 +18,8 @@ use socket2::{SockRef, Socket};
 
 use super::{DescriptorLimit, Shortage};
 
-/// Before bind: nobody else may listen here, but connections of a server that has just ended may linger (SO_REUSEADDR,
-/// socket(7)).
+/// Claims an address before bind: no other process can listen on it. Connections that linger from a server that has
+/// just ended do not prevent the bind (SO_REUSEADDR, socket(7)).
 ///
 /// # Errors
 /// The system's.
@@ -27,7 +27,7 @@ pub fn claim_address(socket: &Socket) -> io::Result<()> {
     socket.set_reuse_address(true)
 }
 
-/// Before bind: let several processes listen on one port (SO_REUSEPORT, socket(7)).
+/// Lets several processes listen on one port (SO_REUSEPORT, socket(7)). Call it before bind.
 ///
 /// # Errors
 /// The system's.
@@ -35,28 +35,28 @@ pub fn share_port(socket: &Socket) -> io::Result<()> {
     socket.set_reuse_port(true)
 }
 
-/// What listen is to be told for a queue of so many: that number. Windows has its own way.
+/// The argument for listen that asks for a queue of `wanted` connections: the number itself. Windows has its own rule.
 pub fn listen_backlog(wanted: i32) -> i32 {
     wanted
 }
 
-/// Makes the close that follows a reset (SO_LINGER with 0 seconds, socket(7)). Best effort: a socket that refuses is
-/// closed all the same.
+/// Makes the next close of this socket send a reset (SO_LINGER with 0 seconds, socket(7)). Best effort: a socket that
+/// refuses the option is closed as usual.
 pub fn close_with_reset<'s>(socket: impl Into<SockRef<'s>>) {
     let _ = socket.into().set_linger(Some(Duration::ZERO));
 }
 
-/// Whether this Windows is Wine.
+/// Whether the program runs under Wine. Never here.
 pub fn is_wine() -> bool {
     false
 }
 
-/// Whether this is how a connect that does not block says that it has begun (connect(2), EINPROGRESS).
-pub fn is_under_way(error: &io::Error) -> bool {
+/// Whether this error of a nonblocking connect means that the connect has begun (connect(2), EINPROGRESS).
+pub fn is_connect_in_progress(error: &io::Error) -> bool {
     rustix::io::Errno::from_io_error(error) == Some(rustix::io::Errno::INPROGRESS)
 }
 
-/// Whether a connection could not be opened because this machine has too little of something (connect(2), socket(2)).
+/// What this machine lacks, if that is why a connection could not be opened (connect(2), socket(2)).
 pub fn shortage(error: &io::Error) -> Option<Shortage> {
     use rustix::io::Errno;
     match Errno::from_io_error(error)? {
@@ -66,7 +66,8 @@ pub fn shortage(error: &io::Error) -> Option<Shortage> {
     }
 }
 
-/// Receives. On Linux the system call itself: the C library's is a cancellation point, which costs two calls more.
+/// Receives. On Linux this makes the system call directly: the C library's function is a cancellation point, which
+/// costs two more function calls.
 ///
 /// # Errors
 /// The system's.
@@ -78,7 +79,7 @@ pub fn receive(stream: &mio::net::TcpStream, into: &mut [u8]) -> io::Result<usiz
     io::Read::read(&mut &*stream, into)
 }
 
-/// Sends, without a signal when the connection is broken. On Linux the system call itself, as in [`receive`].
+/// Sends, without a signal if the connection is broken. On Linux this makes the system call directly, like [`receive`].
 ///
 /// # Errors
 /// The system's.
@@ -90,31 +91,31 @@ pub fn send(stream: &mio::net::TcpStream, from: &[u8]) -> io::Result<usize> {
     io::Write::write(&mut &*stream, from)
 }
 
-/// The limit of open descriptors that this process was started with, once it has been raised.
-static STARTED_WITH: OnceLock<Rlimit> = OnceLock::new();
+/// The limit of open descriptors with which this process was started. Set when the limit is raised.
+static INITIAL_DESCRIPTOR_LIMIT: OnceLock<Rlimit> = OnceLock::new();
 
-/// Raises the soft limit of open descriptors to the hard one (getrlimit(2), RLIMIT_NOFILE) and says what holds now.
-/// Best effort: where the system refuses, the limit stays as it was.
+/// Raises the soft limit of open descriptors to the hard one (getrlimit(2), RLIMIT_NOFILE) and returns the limits that
+/// hold afterwards. Best effort: if the system refuses, the limit stays as it was.
 pub fn raise_descriptor_limit() -> DescriptorLimit {
     let limit = getrlimit(Resource::Nofile);
-    STARTED_WITH.get_or_init(|| limit);
-    // macOS answers 'unlimited' and then takes no more than OPEN_MAX (its setrlimit(2)).
+    INITIAL_DESCRIPTOR_LIMIT.get_or_init(|| limit);
+    // macOS reports 'unlimited' but accepts no more than OPEN_MAX (its setrlimit(2)).
     let hard =
         if cfg!(target_os = "macos") { Some(limit.maximum.unwrap_or(10_240).min(10_240)) } else { limit.maximum };
     if limit.current != hard {
-        // Refused (a seccomp filter, an odd container): the limits below are read back, so nothing is claimed.
+        // A seccomp filter or a container may refuse. The result is read back below, so nothing false is reported.
         let _ = setrlimit(Resource::Nofile, Rlimit { current: hard, maximum: limit.maximum });
     }
     let now = getrlimit(Resource::Nofile);
     DescriptorLimit { usable: now.current, hard: now.maximum }
 }
 
-/// CPU time that this thread has used.
+/// The CPU time that this thread has used.
 pub fn thread_cpu_time() -> Option<Duration> {
     cpu_time(ClockId::ThreadCPUTime)
 }
 
-/// CPU time that this process has used, all its threads together.
+/// The CPU time that all threads of this process have used together.
 pub fn process_cpu_time() -> Option<Duration> {
     cpu_time(ClockId::ProcessCPUTime)
 }
@@ -123,12 +124,12 @@ fn cpu_time(clock: ClockId) -> Option<Duration> {
     Duration::try_from(clock_gettime(clock)).ok()
 }
 
-/// The most memory that was resident in this process so far, in bytes (proc_pid_status(5), VmHWM). Known on Linux.
+/// The peak resident memory of this process in bytes (proc_pid_status(5), VmHWM). Known only on Linux.
 pub fn peak_memory() -> Option<u64> {
     status_field("VmHWM:")
 }
 
-/// The memory resident now, in bytes (proc_pid_status(5), VmRSS). Known on Linux.
+/// The current resident memory of this process in bytes (proc_pid_status(5), VmRSS). Known only on Linux.
 pub fn resident_memory() -> Option<u64> {
     status_field("VmRSS:")
 }
@@ -137,22 +138,22 @@ fn status_field(name: &str) -> Option<u64> {
     field(&std::fs::read_to_string("/proc/self/status").ok()?, name)
 }
 
-/// The bytes of a line such as `MemTotal:  24 kB`.
+/// Reads a line such as `MemTotal:  24 kB`, and returns its value in bytes.
 fn field(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
-/// The memory that this process can have, in bytes: the machine's (proc_meminfo(5), MemTotal), or what a container
-/// allows of it (cgroups(7), memory.max of the group and those above it). Known on Linux.
+/// The memory that this process can use, in bytes: that of the machine (proc_meminfo(5), MemTotal), or the part that a
+/// container allows (cgroups(7), memory.max of the group and its ancestors). Known only on Linux.
 pub fn usable_memory() -> Option<u64> {
     let machine = field(&std::fs::read_to_string("/proc/meminfo").ok()?, "MemTotal:")?;
     let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     Some(group_limits(Path::new("/sys/fs/cgroup"), &groups).fold(machine, u64::min))
 }
 
-/// What the group of this process (`0::/a/b`), and those above it, allow. Of version 1, which a system may still have,
-/// the limit that a container sees.
+/// The memory limits of this process's group (`0::/a/b`) and its ancestors, and that of cgroups version 1, which some
+/// systems still have, as a container sees it.
 fn group_limits(root: &Path, groups: &str) -> impl Iterator<Item = u64> {
     let own = groups.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
     let folders: Vec<PathBuf> =
@@ -162,7 +163,7 @@ fn group_limits(root: &Path, groups: &str) -> impl Iterator<Item = u64> {
     files.filter_map(|file| std::fs::read_to_string(file).ok()?.trim().parse().ok())
 }
 
-/// How many local ports one source address has for one target (ip(7), ip_local_port_range). Known on Linux.
+/// How many local ports one source address has for one target (ip(7), ip_local_port_range). Known only on Linux.
 pub fn ephemeral_ports() -> Option<u32> {
     let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
     let mut ends = range.split_whitespace().map(str::parse::<u32>);
@@ -170,45 +171,45 @@ pub fn ephemeral_ports() -> Option<u32> {
     Some(last.saturating_sub(first) + 1)
 }
 
-/// The most connections that wait in a listener's queue, whatever backlog is asked for (listen(2), somaxconn). Known on
-/// Linux.
+/// The most connections that can wait in a listener's queue, however large a backlog is asked for (listen(2),
+/// somaxconn). Known only on Linux.
 pub fn backlog_limit() -> Option<u32> {
     std::fs::read_to_string("/proc/sys/net/core/somaxconn").ok()?.trim().parse().ok()
 }
 
-/// How many threads, each with `own` bytes of memory in one piece, this process may start without risk of being ended
-/// for it. Known on Linux.
+/// How many threads, each with one allocation of `allocation_bytes`, this process can start without being aborted.
+/// Known only on Linux.
 ///
-/// There each piece of memory that a process maps is counted, and `vm.max_map_count` of them are allowed. A thread of
-/// Rust's takes four: its stack and the one for signal handlers, with a guard page each. Near the limit the system
-/// still grants the first pair, and when it refuses the second, the new thread panics where no panic may be, and all is
-/// over (rust-lang/rust#78497). What the allocator maps on its own account makes five.
-pub fn thread_limit(own: usize) -> Option<usize> {
-    let most = std::fs::read_to_string("/proc/sys/vm/max_map_count").ok()?.trim().parse().ok()?;
-    Some(threads_within(most, own))
+/// Linux counts the memory mappings of a process and allows `vm.max_map_count` of them. A Rust thread takes four: its
+/// stack and its signal stack, each with a guard page. Near the limit the system may grant the first pair and refuse
+/// the second. The new thread then panics where it must not, and the process is aborted (rust-lang/rust#78497). A large
+/// allocation takes a fifth mapping.
+pub fn thread_limit(allocation_bytes: usize) -> Option<usize> {
+    let max_map_count = std::fs::read_to_string("/proc/sys/vm/max_map_count").ok()?.trim().parse().ok()?;
+    Some(threads_within(max_map_count, allocation_bytes))
 }
 
-fn threads_within(max_map_count: usize, own: usize) -> usize {
-    /// For the program, its libraries, the allocator's arenas, and stacks that are kept for the next threads.
-    const SPARE: usize = 2000;
-    /// From so many bytes on malloc maps a piece of its own (mallopt(3), M_MMAP_THRESHOLD).
-    const MAPPED: usize = 128 * 1024;
-    let each = if own < MAPPED { 4 } else { 5 };
-    (max_map_count.saturating_sub(SPARE) / each).max(1)
+fn threads_within(max_map_count: usize, allocation_bytes: usize) -> usize {
+    /// Mappings for the program, its libraries, the allocator's arenas, and stacks that are kept for later threads.
+    const RESERVED_MAPPINGS: usize = 2000;
+    /// malloc gives an allocation of this many bytes a mapping of its own (mallopt(3), M_MMAP_THRESHOLD).
+    const MMAP_THRESHOLD_BYTES: usize = 128 * 1024;
+    let mappings_per_thread = if allocation_bytes < MMAP_THRESHOLD_BYTES { 4 } else { 5 };
+    (max_map_count.saturating_sub(RESERVED_MAPPINGS) / mappings_per_thread).max(1)
 }
 
-/// Whether all of 127.0.0.0/8 is this machine, without further set-up.
+/// Whether all of 127.0.0.0/8 belongs to this machine without any configuration.
 pub const LOOPBACK_IS_A_NETWORK: bool = cfg!(target_os = "linux");
 
-/// Before a bind to an address with port 0: leave the choice of the port to connect, which needs it to be free for this
-/// target alone and not for all (IP_BIND_ADDRESS_NO_PORT, ip(7)). Best effort.
+/// Leaves the choice of the local port to connect (IP_BIND_ADDRESS_NO_PORT, ip(7)). Call it before a bind to port 0:
+/// bind needs a port that is free for all targets, connect one that is free for this target. Best effort.
 #[cfg(target_os = "linux")]
 pub fn choose_port_at_connect<'s>(socket: impl Into<SockRef<'s>>) {
     use std::os::fd::AsRawFd;
     let on: libc::c_int = 1;
     let socket = socket.into();
-    // SAFETY: the descriptor is borrowed for the length of the call, and the option is read from a live c_int of the
-    // given size. A refusal leaves the socket as it was.
+    // SAFETY: the descriptor is borrowed, so it is open during the call, which reads the option from a live c_int of
+    // the given size. If the call fails, it has no effect.
     unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
@@ -220,78 +221,79 @@ pub fn choose_port_at_connect<'s>(socket: impl Into<SockRef<'s>>) {
     }
 }
 
-/// Only Linux has it; elsewhere the port is chosen at bind.
+/// Does nothing: only Linux has this option. Here bind chooses the port.
 #[cfg(not(target_os = "linux"))]
 pub fn choose_port_at_connect<'s>(_socket: impl Into<SockRef<'s>>) {}
 
-/// Ends the calls of another thread that are blocked on this connection: its receive with `Shutdown::Read`, which tells
-/// the peer nothing; its send too with `Shutdown::Both`. Best effort, and a call that is about to block may be missed
-/// on some systems: repeat it until the thread is out.
+/// Ends calls of another thread that are blocked on this connection: with `Shutdown::Read` its receive, without telling
+/// the peer; with `Shutdown::Both` its send too. Best effort: some systems miss a call that is just about to block, so
+/// repeat this until the thread has left the call.
 pub fn interrupt(stream: &TcpStream, how: Shutdown) {
     let _ = stream.shutdown(how);
 }
 
-/// Keeps a socket that was just accepted from child processes: nothing to do, std has done it (SOCK_CLOEXEC).
-pub(super) fn keep_from_children(_socket: &SockRef<'_>) {}
+/// Makes an accepted socket not inheritable. Does nothing: std has done it already (SOCK_CLOEXEC).
+pub(super) fn make_not_inheritable(_socket: &SockRef<'_>) {}
 
-/// A process and what it started: a process group of its own (setpgid(2)), which a terminal's Ctrl-C does not reach.
+/// A child process and its descendants, as a process group of their own (setpgid(2)). A terminal's Ctrl-C does not
+/// reach it.
 #[derive(Debug)]
-pub struct Group(Pid);
+pub struct ProcessGroup(Pid);
 
-impl Group {
-    /// Makes what this command starts a group, with the limit of open descriptors that this process was started with.
-    /// To be called before it is started.
+impl ProcessGroup {
+    /// Makes the command start its process in a group of its own, with the limit of open descriptors with which this
+    /// process was started. Call it before the process is started.
     pub fn prepare(command: &mut Command) {
         command.process_group(0);
         let prepare = || {
-            if let Some(limit) = STARTED_WITH.get() {
-                // Nobody is refused less than he has.
+            if let Some(limit) = INITIAL_DESCRIPTOR_LIMIT.get() {
+                // Lowering a limit always succeeds.
                 let _ = setrlimit(Resource::Nofile, *limit);
             }
             Ok(())
         };
-        // SAFETY: between fork and exec it loads an atomic and makes a system call: it takes no lock, allocates nothing
-        // and cannot panic.
+        // SAFETY: between fork and exec the closure only reads an initialized static and makes one system call. It
+        // takes no lock, allocates nothing and does not panic.
         unsafe { command.pre_exec(prepare) };
     }
 
-    /// The group of a process that was started so.
+    /// The group of a process that was started by a prepared command.
     ///
     /// # Errors
-    /// None here; Windows has some.
-    pub fn of(child: &Child) -> io::Result<Group> {
-        Pid::from_raw(child.id() as i32).map(Group).ok_or_else(|| io::Error::other("a process has an id"))
+    /// Never on Unix, only on Windows.
+    pub fn of(child: &Child) -> io::Result<ProcessGroup> {
+        Pid::from_raw(child.id() as i32).map(ProcessGroup).ok_or_else(|| io::Error::other("a process has an id"))
     }
 
-    /// Tells all of it to end: SIGTERM. Best effort: there may be nobody left.
+    /// Asks all its processes to end (SIGTERM). Best effort: all of them may have ended already.
     pub fn ask_to_end(&self) {
         let _ = kill_process_group(self.0, Signal::TERM);
     }
 
-    /// Ends all of it: SIGKILL. To be called before the process is waited for: until then its id is nobody else's.
+    /// Kills all its processes (SIGKILL). Call it before you wait for the child: after that its id may be reused.
     pub fn kill(&self) {
         let _ = kill_process_group(self.0, Signal::KILL);
     }
 }
 
-/// Whether a process has ended; its status is still to be waited for (WNOWAIT of waitid(2)).
+/// Whether a process has ended. Its status can still be waited for afterwards (waitid(2), WNOWAIT).
 pub fn has_ended(child: &mut Child) -> bool {
     let Some(pid) = Pid::from_raw(child.id() as i32) else { return true };
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-    // ECHILD: it was waited for already.
+    // ECHILD means that the process has ended and was waited for.
     !matches!(waitid(WaitId::Pid(pid), options), Ok(None))
 }
 
-/// The signals that a process gets for its own mistakes (signal(7)).
-const CRASHES: [Signal; 7] =
+/// The signals that a process gets for its own errors (signal(7)).
+const CRASH_SIGNALS: [Signal; 7] =
     [Signal::ILL, Signal::TRAP, Signal::ABORT, Signal::BUS, Signal::FPE, Signal::SEGV, Signal::SYS];
 
-/// Whether a process that was told to end ([`Group::ask_to_end`]) did not end because of that: by another signal than
-/// SIGTERM, or, as a shell says it of what it ran, with 128 and the number of a crash's signal.
+/// Whether a process that was asked to end ([`ProcessGroup::ask_to_end`]) crashed instead: it was ended by a signal
+/// other than SIGTERM, or by an exit code of 128 plus the number of a crash signal, as a shell reports it.
 pub fn is_crash(status: ExitStatus) -> bool {
     match status.signal() {
         Some(signal) => signal != Signal::TERM.as_raw(),
-        None => CRASHES.iter().any(|signal| status.code() == Some(128 + signal.as_raw())),
+        None => CRASH_SIGNALS.iter().any(|signal| status.code() == Some(128 + signal.as_raw())),
     }
 }
 
@@ -300,7 +302,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_limit_of_threads_leaves_room_for_what_else_is_mapped() {
+    fn the_thread_limit_leaves_room_for_other_mappings() {
         assert_eq!(threads_within(65_530, 64 * 1024), 15_882);
         assert_eq!(threads_within(65_530, 1 << 20), 12_706);
         assert_eq!(threads_within(1000, 0), 1);
@@ -309,13 +311,13 @@ mod tests {
     }
 
     #[test]
-    fn a_container_may_have_less_memory_than_its_machine() {
-        let root = tempfile::tempdir().expect("a folder");
+    fn the_memory_limits_of_a_container_and_its_ancestors_are_read() {
+        let root = tempfile::tempdir().expect("a folder can be made");
         let limits = |groups| group_limits(root.path(), groups).collect::<Vec<u64>>();
         assert_eq!(limits("0::/"), [0; 0]);
-        std::fs::create_dir_all(root.path().join("a/b")).expect("a folder");
+        std::fs::create_dir_all(root.path().join("a/b")).expect("a folder can be made");
         for (file, limit) in [("memory.max", "max\n"), ("a/memory.max", "5000\n"), ("a/b/memory.max", "7000\n")] {
-            std::fs::write(root.path().join(file), limit).expect("it can be written");
+            std::fs::write(root.path().join(file), limit).expect("a file can be written");
         }
         assert_eq!(limits("1:memory:/x\n0::/a/b\n"), [7000, 5000]);
         assert_eq!(limits("0::/a\n"), [5000]);
@@ -325,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn ports_and_descriptors_that_are_all_in_use_are_a_shortage_of_this_machine() {
+    fn running_out_of_ports_descriptors_or_buffers_is_a_shortage() {
         let of = |errno: rustix::io::Errno| shortage(&io::Error::from(errno));
         assert_eq!(of(rustix::io::Errno::ADDRNOTAVAIL), Some(Shortage::Ports));
         assert_eq!(of(rustix::io::Errno::MFILE), Some(Shortage::Resources));

@@ -1,6 +1,6 @@
-//! Windows, by way of `windows-sys` and `socket2`.
+//! The Windows half, on top of `windows-sys` and `socket2`.
 
-#![expect(unsafe_code, reason = "socket options, CPU times and memory as only Windows gives them")]
+#![expect(unsafe_code, reason = "socket options, CPU times, memory and jobs have no safe wrapper in std or socket2")]
 
 use std::io;
 use std::net::{Shutdown, TcpStream};
@@ -10,7 +10,7 @@ use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
 
 use socket2::{SockRef, Socket};
-use windows_sys::Win32::Foundation::{FILETIME, HANDLE};
+use windows_sys::Win32::Foundation::FILETIME;
 use windows_sys::Win32::Networking::WinSock::{
     SO_EXCLUSIVEADDRUSE, SOCKET_ERROR, SOL_SOCKET, WSA_NOT_ENOUGH_MEMORY, WSAEADDRINUSE, WSAEADDRNOTAVAIL, WSAEMFILE,
     WSAENOBUFS, setsockopt,
@@ -31,14 +31,15 @@ use windows_sys::core::BOOL;
 
 use super::{DescriptorLimit, Shortage};
 
-/// Before bind: nobody else may listen here. Without it Windows lets another process take the port over
-/// (Microsoft, 'Using SO_REUSEADDR and SO_EXCLUSIVEADDRUSE').
+/// Claims an address before bind: no other process can listen on it. Otherwise Windows lets another process take over
+/// the port (Microsoft, 'Using SO_REUSEADDR and SO_EXCLUSIVEADDRUSE').
 ///
 /// # Errors
 /// The system's.
 pub fn claim_address(socket: &Socket) -> io::Result<()> {
     let on: i32 = 1;
-    // SAFETY: the socket is open for the length of the call, and the option is read from a live i32 of the given size.
+    // SAFETY: the socket is borrowed, so it is open during the call, which reads the option from a live i32 of the
+    // given size.
     let result = unsafe {
         setsockopt(
             socket.as_raw_socket() as usize,
@@ -51,34 +52,33 @@ pub fn claim_address(socket: &Socket) -> io::Result<()> {
     if result == SOCKET_ERROR { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Windows has no SO_REUSEPORT.
+/// Fails: Windows has no SO_REUSEPORT.
 ///
 /// # Errors
-/// Always.
+/// Always on Windows.
 pub fn share_port(_socket: &Socket) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::Unsupported, "--reuse-port: Windows can't share a port among listeners"))
 }
 
-/// What listen is to be told for a queue of so many: it cuts a plain number down to 200, and what is more than that is
-/// asked for as SOMAXCONN_HINT(N), which is -N and is brought within 200 and 65,535 (Microsoft, 'listen').
+/// The argument for listen that asks for a queue of `wanted` connections. listen reduces a plain number to 200. To ask
+/// for more, pass SOMAXCONN_HINT(N), which is -N; listen adjusts N to 200..=65,535 (Microsoft, 'listen').
 pub fn listen_backlog(wanted: i32) -> i32 {
-    const PLAIN: i32 = 200;
-    if wanted > PLAIN { -wanted.min(65_535) } else { wanted }
+    const MAX_PLAIN_BACKLOG: i32 = 200;
+    if wanted > MAX_PLAIN_BACKLOG { -wanted.min(65_535) } else { wanted }
 }
 
-/// Makes the close that follows a reset (SO_LINGER with 0 seconds). Best effort: a socket that refuses is closed all
-/// the same.
+/// Makes the next close of this socket send a reset (SO_LINGER with 0 seconds). Best effort: a socket that refuses the
+/// option is closed as usual.
 pub fn close_with_reset<'s>(socket: impl Into<SockRef<'s>>) {
     let _ = socket.into().set_linger(Some(Duration::ZERO));
 }
 
-/// Whether this is how a connect that does not block says that it has begun (WSAEWOULDBLOCK).
-pub fn is_under_way(error: &io::Error) -> bool {
+/// Whether this error of a nonblocking connect means that the connect has begun (WSAEWOULDBLOCK).
+pub fn is_connect_in_progress(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock
 }
 
-/// Whether a connection could not be opened because this machine has too little of something (Microsoft, 'Windows
-/// Sockets Error Codes').
+/// What this machine lacks, if that is why a connection could not be opened (Microsoft, 'Windows Sockets Error Codes').
 pub fn shortage(error: &io::Error) -> Option<Shortage> {
     match error.raw_os_error()? {
         WSAEADDRNOTAVAIL | WSAEADDRINUSE => Some(Shortage::Ports),
@@ -87,7 +87,7 @@ pub fn shortage(error: &io::Error) -> Option<Shortage> {
     }
 }
 
-/// Receives. By way of mio, which arms its wait anew when nothing is there.
+/// Receives. It goes through mio, which then waits again for a socket that had nothing to receive.
 ///
 /// # Errors
 /// The system's.
@@ -95,7 +95,7 @@ pub fn receive(stream: &mio::net::TcpStream, into: &mut [u8]) -> io::Result<usiz
     io::Read::read(&mut &*stream, into)
 }
 
-/// Sends, as [`receive`] receives.
+/// Sends, through mio like [`receive`].
 ///
 /// # Errors
 /// The system's.
@@ -103,133 +103,139 @@ pub fn send(stream: &mio::net::TcpStream, from: &[u8]) -> io::Result<usize> {
     io::Write::write(&mut &*stream, from)
 }
 
-/// Windows has no limit of its own on sockets; memory is the limit.
+/// Does nothing and reports no limit: on Windows only memory limits the number of sockets.
 pub fn raise_descriptor_limit() -> DescriptorLimit {
     DescriptorLimit { usable: None, hard: None }
 }
 
-/// CPU time that this thread has used.
+/// The CPU time that this thread has used.
 pub fn thread_cpu_time() -> Option<Duration> {
-    // SAFETY: the pseudo handle of the calling thread is always valid and needs no closing.
-    cpu_time(GetThreadTimes, unsafe { GetCurrentThread() })
+    // SAFETY: the pseudo handle of the calling thread is always valid, and the call writes the four live times.
+    cpu_time(|[created, exited, kernel, user]| unsafe {
+        GetThreadTimes(GetCurrentThread(), created, exited, kernel, user)
+    })
 }
 
-/// CPU time that this process has used, all its threads together.
+/// The CPU time that all threads of this process have used together.
 pub fn process_cpu_time() -> Option<Duration> {
-    // SAFETY: the pseudo handle of the calling process is always valid and needs no closing.
-    cpu_time(GetProcessTimes, unsafe { GetCurrentProcess() })
+    // SAFETY: the pseudo handle of this process is always valid, and the call writes the four live times.
+    cpu_time(|[created, exited, kernel, user]| unsafe {
+        GetProcessTimes(GetCurrentProcess(), created, exited, kernel, user)
+    })
 }
 
-type Times = unsafe extern "system" fn(HANDLE, *mut FILETIME, *mut FILETIME, *mut FILETIME, *mut FILETIME) -> BOOL;
-
-fn cpu_time(times: Times, of: HANDLE) -> Option<Duration> {
-    let mut at = [FILETIME { dwLowDateTime: 0, dwHighDateTime: 0 }; 4];
-    let [created, exited, kernel, user] = &mut at;
-    // SAFETY: `of` is a pseudo handle of the kind that `times` takes, and the four results are live for the call.
-    let ok = unsafe { times(of, created, exited, kernel, user) };
-    // In units of 100 ns.
-    let ticks = |t: &FILETIME| (u64::from(t.dwHighDateTime) << 32) | u64::from(t.dwLowDateTime);
-    (ok != 0).then(|| Duration::from_nanos((ticks(kernel) + ticks(user)) * 100))
+/// Adds kernel and user time. `query` fills in the times of creation, of exit, in the kernel and in user mode.
+fn cpu_time(query: impl FnOnce(&mut [FILETIME; 4]) -> BOOL) -> Option<Duration> {
+    let mut times = [FILETIME { dwLowDateTime: 0, dwHighDateTime: 0 }; 4];
+    let ok = query(&mut times);
+    let [_, _, kernel, user] = times.map(|time| (u64::from(time.dwHighDateTime) << 32) | u64::from(time.dwLowDateTime));
+    // A FILETIME counts units of 100 ns.
+    (ok != 0).then(|| Duration::from_nanos((kernel + user) * 100))
 }
 
-/// The most memory that was resident in this process so far, in bytes (PeakWorkingSetSize).
+/// The peak resident memory of this process in bytes (PeakWorkingSetSize).
 pub fn peak_memory() -> Option<u64> {
-    memory().map(|memory| memory.PeakWorkingSetSize as u64)
+    memory_counters().map(|counters| counters.PeakWorkingSetSize as u64)
 }
 
-/// The memory resident now, in bytes (WorkingSetSize).
+/// The current resident memory of this process in bytes (WorkingSetSize).
 pub fn resident_memory() -> Option<u64> {
-    memory().map(|memory| memory.WorkingSetSize as u64)
+    memory_counters().map(|counters| counters.WorkingSetSize as u64)
 }
 
-/// The memory of the machine, in bytes (GlobalMemoryStatusEx, ullTotalPhys).
+/// The memory of this machine in bytes (GlobalMemoryStatusEx, ullTotalPhys).
 pub fn usable_memory() -> Option<u64> {
     let mut status = MEMORYSTATUSEX { dwLength: size_of::<MEMORYSTATUSEX>() as u32, ..Default::default() };
-    // SAFETY: the result is live and as large as it says.
+    // SAFETY: the call writes the live `status`, whose dwLength is its size.
     let ok = unsafe { GlobalMemoryStatusEx(&raw mut status) };
     (ok != 0).then_some(status.ullTotalPhys)
 }
 
-fn memory() -> Option<PROCESS_MEMORY_COUNTERS> {
+fn memory_counters() -> Option<PROCESS_MEMORY_COUNTERS> {
     let size = size_of::<PROCESS_MEMORY_COUNTERS>() as u32;
-    let mut memory = PROCESS_MEMORY_COUNTERS { cb: size, ..Default::default() };
-    // SAFETY: the pseudo handle is valid, and the result is live and as large as it says.
-    let ok = unsafe { K32GetProcessMemoryInfo(GetCurrentProcess(), &raw mut memory, size) };
-    (ok != 0).then_some(memory)
+    let mut counters = PROCESS_MEMORY_COUNTERS { cb: size, ..Default::default() };
+    // SAFETY: the pseudo handle of this process is always valid, and the call writes at most `size` bytes, which is the
+    // size of the live `counters`.
+    let ok = unsafe { K32GetProcessMemoryInfo(GetCurrentProcess(), &raw mut counters, size) };
+    (ok != 0).then_some(counters)
 }
 
-/// Not read from Windows: `netsh int ipv4 show dynamicport tcp` tells, 16,384 is the default.
+/// Not read on Windows. The default is 16,384; `netsh int ipv4 show dynamicport tcp` shows it.
 pub fn ephemeral_ports() -> Option<u32> {
     None
 }
 
-/// Not told by Windows.
+/// Unknown: Windows does not report it.
 pub fn backlog_limit() -> Option<u32> {
     None
 }
 
-/// Windows has no such limit: where memory is short it refuses.
-pub fn thread_limit(_own: usize) -> Option<usize> {
+/// None: Windows has no such limit, and refuses a thread if memory runs out.
+pub fn thread_limit(_allocation_bytes: usize) -> Option<usize> {
     None
 }
 
-/// Whether all of 127.0.0.0/8 is this machine, without further set-up.
+/// Whether all of 127.0.0.0/8 belongs to this machine without any configuration.
 pub const LOOPBACK_IS_A_NETWORK: bool = true;
 
-/// Whether this Windows is Wine, by the function that only Wine's ntdll exports (Wine's developer FAQ).
+/// Whether the program runs under Wine: only its ntdll exports this function (Wine's developer FAQ).
 pub fn is_wine() -> bool {
-    // SAFETY: both names end with a zero; ntdll is loaded in every process and never leaves it.
+    // SAFETY: both names end with a zero. Every process has loaded ntdll and never unloads it, so its handle stays
+    // valid.
     unsafe {
         let ntdll = GetModuleHandleA(c"ntdll.dll".as_ptr().cast());
         !ntdll.is_null() && GetProcAddress(ntdll, c"wine_get_version".as_ptr().cast()).is_some()
     }
 }
 
-/// Windows chooses the port at bind.
+/// Does nothing: on Windows bind chooses the port.
 pub fn choose_port_at_connect<'s>(_socket: impl Into<SockRef<'s>>) {}
 
-/// Ends the calls of another thread that are blocked on this connection. Shutdown makes later ones fail, but does not
-/// wake a blocked one: a blocking Winsock call waits for an operation of its own, which CancelIoEx cancels ('any
-/// outstanding I/O for the handle, regardless of which thread issued it'). Best effort, and a call that is about to
-/// block may be missed: repeat it until the thread is out.
+/// Ends calls of another thread that are blocked on this connection. Shutdown makes later calls fail but does not wake
+/// a blocked one. That one waits for an operation of its own, which CancelIoEx cancels ('any outstanding I/O for the
+/// handle, regardless of which thread issued it'). Best effort: it misses a call that is just about to block, so repeat
+/// this until the thread has left the call.
 pub fn interrupt(stream: &TcpStream, how: Shutdown) {
     let _ = stream.shutdown(how);
-    // SAFETY: the socket is open for the length of the call; a null OVERLAPPED means all operations on it.
+    // SAFETY: the socket is borrowed, so it is open during the call. A null OVERLAPPED means all its operations.
     unsafe { CancelIoEx(stream.as_raw_socket() as _, std::ptr::null()) };
 }
 
-/// Keeps a socket that was just accepted from child processes. The one that accept returns is inheritable, or as the
-/// listener is: programs found both, the documentation says neither. Best effort.
-pub(super) fn keep_from_children(socket: &SockRef<'_>) {
+/// Makes an accepted socket not inheritable. Some versions of accept return an inheritable socket, others one like the
+/// listener; the documentation says neither. Best effort.
+pub(super) fn make_not_inheritable(socket: &SockRef<'_>) {
     let _ = socket.set_no_inherit(true);
 }
 
-/// A process and what it started: a job object, which ends with this process if not before (Microsoft, 'Job Objects').
+/// A child process and its descendants, as a job object, which is killed at the latest when this process ends
+/// (Microsoft, 'Job Objects').
 #[derive(Debug)]
-pub struct Group(OwnedHandle);
+pub struct ProcessGroup(OwnedHandle);
 
-impl Group {
-    /// Makes what this command starts a group, which a console's Ctrl-C does not reach. To be called before it is
-    /// started.
+impl ProcessGroup {
+    /// Makes the command start its process in a group of its own, which a console's Ctrl-C does not reach. Call it
+    /// before the process is started.
     pub fn prepare(command: &mut Command) {
         command.creation_flags(CREATE_NEW_PROCESS_GROUP);
     }
 
-    /// The group of a process that has just been started so. What it started before this call is not in it.
+    /// The group of a process that was just started by a prepared command. Processes that it has started before this
+    /// call are not in the group.
     ///
     /// # Errors
     /// The system's.
-    pub fn of(child: &Child) -> io::Result<Group> {
-        // SAFETY: both pointers may be null: no security attributes, no name.
+    pub fn of(child: &Child) -> io::Result<ProcessGroup> {
+        // SAFETY: both pointers may be null: default security attributes, and no name.
         let job = unsafe { CreateJobObjectW(std::ptr::null(), std::ptr::null()) };
         if job.is_null() {
             return Err(io::Error::last_os_error());
         }
-        // SAFETY: the handle is open, and nobody else closes it.
-        let group = Group(unsafe { OwnedHandle::from_raw_handle(job) });
+        // SAFETY: the call has just returned this open handle, and nobody else owns it.
+        let group = ProcessGroup(unsafe { OwnedHandle::from_raw_handle(job) });
         let mut limits = JOBOBJECT_EXTENDED_LIMIT_INFORMATION::default();
         limits.BasicLimitInformation.LimitFlags = JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE;
-        // SAFETY: the job is open, and the limits are read from a live struct of the given size and kind.
+        // SAFETY: `group` keeps the job open, and the call reads the limits from a live struct of the given class and
+        // size.
         let limited = unsafe {
             SetInformationJobObject(
                 job,
@@ -238,21 +244,21 @@ impl Group {
                 size_of::<JOBOBJECT_EXTENDED_LIMIT_INFORMATION>() as u32,
             )
         };
-        // SAFETY: both handles are open for the length of the call.
+        // SAFETY: `group` keeps the job open, and `child` its process.
         if limited == 0 || unsafe { AssignProcessToJobObject(job, child.as_raw_handle()) } == 0 {
             return Err(io::Error::last_os_error());
         }
         Ok(group)
     }
 
-    /// Windows has no signal that a program without a console window would get: it is ended.
+    /// Kills all its processes: Windows has no signal that reaches a program without a console.
     pub fn ask_to_end(&self) {
         self.kill();
     }
 
-    /// Ends all of it. Best effort: there may be nobody left.
+    /// Kills all its processes. Best effort: all of them may have ended already.
     pub fn kill(&self) {
-        // SAFETY: the job is open for the length of the call.
+        // SAFETY: the handle is open as long as `self` lives.
         unsafe { TerminateJobObject(self.0.as_raw_handle(), 1) };
     }
 }
@@ -262,8 +268,8 @@ pub fn has_ended(child: &mut Child) -> bool {
     !matches!(child.try_wait(), Ok(None))
 }
 
-/// Whether a process that was told to end ([`Group::ask_to_end`]) did not end because of that: its exit code is an
-/// exception's, such as 0xC0000005 of an access violation (Microsoft, 'NTSTATUS Values').
+/// Whether a process that was asked to end ([`ProcessGroup::ask_to_end`]) crashed instead: its exit code is that of an
+/// exception, such as 0xC0000005 for an access violation (Microsoft, 'NTSTATUS Values').
 pub fn is_crash(status: ExitStatus) -> bool {
     status.code().is_some_and(|code| code as u32 >= 0xc000_0000)
 }
@@ -277,23 +283,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_queue_of_more_than_200_is_asked_for_by_a_hint() {
+    fn a_backlog_above_200_is_passed_as_a_hint() {
         assert_eq!([1, 128, 200].map(listen_backlog), [1, 128, 200]);
         assert_eq!([201, 4096, 65_535, 65_536, i32::MAX].map(listen_backlog), [-201, -4096, -65_535, -65_535, -65_535]);
     }
 
     #[test]
-    fn more_than_200_clients_wait_to_be_accepted() {
-        let listener = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-        listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("an address");
-        listener.listen(listen_backlog(1000)).expect("the hint is taken");
+    fn more_than_200_clients_can_wait_in_the_backlog() {
+        let listener = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket can be made");
+        listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a port is free");
+        listener.listen(listen_backlog(1000)).expect("listen accepts the hint");
         let listener = TcpListener::from(listener);
-        let address = listener.local_addr().expect("bound");
-        // Where the queue is full Windows refuses a client at once.
-        let connect = |_| TcpStream::connect_timeout(&address, Duration::from_secs(20)).expect("there is room");
+        let address = listener.local_addr().expect("the listener is bound");
+        // Windows refuses a client at once if the queue is full.
+        let connect = |_| TcpStream::connect_timeout(&address, Duration::from_secs(20)).expect("the queue has room");
         let clients: Vec<TcpStream> = (0..300).map(connect).collect();
         for _ in &clients {
-            listener.accept().expect("it waits");
+            listener.accept().expect("a client waits in the queue");
         }
     }
 }

@@ -15,7 +15,7 @@ use super::captured_output::Output;
 use super::test_server::{NotStarted, Stopped};
 use crate::config::CommandServer;
 use crate::interrupt;
-use crate::sys::{self, Group};
+use crate::sys::{self, ProcessGroup};
 use crate::target::liveness;
 
 /// How often it is started when its port was taken meanwhile.
@@ -28,7 +28,7 @@ const LOOK: Duration = Duration::from_millis(10);
 const CONNECT: Duration = Duration::from_secs(1);
 
 /// The groups that run, for an end without time: by the id of the process that leads each.
-static RUNNING: Mutex<BTreeMap<u32, Arc<Group>>> = Mutex::new(BTreeMap::new());
+static RUNNING: Mutex<BTreeMap<u32, Arc<ProcessGroup>>> = Mutex::new(BTreeMap::new());
 
 /// Kills every server that still runs, with what it started. For an end without time.
 pub fn kill_all() {
@@ -43,7 +43,7 @@ pub struct Commanded {
     /// Where it listens.
     pub address: SocketAddr,
     child: Child,
-    group: Arc<Group>,
+    group: Arc<ProcessGroup>,
     /// Its end, once that was seen.
     status: Option<ExitStatus>,
     output: Output,
@@ -87,14 +87,14 @@ impl Commanded {
         if let Some(folder) = &server.cwd {
             command.current_dir(folder);
         }
-        Group::prepare(&mut command);
+        ProcessGroup::prepare(&mut command);
         let wrong = |error: io::Error| {
             let folder = server.cwd.as_ref().map_or_else(String::new, |folder| format!(" in {}", folder.display()));
             format!("starting '{}'{folder}: {error}: check the program of `command`", server.program())
         };
         let mut child = command.spawn().map_err(wrong)?;
         let output = Output::of(&mut child);
-        let group = Group::of(&child).inspect_err(|_| drop(child.kill())).map_err(wrong)?;
+        let group = ProcessGroup::of(&child).inspect_err(|_| drop(child.kill())).map_err(wrong)?;
         let group = Arc::new(group);
         RUNNING.lock().unwrap_or_else(PoisonError::into_inner).insert(child.id(), Arc::clone(&group));
         Ok(Commanded { address, child, group, status: None, output, stop_timeout: server.stop_timeout })
