@@ -1,44 +1,48 @@
-//! What one thread waits for, each with an event of its own, and the bell before them: the wait of the models that wait
-//! on events, and how it is kept fair.
+//! The events that one thread waits for: one for each connection, and before them the wake event. It keeps the wait of
+//! the event models fair.
 //!
-//! A wait tells the lowest signalled index only, so a busy connection would hide those behind it. Therefore each
-//! [`round`](Watched::round) goes on behind the one that was told, without waiting, and gives each signalled one a
+//! A wait returns only the lowest signalled index, so a busy connection would hide those behind it. Therefore each
+//! [`round`](EventSet::round) continues behind the returned index, without waiting, and gives each signalled item a
 //! turn.
+//!
+//! What an item is, and what its turn does, is the model's business.
+//!
+//! Source: Microsoft, 'WaitForMultipleObjects'.
 
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::server::thread_pool::Bell;
+use crate::server::pool::Waker;
 use crate::sys::event::{Event, MAX_WAIT};
 
-/// Where the bell stands: first, so that no busy connection hides it.
-const BELL: usize = 0;
+/// Where the wake event stands: first, so that no busy connection hides it.
+const WAKE: usize = 0;
 
-/// An event to wait for, first among others, and how to signal it from any thread.
+/// An event that interrupts a wait, to be waited for first, and the waker that signals it.
 ///
 /// # Errors
 /// The system's: out of handles or memory.
-pub(in crate::server) fn bell() -> io::Result<(Event, Bell)> {
+pub(in crate::server) fn wake_event() -> io::Result<(Event, Waker)> {
     let event = Event::auto()?;
-    let ring = event.try_clone()?;
-    Ok((event, Arc::new(move || ring.set())))
+    let signal = event.try_clone()?;
+    Ok((event, Arc::new(move || signal.set())))
 }
 
-/// Up to [`CAPACITY`](Self::CAPACITY) things with an event each, and the bell.
-pub(in crate::server) struct Watched<T> {
-    /// The bell, then one an item, in the order of `items`.
+/// Up to [`CAPACITY`](Self::CAPACITY) items with an event each, and the wake event.
+pub(in crate::server) struct EventSet<T> {
+    /// The wake event, then one event for each item, in the order of `items`.
     events: Vec<Event>,
     items: Vec<T>,
 }
 
-impl<T> Watched<T> {
-    /// One handle of a wait is the bell's.
+impl<T> EventSet<T> {
+    /// One handle of a wait is the wake event's.
     pub(in crate::server) const CAPACITY: usize = MAX_WAIT - 1;
 
-    /// Nothing but the bell. It must be one that resets itself.
-    pub(in crate::server) fn new(bell: Event) -> Self {
-        Watched { events: vec![bell], items: Vec::new() }
+    /// Only the wake event, which must reset itself.
+    pub(in crate::server) fn new(wake_event: Event) -> Self {
+        EventSet { events: vec![wake_event], items: Vec::new() }
     }
 
     pub(in crate::server) fn is_empty(&self) -> bool {
@@ -49,13 +53,13 @@ impl<T> Watched<T> {
         self.items.iter()
     }
 
-    /// Adds one. It gets its first turn when its event is signalled.
+    /// Adds an item. It gets its first turn when its event is signalled.
     pub(in crate::server) fn push(&mut self, item: T, event: Event) {
         self.items.push(item);
         self.events.push(event);
     }
 
-    /// Waits for the bell or an event, for up to `limit`; then gives each one that is signalled a turn. A turn returns
+    /// Waits for an event, for up to `limit`; then gives each item whose event is signalled a turn. A turn returns
     /// whether to keep the item.
     ///
     /// # Errors
@@ -67,8 +71,8 @@ impl<T> Watched<T> {
     ) -> io::Result<()> {
         let mut signalled = Event::wait_any(&self.events, limit)?;
         while let Some(index) = signalled {
-            // Where an item was removed the last one stands now, and has not been looked at.
-            let keeps_place = index == BELL || self.turn(index - 1, &mut turn);
+            // The last item moves to the place of a removed one, and has not had its turn yet.
+            let keeps_place = index == WAKE || self.turn(index - 1, &mut turn);
             let rest = index + usize::from(keeps_place);
             if rest == self.events.len() {
                 break;
@@ -85,7 +89,7 @@ impl<T> Watched<T> {
         }
     }
 
-    /// What is left at the end.
+    /// The items that are left at the end.
     pub(in crate::server) fn into_items(self) -> impl Iterator<Item = T> {
         self.items.into_iter()
     }
@@ -106,52 +110,51 @@ mod tests {
     use super::*;
 
     /// Items 0 to `count`, each with a signalled event that resets itself.
-    fn signalled(count: u32) -> Watched<u32> {
-        let mut watched = Watched::new(Event::auto().expect("a bell"));
+    fn signalled(count: u32) -> EventSet<u32> {
+        let mut set = EventSet::new(Event::auto().expect("an event"));
         for item in 0..count {
             let event = Event::auto().expect("an event");
             event.set();
-            watched.push(item, event);
+            set.push(item, event);
         }
-        watched
+        set
     }
 
-    fn turns(watched: &mut Watched<u32>, keep: impl Fn(u32) -> bool) -> Vec<u32> {
+    fn turns(set: &mut EventSet<u32>, keep: impl Fn(u32) -> bool) -> Vec<u32> {
         let mut had_a_turn = Vec::new();
-        watched
-            .round(Some(Duration::ZERO), |&mut item, _| {
-                had_a_turn.push(item);
-                keep(item)
-            })
-            .expect("a wait");
+        set.round(Some(Duration::ZERO), |&mut item, _| {
+            had_a_turn.push(item);
+            keep(item)
+        })
+        .expect("a wait");
         had_a_turn.sort_unstable();
         had_a_turn
     }
 
     #[test]
-    fn each_signalled_one_of_a_full_thread_gets_one_turn_a_round() {
-        let mut watched = signalled(Watched::<u32>::CAPACITY as u32);
-        assert_eq!(turns(&mut watched, |_| true), (0..63).collect::<Vec<_>>());
-        assert!(turns(&mut watched, |_| true).is_empty());
+    fn each_signalled_item_of_a_full_set_gets_one_turn_a_round() {
+        let mut set = signalled(EventSet::<u32>::CAPACITY as u32);
+        assert_eq!(turns(&mut set, |_| true), (0..63).collect::<Vec<_>>());
+        assert!(turns(&mut set, |_| true).is_empty());
     }
 
     #[test]
-    fn one_that_takes_the_place_of_a_removed_one_is_not_passed_over() {
-        let mut watched = signalled(7);
-        assert_eq!(turns(&mut watched, |item| item == 3), (0..7).collect::<Vec<_>>());
+    fn the_item_that_takes_the_place_of_a_removed_one_gets_its_turn() {
+        let mut set = signalled(7);
+        assert_eq!(turns(&mut set, |item| item == 3), (0..7).collect::<Vec<_>>());
         let mut left = Vec::new();
-        watched.each(|&mut item, _| {
+        set.each(|&mut item, _| {
             left.push(item);
             false
         });
         assert_eq!(left, [3]);
-        assert!(watched.is_empty());
+        assert!(set.is_empty());
     }
 
     #[test]
-    fn the_bell_hides_nobody() {
-        let mut watched = signalled(2);
-        watched.events[BELL].set();
-        assert_eq!(turns(&mut watched, |_| true), [0, 1]);
+    fn the_wake_event_hides_no_item() {
+        let mut set = signalled(2);
+        set.events[WAKE].set();
+        assert_eq!(turns(&mut set, |_| true), [0, 1]);
     }
 }

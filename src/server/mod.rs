@@ -4,8 +4,8 @@
 //! - [`Server`] is the harness: it binds the listener, gives it to the model's `run` on a thread of its own, and stops
 //!   it.
 //! - [`Context`] is all that a model sees of the harness; [`Session`] is all that it sees of a connection's rules.
-//! - `readiness` is what the reactors share, `completion` what the proactors of Windows share, `thread_pool` how
-//!   connections are shared out among threads that take only a limited number of them each.
+//! - `readiness` is what the reactors share, `completion` what the proactors of Windows share, `pool` how worker
+//!   threads are started, handed connections, and ended together.
 //! - [`fault`] is the server that is faulty on purpose.
 //! - [`echo`] is the pure half: which bytes wait, where the next ones go, when the FIN is due. Models move bytes,
 //!   `echo` decides.
@@ -21,10 +21,10 @@ mod event_set;
 pub mod fault;
 mod harness;
 pub mod models;
+#[cfg(windows)]
+mod pool;
 mod readiness;
 mod session;
-#[cfg(windows)]
-mod thread_pool;
 
 pub use context::{Accept, Context, Counters, CountersSnapshot, Phase};
 pub use harness::{Server, Stopped, Waited};

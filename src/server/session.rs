@@ -119,7 +119,7 @@ impl Session {
     }
 
     /// How often a model should look for idle connections; `None`: never, so that its wait can be without end.
-    pub fn sweep_every(context: &Context) -> Option<Duration> {
+    pub fn idle_check_interval(context: &Context) -> Option<Duration> {
         let limit = context.options().idle_timeout?;
         Some((limit / 4).clamp(Duration::from_millis(10), Duration::from_secs(1)))
     }

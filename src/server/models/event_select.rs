@@ -2,29 +2,29 @@
 //!
 //! # The mechanism
 //!
-//! WSAEventSelect ties a socket to an event object. When something happens on the socket Winsock notes it in the
-//! socket's *network event record* and signals the event; the program waits for many events at once, asks
+//! WSAEventSelect ties a socket to an event object. When something happens on the socket, Winsock notes it in the
+//! socket's *network event record* and signals the event. The program waits for many events at once, asks
 //! WSAEnumNetworkEvents what happened, and moves the bytes itself with calls that do not block: a reactor. It needs no
 //! window and no message loop, which is why it followed WSAAsyncSelect.
 //!
-//! The rules that it lives by:
-//! - WSAEnumNetworkEvents takes the record and resets the event in one step. To reset the event by hand would lose what
-//!   was noted in between.
+//! The rules:
+//! - WSAEnumNetworkEvents takes the record and resets the event in one step. Resetting the event by hand would lose
+//!   what was noted in between.
 //! - Each note is made once, until a call re-arms it: FD_READ by a receive, FD_ACCEPT by an accept, FD_WRITE by a send
-//!   that would have blocked (besides once at the start). So one call a signal is enough, and a socket that stays ready
-//!   signals again; but a send that could not go on must have ended in 'would block', or nobody will call again.
-//! - FD_CLOSE comes once and nothing re-arms it, while data may be left: receive until 0. If it came for a FIN none is
-//!   left for a reset, so a connection that only waits to send does so again from time to time: see `retry`.
-//! - A wait returns the lowest signalled index only. A busy connection with a low index would hide the others, so each
-//!   round looks at the rest too, and gives each signalled connection one turn.
-//! - An accepted socket inherits the listener's association, so it is tied to its own event by another call. What had
-//!   arrived until then is signalled at once.
+//!   that would have blocked (and once at the start). So one call for each signal is enough, and a socket that stays
+//!   ready signals again; but sending must go on until it would block, or no signal follows.
+//! - FD_CLOSE comes once and nothing re-arms it, although data may be left: receive until 0. If it came for a FIN, no
+//!   other comes for a reset, so a connection that only waits to send tries again from time to time: see `retry`.
+//! - A wait returns only the lowest signalled index. A busy connection with a low index would hide the others, so each
+//!   round looks at the rest too, and gives each signalled connection one turn: see `event_set`.
+//! - An accepted socket inherits the listener's association, so another call ties it to its own event. What had arrived
+//!   until then is signalled at once.
 //!
 //! # The drawback
 //!
-//! One wait takes 64 handles, the 65th makes it fail with error 87. So a thread serves 63 connections and keeps one
-//! handle for its door bell, and there is a thread for each 63 connections; `--workers` says how many there are from
-//! the start. An event object a connection is a kernel object more than any other reactor needs.
+//! One wait takes 64 handles; with 65 it fails with error 87. So a thread serves 63 connections and keeps one handle
+//! for the event that wakes it, and there is a thread for every 63 connections; `--workers` says how many there are
+//! from the start. An event object for each connection is a kernel object that no other reactor needs.
 //!
 //! Sources: Microsoft, 'WSAEventSelect', 'WSAEnumNetworkEvents', 'WSAWaitForMultipleEvents', and 'WSAAsyncSelect' for
 //! what re-arms which event.
@@ -33,92 +33,94 @@ use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
 
-use crate::server::event_set::{self, Watched};
+use crate::server::event_set::{self, EventSet};
+use crate::server::pool::{Assigned, IdleTimer, Mailbox, PoolWorker, SlotGuard, ThreadPool, Waker, WorkerGroup};
+use crate::server::readiness::accept_notified::accept_one;
 use crate::server::readiness::connection::{Connection, Pool, Ready, Turn};
 use crate::server::readiness::retry::{Retry, only_sends};
-use crate::server::thread_pool::{Bell, Inbox, Seat, Shards, Sweep, Worker};
 use crate::server::{Context, Phase};
 use crate::sys::event::{Event, NetworkEvents};
 
 /// Accepts on this thread and has the connections served by others; see the head of this file.
 pub(super) fn run(listener: TcpListener, context: Arc<Context>) -> io::Result<()> {
-    let (wake, bell) = event_set::bell()?;
+    let (wake_event, waker) = event_set::wake_event()?;
     let arrivals = Event::manual()?;
     NetworkEvents::of_listener(&listener, &arrivals)?;
-    let mut shards: Shards<Shard> = Shards::start(&context, bell)?;
-    context.ready(shards.wake());
-    let result = accept(&listener, &[wake, arrivals], &mut shards);
+    let mut pool: ThreadPool<EventSelectWorker> = ThreadPool::start(&context, &waker)?;
+    context.ready(pool.group().wake_all());
+    let result = accept(&listener, &[wake_event, arrivals], &mut pool);
     drop(listener);
-    shards.finish(result)
+    pool.finish(result)
 }
 
-fn accept(listener: &TcpListener, events: &[Event; 2], shards: &mut Shards<Shard>) -> io::Result<()> {
+fn accept(listener: &TcpListener, events: &[Event; 2], pool: &mut ThreadPool<EventSelectWorker>) -> io::Result<()> {
     let [_, arrivals] = events;
-    while shards.phase() == Phase::Run {
-        // Not the bell's.
+    while pool.phase() == Phase::Run {
+        // Not the wake event.
         if Event::wait_any(events, None)? == Some(1) && NetworkEvents::take(listener, arrivals)?.can_accept() {
-            shards.accept(listener);
+            accept_one(listener, pool);
         }
     }
     Ok(())
 }
 
 /// A thread that serves up to 63 connections.
-struct Shard(Watched<Served>);
+struct EventSelectWorker(EventSet<EventSelectItem>);
 
-struct Served {
-    // The order matters: the seat is free when the connection is closed.
+struct EventSelectItem {
+    // The order matters: the slot is freed after the connection was closed.
     connection: Connection,
-    _seat: Seat,
+    _slot: SlotGuard,
 }
 
-impl Worker for Shard {
+impl PoolWorker for EventSelectWorker {
     const NAME: &'static str = "event-select";
-    const CAPACITY: usize = Watched::<Served>::CAPACITY;
+    const CAPACITY: usize = EventSet::<EventSelectItem>::CAPACITY;
     type Connection = Connection;
 
-    fn prepare() -> io::Result<(Self, Bell)> {
-        let (event, bell) = event_set::bell()?;
-        Ok((Shard(Watched::new(event)), bell))
+    fn prepare() -> io::Result<(Self, Waker)> {
+        let (event, waker) = event_set::wake_event()?;
+        Ok((EventSelectWorker(EventSet::new(event)), waker))
     }
 
-    fn serve(mut self, mut inbox: Inbox<Connection>) -> io::Result<()> {
-        let mut pool = Pool::new(inbox.context().options().buffer);
-        let mut sweep = Sweep::new(inbox.context());
+    fn serve(mut self, mut mailbox: Mailbox<Assigned<Connection>>, group: &WorkerGroup) -> io::Result<()> {
+        let context = group.context();
+        let mut pool = Pool::new(context.options().buffer);
+        let mut idle = IdleTimer::new(context);
         let mut retry = Retry::default();
         loop {
-            while let Some((connection, seat)) = inbox.next() {
-                if let Err(e) = self.adopt(connection, seat) {
-                    inbox.context().accept_failed(&e);
+            for (connection, slot) in mailbox.take() {
+                if let Err(e) = self.adopt(connection, slot) {
+                    context.accept_failed(&e);
                 }
             }
-            if inbox.phase() == Phase::Abort {
-                self.0.into_items().for_each(|served| served.connection.abort());
+            if group.phase() == Phase::Abort {
+                self.0.into_items().for_each(|item| item.connection.abort());
                 return Ok(());
             }
-            if inbox.is_over() && self.0.is_empty() {
+            if self.0.is_empty() && mailbox.is_over() {
                 return Ok(());
             }
-            let some_only_send = self.0.items().any(|served| only_sends(served.connection.interest()));
-            self.0.round(retry.limit(some_only_send, sweep.timeout()), |served, event| {
-                turn(&mut served.connection, event, &mut pool) != Turn::Close
+            let some_only_send = self.0.items().any(|item| only_sends(item.connection.interest()));
+            self.0.round(retry.limit(some_only_send, idle.timeout()), |item, event| {
+                turn(&mut item.connection, event, &mut pool) != Turn::Close
             })?;
             if retry.is_due() {
-                self.0.each(|served, _| send_again(&mut served.connection, &mut pool) != Turn::Close);
+                self.0.each(|item, _| send_again(&mut item.connection, &mut pool) != Turn::Close);
             }
-            if let Some(now) = sweep.due() {
-                self.0.each(|served, _| !served.connection.is_idle(now));
+            if let Some(now) = idle.due() {
+                self.0.each(|item, _| !item.connection.is_idle(now));
             }
         }
     }
 }
 
-impl Shard {
-    /// Out of handles, the connection is closed.
-    fn adopt(&mut self, connection: Connection, seat: Seat) -> io::Result<()> {
+impl EventSelectWorker {
+    /// When the system has no more handles, the connection is closed.
+    fn adopt(&mut self, connection: Connection, slot: SlotGuard) -> io::Result<()> {
         let event = Event::manual()?;
         NetworkEvents::of_connection(connection.stream(), &event)?;
-        self.0.push(Served { connection, _seat: seat }, event);
+        self.0.push(EventSelectItem { connection, _slot: slot }, event);
         Ok(())
     }
 }
@@ -133,7 +135,7 @@ fn turn(connection: &mut Connection, event: &Event, pool: &mut Pool) -> Turn {
     }
 }
 
-/// If it only waits to send, whether it can or not: it shows whether it is broken.
+/// Lets a connection that only waits to send try, although nothing says that it can. If it is broken, the try shows it.
 fn send_again(connection: &mut Connection, pool: &mut Pool) -> Turn {
     match only_sends(connection.interest()) {
         true => connection.turn(Ready { write: true, ..Ready::default() }, pool),
@@ -153,15 +155,15 @@ mod tests {
         let (sending, mut connection, context) = deaf_client();
         let mut pool = Pool::new(context.options().buffer);
         let end = Instant::now() + Duration::from_secs(20);
-        assert_eq!(send_again(&mut connection, &mut pool), Turn::Keep, "it receives");
+        assert_eq!(send_again(&mut connection, &mut pool), Turn::Keep, "it still receives");
         while !only_sends(connection.interest()) {
-            assert!(Instant::now() < end, "the FIN does not come");
+            assert!(Instant::now() < end, "the FIN does not arrive");
             connection.turn(Ready { read: true, ..Ready::default() }, &mut pool);
         }
-        assert_eq!(send_again(&mut connection, &mut pool), Turn::Keep, "it is well");
+        assert_eq!(send_again(&mut connection, &mut pool), Turn::Keep, "the connection is whole");
         reset(sending.join().expect("no panic"));
         while send_again(&mut connection, &mut pool) != Turn::Close {
-            assert!(Instant::now() < end, "the reset is not found");
+            assert!(Instant::now() < end, "the reset goes unnoticed");
         }
         assert_eq!(context.snapshot().connection_errors, 1);
     }

@@ -55,7 +55,7 @@ use windows_sys::Win32::System::Threading::INFINITE;
 use crate::server::completion::acceptor::{Accepting, Listener};
 use crate::server::completion::overlapped::{Operation, raw};
 use crate::server::completion::overlapped_connection::{Duplex, Routines};
-use crate::server::thread_pool::Sweep;
+use crate::server::pool::IdleTimer;
 use crate::server::{Accept, Context, Phase, Session};
 use crate::sys::event::Event;
 
@@ -337,7 +337,7 @@ impl Shared {
 
     /// The supervisor's life: returns when the server has drained or was aborted, with nothing outstanding.
     fn supervise(&self) -> io::Result<()> {
-        let mut sweep = Sweep::new(&self.context);
+        let mut sweep = IdleTimer::new(&self.context);
         let mut aborted = false;
         loop {
             let phase = self.context.phase();

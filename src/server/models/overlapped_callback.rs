@@ -73,7 +73,7 @@ use windows_sys::Win32::System::Threading::{QueueUserAPC, SleepEx, WaitForSingle
 use crate::server::completion::acceptor::accept_until_drain;
 use crate::server::completion::overlapped::{Operation, Outcome};
 use crate::server::completion::overlapped_connection::{Duplex, Routines};
-use crate::server::thread_pool::Sweep;
+use crate::server::pool::IdleTimer;
 use crate::server::{Context, Phase, Session};
 use crate::sys::event::{Event, milliseconds};
 
@@ -324,7 +324,7 @@ fn serve(context: &Context, running: Sender<()>) -> io::Result<()> {
 
 /// `close` is given the connections that are over. It may call routines: a Winsock call that waits does so alertably.
 fn serve_and_close(context: &Context, mut close: impl FnMut(Vec<Duplex<usize>>)) -> io::Result<()> {
-    let mut sweep = Sweep::new(context);
+    let mut sweep = IdleTimer::new(context);
     loop {
         NUDGED.set(false);
         LEFT.set(BUDGET);

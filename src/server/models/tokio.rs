@@ -172,7 +172,7 @@ impl Connection {
     async fn serve((stream, mut session): Dealt, pool: Arc<Mutex<Pool>>, context: Arc<Context>) {
         let Ok(stream) = TcpStream::from_std(stream) else { return session.failed() };
         sys::prepare_accepted(&stream);
-        let sweep = Session::sweep_every(&context);
+        let sweep = Session::idle_check_interval(&context);
         let mut connection = Connection { stream, session, storage: None, pool, context };
         let ended = loop {
             let echo = std::future::poll_fn(|cx| connection.poll_echo(cx));

@@ -134,7 +134,7 @@ impl Worker {
     fn new(crew: Arc<Crew>, context: Arc<Context>, index: usize, listener: Option<TcpListener>) -> Worker {
         Worker {
             pool: Pool::new(context.options().buffer),
-            sweep_at: Session::sweep_every(&context).map(|every| Instant::now() + every),
+            sweep_at: Session::idle_check_interval(&context).map(|every| Instant::now() + every),
             next: 0,
             resume_at: None,
             ended_well: false,
@@ -258,7 +258,7 @@ impl Worker {
         self.resume_at = self.resume_at.filter(|at| *at > now);
         let due = self.sweep_at.is_some_and(|at| at <= now);
         if due {
-            self.sweep_at = Session::sweep_every(&self.context).map(|every| now + every);
+            self.sweep_at = Session::idle_check_interval(&self.context).map(|every| now + every);
         }
         due.then_some(now)
     }

@@ -1,6 +1,8 @@
 //! What the readiness models (reactors) share: what to do with a socket that is ready, the workers that deal the
 //! connections out, and how a wait is interrupted. How a model learns that a socket is ready stands in its own file.
 
+#[cfg(windows)]
+pub(in crate::server) mod accept_notified;
 pub(in crate::server) mod connection;
 pub(in crate::server) mod crew;
 #[cfg(windows)]

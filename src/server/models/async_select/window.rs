@@ -31,7 +31,7 @@ use windows_sys::w;
 use crate::sys::event::milliseconds;
 
 /// Rings the bell. The rest of WM_APP..=0xBFFF, the range for a program's own messages, is for sockets.
-const BELL: u32 = WM_APP;
+const WAKE: u32 = WM_APP;
 /// Message numbers that may stand for a registration of a socket: 1 up to this.
 pub(super) const NUMBERS: u16 = 0xBFFF - WM_APP as u16;
 
@@ -63,8 +63,8 @@ fn gives_no_reason(error: &io::Error) -> bool {
 /// What the queue gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Message {
-    /// Somebody rang.
-    Bell,
+    /// A waker was called.
+    Wake,
     /// A timer, by its number.
     Timer(usize),
     /// Something happened on a socket.
@@ -91,8 +91,8 @@ impl Message {
     fn of(number: u32, wparam: usize, lparam: isize) -> Message {
         match number {
             WM_TIMER => Message::Timer(wparam),
-            BELL => Message::Bell,
-            _ => match number.checked_sub(BELL).and_then(|number| u16::try_from(number).ok()) {
+            WAKE => Message::Wake,
+            _ => match number.checked_sub(WAKE).and_then(|number| u16::try_from(number).ok()) {
                 Some(number @ 1..=NUMBERS) => {
                     let both = lparam as u32;
                     Message::Socket(Notice { number, socket: wparam, event: both & 0xFFFF, error: both >> 16 })
@@ -147,7 +147,7 @@ impl Window {
     /// The system's.
     pub(super) fn select(&self, socket: &impl AsRawSocket, number: u16, events: u32) -> io::Result<()> {
         debug_assert!((1..=NUMBERS).contains(&number));
-        let message = BELL + u32::from(number);
+        let message = WAKE + u32::from(number);
         // SAFETY: the window lives as long as `self`, the socket is open as long as it is borrowed.
         let result =
             unsafe { WSAAsyncSelect(socket.as_raw_socket() as SOCKET, self.poster.window, message, events as i32) };
@@ -161,7 +161,7 @@ impl Window {
     pub(super) fn mark(&self, number: u16) -> io::Result<()> {
         debug_assert!((1..=NUMBERS).contains(&number));
         // SAFETY: the window lives as long as `self`; the message has no pointers in it.
-        let posted = unsafe { PostMessageW(self.poster.window, BELL + u32::from(number), 0, 0) };
+        let posted = unsafe { PostMessageW(self.poster.window, WAKE + u32::from(number), 0, 0) };
         if posted == 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
@@ -170,14 +170,14 @@ impl Window {
     ///
     /// # Errors
     /// The system's: out of timers.
-    pub(super) fn every(&self, timer: usize, time: Duration) -> io::Result<()> {
+    pub(super) fn start_timer(&self, timer: usize, time: Duration) -> io::Result<()> {
         // SAFETY: the window lives as long as `self`; without a function the timer posts a message.
         let timer = unsafe { SetTimer(self.poster.window, timer, milliseconds(Some(time)), None) };
         if timer == 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
     /// Ends a timer. One message of it may still come.
-    pub(super) fn stop(&self, timer: usize) {
+    pub(super) fn stop_timer(&self, timer: usize) {
         // SAFETY: the window lives as long as `self`. It fails only for a timer that does not run.
         unsafe { KillTimer(self.poster.window, timer) };
     }
@@ -194,7 +194,7 @@ impl Window {
             return Err(io::Error::last_os_error());
         }
         let message = Message::of(message.message, message.wParam, message.lParam);
-        if message == Message::Bell {
+        if message == Message::Wake {
             // Before its listener looks at what it was rung for: who rings from now on is heard by another message.
             self.poster.rung.store(false, Ordering::Release);
         }
@@ -225,10 +225,10 @@ unsafe impl Sync for Poster {}
 
 impl Poster {
     /// One bell waits in the queue at most, so that ringing can't fill it.
-    pub(super) fn ring(&self) {
+    pub(super) fn wake(&self) {
         if !self.rung.swap(true, Ordering::AcqRel) {
             // SAFETY: see `Send`; the message has no pointers in it.
-            let posted = unsafe { PostMessageW(self.window, BELL, 0, 0) };
+            let posted = unsafe { PostMessageW(self.window, WAKE, 0, 0) };
             if posted == 0 {
                 self.rung.store(false, Ordering::Release);
             }
@@ -258,17 +258,17 @@ mod tests {
     fn a_bell_is_heard_once_however_often_it_was_rung() {
         let window = Window::new().expect("a window");
         let poster = window.poster();
-        std::thread::spawn(move || (0..20_000).for_each(|_| poster.ring())).join().expect("no panic");
-        assert_eq!(window.next().expect("a message"), Message::Bell);
-        window.every(7, Duration::from_millis(10)).expect("a timer");
+        std::thread::spawn(move || (0..20_000).for_each(|_| poster.wake())).join().expect("no panic");
+        assert_eq!(window.next().expect("a message"), Message::Wake);
+        window.start_timer(7, Duration::from_millis(10)).expect("a timer");
         assert_eq!(
             window.next().expect("a message"),
             Message::Timer(7),
             "no other bell waits, and the queue is not full"
         );
-        window.poster().ring();
+        window.poster().wake();
         let next = || window.next().expect("a message");
-        assert!((0..100).any(|_| next() == Message::Bell), "it can be rung again");
+        assert!((0..100).any(|_| next() == Message::Wake), "it can be rung again");
     }
 
     #[test]
@@ -276,17 +276,17 @@ mod tests {
         let window = Window::new().expect("a window");
         let mark = |number| Message::Socket(Notice { number, socket: 0, event: 0, error: 0 });
         window.mark(NUMBERS).expect("it is posted");
-        window.poster().ring();
+        window.poster().wake();
         window.mark(1).expect("it is posted");
-        assert_eq!([(); 3].map(|()| window.next().expect("a message")), [mark(NUMBERS), Message::Bell, mark(1)]);
+        assert_eq!([(); 3].map(|()| window.next().expect("a message")), [mark(NUMBERS), Message::Wake, mark(1)]);
     }
 
     #[test]
     fn a_timer_that_was_stopped_gives_no_more() {
         let window = Window::new().expect("a window");
-        window.every(1, Duration::from_millis(10)).expect("a timer");
-        window.stop(1);
-        window.every(2, Duration::from_millis(100)).expect("a timer");
+        window.start_timer(1, Duration::from_millis(10)).expect("a timer");
+        window.stop_timer(1);
+        window.start_timer(2, Duration::from_millis(100)).expect("a timer");
         assert_eq!(window.next().expect("a message"), Message::Timer(2));
     }
 
@@ -307,7 +307,7 @@ mod tests {
         let window = Window::new().expect("a window");
         let poster = window.poster();
         drop(window);
-        poster.ring();
-        poster.ring();
+        poster.wake();
+        poster.wake();
     }
 }

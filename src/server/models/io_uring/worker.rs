@@ -78,7 +78,7 @@ impl Worker {
             acceptor: listener.map(|listener| Acceptor { listener, armed: false, paused: None, stopping: false }),
             next: 0,
             queue: VecDeque::new(),
-            next_sweep: Session::sweep_every(context).map(|every| Instant::now() + every),
+            next_sweep: Session::idle_check_interval(context).map(|every| Instant::now() + every),
             winding_up: false,
         })
     }
@@ -458,7 +458,7 @@ impl Worker {
                     self.advance(key);
                 }
             }
-            self.next_sweep = Session::sweep_every(&self.context).map(|every| now + every);
+            self.next_sweep = Session::idle_check_interval(&self.context).map(|every| now + every);
         }
     }
 

@@ -1,0 +1,141 @@
+//! How a thread is handed connections: a queue, and a waker for the thread that reads it.
+//!
+//! The two ends know when the other is gone. A sender that is dropped says that no more comes; what is sent to a reader
+//! that is gone is dropped, which closes the connection.
+
+use std::mem;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Interrupts the wait of one thread, now or when it begins. Any thread may call it at any time; it never blocks.
+pub(in crate::server) type Waker = Arc<dyn Fn() + Send + Sync>;
+
+/// Locks a mutex whose data stays whole when a thread panics. The end of that thread reports the panic.
+pub(in crate::server) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Makes a queue whose reader is woken by `waker`.
+pub(in crate::server) fn mailbox<T>(waker: Waker) -> (MailSender<T>, Mailbox<T>) {
+    let queue = Arc::new(Mutex::new(Queue { items: Vec::new(), is_closed: false, is_abandoned: false }));
+    (MailSender { queue: Arc::clone(&queue), waker }, Mailbox { queue })
+}
+
+struct Queue<T> {
+    items: Vec<T>,
+    /// The sender is gone.
+    is_closed: bool,
+    /// The reader is gone.
+    is_abandoned: bool,
+}
+
+/// The sending end. Dropping it tells the reader that no more comes.
+pub(in crate::server) struct MailSender<T> {
+    queue: Arc<Mutex<Queue<T>>>,
+    waker: Waker,
+}
+
+impl<T> MailSender<T> {
+    /// Hands one over. If the reader is gone it is dropped.
+    pub(in crate::server) fn send(&self, item: T) {
+        let mut queue = lock(&self.queue);
+        if queue.is_abandoned {
+            // Not under the lock: dropping a connection closes it.
+            drop(queue);
+            return drop(item);
+        }
+        queue.items.push(item);
+        let is_first = queue.items.len() == 1;
+        drop(queue);
+        // The reader takes all at once. With others before this one, it is on its way.
+        if is_first {
+            (self.waker)();
+        }
+    }
+
+    /// What wakes the reader.
+    pub(in crate::server) fn waker(&self) -> &Waker {
+        &self.waker
+    }
+}
+
+impl<T> Drop for MailSender<T> {
+    fn drop(&mut self) {
+        lock(&self.queue).is_closed = true;
+        (self.waker)();
+    }
+}
+
+/// The reading end.
+pub(in crate::server) struct Mailbox<T> {
+    queue: Arc<Mutex<Queue<T>>>,
+}
+
+impl<T> Mailbox<T> {
+    /// All that came since the last call. Look after each wait.
+    pub(in crate::server) fn take(&mut self) -> Vec<T> {
+        mem::take(&mut lock(&self.queue).items)
+    }
+
+    /// Whether it is empty and no more will come.
+    pub(in crate::server) fn is_over(&self) -> bool {
+        let queue = lock(&self.queue);
+        queue.is_closed && queue.items.is_empty()
+    }
+}
+
+impl<T> Drop for Mailbox<T> {
+    fn drop(&mut self) {
+        let mut queue = lock(&self.queue);
+        queue.is_abandoned = true;
+        let left = mem::take(&mut queue.items);
+        drop(queue);
+        drop(left);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    fn counted() -> (Arc<AtomicUsize>, MailSender<Arc<()>>, Mailbox<Arc<()>>) {
+        let wakes = Arc::new(AtomicUsize::new(0));
+        let of_waker = Arc::clone(&wakes);
+        let (sender, mailbox) = mailbox(Arc::new(move || {
+            of_waker.fetch_add(1, Ordering::AcqRel);
+        }));
+        (wakes, sender, mailbox)
+    }
+
+    #[test]
+    fn the_reader_is_woken_once_for_all_that_wait_together() {
+        let (wakes, sender, mut mailbox) = counted();
+        (0..3).for_each(|_| sender.send(Arc::default()));
+        assert_eq!((wakes.load(Ordering::Acquire), mailbox.take().len()), (1, 3));
+        sender.send(Arc::default());
+        assert_eq!((wakes.load(Ordering::Acquire), mailbox.take().len()), (2, 1));
+    }
+
+    #[test]
+    fn it_is_over_when_the_sender_is_gone_and_everything_was_taken() {
+        let (wakes, sender, mut mailbox) = counted();
+        sender.send(Arc::default());
+        assert!(!mailbox.is_over());
+        drop(sender);
+        assert_eq!(wakes.load(Ordering::Acquire), 2, "the reader looks once more");
+        assert!(!mailbox.is_over(), "one is still to be taken");
+        mailbox.take();
+        assert!(mailbox.is_over());
+    }
+
+    #[test]
+    fn what_the_reader_can_no_longer_take_is_dropped_at_once() {
+        let (_, sender, mailbox) = counted();
+        let item = Arc::new(());
+        sender.send(Arc::clone(&item));
+        drop(mailbox);
+        assert_eq!(Arc::strong_count(&item), 1);
+        sender.send(Arc::clone(&item));
+        assert_eq!(Arc::strong_count(&item), 1);
+    }
+}

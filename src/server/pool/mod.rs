@@ -1,0 +1,23 @@
+//! Worker threads and how they are reached: the parts that the models put their servers together from.
+//!
+//! - [`worker_threads`]: threads are started, end together when one of them fails, and are waited for.
+//! - [`mailbox`]: connections are handed to a thread, which is woken.
+//! - [`thread_pool`]: a number of threads that grows, for waits that take a limited number of connections each.
+//! - [`idle_timer`]: when to look for idle connections.
+//! - [`slots`]: how many are in use, and a guard for each.
+//!
+//! Nothing here touches a connection's bytes or knows how a model waits.
+
+mod idle_timer;
+mod mailbox;
+mod slots;
+mod thread_pool;
+mod worker_threads;
+
+pub(in crate::server) use idle_timer::IdleTimer;
+pub(in crate::server) use mailbox::{Mailbox, Waker};
+pub(in crate::server) use slots::SlotGuard;
+#[cfg(test)]
+pub(in crate::server) use slots::Slots;
+pub(in crate::server) use thread_pool::{Assigned, PoolWorker, ThreadPool};
+pub(in crate::server) use worker_threads::WorkerGroup;

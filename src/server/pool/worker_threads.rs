@@ -1,0 +1,254 @@
+//! Worker threads: they are started one after the other, all of them end when one fails, and all are waited for.
+//!
+//! A worker first *prepares*, on its own thread, what it waits with, since a ring, a window and an APC queue belong to
+//! the thread that made them; and it says how its wait is interrupted. Then it *serves*. If it ends with an error or a
+//! panic, the others see the phase `Abort` at their next look: half a server would leave clients waiting.
+//!
+//! What a worker serves is not known here.
+
+use std::io;
+use std::mem;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
+use std::thread::{Builder, JoinHandle};
+
+use super::mailbox::{MailSender, Mailbox, Waker, lock, mailbox};
+use crate::server::{Context, Phase};
+
+/// What the workers of one server have in common: the harness, whether one of them failed, and how to wake all.
+#[derive(Clone)]
+pub(in crate::server) struct WorkerGroup {
+    context: Arc<Context>,
+    alarm: Arc<Alarm>,
+}
+
+/// Apart from the context, which holds a closure that holds this.
+#[derive(Default)]
+struct Alarm {
+    wakers: Mutex<Vec<Waker>>,
+    has_failed: AtomicBool,
+}
+
+impl Alarm {
+    fn wake_all(&self) {
+        lock(&self.wakers).iter().for_each(|wake| wake());
+    }
+}
+
+impl WorkerGroup {
+    /// Without workers yet.
+    pub(in crate::server) fn new(context: &Arc<Context>) -> WorkerGroup {
+        WorkerGroup { context: Arc::clone(context), alarm: Arc::default() }
+    }
+
+    /// What the harness told the server.
+    pub(in crate::server) fn context(&self) -> &Arc<Context> {
+        &self.context
+    }
+
+    /// Look after each wait. `Abort` also when a worker has failed.
+    pub(in crate::server) fn phase(&self) -> Phase {
+        if self.alarm.has_failed.load(Ordering::Acquire) { Phase::Abort } else { self.context.phase() }
+    }
+
+    /// For [`Context::ready`]: wakes every worker, also those that are started later.
+    pub(in crate::server) fn wake_all(&self) -> impl Fn() + Send + Sync + 'static {
+        let alarm = Arc::clone(&self.alarm);
+        move || alarm.wake_all()
+    }
+
+    /// Adds what wakes one worker, and calls it: the phase may have changed before.
+    pub(in crate::server) fn add_waker(&self, waker: &Waker) {
+        lock(&self.alarm.wakers).push(Arc::clone(waker));
+        waker();
+    }
+
+    /// Tells all workers to abort.
+    pub(in crate::server) fn fail(&self) {
+        self.alarm.has_failed.store(true, Ordering::Release);
+        self.alarm.wake_all();
+    }
+
+    /// Runs a worker. If it ends with an error or a panic, the others abort.
+    fn guard(&self, serve: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        let mut guard = FailureGuard { group: self, is_well: false };
+        let result = serve();
+        guard.is_well = result.is_ok();
+        result
+    }
+}
+
+struct FailureGuard<'g> {
+    group: &'g WorkerGroup,
+    is_well: bool,
+}
+
+impl Drop for FailureGuard<'_> {
+    fn drop(&mut self) {
+        if !self.is_well {
+            self.group.fail();
+        }
+    }
+}
+
+/// The threads of one server, as the thread that started them sees them. Dropping this aborts them and waits.
+pub(in crate::server) struct WorkerThreads {
+    group: WorkerGroup,
+    handles: Vec<JoinHandle<io::Result<()>>>,
+}
+
+impl WorkerThreads {
+    /// Without threads yet.
+    pub(in crate::server) fn new(group: &WorkerGroup) -> WorkerThreads {
+        WorkerThreads { group: group.clone(), handles: Vec::new() }
+    }
+
+    /// Starts a thread, and returns when it has prepared; what is sent then reaches its mailbox.
+    ///
+    /// # Errors
+    /// The system gives no thread, or `prepare` failed.
+    pub(in crate::server) fn start<W, T: Send + 'static>(
+        &mut self,
+        thread: Builder,
+        prepare: impl FnOnce() -> io::Result<(W, Waker)> + Send + 'static,
+        serve: impl FnOnce(W, Mailbox<T>) -> io::Result<()> + Send + 'static,
+    ) -> io::Result<MailSender<T>> {
+        let (tell, prepared) = channel();
+        let group = self.group.clone();
+        let handle = thread.spawn(move || {
+            let (worker, waker) = prepare()?;
+            let (sender, mailbox) = mailbox(waker);
+            // The thread that started this one waits for it.
+            let _ = tell.send(sender);
+            group.guard(|| serve(worker, mailbox))
+        })?;
+        match prepared.recv() {
+            Ok(sender) => {
+                self.group.add_waker(sender.waker());
+                self.handles.push(handle);
+                Ok(sender)
+            }
+            Err(_) => {
+                Err(ended(handle).err().unwrap_or_else(|| io::Error::other("a worker ended before it was ready")))
+            }
+        }
+    }
+
+    /// Waits for all threads. If `result`, that of the calling thread, is an error, they are told to abort. Drop their
+    /// senders before, or they wait for more.
+    ///
+    /// # Errors
+    /// `result`, or else the error of the first thread that has one.
+    pub(in crate::server) fn join(mut self, result: io::Result<()>) -> io::Result<()> {
+        if result.is_err() {
+            self.group.fail();
+        }
+        // Every thread is waited for, whatever the first one says.
+        mem::take(&mut self.handles).into_iter().fold(result, |result, handle| {
+            let ended = ended(handle);
+            result.and(ended)
+        })
+    }
+}
+
+impl Drop for WorkerThreads {
+    /// When a later thread could not be started, or when the thread that started them panics.
+    fn drop(&mut self) {
+        if !self.handles.is_empty() {
+            self.group.fail();
+            self.handles.drain(..).for_each(|handle| drop(ended(handle)));
+        }
+    }
+}
+
+fn ended(handle: JoinHandle<io::Result<()>>) -> io::Result<()> {
+    handle.join().unwrap_or_else(|_| Err(io::Error::other("a worker thread panicked")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::Options;
+
+    fn group() -> WorkerGroup {
+        WorkerGroup::new(&Arc::new(Context::new(Options::default(), channel().0)))
+    }
+
+    /// Starts a thread that waits for a waker's word before each look at the phase, until that is `Abort`.
+    fn start_one_that_waits(threads: &mut WorkerThreads) -> MailSender<()> {
+        let group = threads.group.clone();
+        let prepare = || {
+            let (wake, woken) = channel();
+            let waker: Waker = Arc::new(move || wake.send(()).unwrap_or_default());
+            Ok((woken, waker))
+        };
+        let serve = move |woken: std::sync::mpsc::Receiver<()>, _mailbox| {
+            while group.phase() != Phase::Abort {
+                woken.recv().expect("its waker lives as long as the group");
+            }
+            Ok(())
+        };
+        threads.start(Builder::new(), prepare, serve).expect("a thread starts")
+    }
+
+    fn start_one_that(
+        threads: &mut WorkerThreads,
+        serve: impl FnOnce() -> io::Result<()> + Send + 'static,
+    ) -> io::Result<MailSender<()>> {
+        threads.start(Builder::new(), || Ok(((), Arc::new(|| {}) as Waker)), move |(), _| serve())
+    }
+
+    #[test]
+    fn one_that_fails_ends_all_and_its_error_is_the_result() {
+        let mut threads = WorkerThreads::new(&group());
+        let _waits = start_one_that_waits(&mut threads);
+        let _fails = start_one_that(&mut threads, || Err(io::Error::other("a broken wait"))).expect("it starts");
+        assert_eq!(threads.join(Ok(())).expect_err("one failed").to_string(), "a broken wait");
+    }
+
+    #[test]
+    fn one_that_panics_ends_all_and_the_result_says_so() {
+        let mut threads = WorkerThreads::new(&group());
+        let _waits = start_one_that_waits(&mut threads);
+        let _panics = start_one_that(&mut threads, || panic!("a test's panic")).expect("it starts");
+        assert_eq!(threads.join(Ok(())).expect_err("one panicked").to_string(), "a worker thread panicked");
+    }
+
+    #[test]
+    fn the_error_of_the_calling_thread_wins_and_ends_all() {
+        let mut threads = WorkerThreads::new(&group());
+        let _waits = start_one_that_waits(&mut threads);
+        let error = threads.join(Err(io::Error::other("no listener"))).expect_err("it was given");
+        assert_eq!(error.to_string(), "no listener");
+    }
+
+    #[test]
+    fn dropping_the_threads_ends_them() {
+        let group = group();
+        let mut threads = WorkerThreads::new(&group);
+        let _waits = start_one_that_waits(&mut threads);
+        drop(threads);
+        assert_eq!(group.phase(), Phase::Abort);
+    }
+
+    #[test]
+    fn a_worker_that_can_not_prepare_is_an_error_of_its_start_and_of_no_other() {
+        let group = group();
+        let mut threads = WorkerThreads::new(&group);
+        let fails = threads.start::<(), ()>(Builder::new(), || Err(io::Error::other("no ring")), |(), _| Ok(()));
+        assert_eq!(fails.err().expect("it has no ring").to_string(), "no ring");
+        let panics = threads.start::<(), ()>(Builder::new(), || panic!("a test's panic"), |(), _| Ok(()));
+        assert_eq!(panics.err().expect("it panicked").to_string(), "a worker thread panicked");
+        assert_eq!(group.phase(), Phase::Run);
+        threads.join(Ok(())).expect("there is none to wait for");
+    }
+
+    #[test]
+    fn a_thread_that_the_system_refuses_is_an_error_of_its_start() {
+        let mut threads = WorkerThreads::new(&group());
+        let thread = Builder::new().stack_size(1 << 60);
+        let refused = threads.start::<(), ()>(thread, || Ok(((), Arc::new(|| {}) as Waker)), |(), _| Ok(()));
+        assert!(refused.is_err(), "no address space holds such a stack");
+    }
+}

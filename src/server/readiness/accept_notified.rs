@@ -1,0 +1,41 @@
+//! Accepting for waits that tell of a connection once, and again only after an accept: FD_ACCEPT of WSAEventSelect and
+//! WSAAsyncSelect.
+
+use std::io;
+use std::net::TcpListener;
+
+use super::connection::Connection;
+use crate::server::pool::{PoolWorker, ThreadPool};
+use crate::server::{Accept, Phase};
+
+/// Accepts one connection and has it served. Call it once for each FD_ACCEPT. The listener must be nonblocking.
+///
+/// It does not accept until none waits: on Windows an accept that would block re-arms FD_ACCEPT too, but under Wine 8.0
+/// it does not, so a notice that came too late for its client would be the last one.
+pub(in crate::server) fn accept_one<W>(listener: &TcpListener, pool: &mut ThreadPool<W>)
+where
+    W: PoolWorker<Connection = Connection>,
+{
+    // While the system is short of something the client waits in the backlog, and no other notice comes for it.
+    while let Err(Accept::After(pause)) = try_accept(listener, pool)
+        && pool.phase() == Phase::Run
+    {
+        std::thread::sleep(pause);
+    }
+}
+
+fn try_accept<W>(listener: &TcpListener, pool: &mut ThreadPool<W>) -> Result<(), Accept>
+where
+    W: PoolWorker<Connection = Connection>,
+{
+    let context = pool.group().context();
+    let result = match listener.accept() {
+        Ok((stream, _)) => match Connection::new(stream, context) {
+            Some(connection) => pool.hand_over(connection),
+            None => Ok(()),
+        },
+        Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(()),
+        Err(e) => Err(e),
+    };
+    result.map_err(|e| pool.group().context().accept_failed(&e))
+}
