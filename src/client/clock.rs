@@ -1,31 +1,58 @@
-//! The time of a run: nanoseconds since its start.
+//! The time of a run: nanoseconds since its start, and what durations are in it.
 
 use std::cell::Cell;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-/// A clock that remembers what it last said: a round trip takes one reading, and what else needs a time, and may be a
-/// few microseconds behind, costs none.
-pub(super) struct Clock {
-    epoch: Instant,
+/// A clock that remembers its last reading. A round trip costs one reading. Everything else that needs a time, and may
+/// lag by a few microseconds, costs none.
+pub(super) struct RunClock {
+    start: Instant,
     last: Cell<u64>,
 }
 
-impl Clock {
-    pub(super) fn new(epoch: Instant) -> Self {
-        Clock { epoch, last: Cell::new(0) }
+impl RunClock {
+    pub(super) fn new(start: Instant) -> Self {
+        RunClock { start, last: Cell::new(0) }
     }
 
-    /// The time now.
+    /// Reads the time.
     #[inline]
     pub(super) fn read(&self) -> u64 {
-        let now = self.epoch.elapsed().as_nanos() as u64;
+        let now = self.start.elapsed().as_nanos() as u64;
         self.last.set(now);
         now
     }
 
-    /// What was last read.
+    /// The last reading.
     #[inline]
     pub(super) fn last(&self) -> u64 {
         self.last.get()
+    }
+}
+
+/// The nanoseconds of a duration, at most some 584 years.
+pub(super) fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The milliseconds of a duration, at most some 49 days.
+pub(super) fn millis(time: Duration) -> u32 {
+    u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
+}
+
+/// The whole milliseconds in so many nanoseconds, at most some 49 days.
+pub(super) fn nanos_to_millis(nanos: u64) -> u32 {
+    u32::try_from(nanos / 1_000_000).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_too_long_for_the_unit_are_cut_to_the_longest() {
+        assert_eq!((nanos(Duration::from_millis(3)), nanos(Duration::MAX)), (3_000_000, u64::MAX));
+        assert_eq!((millis(Duration::from_secs(3)), millis(Duration::MAX)), (3_000, u32::MAX));
+        assert_eq!((nanos_to_millis(2_999_999), nanos_to_millis(u64::MAX)), (2, u32::MAX));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::RunPlan;
+use super::run_plan::RunPlan;
 use crate::plan::{Lifetime, Profile, Reconnect};
 use crate::sys::{self, DescriptorLimit};
 use crate::units::Time;

@@ -1,124 +1,207 @@
-//! A place for connections, one after the other, in a worker. What is here is kept for each of tens of thousands, and
-//! looked at by every sweep: what only an open connection needs is in a box.
+//! The state of a slot: a place in a worker for one connection after another.
+//!
+//! There are tens of thousands of these, and every sweep looks at all of them, so whatever only an open connection or a
+//! handshake needs is in a box.
 
 use std::net::{IpAddr, SocketAddr};
 
 use mio::net::TcpStream;
 
-use super::connection::Connection;
-use super::socket::Link;
+use super::clock::nanos_to_millis;
+use super::connection::ClientConnection;
+use super::socket::RegisteredSocket;
 
-/// What a slot is at.
-pub(super) enum Stage {
-    /// Its connection is the next thing to do. `paused`: the pause before it is over.
-    Next { paused: bool },
-    /// Waits until that time before it connects again.
+/// What a slot is doing.
+pub(super) enum SlotStage {
+    /// Its next connection is to be opened, perhaps after a pause.
+    Next,
+    /// Waits until that time before it connects.
     Pausing { until: u64 },
-    /// Waits for the handshake.
-    Connecting(Box<Connecting>),
-    /// Follows its plan.
-    Open(Box<Open>),
-    /// No more connections.
+    /// Waits for the end of a handshake.
+    Connecting(Box<Handshake>),
+    /// Follows the plan of its connection.
+    Open(Box<OpenConnection>),
+    /// Has had its last connection.
     Ended,
 }
 
 /// A handshake under way.
-pub(super) struct Connecting {
+pub(super) struct Handshake {
     pub(super) stream: TcpStream,
     pub(super) target: SocketAddr,
     pub(super) source: Option<IpAddr>,
     /// When it began.
-    pub(super) begun: u64,
+    pub(super) began: u64,
 }
 
-/// An open connection.
-pub(super) struct Open {
-    pub(super) connection: Connection,
-    pub(super) link: Link,
+/// An open connection and its socket.
+pub(super) struct OpenConnection {
+    pub(super) connection: ClientConnection,
+    pub(super) socket: RegisteredSocket,
 }
 
-/// One slot of a worker.
-pub(super) struct Slot {
-    pub(super) stage: Stage,
-    /// Of its load.
-    pub(super) group: u16,
-    /// It is counted among those that have something of their own to do.
-    pub(super) working: bool,
-    /// Under `close = "together"` the others of its load wait for it.
-    pub(super) missing: bool,
-    /// It stands in the worker's queue of those that get a turn without an event.
-    pub(super) queued: bool,
+/// The state of one slot. Times are nanoseconds since the start of the run, unless the name says otherwise.
+pub(super) struct SlotState {
+    pub(super) stage: SlotStage,
+    group: u16,
+    /// Whether it counts among the slots with something left to do of their own.
+    working: bool,
+    /// Whether those that close together still wait for it.
+    awaited: bool,
+    queued: bool,
     stalled: bool,
-    /// Connects in a row that failed, as far as they are counted.
-    pub(super) failures: u8,
-    /// Which of its connections it is at.
-    pub(super) generation: u32,
-    /// Where its open-loop schedule goes on.
-    pub(super) arrival: u64,
-    /// The time for which the pacer was last asked, in nanoseconds since the start. `u64::MAX`: none.
-    pub(super) timer: u64,
-    /// When there was last progress, in milliseconds since the start of the run.
-    moved: u32,
-    /// After so many milliseconds without progress it counts as stalled. 0: nothing is owed, silence is right.
-    limit: u32,
+    /// Failed or postponed connects in a row, up to what fits.
+    failures: u8,
+    generation: u32,
+    next_arrival: u64,
+    /// The time at which it wants a turn; `NO_TIMER`: at none.
+    timer: u64,
+    last_progress_ms: u32,
+    /// Without progress for this long it has stalled. 0: nothing is owed to it, so silence is right.
+    stall_limit_ms: u32,
 }
 
-impl Slot {
+const NO_TIMER: u64 = u64::MAX;
+
+impl SlotState {
     /// A slot that has not begun.
-    pub(super) fn new(group: u16, generation: u32) -> Slot {
-        Slot {
-            stage: Stage::Next { paused: true },
+    pub(super) fn new(group: u16, first_generation: u32) -> SlotState {
+        SlotState {
+            stage: SlotStage::Next,
             group,
             working: true,
-            missing: true,
+            awaited: true,
             queued: false,
             stalled: false,
             failures: 0,
-            generation,
-            arrival: 0,
-            timer: u64::MAX,
-            moved: 0,
-            limit: 0,
+            generation: first_generation,
+            next_arrival: 0,
+            timer: NO_TIMER,
+            last_progress_ms: 0,
+            stall_limit_ms: 0,
         }
     }
 
-    /// Whether the other side owes something; if so, `limit` milliseconds without progress are a stall. `now` is in
-    /// nanoseconds; a turn without progress does not start the time anew.
+    /// Its load group.
     #[inline]
-    pub(super) fn owes(&mut self, owed: bool, now: u64, limit: u32, progress: bool) {
+    pub(super) fn group(&self) -> usize {
+        usize::from(self.group)
+    }
+
+    /// Which of its connections it is at.
+    pub(super) fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// Where its open-loop schedule continues.
+    pub(super) fn next_arrival(&self) -> u64 {
+        self.next_arrival
+    }
+
+    /// Its connection is over, and its open-loop schedule continues at `next_arrival`: on to the next connection. Gives
+    /// back the socket to close.
+    pub(super) fn close(&mut self) -> Option<TcpStream> {
+        let stage = self.next_generation();
+        self.owes_nothing();
+        let SlotStage::Open(open) = stage else { return None };
+        self.next_arrival = open.connection.next_arrival();
+        Some(open.socket.into_stream())
+    }
+
+    /// On to the next connection. Gives back the stage that ends.
+    pub(super) fn next_generation(&mut self) -> SlotStage {
+        self.generation += 1;
+        std::mem::replace(&mut self.stage, SlotStage::Next)
+    }
+
+    /// Failed or postponed connects in a row.
+    pub(super) fn failures(&self) -> u8 {
+        self.failures
+    }
+
+    /// A connect has failed or was put off.
+    pub(super) fn count_failure(&mut self) {
+        self.failures = self.failures.saturating_add(1);
+    }
+
+    /// The row of failed connects ends.
+    pub(super) fn clear_failures(&mut self) {
+        self.failures = 0;
+    }
+
+    /// Whether it still counted as working. From now on it does not.
+    pub(super) fn take_working(&mut self) -> bool {
+        std::mem::take(&mut self.working)
+    }
+
+    /// Whether others still waited for it. From now on they do not.
+    pub(super) fn take_awaited(&mut self) -> bool {
+        std::mem::take(&mut self.awaited)
+    }
+
+    /// Notes that it is in the queue of those that get a turn without an event. Returns whether it was there before.
+    pub(super) fn set_queued(&mut self) -> bool {
+        std::mem::replace(&mut self.queued, true)
+    }
+
+    /// Notes that it has left the queue.
+    pub(super) fn unset_queued(&mut self) {
+        self.queued = false;
+    }
+
+    /// Asks for a turn at `at` instead of any earlier request. Returns whether that is new.
+    pub(super) fn set_timer(&mut self, at: u64) -> bool {
+        std::mem::replace(&mut self.timer, at) != at
+    }
+
+    /// Whether `at` is the time at which it wants a turn.
+    pub(super) fn wants_turn_at(&self, at: u64) -> bool {
+        self.timer == at
+    }
+
+    /// Whether `at` is the time at which it wants a turn. If so, it gets it now, and wants it no more.
+    pub(super) fn take_timer(&mut self, at: u64) -> bool {
+        let wanted = self.timer == at;
+        if wanted {
+            self.timer = NO_TIMER;
+        }
+        wanted
+    }
+
+    /// Notes whether the peer owes something. If it does, `limit_ms` without progress are a stall. A turn without
+    /// progress does not restart that time.
+    #[inline]
+    pub(super) fn owes(&mut self, owed: bool, now: u64, limit_ms: u32, progress: bool) {
         if !owed {
-            return self.settled();
+            return self.owes_nothing();
         }
-        let owed_before = std::mem::replace(&mut self.limit, limit.max(1)) != 0;
+        let owed_before = std::mem::replace(&mut self.stall_limit_ms, limit_ms.max(1)) != 0;
         if progress || !owed_before {
-            self.moved = millis(now);
+            self.last_progress_ms = nanos_to_millis(now);
         }
     }
 
-    /// Nothing is owed.
-    pub(super) fn settled(&mut self) {
-        self.limit = 0;
+    /// Notes that the peer owes nothing.
+    pub(super) fn owes_nothing(&mut self) {
+        self.stall_limit_ms = 0;
     }
 
-    /// Whether the silence has lasted too long. Then the slot is to be given a turn, which finds it with
+    /// Whether the silence has lasted too long. The slot then needs a turn, which learns of the stall from
     /// [`take_stalled`](Self::take_stalled).
     pub(super) fn check_stalled(&mut self, now: u64) -> bool {
-        let stalled = self.limit != 0 && millis(now).saturating_sub(self.moved) >= self.limit;
+        let silence_ms = nanos_to_millis(now).saturating_sub(self.last_progress_ms);
+        let stalled = self.stall_limit_ms != 0 && silence_ms >= self.stall_limit_ms;
         if stalled {
-            self.limit = 0;
+            self.stall_limit_ms = 0;
             self.stalled = true;
         }
         stalled
     }
 
-    /// Whether the sweep found a stall since the last call.
+    /// Whether the sweep has found a stall since the last call.
     pub(super) fn take_stalled(&mut self) -> bool {
         std::mem::take(&mut self.stalled)
     }
-}
-
-fn millis(nanos: u64) -> u32 {
-    u32::try_from(nanos / 1_000_000).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -127,13 +210,13 @@ mod tests {
 
     #[test]
     fn a_slot_is_small_with_and_without_a_connection() {
-        assert!(size_of::<Slot>() <= 56, "{}", size_of::<Slot>());
-        assert!(size_of::<Open>() <= 336, "{}", size_of::<Open>());
+        assert!(size_of::<SlotState>() <= 56, "{}", size_of::<SlotState>());
+        assert!(size_of::<OpenConnection>() <= 336, "{}", size_of::<OpenConnection>());
     }
 
     #[test]
-    fn silence_is_a_stall_only_while_something_is_owed_and_counts_from_the_last_progress() {
-        let (ms, mut slot) = (1_000_000, Slot::new(0, 0));
+    fn silence_is_a_stall_while_something_is_owed_and_counts_from_progress() {
+        let (ms, mut slot) = (1_000_000, SlotState::new(0, 0));
         assert!(!slot.check_stalled(1000 * ms));
         slot.owes(true, 100 * ms, 50, true);
         slot.owes(true, 140 * ms, 50, false);
@@ -142,5 +225,13 @@ mod tests {
         slot.owes(true, 200 * ms, 50, false);
         slot.owes(false, 210 * ms, 50, false);
         assert!(!slot.check_stalled(1000 * ms));
+    }
+
+    #[test]
+    fn a_slot_gets_one_turn_for_the_time_it_asked_for_last() {
+        let mut slot = SlotState::new(0, 0);
+        assert!(slot.set_timer(10) && !slot.set_timer(10) && slot.set_timer(20));
+        assert!(!slot.take_timer(10) && slot.wants_turn_at(20));
+        assert!(slot.take_timer(20) && !slot.take_timer(20));
     }
 }

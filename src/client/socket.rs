@@ -1,9 +1,9 @@
-//! A registered socket as [`Socket`] sees it.
+//! A socket that is registered with the wait, as a connection sees it.
 //!
-//! The wait speaks once for what has come (epoll(7), EPOLLET; kqueue(2), EV_CLEAR), so what it said is remembered until
-//! a call shows that it is no longer so. There a call that moves less than it could is believed, and saves the one that
-//! only answers EAGAIN; Windows is asked until it says WSAEWOULDBLOCK, which is what arms its wait anew (mio's
-//! documentation of `Poll`, 'Portability').
+//! The wait reports each change once (epoll(7), EPOLLET; kqueue(2), EV_CLEAR), so its report is remembered until a call
+//! shows that it no longer holds. On these systems a call that moves less than it could has shown that, which saves the
+//! call that would only answer EAGAIN. Windows must be asked until it says WSAEWOULDBLOCK, because that is what makes
+//! its wait report again (mio's documentation of `Poll`, 'Portability').
 
 use std::io;
 
@@ -11,44 +11,54 @@ use mio::event::Event;
 use mio::net::TcpStream;
 use socket2::SockRef;
 
-use super::connection::Socket;
+use super::connection::Transport;
 use crate::sys;
 
 /// Whether a call that moved less than it could has emptied or filled the socket.
-const SHORT_IS_LAST: bool = cfg!(unix);
+const SHORT_CALL_IS_LAST: bool = cfg!(unix);
 
-/// A connected socket, and what the wait has said of it.
-pub(super) struct Link {
-    pub(super) stream: TcpStream,
+/// A connected socket, and what the wait has reported of it.
+pub(super) struct RegisteredSocket {
+    stream: TcpStream,
     readable: bool,
     writable: bool,
-    /// A FIN or an error has come: the wait will not say more, so a short read is not believed.
+    /// A FIN or an error has come. The wait will report nothing more, so a short read does not count as the last.
     ended: bool,
 }
 
-impl Link {
-    /// A socket that has just connected: it can be written to.
-    pub(super) fn new(stream: TcpStream) -> Link {
-        Link { stream, readable: false, writable: true, ended: false }
+impl RegisteredSocket {
+    /// A socket that has just connected, and so can be written to.
+    pub(super) fn new(stream: TcpStream) -> RegisteredSocket {
+        RegisteredSocket { stream, readable: false, writable: true, ended: false }
     }
 
-    /// Takes in what the wait says.
+    /// Remembers what the wait reports.
     pub(super) fn notice(&mut self, event: &Event) {
         self.ended |= event.is_read_closed() || event.is_error();
         self.readable |= event.is_readable() || self.ended;
         self.writable |= event.is_writable() || event.is_write_closed() || event.is_error();
     }
+
+    /// The socket itself.
+    pub(super) fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    /// The socket itself, to be closed.
+    pub(super) fn into_stream(self) -> TcpStream {
+        self.stream
+    }
 }
 
-impl Socket for Link {
+impl Transport for RegisteredSocket {
     #[inline]
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         if !self.readable {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let result = again(|| sys::receive(&self.stream, into));
+        let result = retry_interrupted(|| sys::receive(&self.stream, into));
         match &result {
-            Ok(n) if SHORT_IS_LAST && *n < into.len() => self.readable = self.ended,
+            Ok(n) if SHORT_CALL_IS_LAST && *n < into.len() => self.readable = self.ended,
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.readable = false,
             _ => {}
         }
@@ -60,9 +70,9 @@ impl Socket for Link {
         if !self.writable {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let result = again(|| sys::send(&self.stream, from));
+        let result = retry_interrupted(|| sys::send(&self.stream, from));
         match &result {
-            Ok(n) if SHORT_IS_LAST && *n < from.len() => self.writable = false,
+            Ok(n) if SHORT_CALL_IS_LAST && *n < from.len() => self.writable = false,
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.writable = false,
             _ => {}
         }
@@ -82,8 +92,8 @@ impl Socket for Link {
     }
 }
 
-/// A call that a signal has interrupted has done nothing.
-fn again(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+/// Repeats a call that a signal has interrupted: it has done nothing.
+fn retry_interrupted(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
     loop {
         match call() {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

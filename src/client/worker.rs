@@ -1,164 +1,145 @@
-//! One worker: a thread with one wait for all its sockets, one heap for all its times, and one sweep for all stalls,
-//! deadlines and interrupts.
+//! One worker of the client: a thread with one wait for all its sockets, one heap for all its times, and one sweep for
+//! all stalls, deadlines and interrupts.
 //!
-//! A loop and not a runtime, because that is what a fifth of the client's own time and a third of its memory were spent
-//! on: with a task a connection each round trip goes through a waker, two queues and a lock or two, and each connection
-//! has a task, a registration and a future beside what it needs. Here an event carries the slot's number, and the slot
+//! It is a loop and not an async runtime. With a task for each connection, each round trip went through a waker, two
+//! queues and a lock or two, and each connection had a task, a registration and a future beside what it needs. That was
+//! a fifth of the client's time and a third of its memory. Here an event carries the number of the slot, and the slot
 //! holds the rest.
 //!
-//! A slot gets a *turn* when the wait says something of its socket, when a time that it asked for has come, when its
-//! last turn ended because others should have theirs, or when the sweep has something for it. Turns in vain do no harm.
+//! A slot gets a *turn* when the wait reports something of its socket, when a time that it asked for has come, when its
+//! last turn ended so that others could have theirs, or when the sweep has something for it. A turn with nothing to do
+//! does no harm.
+//!
+//! The worker only puts its parts together; each of them keeps its own state:
+//!
+//! - [`EventWait`]: the poll, and the queue of slots that get a turn without an event;
+//! - [`Timers`]: when slots want their turns;
+//! - [`Connector`]: which slots have begun, and how they connect;
+//! - [`GroupFigures`] and [`Findings`]: what was measured, and what was found wrong;
+//! - [`RunSignals`]: what is known of the run as a whole.
 
-use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use mio::event::Event;
 use mio::{Events, Poll, Token};
 
-use super::Shared;
-use super::busy::Busy;
-use super::clock::Clock;
-use super::connection::{Desk, Socket, nanos};
-use super::pacer::Pacer;
-use super::share::Share;
-use super::slot::{Open, Slot, Stage};
-use super::turn::{Awaits, Turn};
+use super::clock::{RunClock, millis, nanos};
+use super::connection::{TurnContext, TurnResult, WaitsFor};
+use super::connector::{ConnectContext, ConnectFailure, Connector, SlotAction};
+use super::cpu_saturation::CpuSaturation;
+use super::figures::GroupFigures;
+use super::findings::{FindingContext, Findings};
+use super::run_plan::deadline;
+use super::run_state::RunState;
+use super::signals::RunSignals;
+use super::slot::{OpenConnection, SlotStage, SlotState};
+use super::slot_assignment::SlotAssignment;
+use super::timers::{NEVER, Timers};
+use super::wait::{ALARM, EventWait, WAKE};
 use crate::measure::Figures;
-use crate::plan::Profile;
-use crate::stream::{Divergence, Finding};
-use crate::sys::{self, Alarm};
+use crate::stream::{Divergence, Finding, Kind};
+use crate::sys;
 
-/// Between two looks for stalls, deadlines and interrupts.
-pub(super) const SWEEP: Duration = Duration::from_millis(50);
-/// Bytes that are made or taken in by one call. More than a socket takes at once gains nothing, and this stays in the
+/// The time between two sweeps for stalls, deadlines and interrupts.
+pub(super) const SWEEP_INTERVAL: Duration = Duration::from_millis(50);
+/// How many bytes one call writes or reads at most. A socket does not take more at once, and this much stays in the
 /// second-level cache.
-const SCRATCH: usize = 128 * 1024;
-/// A probe after a stall is given no longer than this.
-const PROBE_MS: u32 = 2_000;
-/// Events taken over in one wait. More would be older when their turn comes.
-const EVENTS: usize = 256;
-/// So many events ahead the connection is brought into the cache …
-const SOON: usize = 2;
-/// … and before it the slot, which says where the connection is.
-const LATER: usize = 4;
+const SCRATCH_BYTES: usize = 128 * 1024;
+/// The longest time, in milliseconds, that a peer has to react to the probe after a stall.
+const MAX_PROBE_MS: u32 = 2_000;
+/// How many slots a worker begins before the open connections have their turns.
+const BEGUN_PER_ROUND: usize = 64;
+/// A connection is brought into the cache this many events before its own …
+const PREFETCH_CONNECTION_EVENTS: usize = 2;
+/// … and its slot, which says where the connection is, this many events before.
+const PREFETCH_SLOT_EVENTS: usize = 4;
 
-/// What interrupts the wait without being a slot's socket.
-pub(super) const WAKE: Token = Token(usize::MAX - 1);
-const ALARM: Token = Token(usize::MAX - 2);
-
-/// Begins with a cache line, so that no vector lies across two.
+/// Aligned to a cache line, so that no vector spans two.
 #[repr(align(64))]
-struct Scratch([u8; SCRATCH]);
+struct Scratch([u8; SCRATCH_BYTES]);
 
-/// What a worker brings back.
-pub(super) struct Work {
+/// What a worker measured and found.
+pub(super) struct WorkerResult {
+    /// Figures and findings by group, in the order of the plan.
     pub(super) groups: Vec<(Figures, Vec<Finding>)>,
-    pub(super) busy: Option<f64>,
+    /// See [`CpuSaturation::finish`].
+    pub(super) saturation: Option<f64>,
 }
 
-pub(super) struct Worker {
-    pub(super) shared: Arc<Shared>,
-    pub(super) index: usize,
-    pub(super) shares: Vec<Share>,
-    pub(super) poll: Poll,
-    pub(super) slots: Vec<Slot>,
-    pub(super) clock: Clock,
-    pacer: Pacer,
-    busy: Busy,
-    alarm: Alarm,
-    /// When the alarm rings; `u64::MAX`: it is not set.
-    alarm_at: u64,
+/// One worker.
+struct ClientWorker {
+    run: Arc<RunState>,
+    /// Its number.
+    index: usize,
+    clock: RunClock,
+    slots: Vec<SlotState>,
+    wait: EventWait,
+    timers: Timers,
+    connector: Connector,
+    figures: GroupFigures,
+    findings: Findings,
+    signals: RunSignals,
+    saturation: CpuSaturation,
     scratch: Box<Scratch>,
-    pub(super) found: Vec<Divergence>,
-    pub(super) groups: Vec<(Figures, Vec<Finding>)>,
-    /// Slots that are to have a turn without an event.
-    queue: VecDeque<u32>,
-    /// Handshakes under way.
-    pub(super) connecting: usize,
-    /// The first slot that was not begun yet, and when it may be; 0: now, `u64::MAX`: an event will tell.
-    pub(super) unopened: usize,
-    pub(super) opens_at: u64,
-    /// Slots begun and not ended.
-    pub(super) live: usize,
-    /// All that has an end of its own has ended.
-    finish: bool,
-    /// For each group, whether all its connections have had their echo at one time.
-    together: Vec<bool>,
-    /// The run was interrupted, or has failed fast.
-    pub(super) stop: bool,
+    /// When the next sweep is due.
     sweep_at: u64,
-    /// For each group, when its time is up; `u64::MAX` once that was told to its slots.
-    deadlines: Vec<u64>,
-    /// For each group, the messages and bytes that stand on the time line.
-    seen: Vec<(u64, u64)>,
 }
 
-/// The body of a worker's thread.
-pub(super) fn work(shared: Arc<Shared>, index: usize, shares: Vec<Share>, poll: Poll) -> io::Result<Work> {
-    let run = || -> io::Result<_> {
-        let mut worker = Worker::new(Arc::clone(&shared), index, shares, poll)?;
+/// The body of a worker's thread: runs the slots of worker `index` to their ends.
+pub(super) fn work(
+    run: &Arc<RunState>,
+    index: usize,
+    assignments: Vec<SlotAssignment>,
+    poll: Poll,
+) -> io::Result<WorkerResult> {
+    let result = || -> io::Result<WorkerResult> {
+        let mut worker = ClientWorker::new(Arc::clone(run), index, assignments, poll)?;
         worker.serve()?;
-        // What came since the last sweep, which in a short run is all of it.
-        worker.mark_time(worker.clock.read());
-        worker.publish();
-        let busy = worker.busy.finish(worker.clock.last(), sys::thread_cpu_time());
-        Ok(Work { groups: worker.groups, busy })
+        Ok(worker.finish())
     };
-    run().inspect_err(|_| shared.order.give_up())
+    result().inspect_err(|_| run.connect_order.give_up())
 }
 
-impl Worker {
-    fn new(shared: Arc<Shared>, index: usize, shares: Vec<Share>, poll: Poll) -> io::Result<Worker> {
-        let plan = &shared.plan;
-        let slot = |share: &Share| Slot::new(share.slot(plan).group as u16, share.first);
-        Ok(Worker {
-            alarm: Alarm::new(poll.registry(), ALARM)?,
-            alarm_at: u64::MAX,
-            slots: shares.iter().map(slot).collect(),
-            clock: Clock::new(shared.epoch),
-            pacer: Pacer::default(),
-            busy: Busy::new(nanos(shared.epoch.elapsed()), sys::thread_cpu_time()),
-            scratch: Box::new(Scratch([0; SCRATCH])),
-            found: Vec::new(),
-            groups: plan.groups.iter().map(|_| (Figures::default(), Vec::new())).collect(),
-            queue: VecDeque::new(),
-            connecting: 0,
-            unopened: 0,
-            opens_at: 0,
-            live: 0,
-            finish: false,
-            together: vec![false; plan.groups.len()],
-            stop: false,
+impl ClientWorker {
+    fn new(run: Arc<RunState>, index: usize, assignments: Vec<SlotAssignment>, poll: Poll) -> io::Result<ClientWorker> {
+        let plan = &run.plan;
+        let slot = |of: &SlotAssignment| SlotState::new(of.slot(plan).group as u16, of.first_generation());
+        Ok(ClientWorker {
+            timers: Timers::new(poll.registry())?,
+            slots: assignments.iter().map(slot).collect(),
+            clock: RunClock::new(run.start),
+            saturation: CpuSaturation::new(nanos(run.start.elapsed()), sys::thread_cpu_time()),
+            scratch: Box::new(Scratch([0; SCRATCH_BYTES])),
+            figures: GroupFigures::new(plan.groups.len()),
+            findings: Findings::new(plan.groups.len()),
+            signals: RunSignals::new(&run),
+            connector: Connector::new(index, assignments),
+            wait: EventWait::new(poll),
             sweep_at: 0,
-            deadlines: plan.groups.iter().map(|group| deadline(group)).collect(),
-            seen: vec![(0, 0); plan.groups.len()],
             index,
-            shares,
-            poll,
-            shared,
+            run,
         })
     }
 
     /// Runs all slots to their ends.
     fn serve(&mut self) -> io::Result<()> {
-        let mut events = Events::with_capacity(EVENTS);
+        let mut events = EventWait::events();
         loop {
-            self.open_due();
-            if self.live == 0 && (self.stop || self.unopened == self.slots.len()) {
+            self.begin_due_slots();
+            if self.connector.is_done(self.signals.is_stopped()) {
                 return Ok(());
             }
             self.wait(&mut events)?;
             self.clock.read();
-            let mut soon = events.iter().skip(SOON);
-            let mut later = events.iter().skip(LATER);
+            let mut to_connection = events.iter().skip(PREFETCH_CONNECTION_EVENTS);
+            let mut to_slot = events.iter().skip(PREFETCH_SLOT_EVENTS);
             for event in &events {
-                later.next().inspect(|event| self.fetch_slot(event));
-                soon.next().inspect(|event| self.fetch_connection(event));
+                to_slot.next().inspect(|event| self.prefetch_slot(event));
+                to_connection.next().inspect(|event| self.prefetch_connection(event));
                 match event.token() {
-                    ALARM => self.alarm_at = u64::MAX,
+                    ALARM => self.timers.alarm_rang(),
                     WAKE => self.begin_schedules(),
                     Token(slot) => self.turn(slot, Some(event)),
                 }
@@ -166,195 +147,222 @@ impl Worker {
             self.give_turns();
             if self.clock.last() >= self.sweep_at {
                 self.sweep();
-                self.sweep_at = self.clock.last() + nanos(SWEEP);
+                self.sweep_at = self.clock.last() + nanos(SWEEP_INTERVAL);
             }
         }
     }
 
-    /// Brings the slot of a coming event into the cache: of thousands of connections none is there any more when its
-    /// turn comes, and the turns before it take longer than memory does.
-    fn fetch_slot(&self, event: &Event) {
+    /// What is left to do once all slots have ended.
+    fn finish(mut self) -> WorkerResult {
+        // Everything since the last sweep, which in a short run is all of it.
+        self.mark_time(self.clock.read());
+        self.publish();
+        WorkerResult {
+            groups: self.figures.into_groups().into_iter().zip(self.findings.into_groups()).collect(),
+            saturation: self.saturation.finish(self.clock.last(), sys::thread_cpu_time()),
+        }
+    }
+
+    /// Begins the slots whose time has come.
+    fn begin_due_slots(&mut self) {
+        for _ in 0..BEGUN_PER_ROUND {
+            let stopped = self.signals.is_stopped();
+            let Some(index) = self.connector.begin_due(&self.run, &self.clock, stopped) else { return };
+            self.connect(index, None);
+            self.connector.has_connected(&self.run, index);
+        }
+        self.connector.begin_more_soon();
+    }
+
+    /// Brings the slot of a coming event into the cache. Of thousands of connections none is still there when its turn
+    /// comes, and the turns before it take longer than memory does.
+    fn prefetch_slot(&self, event: &Event) {
         if let Some(slot) = self.slots.get(event.token().0) {
             sys::prefetch(slot);
         }
     }
 
-    /// The same with the connection, which stands in the slot.
-    fn fetch_connection(&self, event: &Event) {
-        if let Some(Slot { stage: Stage::Open(open), .. }) = self.slots.get(event.token().0) {
+    /// The same with the connection to which the slot points.
+    fn prefetch_connection(&self, event: &Event) {
+        if let Some(SlotState { stage: SlotStage::Open(open), .. }) = self.slots.get(event.token().0) {
             sys::prefetch(&**open);
         }
     }
 
+    /// Waits for events until the next time at which there is something to do.
     fn wait(&mut self, events: &mut Events) -> io::Result<()> {
-        let next = self.pacer.next().unwrap_or(u64::MAX).min(self.opens_at);
-        let now = if next == u64::MAX { self.clock.last() } else { self.clock.read() };
+        let next = self.timers.next().min(self.connector.opens_at());
+        let now = if next == NEVER { self.clock.last() } else { self.clock.read() };
         let mut timeout = Duration::ZERO;
-        if self.queue.is_empty() && next > now {
-            if next < self.sweep_at && next != self.alarm_at {
-                self.alarm.ring_in(Duration::from_nanos(next - now))?;
-                self.alarm_at = next;
+        if self.wait.queued() == 0 && next > now {
+            if next < self.sweep_at {
+                self.timers.set_alarm(next, now)?;
             }
             timeout = Duration::from_nanos(next.min(self.sweep_at).saturating_sub(now));
         }
-        match self.poll.poll(events, Some(timeout)) {
-            Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
-            _ => Ok(()),
-        }
+        self.wait.wait(events, timeout)
     }
 
-    /// The turns of those whose time has come, and of those that stand in the queue now.
+    /// Gives a turn to the slots whose time has come, and to those that are in the queue now.
     fn give_turns(&mut self) {
-        let now = if self.pacer.next().is_some() { self.clock.read() } else { 0 };
-        while let Some((at, index)) = self.pacer.pop_due(now) {
-            let slot = &mut self.slots[index as usize];
-            // A time that was replaced by another stays in the heap, and is passed over here.
-            if slot.timer == at {
-                slot.timer = u64::MAX;
-                self.turn(index as usize, None);
-            }
+        let now = if self.timers.next() == NEVER { 0 } else { self.clock.read() };
+        while let Some(index) = self.timers.pop_due(&mut self.slots, now) {
+            self.turn(index, None);
         }
-        for _ in 0..self.queue.len() {
-            let Some(index) = self.queue.pop_front() else { return };
-            self.slots[index as usize].queued = false;
-            self.turn(index as usize, None);
-        }
-    }
-
-    /// Gives the slot a turn soon.
-    pub(super) fn enqueue(&mut self, index: usize) {
-        if !std::mem::replace(&mut self.slots[index].queued, true) {
-            self.queue.push_back(index as u32);
-        }
-    }
-
-    /// Gives the slot a turn at that time, or soon after.
-    pub(super) fn wake_at(&mut self, index: usize, at: u64) {
-        if std::mem::replace(&mut self.slots[index].timer, at) != at {
-            self.pacer.wake_at(index as u32, at);
-            if self.pacer.is_cluttered() {
-                let slots = &self.slots;
-                self.pacer.clear(|at, index| slots[index as usize].timer == at);
-            }
+        for _ in 0..self.wait.queued() {
+            let Some(index) = self.wait.dequeue(&mut self.slots) else { return };
+            self.turn(index, None);
         }
     }
 
     fn turn(&mut self, index: usize, event: Option<&Event>) {
-        match &mut self.slots[index].stage {
-            Stage::Open(open) => {
-                if let Some(event) = event {
-                    open.link.notice(event);
-                }
-                self.drive(index);
-            }
-            Stage::Connecting(_) => self.look_at_handshake(index, event),
-            // An event of a socket that is closed by now.
-            Stage::Next { .. } | Stage::Pausing { .. } if event.is_some() => {}
-            Stage::Next { .. } | Stage::Pausing { .. } => self.open_next(index),
-            Stage::Ended => {}
+        let SlotStage::Open(open) = &mut self.slots[index].stage else { return self.connect(index, event) };
+        if let Some(event) = event {
+            open.socket.notice(event);
         }
+        self.drive(index);
+    }
+
+    /// Lets the connector take a slot without an open connection one step on.
+    fn connect(&mut self, index: usize, event: Option<&Event>) {
+        let ClientWorker { run, clock, slots, wait, connector, figures, signals, .. } = self;
+        let context = ConnectContext { run, clock, registry: wait.registry(), stopped: signals.is_stopped() };
+        let slot = &mut slots[index];
+        let figures = figures.of(slot.group());
+        match connector.advance((index, slot), figures, event, &context) {
+            SlotAction::AwaitEvent => {}
+            SlotAction::WakeAt(at) => self.timers.wake_at(&mut self.slots, index, at),
+            SlotAction::Enqueue => self.wait.enqueue(&mut self.slots, index),
+            SlotAction::Drive => self.drive(index),
+            SlotAction::Report(failure) => {
+                self.report(index, failure);
+                self.wait.enqueue(&mut self.slots, index);
+            }
+            SlotAction::End => self.end(index),
+        }
+    }
+
+    /// Makes a finding of a connect that failed.
+    fn report(&mut self, index: usize, failure: ConnectFailure) {
+        let group = self.slots[index].group();
+        let divergence = Divergence::of_connection(Kind::ConnectFailed, failure.conn, 0, 0);
+        let context = FindingContext {
+            now: self.clock.last(),
+            local: failure.source.map(|source| source.to_string()),
+            remote: Some(failure.target.to_string()),
+            recent: Vec::new(),
+            error: Some(&failure.error),
+        };
+        self.findings.add(&self.run, (group, self.figures.of(group)), divergence, context);
     }
 
     /// Lets an open connection move what it can.
-    pub(super) fn drive(&mut self, index: usize) {
-        let Worker { shared, slots, clock, scratch, found, groups, .. } = self;
+    fn drive(&mut self, index: usize) {
+        let ClientWorker { run, slots, clock, scratch, findings, figures, signals, .. } = self;
         let slot = &mut slots[index];
         let stalled = slot.take_stalled();
-        let Stage::Open(open) = &mut slot.stage else { return };
-        let Open { connection, link } = &mut **open;
-        let group = usize::from(slot.group);
-        let profile = &*shared.plan.groups[group];
-        let mut desk = Desk {
-            stream: &shared.stream,
-            ledger: &shared.ledger,
+        let group = slot.group();
+        let SlotStage::Open(open) = &mut slot.stage else { return };
+        let OpenConnection { connection, socket } = &mut **open;
+        let profile = &*run.plan.groups[group];
+        let mut turn = TurnContext {
+            stream: &run.stream,
+            ledger: &run.ledger,
             scratch: &mut scratch.0,
-            found,
-            figures: &mut groups[group].0,
+            found: findings.found(),
+            figures: figures.of(group),
             clock,
-            finish: self.finish,
-            together: self.together[group],
+            others_rest: signals.others_rest(),
+            group_arrived: signals.has_arrived(group),
             deadline: deadline(profile),
         };
-        if self.stop {
-            connection.cut_short(&mut desk);
-            link.close_with_reset();
+        if signals.is_stopped() {
+            connection.cut_short(socket, &mut turn);
             self.take_findings(index, None);
-            self.count_end(index);
             return self.close(index);
         }
-        let turn = if stalled { connection.stalled(link, &mut desk) } else { connection.advance(link, &mut desk) };
-        let limit = millis(profile.stall_timeout).min(if stalled { PROBE_MS } else { u32::MAX });
-        if !self.found.is_empty() {
-            let error = if let Turn::Over(error) = &turn { error.as_ref() } else { None };
-            self.take_findings(index, error);
-        }
-        let slot = &mut self.slots[index];
-        match turn {
-            Turn::Yield { owed, progress } => {
-                slot.owes(owed, self.clock.last(), limit, progress);
-                self.enqueue(index);
+        let result =
+            if stalled { connection.stalled(socket, &mut turn) } else { connection.advance(socket, &mut turn) };
+        let limit_ms = millis(profile.stall_timeout).min(if stalled { MAX_PROBE_MS } else { u32::MAX });
+        let error = if let TurnResult::Over(error) = &result { error.as_ref() } else { None };
+        self.take_findings(index, error);
+        let (slot, now) = (&mut self.slots[index], self.clock.last());
+        match result {
+            TurnResult::Yield { owed, progress } => {
+                slot.owes(owed, now, limit_ms, progress);
+                self.wait.enqueue(&mut self.slots, index);
             }
-            Turn::Wait { timer, owed, awaits, progress } => {
-                slot.owes(owed, self.clock.last(), limit, progress);
-                match awaits {
-                    Awaits::Itself => {}
-                    Awaits::Load => self.arrive(index),
-                    Awaits::Run => self.rest(index),
+            TurnResult::Wait { timer, owed, waits_for, progress } => {
+                slot.owes(owed, now, limit_ms, progress);
+                match waits_for {
+                    WaitsFor::Itself => {}
+                    WaitsFor::Group => self.arrive(index),
+                    WaitsFor::Run => self.rest(index),
                 }
                 if let Some(at) = timer {
-                    self.wake_at(index, at);
+                    self.timers.wake_at(&mut self.slots, index, at);
                 }
             }
-            Turn::Over(_) => {
-                self.count_end(index);
-                self.close(index);
-            }
+            TurnResult::Over(_) => self.close(index),
         }
     }
 
-    /// Counts the slot's open connection by how it ended. What was found wrong with it is found, whatever ended it.
-    fn count_end(&mut self, index: usize) {
-        let slot = &self.slots[index];
-        let Stage::Open(open) = &slot.stage else { return };
-        let counters = &mut self.groups[usize::from(slot.group)].0.counters;
-        let count = match (open.connection.has_failed(), self.stop) {
-            (true, _) => &mut counters.failed,
-            (false, true) => &mut counters.cut_short,
-            (false, false) => &mut counters.passed,
-        };
-        *count += 1;
+    /// Makes findings of what the slot's last turn found wrong.
+    #[inline]
+    fn take_findings(&mut self, index: usize, error: Option<&io::Error>) {
+        if self.findings.found().is_empty() {
+            return;
+        }
+        let now = self.clock.read();
+        let slot = &mut self.slots[index];
+        let group = slot.group();
+        if let SlotStage::Open(open) = &mut slot.stage {
+            self.findings.take_found(&self.run, open, (group, self.figures.of(group)), now, error);
+        }
     }
 
-    /// The slot's connection is over; on to its next one.
+    /// Counts and closes the slot's connection, which is over; on to its next one.
     fn close(&mut self, index: usize) {
         let slot = &mut self.slots[index];
-        if let Stage::Open(mut open) = std::mem::replace(&mut slot.stage, Stage::Next { paused: false }) {
-            slot.arrival = open.connection.plan().next_arrival();
-            // The close that follows does the same, on most systems.
-            let _ = self.poll.registry().deregister(&mut open.link.stream);
+        if let SlotStage::Open(open) = &slot.stage {
+            let counters = &mut self.figures.of(slot.group()).counters;
+            // A connection with which something was wrong has failed, whatever ended it.
+            let count = match (open.connection.has_failed(), self.signals.is_stopped()) {
+                (true, _) => &mut counters.failed,
+                (false, true) => &mut counters.cut_short,
+                (false, false) => &mut counters.passed,
+            };
+            *count += 1;
         }
-        slot.settled();
-        slot.generation += 1;
-        self.open_next(index);
+        if let Some(mut stream) = slot.close() {
+            // Closing the socket does the same on most systems.
+            let _ = self.wait.registry().deregister(&mut stream);
+        }
+        self.connect(index, None);
     }
 
-    /// The slot has nothing more to do of its own: it has ended, or only waits for the others.
-    pub(super) fn rest(&mut self, index: usize) {
-        if std::mem::take(&mut self.slots[index].working) {
-            self.shared.working.fetch_sub(1, Ordering::Relaxed);
+    /// The slot has nothing left to do of its own: it has ended, or only waits for the others.
+    fn rest(&mut self, index: usize) {
+        if self.slots[index].take_working() {
+            self.run.close_barrier.rest();
         }
     }
 
-    /// Those of its load that end together need not wait for the slot any more.
-    pub(super) fn arrive(&mut self, index: usize) {
+    /// Connections that close together no longer wait for this slot.
+    fn arrive(&mut self, index: usize) {
         let slot = &mut self.slots[index];
-        if std::mem::take(&mut slot.missing) {
-            self.shared.together.one_less(usize::from(slot.group));
+        if slot.take_awaited() {
+            self.run.close_barrier.arrive(slot.group());
         }
     }
 
-    pub(super) fn is_over(&self, profile: &Profile) -> bool {
-        self.stop || self.clock.last() >= deadline(profile)
+    /// The slot has had its last connection.
+    fn end(&mut self, index: usize) {
+        self.arrive(index);
+        self.rest(index);
+        self.slots[index].owes_nothing();
+        self.slots[index].stage = SlotStage::Ended;
+        self.connector.slot_ended();
     }
 
     /// Looks for stalls, deadlines, interrupts and the end.
@@ -363,84 +371,42 @@ impl Worker {
         self.mark_time(now);
         self.publish();
         self.begin_schedules();
-        self.busy.look(now, sys::thread_cpu_time);
-        let mut wake_all = false;
-        if !self.stop && (self.shared.control.is_interrupted() || self.shared.failed_fast.load(Ordering::Relaxed)) {
-            self.stop = true;
-            wake_all = true;
-        }
-        if !self.finish && self.shared.working.load(Ordering::Relaxed) == 0 {
-            self.finish = true;
-            wake_all = true;
-        }
-        for (group, together) in self.together.iter_mut().enumerate().filter(|(_, together)| !**together) {
-            *together = self.shared.together.is_complete(group);
-            wake_all |= *together;
-        }
-        for deadline in self.deadlines.iter_mut().filter(|deadline| **deadline <= now) {
-            *deadline = u64::MAX;
-            wake_all = true;
-        }
-        for index in 0..self.unopened {
+        self.saturation.sample(now, sys::thread_cpu_time);
+        let wake_all = self.signals.look(&self.run, now);
+        for index in 0..self.connector.begun() {
             if self.slots[index].check_stalled(now) || wake_all {
-                self.enqueue(index);
+                self.wait.enqueue(&mut self.slots, index);
             }
         }
     }
 
-    /// Takes over the beginnings of open-loop schedules that are known by now, and lets those begin that waited for it.
+    /// Takes over the starts of open-loop schedules that are known by now, and wakes the slots that waited for them.
     fn begin_schedules(&mut self) {
-        for group in 0..self.groups.len() {
-            let began = &mut self.groups[group].0.schedule.began;
-            if began.is_some() || self.shared.plan.groups[group].rate.is_none() {
+        for (group, profile) in self.run.plan.groups.iter().enumerate() {
+            let began = &mut self.figures.of(group).schedule.began;
+            if began.is_some() || profile.rate.is_none() {
                 continue;
             }
-            *began = self.shared.arrivals.began(group);
+            *began = self.run.start_schedule.began(group);
             if began.is_some() {
-                let waiting = |index: &usize| usize::from(self.slots[*index].group) == group;
-                let waiting: Vec<usize> = (0..self.unopened).filter(waiting).collect();
-                waiting.into_iter().for_each(|index| self.enqueue(index));
+                for index in 0..self.connector.begun() {
+                    if self.slots[index].group() == group {
+                        self.wait.enqueue(&mut self.slots, index);
+                    }
+                }
             }
         }
     }
 
-    /// The first connection of a slot is open, or has failed.
-    pub(super) fn first_is_settled(&self, group: usize) {
-        if self.shared.arrivals.one_less(group, self.clock.last()) && self.shared.plan.groups[group].rate.is_some() {
-            self.shared.order.wake_all();
-        }
-    }
-
-    /// Counts on the time line what came since the last look.
+    /// Puts what was measured since the last sweep on the time line, halfway between the two.
     fn mark_time(&mut self, now: u64) {
-        let at = Duration::from_nanos(now.saturating_sub(nanos(SWEEP) / 2));
-        for ((figures, _), seen) in self.groups.iter_mut().zip(&mut self.seen) {
-            let (messages, bytes) = (figures.counters.messages_echoed, figures.counters.bytes_verified);
-            if (messages, bytes) != *seen {
-                let point = figures.timeline.at(at);
-                point.messages += messages - seen.0;
-                point.bytes_verified += bytes - seen.1;
-                point.rtt_max_ns = point.rtt_max_ns.max(std::mem::take(&mut figures.rtt_unmarked_ns));
-                *seen = (messages, bytes);
-            }
-        }
+        self.figures.mark_time(Duration::from_nanos(now.saturating_sub(nanos(SWEEP_INTERVAL) / 2)));
     }
 
+    /// Shows the counters to other threads.
     fn publish(&self) {
-        let mut sum = crate::measure::Counters::default();
-        for (figures, _) in &self.groups {
-            sum.add(&figures.counters);
-        }
-        self.shared.ledger.note(sum.bytes_sent);
-        self.shared.control.publish(self.index, sum);
+        let counters = self.figures.counters();
+        self.run.ledger.note(counters.bytes_sent);
+        self.run.control.publish(self.index, counters);
     }
-}
-
-/// When the time of a group is up.
-fn deadline(profile: &Profile) -> u64 {
-    profile.duration.map_or(u64::MAX, nanos)
-}
-
-pub(super) fn millis(time: Duration) -> u32 {
-    u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
 }

@@ -1,26 +1,32 @@
 //! One connection: interprets a plan over a socket that does not block.
 //!
-//! This is the engine's whole protocol and has no runtime in it: [`Connection::advance`] is called when the socket may
+//! This is the engine's whole protocol and has no runtime in it: [`ClientConnection::advance`] is called when the socket may
 //! have become ready or a time has come, moves bytes until nothing moves, and says what it waits for. It never stops
 //! reading because it has something to write, so no echo server can deadlock it; it owns no buffer, since any byte of
 //! the stream can be made when it is needed; and it sets no timer for stalls, which the worker's sweep finds.
 
+mod in_flight;
+mod op_log;
+mod turn;
+mod write_stall;
+
 use std::io;
 
-use super::blocked::Writes;
-use super::clock::Clock;
-use super::inflight::InFlight;
-use super::recent::Recent;
-use super::turn::{Awaits, Turn};
+use in_flight::InFlight;
+use op_log::OpLog;
+pub(super) use turn::{TurnResult, WaitsFor};
+use write_stall::WriteStall;
+
+use super::clock::{RunClock, nanos};
 use crate::measure::{Figures, Schedule};
 use crate::plan::{Close, Plan, Profile, Read, Step, Verify};
 use crate::stream::{Circumstances, ConnId, Divergence, End, Expect, Kind, OpKind, Stream, Verifier};
 
-use super::ledger::{LedgerOf, SentLedger};
+use super::sent_ledger::{LedgerOf, SentLedger};
 
 /// What the connection needs of a socket. `WouldBlock` is not an error here: it ends the turn, and the driver arranges
 /// to be called again.
-pub(super) trait Socket {
+pub(super) trait Transport {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize>;
     fn write(&mut self, from: &[u8]) -> io::Result<usize>;
     /// Sends the FIN.
@@ -32,17 +38,17 @@ pub(super) trait Socket {
 }
 
 /// What all connections of a worker share. Times are nanoseconds since the start of the run.
-pub(super) struct Desk<'a> {
+pub(super) struct TurnContext<'a> {
     pub stream: &'a Stream,
     pub ledger: &'a SentLedger,
     pub scratch: &'a mut [u8],
     pub found: &'a mut Vec<Divergence>,
     pub figures: &'a mut Figures,
-    pub clock: &'a Clock,
+    pub clock: &'a RunClock,
     /// All that has an end of its own has ended: what only waited for that closes.
-    pub finish: bool,
+    pub others_rest: bool,
     /// All connections of the group have had their echo at one time: what only waited for that closes.
-    pub together: bool,
+    pub group_arrived: bool,
     /// When the group's time is up.
     pub deadline: u64,
 }
@@ -81,7 +87,7 @@ const ENDLESS: u64 = 1 << 20;
 const SLOW_PARTS: u64 = 20;
 
 /// One connection of a run.
-pub(super) struct Connection {
+pub(super) struct ClientConnection {
     plan: Plan,
     verifier: Verifier,
     sent: u64,
@@ -92,10 +98,10 @@ pub(super) struct Connection {
     opened: u64,
     /// When the first byte was handed over; 0: not yet.
     first_write: u64,
-    writes: Writes,
+    writes: WriteStall,
     /// When its age is reached.
     expires: u64,
-    recent: Recent,
+    recent: OpLog,
     stall: Stall,
     /// `read = "after-stall"`: the stall has been seen.
     seen_blocked: bool,
@@ -104,11 +110,11 @@ pub(super) struct Connection {
     failed: bool,
 }
 
-impl Connection {
+impl ClientConnection {
     pub(super) fn new(plan: Plan, conn: ConnId, opened: u64) -> Self {
         let expires = plan.max_age().map_or(u64::MAX, |age| opened.saturating_add(nanos(age)));
         let sending = if plan.profile().rate.is_some() { Sending::Unscheduled } else { Sending::Next };
-        Connection {
+        ClientConnection {
             plan,
             verifier: Verifier::new(conn),
             sent: 0,
@@ -117,9 +123,9 @@ impl Connection {
             in_flight: InFlight::default(),
             opened,
             first_write: 0,
-            writes: Writes::default(),
+            writes: WriteStall::default(),
             expires,
-            recent: Recent::default(),
+            recent: OpLog::default(),
             stall: Stall::No,
             seen_blocked: false,
             fin_sent: false,
@@ -131,12 +137,13 @@ impl Connection {
         self.verifier.conn()
     }
 
-    pub(super) fn plan(&self) -> &Plan {
-        &self.plan
+    /// Where the open-loop schedule of its slot continues.
+    pub(super) fn next_arrival(&self) -> u64 {
+        self.plan.next_arrival()
     }
 
     /// The last writes and reads, for a finding.
-    pub(super) fn recent(&self, now: u64) -> Vec<crate::stream::Op> {
+    pub(super) fn recent_ops(&self, now: u64) -> Vec<crate::stream::Op> {
         self.recent.list(self.sent, self.received, now)
     }
 
@@ -155,53 +162,53 @@ impl Connection {
     }
 
     /// Moves what can be moved.
-    pub(super) fn advance(&mut self, socket: &mut impl Socket, desk: &mut Desk<'_>) -> Turn {
+    pub(super) fn advance(&mut self, socket: &mut impl Transport, turn: &mut TurnContext<'_>) -> TurnResult {
         let mut readable = true;
         let mut writable = true;
         // May be some microseconds behind: a read that brings something reads the clock, and so does a turn without.
-        let mut now = desk.clock.last();
-        if desk.finish && self.profile().read == Read::Never {
+        let mut now = turn.clock.last();
+        if turn.others_rest && self.profile().read == Read::Never {
             // Nothing is to be asserted about echo that is never read: once all others have ended, it leaves.
             socket.close_with_reset();
-            return self.over_as_planned(desk);
+            return self.over_as_planned(turn);
         }
         let before = self.moved_so_far();
-        for turn in 0..MOVES {
-            self.mind_the_time(now, desk);
+        for pass in 0..MOVES {
+            self.mind_the_time(now, turn);
             let mut moved = false;
             if readable && self.may_read(now).is_ok() {
-                match self.read(socket, desk, &mut now) {
-                    Ok(0) => return self.over_by_eof(desk),
+                match self.read(socket, turn, &mut now) {
+                    Ok(0) => return self.over_by_eof(turn),
                     Ok(_) => moved = true,
                     Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
                         readable = false;
-                        if turn == 0 {
-                            now = desk.clock.read();
+                        if pass == 0 {
+                            now = turn.clock.read();
                         }
                     }
-                    Err(e) => return self.over_by_error(desk, e),
+                    Err(e) => return self.over_by_error(turn, e),
                 }
             }
             if writable {
-                match self.send(socket, desk, now) {
-                    Ok(Sent::Moved) => moved = true,
-                    Ok(Sent::Nothing) => {}
-                    Ok(Sent::Over) => return self.over_as_planned(desk),
+                match self.send(socket, turn, now) {
+                    Ok(SendProgress::Moved) => moved = true,
+                    Ok(SendProgress::Nothing) => {}
+                    Ok(SendProgress::Over) => return self.over_as_planned(turn),
                     Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
                         writable = false;
                         self.writes.block(now);
                     }
-                    Err(e) => return self.over_by_write_error(socket, desk, e),
+                    Err(e) => return self.over_by_write_error(socket, turn, e),
                 }
             }
             if !moved {
-                return self.wait(now, desk.deadline, self.has_progressed(&before));
+                return self.wait(now, turn.deadline, self.has_progressed(&before));
             }
         }
         if self.received > self.sent.saturating_add(ENDLESS) {
-            return self.over_by_surplus(desk);
+            return self.over_by_surplus(turn);
         }
-        Turn::Yield { owed: self.is_owed(now), progress: self.has_progressed(&before) }
+        TurnResult::Yield { owed: self.is_owed(now), progress: self.has_progressed(&before) }
     }
 
     fn moved_so_far(&self) -> Moved {
@@ -220,30 +227,31 @@ impl Connection {
 
     /// The silence has lasted for the stall time-out. The first time, a connection that still was to send half-closes,
     /// which tells a server that lost bytes from one that does not answer; the second time it is given up.
-    pub(super) fn stalled(&mut self, socket: &mut impl Socket, desk: &mut Desk<'_>) -> Turn {
+    pub(super) fn stalled(&mut self, socket: &mut impl Transport, turn: &mut TurnContext<'_>) -> TurnResult {
         let probe = self.stall == Stall::No && !self.fin_sent && self.asserts() == Expect::Exact;
         if probe && socket.shutdown().is_ok() {
             self.stall = Stall::Probing;
             self.fin_sent = true;
             self.sending = Sending::Ended;
-            return Turn::Wait { timer: None, owed: true, awaits: Awaits::Itself, progress: true };
+            return TurnResult::Wait { timer: None, owed: true, waits_for: WaitsFor::Itself, progress: true };
         }
         let half_closed = self.fin_sent && self.stall == Stall::No;
-        self.end(desk, End::Stalled { half_closed });
-        Turn::Over(None)
+        self.end(turn, End::Stalled { half_closed });
+        TurnResult::Over(None)
     }
 
     /// Notes the messages that are due at the end of sending and were not begun.
-    fn leave_unsent(&self, end: u64, desk: &mut Desk<'_>) {
-        let schedule = &mut desk.figures.schedule;
+    fn leave_unsent(&self, end: u64, turn: &mut TurnContext<'_>) {
+        let schedule = &mut turn.figures.schedule;
         let so_far = end.saturating_sub(schedule.began.unwrap_or(u64::MAX));
         schedule.leave_unsent(self.plan.unsent(std::time::Duration::from_nanos(so_far)), end);
     }
 
     /// The run was interrupted: nothing more is asserted.
-    pub(super) fn cut_short(&mut self, desk: &mut Desk<'_>) {
-        self.leave_unsent(desk.clock.last().min(desk.deadline), desk);
-        self.end(desk, End::Stopped);
+    pub(super) fn cut_short(&mut self, socket: &mut impl Transport, turn: &mut TurnContext<'_>) {
+        self.leave_unsent(turn.clock.last().min(turn.deadline), turn);
+        self.end(turn, End::Stopped);
+        socket.close_with_reset();
     }
 
     fn asserts(&self) -> Expect {
@@ -251,12 +259,12 @@ impl Connection {
     }
 
     /// Ends the plan when the group's time or the connection's own is up.
-    fn mind_the_time(&mut self, now: u64, desk: &mut Desk<'_>) {
-        if now < desk.deadline && now < self.expires {
+    fn mind_the_time(&mut self, now: u64, turn: &mut TurnContext<'_>) {
+        if now < turn.deadline && now < self.expires {
             return;
         }
-        if now >= desk.deadline {
-            self.leave_unsent(desk.deadline, desk);
+        if now >= turn.deadline {
+            self.leave_unsent(turn.deadline, turn);
         }
         self.plan.stop();
         self.expires = u64::MAX;
@@ -296,9 +304,9 @@ impl Connection {
         }
     }
 
-    fn read(&mut self, socket: &mut impl Socket, desk: &mut Desk<'_>, now: &mut u64) -> io::Result<usize> {
-        let most = self.may_read(*now).unwrap_or(usize::MAX).min(desk.scratch.len());
-        let n = socket.read(&mut desk.scratch[..most])?;
+    fn read(&mut self, socket: &mut impl Transport, turn: &mut TurnContext<'_>, now: &mut u64) -> io::Result<usize> {
+        let most = self.may_read(*now).unwrap_or(usize::MAX).min(turn.scratch.len());
+        let n = socket.read(&mut turn.scratch[..most])?;
         if n == 0 {
             return Ok(0);
         }
@@ -306,69 +314,69 @@ impl Connection {
             self.seen_blocked = true;
         }
         self.received += n as u64;
-        desk.figures.counters.bytes_received += n as u64;
-        desk.figures.counters.reads += 1;
+        turn.figures.counters.bytes_received += n as u64;
+        turn.figures.counters.reads += 1;
         match self.profile().verify {
             Verify::Full => {
                 let before = self.verifier.verified();
-                let ledger = LedgerOf { all: desk.ledger, conn: self.conn(), sent: self.sent };
-                self.verifier.check(desk.stream, &ledger, &desk.scratch[..n], desk.found);
-                desk.figures.counters.bytes_verified += self.verifier.verified().saturating_sub(before);
+                let ledger = LedgerOf { all: turn.ledger, conn: self.conn(), sent: self.sent };
+                self.verifier.check(turn.stream, &ledger, &turn.scratch[..n], turn.found);
+                turn.figures.counters.bytes_verified += self.verifier.verified().saturating_sub(before);
             }
             Verify::Off => self.verifier.trust(n as u64),
         }
         // After the check: a message's round trip ends when its last byte is verified.
-        *now = desk.clock.read();
-        desk.figures.span.echoed(*now);
+        *now = turn.clock.read();
+        turn.figures.span.echoed(*now);
         self.recent.push(OpKind::Read, n, *now);
         let (recent, sent, received) = (&self.recent, self.sent, self.received);
         self.verifier.note(|| Circumstances { at_ms: *now as f64 / 1e6, recent: recent.list(sent, received, *now) });
         if self.first_write != 0 && self.received == n as u64 {
-            desk.figures.first_byte.record(now.saturating_sub(self.first_write));
+            turn.figures.first_byte.record(now.saturating_sub(self.first_write));
         }
         // Bytes that are not named yet count as come, or a wrong byte at a message's end would hold up what would name
         // it.
         while let Some(begun) = self.in_flight.complete(self.verifier.reached()) {
-            desk.figures.counters.messages_echoed += 1;
+            turn.figures.counters.messages_echoed += 1;
             let rtt = now.saturating_sub(begun);
-            desk.figures.rtt.record(rtt);
-            desk.figures.rtt_unmarked_ns = desk.figures.rtt_unmarked_ns.max(rtt);
-            desk.figures.schedule.last_echo = *now;
+            turn.figures.rtt.record(rtt);
+            turn.figures.rtt_unmarked_ns = turn.figures.rtt_unmarked_ns.max(rtt);
+            turn.figures.schedule.last_echo = *now;
         }
         Ok(n)
     }
 
     /// Takes steps of the plan until a write was made or something must be waited for.
-    fn send(&mut self, socket: &mut impl Socket, desk: &mut Desk<'_>, now: u64) -> io::Result<Sent> {
+    fn send(&mut self, socket: &mut impl Transport, turn: &mut TurnContext<'_>, now: u64) -> io::Result<SendProgress> {
         loop {
             match self.sending {
-                Sending::Unscheduled if desk.figures.schedule.began.is_none() => return Ok(Sent::Nothing),
+                Sending::Unscheduled if turn.figures.schedule.began.is_none() => return Ok(SendProgress::Nothing),
                 Sending::Unscheduled => self.sending = Sending::Next,
-                Sending::Next => self.take_step(now, &desk.figures.schedule),
+                Sending::Next => self.take_step(now, &turn.figures.schedule),
                 Sending::Begin { len, due } => {
                     if due > now || self.in_flight.len() >= self.profile().pipeline {
-                        return Ok(Sent::Nothing);
+                        return Ok(SendProgress::Nothing);
                     }
                     self.sending = Sending::Next;
                     // Under an open-loop rate the round trip counts from when the message was due, not from when there
                     // was time for it: else the waits that overload causes would be left out (coordinated omission).
                     self.in_flight.begin(self.sent + len, if due == 0 { now } else { due });
-                    desk.figures.counters.messages_sent += 1;
-                    desk.figures.schedule.due_until = now;
+                    turn.figures.counters.messages_sent += 1;
+                    turn.figures.schedule.due_until = now;
                 }
                 Sending::Pause { until } => {
                     if now < until {
-                        return Ok(Sent::Nothing);
+                        return Ok(SendProgress::Nothing);
                     }
                     self.sending = Sending::Next;
                 }
                 Sending::Fragment { left } => {
-                    let n = self.write(socket, desk, left, now)?;
+                    let n = self.write(socket, turn, left, now)?;
                     self.sending = if n < left { Sending::Fragment { left: left - n } } else { Sending::Next };
-                    return Ok(Sent::Moved);
+                    return Ok(SendProgress::Moved);
                 }
-                Sending::Ending(close) => return self.make_the_end(close, socket, desk),
-                Sending::Ended => return Ok(Sent::Nothing),
+                Sending::Ending(close) => return self.make_the_end(close, socket, turn),
+                Sending::Ended => return Ok(SendProgress::Nothing),
             }
         }
     }
@@ -385,15 +393,21 @@ impl Connection {
         };
     }
 
-    fn write(&mut self, socket: &mut impl Socket, desk: &mut Desk<'_>, left: usize, now: u64) -> io::Result<usize> {
-        let most = left.min(desk.scratch.len());
+    fn write(
+        &mut self,
+        socket: &mut impl Transport,
+        turn: &mut TurnContext<'_>,
+        left: usize,
+        now: u64,
+    ) -> io::Result<usize> {
+        let most = left.min(turn.scratch.len());
         let conn = self.conn();
-        desk.stream.fill(conn, self.sent, &mut desk.scratch[..most]);
-        desk.ledger.set(conn, self.sent + most as u64);
-        let result = socket.write(&desk.scratch[..most]);
+        turn.stream.fill(conn, self.sent, &mut turn.scratch[..most]);
+        turn.ledger.set(conn, self.sent + most as u64);
+        let result = socket.write(&turn.scratch[..most]);
         let n = *result.as_ref().unwrap_or(&0);
         if n < most {
-            desk.ledger.set(conn, self.sent + n as u64);
+            turn.ledger.set(conn, self.sent + n as u64);
         }
         let n = result?;
         if n == 0 {
@@ -403,49 +417,54 @@ impl Connection {
             self.first_write = now.max(1);
         }
         self.sent += n as u64;
-        self.count_stall(desk, now);
+        self.count_stall(turn, now);
         self.writes.unblock();
         self.recent.push(OpKind::Write, n, now);
-        desk.figures.counters.bytes_sent += n as u64;
-        desk.figures.counters.writes += 1;
+        turn.figures.counters.bytes_sent += n as u64;
+        turn.figures.counters.writes += 1;
         Ok(n)
     }
 
     /// Counts the connection among those whose writes have stalled.
-    fn count_stall(&mut self, desk: &mut Desk<'_>, now: u64) {
-        desk.figures.counters.write_stalls += u64::from(self.writes.take_stall(now));
+    fn count_stall(&mut self, turn: &mut TurnContext<'_>, now: u64) {
+        turn.figures.counters.write_stalls += u64::from(self.writes.take_stall(now));
     }
 
-    fn make_the_end(&mut self, close: Close, socket: &mut impl Socket, desk: &Desk<'_>) -> io::Result<Sent> {
+    fn make_the_end(
+        &mut self,
+        close: Close,
+        socket: &mut impl Transport,
+        turn: &TurnContext<'_>,
+    ) -> io::Result<SendProgress> {
         let never_reads = self.profile().read == Read::Never;
         match close {
             // It leaves once all others have ended.
-            _ if never_reads => Ok(Sent::Nothing),
-            Close::Keep if !desk.finish => Ok(Sent::Nothing),
-            Close::Together if !desk.together => Ok(Sent::Nothing),
-            Close::AfterEcho | Close::Together if self.verifier.reached() < self.sent => Ok(Sent::Nothing),
+            _ if never_reads => Ok(SendProgress::Nothing),
+            Close::Keep if !turn.others_rest => Ok(SendProgress::Nothing),
+            Close::Together if !turn.group_arrived => Ok(SendProgress::Nothing),
+            Close::AfterEcho | Close::Together if self.verifier.reached() < self.sent => Ok(SendProgress::Nothing),
             // What lies unread is an EOF or bytes too many, and the next read says which.
-            Close::AfterEcho | Close::Together if socket.is_readable() => Ok(Sent::Nothing),
+            Close::AfterEcho | Close::Together if socket.is_readable() => Ok(SendProgress::Nothing),
             Close::AfterEcho | Close::Together
                 if self.received == self.sent && self.verifier.verified() == self.sent =>
             {
-                Ok(Sent::Over)
+                Ok(SendProgress::Over)
             }
             // Something was wrong, and what still comes helps to name it: so a half-close after all.
             Close::HalfClose | Close::AfterEcho | Close::Together | Close::Keep => {
                 socket.shutdown()?;
                 self.fin_sent = true;
                 self.sending = Sending::Ended;
-                Ok(Sent::Moved)
+                Ok(SendProgress::Moved)
             }
             Close::Reset => {
                 socket.close_with_reset();
-                Ok(Sent::Over)
+                Ok(SendProgress::Over)
             }
             // Echo must lie unread in the socket for the close to mean anything; with nothing owed there is none to
             // wait for.
-            Close::Abandon if self.received < self.sent && !socket.is_readable() => Ok(Sent::Nothing),
-            Close::Abandon => Ok(Sent::Over),
+            Close::Abandon if self.received < self.sent && !socket.is_readable() => Ok(SendProgress::Nothing),
+            Close::Abandon => Ok(SendProgress::Over),
         }
     }
 
@@ -457,7 +476,7 @@ impl Connection {
         (self.may_read(now).is_ok() && (missing || self.fin_sent || blocked)) || abandons
     }
 
-    fn wait(&self, now: u64, deadline: u64, progress: bool) -> Turn {
+    fn wait(&self, now: u64, deadline: u64, progress: bool) -> TurnResult {
         let reading = self.may_read(now);
         let sending = match self.sending {
             Sending::Begin { due, .. } if due > now => Some(due),
@@ -473,75 +492,80 @@ impl Connection {
         // One that never reads has a time of its own if it was given one, and until its writes stall.
         let has_more = (now < deadline && deadline != u64::MAX) || (writing && !self.writes.have_stalled(now));
         let ending = matches!(self.sending, Sending::Ending(_));
-        let awaits = match self.profile().close {
-            _ if never_reads && has_more => Awaits::Itself,
-            _ if never_reads => Awaits::Run,
-            Close::Keep if ending && !missing => Awaits::Run,
-            Close::Together if ending && !missing => Awaits::Load,
-            _ => Awaits::Itself,
+        let waits_for = match self.profile().close {
+            _ if never_reads && has_more => WaitsFor::Itself,
+            _ if never_reads => WaitsFor::Run,
+            Close::Keep if ending && !missing => WaitsFor::Run,
+            Close::Together if ending && !missing => WaitsFor::Group,
+            _ => WaitsFor::Itself,
         };
-        Turn::Wait { timer, owed: self.is_owed(now), awaits, progress }
+        TurnResult::Wait { timer, owed: self.is_owed(now), waits_for, progress }
     }
 
-    fn over_by_eof(&mut self, desk: &mut Desk<'_>) -> Turn {
+    fn over_by_eof(&mut self, turn: &mut TurnContext<'_>) -> TurnResult {
         let (position, missing) = (self.verifier.position(), self.sent - self.verifier.position().min(self.sent));
-        let before = desk.found.len();
-        self.end(desk, End::Fin { expect: self.asserts(), after_stall: self.stall == Stall::Probing });
-        if desk.found.len() == before && self.asserts() == Expect::Exact {
+        let before = turn.found.len();
+        self.end(turn, End::Fin { expect: self.asserts(), after_stall: self.stall == Stall::Probing });
+        if turn.found.len() == before && self.asserts() == Expect::Exact {
             // Every byte came, but too late, or the other side ended a connection that was still to be used.
             if self.stall == Stall::Probing {
-                desk.found.push(Divergence::of_connection(Kind::Stalled, self.conn(), position, missing));
+                turn.found.push(Divergence::of_connection(Kind::Stalled, self.conn(), position, missing));
             } else if !self.fin_sent {
-                desk.found.push(Divergence::of_connection(Kind::Truncated, self.conn(), position, missing));
+                turn.found.push(Divergence::of_connection(Kind::Truncated, self.conn(), position, missing));
             }
         }
-        Turn::Over(None)
+        TurnResult::Over(None)
     }
 
     /// It sends without end, and nothing that could still come would tell more.
-    fn over_by_surplus(&mut self, desk: &mut Desk<'_>) -> Turn {
-        let before = desk.found.len();
-        self.end(desk, End::Fin { expect: Expect::Prefix, after_stall: false });
-        if !self.failed && desk.found.len() == before {
+    fn over_by_surplus(&mut self, turn: &mut TurnContext<'_>) -> TurnResult {
+        let before = turn.found.len();
+        self.end(turn, End::Fin { expect: Expect::Prefix, after_stall: false });
+        if !self.failed && turn.found.len() == before {
             let extent = self.received - self.sent;
-            desk.found.push(Divergence::of_connection(Kind::Surplus, self.conn(), self.sent, extent));
+            turn.found.push(Divergence::of_connection(Kind::Surplus, self.conn(), self.sent, extent));
         }
-        Turn::Over(None)
+        TurnResult::Over(None)
     }
 
-    fn over_as_planned(&mut self, desk: &mut Desk<'_>) -> Turn {
-        self.end(desk, End::Stopped);
-        Turn::Over(None)
+    fn over_as_planned(&mut self, turn: &mut TurnContext<'_>) -> TurnResult {
+        self.end(turn, End::Stopped);
+        TurnResult::Over(None)
     }
 
-    fn over_by_error(&mut self, desk: &mut Desk<'_>, error: io::Error) -> Turn {
-        self.end(desk, End::Reset { expect: self.asserts() });
-        Turn::Over(Some(error))
+    fn over_by_error(&mut self, turn: &mut TurnContext<'_>, error: io::Error) -> TurnResult {
+        self.end(turn, End::Reset { expect: self.asserts() });
+        TurnResult::Over(Some(error))
     }
 
     /// A write that fails says nothing of what had come before: read that first, so that a verdict names the right
     /// place.
-    fn over_by_write_error(&mut self, socket: &mut impl Socket, desk: &mut Desk<'_>, error: io::Error) -> Turn {
-        let mut now = desk.clock.read();
+    fn over_by_write_error(
+        &mut self,
+        socket: &mut impl Transport,
+        turn: &mut TurnContext<'_>,
+        error: io::Error,
+    ) -> TurnResult {
+        let mut now = turn.clock.read();
         while self.profile().read != Read::Never {
-            match self.read(socket, desk, &mut now) {
-                Ok(0) => return self.over_by_eof(desk),
+            match self.read(socket, turn, &mut now) {
+                Ok(0) => return self.over_by_eof(turn),
                 Ok(_) => {}
                 Err(_) => break,
             }
         }
-        self.over_by_error(desk, error)
+        self.over_by_error(turn, error)
     }
 
-    fn end(&mut self, desk: &mut Desk<'_>, end: End) {
-        self.count_stall(desk, desk.clock.last());
+    fn end(&mut self, turn: &mut TurnContext<'_>, end: End) {
+        self.count_stall(turn, turn.clock.last());
         if self.profile().verify == Verify::Full || !matches!(end, End::Stopped) {
             let before = self.verifier.verified();
-            let ledger = LedgerOf { all: desk.ledger, conn: self.conn(), sent: self.sent };
-            self.verifier.end(desk.stream, &ledger, end, desk.found);
-            desk.figures.counters.bytes_verified += self.verifier.verified().saturating_sub(before);
+            let ledger = LedgerOf { all: turn.ledger, conn: self.conn(), sent: self.sent };
+            self.verifier.end(turn.stream, &ledger, end, turn.found);
+            turn.figures.counters.bytes_verified += self.verifier.verified().saturating_sub(before);
         }
-        desk.ledger.close(self.conn());
+        turn.ledger.close(self.conn());
     }
 }
 
@@ -553,15 +577,10 @@ struct Moved {
     right: u64,
 }
 
-enum Sent {
+enum SendProgress {
     Moved,
     Nothing,
     Over,
-}
-
-/// Nanoseconds, at most some 584 years.
-pub(super) fn nanos(time: std::time::Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -570,6 +589,6 @@ mod tests {
 
     #[test]
     fn a_connection_is_small() {
-        assert!(size_of::<Connection>() <= 320, "{}", size_of::<Connection>());
+        assert!(size_of::<ClientConnection>() <= 320, "{}", size_of::<ClientConnection>());
     }
 }

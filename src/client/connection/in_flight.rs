@@ -6,13 +6,13 @@ use std::collections::VecDeque;
 /// may be tens of thousands of connections.
 #[derive(Default)]
 pub(super) struct InFlight {
-    first: Option<Message>,
+    first: Option<InFlightMessage>,
     #[expect(clippy::box_collection, reason = "8 bytes in each connection instead of 32")]
-    more: Option<Box<VecDeque<Message>>>,
+    more: Option<Box<VecDeque<InFlightMessage>>>,
 }
 
 #[derive(Clone, Copy)]
-struct Message {
+struct InFlightMessage {
     end: u64,
     begun: u64,
 }
@@ -27,7 +27,7 @@ impl InFlight {
 
     /// A message whose last byte is before stream offset `end` begins.
     pub(super) fn begin(&mut self, end: u64, begun: u64) {
-        let message = Message { end, begun };
+        let message = InFlightMessage { end, begun };
         if self.first.is_none() {
             self.first = Some(message);
         } else {

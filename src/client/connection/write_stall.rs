@@ -3,19 +3,19 @@
 //! That is how a client sees back-pressure: one that does not read is slowed down until it can't write any more, unless
 //! the server takes without bound what it can't give back.
 
-/// Writes that are blocked for so long, in nanoseconds, have stalled: longer than a server that is only busy takes.
+/// WriteStall that are blocked for so long, in nanoseconds, have stalled: longer than a server that is only busy takes.
 const STALLED: u64 = 200_000_000;
 
 /// The own writes of one connection.
 #[derive(Default)]
-pub(super) struct Writes {
+pub(super) struct WriteStall {
     /// Since when they are blocked; 0: they are not.
     blocked: u64,
     /// That they have stalled was told.
     told: bool,
 }
 
-impl Writes {
+impl WriteStall {
     /// One would block.
     pub(super) fn block(&mut self, now: u64) {
         if self.blocked == 0 {
@@ -52,7 +52,7 @@ mod tests {
 
     #[test]
     fn a_stall_counts_from_the_first_write_that_was_refused_and_is_told_once() {
-        let mut writes = Writes::default();
+        let mut writes = WriteStall::default();
         assert!(writes.stall_at().is_none() && !writes.take_stall(10 * STALLED));
         writes.block(7);
         writes.block(STALLED);
@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn what_is_blocked_at_the_start_of_the_run_is_blocked() {
-        let mut writes = Writes::default();
+        let mut writes = WriteStall::default();
         writes.block(0);
         assert!(writes.have_stalled(1 + STALLED));
     }

@@ -10,24 +10,24 @@ const READ: u32 = 1 << 31;
 
 /// A ring of the last operations, 8 bytes each; where each began follows from the lengths of those after it.
 #[derive(Default)]
-pub(super) struct Recent {
-    ops: [Packed; KEPT],
+pub(super) struct OpLog {
+    ops: [PackedOp; KEPT],
     next: u8,
 }
 
 #[derive(Clone, Copy, Default)]
-struct Packed {
+struct PackedOp {
     /// The length, and in the highest bit whether it is a read. 0: none yet.
     len: u32,
     ticks: u32,
 }
 
-impl Recent {
+impl OpLog {
     #[inline]
     pub(super) fn push(&mut self, kind: OpKind, len: usize, now: u64) {
         let len = (len as u32).min(READ - 1);
         let len = if kind == OpKind::Read { len | READ } else { len };
-        self.ops[self.next as usize] = Packed { len, ticks: (now >> TICK_SHIFT) as u32 };
+        self.ops[self.next as usize] = PackedOp { len, ticks: (now >> TICK_SHIFT) as u32 };
         self.next = (self.next + 1) % KEPT as u8;
     }
 
@@ -62,12 +62,12 @@ mod tests {
 
     #[test]
     fn offsets_follow_from_the_lengths_and_only_the_last_are_kept() {
-        let mut recent = Recent::default();
+        let mut log = OpLog::default();
         for n in 0..4u64 {
-            recent.push(OpKind::Write, 100, n << 20);
-            recent.push(OpKind::Read, 50, n << 20);
+            log.push(OpKind::Write, 100, n << 20);
+            log.push(OpKind::Read, 50, n << 20);
         }
-        let list = recent.list(400, 200, 4 << 20);
+        let list = log.list(400, 200, 4 << 20);
         let seen: Vec<_> = list.iter().map(|op| (op.kind, op.offset, op.len)).collect();
         use OpKind::{Read, Write};
         let wanted =

@@ -4,7 +4,7 @@ use std::io;
 
 /// What a turn came to.
 #[derive(Debug)]
-pub(super) enum Turn {
+pub(in crate::client) enum TurnResult {
     /// Nothing moves any more: call again when the socket is ready, or at `timer`.
     Wait {
         /// When to call again even if the socket does not stir.
@@ -12,7 +12,7 @@ pub(super) enum Turn {
         /// The other side owes something: silence counts as a stall.
         owed: bool,
         /// Whether it is others that it waits for.
-        awaits: Awaits,
+        waits_for: WaitsFor,
         /// What is owed has come nearer in this turn.
         progress: bool,
     },
@@ -29,11 +29,11 @@ pub(super) enum Turn {
 
 /// Whose move it is that a connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Awaits {
+pub(in crate::client) enum WaitsFor {
     /// Its own, or that of the other side.
     Itself,
     /// That of the other connections of its load, so that all can end together.
-    Load,
+    Group,
     /// The end of the run.
     Run,
 }

@@ -1,32 +1,33 @@
-//! Who connects when: the first connections of a run connect in the order of their ids, whichever worker each
-//! belongs to.
+//! The order in which the first connections of a run connect: that of their ids, whichever worker each belongs to.
 //!
-//! So a server that counts the connections it accepts has the same numbers for them as this run, as far as the way
-//! there keeps their order, which loopback does; its log, and a fault that it was told to inject on connection 7, mean
-//! connection 7. Only the call is ordered and not the handshake, so no round trip is waited for; but each hand-over
-//! wakes another thread, so only the first [`ORDERED`] take part.
+//! A server that counts its connections in the order of their arrival then gives them the numbers that they have in
+//! this run, as long as the way to it keeps their order, which loopback does. Its log, and a fault that it was told to
+//! inject on connection 7, mean connection 7.
+//!
+//! Only the call is ordered and not the handshake, so nothing waits for a round trip. But each hand-over wakes another
+//! thread, so only the first [`ORDERED_CONNECTS`] take part.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use mio::Waker;
 
-/// So many connect in order.
-const ORDERED: u32 = 1024;
+/// How many connections connect in order.
+const ORDERED_CONNECTS: u32 = 1024;
 
-/// The order in which the workers of a run connect.
+/// Whose turn it is to connect, and the workers' wakers.
 pub(super) struct ConnectOrder {
     next: AtomicU32,
     workers: Vec<Waker>,
 }
 
 impl ConnectOrder {
-    /// For workers whose waits these interrupt.
+    /// `workers`: a waker for the wait of each worker.
     pub(super) fn new(workers: Vec<Waker>) -> ConnectOrder {
         ConnectOrder { next: AtomicU32::new(0), workers }
     }
 
-    /// Whether all connections before slot `index` of this worker have begun to connect; if not, the worker's wait is
-    /// interrupted when they have. Slots are dealt to the workers in turn.
+    /// Whether all connections before slot `index` of this worker have begun to connect. If not, the worker is woken
+    /// when they have. Slots are dealt to the workers in turn.
     pub(super) fn may_connect(&self, worker: usize, index: usize) -> bool {
         self.rank(worker, index).is_none_or(|rank| self.next.load(Ordering::Acquire) >= rank)
     }
@@ -39,9 +40,9 @@ impl ConnectOrder {
         }
     }
 
-    /// A worker has failed: nobody waits for it.
+    /// A worker has failed, so the others must not wait for it.
     pub(super) fn give_up(&self) {
-        self.next.store(ORDERED, Ordering::Release);
+        self.next.store(ORDERED_CONNECTS, Ordering::Release);
         self.wake_all();
     }
 
@@ -50,11 +51,11 @@ impl ConnectOrder {
         self.workers.iter().for_each(|worker| self.wake(worker));
     }
 
-    /// `None`: it need not wait, and nobody waits for it.
+    /// The place of the slot in the order. `None`: it waits for no other, and no other waits for it.
     fn rank(&self, worker: usize, index: usize) -> Option<u32> {
         let rank = u32::try_from(index * self.workers.len() + worker).ok()?;
-        // One worker connects in its own order.
-        (rank < ORDERED && self.workers.len() > 1).then_some(rank)
+        // A single worker connects in order anyway.
+        (rank < ORDERED_CONNECTS && self.workers.len() > 1).then_some(rank)
     }
 
     /// Best effort: a worker that was not woken looks again at its next sweep.

@@ -1,0 +1,426 @@
+//! How a worker opens connections: when their time has come, no more handshakes at once than a listener's queue holds,
+//! and one generation of a slot after the other.
+//!
+//! The connector does not know the worker. It takes a slot one step on, and says what the worker is to do next.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mio::event::Event;
+use mio::net::TcpStream;
+use mio::{Interest, Registry, Token};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+use super::clock::{RunClock, millis, nanos};
+use super::connection::ClientConnection;
+use super::run_plan::{RunPlan, deadline};
+use super::run_state::RunState;
+use super::slot::{Handshake, OpenConnection, SlotStage, SlotState};
+use super::slot_assignment::SlotAssignment;
+use super::socket::RegisteredSocket;
+use super::timers::NEVER;
+use crate::measure::{Counters, Figures};
+use crate::plan::{Plan, Profile};
+use crate::stream::ConnId;
+use crate::sys::{self, Shortage};
+
+/// The most handshakes of a worker that are under way at a time. That is fewer than a common listener's queue holds:
+/// when the queue is full the system drops SYNs, and the client waits a second before it tries again.
+const MAX_HANDSHAKES: usize = 256;
+/// The pause after the first connect that fails. It doubles with each further one, up to [`LONGEST_BACK_OFF`].
+const FIRST_BACK_OFF: Duration = Duration::from_millis(10);
+const LONGEST_BACK_OFF: Duration = Duration::from_secs(1);
+/// A connection that could not be opened this many times, because this machine was short of something, is given up.
+/// That takes two minutes, which is as long as any system keeps the port of a closed connection by default.
+const MAX_ATTEMPTS: u8 = 126;
+
+/// Opens the connections of a worker's slots.
+pub(super) struct Connector {
+    /// The number of the worker.
+    worker: usize,
+    /// What each slot is to open. Slots begin in this order.
+    assignments: Vec<SlotAssignment>,
+    /// Slots that have begun.
+    begun: usize,
+    /// Slots that have begun and not ended.
+    live: usize,
+    /// Handshakes under way.
+    handshakes: usize,
+    /// When the next slot may begin: 0: now; `NEVER`: an event will tell.
+    opens_at: u64,
+}
+
+/// What the connector needs of its worker and of the run.
+pub(super) struct ConnectContext<'a> {
+    pub(super) run: &'a RunState,
+    pub(super) clock: &'a RunClock,
+    pub(super) registry: &'a Registry,
+    /// Whether the run was interrupted or has failed fast.
+    pub(super) stopped: bool,
+}
+
+/// What the worker is to do next with a slot.
+pub(super) enum SlotAction {
+    /// Nothing until an event of its socket, or the sweep, has something for it.
+    AwaitEvent,
+    /// Give it a turn at this time.
+    WakeAt(u64),
+    /// Give it a turn soon.
+    Enqueue,
+    /// Let its connection, which is open now, move what it can.
+    Drive,
+    /// Make a finding of the connect that failed, and give it a turn soon.
+    Report(ConnectFailure),
+    /// End it: it has had its last connection.
+    End,
+}
+
+/// A connect that failed.
+pub(super) struct ConnectFailure {
+    pub(super) conn: ConnId,
+    pub(super) source: Option<IpAddr>,
+    pub(super) target: SocketAddr,
+    pub(super) error: io::Error,
+}
+
+impl Connector {
+    /// The connector of a worker with these slots.
+    pub(super) fn new(worker: usize, assignments: Vec<SlotAssignment>) -> Connector {
+        Connector { worker, assignments, begun: 0, live: 0, handshakes: 0, opens_at: 0 }
+    }
+
+    /// How many slots have begun.
+    pub(super) fn begun(&self) -> usize {
+        self.begun
+    }
+
+    /// When the next slot may begin, in nanoseconds since the start of the run; [`NEVER`]: an event will tell.
+    pub(super) fn opens_at(&self) -> u64 {
+        self.opens_at
+    }
+
+    /// Whether every slot has ended, apart from those that a stopped run does not begin.
+    pub(super) fn is_done(&self, stopped: bool) -> bool {
+        self.live == 0 && (stopped || self.begun == self.assignments.len())
+    }
+
+    /// Begins the next slot, if its time has come and there is room for its handshake, and returns it. Otherwise notes
+    /// when to ask again.
+    pub(super) fn begin_due(&mut self, run: &RunState, clock: &RunClock, stopped: bool) -> Option<usize> {
+        self.opens_at = NEVER;
+        if stopped || self.begun == self.assignments.len() || self.handshakes >= MAX_HANDSHAKES {
+            return None;
+        }
+        let index = self.begun;
+        let at = nanos(self.assignments[index].opens_at(&run.plan));
+        if at > clock.last() && at > clock.read() {
+            self.opens_at = at;
+            return None;
+        }
+        if !run.connect_order.may_connect(self.worker, index) {
+            return None;
+        }
+        self.begun += 1;
+        self.live += 1;
+        Some(index)
+    }
+
+    /// A slot has taken its first step after it was begun: the next slot in the order may connect.
+    pub(super) fn has_connected(&self, run: &RunState, index: usize) {
+        run.connect_order.has_connected(self.worker, index);
+    }
+
+    /// More slots may be due: the wait must not sleep before they have begun.
+    pub(super) fn begin_more_soon(&mut self) {
+        self.opens_at = 0;
+    }
+
+    /// A slot has ended.
+    pub(super) fn slot_ended(&mut self) {
+        self.live -= 1;
+    }
+
+    /// Takes a slot without an open connection one step on.
+    pub(super) fn advance(
+        &mut self,
+        (index, slot): (usize, &mut SlotState),
+        figures: &mut Figures,
+        event: Option<&Event>,
+        context: &ConnectContext<'_>,
+    ) -> SlotAction {
+        match &slot.stage {
+            SlotStage::Connecting(_) => self.finish_handshake((index, slot), figures, event, context),
+            // The event is of a socket that is closed by now.
+            SlotStage::Next | SlotStage::Pausing { .. } if event.is_some() => SlotAction::AwaitEvent,
+            SlotStage::Next | SlotStage::Pausing { .. } => self.open_next((index, slot), figures, context),
+            SlotStage::Open(_) | SlotStage::Ended => SlotAction::AwaitEvent,
+        }
+    }
+
+    /// Opens the connection of the slot's generation, if there is to be one, after the pause that may come before it.
+    fn open_next(
+        &mut self,
+        (index, slot): (usize, &mut SlotState),
+        figures: &mut Figures,
+        context: &ConnectContext<'_>,
+    ) -> SlotAction {
+        let ConnectContext { run, clock, registry, stopped } = *context;
+        let (plan, assignment, counters) = (&run.plan, self.assignments[index], &mut figures.counters);
+        let profile = &*plan.groups[slot.group()];
+        let generation = slot.generation();
+        let is_reconnect = generation > assignment.first_generation();
+        let is_over = stopped || clock.last() >= deadline(profile);
+        if generation > assignment.last_generation() || is_over {
+            let is_late = !is_reconnect && is_over && !stopped;
+            counters.not_in_time += u64::from(is_late);
+            return SlotAction::End;
+        }
+        let Some(conn) = plan.slots.id(assignment.slot(plan), generation) else {
+            counters.out_of_ids += 1;
+            return SlotAction::End;
+        };
+        let until = match slot.stage {
+            SlotStage::Next if is_reconnect => {
+                clock.read() + nanos(profile.reconnect_delay.max(back_off(slot.failures())))
+            }
+            SlotStage::Pausing { until } => until,
+            _ => 0,
+        };
+        if until > clock.last() {
+            slot.stage = SlotStage::Pausing { until };
+            return SlotAction::WakeAt(until);
+        }
+        let (source, target) = (source(plan, assignment, generation), plan.target(conn));
+        let began = clock.read();
+        let started = start_handshake(registry, index, (source, target), profile);
+        if let Some(shortage) = started.as_ref().err().and_then(sys::shortage) {
+            return self.put_off((index, slot), counters, shortage, context);
+        }
+        counters.connects += 1;
+        match started {
+            Ok(stream) => {
+                self.handshakes += 1;
+                slot.owes(true, began, millis(profile.connect_timeout), true);
+                slot.stage = SlotStage::Connecting(Box::new(Handshake { stream, target, source, began }));
+                SlotAction::AwaitEvent
+            }
+            Err(error) => {
+                let failure = ConnectFailure { conn, source, target, error };
+                self.connect_failed((index, slot), counters, failure, context)
+            }
+        }
+    }
+
+    /// Looks whether the handshake is over, and how it ended.
+    fn finish_handshake(
+        &mut self,
+        (index, slot): (usize, &mut SlotState),
+        figures: &mut Figures,
+        event: Option<&Event>,
+        context: &ConnectContext<'_>,
+    ) -> SlotAction {
+        let limit = context.run.plan.groups[slot.group()].connect_timeout;
+        let now = context.clock.read();
+        let stalled = slot.take_stalled();
+        let SlotStage::Connecting(handshake) = &slot.stage else { return SlotAction::AwaitEvent };
+        let result = match handshake_result(&handshake.stream) {
+            Some(result) => result,
+            None if context.stopped => {
+                self.handshakes -= 1;
+                figures.counters.cut_short += 1;
+                return SlotAction::End;
+            }
+            None if stalled => Err(io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {limit:?}"))),
+            None => {
+                slot.owes(true, now, millis(limit), false);
+                return SlotAction::AwaitEvent;
+            }
+        };
+        slot.owes_nothing();
+        self.handshakes -= 1;
+        let SlotStage::Connecting(handshake) = std::mem::replace(&mut slot.stage, SlotStage::Next) else {
+            return SlotAction::AwaitEvent;
+        };
+        let Handshake { mut stream, target, source, began } = *handshake;
+        let plan = &context.run.plan;
+        let place = self.assignments[index].slot(plan);
+        let conn = plan.slots.id(place, slot.generation()).expect("the connection began to connect under this id");
+        match result {
+            Ok(()) => {
+                let mut socket = RegisteredSocket::new(stream);
+                if let Some(event) = event {
+                    socket.notice(event);
+                }
+                self.opened((index, slot), figures, (conn, socket, began), context)
+            }
+            Err(error) => {
+                let _ = context.registry.deregister(&mut stream);
+                let failure = ConnectFailure { conn, source, target, error };
+                self.connect_failed((index, slot), &mut figures.counters, failure, context)
+            }
+        }
+    }
+
+    /// The connection is open.
+    fn opened(
+        &self,
+        (index, slot): (usize, &mut SlotState),
+        figures: &mut Figures,
+        (conn, socket, began): (ConnId, RegisteredSocket, u64),
+        context: &ConnectContext<'_>,
+    ) -> SlotAction {
+        let ConnectContext { run, clock, .. } = *context;
+        let now = clock.last();
+        let assignment = self.assignments[index];
+        figures.counters.opened += 1;
+        figures.counters.reconnects += u64::from(slot.generation() > assignment.first_generation());
+        figures.connect.record(now - began);
+        figures.span.opened(began);
+        figures.timeline.at(Duration::from_nanos(now)).opened += 1;
+        let settles = self.settles_first(index, slot);
+        slot.clear_failures();
+        run.ledger.open(conn, slot.generation());
+        let profile = Arc::clone(&run.plan.groups[slot.group()]);
+        let mut plan = Plan::new(profile, run.plan.seed, assignment.slot(&run.plan), conn);
+        plan.resume_schedule(slot.next_arrival());
+        let connection = ClientConnection::new(plan, conn, now);
+        slot.stage = SlotStage::Open(Box::new(OpenConnection { connection, socket }));
+        if settles {
+            run.first_is_settled(slot.group(), now);
+        }
+        SlotAction::Drive
+    }
+
+    /// Counts a connect that failed. The slot's next connection has its turn later, and may do better.
+    fn connect_failed(
+        &self,
+        (index, slot): (usize, &mut SlotState),
+        counters: &mut Counters,
+        failure: ConnectFailure,
+        context: &ConnectContext<'_>,
+    ) -> SlotAction {
+        counters.connect_failures += 1;
+        counters.failed += 1;
+        let settles = self.settles_first(index, slot);
+        slot.next_generation();
+        slot.count_failure();
+        if settles {
+            context.run.first_is_settled(slot.group(), context.clock.last());
+        }
+        SlotAction::Report(failure)
+    }
+
+    /// This machine lacks what it takes to open the connection now, so the same one is tried again later.
+    fn put_off(
+        &self,
+        (index, slot): (usize, &mut SlotState),
+        counters: &mut Counters,
+        shortage: Shortage,
+        context: &ConnectContext<'_>,
+    ) -> SlotAction {
+        // An open loop does not wait for it, since this may take minutes.
+        if self.settles_first(index, slot) {
+            context.run.first_is_settled(slot.group(), context.clock.last());
+        }
+        match shortage {
+            Shortage::Ports => counters.port_shortages += 1,
+            Shortage::Resources => counters.resource_shortages += 1,
+        }
+        slot.count_failure();
+        if slot.failures() >= MAX_ATTEMPTS {
+            counters.not_opened += 1;
+            slot.clear_failures();
+            slot.next_generation();
+            return SlotAction::Enqueue;
+        }
+        let until = context.clock.read() + nanos(back_off(slot.failures()));
+        slot.stage = SlotStage::Pausing { until };
+        SlotAction::WakeAt(until)
+    }
+
+    /// Whether only now it is known what becomes of the slot's first connection: the slot is at it, and has not put it
+    /// off before.
+    fn settles_first(&self, index: usize, slot: &SlotState) -> bool {
+        slot.generation() == self.assignments[index].first_generation() && slot.failures() == 0
+    }
+}
+
+/// The address that a connection binds, if it is not left to the system.
+fn source(plan: &RunPlan, assignment: SlotAssignment, generation: u32) -> Option<IpAddr> {
+    let number = u64::from(assignment.slot(plan).number);
+    let nth = number + u64::from(generation) * u64::from(plan.slots.total());
+    plan.sources.of(nth, plan.shard.count(), plan.targets.len())
+}
+
+/// Begins to connect, and has the wait report the end of the handshake.
+fn start_handshake(
+    registry: &Registry,
+    index: usize,
+    (source, target): (Option<IpAddr>, SocketAddr),
+    profile: &Profile,
+) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(target), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    socket.set_tcp_nodelay(profile.nodelay)?;
+    if let Some(bytes) = profile.sndbuf {
+        socket.set_send_buffer_size(bytes)?;
+    }
+    if let Some(bytes) = profile.rcvbuf {
+        socket.set_recv_buffer_size(bytes)?;
+    }
+    if let Some(source) = source {
+        sys::choose_port_at_connect(SockRef::from(&socket));
+        socket.bind(&SocketAddr::new(source, 0).into()).map_err(|error| bind_error(error, source))?;
+    }
+    match socket.connect(&target.into()) {
+        Err(error) if !sys::is_connect_in_progress(&error) => return Err(error),
+        _ => {}
+    }
+    let mut stream = TcpStream::from_std(socket.into());
+    registry.register(&mut stream, Token(index), Interest::READABLE | Interest::WRITABLE)?;
+    Ok(stream)
+}
+
+/// How the handshake of this socket ended; `None`: it has not.
+fn handshake_result(stream: &TcpStream) -> Option<io::Result<()>> {
+    match stream.take_error() {
+        Ok(Some(error)) | Err(error) => Some(Err(error)),
+        Ok(None) => match stream.peer_addr() {
+            Ok(_) => Some(Ok(())),
+            Err(error) if error.kind() != io::ErrorKind::NotConnected => Some(Err(error)),
+            Err(_) => None,
+        },
+    }
+}
+
+/// A source address that can't be bound is not a shortage: this machine has no such address.
+fn bind_error(error: io::Error, source: IpAddr) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::AddrNotAvailable => {
+            io::Error::new(error.kind(), format!("this machine has no address {source}: {error}"))
+        }
+        _ => error,
+    }
+}
+
+/// How long to wait after this many connects in a row that failed.
+fn back_off(failures: u8) -> Duration {
+    let Some(doublings) = failures.checked_sub(1) else { return Duration::ZERO };
+    FIRST_BACK_OFF.saturating_mul(1 << doublings.min(16)).min(LONGEST_BACK_OFF)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_after_failed_connects_double_up_to_1_s_and_add_up_to_two_minutes() {
+        let pauses: Vec<u128> = (0..=9).map(|failures| back_off(failures).as_millis()).collect();
+        assert_eq!(pauses, [0, 10, 20, 40, 80, 160, 320, 640, 1000, 1000]);
+        assert_eq!(back_off(u8::MAX), LONGEST_BACK_OFF);
+        let all: Duration = (1..MAX_ATTEMPTS).map(back_off).sum();
+        assert!(all.as_secs().abs_diff(120) <= 1, "{all:?}");
+    }
+}

@@ -1,0 +1,126 @@
+//! The outcome of a run: figures and findings by group, and what the client itself used.
+
+use std::time::{Duration, SystemTime};
+
+use crate::measure::Figures;
+use crate::stream::Finding;
+use crate::sys;
+
+/// What a run measured and found.
+#[derive(Clone, Debug)]
+pub struct RunOutcome {
+    /// The figures of each group, in the order of the plan.
+    pub groups: Vec<Figures>,
+    /// The findings of each group in the order of time, at most as many as the plan keeps.
+    pub findings: Vec<Vec<Finding>>,
+    /// When the run began, by the clock that other machines share.
+    pub began: SystemTime,
+    /// From the first connect to the last close.
+    pub elapsed: Duration,
+    /// Whether the run was interrupted.
+    pub interrupted: bool,
+    /// Whether the first finding ended the run, as asked.
+    pub failed_fast: bool,
+    /// What the client itself used.
+    pub client: ClientUsage,
+}
+
+impl RunOutcome {
+    /// The outcome of a run of so many groups that has measured nothing yet.
+    pub(super) fn new(groups: usize, began: SystemTime, client: ClientUsage) -> RunOutcome {
+        RunOutcome {
+            groups: vec![Figures::default(); groups],
+            findings: vec![Vec::new(); groups],
+            began,
+            elapsed: Duration::ZERO,
+            interrupted: false,
+            failed_fast: false,
+            client,
+        }
+    }
+
+    /// Adds what a worker measured and found: figures and findings by group, and how saturated its processor was.
+    pub(super) fn add(&mut self, groups: impl IntoIterator<Item = (Figures, Vec<Finding>)>, saturation: Option<f64>) {
+        self.client.busy.push(saturation);
+        for (group, (figures, findings)) in groups.into_iter().enumerate() {
+            self.groups[group].add(&figures);
+            self.findings[group].extend(findings);
+        }
+    }
+
+    /// Orders the findings by time, and keeps the first `keep` of each group.
+    pub(super) fn sort_findings(&mut self, keep: usize) {
+        for findings in &mut self.findings {
+            findings.sort_by(|a, b| a.at_ms.total_cmp(&b.at_ms));
+            findings.truncate(keep);
+        }
+    }
+}
+
+/// What the client itself used. `None` where the system does not say.
+#[derive(Clone, Debug, Default)]
+pub struct ClientUsage {
+    /// CPU time of the process during the run.
+    pub cpu: Option<Duration>,
+    /// The most memory that was resident, in bytes.
+    pub peak_memory: Option<u64>,
+    /// Memory that was resident before the first connection, in bytes.
+    pub memory_before: Option<u64>,
+    /// For each worker, the part of its busiest second in which it used its processor: 0 to 1.
+    pub busy: Vec<Option<f64>>,
+    /// Processors that this process may use.
+    pub cores: Option<usize>,
+}
+
+/// A shorter run may consist of nothing but starting up, so it does not show whether the machine was full.
+const SHORTEST_TELLING_RUN: Duration = Duration::from_secs(1);
+/// A worker or a machine that is busier than this has no time left to be faster.
+pub const SATURATED: f64 = 0.95;
+
+impl ClientUsage {
+    /// The usage before the run: what [`finish`](Self::finish) then counts from.
+    pub(super) fn at_start() -> ClientUsage {
+        ClientUsage {
+            cpu: sys::process_cpu_time(),
+            memory_before: sys::resident_memory(),
+            cores: sys::available_cores(),
+            ..ClientUsage::default()
+        }
+    }
+
+    /// Turns the usage before the run into that of the run.
+    pub(super) fn finish(&mut self) {
+        self.cpu = sys::process_cpu_time().zip(self.cpu).map(|(after, before)| after.saturating_sub(before));
+        self.peak_memory = sys::peak_memory();
+    }
+
+    /// Whether the client may have been the bottleneck, because its busiest worker had no time left. `None`: not known.
+    pub fn was_bottleneck(&self) -> Option<bool> {
+        let busiest = self.busy.iter().copied().collect::<Option<Vec<f64>>>()?.into_iter().fold(0.0, f64::max);
+        Some(busiest >= SATURATED)
+    }
+
+    /// Whether the machine had no time left for the client and for a server on the same machine that used `server`
+    /// CPU time. Each of them may then be faster alone. `None`: not known, or the run was too short to tell it from
+    /// starting up.
+    pub fn filled_the_machine(&self, server: Option<Duration>, elapsed: Duration) -> Option<bool> {
+        let available = elapsed.as_secs_f64() * self.cores.filter(|_| elapsed >= SHORTEST_TELLING_RUN)? as f64;
+        Some((self.cpu? + server?).as_secs_f64() >= SATURATED * available)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_is_full_when_client_and_server_together_have_used_all_its_cores() {
+        let second = Duration::from_secs;
+        let usage = ClientUsage { cpu: Some(second(10)), cores: Some(2), ..ClientUsage::default() };
+        assert_eq!(usage.filled_the_machine(Some(second(10)), second(10)), Some(true));
+        assert_eq!(usage.filled_the_machine(Some(second(8)), second(10)), Some(false));
+        assert_eq!(usage.filled_the_machine(None, second(10)), None);
+        assert_eq!(ClientUsage { cores: None, ..usage.clone() }.filled_the_machine(Some(second(10)), second(10)), None);
+        assert_eq!(usage.filled_the_machine(Some(second(10)), second(1) / 2), None);
+    }
+}
