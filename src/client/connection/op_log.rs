@@ -1,44 +1,46 @@
-//! The last writes and reads of a connection, kept in a few bytes, for the finding that may come.
+//! The last writes and reads of a connection, kept in a few bytes in case there is a finding.
 
 use crate::stream::{Op, OpKind};
 
-/// How many are kept.
-const KEPT: usize = 6;
-/// Times are kept in units of 2^16 ns (65.5 µs), which lets 32 bits reach back 78 hours.
+/// How many operations are kept.
+const KEPT_OPS: usize = 6;
+/// Times are kept in ticks of 2^16 ns (65.5 µs), so that 32 bits reach back 78 hours.
 const TICK_SHIFT: u32 = 16;
-const READ: u32 = 1 << 31;
+/// The bit of a length that marks a read.
+const READ_BIT: u32 = 1 << 31;
 
-/// A ring of the last operations, 8 bytes each; where each began follows from the lengths of those after it.
+/// A ring of the last operations, 8 bytes each. The offset of each follows from the lengths of those after it.
 #[derive(Default)]
 pub(super) struct OpLog {
-    ops: [PackedOp; KEPT],
+    ops: [PackedOp; KEPT_OPS],
     next: u8,
 }
 
 #[derive(Clone, Copy, Default)]
 struct PackedOp {
-    /// The length, and in the highest bit whether it is a read. 0: none yet.
+    /// The length, with [`READ_BIT`]. 0: no operation yet.
     len: u32,
     ticks: u32,
 }
 
 impl OpLog {
+    /// Adds an operation, in place of the oldest.
     #[inline]
     pub(super) fn push(&mut self, kind: OpKind, len: usize, now: u64) {
-        let len = (len as u32).min(READ - 1);
-        let len = if kind == OpKind::Read { len | READ } else { len };
+        let len = (len as u32).min(READ_BIT - 1);
+        let len = if kind == OpKind::Read { len | READ_BIT } else { len };
         self.ops[self.next as usize] = PackedOp { len, ticks: (now >> TICK_SHIFT) as u32 };
-        self.next = (self.next + 1) % KEPT as u8;
+        self.next = (self.next + 1) % KEPT_OPS as u8;
     }
 
-    /// Oldest first. `sent` and `received` are the connection's totals now, `now` nanoseconds since the start of the
-    /// run.
+    /// The operations, oldest first. `sent` and `received` are the totals of the connection, `now` is in nanoseconds
+    /// since the start of the run.
     pub(super) fn list(&self, mut sent: u64, mut received: u64, now: u64) -> Vec<Op> {
-        let mut list = Vec::with_capacity(KEPT);
-        let newest_first = (1..=KEPT).map(|back| self.ops[(self.next as usize + KEPT - back) % KEPT]);
+        let mut list = Vec::with_capacity(KEPT_OPS);
+        let newest_first = (1..=KEPT_OPS).map(|back| self.ops[(self.next as usize + KEPT_OPS - back) % KEPT_OPS]);
         for op in newest_first.take_while(|op| op.len != 0) {
-            let len = u64::from(op.len & !READ);
-            let (kind, offset) = if op.len & READ != 0 {
+            let len = u64::from(op.len & !READ_BIT);
+            let (kind, offset) = if op.len & READ_BIT != 0 {
                 received = received.saturating_sub(len);
                 (OpKind::Read, received)
             } else {
@@ -47,7 +49,7 @@ impl OpLog {
             };
             let age = ((now >> TICK_SHIFT) as u32).wrapping_sub(op.ticks);
             let at = now.saturating_sub(u64::from(age) << TICK_SHIFT);
-            // Rounded to the tick, in which it was kept.
+            // Rounded down to the tick, the unit in which it was kept.
             let at_ms = (at >> TICK_SHIFT << TICK_SHIFT) as f64 / 1e6;
             list.push(Op { kind, offset, len, at_ms });
         }
@@ -61,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn offsets_follow_from_the_lengths_and_only_the_last_are_kept() {
+    fn offsets_follow_from_the_lengths_and_only_the_last_operations_are_kept() {
         let mut log = OpLog::default();
         for n in 0..4u64 {
             log.push(OpKind::Write, 100, n << 20);

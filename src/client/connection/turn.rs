@@ -1,39 +1,75 @@
-//! What a connection says at the end of its turn: what it waits for, and whether silence would be a stall.
+//! What a connection and its worker say to each other: what the connection may use in a turn, and what it waits for at
+//! the end of it.
 
 use std::io;
 
-/// What a turn came to.
+use crate::client::clock::RunClock;
+use crate::client::sent_ledger::SentLedger;
+use crate::measure::Figures;
+use crate::stream::{Divergence, Stream};
+
+/// What a connection needs of a socket. `WouldBlock` is not an error here: it ends the turn, and the worker arranges
+/// for the next one.
+pub(in crate::client) trait Transport {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize>;
+    fn write(&mut self, from: &[u8]) -> io::Result<usize>;
+    /// Sends the FIN.
+    fn shutdown(&mut self) -> io::Result<()>;
+    /// Whether there is something to read, without reading it.
+    fn is_readable(&mut self) -> bool;
+    /// Makes the close that follows a reset.
+    fn close_with_reset(&mut self);
+}
+
+/// What a connection may use in a turn, and what it must know of the run. Times are nanoseconds since the start of the
+/// run.
+pub(in crate::client) struct TurnContext<'a> {
+    pub(in crate::client) stream: &'a Stream,
+    pub(in crate::client) ledger: &'a SentLedger,
+    pub(in crate::client) scratch: &'a mut [u8],
+    pub(in crate::client) found: &'a mut Vec<Divergence>,
+    pub(in crate::client) figures: &'a mut Figures,
+    pub(in crate::client) clock: &'a RunClock,
+    /// Every connection with an end of its own has ended, so those that only waited for that close.
+    pub(in crate::client) others_rest: bool,
+    /// All connections of the group have had their echo at one moment, so those that only waited for that close.
+    pub(in crate::client) group_arrived: bool,
+    /// When the time of the group is up.
+    pub(in crate::client) deadline: u64,
+}
+
+/// The result of a turn.
 #[derive(Debug)]
 pub(in crate::client) enum TurnResult {
-    /// Nothing moves any more: call again when the socket is ready, or at `timer`.
+    /// Nothing moves any more. The next turn is due when the socket is ready, or at `timer`.
     Wait {
-        /// When to call again even if the socket does not stir.
+        /// When the next turn is due even if the socket is not ready.
         timer: Option<u64>,
-        /// The other side owes something: silence counts as a stall.
+        /// Whether the peer owes something, so that silence counts as a stall.
         owed: bool,
-        /// Whether it is others that it waits for.
+        /// Whose move the connection waits for.
         waits_for: WaitsFor,
-        /// What is owed has come nearer in this turn.
+        /// Whether what is owed has come nearer in this turn.
         progress: bool,
     },
-    /// Others should have their turn; call again soon. The same as for `Wait` holds for silence.
+    /// The turn ended so that other connections have theirs. The next one is due soon.
     Yield {
-        /// See `Wait`.
+        /// As in `Wait`.
         owed: bool,
-        /// See `Wait`.
+        /// As in `Wait`.
         progress: bool,
     },
-    /// It is over. The error is what the system said, if that ended it.
+    /// The connection is over. The error is what the system said, if that ended it.
     Over(Option<io::Error>),
 }
 
-/// Whose move it is that a connection waits for.
+/// Whose move a connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::client) enum WaitsFor {
-    /// Its own, or that of the other side.
+    /// Its own, or the peer's.
     Itself,
-    /// That of the other connections of its load, so that all can end together.
+    /// That of the other connections of its group, so that all of them end together.
     Group,
-    /// The end of the run.
+    /// The end of all other connections of the run.
     Run,
 }

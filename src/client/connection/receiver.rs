@@ -1,0 +1,194 @@
+//! The receiving side of a connection: when it may read, and the check of what it reads.
+
+use std::io;
+
+use super::turn::{Transport, TurnContext};
+use super::write_stall::WriteStall;
+use crate::client::clock::nanos;
+use crate::client::sent_ledger::LedgerOf;
+use crate::plan::{Read, Verify};
+use crate::stream::{Circumstances, ConnId, End, Verifier};
+
+/// How many times a second a slow reader reads, at most: it waits until this part of a second's bytes is allowed.
+const SLOW_READS_PER_SECOND: u64 = 20;
+
+/// How much a connection may read now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ReadAllowance {
+    /// This many bytes.
+    Bytes(usize),
+    /// Nothing before this time, in nanoseconds since the start of the run.
+    NotBefore(u64),
+    /// Nothing until something else happens.
+    Nothing,
+}
+
+impl ReadAllowance {
+    #[inline]
+    pub(super) fn may_read(self) -> bool {
+        matches!(self, ReadAllowance::Bytes(_))
+    }
+}
+
+/// The receiving side of a connection.
+pub(super) struct Receiver {
+    verifier: Verifier,
+    received: u64,
+    /// When the connection was opened, in nanoseconds since the start of the run: pauses and slow reading count from
+    /// it.
+    opened: u64,
+    /// `read = "after-stall"`: it has begun to read, and goes on.
+    has_begun: bool,
+}
+
+impl Receiver {
+    pub(super) fn new(conn: ConnId, opened: u64) -> Receiver {
+        Receiver { verifier: Verifier::new(conn), received: 0, opened, has_begun: false }
+    }
+
+    pub(super) fn conn(&self) -> ConnId {
+        self.verifier.conn()
+    }
+
+    /// Bytes received, right or wrong.
+    pub(super) fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// See [`Verifier::position`].
+    pub(super) fn position(&self) -> u64 {
+        self.verifier.position()
+    }
+
+    /// See [`Verifier::reached`].
+    #[inline]
+    pub(super) fn reached(&self) -> u64 {
+        self.verifier.reached()
+    }
+
+    /// See [`Verifier::verified`].
+    pub(super) fn verified(&self) -> u64 {
+        self.verifier.verified()
+    }
+
+    /// How much this way of reading allows now. `writes`: how long the connection's own writes have been blocked.
+    /// `all_written`: it has nothing left to write.
+    #[inline]
+    pub(super) fn allowance(&self, read: Read, now: u64, writes: &WriteStall, all_written: bool) -> ReadAllowance {
+        match read {
+            Read::Normal => ReadAllowance::Bytes(usize::MAX),
+            Read::Pause(pause) => {
+                let until = self.opened + nanos(pause);
+                if now >= until { ReadAllowance::Bytes(usize::MAX) } else { ReadAllowance::NotBefore(until) }
+            }
+            Read::Slow { bytes_per_second } => self.slow_allowance(bytes_per_second.max(1), now),
+            Read::AfterStall if self.has_begun || all_written || writes.have_stalled(now) => {
+                ReadAllowance::Bytes(usize::MAX)
+            }
+            Read::AfterStall => writes.stall_at().map_or(ReadAllowance::Nothing, ReadAllowance::NotBefore),
+            Read::Never => ReadAllowance::Nothing,
+        }
+    }
+
+    /// How much `rate` bytes a second allow now: nothing, or at least what a twentieth of a second allows.
+    fn slow_allowance(&self, rate: u64, now: u64) -> ReadAllowance {
+        let quantum = (rate / SLOW_READS_PER_SECOND).max(1);
+        let allowed = ((u128::from(now - self.opened) * u128::from(rate)) / 1_000_000_000) as u64;
+        if self.received + quantum <= allowed {
+            return ReadAllowance::Bytes((allowed - self.received) as usize);
+        }
+        let due = u128::from(self.received + quantum) * 1_000_000_000 / u128::from(rate);
+        ReadAllowance::NotBefore(self.opened + due as u64 + 1)
+    }
+
+    /// Reads at most `most` bytes and checks them against the `sent` ones. Returns how many came; 0 is the peer's FIN.
+    pub(super) fn receive(
+        &mut self,
+        socket: &mut impl Transport,
+        turn: &mut TurnContext<'_>,
+        most: usize,
+        verify: Verify,
+        sent: u64,
+    ) -> io::Result<usize> {
+        let most = most.min(turn.scratch.len());
+        let n = socket.read(&mut turn.scratch[..most])?;
+        if n == 0 {
+            return Ok(0);
+        }
+        self.has_begun = true;
+        self.received += n as u64;
+        turn.figures.counters.bytes_received += n as u64;
+        turn.figures.counters.reads += 1;
+        match verify {
+            Verify::Full => {
+                let before = self.verifier.verified();
+                let ledger = LedgerOf { all: turn.ledger, conn: self.conn(), sent };
+                self.verifier.check(turn.stream, &ledger, &turn.scratch[..n], turn.found);
+                turn.figures.counters.bytes_verified += self.verifier.verified().saturating_sub(before);
+            }
+            Verify::Off => self.verifier.trust(n as u64),
+        }
+        Ok(n)
+    }
+
+    /// Notes the circumstances of bytes that were just found wrong, if there are any.
+    #[inline]
+    pub(super) fn note(&mut self, circumstances: impl FnOnce() -> Circumstances) {
+        self.verifier.note(circumstances);
+    }
+
+    /// The connection has ended in this way: finds what is missing or wrong.
+    pub(super) fn end(&mut self, turn: &mut TurnContext<'_>, sent: u64, end: End) {
+        let before = self.verifier.verified();
+        let ledger = LedgerOf { all: turn.ledger, conn: self.conn(), sent };
+        self.verifier.end(turn.stream, &ledger, end, turn.found);
+        turn.figures.counters.bytes_verified += self.verifier.verified().saturating_sub(before);
+    }
+
+    /// The bytes that are missing at the end: where they begin, and how many of the `sent` bytes they are.
+    pub(super) fn missing(&self, sent: u64) -> (u64, u64) {
+        let position = self.position();
+        (position, sent - position.min(sent))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::ReadAllowance::{Bytes, NotBefore, Nothing};
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn receiver(opened: u64) -> Receiver {
+        Receiver::new(ConnId::new(0).expect("0 is an id"), opened)
+    }
+
+    #[test]
+    fn each_way_of_reading_allows_what_the_table_says() {
+        let (receiver, idle) = (receiver(SECOND), WriteStall::default());
+        let at = |read, now| receiver.allowance(read, now, &idle, false);
+        assert_eq!(at(Read::Normal, SECOND), Bytes(usize::MAX));
+        assert_eq!(at(Read::Never, 9 * SECOND), Nothing);
+        let pause = Read::Pause(Duration::from_secs(2));
+        assert_eq!((at(pause, 2 * SECOND), at(pause, 3 * SECOND)), (NotBefore(3 * SECOND), Bytes(usize::MAX)));
+        let slow = Read::Slow { bytes_per_second: 200 };
+        assert_eq!(at(slow, SECOND), NotBefore(SECOND + SECOND / 20 + 1), "ten bytes are a twentieth of a second");
+        assert_eq!(at(slow, SECOND + SECOND / 2), Bytes(100));
+    }
+
+    #[test]
+    fn reading_after_a_stall_begins_with_the_stall_or_with_the_last_write_and_goes_on() {
+        let (mut receiver, mut writes) = (receiver(0), WriteStall::default());
+        assert_eq!(receiver.allowance(Read::AfterStall, SECOND, &writes, false), Nothing);
+        assert_eq!(receiver.allowance(Read::AfterStall, SECOND, &writes, true), Bytes(usize::MAX));
+        writes.block(SECOND);
+        let stall_at = writes.stall_at().expect("the writes are blocked");
+        assert_eq!(receiver.allowance(Read::AfterStall, SECOND, &writes, false), NotBefore(stall_at));
+        assert_eq!(receiver.allowance(Read::AfterStall, stall_at, &writes, false), Bytes(usize::MAX));
+        receiver.has_begun = true;
+        writes.unblock();
+        assert_eq!(receiver.allowance(Read::AfterStall, stall_at, &writes, false), Bytes(usize::MAX));
+    }
+}

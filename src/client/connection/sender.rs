@@ -1,0 +1,305 @@
+//! The sending side of a connection: takes one step of the plan after another, and carries out its end.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::ending::{self, EndingFacts, EndingStep};
+use super::in_flight::InFlight;
+use super::op_log::OpLog;
+use super::receiver::Receiver;
+use super::turn::{Transport, TurnContext};
+use super::write_stall::WriteStall;
+use crate::client::clock::nanos;
+use crate::measure::{Figures, Schedule};
+use crate::plan::{Close, Plan, Profile, Read, Step};
+use crate::stream::OpKind;
+
+/// The state of the sending side. Times are nanoseconds since the start of the run.
+enum SendState {
+    /// The schedule of an open loop has not started, so nothing is due.
+    Unscheduled,
+    /// The next step of the plan is to be taken.
+    NextStep,
+    /// A message of `len` bytes may begin once the pipeline has room and the message is due (0: at once).
+    Begin { len: u64, due: u64 },
+    /// This many bytes of a write are left.
+    Fragment { left: usize },
+    /// A pause.
+    Pause { until: u64 },
+    /// All is written; the connection is to be ended in this way.
+    Ending(Close),
+    /// The FIN was sent, or nothing more will be.
+    Ended,
+}
+
+/// What a call of [`Sender::send`] came to.
+pub(super) enum SendProgress {
+    /// Bytes or a FIN were sent.
+    Moved,
+    /// Something must happen first.
+    Nothing,
+    /// The end was carried out: the connection is over.
+    Over,
+}
+
+/// The sending side of a connection.
+pub(super) struct Sender {
+    plan: Plan,
+    state: SendState,
+    sent: u64,
+    in_flight: InFlight,
+    /// When the first byte was handed to the socket; 0: not yet.
+    first_write: u64,
+    writes: WriteStall,
+    fin_sent: bool,
+}
+
+impl Sender {
+    pub(super) fn new(plan: Plan) -> Sender {
+        let state = if plan.profile().rate.is_some() { SendState::Unscheduled } else { SendState::NextStep };
+        Sender {
+            plan,
+            state,
+            sent: 0,
+            in_flight: InFlight::default(),
+            first_write: 0,
+            writes: WriteStall::default(),
+            fin_sent: false,
+        }
+    }
+
+    #[inline]
+    pub(super) fn profile(&self) -> &Arc<Profile> {
+        self.plan.profile()
+    }
+
+    pub(super) fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Bytes handed to the socket.
+    #[inline]
+    pub(super) fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// Messages that wait for their echo.
+    pub(super) fn in_flight(&self) -> u32 {
+        self.in_flight.len()
+    }
+
+    /// How long its writes have been blocked.
+    #[inline]
+    pub(super) fn writes(&self) -> &WriteStall {
+        &self.writes
+    }
+
+    pub(super) fn is_fin_sent(&self) -> bool {
+        self.fin_sent
+    }
+
+    /// Whether everything is written.
+    #[inline]
+    pub(super) fn has_written_all(&self) -> bool {
+        matches!(self.state, SendState::Ending(_) | SendState::Ended)
+    }
+
+    /// Whether everything is written and the end is still to be carried out.
+    pub(super) fn is_ending(&self) -> bool {
+        matches!(self.state, SendState::Ending(_))
+    }
+
+    /// Whether it waits for echo that it will leave unread.
+    pub(super) fn is_abandoning(&self) -> bool {
+        matches!(self.state, SendState::Ending(Close::Abandon))
+    }
+
+    /// Whether a write is under way.
+    pub(super) fn is_writing(&self) -> bool {
+        matches!(self.state, SendState::Fragment { .. })
+    }
+
+    /// When it has something to send again, if only the time is missing.
+    pub(super) fn continues_at(&self, now: u64) -> Option<u64> {
+        match self.state {
+            SendState::Begin { due, .. } if due > now => Some(due),
+            SendState::Pause { until } => Some(until),
+            _ => None,
+        }
+    }
+
+    /// The time of the group or of the connection is up: ends the plan, after the message that has begun.
+    pub(super) fn stop(&mut self) {
+        self.plan.stop();
+        if matches!(self.state, SendState::Unscheduled | SendState::Begin { .. } | SendState::Pause { .. }) {
+            self.state = SendState::NextStep;
+        }
+    }
+
+    /// Half-closes ahead of the plan, and sends nothing more. Returns whether that was possible.
+    pub(super) fn half_close_early(&mut self, socket: &mut impl Transport) -> bool {
+        let possible = socket.shutdown().is_ok();
+        if possible {
+            self.fin_sent = true;
+            self.state = SendState::Ended;
+        }
+        possible
+    }
+
+    /// Notes the messages that are due at `end`, when sending stops, and have not begun.
+    pub(super) fn leave_unsent(&self, end: u64, schedule: &mut Schedule) {
+        let so_far = end.saturating_sub(schedule.began.unwrap_or(u64::MAX));
+        schedule.leave_unsent(self.plan.unsent(Duration::from_nanos(so_far)), end);
+    }
+
+    /// A write would block.
+    pub(super) fn note_blocked(&mut self, now: u64) {
+        self.writes.block(now);
+    }
+
+    /// Counts the connection among those whose writes have stalled, if they have.
+    pub(super) fn count_stall(&mut self, figures: &mut Figures, now: u64) {
+        figures.counters.write_stalls += u64::from(self.writes.take_stall(now));
+    }
+
+    /// Completes the messages whose echo has come, and measures their round trips. `is_first`: these are the first
+    /// bytes that came back.
+    #[inline]
+    pub(super) fn take_echo(&mut self, reached: u64, is_first: bool, now: u64, figures: &mut Figures) {
+        if self.first_write != 0 && is_first {
+            figures.first_byte.record(now.saturating_sub(self.first_write));
+        }
+        while let Some(began) = self.in_flight.complete(reached) {
+            figures.counters.messages_echoed += 1;
+            let rtt = now.saturating_sub(began);
+            figures.rtt.record(rtt);
+            figures.rtt_unmarked_ns = figures.rtt_unmarked_ns.max(rtt);
+            figures.schedule.last_echo = now;
+        }
+    }
+
+    /// Takes steps of the plan until it has written, or must wait for something.
+    pub(super) fn send(
+        &mut self,
+        socket: &mut impl Transport,
+        turn: &mut TurnContext<'_>,
+        receiver: &Receiver,
+        log: &mut OpLog,
+        now: u64,
+    ) -> io::Result<SendProgress> {
+        loop {
+            match self.state {
+                SendState::Unscheduled if turn.figures.schedule.began.is_none() => return Ok(SendProgress::Nothing),
+                SendState::Unscheduled => self.state = SendState::NextStep,
+                SendState::NextStep => self.take_step(now, &turn.figures.schedule),
+                SendState::Begin { len, due } => {
+                    if due > now || self.in_flight.len() >= self.profile().pipeline {
+                        return Ok(SendProgress::Nothing);
+                    }
+                    self.state = SendState::NextStep;
+                    // Under an open-loop rate the round trip counts from when the message was due, not from when there
+                    // was time for it. Otherwise the waits that overload causes would be left out (coordinated
+                    // omission).
+                    self.in_flight.begin(self.sent + len, if due == 0 { now } else { due });
+                    turn.figures.counters.messages_sent += 1;
+                    turn.figures.schedule.due_until = now;
+                }
+                SendState::Pause { until } => {
+                    if now < until {
+                        return Ok(SendProgress::Nothing);
+                    }
+                    self.state = SendState::NextStep;
+                }
+                SendState::Fragment { left } => {
+                    let n = self.write(socket, turn, receiver, left, now)?;
+                    log.push(OpKind::Write, n, now);
+                    self.state = if n < left { SendState::Fragment { left: left - n } } else { SendState::NextStep };
+                    return Ok(SendProgress::Moved);
+                }
+                SendState::Ending(close) => return self.carry_out_end(close, socket, turn, receiver),
+                SendState::Ended => return Ok(SendProgress::Nothing),
+            }
+        }
+    }
+
+    fn take_step(&mut self, now: u64, schedule: &Schedule) {
+        self.state = match self.plan.next() {
+            Some(Step::Message { len, due, .. }) => {
+                SendState::Begin { len, due: due.map_or(0, |due| schedule.time_of(nanos(due)).max(1)) }
+            }
+            Some(Step::Write { len }) => SendState::Fragment { left: len },
+            Some(Step::Gap(gap)) => SendState::Pause { until: now + nanos(gap) },
+            Some(Step::Close(close)) => SendState::Ending(close),
+            None => SendState::Ended,
+        };
+    }
+
+    /// Writes at most `left` bytes of the stream. The ledger is told before the write, because the echo may come to
+    /// another connection before this call returns.
+    fn write(
+        &mut self,
+        socket: &mut impl Transport,
+        turn: &mut TurnContext<'_>,
+        receiver: &Receiver,
+        left: usize,
+        now: u64,
+    ) -> io::Result<usize> {
+        let most = left.min(turn.scratch.len());
+        let conn = receiver.conn();
+        turn.stream.fill(conn, self.sent, &mut turn.scratch[..most]);
+        turn.ledger.set(conn, self.sent + most as u64);
+        let result = socket.write(&turn.scratch[..most]);
+        let n = *result.as_ref().unwrap_or(&0);
+        if n < most {
+            turn.ledger.set(conn, self.sent + n as u64);
+        }
+        let n = result?;
+        if n == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        if self.first_write == 0 {
+            self.first_write = now.max(1);
+        }
+        self.sent += n as u64;
+        self.count_stall(turn.figures, now);
+        self.writes.unblock();
+        turn.figures.counters.bytes_sent += n as u64;
+        turn.figures.counters.writes += 1;
+        Ok(n)
+    }
+
+    /// Takes the next step of the ending.
+    fn carry_out_end(
+        &mut self,
+        close: Close,
+        socket: &mut impl Transport,
+        turn: &TurnContext<'_>,
+        receiver: &Receiver,
+    ) -> io::Result<SendProgress> {
+        let facts = EndingFacts {
+            never_reads: self.profile().read == Read::Never,
+            others_rest: turn.others_rest,
+            group_arrived: turn.group_arrived,
+            readable: socket.is_readable(),
+            sent: self.sent,
+            received: receiver.received(),
+            reached: receiver.reached(),
+            verified: receiver.verified(),
+        };
+        match ending::next_step(close, &facts) {
+            EndingStep::Wait => Ok(SendProgress::Nothing),
+            EndingStep::HalfClose => {
+                socket.shutdown()?;
+                self.fin_sent = true;
+                self.state = SendState::Ended;
+                Ok(SendProgress::Moved)
+            }
+            EndingStep::Reset => {
+                socket.close_with_reset();
+                Ok(SendProgress::Over)
+            }
+            EndingStep::Close => Ok(SendProgress::Over),
+        }
+    }
+}
