@@ -272,8 +272,8 @@ impl ClientConnection {
         self.log.push(OpKind::Read, n, *now);
         let (log, received) = (&self.log, self.receiver.received());
         self.receiver.note(|| Circumstances { at_ms: *now as f64 / 1e6, recent: log.list(sent, received, *now) });
-        // Wrong bytes that are not named yet count as echo. Otherwise a wrong byte at the end of a message would hold up
-        // the bytes that would name it.
+        // Wrong bytes that are not named yet count as echo. Otherwise a wrong byte at the end of a message would hold
+        // up the bytes that would name it.
         self.sender.take_echo(self.receiver.reached(), received == n as u64, *now, turn.figures);
         Ok(n)
     }
