@@ -1,4 +1,5 @@
-//! What a worker does when something is found wrong: it adds connection, time and circumstances, counts it, and keeps it.
+//! What a worker does when something is found wrong: it makes a finding with addresses, time and circumstances, counts
+//! it, and keeps it.
 
 use std::io;
 use std::net::SocketAddr;

@@ -1,4 +1,4 @@
-//! Whether the system will let a run happen, asked before the first connection: each limit with its name and its fix.
+//! The limits of the system that a run would hit, checked before the first connection. Each has a name and a remedy.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use crate::plan::{Lifetime, Profile, Reconnect};
 use crate::sys::{self, DescriptorLimit};
 use crate::units::Time;
 
-/// Descriptors that the program needs beside its connections: standard streams, runtimes, timers, files.
+/// Descriptors that the program needs besides its connections: standard streams, runtimes, timers, files.
 const OWN_DESCRIPTORS: u64 = 64;
 
 /// A limit that the run would hit.
@@ -17,7 +17,7 @@ pub struct Obstacle {
     pub what: String,
     /// What to do about it.
     pub fix: String,
-    /// Whether the run can't do what was asked; otherwise it is only likely to be slower or to fail in part.
+    /// Whether the run can't do what was asked. If not, it may only be slower or fail in part.
     pub fatal: bool,
 }
 
@@ -27,17 +27,17 @@ impl fmt::Display for Obstacle {
     }
 }
 
-/// What the system allows, as far as it tells.
+/// What the system allows, as far as it says.
 #[derive(Clone, Debug)]
 pub struct SystemLimits {
-    /// Descriptors, after the soft limit was raised.
+    /// How many descriptors this process may open, after the soft limit was raised.
     pub descriptors: DescriptorLimit,
-    /// Connections for which the sources have ports, for one target.
+    /// For how many connections to one target the sources have ports.
     pub ports: Option<u128>,
 }
 
 impl SystemLimits {
-    /// Asks. Raises the soft limit of descriptors to the hard one.
+    /// Asks the system. Raises the soft limit of descriptors to the hard one.
     pub fn ask(plan: &RunPlan) -> SystemLimits {
         SystemLimits { descriptors: sys::raise_descriptor_limit(), ports: plan.sources.capacity() }
     }
@@ -60,7 +60,7 @@ pub fn check(plan: &RunPlan, system: &SystemLimits) -> Vec<Obstacle> {
         };
         obstacles.push(Obstacle {
             what: format!("{at_once} connections need more descriptors than the {usable} that this process may open"),
-            fix: format!("--conns {most} at most, or {raise}, or share the run among processes (--shard)"),
+            fix: format!("use at most --conns {most}, or {raise}, or split the run among processes (--shard)"),
             fatal: true,
         });
     }
@@ -76,7 +76,9 @@ pub fn check(plan: &RunPlan, system: &SystemLimits) -> Vec<Obstacle> {
             });
         } else if u128::from(at_once) * 2 > ports * targets && reconnects(plan) {
             obstacles.push(Obstacle {
-                what: format!("closed connections keep their ports for a minute, and the sources have {ports}"),
+                what: format!(
+                    "closed connections keep their ports for a minute, and the source addresses have {ports} ports"
+                ),
                 fix: "if connects fail, add source addresses (--source) or slow down (--reconnect-delay)".to_owned(),
                 fatal: false,
             });
@@ -87,8 +89,8 @@ pub fn check(plan: &RunPlan, system: &SystemLimits) -> Vec<Obstacle> {
     obstacles
 }
 
-/// Churn by age of which it is known beforehand that it reconnects more often than there are ids for; of churn by
-/// messages only the run can tell.
+/// Churn by age that will reconnect more often than there are ids. For churn by messages, only the run shows how often
+/// it reconnects.
 fn out_of_ids(group: &Profile, reconnects: u32) -> Option<Obstacle> {
     let (Reconnect::Forever, Some(Lifetime::Age(age)), Some(duration)) =
         (group.reconnect, group.lifetime, group.duration)
@@ -98,11 +100,13 @@ fn out_of_ids(group: &Profile, reconnects: u32) -> Option<Obstacle> {
     let longest = age.max().saturating_add(group.reconnect_delay);
     (duration > longest.saturating_mul(reconnects)).then(|| Obstacle {
         what: format!(
-            "within {} connections that live for {} at most reconnect more than {reconnects} times, for which there are ids",
+            "in {}, connections that live for at most {} reconnect more often than the {reconnects} times for which \
+             there are ids",
             Time(duration),
             Time(age.max())
         ),
-        fix: "fewer connections (--conns), a longer --lifetime, --reconnect-delay, or several shorter runs".to_owned(),
+        fix: "use fewer connections (--conns), a longer --lifetime, a --reconnect-delay, or several shorter runs"
+            .to_owned(),
         fatal: false,
     })
 }
@@ -117,15 +121,15 @@ mod tests {
     use crate::config::LoadArgs;
 
     fn group(toml: &str) -> Profile {
-        let args: LoadArgs = toml::from_str(toml).expect("well-formed");
-        args.resolve("load").expect("a valid load")
+        let args: LoadArgs = toml::from_str(toml).expect("the load of a test is well-formed");
+        args.resolve("load").expect("the load of a test is valid")
     }
 
     #[test]
-    fn churn_that_can_be_foreseen_to_use_up_the_ids_is_named_before_the_run() {
+    fn churn_that_will_use_up_the_ids_is_reported_before_the_run() {
         let seen = |toml: &str| out_of_ids(&group(toml), 1000).map(|obstacle| (obstacle.fatal, obstacle.what));
-        let what =
-            "within 1m connections that live for 50ms at most reconnect more than 1000 times, for which there are ids";
+        let what = "in 1m, connections that live for at most 50ms reconnect more often than the 1000 times for which \
+                    there are ids";
         assert_eq!(seen("lifetime = '10ms..50ms'\nduration = '1m'"), Some((false, what.to_owned())));
         assert_eq!(seen("lifetime = '10ms..50ms'\nduration = '1m'\nreconnect_delay = '20ms'"), None);
         assert_eq!(seen("lifetime = 1\nduration = '1h'"), None);

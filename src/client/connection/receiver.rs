@@ -5,7 +5,7 @@ use std::io;
 use super::turn::{Transport, TurnContext};
 use super::write_stall::WriteStall;
 use crate::client::clock::nanos;
-use crate::client::sent_ledger::LedgerOf;
+use crate::client::sent_ledger::OwnLedger;
 use crate::plan::{Read, Verify};
 use crate::stream::{Circumstances, ConnId, End, Verifier};
 
@@ -122,7 +122,7 @@ impl Receiver {
         match verify {
             Verify::Full => {
                 let before = self.verifier.verified();
-                let ledger = LedgerOf { all: turn.ledger, conn: self.conn(), sent };
+                let ledger = OwnLedger { all: turn.ledger, conn: self.conn(), sent };
                 self.verifier.check(turn.stream, &ledger, &turn.scratch[..n], turn.found);
                 turn.figures.counters.bytes_verified += self.verifier.verified().saturating_sub(before);
             }
@@ -140,7 +140,7 @@ impl Receiver {
     /// The connection has ended in this way: finds what is missing or wrong.
     pub(super) fn end(&mut self, turn: &mut TurnContext<'_>, sent: u64, end: End) {
         let before = self.verifier.verified();
-        let ledger = LedgerOf { all: turn.ledger, conn: self.conn(), sent };
+        let ledger = OwnLedger { all: turn.ledger, conn: self.conn(), sent };
         self.verifier.end(turn.stream, &ledger, end, turn.found);
         turn.figures.counters.bytes_verified += self.verifier.verified().saturating_sub(before);
     }
