@@ -7,7 +7,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-use echo_tester::server::fault::{FaultKind, FaultLog, Faulty, Record};
+use echo_tester::server::fault::{FaultKind, FaultLog, FaultRecord, FaultyServer};
 use echo_tester::server::{Options, Server, Stopped};
 
 /// Longer than anything here takes; a wait that reaches it has failed.
@@ -18,13 +18,13 @@ const A_WHILE: Duration = Duration::from_millis(150);
 
 struct Host {
     server: Server,
-    log: Receiver<Record>,
+    log: Receiver<FaultRecord>,
 }
 
 fn serve(specs: &[&str]) -> Host {
     let faults = specs.iter().map(|spec| spec.parse().expect(spec)).collect();
     let (to, log) = FaultLog::channel();
-    let faulty = Faulty { faults, seed: 5, log: to };
+    let faulty = FaultyServer { faults, seed: 5, log: to };
     let options = Options { buffer: 16 * 1024, ..Options::default() };
     let run = |listener, context| faulty.run(listener, context);
     let server = Server::start_with(run, "faulty", ([127, 0, 0, 1], 0).into(), options).expect("it serves");
@@ -40,12 +40,12 @@ impl Host {
     }
 
     /// The next record of the log.
-    fn record(&self) -> Record {
+    fn record(&self) -> FaultRecord {
         self.log.recv_timeout(PATIENCE).expect("a fault is logged")
     }
 
     /// Ends it; gives how it ended and what is left of the log.
-    fn stop(self) -> (Stopped, Vec<Record>) {
+    fn stop(self) -> (Stopped, Vec<FaultRecord>) {
         let stopped = self.server.stop(PATIENCE);
         assert!(!stopped.hung && stopped.aborted == 0, "{stopped:?}");
         assert_eq!(stopped.counters.accepted, stopped.counters.closed);
@@ -392,7 +392,7 @@ fn a_log_that_cannot_be_written_ends_the_server() {
         }
     }
     let faults = vec!["flip:at=0".parse().expect("a fault")];
-    let faulty = Faulty { faults, seed: 0, log: FaultLog::lines(Full) };
+    let faulty = FaultyServer { faults, seed: 0, log: FaultLog::lines(Full) };
     let run = |listener, context| faulty.run(listener, context);
     let server = Server::start_with(run, "faulty", ([127, 0, 0, 1], 0).into(), Options::default()).expect("it serves");
     let mut connection = TcpStream::connect(server.address()).expect("it listens");

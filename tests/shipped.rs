@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use command_line::said;
 use echo_tester::scenario::{Scenario, Variables};
-use echo_tester::server::fault::{Fault, FaultKind, spec};
+use echo_tester::server::fault::{Fault, FaultKind, kind};
 use echo_tester::stream::Kind;
 use serde_json::Value;
 
@@ -87,7 +87,7 @@ fn every_kind_of_fault_has_a_canary_that_names_what_must_be_found() {
         assert!(path.ends_with(format!("{}.toml", fault.kind)), "{} is about {}", path.display(), fault.kind);
         canaries.entry(fault.kind).or_default().extend(case.findings);
     }
-    for row in spec::TABLE {
+    for row in kind::FAULT_TABLE {
         assert!(canaries.get(&row.kind).is_some_and(|kinds| !kinds.is_empty()), "{} has no canary", row.name);
     }
 }
@@ -96,7 +96,7 @@ fn every_kind_of_fault_has_a_canary_that_names_what_must_be_found() {
 fn every_canary_is_caught_and_named() {
     let (code, out, err) = said(&["run", "scenarios/canaries", "-q", "--jobs", "8"]);
     assert_eq!(code, 0, "{out}{err}");
-    assert!(out.contains(&format!("{0} cases: {0} passed", spec::TABLE.len())), "{out}");
+    assert!(out.contains(&format!("{0} cases: {0} passed", kind::FAULT_TABLE.len())), "{out}");
 }
 
 #[test]

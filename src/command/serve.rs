@@ -17,7 +17,7 @@ use crate::failure::Failure;
 use crate::output::console::{print, say};
 use crate::output::files;
 use crate::report::terminal;
-use crate::server::fault::{FaultLog, Faulty};
+use crate::server::fault::{FaultLog, FaultyServer};
 use crate::server::{CountersSnapshot, Server, Stopped, Waited};
 use crate::sys;
 use crate::units::Bytes;
@@ -105,7 +105,7 @@ fn start(command: &ServeCommand, serve: &Serve) -> anyhow::Result<Server> {
         None => Server::start(serve.model, serve.bind, options),
         Some(faults) => {
             let log = fault_log(faults.log.as_deref(), command.quiet)?;
-            let faulty = Faulty { faults: faults.faults.clone(), seed: faults.seed, log };
+            let faulty = FaultyServer { faults: faults.faults.clone(), seed: faults.seed, log };
             Server::start_with(|listener, context| faulty.run(listener, context), FAULTY, serve.bind, options)
         }
     };

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use cases::{FAULTS, LOADS, Load, MIXED, OF_THE_SERVER, STAYING};
-use echo_tester::server::fault::spec::Origin;
+use echo_tester::server::fault::spec::StaleOrigin;
 use echo_tester::server::fault::{Fault, FaultKind};
 use echo_tester::server::models::{self, TABLE};
 use echo_tester::server::{Options, Server};
@@ -111,7 +111,7 @@ fn every_fault_is_found_named_and_placed() {
     assert!(alarms.is_empty(), "on connections without a fault:\n{}", alarms.join("\n"));
     for (cases, results) in cases.chunks(SEEDS as usize).zip(results.chunks(SEEDS as usize)) {
         // Bytes of closed connections need some that were closed a while ago, which most loads don't have.
-        let may_be_idle = |fault: &Fault| fault.kind == FaultKind::Stale && fault.from == Origin::Closed;
+        let may_be_idle = |fault: &Fault| fault.kind == FaultKind::Stale && fault.from == StaleOrigin::Closed;
         let injected = results.iter().any(|result| !result.faults.is_empty());
         assert!(injected || cases[0].faults.iter().all(may_be_idle), "{} did nothing", cases[0].title());
     }

@@ -22,7 +22,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
-use echo_tester::server::fault::{FaultKind, Record};
+use echo_tester::server::fault::{FaultKind, FaultRecord};
 use echo_tester::stream::{Change, ConnId, Divergence, Finding, Kind, OpKind, Stream};
 
 /// What became of one fault.
@@ -46,7 +46,7 @@ pub(crate) enum Verdict {
 #[derive(Default)]
 pub(crate) struct Reconciled {
     /// Each fault of the log.
-    pub(crate) faults: Vec<(Record, Verdict, Option<Finding>)>,
+    pub(crate) faults: Vec<(FaultRecord, Verdict, Option<Finding>)>,
     /// Findings that no fault explains.
     pub(crate) unexplained: Vec<Finding>,
 }
@@ -94,8 +94,8 @@ impl Truth {
     }
 
     /// What the server did to the bytes, where that can be computed.
-    fn edit_of_fault(&self, record: &Record, conn: ConnId) -> Option<Edit> {
-        let Record { offset, extent, .. } = *record;
+    fn edit_of_fault(&self, record: &FaultRecord, conn: ConnId) -> Option<Edit> {
+        let FaultRecord { offset, extent, .. } = *record;
         let removed = record.replaced.unwrap_or(0);
         Some(match record.kind {
             FaultKind::Zero => Edit { at: offset, removed: extent, inserted: vec![0; extent as usize] },
@@ -149,7 +149,7 @@ impl Truth {
     }
 
     /// What a finding is worth as the finding of this fault.
-    fn judge(&self, record: &Record, finding: &Finding) -> Verdict {
+    fn judge(&self, record: &FaultRecord, finding: &Finding) -> Verdict {
         let found = &finding.divergence;
         let sent = sent(finding);
         if !names(record, found, sent) {
@@ -211,7 +211,7 @@ impl Truth {
 }
 
 /// Matches every fault with a finding, the best matches first.
-pub(crate) fn reconcile(truth: &Truth, log: &[Record], findings: &[Finding]) -> Reconciled {
+pub(crate) fn reconcile(truth: &Truth, log: &[FaultRecord], findings: &[Finding]) -> Reconciled {
     let mut open: Vec<Option<&Finding>> = findings.iter().map(Some).collect();
     let mut verdicts: Vec<Option<(Verdict, usize)>> = vec![None; log.len()];
     for worst in [Verdict::Exact, Verdict::Equal, Verdict::Together, Verdict::Misplaced, Verdict::Misnamed] {
@@ -230,7 +230,7 @@ pub(crate) fn reconcile(truth: &Truth, log: &[Record], findings: &[Finding]) -> 
             }
         }
     }
-    let fault = |(record, verdict): (&Record, &Option<(Verdict, usize)>)| match verdict {
+    let fault = |(record, verdict): (&FaultRecord, &Option<(Verdict, usize)>)| match verdict {
         Some((verdict, n)) => (record.clone(), *verdict, Some(findings[*n].clone())),
         None => (record.clone(), Verdict::Missed, None),
     };
@@ -242,7 +242,7 @@ pub(crate) fn reconcile(truth: &Truth, log: &[Record], findings: &[Finding]) -> 
 
 /// Judges faults that are too near to each other.
 fn judge_together(
-    log: &[Record],
+    log: &[FaultRecord],
     findings: &[Finding],
     open: &mut [Option<&Finding>],
     verdicts: &mut [Option<(Verdict, usize)>],
@@ -273,7 +273,7 @@ fn judge_together(
 const NEAR: u64 = 64;
 
 /// Groups of two or more faults of one connection, each near the next, in their order.
-fn clusters(log: &[Record]) -> Vec<Vec<usize>> {
+fn clusters(log: &[FaultRecord]) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..log.len()).collect();
     order.sort_by_key(|n| (log[*n].peer, log[*n].offset));
     let is_near = |a: &usize, b: &usize| log[*a].peer == log[*b].peer && log[*b].offset < end(&log[*a]) + NEAR;
@@ -281,7 +281,7 @@ fn clusters(log: &[Record]) -> Vec<Vec<usize>> {
 }
 
 /// Where a fault ends in its connection's stream.
-fn end(record: &Record) -> u64 {
+fn end(record: &FaultRecord) -> u64 {
     let own = match record.kind {
         FaultKind::Crosstalk | FaultKind::Stale => record.replaced.unwrap_or(0),
         FaultKind::Surplus => 0,
@@ -294,7 +294,7 @@ fn end(record: &Record) -> u64 {
 const NAMEABLE: u64 = 15;
 
 /// Whether this is the right name for the fault.
-fn names(record: &Record, found: &Divergence, sent: Option<u64>) -> bool {
+fn names(record: &FaultRecord, found: &Divergence, sent: Option<u64>) -> bool {
     let to_the_end = sent == Some(record.offset + record.extent);
     let foreign = matches!(record.kind, FaultKind::Crosstalk | FaultKind::Stale);
     if foreign && record.extent < NAMEABLE {

@@ -9,7 +9,7 @@ use echo_tester::client::{self, Control, RunPlan};
 use echo_tester::config::LoadArgs;
 use echo_tester::measure::Counters;
 use echo_tester::plan::{Shard, Slots};
-use echo_tester::server::fault::{Fault, FaultLog, Faulty, Record};
+use echo_tester::server::fault::{Fault, FaultLog, FaultRecord, FaultyServer};
 use echo_tester::server::{CountersSnapshot, Options, Server};
 use echo_tester::stream::Finding;
 
@@ -18,7 +18,7 @@ pub(crate) struct Came {
     /// What the client found.
     pub(crate) findings: Vec<Finding>,
     /// What the server did wrong.
-    pub(crate) log: Vec<Record>,
+    pub(crate) log: Vec<FaultRecord>,
 }
 
 /// Findings are kept in full up to here, which is more than any case has.
@@ -48,7 +48,7 @@ pub(crate) fn blast(target: SocketAddr, load: &str, seed: u64) -> (Counters, Vec
 /// Runs `load` against a server with these faults.
 pub(crate) fn against_faults(faults: &[Fault], load: &str, seed: u64) -> Came {
     let (to, records) = FaultLog::channel();
-    let faulty = Faulty { faults: faults.to_vec(), seed, log: to };
+    let faulty = FaultyServer { faults: faults.to_vec(), seed, log: to };
     let run = |listener, context| faulty.run(listener, context);
     let server = Server::start_with(run, "faulty", any_port(), Options::default()).expect("it serves");
     let (counters, findings) = blast(server.address(), load, seed);

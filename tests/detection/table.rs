@@ -2,7 +2,7 @@
 
 #![expect(clippy::print_stdout, reason = "the table is what a person asked for")]
 
-use echo_tester::server::fault::Record;
+use echo_tester::server::fault::FaultRecord;
 use echo_tester::stream::Finding;
 
 use super::reconcile::{Reconciled, Verdict};
@@ -66,7 +66,7 @@ fn row<'t, 'r>(rows: &'t mut Vec<(&'r str, Row)>, name: &'r str) -> &'t mut Row 
 }
 
 /// A log entry in a line.
-pub(crate) fn record(record: &Record) -> String {
+pub(crate) fn record(record: &FaultRecord) -> String {
     serde_json::to_string(record).expect("plain data")
 }
 

@@ -1,14 +1,14 @@
-//! The fixed buffer of a server that sends all of it back and not only what it received: which old bytes lie in it, and
-//! where in the stream they were received. Pure.
+//! The fixed buffer of a server that sends back the whole buffer instead of what it received: which old bytes lie in
+//! it, and where in the stream they were received. Pure.
 
 use std::ops::Range;
 
-/// A buffer into whose front every receive goes.
+/// A buffer that is filled from the front by every receive.
 #[derive(Debug)]
 pub(super) struct FixedBuffer {
     bytes: Vec<u8>,
     capacity: usize,
-    /// What lies where: ranges of the buffer, gapless and in order, with the stream offset of the first byte of each.
+    /// Ranges of the buffer, in order and without gaps, each with the stream offset of its first byte.
     pieces: Vec<(Range<usize>, u64)>,
 }
 
@@ -17,12 +17,12 @@ impl FixedBuffer {
         FixedBuffer { bytes: Vec::new(), capacity, pieces: Vec::new() }
     }
 
-    /// The most that one receive takes.
+    /// The most bytes that one receive takes.
     pub(super) fn capacity(&self) -> usize {
         self.capacity
     }
 
-    /// Bytes of stream offset `offset` and on were received; no more than fit.
+    /// Records a receive of at most [`capacity`](Self::capacity) bytes, the first of them at stream offset `offset`.
     pub(super) fn received(&mut self, bytes: &[u8], offset: u64) {
         let n = bytes.len();
         if self.bytes.len() < n {
@@ -37,7 +37,7 @@ impl FixedBuffer {
         }
     }
 
-    /// What lies behind the last receive: old bytes, each run with the stream offset at which it was received.
+    /// The old bytes behind the last receive, each run with the stream offset at which it was received.
     pub(super) fn old(&self) -> impl Iterator<Item = (&[u8], u64)> {
         self.pieces.iter().skip(1).map(|(range, offset)| (&self.bytes[range.clone()], *offset))
     }
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_lies_behind_a_short_receive_is_what_earlier_longer_ones_left() {
+    fn behind_a_short_receive_lie_the_bytes_that_longer_ones_left() {
         let mut buffer = FixedBuffer::new(8);
         let old = |buffer: &FixedBuffer| -> Vec<(String, u64)> {
             buffer.old().map(|(bytes, at)| (String::from_utf8_lossy(bytes).into_owned(), at)).collect()

@@ -1,124 +1,119 @@
-//! What is to be done on one connection, in order: bytes to send, and what happens between them. Pure.
+//! What one connection of the faulty server has to do, in order: bytes to send, and actions between them. Pure.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::log::Source;
-use super::spec::FaultKind;
+use super::history::MovedBytes;
+use super::kind::FaultKind;
+use super::log::ByteSource;
 
 /// One thing to do.
 #[derive(Debug, PartialEq)]
-pub(super) enum Item {
+pub(super) enum Action {
     /// Send these bytes.
     Send(Vec<u8>),
-    /// A fault has happened: everything before it was handed to the socket.
-    Log(Event),
-    /// Do nothing for so long.
+    /// Log a fault: everything before it was handed to the socket.
+    Log(InjectedFault),
+    /// Do nothing for this time.
     Pause(Duration),
-    /// Give bytes that this connection sent to another one, whose stream they do not belong to.
-    GiveAway(Passage, usize),
+    /// Send bytes that this connection received on another one, where they do not belong.
+    Move(MovedBytes),
     /// Send the FIN.
     Fin,
-    /// Do nothing any more, and keep the socket.
+    /// Do nothing from now on, and keep the socket open.
     Hold,
     /// Reset the connection.
     Reset,
 }
 
-/// Bytes with their origin.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Passage {
-    pub(super) bytes: Vec<u8>,
-    pub(super) source: Source,
-}
-
-/// A fault that was injected, as far as its connection knows.
+/// A fault that was injected, as far as its connection knows it. [`FaultRecord`](super::log::FaultRecord) says what the
+/// fields mean.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Event {
-    /// Which of the faults, by its number on the command line.
+pub(super) struct InjectedFault {
+    /// The number of the fault on the command line.
     pub(super) fault: usize,
-    /// What happened to this connection, if it is not what the fault is called.
+    /// What happened to this connection, where that is not the fault's own kind.
     pub(super) effect: Option<FaultKind>,
-    /// Offset in what the server received on the connection.
+    /// Offset in the bytes that the server received on the connection.
     pub(super) offset: u64,
     /// Bytes.
     pub(super) extent: u64,
-    /// Own bytes that are missing because others came in their place.
+    /// The connection's own bytes that are missing because others were sent in their place.
     pub(super) replaced: Option<u64>,
-    /// Bytes that were sent before those that should have come before them.
+    /// Later bytes that were sent before these.
     pub(super) over: Option<u64>,
     /// Bits.
     pub(super) bits: Option<u64>,
     /// Where foreign or old bytes come from.
-    pub(super) source: Option<Source>,
+    pub(super) source: Option<ByteSource>,
 }
 
-/// The queue of what is to be done.
+/// The queue of actions.
 #[derive(Debug, Default)]
 pub(super) struct Script {
-    items: VecDeque<Item>,
-    /// Of the first item, if it is bytes: how many are sent.
-    done: usize,
+    actions: VecDeque<Action>,
+    /// If the first action sends bytes: how many of them are sent.
+    sent: usize,
     /// Bytes that wait to be sent.
     backlog: usize,
 }
 
 impl Script {
-    /// Sends bytes after all that is there.
+    /// Sends bytes after everything queued.
     pub(super) fn send(&mut self, bytes: &[u8]) {
         if bytes.is_empty() {
             return;
         }
         self.backlog += bytes.len();
-        match self.items.back_mut() {
-            Some(Item::Send(waiting)) => waiting.extend_from_slice(bytes),
-            _ => self.items.push_back(Item::Send(bytes.to_vec())),
+        match self.actions.back_mut() {
+            Some(Action::Send(waiting)) => waiting.extend_from_slice(bytes),
+            _ => self.actions.push_back(Action::Send(bytes.to_vec())),
         }
     }
 
-    /// Does this after all that is there.
-    pub(super) fn push(&mut self, item: Item) {
-        match item {
-            Item::Send(bytes) => self.send(&bytes),
-            item => self.items.push_back(item),
+    /// Performs an action after everything queued.
+    pub(super) fn push(&mut self, action: Action) {
+        match action {
+            Action::Send(bytes) => self.send(&bytes),
+            action => self.actions.push_back(action),
         }
     }
 
-    /// Bytes that wait to be sent, behind whatever.
+    /// Bytes that wait to be sent, at any place in the queue.
     pub(super) fn backlog(&self) -> usize {
         self.backlog
     }
 
-    /// The bytes to be sent now: empty when something else is first, or nothing.
+    /// The bytes to send now: empty if another action is first, or none.
     pub(super) fn to_send(&self) -> &[u8] {
-        match self.items.front() {
-            Some(Item::Send(bytes)) => &bytes[self.done..],
+        match self.actions.front() {
+            Some(Action::Send(bytes)) => &bytes[self.sent..],
             _ => &[],
         }
     }
 
-    /// The first `n` bytes of [`to_send`](Self::to_send) are sent.
+    /// Records that the first `n` bytes of [`to_send`](Self::to_send) were sent.
     pub(super) fn sent(&mut self, n: usize) {
-        self.done += n;
+        self.sent += n;
         self.backlog -= n;
         if self.to_send().is_empty() {
-            self.items.pop_front();
-            self.done = 0;
+            self.actions.pop_front();
+            self.sent = 0;
         }
     }
 
-    /// Takes the first item if it is something else than bytes.
-    pub(super) fn take_deed(&mut self) -> Option<Item> {
-        if matches!(self.items.front(), None | Some(Item::Send(_))) {
+    /// Takes the first action, unless it sends bytes.
+    pub(super) fn take_action(&mut self) -> Option<Action> {
+        if matches!(self.actions.front(), None | Some(Action::Send(_))) {
             return None;
         }
-        self.items.pop_front()
+        self.actions.pop_front()
     }
 
-    /// Forgets everything, and says how many bytes were to be sent.
+    /// Drops everything queued. Returns how many bytes were not sent.
     pub(super) fn clear(&mut self) -> usize {
-        self.items.clear();
-        self.done = 0;
+        self.actions.clear();
+        self.sent = 0;
         std::mem::take(&mut self.backlog)
     }
 }
@@ -128,32 +123,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_and_deeds_come_in_order_whatever_the_socket_takes_at_once() {
+    fn bytes_and_actions_keep_their_order_however_much_a_socket_takes() {
         let mut script = Script::default();
         script.send(b"abc");
         script.send(b"def");
-        script.push(Item::Pause(Duration::from_millis(1)));
-        script.push(Item::Send(b"ghi".to_vec()));
-        script.push(Item::Fin);
+        script.push(Action::Pause(Duration::from_millis(1)));
+        script.push(Action::Send(b"ghi".to_vec()));
+        script.push(Action::Fin);
         assert_eq!((script.to_send(), script.backlog()), (&b"abcdef"[..], 9));
-        assert_eq!(script.take_deed(), None, "bytes are first");
+        assert_eq!(script.take_action(), None, "bytes come first");
         script.sent(4);
         assert_eq!(script.to_send(), b"ef");
         script.sent(2);
         assert_eq!((script.to_send(), script.backlog()), (&b""[..], 3));
-        assert_eq!(script.take_deed(), Some(Item::Pause(Duration::from_millis(1))));
+        assert_eq!(script.take_action(), Some(Action::Pause(Duration::from_millis(1))));
         script.sent(3);
-        assert_eq!((script.take_deed(), script.take_deed()), (Some(Item::Fin), None));
+        assert_eq!((script.take_action(), script.take_action()), (Some(Action::Fin), None));
     }
 
     #[test]
-    fn clearing_says_what_was_not_sent() {
+    fn clearing_returns_how_many_bytes_were_not_sent() {
         let mut script = Script::default();
         script.send(b"abcdef");
         script.sent(2);
-        script.push(Item::Fin);
+        script.push(Action::Fin);
         script.send(b"gh");
         assert_eq!(script.clear(), 6);
-        assert_eq!((script.backlog(), script.take_deed()), (0, None));
+        assert_eq!((script.backlog(), script.take_action()), (0, None));
     }
 }

@@ -1,5 +1,5 @@
-//! The sockets of the faulty server: accepts, and runs a task a connection on one `current_thread` runtime, whatever
-//! `--workers` says. Simple before fast: nobody measures a faulty server.
+//! The faulty server itself: accepts connections, and runs one task for each on one `current_thread` runtime, whatever
+//! `--workers` says. It is simple rather than fast, because nobody measures a faulty server.
 
 use std::io;
 use std::net::TcpListener;
@@ -9,61 +9,83 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet, LocalSet};
 
-use super::Faulty;
-use super::link::{Desk, Link};
+use super::connection::FaultyConnection;
+use super::log::FaultLog;
+use super::shared::SharedState;
+use super::spec::Fault;
 use crate::server::context::{Accept, Context, Phase};
 
-pub(super) fn run(faulty: Faulty, listener: TcpListener, context: Arc<Context>) -> io::Result<()> {
-    listener.set_nonblocking(true)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
-    let (wake, phase) = watch::channel(());
-    let listener = {
-        let _reactor = runtime.enter();
-        tokio::net::TcpListener::from_std(listener)?
-    };
-    context.ready(move || {
-        wake.send_replace(());
-    });
-    let desk = Rc::new(Desk::new(faulty, context));
-    LocalSet::new().block_on(&runtime, serve(listener, desk, phase))
+/// A server that injects faults.
+pub struct FaultyServer {
+    /// The faults; without any it is a plain echo server.
+    pub faults: Vec<Fault>,
+    /// The seed of all places.
+    pub seed: u64,
+    /// Where the injected faults are written.
+    pub log: FaultLog,
 }
 
-async fn serve(listener: tokio::net::TcpListener, desk: Rc<Desk>, mut phase: watch::Receiver<()>) -> io::Result<()> {
-    let mut links = JoinSet::new();
+impl FaultyServer {
+    /// Serves until told to stop, for [`Server::start_with`](crate::server::Server::start_with).
+    ///
+    /// # Errors
+    /// The runtime or the listener fails, or the log can't be written.
+    pub fn run(self, listener: TcpListener, context: Arc<Context>) -> io::Result<()> {
+        listener.set_nonblocking(true)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+        let (wake, phase) = watch::channel(());
+        let listener = {
+            let _reactor = runtime.enter();
+            tokio::net::TcpListener::from_std(listener)?
+        };
+        context.ready(move || {
+            wake.send_replace(());
+        });
+        let shared = Rc::new(SharedState::new(self.faults, self.seed, self.log, context));
+        LocalSet::new().block_on(&runtime, serve(listener, shared, phase))
+    }
+}
+
+async fn serve(
+    listener: tokio::net::TcpListener,
+    shared: Rc<SharedState>,
+    mut phase: watch::Receiver<()>,
+) -> io::Result<()> {
+    let mut connections = JoinSet::new();
     let mut listener = Some(listener);
     let result = loop {
-        match desk.context.phase() {
+        match shared.context.phase() {
             Phase::Run => {}
             Phase::Drain => listener = None,
             Phase::Abort => break Ok(()),
         }
-        if listener.is_none() && links.is_empty() {
+        if listener.is_none() && connections.is_empty() {
             break Ok(());
         }
         tokio::select! {
             accepted = accept(listener.as_ref()) => match accepted {
                 Ok((stream, peer)) => {
-                    if let Some(link) = Link::admit(&desk, stream, peer, phase.clone()) {
-                        links.spawn_local(link.serve());
+                    if let Some(connection) = FaultyConnection::admit(&shared, stream, peer, phase.clone()) {
+                        connections.spawn_local(connection.serve());
                     }
                 }
                 Err(error) => {
-                    if let Accept::After(pause) = desk.context.accept_failed(&error) {
+                    if let Accept::After(pause) = shared.context.accept_failed(&error) {
                         tokio::time::sleep(pause).await;
                     }
                 }
             },
-            Some(ended) = links.join_next() => {
+            Some(ended) = connections.join_next() => {
                 if let Err(panic) = ended.map_err(JoinError::into_panic) {
                     std::panic::resume_unwind(panic);
                 }
             }
-            error = desk.log_failed() => break Err(error),
+            error = shared.log_failed() => break Err(error),
             _ = phase.changed() => {}
         }
     };
     // Dropping the tasks drops their connections.
-    links.shutdown().await;
+    connections.shutdown().await;
     result
 }
 

@@ -1,4 +1,4 @@
-//! Every fault on a stream of known bytes, cut in every way: what comes out, and what the log says of it.
+//! Every fault on a stream of known bytes, cut in every way: the echo, and what the log says.
 
 use std::time::Duration;
 
@@ -12,68 +12,67 @@ fn peer() -> SocketAddr {
     ([127, 0, 0, 1], 4242).into()
 }
 
-/// Byte `n` of the connection's stream: no two within a thousand bytes of each other stand in the same place of a pair,
-/// and none is zero.
+/// Bytes of the connection's stream; none is zero.
 fn stream(range: std::ops::Range<u64>) -> Vec<u8> {
     range.map(|n| (draw(77, &[n]) % 255) as u8 + 1).collect()
 }
 
-/// Others of which every byte is 0x80 or more, so that it is seen what was theirs.
+/// Other connections whose every byte is 0x80 or more, so that their bytes can be told from the connection's own.
 struct Others;
 
-fn passage(conn: u64, len: usize) -> Option<Passage> {
-    Some(Passage { bytes: vec![0x80 + conn as u8; len], source: Source { conn, peer: peer(), offset: 1000 } })
+fn foreign_bytes(conn: u64, len: usize) -> Option<SourcedBytes> {
+    Some(SourcedBytes { bytes: vec![0x80 + conn as u8; len], source: ByteSource { conn, peer: peer(), offset: 1000 } })
 }
 
-impl Archive for Others {
+impl ByteHistory for Others {
     fn has_another(&self) -> bool {
         true
     }
 
-    fn of_another(&self, len: usize, _: u64) -> Option<Passage> {
-        passage(8, len)
+    fn of_another(&self, len: usize, _: u64) -> Option<SourcedBytes> {
+        foreign_bytes(8, len)
     }
 
-    fn older(&self, len: usize, before: u64, _: u64) -> Option<Passage> {
+    fn of_own_past(&self, len: usize, before: u64, _: u64) -> Option<SourcedBytes> {
         let offset = before.checked_sub(len as u64 + 64)?;
-        Some(Passage {
+        Some(SourcedBytes {
             bytes: stream(offset..offset + len as u64),
-            source: Source { conn: CONN, peer: peer(), offset },
+            source: ByteSource { conn: CONN, peer: peer(), offset },
         })
     }
 
-    fn of_a_closed_one(&self, len: usize, _: u64) -> Option<Passage> {
-        passage(9, len)
+    fn of_closed(&self, len: usize, _: u64) -> Option<SourcedBytes> {
+        foreign_bytes(9, len)
     }
 }
 
-/// Nobody else, and no past.
+/// No other connection, and no past.
 struct Alone;
 
-impl Archive for Alone {
+impl ByteHistory for Alone {
     fn has_another(&self) -> bool {
         false
     }
 
-    fn of_another(&self, _: usize, _: u64) -> Option<Passage> {
+    fn of_another(&self, _: usize, _: u64) -> Option<SourcedBytes> {
         None
     }
 
-    fn older(&self, _: usize, _: u64, _: u64) -> Option<Passage> {
+    fn of_own_past(&self, _: usize, _: u64, _: u64) -> Option<SourcedBytes> {
         None
     }
 
-    fn of_a_closed_one(&self, _: usize, _: u64) -> Option<Passage> {
+    fn of_closed(&self, _: usize, _: u64) -> Option<SourcedBytes> {
         None
     }
 }
 
-/// What came out: the bytes, the log, and the other deeds.
+/// A script, performed: the bytes sent, the faults logged, and the other actions.
 #[derive(Debug, Default, PartialEq)]
-struct Came {
+struct Output {
     bytes: Vec<u8>,
-    events: Vec<Event>,
-    deeds: Vec<Item>,
+    faults: Vec<InjectedFault>,
+    actions: Vec<Action>,
 }
 
 fn injector(specs: &[&str]) -> Injector {
@@ -81,35 +80,35 @@ fn injector(specs: &[&str]) -> Injector {
     Injector::new(faults.into(), SEED, CONN, peer())
 }
 
-fn play(script: &mut Script) -> Came {
-    let mut came = Came::default();
+fn play(script: &mut Script) -> Output {
+    let mut output = Output::default();
     loop {
         let bytes = script.to_send().to_vec();
-        came.bytes.extend_from_slice(&bytes);
+        output.bytes.extend_from_slice(&bytes);
         if !bytes.is_empty() {
             script.sent(bytes.len());
         }
-        match script.take_deed() {
-            Some(Item::Log(event)) => came.events.push(event),
-            Some(deed) => came.deeds.push(deed),
-            None if script.to_send().is_empty() => return came,
+        match script.take_action() {
+            Some(Action::Log(injected)) => output.faults.push(injected),
+            Some(action) => output.actions.push(action),
+            None if script.to_send().is_empty() => return output,
             None => {}
         }
     }
 }
 
 /// Sends `[0, end)` in pieces of `cut` bytes, and the FIN.
-fn run(specs: &[&str], end: u64, cut: usize, archive: &dyn Archive) -> Came {
+fn run(specs: &[&str], end: u64, cut: usize, history: &dyn ByteHistory) -> Output {
     let (mut injector, mut script) = (injector(specs), Script::default());
     for piece in stream(0..end).chunks(cut) {
-        injector.received(piece, archive, &mut script);
+        injector.received(piece, history, &mut script);
     }
     injector.fin(&mut script);
     play(&mut script)
 }
 
-/// The same for every cut, with the result the same for each.
-fn each_cut(specs: &[&str], end: u64) -> Came {
+/// Runs the faults with every cut, and asserts that the result is always the same.
+fn each_cut(specs: &[&str], end: u64) -> Output {
     let whole = run(specs, end, end as usize, &Others);
     for cut in [1, 2, 3, 7, 64, 99, 100, 101] {
         assert_eq!(run(specs, end, cut, &Others), whole, "{specs:?} cut into {cut}");
@@ -117,8 +116,8 @@ fn each_cut(specs: &[&str], end: u64) -> Came {
     whole
 }
 
-fn event(offset: u64, extent: u64) -> Event {
-    Event { offset, extent, ..Event::default() }
+fn injected(offset: u64, extent: u64) -> InjectedFault {
+    InjectedFault { offset, extent, ..InjectedFault::default() }
 }
 
 fn concat(parts: &[&[u8]]) -> Vec<u8> {
@@ -127,217 +126,218 @@ fn concat(parts: &[&[u8]]) -> Vec<u8> {
 
 #[test]
 fn without_faults_it_echoes_and_answers_the_fin() {
-    let came = each_cut(&[], 300);
-    assert_eq!(came, Came { bytes: stream(0..300), events: vec![], deeds: vec![Item::Fin] });
+    let output = each_cut(&[], 300);
+    assert_eq!(output, Output { bytes: stream(0..300), faults: vec![], actions: vec![Action::Fin] });
 }
 
 #[test]
-fn flip_inverts_so_many_bits_of_one_byte() {
+fn flip_inverts_n_bits_of_one_byte() {
     for n in 1..=8 {
-        let came = each_cut(&[&format!("flip:n={n},at=100")], 300);
-        let (mut right, mut wrong) = (stream(0..300), came.bytes);
+        let output = each_cut(&[&format!("flip:n={n},at=100")], 300);
+        let (mut right, mut wrong) = (stream(0..300), output.bytes);
         assert_eq!((right[100] ^ wrong[100]).count_ones(), n);
         right.remove(100);
         wrong.remove(100);
         assert_eq!(right, wrong);
-        assert_eq!(came.events, [Event { bits: Some(n.into()), ..event(100, 1) }]);
+        assert_eq!(output.faults, [InjectedFault { bits: Some(n.into()), ..injected(100, 1) }]);
     }
 }
 
 #[test]
-fn zero_is_logged_as_far_as_it_changed_something() {
-    let came = each_cut(&["zero:len=16,at=100"], 300);
-    assert_eq!(came.bytes, concat(&[&stream(0..100), &[0; 16], &stream(116..300)]));
-    assert_eq!(came.events, [event(100, 16)]);
+fn zero_logs_only_the_bytes_that_it_changed() {
+    let output = each_cut(&["zero:len=16,at=100"], 300);
+    assert_eq!(output.bytes, concat(&[&stream(0..100), &[0; 16], &stream(116..300)]));
+    assert_eq!(output.faults, [injected(100, 16)]);
 
     let (mut injector, mut script) = (injector(&["zero:len=6,at=1", "zero:len=2,at=10"]), Script::default());
     injector.received(&[9, 0, 0, 9, 0, 9, 0, 9, 9, 9, 0, 0, 9], &Others, &mut script);
-    let came = play(&mut script);
-    assert_eq!(came.bytes, [9, 0, 0, 0, 0, 0, 0, 9, 9, 9, 0, 0, 9]);
-    assert_eq!(came.events, [event(3, 3)], "what was zero already is not changed, nor logged");
+    let output = play(&mut script);
+    assert_eq!(output.bytes, [9, 0, 0, 0, 0, 0, 0, 9, 9, 9, 0, 0, 9]);
+    assert_eq!(output.faults, [injected(3, 3)], "bytes that were zero already are neither changed nor logged");
 }
 
 #[test]
-fn drop_leaves_out_exactly_its_bytes() {
-    let came = each_cut(&["drop:len=3,at=100"], 300);
-    assert_eq!(came.bytes, concat(&[&stream(0..100), &stream(103..300)]));
-    assert_eq!(came.events, [event(100, 3)]);
+fn drop_removes_exactly_its_bytes() {
+    let output = each_cut(&["drop:len=3,at=100"], 300);
+    assert_eq!(output.bytes, concat(&[&stream(0..100), &stream(103..300)]));
+    assert_eq!(output.faults, [injected(100, 3)]);
 }
 
 #[test]
 fn duplicate_sends_the_bytes_twice_in_a_row() {
-    let came = each_cut(&["duplicate:len=20,at=100"], 300);
-    assert_eq!(came.bytes, concat(&[&stream(0..120), &stream(100..300)]));
-    assert_eq!(came.events, [event(100, 20)]);
+    let output = each_cut(&["duplicate:len=20,at=100"], 300);
+    assert_eq!(output.bytes, concat(&[&stream(0..120), &stream(100..300)]));
+    assert_eq!(output.faults, [injected(100, 20)]);
 }
 
 #[test]
 fn reorder_swaps_two_neighbours_of_the_same_length() {
-    let came = each_cut(&["reorder:len=20,at=100"], 300);
-    assert_eq!(came.bytes, concat(&[&stream(0..100), &stream(120..140), &stream(100..120), &stream(140..300)]));
-    assert_eq!(came.events, [Event { over: Some(20), ..event(100, 20) }]);
+    let output = each_cut(&["reorder:len=20,at=100"], 300);
+    assert_eq!(output.bytes, concat(&[&stream(0..100), &stream(120..140), &stream(100..120), &stream(140..300)]));
+    assert_eq!(output.faults, [InjectedFault { over: Some(20), ..injected(100, 20) }]);
 }
 
 #[test]
-fn reorder_does_with_what_came_when_no_more_comes() {
-    let came = each_cut(&["reorder:len=20,at=100"], 130);
-    assert_eq!(came.bytes, concat(&[&stream(0..100), &stream(120..130), &stream(100..120)]));
-    assert_eq!(came.events, [Event { over: Some(10), ..event(100, 20) }]);
+fn reorder_makes_do_with_the_bytes_it_has_when_no_more_come() {
+    let output = each_cut(&["reorder:len=20,at=100"], 130);
+    assert_eq!(output.bytes, concat(&[&stream(0..100), &stream(120..130), &stream(100..120)]));
+    assert_eq!(output.faults, [InjectedFault { over: Some(10), ..injected(100, 20) }]);
     for end in [110, 120] {
-        let came = each_cut(&["reorder:len=20,at=100"], end);
-        assert_eq!((came.bytes, came.events), (stream(0..end), vec![]), "nothing was there to overtake it");
+        let output = each_cut(&["reorder:len=20,at=100"], end);
+        assert_eq!((output.bytes, output.faults), (stream(0..end), vec![]), "no byte came that could overtake them");
     }
 
     let (mut injector, mut script) = (injector(&["reorder:len=20,at=100"]), Script::default());
     injector.received(&stream(0..110), &Others, &mut script);
-    assert!(injector.keeps_back());
+    assert!(injector.holds_back());
     assert_eq!(play(&mut script).bytes, stream(0..100));
-    injector.settle(&mut script);
-    assert!(!injector.keeps_back());
+    injector.release_held_back(&mut script);
+    assert!(!injector.holds_back());
     injector.received(&stream(110..300), &Others, &mut script);
-    assert_eq!(play(&mut script), Came { bytes: stream(100..300), ..Came::default() }, "let go, and not tried again");
+    assert_eq!(play(&mut script), Output { bytes: stream(100..300), ..Output::default() }, "they are released, and the fault is not tried again");
 }
 
 #[test]
-fn crosstalk_comes_in_place_of_own_bytes_or_in_between() {
-    let source = Some(Source { conn: 8, peer: peer(), offset: 1000 });
-    let came = each_cut(&["crosstalk:len=20,at=100"], 300);
-    assert_eq!(came.bytes, concat(&[&stream(0..100), &[0x88; 20], &stream(120..300)]));
-    assert_eq!(came.events, [Event { replaced: Some(20), source: source.clone(), ..event(100, 20) }]);
+fn crosstalk_replaces_own_bytes_or_is_inserted_between_them() {
+    let source = Some(ByteSource { conn: 8, peer: peer(), offset: 1000 });
+    let output = each_cut(&["crosstalk:len=20,at=100"], 300);
+    assert_eq!(output.bytes, concat(&[&stream(0..100), &[0x88; 20], &stream(120..300)]));
+    assert_eq!(output.faults, [InjectedFault { replaced: Some(20), source: source.clone(), ..injected(100, 20) }]);
 
-    let came = each_cut(&["crosstalk:len=20,at=100,mode=insert"], 300);
-    assert_eq!(came.bytes, concat(&[&stream(0..100), &[0x88; 20], &stream(100..300)]));
-    assert_eq!(came.events, [Event { source: source.clone(), ..event(100, 20) }]);
+    let output = each_cut(&["crosstalk:len=20,at=100,mode=insert"], 300);
+    assert_eq!(output.bytes, concat(&[&stream(0..100), &[0x88; 20], &stream(100..300)]));
+    assert_eq!(output.faults, [InjectedFault { source: source.clone(), ..injected(100, 20) }]);
 
-    let came = each_cut(&["crosstalk:len=20,at=100"], 110);
-    assert_eq!(came.bytes, concat(&[&stream(0..100), &[0x88; 10]]), "no further than the connection's own bytes");
-    assert_eq!(came.events, [Event { replaced: Some(10), source, ..event(100, 10) }]);
+    let output = each_cut(&["crosstalk:len=20,at=100"], 110);
+    assert_eq!(output.bytes, concat(&[&stream(0..100), &[0x88; 10]]), "it ends with the connection's own bytes");
+    assert_eq!(output.faults, [InjectedFault { replaced: Some(10), source, ..injected(100, 10) }]);
 }
 
 #[test]
-fn crosstalk_that_moves_loses_the_bytes_here_and_puts_them_in_there() {
-    let came = each_cut(&["crosstalk:len=20,at=100,mode=move"], 300);
-    assert_eq!(came.bytes, concat(&[&stream(0..100), &stream(120..300)]));
-    assert_eq!(came.events, [Event { effect: Some(FaultKind::Drop), ..event(100, 20) }]);
-    let gift = Passage { bytes: stream(100..120), source: Source { conn: CONN, peer: peer(), offset: 100 } };
-    assert_eq!(came.deeds, [Item::GiveAway(gift.clone(), 0), Item::Fin]);
+fn crosstalk_that_moves_drops_bytes_here_and_inserts_them_there() {
+    let output = each_cut(&["crosstalk:len=20,at=100,mode=move"], 300);
+    assert_eq!(output.bytes, concat(&[&stream(0..100), &stream(120..300)]));
+    assert_eq!(output.faults, [InjectedFault { effect: Some(FaultKind::Drop), ..injected(100, 20) }]);
+    let source = ByteSource { conn: CONN, peer: peer(), offset: 100 };
+    let moved = MovedBytes { bytes: SourcedBytes { bytes: stream(100..120), source: source.clone() }, fault: 0 };
+    assert_eq!(output.actions, [Action::Move(moved.clone()), Action::Fin]);
 
     let (mut there, mut script) = (injector(&["crosstalk:at=999,mode=move"]), Script::default());
     there.received(&stream(0..50), &Others, &mut script);
-    there.receive_gift(0, gift.clone(), &mut script);
+    there.insert_moved(moved, &mut script);
     there.received(&stream(50..60), &Others, &mut script);
-    let came = play(&mut script);
-    assert_eq!(came.bytes, concat(&[&stream(0..50), &stream(100..120), &stream(50..60)]));
-    assert_eq!(came.events, [Event { source: Some(gift.source), ..event(50, 20) }]);
+    let output = play(&mut script);
+    assert_eq!(output.bytes, concat(&[&stream(0..50), &stream(100..120), &stream(50..60)]));
+    assert_eq!(output.faults, [InjectedFault { source: Some(source), ..injected(50, 20) }]);
     assert_eq!(there.added(), 20);
 }
 
 #[test]
-fn stale_bytes_come_from_an_older_place_or_from_a_closed_connection() {
-    let came = each_cut(&["stale:from=older,len=20,at=100"], 300);
-    assert_eq!(came.bytes, concat(&[&stream(0..100), &stream(16..36), &stream(100..300)]));
-    let source = Some(Source { conn: CONN, peer: peer(), offset: 16 });
-    assert_eq!(came.events, [Event { source, ..event(100, 20) }]);
+fn stale_bytes_come_from_the_own_past_or_from_a_closed_connection() {
+    let output = each_cut(&["stale:from=older,len=20,at=100"], 300);
+    assert_eq!(output.bytes, concat(&[&stream(0..100), &stream(16..36), &stream(100..300)]));
+    let source = Some(ByteSource { conn: CONN, peer: peer(), offset: 16 });
+    assert_eq!(output.faults, [InjectedFault { source, ..injected(100, 20) }]);
 
-    let came = each_cut(&["stale:from=closed,len=20,at=100,mode=replace"], 300);
-    assert_eq!(came.bytes, concat(&[&stream(0..100), &[0x89; 20], &stream(120..300)]));
-    let source = Some(Source { conn: 9, peer: peer(), offset: 1000 });
-    assert_eq!(came.events, [Event { replaced: Some(20), source, ..event(100, 20) }]);
+    let output = each_cut(&["stale:from=closed,len=20,at=100,mode=replace"], 300);
+    assert_eq!(output.bytes, concat(&[&stream(0..100), &[0x89; 20], &stream(120..300)]));
+    let source = Some(ByteSource { conn: 9, peer: peer(), offset: 1000 });
+    assert_eq!(output.faults, [InjectedFault { replaced: Some(20), source, ..injected(100, 20) }]);
 }
 
 #[test]
-fn without_another_connection_or_a_past_nothing_is_injected_nor_counted() {
+fn without_another_connection_or_a_past_nothing_is_injected_or_counted() {
     let specs = [
         "crosstalk:every=100,len=20,times=1",
         "crosstalk:at=50,mode=move",
         "stale:at=100,from=older",
         "stale:at=9,from=closed",
     ];
-    let came = run(&specs, 1000, 64, &Alone);
-    assert_eq!(came, Came { bytes: stream(0..1000), events: vec![], deeds: vec![Item::Fin] });
+    let output = run(&specs, 1000, 64, &Alone);
+    assert_eq!(output, Output { bytes: stream(0..1000), faults: vec![], actions: vec![Action::Fin] });
 
     let (mut injector, mut script) = (injector(&specs[..1]), Script::default());
     injector.received(&stream(0..500), &Alone, &mut script);
     injector.received(&stream(500..1000), &Others, &mut script);
-    assert_eq!(play(&mut script).events.len(), 1, "the one time is still to come");
+    assert_eq!(play(&mut script).faults.len(), 1, "the attempts that failed do not count against times=1");
 }
 
 #[test]
-fn a_whole_buffer_carries_the_old_bytes_behind_each_short_receive() {
+fn a_whole_buffer_includes_the_old_bytes_behind_each_short_receive() {
     let (mut injector, mut script) = (injector(&["stale:len=100"]), Script::default());
     let mut receive = |from, to| {
         injector.received(&stream(from..to), &Others, &mut script);
         play(&mut script)
     };
-    let source = |offset| Some(Source { conn: CONN, peer: peer(), offset });
-    assert_eq!(receive(0, 60), Came { bytes: stream(0..60), ..Came::default() }, "nothing old is in it yet");
-    let came = receive(60, 80);
-    assert_eq!(came.bytes, concat(&[&stream(60..80), &stream(20..60)]));
-    assert_eq!(came.events, [Event { source: source(20), ..event(80, 40) }]);
-    let came = receive(80, 90);
-    assert_eq!(came.bytes, concat(&[&stream(80..90), &stream(70..80), &stream(20..60)]));
+    let source = |offset| Some(ByteSource { conn: CONN, peer: peer(), offset });
+    assert_eq!(receive(0, 60), Output { bytes: stream(0..60), ..Output::default() }, "the buffer holds no old bytes yet");
+    let output = receive(60, 80);
+    assert_eq!(output.bytes, concat(&[&stream(60..80), &stream(20..60)]));
+    assert_eq!(output.faults, [InjectedFault { source: source(20), ..injected(80, 40) }]);
+    let output = receive(80, 90);
+    assert_eq!(output.bytes, concat(&[&stream(80..90), &stream(70..80), &stream(20..60)]));
     assert_eq!(
-        came.events,
-        [Event { source: source(70), ..event(90, 10) }, Event { source: source(20), ..event(90, 40) }]
+        output.faults,
+        [InjectedFault { source: source(70), ..injected(90, 10) }, InjectedFault { source: source(20), ..injected(90, 40) }]
     );
-    let came = receive(90, 220);
-    assert_eq!(came.bytes, concat(&[&stream(90..220), &stream(120..190)]), "two receives, a full one and a short one");
-    assert_eq!(came.events, [Event { source: source(120), ..event(220, 70) }]);
+    let output = receive(90, 220);
+    assert_eq!(output.bytes, concat(&[&stream(90..220), &stream(120..190)]), "the bytes are two receives, a full one and a short one");
+    assert_eq!(output.faults, [InjectedFault { source: source(120), ..injected(220, 70) }]);
 }
 
 #[test]
-fn a_whole_buffer_is_sent_no_more_often_than_asked() {
-    let came = run(&["stale:len=100,times=2"], 990, 30, &Others);
-    assert_eq!(came.events.len(), 0, "receives of one length leave nothing old behind them");
+fn a_whole_buffer_is_sent_at_most_the_requested_number_of_times() {
+    let output = run(&["stale:len=100,times=2"], 990, 30, &Others);
+    assert_eq!(output.faults.len(), 0, "receives of equal length leave no old bytes behind them");
     let (mut injector, mut script) = (injector(&["stale:len=100,times=2"]), Script::default());
     for end in [50, 60, 70, 80, 90] {
         injector.received(&stream(end - 10..end), &Others, &mut script);
         injector.received(&stream(end..end + 2), &Others, &mut script);
     }
-    assert_eq!(play(&mut script).events.len(), 2);
+    assert_eq!(play(&mut script).faults.len(), 2);
 }
 
 #[test]
-fn surplus_is_random_and_comes_where_it_is_asked_for_or_after_the_end() {
-    let came = each_cut(&["surplus:len=20,at=100"], 300);
-    assert_eq!((&came.bytes[..100], &came.bytes[120..]), (&stream(0..100)[..], &stream(100..300)[..]));
-    assert_eq!(came.events, [event(100, 20)]);
+fn surplus_bytes_are_inserted_at_their_place_or_after_the_end() {
+    let output = each_cut(&["surplus:len=20,at=100"], 300);
+    assert_eq!((&output.bytes[..100], &output.bytes[120..]), (&stream(0..100)[..], &stream(100..300)[..]));
+    assert_eq!(output.faults, [injected(100, 20)]);
 
-    let came = each_cut(&["surplus:len=20"], 300);
-    assert_eq!((&came.bytes[..300], came.bytes.len()), (&stream(0..300)[..], 320));
-    assert_eq!((came.events, came.deeds), (vec![event(300, 20)], vec![Item::Fin]));
+    let output = each_cut(&["surplus:len=20"], 300);
+    assert_eq!((&output.bytes[..300], output.bytes.len()), (&stream(0..300)[..], 320));
+    assert_eq!((output.faults, output.actions), (vec![injected(300, 20)], vec![Action::Fin]));
 }
 
 #[test]
-fn what_ends_a_connection_ends_it_before_its_byte() {
-    for (spec, end) in [("truncate", Item::Fin), ("stall", Item::Hold), ("reset", Item::Reset)] {
-        let came = each_cut(&[&format!("{spec}:at=100"), "drop:at=150"], 300);
-        assert_eq!((came.bytes, came.events), (stream(0..100), vec![event(100, 0)]), "{spec}");
-        assert_eq!(came.deeds, [end], "{spec}");
+fn faults_that_end_a_connection_end_it_before_their_byte() {
+    for (spec, end) in [("truncate", Action::Fin), ("stall", Action::Hold), ("reset", Action::Reset)] {
+        let output = each_cut(&[&format!("{spec}:at=100"), "drop:at=150"], 300);
+        assert_eq!((output.bytes, output.faults), (stream(0..100), vec![injected(100, 0)]), "{spec}");
+        assert_eq!(output.actions, [end], "{spec}");
     }
 }
 
 #[test]
-fn the_fin_is_answered_never_or_at_once() {
-    let came = each_cut(&["no-fin"], 300);
-    assert_eq!(came, Came { bytes: stream(0..300), events: vec![event(300, 0)], deeds: vec![Item::Hold] });
+fn no_fin_never_answers_the_fin_and_fin_without_drain_does_at_once() {
+    let output = each_cut(&["no-fin"], 300);
+    assert_eq!(output, Output { bytes: stream(0..300), faults: vec![injected(300, 0)], actions: vec![Action::Hold] });
 
     let (mut injector, mut script) = (injector(&["fin-without-drain:time=7ms"]), Script::default());
     injector.received(&stream(0..100), &Others, &mut script);
-    assert_eq!(script.take_deed(), Some(Item::Pause(Duration::from_millis(7))), "each echo is held back");
+    assert_eq!(script.take_action(), Some(Action::Pause(Duration::from_millis(7))), "the pause delays each echo");
     script.sent(30);
     injector.fin(&mut script);
-    let came = play(&mut script);
-    assert_eq!(came, Came { bytes: vec![], events: vec![event(30, 70)], deeds: vec![Item::Fin] });
+    let output = play(&mut script);
+    assert_eq!(output, Output { bytes: vec![], faults: vec![injected(30, 70)], actions: vec![Action::Fin] });
 }
 
 #[test]
-fn a_fin_with_nothing_left_to_send_is_no_fault() {
+fn a_fin_with_nothing_left_to_send_is_not_logged_as_a_fault() {
     let (mut injector, mut script) = (injector(&["fin-without-drain"]), Script::default());
     injector.received(&stream(0..100), &Others, &mut script);
     play(&mut script);
     injector.fin(&mut script);
-    assert_eq!(play(&mut script), Came { deeds: vec![Item::Fin], ..Came::default() });
+    assert_eq!(play(&mut script), Output { actions: vec![Action::Fin], ..Output::default() });
 }
 
 #[test]
@@ -345,30 +345,30 @@ fn delay_pauses_at_its_place() {
     let (mut injector, mut script) = (injector(&["delay:time=9ms,at=100"]), Script::default());
     injector.received(&stream(0..300), &Others, &mut script);
     assert_eq!(script.to_send(), stream(0..100));
-    let came = play(&mut script);
-    assert_eq!(came.bytes, stream(0..300));
-    assert_eq!((came.events, came.deeds), (vec![event(100, 0)], vec![Item::Pause(Duration::from_millis(9))]));
+    let output = play(&mut script);
+    assert_eq!(output.bytes, stream(0..300));
+    assert_eq!((output.faults, output.actions), (vec![injected(100, 0)], vec![Action::Pause(Duration::from_millis(9))]));
 }
 
 #[test]
-fn a_fault_within_another_is_passed_over_and_one_behind_it_is_not() {
-    let came = each_cut(
+fn a_fault_within_another_is_skipped_and_one_right_behind_it_is_not() {
+    let output = each_cut(
         &["drop:len=10,at=100", "flip:at=105", "drop:len=5,at=110", "surplus:at=120", "zero:len=2,at=120"],
         300,
     );
-    let seen: Vec<_> = came.events.iter().map(|event| (event.fault, event.offset)).collect();
+    let seen: Vec<_> = output.faults.iter().map(|injected| (injected.fault, injected.offset)).collect();
     assert_eq!(seen, [(0, 100), (2, 110), (3, 120), (4, 120)]);
 }
 
 #[test]
-fn an_edit_that_the_end_cuts_short_is_logged_as_far_as_it_went() {
+fn an_edit_cut_short_by_the_end_is_logged_with_its_real_length() {
     for (spec, extent) in [("drop:len=50", 10), ("zero:len=50", 10), ("duplicate:len=50", 10)] {
-        assert_eq!(each_cut(&[&format!("{spec},at=290")], 300).events, [event(290, extent)], "{spec}");
+        assert_eq!(each_cut(&[&format!("{spec},at=290")], 300).faults, [injected(290, extent)], "{spec}");
     }
 }
 
 #[test]
-fn a_connection_that_turns_out_to_be_another_meets_that_ones_faults() {
+fn a_renumbered_connection_meets_the_faults_of_its_new_number() {
     let (mut injector, mut script) = (injector(&["flip:at=4,conn=3", "drop:at=50,conn=7"]), Script::default());
     injector.received(&stream(0..3), &Others, &mut script);
     injector.renumber(7);
@@ -377,12 +377,12 @@ fn a_connection_that_turns_out_to_be_another_meets_that_ones_faults() {
 }
 
 #[test]
-fn a_probability_decides_for_a_connection_as_a_whole_where_there_is_no_place() {
+fn without_a_place_a_probability_decides_for_the_whole_connection() {
     let hit = |conn| {
-        let faults: Vec<Fault> = vec!["no-fin:p=0.25".parse().expect("a fault")];
+        let faults: Vec<Fault> = vec!["no-fin:p=0.25".parse().expect("a valid fault spec")];
         let (mut injector, mut script) = (Injector::new(faults.into(), SEED, conn, peer()), Script::default());
         injector.fin(&mut script);
-        play(&mut script).deeds == [Item::Hold]
+        play(&mut script).actions == [Action::Hold]
     };
     let hits = (0..1000).filter(|conn| hit(*conn)).count();
     assert!((200..300).contains(&hits), "{hits} of 1000");
@@ -390,8 +390,8 @@ fn a_probability_decides_for_a_connection_as_a_whole_where_there_is_no_place() {
 }
 
 #[test]
-fn bytes_are_neither_lost_nor_made_but_by_faults() {
-    // received + added = sent + left out, which is what the server's counters rest on.
+fn only_faults_add_or_lose_bytes() {
+    // The server's counters rest on: received + added = sent + left out.
     let specs = [
         "flip:every=1000",
         "drop:len=30,every=3000",
@@ -408,10 +408,10 @@ fn bytes_are_neither_lost_nor_made_but_by_faults() {
             injector.received(piece, &Others, &mut script);
         }
         injector.fin(&mut script);
-        let came = play(&mut script);
-        let lost = |event: &&Event| matches!(event.fault, 1) || event.replaced.is_some();
-        let left_out: u64 = came.events.iter().filter(lost).map(|event| event.extent).sum();
-        assert!(came.events.len() > 100, "{}", came.events.len());
-        assert_eq!(50_000 + injector.added(), came.bytes.len() as u64 + left_out);
+        let output = play(&mut script);
+        let lost = |injected: &&InjectedFault| matches!(injected.fault, 1) || injected.replaced.is_some();
+        let left_out: u64 = output.faults.iter().filter(lost).map(|injected| injected.extent).sum();
+        assert!(output.faults.len() > 100, "{}", output.faults.len());
+        assert_eq!(50_000 + injector.added(), output.bytes.len() as u64 + left_out);
     }
 }
