@@ -1,14 +1,14 @@
-//! The cases: every kind of fault under every load.
+//! The cases: every kind of fault, under every load.
 
 use echo_tester::server::fault::Fault;
 
-/// A load, as a scenario would have it.
+/// A load, as a scenario would declare it.
 pub(crate) struct Load {
     pub(crate) name: &'static str,
     pub(crate) toml: &'static str,
-    /// Bytes of one connection, about.
+    /// Approximate bytes of one connection.
     pub(crate) stream: u64,
-    /// Connections are opened anew, so that the server counts more of them than the client has at a time.
+    /// Connections are reopened, so the server counts more of them than the client has at a time.
     pub(crate) churns: bool,
 }
 
@@ -48,7 +48,7 @@ pub(crate) const LOADS: &[Load] = &[
     },
 ];
 
-/// The faults. `{n}` stands for a part of the load's stream: the bytes of a connection divided by n.
+/// The faults. `{n}` stands for the bytes of one connection divided by n.
 pub(crate) const FAULTS: &[&str] = &[
     "flip:every={3}",
     "flip:n=3,every={3}",
@@ -82,7 +82,7 @@ pub(crate) const FAULTS: &[&str] = &[
     "delay:time=4s,at={2},p=0.5",
 ];
 
-/// Several kinds on one connection, where there is room for them.
+/// Several kinds on one connection, for a load with room for them.
 pub(crate) const MIXED: &[&str] = &[
     "flip:every=64KiB",
     "zero:len=50,every=64KiB",
@@ -94,14 +94,14 @@ pub(crate) const MIXED: &[&str] = &[
     "reorder:len=200,every=64KiB",
 ];
 
-/// The faults of a server as a whole, which need connections that stay.
-pub(crate) const OF_THE_SERVER: &[&str] = &["one-at-a-time", "limit-2", "limit-64", "limit:n=64,beyond=queue"];
+/// Faults of the server as a whole, which need connections that stay open.
+pub(crate) const SERVER_FAULTS: &[&str] = &["one-at-a-time", "limit-2", "limit-64", "limit:n=64,beyond=queue"];
 
-/// Connections that stay until all have done what they can.
+/// A load whose connections stay open until the run ends.
 pub(crate) const STAYING: &str =
     "conns = 100\nmessages = 4\nsize = '1..2KiB'\nclose = 'keep'\nstall_timeout = '1200ms'\nconnect_timeout = '20s'";
 
-/// The fault for a load.
+/// The fault of a template, for this load.
 pub(crate) fn fault(template: &str, load: &Load) -> Fault {
     let mut spec = template.to_owned();
     for n in 2..=3 {

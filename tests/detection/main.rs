@@ -1,8 +1,7 @@
-//! Self-proof: every kind of fault, under several loads, is found by the real client, by its right name, at the right
-//! place, with the right extent and source, reconciled one to one with the faulty server's own log; and runs without a
-//! fault raise no finding.
+//! Self-proof: the real client finds every kind of fault under several loads, with the right name, place, extent and
+//! source. Each finding is matched with one entry of the faulty server's own log. Runs without a fault raise no finding.
 //!
-//! The table in the README, with what there was to complain about below it:
+//! This prints the table in the README, and below it what was not perfect:
 //! `cargo test --release --test detection -- --nocapture`
 
 mod cases;
@@ -13,41 +12,42 @@ mod table;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use cases::{FAULTS, LOADS, Load, MIXED, OF_THE_SERVER, STAYING};
+use cases::{FAULTS, LOADS, Load, MIXED, SERVER_FAULTS, STAYING};
 use echo_tester::server::fault::spec::StaleOrigin;
 use echo_tester::server::fault::{Fault, FaultKind};
 use echo_tester::server::models::{self, TABLE};
 use echo_tester::server::{Options, Server};
 use reconcile::{Reconciled, Truth, Verdict, reconcile};
 
-/// Cases at a time: most of them wait for a stall time-out.
-const AT_A_TIME: usize = 16;
-/// Runs of each fault under each load, each with a seed of its own.
-const SEEDS: u64 = 3;
+/// Cases that run at the same time: most of them only wait for a stall time-out.
+const PARALLEL_CASES: usize = 16;
+/// Runs of each fault under each load, each with its own seed.
+const SEEDS_PER_CASE: u64 = 3;
 
-struct Case {
-    /// The kind, or what stands for several.
+struct DetectionCase {
+    /// The kind of its fault, or a name for several.
     name: String,
     faults: Vec<Fault>,
     load: &'static str,
     toml: &'static str,
+    /// No connection is reopened, so both sides number them alike.
     same_numbers: bool,
     seed: u64,
 }
 
-impl Case {
+impl DetectionCase {
     fn title(&self) -> String {
         let faults: Vec<String> = self.faults.iter().map(Fault::to_string).collect();
         format!("{} under {}, seed {}", faults.join(" "), self.load, self.seed)
     }
 }
 
-fn all() -> Vec<Case> {
+fn all_cases() -> Vec<DetectionCase> {
     let mut cases = Vec::new();
     let mut add = |name: String, faults: &[Fault], load: &'static str, toml: &'static str, same_numbers: bool| {
-        for _ in 0..SEEDS {
+        for _ in 0..SEEDS_PER_CASE {
             let seed = cases.len() as u64;
-            cases.push(Case { name: name.clone(), faults: faults.to_vec(), load, toml, same_numbers, seed });
+            cases.push(DetectionCase { name: name.clone(), faults: faults.to_vec(), load, toml, same_numbers, seed });
         }
     };
     for template in FAULTS {
@@ -56,8 +56,8 @@ fn all() -> Vec<Case> {
             add(format!("`{}`", fault.kind), &[fault], load.name, load.toml, !load.churns);
         }
     }
-    for spec in OF_THE_SERVER {
-        let fault: Fault = spec.parse().expect("a fault");
+    for spec in SERVER_FAULTS {
+        let fault: Fault = spec.parse().expect("a valid fault spec");
         add(format!("`{}`", fault.kind), &[fault], "connections that stay", STAYING, true);
     }
     let mixed: Vec<Fault> = MIXED.iter().map(|spec| spec.parse().expect(spec)).collect();
@@ -66,54 +66,54 @@ fn all() -> Vec<Case> {
     cases
 }
 
-/// Does `work` with each of these, several at a time; gives the results in order.
+/// Does `work` with each item, several at a time, and returns the results in order.
 fn in_parallel<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let queue = Mutex::new(items.iter().enumerate());
     let results = Mutex::new(BTreeMap::new());
-    let take = || queue.lock().expect("nobody panics with it").next();
+    let take = || queue.lock().expect("no thread panics while it holds the lock").next();
     std::thread::scope(|scope| {
-        for _ in 0..AT_A_TIME {
+        for _ in 0..PARALLEL_CASES {
             scope.spawn(|| {
                 while let Some((n, item)) = take() {
                     let result = work(item);
-                    results.lock().expect("nobody panics with it").insert(n, result);
+                    results.lock().expect("no thread panics while it holds the lock").insert(n, result);
                 }
             });
         }
     });
-    results.into_inner().expect("all are done").into_values().collect()
+    results.into_inner().expect("no thread panics while it holds the lock").into_values().collect()
 }
 
 #[test]
 fn every_fault_is_found_named_and_placed() {
-    let cases = all();
+    let cases = all_cases();
     let results = in_parallel(&cases, |case| {
-        let came = run::against_faults(&case.faults, case.toml, case.seed);
-        let truth = Truth::new(case.seed, &came.findings, case.same_numbers);
-        reconcile(&truth, &came.log, &came.findings)
+        let outcome = run::against_faults(&case.faults, case.toml, case.seed);
+        let truth = Truth::new(case.seed, &outcome.findings, case.same_numbers);
+        reconcile(&truth, &outcome.log, &outcome.findings)
     });
     table::print(cases.iter().zip(&results).map(|(case, result)| (case.name.as_str(), case.load, result)));
-    let complaints: Vec<String> =
-        cases.iter().zip(&results).flat_map(|(case, result)| complaints(case, result)).collect();
-    println!("\n{} complaints\n{}", complaints.len(), complaints.join("\n"));
+    let imperfections: Vec<String> =
+        cases.iter().zip(&results).flat_map(|(case, result)| imperfections(case, result)).collect();
+    println!("\n{} imperfections\n{}", imperfections.len(), imperfections.join("\n"));
     let injected: usize = results.iter().map(|result| result.faults.len()).sum();
     let missed = count(&results, Verdict::Missed);
     let misnamed = missed + count(&results, Verdict::Misnamed);
     let misplaced = misnamed + count(&results, Verdict::Misplaced);
     let unexplained: usize = results.iter().map(|result| result.unexplained.len()).sum();
-    assert!(injected > 5_000, "{injected} faults prove little");
-    assert_eq!(missed, 0, "of {injected} faults: not found");
-    // Random bytes look like something else now and then: a doubled byte like a text conversion.
-    assert!(misnamed * 1000 <= injected, "{misnamed} of {injected} faults: found by another name");
-    assert!(misplaced * 1000 <= injected, "{misplaced} of {injected} faults: found at another place");
-    assert!(unexplained * 1000 <= injected, "{unexplained} findings that no fault explains");
+    assert!(injected > 5_000, "{injected} faults are too few to prove anything");
+    assert_eq!(missed, 0, "faults of {injected} that were not found");
+    // Random bytes sometimes look like another fault: a duplicated byte may look like a text conversion.
+    assert!(misnamed * 1000 <= injected, "{misnamed} of {injected} faults were found with a wrong name");
+    assert!(misplaced * 1000 <= injected, "{misplaced} of {injected} faults were found at a wrong place");
+    assert!(unexplained * 1000 <= injected, "no fault explains {unexplained} findings");
     let alarms: Vec<String> = results.iter().flat_map(|result| result.false_alarms()).map(table::sentence).collect();
-    assert!(alarms.is_empty(), "on connections without a fault:\n{}", alarms.join("\n"));
-    for (cases, results) in cases.chunks(SEEDS as usize).zip(results.chunks(SEEDS as usize)) {
-        // Bytes of closed connections need some that were closed a while ago, which most loads don't have.
-        let may_be_idle = |fault: &Fault| fault.kind == FaultKind::Stale && fault.from == StaleOrigin::Closed;
+    assert!(alarms.is_empty(), "findings on connections without a fault:\n{}", alarms.join("\n"));
+    for (cases, results) in cases.chunks(SEEDS_PER_CASE as usize).zip(results.chunks(SEEDS_PER_CASE as usize)) {
+        // Bytes of closed connections need connections that closed a while ago, which most loads do not have.
+        let may_do_nothing = |fault: &Fault| fault.kind == FaultKind::Stale && fault.from == StaleOrigin::Closed;
         let injected = results.iter().any(|result| !result.faults.is_empty());
-        assert!(injected || cases[0].faults.iter().all(may_be_idle), "{} did nothing", cases[0].title());
+        assert!(injected || cases[0].faults.iter().all(may_do_nothing), "{} injected nothing", cases[0].title());
     }
 }
 
@@ -121,20 +121,20 @@ fn count(results: &[Reconciled], wanted: Verdict) -> usize {
     results.iter().flat_map(|result| &result.faults).filter(|(_, verdict, _)| *verdict == wanted).count()
 }
 
-fn complaints(case: &Case, result: &Reconciled) -> Vec<String> {
+fn imperfections(case: &DetectionCase, result: &Reconciled) -> Vec<String> {
     let title = case.title();
-    let bad = result.faults.iter().filter(|(_, verdict, _)| *verdict > Verdict::Together);
-    let bad = bad.map(|(record, verdict, finding)| {
+    let imperfect = result.faults.iter().filter(|(_, verdict, _)| *verdict > Verdict::Together);
+    let imperfect = imperfect.map(|(record, verdict, finding)| {
         let found = finding.as_ref().map(table::sentence);
         let Some(found) = found else { return format!("{title}: {verdict:?}: {}", table::record(record)) };
         format!("{title}: {verdict:?}: {}\n    found: {found}", table::record(record))
     });
     let unexplained = result.unexplained.iter();
-    bad.chain(unexplained.map(|finding| format!("{title}: unexplained: {}", table::sentence(finding)))).collect()
+    imperfect.chain(unexplained.map(|finding| format!("{title}: unexplained: {}", table::sentence(finding)))).collect()
 }
 
 #[test]
-fn nothing_is_found_where_nothing_is_wrong() {
+fn runs_without_a_fault_raise_no_finding() {
     let models: Vec<_> = TABLE.iter().filter(|model| model.run.is_some() && (model.probe)().is_ok()).collect();
     assert!(!models.is_empty());
     let runs: Vec<_> = models.iter().flat_map(|model| LOADS.iter().map(move |load| (*model, load))).collect();

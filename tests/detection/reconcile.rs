@@ -1,23 +1,24 @@
-//! The server's log against the client's findings, one to one.
+//! Matches the server's log with the client's findings, one to one.
 //!
 //! # What cannot be told apart in principle
 //!
-//! The client sees the bytes that came, and two different faults may leave the same bytes behind:
+//! The client sees only the bytes that arrive, and two different faults may leave the same bytes behind:
 //!
-//! - Of equal bytes next to each other it cannot be told which one was dropped or doubled, and a byte that was put in
-//!   place of an equal one was not changed. So a place is right if the finding, carried out, makes the same bytes of
-//!   the stream as the fault did; with random bytes it is the very same place in all but one of some 128 cases.
+//! - Among equal neighbours, nothing shows which byte was dropped or duplicated, and a byte replaced by an equal one did
+//!   not change. So a place is right if the finding, applied to the stream, makes the same bytes as the fault. With
+//!   random bytes the two places are the same in all but about one of 128 cases.
 //! - A drop that reaches the end of what the client sent is a truncation if an EOF follows.
-//! - Bytes of a connection that closes before the client has looked at them are stale: so `crosstalk` from a connection
-//!   that is closed when the bytes come is right if the finding says so.
-//! - Fewer than 15 bytes may hold no aligned word, so nothing tells where they come from: foreign and old bytes that
-//!   are so few are `surplus` in between and `corrupt` in place of others.
-//! - Faults less than 64 bytes apart leave too few right bytes between them to tell where one ends. They are judged
-//!   together: the findings must begin where the first of them does, lie within them, and one must have a right name.
-//! - One random byte may be the byte before it again, which is `duplicated`.
-//! - A reset takes along what was under way: it may come earlier than where it was injected, never later.
-//! - A delay shorter than the stall time-out is no fault of the bytes, and a server that serves one at a time is only
-//!   slow to clients that each go away soon.
+//! - Bytes of a connection that closes before the client has examined them are stale. So `crosstalk` from a connection
+//!   that is closed when the bytes arrive may be reported as stale.
+//! - Fewer than 15 bytes may hold no aligned word, so nothing shows where they come from. So few foreign or old bytes
+//!   may be reported as `surplus` if they were inserted, and as `corrupt` if they replaced others.
+//! - Faults less than 64 bytes apart leave too few right bytes between them to show where one ends. They are judged
+//!   together: the findings must begin where the first fault does and lie within the faults, and one must have a right
+//!   name.
+//! - One random byte may equal the byte before it, and is then reported as `duplicated`.
+//! - A reset discards bytes in flight, so it may be seen earlier than it was injected, but never later.
+//! - A delay shorter than the stall time-out is not a finding, and a server that serves one connection at a time is only
+//!   slow to clients that leave soon.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -25,18 +26,18 @@ use std::net::SocketAddr;
 use echo_tester::server::fault::{FaultKind, FaultRecord};
 use echo_tester::stream::{Change, ConnId, Divergence, Finding, Kind, OpKind, Stream};
 
-/// What became of one fault.
+/// How well one fault was found, from best to worst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Verdict {
     /// Found, named and placed right, to the byte.
     Exact,
-    /// The same, at another place that makes the same bytes.
+    /// Found, named, and placed so that the same bytes result.
     Equal,
-    /// Found and named together with others that are too near.
+    /// Found and named together with other faults that are too near.
     Together,
-    /// Found and named, at a wrong place or with a wrong extent or source.
+    /// Found and named, but at a wrong place, or with a wrong extent or source.
     Misplaced,
-    /// Found, by another name.
+    /// Found, but with a wrong name.
     Misnamed,
     /// Not found.
     Missed,
@@ -45,38 +46,38 @@ pub(crate) enum Verdict {
 /// The result of a case.
 #[derive(Default)]
 pub(crate) struct Reconciled {
-    /// Each fault of the log.
+    /// Each fault of the log, with the finding that was matched to it.
     pub(crate) faults: Vec<(FaultRecord, Verdict, Option<Finding>)>,
     /// Findings that no fault explains.
     pub(crate) unexplained: Vec<Finding>,
 }
 
 impl Reconciled {
-    /// Findings on connections on which nothing was done wrong.
+    /// Findings on connections without a fault.
     pub(crate) fn false_alarms(&self) -> impl Iterator<Item = &Finding> {
         let hit = |finding: &&Finding| self.faults.iter().any(|(record, ..)| local(finding) == Some(record.peer));
         self.unexplained.iter().filter(move |finding| !hit(finding))
     }
 }
 
-/// Changes that turn a stream into what came: so many bytes at a place are replaced by others.
-struct Edit {
+/// A change to a stream: `removed` bytes at a place are replaced by `inserted`.
+struct StreamEdit {
     at: u64,
     removed: u64,
     inserted: Vec<u8>,
 }
 
-/// What is known besides log and findings.
+/// What is known beside the log and the findings.
 pub(crate) struct Truth {
     stream: Stream,
-    /// The client's connection at each address, as far as anything was found on it.
+    /// The client's connection at each local address, for connections with a finding.
     conns: HashMap<SocketAddr, ConnId>,
-    /// Connections are numbered alike on both sides: none was opened anew.
+    /// Both sides number the connections alike, because none was reopened.
     pub(crate) same_numbers: bool,
 }
 
 impl Truth {
-    /// Of a run with this seed that found this.
+    /// For a run with this seed and these findings.
     pub(crate) fn new(seed: u64, findings: &[Finding], same_numbers: bool) -> Truth {
         let conns = findings.iter().filter_map(|finding| Some((local(finding)?, finding.divergence.conn))).collect();
         Truth { stream: Stream::new(seed), conns, same_numbers }
@@ -93,62 +94,62 @@ impl Truth {
         if self.same_numbers { ConnId::new(number as u32) } else { self.conns.get(&peer).copied() }
     }
 
-    /// What the server did to the bytes, where that can be computed.
-    fn edit_of_fault(&self, record: &FaultRecord, conn: ConnId) -> Option<Edit> {
+    /// What the server did to the bytes, if that can be computed.
+    fn edit_of_fault(&self, record: &FaultRecord, conn: ConnId) -> Option<StreamEdit> {
         let FaultRecord { offset, extent, .. } = *record;
         let removed = record.replaced.unwrap_or(0);
         Some(match record.kind {
-            FaultKind::Zero => Edit { at: offset, removed: extent, inserted: vec![0; extent as usize] },
-            FaultKind::Drop => Edit { at: offset, removed: extent, inserted: Vec::new() },
+            FaultKind::Zero => StreamEdit { at: offset, removed: extent, inserted: vec![0; extent as usize] },
+            FaultKind::Drop => StreamEdit { at: offset, removed: extent, inserted: Vec::new() },
             FaultKind::Duplicate => {
-                Edit { at: offset + extent, removed: 0, inserted: self.bytes(conn, offset, extent) }
+                StreamEdit { at: offset + extent, removed: 0, inserted: self.bytes(conn, offset, extent) }
             }
             FaultKind::Reorder => self.swap(conn, offset, extent, record.over?),
             FaultKind::Crosstalk | FaultKind::Stale => {
                 let source = record.source.as_ref()?;
                 let from = self.conn(source.conn, source.peer)?;
-                Edit { at: offset, removed, inserted: self.bytes(from, source.offset, extent) }
+                StreamEdit { at: offset, removed, inserted: self.bytes(from, source.offset, extent) }
             }
             _ => return None,
         })
     }
 
-    /// What the client says that happened to the bytes, where that can be computed.
-    fn edit_of_finding(&self, found: &Divergence) -> Option<Edit> {
+    /// What happened to the bytes according to the client, if that can be computed.
+    fn edit_of_finding(&self, found: &Divergence) -> Option<StreamEdit> {
         let Divergence { offset, extent, replaced, .. } = *found;
         Some(match found.kind {
-            Kind::Lost | Kind::Truncated => Edit { at: offset, removed: extent, inserted: Vec::new() },
+            Kind::Lost | Kind::Truncated => StreamEdit { at: offset, removed: extent, inserted: Vec::new() },
             Kind::Reordered => self.swap(found.conn, offset, extent, found.overtaken_by),
             Kind::Duplicated | Kind::Crosstalk | Kind::Stale => {
                 let source = found.source?;
-                Edit { at: offset, removed: replaced, inserted: self.bytes(source.conn, source.offset, extent) }
+                StreamEdit { at: offset, removed: replaced, inserted: self.bytes(source.conn, source.offset, extent) }
             }
             Kind::Corrupt if found.detail.and_then(|detail| detail.looks_like) == Some(Change::ZeroFilled) => {
-                Edit { at: offset, removed: extent, inserted: vec![0; extent as usize] }
+                StreamEdit { at: offset, removed: extent, inserted: vec![0; extent as usize] }
             }
             _ => return None,
         })
     }
 
-    fn swap(&self, conn: ConnId, at: u64, late: u64, over: u64) -> Edit {
+    fn swap(&self, conn: ConnId, at: u64, late: u64, over: u64) -> StreamEdit {
         let inserted = [self.bytes(conn, at + late, over), self.bytes(conn, at, late)].concat();
-        Edit { at, removed: late + over, inserted }
+        StreamEdit { at, removed: late + over, inserted }
     }
 
-    /// Whether both make the same of the connection's stream.
-    fn same(&self, conn: ConnId, one: &Edit, other: &Edit) -> bool {
-        let net = |edit: &Edit| edit.inserted.len() as i64 - edit.removed as i64;
+    /// Whether both edits turn the connection's stream into the same bytes.
+    fn same(&self, conn: ConnId, one: &StreamEdit, other: &StreamEdit) -> bool {
+        let net = |edit: &StreamEdit| edit.inserted.len() as i64 - edit.removed as i64;
         let from = one.at.min(other.at);
         let to = (one.at + one.removed).max(other.at + other.removed);
-        let made = |edit: &Edit| {
+        let made = |edit: &StreamEdit| {
             let end = edit.at + edit.removed;
             [self.bytes(conn, from, edit.at - from), edit.inserted.clone(), self.bytes(conn, end, to - end)].concat()
         };
-        // A window that ends with the later edit is wide enough: behind it both streams go on alike.
+        // A window that ends with the later edit is wide enough: behind it both streams continue alike.
         net(one) == net(other) && to - from < 1 << 20 && made(one) == made(other)
     }
 
-    /// What a finding is worth as the finding of this fault.
+    /// How well a finding matches a fault.
     fn judge(&self, record: &FaultRecord, finding: &Finding) -> Verdict {
         let found = &finding.divergence;
         let sent = sent(finding);
@@ -195,7 +196,7 @@ impl Truth {
         }
         let slid = |most| record.offset.abs_diff(found.offset) <= most;
         let equal = match record.kind {
-            // The first of the random bytes may be what would have come anyway, the last what had come before.
+            // The first random byte may equal the byte that was due, and the last one the byte before.
             FaultKind::Surplus => slid(2) && found.extent == record.extent,
             FaultKind::Flip => false,
             FaultKind::Crosstalk | FaultKind::Stale if found.source.is_none() => {
@@ -240,7 +241,7 @@ pub(crate) fn reconcile(truth: &Truth, log: &[FaultRecord], findings: &[Finding]
     }
 }
 
-/// Judges faults that are too near to each other.
+/// Judges faults that are too near to each other to be judged alone.
 fn judge_together(
     log: &[FaultRecord],
     findings: &[Finding],
@@ -252,7 +253,7 @@ fn judge_together(
             continue;
         }
         let (first, last) = (&log[cluster[0]], &log[cluster[cluster.len() - 1]]);
-        let within = first.offset..=end(last) + NEAR;
+        let within = first.offset..=end(last) + NEAR_BYTES;
         let is_here =
             |finding: &&Finding| local(finding) == Some(first.peer) && within.contains(&finding.divergence.offset);
         let begins = findings.iter().filter(is_here).map(|finding| finding.divergence.offset).min();
@@ -269,14 +270,14 @@ fn judge_together(
     }
 }
 
-/// Faults that are less than this apart are near.
-const NEAR: u64 = 64;
+/// Faults less than this many bytes apart are near.
+const NEAR_BYTES: u64 = 64;
 
 /// Groups of two or more faults of one connection, each near the next, in their order.
 fn clusters(log: &[FaultRecord]) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..log.len()).collect();
     order.sort_by_key(|n| (log[*n].peer, log[*n].offset));
-    let is_near = |a: &usize, b: &usize| log[*a].peer == log[*b].peer && log[*b].offset < end(&log[*a]) + NEAR;
+    let is_near = |a: &usize, b: &usize| log[*a].peer == log[*b].peer && log[*b].offset < end(&log[*a]) + NEAR_BYTES;
     order.chunk_by(is_near).filter(|near| near.len() > 1).map(<[usize]>::to_vec).collect()
 }
 
@@ -290,14 +291,14 @@ fn end(record: &FaultRecord) -> u64 {
     record.offset + own
 }
 
-/// Fewer bytes than these may hold no aligned word.
-const NAMEABLE: u64 = 15;
+/// Fewer bytes than this may hold no aligned word.
+const MIN_NAMEABLE_BYTES: u64 = 15;
 
 /// Whether this is the right name for the fault.
 fn names(record: &FaultRecord, found: &Divergence, sent: Option<u64>) -> bool {
     let to_the_end = sent == Some(record.offset + record.extent);
     let foreign = matches!(record.kind, FaultKind::Crosstalk | FaultKind::Stale);
-    if foreign && record.extent < NAMEABLE {
+    if foreign && record.extent < MIN_NAMEABLE_BYTES {
         let nameless = if record.replaced.is_some() { Kind::Corrupt } else { Kind::Surplus };
         return matches!(found.kind, Kind::Crosstalk | Kind::Stale) || found.kind == nameless;
     }
@@ -319,7 +320,7 @@ fn names(record: &FaultRecord, found: &Divergence, sent: Option<u64>) -> bool {
     }
 }
 
-/// What the connection had sent, if one of its last operations before the finding was a write.
+/// How much the connection had sent, if one of its last operations before the finding was a write.
 fn sent(finding: &Finding) -> Option<u64> {
     let writes = finding.recent.iter().filter(|op| op.kind == OpKind::Write);
     writes.map(|op| op.offset + op.len).max()

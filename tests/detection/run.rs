@@ -1,4 +1,4 @@
-//! One case: a faulty server and the real client in one process, and what each of them says.
+//! Runs one case: a faulty server and the real client, in one process.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,51 +13,51 @@ use echo_tester::server::fault::{Fault, FaultLog, FaultRecord, FaultyServer};
 use echo_tester::server::{CountersSnapshot, Options, Server};
 use echo_tester::stream::Finding;
 
-/// What a run came to, on both sides.
-pub(crate) struct Came {
+/// The result of a run on both sides.
+pub(crate) struct DetectionOutcome {
     /// What the client found.
     pub(crate) findings: Vec<Finding>,
-    /// What the server did wrong.
+    /// What the server injected.
     pub(crate) log: Vec<FaultRecord>,
 }
 
-/// Findings are kept in full up to here, which is more than any case has.
-const FINDINGS: usize = 100_000;
+/// Findings to keep in full: more than any case has.
+const MAX_FINDINGS: usize = 100_000;
 
 /// Runs `load` (TOML, as in a scenario) against `target`.
 pub(crate) fn blast(target: SocketAddr, load: &str, seed: u64) -> (Counters, Vec<Finding>) {
-    let args: LoadArgs = toml::from_str(load).expect("the load of a test is well-formed");
-    let profile = args.resolve("load").expect("the load of a test makes sense");
+    let args: LoadArgs = toml::from_str(load).expect("the load of a test parses");
+    let profile = args.resolve("load").expect("the load of a test is valid");
     let plan = RunPlan {
         seed,
         targets: vec![target],
         sources: SourceChoice::System,
-        slots: Slots::new([&profile]).expect("few connections"),
+        slots: Slots::new([&profile]).expect("the load has few connections"),
         groups: vec![Arc::new(profile)],
         shard: Shard::WHOLE,
         only: Vec::new(),
         workers: 2,
-        findings: FINDINGS,
+        findings: MAX_FINDINGS,
         replay: None,
     };
     let control = Control::new(&plan);
-    let mut outcome = client::run(plan, &control).expect("the client can start threads");
+    let mut outcome = client::run(plan, &control).expect("the client starts its threads");
     (outcome.groups.remove(0).counters, outcome.findings.remove(0))
 }
 
 /// Runs `load` against a server with these faults.
-pub(crate) fn against_faults(faults: &[Fault], load: &str, seed: u64) -> Came {
+pub(crate) fn against_faults(faults: &[Fault], load: &str, seed: u64) -> DetectionOutcome {
     let (to, records) = FaultLog::channel();
     let faulty = FaultyServer { faults: faults.to_vec(), seed, log: to };
     let run = |listener, context| faulty.run(listener, context);
-    let server = Server::start_with(run, "faulty", any_port(), Options::default()).expect("it serves");
+    let server = Server::start_with(run, "faulty", any_port(), Options::default()).expect("the server starts");
     let (counters, findings) = blast(server.address(), load, seed);
-    assert_eq!(counters.findings_total(), findings.len() as u64, "all are kept");
+    assert_eq!(counters.findings_total(), findings.len() as u64, "every finding is kept in full");
     stop(server);
-    Came { findings, log: records.try_iter().collect() }
+    DetectionOutcome { findings, log: records.try_iter().collect() }
 }
 
-/// Ends a server whose connections have all been left by the client.
+/// Stops a server after the client has closed all its connections.
 pub(crate) fn stop(server: Server) -> CountersSnapshot {
     let stopped = server.stop(Duration::from_secs(20));
     assert!(!stopped.hung, "{stopped:?}");

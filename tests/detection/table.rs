@@ -1,6 +1,6 @@
-//! What the reconciliation came to, for people.
+//! Prints the result of the reconciliation.
 
-#![expect(clippy::print_stdout, reason = "the table is what a person asked for")]
+#![expect(clippy::print_stdout, reason = "the table is printed for people who run the test with --nocapture")]
 
 use echo_tester::server::fault::FaultRecord;
 use echo_tester::stream::Finding;
@@ -8,7 +8,7 @@ use echo_tester::stream::Finding;
 use super::reconcile::{Reconciled, Verdict};
 
 #[derive(Default)]
-struct Row {
+struct ResultRow {
     cases: usize,
     injected: usize,
     detected: usize,
@@ -19,7 +19,7 @@ struct Row {
     unexplained: usize,
 }
 
-impl Row {
+impl ResultRow {
     fn add(&mut self, result: &Reconciled) {
         let count = |worst| result.faults.iter().filter(|(_, verdict, _)| *verdict <= worst).count();
         self.cases += 1;
@@ -33,18 +33,18 @@ impl Row {
     }
 
     fn print(&self, name: &str) {
-        let Row { cases, injected, detected, named, placed, exact, together, unexplained } = self;
+        let ResultRow { cases, injected, detected, named, placed, exact, together, unexplained } = self;
         println!(
             "| {name} | {cases} | {injected} | {detected} | {named} | {placed} | {exact} | {together} | {unexplained} |"
         );
     }
 }
 
-/// Prints the table in Markdown: a row a kind of fault, and one a load.
+/// Prints the table in Markdown: a row for each kind of fault, and one for each load.
 pub(crate) fn print<'r>(results: impl Iterator<Item = (&'r str, &'r str, &'r Reconciled)>) {
-    let mut kinds: Vec<(&str, Row)> = Vec::new();
-    let mut loads: Vec<(&str, Row)> = Vec::new();
-    let mut all = Row::default();
+    let mut kinds: Vec<(&str, ResultRow)> = Vec::new();
+    let mut loads: Vec<(&str, ResultRow)> = Vec::new();
+    let mut all = ResultRow::default();
     for (kind, load, result) in results {
         row(&mut kinds, kind).add(result);
         row(&mut loads, load).add(result);
@@ -56,21 +56,21 @@ pub(crate) fn print<'r>(results: impl Iterator<Item = (&'r str, &'r str, &'r Rec
     all.print("**all**");
 }
 
-/// The row of this name, at the end if it is new.
-fn row<'t, 'r>(rows: &'t mut Vec<(&'r str, Row)>, name: &'r str) -> &'t mut Row {
+/// The row with this name; a new one goes to the end.
+fn row<'t, 'r>(rows: &'t mut Vec<(&'r str, ResultRow)>, name: &'r str) -> &'t mut ResultRow {
     let n = rows.iter().position(|(known, _)| *known == name).unwrap_or(rows.len());
     if n == rows.len() {
-        rows.push((name, Row::default()));
+        rows.push((name, ResultRow::default()));
     }
     &mut rows[n].1
 }
 
-/// A log entry in a line.
+/// A log entry in one line.
 pub(crate) fn record(record: &FaultRecord) -> String {
-    serde_json::to_string(record).expect("plain data")
+    serde_json::to_string(record).expect("a record can always be written as JSON")
 }
 
-/// A finding in a line.
+/// A finding in one line.
 pub(crate) fn sentence(finding: &Finding) -> String {
     let found = &finding.divergence;
     let source = found.source.map(|source| format!(" from {} at {}", source.conn, source.offset)).unwrap_or_default();

@@ -107,10 +107,12 @@ pub struct FaultRow {
 }
 
 /// A row without defaults, for the fields that a row does not name.
-const PLAIN: FaultRow = FaultRow { kind: FaultKind::Stall, name: "", about: "", keys: &[], len: 0, n: 0, time: Duration::ZERO };
+const PLAIN: FaultRow =
+    FaultRow { kind: FaultKind::Stall, name: "", about: "", keys: &[], len: 0, n: 0, time: Duration::ZERO };
 const ONCE: &[FaultKey] = &[FaultKey::At, FaultKey::P, FaultKey::Conn];
 const AT_END: &[FaultKey] = &[FaultKey::P, FaultKey::Conn];
-const WITH_LEN: &[FaultKey] = &[FaultKey::Len, FaultKey::At, FaultKey::Every, FaultKey::Times, FaultKey::P, FaultKey::Conn];
+const WITH_LEN: &[FaultKey] =
+    &[FaultKey::Len, FaultKey::At, FaultKey::Every, FaultKey::Times, FaultKey::P, FaultKey::Conn];
 
 /// Every kind, in the order of the enum.
 pub static FAULT_TABLE: &[FaultRow] = &[
@@ -145,7 +147,15 @@ pub static FAULT_TABLE: &[FaultRow] = &[
         name: "crosstalk",
         about: "sends len bytes of another open connection in place of its own (mode=replace) or between them (insert), or \
                 moves len of its own bytes to another connection (move)",
-        keys: &[FaultKey::Len, FaultKey::Mode, FaultKey::At, FaultKey::Every, FaultKey::Times, FaultKey::P, FaultKey::Conn],
+        keys: &[
+            FaultKey::Len,
+            FaultKey::Mode,
+            FaultKey::At,
+            FaultKey::Every,
+            FaultKey::Times,
+            FaultKey::P,
+            FaultKey::Conn,
+        ],
         len: 512,
         ..PLAIN
     },
@@ -154,11 +164,26 @@ pub static FAULT_TABLE: &[FaultRow] = &[
         name: "stale",
         about: "sends old bytes: after each receive the whole content of a fixed buffer of len bytes (from=buffer), or len \
                 bytes from earlier in the stream (older) or from a closed connection (closed)",
-        keys: &[FaultKey::Len, FaultKey::From, FaultKey::Mode, FaultKey::At, FaultKey::Every, FaultKey::Times, FaultKey::P, FaultKey::Conn],
+        keys: &[
+            FaultKey::Len,
+            FaultKey::From,
+            FaultKey::Mode,
+            FaultKey::At,
+            FaultKey::Every,
+            FaultKey::Times,
+            FaultKey::P,
+            FaultKey::Conn,
+        ],
         len: 4096,
         ..PLAIN
     },
-    FaultRow { kind: FaultKind::Truncate, name: "truncate", about: "sends the FIN before byte at", keys: ONCE, ..PLAIN },
+    FaultRow {
+        kind: FaultKind::Truncate,
+        name: "truncate",
+        about: "sends the FIN before byte at",
+        keys: ONCE,
+        ..PLAIN
+    },
     FaultRow {
         kind: FaultKind::Surplus,
         name: "surplus",
@@ -168,7 +193,13 @@ pub static FAULT_TABLE: &[FaultRow] = &[
         ..PLAIN
     },
     FaultRow { kind: FaultKind::Stall, name: "stall", about: "sends nothing from byte at on", keys: ONCE, ..PLAIN },
-    FaultRow { kind: FaultKind::Reset, name: "reset", about: "resets the connection before byte at", keys: ONCE, ..PLAIN },
+    FaultRow {
+        kind: FaultKind::Reset,
+        name: "reset",
+        about: "resets the connection before byte at",
+        keys: ONCE,
+        ..PLAIN
+    },
     FaultRow {
         kind: FaultKind::NoFin,
         name: "no-fin",
@@ -225,7 +256,8 @@ impl fmt::Display for FaultKind {
 impl FaultRow {
     /// The form of a spec, with an example of every key: `drop[:len=64,at=64KiB,…]`.
     pub fn form(&self) -> String {
-        let keys: Vec<_> = FAULT_KEYS.iter().filter(|(key, ..)| self.takes(*key)).map(|(_, _, example)| *example).collect();
+        let keys: Vec<_> =
+            FAULT_KEYS.iter().filter(|(key, ..)| self.takes(*key)).map(|(_, _, example)| *example).collect();
         if keys.is_empty() { self.name.to_owned() } else { format!("{}[:{}]", self.name, keys.join(",")) }
     }
 

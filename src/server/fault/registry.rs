@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn foreign_bytes_come_from_open_connections_and_old_ones_from_the_past_or_closed_ones() {
+    fn foreign_bytes_come_from_open_connections_and_old_ones_from_closed_ones() {
         let mut registry = Registry::new(200);
         let now = Instant::now();
         let ids: Vec<RegistryId> = (0..3).map(|n| registry.add(peer(n), now).0).collect();
@@ -328,7 +328,11 @@ mod tests {
             check(view.of_another(20, pick).expect("connection 1"), &[1], 256);
             check(view.of_own_past(20, 180, pick).expect("bytes of its own past"), &[0], 180 - MIN_STALE_DISTANCE);
             assert_eq!(view.of_closed(20, pick), None);
-            assert_eq!((view.of_another(201, pick), view.of_own_past(20, 130, pick)), (None, None), "fewer bytes are kept");
+            assert_eq!(
+                (view.of_another(201, pick), view.of_own_past(20, 130, pick)),
+                (None, None),
+                "fewer bytes are kept"
+            );
         }
         registry.remove(ids[1], now);
         let view = RegistryView { registry: &registry, me: ids[0], now };

@@ -11,7 +11,7 @@ use crate::units::{Bytes, Count, ParseError, Time};
 /// The most bytes that one fault concerns: it may have to keep a copy of them.
 const MAX_LEN_BYTES: u64 = 1 << 20;
 /// The greatest offset and the longest interval, in bytes.
-const MAX_OFFSET_BYTES: u64 = MAX_OFFSET_BYTES;
+const MAX_OFFSET_BYTES: u64 = 1 << 43;
 /// The probability 1, in millionths.
 const CERTAIN_MILLIONTHS: u32 = 1_000_000;
 
@@ -46,8 +46,10 @@ pub enum OverLimit {
     Queue,
 }
 
-const ORIGINS: &[(&str, StaleOrigin)] = &[("buffer", StaleOrigin::Buffer), ("older", StaleOrigin::Older), ("closed", StaleOrigin::Closed)];
-const MODES: &[(&str, Placement)] = &[("replace", Placement::Replace), ("insert", Placement::Insert), ("move", Placement::Move)];
+const ORIGINS: &[(&str, StaleOrigin)] =
+    &[("buffer", StaleOrigin::Buffer), ("older", StaleOrigin::Older), ("closed", StaleOrigin::Closed)];
+const MODES: &[(&str, Placement)] =
+    &[("replace", Placement::Replace), ("insert", Placement::Insert), ("move", Placement::Move)];
 const BEYOND: &[(&str, OverLimit)] = &[("ignore", OverLimit::Ignore), ("queue", OverLimit::Queue)];
 
 /// One fault as it was requested. Fields that its kind does not take hold their defaults.
@@ -141,7 +143,7 @@ impl Fault {
             }
             FaultKey::Time => self.time = value.parse::<Time>()?.0,
             FaultKey::From => self.from = keyword(value, ORIGINS)?,
-            FaultKey::Placement => self.mode = keyword(value, MODES)?,
+            FaultKey::Mode => self.mode = keyword(value, MODES)?,
             FaultKey::Beyond => self.beyond = keyword(value, BEYOND)?,
             FaultKey::At => self.at = Some(bytes(value, 0, MAX_OFFSET_BYTES)?),
             FaultKey::Every => self.every = Some(bytes(value, 1, MAX_OFFSET_BYTES)?),
@@ -159,7 +161,9 @@ impl Fault {
                 .with_remedy("add from=older or from=closed"));
         }
         if self.kind == FaultKind::Stale && self.mode == Placement::Move {
-            return Err(ParseError::new("mode=move is only for crosstalk").with_remedy("write mode=insert or mode=replace"));
+            return Err(
+                ParseError::new("mode=move is only for crosstalk").with_remedy("write mode=insert or mode=replace")
+            );
         }
         let least = 4 * self.reach();
         match self.every {
@@ -268,12 +272,16 @@ impl fmt::Display for Fault {
                 FaultKey::N => (self.n != default.n || self.kind == FaultKind::Limit).then(|| self.n.to_string()),
                 FaultKey::Time => (self.time != default.time).then(|| Time(self.time).to_string()),
                 FaultKey::From => (self.from != default.from).then(|| keyword_for(&self.from, ORIGINS).to_owned()),
-                FaultKey::Placement => (self.mode != default.mode).then(|| keyword_for(&self.mode, MODES).to_owned()),
-                FaultKey::Beyond => (self.beyond != default.beyond).then(|| keyword_for(&self.beyond, BEYOND).to_owned()),
+                FaultKey::Mode => (self.mode != default.mode).then(|| keyword_for(&self.mode, MODES).to_owned()),
+                FaultKey::Beyond => {
+                    (self.beyond != default.beyond).then(|| keyword_for(&self.beyond, BEYOND).to_owned())
+                }
                 FaultKey::At => self.at.map(|at| Bytes(at).to_string()),
                 FaultKey::Every => self.every.map(|every| Bytes(every).to_string()),
                 FaultKey::Times => self.times.map(|times| times.to_string()),
-                FaultKey::P => (self.millionths != CERTAIN_MILLIONTHS).then(|| (f64::from(self.millionths) / 1e6).to_string()),
+                FaultKey::P => {
+                    (self.millionths != CERTAIN_MILLIONTHS).then(|| (f64::from(self.millionths) / 1e6).to_string())
+                }
                 FaultKey::Conn => self.conn.map(|conn| conn.to_string()),
             };
             if let Some(value) = value {

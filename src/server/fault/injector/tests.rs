@@ -194,7 +194,11 @@ fn reorder_makes_do_with_the_bytes_it_has_when_no_more_come() {
     injector.release_held_back(&mut script);
     assert!(!injector.holds_back());
     injector.received(&stream(110..300), &Others, &mut script);
-    assert_eq!(play(&mut script), Output { bytes: stream(100..300), ..Output::default() }, "they are released, and the fault is not tried again");
+    assert_eq!(
+        play(&mut script),
+        Output { bytes: stream(100..300), ..Output::default() },
+        "they are released, and the fault is not tried again"
+    );
 }
 
 #[test]
@@ -270,7 +274,11 @@ fn a_whole_buffer_includes_the_old_bytes_behind_each_short_receive() {
         play(&mut script)
     };
     let source = |offset| Some(ByteSource { conn: CONN, peer: peer(), offset });
-    assert_eq!(receive(0, 60), Output { bytes: stream(0..60), ..Output::default() }, "the buffer holds no old bytes yet");
+    assert_eq!(
+        receive(0, 60),
+        Output { bytes: stream(0..60), ..Output::default() },
+        "the buffer holds no old bytes yet"
+    );
     let output = receive(60, 80);
     assert_eq!(output.bytes, concat(&[&stream(60..80), &stream(20..60)]));
     assert_eq!(output.faults, [InjectedFault { source: source(20), ..injected(80, 40) }]);
@@ -278,10 +286,17 @@ fn a_whole_buffer_includes_the_old_bytes_behind_each_short_receive() {
     assert_eq!(output.bytes, concat(&[&stream(80..90), &stream(70..80), &stream(20..60)]));
     assert_eq!(
         output.faults,
-        [InjectedFault { source: source(70), ..injected(90, 10) }, InjectedFault { source: source(20), ..injected(90, 40) }]
+        [
+            InjectedFault { source: source(70), ..injected(90, 10) },
+            InjectedFault { source: source(20), ..injected(90, 40) }
+        ]
     );
     let output = receive(90, 220);
-    assert_eq!(output.bytes, concat(&[&stream(90..220), &stream(120..190)]), "the bytes are two receives, a full one and a short one");
+    assert_eq!(
+        output.bytes,
+        concat(&[&stream(90..220), &stream(120..190)]),
+        "the bytes are two receives, a full one and a short one"
+    );
     assert_eq!(output.faults, [InjectedFault { source: source(120), ..injected(220, 70) }]);
 }
 
@@ -347,7 +362,10 @@ fn delay_pauses_at_its_place() {
     assert_eq!(script.to_send(), stream(0..100));
     let output = play(&mut script);
     assert_eq!(output.bytes, stream(0..300));
-    assert_eq!((output.faults, output.actions), (vec![injected(100, 0)], vec![Action::Pause(Duration::from_millis(9))]));
+    assert_eq!(
+        (output.faults, output.actions),
+        (vec![injected(100, 0)], vec![Action::Pause(Duration::from_millis(9))])
+    );
 }
 
 #[test]

@@ -1,6 +1,5 @@
-//! The server that is faulty on purpose, over real sockets and with a client that knows nothing: each fault does what
-//! its documentation says, at the exact byte, and says so in its log. `tests/detection.rs` is the other half: that the
-//! real client finds each of them.
+//! The server that fails on purpose, over real sockets and with a simple client: each fault does what its documentation
+//! says, at the exact byte, and logs it. `tests/detection` is the other half: the real client finds each fault.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -10,41 +9,41 @@ use std::time::{Duration, Instant};
 use echo_tester::server::fault::{FaultKind, FaultLog, FaultRecord, FaultyServer};
 use echo_tester::server::{Options, Server, Stopped};
 
-/// Longer than anything here takes; a wait that reaches it has failed.
+/// Longer than any step of these tests takes; a wait that reaches it has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Long enough to see that nothing comes, where that is what is to be seen. Too short on a busy machine only makes the
-/// test see less.
-const A_WHILE: Duration = Duration::from_millis(150);
+/// How long a connection must be silent to count as silent. If this is too short for a busy machine, a test may miss
+/// a byte that comes later, but it never fails for it.
+const SILENCE: Duration = Duration::from_millis(150);
 
-struct Host {
+struct TestHost {
     server: Server,
     log: Receiver<FaultRecord>,
 }
 
-fn serve(specs: &[&str]) -> Host {
+fn serve(specs: &[&str]) -> TestHost {
     let faults = specs.iter().map(|spec| spec.parse().expect(spec)).collect();
     let (to, log) = FaultLog::channel();
     let faulty = FaultyServer { faults, seed: 5, log: to };
     let options = Options { buffer: 16 * 1024, ..Options::default() };
     let run = |listener, context| faulty.run(listener, context);
-    let server = Server::start_with(run, "faulty", ([127, 0, 0, 1], 0).into(), options).expect("it serves");
-    Host { server, log }
+    let server = Server::start_with(run, "faulty", ([127, 0, 0, 1], 0).into(), options).expect("the server starts");
+    TestHost { server, log }
 }
 
-impl Host {
+impl TestHost {
     fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.server.address()).expect("it listens");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a socket option");
-        stream.set_nodelay(true).expect("a socket option");
+        let stream = TcpStream::connect(self.server.address()).expect("the server listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("the socket takes the option");
+        stream.set_nodelay(true).expect("the socket takes the option");
         stream
     }
 
     /// The next record of the log.
     fn record(&self) -> FaultRecord {
-        self.log.recv_timeout(PATIENCE).expect("a fault is logged")
+        self.log.recv_timeout(PATIENCE).expect("the fault is logged")
     }
 
-    /// Ends it; gives how it ended and what is left of the log.
+    /// Stops the server. Returns how it ended, and the rest of the log.
     fn stop(self) -> (Stopped, Vec<FaultRecord>) {
         let stopped = self.server.stop(PATIENCE);
         assert!(!stopped.hung && stopped.aborted == 0, "{stopped:?}");
@@ -53,7 +52,7 @@ impl Host {
     }
 }
 
-/// A stream of this number whose bytes do not repeat soon.
+/// A stream with this number, whose bytes do not repeat soon.
 fn bytes(number: u8, len: usize) -> Vec<u8> {
     let mut state = u32::from(number) * 77_777 + 1;
     let next = |_| {
@@ -64,10 +63,10 @@ fn bytes(number: u8, len: usize) -> Vec<u8> {
 }
 
 fn local(stream: &TcpStream) -> SocketAddr {
-    stream.local_addr().expect("it is connected")
+    stream.local_addr().expect("the socket is connected")
 }
 
-/// Writes in odd pieces from another thread, half-closes, and reads to the end.
+/// Writes pieces of odd length from another thread, half-closes, and reads to the end.
 fn exchange(stream: &TcpStream, sent: &[u8]) -> io::Result<Vec<u8>> {
     let mut writer = stream.try_clone()?;
     let mut reader = stream.try_clone()?;
@@ -81,42 +80,42 @@ fn exchange(stream: &TcpStream, sent: &[u8]) -> io::Result<Vec<u8>> {
             }
             let _ = writer.shutdown(Shutdown::Write);
         });
-        let mut came = Vec::new();
-        reader.read_to_end(&mut came).map(|_| came)
+        let mut received = Vec::new();
+        reader.read_to_end(&mut received).map(|_| received)
     })
 }
 
 fn read_exactly(mut stream: &TcpStream, n: usize) -> Vec<u8> {
-    let mut came = vec![0; n];
-    stream.read_exact(&mut came).expect("so many bytes come");
-    came
+    let mut received = vec![0; n];
+    stream.read_exact(&mut received).expect("that many bytes come");
+    received
 }
 
-/// Nothing comes, and the connection stays open. By looks that don't block: on Windows a socket whose SO_RCVTIMEO has
-/// fired is only good for closing.
+/// Asserts that nothing comes and the connection stays open. The reads do not block, because on Windows a socket whose
+/// SO_RCVTIMEO has expired can only be closed.
 fn assert_silent(mut stream: &TcpStream) {
-    stream.set_nonblocking(true).expect("a socket option");
+    stream.set_nonblocking(true).expect("the socket takes the option");
     let begin = Instant::now();
-    while begin.elapsed() < A_WHILE {
-        let error = stream.read(&mut [0]).expect_err("neither a byte nor an EOF");
+    while begin.elapsed() < SILENCE {
+        let error = stream.read(&mut [0]).expect_err("no byte and no EOF");
         assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}");
-        // sleep: between two looks, at which nothing is to be seen
+        // sleep: between two reads, none of which may return anything
         std::thread::sleep(Duration::from_millis(5));
     }
-    stream.set_nonblocking(false).expect("a socket option");
+    stream.set_nonblocking(false).expect("the socket takes the option");
 }
 
 #[test]
-fn without_a_fault_on_it_a_connection_is_echoed() {
+fn a_connection_without_a_fault_is_echoed() {
     let host = serve(&["flip:at=0,conn=99"]);
     let sent = bytes(1, 3_000_000);
-    assert!(exchange(&host.connect(), &sent).expect("an echo") == sent);
+    assert!(exchange(&host.connect(), &sent).expect("the server echoes") == sent);
     let (stopped, log) = host.stop();
     assert!(stopped.counters.add_up() && log.is_empty(), "{:?}", stopped.counters);
 }
 
 #[test]
-fn exactly_the_bytes_asked_for_are_dropped_on_the_connection_asked_for() {
+fn drop_removes_exactly_its_bytes_on_exactly_its_connection() {
     let host = serve(&["drop:at=65536,len=3,conn=1"]);
     let connections: Vec<TcpStream> = (0..3).map(|_| host.connect()).collect();
     for (number, connection) in connections.iter().enumerate() {
@@ -125,7 +124,7 @@ fn exactly_the_bytes_asked_for_are_dropped_on_the_connection_asked_for() {
         if number == 1 {
             wanted.drain(65536..65539);
         }
-        assert!(exchange(connection, &sent).expect("an echo") == wanted, "connection {number}");
+        assert!(exchange(connection, &sent).expect("the server echoes") == wanted, "connection {number}");
     }
     let record = host.record();
     assert_eq!((record.kind, record.conn, record.peer), (FaultKind::Drop, 1, local(&connections[1])));
@@ -136,13 +135,13 @@ fn exactly_the_bytes_asked_for_are_dropped_on_the_connection_asked_for() {
 }
 
 #[test]
-fn a_connection_that_comes_back_alone_meets_the_same_fault() {
+fn a_connection_replayed_alone_meets_the_same_fault() {
     let host = serve(&["flip:at=5000,conn=1"]);
     let others: Vec<TcpStream> = (0..2).map(|_| host.connect()).collect();
-    let first = exchange(&others[1], &bytes(1, 10_000)).expect("an echo");
-    exchange(&others[0], &bytes(0, 10_000)).expect("an echo");
-    let again = exchange(&host.connect(), &bytes(1, 10_000)).expect("an echo");
-    let another = exchange(&host.connect(), &bytes(2, 10_000)).expect("an echo");
+    let first = exchange(&others[1], &bytes(1, 10_000)).expect("the server echoes");
+    exchange(&others[0], &bytes(0, 10_000)).expect("the server echoes");
+    let again = exchange(&host.connect(), &bytes(1, 10_000)).expect("the server echoes");
+    let another = exchange(&host.connect(), &bytes(2, 10_000)).expect("the server echoes");
     assert!(first == again && first != bytes(1, 10_000));
     assert!(another == bytes(2, 10_000));
     assert_eq!([host.record(), host.record()].map(|record| (record.conn, record.offset)), [(1, 5000); 2]);
@@ -150,12 +149,12 @@ fn a_connection_that_comes_back_alone_meets_the_same_fault() {
 }
 
 #[test]
-fn a_stalled_connection_that_is_replayed_stalls_again() {
+fn a_stalled_connection_stalls_again_when_it_is_replayed() {
     let host = serve(&["stall:at=1000,conn=1"]);
     let others: Vec<TcpStream> = (0..2).map(|_| host.connect()).collect();
     for mut connection in [&others[1], &host.connect()] {
-        connection.write_all(&bytes(1, 5000)).expect("it is taken");
-        connection.shutdown(Shutdown::Write).expect("it is connected");
+        connection.write_all(&bytes(1, 5000)).expect("the server reads it");
+        connection.shutdown(Shutdown::Write).expect("the socket is connected");
         assert!(read_exactly(connection, 1000) == bytes(1, 1000));
         assert_silent(connection);
         assert_eq!((host.record().conn, host.log.try_recv().ok()), (1, None));
@@ -165,26 +164,26 @@ fn a_stalled_connection_that_is_replayed_stalls_again() {
 }
 
 #[test]
-fn truncate_is_an_eof_after_exactly_so_many_bytes() {
+fn truncate_is_an_eof_after_exactly_at_bytes() {
     let host = serve(&["truncate:at=70000"]);
     let sent = bytes(1, 200_000);
-    assert!(exchange(&host.connect(), &sent).expect("an EOF and no error") == sent[..70000]);
+    assert!(exchange(&host.connect(), &sent).expect("the stream ends with an EOF, not an error") == sent[..70000]);
     assert_eq!(host.record().kind, FaultKind::Truncate);
     host.stop();
 }
 
 #[test]
-fn reset_is_an_error_after_exactly_so_many_bytes() {
+fn reset_is_an_error_after_exactly_at_bytes() {
     let host = serve(&["reset:at=70000"]);
     let connection = host.connect();
-    let mut writer = connection.try_clone().expect("a second handle");
+    let mut writer = connection.try_clone().expect("a socket can be cloned");
     let writer = std::thread::spawn(move || writer.write_all(&bytes(1, 200_000)));
     assert!(read_exactly(&connection, 70000) == bytes(1, 70000));
-    let error = (&connection).read(&mut [0]).expect_err("a reset");
+    let error = (&connection).read(&mut [0]).expect_err("the connection is reset");
     assert!(matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted), "{error}");
     assert_eq!(host.record().kind, FaultKind::Reset);
-    // It may have been done before the reset, or not.
-    let _ = writer.join().expect("no panic");
+    // It may have written everything before the reset, or not.
+    let _ = writer.join().expect("the writer does not panic");
     host.stop();
 }
 
@@ -193,8 +192,8 @@ fn stall_and_no_fin_leave_the_connection_open_until_the_server_stops() {
     for (spec, echoed) in [("stall:at=1000", 1000), ("no-fin", 5000)] {
         let host = serve(&[spec]);
         let mut connection = host.connect();
-        connection.write_all(&bytes(1, 5000)).expect("it is taken");
-        connection.shutdown(Shutdown::Write).expect("it is connected");
+        connection.write_all(&bytes(1, 5000)).expect("the server reads it");
+        connection.shutdown(Shutdown::Write).expect("the socket is connected");
         assert!(read_exactly(&connection, echoed) == bytes(1, 5000)[..echoed], "{spec}");
         assert_silent(&connection);
         assert_eq!(host.record().offset, echoed as u64, "{spec}");
@@ -203,10 +202,10 @@ fn stall_and_no_fin_leave_the_connection_open_until_the_server_stops() {
 }
 
 #[test]
-fn delay_goes_on_after_its_time() {
+fn delay_continues_after_its_time() {
     let host = serve(&["delay:time=300ms,at=1000"]);
     let mut connection = host.connect();
-    connection.write_all(&bytes(1, 5000)).expect("it is taken");
+    connection.write_all(&bytes(1, 5000)).expect("the server reads it");
     assert!(read_exactly(&connection, 1000) == bytes(1, 1000));
     assert_eq!(host.record().offset, 1000);
     assert!(read_exactly(&connection, 4000) == bytes(1, 5000)[1000..]);
@@ -215,61 +214,61 @@ fn delay_goes_on_after_its_time() {
 }
 
 #[test]
-fn fin_without_drain_ends_without_what_was_not_sent_back_yet() {
+fn fin_without_drain_ends_without_the_bytes_not_sent_back_yet() {
     let host = serve(&["fin-without-drain:time=300ms"]);
-    let came = exchange(&host.connect(), &bytes(1, 900)).expect("an EOF and no error");
-    assert!(came.len() < 900);
+    let received = exchange(&host.connect(), &bytes(1, 900)).expect("the stream ends with an EOF, not an error");
+    assert!(received.len() < 900);
     let record = host.record();
-    assert_eq!((record.offset, record.extent), (came.len() as u64, 900 - came.len() as u64));
+    assert_eq!((record.offset, record.extent), (received.len() as u64, 900 - received.len() as u64));
     let (stopped, _) = host.stop();
     assert_eq!(stopped.counters.bytes_discarded, record.extent);
 }
 
 #[test]
-fn crosstalk_brings_the_bytes_of_the_other_connection() {
+fn crosstalk_sends_bytes_of_the_other_connection() {
     let host = serve(&["crosstalk:len=500,at=2000,conn=1"]);
     let mut other = host.connect();
-    other.write_all(&bytes(0, 3000)).expect("it is taken");
+    other.write_all(&bytes(0, 3000)).expect("the server reads it");
     read_exactly(&other, 3000);
     let mut victim = host.connect();
-    victim.write_all(&bytes(1, 4000)).expect("it is taken");
-    let came = read_exactly(&victim, 4000);
+    victim.write_all(&bytes(1, 4000)).expect("the server reads it");
+    let received = read_exactly(&victim, 4000);
     let record = host.record();
-    let source = record.source.expect("it has one");
+    let source = record.source.expect("the record names its source");
     assert_eq!((record.kind, record.conn, record.offset, record.extent), (FaultKind::Crosstalk, 1, 2000, 500));
     assert_eq!((source.conn, source.peer, record.replaced), (0, local(&other), Some(500)));
     let from = source.offset as usize;
-    assert!(came[..2000] == bytes(1, 2000));
-    assert!(came[2000..2500] == bytes(0, 3000)[from..from + 500]);
-    assert!(came[2500..] == bytes(1, 4000)[2500..]);
+    assert!(received[..2000] == bytes(1, 2000));
+    assert!(received[2000..2500] == bytes(0, 3000)[from..from + 500]);
+    assert!(received[2500..] == bytes(1, 4000)[2500..]);
     drop((other, victim));
     host.stop();
 }
 
 #[test]
-fn crosstalk_that_moves_bytes_to_a_client_that_does_not_read_does_not_pile_them_up() {
+fn bytes_moved_to_a_client_that_does_not_read_do_not_pile_up() {
     let host = serve(&["crosstalk:len=4096,every=16384,conn=1,mode=move"]);
     let deaf = host.connect();
-    // Four times as much as any system's socket buffers hold of what is moved.
+    // What is moved of it is four times what the socket buffers of any system hold.
     let sent = bytes(1, 96 << 20);
-    let came = exchange(&host.connect(), &sent).expect("an echo of the rest");
-    let moved = (sent.len() - came.len()) as u64;
+    let received = exchange(&host.connect(), &sent).expect("the rest is echoed");
+    let moved = (sent.len() - received.len()) as u64;
     assert!(moved > 20 << 20, "{moved}");
     drop(deaf);
     let (stopped, _) = host.stop();
-    // The giver counts what it gave away as discarded; the rest is what waited for the deaf one.
+    // Moved bytes count as discarded where they were received; the rest waited for the deaf connection.
     let waited = stopped.counters.bytes_discarded - moved;
     assert!(waited <= 16 * 1024 + 4096, "{waited} bytes waited: {:?}", stopped.counters);
 }
 
 #[test]
-fn crosstalk_that_moves_has_a_record_on_either_side() {
+fn crosstalk_that_moves_has_a_record_on_both_connections() {
     let host = serve(&["crosstalk:len=500,at=2000,conn=1,mode=move"]);
     let mut other = host.connect();
-    other.write_all(&bytes(0, 300)).expect("it is taken");
+    other.write_all(&bytes(0, 300)).expect("the server reads it");
     read_exactly(&other, 300);
     let mut loser = host.connect();
-    loser.write_all(&bytes(1, 4000)).expect("it is taken");
+    loser.write_all(&bytes(1, 4000)).expect("the server reads it");
     assert!(read_exactly(&loser, 3500) == [&bytes(1, 2000), &bytes(1, 4000)[2500..]].concat());
     assert!(read_exactly(&other, 500) == bytes(1, 4000)[2000..2500]);
     let mut records = [host.record(), host.record()];
@@ -284,34 +283,37 @@ fn crosstalk_that_moves_has_a_record_on_either_side() {
 }
 
 #[test]
-fn stale_bytes_of_a_closed_connection_come_in_between() {
+fn stale_bytes_of_a_closed_connection_are_inserted() {
     let host = serve(&["stale:from=closed,len=500,at=2000"]);
     let closed = host.connect();
     let peer = local(&closed);
-    exchange(&closed, &bytes(0, 3000)).expect("an echo");
+    exchange(&closed, &bytes(0, 3000)).expect("the server echoes");
     drop(closed);
-    // It must have been closed for a while, which the wait on an idle connection lasts.
+    // The connection must have been closed for a while: the wait on an idle connection takes long enough.
     let idle = host.connect();
     let sent = bytes(1, 4000);
     let a_while_later = || {
         assert_silent(&idle);
-        exchange(&host.connect(), &sent).expect("an echo")
+        exchange(&host.connect(), &sent).expect("the server echoes")
     };
-    let came = std::iter::repeat_with(a_while_later).take(20).find(|came| *came != sent).expect("old bytes come");
-    let source = host.record().source.expect("it has one");
+    let received = std::iter::repeat_with(a_while_later)
+        .take(20)
+        .find(|received| *received != sent)
+        .expect("old bytes are inserted after a while");
+    let source = host.record().source.expect("the record names its source");
     assert_eq!((source.conn, source.peer), (0, peer));
     let from = source.offset as usize;
-    assert!(came == [&sent[..2000], &bytes(0, 3000)[from..from + 500], &sent[2000..]].concat());
+    assert!(received == [&sent[..2000], &bytes(0, 3000)[from..from + 500], &sent[2000..]].concat());
     drop(idle);
     host.stop();
 }
 
 #[test]
-fn one_at_a_time_serves_the_next_when_the_last_has_gone() {
+fn one_at_a_time_serves_the_next_when_the_last_has_ended() {
     let host = serve(&["one-at-a-time"]);
     let (mut first, mut second) = (host.connect(), host.connect());
     for connection in [&mut first, &mut second] {
-        connection.write_all(b"hello").expect("it is taken");
+        connection.write_all(b"hello").expect("the server reads it");
     }
     assert!(read_exactly(&first, 5) == b"hello");
     let record = host.record();
@@ -328,7 +330,7 @@ fn limit_ignores_the_connections_beyond_it() {
     let host = serve(&["limit-2"]);
     let mut connections: Vec<TcpStream> = (0..4).map(|_| host.connect()).collect();
     for connection in &mut connections {
-        connection.write_all(b"hello").expect("it is taken");
+        connection.write_all(b"hello").expect("the server reads it");
     }
     for served in &connections[..2] {
         assert!(read_exactly(served, 5) == b"hello");
@@ -341,13 +343,13 @@ fn limit_ignores_the_connections_beyond_it() {
 }
 
 #[test]
-fn limit_with_a_queue_serves_the_next_when_one_of_them_has_gone() {
+fn limit_with_a_queue_serves_the_next_when_an_earlier_one_has_ended() {
     let host = serve(&["limit:n=2,beyond=queue"]);
     let mut connections: Vec<TcpStream> = (0..3).map(|_| host.connect()).collect();
     for connection in &mut connections {
-        connection.write_all(b"hello").expect("it is taken");
+        connection.write_all(b"hello").expect("the server reads it");
     }
-    let waiting = connections.pop().expect("there are three");
+    let waiting = connections.pop().expect("three connections are open");
     for served in &connections {
         assert!(read_exactly(served, 5) == b"hello");
     }
@@ -360,7 +362,7 @@ fn limit_with_a_queue_serves_the_next_when_one_of_them_has_gone() {
     host.stop_after(connections);
 }
 
-impl Host {
+impl TestHost {
     fn stop_after(self, connections: Vec<TcpStream>) {
         drop(connections);
         self.stop();
@@ -371,11 +373,11 @@ impl Host {
 fn a_client_that_does_not_read_is_slowed_down() {
     let host = serve(&["duplicate:every=4KiB,len=100"]);
     let mut connection = host.connect();
-    connection.set_write_timeout(Some(A_WHILE)).expect("a socket option");
+    connection.set_write_timeout(Some(SILENCE)).expect("the socket takes the option");
     let chunk = bytes(1, 1 << 20);
-    // It ends when the sockets' buffers and the server's are full, long before this.
+    // Writing blocks when the buffers of the sockets and of the server are full, long before this.
     let blocked = (0..256).any(|_| connection.write_all(&chunk).is_err());
-    assert!(blocked, "the server took 256 MiB that nobody reads");
+    assert!(blocked, "the server accepted 256 MiB that no client reads");
     drop(connection);
     host.stop();
 }
@@ -391,12 +393,13 @@ fn a_log_that_cannot_be_written_ends_the_server() {
             Ok(())
         }
     }
-    let faults = vec!["flip:at=0".parse().expect("a fault")];
+    let faults = vec!["flip:at=0".parse().expect("a valid fault spec")];
     let faulty = FaultyServer { faults, seed: 0, log: FaultLog::lines(Full) };
     let run = |listener, context| faulty.run(listener, context);
-    let server = Server::start_with(run, "faulty", ([127, 0, 0, 1], 0).into(), Options::default()).expect("it serves");
-    let mut connection = TcpStream::connect(server.address()).expect("it listens");
-    connection.write_all(b"x").expect("it is taken");
+    let server =
+        Server::start_with(run, "faulty", ([127, 0, 0, 1], 0).into(), Options::default()).expect("the server starts");
+    let mut connection = TcpStream::connect(server.address()).expect("the server listens");
+    connection.write_all(b"x").expect("the server reads it");
     match server.wait(Some(PATIENCE)) {
         echo_tester::server::Waited::Ended(Err(error)) => {
             assert!(error.to_string().contains("the fault log can't be written"), "{error}");
