@@ -1,5 +1,6 @@
 //! Self-proof: the real client finds every kind of fault under several loads, with the right name, place, extent and
-//! source. Each finding is matched with one entry of the faulty server's own log. Runs without a fault raise no finding.
+//! source. Each finding is matched with one entry of the faulty server's own log. Runs without a fault raise no
+//! finding.
 //!
 //! This prints the table in the README, and below it what was not perfect:
 //! `cargo test --release --test detection -- --nocapture`

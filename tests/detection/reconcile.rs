@@ -4,8 +4,8 @@
 //!
 //! The client sees only the bytes that arrive, and two different faults may leave the same bytes behind:
 //!
-//! - Among equal neighbours, nothing shows which byte was dropped or duplicated, and a byte replaced by an equal one did
-//!   not change. So a place is right if the finding, applied to the stream, makes the same bytes as the fault. With
+//! - Among equal neighbours, nothing shows which byte was dropped or duplicated, and a byte replaced by an equal one
+//!   did not change. So a place is right if the finding, applied to the stream, makes the same bytes as the fault. With
 //!   random bytes the two places are the same in all but about one of 128 cases.
 //! - A drop that reaches the end of what the client sent is a truncation if an EOF follows.
 //! - Bytes of a connection that closes before the client has examined them are stale. So `crosstalk` from a connection
@@ -17,8 +17,8 @@
 //!   name.
 //! - One random byte may equal the byte before it, and is then reported as `duplicated`.
 //! - A reset discards bytes in flight, so it may be seen earlier than it was injected, but never later.
-//! - A delay shorter than the stall time-out is not a finding, and a server that serves one connection at a time is only
-//!   slow to clients that leave soon.
+//! - A delay shorter than the stall time-out is not a finding, and a server that serves one connection at a time is
+//!   only slow to clients that leave soon.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;

@@ -37,11 +37,11 @@
 //! | `delay` | nothing is sent for `time` after `[0, at)` |
 //!
 //! `at` alone is one place on each connection. `every` is one place in each interval of that length, drawn from the
-//! seed. Without both, `every=256KiB` holds, and a fault that ends its connection does so at a place drawn below 64 KiB.
-//! `times` limits the places on one connection. `p` is the probability of each place, or of each connection for a fault
-//! without places. `conn` names the only connection that is hit. Places depend on the seed, the fault's number on the
-//! command line and the connection's number alone, so they are the same in every run. `registry` says how connections
-//! are numbered, and why a replayed one keeps its number.
+//! seed. Without both, `every=256KiB` holds, and a fault that ends its connection does so at a place drawn below 64
+//! KiB. `times` limits the places on one connection. `p` is the probability of each place, or of each connection for a
+//! fault without places. `conn` names the only connection that is hit. Places depend on the seed, the fault's number on
+//! the command line and the connection's number alone, so they are the same in every run. `registry` says how
+//! connections are numbered, and why a replayed one keeps its number.
 
 mod buffer;
 mod connection;

@@ -5,8 +5,8 @@
 //! connections in the order of their ids, as `echo-tester blast` does with its first ones, therefore finds the fault on
 //! the id that was named.
 //!
-//! **Replays.** A connection that begins with the same bytes as an earlier, closed one gets that one's number again.
-//! A client that runs one connection again, alone, so meets the same faults. The first [`PREFIX_LEN`] bytes decide; their
+//! **Replays.** A connection that begins with the same bytes as an earlier, closed one gets that one's number again. A
+//! client that runs one connection again, alone, so meets the same faults. The first [`PREFIX_LEN`] bytes decide; their
 //! meaning plays no part.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
