@@ -20,7 +20,7 @@ use crate::report::suite::{CaseReport, State};
 use crate::report::terminal;
 use crate::runner::launch;
 use crate::stream::{ConnId, Kind};
-use crate::target::bundled::Bundled;
+use crate::target::bundled::BundledServer;
 
 /// Where `serve` listens if it is not told otherwise.
 const DEFAULT_TARGET: &str = "127.0.0.1:7777";
@@ -84,7 +84,7 @@ pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
     let planned = CaseReport::planned_run(name, about.clone());
     let mut written = Written::open(&args.files, None, vec![planned.clone()])?;
     launch::catch_interrupts()?;
-    let server = args.serve.as_deref().map(|model| Bundled::start(Some(model), &[])).transpose()?;
+    let server = args.serve.as_deref().map(|model| BundledServer::start(Some(model), &[])).transpose()?;
     if let Some(server) = &server {
         targets = vec![server.address];
         plan.sources = crate::client::target::SourceChoice::new(&run.sources, &targets);
@@ -92,7 +92,7 @@ pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
     }
     announce(&args.output, &plan, server.as_ref(), target, &about)?;
     let (outcome, is_over) = launch::go(plan.clone(), run.start_at, run.timeout, args.output.quiet)?;
-    let stopped = server.map(Bundled::stop).unwrap_or_default();
+    let stopped = server.map(BundledServer::stop).unwrap_or_default();
     if let Some(how) = &stopped.broke {
         say(&format!("warning: the bundled server {how}"));
     }
@@ -116,7 +116,7 @@ pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
 fn announce(
     output: &OutputArgs,
     plan: &RunPlan,
-    server: Option<&Bundled>,
+    server: Option<&BundledServer>,
     target: &str,
     about: &str,
 ) -> anyhow::Result<()> {

@@ -22,7 +22,7 @@ use crate::report::run::RunReport;
 use crate::report::show_count;
 use crate::runner::launch;
 use crate::server::models::{self, TABLE};
-use crate::target::bundled::Bundled;
+use crate::target::bundled::BundledServer;
 use crate::units::{Count, Time};
 
 /// `--rounds`
@@ -200,7 +200,7 @@ fn all_rounds(
 fn one_run(run: &Run, profile: &Profile, server: &Server, args: &CompareArgs) -> anyhow::Result<RunReport> {
     let (bundled, targets, name) = match server {
         Server::Bundled(model) => {
-            let bundled = Bundled::start(Some(model), &[])?;
+            let bundled = BundledServer::start(Some(model), &[])?;
             let address = bundled.address;
             (Some(bundled), vec![address], format!("--serve={model}"))
         }
@@ -209,7 +209,7 @@ fn one_run(run: &Run, profile: &Profile, server: &Server, args: &CompareArgs) ->
     let words = [vec![format!("echo-tester blast {name} --seed {}", run.seed)], load(&args.load).to_flags()].concat();
     let plan = launch::plan(run, targets, vec![profile.clone()], Some(words.join(" ")))?;
     let (outcome, is_over) = launch::go(plan.clone(), run.start_at, run.timeout, true)?;
-    let stopped = bundled.map(Bundled::stop).unwrap_or_default();
+    let stopped = bundled.map(BundledServer::stop).unwrap_or_default();
     if let Some(how) = stopped.broke {
         say(&format!("warning: the bundled server {} {how}", server.name()));
     }

@@ -23,7 +23,7 @@ use crate::scenario::{Scenario, names};
 use crate::server::models;
 use crate::sys;
 use crate::target::liveness;
-use crate::target::test_server::Running;
+use crate::target::test_server::TestServer;
 
 /// How long the loads of a case may take, beyond what is written in it.
 const CASE: Duration = Duration::from_secs(10 * 60);
@@ -197,7 +197,7 @@ fn try_run(
     let targets = match (target, &scenario.server) {
         (Some(target), _) => launch::resolve_target(target)?,
         (None, None) => return Err(Failure::usage(format!("{} names no [server]", scenario.path))),
-        (None, Some(wanted)) => match Running::start(wanted) {
+        (None, Some(wanted)) => match TestServer::start(wanted) {
             Ok(started) => vec![server.insert(started).address()],
             Err(not_started) => {
                 let came = if interrupt::is_requested() { Came::Interrupted } else { Came::Inconclusive };
@@ -218,9 +218,9 @@ fn try_run(
     let has_findings =
         |outcome: &RunOutcome| outcome.groups.iter().any(|figures| !figures.counters.findings.is_empty());
     let is_broken = outcome.as_ref().is_ok_and(|(outcome, _)| has_findings(outcome));
-    let look = || outcome.as_ref().ok().and_then(|(outcome, _)| liveness::look(scenario, &plan, outcome));
-    let looked = target.and_then(|_| look());
-    let stopped = server.map(|server| server.stop(is_broken, look));
+    let probe = || outcome.as_ref().ok().and_then(|(outcome, _)| liveness::probe(scenario, &plan, outcome));
+    let probed = target.and_then(|_| probe());
+    let stopped = server.map(|server| server.stop(is_broken, probe));
     let server_died = stopped.as_ref().map(|stopped| stopped.broke.is_some());
     let stopped = stopped.unwrap_or_default();
     let is_interrupted = interrupt::is_requested();
@@ -235,7 +235,7 @@ fn try_run(
     {
         check.actual = Some(how);
     }
-    case.checks.extend(target.and_then(|_| liveness::check(scenario, looked, &report)));
+    case.checks.extend(target.and_then(|_| liveness::check(scenario, probed, &report)));
     (case.outcome, case.reasons) = check::outcome(&case.checks, &report);
     case.run = Some(report);
     Ok(())

@@ -1,4 +1,5 @@
-//! What a server says while it runs: its last lines, so that one that says much is neither kept waiting nor kept whole.
+//! The output of a server while it runs. Only the last lines are kept, so a server that prints much neither blocks on a
+//! full pipe nor fills the memory.
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read};
@@ -7,40 +8,41 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Lines that are kept of what a server said: the last ones.
+/// Lines that are kept: the last ones.
 const KEPT_LINES: usize = 200;
-/// Bytes of a line that are kept together; what is longer becomes several lines.
-const LINE_BYTES: u64 = 4096;
-/// How long what a server wrote may take to arrive after its end. What it has left behind may keep the pipe open.
-const LAST_WORDS: Duration = Duration::from_millis(500);
+/// The longest line in bytes; a longer one is split.
+const MAX_LINE_BYTES: u64 = 4096;
+/// How long output may take to arrive after the process has ended. A process that it left behind may keep the pipe
+/// open.
+const LAST_OUTPUT_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// The last lines of what a process writes, stdout and stderr as they come.
+/// The last lines that a process prints, standard output and standard error in the order of arrival.
 #[derive(Debug)]
-pub(super) struct Output {
-    kept: Arc<Mutex<Kept>>,
-    /// Nothing is ever sent: it is disconnected when the pipes have ended.
+pub(super) struct CapturedOutput {
+    kept: Arc<Mutex<KeptLines>>,
+    /// Carries nothing. It disconnects when both pipes have ended.
     ended: Receiver<()>,
 }
 
 #[derive(Debug, Default)]
-struct Kept {
+struct KeptLines {
     lines: VecDeque<String>,
     left_out: u64,
 }
 
-impl Output {
-    /// Reads the pipes that nobody has taken of a process yet.
-    pub(super) fn of(child: &mut Child) -> Output {
-        let kept = Arc::new(Mutex::new(Kept::default()));
+impl CapturedOutput {
+    /// Reads the pipes of a process that have not been taken.
+    pub(super) fn of(child: &mut Child) -> CapturedOutput {
+        let kept = Arc::new(Mutex::new(KeptLines::default()));
         let (reading, ended) = channel();
         read_lines(child.stdout.take(), &kept, &reading);
         read_lines(child.stderr.take(), &kept, &reading);
-        Output { kept, ended }
+        CapturedOutput { kept, ended }
     }
 
-    /// To be called after the process has ended.
+    /// The kept lines. Call this after the process has ended.
     pub(super) fn lines(&self) -> Vec<String> {
-        let until = Instant::now() + LAST_WORDS;
+        let until = Instant::now() + LAST_OUTPUT_TIMEOUT;
         while let Err(RecvTimeoutError::Timeout) =
             self.ended.recv_timeout(until.saturating_duration_since(Instant::now()))
         {
@@ -54,15 +56,15 @@ impl Output {
     }
 }
 
-/// Reads a pipe to its end on a thread of its own, so that a server that says much never waits for a reader.
-fn read_lines(pipe: Option<impl Read + Send + 'static>, kept: &Arc<Mutex<Kept>>, reading: &Sender<()>) {
+/// Reads a pipe to its end on its own thread, so that the server never waits for a reader.
+fn read_lines(pipe: Option<impl Read + Send + 'static>, kept: &Arc<Mutex<KeptLines>>, reading: &Sender<()>) {
     let Some(pipe) = pipe else { return };
     let (kept, reading) = (Arc::clone(kept), reading.clone());
     std::thread::spawn(move || {
-        let _until_the_end = reading;
+        let _open_until_the_end = reading;
         let mut pipe = BufReader::new(pipe);
         let mut line = Vec::new();
-        while let Ok(1..) = pipe.by_ref().take(LINE_BYTES).read_until(b'\n', &mut line) {
+        while let Ok(1..) = pipe.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut line) {
             let text = String::from_utf8_lossy(&line).trim_end().to_owned();
             line.clear();
             let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,8 +1,9 @@
-//! A server that a command line starts, for one case: `command` in a scenario.
+//! A server that a command line starts for one case: `command` in a scenario.
 //!
-//! It gets a free port of 127.0.0.1, is ready when it takes a connection, and is stopped with all that it started: on
-//! Unix SIGTERM to its process group, then SIGKILL; on Windows its job object is ended. Nobody can keep a port free
-//! until the server binds it: where it says that its port is in use, it is started again on another.
+//! The server gets a free port of 127.0.0.1. It is ready when it accepts a connection. It is stopped together with all
+//! processes that it started: on Unix by SIGTERM to its process group, then SIGKILL; on Windows by ending its job
+//! object. A port cannot be reserved until the server binds it. If the server reports that its port is in use, it is
+//! started again on another one.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -11,26 +12,26 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::captured_output::Output;
-use super::test_server::{NotStarted, Stopped};
-use crate::config::CommandServer;
+use super::captured_output::CapturedOutput;
+use super::lifecycle::{StartFailure, StoppedServer};
+use crate::config::CommandServer as ServerCommand;
 use crate::interrupt;
 use crate::sys::{self, ProcessGroup};
 use crate::target::liveness;
 
-/// How often it is started when its port was taken meanwhile.
-const TRIES: usize = 3;
-/// Lines that are shown where it did not start.
+/// Starts of a server whose port was taken in the meantime.
+const MAX_STARTS: usize = 3;
+/// Lines of output in the message about a server that did not start.
 const SHOWN_LINES: usize = 5;
-/// Between two looks.
-const LOOK: Duration = Duration::from_millis(10);
-/// How long one attempt to connect may take.
-const CONNECT: Duration = Duration::from_secs(1);
+/// Pause between two attempts to connect, or between two looks at the process.
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
+/// Time limit of one attempt to connect.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The groups that run, for an end without time: by the id of the process that leads each.
+/// The process groups that run, by the id of the leading process: they are killed when this process must end at once.
 static RUNNING: Mutex<BTreeMap<u32, Arc<ProcessGroup>>> = Mutex::new(BTreeMap::new());
 
-/// Kills every server that still runs, with what it started. For an end without time.
+/// Kills every server that still runs, and all processes that it started. For an exit that cannot wait.
 pub fn kill_all() {
     for group in RUNNING.lock().unwrap_or_else(PoisonError::into_inner).values() {
         group.kill();
@@ -39,47 +40,48 @@ pub fn kill_all() {
 
 /// A running server.
 #[derive(Debug)]
-pub struct Commanded {
-    /// Where it listens.
+pub struct CommandServer {
+    /// The address that it listens on.
     pub address: SocketAddr,
     child: Child,
     group: Arc<ProcessGroup>,
-    /// Its end, once that was seen.
+    /// The exit status, once the process has ended.
     status: Option<ExitStatus>,
-    output: Output,
+    output: CapturedOutput,
     stop_timeout: Duration,
 }
 
-/// Why it takes no connections.
+/// Why a server accepts no connection.
 enum NotReady {
     Ended(ExitStatus),
     Refused(io::Error),
     Interrupted,
 }
 
-impl Commanded {
-    /// Starts it and waits until it takes connections.
+impl CommandServer {
+    /// Starts the server and waits until it accepts a connection.
     ///
     /// # Errors
-    /// It can't be started, ends at once, or takes no connection until its time is over; with what it said.
-    pub fn start(server: &CommandServer) -> Result<Commanded, NotStarted> {
-        let mut tries = 1;
+    /// The command cannot be started, ends at once, or accepts no connection before its time is over; the error quotes
+    /// its output.
+    pub fn start(server: &ServerCommand) -> Result<CommandServer, StartFailure> {
+        let mut starts = 1;
         loop {
-            let failed = |reason: String| NotStarted { reason, output: Vec::new() };
+            let failed = |reason: String| StartFailure { reason, output: Vec::new() };
             let address =
                 free_address().map_err(|error| failed(format!("finding a free port of 127.0.0.1: {error}")))?;
-            let mut started = Commanded::spawn(server, address).map_err(failed)?;
+            let mut started = CommandServer::spawn(server, address).map_err(failed)?;
             let Err(why) = started.wait_until_ready(server.ready_timeout) else { return Ok(started) };
             let output = started.stop().output;
-            if matches!(why, NotReady::Ended(_)) && tries < TRIES && says_port_is_taken(&output) {
-                tries += 1;
+            if matches!(why, NotReady::Ended(_)) && starts < MAX_STARTS && says_port_is_taken(&output) {
+                starts += 1;
                 continue;
             }
-            return Err(NotStarted { reason: reason(server, address, &why, &output, tries), output });
+            return Err(StartFailure { reason: reason(server, address, &why, &output, starts), output });
         }
     }
 
-    fn spawn(server: &CommandServer, address: SocketAddr) -> Result<Commanded, String> {
+    fn spawn(server: &ServerCommand, address: SocketAddr) -> Result<CommandServer, String> {
         let words = server.command_at(address);
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).envs(server.env_at(address)).stdin(Stdio::null());
@@ -93,18 +95,18 @@ impl Commanded {
             format!("starting '{}'{folder}: {error}: check the program of `command`", server.program())
         };
         let mut child = command.spawn().map_err(wrong)?;
-        let output = Output::of(&mut child);
+        let output = CapturedOutput::of(&mut child);
         let group = ProcessGroup::of(&child).inspect_err(|_| drop(child.kill())).map_err(wrong)?;
         let group = Arc::new(group);
         RUNNING.lock().unwrap_or_else(PoisonError::into_inner).insert(child.id(), Arc::clone(&group));
-        Ok(Commanded { address, child, group, status: None, output, stop_timeout: server.stop_timeout })
+        Ok(CommandServer { address, child, group, status: None, output, stop_timeout: server.stop_timeout })
     }
 
     fn wait_until_ready(&mut self, patience: Duration) -> Result<(), NotReady> {
         let until = Instant::now() + patience;
         loop {
-            let refused = liveness::connect(self.address, None, CONNECT.min(patience).max(LOOK)).err();
-            // Asked last: if somebody else answers on its port, it has ended, or is about to.
+            let refused = liveness::connect(self.address, None, CONNECT_TIMEOUT.min(patience).max(POLL_INTERVAL)).err();
+            // Checked after the connect: another process may answer on this port, and then the server has ended.
             if let Some(status) = self.ended() {
                 return Err(NotReady::Ended(status));
             }
@@ -115,11 +117,11 @@ impl Commanded {
             if Instant::now() >= until {
                 return Err(NotReady::Refused(error));
             }
-            std::thread::sleep(LOOK);
+            std::thread::sleep(POLL_INTERVAL);
         }
     }
 
-    /// How it has ended, if it has. What it started ends with it.
+    /// The exit status, if the process has ended. All processes that it started end with it.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         if self.status.is_none() && sys::has_ended(&mut self.child) {
             self.reap();
@@ -127,17 +129,18 @@ impl Commanded {
         self.status
     }
 
-    /// Stops it with all that it started. One that has to be killed is remarked on, and not broken.
-    pub fn stop(mut self) -> Stopped {
+    /// Stops the server and all processes that it started. If it must be killed, its output says so; that does not make
+    /// it broken.
+    pub fn stop(mut self) -> StoppedServer {
         let remark = self.end(self.stop_timeout);
         let crashed = self.status.filter(|status| remark.is_none() && sys::is_crash(*status));
         let broke = crashed.map(|status| format!("ended by itself when it was told to end ({status})"));
         let mut output = self.output.lines();
         output.extend(remark);
-        Stopped { broke, report: None, output }
+        StoppedServer { broke, report: None, output }
     }
 
-    /// Gives a remark if it had to be killed.
+    /// Asks the server to end, and kills it when its time is over. Returns a remark if it was killed.
     fn end(&mut self, patience: Duration) -> Option<String> {
         if self.ended().is_some() {
             return None;
@@ -148,15 +151,15 @@ impl Commanded {
             if self.ended().is_some() {
                 return None;
             }
-            std::thread::sleep(LOOK.min(patience));
+            std::thread::sleep(POLL_INTERVAL.min(patience));
         }
         self.reap();
         let patience = humantime::format_duration(patience);
         Some(format!("(echo-tester: it did not end within {patience} when told to, and was killed)"))
     }
 
-    /// Kills what is left of the group and waits for the process, in this order: until it is waited for, its id and
-    /// thereby the group's is nobody else's.
+    /// Kills the rest of the group, then waits for the process. The order matters: as long as the process is not waited
+    /// for, the system cannot give its id, which is the group's id, to another process.
     fn reap(&mut self) {
         self.group.kill();
         RUNNING.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.child.id());
@@ -164,7 +167,7 @@ impl Commanded {
     }
 }
 
-impl Drop for Commanded {
+impl Drop for CommandServer {
     fn drop(&mut self) {
         if self.status.is_none() {
             self.reap();
@@ -172,12 +175,14 @@ impl Drop for Commanded {
     }
 }
 
-/// Why it did not start, as a sentence, and the last that it said.
-fn reason(server: &CommandServer, address: SocketAddr, why: &NotReady, output: &[String], tries: usize) -> String {
+/// Why the server did not start, as a sentence, and its last output.
+fn reason(server: &ServerCommand, address: SocketAddr, why: &NotReady, output: &[String], starts: usize) -> String {
     let program = server.program();
     let why = match why {
-        NotReady::Ended(status) if tries > 1 => {
-            format!("'{program}' ended before it took connections ({status}), {tries} times, each on another free port")
+        NotReady::Ended(status) if starts > 1 => {
+            format!(
+                "'{program}' ended before it took connections ({status}), {starts} times, each on another free port"
+            )
         }
         NotReady::Ended(status) => format!("'{program}' ended before it took connections on {address} ({status})"),
         NotReady::Refused(error) => {
@@ -196,7 +201,7 @@ fn reason(server: &CommandServer, address: SocketAddr, why: &NotReady, output: &
     }
 }
 
-/// As libraries and the systems say it: EADDRINUSE, WSAEADDRINUSE.
+/// Whether the output says that the address is in use, in the words of the systems and of common libraries.
 fn says_port_is_taken(output: &[String]) -> bool {
     let is_it = |line: &String| {
         let line = line.to_lowercase();
@@ -205,7 +210,7 @@ fn says_port_is_taken(output: &[String]) -> bool {
     output.iter().any(is_it)
 }
 
-/// A port that was free a moment ago.
+/// An address whose port was free a moment ago.
 fn free_address() -> io::Result<SocketAddr> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()
 }

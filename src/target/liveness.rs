@@ -1,8 +1,8 @@
-//! Whether a server takes connections and echoes: asked when a load has ended, of one that a command line started or
-//! that somebody else runs.
+//! Whether a server still accepts a connection and echoes a byte: probed when a load has ended, for servers that are not
+//! bundled.
 //!
-//! What breaks an accept loop at the last close breaks nothing that a run could see. It is asked again and again for as
-//! long as a connection may wait: a server that was at its limit must notice first that the others have gone.
+//! An accept loop that breaks at the last close breaks nothing that the run itself could see. The probe is repeated for as
+//! long as a connection may wait, because a server at its limit must first notice that the other connections have gone.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -18,20 +18,19 @@ use crate::report::run::RunReport;
 use crate::report::suite::Came;
 use crate::scenario::{Expected, Scenario};
 
-/// Between two looks.
-const PAUSE: Duration = Duration::from_millis(20);
-/// The least time for an attempt.
-const LEAST: Duration = Duration::from_millis(10);
-/// What must come back. It is no part of any stream: nobody verifies it but this file.
-const BYTE: u8 = b'e';
-/// What is expected of a target, and what comes of a good one.
+/// Pause between two probes.
+const PROBE_INTERVAL: Duration = Duration::from_millis(20);
+/// The shortest time limit of one probe.
+const MIN_PROBE_TIMEOUT: Duration = Duration::from_millis(10);
+/// The byte that must come back. It belongs to no stream; only this file verifies it.
+const PROBE_BYTE: u8 = b'e';
+/// The expectation of a target, and the answer of a good one.
 const SERVING: &str = "serving in the end";
 
-/// What came of looking: what is wrong, if something is. `None`: it was not looked at.
-pub type Looked = Option<Result<(), String>>;
+/// The result of a probe: an error says what is wrong. `None`: the server was not probed.
+pub type Probed = Option<Result<(), String>>;
 
-/// The check of a target, not looked at yet. A scenario in which something must go wrong, or of which nothing need come
-/// back, has none.
+/// The check of a target that has not been probed. A scenario that expects a failure or verifies nothing has none.
 pub fn planned(scenario: &Scenario) -> Option<CheckReport> {
     is_expected(scenario).then(|| CheckReport {
         name: check::SERVER.to_owned(),
@@ -45,34 +44,34 @@ fn is_expected(scenario: &Scenario) -> bool {
     scenario.verdict == Expected::Pass && scenario.loads.iter().any(|load| load.verify == Verify::Full)
 }
 
-/// Looks at the server of a run that has ended, if it was ever there.
-pub fn look(scenario: &Scenario, plan: &RunPlan, outcome: &RunOutcome) -> Looked {
+/// Probes the server of a run that has ended, if the run ever reached it.
+pub fn probe(scenario: &Scenario, plan: &RunPlan, outcome: &RunOutcome) -> Probed {
     let opened: u64 = outcome.groups.iter().map(|figures| figures.counters.opened).sum();
     if !is_expected(scenario) || opened == 0 || outcome.interrupted {
         return None;
     }
     let patience = scenario.loads.iter().map(|load| load.connect_timeout.max(load.stall_timeout)).max()?;
     let source = plan.sources.of(0, 0, 1);
-    // Connections take turns among the addresses of a name: no more of them than that were met.
-    let met = || plan.targets.iter().take(usize::try_from(opened).unwrap_or(usize::MAX));
+    // Connections take turns among the addresses of a name, so a run reaches at most one address a connection.
+    let reached = || plan.targets.iter().take(usize::try_from(opened).unwrap_or(usize::MAX));
     let until = Instant::now() + patience;
     loop {
-        let left = until.saturating_duration_since(Instant::now()).max(LEAST);
-        let Err(what) = met().try_for_each(|target| serves(*target, source, left)) else { return Some(Ok(())) };
+        let left = until.saturating_duration_since(Instant::now()).max(MIN_PROBE_TIMEOUT);
+        let Err(what) = reached().try_for_each(|target| serves(*target, source, left)) else { return Some(Ok(())) };
         if interrupt::is_requested() {
             return None;
         }
         if Instant::now() >= until {
             return Some(Err(format!("{what}, for {}", humantime::format_duration(patience))));
         }
-        std::thread::sleep(PAUSE);
+        std::thread::sleep(PROBE_INTERVAL);
     }
 }
 
-/// The check of a target, looked at.
-pub fn check(scenario: &Scenario, looked: Looked, report: &RunReport) -> Option<CheckReport> {
+/// The check of a target, after the probe.
+pub fn check(scenario: &Scenario, probed: Probed, report: &RunReport) -> Option<CheckReport> {
     let planned = planned(scenario)?;
-    let (actual, outcome) = match looked {
+    let (actual, outcome) = match probed {
         Some(Ok(())) => (Some(SERVING.to_owned()), Came::Pass),
         Some(Err(what)) => (Some(what), Came::Fail),
         None if report.interrupted || interrupt::is_requested() => (None, Came::Interrupted),
@@ -81,16 +80,16 @@ pub fn check(scenario: &Scenario, looked: Looked, report: &RunReport) -> Option<
     Some(CheckReport { actual, outcome, ..planned })
 }
 
-/// Whether a server takes a connection and echoes a byte on it; else what it does.
+/// Connects and waits for the echo of a byte. The error says what the server does instead.
 fn serves(address: SocketAddr, source: Option<IpAddr>, patience: Duration) -> Result<(), String> {
     let stream = connect(address, source, patience).map_err(|error| format!("taking no connection ({error})"))?;
     echoes(stream, patience).map_err(|error| format!("echoing no byte ({error})"))
 }
 
-/// Connects, from this address if one is given.
+/// Connects, from the source address if one is given.
 ///
 /// # Errors
-/// The system's, and 'refused' where nobody but the socket itself is on that port.
+/// Those of the system; and 'refused' when TCP has connected the socket to itself.
 pub fn connect(address: SocketAddr, source: Option<IpAddr>, patience: Duration) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     if let Some(source) = source {
@@ -98,7 +97,8 @@ pub fn connect(address: SocketAddr, source: Option<IpAddr>, patience: Duration) 
     }
     socket.connect_timeout(&address.into(), patience)?;
     let stream = TcpStream::from(socket);
-    // Where nobody listens on a port that is free for clients too, TCP may connect it to itself.
+    // If nothing listens on a port of the ephemeral range, the system may choose it as the source port too. Then TCP
+    // connects the socket to itself (RFC 9293, simultaneous open).
     if stream.local_addr().ok() == Some(address) {
         return Err(io::ErrorKind::ConnectionRefused.into());
     }
@@ -107,8 +107,12 @@ pub fn connect(address: SocketAddr, source: Option<IpAddr>, patience: Duration) 
 
 fn echoes(mut stream: TcpStream, patience: Duration) -> io::Result<()> {
     stream.set_read_timeout(Some(patience))?;
-    stream.write_all(&[BYTE])?;
+    stream.write_all(&[PROBE_BYTE])?;
     let mut echo = [0];
     stream.read_exact(&mut echo)?;
-    if echo == [BYTE] { Ok(()) } else { Err(io::Error::other(format!("it sent {:#04x} for {BYTE:#04x}", echo[0]))) }
+    if echo == [PROBE_BYTE] {
+        Ok(())
+    } else {
+        Err(io::Error::other(format!("it sent {:#04x} for {PROBE_BYTE:#04x}", echo[0])))
+    }
 }

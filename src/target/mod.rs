@@ -1,8 +1,13 @@
-//! Servers under test that this program starts itself: bundled ones and those of a command line. How they start, what
-//! they print, whether they still serve, how they end.
+//! Servers under test that this program starts: bundled ones, and those of a command line. How they start, what they
+//! print, whether they still serve, and how they end.
+//!
+//! Both kinds promise the same: ready when `start` returns, asked to end before they are killed, never left behind.
+//! [`test_server`] is the one type that a run sees. No verdict is reached here.
 
 pub mod bundled;
 mod captured_output;
 pub mod command_server;
+pub mod lifecycle;
 pub mod liveness;
+pub mod serve_event;
 pub mod test_server;

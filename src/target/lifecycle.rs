@@ -1,0 +1,23 @@
+//! The two ends of a server under test, as values: why it did not start, and what is left when it has stopped.
+
+use crate::report::run::ServerReport;
+
+/// Why a case has no server.
+#[derive(Debug)]
+pub struct StartFailure {
+    /// One sentence for the report.
+    pub reason: String,
+    /// The last lines that the server printed.
+    pub output: Vec<String>,
+}
+
+/// What is known of a server that has stopped.
+#[derive(Debug, Default)]
+pub struct StoppedServer {
+    /// How it ended, if it did not end as it was told to.
+    pub broke: Option<String>,
+    /// Counters and CPU time; a bundled server reports them.
+    pub report: Option<ServerReport>,
+    /// The last lines that the server printed.
+    pub output: Vec<String>,
+}
