@@ -1,0 +1,92 @@
+//! What is said of each kind of finding, and of each way in which bytes can be changed: reports that hold them are made
+//! up here, since a run brings few at a time.
+
+use serde_json::{Value, json};
+
+use crate::shell::Folder;
+use crate::snapshot;
+
+/// What makes each of them another: of what happened to the bytes, and, within `of`, of the finding around it.
+fn happenings() -> Vec<Value> {
+    let mut all = vec![
+        json!({ "kind": "corrupt", "detail": { "bytes": 1, "bits": 1 } }),
+        json!({ "kind": "corrupt", "detail": { "bytes": 3, "bits": 9 } }),
+    ];
+    for change in [
+        "zero-filled",
+        "constant-fill",
+        "high-bit-stripped",
+        "inverted",
+        "upper-cased",
+        "lower-cased",
+        "lf-to-cr-lf",
+        "cr-lf-to-lf",
+        "cr-to-lf",
+        "latin1-to-utf8",
+        "utf8-replaced",
+    ] {
+        all.push(json!({ "kind": "corrupt", "detail": { "bytes": 5, "bits": 20, "looks_like": change } }));
+    }
+    let source = |conn: u32, open: bool| json!({ "conn": conn, "offset": 4096, "open": open });
+    all.extend([
+        json!({ "kind": "lost" }),
+        json!({ "kind": "lost", "extent": 1 }),
+        json!({ "kind": "duplicated" }),
+        json!({ "kind": "duplicated", "source": source(7, true) }),
+        json!({ "kind": "duplicated", "source": source(9, true) }),
+        json!({ "kind": "reordered", "overtaken_by": 64 }),
+        json!({ "kind": "crosstalk", "source": source(9, true) }),
+        json!({ "kind": "crosstalk", "source": source(9, true), "replaced": 5 }),
+        json!({ "kind": "crosstalk", "source": source(9, true), "replaced": 3 }),
+        json!({ "kind": "crosstalk", "source": source(9, true), "of": { "source_shard": "1/4" } }),
+        json!({ "kind": "stale", "source": source(7, true) }),
+        json!({ "kind": "stale", "source": source(9, false), "replaced": 5 }),
+        json!({ "kind": "truncated" }),
+        json!({ "kind": "surplus" }),
+        json!({ "kind": "surplus", "detail": { "bytes": 5, "bits": 0, "looks_like": "zero-filled" } }),
+        json!({ "kind": "stalled" }),
+        json!({ "kind": "reset", "of": { "cause": "Connection reset by peer" } }),
+        json!({ "kind": "no-fin", "extent": 0 }),
+        json!({ "kind": "connect-failed", "of": { "local": null, "cause": "Connection refused" } }),
+        json!({ "kind": "corrupt", "expected": "00112233", "received": "0011ff33", "excerpt_offset": 98 }),
+        json!({ "kind": "lost", "expected": "000102030405060708090a0b0c0d0e0f1011", "received": "000102" }),
+    ]);
+    all
+}
+
+/// A finding in which this happened.
+fn finding(index: usize, happening: Value) -> Value {
+    let mut divergence = json!({
+        "conn": 7, "offset": 100, "extent": 5, "excerpt_offset": 100, "expected": "", "received": "",
+    });
+    let mut finding = json!({ "local": "127.0.0.1:40001", "remote": "127.0.0.1:7777", "at_ms": index });
+    let Value::Object(keys) = happening else { unreachable!("they are objects") };
+    for (key, value) in keys {
+        match value {
+            Value::Object(of) if key == "of" => of.into_iter().for_each(|(key, value)| finding[key] = value),
+            value => divergence[key] = value,
+        }
+    }
+    finding["divergence"] = divergence;
+    finding
+}
+
+#[test]
+fn every_kind_of_finding() {
+    let mut report: Value = serde_json::from_str(include_str!("fixtures/churn.json")).expect("it is JSON");
+    let mut counts = json!({});
+    let mut findings = Vec::new();
+    for (index, happening) in happenings().into_iter().enumerate() {
+        let kind = happening["kind"].as_str().expect("a kind").to_owned();
+        counts[&kind] = json!(counts[&kind].as_u64().unwrap_or(0) + 1);
+        findings.push(finding(index, happening));
+    }
+    for row in echo_tester::bytes::KINDS {
+        assert!(counts.get(row.name).is_some(), "{} is not shown", row.name);
+    }
+    report["loads"][0]["findings"] = findings.into();
+    report["loads"][0]["counters"]["findings"] = counts.clone();
+    report["total"]["findings"] = counts;
+    let folder = Folder::with(&[("findings.json", &report.to_string())]);
+    snapshot("findings", &folder.said("merge findings.json --findings 100"));
+}

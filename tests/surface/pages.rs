@@ -1,0 +1,119 @@
+//! What the program says of itself: help, manual pages, completions, schemas, models.
+
+use std::collections::BTreeSet;
+
+use clap::{Command, CommandFactory};
+use echo_tester::cli::Cli;
+use regex::Regex;
+
+use crate::program::said;
+use crate::shell::Folder;
+use crate::{each, redact, snapshot};
+
+/// Every command there is as its words: none for the program itself.
+fn commands() -> Vec<Vec<String>> {
+    fn walk(command: &Command, words: &[String], all: &mut Vec<Vec<String>>) {
+        all.push(words.to_vec());
+        for below in command.get_subcommands() {
+            walk(below, &[words, &[below.get_name().to_owned()]].concat(), all);
+        }
+    }
+    let mut all = Vec::new();
+    walk(&Cli::command(), &[], &mut all);
+    assert!(all.len() > 10, "the walk sees the subcommands");
+    all
+}
+
+/// `help`, `help-blast` …
+fn named(kind: &str, words: &[String]) -> String {
+    [&[kind.to_owned()], words].concat().join("-")
+}
+
+#[test]
+fn help() {
+    let folder = Folder::with(&[]);
+    each(commands(), |words| {
+        let pages = ["-h", "--help"]
+            .map(|flag| folder.said([words.as_slice(), &[flag.to_owned()]].concat().join(" ").as_str()));
+        snapshot(&named("help", words), &pages.join("\n"));
+    });
+}
+
+#[test]
+fn version() {
+    let folder = Folder::with(&[]);
+    assert_eq!(folder.ran("-V"), folder.ran("--version").replace("--version", "-V"));
+    snapshot("version", &folder.ran("--version"));
+}
+
+#[test]
+fn manual_pages() {
+    each(commands(), |words| {
+        let (code, page, err) = said(&[&["man"], &words.iter().map(String::as_str).collect::<Vec<_>>()[..]].concat());
+        assert_eq!((code, err.as_str()), (0, ""));
+        snapshot(&named("man", words), &redact::versionless(&page));
+    });
+}
+
+#[test]
+fn the_files_of_the_manual_are_its_pages() {
+    let folder = Folder::with(&[]);
+    snapshot("man-out", &folder.said("man --out pages"));
+    let entries = std::fs::read_dir(folder.path().join("pages")).expect("the folder was made");
+    let written: BTreeSet<String> =
+        entries.map(|entry| entry.expect("it can be read").file_name().to_string_lossy().into_owned()).collect();
+    let mut missing: Vec<String> = commands().iter().map(|words| named("echo-tester", words) + ".1").collect();
+    // There are more: clap has a subcommand 'help', with all the others below it.
+    missing.retain(|name| !written.contains(name));
+    assert_eq!(missing, Vec::<String>::new(), "in {written:?}");
+}
+
+/// They say in other words what the help says, which has snapshots: that they know every flag is enough.
+#[test]
+fn completions_know_every_flag_of_every_command() {
+    let program = Cli::command();
+    let commands = program.get_subcommands();
+    let flags = commands.flat_map(|command| {
+        let visible = command.get_arguments().filter(|arg| !arg.is_hide_set());
+        visible.filter_map(|arg| arg.get_long()).chain([command.get_name()]).map(str::to_owned)
+    });
+    let words: BTreeSet<String> = flags.collect();
+    each(["bash", "zsh", "fish", "powershell", "elvish"], |shell| {
+        let (code, script, err) = said(&["completions", shell]);
+        assert_eq!((code, err.as_str()), (0, ""), "{shell}");
+        let missing: Vec<&String> = words.iter().filter(|word| !script.contains(word.as_str())).collect();
+        assert!(missing.is_empty(), "{shell} does not know {missing:?}");
+    });
+}
+
+#[test]
+fn schemas() {
+    let command = Cli::command();
+    let schema = command.find_subcommand("schema").expect("there is one");
+    let document = schema.get_arguments().find(|arg| arg.get_id() == "document").expect("it takes one");
+    let documents = document.get_possible_values();
+    let names: Vec<&str> = documents.iter().map(|document| document.get_name()).collect();
+    assert!(names.len() > 3);
+    each(names, |name| {
+        let (code, schema, err) = said(&["schema", name]);
+        assert_eq!((code, err.as_str()), (0, ""));
+        snapshot(&format!("schema-{name}"), &schema);
+    });
+}
+
+#[test]
+fn models() {
+    let (_, json, _) = said(&["models", "--json"]);
+    let (_, markdown, _) = said(&["models", "--markdown"]);
+    let here = Regex::new(r#"("(available|auto|why_not)": ).*?(,?)\n"#).expect("a pattern");
+    snapshot("models-json", &here.replace_all(&json, "$1[here]$3\n"));
+    snapshot("models-markdown", &markdown);
+    // Where this kernel lacks one, the reason makes other columns, and other lines.
+    let missing = echo_tester::server::models::TABLE.iter().filter_map(|model| model.why_not());
+    let missing: Vec<String> = missing.filter(|why| why != "needs Windows").collect();
+    if missing.is_empty() {
+        snapshot("models", &said(&["models"]).1);
+    } else {
+        println!("SKIPPED: the table of models, of which some do not run here: {missing:?}");
+    }
+}
