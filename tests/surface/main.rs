@@ -11,11 +11,13 @@
 #[path = "../program/mod.rs"]
 mod program;
 
+mod errors;
 mod findings;
 mod merging;
 mod pages;
 mod redact;
 mod reports;
+mod scenario_errors;
 mod serving;
 mod shell;
 
