@@ -1,4 +1,4 @@
-//! `serve`: runs one bundled echo server until it is told to stop, and says what it did.
+//! `serve`: runs one bundled echo server until it is told to stop, and reports what it did.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
-use serde::Serialize;
 
 use crate::config::{Serve, ServeArgs};
 use crate::exit::Exit;
@@ -18,8 +17,9 @@ use crate::output::console::{print, say};
 use crate::output::files;
 use crate::report::terminal;
 use crate::server::fault::{FaultLog, FaultyServer};
-use crate::server::{CountersSnapshot, Server, Stopped, Waited};
+use crate::server::{Server, Stopped, Waited};
 use crate::sys;
+use crate::target::serve_event::ServeEvent;
 use crate::units::Bytes;
 
 /// The flags of `serve`.
@@ -41,29 +41,10 @@ pub struct ServeCommand {
     until_stdin_closes: bool,
 }
 
-/// What `--json` prints, one object a line.
-#[derive(Serialize)]
-#[serde(tag = "event", rename_all = "kebab-case")]
-enum Event<'s> {
-    Listening {
-        address: SocketAddr,
-        model: &'s str,
-        workers: Option<usize>,
-        pid: u32,
-    },
-    Stopped {
-        counters: &'s CountersSnapshot,
-        aborted: u64,
-        hung: bool,
-        error: Option<&'s str>,
-        cpu_seconds: Option<f64>,
-    },
-}
-
 /// Serves until Ctrl-C or SIGTERM.
 ///
 /// # Errors
-/// The flags make no sense, the address can't be had, or the model can't run here.
+/// A flag is wrong, the address cannot be bound, or the model does not run here.
 pub fn run(command: &ServeCommand) -> anyhow::Result<Exit> {
     let cores = sys::available_cores().unwrap_or(1);
     let memory = sys::usable_memory();
@@ -71,31 +52,31 @@ pub fn run(command: &ServeCommand) -> anyhow::Result<Exit> {
     warn(command, &serve, memory);
     sys::raise_descriptor_limit();
     let drain = serve.drain_timeout;
-    // Before it serves: who connects first may also be who stops it.
-    let stop = Stop::on_signals()?;
+    // Before it serves: the first client may also be the one that stops it.
+    let stop = StopRequests::on_signals()?;
     let server = start(command, &serve)?;
-    stop.is_for(&server);
+    stop.apply_to(&server);
     if command.until_stdin_closes {
         stop.when_stdin_closes()?;
     }
     announce(command, &serve, &server)?;
 
-    let (stopped, how) = match server.wait(None) {
-        Waited::Ended(result) => (server.finish(result), How::ByItself),
+    let (stopped, cause) = match server.wait(None) {
+        Waited::Ended(result) => (server.finish(result), Cause::Failed),
         _ => end(command, server, drain),
     };
     report(command, &stopped)?;
-    Ok(verdict(&stopped, how, serve.faults.is_some()))
+    Ok(exit(&stopped, cause, serve.faults.is_some()))
 }
 
-/// How it came to the end.
+/// Why the server ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum How {
-    /// Before anybody asked for it: the listener is broken, or a wait.
-    ByItself,
-    /// As it was told.
+enum Cause {
+    /// The model returned before it was asked to: its listener or its wait failed.
+    Failed,
+    /// It was asked to stop.
     Asked,
-    /// By a second interruption.
+    /// A second request cut the drain short.
     Forced,
 }
 
@@ -150,7 +131,7 @@ fn in_mib(bytes: u64) -> String {
     format!("{} MiB", (bytes >> 20).max(1))
 }
 
-/// What stands in for the model's name when there are faults.
+/// Stands for the model's name when there are faults.
 const FAULTY: &str = "faulty";
 
 fn name(serve: &Serve) -> &'static str {
@@ -176,47 +157,49 @@ fn why_it_did_not_start(bind: SocketAddr, error: &io::Error) -> String {
     }
 }
 
-/// The first Ctrl-C, SIGTERM or end of standard input interrupts the wait, and so does a second signal. The end of
-/// standard input after a signal does not: a terminal sends Ctrl-C to the parent too, which then ends in its own time.
-/// What asks the server to stop: a signal, or the end of standard input. Asked before there is a server, it asks that
-/// one as soon as there is.
+/// Requests to stop the server: Ctrl-C, SIGTERM, or the end of standard input. A request that comes before the server has
+/// started reaches it as soon as it has.
+///
+/// A second signal cuts the drain short. The end of standard input after a signal does not: a terminal sends Ctrl-C to
+/// the parent process too, and the parent then closes the pipe in its own time.
 #[derive(Clone, Default)]
-struct Stop(Arc<Mutex<Asked>>);
+struct StopRequests(Arc<Mutex<Requests>>);
 
 #[derive(Default)]
-struct Asked {
-    times: u32,
+struct Requests {
+    count: u32,
     interrupt: Option<Box<dyn Fn() + Send>>,
 }
 
-impl Stop {
-    fn on_signals() -> anyhow::Result<Stop> {
-        let stop = Stop::default();
-        let of_signals = stop.clone();
-        ctrlc::set_handler(move || of_signals.lock().ask()).context("listening for Ctrl-C")?;
+impl StopRequests {
+    fn on_signals() -> anyhow::Result<StopRequests> {
+        let stop = StopRequests::default();
+        let for_handler = stop.clone();
+        ctrlc::set_handler(move || for_handler.lock().add()).context("listening for Ctrl-C")?;
         Ok(stop)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Asked> {
+    fn lock(&self) -> MutexGuard<'_, Requests> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is_for(&self, server: &Server) {
+    /// From now on requests go to this server, earlier ones included.
+    fn apply_to(&self, server: &Server) {
         let interrupt = server.interrupter();
-        let mut asked = self.lock();
-        (0..asked.times).for_each(|_| interrupt());
-        asked.interrupt = Some(Box::new(interrupt));
+        let mut requests = self.lock();
+        (0..requests.count).for_each(|_| interrupt());
+        requests.interrupt = Some(Box::new(interrupt));
     }
 
-    /// The end of standard input does not count as a second time, which would abort.
+    /// The end of standard input is a request only if it is the first: a second one would abort.
     fn when_stdin_closes(&self) -> anyhow::Result<()> {
         let stop = self.clone();
         let wait_for_end = move || {
             let mut stdin = io::stdin().lock();
             while matches!(stdin.read(&mut [0; 256]), Ok(1..)) {}
-            let mut asked = stop.lock();
-            if asked.times == 0 {
-                asked.ask();
+            let mut requests = stop.lock();
+            if requests.count == 0 {
+                requests.add();
             }
         };
         std::thread::Builder::new().name("stdin".to_owned()).spawn(wait_for_end).context("watching standard input")?;
@@ -224,9 +207,9 @@ impl Stop {
     }
 }
 
-impl Asked {
-    fn ask(&mut self) {
-        self.times += 1;
+impl Requests {
+    fn add(&mut self) {
+        self.count += 1;
         if let Some(interrupt) = &self.interrupt {
             interrupt();
         }
@@ -238,7 +221,12 @@ fn announce(command: &ServeCommand, serve: &Serve, server: &Server) -> anyhow::R
     let model = name(serve);
     let workers = has_workers(serve).then_some(serve.options.workers);
     if command.json {
-        return print_event(&Event::Listening { address, model, workers, pid: std::process::id() });
+        return print_event(&ServeEvent::Listening {
+            address,
+            model: model.to_owned(),
+            workers,
+            pid: std::process::id(),
+        });
     }
     if command.quiet {
         return Ok(());
@@ -252,7 +240,7 @@ fn announce(command: &ServeCommand, serve: &Serve, server: &Server) -> anyhow::R
 }
 
 /// Drains; a second interruption, or the drain time, aborts.
-fn end(command: &ServeCommand, server: Server, drain: Duration) -> (Stopped, How) {
+fn end(command: &ServeCommand, server: Server, drain: Duration) -> (Stopped, Cause) {
     server.drain();
     let active = server.counters().active();
     if !command.quiet && active > 0 {
@@ -260,19 +248,19 @@ fn end(command: &ServeCommand, server: Server, drain: Duration) -> (Stopped, How
         say(&format!("draining {connections} for up to {}; Ctrl-C again to abort", humantime::format_duration(drain)));
     }
     match server.wait(Some(drain)) {
-        Waited::Ended(result) => (server.finish(result), How::Asked),
-        Waited::Interrupted => (server.stop(Duration::ZERO), How::Forced),
-        Waited::TimedOut => (server.stop(Duration::ZERO), How::Asked),
+        Waited::Ended(result) => (server.finish(result), Cause::Asked),
+        Waited::Interrupted => (server.stop(Duration::ZERO), Cause::Forced),
+        Waited::TimedOut => (server.stop(Duration::ZERO), Cause::Asked),
     }
 }
 
 fn report(command: &ServeCommand, stopped: &Stopped) -> anyhow::Result<()> {
-    let counters = &stopped.counters;
+    let counters = stopped.counters.clone();
     let cpu_seconds = sys::process_cpu_time().map(|time| time.as_secs_f64());
     let Stopped { aborted, hung, .. } = *stopped;
-    let error = stopped.error.as_deref();
+    let error = stopped.error.clone();
     if command.json {
-        return print_event(&Event::Stopped { counters, aborted, hung, error, cpu_seconds });
+        return print_event(&ServeEvent::Stopped { counters, aborted, hung, error, cpu_seconds });
     }
     if command.quiet {
         return Ok(());
@@ -299,8 +287,8 @@ fn report(command: &ServeCommand, stopped: &Stopped) -> anyhow::Result<()> {
     print(&terminal::table(&["stopped", ""], rows).trim_fmt())
 }
 
-fn verdict(stopped: &Stopped, how: How, is_faulty: bool) -> Exit {
-    if how == How::ByItself {
+fn exit(stopped: &Stopped, cause: Cause, is_faulty: bool) -> Exit {
+    if cause == Cause::Failed {
         say(&format!(
             "error: the server ended by itself: {}",
             stopped.error.as_deref().unwrap_or("it does not say why")
@@ -315,57 +303,57 @@ fn verdict(stopped: &Stopped, how: How, is_faulty: bool) -> Exit {
         say("error: the server did not end, even when told to abort; this is a bug of the model");
         return Exit::VerificationFailed;
     }
-    // What faults put in was sent and never received.
+    // Faults send bytes that were never received.
     if !is_faulty && !stopped.counters.add_up() {
         say(&format!("error: the counters do not add up, which is a bug of the model: {:?}", stopped.counters));
         return Exit::VerificationFailed;
     }
-    if how == How::Forced { Exit::Interrupted } else { Exit::Pass }
+    if cause == Cause::Forced { Exit::Interrupted } else { Exit::Pass }
 }
 
-fn print_event(event: &Event<'_>) -> anyhow::Result<()> {
+fn print_event(event: &ServeEvent) -> anyhow::Result<()> {
     print(&serde_json::to_string(event)?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::server::Options;
     use crate::server::models::{AUTO, find};
+    use crate::server::{CountersSnapshot, Options};
 
     #[test]
-    fn who_asks_before_there_is_a_server_has_asked_that_one() {
-        let stop = Stop::default();
-        stop.lock().ask();
-        let model = find(AUTO).expect("there is always one");
-        let server = Server::start(model, ([127, 0, 0, 1], 0).into(), Options::default()).expect("it starts");
-        stop.is_for(&server);
+    fn a_request_before_the_server_starts_reaches_it() {
+        let stop = StopRequests::default();
+        stop.lock().add();
+        let model = find(AUTO).expect("every system has a default model");
+        let server = Server::start(model, ([127, 0, 0, 1], 0).into(), Options::default()).expect("the server starts");
+        stop.apply_to(&server);
         assert!(matches!(server.wait(Some(Duration::ZERO)), Waited::Interrupted));
-        assert!(matches!(server.wait(Some(Duration::ZERO)), Waited::TimedOut), "it was asked once");
-        stop.lock().ask();
+        assert!(matches!(server.wait(Some(Duration::ZERO)), Waited::TimedOut), "the early request counts once");
+        stop.lock().add();
         assert!(matches!(server.wait(Some(Duration::ZERO)), Waited::Interrupted));
         assert!(!server.stop(Duration::ZERO).hung);
     }
 
     #[test]
-    fn a_server_that_did_not_end_well_is_no_success() {
-        let well = Stopped { counters: CountersSnapshot::default(), aborted: 0, hung: false, error: None };
-        let broken = Stopped { error: Some("a worker panicked".to_owned()), ..well.clone() };
-        let lossy = Stopped { counters: CountersSnapshot { accepted: 1, ..well.counters.clone() }, ..well.clone() };
-        let hung = Stopped { hung: true, ..well.clone() };
-        for (stopped, how, is_faulty, exit) in [
-            (&well, How::Asked, false, Exit::Pass),
-            (&well, How::Forced, false, Exit::Interrupted),
-            (&well, How::ByItself, false, Exit::Inconclusive),
-            (&broken, How::Asked, false, Exit::VerificationFailed),
-            (&broken, How::Forced, false, Exit::VerificationFailed),
-            (&broken, How::Asked, true, Exit::VerificationFailed),
-            (&broken, How::ByItself, false, Exit::Inconclusive),
-            (&hung, How::Asked, false, Exit::VerificationFailed),
-            (&lossy, How::Asked, false, Exit::VerificationFailed),
-            (&lossy, How::Asked, true, Exit::Pass),
+    fn only_a_clean_end_is_a_success() {
+        let clean = Stopped { counters: CountersSnapshot::default(), aborted: 0, hung: false, error: None };
+        let broken = Stopped { error: Some("a worker panicked".to_owned()), ..clean.clone() };
+        let lossy = Stopped { counters: CountersSnapshot { accepted: 1, ..clean.counters.clone() }, ..clean.clone() };
+        let hung = Stopped { hung: true, ..clean.clone() };
+        for (stopped, cause, is_faulty, expected) in [
+            (&clean, Cause::Asked, false, Exit::Pass),
+            (&clean, Cause::Forced, false, Exit::Interrupted),
+            (&clean, Cause::Failed, false, Exit::Inconclusive),
+            (&broken, Cause::Asked, false, Exit::VerificationFailed),
+            (&broken, Cause::Forced, false, Exit::VerificationFailed),
+            (&broken, Cause::Asked, true, Exit::VerificationFailed),
+            (&broken, Cause::Failed, false, Exit::Inconclusive),
+            (&hung, Cause::Asked, false, Exit::VerificationFailed),
+            (&lossy, Cause::Asked, false, Exit::VerificationFailed),
+            (&lossy, Cause::Asked, true, Exit::Pass),
         ] {
-            assert_eq!(verdict(stopped, how, is_faulty), exit, "{stopped:?} {how:?}");
+            assert_eq!(exit(stopped, cause, is_faulty), expected, "{stopped:?} {cause:?}");
         }
     }
 }
