@@ -157,8 +157,8 @@ fn why_it_did_not_start(bind: SocketAddr, error: &io::Error) -> String {
     }
 }
 
-/// Requests to stop the server: Ctrl-C, SIGTERM, or the end of standard input. A request that comes before the server has
-/// started reaches it as soon as it has.
+/// Requests to stop the server: Ctrl-C, SIGTERM, or the end of standard input. A request that comes before the server
+/// has started reaches it as soon as it has.
 ///
 /// A second signal cuts the drain short. The end of standard input after a signal does not: a terminal sends Ctrl-C to
 /// the parent process too, and the parent then closes the pipe in its own time.

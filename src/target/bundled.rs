@@ -1,8 +1,8 @@
 //! A bundled server as a process of its own: `blast --serve`, `compare`, `check`, scenarios.
 //!
-//! A separate process has its own descriptor limit and its own CPU time. It runs this program again, as `serve --json` on
-//! a free port, and lives as long as the pipe to its standard input. When the pipe closes, on purpose or because this
-//! process died, the server drains and ends. So no server is left behind.
+//! A separate process has its own descriptor limit and its own CPU time. It runs this program again, as `serve --json`
+//! on a free port, and lives as long as the pipe to its standard input. When the pipe closes, on purpose or because
+//! this process died, the server drains and ends. So no server is left behind.
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;

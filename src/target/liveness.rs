@@ -1,8 +1,9 @@
-//! Whether a server still accepts a connection and echoes a byte: probed when a load has ended, for servers that are not
-//! bundled.
+//! Whether a server still accepts a connection and echoes a byte: probed when a load has ended, for servers that are
+//! not bundled.
 //!
-//! An accept loop that breaks at the last close breaks nothing that the run itself could see. The probe is repeated for as
-//! long as a connection may wait, because a server at its limit must first notice that the other connections have gone.
+//! An accept loop that breaks at the last close breaks nothing that the run itself could see. The probe is repeated for
+//! as long as a connection may wait, because a server at its limit must first notice that the other connections have
+//! gone.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};

@@ -9,12 +9,12 @@ use super::lifecycle::{StartFailure, StoppedServer};
 use super::liveness::Probed;
 use crate::config::{ServeArgs, Server};
 
-/// How long a process that has broken its connections may take to end. The system closes the sockets of a crashed process
-/// first, so its connections break before its end can be seen.
+/// How long a process that has broken its connections may take to end. The system closes the sockets of a crashed
+/// process first, so its connections break before its end can be seen.
 const CRASH_GRACE: Duration = Duration::from_millis(500);
 
-/// Grace for a user's server to crash on the last close before it is told to stop, so the two are not confused. A bundled
-/// server handles its last closes before it ends.
+/// Grace for a user's server to crash on the last close before it is told to stop, so the two are not confused. A
+/// bundled server handles its last closes before it ends.
 const LAST_CLOSE_GRACE: Duration = Duration::from_millis(50);
 /// Pause between two looks at the process.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
