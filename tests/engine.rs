@@ -11,7 +11,7 @@ use echo_tester::judge::verdict::{self, Outcome as Came};
 use echo_tester::measure::{Counters, Point};
 use echo_tester::server::models::{self, AUTO};
 use echo_tester::server::{Options, Server};
-use echo_tester::stream::{ConnId, Finding, Kind};
+use echo_tester::stream::{ConnId, Finding, FindingKind};
 use load::plan;
 
 mod endings;
@@ -67,7 +67,7 @@ fn good_server() -> Server {
     Server::start(model, "127.0.0.1:0".parse().expect("an address"), Options::default()).expect(AUTO)
 }
 
-fn kinds(findings: &[Finding]) -> Vec<(u32, Kind, u64, u64)> {
+fn kinds(findings: &[Finding]) -> Vec<(u32, FindingKind, u64, u64)> {
     let of = |f: &Finding| (f.divergence.conn.get(), f.divergence.kind, f.divergence.offset, f.divergence.extent);
     findings.iter().map(of).collect()
 }
@@ -199,7 +199,7 @@ fn connections_that_end_together_find_a_server_that_serves_fewer_at_a_time() {
     let (counters, findings) = blast(serves(4), &load("after-echo"));
     assert_all_pass(&counters, &findings, 5);
     let (counters, findings) = blast(serves(4), &load("together"));
-    assert_eq!(findings.iter().map(|found| found.divergence.kind).collect::<Vec<_>>(), [Kind::Stalled]);
+    assert_eq!(findings.iter().map(|found| found.divergence.kind).collect::<Vec<_>>(), [FindingKind::Stalled]);
     assert_eq!((counters.passed, counters.failed), (4, 1), "who has its echo waits for the others, and is right");
     let (counters, findings) = blast(serves(5), &load("together"));
     assert_all_pass(&counters, &findings, 5);
@@ -217,7 +217,7 @@ fn one_changed_byte_is_found_with_connection_and_offset() {
     let (counters, findings) = blast(target, "conns = 3\nmessages = 10\nsize = 1000");
     let mut found = kinds(&findings);
     found.sort_unstable();
-    assert_eq!(found, [0, 1, 2].map(|conn| (conn, Kind::Corrupt, 5000, 1)));
+    assert_eq!(found, [0, 1, 2].map(|conn| (conn, FindingKind::Corrupt, 5000, 1)));
     assert_eq!((counters.failed, counters.passed), (3, 0));
     assert_eq!(counters.bytes_verified, 3 * 9_999);
     let finding = &findings[0];
@@ -237,7 +237,7 @@ fn a_server_that_closes_early_truncates() {
         std::io::copy(&mut stream, &mut std::io::sink()).map(drop)
     });
     let (_, findings) = blast(target, "conns = 1\nmessages = 3\nsize = 1000\nfragment = 'off'");
-    assert_eq!(kinds(&findings), [(0, Kind::Truncated, 700, 300)]);
+    assert_eq!(kinds(&findings), [(0, FindingKind::Truncated, 700, 300)]);
 }
 
 #[test]
@@ -247,7 +247,7 @@ fn silence_is_a_stall_and_a_missing_eof_is_no_fin() {
         hold(stream)
     });
     let (_, findings) = blast(silent, "conns = 1\nmessages = 1\nsize = 10\nstall_timeout = '200ms'");
-    assert_eq!(kinds(&findings), [(0, Kind::Stalled, 0, 10)]);
+    assert_eq!(kinds(&findings), [(0, FindingKind::Stalled, 0, 10)]);
 
     let no_fin = server(|mut stream, _| {
         let mut writer = stream.try_clone()?;
@@ -255,7 +255,7 @@ fn silence_is_a_stall_and_a_missing_eof_is_no_fin() {
         hold(stream)
     });
     let (counters, findings) = blast(no_fin, "conns = 2\nmessages = 3\nsize = 10\nstall_timeout = '200ms'");
-    assert_eq!(kinds(&findings).iter().map(|f| f.1).collect::<Vec<_>>(), [Kind::NoFin, Kind::NoFin]);
+    assert_eq!(kinds(&findings).iter().map(|f| f.1).collect::<Vec<_>>(), [FindingKind::NoFin, FindingKind::NoFin]);
     assert_eq!(counters.bytes_verified, 60);
 }
 
@@ -277,7 +277,7 @@ fn an_end_after_the_echo_asks_no_half_close_of_a_server_but_every_byte() {
     };
     let corrupts = server(move |stream, _| echo(stream, flip));
     let (_, findings) = blast(corrupts, "conns = 1\nmessages = 1\nsize = 21\nclose = 'after-echo'");
-    assert_eq!(kinds(&findings), [(0, Kind::Corrupt, 20, 1)]);
+    assert_eq!(kinds(&findings), [(0, FindingKind::Corrupt, 20, 1)]);
 
     let loses_the_last = server(|stream, _| {
         echo(stream, |_, bytes| {
@@ -285,7 +285,7 @@ fn an_end_after_the_echo_asks_no_half_close_of_a_server_but_every_byte() {
         })
     });
     let (_, findings) = blast(loses_the_last, &load.replace("conns = 5", "conns = 1"));
-    assert_eq!(kinds(&findings)[0].1, Kind::Lost);
+    assert_eq!(kinds(&findings)[0].1, FindingKind::Lost);
 
     let closes_early = server(|mut stream, _| {
         let mut buffer = [0; 7];
@@ -295,7 +295,7 @@ fn an_end_after_the_echo_asks_no_half_close_of_a_server_but_every_byte() {
         std::io::copy(&mut stream, &mut std::io::sink()).map(drop)
     });
     let (_, findings) = blast(closes_early, "conns = 1\nmessages = 1\nsize = 10\nclose = 'after-echo'");
-    assert_eq!(kinds(&findings), [(0, Kind::Truncated, 7, 3)]);
+    assert_eq!(kinds(&findings), [(0, FindingKind::Truncated, 7, 3)]);
 }
 
 /// Keeps the socket open until the process ends.
@@ -317,7 +317,7 @@ fn lost_last_bytes_of_a_message_are_lost_and_not_a_stall() {
     });
     let load = "conns = 1\nmessages = 3\nsize = 1000\nfragment = 'off'\nstall_timeout = '200ms'";
     let (_, findings) = blast(target, load);
-    assert_eq!(kinds(&findings), [(0, Kind::Lost, 1997, 3)]);
+    assert_eq!(kinds(&findings), [(0, FindingKind::Lost, 1997, 3)]);
 }
 
 #[test]
@@ -331,7 +331,7 @@ fn a_reset_is_named_with_what_was_missing() {
     let (counters, findings) = blast(target, "conns = 1\nmessages = 2\nsize = 1000\nfragment = 'off'");
     let found = kinds(&findings);
     assert_eq!(found.len(), 1, "{found:?}");
-    assert_eq!(found[0].1, Kind::Reset);
+    assert_eq!(found[0].1, FindingKind::Reset);
     assert_eq!(counters.failed, 1);
     assert!(findings[0].cause.is_some());
 }
@@ -341,7 +341,7 @@ fn nothing_listening_is_a_failed_connect_and_no_verdict_on_the_bytes() {
     let nobody = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port");
     let (counters, findings) = blast(nobody, "conns = 3\nmessages = 1");
     assert_eq!(counters.connect_failures, 3);
-    assert!(kinds(&findings).iter().all(|f| f.1 == Kind::ConnectFailed));
+    assert!(kinds(&findings).iter().all(|f| f.1 == FindingKind::ConnectFailed));
     assert_eq!(verdict::judge(&counters, false, true, &[]).outcome, Came::Inconclusive);
 }
 

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use echo_tester::client::{self, Control};
-use echo_tester::measure::Figures;
+use echo_tester::measure::LoadStats;
 use echo_tester::plan::ConnId;
 use echo_tester::report::run::RunReport;
 use load::plan;
@@ -39,7 +39,7 @@ fn wait_for(happened: impl Fn() -> bool) {
 }
 
 /// Runs a load against a server that is stopped for a while in its midst.
-fn figures_of_a_standstill(load: &str) -> Figures {
+fn figures_of_a_standstill(load: &str) -> LoadStats {
     let server = Serving::start(&[]);
     let plan = plan(server.address.parse().expect("an address"), &[load]);
     let control = Control::new(&plan);
@@ -57,9 +57,9 @@ fn figures_of_a_standstill(load: &str) -> Figures {
     signal(&server, "CONT");
     let mut outcome = runner.join().expect("no panic");
     server.stop();
-    let figures = outcome.groups.remove(0);
-    assert_eq!((figures.counters.failed, figures.counters.cut_short), (0, 0), "{:?}", outcome.findings);
-    figures
+    let stats = outcome.groups.remove(0);
+    assert_eq!((stats.counters.failed, stats.counters.cut_short), (0, 0), "{:?}", outcome.findings);
+    stats
 }
 
 #[test]
@@ -70,8 +70,8 @@ fn a_standstill_of_the_server_shows_in_the_tail_of_an_open_loop() {
         // 5,000 messages in 5 s. Of the 1,000 due during the standstill, the first 500 wait for half of it or more.
         let load =
             format!("conns = 10\nmessages = 500\nrate = 1000\nsize = 64\nfragment = 'off'\npipeline = {pipeline}");
-        let figures = figures_of_a_standstill(&load);
-        let rtt = &figures.rtt;
+        let stats = figures_of_a_standstill(&load);
+        let rtt = &stats.rtt;
         assert_eq!(rtt.count(), 5000, "{pipeline}");
         assert!(rtt.max().is_some_and(|max| max >= STANDSTILL - Duration::from_millis(10)), "{pipeline}: {rtt:?}");
         let tail = rtt.percentile(90.2);
@@ -82,8 +82,8 @@ fn a_standstill_of_the_server_shows_in_the_tail_of_an_open_loop() {
 #[test]
 fn the_same_standstill_hides_from_a_closed_loop() {
     // Each connection has one message under way: 10 in all meet the standstill, whatever their number.
-    let figures = figures_of_a_standstill("conns = 10\nduration = '3s'\nsize = 64\nfragment = 'off'");
-    let rtt = &figures.rtt;
+    let stats = figures_of_a_standstill("conns = 10\nduration = '3s'\nsize = 64\nfragment = 'off'");
+    let rtt = &stats.rtt;
     assert!(rtt.max().is_some_and(|max| max >= STANDSTILL - Duration::from_millis(10)), "{rtt:?}");
     assert!(rtt.percentile(90.2).is_some_and(|time| time < HALF), "{:?} of {}", rtt.percentile(90.2), rtt.count());
 }
@@ -179,14 +179,14 @@ fn connections_that_are_slow_to_open_are_no_latency_of_messages() {
         drop(TcpStream::connect(address));
         outcome.expect("no panic")
     });
-    let figures = &outcome.groups[0];
-    assert_eq!((figures.counters.passed, figures.rtt.count()), (12, 120), "{:?}", outcome.findings);
-    let slowest = figures.connect.max().expect("connections were opened");
+    let stats = &outcome.groups[0];
+    assert_eq!((stats.counters.passed, stats.rtt.count()), (12, 120), "{:?}", outcome.findings);
+    let slowest = stats.connect.max().expect("connections were opened");
     assert!(slowest > Duration::from_millis(900), "the listener took all at once: {slowest:?}");
     // Nearly all messages would have been late by half a second and more.
-    let most = figures.rtt.percentile(75.0);
+    let most = stats.rtt.percentile(75.0);
     assert!(most.is_some_and(|time| time < slowest / 4), "{most:?} after connects of {slowest:?}");
-    assert!(figures.schedule.began.is_some_and(|began| u128::from(began) > slowest.as_nanos()));
+    assert!(stats.open_loop.began.is_some_and(|began| u128::from(began) > slowest.as_nanos()));
 }
 
 #[test]
@@ -199,7 +199,7 @@ fn connections_that_run_alone_are_asked_for_their_own_share_of_the_rate() {
     plan.only = [7, 57].into_iter().filter_map(ConnId::new).collect();
     let outcome = client::run(plan.clone(), &Control::new(&plan)).expect("runs");
     let report = RunReport::new(&plan, &outcome, None);
-    let (load, schedule) = (&report.loads[0], &outcome.groups[0].schedule);
+    let (load, schedule) = (&report.loads[0], &outcome.groups[0].open_loop);
     let rate = load.rate.expect("an open loop");
     assert_eq!((rate.asked_per_s, load.counters.messages_sent), (20.0, 10));
     // Connection 7 of 100 is the first: its message is the eighth of the schedule.

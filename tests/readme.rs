@@ -32,7 +32,7 @@ fn the_exit_codes_are_those_of_the_program() {
 fn the_kinds_of_findings_are_those_of_the_program() {
     let stated = part(&readme(), "kinds");
     let wanted: Vec<String> =
-        echo_tester::stream::KINDS.iter().map(|row| format!("| `{}` | {} |", row.name, row.about)).collect();
+        echo_tester::stream::FINDING_KINDS.iter().map(|row| format!("| `{}` | {} |", row.name, row.about)).collect();
     let rows: Vec<&str> = stated.lines().skip(2).collect();
     assert_eq!(rows, wanted);
 }

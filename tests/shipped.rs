@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use command_line::said;
 use echo_tester::scenario::{Scenario, Variables};
 use echo_tester::server::fault::{Fault, FaultKind, kind};
-use echo_tester::stream::Kind;
+use echo_tester::stream::FindingKind;
 use serde_json::Value;
 
 fn folder() -> PathBuf {
@@ -79,7 +79,7 @@ fn the_schema_takes_variables_and_refuses_what_the_program_refuses() {
 
 #[test]
 fn every_kind_of_fault_has_a_canary_that_names_what_must_be_found() {
-    let mut canaries: BTreeMap<FaultKind, Vec<Kind>> = BTreeMap::new();
+    let mut canaries: BTreeMap<FaultKind, Vec<FindingKind>> = BTreeMap::new();
     for (path, text) in files(&folder().join("canaries")) {
         let value: toml::Table = toml::from_str(&text).expect("TOML");
         let fault = value["server"]["fault"][0].as_str().expect("a fault").parse::<Fault>().expect("a fault");

@@ -21,8 +21,8 @@ use super::slot::{Handshake, OpenConnection, SlotStage, SlotState};
 use super::slot_assignment::SlotAssignment;
 use super::socket::RegisteredSocket;
 use super::timers::NEVER;
-use crate::measure::{Counters, Figures};
-use crate::plan::{Plan, Profile};
+use crate::measure::{Counters, LoadStats};
+use crate::plan::{ConnectionPlan, Profile};
 use crate::stream::ConnId;
 use crate::sys::{self, Shortage};
 
@@ -146,15 +146,15 @@ impl Connector {
     pub(super) fn advance(
         &mut self,
         (index, slot): (usize, &mut SlotState),
-        figures: &mut Figures,
+        stats: &mut LoadStats,
         event: Option<&Event>,
         context: &ConnectContext<'_>,
     ) -> SlotAction {
         match &slot.stage {
-            SlotStage::Connecting(_) => self.finish_handshake((index, slot), figures, event, context),
+            SlotStage::Connecting(_) => self.finish_handshake((index, slot), stats, event, context),
             // The event is of a socket that is closed by now.
             SlotStage::Next | SlotStage::Pausing { .. } if event.is_some() => SlotAction::AwaitEvent,
-            SlotStage::Next | SlotStage::Pausing { .. } => self.open_next((index, slot), figures, context),
+            SlotStage::Next | SlotStage::Pausing { .. } => self.open_next((index, slot), stats, context),
             SlotStage::Open(_) | SlotStage::Ended => SlotAction::AwaitEvent,
         }
     }
@@ -163,11 +163,11 @@ impl Connector {
     fn open_next(
         &mut self,
         (index, slot): (usize, &mut SlotState),
-        figures: &mut Figures,
+        stats: &mut LoadStats,
         context: &ConnectContext<'_>,
     ) -> SlotAction {
         let ConnectContext { run, clock, registry, stopped } = *context;
-        let (plan, assignment, counters) = (&run.plan, self.assignments[index], &mut figures.counters);
+        let (plan, assignment, counters) = (&run.plan, self.assignments[index], &mut stats.counters);
         let profile = &*plan.groups[slot.group()];
         let generation = slot.generation();
         let is_reconnect = generation > assignment.first_generation();
@@ -217,7 +217,7 @@ impl Connector {
     fn finish_handshake(
         &mut self,
         (index, slot): (usize, &mut SlotState),
-        figures: &mut Figures,
+        stats: &mut LoadStats,
         event: Option<&Event>,
         context: &ConnectContext<'_>,
     ) -> SlotAction {
@@ -229,7 +229,7 @@ impl Connector {
             Some(result) => result,
             None if context.stopped => {
                 self.handshakes -= 1;
-                figures.counters.cut_short += 1;
+                stats.counters.cut_short += 1;
                 return SlotAction::End;
             }
             None if stalled => Err(io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {limit:?}"))),
@@ -253,12 +253,12 @@ impl Connector {
                 if let Some(event) = event {
                     socket.notice(event);
                 }
-                self.opened((index, slot), figures, (conn, socket, began), context)
+                self.opened((index, slot), stats, (conn, socket, began), context)
             }
             Err(error) => {
                 let _ = context.registry.deregister(&mut stream);
                 let failure = ConnectFailure { conn, source, target, error };
-                self.connect_failed((index, slot), &mut figures.counters, failure, context)
+                self.connect_failed((index, slot), &mut stats.counters, failure, context)
             }
         }
     }
@@ -267,23 +267,23 @@ impl Connector {
     fn opened(
         &self,
         (index, slot): (usize, &mut SlotState),
-        figures: &mut Figures,
+        stats: &mut LoadStats,
         (conn, socket, began): (ConnId, RegisteredSocket, u64),
         context: &ConnectContext<'_>,
     ) -> SlotAction {
         let ConnectContext { run, clock, .. } = *context;
         let now = clock.last();
         let assignment = self.assignments[index];
-        figures.counters.opened += 1;
-        figures.counters.reconnects += u64::from(slot.generation() > assignment.first_generation());
-        figures.connect.record(now - began);
-        figures.span.opened(began);
-        figures.timeline.at(Duration::from_nanos(now)).opened += 1;
+        stats.counters.opened += 1;
+        stats.counters.reconnects += u64::from(slot.generation() > assignment.first_generation());
+        stats.connect.record(now - began);
+        stats.active_time.opened(began);
+        stats.timeline.at(Duration::from_nanos(now)).opened += 1;
         let settles = self.settles_first(index, slot);
         slot.clear_failures();
         run.ledger.open(conn, slot.generation());
         let profile = Arc::clone(&run.plan.groups[slot.group()]);
-        let mut plan = Plan::new(profile, run.plan.seed, assignment.slot(&run.plan), conn);
+        let mut plan = ConnectionPlan::new(profile, run.plan.seed, assignment.slot(&run.plan), conn);
         plan.resume_schedule(slot.next_arrival());
         let connection = ClientConnection::new(plan, conn, now);
         slot.stage = SlotStage::Open(Box::new(OpenConnection { connection, socket }));

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::run_state::RunState;
 use super::slot::OpenConnection;
-use crate::measure::Figures;
+use crate::measure::LoadStats;
 use crate::stream::{Divergence, Finding, Op};
 
 /// What was found wrong, by one worker.
@@ -47,7 +47,7 @@ impl Findings {
         &mut self,
         run: &RunState,
         open: &mut OpenConnection,
-        (group, figures): (usize, &mut Figures),
+        (group, stats): (usize, &mut LoadStats),
         now: u64,
         error: Option<&io::Error>,
     ) {
@@ -68,7 +68,7 @@ impl Findings {
             error,
         };
         for divergence in found {
-            self.add(run, (group, figures), divergence, context.clone());
+            self.add(run, (group, stats), divergence, context.clone());
         }
     }
 
@@ -76,12 +76,12 @@ impl Findings {
     pub(super) fn add(
         &mut self,
         run: &RunState,
-        (group, figures): (usize, &mut Figures),
+        (group, stats): (usize, &mut LoadStats),
         divergence: Divergence,
         context: FindingContext<'_>,
     ) {
-        figures.counters.found(divergence.kind);
-        figures.timeline.at(Duration::from_nanos(context.now)).findings += 1;
+        stats.counters.found(divergence.kind);
+        stats.timeline.at(Duration::from_nanos(context.now)).findings += 1;
         let kept = &mut self.kept[group];
         if kept.len() < run.plan.findings {
             kept.push(finding(run, divergence, context));

@@ -3,7 +3,7 @@
 //! - [`run`] starts the workers, and collects what they measured and found. [`RunPlan`] is what it is given,
 //!   [`RunOutcome`] what it returns, [`Control`] the handle to watch and stop it.
 //! - `worker` is one thread. Its parts are `wait` (poll and queue), `timers`, `connector` (opens connections),
-//!   `figures`, `findings` and `signals` (the state of the run); `slot` is what it keeps for each connection.
+//!   `group_stats`, `findings` and `signals` (the state of the run); `slot` is what it keeps for each connection.
 //! - `connection` is the protocol of one connection, with no runtime in it.
 //! - `run_state` is what workers share: the ledger of what was sent (`sent_ledger`), the order in which they connect
 //!   (`connect_order`), the start of open loops (`start_schedule`), and which connections wait for others before they
@@ -17,8 +17,8 @@ mod connection;
 mod connector;
 mod control;
 mod cpu_saturation;
-mod figures;
 mod findings;
+mod group_stats;
 pub mod limits;
 mod outcome;
 mod run_plan;

@@ -1,16 +1,16 @@
-//! The outcome of a run: figures and findings by group, and what the client itself used.
+//! The outcome of a run: statistics and findings by group, and what the client itself used.
 
 use std::time::{Duration, SystemTime};
 
-use crate::measure::Figures;
+use crate::measure::LoadStats;
 use crate::stream::Finding;
 use crate::sys;
 
 /// What a run measured and found.
 #[derive(Clone, Debug)]
 pub struct RunOutcome {
-    /// The figures of each group, in the order of the plan.
-    pub groups: Vec<Figures>,
+    /// The statistics of each group, in the order of the plan.
+    pub groups: Vec<LoadStats>,
     /// The findings of each group in the order of time, at most as many as the plan keeps.
     pub findings: Vec<Vec<Finding>>,
     /// When the run began, by the clock that other machines share.
@@ -29,7 +29,7 @@ impl RunOutcome {
     /// The outcome of a run of so many groups that has measured nothing yet.
     pub(super) fn new(groups: usize, began: SystemTime, client: ClientUsage) -> RunOutcome {
         RunOutcome {
-            groups: vec![Figures::default(); groups],
+            groups: vec![LoadStats::default(); groups],
             findings: vec![Vec::new(); groups],
             began,
             elapsed: Duration::ZERO,
@@ -39,11 +39,11 @@ impl RunOutcome {
         }
     }
 
-    /// Adds what a worker measured and found: figures and findings by group, and how saturated its processor was.
-    pub(super) fn add(&mut self, groups: impl IntoIterator<Item = (Figures, Vec<Finding>)>, saturation: Option<f64>) {
+    /// Adds what a worker measured and found: statistics and findings by group, and how saturated its processor was.
+    pub(super) fn add(&mut self, groups: impl IntoIterator<Item = (LoadStats, Vec<Finding>)>, saturation: Option<f64>) {
         self.client.busy.push(saturation);
-        for (group, (figures, findings)) in groups.into_iter().enumerate() {
-            self.groups[group].add(&figures);
+        for (group, (stats, findings)) in groups.into_iter().enumerate() {
+            self.groups[group].add(&stats);
             self.findings[group].extend(findings);
         }
     }

@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::plan::{Shard, Slots};
-use crate::stream::{ConnId, Ledger, Sent};
+use crate::stream::{ConnId, Ledger, LedgerEntry};
 
 /// How many entries are allocated at once.
 const CHUNK_ENTRIES: usize = 1 << 12;
@@ -45,7 +45,7 @@ pub(super) struct SentLedger {
 
 impl SentLedger {
     pub(super) fn new(slots: Slots, shard: Shard) -> Self {
-        let chunks = ConnId::FIRSTS as usize / CHUNK_ENTRIES;
+        let chunks = ConnId::PERIOD as usize / CHUNK_ENTRIES;
         SentLedger {
             chunks: (0..chunks).map(|_| OnceLock::new()).collect(),
             slots,
@@ -93,7 +93,7 @@ impl SentLedger {
 
     /// What a connection may have sent that belongs to another process or, if `past`, was an earlier owner of its
     /// entry.
-    fn possible(&self, conn: ConnId, past: bool) -> Option<Sent> {
+    fn possible(&self, conn: ConnId, past: bool) -> Option<LedgerEntry> {
         let (slot, generation) = self.slots.of(conn).ok()?;
         if self.shard.of_slot(slot) == self.shard && !past {
             return None;
@@ -102,7 +102,7 @@ impl SentLedger {
         let bytes = self.most_sent.load(Ordering::Relaxed).saturating_mul(MOST_TIMES_FASTER) + HEAD_START_BYTES;
         let bytes = bytes.min(self.slots.stream_max(conn));
         // It is not known either whether a connection of another process is still open.
-        (u64::from(generation) <= most).then_some(Sent { bytes, open: !past, known: false })
+        (u64::from(generation) <= most).then_some(LedgerEntry { bytes, open: !past, known: false })
     }
 }
 
@@ -115,21 +115,21 @@ pub(super) struct OwnLedger<'a> {
 }
 
 impl Ledger for OwnLedger<'_> {
-    fn sent(&self, conn: ConnId) -> Option<Sent> {
-        let own = Sent { bytes: self.sent, open: true, known: true };
+    fn sent(&self, conn: ConnId) -> Option<LedgerEntry> {
+        let own = LedgerEntry { bytes: self.sent, open: true, known: true };
         if conn == self.conn { Some(own) } else { self.all.sent(conn) }
     }
 }
 
 impl Ledger for SentLedger {
-    fn sent(&self, conn: ConnId) -> Option<Sent> {
+    fn sent(&self, conn: ConnId) -> Option<LedgerEntry> {
         let id = conn.first() as usize;
         let entry = self.chunks[id / CHUNK_ENTRIES].get().map(|chunk| &chunk[id % CHUNK_ENTRIES]);
         let value = entry.map_or(0, |entry| entry.load(Ordering::Relaxed));
         let round = (value & (CLOSED_BIT - 1)) >> ROUND_SHIFT;
         match round.cmp(&u64::from(conn.round())) {
             Equal if value & OPENED_BIT != 0 => {
-                Some(Sent { bytes: value & BYTES_MASK, open: value & CLOSED_BIT == 0, known: true })
+                Some(LedgerEntry { bytes: value & BYTES_MASK, open: value & CLOSED_BIT == 0, known: true })
             }
             Greater => self.possible(conn, true),
             Equal | Less => self.possible(conn, false),
@@ -141,7 +141,7 @@ impl Ledger for SentLedger {
 mod tests {
     use super::*;
     use crate::config::LoadArgs;
-    use crate::stream::{Divergence, End, Kind, Stream, Verifier};
+    use crate::stream::{Divergence, End, FindingKind, Stream, Verifier};
     use crate::units::Count;
 
     fn id(n: u32) -> ConnId {
@@ -153,10 +153,10 @@ mod tests {
         let ledger = SentLedger::new(slots(10, &LoadArgs::default()), Shard::WHOLE);
         assert_eq!(ledger.sent(id(3)), None);
         ledger.set(id(3), 0);
-        assert_eq!(ledger.sent(id(3)), Some(Sent { bytes: 0, open: true, known: true }));
+        assert_eq!(ledger.sent(id(3)), Some(LedgerEntry { bytes: 0, open: true, known: true }));
         ledger.set(id(3), 77);
         ledger.close(id(3));
-        assert_eq!(ledger.sent(id(3)), Some(Sent { bytes: 77, open: false, known: true }));
+        assert_eq!(ledger.sent(id(3)), Some(LedgerEntry { bytes: 77, open: false, known: true }));
         assert_eq!(ledger.sent(id(4)), None);
         assert_eq!(ledger.sent(ConnId::MAX), None);
     }
@@ -167,7 +167,7 @@ mod tests {
         let slots = slots(2, &churn);
         let ledger = SentLedger::new(slots.clone(), Shard::WHOLE);
         // After this many reconnects the words of the first one are used again.
-        let (slot, last) = (slots.slot(1), (ConnId::FIRSTS - 2) / 2);
+        let (slot, last) = (slots.slot(1), (ConnId::PERIOD - 2) / 2);
         let first = slots.id(slot, 1).expect("there are enough ids");
         let later = slots.id(slot, last + 1).expect("there are enough ids");
         assert_eq!((later.first(), later.round()), (first.get(), 1));
@@ -176,14 +176,14 @@ mod tests {
         assert_eq!(ledger.sent(later), None);
         ledger.close(first);
         ledger.open(later, last + 1);
-        assert_eq!(ledger.sent(later), Some(Sent { bytes: 0, open: true, known: true }));
-        assert_eq!(ledger.sent(first), Some(Sent { bytes: HEAD_START_BYTES, open: false, known: false }));
+        assert_eq!(ledger.sent(later), Some(LedgerEntry { bytes: 0, open: true, known: true }));
+        assert_eq!(ledger.sent(first), Some(LedgerEntry { bytes: HEAD_START_BYTES, open: false, known: false }));
         ledger.set(later, (64 << 30) - 1);
         assert_eq!(ledger.sent(later).map(|sent| sent.bytes), Some((64 << 30) - 1));
         assert_eq!(ledger.sent(id(1)), None, "the slot's first connection was not opened here");
 
         let of_first = OwnLedger { all: &ledger, conn: first, sent: 99 };
-        assert_eq!(of_first.sent(first), Some(Sent { bytes: 99, open: true, known: true }));
+        assert_eq!(of_first.sent(first), Some(LedgerEntry { bytes: 99, open: true, known: true }));
         assert_eq!(of_first.sent(later), ledger.sent(later));
     }
 
@@ -228,8 +228,8 @@ mod tests {
             stream.fill(id(0), 0, &mut received);
             let bit = seed as usize * 7919 % (8 * LEN);
             received[bit / 8] ^= 1 << (bit % 8);
-            let kinds: Vec<Kind> = found(&ledger, &stream, &received).iter().map(|found| found.kind).collect();
-            assert_eq!(kinds, [Kind::Corrupt], "seed {seed}, bit {bit}");
+            let kinds: Vec<FindingKind> = found(&ledger, &stream, &received).iter().map(|found| found.kind).collect();
+            assert_eq!(kinds, [FindingKind::Corrupt], "seed {seed}, bit {bit}");
         }
     }
 
@@ -237,13 +237,13 @@ mod tests {
     fn bytes_of_an_earlier_connection_with_the_same_words_are_stale_and_name_it() {
         let churn = LoadArgs { lifetime: "1".parse().ok(), duration: "1h".parse().ok(), ..LoadArgs::default() };
         let ledger = SentLedger::new(slots(2, &churn), Shard::WHOLE);
-        let (old, new) = (id(100), id(100 + ConnId::FIRSTS));
+        let (old, new) = (id(100), id(100 + ConnId::PERIOD));
         for conn in [id(0), old, new] {
-            ledger.open(conn, ConnId::FIRSTS);
+            ledger.open(conn, ConnId::PERIOD);
             ledger.set(conn, 1000);
         }
         let stream = Stream::new(5);
-        for (conn, kind) in [(old, Kind::Stale), (new, Kind::Crosstalk)] {
+        for (conn, kind) in [(old, FindingKind::Stale), (new, FindingKind::Crosstalk)] {
             let mut received = vec![0; 200];
             stream.fill(id(0), 0, &mut received);
             stream.fill(conn, 400, &mut received[100..164]);
@@ -264,7 +264,7 @@ mod tests {
             let [found] = &found(&ledger, &stream, &received)[..] else {
                 panic!("{offset}, {len}: expected one finding")
             };
-            assert_eq!(found.kind, Kind::Crosstalk, "{offset}, {len}: {found:?}");
+            assert_eq!(found.kind, FindingKind::Crosstalk, "{offset}, {len}: {found:?}");
             let begins = found.source.expect("crosstalk has a source").offset - found.offset;
             assert_eq!(
                 (begins, found.source.map(|source| source.conn)),

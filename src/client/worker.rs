@@ -15,7 +15,7 @@
 //! - [`EventWait`]: the poll, and the queue of slots that get a turn without an event;
 //! - [`Timers`]: when slots want their turns;
 //! - [`Connector`]: which slots have begun, and how they connect;
-//! - [`GroupFigures`] and [`Findings`]: what was measured, and what was found wrong;
+//! - [`GroupStats`] and [`Findings`]: what was measured, and what was found wrong;
 //! - [`RunSignals`]: what is known of the run as a whole.
 
 use std::io;
@@ -29,8 +29,8 @@ use super::clock::{RunClock, millis, nanos};
 use super::connection::{TurnContext, TurnResult, WaitsFor};
 use super::connector::{ConnectContext, ConnectFailure, Connector, SlotAction};
 use super::cpu_saturation::CpuSaturation;
-use super::figures::GroupFigures;
 use super::findings::{FindingContext, Findings};
+use super::group_stats::GroupStats;
 use super::run_plan::deadline;
 use super::run_state::RunState;
 use super::signals::RunSignals;
@@ -38,8 +38,8 @@ use super::slot::{OpenConnection, SlotStage, SlotState};
 use super::slot_assignment::SlotAssignment;
 use super::timers::{NEVER, Timers};
 use super::wait::{ALARM, EventWait, WAKE};
-use crate::measure::Figures;
-use crate::stream::{Divergence, Finding, Kind};
+use crate::measure::LoadStats;
+use crate::stream::{Divergence, Finding, FindingKind};
 use crate::sys;
 
 /// The time between two sweeps for stalls, deadlines and interrupts.
@@ -62,8 +62,8 @@ struct Scratch([u8; SCRATCH_BYTES]);
 
 /// What a worker measured and found.
 pub(super) struct WorkerResult {
-    /// Figures and findings by group, in the order of the plan.
-    pub(super) groups: Vec<(Figures, Vec<Finding>)>,
+    /// LoadStats and findings by group, in the order of the plan.
+    pub(super) groups: Vec<(LoadStats, Vec<Finding>)>,
     /// See [`CpuSaturation::finish`].
     pub(super) saturation: Option<f64>,
 }
@@ -78,7 +78,7 @@ struct ClientWorker {
     wait: EventWait,
     timers: Timers,
     connector: Connector,
-    figures: GroupFigures,
+    stats: GroupStats,
     findings: Findings,
     signals: RunSignals,
     saturation: CpuSaturation,
@@ -112,7 +112,7 @@ impl ClientWorker {
             clock: RunClock::new(run.start),
             saturation: CpuSaturation::new(nanos(run.start.elapsed()), sys::thread_cpu_time()),
             scratch: Box::new(Scratch([0; SCRATCH_BYTES])),
-            figures: GroupFigures::new(plan.groups.len()),
+            stats: GroupStats::new(plan.groups.len()),
             findings: Findings::new(plan.groups.len()),
             signals: RunSignals::new(&run),
             connector: Connector::new(index, assignments),
@@ -158,7 +158,7 @@ impl ClientWorker {
         self.mark_time(self.clock.read());
         self.publish();
         WorkerResult {
-            groups: self.figures.into_groups().into_iter().zip(self.findings.into_groups()).collect(),
+            groups: self.stats.into_groups().into_iter().zip(self.findings.into_groups()).collect(),
             saturation: self.saturation.finish(self.clock.last(), sys::thread_cpu_time()),
         }
     }
@@ -225,11 +225,11 @@ impl ClientWorker {
 
     /// Lets the connector take a slot without an open connection one step on.
     fn connect(&mut self, index: usize, event: Option<&Event>) {
-        let ClientWorker { run, clock, slots, wait, connector, figures, signals, .. } = self;
+        let ClientWorker { run, clock, slots, wait, connector, stats, signals, .. } = self;
         let context = ConnectContext { run, clock, registry: wait.registry(), stopped: signals.is_stopped() };
         let slot = &mut slots[index];
-        let figures = figures.of(slot.group());
-        match connector.advance((index, slot), figures, event, &context) {
+        let stats = stats.of(slot.group());
+        match connector.advance((index, slot), stats, event, &context) {
             SlotAction::AwaitEvent => {}
             SlotAction::WakeAt(at) => self.timers.wake_at(&mut self.slots, index, at),
             SlotAction::Enqueue => self.wait.enqueue(&mut self.slots, index),
@@ -245,7 +245,7 @@ impl ClientWorker {
     /// Makes a finding of a connect that failed.
     fn report(&mut self, index: usize, failure: ConnectFailure) {
         let group = self.slots[index].group();
-        let divergence = Divergence::of_connection(Kind::ConnectFailed, failure.conn, 0, 0);
+        let divergence = Divergence::of_connection(FindingKind::ConnectFailed, failure.conn, 0, 0);
         let context = FindingContext {
             now: self.clock.last(),
             local: failure.source.map(|source| source.to_string()),
@@ -253,12 +253,12 @@ impl ClientWorker {
             recent: Vec::new(),
             error: Some(&failure.error),
         };
-        self.findings.add(&self.run, (group, self.figures.of(group)), divergence, context);
+        self.findings.add(&self.run, (group, self.stats.of(group)), divergence, context);
     }
 
     /// Lets an open connection move what it can.
     fn drive(&mut self, index: usize) {
-        let ClientWorker { run, slots, clock, scratch, findings, figures, signals, .. } = self;
+        let ClientWorker { run, slots, clock, scratch, findings, stats, signals, .. } = self;
         let slot = &mut slots[index];
         let stalled = slot.take_stalled();
         let group = slot.group();
@@ -270,7 +270,7 @@ impl ClientWorker {
             ledger: &run.ledger,
             scratch: &mut scratch.0,
             found: findings.found(),
-            figures: figures.of(group),
+            stats: stats.of(group),
             clock,
             others_rest: signals.others_rest(),
             group_arrived: signals.has_arrived(group),
@@ -317,7 +317,7 @@ impl ClientWorker {
         let slot = &mut self.slots[index];
         let group = slot.group();
         if let SlotStage::Open(open) = &mut slot.stage {
-            self.findings.take_found(&self.run, open, (group, self.figures.of(group)), now, error);
+            self.findings.take_found(&self.run, open, (group, self.stats.of(group)), now, error);
         }
     }
 
@@ -325,7 +325,7 @@ impl ClientWorker {
     fn close(&mut self, index: usize) {
         let slot = &mut self.slots[index];
         if let SlotStage::Open(open) = &slot.stage {
-            let counters = &mut self.figures.of(slot.group()).counters;
+            let counters = &mut self.stats.of(slot.group()).counters;
             // A connection with which something was wrong has failed, whatever ended it.
             let count = match (open.connection.has_failed(), self.signals.is_stopped()) {
                 (true, _) => &mut counters.failed,
@@ -383,7 +383,7 @@ impl ClientWorker {
     /// Takes over the starts of open-loop schedules that are known by now, and wakes the slots that waited for them.
     fn begin_schedules(&mut self) {
         for (group, profile) in self.run.plan.groups.iter().enumerate() {
-            let began = &mut self.figures.of(group).schedule.began;
+            let began = &mut self.stats.of(group).open_loop.began;
             if began.is_some() || profile.rate.is_none() {
                 continue;
             }
@@ -400,12 +400,12 @@ impl ClientWorker {
 
     /// Puts what was measured since the last sweep on the time line, halfway between the two.
     fn mark_time(&mut self, now: u64) {
-        self.figures.mark_time(Duration::from_nanos(now.saturating_sub(nanos(SWEEP_INTERVAL) / 2)));
+        self.stats.mark_time(Duration::from_nanos(now.saturating_sub(nanos(SWEEP_INTERVAL) / 2)));
     }
 
     /// Shows the counters to other threads.
     fn publish(&self) {
-        let counters = self.figures.counters();
+        let counters = self.stats.counters();
         self.run.ledger.note(counters.bytes_sent);
         self.run.control.publish(self.index, counters);
     }

@@ -19,7 +19,7 @@ use crate::report::run::RunReport;
 use crate::report::suite::{CaseReport, State};
 use crate::report::terminal;
 use crate::runner::launch;
-use crate::stream::{ConnId, Kind};
+use crate::stream::{ConnId, FindingKind};
 use crate::target::bundled::BundledServer;
 
 /// Where `serve` listens if it is not told otherwise.
@@ -157,7 +157,7 @@ fn why_nothing_opened(report: &RunReport, target: &str, has_sources: bool) -> St
         .loads
         .iter()
         .flat_map(|load| &load.findings)
-        .find(|finding| finding.divergence.kind == Kind::ConnectFailed)
+        .find(|finding| finding.divergence.kind == FindingKind::ConnectFailed)
         .and_then(|finding| finding.cause.clone())
         .unwrap_or_else(|| "no connection was tried".to_owned());
     if cause.contains("refused") {
@@ -176,7 +176,7 @@ fn dry_run(plan: &RunPlan, about: &str, output: &OutputArgs) -> anyhow::Result<E
     for conn in conns {
         let (slot, _) = plan.slots.of(conn).map_err(|e| Failure::usage(e.to_string()))?;
         let profile = plan.groups[slot.group as usize].clone();
-        let described = describe(plan::Plan::new(profile, plan.seed, slot, conn), DRY_RUN_WRITES);
+        let described = describe(plan::ConnectionPlan::new(profile, plan.seed, slot, conn), DRY_RUN_WRITES);
         text.push_str(&format!("\nconnection {conn}\n{described}"));
         list.push(serde_json::json!({ "conn": conn, "plan": described }));
     }

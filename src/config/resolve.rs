@@ -7,9 +7,9 @@ use super::error::ConfigError;
 use super::forms::{Fragment, Pipeline};
 use super::load::LoadArgs;
 use crate::plan::{
-    Close, Distribution, Lifetime, MAX_CONNECTIONS, MAX_STREAM, Profile, Read, Reconnect, TimeRange, UNLIMITED, Verify,
+    Close, Distribution, Lifetime, MAX_CONNECTIONS, Profile, Read, Reconnect, TimeRange, UNLIMITED, Verify,
 };
-use crate::stream::SHARED_STREAM_MAX;
+use crate::stream::{MAX_SHARED_STREAM_BYTES, MAX_STREAM_BYTES};
 use crate::units::{Bytes, Count, Rate, Time};
 
 impl LoadArgs {
@@ -82,12 +82,12 @@ impl LoadArgs {
                     "for a connection that sends nothing write messages = 0",
                 ));
             }
-            Some(bytes) if bytes.0 > MAX_STREAM => {
+            Some(bytes) if bytes.0 > MAX_STREAM_BYTES => {
                 return Err(ConfigError::new(
                     "bytes",
                     bytes,
                     "longer than a connection's stream can be",
-                    format!("the most is {}", Bytes(MAX_STREAM)),
+                    format!("the most is {}", Bytes(MAX_STREAM_BYTES)),
                 ));
             }
             _ => {}
@@ -214,12 +214,12 @@ fn check_churn(profile: &Profile) -> Result<(), ConfigError> {
             "leave it out, or choose another close",
         ));
     }
-    if let (true, Some(bytes)) = (reconnects, profile.bytes.filter(|bytes| *bytes > SHARED_STREAM_MAX)) {
+    if let (true, Some(bytes)) = (reconnects, profile.bytes.filter(|bytes| *bytes > MAX_SHARED_STREAM_BYTES)) {
         return Err(ConfigError::new(
             "bytes",
             Bytes(bytes),
             "longer than the stream of a connection that follows another can be",
-            format!("the most is {}", Bytes(SHARED_STREAM_MAX)),
+            format!("the most is {}", Bytes(MAX_SHARED_STREAM_BYTES)),
         ));
     }
     if !reconnects && !profile.reconnect_delay.is_zero() {

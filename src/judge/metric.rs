@@ -7,8 +7,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::measure::{Figures, Latency};
-use crate::stream::{KINDS, Kind};
+use crate::measure::{Latency, LoadStats};
+use crate::stream::{FINDING_KINDS, FindingKind};
 use crate::units::{ByteRate, Bytes, Count, ParseError, Rate, Time};
 
 /// One row of [`FIGURES`].
@@ -23,8 +23,8 @@ pub struct Figure {
 /// Where its value comes from.
 enum Of {
     /// Latencies: a figure for each of [`STATISTICS`].
-    Latency(fn(&Figures) -> &Latency),
-    /// Counts of findings: a figure for each of [`KINDS`].
+    Latency(fn(&LoadStats) -> &Latency),
+    /// Counts of findings: a figure for each of [`FINDING_KINDS`].
     Findings,
     /// A figure of the run or of a group.
     Group(Unit, fn(&Measured<'_>) -> Option<f64>),
@@ -58,7 +58,7 @@ pub struct Run {
 
 /// The figures of a run, or of one of its groups.
 pub(super) struct Measured<'r> {
-    pub(super) figures: &'r Figures,
+    pub(super) figures: &'r LoadStats,
     pub(super) run: &'r Run,
     /// How long it took; `None`: nothing came back.
     pub(super) elapsed: Option<Duration>,
@@ -101,7 +101,7 @@ pub(super) struct Named {
 enum Member {
     Only,
     Latency(Statistic),
-    Finding(Kind),
+    Finding(FindingKind),
 }
 
 fn nanos(time: Duration) -> f64 {
@@ -157,7 +157,7 @@ pub const FIGURES: &[Figure] = &[
     Figure {
         name: "unsent",
         about: "messages that were due by `rate` and could not be begun in time",
-        of: Of::Group(Unit::Count, |m| Some(m.figures.schedule.unsent as f64)),
+        of: Of::Group(Unit::Count, |m| Some(m.figures.open_loop.unsent as f64)),
     },
     total!("write_stalls", Count, write_stalls, "connections whose own writes were blocked for 200 ms or longer"),
     total!("sent_bytes", Bytes, bytes_sent, "bytes handed to the sockets"),
@@ -213,7 +213,7 @@ impl Figure {
                 let words = STATISTICS.iter().map(|(word, _)| *word).filter(|word| *word != "pNN");
                 words.chain(COMMON.iter().copied()).map(with).collect()
             }
-            Of::Findings => KINDS.iter().map(|row| with(row.name)).collect(),
+            Of::Findings => FINDING_KINDS.iter().map(|row| with(row.name)).collect(),
             Of::Group(..) | Of::Run(..) => vec![self.name.to_owned()],
         }
     }
@@ -224,7 +224,7 @@ impl Figure {
         let word = rest.strip_prefix('.');
         match self.of {
             Of::Latency(_) => word.and_then(statistic).map(Member::Latency),
-            Of::Findings => word.and_then(Kind::from_name).map(Member::Finding),
+            Of::Findings => word.and_then(FindingKind::from_name).map(Member::Finding),
             Of::Group(..) | Of::Run(..) => rest.is_empty().then_some(Member::Only),
         }
     }

@@ -7,7 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::metric::{self, Measured, Named, Run};
-use crate::measure::Figures;
+use crate::measure::LoadStats;
 use crate::units::ParseError;
 
 /// A threshold, checked for form: the figure exists and the value has its unit.
@@ -101,15 +101,15 @@ impl Threshold {
     }
 
     /// Holds it against a run and its load groups: whether it was met, and the figure that was measured, with its unit.
-    pub fn hold(&self, groups: &[(&str, &Figures)], run: &Run) -> (bool, String) {
-        let mut figures = Figures::default();
+    pub fn hold(&self, groups: &[(&str, &LoadStats)], run: &Run) -> (bool, String) {
+        let mut figures = LoadStats::default();
         for (name, group) in groups {
             if self.group.as_ref().is_none_or(|wanted| wanted == name) {
                 figures.add(group);
             }
         }
         // A group may be done long before the run is.
-        let elapsed = if self.group.is_some() { figures.span.length() } else { Some(run.elapsed) };
+        let elapsed = if self.group.is_some() { figures.active_time.length() } else { Some(run.elapsed) };
         match self.figure.of(&Measured { figures: &figures, run, elapsed }) {
             None => (false, "not measured".to_owned()),
             Some(actual) => (self.comparison.holds(actual, self.value), self.figure.unit().show(actual)),
@@ -122,8 +122,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::measure::Schedule;
-    use crate::stream::Kind;
+    use crate::measure::OpenLoopStats;
+    use crate::stream::FindingKind;
 
     fn wrong(text: &str) -> String {
         text.parse::<Threshold>().expect_err(text).to_string()
@@ -169,8 +169,8 @@ mod tests {
         assert_eq!(less.value, 1e9);
     }
 
-    fn group(rtt: u64) -> Figures {
-        let mut figures = Figures::default();
+    fn group(rtt: u64) -> LoadStats {
+        let mut figures = LoadStats::default();
         figures.rtt.record(rtt);
         figures.counters.bytes_verified = 5;
         figures
@@ -195,12 +195,12 @@ mod tests {
             let mut figures = group(1);
             figures.counters.bytes_verified = 1000;
             figures.counters.messages_echoed = 10;
-            figures.span.opened(from * 1_000_000_000);
-            figures.span.echoed(until * 1_000_000_000);
+            figures.active_time.opened(from * 1_000_000_000);
+            figures.active_time.echoed(until * 1_000_000_000);
             figures
         };
-        let (fast, slow, mut silent) = (over(2, 4), over(0, 20), Figures::default());
-        silent.span.opened(0);
+        let (fast, slow, mut silent) = (over(2, 4), over(0, 20), LoadStats::default());
+        silent.active_time.opened(0);
         let groups = [("fast", &fast), ("slow", &slow), ("silent", &silent)];
         let run = Run { elapsed: Duration::from_secs(25), ..Run::default() };
         for (text, met, actual) in [
@@ -223,9 +223,9 @@ mod tests {
         let mut figures = group(1_000_000);
         (1..1000).for_each(|_| figures.rtt.record(1_000_000));
         figures.rtt.record(9_000_000);
-        figures.counters.found(Kind::Stalled);
+        figures.counters.found(FindingKind::Stalled);
         figures.counters.cut_short = 3;
-        figures.schedule = Schedule { unsent: 7, ..Schedule::default() };
+        figures.open_loop = OpenLoopStats { unsent: 7, ..OpenLoopStats::default() };
         let run = Run {
             elapsed: Duration::from_millis(2500),
             client_cpu: Some(Duration::from_millis(1500)),

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::exit::Exit;
 use crate::measure::Counters;
-use crate::stream::Kind;
+use crate::stream::FindingKind;
 
 /// What a run came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -173,7 +173,7 @@ pub fn shortages(counters: &Counters) -> Vec<String> {
 
 fn ended(counters: &Counters) -> u64 {
     counters.passed + counters.failed
-        - counters.findings.get(&Kind::ConnectFailed).copied().unwrap_or(0).min(counters.failed)
+        - counters.findings.get(&FindingKind::ConnectFailed).copied().unwrap_or(0).min(counters.failed)
 }
 
 #[cfg(test)]
@@ -198,7 +198,7 @@ mod tests {
     #[test]
     fn one_finding_fails_however_much_was_right() {
         let mut counters = good();
-        counters.found(Kind::Lost);
+        counters.found(FindingKind::Lost);
         assert_eq!(outcome(&counters), Outcome::Fail);
         assert_eq!(judge(&counters, false, true, &["rtt.p99".to_owned()]).exit_code, 1, "fail goes before a threshold");
     }
@@ -206,7 +206,7 @@ mod tests {
     #[test]
     fn an_unreachable_target_is_inconclusive_and_a_partly_reachable_one_fails() {
         let mut counters = Counters { connects: 2, connect_failures: 2, failed: 2, ..Counters::default() };
-        counters.found(Kind::ConnectFailed);
+        counters.found(FindingKind::ConnectFailed);
         assert_eq!(outcome(&counters), Outcome::Inconclusive);
         counters.opened = 1;
         counters.bytes_verified = 5;
@@ -225,7 +225,7 @@ mod tests {
         let verdict = judge(&counters, false, true, &["x".to_owned()]);
         assert_eq!(verdict.outcome, Outcome::Inconclusive);
         assert!(verdict.reasons[0].contains("3 connections ended and were not followed"), "{verdict:?}");
-        counters.found(Kind::Lost);
+        counters.found(FindingKind::Lost);
         let verdict = judge(&counters, false, true, &[]);
         assert_eq!((verdict.outcome, verdict.reasons.len()), (Outcome::Fail, 2));
         assert_eq!(outcome(&Counters { not_in_time: 1, ..good() }), Outcome::Inconclusive);
@@ -244,7 +244,7 @@ mod tests {
     #[test]
     fn a_part_of_a_run_passes_never_and_fails_as_the_whole_would() {
         let mut bad = good();
-        bad.found(Kind::Lost);
+        bad.found(FindingKind::Lost);
         let of_a_part =
             |counters: &Counters| judge(counters, false, true, &[]).of_a_part("a shard is missing".to_owned());
         assert_eq!((of_a_part(&good()).exit_code, of_a_part(&bad).exit_code), (4, 1));

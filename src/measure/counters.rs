@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::stream::Kind;
+use crate::stream::FindingKind;
 
 macro_rules! counters {
     ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
@@ -16,7 +16,7 @@ macro_rules! counters {
             $($(#[doc = $doc])+ pub $name: u64,)+
             /// Findings of each kind, those included that were too many to be kept in full.
             #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-            pub findings: BTreeMap<Kind, u64>,
+            pub findings: BTreeMap<FindingKind, u64>,
         }
 
         impl Counters {
@@ -81,7 +81,7 @@ counters! {
 
 impl Counters {
     /// Counts one finding.
-    pub fn found(&mut self, kind: Kind) {
+    pub fn found(&mut self, kind: FindingKind) {
         *self.findings.entry(kind).or_default() += 1;
     }
 
@@ -103,13 +103,13 @@ mod tests {
     #[test]
     fn adding_keeps_every_total() {
         let mut one = Counters { opened: 2, bytes_sent: 10, ..Counters::default() };
-        one.found(Kind::Lost);
+        one.found(FindingKind::Lost);
         let mut two = one.clone();
-        two.found(Kind::Lost);
-        two.found(Kind::Reset);
+        two.found(FindingKind::Lost);
+        two.found(FindingKind::Reset);
         one.add(&two);
         assert_eq!((one.opened, one.bytes_sent, one.findings_total()), (4, 20, 4));
-        assert_eq!(one.findings[&Kind::Lost], 3);
+        assert_eq!(one.findings[&FindingKind::Lost], 3);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::steps::{Plan, Step};
+use super::steps::{ConnectionPlan, Step};
 use super::words::Close;
 use crate::units::{Bytes, Time};
 
@@ -44,7 +44,7 @@ pub struct DescribedWrite {
 }
 
 /// Runs a plan on paper, to its end or for `max_writes` writes and messages, whichever comes first.
-pub fn describe(plan: Plan, max_writes: usize) -> Described {
+pub fn describe(plan: ConnectionPlan, max_writes: usize) -> Described {
     let max_age = plan.max_age().map(Time);
     let mut messages: Vec<DescribedMessage> = Vec::new();
     let mut gap: Option<Duration> = None;
@@ -112,7 +112,7 @@ mod tests {
     fn described(profile: Profile, max_writes: usize) -> Described {
         let conn = crate::stream::ConnId::new(0).expect("a small id");
         let slot = Slots::new([&profile]).expect("few enough").slot(0);
-        describe(Plan::new(Arc::new(profile), 42, slot, conn), max_writes)
+        describe(ConnectionPlan::new(Arc::new(profile), 42, slot, conn), max_writes)
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! What one connection does: a pure, seeded iterator of steps.
 //!
-//! [`Profile`] says what all connections of a load group have in common, [`Slots`] which connection belongs to which
-//! group, and [`Plan`] what one of them does, step by step, drawn from the seed. The plan of a connection follows from
-//! the seed, the profile and the connection's id alone: that is what makes `--only-conn` replay exactly what failed.
+//! [`Profile`] says what all connections of a load group have in common. [`Slots`] says which connection belongs to
+//! which group. [`ConnectionPlan`] says what one connection does, step by step. It follows from the seed, the profile
+//! and the connection's id alone, so `--only-conn` replays exactly what failed.
 //!
 //! No I/O and no clock here. The client interprets the steps.
 
@@ -16,12 +16,12 @@ mod steps;
 mod time_range;
 mod words;
 
-pub use crate::stream::{ConnId, Expect};
+pub use crate::stream::{ConnId, ExpectedEcho};
 pub use describe::{Described, DescribedMessage, DescribedWrite, describe};
 pub use distribution::{Distribution, MAX_SIZE};
 pub use profile::{Profile, UNLIMITED};
 pub use slots::{MAX_CONNECTIONS, Shard, Slot, Slots, SlotsError};
-pub use steps::{MAX_STREAM, MAX_WRITE, Plan, Step};
+pub use steps::{ConnectionPlan, MAX_WRITE_BYTES, Step};
 pub use time_range::TimeRange;
 pub use words::{Close, Lifetime, Read, Reconnect, Verify};
 

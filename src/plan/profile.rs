@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::distribution::Distribution;
 use super::time_range::TimeRange;
 use super::words::{Close, Lifetime, Read, Reconnect, Verify};
-use crate::stream::Expect;
+use crate::stream::ExpectedEcho;
 use crate::units::{Bytes, Count, Rate, Time};
 
 /// A `pipeline` without limit.
@@ -90,10 +90,10 @@ impl Profile {
     }
 
     /// What can be asserted of the stream of a connection that ended as planned.
-    pub fn expect(&self) -> Expect {
+    pub fn expected_echo(&self) -> ExpectedEcho {
         match (self.read, self.close) {
-            (Read::Never, _) | (_, Close::Reset | Close::Abandon) => Expect::Prefix,
-            (_, Close::HalfClose | Close::AfterEcho | Close::Together | Close::Keep) => Expect::Exact,
+            (Read::Never, _) | (_, Close::Reset | Close::Abandon) => ExpectedEcho::Prefix,
+            (_, Close::HalfClose | Close::AfterEcho | Close::Together | Close::Keep) => ExpectedEcho::Exact,
         }
     }
 
@@ -215,13 +215,13 @@ pub(super) mod tests {
 
     #[test]
     fn only_a_stream_that_is_read_to_its_end_can_be_held_to_the_last_byte() {
-        let expect = |read, close| Profile { read, close, ..profile() }.expect();
-        assert_eq!(expect(Read::Normal, Close::HalfClose), Expect::Exact);
-        assert_eq!(expect(Read::AfterStall, Close::Keep), Expect::Exact);
-        assert_eq!(expect(Read::Normal, Close::AfterEcho), Expect::Exact);
-        assert_eq!(expect(Read::Normal, Close::Reset), Expect::Prefix);
-        assert_eq!(expect(Read::Normal, Close::Abandon), Expect::Prefix);
-        assert_eq!(expect(Read::Never, Close::Keep), Expect::Prefix);
+        let expect = |read, close| Profile { read, close, ..profile() }.expected_echo();
+        assert_eq!(expect(Read::Normal, Close::HalfClose), ExpectedEcho::Exact);
+        assert_eq!(expect(Read::AfterStall, Close::Keep), ExpectedEcho::Exact);
+        assert_eq!(expect(Read::Normal, Close::AfterEcho), ExpectedEcho::Exact);
+        assert_eq!(expect(Read::Normal, Close::Reset), ExpectedEcho::Prefix);
+        assert_eq!(expect(Read::Normal, Close::Abandon), ExpectedEcho::Prefix);
+        assert_eq!(expect(Read::Never, Close::Keep), ExpectedEcho::Prefix);
     }
 
     #[test]

@@ -14,12 +14,12 @@ use std::str::FromStr;
 
 use super::profile::Profile;
 use super::words::Reconnect;
-use crate::stream::{ConnId, SHARED_STREAM_MAX, STREAM_MAX};
+use crate::stream::{ConnId, MAX_SHARED_STREAM_BYTES, MAX_STREAM_BYTES};
 use crate::units::ParseError;
 use crate::units::text::text_form;
 
 /// How many connections can be open at a time: each has its words for itself.
-pub const MAX_CONNECTIONS: u32 = ConnId::FIRSTS;
+pub const MAX_CONNECTIONS: u32 = ConnId::PERIOD;
 
 /// A place for one open connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,7 +134,7 @@ impl Slots {
 
     /// How many ids that share their words there are below 2^24, and as many again in each later round.
     fn shared(&self) -> u32 {
-        ConnId::FIRSTS - self.total()
+        ConnId::PERIOD - self.total()
     }
 
     /// How often each slot of a group that reconnects can do so before the ids run out.
@@ -156,7 +156,7 @@ impl Slots {
         let Some(before) = generation.checked_sub(1) else { return ConnId::new(slot.number) };
         let again = before * self.reconnecting() + self.again[slot.group as usize] + slot.index;
         let (round, place) = (again / self.shared(), again % self.shared());
-        ConnId::new(round * ConnId::FIRSTS + self.total() + place)
+        ConnId::new(round * ConnId::PERIOD + self.total() + place)
     }
 
     /// The slot and the generation that this id belongs to. Errors when the run never opens such a connection.
@@ -178,7 +178,7 @@ impl Slots {
 
     /// How many bytes the stream of this connection can have.
     pub fn stream_max(&self, conn: ConnId) -> u64 {
-        if conn.get() < self.total() { STREAM_MAX } else { SHARED_STREAM_MAX }
+        if conn.get() < self.total() { MAX_STREAM_BYTES } else { MAX_SHARED_STREAM_BYTES }
     }
 
     /// The slot of this number, which must be below [`total`](Self::total).

@@ -7,13 +7,10 @@ use super::draw::{Words, below, mix};
 use super::profile::Profile;
 use super::slots::Slot;
 use super::words::{Close, Lifetime};
-use crate::stream::{ConnId, SHARED_STREAM_MAX, STREAM_MAX};
-
-/// The most bytes one connection's stream can have: 40 bits of words of 8 bytes. A plan ends there.
-pub const MAX_STREAM: u64 = STREAM_MAX;
+use crate::stream::{ConnId, MAX_SHARED_STREAM_BYTES, MAX_STREAM_BYTES};
 
 /// The most bytes of one write, however large the fragment: fits `usize` and a system call everywhere.
-pub const MAX_WRITE: u64 = 1 << 30;
+pub const MAX_WRITE_BYTES: u64 = 1 << 30;
 
 /// The message number whose words decide what concerns the whole connection. No plan gets that far: it would take 2^64
 /// bytes.
@@ -34,7 +31,7 @@ pub enum Step {
     },
     /// One write: the next fragment of the message.
     Write {
-        /// Bytes, at least 1 and at most [`MAX_WRITE`].
+        /// Bytes, at least 1 and at most [`MAX_WRITE_BYTES`].
         len: usize,
     },
     /// A pause before the next step. Never zero.
@@ -59,7 +56,7 @@ enum Phase {
 /// The steps of one connection: an iterator that draws as it goes. Holds no more than 96 bytes, because there is one
 /// for each open connection.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct ConnectionPlan {
     profile: Arc<Profile>,
     /// What `(seed, conn)` mix to.
     key: u64,
@@ -83,13 +80,13 @@ pub struct Plan {
     draws: bool,
 }
 
-impl Plan {
+impl ConnectionPlan {
     /// The plan of connection `conn`, which opens in `slot`, under this seed.
-    pub fn new(profile: Arc<Profile>, seed: u64, slot: Slot, conn: ConnId) -> Plan {
+    pub fn new(profile: Arc<Profile>, seed: u64, slot: Slot, conn: ConnId) -> ConnectionPlan {
         let key = mix(seed, u64::from(conn.get()));
         // The first connection of a slot has the slot's number, and its words for itself.
-        let most = if conn.get() == slot.number { MAX_STREAM } else { SHARED_STREAM_MAX };
-        Plan {
+        let most = if conn.get() == slot.number { MAX_STREAM_BYTES } else { MAX_SHARED_STREAM_BYTES };
+        ConnectionPlan {
             key,
             words: Words::of_message(key, LIFE),
             index: 0,
@@ -202,7 +199,7 @@ impl Plan {
         let word = self.word();
         let ordinal = self.index.wrapping_add(u64::from(self.fragment));
         let len = self.profile.fragment.as_ref().map_or(self.remaining, |fragment| fragment.at(word, ordinal));
-        let len = len.min(self.remaining).min(MAX_WRITE);
+        let len = len.min(self.remaining).min(MAX_WRITE_BYTES);
         self.remaining -= len;
         self.fragment = self.fragment.saturating_add(1);
         self.phase = Phase::Written;
@@ -225,7 +222,7 @@ impl Plan {
     }
 }
 
-impl Iterator for Plan {
+impl Iterator for ConnectionPlan {
     type Item = Step;
 
     fn next(&mut self) -> Option<Step> {

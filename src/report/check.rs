@@ -13,10 +13,10 @@ use super::suite::Came;
 use crate::judge::metric;
 use crate::judge::threshold::Threshold;
 use crate::judge::verdict::{Outcome, judge};
-use crate::measure::{Counters, Figures};
+use crate::measure::{Counters, LoadStats};
 use crate::plan::Verify;
 use crate::scenario::{Expected, Scenario};
-use crate::stream::Kind;
+use crate::stream::FindingKind;
 use crate::units::Time;
 
 /// What a check's name begins with if it is about one load group.
@@ -64,7 +64,7 @@ impl CheckReport {
 enum Expectation<'s> {
     Verdict(Expected),
     Load(&'s str),
-    Finding(Kind),
+    Finding(FindingKind),
     NoOtherFinding,
     Threshold(&'s Threshold),
     Server,
@@ -123,12 +123,12 @@ pub struct Ending {
 
 /// Holds a run against its scenario and gives the report its verdict. `groups` are the figures of the scenario's loads,
 /// in their order.
-pub fn hold(scenario: &Scenario, groups: &[Figures], ending: &Ending, report: &mut RunReport) -> Vec<CheckReport> {
+pub fn hold(scenario: &Scenario, groups: &[LoadStats], ending: &Ending, report: &mut RunReport) -> Vec<CheckReport> {
     let server_died = ending.server_died;
     // Ctrl-C at a terminal reaches the servers too: an end that may be its work is no defect of theirs.
     report.interrupted |= server_died == Some(true) && ending.is_interrupted;
     let names = scenario.loads.iter().map(|load| load.name.as_str());
-    let groups: Vec<(&str, &Figures)> = names.zip(groups).collect();
+    let groups: Vec<(&str, &LoadStats)> = names.zip(groups).collect();
     let run = beside(report);
     let held = |threshold: &Threshold| threshold.hold(&groups, &run);
     let looked_at = scenario.thresholds.iter().filter(|_| !ending.is_part);
@@ -262,11 +262,11 @@ mod tests {
     }
 
     /// The outcome of a run with these figures, and of each check.
-    fn held(scenario: &Scenario, groups: &[Figures], server_died: Option<bool>) -> (Came, Vec<(String, Came)>) {
+    fn held(scenario: &Scenario, groups: &[LoadStats], server_died: Option<bool>) -> (Came, Vec<(String, Came)>) {
         ended(scenario, groups, &Ending { server_died, ..Ending::default() })
     }
 
-    fn ended(scenario: &Scenario, groups: &[Figures], ending: &Ending) -> (Came, Vec<(String, Came)>) {
+    fn ended(scenario: &Scenario, groups: &[LoadStats], ending: &Ending) -> (Came, Vec<(String, Came)>) {
         let mut report = sample::run(&[]);
         groups.iter().for_each(|group| report.total.add(&group.counters));
         let server_died = ending.server_died;
@@ -280,12 +280,12 @@ mod tests {
         (outcome(&checks, &report).0, names)
     }
 
-    fn good() -> Figures {
+    fn good() -> LoadStats {
         let counters = Counters { connects: 1, opened: 1, passed: 1, bytes_verified: 10, ..Counters::default() };
-        Figures { counters, ..Figures::default() }
+        LoadStats { counters, ..LoadStats::default() }
     }
 
-    fn bad(kind: Kind) -> Figures {
+    fn bad(kind: FindingKind) -> LoadStats {
         let mut figures = good();
         (figures.counters.passed, figures.counters.failed) = (0, 1);
         figures.counters.found(kind);
@@ -298,7 +298,7 @@ mod tests {
 
     #[test]
     fn the_group_that_failed_is_named() {
-        let (came, checks) = held(&scenario(TWO_LOADS, ""), &[good(), bad(Kind::Lost)], Some(false));
+        let (came, checks) = held(&scenario(TWO_LOADS, ""), &[good(), bad(FindingKind::Lost)], Some(false));
         let all = [("verdict", Came::Fail), ("load a", Came::Pass), ("load b", Came::Fail), ("server", Came::Pass)];
         assert_eq!((came, checks), (Came::Fail, named(&all)));
     }
@@ -306,19 +306,19 @@ mod tests {
     #[test]
     fn findings_that_are_expected_must_each_come() {
         let canary = scenario(ONE_LOAD, "findings = ['lost', 'stale']");
-        let (came, checks) = held(&canary, &[bad(Kind::Lost)], None);
+        let (came, checks) = held(&canary, &[bad(FindingKind::Lost)], None);
         let all = [("verdict", Came::Pass), ("finding lost", Came::Pass), ("finding stale", Came::Fail)];
         assert_eq!((came, checks), (Came::Fail, named(&all)));
-        assert_eq!(held(&scenario(ONE_LOAD, "findings = ['lost']"), &[bad(Kind::Lost)], None).0, Came::Pass);
+        assert_eq!(held(&scenario(ONE_LOAD, "findings = ['lost']"), &[bad(FindingKind::Lost)], None).0, Came::Pass);
     }
 
     #[test]
     fn where_only_these_are_expected_another_fails_the_case() {
         let canary = scenario(ONE_LOAD, "findings = ['lost']\nonly = true");
-        let (came, checks) = held(&canary, &[bad(Kind::Lost)], None);
+        let (came, checks) = held(&canary, &[bad(FindingKind::Lost)], None);
         let all = [("verdict", Came::Pass), ("finding lost", Came::Pass), ("other findings", Came::Pass)];
         assert_eq!((came, checks), (Came::Pass, named(&all)));
-        let two = [bad(Kind::Lost), bad(Kind::Stale)];
+        let two = [bad(FindingKind::Lost), bad(FindingKind::Stale)];
         let mut report = sample::run(&[]);
         two.iter().for_each(|group| report.total.add(&group.counters));
         let checks = hold(&canary, &two, &Ending::default(), &mut report);
@@ -330,7 +330,7 @@ mod tests {
     fn a_threshold_is_missed_only_where_something_was_verified() {
         let scenario = scenario(ONE_LOAD, "thresholds = ['verified_bytes > 1k']");
         assert_eq!(held(&scenario, &[good()], None).0, Came::ThresholdMissed);
-        let nothing = Figures::default();
+        let nothing = LoadStats::default();
         let (came, checks) = held(&scenario, &[nothing], None);
         let all = [("verdict", Came::Inconclusive), ("verified_bytes > 1k", Came::Inconclusive)];
         assert_eq!((came, checks), (Came::Inconclusive, named(&all)));
@@ -338,7 +338,7 @@ mod tests {
 
     #[test]
     fn a_server_that_died_fails_the_case_whatever_came_of_the_bytes() {
-        for figures in [good(), Figures::default()] {
+        for figures in [good(), LoadStats::default()] {
             let (came, checks) = held(&scenario(ONE_LOAD, ""), &[figures], Some(true));
             assert_eq!((came, checks.last()), (Came::Fail, Some(&("server".to_owned(), Came::Fail))));
         }
@@ -358,7 +358,9 @@ mod tests {
     #[test]
     fn what_was_not_done_in_its_time_fails_whatever_was_expected() {
         let ending = Ending { not_within: Some("90s".parse().expect("a time")), ..Ending::default() };
-        for (expect, figures) in [("", good()), ("", Figures::default()), ("findings = ['lost']", bad(Kind::Lost))] {
+        for (expect, figures) in
+            [("", good()), ("", LoadStats::default()), ("findings = ['lost']", bad(FindingKind::Lost))]
+        {
             let scenario = scenario(ONE_LOAD, expect);
             let (came, checks) = ended(&scenario, &[figures], &ending);
             assert_eq!((came, &checks[0]), (Came::Fail, &("verdict".to_owned(), Came::Fail)), "{expect}");
@@ -377,7 +379,7 @@ mod tests {
         let (came, checks) = ended(&scenario, &[good()], &part);
         let all = [("verdict", Came::Pass), ("passed == 65", Came::Skipped)];
         assert_eq!((came, checks), (Came::Pass, named(&all)));
-        for (figures, came) in [(bad(Kind::Lost), Came::Fail), (Figures::default(), Came::Inconclusive)] {
+        for (figures, came) in [(bad(FindingKind::Lost), Came::Fail), (LoadStats::default(), Came::Inconclusive)] {
             let (outcome, checks) = ended(&scenario, &[figures], &part);
             assert_eq!((outcome, checks[1].1), (came, Came::Skipped));
         }

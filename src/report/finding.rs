@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::show_time;
-use crate::stream::{Change, Corruption, Divergence, Finding, Kind, Op, OpKind, Source};
+use crate::stream::{ByteSource, Change, Corruption, Divergence, Finding, FindingKind, Op, OpKind};
 
 /// Bytes in one row of an excerpt.
 const ROW: usize = 16;
@@ -16,7 +16,7 @@ const WIDTH: usize = 100;
 pub fn render(finding: &Finding) -> String {
     let divergence = &finding.divergence;
     let mut text = format!("connection {}: {}", divergence.conn, divergence.kind.name());
-    if divergence.kind != Kind::ConnectFailed {
+    if divergence.kind != FindingKind::ConnectFailed {
         let _ = write!(text, " at offset {}", place(divergence.offset));
     }
     let _ = write!(text, ". {}.", capitalized(&what_happened(divergence, finding.source_shard.as_deref())));
@@ -41,26 +41,26 @@ pub fn render(finding: &Finding) -> String {
 fn what_happened(divergence: &Divergence, shard: Option<&str>) -> String {
     let extent = bytes(divergence.extent);
     match divergence.kind {
-        Kind::Corrupt => format!("{extent} came back changed{}", how(divergence.detail)),
-        Kind::Lost => format!("{extent} did not come back"),
-        Kind::Duplicated => format!("{extent} came back twice{}", from(divergence, ", those", shard)),
-        Kind::Reordered => {
+        FindingKind::Corrupt => format!("{extent} came back changed{}", how(divergence.detail)),
+        FindingKind::Lost => format!("{extent} did not come back"),
+        FindingKind::Duplicated => format!("{extent} came back twice{}", from(divergence, ", those", shard)),
+        FindingKind::Reordered => {
             format!("{extent} came back after {} that were sent after them", bytes(divergence.overtaken_by))
         }
-        Kind::Crosstalk | Kind::Stale => {
+        FindingKind::Crosstalk | FindingKind::Stale => {
             format!("{extent}{} came {}", from(divergence, "", shard), instead_of(divergence))
         }
-        Kind::Truncated => format!("EOF came with {extent} missing"),
-        Kind::Surplus => format!("{extent} came that nobody had sent{}", how(divergence.detail)),
-        Kind::Stalled => format!("nothing more came until the stall time-out, with {extent} missing"),
-        Kind::Reset => format!("the other side reset the connection, with {extent} missing"),
-        Kind::NoFin => "every byte came back, but no EOF followed the half-close".to_owned(),
-        Kind::ConnectFailed => "the connection could not be opened".to_owned(),
+        FindingKind::Truncated => format!("EOF came with {extent} missing"),
+        FindingKind::Surplus => format!("{extent} came that nobody had sent{}", how(divergence.detail)),
+        FindingKind::Stalled => format!("nothing more came until the stall time-out, with {extent} missing"),
+        FindingKind::Reset => format!("the other side reset the connection, with {extent} missing"),
+        FindingKind::NoFin => "every byte came back, but no EOF followed the half-close".to_owned(),
+        FindingKind::ConnectFailed => "the connection could not be opened".to_owned(),
     }
 }
 
 fn from(divergence: &Divergence, those: &str, shard: Option<&str>) -> String {
-    let Some(Source { conn, offset, open }) = divergence.source else { return String::new() };
+    let Some(ByteSource { conn, offset, open }) = divergence.source else { return String::new() };
     let offset = place(offset);
     if let Some(shard) = shard {
         return format!(
@@ -195,7 +195,7 @@ fn indented(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stream::{ConnId, KINDS};
+    use crate::stream::{ConnId, FINDING_KINDS};
 
     fn conn(id: u32) -> ConnId {
         ConnId::new(id).expect("small")
@@ -216,8 +216,8 @@ mod tests {
 
     #[test]
     fn a_finding_reads_like_this() {
-        let mut divergence = Divergence::of_connection(Kind::Crosstalk, conn(12), 65536, 1460);
-        divergence.source = Some(Source { conn: conn(7), offset: 4096, open: true });
+        let mut divergence = Divergence::of_connection(FindingKind::Crosstalk, conn(12), 65536, 1460);
+        divergence.source = Some(ByteSource { conn: conn(7), offset: 4096, open: true });
         divergence.replaced = 1460;
         divergence.excerpt_offset = 65528;
         divergence.expected = (0..24).collect();
@@ -245,7 +245,7 @@ mod tests {
 
     #[test]
     fn what_the_system_said_is_in_the_paragraph() {
-        let mut finding = finding(Divergence::of_connection(Kind::ConnectFailed, conn(3), 0, 0));
+        let mut finding = finding(Divergence::of_connection(FindingKind::ConnectFailed, conn(3), 0, 0));
         finding.cause = Some("Connection refused (os error 111)".to_owned());
         finding.local = None;
         insta::assert_snapshot!(render(&finding), @r"
@@ -256,8 +256,8 @@ mod tests {
 
     #[test]
     fn bytes_of_another_process_name_its_shard() {
-        let mut divergence = Divergence::of_connection(Kind::Crosstalk, conn(12), 0, 8);
-        divergence.source = Some(Source { conn: conn(7), offset: 16, open: true });
+        let mut divergence = Divergence::of_connection(FindingKind::Crosstalk, conn(12), 0, 8);
+        divergence.source = Some(ByteSource { conn: conn(7), offset: 16, open: true });
         let finding = Finding { source_shard: Some("1/2".to_owned()), ..finding(divergence) };
         insta::assert_snapshot!(render(&finding), @r"
         connection 12: crosstalk at offset 0 (0x0). 8 bytes of connection 7, which belongs to another
@@ -269,12 +269,12 @@ mod tests {
     #[test]
     fn every_kind_has_a_sentence() {
         let mut sentences = Vec::new();
-        for row in KINDS {
+        for row in FINDING_KINDS {
             let mut divergence = Divergence::of_connection(row.kind, conn(1), 10, 3);
             divergence.overtaken_by = 8;
-            let conn = conn(if row.kind == Kind::Duplicated { 1 } else { 2 });
-            divergence.source = Some(Source { conn, offset: 20, open: row.kind != Kind::Stale });
-            divergence.detail = (row.kind == Kind::Corrupt).then_some(Corruption {
+            let conn = conn(if row.kind == FindingKind::Duplicated { 1 } else { 2 });
+            divergence.source = Some(ByteSource { conn, offset: 20, open: row.kind != FindingKind::Stale });
+            divergence.detail = (row.kind == FindingKind::Corrupt).then_some(Corruption {
                 bytes: 2,
                 bits: 9,
                 looks_like: Some(Change::ZeroFilled),

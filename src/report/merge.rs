@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use super::run::{ClientReport, FORM, LoadReport, PartReport, RunReport, ServerReport};
 use crate::judge::verdict::{Outcome, Verdict, judge};
+use crate::measure::active_time::ActiveTimeReport;
 use crate::measure::histogram::LatencyReport;
-use crate::measure::span::SpanReport;
 use crate::measure::{Counters, Latency, Timeline};
 use crate::plan::Shard;
 use crate::server::CountersSnapshot;
@@ -206,7 +206,7 @@ struct Sum {
 struct LoadSum {
     counters: Counters,
     latencies: [Latency; 3],
-    active: SpanReport,
+    active: ActiveTimeReport,
     timeline: Timeline,
     findings: Vec<Finding>,
 }

@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::client::{ClientUsage, RunOutcome, RunPlan};
 use crate::judge::verdict::{Outcome as Came, Verdict, judge};
+use crate::measure::active_time::ActiveTimeReport;
 use crate::measure::histogram::LatencyReport;
-use crate::measure::schedule::RateReport;
-use crate::measure::span::SpanReport;
-use crate::measure::{Counters, Figures, Timeline};
+use crate::measure::open_loop::RateReport;
+use crate::measure::{Counters, LoadStats, Timeline};
 use crate::plan::{Profile, Verify};
 use crate::server::CountersSnapshot;
 use crate::stream::Finding;
@@ -101,7 +101,7 @@ pub struct LoadReport {
     pub first_byte: LatencyReport,
     /// From when to when it was at work, which its rates are over.
     #[serde(default)]
-    pub active: SpanReport,
+    pub active: ActiveTimeReport,
     /// How an open loop kept its schedule; absent in a closed loop.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<RateReport>,
@@ -146,8 +146,8 @@ impl RunReport {
     /// The report of a run that has ended.
     pub fn new(plan: &RunPlan, outcome: &RunOutcome, server: Option<ServerReport>) -> RunReport {
         let mut total = Counters::default();
-        for figures in &outcome.groups {
-            total.add(&figures.counters);
+        for stats in &outcome.groups {
+            total.add(&stats.counters);
         }
         let loads = plan.groups.iter().zip(&outcome.groups).zip(&outcome.findings);
         let asserts = plan.groups.iter().any(|group| group.verify == Verify::Full);
@@ -163,9 +163,9 @@ impl RunReport {
             server,
             loads: loads
                 .enumerate()
-                .map(|(group, ((profile, figures), findings))| {
+                .map(|(group, ((profile, stats), findings))| {
                     let slots = plan.own_slots().filter(|slot| slot.group as usize == group).map(|slot| slot.index);
-                    LoadReport::new(profile, figures, findings, &slots.collect::<Vec<_>>())
+                    LoadReport::new(profile, stats, findings, &slots.collect::<Vec<_>>())
                 })
                 .collect(),
             verdict: judge(&total, outcome.interrupted, asserts, &[]),
@@ -196,22 +196,22 @@ impl RunReport {
 
 impl LoadReport {
     /// `slots` of the group are this process's.
-    fn new(profile: &Profile, figures: &Figures, findings: &[Finding], slots: &[u32]) -> LoadReport {
+    fn new(profile: &Profile, stats: &LoadStats, findings: &[Finding], slots: &[u32]) -> LoadReport {
         let rate = profile.rate.zip(slots.iter().min()).map(|(rate, first)| {
             let share = rate.get() * slots.len() as f64 / f64::from(profile.conns.max(1));
-            RateReport::new(share, rate.due(u64::from(*first)), &figures.schedule, &figures.counters)
+            RateReport::new(share, rate.due(u64::from(*first)), &stats.open_loop, &stats.counters)
         });
         LoadReport {
             name: profile.name.clone(),
             config: serde_json::to_value(profile).unwrap_or_default(),
             about: profile.to_string(),
-            counters: figures.counters.clone(),
-            rtt: (&figures.rtt).into(),
-            connect: (&figures.connect).into(),
-            first_byte: (&figures.first_byte).into(),
-            active: (&figures.span).into(),
+            counters: stats.counters.clone(),
+            rtt: (&stats.rtt).into(),
+            connect: (&stats.connect).into(),
+            first_byte: (&stats.first_byte).into(),
+            active: (&stats.active_time).into(),
             rate,
-            timeline: figures.timeline.clone(),
+            timeline: stats.timeline.clone(),
             findings: findings.to_vec(),
         }
     }

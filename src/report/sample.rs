@@ -5,11 +5,11 @@ use super::check::{CheckReport, found, planned_verdict};
 use super::run::{ClientReport, FORM, LoadReport, RunReport};
 use super::suite::{Came, CaseReport, SuiteReport};
 use crate::judge::verdict::{Outcome, Verdict};
-use crate::measure::span::SpanReport;
+use crate::measure::active_time::ActiveTimeReport;
 use crate::measure::timeline::Point;
-use crate::measure::{Counters, Figures, Timeline};
+use crate::measure::{Counters, LoadStats, Timeline};
 use crate::scenario::Expected;
-use crate::stream::{Change, ConnId, Corruption, Divergence, Finding, Kind};
+use crate::stream::{Change, ConnId, Corruption, Divergence, Finding, FindingKind};
 
 /// What would end a string, a cell, a fence, an element or a document.
 pub(super) const HOSTILE: &str =
@@ -72,22 +72,22 @@ pub(super) fn run(loads: &[&str]) -> RunReport {
 }
 
 fn load(name: &str) -> LoadReport {
-    let mut figures = Figures {
+    let mut stats = LoadStats {
         counters: Counters { connects: 3, opened: 3, passed: 3, bytes_verified: 1 << 20, ..Counters::default() },
-        ..Figures::default()
+        ..LoadStats::default()
     };
-    figures.rtt.record(1_000_000);
-    figures.rtt.record(38_000_000);
+    stats.rtt.record(1_000_000);
+    stats.rtt.record(38_000_000);
     let point = |bytes_verified, rtt_max_ns| Point { bytes_verified, rtt_max_ns, ..Point::default() };
     LoadReport {
         name: name.to_owned(),
         config: serde_json::json!({ "name": name }),
         about: "3 connections".to_owned(),
-        counters: figures.counters,
-        rtt: (&figures.rtt).into(),
-        connect: (&figures.connect).into(),
-        first_byte: (&figures.first_byte).into(),
-        active: SpanReport { first_connect_s: Some(0.0), last_echo_s: Some(0.25) },
+        counters: stats.counters,
+        rtt: (&stats.rtt).into(),
+        connect: (&stats.connect).into(),
+        first_byte: (&stats.first_byte).into(),
+        active: ActiveTimeReport { first_connect_s: Some(0.0), last_echo_s: Some(0.25) },
         rate: None,
         timeline: Timeline {
             interval_ms: 100,
@@ -100,7 +100,7 @@ fn load(name: &str) -> LoadReport {
 /// A byte that came back changed, in connection `conn`.
 pub(super) fn finding(conn: u32) -> Finding {
     let conn = ConnId::new(conn).expect("small");
-    let mut divergence = Divergence::of_connection(Kind::Corrupt, conn, 10, 1);
+    let mut divergence = Divergence::of_connection(FindingKind::Corrupt, conn, 10, 1);
     divergence.detail = Some(Corruption { bytes: 1, bits: 1, looks_like: Some(Change::ZeroFilled) });
     (divergence.expected, divergence.received) = (vec![1, 2], vec![1, 0]);
     Finding {
@@ -124,11 +124,14 @@ pub(super) fn fail() -> CaseReport {
     let mut run = run(&["stalled", "others"]);
     let stalled = &mut run.loads[0];
     stalled.findings = (0..5).map(finding).collect();
-    stalled.counters.findings.insert(Kind::Corrupt, 25);
-    run.total.findings.insert(Kind::Corrupt, 25);
+    stalled.counters.findings.insert(FindingKind::Corrupt, 25);
+    run.total.findings.insert(FindingKind::Corrupt, 25);
     let kinds = found(&run.total);
-    run.verdict =
-        Verdict { outcome: Outcome::Fail, exit_code: 1, reasons: vec![format!("{kinds}: {}", Kind::Corrupt.about())] };
+    run.verdict = Verdict {
+        outcome: Outcome::Fail,
+        exit_code: 1,
+        reasons: vec![format!("{kinds}: {}", FindingKind::Corrupt.about())],
+    };
     CaseReport {
         reasons: vec!["verdict: expected pass, it was fail".to_owned(), run.verdict.reasons[0].clone()],
         checks: vec![

@@ -207,7 +207,7 @@ impl CaseReport {
     }
 }
 
-/// Figures of a case as a table shows them; empty where there was no run.
+/// LoadStats of a case as a table shows them; empty where there was no run.
 #[derive(Default)]
 pub(super) struct CaseFigures {
     /// How long the run took.

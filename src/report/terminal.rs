@@ -8,7 +8,7 @@ use comfy_table::{Cell, CellAlignment, Table, presets};
 use super::run::{LoadReport, PartReport, RunReport};
 use super::{show_bytes, show_count, show_time};
 use crate::measure::histogram::LatencyReport;
-use crate::measure::schedule::RateReport;
+use crate::measure::open_loop::RateReport;
 
 /// The whole report, ending in the verdict.
 pub fn render(report: &RunReport) -> String {

@@ -215,8 +215,7 @@ fn try_run(
     }
     let limit = run.timeout.unwrap_or_else(|| time_of(scenario));
     let outcome = launch::go(plan.clone(), run.start_at, Some(limit), args.is_quiet());
-    let has_findings =
-        |outcome: &RunOutcome| outcome.groups.iter().any(|figures| !figures.counters.findings.is_empty());
+    let has_findings = |outcome: &RunOutcome| outcome.groups.iter().any(|stats| !stats.counters.findings.is_empty());
     let is_broken = outcome.as_ref().is_ok_and(|(outcome, _)| has_findings(outcome));
     let probe = || outcome.as_ref().ok().and_then(|(outcome, _)| liveness::probe(scenario, &plan, outcome));
     let probed = target.and_then(|_| probe());

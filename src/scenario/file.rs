@@ -17,7 +17,7 @@ use crate::config::{ConfigError, ConnList, LoadArgs, RunArgs, Server, ServerTabl
 use crate::judge::metric;
 use crate::judge::threshold::{Threshold, ThresholdError};
 use crate::plan::{Profile, Reconnect, Slots, SlotsError};
-use crate::stream::Kind;
+use crate::stream::FindingKind;
 
 /// A scenario as it is written.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -67,7 +67,7 @@ struct Expect {
     verdict: Option<Expected>,
     /// Kinds of finding, each of which must be seen
     #[serde(default)]
-    findings: Vec<Kind>,
+    findings: Vec<FindingKind>,
     /// No other kind of finding may be seen [default: false]
     #[serde(default)]
     only: bool,
@@ -124,7 +124,7 @@ pub struct Scenario {
     /// The verdict that must come out.
     pub verdict: Expected,
     /// Kinds of finding, each of which must be seen.
-    pub findings: Vec<Kind>,
+    pub findings: Vec<FindingKind>,
     /// No other kind may be seen.
     pub only: bool,
     /// What the figures must keep to.

@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 
 use super::change::whole_conversion;
-use super::finding::{Change, Circumstances, Divergence, Kind, Source};
+use super::finding::{ByteSource, Change, Circumstances, Divergence, FindingKind};
 use super::mismatch::{Episode, HEAD, Resumed, Segment, Unknown, View, What};
 
 /// Bytes before the first wrong one that an excerpt shows.
@@ -57,7 +57,7 @@ impl<'a> Case<'a> {
             if repeated < BY_CHANCE && widen(view, segments.first_mut(), resumed.from, repeated) {
                 at = resumed.from;
             } else {
-                let source = Source { conn: view.conn, offset: resumed.from, open: true };
+                let source = ByteSource { conn: view.conn, offset: resumed.from, open: true };
                 segments.push(Segment { len: repeated, what: What::Sent(source) });
                 again = true;
             }
@@ -78,7 +78,7 @@ impl<'a> Case<'a> {
     }
 
     /// A divergence at the cursor with the bytes received from the segment of this number on.
-    pub(super) fn divergence(&self, kind: Kind, extent: u64, segment: usize) -> Divergence {
+    pub(super) fn divergence(&self, kind: FindingKind, extent: u64, segment: usize) -> Divergence {
         let mut divergence = Divergence::of_connection(kind, self.view.conn, self.cursor, extent);
         divergence.circumstances.clone_from(&self.circumstances);
         if !self.setting.in_full {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::change::{Tally, begun_conversion};
 use super::classify::{BY_CHANCE, Case, SHORT, Setting, resumed_at_the_end};
-use super::finding::{Circumstances, Corruption, Divergence, Kind, Source};
+use super::finding::{ByteSource, Circumstances, Corruption, Divergence, FindingKind};
 use super::mismatch::{Episode, HEAD, Resumed, Segment, View, What};
 use super::pending::{Held, Maybe, are_the_missing};
 
@@ -125,7 +125,7 @@ impl Diagnosis {
             return;
         }
         if let Some(change) = case.conversion() {
-            let mut divergence = case.divergence(Kind::Corrupt, case.missing.max(1), 0);
+            let mut divergence = case.divergence(FindingKind::Corrupt, case.missing.max(1), 0);
             divergence.detail = Some(Corruption { bytes: divergence.extent, bits: 0, looks_like: Some(change) });
             return self.report(divergence, found);
         }
@@ -137,7 +137,7 @@ impl Diagnosis {
                 }
                 What::Sent(source) => {
                     let source = *source;
-                    let kind = if source.open { Kind::Crosstalk } else { Kind::Stale };
+                    let kind = if source.open { FindingKind::Crosstalk } else { FindingKind::Stale };
                     let mut divergence = case.divergence(kind, case.segments[number].len, number);
                     divergence.source = Some(source);
                     divergence.replaced = case.replace(divergence.extent);
@@ -147,7 +147,7 @@ impl Diagnosis {
             }
         }
         if case.missing > 0 {
-            let divergence = case.divergence(Kind::Lost, case.missing, case.segments.len());
+            let divergence = case.divergence(FindingKind::Lost, case.missing, case.segments.len());
             self.hold(Held { divergence, until: case.position + LATE, what: Maybe::Gap { late: 0 } }, found);
         }
     }
@@ -157,7 +157,7 @@ impl Diagnosis {
     fn completes_a_swap(&mut self, case: &Case<'_>, found: &mut Vec<Divergence>) -> bool {
         let view = case.view;
         if let Some(swap) = case.swap() {
-            let mut divergence = case.divergence(Kind::Reordered, swap.first, 0);
+            let mut divergence = case.divergence(FindingKind::Reordered, swap.first, 0);
             divergence.offset = swap.offset;
             divergence.overtaken_by = swap.second;
             self.report(divergence, found);
@@ -183,7 +183,7 @@ impl Diagnosis {
         };
         let Some(n) = self.held.iter().position(came) else { return false };
         let mut divergence = self.held.remove(n).divergence;
-        divergence.kind = Kind::Reordered;
+        divergence.kind = FindingKind::Reordered;
         divergence.overtaken_by = divergence.extent;
         divergence.extent = at.saturating_sub(divergence.offset);
         (divergence.detail, divergence.source) = (None, None);
@@ -192,16 +192,16 @@ impl Diagnosis {
     }
 
     /// Bytes of the connection itself that had come, or should have come, before.
-    fn name_own(&mut self, case: &mut Case<'_>, number: usize, source: Source, found: &mut Vec<Divergence>) {
+    fn name_own(&mut self, case: &mut Case<'_>, number: usize, source: ByteSource, found: &mut Vec<Divergence>) {
         let len = case.segments[number].len;
         let again = len.saturating_sub(self.fill_gaps(case.at, source.offset, len, found));
         if again == 0 || (again < len && again < BY_CHANCE) {
             return;
         }
         let reaching = case.again && number + 1 == case.segments.len();
-        let kind = if reaching { Kind::Duplicated } else { Kind::Stale };
+        let kind = if reaching { FindingKind::Duplicated } else { FindingKind::Stale };
         let mut divergence = case.divergence(kind, again, number);
-        divergence.source = Some(Source { offset: source.offset + len - again, ..source });
+        divergence.source = Some(ByteSource { offset: source.offset + len - again, ..source });
         divergence.replaced = case.replace(again);
         if reaching && len < BY_CHANCE && number == 0 {
             // So few bytes may be the ones before them by chance.
@@ -263,7 +263,7 @@ impl Diagnosis {
         let filling = unknown.tally.filling();
         let right = view.own(case.cursor, view.sent.saturating_sub(case.cursor).min(HEAD as u64) as usize);
         if let Some(change) = begun_conversion(&right, &head) {
-            let mut divergence = case.divergence(Kind::Corrupt, len.min(case.missing.max(1)), number);
+            let mut divergence = case.divergence(FindingKind::Corrupt, len.min(case.missing.max(1)), number);
             case.replace(len);
             divergence.detail = Some(Corruption { bytes: divergence.extent, bits: 0, looks_like: Some(change) });
             return self.report(divergence, found);
@@ -272,8 +272,8 @@ impl Diagnosis {
         if case.setting.in_full
             && let Some(offset) = find_earlier(view, case.at, &head, len)
         {
-            let mut divergence = case.divergence(Kind::Stale, len, number);
-            divergence.source = Some(Source { conn: view.conn, offset, open: true });
+            let mut divergence = case.divergence(FindingKind::Stale, len, number);
+            divergence.source = Some(ByteSource { conn: view.conn, offset, open: true });
             divergence.replaced = case.replace(len);
             return self.report(divergence, found);
         }
@@ -282,12 +282,12 @@ impl Diagnosis {
             // The tally that was kept takes all bytes before these for being in place.
             let few = head.len() as u64 == len;
             let tally = if few { tally(&right, &head[..in_place as usize]) } else { unknown.tally.clone() };
-            let divergence = case.divergence(Kind::Corrupt, in_place, number);
+            let divergence = case.divergence(FindingKind::Corrupt, in_place, number);
             self.change(view, divergence, tally, number == 0, found);
             case.replace(in_place);
         }
         if len > in_place {
-            let mut divergence = case.divergence(Kind::Surplus, len - in_place, number);
+            let mut divergence = case.divergence(FindingKind::Surplus, len - in_place, number);
             divergence.detail = filling.map(|change| Corruption { bytes: 0, bits: 0, looks_like: Some(change) });
             if alone {
                 let what = Maybe::Early { bytes: head };

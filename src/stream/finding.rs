@@ -11,7 +11,8 @@ use super::pattern::ConnId;
 /// What happened to the bytes, or to the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum Kind {
+#[schemars(rename = "Kind")]
+pub enum FindingKind {
     /// Changed in place.
     Corrupt,
     /// Left out.
@@ -38,10 +39,10 @@ pub enum Kind {
     ConnectFailed,
 }
 
-/// One row of [`KINDS`].
-pub struct KindRow {
+/// One row of [`FINDING_KINDS`].
+pub struct FindingKindRow {
     /// The kind.
-    pub kind: Kind,
+    pub kind: FindingKind,
     /// Its name in JSON, in TOML and on the terminal.
     pub name: &'static str,
     /// One sentence for people.
@@ -49,34 +50,66 @@ pub struct KindRow {
 }
 
 /// Every kind of finding.
-pub const KINDS: &[KindRow] = &[
-    KindRow { kind: Kind::Corrupt, name: "corrupt", about: "Bytes came back changed, in their right place." },
-    KindRow {
-        kind: Kind::Lost,
+pub const FINDING_KINDS: &[FindingKindRow] = &[
+    FindingKindRow {
+        kind: FindingKind::Corrupt,
+        name: "corrupt",
+        about: "Bytes came back changed, in their right place.",
+    },
+    FindingKindRow {
+        kind: FindingKind::Lost,
         name: "lost",
         about: "Bytes did not come back while later ones did, or never came at all.",
     },
-    KindRow { kind: Kind::Duplicated, name: "duplicated", about: "Bytes came back twice in a row." },
-    KindRow { kind: Kind::Reordered, name: "reordered", about: "Bytes came back after bytes that were sent later." },
-    KindRow {
-        kind: Kind::Crosstalk,
+    FindingKindRow { kind: FindingKind::Duplicated, name: "duplicated", about: "Bytes came back twice in a row." },
+    FindingKindRow {
+        kind: FindingKind::Reordered,
+        name: "reordered",
+        about: "Bytes came back after bytes that were sent later.",
+    },
+    FindingKindRow {
+        kind: FindingKind::Crosstalk,
         name: "crosstalk",
         about: "Bytes came back that another open connection had sent.",
     },
-    KindRow {
-        kind: Kind::Stale,
+    FindingKindRow {
+        kind: FindingKind::Stale,
         name: "stale",
         about: "Bytes came back again from an older place of the stream, or from a connection that is closed.",
     },
-    KindRow { kind: Kind::Truncated, name: "truncated", about: "The stream ended (EOF) before the last byte." },
-    KindRow { kind: Kind::Surplus, name: "surplus", about: "Bytes came that nobody had sent, or after the last byte." },
-    KindRow { kind: Kind::Stalled, name: "stalled", about: "Nothing more came until the stall time-out." },
-    KindRow { kind: Kind::Reset, name: "reset", about: "The other side reset the connection before its end." },
-    KindRow { kind: Kind::NoFin, name: "no-fin", about: "Every byte came back, but no EOF followed the half-close." },
-    KindRow { kind: Kind::ConnectFailed, name: "connect-failed", about: "The connection could not be opened." },
+    FindingKindRow {
+        kind: FindingKind::Truncated,
+        name: "truncated",
+        about: "The stream ended (EOF) before the last byte.",
+    },
+    FindingKindRow {
+        kind: FindingKind::Surplus,
+        name: "surplus",
+        about: "Bytes came that nobody had sent, or after the last byte.",
+    },
+    FindingKindRow {
+        kind: FindingKind::Stalled,
+        name: "stalled",
+        about: "Nothing more came until the stall time-out.",
+    },
+    FindingKindRow {
+        kind: FindingKind::Reset,
+        name: "reset",
+        about: "The other side reset the connection before its end.",
+    },
+    FindingKindRow {
+        kind: FindingKind::NoFin,
+        name: "no-fin",
+        about: "Every byte came back, but no EOF followed the half-close.",
+    },
+    FindingKindRow {
+        kind: FindingKind::ConnectFailed,
+        name: "connect-failed",
+        about: "The connection could not be opened.",
+    },
 ];
 
-impl Kind {
+impl FindingKind {
     /// `corrupt`, `no-fin` …
     pub fn name(self) -> &'static str {
         self.row().name
@@ -88,12 +121,12 @@ impl Kind {
     }
 
     /// The kind of this name.
-    pub fn from_name(name: &str) -> Option<Kind> {
-        KINDS.iter().find(|row| row.name == name).map(|row| row.kind)
+    pub fn from_name(name: &str) -> Option<FindingKind> {
+        FINDING_KINDS.iter().find(|row| row.name == name).map(|row| row.kind)
     }
 
-    fn row(self) -> &'static KindRow {
-        KINDS.iter().find(|row| row.kind == self).expect("the table holds every kind: a test walks it")
+    fn row(self) -> &'static FindingKindRow {
+        FINDING_KINDS.iter().find(|row| row.kind == self).expect("the table holds every kind: a test walks it")
     }
 }
 
@@ -102,7 +135,7 @@ impl Kind {
 #[serde(deny_unknown_fields)]
 pub struct Divergence {
     /// What happened.
-    pub kind: Kind,
+    pub kind: FindingKind,
     /// The connection that received it.
     pub conn: ConnId,
     /// Where in its stream: the first byte that is wrong, missing, or before which something was put.
@@ -118,7 +151,7 @@ pub struct Divergence {
     pub overtaken_by: u64,
     /// Where the bytes come from, if they were sent by anyone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub source: Option<Source>,
+    pub source: Option<ByteSource>,
     /// How the bytes were changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<Corruption>,
@@ -139,7 +172,7 @@ pub struct Divergence {
 
 impl Divergence {
     /// Something that happened to the connection and not to single bytes: from `offset` on `extent` bytes are missing.
-    pub fn of_connection(kind: Kind, conn: ConnId, offset: u64, extent: u64) -> Divergence {
+    pub fn of_connection(kind: FindingKind, conn: ConnId, offset: u64, extent: u64) -> Divergence {
         Divergence {
             kind,
             conn,
@@ -169,7 +202,8 @@ pub struct Circumstances {
 /// Where bytes come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Source {
+#[schemars(rename = "Source")]
+pub struct ByteSource {
     /// The connection that sent them.
     pub conn: ConnId,
     /// Where in its stream they begin.
@@ -302,20 +336,21 @@ mod tests {
 
     #[test]
     fn every_kind_stands_once_in_the_table_under_the_name_that_json_uses() {
-        for (number, row) in KINDS.iter().enumerate() {
+        for (number, row) in FINDING_KINDS.iter().enumerate() {
             assert_eq!(row.kind as usize, number, "in the order of the enum, hence each once");
             assert_eq!(serde_json::to_value(row.kind).expect("a unit variant"), row.name);
-            assert_eq!(Kind::from_name(row.name), Some(row.kind));
+            assert_eq!(FindingKind::from_name(row.name), Some(row.kind));
             assert!(row.about.ends_with('.') && row.about.len() > 20, "{}: one sentence", row.name);
         }
-        let next = KINDS.len();
-        assert_eq!(Kind::ConnectFailed as usize + 1, next, "the last of the enum is the last of the table");
+        let next = FINDING_KINDS.len();
+        assert_eq!(FindingKind::ConnectFailed as usize + 1, next, "the last of the enum is the last of the table");
     }
 
     #[test]
     fn a_divergence_survives_json() {
-        let mut divergence = Divergence::of_connection(Kind::Crosstalk, ConnId::new(12).expect("small"), 65536, 3);
-        divergence.source = Some(Source { conn: ConnId::MAX, offset: 4096, open: true });
+        let mut divergence =
+            Divergence::of_connection(FindingKind::Crosstalk, ConnId::new(12).expect("small"), 65536, 3);
+        divergence.source = Some(ByteSource { conn: ConnId::MAX, offset: 4096, open: true });
         divergence.expected = vec![0, 0x7f, 0xff];
         divergence.received = vec![0xab];
         let json = serde_json::to_string(&divergence).expect("plain data");

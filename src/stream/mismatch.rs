@@ -12,8 +12,8 @@
 use std::sync::Arc;
 
 use super::change::Tally;
-use super::finding::{Circumstances, Source};
-use super::pattern::{ConnId, Place, Stream};
+use super::finding::{ByteSource, Circumstances};
+use super::pattern::{ConnId, Stream, WordLocation};
 use super::verify::Ledger;
 
 const WORD: usize = 8;
@@ -59,23 +59,23 @@ impl<'a> View<'a> {
 
     /// The place whose word this is, if that connection has sent it. Where that is not known, the bytes `before` it
     /// must be the word before it.
-    fn locate(&self, before: &[u8], word: [u8; WORD]) -> Option<Source> {
+    fn locate(&self, before: &[u8], word: [u8; WORD]) -> Option<ByteSource> {
         let place = self.stream.locate(u64::from_le_bytes(word));
         self.look_up(before, place).or_else(|| self.look_up(before, place.shared()?))
     }
 
-    fn look_up(&self, before: &[u8], place: Place) -> Option<Source> {
+    fn look_up(&self, before: &[u8], place: WordLocation) -> Option<ByteSource> {
         let offset = place.index * WORD as u64;
         let end = offset + WORD as u64;
         if place.conn == self.conn {
-            return (end <= self.sent).then_some(Source { conn: place.conn, offset, open: true });
+            return (end <= self.sent).then_some(ByteSource { conn: place.conn, offset, open: true });
         }
         let sent = self.ledger.sent(place.conn).filter(|sent| end <= sent.bytes)?;
         let follows = || {
             let previous = place.index.checked_sub(1).map(|index| self.stream.word(place.conn, index).to_le_bytes());
             previous.is_some_and(|previous| before.ends_with(&previous))
         };
-        (sent.known || follows()).then_some(Source { conn: place.conn, offset, open: sent.open })
+        (sent.known || follows()).then_some(ByteSource { conn: place.conn, offset, open: sent.open })
     }
 }
 
@@ -88,7 +88,7 @@ pub(super) struct Segment {
 /// Where the bytes of a segment belong.
 pub(super) enum What {
     /// To the stream of a connection, from there on.
-    Sent(Source),
+    Sent(ByteSource),
     /// Nowhere.
     Unknown(Unknown),
 }
@@ -136,7 +136,7 @@ pub(super) struct Episode {
 }
 
 enum Open {
-    Run { source: Source, len: u64 },
+    Run { source: ByteSource, len: u64 },
     Search(Box<Search>),
 }
 
@@ -197,7 +197,7 @@ impl Episode {
     }
 
     /// Goes along a run as far as it reaches.
-    fn follow(&mut self, view: &View<'_>, source: Source, len: u64, input: &[u8]) -> (usize, Option<Resumed>) {
+    fn follow(&mut self, view: &View<'_>, source: ByteSource, len: u64, input: &[u8]) -> (usize, Option<Resumed>) {
         let mut input = input;
         let mut enough = None;
         if source.conn == view.conn {
@@ -239,7 +239,7 @@ impl Episode {
 
     /// Opens the run whose first aligned word stands at `start` of the recent bytes, or finds that it is the own stream
     /// going on.
-    fn begin_run(&mut self, view: &View<'_>, start: usize, source: Source) -> Option<Resumed> {
+    fn begin_run(&mut self, view: &View<'_>, start: usize, source: ByteSource) -> Option<Resumed> {
         let Open::Search(search) = &mut self.open else { return None };
         let search = std::mem::take(search.as_mut());
         let own = source.conn == view.conn;
@@ -256,7 +256,7 @@ impl Episode {
             back = back.min(source.offset - self.at);
         }
         let len = back + WORD as u64;
-        let source = Source { offset: source.offset - back, ..source };
+        let source = ByteSource { offset: source.offset - back, ..source };
         if let Some((len, unknown)) = search.finish(start - back as usize) {
             self.close(len, What::Unknown(unknown));
         }
@@ -307,12 +307,12 @@ impl Episode {
 
 impl Search {
     /// The first word among the recent bytes that was sent, or that is right in place: where it stands, and its place.
-    fn look(&mut self, view: &View<'_>, in_place: u64) -> Option<(usize, Source)> {
+    fn look(&mut self, view: &View<'_>, in_place: u64) -> Option<(usize, ByteSource)> {
         for last in self.looked_at..self.recent.len() {
             self.right = if self.recent[last] == self.in_place[last] { self.right + 1 } else { 0 };
             let Some(start) = (last + 1).checked_sub(WORD) else { continue };
             if self.right >= RIGHT_AGAIN {
-                return Some((start, Source { conn: view.conn, offset: in_place + start as u64, open: true }));
+                return Some((start, ByteSource { conn: view.conn, offset: in_place + start as u64, open: true }));
             }
             let Some(word) = self.recent[start..].first_chunk::<WORD>() else { continue };
             if let Some(source) = view.locate(&self.recent[..start], *word) {

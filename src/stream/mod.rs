@@ -15,6 +15,8 @@ pub mod pattern;
 mod pending;
 pub mod verify;
 
-pub use finding::{Change, Circumstances, Corruption, Divergence, Finding, KINDS, Kind, Op, OpKind, Source};
-pub use pattern::{ConnId, Place, SHARED_STREAM_MAX, STREAM_MAX, Stream};
-pub use verify::{End, Expect, Ledger, Sent, Verifier};
+pub use finding::{
+    ByteSource, Change, Circumstances, Corruption, Divergence, FINDING_KINDS, Finding, FindingKind, Op, OpKind,
+};
+pub use pattern::{ConnId, MAX_SHARED_STREAM_BYTES, MAX_STREAM_BYTES, Stream, WordLocation};
+pub use verify::{End, ExpectedEcho, Ledger, LedgerEntry, Verifier};

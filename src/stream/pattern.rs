@@ -23,9 +23,9 @@ use serde::{Deserialize, Serialize};
 use crate::sys::simd::{self, Kernel, Level};
 
 /// Bytes that one connection may carry: 2^40 words of eight bytes (8 TiB).
-pub const STREAM_MAX: u64 = 1 << 43;
+pub const MAX_STREAM_BYTES: u64 = 1 << 43;
 /// Bytes that one of the connections may carry that share the words of an id: 2^33 words of eight bytes (64 GiB).
-pub const SHARED_STREAM_MAX: u64 = 1 << (SHARED_INDEX_BITS + 3);
+pub const MAX_SHARED_STREAM_BYTES: u64 = 1 << (SHARED_INDEX_BITS + 3);
 
 const FIRST_BITS: u32 = 24;
 const INDEX_BITS: u32 = 40;
@@ -61,7 +61,7 @@ impl ConnId {
     /// The greatest id: 2,147,483,647.
     pub const MAX: ConnId = ConnId((1 << 31) - 1);
     /// Ids below this share their words with no other, or with those that are so much, twice … greater.
-    pub const FIRSTS: u32 = 1 << FIRST_BITS;
+    pub const PERIOD: u32 = 1 << FIRST_BITS;
 
     /// The id of this number, or `None` above [`ConnId::MAX`].
     pub const fn new(id: u32) -> Option<ConnId> {
@@ -73,14 +73,14 @@ impl ConnId {
         self.0
     }
 
-    /// The id below [`ConnId::FIRSTS`] with which it shares words, if that is another.
+    /// The id below [`ConnId::PERIOD`] with which it shares words, if that is another.
     pub const fn first(self) -> u32 {
-        self.0 % Self::FIRSTS
+        self.0 % Self::PERIOD
     }
 
     /// How often the ids that share words have gone round before it.
     pub const fn round(self) -> u32 {
-        self.0 / Self::FIRSTS
+        self.0 / Self::PERIOD
     }
 }
 
@@ -111,19 +111,19 @@ impl TryFrom<u32> for ConnId {
 
 /// Where a word belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct WordLocation {
     /// The connection.
     pub conn: ConnId,
     /// The word of its stream, below 2^40.
     pub index: u64,
 }
 
-impl Place {
+impl WordLocation {
     /// The same word as that of a later connection that shares it, if it lies far enough.
-    pub fn shared(self) -> Option<Place> {
+    pub fn shared(self) -> Option<WordLocation> {
         let round = (self.index >> SHARED_INDEX_BITS) as u32;
-        let conn = ConnId(self.conn.0 + round * ConnId::FIRSTS);
-        (round > 0).then_some(Place { conn, index: self.index & ((1 << SHARED_INDEX_BITS) - 1) })
+        let conn = ConnId(self.conn.0 + round * ConnId::PERIOD);
+        (round > 0).then_some(WordLocation { conn, index: self.index & ((1 << SHARED_INDEX_BITS) - 1) })
     }
 }
 
@@ -156,18 +156,18 @@ impl Stream {
         mix(self.weyl(conn, index), self.key)
     }
 
-    /// The one place whose word this is, or the first of two (see [`Place::shared`]). Any word has one, sent or not:
-    /// whether it counts is for the caller to ask.
+    /// The location of this word, or the first of two (see [`WordLocation::shared`]). Every word has one. The caller
+    /// must check whether it was sent.
     #[inline]
-    pub fn locate(&self, word: u64) -> Place {
+    pub fn locate(&self, word: u64) -> WordLocation {
         let mixed = xor_shift(word ^ self.key);
         let weyl = xor_shift(mixed.wrapping_mul(MULTIPLIER_INVERSE));
         let x = weyl.wrapping_mul(STEP_INVERSE).wrapping_sub(self.start);
-        Place { conn: ConnId((x >> INDEX_BITS) as u32), index: x & ((1 << INDEX_BITS) - 1) }
+        WordLocation { conn: ConnId((x >> INDEX_BITS) as u32), index: x & ((1 << INDEX_BITS) - 1) }
     }
 
-    /// Writes the bytes of the connection's stream from `offset` on. Any offset, any length; past [`STREAM_MAX`] they
-    /// are no longer its own.
+    /// Writes the bytes of the connection's stream from `offset` on. Any offset and any length will do, but past
+    /// [`MAX_STREAM_BYTES`] the bytes are no longer the connection's own.
     #[inline]
     pub fn fill(&self, conn: ConnId, offset: u64, out: &mut [u8]) {
         self.level.run(Fill { weyl: self.weyl(conn, offset / 8), key: self.key, skip: (offset % 8) as usize, out });
@@ -358,20 +358,20 @@ mod tests {
     proptest! {
         #[test]
         fn the_inverse_of_a_word_is_its_connection_and_index(
-            seed: u64, id in 0..ConnId::FIRSTS, index in 0..1u64 << 40
+            seed: u64, id in 0..ConnId::PERIOD, index in 0..1u64 << 40
         ) {
             let stream = Stream::new(seed);
-            prop_assert_eq!(stream.locate(stream.word(conn(id), index)), Place { conn: conn(id), index });
+            prop_assert_eq!(stream.locate(stream.word(conn(id), index)), WordLocation { conn: conn(id), index });
         }
 
         #[test]
         fn a_shared_word_is_found_as_that_of_the_first_and_as_its_own(
-            seed: u64, id in ConnId::FIRSTS..=ConnId::MAX.get(), index in 0..1u64 << 33
+            seed: u64, id in ConnId::PERIOD..=ConnId::MAX.get(), index in 0..1u64 << 33
         ) {
             let stream = Stream::new(seed);
             let place = stream.locate(stream.word(conn(id), index));
-            prop_assert_eq!(place.shared(), Some(Place { conn: conn(id), index }));
-            let (first, round) = (id % ConnId::FIRSTS, u64::from(id / ConnId::FIRSTS));
+            prop_assert_eq!(place.shared(), Some(WordLocation { conn: conn(id), index }));
+            let (first, round) = (id % ConnId::PERIOD, u64::from(id / ConnId::PERIOD));
             prop_assert_eq!((place.conn.get(), place.index >> 33), (first, round));
         }
 
@@ -384,7 +384,7 @@ mod tests {
 
         #[test]
         fn any_byte_is_the_byte_of_its_word_at_every_level(
-            seed: u64, id in any_conn(), offset in 0..STREAM_MAX - 2048, len in 0usize..2048,
+            seed: u64, id in any_conn(), offset in 0..MAX_STREAM_BYTES - 2048, len in 0usize..2048,
         ) {
             for stream in levels(seed) {
                 for (n, byte) in bytes(&stream, id, offset, len).into_iter().enumerate() {
@@ -447,7 +447,7 @@ mod tests {
             (0, 1, 0x9EC2_F569_06D6_5A65),
             (1, 0, 0xD664_4989_4E1A_AD04),
             (7, 8192, 0x31CF_2C1C_B6DB_23D7),
-            (ConnId::FIRSTS - 1, (1 << 40) - 1, 0xF446_9416_33C4_FEB7),
+            (ConnId::PERIOD - 1, (1 << 40) - 1, 0xF446_9416_33C4_FEB7),
             (ConnId::MAX.get(), (1 << 33) - 1, 0xF446_9416_33C4_FEB7),
         ];
         let stream = Stream::new(1);

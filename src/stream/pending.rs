@@ -3,7 +3,7 @@
 
 use super::change::Tally;
 use super::classify::BY_CHANCE;
-use super::finding::{Divergence, Kind};
+use super::finding::{Divergence, FindingKind};
 use super::mismatch::View;
 
 /// Something found that may turn out to be something else.
@@ -49,7 +49,7 @@ impl Held {
                     lost = Some(Divergence { extent: never_came, overtaken_by: 0, ..divergence.clone() });
                     divergence.extent = late;
                 }
-                divergence.kind = Kind::Reordered;
+                divergence.kind = FindingKind::Reordered;
             }
             Maybe::Changed { tally } => divergence.detail = Some(tally.corruption()),
         }

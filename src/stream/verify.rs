@@ -5,19 +5,19 @@ use std::sync::Arc;
 
 use super::classify::{AFTER, BEFORE};
 use super::diagnose::Diagnosis;
-use super::finding::{Circumstances, Divergence, Kind, Source};
+use super::finding::{ByteSource, Circumstances, Divergence, FindingKind};
 use super::mismatch::{Episode, Fed, View};
 use super::pattern::{ConnId, Stream};
 
 /// What every connection of the run has sent so far.
 pub trait Ledger {
     /// What this connection has sent, or `None` if this run never opened it.
-    fn sent(&self, conn: ConnId) -> Option<Sent>;
+    fn sent(&self, conn: ConnId) -> Option<LedgerEntry>;
 }
 
 /// What a connection has sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sent {
+pub struct LedgerEntry {
     /// Bytes handed to the socket so far.
     pub bytes: u64,
     /// Whether it is open still.
@@ -29,7 +29,7 @@ pub struct Sent {
 
 /// What a plan asserts about a connection's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Expect {
+pub enum ExpectedEcho {
     /// Every byte that was sent comes back, and then EOF.
     Exact,
     /// What comes back is a prefix of what was sent: the plan ends in a reset, or leaves echo unread.
@@ -42,7 +42,7 @@ pub enum End {
     /// EOF came.
     Fin {
         /// What the plan asserts.
-        expect: Expect,
+        expected: ExpectedEcho,
         /// Nothing had come for the stall time-out and the client half-closed to see what happens: bytes that are
         /// missing then were not cut off by the EOF, they were lost before.
         after_stall: bool,
@@ -50,7 +50,7 @@ pub enum End {
     /// The other side reset the connection.
     Reset {
         /// What the plan asserts.
-        expect: Expect,
+        expected: ExpectedEcho,
     },
     /// Nothing came for the stall time-out, and the client gave up.
     Stalled {
@@ -168,11 +168,11 @@ impl Verifier {
         }
         let missing = view.sent.saturating_sub(self.position);
         let kind = match end {
-            End::Fin { expect: Expect::Exact, after_stall: true } if missing > 0 => Kind::Lost,
-            End::Fin { expect: Expect::Exact, after_stall: false } if missing > 0 => Kind::Truncated,
-            End::Reset { expect: Expect::Exact } => Kind::Reset,
-            End::Stalled { .. } if missing > 0 => Kind::Stalled,
-            End::Stalled { half_closed: true } => Kind::NoFin,
+            End::Fin { expected: ExpectedEcho::Exact, after_stall: true } if missing > 0 => FindingKind::Lost,
+            End::Fin { expected: ExpectedEcho::Exact, after_stall: false } if missing > 0 => FindingKind::Truncated,
+            End::Reset { expected: ExpectedEcho::Exact } => FindingKind::Reset,
+            End::Stalled { .. } if missing > 0 => FindingKind::Stalled,
+            End::Stalled { half_closed: true } => FindingKind::NoFin,
             _ => return,
         };
         found.push(self.broken_off(&view, kind, missing));
@@ -230,7 +230,7 @@ impl Verifier {
     /// Bytes that were never sent look right if they are what would have been sent next.
     fn too_much(&self, view: &View<'_>, found: &mut Vec<Divergence>) {
         let extent = self.position - view.sent;
-        let begins_so = |source: &Source| {
+        let begins_so = |source: &ByteSource| {
             let before = source.offset.checked_sub(extent);
             before.is_some_and(|before| {
                 view.bytes(source.conn, before, extent as usize) == view.own(view.sent, extent as usize)
@@ -238,7 +238,7 @@ impl Verifier {
         };
         let more = found.iter_mut().find(|more| more.offset == self.position && more.replaced == 0);
         if let Some(more) = more
-            && (more.kind == Kind::Surplus || more.source.as_ref().is_some_and(begins_so))
+            && (more.kind == FindingKind::Surplus || more.source.as_ref().is_some_and(begins_so))
         {
             // They are the first of those that come after them.
             more.offset = view.sent;
@@ -246,7 +246,7 @@ impl Verifier {
             more.source.iter_mut().for_each(|source| source.offset -= extent);
             return;
         }
-        let mut divergence = Divergence::of_connection(Kind::Surplus, self.conn, view.sent, extent);
+        let mut divergence = Divergence::of_connection(FindingKind::Surplus, self.conn, view.sent, extent);
         divergence.excerpt_offset = view.sent - view.sent.min(BEFORE);
         let before = (view.sent - divergence.excerpt_offset) as usize;
         divergence.expected = view.own(divergence.excerpt_offset, before);
@@ -255,7 +255,7 @@ impl Verifier {
     }
 
     /// The connection ended, or nothing more came, with so many bytes missing.
-    fn broken_off(&self, view: &View<'_>, kind: Kind, missing: u64) -> Divergence {
+    fn broken_off(&self, view: &View<'_>, kind: FindingKind, missing: u64) -> Divergence {
         let right_since = self.trouble.as_ref().map_or(0, |trouble| trouble.right_since);
         let before = (self.position - right_since).min(BEFORE);
         let mut divergence = Divergence::of_connection(kind, self.conn, self.position, missing);

@@ -24,7 +24,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use echo_tester::server::fault::{FaultKind, FaultRecord};
-use echo_tester::stream::{Change, ConnId, Divergence, Finding, Kind, OpKind, Stream};
+use echo_tester::stream::{Change, ConnId, Divergence, Finding, FindingKind, OpKind, Stream};
 
 /// How well one fault was found, from best to worst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -118,13 +118,15 @@ impl Truth {
     fn edit_of_finding(&self, found: &Divergence) -> Option<StreamEdit> {
         let Divergence { offset, extent, replaced, .. } = *found;
         Some(match found.kind {
-            Kind::Lost | Kind::Truncated => StreamEdit { at: offset, removed: extent, inserted: Vec::new() },
-            Kind::Reordered => self.swap(found.conn, offset, extent, found.overtaken_by),
-            Kind::Duplicated | Kind::Crosstalk | Kind::Stale => {
+            FindingKind::Lost | FindingKind::Truncated => {
+                StreamEdit { at: offset, removed: extent, inserted: Vec::new() }
+            }
+            FindingKind::Reordered => self.swap(found.conn, offset, extent, found.overtaken_by),
+            FindingKind::Duplicated | FindingKind::Crosstalk | FindingKind::Stale => {
                 let source = found.source?;
                 StreamEdit { at: offset, removed: replaced, inserted: self.bytes(source.conn, source.offset, extent) }
             }
-            Kind::Corrupt if found.detail.and_then(|detail| detail.looks_like) == Some(Change::ZeroFilled) => {
+            FindingKind::Corrupt if found.detail.and_then(|detail| detail.looks_like) == Some(Change::ZeroFilled) => {
                 StreamEdit { at: offset, removed: extent, inserted: vec![0; extent as usize] }
             }
             _ => return None,
@@ -299,24 +301,28 @@ fn names(record: &FaultRecord, found: &Divergence, sent: Option<u64>) -> bool {
     let to_the_end = sent == Some(record.offset + record.extent);
     let foreign = matches!(record.kind, FaultKind::Crosstalk | FaultKind::Stale);
     if foreign && record.extent < MIN_NAMEABLE_BYTES {
-        let nameless = if record.replaced.is_some() { Kind::Corrupt } else { Kind::Surplus };
-        return matches!(found.kind, Kind::Crosstalk | Kind::Stale) || found.kind == nameless;
+        let nameless = if record.replaced.is_some() { FindingKind::Corrupt } else { FindingKind::Surplus };
+        return matches!(found.kind, FindingKind::Crosstalk | FindingKind::Stale) || found.kind == nameless;
     }
     match record.kind {
-        FaultKind::Flip | FaultKind::Zero => found.kind == Kind::Corrupt,
-        FaultKind::Drop => found.kind == Kind::Lost || (to_the_end && found.kind == Kind::Truncated),
-        FaultKind::Duplicate => found.kind == Kind::Duplicated,
-        FaultKind::Reorder => found.kind == Kind::Reordered,
+        FaultKind::Flip | FaultKind::Zero => found.kind == FindingKind::Corrupt,
+        FaultKind::Drop => found.kind == FindingKind::Lost || (to_the_end && found.kind == FindingKind::Truncated),
+        FaultKind::Duplicate => found.kind == FindingKind::Duplicated,
+        FaultKind::Reorder => found.kind == FindingKind::Reordered,
         FaultKind::Crosstalk => {
             let closed = found.source.is_some_and(|source| !source.open && source.conn != found.conn);
-            found.kind == Kind::Crosstalk || (closed && found.kind == Kind::Stale)
+            found.kind == FindingKind::Crosstalk || (closed && found.kind == FindingKind::Stale)
         }
-        FaultKind::Stale => found.kind == Kind::Stale,
-        FaultKind::Truncate | FaultKind::FinWithoutDrain => found.kind == Kind::Truncated,
-        FaultKind::Surplus => found.kind == Kind::Surplus || (record.extent == 1 && found.kind == Kind::Duplicated),
-        FaultKind::Reset => found.kind == Kind::Reset,
-        FaultKind::NoFin => found.kind == Kind::NoFin,
-        FaultKind::Stall | FaultKind::Delay | FaultKind::Limit | FaultKind::OneAtATime => found.kind == Kind::Stalled,
+        FaultKind::Stale => found.kind == FindingKind::Stale,
+        FaultKind::Truncate | FaultKind::FinWithoutDrain => found.kind == FindingKind::Truncated,
+        FaultKind::Surplus => {
+            found.kind == FindingKind::Surplus || (record.extent == 1 && found.kind == FindingKind::Duplicated)
+        }
+        FaultKind::Reset => found.kind == FindingKind::Reset,
+        FaultKind::NoFin => found.kind == FindingKind::NoFin,
+        FaultKind::Stall | FaultKind::Delay | FaultKind::Limit | FaultKind::OneAtATime => {
+            found.kind == FindingKind::Stalled
+        }
     }
 }
 

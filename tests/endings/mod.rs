@@ -40,7 +40,7 @@ fn a_server_that_swallows_stalls_an_open_loop_too_however_much_is_written_meanwh
     for rate in ["200", "50m"] {
         let load = format!("conns = 1\nrate = {rate}\nsize = 64\nduration = '10s'\nstall_timeout = '200ms'");
         let (counters, findings, elapsed) = blast_within(PATIENCE, target, &load.replace("50m", "'50m'"));
-        assert_eq!(kinds(&findings).iter().map(|f| f.1).collect::<Vec<_>>(), [Kind::Stalled], "rate {rate}");
+        assert_eq!(kinds(&findings).iter().map(|f| f.1).collect::<Vec<_>>(), [FindingKind::Stalled], "rate {rate}");
         assert!(elapsed < Duration::from_secs(6), "rate {rate}: it took {elapsed:?}, {counters:?}");
     }
 }
@@ -79,7 +79,7 @@ fn a_peer_that_sends_without_end_is_left_when_it_is_certain_that_it_does() {
         let load = format!("conns = 2\nsize = 100\n{load}");
         let (counters, findings, _) = blast_within(PATIENCE, chargen, &load);
         assert_eq!((counters.failed, counters.passed), (2, 0), "{load}");
-        assert!(kinds(&findings).iter().any(|f| f.1 == Kind::Surplus), "{load}: {:?}", kinds(&findings));
+        assert!(kinds(&findings).iter().any(|f| f.1 == FindingKind::Surplus), "{load}: {:?}", kinds(&findings));
     }
     let stutters = server(|mut stream, _| {
         let mut first = [0; 100];
@@ -100,9 +100,9 @@ fn bytes_that_trickle_in_after_the_end_are_no_progress() {
     });
     let load = "conns = 1\nmessages = 3\nsize = 100\nstall_timeout = '200ms'";
     let (counters, findings, _) = blast_within(PATIENCE, trickles, load);
-    let found: Vec<Kind> = kinds(&findings).into_iter().map(|found| found.1).collect();
+    let found: Vec<FindingKind> = kinds(&findings).into_iter().map(|found| found.1).collect();
     assert_eq!((counters.failed, counters.bytes_verified), (1, 300), "{found:?}");
-    assert_eq!(found, [Kind::Surplus, Kind::NoFin]);
+    assert_eq!(found, [FindingKind::Surplus, FindingKind::NoFin]);
 }
 
 #[test]

@@ -81,7 +81,7 @@ fn every_kind_of_finding() {
         counts[&kind] = json!(counts[&kind].as_u64().unwrap_or(0) + 1);
         findings.push(finding(index, happening));
     }
-    for row in echo_tester::stream::KINDS {
+    for row in echo_tester::stream::FINDING_KINDS {
         assert!(counts.get(row.name).is_some(), "{} is not shown", row.name);
     }
     report["loads"][0]["findings"] = findings.into();

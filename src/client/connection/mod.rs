@@ -74,8 +74,8 @@ use sender::{SendProgress, Sender};
 pub(super) use turn::{Transport, TurnContext, TurnResult, WaitsFor};
 
 use super::clock::nanos;
-use crate::plan::{Plan, Profile, Read, Verify};
-use crate::stream::{Circumstances, ConnId, Divergence, End, Expect, Kind, Op, OpKind};
+use crate::plan::{ConnectionPlan, Profile, Read, Verify};
+use crate::stream::{Circumstances, ConnId, Divergence, End, ExpectedEcho, FindingKind, Op, OpKind};
 
 /// How often a turn reads and writes at most, so that a fast connection does not keep the others of its worker waiting.
 const PASSES_PER_TURN: u32 = 64;
@@ -106,7 +106,7 @@ struct Progress {
 
 impl ClientConnection {
     /// A connection that was opened at `opened`, in nanoseconds since the start of the run.
-    pub(super) fn new(plan: Plan, conn: ConnId, opened: u64) -> Self {
+    pub(super) fn new(plan: ConnectionPlan, conn: ConnId, opened: u64) -> Self {
         ClientConnection {
             expires: plan.max_age().map_or(u64::MAX, |age| opened.saturating_add(nanos(age))),
             sender: Sender::new(plan),
@@ -194,7 +194,8 @@ impl ClientConnection {
     /// The silence has lasted for the stall time-out. The first time, a connection that was still to send half-closes,
     /// which distinguishes a server that lost bytes from one that does not answer. The second time it is given up.
     pub(super) fn stalled(&mut self, socket: &mut impl Transport, turn: &mut TurnContext<'_>) -> TurnResult {
-        let may_probe = !self.probing && !self.sender.is_fin_sent() && self.profile().expect() == Expect::Exact;
+        let may_probe =
+            !self.probing && !self.sender.is_fin_sent() && self.profile().expected_echo() == ExpectedEcho::Exact;
         if may_probe && self.sender.half_close_early(socket) {
             self.probing = true;
             return TurnResult::Wait { timer: None, owed: true, waits_for: WaitsFor::Itself, progress: true };
@@ -206,7 +207,7 @@ impl ClientConnection {
 
     /// The run was stopped: resets the connection, and asserts nothing more.
     pub(super) fn cut_short(&mut self, socket: &mut impl Transport, turn: &mut TurnContext<'_>) {
-        self.sender.leave_unsent(turn.clock.last().min(turn.deadline), &mut turn.figures.schedule);
+        self.sender.leave_unsent(turn.clock.last().min(turn.deadline), &mut turn.stats.open_loop);
         self.end(turn, End::Stopped);
         socket.close_with_reset();
     }
@@ -233,7 +234,7 @@ impl ClientConnection {
             return;
         }
         if now >= turn.deadline {
-            self.sender.leave_unsent(turn.deadline, &mut turn.figures.schedule);
+            self.sender.leave_unsent(turn.deadline, &mut turn.stats.open_loop);
         }
         self.sender.stop();
         self.expires = u64::MAX;
@@ -268,13 +269,13 @@ impl ClientConnection {
         }
         // After the check: the round trip of a message ends when its last byte is verified.
         *now = turn.clock.read();
-        turn.figures.span.echoed(*now);
+        turn.stats.active_time.echoed(*now);
         self.log.push(OpKind::Read, n, *now);
         let (log, received) = (&self.log, self.receiver.received());
         self.receiver.note(|| Circumstances { at_ms: *now as f64 / 1e6, recent: log.list(sent, received, *now) });
         // Wrong bytes that are not named yet count as echo. Otherwise a wrong byte at the end of a message would hold
         // up the bytes that would name it.
-        self.sender.take_echo(self.receiver.reached(), received == n as u64, *now, turn.figures);
+        self.sender.take_echo(self.receiver.reached(), received == n as u64, *now, turn.stats);
         Ok(n)
     }
 
@@ -320,22 +321,22 @@ impl ClientConnection {
 
     fn over_by_fin(&mut self, turn: &mut TurnContext<'_>) -> TurnResult {
         let (position, missing) = self.receiver.missing(self.sender.sent());
-        let expect = self.profile().expect();
+        let expected = self.profile().expected_echo();
         let before = turn.found.len();
-        self.end(turn, End::Fin { expect, after_stall: self.probing });
-        if turn.found.len() == before && expect == Expect::Exact {
+        self.end(turn, End::Fin { expected, after_stall: self.probing });
+        if turn.found.len() == before && expected == ExpectedEcho::Exact {
             // Every byte came, but too late, or the peer ended a connection that was still to be used.
             if self.probing {
-                turn.found.push(Divergence::of_connection(Kind::Stalled, self.conn(), position, missing));
+                turn.found.push(Divergence::of_connection(FindingKind::Stalled, self.conn(), position, missing));
             } else if !self.sender.is_fin_sent() {
-                turn.found.push(Divergence::of_connection(Kind::Truncated, self.conn(), position, missing));
+                turn.found.push(Divergence::of_connection(FindingKind::Truncated, self.conn(), position, missing));
             }
         }
         TurnResult::Over(None)
     }
 
     fn over_by_error(&mut self, turn: &mut TurnContext<'_>, error: io::Error) -> TurnResult {
-        self.end(turn, End::Reset { expect: self.profile().expect() });
+        self.end(turn, End::Reset { expected: self.profile().expected_echo() });
         TurnResult::Over(Some(error))
     }
 
@@ -361,17 +362,17 @@ impl ClientConnection {
     /// The peer seems to send forever, and nothing that could still come would say more.
     fn over_by_surplus(&mut self, turn: &mut TurnContext<'_>) -> TurnResult {
         let before = turn.found.len();
-        self.end(turn, End::Fin { expect: Expect::Prefix, after_stall: false });
+        self.end(turn, End::Fin { expected: ExpectedEcho::Prefix, after_stall: false });
         if !self.failed && turn.found.len() == before {
             let sent = self.sender.sent();
             let extent = self.receiver.received() - sent;
-            turn.found.push(Divergence::of_connection(Kind::Surplus, self.conn(), sent, extent));
+            turn.found.push(Divergence::of_connection(FindingKind::Surplus, self.conn(), sent, extent));
         }
         TurnResult::Over(None)
     }
 
     fn end(&mut self, turn: &mut TurnContext<'_>, end: End) {
-        self.sender.count_stall(turn.figures, turn.clock.last());
+        self.sender.count_stall(turn.stats, turn.clock.last());
         if self.profile().verify == Verify::Full || !matches!(end, End::Stopped) {
             self.receiver.end(turn, self.sender.sent(), end);
         }

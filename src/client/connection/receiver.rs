@@ -117,14 +117,14 @@ impl Receiver {
         }
         self.has_begun = true;
         self.received += n as u64;
-        turn.figures.counters.bytes_received += n as u64;
-        turn.figures.counters.reads += 1;
+        turn.stats.counters.bytes_received += n as u64;
+        turn.stats.counters.reads += 1;
         match verify {
             Verify::Full => {
                 let before = self.verifier.verified();
                 let ledger = OwnLedger { all: turn.ledger, conn: self.conn(), sent };
                 self.verifier.check(turn.stream, &ledger, &turn.scratch[..n], turn.found);
-                turn.figures.counters.bytes_verified += self.verifier.verified().saturating_sub(before);
+                turn.stats.counters.bytes_verified += self.verifier.verified().saturating_sub(before);
             }
             Verify::Off => self.verifier.trust(n as u64),
         }
@@ -142,7 +142,7 @@ impl Receiver {
         let before = self.verifier.verified();
         let ledger = OwnLedger { all: turn.ledger, conn: self.conn(), sent };
         self.verifier.end(turn.stream, &ledger, end, turn.found);
-        turn.figures.counters.bytes_verified += self.verifier.verified().saturating_sub(before);
+        turn.stats.counters.bytes_verified += self.verifier.verified().saturating_sub(before);
     }
 
     /// The bytes that are missing at the end: where they begin, and how many of the `sent` bytes they are.

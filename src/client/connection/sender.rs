@@ -11,8 +11,8 @@ use super::receiver::Receiver;
 use super::turn::{Transport, TurnContext};
 use super::write_stall::WriteStall;
 use crate::client::clock::nanos;
-use crate::measure::{Figures, Schedule};
-use crate::plan::{Close, Plan, Profile, Read, Step};
+use crate::measure::{LoadStats, OpenLoopStats};
+use crate::plan::{Close, ConnectionPlan, Profile, Read, Step};
 use crate::stream::OpKind;
 
 /// The state of the sending side. Times are nanoseconds since the start of the run.
@@ -45,7 +45,7 @@ pub(super) enum SendProgress {
 
 /// The sending side of a connection.
 pub(super) struct Sender {
-    plan: Plan,
+    plan: ConnectionPlan,
     state: SendState,
     sent: u64,
     in_flight: InFlight,
@@ -56,7 +56,7 @@ pub(super) struct Sender {
 }
 
 impl Sender {
-    pub(super) fn new(plan: Plan) -> Sender {
+    pub(super) fn new(plan: ConnectionPlan) -> Sender {
         let state = if plan.profile().rate.is_some() { SendState::Unscheduled } else { SendState::NextStep };
         Sender {
             plan,
@@ -74,7 +74,7 @@ impl Sender {
         self.plan.profile()
     }
 
-    pub(super) fn plan(&self) -> &Plan {
+    pub(super) fn plan(&self) -> &ConnectionPlan {
         &self.plan
     }
 
@@ -148,7 +148,7 @@ impl Sender {
     }
 
     /// Notes the messages that are due at `end`, when sending stops, and have not begun.
-    pub(super) fn leave_unsent(&self, end: u64, schedule: &mut Schedule) {
+    pub(super) fn leave_unsent(&self, end: u64, schedule: &mut OpenLoopStats) {
         let so_far = end.saturating_sub(schedule.began.unwrap_or(u64::MAX));
         schedule.leave_unsent(self.plan.unsent(Duration::from_nanos(so_far)), end);
     }
@@ -159,23 +159,23 @@ impl Sender {
     }
 
     /// Counts the connection among those whose writes have stalled, if they have.
-    pub(super) fn count_stall(&mut self, figures: &mut Figures, now: u64) {
-        figures.counters.write_stalls += u64::from(self.writes.take_stall(now));
+    pub(super) fn count_stall(&mut self, stats: &mut LoadStats, now: u64) {
+        stats.counters.write_stalls += u64::from(self.writes.take_stall(now));
     }
 
     /// Completes the messages whose echo has come, and measures their round trips. `is_first`: these are the first
     /// bytes that came back.
     #[inline]
-    pub(super) fn take_echo(&mut self, reached: u64, is_first: bool, now: u64, figures: &mut Figures) {
+    pub(super) fn take_echo(&mut self, reached: u64, is_first: bool, now: u64, stats: &mut LoadStats) {
         if self.first_write != 0 && is_first {
-            figures.first_byte.record(now.saturating_sub(self.first_write));
+            stats.first_byte.record(now.saturating_sub(self.first_write));
         }
         while let Some(began) = self.in_flight.complete(reached) {
-            figures.counters.messages_echoed += 1;
+            stats.counters.messages_echoed += 1;
             let rtt = now.saturating_sub(began);
-            figures.rtt.record(rtt);
-            figures.rtt_unmarked_ns = figures.rtt_unmarked_ns.max(rtt);
-            figures.schedule.last_echo = now;
+            stats.rtt.record(rtt);
+            stats.rtt_unmarked_ns = stats.rtt_unmarked_ns.max(rtt);
+            stats.open_loop.last_echo = now;
         }
     }
 
@@ -190,9 +190,9 @@ impl Sender {
     ) -> io::Result<SendProgress> {
         loop {
             match self.state {
-                SendState::Unscheduled if turn.figures.schedule.began.is_none() => return Ok(SendProgress::Nothing),
+                SendState::Unscheduled if turn.stats.open_loop.began.is_none() => return Ok(SendProgress::Nothing),
                 SendState::Unscheduled => self.state = SendState::NextStep,
-                SendState::NextStep => self.take_step(now, &turn.figures.schedule),
+                SendState::NextStep => self.take_step(now, &turn.stats.open_loop),
                 SendState::Begin { len, due } => {
                     if due > now || self.in_flight.len() >= self.profile().pipeline {
                         return Ok(SendProgress::Nothing);
@@ -202,8 +202,8 @@ impl Sender {
                     // was time for it. Otherwise the waits that overload causes would be left out (coordinated
                     // omission).
                     self.in_flight.begin(self.sent + len, if due == 0 { now } else { due });
-                    turn.figures.counters.messages_sent += 1;
-                    turn.figures.schedule.due_until = now;
+                    turn.stats.counters.messages_sent += 1;
+                    turn.stats.open_loop.due_until = now;
                 }
                 SendState::Pause { until } => {
                     if now < until {
@@ -223,7 +223,7 @@ impl Sender {
         }
     }
 
-    fn take_step(&mut self, now: u64, schedule: &Schedule) {
+    fn take_step(&mut self, now: u64, schedule: &OpenLoopStats) {
         self.state = match self.plan.next() {
             Some(Step::Message { len, due, .. }) => {
                 SendState::Begin { len, due: due.map_or(0, |due| schedule.time_of(nanos(due)).max(1)) }
@@ -262,10 +262,10 @@ impl Sender {
             self.first_write = now.max(1);
         }
         self.sent += n as u64;
-        self.count_stall(turn.figures, now);
+        self.count_stall(turn.stats, now);
         self.writes.unblock();
-        turn.figures.counters.bytes_sent += n as u64;
-        turn.figures.counters.writes += 1;
+        turn.stats.counters.bytes_sent += n as u64;
+        turn.stats.counters.writes += 1;
         Ok(n)
     }
 

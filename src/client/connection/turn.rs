@@ -5,7 +5,7 @@ use std::io;
 
 use crate::client::clock::RunClock;
 use crate::client::sent_ledger::SentLedger;
-use crate::measure::Figures;
+use crate::measure::LoadStats;
 use crate::stream::{Divergence, Stream};
 
 /// What a connection needs of a socket. `WouldBlock` is not an error here: it ends the turn, and the worker arranges
@@ -28,7 +28,7 @@ pub(in crate::client) struct TurnContext<'a> {
     pub(in crate::client) ledger: &'a SentLedger,
     pub(in crate::client) scratch: &'a mut [u8],
     pub(in crate::client) found: &'a mut Vec<Divergence>,
-    pub(in crate::client) figures: &'a mut Figures,
+    pub(in crate::client) stats: &'a mut LoadStats,
     pub(in crate::client) clock: &'a RunClock,
     /// Every connection with an end of its own has ended, so those that only waited for that close.
     pub(in crate::client) others_rest: bool,

@@ -7,12 +7,12 @@ use super::*;
 use crate::units::Rate;
 use proptest::prelude::*;
 
-fn plan(profile: &Profile, seed: u64, conn: u32) -> Plan {
+fn plan(profile: &Profile, seed: u64, conn: u32) -> ConnectionPlan {
     // All connections of the group, whatever it says: tests of reconnects need not say that they reconnect.
     let slots = Slots::new([&Profile { reconnect: Reconnect::Forever, ..profile.clone() }]).expect("few enough");
     let conn = ConnId::new(conn).expect("a small id");
     let (slot, _) = slots.of(conn).expect("one of the run's connections");
-    Plan::new(Arc::new(profile.clone()), seed, slot, conn)
+    ConnectionPlan::new(Arc::new(profile.clone()), seed, slot, conn)
 }
 
 fn steps(profile: &Profile, seed: u64, conn: u32) -> Vec<Step> {
@@ -46,7 +46,7 @@ fn gap(text: &str) -> super::super::TimeRange {
 
 #[test]
 fn a_plan_is_small() {
-    assert!(size_of::<Plan>() <= 96, "{}", size_of::<Plan>());
+    assert!(size_of::<ConnectionPlan>() <= 96, "{}", size_of::<ConnectionPlan>());
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn fragments_and_gaps_change_no_message_and_gaps_no_fragment() {
 #[test]
 fn where_all_is_fixed_no_words_are_drawn_and_the_steps_are_the_same() {
     let fixed = Profile { size: sizes("100"), fragment: Some(sizes("30")), gap: gap("1ms"), ..profile() };
-    let with_words = Plan { draws: true, ..plan(&fixed, 9, 0) };
+    let with_words = ConnectionPlan { draws: true, ..plan(&fixed, 9, 0) };
     assert!(!plan(&fixed, 9, 0).draws);
     assert_eq!(steps(&fixed, 9, 0), with_words.collect::<Vec<_>>());
     let one_differs = [
@@ -131,11 +131,11 @@ fn a_stream_ends_where_its_numbering_does() {
     let mut total = 0u64;
     for step in plan(&endless, 1, 0) {
         if let Step::Write { len } = step {
-            assert!(len as u64 <= MAX_WRITE);
+            assert!(len as u64 <= MAX_WRITE_BYTES);
             total += len as u64;
         }
     }
-    assert_eq!(total, MAX_STREAM);
+    assert_eq!(total, MAX_STREAM_BYTES);
 }
 
 #[test]

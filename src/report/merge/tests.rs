@@ -3,9 +3,9 @@
 use super::*;
 use crate::judge::verdict::Outcome;
 use crate::measure::Point;
-use crate::measure::schedule::{RateReport, Schedule};
-use crate::measure::span::SpanReport;
-use crate::stream::{ConnId, Divergence, Kind, Op, OpKind};
+use crate::measure::active_time::ActiveTimeReport;
+use crate::measure::open_loop::{OpenLoopStats, RateReport};
+use crate::stream::{ConnId, Divergence, FindingKind, Op, OpKind};
 
 /// Shard `index` of `count`, begun `start` seconds after the others, with `rtts` in milliseconds.
 fn shard(index: u32, count: u32, start: u64, rtts: &[u64]) -> Input {
@@ -38,7 +38,7 @@ fn shard(index: u32, count: u32, start: u64, rtts: &[u64]) -> Input {
         rtt: LatencyReport::from(&rtt),
         connect: none.clone(),
         first_byte: none,
-        active: SpanReport { first_connect_s: Some(0.5), last_echo_s: Some(9.0) },
+        active: ActiveTimeReport { first_connect_s: Some(0.5), last_echo_s: Some(9.0) },
         rate: None,
         timeline: Timeline { interval_ms: 100, points: vec![Point { messages: 1, ..Point::default() }] },
         findings: Vec::new(),
@@ -103,7 +103,7 @@ fn the_processes_stand_in_the_order_of_their_shards_and_what_they_used_is_added(
 #[test]
 fn times_are_those_of_the_earliest_process() {
     let mut late = shard(0, 2, 3, &[1]);
-    let mut divergence = Divergence::of_connection(Kind::Lost, ConnId::new(4).expect("small"), 0, 1);
+    let mut divergence = Divergence::of_connection(FindingKind::Lost, ConnId::new(4).expect("small"), 0, 1);
     divergence.extent = 2;
     let recent = vec![Op { kind: OpKind::Write, offset: 0, len: 1, at_ms: 50.0 }];
     let finding = Finding {
@@ -117,14 +117,14 @@ fn times_are_those_of_the_earliest_process() {
         replay: None,
     };
     late.report.loads[0].findings = vec![finding.clone()];
-    late.report.total.found(Kind::Lost);
+    late.report.total.found(FindingKind::Lost);
     let mut early = shard(1, 2, 0, &[1]);
     early.report.loads[0].findings = vec![Finding { at_ms: 9000.0, ..finding }];
     let sum = merged(&[late.clone(), early.clone()]);
     assert_eq!(sum.started_at, early.report.started_at);
     assert!((sum.elapsed_s - 13.0).abs() < 1e-6, "{}", sum.elapsed_s);
     let load = &sum.loads[0];
-    assert_eq!(load.active, SpanReport { first_connect_s: Some(0.5), last_echo_s: Some(12.0) }, "3 s later");
+    assert_eq!(load.active, ActiveTimeReport { first_connect_s: Some(0.5), last_echo_s: Some(12.0) }, "3 s later");
     assert_eq!(load.timeline.points.iter().position(|point| point.messages > 0), Some(0));
     assert_eq!(load.timeline.points.iter().rposition(|point| point.messages > 0), Some(30), "3 s later");
     assert_eq!(load.findings.iter().map(|finding| finding.at_ms).collect::<Vec<_>>(), [3060.0, 9000.0]);
@@ -139,7 +139,7 @@ fn the_rates_of_shards_add_up() {
     let with_rate = |index: u32| {
         let mut input = shard(index, 2, 0, &[1]);
         let counters = Counters { messages_sent: 500, messages_echoed: 500, ..Counters::default() };
-        let schedule = Schedule { began: Some(0), due_until: 9_980_000_000, last_echo: 9_980_000_000, unsent: 0 };
+        let schedule = OpenLoopStats { began: Some(0), due_until: 9_980_000_000, last_echo: 9_980_000_000, unsent: 0 };
         input.report.loads[0].rate = Some(RateReport::new(50.0, Duration::ZERO, &schedule, &counters));
         input.report.loads[0].counters = counters;
         input
@@ -157,7 +157,7 @@ fn an_interrupt_of_one_is_an_interrupt_of_all_unless_something_was_found() {
     assert_eq!(merged(&[shard(0, 2, 0, &[1]), stopped.clone()]).verdict.outcome, Outcome::Interrupted);
 
     let mut found = shard(0, 2, 0, &[1]);
-    found.report.total.found(Kind::Lost);
+    found.report.total.found(FindingKind::Lost);
     let sum = merged(&[found, stopped]);
     assert_eq!((sum.verdict.exit_code, sum.interrupted), (1, true), "what one has found is no less true");
     assert!(sum.verdict.reasons.iter().any(|reason| reason == "interrupted: 1/2"), "{:?}", sum.verdict);
@@ -184,7 +184,7 @@ fn processes_that_were_not_there_at_the_same_time_are_not_one_run() {
     let accepted = merge(three_hours.to_vec(), 20, Missing::Accepted).expect("they fit");
     assert_eq!(accepted.verdict.outcome, Outcome::Pass);
     let mut found = three_hours[0].clone();
-    found.report.total.found(Kind::Lost);
+    found.report.total.found(FindingKind::Lost);
     assert_eq!(merged(&[found, three_hours[1].clone()]).verdict.exit_code, 1, "wrong bytes are wrong in any run");
     assert_eq!(merged(&[shard(0, 2, 70, &[1]), shard(1, 2, 0, &[1])]).verdict.outcome, Outcome::Pass, "a slow start");
     let part = Input { file: "sum.json".to_owned(), report: merged(&[shard(1, 4, 0, &[1]), shard(3, 4, 0, &[1])]) };

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::stream::finding::{Change, Corruption, Source};
+use crate::stream::finding::{ByteSource, Change, Corruption};
 
 const SENT: u64 = 40_000;
 const OWN: u32 = 7;
@@ -37,16 +37,16 @@ fn noise(seed: u64, len: usize) -> Vec<u8> {
     out
 }
 
-struct Book(BTreeMap<ConnId, Sent>);
+struct Book(BTreeMap<ConnId, LedgerEntry>);
 
 impl Ledger for Book {
-    fn sent(&self, conn: ConnId) -> Option<Sent> {
+    fn sent(&self, conn: ConnId) -> Option<LedgerEntry> {
         self.0.get(&conn).copied()
     }
 }
 
 fn book(own: u64) -> Book {
-    let sent = |bytes, open| Sent { bytes, open, known: true };
+    let sent = |bytes, open| LedgerEntry { bytes, open, known: true };
     Book([(conn(OWN), sent(own, true)), (conn(OTHER), sent(SENT, true)), (conn(CLOSED), sent(SENT, false))].into())
 }
 
@@ -75,7 +75,7 @@ fn judge(sent: u64, received: &[u8], reads: &[usize], end: End) -> Outcome {
     Outcome { found, verifier }
 }
 
-const FIN: End = End::Fin { expect: Expect::Exact, after_stall: false };
+const FIN: End = End::Fin { expected: ExpectedEcho::Exact, after_stall: false };
 
 /// All of it in one read, then EOF.
 fn received(parts: &[Vec<u8>]) -> Vec<Divergence> {
@@ -94,7 +94,7 @@ fn rest(offset: u64) -> Vec<u8> {
 }
 
 #[track_caller]
-fn assert_is(divergence: &Divergence, kind: Kind, offset: u64, extent: u64) {
+fn assert_is(divergence: &Divergence, kind: FindingKind, offset: u64, extent: u64) {
     assert_eq!((divergence.kind, divergence.offset, divergence.extent), (kind, offset, extent), "{divergence:#?}");
 }
 
@@ -117,7 +117,7 @@ fn a_flipped_bit_is_corrupt_and_shown() {
     stream[1000] ^= 0x10;
     let outcome = judge(SENT, &stream, &[usize::MAX], FIN);
     let divergence = only(outcome.found);
-    assert_is(&divergence, Kind::Corrupt, 1000, 1);
+    assert_is(&divergence, FindingKind::Corrupt, 1000, 1);
     assert_eq!(divergence.detail, Some(Corruption { bytes: 1, bits: 1, looks_like: None }));
     assert_eq!(divergence.excerpt_offset, 992);
     assert_eq!(divergence.expected, own(992, 32));
@@ -132,7 +132,7 @@ fn a_hole_filled_with_zeros_is_named() {
     let divergence = only(found);
     let (first, last) = (own(5000, 1)[0] == 0, own(7999, 1)[0] == 0);
     assert!(!first && !last, "choose another place");
-    assert_is(&divergence, Kind::Corrupt, 5000, 3000);
+    assert_is(&divergence, FindingKind::Corrupt, 5000, 3000);
     assert_eq!(divergence.detail.and_then(|detail| detail.looks_like), Some(Change::ZeroFilled));
 }
 
@@ -140,7 +140,7 @@ fn a_hole_filled_with_zeros_is_named() {
 fn a_stripped_high_bit_is_one_finding_over_all_that_came() {
     let found = received(&[rest(0).iter().map(|byte| byte & 0x7f).collect()]);
     let divergence = only(found);
-    assert_eq!(divergence.kind, Kind::Corrupt);
+    assert_eq!(divergence.kind, FindingKind::Corrupt);
     assert!(divergence.offset < 10 && divergence.extent > SENT - 20, "{divergence:#?}");
     assert_eq!(divergence.detail.and_then(|detail| detail.looks_like), Some(Change::HighBitStripped));
 }
@@ -159,7 +159,7 @@ fn text_conversions_are_corrupt_and_named() {
     assert!(outcome.found.len() as u64 <= crlf.len() as u64 - SENT);
     assert_eq!(outcome.verifier.position(), SENT);
     for divergence in &outcome.found {
-        assert_eq!(divergence.kind, Kind::Corrupt, "{divergence:#?}");
+        assert_eq!(divergence.kind, FindingKind::Corrupt, "{divergence:#?}");
         assert_eq!(divergence.detail.and_then(|detail| detail.looks_like), Some(Change::LfToCrLf));
     }
     let replaced = String::from_utf8_lossy(&sent).into_owned().into_bytes();
@@ -178,21 +178,21 @@ fn a_carriage_return_that_vanished_before_a_line_feed_is_a_text_conversion() {
         return assert!(rest(0).windows(2).all(|pair| pair != b"\r\n"));
     };
     let divergence = only(received(&[own(0, at as usize), rest(at + 1)]));
-    assert_is(&divergence, Kind::Corrupt, at, 1);
+    assert_is(&divergence, FindingKind::Corrupt, at, 1);
     assert_eq!(divergence.detail.and_then(|detail| detail.looks_like), Some(Change::CrLfToLf));
 }
 
 #[test]
 fn one_lost_byte_is_one_finding_of_one_byte() {
     let outcome = judge(SENT, &[own(0, 1234), rest(1235)].concat(), &[usize::MAX], FIN);
-    assert_is(&only(outcome.found), Kind::Lost, 1234, 1);
+    assert_is(&only(outcome.found), FindingKind::Lost, 1234, 1);
     assert_eq!(outcome.verifier.position(), SENT);
     assert_eq!(outcome.verifier.verified(), SENT - 1);
 }
 
 #[test]
 fn a_long_loss_is_measured() {
-    assert_is(&only(received(&[own(0, 1000), rest(30_000)])), Kind::Lost, 1000, 29_000);
+    assert_is(&only(received(&[own(0, 1000), rest(30_000)])), FindingKind::Lost, 1000, 29_000);
 }
 
 #[test]
@@ -200,7 +200,7 @@ fn a_repeated_chunk_is_duplicated() {
     for len in [1usize, 5, 8, 100, 3000] {
         let outcome = judge(SENT, &[own(0, 3333), rest(3333 - len as u64)].concat(), &[usize::MAX], FIN);
         let divergence = only(outcome.found);
-        assert_is(&divergence, Kind::Duplicated, 3333, len as u64);
+        assert_is(&divergence, FindingKind::Duplicated, 3333, len as u64);
         assert_eq!(divergence.source.map(|source| source.offset), Some(3333 - len as u64));
         assert_eq!(divergence.replaced, 0);
         assert_eq!(outcome.verifier.verified(), SENT);
@@ -214,7 +214,7 @@ fn swapped_chunks_are_reordered_whatever_their_lengths() {
             let (a, b) = (own(2000, first), own(2000 + first as u64, second));
             let found = received(&[own(0, 2000), b, a, rest(2000 + (first + second) as u64)]);
             let divergence = only(found);
-            assert_is(&divergence, Kind::Reordered, 2000, first as u64);
+            assert_is(&divergence, FindingKind::Reordered, 2000, first as u64);
             assert_eq!(divergence.overtaken_by, second as u64);
         }
     }
@@ -224,7 +224,7 @@ fn swapped_chunks_are_reordered_whatever_their_lengths() {
 fn chunks_that_change_places_over_others_are_one_finding() {
     let found = received(&[own(0, 1000), own(1800, 100), own(1100, 700), own(1000, 100), rest(1900)]);
     let divergence = only(found);
-    assert_is(&divergence, Kind::Reordered, 1000, 800);
+    assert_is(&divergence, FindingKind::Reordered, 1000, 800);
     assert_eq!(divergence.overtaken_by, 100);
 }
 
@@ -235,7 +235,7 @@ fn last_bytes_that_came_too_early_are_reordered() {
             let (at, end) = (SENT - late - early, SENT - early);
             let parts = [own(0, at as usize), own(end, early as usize), own(at, late as usize)];
             let divergence = only(received(&parts));
-            assert_is(&divergence, Kind::Reordered, at, late);
+            assert_is(&divergence, FindingKind::Reordered, at, late);
             assert_eq!(divergence.overtaken_by, early);
         }
     }
@@ -249,7 +249,7 @@ fn nothing_is_waited_for_when_the_last_bytes_sent_came_too_early() {
     verifier.check(&stream, &book, &received, &mut found);
     assert_eq!((verifier.position(), verifier.reached()), (SENT, SENT));
     let divergence = only(found);
-    assert_is(&divergence, Kind::Reordered, SENT - 107, 100);
+    assert_is(&divergence, FindingKind::Reordered, SENT - 107, 100);
     assert_eq!(divergence.overtaken_by, 7);
 }
 
@@ -263,7 +263,7 @@ fn late_bytes_are_placed_where_they_begin_even_if_a_neighbour_is_equal_by_chance
             for at in (1000..SENT as usize - 1000).filter(|at| hides(at)).take(20) {
                 let (a, b) = (own(at as u64, len), own((at + len) as u64, len));
                 let divergence = only(received(&[own(0, at), b, a, rest((at + 2 * len) as u64)]));
-                assert_is(&divergence, Kind::Reordered, at as u64, len as u64);
+                assert_is(&divergence, FindingKind::Reordered, at as u64, len as u64);
                 assert_eq!(divergence.overtaken_by, len as u64);
             }
         }
@@ -277,7 +277,7 @@ fn bytes_that_nobody_has_sent_yet_are_surplus_even_if_they_would_come_next() {
             let parts = [own(0, SENT as usize), own(SENT, len), noise(3, noisy)].concat();
             for reads in [&[1][..], &[usize::MAX], &[SENT as usize, 1]] {
                 let outcome = judge(SENT, &parts, reads, FIN);
-                assert_is(&only(outcome.found), Kind::Surplus, SENT, (len + noisy) as u64);
+                assert_is(&only(outcome.found), FindingKind::Surplus, SENT, (len + noisy) as u64);
                 assert_eq!(outcome.verifier.verified(), SENT);
             }
         }
@@ -293,7 +293,7 @@ fn a_doubled_byte_is_no_conversion_of_the_next_one() {
     assert!(places.len() > 10);
     for at in places {
         let doubled = only(received(&[own(0, at + 1), rest(at as u64)]));
-        assert_is(&doubled, Kind::Duplicated, at as u64 + 1, 1);
+        assert_is(&doubled, FindingKind::Duplicated, at as u64 + 1, 1);
     }
 }
 
@@ -305,7 +305,7 @@ fn old_bytes_after_the_last_begin_where_they_do_even_if_the_first_would_come_nex
         let parts = [own(0, at), own(at as u64 - 1000, 400)].concat();
         for reads in [&[usize::MAX][..], &[at, usize::MAX], &[at + 1, usize::MAX]] {
             let stale = only(judge(at as u64, &parts, reads, FIN).found);
-            assert_is(&stale, Kind::Stale, at as u64, 400);
+            assert_is(&stale, FindingKind::Stale, at as u64, 400);
             assert_eq!(stale.source.map(|source| source.offset), Some(at as u64 - 1000));
         }
     }
@@ -322,7 +322,7 @@ fn bytes_that_never_come_are_lost_only_after_they_could_have_been_late() {
     assert_eq!(found, []);
     assert_eq!(verifier.position(), 100_100);
     verifier.check(&stream, &book, &received[100_000..], &mut found);
-    assert_is(&only(found), Kind::Lost, 1000, 100);
+    assert_is(&only(found), FindingKind::Lost, 1000, 100);
 }
 
 #[test]
@@ -330,12 +330,12 @@ fn bytes_of_another_open_connection_are_crosstalk() {
     for len in [15, 16, 64, 1000] {
         let outcome = judge(SENT, &[own(0, 3001), bytes(OTHER, 4099, len), rest(3001)].concat(), &[usize::MAX], FIN);
         let divergence = only(outcome.found);
-        assert_is(&divergence, Kind::Crosstalk, 3001, len as u64);
-        assert_eq!(divergence.source, Some(Source { conn: conn(OTHER), offset: 4099, open: true }));
+        assert_is(&divergence, FindingKind::Crosstalk, 3001, len as u64);
+        assert_eq!(divergence.source, Some(ByteSource { conn: conn(OTHER), offset: 4099, open: true }));
         assert_eq!(divergence.replaced, 0);
         let instead = [own(0, 3001), bytes(OTHER, 4099, len), rest(3001 + len as u64)].concat();
         let divergence = only(judge(SENT, &instead, &[usize::MAX], FIN).found);
-        assert_is(&divergence, Kind::Crosstalk, 3001, len as u64);
+        assert_is(&divergence, FindingKind::Crosstalk, 3001, len as u64);
         assert_eq!(divergence.replaced, len as u64);
     }
 }
@@ -343,25 +343,25 @@ fn bytes_of_another_open_connection_are_crosstalk() {
 #[test]
 fn two_connections_swapped_for_good_are_crosstalk_to_the_end() {
     let divergence = only(received(&[own(0, 1000), bytes(OTHER, 1000, (SENT - 1000) as usize)]));
-    assert_is(&divergence, Kind::Crosstalk, 1000, SENT - 1000);
+    assert_is(&divergence, FindingKind::Crosstalk, 1000, SENT - 1000);
     assert_eq!(divergence.replaced, SENT - 1000);
 }
 
 #[test]
 fn bytes_of_a_closed_connection_are_stale() {
     let divergence = only(received(&[own(0, 900), bytes(CLOSED, 77, 200), rest(900)]));
-    assert_is(&divergence, Kind::Stale, 900, 200);
-    assert_eq!(divergence.source, Some(Source { conn: conn(CLOSED), offset: 77, open: false }));
+    assert_is(&divergence, FindingKind::Stale, 900, 200);
+    assert_eq!(divergence.source, Some(ByteSource { conn: conn(CLOSED), offset: 77, open: false }));
 }
 
 #[test]
 fn older_bytes_of_the_connection_itself_are_stale() {
     for len in [4, 5, 14, 15, 300] {
         let divergence = only(received(&[own(0, 9000), own(1000, len), rest(9000)]));
-        assert_is(&divergence, Kind::Stale, 9000, len as u64);
-        assert_eq!(divergence.source, Some(Source { conn: conn(OWN), offset: 1000, open: true }));
+        assert_is(&divergence, FindingKind::Stale, 9000, len as u64);
+        assert_eq!(divergence.source, Some(ByteSource { conn: conn(OWN), offset: 1000, open: true }));
         let divergence = only(received(&[own(0, 9000), own(1000, len), rest(9000 + len as u64)]));
-        assert_is(&divergence, Kind::Stale, 9000, len as u64);
+        assert_is(&divergence, FindingKind::Stale, 9000, len as u64);
         assert_eq!(divergence.replaced, len as u64);
     }
 }
@@ -373,38 +373,38 @@ fn the_rest_of_a_fixed_buffer_sent_back_is_stale_then_surplus() {
     let second = [own(1000, 300), own(300, 700), vec![0; 3096]].concat();
     let found = judge(1300, &[first, second].concat(), &[usize::MAX], FIN).found;
     assert_eq!(found.len(), 3, "{found:#?}");
-    assert_is(&found[0], Kind::Surplus, 1000, 3096);
+    assert_is(&found[0], FindingKind::Surplus, 1000, 3096);
     assert_eq!(found[0].detail.and_then(|detail| detail.looks_like), Some(Change::ZeroFilled));
-    assert_is(&found[1], Kind::Stale, 1300, 700);
-    assert_is(&found[2], Kind::Surplus, 1300, 3096);
+    assert_is(&found[1], FindingKind::Stale, 1300, 700);
+    assert_is(&found[2], FindingKind::Surplus, 1300, 3096);
 }
 
 #[test]
 fn bytes_that_nobody_sent_are_surplus() {
     for len in [1, 8, 15, 100, 1000] {
         let divergence = only(received(&[own(0, 700), noise(1, len), rest(700)]));
-        assert_is(&divergence, Kind::Surplus, 700, len as u64);
+        assert_is(&divergence, FindingKind::Surplus, 700, len as u64);
         let divergence = only(received(&[rest(0), noise(1, len)]));
-        assert_is(&divergence, Kind::Surplus, SENT, len as u64);
+        assert_is(&divergence, FindingKind::Surplus, SENT, len as u64);
     }
 }
 
 #[test]
 fn a_place_beyond_what_was_sent_does_not_count() {
     let divergence = only(received(&[own(0, 700), bytes(OTHER, SENT, 100), rest(700)]));
-    assert_is(&divergence, Kind::Surplus, 700, 100);
+    assert_is(&divergence, FindingKind::Surplus, 700, 100);
     let divergence = only(received(&[own(0, 700), bytes(3, 0, 100), rest(700)]));
-    assert_is(&divergence, Kind::Surplus, 700, 100);
+    assert_is(&divergence, FindingKind::Surplus, 700, 100);
 }
 
 #[test]
 fn an_early_eof_is_truncated_and_after_a_stall_the_bytes_were_lost() {
     let divergence = only(judge(SENT, &own(0, 39_000), &[usize::MAX], FIN).found);
-    assert_is(&divergence, Kind::Truncated, 39_000, 1000);
+    assert_is(&divergence, FindingKind::Truncated, 39_000, 1000);
     assert_eq!((divergence.expected, divergence.received), (own(38_992, 32), own(38_992, 8)));
-    let end = End::Fin { expect: Expect::Exact, after_stall: true };
-    assert_is(&only(judge(SENT, &own(0, 39_990), &[usize::MAX], end).found), Kind::Lost, 39_990, 10);
-    let end = End::Fin { expect: Expect::Prefix, after_stall: false };
+    let end = End::Fin { expected: ExpectedEcho::Exact, after_stall: true };
+    assert_is(&only(judge(SENT, &own(0, 39_990), &[usize::MAX], end).found), FindingKind::Lost, 39_990, 10);
+    let end = End::Fin { expected: ExpectedEcho::Prefix, after_stall: false };
     assert_eq!(judge(SENT, &own(0, 39_000), &[usize::MAX], end).found, []);
 }
 
@@ -412,14 +412,14 @@ fn an_early_eof_is_truncated_and_after_a_stall_the_bytes_were_lost() {
 fn resets_stalls_and_missing_fins_are_findings_unless_planned() {
     let all = rest(0);
     let some = &all[..100];
-    let kinds = |bytes: &[u8], end| -> Vec<(Kind, u64, u64)> {
+    let kinds = |bytes: &[u8], end| -> Vec<(FindingKind, u64, u64)> {
         let found = judge(SENT, bytes, &[usize::MAX], end).found;
         found.iter().map(|divergence| (divergence.kind, divergence.offset, divergence.extent)).collect()
     };
-    assert_eq!(kinds(some, End::Reset { expect: Expect::Exact }), [(Kind::Reset, 100, SENT - 100)]);
-    assert_eq!(kinds(some, End::Reset { expect: Expect::Prefix }), []);
-    assert_eq!(kinds(some, End::Stalled { half_closed: true }), [(Kind::Stalled, 100, SENT - 100)]);
-    assert_eq!(kinds(&all, End::Stalled { half_closed: true }), [(Kind::NoFin, SENT, 0)]);
+    assert_eq!(kinds(some, End::Reset { expected: ExpectedEcho::Exact }), [(FindingKind::Reset, 100, SENT - 100)]);
+    assert_eq!(kinds(some, End::Reset { expected: ExpectedEcho::Prefix }), []);
+    assert_eq!(kinds(some, End::Stalled { half_closed: true }), [(FindingKind::Stalled, 100, SENT - 100)]);
+    assert_eq!(kinds(&all, End::Stalled { half_closed: true }), [(FindingKind::NoFin, SENT, 0)]);
     assert_eq!(kinds(&all, End::Stalled { half_closed: false }), []);
     assert_eq!(kinds(some, End::Stopped), []);
 }
@@ -429,20 +429,20 @@ fn near_the_end_fewer_bytes_tell_what_happened() {
     for left in 1..20u64 {
         let at = SENT - left;
         let lost = only(judge(SENT, &[own(0, at as usize - 3), rest(at)].concat(), &[usize::MAX], FIN).found);
-        assert_is(&lost, Kind::Lost, at - 3, 3);
+        assert_is(&lost, FindingKind::Lost, at - 3, 3);
         let surplus = only(received(&[own(0, at as usize), noise(3, 4), rest(at)]));
-        assert_is(&surplus, Kind::Surplus, at, 4);
+        assert_is(&surplus, FindingKind::Surplus, at, 4);
         let duplicated = only(received(&[own(0, at as usize), rest(at - 6)]));
-        assert_is(&duplicated, Kind::Duplicated, at, 6);
+        assert_is(&duplicated, FindingKind::Duplicated, at, 6);
         let mut changed = rest(0);
         changed[at as usize] ^= 1;
-        assert_is(&only(received(&[changed])), Kind::Corrupt, at, 1);
+        assert_is(&only(received(&[changed])), FindingKind::Corrupt, at, 1);
         let reordered = [own(0, at as usize - 40), own(at - 20, 20), own(at - 40, 20), rest(at)];
         let reordered = only(received(&reordered));
-        assert!(matches(&reordered, &(Kind::Reordered, at - 40, 20, 20)), "{reordered:#?}");
+        assert!(matches(&reordered, &(FindingKind::Reordered, at - 40, 20, 20)), "{reordered:#?}");
     }
-    assert_is(&only(received(&[rest(0), own(SENT - 6, 6)])), Kind::Duplicated, SENT, 6);
-    assert_is(&only(received(&[rest(0), own(SENT - 600, 600)])), Kind::Duplicated, SENT, 600);
+    assert_is(&only(received(&[rest(0), own(SENT - 6, 6)])), FindingKind::Duplicated, SENT, 6);
+    assert_is(&only(received(&[rest(0), own(SENT - 600, 600)])), FindingKind::Duplicated, SENT, 600);
 }
 
 #[test]
@@ -472,7 +472,7 @@ fn a_divergence_that_is_certain_only_later_keeps_the_circumstances_in_which_its_
     assert_eq!(found, []);
     verifier.end(&stream, &book, End::Stopped, &mut found);
     let lost = only(found);
-    assert_is(&lost, Kind::Lost, 500, 100);
+    assert_is(&lost, FindingKind::Lost, 500, 100);
     assert_eq!(lost.circumstances.map(|circumstances| circumstances.at_ms), Some(2.0));
 }
 
@@ -482,7 +482,7 @@ fn hopeless_noise_ends_in_few_findings() {
     let outcome = judge(SENT, &received, &[1000], FIN);
     let mut kinds: Vec<_> = outcome.found.iter().map(|divergence| (divergence.kind, divergence.extent)).collect();
     kinds.sort();
-    assert_eq!(kinds, [(Kind::Corrupt, SENT), (Kind::Surplus, (3 << 20) - SENT)]);
+    assert_eq!(kinds, [(FindingKind::Corrupt, SENT), (FindingKind::Surplus, (3 << 20) - SENT)]);
     assert_eq!(outcome.verifier.verified(), 0);
 }
 
@@ -495,7 +495,7 @@ fn of_a_stream_full_of_faults_only_the_first_are_shown() {
     }
     let outcome = judge(SENT, &received, &[333], FIN);
     assert_eq!(outcome.found.len() as u64, SENT / 100);
-    assert!(outcome.found.iter().all(|divergence| divergence.kind == Kind::Crosstalk));
+    assert!(outcome.found.iter().all(|divergence| divergence.kind == FindingKind::Crosstalk));
     assert!(outcome.found[..64].iter().all(|divergence| !divergence.received.is_empty()));
     assert!(outcome.found[64..].iter().all(|divergence| divergence.received.is_empty()));
     assert_eq!(outcome.verifier.verified(), SENT);
@@ -530,7 +530,7 @@ fn an_edit(least: usize) -> impl Strategy<Value = Edit> {
 }
 
 /// A finding that must be there: kind, offset, extent, and the bytes replaced or overtaken.
-type Wanted = (Kind, u64, u64, u64);
+type Wanted = (FindingKind, u64, u64, u64);
 
 impl Edit {
     /// Appends what comes instead of the stream from `at` on; returns where the stream goes on, and what to find.
@@ -538,28 +538,28 @@ impl Edit {
         match self {
             Edit::Insert { seed, len } => {
                 received.extend(noise(*seed, *len));
-                (at, Some((Kind::Surplus, at, *len as u64, 0)))
+                (at, Some((FindingKind::Surplus, at, *len as u64, 0)))
             }
-            Edit::Delete { len } => (at + *len as u64, Some((Kind::Lost, at, *len as u64, 0))),
+            Edit::Delete { len } => (at + *len as u64, Some((FindingKind::Lost, at, *len as u64, 0))),
             Edit::Change { by } => {
                 received.extend(own(at, by.len()).iter().zip(by).map(|(byte, by)| byte ^ by));
-                (at + by.len() as u64, Some((Kind::Corrupt, at, by.len() as u64, 0)))
+                (at + by.len() as u64, Some((FindingKind::Corrupt, at, by.len() as u64, 0)))
             }
             Edit::Swap { first, second } => {
                 let (a, b) = (own(at, *first), own(at + *first as u64, *second));
                 let swapped = [b.clone(), a.clone()].concat();
                 let changes = swapped != [a, b].concat();
                 received.extend(swapped);
-                let wanted = (Kind::Reordered, at, *first as u64, *second as u64);
+                let wanted = (FindingKind::Reordered, at, *first as u64, *second as u64);
                 (at + (first + second) as u64, changes.then_some(wanted))
             }
             Edit::Repeat { len } => {
                 received.extend(own(at - *len as u64, *len));
-                (at, Some((Kind::Duplicated, at, *len as u64, 0)))
+                (at, Some((FindingKind::Duplicated, at, *len as u64, 0)))
             }
             Edit::Foreign { open, offset, len, instead } => {
                 received.extend(bytes(if *open { OTHER } else { CLOSED }, *offset, *len));
-                let kind = if *open { Kind::Crosstalk } else { Kind::Stale };
+                let kind = if *open { FindingKind::Crosstalk } else { FindingKind::Stale };
                 let replaced = if *instead { *len as u64 } else { 0 };
                 (at + replaced, Some((kind, at, *len as u64, replaced)))
             }
@@ -587,13 +587,13 @@ fn matches(found: &Divergence, wanted: &Wanted) -> bool {
     let (kind, offset, extent, other) = *wanted;
     let exact = found.kind == kind && near(found.offset, offset);
     match kind {
-        Kind::Lost | Kind::Surplus | Kind::Duplicated => {
+        FindingKind::Lost | FindingKind::Surplus | FindingKind::Duplicated => {
             // A few inserted bytes may be those before them, and a lost one may be a CR before an LF.
             let alike = extent <= 3 && near(found.offset, offset);
             (exact || alike) && found.extent == extent && found.replaced == 0
         }
-        Kind::Corrupt => exact && found.offset == offset && found.extent == extent,
-        Kind::Reordered => {
+        FindingKind::Corrupt => exact && found.offset == offset && found.extent == extent,
+        FindingKind::Reordered => {
             let swapped = near(found.extent, extent) && near(found.overtaken_by, other);
             // Of two or three bytes more than one swap may give the same.
             exact && (swapped || extent + other <= 4)
@@ -666,14 +666,14 @@ proptest! {
         let received = &received[..cut.index(received.len())];
         let end = [
             FIN,
-            End::Fin { expect: Expect::Exact, after_stall: true },
-            End::Fin { expect: Expect::Prefix, after_stall: false },
-            End::Reset { expect: Expect::Exact },
+            End::Fin { expected: ExpectedEcho::Exact, after_stall: true },
+            End::Fin { expected: ExpectedEcho::Prefix, after_stall: false },
+            End::Reset { expected: ExpectedEcho::Exact },
             End::Stalled { half_closed: true },
             End::Stopped,
         ][which];
         let outcome = judge(sent, received, &[100], end);
-        if matches!(end, End::Fin { expect: Expect::Exact, .. }) {
+        if matches!(end, End::Fin { expected: ExpectedEcho::Exact, .. }) {
             prop_assert!(!outcome.found.is_empty() || received == own(0, sent as usize));
         }
         prop_assert!(outcome.verifier.verified() <= outcome.verifier.received());

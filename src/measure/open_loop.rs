@@ -13,7 +13,7 @@ use super::Counters;
 
 /// What a load group notes of its schedule. Times are nanoseconds since the start of the run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Schedule {
+pub struct OpenLoopStats {
     /// When it began: all connections were open then, or had failed to open. `None`: it did not.
     pub began: Option<u64>,
     /// When the last message was begun; when the time was up, if messages were due then that could not be begun.
@@ -24,7 +24,7 @@ pub struct Schedule {
     pub unsent: u64,
 }
 
-impl Schedule {
+impl OpenLoopStats {
     /// The time since the start of the run of what is due so long after the beginning of the schedule.
     #[inline]
     pub fn time_of(&self, due: u64) -> u64 {
@@ -40,7 +40,7 @@ impl Schedule {
     }
 
     /// Adds what another worker noted of the same schedule.
-    pub fn add(&mut self, other: &Schedule) {
+    pub fn add(&mut self, other: &OpenLoopStats) {
         self.began = self.began.or(other.began);
         self.due_until = self.due_until.max(other.due_until);
         self.last_echo = self.last_echo.max(other.last_echo);
@@ -90,7 +90,7 @@ pub struct RateReport {
 
 impl RateReport {
     /// Of slots that were asked for so many messages a second, the first of them due so long after the schedule began.
-    pub fn new(asked_per_s: f64, first: Duration, schedule: &Schedule, counters: &Counters) -> RateReport {
+    pub fn new(asked_per_s: f64, first: Duration, schedule: &OpenLoopStats, counters: &Counters) -> RateReport {
         let seconds = |nanos: u64| nanos as f64 / 1e9;
         let mut report = RateReport {
             asked_per_s,
@@ -185,17 +185,20 @@ mod tests {
 
     const SECOND: u64 = 1_000_000_000;
 
-    fn report(sent: u64, echoed: u64, schedule: Schedule) -> RateReport {
+    fn report(sent: u64, echoed: u64, schedule: OpenLoopStats) -> RateReport {
         let counters = Counters { messages_sent: sent, messages_echoed: echoed, ..Counters::default() };
         // 100 a second from the first second on.
-        RateReport::new(100.0, Duration::ZERO, &Schedule { began: Some(SECOND), ..schedule }, &counters)
+        RateReport::new(100.0, Duration::ZERO, &OpenLoopStats { began: Some(SECOND), ..schedule }, &counters)
     }
 
     #[test]
     fn a_schedule_that_was_kept_has_the_rate_that_was_asked_for() {
         let until = 11 * SECOND - SECOND / 100;
-        let kept =
-            report(1000, 1000, Schedule { due_until: until, last_echo: until + 1_000_000, ..Schedule::default() });
+        let kept = report(
+            1000,
+            1000,
+            OpenLoopStats { due_until: until, last_echo: until + 1_000_000, ..OpenLoopStats::default() },
+        );
         let sent = kept.sent_per_s.expect("messages were sent");
         assert!((sent - 100.0).abs() < 1e-6, "{sent}");
         assert_eq!(kept.saturated, Some(false));
@@ -203,7 +206,7 @@ mod tests {
 
     #[test]
     fn messages_that_could_not_be_begun_are_saturation() {
-        let mut schedule = Schedule { due_until: 10 * SECOND, last_echo: 10 * SECOND, ..Schedule::default() };
+        let mut schedule = OpenLoopStats { due_until: 10 * SECOND, last_echo: 10 * SECOND, ..OpenLoopStats::default() };
         schedule.leave_unsent(200, 11 * SECOND);
         let report = report(800, 800, schedule);
         assert_eq!((report.unsent, report.saturated), (200, Some(true)));
@@ -212,7 +215,7 @@ mod tests {
 
     #[test]
     fn an_echo_that_lags_is_saturation_although_all_was_sent() {
-        let schedule = Schedule { due_until: 11 * SECOND, last_echo: 15 * SECOND, ..Schedule::default() };
+        let schedule = OpenLoopStats { due_until: 11 * SECOND, last_echo: 15 * SECOND, ..OpenLoopStats::default() };
         let lagging = report(1000, 1000, schedule);
         assert!(lagging.sent_per_s.is_some_and(|rate| rate > 99.0), "{lagging:?}");
         assert!(lagging.echoed_per_s.is_some_and(|rate| rate < 72.0), "{lagging:?}");
@@ -222,17 +225,18 @@ mod tests {
     #[test]
     fn a_round_trip_at_the_end_of_a_short_run_is_none() {
         let (due_until, last_echo) = (SECOND + SECOND / 2, SECOND + SECOND * 7 / 10);
-        let schedule = Schedule { due_until, last_echo, ..Schedule::default() };
+        let schedule = OpenLoopStats { due_until, last_echo, ..OpenLoopStats::default() };
         assert_eq!(report(50, 50, schedule).saturated, Some(false));
     }
 
     #[test]
     fn nothing_is_said_of_a_run_that_was_broken_off() {
         let counters = Counters { messages_sent: 5, failed: 1, ..Counters::default() };
-        let mut schedule = Schedule { began: Some(0), ..Schedule::default() };
-        let saturated = |schedule: &Schedule| RateReport::new(100.0, Duration::ZERO, schedule, &counters).saturated;
+        let mut schedule = OpenLoopStats { began: Some(0), ..OpenLoopStats::default() };
+        let saturated =
+            |schedule: &OpenLoopStats| RateReport::new(100.0, Duration::ZERO, schedule, &counters).saturated;
         assert_eq!(saturated(&schedule), None);
-        assert_eq!(report(0, 0, Schedule::default()).sent_per_s, None);
+        assert_eq!(report(0, 0, OpenLoopStats::default()).sent_per_s, None);
 
         schedule.leave_unsent(3, SECOND);
         assert_eq!(saturated(&schedule), None, "what a busy machine may leave");
@@ -242,17 +246,20 @@ mod tests {
 
     #[test]
     fn the_first_message_of_a_share_is_due_when_its_first_slot_is() {
-        let schedule = Schedule { began: Some(SECOND), ..Schedule::default() };
+        let schedule = OpenLoopStats { began: Some(SECOND), ..OpenLoopStats::default() };
         let share = RateReport::new(10.0, Duration::from_millis(70), &schedule, &Counters::default());
         assert_eq!(share.first_due_s, Some(1.07));
     }
 
     #[test]
     fn a_schedule_that_never_began_has_no_rate() {
-        let never = RateReport::new(100.0, Duration::ZERO, &Schedule::default(), &Counters::default());
+        let never = RateReport::new(100.0, Duration::ZERO, &OpenLoopStats::default(), &Counters::default());
         assert_eq!((never.first_due_s, never.sent_per_s, never.saturated), (None, None, None));
-        let begun =
-            report(1000, 1000, Schedule { due_until: 11 * SECOND, last_echo: 11 * SECOND, ..Schedule::default() });
+        let begun = report(
+            1000,
+            1000,
+            OpenLoopStats { due_until: 11 * SECOND, last_echo: 11 * SECOND, ..OpenLoopStats::default() },
+        );
         let sum = begun.add(&never, &Counters::default());
         assert_eq!(sum.first_due_s, Some(1.0));
     }
@@ -263,7 +270,7 @@ mod tests {
         let half = |index: u64| {
             let counters = Counters { messages_sent: 500, messages_echoed: 500, ..Counters::default() };
             let until = 11 * SECOND - (2 - index) * SECOND / 100;
-            let schedule = Schedule { began: Some(SECOND), due_until: until, last_echo: until, unsent: 0 };
+            let schedule = OpenLoopStats { began: Some(SECOND), due_until: until, last_echo: until, unsent: 0 };
             RateReport::new(50.0, Duration::from_millis(10 * index), &schedule, &counters)
         };
         let both = Counters { messages_sent: 1000, messages_echoed: 1000, ..Counters::default() };
@@ -279,7 +286,7 @@ mod tests {
     fn a_shard_whose_connections_took_longer_to_open_does_not_make_the_whole_slower() {
         let shard = |began: u64, sent: u64, unsent: u64| {
             let counters = Counters { messages_sent: sent, messages_echoed: sent, ..Counters::default() };
-            let mut schedule = Schedule { began: Some(began), due_until: 11 * SECOND, ..Schedule::default() };
+            let mut schedule = OpenLoopStats { began: Some(began), due_until: 11 * SECOND, ..OpenLoopStats::default() };
             schedule.leave_unsent(unsent, 11 * SECOND);
             RateReport::new(50.0, Duration::ZERO, &schedule, &counters)
         };

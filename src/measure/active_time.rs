@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 /// From a group's first connect that came through to the last byte that came back. Nanoseconds since the start of the
 /// run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Span {
+pub struct ActiveTime {
     first_connect: Option<u64>,
     last_echo: Option<u64>,
 }
 
-impl Span {
+impl ActiveTime {
     /// A connection is open whose connect began at this time.
     pub fn opened(&mut self, begun: u64) {
         self.first_connect = Some(self.first_connect.map_or(begun, |first| first.min(begun)));
@@ -27,7 +27,7 @@ impl Span {
     }
 
     /// Adds what another worker saw of the same group.
-    pub fn add(&mut self, other: &Span) {
+    pub fn add(&mut self, other: &ActiveTime) {
         if let Some(begun) = other.first_connect {
             self.opened(begun);
         }
@@ -43,30 +43,31 @@ impl Span {
 /// From when to when a load group was at work, as the JSON report holds it: seconds since the start of the run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct SpanReport {
+#[schemars(rename = "SpanReport")]
+pub struct ActiveTimeReport {
     /// When the first connect began that came through; null when none did.
     pub first_connect_s: Option<f64>,
     /// When the last byte came back; null when none did.
     pub last_echo_s: Option<f64>,
 }
 
-impl From<&Span> for SpanReport {
-    fn from(span: &Span) -> Self {
+impl From<&ActiveTime> for ActiveTimeReport {
+    fn from(span: &ActiveTime) -> Self {
         let seconds = |nanos: Option<u64>| nanos.map(|nanos| nanos as f64 / 1e9);
-        SpanReport { first_connect_s: seconds(span.first_connect), last_echo_s: seconds(span.last_echo) }
+        ActiveTimeReport { first_connect_s: seconds(span.first_connect), last_echo_s: seconds(span.last_echo) }
     }
 }
 
-impl SpanReport {
+impl ActiveTimeReport {
     /// The same seen from a run that began so much earlier.
     #[must_use]
-    pub fn later(self, later: Duration) -> SpanReport {
+    pub fn later(self, later: Duration) -> ActiveTimeReport {
         let later = |time: Option<f64>| time.map(|time| time + later.as_secs_f64());
-        SpanReport { first_connect_s: later(self.first_connect_s), last_echo_s: later(self.last_echo_s) }
+        ActiveTimeReport { first_connect_s: later(self.first_connect_s), last_echo_s: later(self.last_echo_s) }
     }
 
     /// Adds the part of the same group that another process ran.
-    pub fn add(&mut self, other: &SpanReport) {
+    pub fn add(&mut self, other: &ActiveTimeReport) {
         let of_both = |one: Option<f64>, other: Option<f64>, choose: fn(f64, f64) -> f64| match (one, other) {
             (Some(one), Some(other)) => Some(choose(one, other)),
             (one, other) => one.or(other),
@@ -82,8 +83,8 @@ mod tests {
 
     const SECOND: u64 = 1_000_000_000;
 
-    fn span(first_connect: u64, last_echo: u64) -> Span {
-        let mut span = Span::default();
+    fn span(first_connect: u64, last_echo: u64) -> ActiveTime {
+        let mut span = ActiveTime::default();
         span.opened(first_connect * SECOND);
         span.opened((first_connect + 1) * SECOND);
         span.echoed(first_connect * SECOND);
@@ -97,31 +98,31 @@ mod tests {
         assert_eq!(sum.length(), Some(Duration::from_secs(4)));
         sum.add(&span(2, 5));
         assert_eq!(sum.length(), Some(Duration::from_secs(5)));
-        sum.add(&Span::default());
+        sum.add(&ActiveTime::default());
         assert_eq!(sum, span(2, 7));
     }
 
     #[test]
     fn where_nothing_came_back_there_is_none() {
-        let mut span = Span::default();
+        let mut span = ActiveTime::default();
         assert_eq!(span.length(), None);
         span.opened(0);
         assert_eq!(span.length(), None);
-        let report = SpanReport::from(&span);
+        let report = ActiveTimeReport::from(&span);
         assert_eq!((report.first_connect_s, report.last_echo_s), (Some(0.0), None));
     }
 
     #[test]
     fn reports_of_processes_add_up_on_the_axis_of_the_earliest() {
         let (early, late) =
-            (SpanReport::from(&span(1, 4)), SpanReport::from(&span(0, 3)).later(Duration::from_secs(2)));
-        let both = SpanReport { first_connect_s: Some(1.0), last_echo_s: Some(5.0) };
-        let silent = SpanReport::default();
+            (ActiveTimeReport::from(&span(1, 4)), ActiveTimeReport::from(&span(0, 3)).later(Duration::from_secs(2)));
+        let both = ActiveTimeReport { first_connect_s: Some(1.0), last_echo_s: Some(5.0) };
+        let silent = ActiveTimeReport::default();
         for parts in [[early, late], [late, early], [both, silent], [silent, both]] {
-            let mut sum = SpanReport::default();
+            let mut sum = ActiveTimeReport::default();
             parts.iter().for_each(|part| sum.add(part));
             assert_eq!(sum, both, "{parts:?}");
         }
-        assert_eq!(SpanReport::default().later(Duration::from_secs(2)), SpanReport::default());
+        assert_eq!(ActiveTimeReport::default().later(Duration::from_secs(2)), ActiveTimeReport::default());
     }
 }
