@@ -111,10 +111,13 @@ fn the_walk_sees_sources_tests_workflows_and_scripts() {
 }
 
 // What the rules about all files still allow. These numbers only go down.
-const CIRCLES_LEFT: usize = 7;
+const CIRCLES_LEFT: usize = 4;
 const PERMISSIONS_LEFT: usize = 8;
-const HOMONYMS_LEFT: usize = 33;
-const LONG_FUNCTIONS_LEFT: usize = 1;
+const HOMONYMS_LEFT: usize = 26;
+const LONG_FUNCTIONS_LEFT: usize = 0;
+const LONG_TEST_NAMES_LEFT: usize = 20;
+const MAX_TEST_NAME: usize = 80;
+const MISSING_FILES_LEFT: usize = 20;
 const LINES_OF_A_FUNCTION: usize = 60;
 
 /// Fails when more is found than is still allowed; shows what is found either way.
@@ -145,4 +148,14 @@ fn a_type_name_stands_in_one_room() {
 #[test]
 fn a_function_fits_a_screen() {
     at_most(LONG_FUNCTIONS_LEFT, &structure::long_functions(&Tree::of(&repository()), LINES_OF_A_FUNCTION));
+}
+
+#[test]
+fn every_file_that_a_document_names_is_there() {
+    at_most(MISSING_FILES_LEFT, &structure::missing_files(&repository()));
+}
+
+#[test]
+fn a_test_has_the_name_of_a_sentence() {
+    at_most(LONG_TEST_NAMES_LEFT, &structure::long_test_names(&repository(), MAX_TEST_NAME));
 }

@@ -206,7 +206,7 @@ fn is_rust(file: &SourceFile) -> bool {
 }
 
 /// Rust code that is a test as a whole.
-fn is_all_test(file: &SourceFile) -> bool {
+pub(crate) fn is_all_test(file: &SourceFile) -> bool {
     !file.path.starts_with("src/") || file.path.ends_with("/tests.rs") || file.path.contains("/tests/")
 }
 

@@ -8,6 +8,38 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::SourceFile;
 use crate::code::{Code, Definition, NamePath};
 use crate::layers::{LAYERS, part_of};
+use crate::rules::is_all_test;
+
+/// Test functions whose name is longer than `most` characters: too long for a sentence.
+pub(crate) fn long_test_names(files: &[SourceFile], most: usize) -> Vec<String> {
+    let of_file = |file: &SourceFile| -> Vec<String> {
+        let all_test = is_all_test(file);
+        let functions = Code::read(&file.text).functions.into_iter();
+        let long = functions.filter(|found| (all_test || found.in_test) && found.name.len() > most);
+        long.map(|found| format!("{}:{}: {} characters", file.path, found.first, found.name.len())).collect()
+    };
+    files.iter().filter(|file| file.path.ends_with(".rs")).flat_map(of_file).collect()
+}
+
+/// Files of the repository that a document names and that are not there. A name ends with `.rs`, `.toml` or `/`.
+pub(crate) fn missing_files(files: &[SourceFile]) -> Vec<String> {
+    let is_there = |name: &str| files.iter().any(|file| file.path == name || file.path.starts_with(name));
+    let tops = ["src/", "tests/", "scripts/", "docs/", "scenarios/", "benches/"];
+    let mut missing = Vec::new();
+    for document in files.iter().filter(|file| file.path.ends_with(".md") && file.path != "CHANGELOG.md") {
+        for (at, line) in document.text.lines().enumerate() {
+            let names = line.split(|letter: char| !(letter.is_alphanumeric() || "/._-".contains(letter)));
+            let is_path = |name: &&str| tops.iter().any(|top| name.starts_with(top)) && !name.contains("NAME");
+            for name in names.map(|name| name.trim_end_matches('.')).filter(is_path) {
+                let is_file = name.ends_with(".rs") || name.ends_with(".toml") || name.ends_with(".md");
+                if (is_file || name.ends_with('/')) && !name.contains("ID-") && !is_there(name) {
+                    missing.push(format!("{}:{}: {name} is not there", document.path, at + 1));
+                }
+            }
+        }
+    }
+    missing
+}
 
 /// Functions longer than a screen, in lines from `fn` to the closing brace.
 pub(crate) fn long_functions(tree: &Tree, most: usize) -> Vec<String> {
@@ -210,6 +242,24 @@ mod tests {
             ("src/d.rs", "use crate::a::A;"),
         ]);
         assert_eq!(circles(&tree.imports()), [["src/a.rs", "src/b.rs", "src/c.rs"]]);
+    }
+
+    #[test]
+    fn a_file_that_a_document_names_and_that_is_not_there_is_told() {
+        let file = |path: &str, text: &str| SourceFile { path: path.to_owned(), text: text.to_owned() };
+        let files = [
+            file("docs/a.md", "see `src/b.rs`, src/c/.\nand (src/d.rs)"),
+            file("src/b.rs", ""),
+            file("src/c/e.rs", ""),
+        ];
+        assert_eq!(missing_files(&files), ["docs/a.md:2: src/d.rs is not there"]);
+    }
+
+    #[test]
+    fn a_long_test_name_is_told_and_a_long_name_outside_of_tests_is_not() {
+        let text = "fn not_a_test() {}\n#[cfg(test)]\nmod tests {\n    fn it_is_long() {}\n    fn short() {}\n}";
+        let files = [SourceFile { path: "src/a.rs".to_owned(), text: text.to_owned() }];
+        assert_eq!(long_test_names(&files, 8), ["src/a.rs:4: 10 characters"]);
     }
 
     #[test]
