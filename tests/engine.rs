@@ -1,4 +1,4 @@
-//! The engine against servers whose behaviour is written out in the test: what it must find, and what it must not.
+//! The engine against servers whose behaviour each test spells out: what it must find, and what it must not.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -7,9 +7,9 @@ use std::thread;
 use std::time::Duration;
 
 use echo_tester::client::{self, Control, RunOutcome, RunPlan};
-use echo_tester::judge::verdict::{self, Outcome as Came};
+use echo_tester::judge::verdict::{self, Outcome};
 use echo_tester::measure::{Counters, Point};
-use echo_tester::server::models::{self, AUTO};
+use echo_tester::server::models;
 use echo_tester::server::{Options, Server};
 use echo_tester::stream::{ConnId, Finding, FindingKind};
 use load::plan;
@@ -18,16 +18,16 @@ mod endings;
 mod load;
 mod opening;
 
-/// Serves every connection on a thread of its own with `behave`, which is given the number of the accept.
+/// Serves each connection on a thread of its own with `behave`, which gets the number of the accept.
 fn server(behave: impl Fn(TcpStream, usize) -> std::io::Result<()> + Send + Sync + 'static) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let address = listener.local_addr().expect("just bound");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let address = listener.local_addr().expect("the listener is bound");
     let behave = Arc::new(behave);
     thread::spawn(move || {
         for (number, stream) in listener.incoming().flatten().enumerate() {
             let behave = Arc::clone(&behave);
             thread::spawn(move || {
-                // The client may break off at any time: that is what some of the tests are about.
+                // The client may break off at any time. Some of the tests are about that.
                 let _ = behave(stream, number);
             });
         }
@@ -35,7 +35,7 @@ fn server(behave: impl Fn(TcpStream, usize) -> std::io::Result<()> + Send + Sync
     address
 }
 
-/// Echoes through `change`, which may alter what is sent back; FIN for FIN.
+/// Echoes through `change`, which may alter the bytes that are sent back. Answers a FIN with a FIN.
 fn echo(mut stream: TcpStream, mut change: impl FnMut(u64, &mut Vec<u8>)) -> std::io::Result<()> {
     let mut offset = 0;
     let mut buffer = vec![0; 4096];
@@ -62,9 +62,11 @@ fn blast(target: SocketAddr, load: &str) -> (Counters, Vec<Finding>) {
 }
 
 fn good_server() -> Server {
-    let model = models::find("auto").expect("the default is in the table");
-    let model = if model.run.is_some() { model } else { models::find("tokio").expect("runs everywhere") };
-    Server::start(model, "127.0.0.1:0".parse().expect("an address"), Options::default()).expect(AUTO)
+    let model = models::find("auto").expect("the default is in the table of models");
+    let model =
+        if model.run.is_some() { model } else { models::find("tokio").expect("tokio is in the table of models") };
+    Server::start(model, "127.0.0.1:0".parse().expect("the text is an address"), Options::default())
+        .expect("the default model can serve")
 }
 
 fn kinds(findings: &[Finding]) -> Vec<(u32, FindingKind, u64, u64)> {
@@ -73,15 +75,15 @@ fn kinds(findings: &[Finding]) -> Vec<(u32, FindingKind, u64, u64)> {
 }
 
 fn assert_all_pass(counters: &Counters, findings: &[Finding], connections: u64) {
-    assert_eq!(kinds(findings), [], "no false alarm");
+    assert_eq!(kinds(findings), [], "a correct server causes no finding");
     assert_eq!((counters.passed, counters.failed, counters.cut_short), (connections, 0, 0));
     assert_eq!(counters.bytes_verified, counters.bytes_sent);
     assert_eq!(counters.messages_echoed, counters.messages_sent);
-    assert_eq!(verdict::judge(counters, false, true, &[]).outcome, Came::Pass);
+    assert_eq!(verdict::judge(counters, false, true, &[]).outcome, Outcome::Pass);
 }
 
 #[test]
-fn a_faithful_server_passes_under_every_way_of_loading_it() {
+fn a_correct_server_passes_under_every_kind_of_load() {
     let server = good_server();
     let loads = [
         "conns = 20\nmessages = 30",
@@ -109,12 +111,12 @@ fn a_faithful_server_passes_under_every_way_of_loading_it() {
         println!("{load:?}: {connections} connections, {} bytes", counters.bytes_verified);
         assert_all_pass(&counters, &findings, connections);
     }
-    let stopped = server.stop(std::time::Duration::from_secs(10));
+    let stopped = server.stop(Duration::from_secs(10));
     assert!(stopped.counters.add_up() && !stopped.hung && stopped.aborted == 0, "{stopped:?}");
 }
 
 #[test]
-fn the_time_line_holds_all_that_the_totals_hold() {
+fn the_points_of_the_time_line_add_up_to_the_totals() {
     let server = good_server();
     for load in ["conns = 3\nmessages = 2", "conns = 5\nduration = '300ms'"] {
         let outcome = run(plan(server.address(), &[load]));
@@ -125,13 +127,14 @@ fn the_time_line_holds_all_that_the_totals_hold() {
         assert_eq!(sum(|p| p.bytes_verified), bytes_verified, "{load}");
         // The histogram keeps three digits.
         let longest = points.iter().map(|p| p.rtt_max_ns).max().map(Duration::from_nanos);
-        let (longest, max) = (longest.expect("there are points"), figures.rtt.max().expect("messages came back"));
+        let (longest, max) =
+            (longest.expect("the time line has points"), figures.rtt.max().expect("messages came back"));
         assert!(longest <= max && longest > max.mul_f64(0.998), "{load}: {longest:?}, {max:?}");
     }
 }
 
 #[test]
-fn endings_in_mid_stream_assert_nothing_beyond_what_came() {
+fn an_ending_in_mid_stream_asserts_nothing_beyond_the_bytes_that_came() {
     let server = good_server();
     for close in ["reset", "abandon"] {
         let load = format!("conns = 10\nmessages = 5\nclose = '{close}'");
@@ -142,7 +145,7 @@ fn endings_in_mid_stream_assert_nothing_beyond_what_came() {
 }
 
 #[test]
-fn a_connection_that_never_reads_ends_when_the_others_have() {
+fn a_connection_that_never_reads_ends_when_the_others_have_ended() {
     let server = good_server();
     let never = "conns = 2\nread = 'never'";
     let outcome = run(plan(server.address(), &[never, "conns = 5\nmessages = 10"]));
@@ -152,14 +155,14 @@ fn a_connection_that_never_reads_ends_when_the_others_have() {
 }
 
 #[test]
-fn writes_that_stall_are_counted_and_a_server_that_takes_all_stalls_none() {
+fn write_stalls_are_counted_and_a_server_that_buffers_without_bound_causes_none() {
     let server = good_server();
     let stalls = |target, load: &str| blast(target, load).0.write_stalls;
     let (never, later) =
         ("conns = 2\nread = 'never'\nbytes = '64MiB'", "conns = 2\nread = 'after-stall'\nbytes = '64MiB'");
     for load in [never, later].map(|load| format!("{load}\nsndbuf = '64KiB'\nrcvbuf = '64KiB'")) {
         assert_eq!(stalls(server.address(), &load), 2, "{load}");
-        // The same without a bound: one thread takes, another gives back.
+        // A server that buffers without bound: one thread receives, another sends back.
         let unbounded = self::server(|mut stream, _| {
             let (take, give) = std::sync::mpsc::channel();
             let mut writer = stream.try_clone()?;
@@ -179,7 +182,7 @@ fn writes_that_stall_are_counted_and_a_server_that_takes_all_stalls_none() {
 }
 
 #[test]
-fn connections_that_end_together_find_a_server_that_serves_fewer_at_a_time() {
+fn ending_together_reveals_a_server_that_serves_fewer_connections_at_a_time() {
     let serves = |most: usize| {
         let (places, next) = (std::sync::Mutex::new(most), std::sync::Condvar::new());
         server(move |stream, _| {
@@ -200,13 +203,17 @@ fn connections_that_end_together_find_a_server_that_serves_fewer_at_a_time() {
     assert_all_pass(&counters, &findings, 5);
     let (counters, findings) = blast(serves(4), &load("together"));
     assert_eq!(findings.iter().map(|found| found.divergence.kind).collect::<Vec<_>>(), [FindingKind::Stalled]);
-    assert_eq!((counters.passed, counters.failed), (4, 1), "who has its echo waits for the others, and is right");
+    assert_eq!(
+        (counters.passed, counters.failed),
+        (4, 1),
+        "a connection with its echo waits for the others, and passes"
+    );
     let (counters, findings) = blast(serves(5), &load("together"));
     assert_all_pass(&counters, &findings, 5);
 }
 
 #[test]
-fn one_changed_byte_is_found_with_connection_and_offset() {
+fn one_changed_byte_is_reported_with_its_connection_and_offset() {
     let target = server(|stream, _| {
         echo(stream, |offset, bytes| {
             if let Some(byte) = 5000u64.checked_sub(offset).and_then(|at| bytes.get_mut(at as usize)) {
@@ -227,7 +234,7 @@ fn one_changed_byte_is_found_with_connection_and_offset() {
 }
 
 #[test]
-fn a_server_that_closes_early_truncates() {
+fn an_early_close_by_the_server_is_a_truncated_stream() {
     let target = server(|mut stream, _| {
         let mut buffer = [0; 700];
         stream.read_exact(&mut buffer)?;
@@ -241,7 +248,7 @@ fn a_server_that_closes_early_truncates() {
 }
 
 #[test]
-fn silence_is_a_stall_and_a_missing_eof_is_no_fin() {
+fn silence_is_a_stall_and_a_missing_fin_is_reported_as_such() {
     let silent = server(|mut stream, _| {
         std::io::copy(&mut stream, &mut std::io::sink())?;
         hold(stream)
@@ -260,7 +267,7 @@ fn silence_is_a_stall_and_a_missing_eof_is_no_fin() {
 }
 
 #[test]
-fn an_end_after_the_echo_asks_no_half_close_of_a_server_but_every_byte() {
+fn closing_after_the_echo_requires_every_byte_but_no_half_close_of_the_server() {
     let load = "conns = 5\nmessages = 3\nsize = '1..5000'\nclose = 'after-echo'\nstall_timeout = '200ms'";
     let never_ends = server(|mut stream, _| {
         let mut writer = stream.try_clone()?;
@@ -306,8 +313,8 @@ fn hold(stream: TcpStream) -> std::io::Result<()> {
 }
 
 #[test]
-fn lost_last_bytes_of_a_message_are_lost_and_not_a_stall() {
-    // Without a byte behind them nothing shows that they are missing, but the EOF that follows the client's own.
+fn missing_last_bytes_of_a_message_are_lost_bytes_and_not_a_stall() {
+    // No later byte shows that they are missing. Only the FIN that answers the client's own does.
     let target = server(|stream, _| {
         echo(stream, |offset, bytes| {
             if offset + bytes.len() as u64 == 2000 {
@@ -321,12 +328,12 @@ fn lost_last_bytes_of_a_message_are_lost_and_not_a_stall() {
 }
 
 #[test]
-fn a_reset_is_named_with_what_was_missing() {
+fn a_reset_is_reported_with_the_bytes_that_were_missing() {
     let target = server(|mut stream, _| {
         let mut buffer = [0; 500];
         stream.read_exact(&mut buffer)?;
         stream.write_all(&buffer[..100])?;
-        socket2::SockRef::from(&stream).set_linger(Some(std::time::Duration::ZERO))
+        socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO))
     });
     let (counters, findings) = blast(target, "conns = 1\nmessages = 2\nsize = 1000\nfragment = 'off'");
     let found = kinds(&findings);
@@ -337,12 +344,12 @@ fn a_reset_is_named_with_what_was_missing() {
 }
 
 #[test]
-fn nothing_listening_is_a_failed_connect_and_no_verdict_on_the_bytes() {
-    let nobody = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port");
+fn a_refused_connect_is_a_failed_connect_and_no_verdict_on_the_bytes() {
+    let nobody = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port is free");
     let (counters, findings) = blast(nobody, "conns = 3\nmessages = 1");
     assert_eq!(counters.connect_failures, 3);
     assert!(kinds(&findings).iter().all(|f| f.1 == FindingKind::ConnectFailed));
-    assert_eq!(verdict::judge(&counters, false, true, &[]).outcome, Came::Inconclusive);
+    assert_eq!(verdict::judge(&counters, false, true, &[]).outcome, Outcome::Inconclusive);
 }
 
 #[test]
@@ -361,21 +368,21 @@ fn fail_fast_ends_the_run_at_the_first_finding() {
 }
 
 #[test]
-fn an_interrupt_ends_the_run_and_keeps_what_was_measured() {
+fn an_interrupt_ends_the_run_and_keeps_the_figures() {
     let server = good_server();
     let plan = plan(server.address(), &["conns = 10\nduration = '1h'\nsize = 100"]);
     let control = Control::new(&plan);
     let runner = {
         let control = Arc::clone(&control);
-        thread::spawn(move || client::run(plan, &control).expect("runs"))
+        thread::spawn(move || client::run(plan, &control).expect("the client can start threads"))
     };
     let began = std::time::Instant::now();
     while control.counters().messages_echoed < 100 {
-        assert!(began.elapsed() < std::time::Duration::from_secs(30), "the load does not move");
+        assert!(began.elapsed() < Duration::from_secs(30), "the load makes no progress");
         thread::yield_now();
     }
     control.interrupt();
-    let outcome = runner.join().expect("no panic");
+    let outcome = runner.join().expect("the client does not panic");
     assert!(outcome.interrupted);
     let counters = &outcome.groups[0].counters;
     assert_eq!((counters.cut_short, counters.findings_total()), (10, 0));
@@ -383,7 +390,7 @@ fn an_interrupt_ends_the_run_and_keeps_what_was_measured() {
 }
 
 #[test]
-fn only_conn_runs_the_same_plan_alone() {
+fn a_connection_that_runs_alone_follows_the_same_plan() {
     let (seen, received) = std::sync::mpsc::channel();
     let seen = std::sync::Mutex::new(seen);
     let target = server(move |stream, _| {
@@ -391,25 +398,30 @@ fn only_conn_runs_the_same_plan_alone() {
         echo(stream, |_, bytes| all.extend_from_slice(bytes))?;
         seen.lock().map_err(|_| ErrorKind::Other)?.send(all).map_err(|_| ErrorKind::Other.into())
     });
-    // The client may see the end before the server's thread has handed over what it received.
-    let next = || received.recv_timeout(std::time::Duration::from_secs(30)).expect("every connection is handed over");
+    // The client may see the end before the thread of the server has handed over the bytes it received.
+    let next =
+        || received.recv_timeout(Duration::from_secs(30)).expect("the server hands over the bytes of every connection");
     let load = "conns = 5\nmessages = 7\nreconnect = 1";
     let whole = run(plan(target, &[load]));
     assert_eq!(whole.groups[0].counters.passed, 10);
     let before: Vec<Vec<u8>> = (0..10).map(|_| next()).collect();
-    let wanted = ConnId::new(8).expect("small");
+    let wanted = ConnId::new(8).expect("the id is in range");
     let alone = run(RunPlan { only: vec![wanted], ..plan(target, &[load]) });
     assert_eq!(alone.groups[0].counters.passed, 1);
     let replayed = next();
-    assert_eq!(before.iter().filter(|other| **other == replayed).count(), 1, "the same bytes, in one of the ten");
+    assert_eq!(
+        before.iter().filter(|other| **other == replayed).count(),
+        1,
+        "exactly one of the ten connections sent the same bytes"
+    );
 }
 
 #[test]
-fn shards_together_are_the_whole_run() {
+fn the_shards_of_a_run_open_each_connection_once() {
     let server = good_server();
     let mut opened = 0;
     for shard in ["0/3", "1/3", "2/3"] {
-        let shard = shard.parse().expect("a shard");
+        let shard = shard.parse().expect("the shard is well-formed");
         let outcome = run(RunPlan { shard, ..plan(server.address(), &["conns = 10\nmessages = 2"]) });
         assert_all_pass(&outcome.groups[0].counters, &outcome.findings[0], outcome.groups[0].counters.opened);
         opened += outcome.groups[0].counters.opened;
@@ -418,9 +430,10 @@ fn shards_together_are_the_whole_run() {
 }
 
 #[test]
-fn ipv6_is_a_target_like_any_other() {
-    let model = models::find("tokio").expect("in the table");
-    let Ok(server) = Server::start(model, "[::1]:0".parse().expect("an address"), Options::default()) else {
+fn an_ipv6_address_is_a_target_like_any_other() {
+    let model = models::find("tokio").expect("tokio is in the table of models");
+    let Ok(server) = Server::start(model, "[::1]:0".parse().expect("the text is an address"), Options::default())
+    else {
         println!("SKIPPED: this machine has no IPv6 loopback");
         return;
     };

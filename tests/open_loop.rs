@@ -1,5 +1,5 @@
-//! What an open loop promises: messages are due at their rate whatever the server does, and count from when they were
-//! due, so that a server which stands still shows in the tail (no coordinated omission).
+//! What an open loop promises: messages are due at their rate whatever the server does, and their round trips count
+//! from when they were due. So a server that stands still shows in the tail (no coordinated omission).
 #![cfg(unix)]
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -22,40 +22,40 @@ mod program;
 
 /// How long the server stands still.
 const STANDSTILL: Duration = Duration::from_secs(1);
-/// A message that was due in the first half of it can't be back within this.
+/// A message that was due in the first half of the standstill can't be back in less than this.
 const HALF: Duration = Duration::from_millis(495);
 
 fn signal(server: &Serving, name: &str) {
     let pid = server.child.id().to_string();
-    assert!(Command::new("kill").args(["-s", name, &pid]).status().expect("kill is there").success());
+    assert!(Command::new("kill").args(["-s", name, &pid]).status().expect("kill runs").success());
 }
 
 fn wait_for(happened: impl Fn() -> bool) {
     let began = Instant::now();
     while !happened() {
-        assert!(began.elapsed() < Duration::from_secs(60), "the load does not move");
+        assert!(began.elapsed() < Duration::from_secs(60), "the load makes no progress");
         thread::yield_now();
     }
 }
 
-/// Runs a load against a server that is stopped for a while in its midst.
-fn figures_of_a_standstill(load: &str) -> LoadStats {
+/// Runs a load against a server that is stopped for a while during the run.
+fn stats_of_a_standstill(load: &str) -> LoadStats {
     let server = Serving::start(&[]);
-    let plan = plan(server.address.parse().expect("an address"), &[load]);
+    let plan = plan(server.address.parse().expect("the server has an address"), &[load]);
     let control = Control::new(&plan);
     let runner = {
         let control = Arc::clone(&control);
-        thread::spawn(move || client::run(plan, &control).expect("runs"))
+        thread::spawn(move || client::run(plan, &control).expect("the client can start threads"))
     };
     wait_for(|| control.counters().messages_echoed >= 300);
     signal(&server, "STOP");
     let pid = rustix::process::Pid::from_child(&server.child);
     let status = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::UNTRACED);
-    assert!(status.expect("it is a child").is_some_and(|(_, status)| status.stopped()));
-    // sleep: the standstill is what is tested.
+    assert!(status.expect("the server is a child of this process").is_some_and(|(_, status)| status.stopped()));
+    // sleep: the standstill is the subject of the test.
     thread::sleep(STANDSTILL);
     signal(&server, "CONT");
-    let mut outcome = runner.join().expect("no panic");
+    let mut outcome = runner.join().expect("the client does not panic");
     server.stop();
     let stats = outcome.groups.remove(0);
     assert_eq!((stats.counters.failed, stats.counters.cut_short), (0, 0), "{:?}", outcome.findings);
@@ -64,13 +64,14 @@ fn figures_of_a_standstill(load: &str) -> LoadStats {
 
 #[test]
 fn a_standstill_of_the_server_shows_in_the_tail_of_an_open_loop() {
-    // Messages that are sent on time and wait in the sockets; and messages that can't be sent, since those before them
-    // are not back, and would be forgotten by who counts from when they were sent.
+    // With the first pipeline, messages are sent on time and wait in the sockets. With the second they can't be sent,
+    // because earlier messages are not back. A round trip that counts from the send would hide their wait.
     for pipeline in ["'unlimited'", "1"] {
-        // 5,000 messages in 5 s. Of the 1,000 due during the standstill, the first 500 wait for half of it or more.
+        // 5,000 messages in 5 s. Of the 1,000 that are due during the standstill, the first 500 wait for at least half
+        // of it.
         let load =
             format!("conns = 10\nmessages = 500\nrate = 1000\nsize = 64\nfragment = 'off'\npipeline = {pipeline}");
-        let stats = figures_of_a_standstill(&load);
+        let stats = stats_of_a_standstill(&load);
         let rtt = &stats.rtt;
         assert_eq!(rtt.count(), 5000, "{pipeline}");
         assert!(rtt.max().is_some_and(|max| max >= STANDSTILL - Duration::from_millis(10)), "{pipeline}: {rtt:?}");
@@ -80,9 +81,9 @@ fn a_standstill_of_the_server_shows_in_the_tail_of_an_open_loop() {
 }
 
 #[test]
-fn the_same_standstill_hides_from_a_closed_loop() {
-    // Each connection has one message under way: 10 in all meet the standstill, whatever their number.
-    let stats = figures_of_a_standstill("conns = 10\nduration = '3s'\nsize = 64\nfragment = 'off'");
+fn a_closed_loop_hides_the_same_standstill() {
+    // Each connection has one message in flight, so only 10 messages meet the standstill, however many are sent.
+    let stats = stats_of_a_standstill("conns = 10\nduration = '3s'\nsize = 64\nfragment = 'off'");
     let rtt = &stats.rtt;
     assert!(rtt.max().is_some_and(|max| max >= STANDSTILL - Duration::from_millis(10)), "{rtt:?}");
     assert!(rtt.percentile(90.2).is_some_and(|time| time < HALF), "{:?} of {}", rtt.percentile(90.2), rtt.count());
@@ -91,28 +92,28 @@ fn the_same_standstill_hides_from_a_closed_loop() {
 fn report(args: &[&str]) -> Value {
     let (code, out, err) = said(&[&["blast", "--serve", "-q", "--json"], args].concat());
     assert_eq!(code, 0, "{out}{err}");
-    serde_json::from_str(&out).expect("JSON")
+    serde_json::from_str(&out).expect("the report is JSON")
 }
 
-/// Messages that were sent and those that were due and could not be, together, and what they must be when the run ended
-/// after `duration` seconds.
+/// The messages that were sent or were due and could not be sent, and how many they must be when the run ended after
+/// `duration` seconds.
 fn accounted_and_due(report: &Value, duration: f64) -> (u64, u64) {
-    let sent = report["total"]["messages_sent"].as_u64().expect("a number");
+    let sent = report["total"]["messages_sent"].as_u64().expect("the key is a number");
     let rate = &report["loads"][0]["rate"];
     let number = |key: &str| rate[key].as_f64().unwrap_or_else(|| panic!("no {key} in {rate}"));
-    // From the first that was due, in whole nanoseconds, since that is how they are scheduled.
+    // From the first message that was due, in whole nanoseconds, because messages are scheduled in these.
     let nanos = ((duration - number("first_due_s")) * 1e9).round();
     (sent + number("unsent") as u64, (nanos * number("asked_per_s") / 1e9).ceil() as u64)
 }
 
 #[test]
-fn no_message_of_the_schedule_is_forgotten() {
+fn every_message_of_the_schedule_is_accounted_for() {
     let load = ["-c", "7", "--rate", "500", "--duration", "1s", "--size", "64", "--ramp", "200ms"];
     let report = report(&load);
     let (accounted, due) = accounted_and_due(&report, 1.0);
     assert_eq!(accounted, due);
     // The last connection opens after six sevenths of the ramp, and no message is due before that.
-    let first_due = report["loads"][0]["rate"]["first_due_s"].as_f64().expect("it began");
+    let first_due = report["loads"][0]["rate"]["first_due_s"].as_f64().expect("the schedule started");
     assert!(first_due > 0.2 * 6.0 / 7.0, "{first_due}");
     assert_eq!(report["loads"][0]["rate"]["asked_per_s"], 500.0);
 }
@@ -131,13 +132,14 @@ fn above_saturation_the_report_says_so() {
     assert!(flat.contains("saturated: 20,000,000/s were asked for") && flat.contains("not sent at all"), "{out}");
 }
 
-/// A listener whose queue is full, so that the system answers nobody, and what fills it.
+/// A listener whose queue is full, so that the system answers no connect, and the connections that fill it.
 #[cfg(target_os = "linux")]
 fn full_listener() -> (socket2::Socket, SocketAddr, Vec<TcpStream>) {
-    let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
-    listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a free port");
-    listener.listen(0).expect("it listens");
-    let address = listener.local_addr().ok().and_then(|address| address.as_socket()).expect("it has an address");
+    let listener =
+        socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("the system makes a socket");
+    listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a port is free");
+    listener.listen(0).expect("the socket can listen");
+    let address = listener.local_addr().ok().and_then(|address| address.as_socket()).expect("the socket is bound");
     let mut filling = Vec::new();
     while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(200)) {
         filling.push(stream);
@@ -145,92 +147,96 @@ fn full_listener() -> (socket2::Socket, SocketAddr, Vec<TcpStream>) {
     (listener, address, filling)
 }
 
-/// Echoes on every connection, until one comes when the flag is set.
+/// Echoes on every connection, until one comes after the flag was set.
 #[cfg(target_os = "linux")]
 fn echo_until(listener: &TcpListener, is_over: &AtomicBool) {
     let echo = |stream: TcpStream| {
-        // Who breaks off says so itself.
+        // A connection that breaks off shows in the outcome of the run.
         let _ = std::io::copy(&mut &stream, &mut &stream);
         let _ = stream.shutdown(std::net::Shutdown::Write);
     };
     for stream in listener.incoming().take_while(|_| !is_over.load(Ordering::SeqCst)) {
-        let stream = stream.expect("a connection");
+        let stream = stream.expect("the listener accepts");
         thread::spawn(move || echo(stream));
     }
 }
 
 #[cfg(target_os = "linux")]
 #[test]
-fn connections_that_are_slow_to_open_are_no_latency_of_messages() {
+fn slow_handshakes_do_not_count_as_latency_of_messages() {
     let (listener, address, filling) = full_listener();
     let plan = plan(address, &["conns = 12\nmessages = 10\nrate = 200\nsize = 64\nconnect_timeout = '60s'"]);
     let control = Control::new(&plan);
     let is_over = &AtomicBool::new(false);
     let outcome = thread::scope(|scope| {
-        let runner = scope.spawn(|| client::run(plan, &control).expect("runs"));
+        let runner = scope.spawn(|| client::run(plan, &control).expect("the client can start threads"));
         wait_for(|| control.counters().connects == 12);
-        // All have been turned away, and try again after a second, which is the least that the system waits.
+        // All SYNs were dropped. The system sends them again after a second at the earliest.
         drop(filling);
-        listener.listen(1024).expect("it still listens");
+        listener.listen(1024).expect("the socket still listens");
         let listener = TcpListener::from(listener);
         scope.spawn(move || echo_until(&listener, is_over));
         let outcome = runner.join();
         is_over.store(true, Ordering::SeqCst);
         drop(TcpStream::connect(address));
-        outcome.expect("no panic")
+        outcome.expect("the client does not panic")
     });
     let stats = &outcome.groups[0];
     assert_eq!((stats.counters.passed, stats.rtt.count()), (12, 120), "{:?}", outcome.findings);
     let slowest = stats.connect.max().expect("connections were opened");
-    assert!(slowest > Duration::from_millis(900), "the listener took all at once: {slowest:?}");
-    // Nearly all messages would have been late by half a second and more.
+    assert!(slowest > Duration::from_millis(900), "the listener accepted all at once: {slowest:?}");
+    // If the handshakes counted, nearly all messages would be late by half a second or more.
     let most = stats.rtt.percentile(75.0);
     assert!(most.is_some_and(|time| time < slowest / 4), "{most:?} after connects of {slowest:?}");
     assert!(stats.open_loop.began.is_some_and(|began| u128::from(began) > slowest.as_nanos()));
 }
 
 #[test]
-fn connections_that_run_alone_are_asked_for_their_own_share_of_the_rate() {
+fn connections_that_run_alone_have_only_their_share_of_the_rate() {
     let server = Serving::start(&[]);
     let mut plan = plan(
-        server.address.parse().expect("an address"),
+        server.address.parse().expect("the server has an address"),
         &["conns = 100\nmessages = 5\nrate = 1000\nsize = 64\nduration = '60s'"],
     );
     plan.only = [7, 57].into_iter().filter_map(ConnId::new).collect();
-    let outcome = client::run(plan.clone(), &Control::new(&plan)).expect("runs");
+    let outcome = client::run(plan.clone(), &Control::new(&plan)).expect("the client can start threads");
     let report = RunReport::new(&plan, &outcome, None);
     let (load, schedule) = (&report.loads[0], &outcome.groups[0].open_loop);
-    let rate = load.rate.expect("an open loop");
+    let rate = load.rate.expect("an open loop reports its rate");
     assert_eq!((rate.asked_per_s, load.counters.messages_sent), (20.0, 10));
-    // Connection 7 of 100 is the first: its message is the eighth of the schedule.
-    let first = rate.first_due_s.expect("it began") - schedule.began.expect("it began") as f64 / 1e9;
+    // Connection 7 of 100 is the first, and its message is the eighth of the schedule.
+    let first =
+        rate.first_due_s.expect("the schedule started") - schedule.began.expect("the schedule started") as f64 / 1e9;
     assert!((first - 0.007).abs() < 1e-6, "{first}");
-    // Nine intervals of 50 ms, unless this machine stood still: then more, but not fifty times as much.
+    // Nine intervals of 50 ms. They are longer if this machine stood still, but not fifty times as long.
     assert!(rate.sent_per_s.is_some_and(|sent| sent > 2.0 && sent < 20.2), "{rate:?}");
     server.stop();
 }
 
 #[test]
-fn an_overload_that_was_interrupted_is_said_too() {
+fn an_overload_is_reported_even_if_the_run_was_interrupted() {
     let server = Serving::start(&[]);
-    let plan =
-        plan(server.address.parse().expect("an address"), &["conns = 4\nrate = '20m'\nsize = 64\nduration = '60s'"]);
+    let plan = plan(
+        server.address.parse().expect("the server has an address"),
+        &["conns = 4\nrate = '20m'\nsize = 64\nduration = '60s'"],
+    );
     let control = Control::new(&plan);
     let outcome = thread::scope(|scope| {
-        let runner = scope.spawn(|| client::run(plan.clone(), &control).expect("runs"));
+        let runner = scope.spawn(|| client::run(plan.clone(), &control).expect("the client can start threads"));
         wait_for(|| control.counters().messages_echoed >= 1000);
         control.interrupt();
-        runner.join().expect("no panic")
+        runner.join().expect("the client does not panic")
     });
-    let rate = RunReport::new(&plan, &outcome, None).loads[0].rate.expect("an open loop");
+    let rate = RunReport::new(&plan, &outcome, None).loads[0].rate.expect("an open loop reports its rate");
     assert!(rate.unsent > 1000 && rate.saturated == Some(true), "{rate:?}");
     server.stop();
 }
 
 #[test]
-fn below_saturation_the_sent_rate_is_within_a_hundredth() {
-    // All that was due is accounted for, each time. What was due in the last moments of the run may wait for a machine
-    // that is busy with other things; a loop that sends too little does so each time.
+fn below_saturation_the_sent_rate_is_exact_to_one_percent() {
+    // In every run all that was due must be accounted for. The rate must be exact in one of them: messages that are due
+    // in the last moments of a run may have to wait for a busy machine, but a loop that sends too little always does
+    // so.
     let load = ["-c", "20", "--rate", "2k", "--duration", "3s", "--size", "64", "--fragment", "off"];
     let mut parts = Vec::new();
     for _ in 0..5 {
@@ -238,12 +244,12 @@ fn below_saturation_the_sent_rate_is_within_a_hundredth() {
         let (accounted, due) = accounted_and_due(&report, 3.0);
         assert_eq!(accounted, due);
         let rate = &report["loads"][0]["rate"];
-        let schedule = 3.0 - rate["first_due_s"].as_f64().expect("it began");
-        let sent = report["total"]["messages_sent"].as_f64().expect("a number") / schedule;
+        let schedule = 3.0 - rate["first_due_s"].as_f64().expect("the schedule started");
+        let sent = report["total"]["messages_sent"].as_f64().expect("the key is a number") / schedule;
         parts.push((sent / 2000.0, rate["sent_per_s"].as_f64().expect("messages were sent") / 2000.0));
         if parts.last().is_some_and(|(of_due, said)| (of_due - 1.0).abs() < 0.01 && (said - 1.0).abs() < 0.01) {
             return;
         }
     }
-    panic!("not once within 1 %: {parts:?}");
+    panic!("no run was within 1 %: {parts:?}");
 }

@@ -1,4 +1,4 @@
-//! Several processes that are one run: `--shard`, `--start-at`, `merge`.
+//! Several processes that form one run: `--shard`, `--start-at`, `merge`.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 mod program;
 
-/// Runs a load as `count` processes at the same time; each writes `I.json` into the folder. Gives their exit codes.
+/// Runs a load as `count` processes at the same time. Each writes `I.json` into the folder. Returns their exit codes.
 fn blast_in_shards(target: &str, load: &[&str], count: usize, folder: &Path) -> Vec<i32> {
     let start_at = humantime::format_rfc3339_millis(SystemTime::now() + Duration::from_millis(500)).to_string();
     let shards: Vec<Vec<String>> = (0..count)
@@ -34,10 +34,10 @@ fn json(path: &Path) -> Value {
 }
 
 #[test]
-fn processes_with_a_shard_each_are_one_run() {
+fn processes_with_one_shard_each_form_one_run() {
     let server = Serving::start(&[]);
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().to_str().expect("a plain path");
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let path = folder.path().to_str().expect("the path is UTF-8");
     let codes = blast_in_shards(&server.address, &["-c", "10", "-n", "20", "--rate", "2k"], 3, folder.path());
     assert_eq!(codes, [0, 0, 0]);
     let counters = server.stop()["counters"].clone();
@@ -60,48 +60,52 @@ fn processes_with_a_shard_each_are_one_run() {
     assert!(out.contains("number is missing: 1"), "{out}");
     assert_eq!(said(&["merge", "--partial", &files[0], &files[2]]).0, 0);
     let (code, _, err) = said(&["merge", path]);
-    assert_eq!(code, 2, "the folder holds the sum too: {err}");
+    assert_eq!(code, 2, "the folder also holds the sum: {err}");
     assert!(err.contains("both shard") && err.contains("sum.json"), "{err}");
-    std::fs::remove_file(sum).expect("it is there");
+    std::fs::remove_file(sum).expect("the sum can be removed");
     assert_eq!(said(&["merge", path]).0, 0);
 }
 
 #[test]
-fn reports_come_through_a_pipe_too() {
+fn merge_reads_a_report_from_a_pipe() {
     let (code, report, err) = said(&["blast", "--serve", "-c", "3", "-n", "3", "--json", "-q"]);
     assert_eq!(code, 0, "{err}");
-    let mut child = program(&["merge", "-", "--json"]).stdin(std::process::Stdio::piped()).spawn().expect("it starts");
-    std::io::Write::write_all(&mut child.stdin.take().expect("piped"), report.as_bytes()).expect("it reads");
+    let mut child =
+        program(&["merge", "-", "--json"]).stdin(std::process::Stdio::piped()).spawn().expect("the program starts");
+    std::io::Write::write_all(&mut child.stdin.take().expect("stdin is piped"), report.as_bytes())
+        .expect("the program reads its stdin");
     let output = finish(child, &["merge"]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    let (sum, one): (Value, Value) =
-        (serde_json::from_slice(&output.stdout).expect("JSON"), serde_json::from_str(&report).expect("JSON"));
+    let (sum, one): (Value, Value) = (
+        serde_json::from_slice(&output.stdout).expect("the sum is JSON"),
+        serde_json::from_str(&report).expect("the report is JSON"),
+    );
     for key in ["total", "seed", "shard", "elapsed_s", "started_at", "server"] {
         assert_eq!(sum[key], one[key], "{key}");
     }
 }
 
 #[test]
-fn a_process_that_comes_to_nothing_leaves_no_report_of_an_earlier_run() {
-    let folder = tempfile::tempdir().expect("a folder");
+fn a_process_that_fails_to_run_leaves_no_report_of_an_earlier_run() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
     let file = folder.path().join("0.json");
     let json = format!("--json={}", file.display());
     let run = ["--seed", "5", "--shard", "0/2", "-n", "1", "-q", &json];
     assert_eq!(said(&[&["blast", "--serve"], run.as_slice()].concat()).0, 0);
     assert!(file.exists());
     assert_eq!(said(&[&["blast", "127.0.0.1:0"], run.as_slice()].concat()).0, 2);
-    assert!(!file.exists(), "it would be merged as part of this run");
+    assert!(!file.exists(), "the old report would be merged as part of this run");
 }
 
 #[test]
-fn what_is_no_report_is_refused_by_name() {
-    let folder = tempfile::tempdir().expect("a folder");
+fn a_file_that_is_no_report_is_refused_by_name() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
     let file = folder.path().join("log.txt");
-    std::fs::write(&file, "seed 5, 2 workers").expect("written");
+    std::fs::write(&file, "seed 5, 2 workers").expect("the folder can be written to");
     for (args, wanted) in [
-        (vec!["merge", file.to_str().expect("a plain path")], "log.txt is not JSON"),
+        (vec!["merge", file.to_str().expect("the path is UTF-8")], "log.txt is not JSON"),
         (vec!["merge", "/no/such/file.json"], "/no/such/file.json"),
-        (vec!["merge", folder.path().to_str().expect("a plain path")], "no *.json"),
+        (vec!["merge", folder.path().to_str().expect("the path is UTF-8")], "no *.json"),
         (vec!["merge"], "FILE"),
         (vec!["blast", "--shard", "0/2"], "same --seed"),
     ] {
@@ -112,18 +116,19 @@ fn what_is_no_report_is_refused_by_name() {
 }
 
 #[test]
-fn bytes_that_went_to_another_process_are_traced_to_it() {
+fn bytes_that_belong_to_another_process_are_traced_to_it() {
     let server = Serving::start(&["--fault", "crosstalk:every=64KiB,len=64", "-q"]);
-    let folder = tempfile::tempdir().expect("a folder");
-    // One connection each: what another connection sent, another process sent.
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    // Each process has one connection, so the bytes of another connection are those of another process.
     let load = ["-c", "2", "--size", "4KiB", "--fragment", "off", "--duration", "3s"];
     let codes = blast_in_shards(&server.address, &load, 2, folder.path());
     assert!(codes.contains(&1), "{codes:?}");
     drop(server);
     let mut finders = BTreeSet::new();
     for index in [0, 1] {
-        for finding in
-            json(&folder.path().join(format!("{index}.json")))["loads"][0]["findings"].as_array().expect("a list")
+        for finding in json(&folder.path().join(format!("{index}.json")))["loads"][0]["findings"]
+            .as_array()
+            .expect("the findings are a list")
         {
             let divergence = &finding["divergence"];
             assert_eq!(divergence["kind"], "crosstalk", "{finding}");
@@ -135,10 +140,10 @@ fn bytes_that_went_to_another_process_are_traced_to_it() {
         }
     }
     assert!(!finders.is_empty());
-    let (code, out, _) = said(&["merge", folder.path().to_str().expect("a plain path")]);
+    let (code, out, _) = said(&["merge", folder.path().to_str().expect("the path is UTF-8")]);
     assert_eq!(code, 1, "{out}");
     let flat = out.split_whitespace().collect::<Vec<_>>().join(" ");
-    let finder = finders.iter().next().expect("not empty");
+    let finder = finders.iter().next().expect("a process has findings");
     let wanted = format!("belongs to another process of the run (shard {}/2)", 1 - finder);
     assert!(flat.contains(&wanted), "{wanted} in {out}");
 }

@@ -1,4 +1,4 @@
-//! A client that runs out of descriptors. In a process of its own, because the limit is the process's.
+//! A client that runs out of descriptors. The test has a process of its own, because the limit is one of the process.
 #![cfg(unix)]
 
 use std::fs::File;
@@ -7,39 +7,39 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use echo_tester::client::{self, Control, RunOutcome};
-use echo_tester::judge::verdict::{Outcome as Came, judge};
+use echo_tester::judge::verdict::{Outcome, judge};
 use load::plan;
 use program::Serving;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 mod load;
-#[expect(dead_code, reason = "the program is only the server here")]
+#[expect(dead_code, reason = "this test uses the program only as the server")]
 mod program;
 
 /// Descriptors that this process may have.
 const LIMIT: u64 = 200;
-/// What is left of them to the client, for its workers and for fewer connections than it is to open.
+/// How many of them are left to the client: for its workers, and for fewer connections than it is to open.
 const LEFT: usize = 40;
 
-/// All descriptors but so many.
+/// Takes all descriptors but this many.
 fn hold_all_but(left: usize) -> Vec<File> {
     let mut held = Vec::new();
     while let Ok(file) = File::open("/dev/null") {
         held.push(file);
-        assert!(held.len() < LIMIT as usize, "the limit does not hold");
+        assert!(held.len() < LIMIT as usize, "the limit has no effect");
     }
     held.truncate(held.len() - left);
     held
 }
 
 #[test]
-fn connections_for_which_the_client_has_no_descriptors_are_opened_later_and_no_fault_of_the_server() {
+fn connections_that_lack_descriptors_are_opened_later_and_blame_no_server() {
     let server = Serving::start(&[]);
-    let target = server.address.parse().expect("an address");
+    let target = server.address.parse().expect("the server has an address");
     let maximum = getrlimit(Resource::Nofile).maximum;
-    setrlimit(Resource::Nofile, Rlimit { current: Some(LIMIT), maximum }).expect("it is lowered");
+    setrlimit(Resource::Nofile, Rlimit { current: Some(LIMIT), maximum }).expect("a limit can be lowered");
 
-    // Each stays open until all have had their echo.
+    // Each connection stays open until all have had their echo.
     let load = "conns = 80\nmessages = 2\nclose = 'keep'";
     let held = hold_all_but(LEFT);
     let plan_of_all = plan(target, &[load]);
@@ -50,16 +50,19 @@ fn connections_for_which_the_client_has_no_descriptors_are_opened_later_and_no_f
     };
     let began = Instant::now();
     while control.counters().resource_shortages == 0 {
-        assert!(began.elapsed() < Duration::from_secs(60) && !runner.is_finished(), "nothing was short");
+        assert!(
+            began.elapsed() < Duration::from_secs(60) && !runner.is_finished(),
+            "the client never ran out of descriptors"
+        );
         thread::yield_now();
     }
     drop(held);
-    let RunOutcome { groups, findings, .. } = runner.join().expect("no panic");
+    let RunOutcome { groups, findings, .. } = runner.join().expect("the client does not panic");
     let counters = &groups[0].counters;
     assert_eq!((counters.passed, counters.connect_failures, findings[0].len()), (80, 0, 0), "{counters:?}");
-    assert_eq!(judge(counters, false, true, &[]).outcome, Came::Pass);
+    assert_eq!(judge(counters, false, true, &[]).outcome, Outcome::Pass);
 
-    // An open loop begins with those that it has.
+    // An open loop starts with the connections that are open.
     let held = hold_all_but(LEFT);
     let plan_in_time = plan(target, &["conns = 80\nrate = 1000\nsize = 64\nclose = 'keep'\nduration = '1s'"]);
     let control = Control::new(&plan_in_time);
@@ -71,7 +74,7 @@ fn connections_for_which_the_client_has_no_descriptors_are_opened_later_and_no_f
     assert_eq!(counters.passed + counters.not_in_time, 80, "{counters:?}");
     assert!(counters.messages_echoed > 0, "{counters:?}");
     let verdict = judge(counters, false, true, &[]);
-    assert_eq!(verdict.outcome, Came::Inconclusive);
+    assert_eq!(verdict.outcome, Outcome::Inconclusive);
     assert!(verdict.reasons.iter().any(|reason| reason.contains("ulimit -n")), "{verdict:?}");
     server.stop();
 }

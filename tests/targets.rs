@@ -1,4 +1,4 @@
-//! Servers that somebody else runs, as `run`, `check` and `blast` meet them: ready late, or gone in the end.
+//! Servers that somebody else runs, as `run` meets them: still serving at the end, gone by then, or never there.
 
 mod command_line;
 
@@ -10,30 +10,32 @@ use std::time::Duration;
 use command_line::said;
 use serde_json::Value;
 
-/// Longer than anything here takes on a busy machine.
+/// More than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Exit code and the only case of the JSON report: a connection and then another, with these further keys.
+/// Runs a scenario of one connection, with these further keys, against a target. Returns the exit code and the only
+/// case of the JSON report.
 fn run(target: SocketAddr, more: &str) -> (i32, Value) {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = tempfile::tempdir().expect("a folder can be made");
     let file = folder.path().join("case.toml");
     let load = "[[load]]\nconns = 1\nmessages = 3\nconnect_timeout = '400ms'\nstall_timeout = '400ms'";
-    std::fs::write(&file, format!("name = 'target'\n{load}\n{more}")).expect("the folder can be written");
+    std::fs::write(&file, format!("name = 'target'\n{load}\n{more}")).expect("the folder can be written to");
     let (code, out, err) =
-        said(&["run", file.to_str().expect("a plain path"), "-q", "--json", "--target", &target.to_string()]);
+        said(&["run", file.to_str().expect("the path is UTF-8"), "-q", "--json", "--target", &target.to_string()]);
     let report: Value = serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {err}"));
     (code, report["cases"][0].clone())
 }
 
-/// Echoes on so many connections, one after the other, and then takes no more. It tells of each that has ended.
+/// Echoes on this many connections, one after the other, and then accepts no more. Sends a message for each connection
+/// that has ended.
 fn echo_server(conns: usize) -> (SocketAddr, Receiver<()>) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let address = listener.local_addr().expect("it has one");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let address = listener.local_addr().expect("the listener is bound");
     let (sender, ended) = channel();
     std::thread::spawn(move || {
         for stream in listener.incoming().take(conns) {
-            echo(stream.expect("somebody connects"));
-            // In some tests nobody listens.
+            echo(stream.expect("the listener accepts"));
+            // Some tests drop the receiver.
             let _ = sender.send(());
         }
     });
@@ -43,19 +45,19 @@ fn echo_server(conns: usize) -> (SocketAddr, Receiver<()>) {
 fn echo(mut stream: TcpStream) {
     let mut buffer = [0; 4096];
     while let Ok(n @ 1..) = stream.read(&mut buffer) {
-        stream.write_all(&buffer[..n]).expect("it is read");
+        stream.write_all(&buffer[..n]).expect("the client reads its echo");
     }
 }
 
-/// The check of the server: expected, actual, outcome.
+/// Expected, actual and outcome of the check of the server.
 fn server_check(case: &Value) -> Option<[String; 3]> {
-    let checks = case["checks"].as_array().expect("checks");
+    let checks = case["checks"].as_array().expect("the case has checks");
     let check = checks.iter().find(|check| check["name"] == "server")?;
     Some(["expected", "actual", "outcome"].map(|key| check[key].as_str().unwrap_or("null").to_owned()))
 }
 
 #[test]
-fn one_that_serves_in_the_end_passes_and_is_met_once_more() {
+fn a_server_that_still_serves_at_the_end_passes_and_gets_one_more_connection() {
     let (target, server) = echo_server(2);
     let (code, case) = run(target, "");
     assert_eq!((code, case["outcome"].as_str()), (0, Some("pass")), "{case}");
@@ -66,36 +68,36 @@ fn one_that_serves_in_the_end_passes_and_is_met_once_more() {
 }
 
 #[test]
-fn one_that_takes_no_connection_in_the_end_fails_the_case_whose_bytes_were_right() {
+fn a_server_that_accepts_no_more_fails_the_case_although_its_bytes_were_right() {
     let (target, _server) = echo_server(1);
     let (code, case) = run(target, "");
     assert_eq!((code, case["run"]["verdict"]["outcome"].as_str()), (1, Some("pass")), "{case}");
-    let [_, actual, outcome] = server_check(&case).expect("the check");
+    let [_, actual, outcome] = server_check(&case).expect("the case has a check of the server");
     assert!(actual.starts_with("taking no connection (") && actual.ends_with("for 400ms"), "{actual}");
     assert_eq!(outcome, "fail");
 }
 
 #[test]
-fn one_that_takes_connections_and_echoes_no_more_fails_the_case() {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let target = listener.local_addr().expect("it has one");
-    // The system goes on to take connections for as long as the listener is open.
+fn a_server_that_accepts_but_echoes_no_more_fails_the_case() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let target = listener.local_addr().expect("the listener is bound");
+    // The system keeps accepting connections as long as the listener is open.
     let server = std::thread::spawn(move || {
-        echo(listener.accept().expect("somebody connects").0);
+        echo(listener.accept().expect("the listener accepts").0);
         listener
     });
     let (code, case) = run(target, "");
-    let [_, actual, outcome] = server_check(&case).expect("the check");
+    let [_, actual, outcome] = server_check(&case).expect("the case has a check of the server");
     assert!(actual.starts_with("echoing no byte (") && actual.ends_with("for 400ms"), "{actual}");
     assert_eq!((code, outcome.as_str()), (1, "fail"));
-    drop(server.join().expect("a connection came"));
+    drop(server.join().expect("the server does not panic"));
 }
 
 #[test]
-fn one_that_was_never_there_is_inconclusive_and_one_that_must_fail_is_not_asked() {
-    let nobody = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port");
+fn a_server_never_there_is_inconclusive_and_one_that_should_fail_is_not_asked() {
+    let nobody = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port is free");
     let (code, case) = run(nobody, "");
-    let [_, actual, outcome] = server_check(&case).expect("the check");
+    let [_, actual, outcome] = server_check(&case).expect("the case has a check of the server");
     assert_eq!((code, actual.as_str(), outcome.as_str()), (4, "null", "inconclusive"));
     let (target, _server) = echo_server(1);
     let (code, case) = run(target, "[expect]\nverdict = 'fail'");

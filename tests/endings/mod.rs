@@ -1,10 +1,10 @@
-//! How connections and runs end when the other side does what no echo server should: they end in time, and say why.
+//! Runs against peers that do what no echo server should: they end in time, and say why.
 
 use std::sync::mpsc;
 
 use super::*;
 
-/// Runs a load that must end by itself within this time.
+/// Runs a load that must end within this time without being interrupted.
 pub(crate) fn blast_within(limit: Duration, target: SocketAddr, load: &str) -> (Counters, Vec<Finding>, Duration) {
     let plan = plan(target, &[load]);
     let control = Control::new(&plan);
@@ -19,24 +19,24 @@ pub(crate) fn blast_within(limit: Duration, target: SocketAddr, load: &str) -> (
     };
     let in_time = end.recv_timeout(limit).is_ok();
     control.interrupt();
-    let mut outcome = runner.join().expect("no panic");
+    let mut outcome = runner.join().expect("the client does not panic");
     assert!(in_time, "{load:?} did not end within {limit:?}: {:?}", outcome.groups[0].counters);
     (outcome.groups.remove(0).counters, outcome.findings.remove(0), outcome.elapsed)
 }
 
-/// Longer than any of these needs on a busy machine.
+/// More than any of these runs needs on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Takes all, answers nothing, and stays.
+/// Reads everything, answers nothing, and keeps the connection open.
 fn swallows(mut stream: TcpStream) -> std::io::Result<()> {
     std::io::copy(&mut stream, &mut std::io::sink())?;
     hold(stream)
 }
 
 #[test]
-fn a_server_that_swallows_stalls_an_open_loop_too_however_much_is_written_meanwhile() {
+fn a_server_that_answers_nothing_stalls_an_open_loop_however_much_is_written() {
     let target = server(|stream, _| swallows(stream));
-    // At the second rate there is always something to write, and a connection never comes to wait.
+    // At the second rate there is always something to write, so a connection never waits.
     for rate in ["200", "50m"] {
         let load = format!("conns = 1\nrate = {rate}\nsize = 64\nduration = '10s'\nstall_timeout = '200ms'");
         let (counters, findings, elapsed) = blast_within(PATIENCE, target, &load.replace("50m", "'50m'"));
@@ -46,7 +46,7 @@ fn a_server_that_swallows_stalls_an_open_loop_too_however_much_is_written_meanwh
 }
 
 #[test]
-fn a_server_that_takes_a_whole_message_before_it_answers_does_not_stall_while_that_is_written() {
+fn a_server_that_reads_a_whole_message_first_is_not_stalled_while_it_is_written() {
     const SIZE: usize = 64 << 10;
     let target = server(|mut stream, _| {
         let mut message = vec![0; SIZE];
@@ -55,25 +55,25 @@ fn a_server_that_takes_a_whole_message_before_it_answers_does_not_stall_while_th
         }
         stream.shutdown(Shutdown::Write)
     });
-    // A message takes 1.3 s to write.
+    // Writing a message takes 1.3 s.
     let load = "conns = 1\nmessages = 2\nsize = '64KiB'\nfragment = '1KiB'\ngap = '20ms'\nstall_timeout = '400ms'";
     let (counters, findings) = blast(target, load);
     assert_all_pass(&counters, &findings, 1);
 }
 
-/// Writes the same over and over, whatever comes in.
+/// Writes the same bytes over and over, whatever comes in.
 fn repeats(mut stream: TcpStream, what: &[u8], pause: Duration) -> std::io::Result<()> {
     let mut reader = stream.try_clone()?;
     thread::spawn(move || std::io::copy(&mut reader, &mut std::io::sink()));
     loop {
         stream.write_all(what)?;
-        // sleep: how slowly it writes is what some of the tests are about
+        // sleep: some of the tests are about a slow writer
         thread::sleep(pause);
     }
 }
 
 #[test]
-fn a_peer_that_sends_without_end_is_left_when_it_is_certain_that_it_does() {
+fn a_peer_that_sends_forever_is_left_once_that_is_certain() {
     let chargen = server(|stream, _| repeats(stream, &[b'x'; 8192], Duration::ZERO));
     for load in ["messages = 3", "duration = '200ms'", "messages = 3\nverify = 'off'"] {
         let load = format!("conns = 2\nsize = 100\n{load}");
@@ -92,7 +92,7 @@ fn a_peer_that_sends_without_end_is_left_when_it_is_certain_that_it_does() {
 }
 
 #[test]
-fn bytes_that_trickle_in_after_the_end_are_no_progress() {
+fn surplus_bytes_that_trickle_in_are_no_progress() {
     let trickles = server(|mut stream, _| {
         let mut writer = stream.try_clone()?;
         std::io::copy(&mut stream, &mut writer)?;
@@ -106,7 +106,7 @@ fn bytes_that_trickle_in_after_the_end_are_no_progress() {
 }
 
 #[test]
-fn what_was_found_before_a_run_was_cut_short_has_failed() {
+fn a_connection_with_a_finding_has_failed_even_if_the_run_is_cut_short() {
     let target = server(|stream, number| {
         echo(stream, move |_, bytes| {
             if number == 0 {
@@ -123,7 +123,7 @@ fn what_was_found_before_a_run_was_cut_short_has_failed() {
 }
 
 #[test]
-fn one_that_never_reads_lasts_for_its_duration() {
+fn a_connection_that_never_reads_lasts_for_its_duration() {
     let server = good_server();
     for close in ["keep", "abandon"] {
         let load = format!("conns = 2\nread = 'never'\nduration = '700ms'\nstall_timeout = '200ms'\nclose = '{close}'");

@@ -1,4 +1,4 @@
-//! What a run does about connections that can't be opened, or not in time, or not any more.
+//! Connections that can't be opened at all, can't be opened in time, or have no ids left.
 
 use super::endings::blast_within;
 use super::*;
@@ -6,52 +6,52 @@ use super::*;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 #[test]
-fn a_churn_that_runs_out_of_ids_does_not_pass() {
+fn a_run_that_uses_up_the_ids_does_not_pass() {
     let server = good_server();
-    // All ids but a few are those of connections that other processes have.
+    // All ids but a few belong to connections of other processes.
     let crowd = "conns = 16777212\nmessages = 1";
     let churn = "conns = 1\nduration = '1h'\nlifetime = 1\nsize = 10";
     let mut plan = plan(server.address(), &[churn, crowd]);
-    plan.shard = "0/65536".parse().expect("a shard");
+    plan.shard = "0/65536".parse().expect("the shard is well-formed");
     let outcome = run(plan);
     let counters = &outcome.groups[0].counters;
-    // Three ids are left, each for 128 connections that share its words.
+    // Three ids are left, each of them for 128 connections that share its words.
     assert_eq!((counters.passed, counters.failed), (1 + 3 * 128, 0), "{counters:?}");
     let verdict = verdict::judge(counters, false, true, &[]);
-    assert_eq!(verdict.outcome, Came::Inconclusive, "{counters:?}");
+    assert_eq!(verdict.outcome, Outcome::Inconclusive, "{counters:?}");
     assert!(verdict.reasons.iter().any(|reason| reason.contains("ids")), "{verdict:?}");
 }
 
-/// Accepts nothing, and has a queue of one place: Linux drops the SYNs of all but the first few.
+/// The server accepts nothing and has a queue of one place, so Linux drops the SYNs of all but the first few.
 #[cfg(target_os = "linux")]
 #[test]
-fn connections_are_not_begun_when_the_time_is_up() {
+fn no_connection_is_begun_once_the_time_is_up() {
     use socket2::{Domain, Socket, Type};
-    let listener = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-    listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a free port");
-    listener.listen(1).expect("listens");
-    let target = listener.local_addr().ok().and_then(|address| address.as_socket()).expect("an address");
+    let listener = Socket::new(Domain::IPV4, Type::STREAM, None).expect("the system makes a socket");
+    listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a port is free");
+    listener.listen(1).expect("the socket can listen");
+    let target = listener.local_addr().ok().and_then(|address| address.as_socket()).expect("the socket is bound");
     let load = "conns = 1200\nduration = '300ms'\nconnect_timeout = '1s'\nstall_timeout = '300ms'";
     let (counters, _, elapsed) = blast_within(PATIENCE, target, load);
-    // Two workers begin 256 each, and when those are given up the time is up.
+    // Each of the two workers begins 256. When those time out, the time of the group is up.
     assert!((100..=600).contains(&counters.connects), "{counters:?}");
     assert_eq!(counters.connects + counters.not_in_time, 1200);
     assert!(elapsed < Duration::from_secs(3), "{elapsed:?}");
 }
 
 #[test]
-fn connects_that_fail_are_repeated_ever_more_slowly() {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let target = listener.local_addr().expect("just bound");
-    // Serves one connection, and is gone.
+fn failed_connects_are_repeated_after_ever_longer_pauses() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let target = listener.local_addr().expect("the listener is bound");
+    // Serves one connection, and then stops listening.
     let only = thread::spawn(move || {
         let (stream, _) = listener.accept()?;
         drop(listener);
         echo(stream, |_, _| {})
     });
     let (counters, _, _) = blast_within(PATIENCE, target, "conns = 1\nlifetime = 1\nduration = '1500ms'\nsize = 10");
-    only.join().expect("no panic").expect("it has echoed");
+    only.join().expect("the server does not panic").expect("the first connection was echoed");
     assert_eq!(counters.opened, 1);
-    // After 10, 20, 40 … 640 ms, which is 1.3 s in all.
+    // After 10, 20, 40 … 640 ms, 1.3 s in total.
     assert!((3..=8).contains(&counters.connect_failures), "{counters:?}");
 }
