@@ -17,7 +17,7 @@ use super::clock::{RunClock, millis, nanos};
 use super::connection::ClientConnection;
 use super::run_plan::{RunPlan, deadline};
 use super::run_state::RunState;
-use super::slot::{Handshake, OpenConnection, SlotStage, SlotState};
+use super::slot::{Handshake, LiveConnection, SlotStage, SlotState};
 use super::slot_assignment::SlotAssignment;
 use super::socket::RegisteredSocket;
 use super::timers::NEVER;
@@ -286,7 +286,7 @@ impl Connector {
         let mut plan = ConnectionPlan::new(profile, run.plan.seed, assignment.slot(&run.plan), conn);
         plan.resume_schedule(slot.next_arrival());
         let connection = ClientConnection::new(plan, conn, now);
-        slot.stage = SlotStage::Open(Box::new(OpenConnection { connection, socket }));
+        slot.stage = SlotStage::Open(Box::new(LiveConnection { connection, socket }));
         if settles {
             run.first_is_settled(slot.group(), now);
         }

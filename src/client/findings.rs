@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::run_state::RunState;
-use super::slot::OpenConnection;
+use super::slot::LiveConnection;
 use crate::measure::LoadStats;
 use crate::stream::{Divergence, Finding, Op};
 
@@ -46,7 +46,7 @@ impl Findings {
     pub(super) fn take_found(
         &mut self,
         run: &RunState,
-        open: &mut OpenConnection,
+        open: &mut LiveConnection,
         (group, stats): (usize, &mut LoadStats),
         now: u64,
         error: Option<&io::Error>,
@@ -55,7 +55,7 @@ impl Findings {
         if found.is_empty() {
             return;
         }
-        let OpenConnection { connection, socket } = open;
+        let LiveConnection { connection, socket } = open;
         connection.fail();
         let text = |address: io::Result<SocketAddr>| address.ok().map(|address| address.to_string());
         let target = run.plan.target(connection.conn());

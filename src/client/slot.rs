@@ -20,7 +20,7 @@ pub(super) enum SlotStage {
     /// Waits for the end of a handshake.
     Connecting(Box<Handshake>),
     /// Follows the plan of its connection.
-    Open(Box<OpenConnection>),
+    Open(Box<LiveConnection>),
     /// Has had its last connection.
     Ended,
 }
@@ -35,7 +35,7 @@ pub(super) struct Handshake {
 }
 
 /// An open connection and its socket.
-pub(super) struct OpenConnection {
+pub(super) struct LiveConnection {
     pub(super) connection: ClientConnection,
     pub(super) socket: RegisteredSocket,
 }
@@ -48,19 +48,24 @@ pub(super) struct SlotState {
     working: bool,
     /// Whether those that close together still wait for it.
     awaited: bool,
+    /// Whether it is in the queue of those that get a turn without an event.
     queued: bool,
+    /// Whether the sweep has found a stall that no turn has seen yet.
     stalled: bool,
-    /// Failed or postponed connects in a row, up to what fits.
+    /// Failed or postponed connects in a row, at most 255.
     failures: u8,
+    /// Which of its connections it is at.
     generation: u32,
+    /// Where its open-loop schedule continues.
     next_arrival: u64,
-    /// The time at which it wants a turn; `NO_TIMER`: at none.
+    /// The time at which it wants a turn, or `NO_TIMER`.
     timer: u64,
     last_progress_ms: u32,
     /// Without progress for this long it has stalled. 0: nothing is owed to it, so silence is right.
     stall_limit_ms: u32,
 }
 
+/// The slot wants a turn at no time.
 const NO_TIMER: u64 = u64::MAX;
 
 impl SlotState {
@@ -211,7 +216,7 @@ mod tests {
     #[test]
     fn a_slot_is_small_with_and_without_a_connection() {
         assert!(size_of::<SlotState>() <= 56, "{}", size_of::<SlotState>());
-        assert!(size_of::<OpenConnection>() <= 336, "{}", size_of::<OpenConnection>());
+        assert!(size_of::<LiveConnection>() <= 336, "{}", size_of::<LiveConnection>());
     }
 
     #[test]

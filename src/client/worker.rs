@@ -34,7 +34,7 @@ use super::group_stats::GroupStats;
 use super::run_plan::deadline;
 use super::run_state::RunState;
 use super::signals::RunSignals;
-use super::slot::{OpenConnection, SlotStage, SlotState};
+use super::slot::{LiveConnection, SlotStage, SlotState};
 use super::slot_assignment::SlotAssignment;
 use super::timers::{NEVER, Timers};
 use super::wait::{ALARM, EventWait, WAKE};
@@ -263,7 +263,7 @@ impl ClientWorker {
         let stalled = slot.take_stalled();
         let group = slot.group();
         let SlotStage::Open(open) = &mut slot.stage else { return };
-        let OpenConnection { connection, socket } = &mut **open;
+        let LiveConnection { connection, socket } = &mut **open;
         let profile = &*run.plan.groups[group];
         let mut turn = TurnContext {
             stream: &run.stream,

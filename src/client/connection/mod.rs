@@ -49,14 +49,18 @@
 //!
 //! # How a connection is over
 //!
-//! | what happened | `End` | asserted |
+//! | what happened | `End` | what it asserts |
 //! | --- | --- | --- |
-//! | its end was carried out, or the run was stopped | `Stopped` | nothing about bytes that had not come |
-//! | the peer's FIN came | `Fin` | every byte came, and the FIN not before its own; a prefix if the plan ends early |
-//! | a read or write failed | `Reset` | the same |
-//! | the peer seems to send forever | `Fin` | a prefix, and that there is no surplus |
-//! | silence for the stall time-out | | half-closes ahead of the plan, as a probe; if it can't, as below |
-//! | the same again | `Stalled` | every byte and the FIN should have come |
+//! | it carried out its ending, or the run was stopped | `Stopped` | nothing about bytes that had not come |
+//! | the peer's FIN came | `Fin` | every byte came, and the FIN after its own |
+//! | a read or a write failed | `Reset` | every byte came |
+//! | the peer seems to send forever | `Fin` | there is no surplus |
+//! | it stalled | `Stalled` | every byte came, and a FIN after its own |
+//!
+//! With `reset`, `abandon` and `read = "never"` only the bytes that came are asserted, not that all of them did.
+//!
+//! A connection that stalls before it has sent its FIN half-closes ahead of the plan, as a probe: a server that lost
+//! bytes answers with its FIN, one that hangs does not. If the silence goes on after that, the connection is over.
 
 mod ending;
 mod in_flight;
@@ -97,7 +101,7 @@ pub(super) struct ClientConnection {
 }
 
 /// How far a connection has come.
-struct Progress {
+struct TransferProgress {
     received: u64,
     sent: u64,
     /// Bytes that came back right, or are accounted for.
@@ -240,13 +244,13 @@ impl ClientConnection {
         self.expires = u64::MAX;
     }
 
-    fn progress(&self) -> Progress {
+    fn progress(&self) -> TransferProgress {
         let sent = self.sender.sent();
-        Progress { received: self.receiver.received(), sent, right: self.receiver.position().min(sent) }
+        TransferProgress { received: self.receiver.received(), sent, right: self.receiver.position().min(sent) }
     }
 
     /// Whether the peer has done something since then.
-    fn has_progressed(&self, before: &Progress) -> bool {
+    fn has_progressed(&self, before: &TransferProgress) -> bool {
         let now = self.progress();
         // Bytes that may turn out to be the connection's own are progress while more can follow. Others never are.
         let came = now.received > before.received && now.received <= now.sent && !self.sender.is_fin_sent();
