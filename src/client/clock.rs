@@ -40,7 +40,7 @@ pub(super) fn millis(time: Duration) -> u32 {
     u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
 }
 
-/// The whole milliseconds in so many nanoseconds, at most some 49 days.
+/// The whole milliseconds in this many nanoseconds, at most some 49 days.
 pub(super) fn nanos_to_millis(nanos: u64) -> u32 {
     u32::try_from(nanos / 1_000_000).unwrap_or(u32::MAX)
 }

@@ -26,7 +26,7 @@ pub struct RunOutcome {
 }
 
 impl RunOutcome {
-    /// The outcome of a run of so many groups that has measured nothing yet.
+    /// The outcome of a run of this many groups, with nothing measured yet.
     pub(super) fn new(groups: usize, began: SystemTime, client: ClientUsage) -> RunOutcome {
         RunOutcome {
             groups: vec![LoadStats::default(); groups],
