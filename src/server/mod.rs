@@ -12,7 +12,7 @@
 //!
 //! Nothing here knows the stream that the client sends: a server that knew the pattern could hide its own bug.
 
-#[cfg(windows)]
+#[cfg(any(windows, test))]
 mod completion;
 mod context;
 pub mod echo;

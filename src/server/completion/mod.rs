@@ -1,6 +1,18 @@
-//! What the completion models (proactors) of Windows share: overlapped operations and who owns the memory that the
-//! kernel writes to, AcceptEx, and the rules of one connection. How completions come back stands in each model's file.
+//! What the completion models (proactors) of Windows share: overlapped operations, who owns the memory that the kernel
+//! writes, AcceptEx, and the rules of one connection. Each model decides for itself how completions come back.
+//!
+//! [`operation`], [`kernel_buffer`] and [`overlapped_connection`] reach the system through [`winsock`] alone. In tests
+//! on other systems a stand-in takes its place and plays the kernel, so Miri can check how the memory is used.
 
+#[cfg(windows)]
+pub(in crate::server) mod accept_ex;
+#[cfg(windows)]
 pub(in crate::server) mod acceptor;
-pub(in crate::server) mod overlapped;
+pub(in crate::server) mod kernel_buffer;
+pub(in crate::server) mod operation;
 pub(in crate::server) mod overlapped_connection;
+#[cfg(windows)]
+pub(in crate::server) mod winsock;
+#[cfg(not(windows))]
+#[path = "winsock_stand_in.rs"]
+pub(in crate::server) mod winsock;

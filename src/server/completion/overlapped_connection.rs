@@ -1,252 +1,297 @@
-//! One connection of a proactor: a receive and a send outstanding at the same time over one bounded ring.
+//! One connection of a proactor: a receive and a send that are outstanding together, over one bounded buffer.
 //!
-//! [`Duplex`] decides what to begin next and when the connection is over. How completions come back is the model's own
-//! business: by completion routines, by events, or by a port. It makes no wait and is used by one thread at a time.
+//! [`OverlappedConnection`] decides what to begin next, and when the connection is over. How completions come back is
+//! the model's business ([`Notify`]). A connection never waits, and is used by one thread at a time.
 //!
-//! Rules kept here for all of them (Microsoft, 'WSARecv', 'WSASend', 'closesocket', 'CancelIoEx'):
+//! It keeps these rules for all models (Microsoft, 'WSARecv', 'WSASend', 'closesocket', 'CancelIoEx'):
 //!
-//! - The socket is closed, and memory freed, only after both operations were reaped. Closing earlier can send a reset.
-//! - Whether we end the connection is told by `ending`, our own word, never by an error code: after CancelIoEx an
-//!   operation may complete with success, with WSA_OPERATION_ABORTED or with something else.
-//! - A receive of 0 bytes is the peer's FIN. What is pending goes out first, then our FIN, then the close.
-//! - A send may take less than it was given; the rest stays pending and is due again.
+//! - The socket is closed after both operations have completed. To close it earlier can send a reset.
+//! - `close_reason` says that we are closing the connection, never an error code: after CancelIoEx an operation may
+//!   complete with success, with WSA_OPERATION_ABORTED or with another error.
+//! - A receive of 0 bytes is the peer's FIN. The pending bytes go out first, then our FIN, then the socket is closed.
+//! - A send may transfer less than it was given. The rest stays pending and is sent next.
 //!
 //! # Memory
 //!
-//! The kernel locks the pages of a buffer as long as an operation is outstanding on it, and a server's receives are
-//! outstanding nearly always. So a connection starts with a ring of [`SMALL`] bytes, and gets one of `--buffer` bytes
-//! the first time that the small one was filled to the brim: 2,000 idle connections lock 8 MiB, not 125. It grows only
-//! at a moment when nothing is outstanding. The other way, a receive of 0 bytes to wait for data, would cost each
-//! message one more operation.
+//! The kernel locks the pages of a buffer while an operation is outstanding on it, and a server nearly always has
+//! receives outstanding. So a connection starts with a small buffer of one page. When a receive has filled it, the
+//! connection gets one of `--buffer` bytes. So 2,000 idle connections lock 8 MiB, not 125 MiB. The buffer is replaced
+//! only while nothing is outstanding. The alternative, to wait for data with a receive of 0 bytes, would cost one more
+//! operation for each message.
 
-#![expect(unsafe_code, reason = "hands the ring to the kernel, and vouches for it until the operations are reaped")]
+#![expect(unsafe_code, reason = "begins operations on its buffer and takes their completions")]
 
 use std::io;
-use std::mem;
+use std::marker::PhantomData;
 use std::net::Shutdown;
+use std::sync::Arc;
 use std::time::Instant;
 
-use socket2::Socket;
-use windows_sys::Win32::Networking::WinSock::LPWSAOVERLAPPED_COMPLETION_ROUTINE;
-
-use super::overlapped::{Operation, Outcome, Ring};
+use super::kernel_buffer::KernelBuffer;
+use super::operation::{CompletionResult, Operation};
+use super::winsock::{self, CompletionRoutine, Event, Socket};
 use crate::server::Session;
-use crate::sys;
 
-/// The ring that a connection starts with: a page.
-const SMALL: usize = 4096;
+/// Bytes of the buffer with which a connection starts: one page.
+const SMALL_BUFFER_BYTES: usize = 4096;
 
-/// The completion routines of a model that uses them.
-#[derive(Clone, Copy, Default)]
-pub(in crate::server) struct Routines {
-    /// Called when a receive has completed.
-    pub(in crate::server) received: LPWSAOVERLAPPED_COMPLETION_ROUTINE,
-    /// Called when a send has completed.
-    pub(in crate::server) sent: LPWSAOVERLAPPED_COMPLETION_ROUTINE,
+/// How the system reports that an operation of a connection has completed.
+pub(in crate::server) enum Notify<Owner> {
+    /// It calls a completion routine on the thread that has begun the operation.
+    Routines(Routines<Owner>),
+    /// It signals an event. That does not tell which operation has completed, so one is outstanding at a time.
+    Event(Arc<Event>),
+    /// It puts a packet in the completion port to which the socket is bound.
+    Port,
 }
 
-/// Why a connection ends, once that is decided. From then on nothing is begun.
+/// Completion routines for the operations of a connection.
+pub(in crate::server) struct Routines<Owner> {
+    received: CompletionRoutine,
+    sent: CompletionRoutine,
+    of: PhantomData<fn(&Owner)>,
+}
+
+impl<Owner> Routines<Owner> {
+    /// The routines to call when a receive and when a send has completed.
+    ///
+    /// # Safety
+    /// Both are sound to call with the OVERLAPPED of any completed operation of this `Owner`.
+    pub(in crate::server) unsafe fn new(received: CompletionRoutine, sent: CompletionRoutine) -> Self {
+        Routines { received, sent, of: PhantomData }
+    }
+}
+
+/// Why a connection is being closed. Once that is decided, no operation is begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ending {
-    /// Both directions have ended and everything was sent back.
+enum CloseReason {
+    /// Both directions have ended, and everything was sent back.
     Complete,
     /// Nothing moved for `--idle-timeout`.
     Idle,
-    /// It broke, or the server is aborted.
+    /// The connection broke, or the server is aborted.
     Reset,
 }
 
 /// One connection. Dropping it closes the socket and counts the connection as closed.
-pub(in crate::server) struct Duplex<W> {
+pub(in crate::server) struct OverlappedConnection<Owner> {
     socket: Socket,
     session: Session,
-    /// `None` only after a drop that had to leave it to the kernel.
-    ring: Option<Ring>,
-    /// The small ring was full: receive no more before there is a large one.
-    cramped: bool,
-    receive: Operation<W>,
-    send: Operation<W>,
-    routines: Routines,
-    /// One operation at a time.
-    in_turns: bool,
-    ending: Option<Ending>,
+    /// Both operations own a share of it, so it lives as long as one of them is outstanding.
+    buffer: Arc<KernelBuffer>,
+    /// The small buffer was full: no receive is begun before the connection has a large one.
+    must_grow: bool,
+    receive: Operation<Owner, Arc<KernelBuffer>>,
+    send: Operation<Owner, Arc<KernelBuffer>>,
+    notify: Notify<Owner>,
+    close_reason: Option<CloseReason>,
 }
 
-impl<W> Duplex<W> {
-    /// A connection on which nothing was begun yet; [`advance`](Self::advance) begins.
+impl<Owner> OverlappedConnection<Owner> {
+    /// Makes a connection, given the owners of its receive and of its send. The first [`advance`](Self::advance)
+    /// begins.
     pub(in crate::server) fn new(
         socket: Socket,
         mut session: Session,
-        receive: Operation<W>,
-        send: Operation<W>,
-        routines: Routines,
+        owners: [Owner; 2],
+        notify: Notify<Owner>,
     ) -> Self {
-        session.moved(SMALL.min(session.limit()));
-        let ring = Some(Ring::new(session.capacity()));
-        Duplex { socket, session, ring, cramped: false, receive, send, routines, in_turns: false, ending: None }
+        session.moved(SMALL_BUFFER_BYTES.min(session.limit()));
+        let buffer = Arc::new(KernelBuffer::new(session.capacity()));
+        let operation = |owner| {
+            let event = if let Notify::Event(event) = &notify { Some(Arc::clone(event)) } else { None };
+            Operation::new(owner, Arc::clone(&buffer), event)
+        };
+        let [receive, send] = owners.map(operation);
+        OverlappedConnection { socket, session, buffer, must_grow: false, receive, send, notify, close_reason: None }
     }
 
-    /// The same, but with one operation at a time: a receive begins when everything was sent back.
-    pub(in crate::server) fn in_turns(mut self) -> Self {
-        self.in_turns = true;
-        self
+    /// Takes the completion of the receive, which its routine was told.
+    ///
+    /// # Safety
+    /// The system has called the routine for this receive, with this result.
+    pub(in crate::server) unsafe fn received(&mut self, result: CompletionResult) {
+        // SAFETY: the caller guarantees that the completion was delivered.
+        unsafe { self.receive.complete() };
+        self.take_received(result);
     }
 
-    /// The receive has completed.
-    pub(in crate::server) fn received(&mut self, outcome: Outcome) {
-        self.receive.reaped();
-        self.take_received(outcome);
+    /// Takes the completion of the send, which its routine was told.
+    ///
+    /// # Safety
+    /// The system has called the routine for this send, with this result.
+    pub(in crate::server) unsafe fn sent(&mut self, result: CompletionResult) {
+        // SAFETY: the caller guarantees that the completion was delivered.
+        unsafe { self.send.complete() };
+        self.take_sent(result);
     }
 
-    /// The send has completed.
-    pub(in crate::server) fn sent(&mut self, outcome: Outcome) {
-        self.send.reaped();
-        self.take_sent(outcome);
+    /// Takes the completions that have come, for a connection that reports by an event.
+    ///
+    /// # Panics
+    /// If it reports in another way: its completions would be delivered once more.
+    pub(in crate::server) fn collect(&mut self) {
+        assert!(matches!(self.notify, Notify::Event(_)), "only an event leaves completions to be collected");
+        // SAFETY: the event is all that reports a completion.
+        unsafe {
+            self.collect_receive();
+            self.collect_send();
+        }
     }
 
-    /// The receive has completed, if it has, with an outcome that is to be asked for.
-    pub(in crate::server) fn collect_receive(&mut self) {
+    /// Takes the completion of the receive, if it has come.
+    ///
+    /// # Safety
+    /// The completion is not also delivered as a pointer later: the operation reports by an event, or its packet was
+    /// taken from the port.
+    pub(in crate::server) unsafe fn collect_receive(&mut self) {
         if self.receive.is_outstanding()
-            && let Some(outcome) = self.receive.poll(&self.socket)
+            // SAFETY: the receive was begun on this socket, and the caller guarantees the rest.
+            && let Some(result) = unsafe { self.receive.poll(&self.socket) }
         {
-            self.take_received(outcome);
+            self.take_received(result);
         }
     }
 
-    /// The same for the send.
-    pub(in crate::server) fn collect_send(&mut self) {
+    /// Takes the completion of the send, if it has come.
+    ///
+    /// # Safety
+    /// As for [`collect_receive`](Self::collect_receive).
+    pub(in crate::server) unsafe fn collect_send(&mut self) {
         if self.send.is_outstanding()
-            && let Some(outcome) = self.send.poll(&self.socket)
+            // SAFETY: the send was begun on this socket, and the caller guarantees the rest.
+            && let Some(result) = unsafe { self.send.poll(&self.socket) }
         {
-            self.take_sent(outcome);
+            self.take_sent(result);
         }
     }
 
-    fn take_received(&mut self, outcome: Outcome) {
-        match outcome {
-            // Bytes that came although we are closing are counted, and discarded with the session.
+    fn take_received(&mut self, result: CompletionResult) {
+        match result {
+            // Bytes that arrive while we are closing are counted too; the session then counts them as discarded.
             Ok(n) => self.session.received(n),
             Err(_) => self.fail(),
         }
-        self.cramped =
+        self.must_grow =
             self.session.backlog() == self.session.capacity() && self.session.capacity() < self.session.limit();
     }
 
-    fn take_sent(&mut self, outcome: Outcome) {
-        match outcome {
+    fn take_sent(&mut self, result: CompletionResult) {
+        match result {
             Ok(n) => self.session.sent(n),
             Err(_) => self.fail(),
         }
     }
 
-    /// Begins what is due. `true`: the connection is over and nothing is outstanding, so drop it.
+    /// Begins the operations that are due. Returns whether the connection is over, with nothing outstanding: then drop
+    /// it.
     pub(in crate::server) fn advance(&mut self) -> bool {
-        if self.ending.is_none() && self.begin_what_is_due().is_err() {
+        if self.close_reason.is_none() && self.begin_due_operations().is_err() {
             self.fail();
         }
-        self.ending.is_some() && self.outstanding() == 0
+        self.close_reason.is_some() && self.outstanding() == 0
     }
 
-    fn begin_what_is_due(&mut self) -> io::Result<()> {
-        if self.cramped && self.outstanding() == 0 {
+    fn begin_due_operations(&mut self) -> io::Result<()> {
+        if self.must_grow && self.outstanding() == 0 {
             self.grow();
         }
         let due = self.session.due();
         if due.finish {
             self.socket.shutdown(Shutdown::Write)?;
             self.session.fin_sent();
-            self.ending = Some(Ending::Complete);
+            self.close_reason = Some(CloseReason::Complete);
             return Ok(());
         }
         if due.send && !self.send.is_outstanding() {
             self.begin_send()?;
         }
-        let sends_first = self.in_turns && due.send;
-        if due.receive && !(sends_first || self.cramped || self.receive.is_outstanding()) {
+        let must_send_first = due.send && matches!(self.notify, Notify::Event(_));
+        if due.receive && !(must_send_first || self.must_grow || self.receive.is_outstanding()) {
             self.begin_receive()?;
         }
         Ok(())
     }
 
     fn begin_send(&mut self) -> io::Result<()> {
-        let buffers = self.ring().buffers(&self.session.pending());
-        // SAFETY: the pending pieces stay in place until `sent`, and nobody writes them: a receive gets the free
-        // pieces. The ring is dropped only with nothing outstanding: see `grow` and `drop`.
-        unsafe { self.send.send(&self.socket, &buffers, self.routines.sent) }
+        let routine = if let Notify::Routines(routines) = &self.notify { routines.sent } else { None };
+        // SAFETY: nobody writes the pending pieces before the send has completed: the program writes to no buffer, and
+        // a receive gets the free pieces, which stay apart from them. The routine belongs to this `Owner`.
+        unsafe { self.send.send(&self.socket, &self.session.pending(), routine) }
     }
 
     fn begin_receive(&mut self) -> io::Result<()> {
-        // Nothing pending means that no send is outstanding either: one piece instead of two.
+        // If nothing is pending, no send is outstanding, and the free space becomes one piece instead of two.
         self.session.rewind();
-        let buffers = self.ring().buffers(&self.session.space());
-        // SAFETY: the free pieces stay free until `received`, whatever is sent in between, and nobody reads them
-        // before. The ring is dropped only with nothing outstanding: see `grow` and `drop`.
-        unsafe { self.receive.receive(&self.socket, &buffers, self.routines.received) }
+        let routine = if let Notify::Routines(routines) = &self.notify { routines.received } else { None };
+        // SAFETY: nobody uses the free pieces before the receive has completed: a send gets pending pieces only, which
+        // stay apart from them, and `grow` reads the buffer only with nothing outstanding. The routine belongs to this
+        // `Owner`.
+        unsafe { self.receive.receive(&self.socket, &self.session.space(), routine) }
     }
 
+    /// Replaces the small buffer by a large one. Panics if an operation is outstanding.
     fn grow(&mut self) {
+        let (receive_share, send_share) = (self.receive.memory_mut(), self.send.memory_mut());
         let capacity = self.session.limit();
-        // SAFETY: nothing is outstanding, and the pending bytes were written by receives that have completed.
-        self.ring = Some(unsafe { self.ring().copied(&self.session.pending(), capacity) });
+        // SAFETY: nothing is outstanding, or `memory_mut` would have panicked. Receives have written the pending bytes.
+        let buffer = unsafe { self.buffer.copy_to_new(&self.session.pending(), capacity) };
+        self.buffer = Arc::new(buffer);
+        *receive_share = Arc::clone(&self.buffer);
+        *send_share = Arc::clone(&self.buffer);
         self.session.moved(capacity);
-        self.cramped = false;
+        self.must_grow = false;
     }
 
-    fn ring(&self) -> &Ring {
-        self.ring.as_ref().expect("only drop takes the ring")
-    }
-
-    /// Operations that were not reaped yet.
+    /// The number of operations whose completion was not taken yet.
     pub(in crate::server) fn outstanding(&self) -> usize {
         usize::from(self.receive.is_outstanding()) + usize::from(self.send.is_outstanding())
     }
 
-    /// The connection broke. An error that comes after we began to close is our own doing.
+    /// Closes a connection that broke. Errors while it is being closed are our own doing, and do not count.
     pub(in crate::server) fn fail(&mut self) {
-        if self.ending.is_none() {
+        if self.close_reason.is_none() {
             self.session.failed();
-            self.end(Ending::Reset);
+            self.close(CloseReason::Reset);
         }
     }
 
-    /// Ends it with a reset; over when [`advance`](Self::advance) says so.
+    /// Closes the connection with a reset. It is over when [`advance`](Self::advance) says so.
     pub(in crate::server) fn abort(&mut self) {
-        if self.ending != Some(Ending::Complete) {
-            self.end(Ending::Reset);
+        if self.close_reason != Some(CloseReason::Complete) {
+            self.close(CloseReason::Reset);
         }
     }
 
-    /// Ends it if nothing moved for `--idle-timeout`. Says whether it did.
-    pub(in crate::server) fn end_if_idle(&mut self, now: Instant) -> bool {
-        let idle = self.ending.is_none() && self.session.is_idle(now);
-        if idle {
-            self.end(Ending::Idle);
+    /// Closes the connection if nothing moved for `--idle-timeout`.
+    pub(in crate::server) fn close_if_idle(&mut self, now: Instant) {
+        if self.close_reason.is_none() && self.session.is_idle(now) {
+            self.close(CloseReason::Idle);
         }
-        idle
     }
 
-    fn end(&mut self, ending: Ending) {
-        self.ending = Some(ending);
+    fn close(&mut self, reason: CloseReason) {
+        self.close_reason = Some(reason);
         self.receive.cancel(&self.socket);
         self.send.cancel(&self.socket);
     }
 }
 
-impl<W> Drop for Duplex<W> {
+impl<Owner> Drop for OverlappedConnection<Owner> {
+    /// An operation is outstanding only if a worker panics. It leaks its block then, with its share of the buffer, and
+    /// completes when the socket is closed.
     fn drop(&mut self) {
-        if self.outstanding() > 0 {
-            // A worker dies of a panic: the kernel still uses the ring. It can't be waited for here, so it is leaked,
-            // as the operations are.
-            mem::forget(self.ring.take());
-        }
-        // A close without bytes owed sends a FIN; anything else must not look like one.
-        let orderly = match self.ending {
-            Some(Ending::Complete) => true,
-            Some(Ending::Idle) => self.session.backlog() == 0,
-            Some(Ending::Reset) | None => false,
+        // A plain close sends a FIN. A connection that still owes bytes must not look as if it had ended in order.
+        let is_orderly = match self.close_reason {
+            Some(CloseReason::Complete) => true,
+            Some(CloseReason::Idle) => self.session.backlog() == 0,
+            Some(CloseReason::Reset) | None => false,
         };
-        if !orderly {
-            sys::close_with_reset(&self.socket);
+        if !is_orderly {
+            winsock::close_with_reset(&self.socket);
         }
     }
 }
+
+#[cfg(all(test, not(windows)))]
+mod tests;

@@ -2,33 +2,33 @@
 //!
 //! # The model
 //!
-//! A completion port is a queue in the kernel. A socket is bound to it once; from then on each of its operations that
-//! completes puts a *packet* there, and any thread may take it. The threads wait for the port alone, the last one that
-//! began to wait is woken first (its cache is warm), and the port lets only as many run at once as there are
-//! processors. It is the one model of Windows in which threads share the load of all connections, and it has no limit
-//! of handles.
+//! A completion port is a queue in the kernel. A socket is bound to it once. From then on each operation of the socket
+//! puts a *packet* there when it completes, and any thread may take the packet. All threads wait for the port alone.
+//! The last one that began to wait is woken first, because its cache is warm, and the port lets only as many threads
+//! run as there are processors. This is the only model of Windows in which threads share the load of all connections,
+//! and it has no limit of handles.
 //!
-//! Even accepting goes through it: some AcceptEx wait in advance, their packets come like any others, and whoever takes
-//! one serves the new connection and begins the next accept. No thread is there to accept.
+//! Accepts go through the port too. Some AcceptEx operations wait in advance, and their packets come like all others.
+//! The thread that takes one serves the new connection and begins the next accept, so no thread is needed to accept.
 //!
-//! # What must be kept
+//! # The rules
 //!
-//! - **A packet for each operation that was begun**, also if the call succeeded at once.
-//!   FILE_SKIP_COMPLETION_PORT_ON_SUCCESS would save those packets, and make a thread go on with one lively connection
-//!   while others wait in the queue; a program that skips some and waits for others loses or doubles completions. Here
-//!   none is skipped.
-//! - **Who took a packet looks at its operation and no other.** The other one may be complete too, but its packet is
-//!   still to come.
-//! - **One receive and one send a connection.** Packets leave in order, but two threads may overtake each other. The
-//!   two operations belong to different directions, and a lock a connection keeps the threads apart.
-//! - **A packet that tells of a failure is still a packet.** GetQueuedCompletionStatus returns FALSE with an OVERLAPPED
-//!   then; taken for a time-out, it would leak the connection. GetQueuedCompletionStatusEx, used here, hands it over
-//!   like the others, and fails only if the wait does.
-//! - **No connection is freed before its packets are taken.** It stands in the registry until both operations are
-//!   reaped, and who takes a packet holds a reference of its own.
+//! - **Each operation that was begun has one packet**, also if the call succeeded at once.
+//!   FILE_SKIP_COMPLETION_PORT_ON_SUCCESS would save such packets, but a thread would then go on with one busy
+//!   connection while others wait in the queue. A program that skips some packets and waits for others loses or doubles
+//!   completions. Here no packet is skipped.
+//! - **A packet stands for its own operation.** The connection's other operation may have completed too, but its packet
+//!   is still to come.
+//! - **A connection has one receive and one send.** Packets leave the port in order, but one thread can overtake
+//!   another. The two operations belong to different directions, and each connection has a lock.
+//! - **A packet of a failed operation is still a packet.** GetQueuedCompletionStatus returns FALSE with an OVERLAPPED
+//!   then. A program that takes this for a time-out leaks the connection. GetQueuedCompletionStatusEx, which is used
+//!   here, hands it over like the others, and fails only if the wait fails.
+//! - **A connection lives until its packets were taken.** It stays in the registry until both operations have
+//!   completed, and a thread that has taken a packet holds its own reference.
 //!
-//! A supervisor, the thread that called [`run`], does what packets don't cause: it drains, aborts, ends idle
-//! connections, and begins accepts again that failed for want of memory or sockets.
+//! The thread that called [`run`] is the supervisor. It does the work that no packet causes: it drains, aborts, closes
+//! idle connections, and repeats accepts that failed for lack of memory or sockets.
 //!
 //! Sources: Microsoft, 'I/O Completion Ports', 'GetQueuedCompletionStatusEx', 'AcceptEx', 'CreateIoCompletionPort'.
 
@@ -36,7 +36,7 @@
 
 use std::io;
 use std::net::TcpListener;
-use std::os::windows::io::{AsRawHandle, AsRawSocket, FromRawHandle, OwnedHandle};
+use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -52,47 +52,48 @@ use windows_sys::Win32::System::IO::{
 };
 use windows_sys::Win32::System::Threading::INFINITE;
 
-use crate::server::completion::acceptor::{Accepting, Listener};
-use crate::server::completion::overlapped::{Operation, raw};
-use crate::server::completion::overlapped_connection::{Duplex, Routines};
+use crate::server::completion::accept_ex::{AcceptExListener, PendingAccept};
+use crate::server::completion::operation::owner_of;
+use crate::server::completion::overlapped_connection::{Notify, OverlappedConnection};
+use crate::server::completion::winsock::raw;
 use crate::server::pool::IdleTimer;
 use crate::server::{Accept, Context, Phase, Session};
 use crate::sys::event::Event;
 
-/// Accepts that wait in advance. Each one's packet stands in line behind those of all connections, so under load only
-/// so many connections are accepted each time that the queue has gone round: with few, clients wait for seconds in the
-/// backlog.
-const ACCEPTS: usize = 128;
-/// Packets that a thread takes at once. What it has taken no other thread can.
-const BATCH: usize = 16;
+/// Accepts that wait in advance. An accept's packet queues behind those of all connections, so under load only this
+/// many connections are accepted each time that the queue is worked through. With few of them, clients wait for seconds
+/// in the backlog.
+const PENDING_ACCEPTS: usize = 128;
+/// Packets that a thread takes at once. No other thread can take these.
+const PACKETS_PER_WAIT: usize = 16;
 
-/// Serves until told to stop. The calling thread supervises; `--workers` threads take packets.
+/// Serves until told to stop. This thread supervises; `--workers` threads take packets.
 pub(super) fn run(listener: TcpListener, context: Arc<Context>) -> io::Result<()> {
-    let shared = Arc::new(Shared::new(listener, &context)?);
-    let workers = start(&shared)?;
-    for index in 0..ACCEPTS {
-        shared.begin_accept(index);
+    let server = Arc::new(IocpServer::new(listener, &context)?);
+    let workers = start_workers(&server)?;
+    for index in 0..PENDING_ACCEPTS {
+        server.begin_accept(index);
     }
-    let bell = shared.bell.try_clone()?;
-    context.ready(move || bell.set());
-    let supervised = shared.supervise();
+    let wake = server.wake.try_clone()?;
+    context.ready(move || wake.set());
+    let supervised = server.supervise();
     for _ in &workers {
-        shared.port.dismiss()?;
+        server.port.post_stop()?;
     }
     workers.into_iter().fold(supervised, |result, worker| {
         result.and(worker.join().unwrap_or_else(|_| Err(io::Error::other("a worker panicked"))))
     })
 }
 
-fn start(shared: &Arc<Shared>) -> io::Result<Vec<JoinHandle<io::Result<()>>>> {
+fn start_workers(server: &Arc<IocpServer>) -> io::Result<Vec<JoinHandle<io::Result<()>>>> {
     let mut workers = Vec::new();
-    for i in 0..shared.workers.load(Ordering::Relaxed) {
-        let of_worker = Arc::clone(shared);
+    for i in 0..server.workers.load(Ordering::Relaxed) {
+        let of_worker = Arc::clone(server);
         match std::thread::Builder::new().name(format!("iocp-{i}")).spawn(move || of_worker.work()) {
             Ok(worker) => workers.push(worker),
             Err(e) => {
                 for _ in &workers {
-                    shared.port.dismiss()?;
+                    server.port.post_stop()?;
                 }
                 return Err(e);
             }
@@ -101,207 +102,233 @@ fn start(shared: &Arc<Shared>) -> io::Result<Vec<JoinHandle<io::Result<()>>>> {
     Ok(workers)
 }
 
-/// The completion port.
-struct Port(OwnedHandle);
+/// The completion port. All operations that report to it are owned by an [`Owner`].
+struct CompletionPort(OwnedHandle);
 
-impl Port {
-    fn new() -> io::Result<Port> {
-        // SAFETY: without a file it only makes a port. It may run as many threads at once as there are processors.
+impl CompletionPort {
+    fn new() -> io::Result<CompletionPort> {
+        // SAFETY: without a file handle the call only makes a port. 0 threads means as many as there are processors.
         let handle = unsafe { CreateIoCompletionPort(INVALID_HANDLE_VALUE, ptr::null_mut(), 0, 0) };
         if handle.is_null() {
             return Err(io::Error::last_os_error());
         }
-        // SAFETY: the call has just made this handle, and nobody else has it.
-        Ok(Port(unsafe { OwnedHandle::from_raw_handle(handle) }))
+        // SAFETY: the call has just returned this open handle, and nobody else owns it.
+        Ok(CompletionPort(unsafe { OwnedHandle::from_raw_handle(handle) }))
     }
 
-    /// From now on each operation of the socket puts a packet here.
-    fn bind(&self, socket: &impl AsRawSocket) -> io::Result<()> {
-        // SAFETY: both handles are open. The key is not used: the OVERLAPPED leads back.
+    /// Binds a socket: from now on each of its operations puts a packet here.
+    fn bind(&self, socket: &Socket) -> io::Result<()> {
+        // SAFETY: both handles are open during the call. The completion key is not used: the OVERLAPPED leads to the
+        // owner.
         let handle = unsafe { CreateIoCompletionPort(raw(socket) as HANDLE, self.0.as_raw_handle(), 0, 0) };
         if handle.is_null() { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
-    /// Waits for packets; what it returns are the OVERLAPPEDs of operations that have completed, null for a dismissal.
-    fn take<'p>(
+    /// Waits for packets and takes them.
+    fn take<'entries>(
         &self,
-        packets: &'p mut [OVERLAPPED_ENTRY; BATCH],
-    ) -> io::Result<impl Iterator<Item = *mut OVERLAPPED> + 'p> {
+        entries: &'entries mut [OVERLAPPED_ENTRY; PACKETS_PER_WAIT],
+    ) -> io::Result<impl Iterator<Item = Packet> + 'entries> {
         let mut count = 0;
-        // SAFETY: there are BATCH entries to write, and the count is live.
+        // SAFETY: the call writes at most PACKETS_PER_WAIT entries to the live array, and the live count.
         let taken = unsafe {
-            let (port, packets) = (self.0.as_raw_handle(), packets.as_mut_ptr());
-            GetQueuedCompletionStatusEx(port, packets, BATCH as u32, &raw mut count, INFINITE, 0)
+            let (port, entries) = (self.0.as_raw_handle(), entries.as_mut_ptr());
+            GetQueuedCompletionStatusEx(port, entries, PACKETS_PER_WAIT as u32, &raw mut count, INFINITE, 0)
         };
         if taken == 0 {
             return Err(io::Error::last_os_error());
         }
-        Ok(packets[..count as usize].iter().map(|packet| packet.lpOverlapped))
+        Ok(entries[..count as usize].iter().map(|entry| match entry.lpOverlapped {
+            overlapped if overlapped.is_null() => Packet::Stop,
+            overlapped => Packet::Completion(Completion(overlapped)),
+        }))
     }
 
-    /// Puts a packet there that ends one worker.
-    fn dismiss(&self) -> io::Result<()> {
-        // SAFETY: the port is open, and a null OVERLAPPED is allowed: it is only handed through.
+    /// Puts a packet there that stops one worker.
+    fn post_stop(&self) -> io::Result<()> {
+        // SAFETY: the handle is open as long as `self` lives. The system passes the OVERLAPPED on without using it, so
+        // it may be null.
         let posted = unsafe { PostQueuedCompletionStatus(self.0.as_raw_handle(), 0, 0, ptr::null()) };
         if posted == 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 }
 
-/// The way back from an OVERLAPPED.
-enum Way {
+/// A packet that was taken from the port.
+enum Packet {
+    /// The thread that takes it ends.
+    Stop,
+    /// An operation has completed.
+    Completion(Completion),
+}
+
+/// The packet of one completed operation. [`CompletionPort::take`] alone makes it, once for each operation that was
+/// begun, so the operation lives until this was handled.
+struct Completion(*mut OVERLAPPED);
+
+/// To whom an operation belongs.
+enum Owner {
+    /// The accept with this index.
     Accept(usize),
-    Receive(Weak<Connection>),
-    Send(Weak<Connection>),
+    /// The receive of this connection.
+    Receive(Weak<RegisteredConnection>),
+    /// The send of this connection.
+    Send(Weak<RegisteredConnection>),
 }
 
-struct Connection {
+struct RegisteredConnection {
+    /// Its place in the registry.
     key: usize,
-    duplex: Mutex<Duplex<Way>>,
+    connection: Mutex<OverlappedConnection<Owner>>,
 }
 
-/// One of the accepts that wait in advance. The listener is closed with the last of them.
-struct Slot {
-    accepting: Accepting<Way>,
-    listener: Arc<Listener>,
-}
-
-/// What the threads share. Locks are taken in this order: a slot, the registry, a connection.
-struct Shared {
+/// What the threads share. Locks are taken in this order: an accept, the registry, a connection.
+struct IocpServer {
     context: Arc<Context>,
-    port: Port,
+    port: CompletionPort,
     /// Wakes the supervisor.
-    bell: Event,
-    /// `None`: this accept has ended, because the server drains.
-    slots: Vec<Mutex<Option<Slot>>>,
-    /// Accepts that the supervisor is to begin at a later time.
-    later: Mutex<Vec<(Instant, usize)>>,
-    /// All connections of which an operation may be outstanding.
-    registry: Mutex<Slab<Arc<Connection>>>,
+    wake: Event,
+    /// `None` when an accept has ended because the server drains. The last accept closes the listener.
+    accepts: Vec<Mutex<Option<PendingAccept<Owner>>>>,
+    /// The indices of accepts that the supervisor is to begin, and when.
+    paused_accepts: Mutex<Vec<(Instant, usize)>>,
+    /// All connections that may have outstanding operations.
+    registry: Mutex<Slab<Arc<RegisteredConnection>>>,
     /// Workers that have not ended.
     workers: AtomicUsize,
 }
 
-impl Shared {
-    fn new(listener: TcpListener, context: &Arc<Context>) -> io::Result<Shared> {
-        let (port, listener) = (Port::new()?, Arc::new(Listener::new(listener)?));
+impl IocpServer {
+    fn new(listener: TcpListener, context: &Arc<Context>) -> io::Result<IocpServer> {
+        let (port, listener) = (CompletionPort::new()?, Arc::new(AcceptExListener::new(listener)?));
         port.bind(listener.socket())?;
-        let slot =
-            |index| Slot { accepting: Accepting::new(Way::Accept(index), None), listener: Arc::clone(&listener) };
-        Ok(Shared {
+        let accept = |index| PendingAccept::new(Arc::clone(&listener), Owner::Accept(index), None);
+        Ok(IocpServer {
             context: Arc::clone(context),
             port,
-            bell: Event::auto()?,
-            slots: (0..ACCEPTS).map(|index| Mutex::new(Some(slot(index)))).collect(),
-            later: Mutex::default(),
+            wake: Event::auto()?,
+            accepts: (0..PENDING_ACCEPTS).map(|index| Mutex::new(Some(accept(index)))).collect(),
+            paused_accepts: Mutex::default(),
             registry: Mutex::default(),
             workers: AtomicUsize::new(context.options().workers.max(1)),
         })
     }
 
-    /// A worker's life.
+    /// The loop of a worker.
     fn work(&self) -> io::Result<()> {
-        let _ended = Ended(self);
-        let mut packets = [OVERLAPPED_ENTRY::default(); BATCH];
+        let _exit = WorkerExit(self);
+        let mut entries = [OVERLAPPED_ENTRY::default(); PACKETS_PER_WAIT];
         loop {
-            let mut dismissals = 0;
-            for overlapped in self.port.take(&mut packets)? {
-                if overlapped.is_null() {
-                    dismissals += 1;
-                } else {
-                    self.answer(overlapped);
+            let mut stops = 0;
+            for packet in self.port.take(&mut entries)? {
+                match packet {
+                    Packet::Stop => stops += 1,
+                    Packet::Completion(completion) => self.handle(completion),
                 }
             }
-            // One is for this worker; others that it has taken along go back.
-            for _ in 1..dismissals {
-                self.port.dismiss()?;
+            // One stops this worker. The others were meant for other workers and go back.
+            for _ in 1..stops {
+                self.port.post_stop()?;
             }
-            if dismissals > 0 {
+            if stops > 0 {
                 return Ok(());
             }
         }
     }
 
-    fn answer(&self, overlapped: *mut OVERLAPPED) {
-        // SAFETY: every operation on this port is an `Operation<Way>`, and it lives until the packet was reaped, which
-        // only the functions called here do; the reference is not used after that.
-        let way = unsafe { Operation::<Way>::way_back(overlapped) };
-        match way {
-            &Way::Accept(index) => self.accepted(index),
-            Way::Receive(connection) => self.advance(connection.upgrade(), Duplex::collect_receive),
-            Way::Send(connection) => self.advance(connection.upgrade(), Duplex::collect_send),
+    fn handle(&self, Completion(overlapped): Completion) {
+        // SAFETY: every operation that reports to this port is owned by an `Owner`. The operation lives until its
+        // completion is taken, which happens below; the reference is not used after that.
+        let owner = unsafe { owner_of::<Owner>(overlapped) };
+        match owner {
+            &Owner::Accept(index) => self.accepted(index),
+            // SAFETY: the packet of this connection's receive was just taken from the port.
+            Owner::Receive(connection) => self.advance(connection.upgrade(), |c| unsafe { c.collect_receive() }),
+            // SAFETY: the packet of this connection's send was just taken from the port.
+            Owner::Send(connection) => self.advance(connection.upgrade(), |c| unsafe { c.collect_send() }),
         }
     }
 
-    fn advance(&self, connection: Option<Arc<Connection>>, tell: impl FnOnce(&mut Duplex<Way>)) {
-        let connection = connection.expect("the registry holds a connection until its operations are reaped");
+    fn advance(
+        &self,
+        registered: Option<Arc<RegisteredConnection>>,
+        tell: impl FnOnce(&mut OverlappedConnection<Owner>),
+    ) {
+        let registered = registered.expect("the registry holds a connection until its operations have completed");
         let over = {
-            let mut duplex = lock(&connection.duplex);
+            let mut connection = lock(&registered.connection);
             let over = catch_unwind(AssertUnwindSafe(|| {
-                tell(&mut duplex);
-                duplex.advance()
+                tell(&mut connection);
+                connection.advance()
             }));
-            // A panic can only be a fault in the rules of this one connection. It is ended, since a worker that died of
-            // it would leave it in the registry for ever; its message was printed.
+            // A panic concerns this connection alone. The connection is closed here: if the panic ended the worker, the
+            // connection would stay in the registry for ever. The message was printed.
             over.unwrap_or_else(|_| {
-                duplex.fail();
-                duplex.advance()
+                connection.fail();
+                connection.advance()
             })
         };
         if over {
             let none_left = {
                 let mut registry = lock(&self.registry);
-                registry.remove(connection.key);
+                registry.remove(registered.key);
                 registry.is_empty()
             };
-            // Closed now, with the last reference, so that whoever is woken finds it counted.
-            drop(connection);
+            // The last reference closes the connection, so that it is counted before the supervisor wakes.
+            drop(registered);
             if none_left && self.context.phase() != Phase::Run {
-                self.bell.set();
+                self.wake.set();
             }
         }
     }
 
     fn accepted(&self, index: usize) {
-        let mut slot = lock(&self.slots[index]);
-        let Some(Slot { accepting, listener }) = &mut *slot else { return };
+        let mut accept = lock(&self.accepts[index]);
+        let Some(pending) = &mut *accept else { return };
         let mut pause = None;
-        match accepting.finish(listener) {
+        // SAFETY: the packet of this accept was just taken from the port.
+        match unsafe { pending.finish() } {
             None => return,
             Some(Ok(socket)) => self.adopt(socket),
-            // Not the client's failure but our own cancellation.
+            // We have cancelled it ourselves.
             Some(Err(_)) if self.context.phase() != Phase::Run => {}
-            Some(Err(e)) => pause = self.pause(&e),
+            Some(Err(e)) => pause = self.count_failed_accept(&e),
         }
-        self.begin_again(index, slot, pause);
+        self.begin_again(index, accept, pause);
     }
 
     fn begin_accept(&self, index: usize) {
-        self.begin_again(index, lock(&self.slots[index]), None);
+        self.begin_again(index, lock(&self.accepts[index]), None);
     }
 
-    /// Begins an accept, now or after a pause. Under the lock of its slot: the supervisor, which cancels what is
-    /// outstanding after the phase has changed, comes either after it or before it looks at the phase.
-    fn begin_again(&self, index: usize, mut slot: MutexGuard<'_, Option<Slot>>, mut pause: Option<Instant>) {
+    /// Begins an accept, or lets the supervisor begin it at the end of a pause. The lock of the accept orders this with
+    /// [`end_accepts`](Self::end_accepts): either that comes later and cancels the accept, or the phase is seen here.
+    fn begin_again(
+        &self,
+        index: usize,
+        mut accept: MutexGuard<'_, Option<PendingAccept<Owner>>>,
+        mut pause_end: Option<Instant>,
+    ) {
         loop {
-            let Some(Slot { accepting, listener }) = &mut *slot else { return };
+            let Some(pending) = &mut *accept else { return };
             if self.context.phase() != Phase::Run {
-                *slot = None;
-                self.bell.set();
+                *accept = None;
+                self.wake.set();
                 return;
             }
-            if let Some(time) = pause {
-                lock(&self.later).push((time, index));
-                self.bell.set();
+            if let Some(time) = pause_end {
+                lock(&self.paused_accepts).push((time, index));
+                self.wake.set();
                 return;
             }
-            match accepting.begin(listener) {
+            match pending.begin() {
                 Ok(()) => return,
-                Err(e) => pause = self.pause(&e),
+                Err(e) => pause_end = self.count_failed_accept(&e),
             }
         }
     }
 
-    fn pause(&self, error: &io::Error) -> Option<Instant> {
+    /// Counts a failed accept. Returns when to try again; `None` means at once.
+    fn count_failed_accept(&self, error: &io::Error) -> Option<Instant> {
         match self.context.accept_failed(error) {
             Accept::Again => None,
             Accept::After(pause) => Some(Instant::now() + pause),
@@ -309,35 +336,34 @@ impl Shared {
     }
 
     fn adopt(&self, socket: Socket) {
-        // Not admitted: the socket is closed here.
+        // If the connection is not admitted, its socket is closed here.
         let Some(session) = Session::admit(&self.context) else { return };
         let bound = self.port.bind(&socket);
-        let connection = {
+        let registered = {
             let mut registry = lock(&self.registry);
             let entry = registry.vacant_entry();
-            let connection = Arc::new_cyclic(|way: &Weak<Connection>| {
-                let receive = Operation::new(Way::Receive(way.clone()), None);
-                let send = Operation::new(Way::Send(way.clone()), None);
-                let duplex = Duplex::new(socket, session, receive, send, Routines::default());
-                Connection { key: entry.key(), duplex: Mutex::new(duplex) }
+            let registered = Arc::new_cyclic(|itself: &Weak<RegisteredConnection>| {
+                let owners = [Owner::Receive(itself.clone()), Owner::Send(itself.clone())];
+                let connection = OverlappedConnection::new(socket, session, owners, Notify::Port);
+                RegisteredConnection { key: entry.key(), connection: Mutex::new(connection) }
             });
-            Arc::clone(entry.insert(connection))
+            Arc::clone(entry.insert(registered))
         };
-        self.advance(Some(connection), |duplex| {
+        self.advance(Some(registered), |connection| {
             if bound.is_err() {
-                duplex.fail();
+                connection.fail();
             }
-            // After it was registered: either the supervisor, when it aborts, finds it there, or the phase is seen
+            // The connection is registered by now: either the supervisor finds it when it aborts, or the phase is seen
             // here.
             if self.context.phase() == Phase::Abort {
-                duplex.abort();
+                connection.abort();
             }
         });
     }
 
-    /// The supervisor's life: returns when the server has drained or was aborted, with nothing outstanding.
+    /// The loop of the supervisor. Returns when the server has drained or was aborted, with nothing outstanding.
     fn supervise(&self) -> io::Result<()> {
-        let mut sweep = IdleTimer::new(&self.context);
+        let mut idle = IdleTimer::new(&self.context);
         let mut aborted = false;
         loop {
             let phase = self.context.phase();
@@ -346,69 +372,67 @@ impl Shared {
             }
             if phase == Phase::Abort && !aborted {
                 aborted = true;
-                self.connections().iter().for_each(|connection| lock(&connection.duplex).abort());
+                self.connections().iter().for_each(|registered| lock(&registered.connection).abort());
             }
-            if let Some(now) = sweep.due() {
-                for connection in self.connections() {
-                    lock(&connection.duplex).end_if_idle(now);
+            if let Some(now) = idle.due() {
+                for registered in self.connections() {
+                    lock(&registered.connection).close_if_idle(now);
                 }
             }
-            let due = self.begin_what_is_due();
+            let next_accept = self.begin_due_accepts();
             if phase != Phase::Run && self.is_over() {
                 return Ok(());
             }
             if self.workers.load(Ordering::Acquire) == 0 {
                 return Err(io::Error::other("all workers have ended"));
             }
-            let due = due.map(|due| due.saturating_duration_since(Instant::now()));
-            let wait = [sweep.timeout(), due].into_iter().flatten().min();
-            Event::wait_any(std::slice::from_ref(&self.bell), wait)?;
+            Event::wait_any(std::slice::from_ref(&self.wake), idle.timeout_or(next_accept))?;
         }
     }
 
-    /// Cancels the accepts that wait; those that wait for their time end at once.
+    /// Cancels the outstanding accepts, and ends those that are paused.
     fn end_accepts(&self) {
-        lock(&self.later).clear();
-        for slot in &self.slots {
-            let mut slot = lock(slot);
-            match &*slot {
-                Some(Slot { accepting, listener }) if accepting.is_outstanding() => accepting.cancel(listener),
-                _ => *slot = None,
+        lock(&self.paused_accepts).clear();
+        for accept in &self.accepts {
+            let mut accept = lock(accept);
+            match &*accept {
+                Some(pending) if pending.is_outstanding() => pending.cancel(),
+                _ => *accept = None,
             }
         }
     }
 
-    /// Begins the accepts whose time has come; returns the time of the next one.
-    fn begin_what_is_due(&self) -> Option<Instant> {
+    /// Begins the accepts whose pause is over. Returns when the next pause ends.
+    fn begin_due_accepts(&self) -> Option<Instant> {
         let now = Instant::now();
-        let due: Vec<_> = lock(&self.later).extract_if(.., |(time, _)| *time <= now).collect();
+        let due: Vec<_> = lock(&self.paused_accepts).extract_if(.., |(time, _)| *time <= now).collect();
         for (_, index) in due {
             self.begin_accept(index);
         }
-        lock(&self.later).iter().map(|(time, _)| *time).min()
+        lock(&self.paused_accepts).iter().map(|(time, _)| *time).min()
     }
 
     fn is_over(&self) -> bool {
-        // In this order: a connection is registered before its accept ends.
-        self.slots.iter().all(|slot| lock(slot).is_none()) && lock(&self.registry).is_empty()
+        // In this order, because a connection is registered before its accept ends.
+        self.accepts.iter().all(|accept| lock(accept).is_none()) && lock(&self.registry).is_empty()
     }
 
-    fn connections(&self) -> Vec<Arc<Connection>> {
-        lock(&self.registry).iter().map(|(_, connection)| Arc::clone(connection)).collect()
+    fn connections(&self) -> Vec<Arc<RegisteredConnection>> {
+        lock(&self.registry).iter().map(|(_, registered)| Arc::clone(registered)).collect()
     }
 }
 
-/// Tells the supervisor that a worker has ended, be it by a panic.
-struct Ended<'s>(&'s Shared);
+/// Tells the supervisor that a worker has ended, even if it has panicked.
+struct WorkerExit<'server>(&'server IocpServer);
 
-impl Drop for Ended<'_> {
+impl Drop for WorkerExit<'_> {
     fn drop(&mut self) {
         self.0.workers.fetch_sub(1, Ordering::AcqRel);
-        self.0.bell.set();
+        self.0.wake.set();
     }
 }
 
-/// A panic in a worker was reported by its end; the others go on.
+/// Locks in spite of a panic: the worker's end reports it, and the other workers go on.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -422,48 +446,53 @@ mod tests {
     use super::*;
     use crate::server::Options;
 
+    const LIMIT: Duration = Duration::from_secs(20);
+
     #[test]
-    fn a_panic_ends_its_connection_and_no_more() {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
-        let address = listener.local_addr().expect("bound");
+    fn a_panic_closes_its_connection_and_no_other() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let address = listener.local_addr().expect("the listener is bound");
         let context = Arc::new(Context::new(Options { workers: 1, ..Options::default() }, channel().0));
-        let shared = Arc::new(Shared::new(listener.try_clone().expect("a handle"), &context).expect("a port"));
-        let clients = [(); 2].map(|()| TcpStream::connect(address).expect("a connection"));
+        let of_server = listener.try_clone().expect("a handle can be duplicated");
+        let server = Arc::new(IocpServer::new(of_server, &context).expect("a port can be made"));
+        let clients = [(); 2].map(|()| TcpStream::connect(address).expect("the client connects"));
         for _ in &clients {
-            shared.adopt(listener.accept().expect("a connection").0.into());
+            server.adopt(listener.accept().expect("the client is accepted").0.into());
         }
-        let broken = shared.connections().swap_remove(0);
-        shared.advance(Some(broken), |_| panic!("a test's panic"));
-        let workers = start(&shared).expect("threads");
+        let broken = server.connections().swap_remove(0);
+        server.advance(Some(broken), |_| panic!("the test panics"));
+        let workers = start_workers(&server).expect("threads can be started");
         context.advance(Phase::Drain);
         let (ended, has_ended) = channel();
-        let supervised = Arc::clone(&shared);
+        let supervised = Arc::clone(&server);
         std::thread::spawn(move || ended.send(supervised.supervise()));
         drop(clients);
-        has_ended.recv_timeout(Duration::from_secs(20)).expect("it ends").expect("without an error");
-        shared.port.dismiss().expect("it is posted");
-        workers.into_iter().for_each(|worker| worker.join().expect("no panic").expect("without an error"));
+        has_ended.recv_timeout(LIMIT).expect("the server drains").expect("it ends without an error");
+        server.port.post_stop().expect("a packet can be posted");
+        for worker in workers {
+            worker.join().expect("the worker does not panic").expect("it ends without an error");
+        }
         let counters = context.snapshot();
         assert_eq!((counters.closed, counters.connection_errors), (2, 1));
     }
 
     #[test]
-    fn a_worker_that_takes_the_dismissals_of_others_gives_them_back() {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+    fn a_worker_that_takes_the_stop_packets_of_others_gives_them_back() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let context = Arc::new(Context::new(Options { workers: 3, ..Options::default() }, channel().0));
-        let shared = Arc::new(Shared::new(listener, &context).expect("a port"));
+        let server = Arc::new(IocpServer::new(listener, &context).expect("a port can be made"));
         for _ in 0..3 {
-            shared.port.dismiss().expect("it is posted");
+            server.port.post_stop().expect("a packet can be posted");
         }
-        // Begun after all three were posted, the first one takes them in one batch.
+        // The workers start after the posts, so the first one takes all three packets at once.
         let (ended, has_ended) = channel();
-        for worker in start(&shared).expect("threads") {
+        for worker in start_workers(&server).expect("threads can be started") {
             let ended = ended.clone();
-            std::thread::spawn(move || ended.send(worker.join().expect("no panic")));
+            std::thread::spawn(move || ended.send(worker.join().expect("the worker does not panic")));
         }
         for _ in 0..3 {
-            has_ended.recv_timeout(Duration::from_secs(20)).expect("it ends").expect("without an error");
+            has_ended.recv_timeout(LIMIT).expect("the worker ends").expect("it ends without an error");
         }
-        assert_eq!(shared.workers.load(Ordering::Acquire), 0);
+        assert_eq!(server.workers.load(Ordering::Acquire), 0);
     }
 }

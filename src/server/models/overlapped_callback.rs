@@ -1,53 +1,51 @@
-//! `overlapped-callback`: overlapped operations whose completion the system tells by calling a function of ours.
+//! `overlapped-callback`: overlapped operations whose completion the system reports by calling a function of ours.
 //!
 //! # The model
 //!
-//! WSARecv and WSASend take a *completion routine*. The call returns at once; when the operation is complete, the
+//! WSARecv and WSASend take a *completion routine*. The call returns at once. When the operation has completed, the
 //! system queues an *asynchronous procedure call* (APC) to the thread that made the call, and the routine runs there.
 //! So the program never asks what is ready and never collects results: it says what it wants, and is called.
 //!
-//! **When it is called.** An APC does not interrupt a thread in the middle of its work; a routine that ran between any
-//! two instructions could touch nothing safely. It runs only while the thread waits, and has said that it may be
-//! disturbed: an *alertable* wait, such as `SleepEx(INFINITE, TRUE)`. A thread that never waits alertably is never
-//! called, however much is complete. Such a wait is the model's message loop, and all that a worker here ever waits
-//! for.
+//! **When a routine runs.** An APC does not interrupt a thread in the middle of its work: a routine that ran between
+//! any two instructions could touch nothing safely. It runs only while the thread is in an *alertable* wait, such as
+//! `SleepEx(INFINITE, TRUE)`. A thread that never waits alertably is never called, however much has completed. This
+//! wait is the model's message loop, and the only one that a worker here makes.
 //!
-//! **On which thread.** Each thread has an APC queue of its own, and a routine runs on the thread that began its
-//! operation. Nothing balances the load between threads. In return a connection belongs to one thread, and needs no
-//! lock.
+//! **On which thread.** Each thread has its own APC queue, and a routine runs on the thread that began the operation.
+//! Nothing balances the load between threads. In return, a connection belongs to one thread and needs no lock.
 //!
-//! **Why accept is different.** AcceptEx is overlapped but takes no completion routine; it completes by an event or to
-//! a port. So a thread accepts (see `acceptor`) and gives each connection to a worker by QueueUserAPC: the one way to
-//! have code run on a thread that does nothing but wait alertably. The first receive is begun there, hence all routines
-//! of that connection run there.
+//! **Why accept is different.** AcceptEx is overlapped but takes no completion routine; it reports by an event or to a
+//! port. So one thread accepts (see `acceptor`) and hands each connection to a worker by QueueUserAPC, which is the
+//! only way to run code on a thread that does nothing but wait alertably. The first receive is begun there, so all
+//! routines of that connection run there.
 //!
-//! **What it costs.** A transition into the kernel and back for each APC, one at a time, where a port hands over many
-//! packets in one call; threads that can't help each other; and the rules below. It buys code without locks, without a
-//! port, without a limit of 64 handles.
+//! **What it costs.** Each APC takes a transition into the kernel and back, where a port hands over many packets in one
+//! call. Threads can't help each other, and the rules below apply. In return the code needs no locks and no port, and
+//! has no limit of 64 handles.
 //!
-//! # What must be kept
+//! # The rules
 //!
-//! - **The way back.** The routine gets the OVERLAPPED and nothing else. It stands first in a `repr(C)` block, so the
-//!   pointer can be cast back to the block, which holds the connection's key. A receive and a send are outstanding
-//!   together, so there are two blocks.
-//! - **Never wait in a routine.** A wait there that is alertable runs further routines inside of it, and so on down the
-//!   stack. Even a wait outside of one can run them by surprise: blocking Winsock calls wait alertably. So the worker
-//!   is found borrowed then, and what was to be done is left to the loop.
-//! - **The wait may not return by itself.** It runs what is queued, and what that queues, and under load it can go on
-//!   like that. So after [`BUDGET`] calls the routines only note what has completed; nothing new is begun, the queue
-//!   runs dry, the wait returns, and the loop does the rest: what was noted, closing, the phase, idle connections.
-//! - **A call may come early.** An APC that says 'stop' may have run in an earlier alertable wait than the one that it
-//!   was meant to end. So it leaves a mark, and the loop looks for the mark before it waits (Raymond Chen, 'The case of
-//!   the APC that never arrives').
-//! - **No unwinding into the system.** Each routine catches panics; the connection that caused one is reset.
-//! - **Free nothing that is outstanding.** Connections are closed by the loop, after both operations were reaped.
+//! - **The way back.** A routine gets the OVERLAPPED and nothing else. The OVERLAPPED is the first field of a `repr(C)`
+//!   block, so its pointer can be cast to the block, which holds the connection's key. A receive and a send are
+//!   outstanding together, so there are two blocks.
+//! - **Never wait in a routine.** An alertable wait in a routine runs further routines inside it, deeper and deeper on
+//!   the stack. Outside of a routine a wait can surprise too: blocking Winsock calls wait alertably. A routine then
+//!   finds the worker borrowed, and defers its work to the loop.
+//! - **A wait may never return.** It runs the queued APCs and those that they queue, which can go on for ever under
+//!   load. So after [`CALLS_PER_WAIT`] calls, routines only note what has completed and begin nothing. The queue runs
+//!   empty, the wait returns, and the loop does the rest: the noted completions, closing, the phase, idle connections.
+//! - **An APC may run early.** An APC that says 'stop' may run in an earlier alertable wait than the one that it should
+//!   end. So it leaves a mark, and the loop looks at the mark before it waits (Raymond Chen, 'The case of the APC that
+//!   never arrives').
+//! - **Never unwind into the system.** Each routine catches panics; the connection that caused one is reset.
+//! - **Free nothing that is outstanding.** The loop closes a connection after both of its operations have completed.
 //!
 //! # What the classic lesson gets wrong
 //!
-//! It accepts in a busy loop (here the acceptor waits for an event); it serves one client at a time; it lets the socket
-//! handle land in the OVERLAPPED; when a call succeeds at once it begins the next one on the same OVERLAPPED, although
-//! the first one's routine is still to be called (success at once queues the APC all the same); it never notices a
-//! receive of 0 bytes; and it never echoes. The tests go through these.
+//! The usual example accepts in a busy loop; here the acceptor waits for an event. It serves one client at a time. It
+//! lets the socket handle land in the OVERLAPPED. When a call succeeds at once, it begins the next operation on the
+//! same OVERLAPPED, although the first one's routine is still to be called: immediate success queues the APC too. It
+//! never notices a receive of 0 bytes. And it never echoes. The tests check each of these.
 //!
 //! Sources: Microsoft, 'Asynchronous Procedure Calls', 'Alertable I/O', 'SleepEx', 'QueueUserAPC', 'WSARecv'.
 
@@ -66,28 +64,31 @@ use std::time::Instant;
 
 use slab::Slab;
 use socket2::Socket;
-use windows_sys::Win32::Foundation::{PAPCFUNC, WAIT_OBJECT_0};
+use windows_sys::Win32::Foundation::WAIT_OBJECT_0;
 use windows_sys::Win32::System::IO::OVERLAPPED;
 use windows_sys::Win32::System::Threading::{QueueUserAPC, SleepEx, WaitForSingleObject};
 
 use crate::server::completion::acceptor::accept_until_drain;
-use crate::server::completion::overlapped::{Operation, Outcome};
-use crate::server::completion::overlapped_connection::{Duplex, Routines};
+use crate::server::completion::operation::{CompletionResult, owner_of};
+use crate::server::completion::overlapped_connection::{Notify, OverlappedConnection, Routines};
 use crate::server::pool::IdleTimer;
 use crate::server::{Context, Phase, Session};
 use crate::sys::event::{Event, milliseconds};
 
-/// Calls that one alertable wait answers by beginning further operations; after that it only notes them.
-const BUDGET: u32 = 256;
+/// The number of calls that one alertable wait handles at once. Later ones are only noted.
+const CALLS_PER_WAIT: u32 = 256;
 
-/// Serves until told to stop. The calling thread accepts; `--workers` threads serve.
+/// A connection whose operations are owned by its key in [`ApcWorker::connections`].
+type Connection = OverlappedConnection<usize>;
+
+/// Serves until told to stop. This thread accepts; `--workers` threads serve.
 pub(super) fn run(listener: TcpListener, context: Arc<Context>) -> io::Result<()> {
     let wake = Event::auto()?;
-    let workers = Workers::start(&context)?;
-    let (bell, threads) = (wake.try_clone()?, Arc::clone(&workers.threads));
+    let workers = ApcWorkers::start(&context)?;
+    let (wake_acceptor, threads) = (wake.try_clone()?, Arc::clone(&workers.threads));
     context.ready(move || {
-        bell.set();
-        threads.iter().for_each(|thread| thread.nudge());
+        wake_acceptor.set();
+        threads.iter().for_each(AlertableThread::wake);
     });
     let mut next = 0;
     let accepted = accept_until_drain(
@@ -98,15 +99,15 @@ pub(super) fn run(listener: TcpListener, context: Arc<Context>) -> io::Result<()
         |socket, session| {
             next += 1;
             let thread = &workers.threads[next % workers.threads.len()];
-            survive(thread.hand_over(socket, session), thread, &context)
+            tolerate(thread.hand_over(socket, session), thread, &context)
         },
     );
     workers.finish(accepted)
 }
 
-/// Connections of a worker that has ended can't be served; a call that was refused for any other reason, such as want
-/// of memory, costs the one that it was for.
-fn survive(handed_over: io::Result<()>, thread: &Thread, context: &Context) -> io::Result<()> {
+/// Counts a failed handover. It is an error only if the worker has ended, because its connections are then not served.
+/// If it failed for another reason, such as lack of memory, only that connection is lost.
+fn tolerate(handed_over: io::Result<()>, thread: &AlertableThread, context: &Context) -> io::Result<()> {
     handed_over.or_else(|e| {
         if thread.has_ended() {
             return Err(e);
@@ -117,59 +118,60 @@ fn survive(handed_over: io::Result<()>, thread: &Thread, context: &Context) -> i
 }
 
 /// The worker threads.
-struct Workers {
+struct ApcWorkers {
     /// Shared with the closure that wakes them, which may be called after they have ended.
-    threads: Arc<Vec<Thread>>,
+    threads: Arc<Vec<AlertableThread>>,
     joins: Vec<JoinHandle<io::Result<()>>>,
 }
 
-impl Workers {
-    fn start(context: &Arc<Context>) -> io::Result<Workers> {
+impl ApcWorkers {
+    fn start(context: &Arc<Context>) -> io::Result<ApcWorkers> {
         let count = context.options().workers.max(1);
-        Workers::start_by(count, |i, running| {
+        ApcWorkers::start_by(count, |i, running| {
             let context = Arc::clone(context);
             let name = format!("overlapped-callback-{i}");
             std::thread::Builder::new().name(name).spawn(move || serve(&context, running))
         })
     }
 
-    /// `spawn` begins worker `i`, which says that it runs. If one of them can't be begun, the others are ended.
+    /// Starts worker `i` by `spawn`; the worker reports that it runs. If one can't be started, the others are ended.
     fn start_by(
         count: usize,
         spawn: impl Fn(usize, Sender<()>) -> io::Result<JoinHandle<io::Result<()>>>,
-    ) -> io::Result<Workers> {
+    ) -> io::Result<ApcWorkers> {
         let (running, is_running) = channel();
-        let mut workers = Workers { threads: Arc::default(), joins: Vec::new() };
-        let begun = (0..count).try_for_each(|i| {
+        let mut workers = ApcWorkers { threads: Arc::default(), joins: Vec::new() };
+        let started = (0..count).try_for_each(|i| {
             workers.joins.push(spawn(i, running.clone())?);
             Ok(())
         });
         drop(running);
-        let threads = begun.and_then(|()| {
-            // An APC that is queued before a thread begins to run is called before its first line. None is queued
-            // before this:
+        let threads = started.and_then(|()| {
+            // An APC that is queued to a thread before it runs is called before the thread's first line. So none is
+            // queued before all of them run.
             for _ in &workers.joins {
                 is_running.recv().map_err(|_| io::Error::other("a worker ended before it was ready"))?;
             }
-            workers.joins.iter().map(|join| Ok(Thread(join.as_handle().try_clone_to_owned()?))).collect()
+            workers.joins.iter().map(|join| Ok(AlertableThread(join.as_handle().try_clone_to_owned()?))).collect()
         });
         match threads {
-            Ok(threads) => Ok(Workers { threads: Arc::new(threads), ..workers }),
-            Err(e) => Err(workers.finish(Err(e)).expect_err("it gives the error back")),
+            Ok(threads) => Ok(ApcWorkers { threads: Arc::new(threads), ..workers }),
+            Err(e) => Err(workers.finish(Err(e)).expect_err("finish returns the error that it was given")),
         }
     }
 
-    /// Tells the workers that no more connections come, and waits until theirs have ended. If the acceptor has failed
-    /// they abort, since nobody else will tell them to.
+    /// Tells the workers that no more connections will come, and waits until their connections have ended. If the
+    /// acceptor has failed, they abort, because nobody else will tell them to.
     ///
     /// # Errors
-    /// The acceptor's, or the first worker's.
+    /// That of the acceptor, or of the first worker that failed.
     fn finish(self, accepted: io::Result<()>) -> io::Result<()> {
+        let phase = if accepted.is_ok() { Phase::Drain } else { Phase::Abort };
         for join in &self.joins {
             // It fails only for a thread that has ended.
-            let _ = queue(join.as_handle(), Some(last), usize::from(accepted.is_err()));
+            let _ = queue(join.as_handle(), Call::AcceptorEnded(phase));
         }
-        // All are waited for, whatever the first one says.
+        // Waits for all of them, whatever the first one returns.
         self.joins.into_iter().fold(accepted, |result, join| {
             let ended = join.join().unwrap_or_else(|_| Err(io::Error::other("a worker panicked")));
             result.and(ended)
@@ -177,98 +179,140 @@ impl Workers {
     }
 }
 
-/// Queues a call of `function(parameter)` on a thread: one of the functions below, with what it asks for.
-fn queue(thread: BorrowedHandle<'_>, function: PAPCFUNC, parameter: usize) -> io::Result<()> {
-    // SAFETY: the handle is open for the length of the call, with all rights. The function takes any thread that waits
-    // alertably for a worker, and the parameter is what it asks for. For a thread that has ended the call fails.
-    let queued = unsafe { QueueUserAPC(function, thread.as_raw_handle(), parameter) };
+/// A call that other threads queue to a worker.
+enum Call {
+    /// Serve this connection.
+    Adopt(Box<(Socket, Session)>),
+    /// Look at the phase.
+    Wake,
+    /// No more connections come: serve the rest to its end, or abort.
+    AcceptorEnded(Phase),
+}
+
+/// Queues a call to a thread, as an APC. A thread that ends before it has waited alertably never runs it; the
+/// connection of an [`Adopt`](Call::Adopt) is then leaked, and stays open until the process ends.
+///
+/// # Errors
+/// The system's: the thread has ended, or memory is short. The connection of an [`Adopt`](Call::Adopt) is closed then.
+fn queue(thread: BorrowedHandle<'_>, call: Call) -> io::Result<()> {
+    match call {
+        Call::Adopt(connection) => {
+            let connection = Box::into_raw(connection);
+            // SAFETY: `adopt` takes a pointer that was made from a box of this type, and is called once.
+            unsafe { queue_apc(thread, adopt, connection as usize) }.inspect_err(|_| {
+                // SAFETY: the pointer was made from a box above, and no call was queued that could use it.
+                drop(unsafe { Box::from_raw(connection) });
+            })
+        }
+        // SAFETY: `wake` ignores its parameter.
+        Call::Wake => unsafe { queue_apc(thread, wake, 0) },
+        // SAFETY: `acceptor_ended` takes any number.
+        Call::AcceptorEnded(phase) => unsafe { queue_apc(thread, acceptor_ended, usize::from(phase == Phase::Abort)) },
+    }
+}
+
+/// # Safety
+/// `function` is sound to call once with this parameter, on any thread.
+unsafe fn queue_apc(
+    thread: BorrowedHandle<'_>,
+    function: unsafe extern "system" fn(usize),
+    parameter: usize,
+) -> io::Result<()> {
+    // SAFETY: the handle is borrowed, so it is open during the call, and the caller guarantees the function.
+    let queued = unsafe { QueueUserAPC(Some(function), thread.as_raw_handle(), parameter) };
     if queued == 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// A thread that waits alertably.
-struct Thread(OwnedHandle);
+struct AlertableThread(OwnedHandle);
 
-impl Thread {
-    fn queue(&self, function: PAPCFUNC, parameter: usize) -> io::Result<()> {
-        queue(self.0.as_handle(), function, parameter)
-    }
-
+impl AlertableThread {
     /// Ends its wait, so that it looks at the phase.
-    fn nudge(&self) {
+    fn wake(&self) {
         // It fails only for a thread that has ended.
-        let _ = self.queue(Some(nudged), 0);
+        let _ = queue(self.0.as_handle(), Call::Wake);
     }
 
-    /// # Errors
-    /// The system's: the thread has ended, or memory is short. The connection is closed then.
+    /// Has the thread serve a connection. See [`queue`].
     fn hand_over(&self, socket: Socket, session: Session) -> io::Result<()> {
-        let parameter = Box::into_raw(Box::new((socket, session)));
-        self.queue(Some(adopt), parameter as usize).inspect_err(|_| {
-            // SAFETY: the call was not queued, so the box is still ours alone.
-            drop(unsafe { Box::from_raw(parameter) });
-        })
+        queue(self.0.as_handle(), Call::Adopt(Box::new((socket, session))))
     }
 
     fn has_ended(&self) -> bool {
-        // SAFETY: the handle is open, and the call does not wait.
+        // SAFETY: the handle is open as long as `self` lives. With a limit of 0 the call does not wait.
         unsafe { WaitForSingleObject(self.0.as_raw_handle(), 0) == WAIT_OBJECT_0 }
     }
 }
 
-/// What the system calls, when it can't be done at once.
-enum Call {
-    Adopt(Socket, Session),
-    Received(usize, Outcome),
-    Sent(usize, Outcome),
+/// What an APC or a routine tells the worker.
+enum Notice {
+    Adopted(Socket, Session),
+    Received(Completion),
+    Sent(Completion),
+}
+
+/// What a routine was told of its operation. It stands for this one call of the routine.
+struct Completion {
+    key: usize,
+    result: CompletionResult,
+}
+
+impl Completion {
+    /// # Safety
+    /// The system has called a completion routine with these arguments, for an operation that is owned by a key. The
+    /// operation lives as long as its connection was not told.
+    unsafe fn of(error: u32, bytes: u32, overlapped: *mut OVERLAPPED) -> Completion {
+        // SAFETY: the caller guarantees that the owner is a key. It is copied while the operation lives.
+        let key = *unsafe { owner_of::<usize>(overlapped) };
+        let result = if error == 0 { Ok(bytes as usize) } else { Err(io::Error::from_raw_os_error(error as i32)) };
+        Completion { key, result }
+    }
 }
 
 thread_local! {
-    /// The worker of this thread. Routines and APCs run on it by definition, so this is how they find it.
-    static WORKER: RefCell<Worker> = RefCell::new(Worker::default());
-    /// What the loop is to do after the wait. Never borrowed while anything is called that could wait.
-    static LATER: RefCell<Vec<Call>> = const { RefCell::new(Vec::new()) };
-    /// Calls that this wait may still answer at once.
-    static LEFT: Cell<u32> = const { Cell::new(BUDGET) };
-    /// Somebody wants the loop to look before it waits again.
-    static NUDGED: Cell<bool> = const { Cell::new(false) };
-    /// What the acceptor's last word was, once it has spoken.
-    static LAST: Cell<Option<Last>> = const { Cell::new(None) };
-}
-
-/// The acceptor's last word to a worker.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Last {
-    /// Serve what there is to its end.
-    Drain,
-    /// End at once.
-    Abort,
+    /// The worker of this thread. Its routines and APCs run on this thread, so they find it here.
+    static WORKER: RefCell<ApcWorker> = RefCell::new(ApcWorker::default());
+    /// Notices for the loop to handle after the wait. Never borrowed during a call that could wait.
+    static DEFERRED: RefCell<Vec<Notice>> = const { RefCell::new(Vec::new()) };
+    /// The number of notices that this wait may still handle at once.
+    static CALLS_LEFT: Cell<u32> = const { Cell::new(CALLS_PER_WAIT) };
+    /// The loop must look at the phase before it waits again.
+    static WOKEN: Cell<bool> = const { Cell::new(false) };
+    /// `Run` until the acceptor has ended.
+    static ACCEPTOR_PHASE: Cell<Phase> = const { Cell::new(Phase::Run) };
 }
 
 /// The connections of one thread.
 #[derive(Default)]
-struct Worker {
-    connections: Slab<Duplex<usize>>,
-    /// Those of them that are over, for the loop to close.
+struct ApcWorker {
+    connections: Slab<Connection>,
+    /// The keys of connections that are over, for the loop to close.
     over: Vec<usize>,
-    /// Connections are ended at once, also those that are still to come.
+    /// All connections are aborted, including those that are still to be adopted.
     aborting: bool,
 }
 
-impl Worker {
-    fn answer(&mut self, call: Call) {
-        match call {
-            Call::Adopt(socket, session) => self.adopt(socket, session),
-            Call::Received(key, outcome) => self.advance(key, |connection| connection.received(outcome)),
-            Call::Sent(key, outcome) => self.advance(key, |connection| connection.sent(outcome)),
+impl ApcWorker {
+    fn handle(&mut self, notice: Notice) {
+        match notice {
+            Notice::Adopted(socket, session) => self.adopt(socket, session),
+            // SAFETY: the routine of this connection's receive was called with this result; see `Completion`.
+            Notice::Received(Completion { key, result }) => {
+                self.advance(key, |connection| unsafe { connection.received(result) });
+            }
+            // SAFETY: as above, for the send.
+            Notice::Sent(Completion { key, result }) => {
+                self.advance(key, |connection| unsafe { connection.sent(result) });
+            }
         }
     }
 
     fn adopt(&mut self, socket: Socket, session: Session) {
         let entry = self.connections.vacant_entry();
         let key = entry.key();
-        let (receive, send) = (Operation::new(key, None), Operation::new(key, None));
-        let routines = Routines { received: Some(received), sent: Some(sent) };
-        entry.insert(Duplex::new(socket, session, receive, send, routines));
+        // SAFETY: the routines take the owner of an operation for a key, and the owners here are keys.
+        let routines = unsafe { Routines::new(Some(received), Some(sent)) };
+        entry.insert(Connection::new(socket, session, [key, key], Notify::Routines(routines)));
         let aborting = self.aborting;
         self.advance(key, |connection| {
             if aborting {
@@ -277,13 +321,13 @@ impl Worker {
         });
     }
 
-    fn advance(&mut self, key: usize, tell: impl FnOnce(&mut Duplex<usize>)) {
+    fn advance(&mut self, key: usize, tell: impl FnOnce(&mut Connection)) {
         let connection = &mut self.connections[key];
         let over = catch_unwind(AssertUnwindSafe(|| {
             tell(connection);
             connection.advance()
         }));
-        // A panic can only be a fault in the rules of this one connection; the others go on.
+        // A panic concerns this connection alone, so the others go on.
         let over = over.unwrap_or_else(|_| {
             connection.fail();
             connection.advance()
@@ -293,10 +337,10 @@ impl Worker {
         }
     }
 
-    /// Takes out the connections that are over. To be dropped, which closes them, when the worker is not borrowed.
-    fn take_over(&mut self) -> Vec<Duplex<usize>> {
+    /// Takes out the connections that are over. Drop them, which closes them, while the worker is not borrowed.
+    fn take_over(&mut self) -> Vec<Connection> {
         let over = mem::take(&mut self.over).into_iter().map(|key| self.connections.remove(key));
-        over.inspect(|connection| debug_assert_eq!(connection.outstanding(), 0, "given up too early")).collect()
+        over.inspect(|connection| debug_assert_eq!(connection.outstanding(), 0, "it is closed too early")).collect()
     }
 
     fn abort_all(&mut self) {
@@ -308,107 +352,103 @@ impl Worker {
         }
     }
 
-    fn end_idle(&mut self, now: Instant) {
+    fn close_idle(&mut self, now: Instant) {
         for (_, connection) in &mut self.connections {
-            connection.end_if_idle(now);
+            connection.close_if_idle(now);
         }
     }
 }
 
-/// A worker thread's life: look what is to be done, then wait alertably.
+/// The loop of a worker thread: does what is due, then waits alertably.
 fn serve(context: &Context, running: Sender<()>) -> io::Result<()> {
-    // Nobody listens only if another worker could not be started.
+    // Nobody listens if another worker could not be started.
     let _ = running.send(());
     serve_and_close(context, drop)
 }
 
-/// `close` is given the connections that are over. It may call routines: a Winsock call that waits does so alertably.
-fn serve_and_close(context: &Context, mut close: impl FnMut(Vec<Duplex<usize>>)) -> io::Result<()> {
-    let mut sweep = IdleTimer::new(context);
+/// `close` gets the connections that are over. Routines may run inside it, because a Winsock call that waits does so
+/// alertably.
+fn serve_and_close(context: &Context, mut close: impl FnMut(Vec<Connection>)) -> io::Result<()> {
+    let mut idle = IdleTimer::new(context);
     loop {
-        NUDGED.set(false);
-        LEFT.set(BUDGET);
-        for call in LATER.take() {
-            WORKER.with_borrow_mut(|worker| worker.answer(call));
+        WOKEN.set(false);
+        CALLS_LEFT.set(CALLS_PER_WAIT);
+        for notice in DEFERRED.take() {
+            WORKER.with_borrow_mut(|worker| worker.handle(notice));
         }
-        let aborted = context.phase() == Phase::Abort || LAST.get() == Some(Last::Abort);
+        let aborted = context.phase() == Phase::Abort || ACCEPTOR_PHASE.get() == Phase::Abort;
         let over = WORKER.with_borrow_mut(|worker| {
             if aborted {
                 worker.abort_all();
             }
-            if let Some(now) = sweep.due() {
-                worker.end_idle(now);
+            if let Some(now) = idle.due() {
+                worker.close_idle(now);
             }
             worker.take_over()
         });
-        // Not while the worker is borrowed, so a routine that is called here answers at once.
+        // The worker is not borrowed here, so a routine that runs inside is handled at once.
         close(over);
-        if is_there_more_to_do() {
+        if has_more_to_do() {
             continue;
         }
-        if LAST.get().is_some() && WORKER.with_borrow(|worker| worker.connections.is_empty()) {
+        if ACCEPTOR_PHASE.get() != Phase::Run && WORKER.with_borrow(|worker| worker.connections.is_empty()) {
             return Ok(());
         }
-        // SAFETY: nothing is borrowed here. Every APC of this thread is one of the functions below, or a routine of an
-        // operation that its worker keeps until it is reaped.
-        unsafe { SleepEx(milliseconds(sweep.timeout()), 1) };
+        // SAFETY: nothing is borrowed here. The APCs of this thread are the functions below, queued with the parameters
+        // that they expect, and the routines of operations that the worker keeps until they have completed.
+        unsafe { SleepEx(milliseconds(idle.timeout()), 1) };
     }
 }
 
-/// What came since the loop has looked, by calls that it made. It may neither wait nor return then.
-fn is_there_more_to_do() -> bool {
-    NUDGED.get() || !LATER.with_borrow(Vec::is_empty) || !WORKER.with_borrow(|worker| worker.over.is_empty())
+/// Whether calls that the loop itself made have left something to do. It must neither wait nor return then.
+fn has_more_to_do() -> bool {
+    WOKEN.get() || !DEFERRED.with_borrow(Vec::is_empty) || !WORKER.with_borrow(|worker| worker.over.is_empty())
 }
 
-/// Answers a call now, or leaves it to the loop: if the worker is borrowed, since then some call of its own waited
-/// alertably, or if this wait has answered enough.
-fn answer(call: Call) {
-    // The panic of a routine must not unwind into the system; its message was printed.
+/// Handles a notice now, or defers it to the loop: if the worker is borrowed, because one of its own calls waits
+/// alertably, or if this wait has handled enough.
+fn notify(notice: Notice) {
+    // A panic must not unwind into the system. Its message was printed.
     let _ = catch_unwind(AssertUnwindSafe(|| {
-        WORKER.with(|worker| match (worker.try_borrow_mut(), LEFT.get()) {
+        WORKER.with(|worker| match (worker.try_borrow_mut(), CALLS_LEFT.get()) {
             (Ok(mut worker), 1..) => {
-                LEFT.set(LEFT.get() - 1);
-                worker.answer(call);
+                CALLS_LEFT.set(CALLS_LEFT.get() - 1);
+                worker.handle(notice);
             }
-            _ => LATER.with_borrow_mut(|later| later.push(call)),
+            _ => DEFERRED.with_borrow_mut(|deferred| deferred.push(notice)),
         });
     }));
 }
 
 /// Completion routine of WSARecv.
 unsafe extern "system" fn received(error: u32, bytes: u32, overlapped: *mut OVERLAPPED, _flags: u32) {
-    // SAFETY: all receives with this routine are of an `Operation<usize>`, alive until `received` has reaped it.
-    let key = *unsafe { Operation::<usize>::way_back(overlapped) };
-    answer(Call::Received(key, outcome(error, bytes)));
+    // SAFETY: the system calls this routine for the receives to which `ApcWorker::adopt` gave it. Their owners are
+    // keys, and they live until `ApcWorker::handle` has told the connection.
+    notify(Notice::Received(unsafe { Completion::of(error, bytes, overlapped) }));
 }
 
 /// Completion routine of WSASend.
 unsafe extern "system" fn sent(error: u32, bytes: u32, overlapped: *mut OVERLAPPED, _flags: u32) {
-    // SAFETY: as for `received`.
-    let key = *unsafe { Operation::<usize>::way_back(overlapped) };
-    answer(Call::Sent(key, outcome(error, bytes)));
+    // SAFETY: as in `received`.
+    notify(Notice::Sent(unsafe { Completion::of(error, bytes, overlapped) }));
 }
 
-fn outcome(error: u32, bytes: u32) -> Outcome {
-    if error == 0 { Ok(bytes as usize) } else { Err(io::Error::from_raw_os_error(error as i32)) }
-}
-
-/// APC: takes a connection on.
+/// APC of [`Call::Adopt`].
 unsafe extern "system" fn adopt(parameter: usize) {
-    // SAFETY: `hand_over` made the box for this one call.
+    // SAFETY: `queue` has made the parameter from a box for this one call.
     let (socket, session) = *unsafe { Box::from_raw(parameter as *mut (Socket, Session)) };
-    answer(Call::Adopt(socket, session));
+    notify(Notice::Adopted(socket, session));
 }
 
-/// APC: ends the wait.
-unsafe extern "system" fn nudged(_: usize) {
-    NUDGED.set(true);
+/// APC of [`Call::Wake`].
+unsafe extern "system" fn wake(_: usize) {
+    WOKEN.set(true);
 }
 
-/// APC: no more connections come. Queued after the last `adopt`, hence called after it.
-unsafe extern "system" fn last(broken: usize) {
-    LAST.set(Some(if broken == 0 { Last::Drain } else { Last::Abort }));
-    NUDGED.set(true);
+/// APC of [`Call::AcceptorEnded`]. It is queued after the last `adopt`, so it runs after it.
+unsafe extern "system" fn acceptor_ended(aborts: usize) {
+    ACCEPTOR_PHASE.set(if aborts == 0 { Phase::Drain } else { Phase::Abort });
+    WOKEN.set(true);
 }
 
 #[cfg(test)]

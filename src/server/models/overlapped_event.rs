@@ -1,28 +1,28 @@
-//! `overlapped-event`: overlapped operations that signal an event object when they are complete.
+//! `overlapped-event`: overlapped operations that signal an event object when they complete.
 //!
 //! # The model
 //!
-//! WSARecv and WSASend are given an OVERLAPPED with an event object in it, and return at once. When the operation is
-//! complete the system signals the event. A thread waits for many events in one wait, learns which one was signalled,
-//! and asks WSAGetOverlappedResult for the outcome: the bytes are there already, so this is a proactor, although it
-//! waits much like `event-select`.
+//! WSARecv and WSASend get an OVERLAPPED that names an event object, and return at once. When the operation completes,
+//! the system signals the event. A thread waits for many events in one wait, learns which one was signalled, and asks
+//! WSAGetOverlappedResult for the result. By then the bytes have been moved, so this is a proactor, although it waits
+//! much like `event-select`.
 //!
-//! The rules that it lives by:
-//! - The event is reset before the next operation begins on it, and the outcome is asked for after the reset: in any
-//!   other order a completion between the two is lost.
-//! - One event, one operation: an event does not tell for which of two it was signalled, and the system resets it when
-//!   the second one begins, which wipes out what the first one had just told. Here a connection has one event and one
-//!   operation at a time: what was received is sent back before the next receive begins. That halves the events, which
-//!   are what is scarce here, and costs what the two directions could have done at the same time.
-//! - WSAGetOverlappedResult is told not to wait; with fWait it waits for the event, and steals it.
-//! - A wait tells the lowest signalled index only: see `event_set`.
+//! It keeps these rules:
+//! - The event is reset before the result is asked for, and the next operation begins after that. In any other order a
+//!   completion in between is lost.
+//! - One event serves one operation. An event does not tell which of two operations has completed, and the system
+//!   resets it when the second one begins, which wipes out the signal of the first. So a connection here has one event
+//!   and one operation at a time: received bytes are sent back before the next receive begins. This halves the number
+//!   of events, which are scarce here, but the two directions can't overlap.
+//! - WSAGetOverlappedResult is told not to wait. Otherwise it waits for the event itself, and consumes the signal.
+//! - A wait reports only the lowest signalled index: see `event_set`.
 //!
 //! # The drawback
 //!
-//! One wait takes 64 handles. So a thread serves 63 connections and keeps one handle for its bell, and there is a
-//! thread for each 63 connections: see `thread_pool`. Completion routines and ports were made to get rid of that.
+//! One wait takes 64 handles. So a thread serves 63 connections and keeps one handle to be woken by, and there is a
+//! thread for each 63 connections: see `thread_pool`. Completion routines and ports were made to remove this limit.
 //!
-//! The accept is of the same kind: AcceptEx with an event, on the thread that called [`run`].
+//! Accepts work in the same way: AcceptEx with an event, on the thread that called [`run`].
 //!
 //! Sources: Microsoft, 'WSAOVERLAPPED', 'WSAGetOverlappedResult', 'WSAWaitForMultipleEvents', 'Overlapped I/O and Event
 //! Objects'.
@@ -34,14 +34,13 @@ use std::sync::Arc;
 use socket2::Socket;
 
 use crate::server::completion::acceptor::accept_until_drain;
-use crate::server::completion::overlapped::Operation;
-use crate::server::completion::overlapped_connection::{Duplex, Routines};
+use crate::server::completion::overlapped_connection::{Notify, OverlappedConnection};
 use crate::server::event_set::{self, EventSet};
 use crate::server::pool::{Assigned, IdleTimer, Mailbox, PoolWorker, SlotGuard, ThreadPool, Waker, WorkerGroup};
 use crate::server::{Context, Phase, Session};
 use crate::sys::event::Event;
 
-/// Accepts on this thread and has the connections served by others; see the head of this file.
+/// Accepts on this thread; others serve the connections. See the head of this file.
 pub(super) fn run(listener: TcpListener, context: Arc<Context>) -> io::Result<()> {
     let (wake, waker) = event_set::wake_event()?;
     let mut pool: ThreadPool<OverlappedEventWorker> = ThreadPool::start(&context, &waker)?;
@@ -53,7 +52,7 @@ pub(super) fn run(listener: TcpListener, context: Arc<Context>) -> io::Result<()
         wake,
         || group.phase(),
         |socket, session| {
-            // No thread for it: the connection was closed, and the others are well.
+            // If there is no thread for it, only this connection is lost. It is closed by now.
             if let Err(e) = pool.hand_over((socket, session)) {
                 context.accept_failed(&e);
             }
@@ -67,8 +66,8 @@ pub(super) fn run(listener: TcpListener, context: Arc<Context>) -> io::Result<()
 struct OverlappedEventWorker(EventSet<OverlappedEventItem>);
 
 struct OverlappedEventItem {
-    // The order matters: the slot is freed after the connection was closed.
-    connection: Duplex<()>,
+    // The order matters: the connection is closed before its slot is free.
+    connection: OverlappedConnection<()>,
     _slot: SlotGuard,
 }
 
@@ -92,7 +91,7 @@ impl PoolWorker for OverlappedEventWorker {
             }
             let aborted = group.phase() == Phase::Abort;
             if aborted {
-                // Nothing may be outstanding at the end: those that were cancelled are waited for.
+                // Nothing may be outstanding at the end, so the cancelled operations are waited for.
                 self.0.each(|item, _| {
                     item.connection.abort();
                     !item.connection.advance()
@@ -103,13 +102,12 @@ impl PoolWorker for OverlappedEventWorker {
             }
             self.0.round(idle.timeout(), |item, event| {
                 event.reset();
-                item.connection.collect_receive();
-                item.connection.collect_send();
+                item.connection.collect();
                 !item.connection.advance()
             })?;
             if let Some(now) = idle.due() {
                 self.0.each(|item, _| {
-                    item.connection.end_if_idle(now);
+                    item.connection.close_if_idle(now);
                     true
                 });
             }
@@ -118,11 +116,12 @@ impl PoolWorker for OverlappedEventWorker {
 }
 
 impl OverlappedEventWorker {
-    /// Out of handles, the connection is closed.
+    /// # Errors
+    /// No handles are left. The connection is closed then.
     fn adopt(&mut self, socket: Socket, session: Session, slot: SlotGuard) -> io::Result<()> {
         let event = Event::manual()?;
-        let (receive, send) = (Operation::new((), Some(&event)), Operation::new((), Some(&event)));
-        let mut connection = Duplex::new(socket, session, receive, send, Routines::default()).in_turns();
+        let notify = Notify::Event(Arc::new(event.try_clone()?));
+        let mut connection = OverlappedConnection::new(socket, session, [(), ()], notify);
         if !connection.advance() {
             self.0.push(OverlappedEventItem { connection, _slot: slot }, event);
         }
