@@ -1,14 +1,13 @@
-//! The Windows program on a Unix machine, under Wine: evidence, not proof, of what real Windows does.
+//! Tests the Windows program on a Unix machine, under Wine. This is evidence of what real Windows does, and no proof.
 //!
-//! The suite of promises (`tests/suite`) on every model that Windows has, with the native client against
-//! `echo-tester.exe serve`; and the program's own `blast` in all the ways in which Windows and Unix can face each
-//! other. Without Wine or the exe it says so on stderr and tests nothing; with `ECHO_TESTER_REQUIRE_WINE=1` that is a
-//! failure.
+//! It runs the suite of promises (`tests/suite`) on every model of Windows, with the native client against
+//! `echo-tester.exe serve`. It also runs `blast` between the Windows and the Unix program, in both directions. Without
+//! Wine or the exe it says so on stderr and tests nothing; with `ECHO_TESTER_REQUIRE_WINE=1` that is a failure.
 //!
-//! `cargo test --test windows_under_wine` takes libtest's flags: `-- overlapped-callback`.
+//! `cargo test --test windows_under_wine` takes the flags of libtest, such as `-- overlapped-callback`.
 
 #[cfg(unix)]
-#[expect(dead_code, unused_imports, reason = "a server in this process is for the models of this system")]
+#[expect(dead_code, unused_imports, reason = "here no server runs in this process")]
 mod suite;
 #[cfg(unix)]
 mod wine;
@@ -20,7 +19,7 @@ fn main() {
 
 #[cfg(not(unix))]
 fn main() {
-    // On Windows itself `tests/models.rs` and `tests/cli.rs` test the same program without Wine.
+    // On Windows, `tests/models.rs` and `tests/cli.rs` test the same program without Wine.
 }
 
 #[cfg(unix)]
@@ -35,26 +34,26 @@ mod under_wine {
     use super::suite::{CASES, Case, Host, OwnProcess, Setup};
     use super::wine::{self, WinExe};
 
-    /// The runtime's readiness goes through AFD, for which Wine 8 looks through all sockets at each poll: more than
-    /// 1,000 connections keep its server process busy for minutes, and with it every other test. This case, and the
-    /// conformance suite, which has one like it, are seen as ignored for this model; Windows itself runs them.
+    /// The runtime learns of readiness through AFD, for which Wine 8 looks at all sockets at each poll. More than 1,000
+    /// connections keep the wineserver busy for minutes, and delay every other test. So this case is ignored for this
+    /// model, as is the conformance suite, which has a case like it. On Windows both run.
     const TOO_SLOW: (&str, &str) = ("tokio", "1,100 connections at once, past 1,024");
 
-    /// The load that each model is shown by. `TOO_SLOW` gets a fifth of it.
-    const SHOWN_BY: [&str; 8] = ["-c", "500", "-n", "50", "--size", "1..16KiB", "--fragment", "1..1460"];
-    /// What a plain C server of the model `overlapped-callback` carries under Wine.
-    const AT_ONCE: [&str; 6] = ["-c", "2000", "-n", "10", "--size", "1..20000"];
+    /// The load for each model. `TOO_SLOW` gets a fifth of it.
+    const LOAD: [&str; 8] = ["-c", "500", "-n", "50", "--size", "1..16KiB", "--fragment", "1..1460"];
+    /// The load that a plain C server of the model `overlapped-callback` serves under Wine.
+    const MANY_CONNECTIONS: [&str; 6] = ["-c", "2000", "-n", "10", "--size", "1..20000"];
 
     pub(super) fn run() {
         echo_tester::sys::raise_descriptor_limit();
         let program = wine::windows_program().map(Arc::new);
         let mut arguments = Arguments::from_args();
-        // All of them go through one wineserver. While a program talks with it one of both waits, so on two processors
-        // two leave a quarter of the time unused; four are no faster than three.
+        // All trials share one wineserver, and while a program talks to it one of the two waits. On two processors, two
+        // trials at a time leave a quarter of the time unused, and four are no faster than three.
         arguments.test_threads.get_or_insert(3);
         let mut trials = Vec::new();
         let models = || TABLE.iter().filter(|model| matches!(model.os, Os::All | Os::Windows));
-        // What takes longest begins first, so that in the end nothing long runs alone.
+        // The longest trials begin first, so that no long one runs alone at the end.
         for model in models() {
             let name = format!("{}: the conformance suite", model.name);
             let suite = trial(program.as_ref(), name, |exe| conformance(exe, model));
@@ -68,7 +67,7 @@ mod under_wine {
                 if too_slow { trial.with_ignored_flag(true) } else { trial }
             }));
             trials.push(trial(program.as_ref(), format!("{}: 500 connections of blast", model.name), |exe| {
-                let mut load = SHOWN_BY;
+                let mut load = LOAD;
                 if model.name == TOO_SLOW.0 {
                     load[3] = "10";
                 }
@@ -76,7 +75,7 @@ mod under_wine {
             }));
         }
         let many = trial(program.as_ref(), "overlapped-callback: 2,000 connections of blast".to_owned(), |exe| {
-            blast_against_wine(exe, "overlapped-callback", 2000, &AT_ONCE)
+            blast_against_wine(exe, "overlapped-callback", 2000, &MANY_CONNECTIONS)
         });
         trials.push(many);
         trials.push(trial(program.as_ref(), "the Windows blast against a native server".to_owned(), |exe| {
@@ -85,16 +84,24 @@ mod under_wine {
         trials.push(trial(program.as_ref(), "the Windows blast against its own server".to_owned(), |exe| {
             blast_passes(exe.command(["blast", "--serve", "-c", "50", "-n", "10", "--json", "-q"]), 50)
         }));
-        trials.push(trial(program.as_ref(), "the shipped scenarios, and every canary is caught".to_owned(), |exe| {
-            let folders = ["scenarios/canaries", "scenarios/ci.toml", "scenarios/quickstart.toml"];
-            let mut run = exe.command(["run", "--jobs", "4", "--json", "-q"]);
-            all_right(run.args(folders), 18, &["canary: a reset in mid-stream"])
-        }));
+        trials.push(trial(
+            program.as_ref(),
+            "the shipped scenarios pass, and every canary is caught".to_owned(),
+            |exe| {
+                let folders = ["scenarios/canaries", "scenarios/ci.toml", "scenarios/quickstart.toml"];
+                let mut run = exe.command(["run", "--jobs", "4", "--json", "-q"]);
+                cases_pass(run.args(folders), 18, &["canary: a reset in mid-stream"])
+            },
+        ));
         trials.push(trial(program.as_ref(), "usage is exit code 2".to_owned(), |exe| {
             let status = exe.command::<_, &str>([]).stderr(Stdio::null()).status()?;
             if status.code() == Some(2) { Ok(()) } else { Err(format!("{status}").into()) }
         }));
-        trials.push(trial(program.as_ref(), "every model of Windows says that it runs".to_owned(), all_models_run));
+        trials.push(trial(
+            program.as_ref(),
+            "every model of Windows is reported as available".to_owned(),
+            all_models_run,
+        ));
         libtest_mimic::run(&arguments, trials).exit();
     }
 
@@ -117,7 +124,7 @@ mod under_wine {
         })
     }
 
-    /// The native client, by `load` with so many connections.
+    /// Runs the native client with `load` against a Windows server, and checks that all `connections` pass.
     fn blast_against_wine(exe: &WinExe, model: &str, connections: u64, load: &[&str]) -> Result<(), Failed> {
         let host = Box::new(OwnProcess::start(exe.command::<_, &str>([]), model, &Setup::DEFAULT));
         let address = host.address().to_string();
@@ -133,36 +140,36 @@ mod under_wine {
         Ok(())
     }
 
-    /// Client and server are both the Windows program, and one server lives through all cases.
+    /// Client and server are the Windows program, and one server serves all cases.
     fn conformance(exe: &WinExe, model: &Model) -> Result<(), Failed> {
         let host = Box::new(OwnProcess::start(exe.command::<_, &str>([]), model.name, &Setup::DEFAULT));
         let address = host.address().to_string();
         let mut check = exe.command(["check", &address, "--patience", "30s", "--json", "-q"]);
-        let came = all_right(&mut check, 26, &["a large stream of 5 GiB"]);
+        let passed = cases_pass(&mut check, 26, &["a large stream of 5 GiB"]);
         let ended = host.end();
-        came?;
+        passed?;
         if ended.counters.add_up() { Ok(()) } else { Err(format!("{ended:?}").into()) }
     }
 
-    /// So many cases or more, each of which passes, or is one of those that may be skipped.
-    fn all_right(command: &mut Command, count: usize, may_be_skipped: &[&str]) -> Result<(), Failed> {
+    /// Checks that the report has at least `count` cases, and that each passes, or is skipped and may be.
+    fn cases_pass(command: &mut Command, count: usize, may_be_skipped: &[&str]) -> Result<(), Failed> {
         let output = command.stdin(Stdio::null()).output()?;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         let report: Value = serde_json::from_slice(&output.stdout).map_err(|e| format!("{e}: {said}"))?;
         let cases = report["cases"].as_array().ok_or("the report has no cases")?;
-        let is_right = |case: &Value| {
+        let is_as_expected = |case: &Value| {
             let is_skipped = case["outcome"] == "skipped";
             case["outcome"] == "pass" || (is_skipped && may_be_skipped.iter().any(|name| case["name"] == *name))
         };
         let wrong: Vec<String> = cases
             .iter()
-            .filter(|case| !is_right(case))
+            .filter(|case| !is_as_expected(case))
             .map(|case| format!("{} {}: {} {}", case["id"], case["name"], case["outcome"], case["reasons"]))
             .collect();
         if wrong.is_empty() && cases.len() >= count && output.status.code() == Some(0) {
             return Ok(());
         }
-        Err(format!("{}, {} cases, of them wrong: {wrong:#?}", output.status, cases.len()).into())
+        Err(format!("{}, {} cases, not as expected: {wrong:#?}", output.status, cases.len()).into())
     }
 
     fn windows_blast_against_native(exe: &WinExe) -> Result<(), Failed> {
@@ -189,7 +196,7 @@ mod under_wine {
         command
     }
 
-    /// Wine on a busy machine is slow, which is no finding about the bytes: the time-outs are those of the suite.
+    /// Uses the time-outs of the suite: on a busy machine Wine is slow, which says nothing about the bytes.
     fn blast_passes(mut blast: Command, connections: u64) -> Result<(), Failed> {
         blast.args(["--stall-timeout", "60s", "--connect-timeout", "60s"]);
         let output = blast.stdin(Stdio::null()).output()?;

@@ -1,16 +1,16 @@
 //! Runs the Windows program under Wine, for integration tests on a Unix machine.
 //!
-//! [`windows_program`] finds `echo-tester.exe`, puts a Wine prefix and the one missing DLL in place, and hands out
-//! commands. A test that gets `None` has nothing to test and returns; the reason is on stderr already. Where
-//! `ECHO_TESTER_REQUIRE_WINE=1` is set (`scripts/test` sets it once it has built the program, so does CI) a missing
+//! [`windows_program`] finds `echo-tester.exe`, prepares a Wine prefix and the one missing DLL, and makes commands. A
+//! test that gets `None` has nothing to test and returns; the reason was printed on stderr. If
+//! `ECHO_TESTER_REQUIRE_WINE=1` is set, as `scripts/test` does after it has built the program, and CI too, a missing
 //! part fails the test instead.
 //!
-//! The prefix lives under the target folder and is made once, under a lock, because test processes may race for it.
-//! Wine's loader replaces itself with the program, so the process id of a child is the Windows program's own:
-//! [`std::process::Child::kill`] ends it, and SIGINT reaches it as Ctrl-C (seen on Wine 8.0; SIGTERM just kills).
+//! The prefix lies in the target folder. It is made once, under a lock, because test processes may race for it. Wine's
+//! loader replaces itself with the program, so a child's process id is that of the Windows program:
+//! [`std::process::Child::kill`] ends it, and SIGINT reaches it as Ctrl-C (seen on Wine 8.0, where SIGTERM just kills).
 //!
-//! It must not build the Rust program: a test that compiles hides what is slow, and would wait for cargo's own lock.
-//! Knowledge: wine(1), wineserver(1), the Wine user's guide (`WINEPREFIX`, `WINEDLLOVERRIDES`), mingw's gcc.
+//! This file must not build the Rust program: a test that compiles hides how slow it is, and would wait for cargo's
+//! lock. Sources: wine(1), wineserver(1), the Wine user's guide (`WINEPREFIX`, `WINEDLLOVERRIDES`), mingw's gcc.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -19,24 +19,24 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::SystemTime;
 
-/// Names another `echo-tester.exe` than the one in the target folder.
+/// Names an `echo-tester.exe` to test instead of the one in the target folder.
 const EXE_VARIABLE: &str = "ECHO_TESTER_WINDOWS_EXE";
-/// Set to `1` where the tests under Wine must run: a missing part is then a failure, not a skip.
+/// Set to `1` if the tests under Wine must run. A missing part is then a failure, not a skip.
 const REQUIRE_VARIABLE: &str = "ECHO_TESTER_REQUIRE_WINE";
-/// What [`Command`]s are built with on Debian, Ubuntu, Fedora and Arch alike.
+/// The C compiler for the DLL. It has this name on Debian, Ubuntu, Fedora and Arch.
 const MINGW_GCC: &str = "x86_64-w64-mingw32-gcc";
-/// The DLL that Wine 8 lacks and Rust's standard library imports.
+/// The DLL that Rust's standard library imports and Wine 8 lacks.
 const SHIM: &str = "bcryptprimitives.dll";
 /// No desktop menus in the user's home folder, no offer to download Mono or Gecko.
 const DLL_OVERRIDES: &str = "winemenubuilder.exe,mscoree,mshtml=d";
 
-/// The Windows program, with all that it needs to start under Wine in place.
+/// The Windows program, with everything in place that it needs to start under Wine.
 pub(crate) struct WinExe {
     exe: PathBuf,
     prefix: PathBuf,
 }
 
-/// The Windows program, or `None` with the reason printed, or a panic where Wine is required.
+/// Returns the Windows program, or prints the reason and returns `None`. Panics instead if Wine is required.
 pub(crate) fn windows_program() -> Option<WinExe> {
     match WinExe::locate() {
         Ok(program) => Some(program),
@@ -45,19 +45,19 @@ pub(crate) fn windows_program() -> Option<WinExe> {
         }
         Err(reason) => {
             let test = std::thread::current().name().unwrap_or("a test").to_owned();
-            // Straight to the descriptor: what goes through the print macros is captured, and a skip must be seen.
+            // Written to the descriptor, because libtest captures the print macros, and a skip must be seen.
             let line = format!("\nSKIPPED {test}: not tested under Wine: {reason}\n");
-            io::stderr().write_all(line.as_bytes()).expect("stderr of a test can be written");
+            io::stderr().write_all(line.as_bytes()).expect("stderr can be written");
             None
         }
     }
 }
 
 impl WinExe {
-    /// Finds the program and prepares Wine for it; the error says what is missing and what to do about it.
+    /// Finds the program and prepares Wine for it. The error says what is missing and what to do about it.
     ///
     /// # Errors
-    /// No Wine, no exe, an exe older than the sources (it would test yesterday's program), no mingw for the DLL.
+    /// No Wine, no exe, no mingw for the DLL, or an exe that is older than its sources.
     pub(crate) fn locate() -> Result<WinExe, String> {
         for tool in ["wine", "wineboot", "wineserver"] {
             find_on_path(tool).ok_or_else(|| format!("no '{tool}' on the PATH: run scripts/test, or install Wine"))?;
@@ -80,9 +80,9 @@ impl WinExe {
         Ok(program)
     }
 
-    /// `echo-tester.exe` with `args`, under Wine, without a display and with an empty stdin.
+    /// A command that runs `echo-tester.exe` with `args` under Wine, without a display and with an empty stdin.
     ///
-    /// Standard output and error are the caller's to choose. Whoever spawns it must also end it.
+    /// The caller chooses stdout and stderr, and must end the process that it spawns.
     pub(crate) fn command<I, S>(&self, args: I) -> Command
     where
         I: IntoIterator<Item = S>,
@@ -93,7 +93,7 @@ impl WinExe {
         command
     }
 
-    /// The DLL beside the exe and the prefix, each made once by whichever process comes first.
+    /// Makes the DLL beside the exe, and the prefix. The first process makes them once for all.
     fn prepare(&self) -> io::Result<()> {
         fs::create_dir_all(target_dir())?;
         let lock = File::create(target_dir().join("wine.lock"))?;
@@ -108,7 +108,7 @@ impl WinExe {
         if modified(&dll).is_ok_and(|built| modified(&source).is_ok_and(|changed| built >= changed)) {
             return Ok(());
         }
-        // Made under another name and renamed: a program that starts meanwhile never sees half a DLL.
+        // Made under another name and then renamed, so that a program that starts meanwhile never sees half a DLL.
         let unfinished = self.exe.with_file_name("bcryptprimitives.unfinished");
         let mut gcc = Command::new(MINGW_GCC);
         gcc.args(["-shared", "-O1", "-Wall", "-Wextra", "-Werror", "-s", "-o"]);
@@ -117,24 +117,25 @@ impl WinExe {
         fs::rename(&unfinished, &dll)
     }
 
-    /// About 10 seconds and 700 MB the first time, nothing after that.
+    /// Takes about 10 seconds and 700 MB the first time, and nothing after that.
     fn make_prefix(&self) -> io::Result<()> {
         let made = self.prefix.join("made-for-echo-tester");
         if made.exists() {
             return Ok(());
         }
         if self.prefix.exists() {
-            fs::remove_dir_all(&self.prefix)?; // A first try that was interrupted: half a prefix fails in odd ways.
+            // An earlier attempt was interrupted, and half a prefix fails in odd ways.
+            fs::remove_dir_all(&self.prefix)?;
         }
         fs::create_dir_all(&self.prefix)?;
         run(wine_command("wineboot", &self.prefix).arg("--init"))?;
-        // The registry reaches the disk when the server ends, which it does by itself once nothing runs.
+        // The wineserver writes the registry to disk when it ends, which happens when nothing runs any more.
         run(wine_command("wineserver", &self.prefix).arg("--wait"))?;
         File::create(made).map(drop)
     }
 }
 
-/// One of Wine's programs in its prefix, quiet, without a display and with an empty stdin.
+/// A command that runs one of Wine's programs in a prefix, quietly, without a display and with an empty stdin.
 fn wine_command(program: &str, prefix: &Path) -> Command {
     let mut command = Command::new(program);
     command
@@ -147,7 +148,7 @@ fn wine_command(program: &str, prefix: &Path) -> Command {
     command
 }
 
-/// Runs to the end; a failure carries what the program said.
+/// Runs a command to its end. An error contains what the program printed on stderr.
 fn run(command: &mut Command) -> io::Result<()> {
     let name = command.get_program().to_string_lossy().into_owned();
     let output = command.output().map_err(|error| io::Error::new(error.kind(), format!("{name}: {error}")))?;
@@ -162,9 +163,9 @@ fn manifest_dir() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The target folder, wherever `CARGO_TARGET_DIR` puts it: cargo gives tests the folder `tmp` in it.
+/// The target folder, wherever `CARGO_TARGET_DIR` puts it. Cargo tells tests the folder `tmp` in it.
 fn target_dir() -> &'static Path {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("cargo puts 'tmp' inside the target folder")
+    Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("CARGO_TARGET_TMPDIR is a folder in the target folder")
 }
 
 fn find_on_path(program: &str) -> Option<PathBuf> {
@@ -176,8 +177,8 @@ fn modified(path: &Path) -> io::Result<SystemTime> {
     fs::metadata(path)?.modified()
 }
 
-/// When a source that the program was built from last changed, by the list that cargo leaves beside the exe
-/// (`echo-tester.d`: `exe: source source …`, a space in a path written as `\ `). It lists no source of another system.
+/// When the newest source of the program was changed. Cargo lists the sources beside the exe (`echo-tester.d`, with
+/// lines `exe: source source …`, in which `\ ` is a space in a path). It does not list the sources of other systems.
 fn newest_source(exe: &Path) -> io::Result<SystemTime> {
     let list = fs::read_to_string(exe.with_extension("d"))?;
     let sources = list.split_once(": ").map_or("", |(_, sources)| sources).replace("\\ ", "\0");

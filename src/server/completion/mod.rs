@@ -16,3 +16,6 @@ pub(in crate::server) mod winsock;
 #[cfg(not(windows))]
 #[path = "winsock_stand_in.rs"]
 pub(in crate::server) mod winsock;
+
+/// How an operation has completed: the bytes transferred (0 bytes received is the peer's FIN), or the error.
+pub(in crate::server) type CompletionResult = std::io::Result<usize>;

@@ -21,12 +21,10 @@ use std::mem::offset_of;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
+use super::CompletionResult;
 use super::kernel_buffer::KernelBuffer;
 use super::winsock::{self, CompletionRoutine, Event, OVERLAPPED, Socket};
 use crate::server::echo::Pieces;
-
-/// How an operation has completed: the bytes transferred (0 bytes received is the peer's FIN), or the error.
-pub(in crate::server) type CompletionResult = io::Result<usize>;
 
 /// The front of a block, which can be found from the pointer that a completion brings: `repr(C)` puts the OVERLAPPED
 /// first, so both have the same address.

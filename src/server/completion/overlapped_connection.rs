@@ -27,8 +27,9 @@ use std::net::Shutdown;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::CompletionResult;
 use super::kernel_buffer::KernelBuffer;
-use super::operation::{CompletionResult, Operation};
+use super::operation::Operation;
 use super::winsock::{self, CompletionRoutine, Event, Socket};
 use crate::server::Session;
 

@@ -19,7 +19,7 @@ use windows_sys::Win32::Networking::WinSock::{
 };
 use windows_sys::Win32::System::IO::CancelIoEx;
 
-use super::operation::CompletionResult;
+use super::CompletionResult;
 use crate::sys;
 pub(in crate::server) use crate::sys::event::Event;
 

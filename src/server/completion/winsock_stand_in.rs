@@ -16,7 +16,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::operation::CompletionResult;
+use super::CompletionResult;
 
 /// The result codes in an OVERLAPPED. Winsock keeps NTSTATUS values there.
 const SUCCESS: usize = 0;

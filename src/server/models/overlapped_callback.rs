@@ -68,8 +68,9 @@ use windows_sys::Win32::Foundation::WAIT_OBJECT_0;
 use windows_sys::Win32::System::IO::OVERLAPPED;
 use windows_sys::Win32::System::Threading::{QueueUserAPC, SleepEx, WaitForSingleObject};
 
+use crate::server::completion::CompletionResult;
 use crate::server::completion::acceptor::accept_until_drain;
-use crate::server::completion::operation::{CompletionResult, owner_of};
+use crate::server::completion::operation::owner_of;
 use crate::server::completion::overlapped_connection::{Notify, OverlappedConnection, Routines};
 use crate::server::pool::IdleTimer;
 use crate::server::{Context, Phase, Session};
