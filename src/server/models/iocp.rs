@@ -140,7 +140,7 @@ impl CompletionPort {
         }
         Ok(entries[..count as usize].iter().map(|entry| match entry.lpOverlapped {
             overlapped if overlapped.is_null() => Packet::Stop,
-            overlapped => Packet::Completion(Completion(overlapped)),
+            overlapped => Packet::Completion(CompletionPacket(overlapped)),
         }))
     }
 
@@ -158,12 +158,12 @@ enum Packet {
     /// The thread that takes it ends.
     Stop,
     /// An operation has completed.
-    Completion(Completion),
+    Completion(CompletionPacket),
 }
 
 /// The packet of one completed operation. [`CompletionPort::take`] alone makes it, once for each operation that was
 /// begun, so the operation lives until this was handled.
-struct Completion(*mut OVERLAPPED);
+struct CompletionPacket(*mut OVERLAPPED);
 
 /// To whom an operation belongs.
 enum Owner {
@@ -222,7 +222,7 @@ impl IocpServer {
             for packet in self.port.take(&mut entries)? {
                 match packet {
                     Packet::Stop => stops += 1,
-                    Packet::Completion(completion) => self.handle(completion),
+                    Packet::Completion(packet) => self.handle(packet),
                 }
             }
             // One stops this worker. The others were meant for other workers and go back.
@@ -235,7 +235,7 @@ impl IocpServer {
         }
     }
 
-    fn handle(&self, Completion(overlapped): Completion) {
+    fn handle(&self, CompletionPacket(overlapped): CompletionPacket) {
         // SAFETY: every operation that reports to this port is owned by an `Owner`. The operation lives until its
         // completion is taken, which happens below; the reference is not used after that.
         let owner = unsafe { owner_of::<Owner>(overlapped) };

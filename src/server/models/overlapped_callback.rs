@@ -248,25 +248,25 @@ impl AlertableThread {
 /// What an APC or a routine tells the worker.
 enum Notice {
     Adopted(Socket, Session),
-    Received(Completion),
-    Sent(Completion),
+    Received(RoutineCall),
+    Sent(RoutineCall),
 }
 
 /// What a routine was told of its operation. It stands for this one call of the routine.
-struct Completion {
+struct RoutineCall {
     key: usize,
     result: CompletionResult,
 }
 
-impl Completion {
+impl RoutineCall {
     /// # Safety
     /// The system has called a completion routine with these arguments, for an operation that is owned by a key. The
     /// operation lives as long as its connection was not told.
-    unsafe fn of(error: u32, bytes: u32, overlapped: *mut OVERLAPPED) -> Completion {
+    unsafe fn of(error: u32, bytes: u32, overlapped: *mut OVERLAPPED) -> RoutineCall {
         // SAFETY: the caller guarantees that the owner is a key. It is copied while the operation lives.
         let key = *unsafe { owner_of::<usize>(overlapped) };
         let result = if error == 0 { Ok(bytes as usize) } else { Err(io::Error::from_raw_os_error(error as i32)) };
-        Completion { key, result }
+        RoutineCall { key, result }
     }
 }
 
@@ -297,12 +297,12 @@ impl ApcWorker {
     fn handle(&mut self, notice: Notice) {
         match notice {
             Notice::Adopted(socket, session) => self.adopt(socket, session),
-            // SAFETY: the routine of this connection's receive was called with this result; see `Completion`.
-            Notice::Received(Completion { key, result }) => {
+            // SAFETY: the routine of this connection's receive was called with this result; see `RoutineCall`.
+            Notice::Received(RoutineCall { key, result }) => {
                 self.advance(key, |connection| unsafe { connection.received(result) });
             }
             // SAFETY: as above, for the send.
-            Notice::Sent(Completion { key, result }) => {
+            Notice::Sent(RoutineCall { key, result }) => {
                 self.advance(key, |connection| unsafe { connection.sent(result) });
             }
         }
@@ -425,13 +425,13 @@ fn notify(notice: Notice) {
 unsafe extern "system" fn received(error: u32, bytes: u32, overlapped: *mut OVERLAPPED, _flags: u32) {
     // SAFETY: the system calls this routine for the receives to which `ApcWorker::adopt` gave it. Their owners are
     // keys, and they live until `ApcWorker::handle` has told the connection.
-    notify(Notice::Received(unsafe { Completion::of(error, bytes, overlapped) }));
+    notify(Notice::Received(unsafe { RoutineCall::of(error, bytes, overlapped) }));
 }
 
 /// Completion routine of WSASend.
 unsafe extern "system" fn sent(error: u32, bytes: u32, overlapped: *mut OVERLAPPED, _flags: u32) {
     // SAFETY: as in `received`.
-    notify(Notice::Sent(unsafe { Completion::of(error, bytes, overlapped) }));
+    notify(Notice::Sent(unsafe { RoutineCall::of(error, bytes, overlapped) }));
 }
 
 /// APC of [`Call::Adopt`].
