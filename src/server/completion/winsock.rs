@@ -13,18 +13,20 @@ use std::ptr;
 
 pub(in crate::server) use socket2::Socket;
 use windows_sys::Win32::Foundation::HANDLE;
-pub(in crate::server) use windows_sys::Win32::Networking::WinSock::LPWSAOVERLAPPED_COMPLETION_ROUTINE as CompletionRoutine;
+pub(in crate::server) use windows_sys::Win32::Networking::WinSock::WSABUF;
 use windows_sys::Win32::Networking::WinSock::{
-    SOCKET, SOCKET_ERROR, WSA_IO_INCOMPLETE, WSA_IO_PENDING, WSAGetOverlappedResult, WSARecv, WSASend,
+    LPWSAOVERLAPPED_COMPLETION_ROUTINE, SOCKET, SOCKET_ERROR, WSA_IO_INCOMPLETE, WSA_IO_PENDING,
+    WSAGetOverlappedResult, WSARecv, WSASend,
 };
 use windows_sys::Win32::System::IO::CancelIoEx;
+pub(in crate::server) use windows_sys::Win32::System::IO::OVERLAPPED;
 
 use super::CompletionResult;
 use crate::sys;
 pub(in crate::server) use crate::sys::event::Event;
 
-pub(in crate::server) use windows_sys::Win32::Networking::WinSock::WSABUF;
-pub(in crate::server) use windows_sys::Win32::System::IO::OVERLAPPED;
+/// What the system calls when an operation has completed; `None`: nothing.
+pub(in crate::server) type CompletionRoutine = LPWSAOVERLAPPED_COMPLETION_ROUTINE;
 
 /// Begins a receive. `Ok` means that a completion will be delivered, an error that none will.
 ///
