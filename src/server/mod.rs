@@ -21,7 +21,6 @@ mod event_set;
 pub mod fault;
 mod harness;
 pub mod models;
-#[cfg(windows)]
 mod pool;
 mod readiness;
 mod session;

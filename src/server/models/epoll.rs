@@ -1,16 +1,16 @@
 //! `epoll` (Linux): the kernel keeps the list of sockets and returns those that are ready.
 //!
 //! **Mechanism.** `select` and `poll` hand the whole list over at each call, and the kernel looks at every entry. Here
-//! each socket is registered once (`epoll_ctl`); the kernel hangs it on a ready list when something happens to it, and
-//! `epoll_wait` returns that list: its cost is that of what is ready, not of what is open.
+//! each socket is registered once (`epoll_ctl`). When something happens to it the kernel puts it on a ready list, and
+//! `epoll_wait` returns that list: the cost depends on how many sockets are ready, not on how many are open.
 //!
 //! Level-triggered: a socket that is still ready is returned again. So a short read needs no second call to see that
-//! nothing is left, and a connection that has used up its share is found again by the next wait. What is waited for is
-//! changed (`EPOLL_CTL_MOD`) only when it changes: a round trip is one `epoll_wait`, one `recv`, one `send`.
+//! nothing is left, and the next wait finds a connection again that has used up its share. The events that are waited
+//! for are modified (`EPOLL_CTL_MOD`) only when they change: a round trip is one `epoll_wait`, one `recv`, one `send`.
 //!
-//! **Drawbacks.** Linux alone. A system call for each change of interest. It reports descriptions, not descriptors: a
-//! duplicated descriptor keeps reporting after its close. It says that a call would not block, and the call is still to
-//! be made: one that completes operations (io-uring, IOCP) saves that.
+//! **Drawbacks.** Linux only. A system call for each change of interest. It reports descriptions, not descriptors: a
+//! duplicated descriptor keeps reporting after its close. It says that a call would not block, and the call must still
+//! be made; models that complete operations (io-uring, IOCP) save that.
 //!
 //! **Limit.** None that matters: descriptors, and `/proc/sys/fs/epoll/max_user_watches`.
 //!
@@ -20,145 +20,96 @@ use std::io;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
-use slab::Slab;
+use socket2::SockRef;
 
-use crate::server::context::{Context, Phase};
-use crate::server::readiness::connection::{Connection, Interest, Ready, Turn};
-use crate::server::readiness::crew::{self, Worker};
+use crate::server::Context;
+use crate::server::pool::Waker;
+use crate::server::readiness::connection::{Interest, Ready};
+use crate::server::readiness::event_loop::{self, LISTENER, Selector, Token};
 use crate::server::readiness::timespec;
 
-/// Events taken over in one wait.
-const EVENTS: usize = 256;
-/// What the events of the eventfd and of the listener are known by; those of a connection by its key.
+/// Events that one wait may return.
+const EVENTS_PER_WAIT: usize = 256;
+/// The eventfd's token.
 const WAKE: u64 = u64::MAX;
-const LISTENER: u64 = u64::MAX - 1;
 
 pub(super) fn run(listener: TcpListener, context: Arc<Context>) -> io::Result<()> {
-    crew::run(listener, context, serve)
+    event_loop::run::<Epoll>(listener, context)
 }
 
-fn serve(worker: &mut Worker) -> io::Result<()> {
-    let mut sockets = Sockets::new()?;
-    let wake = Arc::clone(&sockets.wake);
-    worker.ready(move || {
-        // It fails only when the counter is full, and then the wait is interrupted already.
-        let _ = rustix::io::write(&wake, &1u64.to_ne_bytes());
-    });
-    let mut events: Vec<Event> = Vec::with_capacity(EVENTS);
-    loop {
-        for connection in worker.adopt() {
-            sockets.add(connection);
-        }
-        match worker.phase() {
-            Phase::Run => {}
-            Phase::Drain if sockets.connections.is_empty() && worker.is_done() => return Ok(()),
-            Phase::Drain => {}
-            Phase::Abort => {
-                sockets.connections.drain().for_each(Connection::abort);
-                return Ok(());
-            }
-        }
-        sockets.watch_listener(worker)?;
-
-        events.clear();
-        let timeout = worker.timeout().map(timespec);
-        match epoll::wait(&sockets.epoll, spare_capacity(&mut events), timeout.as_ref()) {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(e) => return Err(e.into()),
-        }
-
-        for event in &events {
-            match event.data.u64() {
-                WAKE => {
-                    // Whatever the counter says: the loop looks at everything that a wake can mean.
-                    let _ = rustix::io::read(&sockets.wake, &mut [0; 8]);
-                }
-                LISTENER => worker.accept(),
-                key => sockets.turn(key as usize, event.flags, worker),
-            }
-        }
-        if let Some(now) = worker.sweep_due() {
-            sockets.connections.retain(|_, connection| !connection.is_idle(now));
-        }
-    }
-}
-
-/// One worker's epoll instance and what is registered there.
-struct Sockets {
+/// An epoll instance, and what its last wait returned.
+struct Epoll {
     epoll: OwnedFd,
     wake: Arc<OwnedFd>,
-    /// The listener is registered; and whether to be watched.
-    listener: Option<bool>,
-    /// As large as the most connections that this worker ever had; a table by descriptor would be, in each worker, as
-    /// large as the highest descriptor of the process. A key that was given back is given out again only before the
-    /// next wait, when no event for the old one is left.
-    connections: Slab<Connection>,
+    events: Vec<Event>,
+    /// Events that were dealt with.
+    done: usize,
 }
 
-impl Sockets {
-    fn new() -> io::Result<Sockets> {
+impl Selector for Epoll {
+    fn new() -> io::Result<(Epoll, Waker)> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         epoll::add(&epoll, &wake, EventData::new_u64(WAKE), EventFlags::IN)?;
-        Ok(Sockets { epoll, wake: Arc::new(wake), listener: None, connections: Slab::new() })
-    }
-
-    /// Watches the listener, or stops for a moment. A closed one has left the instance by itself.
-    fn watch_listener(&mut self, worker: &Worker) -> io::Result<()> {
-        let Some(listener) = worker.listener() else {
-            self.listener = None;
-            return Ok(());
+        let of_waker = Arc::clone(&wake);
+        let waker = move || {
+            // It fails only when the counter is full, and then the wait is interrupted already.
+            let _ = rustix::io::write(&of_waker, &1u64.to_ne_bytes());
         };
-        let listening = worker.listening().is_some();
-        let flags = if listening { EventFlags::IN } else { EventFlags::empty() };
-        match self.listener.replace(listening) {
-            None => epoll::add(&self.epoll, listener, EventData::new_u64(LISTENER), flags)?,
-            Some(before) if before != listening => {
-                epoll::modify(&self.epoll, listener, EventData::new_u64(LISTENER), flags)?;
-            }
-            Some(_) => {}
-        }
-        Ok(())
+        Ok((Epoll { epoll, wake, events: Vec::with_capacity(EVENTS_PER_WAIT), done: 0 }, Arc::new(waker)))
     }
 
-    /// Registers a connection. One that can't be (max_user_watches) is closed.
-    fn add(&mut self, connection: Connection) {
-        let entry = self.connections.vacant_entry();
-        if epoll::add(&self.epoll, connection.stream(), data(entry.key()), flags(connection.interest())).is_ok() {
-            entry.insert(connection);
-        } else {
-            connection.abort();
+    fn register(&mut self, token: Token, socket: SockRef<'_>, interest: Interest) -> io::Result<()> {
+        Ok(epoll::add(&self.epoll, &*socket, data(token), flags(interest))?)
+    }
+
+    fn modify(&mut self, token: Token, socket: SockRef<'_>, interest: Interest) -> io::Result<()> {
+        Ok(epoll::modify(&self.epoll, &*socket, data(token), flags(interest))?)
+    }
+
+    /// Only the listener. Closing the last descriptor of a connection takes it out of the instance, which saves a call.
+    fn deregister(&mut self, token: Token, socket: SockRef<'_>) {
+        if token == LISTENER {
+            // It fails only for a socket that is not registered.
+            let _ = epoll::delete(&self.epoll, &*socket);
         }
     }
 
-    fn turn(&mut self, key: usize, events: EventFlags, worker: &mut Worker) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
-        let ready = Ready {
-            read: events.contains(EventFlags::IN),
-            write: events.contains(EventFlags::OUT),
-            hangup: events.intersects(EventFlags::HUP | EventFlags::ERR),
-        };
-        let keep = match connection.turn(ready, &mut worker.pool) {
-            Turn::Keep => true,
-            Turn::Watch(interest) => {
-                epoll::modify(&self.epoll, connection.stream(), data(key), flags(interest)).is_ok()
+    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        self.events.clear();
+        self.done = 0;
+        match epoll::wait(&self.epoll, spare_capacity(&mut self.events), timeout.map(timespec).as_ref()) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// A connection has one event in each wait, and is closed, if at all, when that is dealt with; so none of a closed
+    /// connection is left.
+    fn next_ready(&mut self) -> Option<(Token, Ready)> {
+        loop {
+            let event = self.events.get(self.done)?;
+            self.done += 1;
+            let (token, flags) = (event.data.u64(), event.flags);
+            if token != WAKE {
+                let hangup = flags.intersects(EventFlags::HUP | EventFlags::ERR);
+                let (read, write) = (flags.contains(EventFlags::IN), flags.contains(EventFlags::OUT));
+                return Some((token as Token, Ready { read, write, hangup }));
             }
-            Turn::Close => false,
-        };
-        if !keep {
-            // The last descriptor of the socket: its close takes it out of the instance.
-            drop(self.connections.remove(key));
+            // Whatever the counter says: the loop looks at everything that a wake can mean.
+            let _ = rustix::io::read(&self.wake, &mut [0; 8]);
         }
     }
 }
 
-fn data(key: usize) -> EventData {
-    EventData::new_u64(key as u64)
+fn data(token: Token) -> EventData {
+    EventData::new_u64(token as u64)
 }
 
 fn flags(interest: Interest) -> EventFlags {
@@ -166,23 +117,4 @@ fn flags(interest: Interest) -> EventFlags {
     flags.set(EventFlags::IN, interest.read);
     flags.set(EventFlags::OUT, interest.write);
     flags
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::server::Options;
-    use std::net::TcpStream;
-
-    #[test]
-    fn a_worker_keeps_room_for_its_connections_and_not_for_all_descriptors() {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
-        let stream = TcpStream::connect(listener.local_addr().expect("bound")).expect("it listens");
-        let high = rustix::io::fcntl_dupfd_cloexec(&stream, 1000).expect("fewer descriptors are allowed nowhere");
-        let context = Arc::new(Context::new(Options::default(), std::sync::mpsc::channel().0));
-        let mut sockets = Sockets::new().expect("descriptors");
-        sockets.add(Connection::new(high.into(), &context).expect("it is the first"));
-        assert_eq!(sockets.connections.len(), 1);
-        assert!(sockets.connections.capacity() < 100, "{}", sockets.connections.capacity());
-    }
 }

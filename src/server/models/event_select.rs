@@ -36,7 +36,7 @@ use std::sync::Arc;
 use crate::server::event_set::{self, EventSet};
 use crate::server::pool::{Assigned, IdleTimer, Mailbox, PoolWorker, SlotGuard, ThreadPool, Waker, WorkerGroup};
 use crate::server::readiness::accept_notified::accept_one;
-use crate::server::readiness::connection::{Connection, Pool, Ready, Turn};
+use crate::server::readiness::connection::{BufferPool, NonblockingConnection, Ready, TurnOutcome};
 use crate::server::readiness::retry::{Retry, only_sends};
 use crate::server::{Context, Phase};
 use crate::sys::event::{Event, NetworkEvents};
@@ -69,23 +69,23 @@ struct EventSelectWorker(EventSet<EventSelectItem>);
 
 struct EventSelectItem {
     // The order matters: the slot is freed after the connection was closed.
-    connection: Connection,
+    connection: NonblockingConnection,
     _slot: SlotGuard,
 }
 
 impl PoolWorker for EventSelectWorker {
     const NAME: &'static str = "event-select";
     const CAPACITY: usize = EventSet::<EventSelectItem>::CAPACITY;
-    type Connection = Connection;
+    type Connection = NonblockingConnection;
 
     fn prepare() -> io::Result<(Self, Waker)> {
         let (event, waker) = event_set::wake_event()?;
         Ok((EventSelectWorker(EventSet::new(event)), waker))
     }
 
-    fn serve(mut self, mut mailbox: Mailbox<Assigned<Connection>>, group: &WorkerGroup) -> io::Result<()> {
+    fn serve(mut self, mut mailbox: Mailbox<Assigned<NonblockingConnection>>, group: &WorkerGroup) -> io::Result<()> {
         let context = group.context();
-        let mut pool = Pool::new(context.options().buffer);
+        let mut pool = BufferPool::new(context.options().buffer);
         let mut idle = IdleTimer::new(context);
         let mut retry = Retry::default();
         loop {
@@ -103,10 +103,10 @@ impl PoolWorker for EventSelectWorker {
             }
             let some_only_send = self.0.items().any(|item| only_sends(item.connection.interest()));
             self.0.round(retry.limit(some_only_send, idle.timeout()), |item, event| {
-                turn(&mut item.connection, event, &mut pool) != Turn::Close
+                turn(&mut item.connection, event, &mut pool) != TurnOutcome::Close
             })?;
             if retry.is_due() {
-                self.0.each(|item, _| send_again(&mut item.connection, &mut pool) != Turn::Close);
+                self.0.each(|item, _| send_again(&mut item.connection, &mut pool) != TurnOutcome::Close);
             }
             if let Some(now) = idle.due() {
                 self.0.each(|item, _| !item.connection.is_idle(now));
@@ -117,7 +117,7 @@ impl PoolWorker for EventSelectWorker {
 
 impl EventSelectWorker {
     /// When the system has no more handles, the connection is closed.
-    fn adopt(&mut self, connection: Connection, slot: SlotGuard) -> io::Result<()> {
+    fn adopt(&mut self, connection: NonblockingConnection, slot: SlotGuard) -> io::Result<()> {
         let event = Event::manual()?;
         NetworkEvents::of_connection(connection.stream(), &event)?;
         self.0.push(EventSelectItem { connection, _slot: slot }, event);
@@ -125,7 +125,7 @@ impl EventSelectWorker {
     }
 }
 
-fn turn(connection: &mut Connection, event: &Event, pool: &mut Pool) -> Turn {
+fn turn(connection: &mut NonblockingConnection, event: &Event, pool: &mut BufferPool) -> TurnOutcome {
     match NetworkEvents::take(connection.stream(), event) {
         Ok(events) if !events.is_broken() => {
             let (read, write) = (events.can_read(), events.can_write());
@@ -136,10 +136,10 @@ fn turn(connection: &mut Connection, event: &Event, pool: &mut Pool) -> Turn {
 }
 
 /// Lets a connection that only waits to send try, although nothing says that it can. If it is broken, the try shows it.
-fn send_again(connection: &mut Connection, pool: &mut Pool) -> Turn {
+fn send_again(connection: &mut NonblockingConnection, pool: &mut BufferPool) -> TurnOutcome {
     match only_sends(connection.interest()) {
         true => connection.turn(Ready { write: true, ..Ready::default() }, pool),
-        false => Turn::Keep,
+        false => TurnOutcome::Keep,
     }
 }
 
@@ -153,16 +153,16 @@ mod tests {
     #[test]
     fn a_connection_that_only_sends_ends_when_it_is_reset_though_no_event_says_so() {
         let (sending, mut connection, context) = deaf_client();
-        let mut pool = Pool::new(context.options().buffer);
+        let mut pool = BufferPool::new(context.options().buffer);
         let end = Instant::now() + Duration::from_secs(20);
-        assert_eq!(send_again(&mut connection, &mut pool), Turn::Keep, "it still receives");
+        assert_eq!(send_again(&mut connection, &mut pool), TurnOutcome::Keep, "it still receives");
         while !only_sends(connection.interest()) {
             assert!(Instant::now() < end, "the FIN does not arrive");
             connection.turn(Ready { read: true, ..Ready::default() }, &mut pool);
         }
-        assert_eq!(send_again(&mut connection, &mut pool), Turn::Keep, "the connection is whole");
+        assert_eq!(send_again(&mut connection, &mut pool), TurnOutcome::Keep, "the connection is whole");
         reset(sending.join().expect("no panic"));
-        while send_again(&mut connection, &mut pool) != Turn::Close {
+        while send_again(&mut connection, &mut pool) != TurnOutcome::Close {
             assert!(Instant::now() < end, "the reset goes unnoticed");
         }
         assert_eq!(context.snapshot().connection_errors, 1);

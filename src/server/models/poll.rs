@@ -20,7 +20,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
 use crate::server::context::{Context, Phase};
-use crate::server::readiness::connection::{Connection, Interest, Ready, Turn};
+use crate::server::readiness::connection::{Interest, NonblockingConnection, Ready, TurnOutcome};
 use crate::server::readiness::crew::{self, Worker};
 use crate::server::readiness::self_pipe::SelfPipe;
 use crate::server::readiness::timespec;
@@ -33,7 +33,7 @@ fn serve(worker: &mut Worker) -> io::Result<()> {
     let pipe = Arc::new(SelfPipe::new()?);
     let of_wake = Arc::clone(&pipe);
     worker.ready(move || of_wake.wake());
-    let mut connections: Vec<Connection> = Vec::new();
+    let mut connections: Vec<NonblockingConnection> = Vec::new();
     let mut answers: Vec<PollFlags> = Vec::new();
     loop {
         connections.append(&mut worker.adopt());
@@ -42,7 +42,7 @@ fn serve(worker: &mut Worker) -> io::Result<()> {
             Phase::Drain if connections.is_empty() && worker.is_done() => return Ok(()),
             Phase::Drain => {}
             Phase::Abort => {
-                connections.into_iter().for_each(Connection::abort);
+                connections.into_iter().for_each(NonblockingConnection::abort);
                 return Ok(());
             }
         }
@@ -51,7 +51,7 @@ fn serve(worker: &mut Worker) -> io::Result<()> {
 
         // From the back, so that the connection that takes a closed one's place has had its turn.
         for (index, answer) in answers.iter().enumerate().rev().filter(|(_, answer)| !answer.is_empty()) {
-            if connections[index].turn(ready(*answer), &mut worker.pool) == Turn::Close {
+            if connections[index].turn(ready(*answer), &mut worker.pool) == TurnOutcome::Close {
                 drop(connections.swap_remove(index));
             }
         }
@@ -68,7 +68,7 @@ fn serve(worker: &mut Worker) -> io::Result<()> {
 fn wait(
     pipe: &SelfPipe,
     worker: &mut Worker,
-    connections: &[Connection],
+    connections: &[NonblockingConnection],
     answers: &mut Vec<PollFlags>,
 ) -> io::Result<bool> {
     let timeout = worker.timeout().map(timespec);

@@ -32,7 +32,7 @@ use tokio::task::{JoinError, JoinSet};
 
 use crate::server::Session;
 use crate::server::context::{Accept, Context, Phase};
-use crate::server::readiness::connection::{Pool, slices, slices_mut};
+use crate::server::readiness::connection::{BufferPool, slices, slices_mut};
 use crate::sys;
 
 /// A connection on its way to its worker.
@@ -130,7 +130,7 @@ async fn serve(
     mut phase: watch::Receiver<()>,
     context: Arc<Context>,
 ) -> io::Result<()> {
-    let pool = Arc::new(Mutex::new(Pool::new(context.options().buffer)));
+    let pool = Arc::new(Mutex::new(BufferPool::new(context.options().buffer)));
     let mut tasks = JoinSet::new();
     let mut more = true;
     let mut result = Ok(());
@@ -164,12 +164,12 @@ struct Connection {
     stream: TcpStream,
     session: Session,
     storage: Option<Box<[u8]>>,
-    pool: Arc<Mutex<Pool>>,
+    pool: Arc<Mutex<BufferPool>>,
     context: Arc<Context>,
 }
 
 impl Connection {
-    async fn serve((stream, mut session): Dealt, pool: Arc<Mutex<Pool>>, context: Arc<Context>) {
+    async fn serve((stream, mut session): Dealt, pool: Arc<Mutex<BufferPool>>, context: Arc<Context>) {
         let Ok(stream) = TcpStream::from_std(stream) else { return session.failed() };
         sys::prepare_accepted(&stream);
         let sweep = Session::idle_check_interval(&context);
@@ -250,7 +250,7 @@ impl Drop for Connection {
     }
 }
 
-fn lock(pool: &Mutex<Pool>) -> MutexGuard<'_, Pool> {
+fn lock(pool: &Mutex<BufferPool>) -> MutexGuard<'_, BufferPool> {
     pool.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

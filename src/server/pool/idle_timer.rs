@@ -39,6 +39,11 @@ impl IdleTimer {
         self.is_due_at(now).then_some(now)
     }
 
+    /// Whether it ever comes due.
+    pub(in crate::server) fn is_set(&self) -> bool {
+        self.interval.is_some()
+    }
+
     /// Whether it is time to look; the next time is set then.
     pub(in crate::server) fn is_due_at(&mut self, now: Instant) -> bool {
         let is_due = self.next.is_some_and(|next| next <= now);

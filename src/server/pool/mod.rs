@@ -2,6 +2,7 @@
 //!
 //! - [`worker_threads`]: threads are started, end together when one of them fails, and are waited for.
 //! - [`mailbox`]: connections are handed to a thread, which is woken.
+//! - [`worker_pool`]: a fixed number of workers, of which the first accepts for all.
 //! - [`thread_pool`]: a number of threads that grows, for waits that take a limited number of connections each.
 //! - [`idle_timer`]: when to look for idle connections.
 //! - [`slots`]: how many are in use, and a guard for each.
@@ -11,7 +12,9 @@
 mod idle_timer;
 mod mailbox;
 mod slots;
+#[cfg(windows)]
 mod thread_pool;
+mod worker_pool;
 mod worker_threads;
 
 pub(in crate::server) use idle_timer::IdleTimer;
@@ -19,5 +22,7 @@ pub(in crate::server) use mailbox::{Mailbox, Waker};
 pub(in crate::server) use slots::SlotGuard;
 #[cfg(test)]
 pub(in crate::server) use slots::Slots;
+#[cfg(windows)]
 pub(in crate::server) use thread_pool::{Assigned, PoolWorker, ThreadPool};
+pub(in crate::server) use worker_pool::{Dealer, Position, run_workers};
 pub(in crate::server) use worker_threads::WorkerGroup;

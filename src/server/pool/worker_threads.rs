@@ -20,17 +20,17 @@ use crate::server::{Context, Phase};
 #[derive(Clone)]
 pub(in crate::server) struct WorkerGroup {
     context: Arc<Context>,
-    alarm: Arc<Alarm>,
+    state: Arc<GroupState>,
 }
 
 /// Apart from the context, which holds a closure that holds this.
 #[derive(Default)]
-struct Alarm {
+struct GroupState {
     wakers: Mutex<Vec<Waker>>,
     has_failed: AtomicBool,
 }
 
-impl Alarm {
+impl GroupState {
     fn wake_all(&self) {
         lock(&self.wakers).iter().for_each(|wake| wake());
     }
@@ -39,7 +39,7 @@ impl Alarm {
 impl WorkerGroup {
     /// Without workers yet.
     pub(in crate::server) fn new(context: &Arc<Context>) -> WorkerGroup {
-        WorkerGroup { context: Arc::clone(context), alarm: Arc::default() }
+        WorkerGroup { context: Arc::clone(context), state: Arc::default() }
     }
 
     /// What the harness told the server.
@@ -49,29 +49,29 @@ impl WorkerGroup {
 
     /// Look after each wait. `Abort` also when a worker has failed.
     pub(in crate::server) fn phase(&self) -> Phase {
-        if self.alarm.has_failed.load(Ordering::Acquire) { Phase::Abort } else { self.context.phase() }
+        if self.state.has_failed.load(Ordering::Acquire) { Phase::Abort } else { self.context.phase() }
     }
 
     /// For [`Context::ready`]: wakes every worker, also those that are started later.
     pub(in crate::server) fn wake_all(&self) -> impl Fn() + Send + Sync + 'static {
-        let alarm = Arc::clone(&self.alarm);
-        move || alarm.wake_all()
+        let state = Arc::clone(&self.state);
+        move || state.wake_all()
     }
 
     /// Adds what wakes one worker, and calls it: the phase may have changed before.
     pub(in crate::server) fn add_waker(&self, waker: &Waker) {
-        lock(&self.alarm.wakers).push(Arc::clone(waker));
+        lock(&self.state.wakers).push(Arc::clone(waker));
         waker();
     }
 
     /// Tells all workers to abort.
     pub(in crate::server) fn fail(&self) {
-        self.alarm.has_failed.store(true, Ordering::Release);
-        self.alarm.wake_all();
+        self.state.has_failed.store(true, Ordering::Release);
+        self.state.wake_all();
     }
 
     /// Runs a worker. If it ends with an error or a panic, the others abort.
-    fn guard(&self, serve: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    pub(super) fn guard(&self, serve: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
         let mut guard = FailureGuard { group: self, is_well: false };
         let result = serve();
         guard.is_well = result.is_ok();

@@ -4,7 +4,7 @@
 use std::io;
 use std::net::TcpListener;
 
-use super::connection::Connection;
+use super::connection::NonblockingConnection;
 use crate::server::pool::{PoolWorker, ThreadPool};
 use crate::server::{Accept, Phase};
 
@@ -14,7 +14,7 @@ use crate::server::{Accept, Phase};
 /// it does not, so a notice that came too late for its client would be the last one.
 pub(in crate::server) fn accept_one<W>(listener: &TcpListener, pool: &mut ThreadPool<W>)
 where
-    W: PoolWorker<Connection = Connection>,
+    W: PoolWorker<Connection = NonblockingConnection>,
 {
     // While the system is short of something the client waits in the backlog, and no other notice comes for it.
     while let Err(Accept::After(pause)) = try_accept(listener, pool)
@@ -26,11 +26,11 @@ where
 
 fn try_accept<W>(listener: &TcpListener, pool: &mut ThreadPool<W>) -> Result<(), Accept>
 where
-    W: PoolWorker<Connection = Connection>,
+    W: PoolWorker<Connection = NonblockingConnection>,
 {
     let context = pool.group().context();
     let result = match listener.accept() {
-        Ok((stream, _)) => match Connection::new(stream, context) {
+        Ok((stream, _)) => match NonblockingConnection::new(stream, context) {
             Some(connection) => pool.hand_over(connection),
             None => Ok(()),
         },

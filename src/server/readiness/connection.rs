@@ -1,16 +1,18 @@
-//! What every reactor does with a socket that is ready; what it does to *learn* that it is ready stands in its own
-//! file.
+//! One connection of a readiness model (reactor): what is done with a socket that is ready. How a model learns that it
+//! is ready stands in its own file.
 //!
-//! A [`Connection`] is a non-blocking socket, its [`Session`], and, only while bytes wait, a buffer out of its worker's
-//! [`Pool`]: an idle connection holds none. [`Connection::turn`] moves bytes and says what to wait for next.
+//! A [`NonblockingConnection`] is a non-blocking socket, its [`Session`], and, only while bytes wait to be sent, a
+//! buffer out of its worker's [`BufferPool`]: an idle connection holds none. [`NonblockingConnection::turn`] moves bytes
+//! and returns what to wait for next.
 //!
-//! It serves level-triggered waits (select, poll, epoll: ready is said as long as it is so) and those that speak once
-//! and are re-armed by the call (WSAAsyncSelect, WSAEventSelect: FD_READ by recv, FD_WRITE by a send that would block,
-//! FD_CLOSE never). Therefore:
-//! - what was said is remembered until a call shows that it is no longer so: the socket gave less than there was room
-//!   for, or a send would block. A short receive is believed, without a second call that only answers 'would block';
+//! It serves level-triggered waits (select, poll, epoll: a socket is reported for as long as it is ready), and those
+//! that report once and are re-armed by a call (WSAAsyncSelect, WSAEventSelect: FD_READ by recv, FD_WRITE by a send that
+//! would block, FD_CLOSE never). Therefore:
+//! - what was reported is remembered until a call shows that it no longer holds: the socket gave less than there was
+//!   room for, or a send would block. A short receive is believed, without a second call that only answers 'would
+//!   block';
 //! - a turn that ends because its share is used up has just received, which re-arms; after a hangup nothing re-arms, so
-//!   there it goes on to the end;
+//!   then it goes on to the end;
 //! - sending goes on until nothing waits or a send would block.
 
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
@@ -24,20 +26,20 @@ use crate::server::session::Session;
 use crate::sys;
 
 /// Receives in one turn, so that a peer that sends without pause does not starve the others of its worker.
-const RECEIVES_A_TURN: usize = 8;
-/// Buffers that a pool keeps for the next connections; more than that, after a burst, go back to the allocator.
-const POOLED: usize = 64;
-/// Bytes that they may have together, unless it is only one.
+const RECEIVES_PER_TURN: usize = 8;
+/// Buffers that a pool keeps for the next connections. Others, after a burst, go back to the allocator.
+const POOLED_BUFFERS: usize = 64;
+/// Bytes that the kept buffers may have together. One buffer is always kept.
 const POOLED_BYTES: usize = 4 << 20;
 
-/// What the system said of a socket.
+/// What the system reported of a socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::server) struct Ready {
     /// A receive would not block.
     pub(in crate::server) read: bool,
     /// A send would not block.
     pub(in crate::server) write: bool,
-    /// The connection is broken or was closed by its peer, and the system may not say so again: receive until that
+    /// The connection broke or was closed by its peer, and the system may not report it again: receive until that
     /// shows.
     pub(in crate::server) hangup: bool,
 }
@@ -51,19 +53,19 @@ pub(in crate::server) struct Interest {
     pub(in crate::server) write: bool,
 }
 
-/// What a turn ended with.
+/// What to do after a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::server) enum Turn {
+pub(in crate::server) enum TurnOutcome {
     /// Wait for the same as before.
     Keep,
     /// Wait for this from now on.
     Watch(Interest),
-    /// The connection is over, by both FINs or by an error: drop it.
+    /// The connection has ended, by both FINs or by an error: drop it.
     Close,
 }
 
-/// One connection of a reactor. Dropping it closes the socket and counts it as closed.
-pub(in crate::server) struct Connection {
+/// One connection of a readiness model. Dropping it closes the socket and counts it as closed.
+pub(in crate::server) struct NonblockingConnection {
     // The order matters: the socket is closed before the session counts it as closed.
     stream: TcpStream,
     session: Session,
@@ -72,20 +74,20 @@ pub(in crate::server) struct Connection {
     readable: bool,
     writable: bool,
     hung_up: bool,
-    one_receive_a_notice: bool,
+    one_receive_per_notice: bool,
 }
 
-impl Connection {
-    /// Takes an accepted socket on. `None`: it is closed, because `--max-conns` are open (counted as refused), or
-    /// because it broke already.
-    pub(in crate::server) fn new(stream: TcpStream, context: &Arc<Context>) -> Option<Connection> {
+impl NonblockingConnection {
+    /// Takes an accepted socket on. `None`: it was closed, because `--max-conns` are open (counted as refused), or
+    /// because it is broken already.
+    pub(in crate::server) fn new(stream: TcpStream, context: &Arc<Context>) -> Option<NonblockingConnection> {
         let mut session = Session::admit(context)?;
         sys::prepare_accepted(&stream);
         if stream.set_nonblocking(true).is_err() {
             session.failed();
             return None;
         }
-        Some(Connection {
+        Some(NonblockingConnection {
             stream,
             session,
             storage: None,
@@ -93,15 +95,15 @@ impl Connection {
             readable: false,
             writable: true,
             hung_up: false,
-            one_receive_a_notice: false,
+            one_receive_per_notice: false,
         })
     }
 
     /// For a wait that queues a notice each time a receive leaves something behind: a turn receives once, and the next
-    /// notice brings the next turn.
+    /// notice leads to the next turn.
     #[cfg(windows)]
-    pub(in crate::server) fn with_one_receive_a_notice(mut self) -> Connection {
-        self.one_receive_a_notice = true;
+    pub(in crate::server) fn with_one_receive_per_notice(mut self) -> NonblockingConnection {
+        self.one_receive_per_notice = true;
         self
     }
 
@@ -116,7 +118,7 @@ impl Connection {
     }
 
     /// Moves what can be moved without blocking, within a fair share.
-    pub(in crate::server) fn turn(&mut self, ready: Ready, pool: &mut Pool) -> Turn {
+    pub(in crate::server) fn turn(&mut self, ready: Ready, pool: &mut BufferPool) -> TurnOutcome {
         self.hung_up |= ready.hangup;
         self.readable |= ready.read | ready.hangup;
         self.writable |= ready.write | ready.hangup;
@@ -127,28 +129,28 @@ impl Connection {
         }
         if moved.is_err() {
             self.session.failed();
-            return Turn::Close;
+            return TurnOutcome::Close;
         }
         if self.session.is_over() {
-            return Turn::Close;
+            return TurnOutcome::Close;
         }
         let due = self.session.due();
         let interest = Interest { read: due.receive, write: due.send };
         if interest == self.interest {
-            return Turn::Keep;
+            return TurnOutcome::Keep;
         }
         self.interest = interest;
-        Turn::Watch(interest)
+        TurnOutcome::Watch(interest)
     }
 
-    /// The system said with an error that it is broken: counted, and to be dropped.
+    /// The system reported an error of the connection: it is counted, and to be dropped.
     #[cfg(windows)]
-    pub(in crate::server) fn fail(&mut self) -> Turn {
+    pub(in crate::server) fn fail(&mut self) -> TurnOutcome {
         self.session.failed();
-        Turn::Close
+        TurnOutcome::Close
     }
 
-    /// Whether `--idle-timeout` has passed; then drop it. Counted, so ask once.
+    /// Whether `--idle-timeout` has passed; then drop it. It is counted, so ask once.
     pub(in crate::server) fn is_idle(&self, now: Instant) -> bool {
         self.session.is_idle(now)
     }
@@ -158,7 +160,7 @@ impl Connection {
         sys::close_with_reset(&self.stream);
     }
 
-    fn pump(&mut self, pool: &mut Pool) -> io::Result<()> {
+    fn pump(&mut self, pool: &mut BufferPool) -> io::Result<()> {
         let mut receives = 0;
         loop {
             if self.readable && self.session.due().receive {
@@ -168,8 +170,8 @@ impl Connection {
             while self.writable && self.session.due().send {
                 self.send()?;
             }
-            // What is left after a hangup is what the system holds already, no more comes; and it may not say so again.
-            if !(self.readable && self.session.due().receive) || (receives >= RECEIVES_A_TURN && !self.hung_up) {
+            // After a hangup no more comes than the system holds already; and it may not report that again.
+            if !(self.readable && self.session.due().receive) || (receives >= RECEIVES_PER_TURN && !self.hung_up) {
                 break;
             }
         }
@@ -180,7 +182,7 @@ impl Connection {
         Ok(())
     }
 
-    fn receive(&mut self, pool: &mut Pool) -> io::Result<()> {
+    fn receive(&mut self, pool: &mut BufferPool) -> io::Result<()> {
         self.session.rewind();
         let storage = self.storage.get_or_insert_with(|| pool.take());
         let [first, second] = slices_mut(storage, self.session.space());
@@ -193,7 +195,7 @@ impl Connection {
         match result {
             Ok(n) => {
                 self.session.received(n);
-                self.readable = self.hung_up || (n == room && !self.one_receive_a_notice);
+                self.readable = self.hung_up || (n == room && !self.one_receive_per_notice);
             }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.readable = false,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
@@ -203,7 +205,7 @@ impl Connection {
     }
 
     fn send(&mut self) -> io::Result<()> {
-        let storage = self.storage.as_ref().expect("what is pending lies in the storage");
+        let storage = self.storage.as_ref().expect("pending bytes are in the storage");
         let [first, second] = slices(storage, self.session.pending());
         let result = if second.is_empty() {
             (&self.stream).write(first)
@@ -220,20 +222,20 @@ impl Connection {
     }
 }
 
-/// The buffers of one worker. The one given back last goes out first: it is still in the cache.
-pub(in crate::server) struct Pool {
+/// The buffers of one worker. The one that was given back last is given out first: it is still in the cache.
+pub(in crate::server) struct BufferPool {
     free: Vec<Box<[u8]>>,
     size: usize,
     keep: usize,
 }
 
-impl Pool {
-    /// Of buffers of `size` bytes each.
+impl BufferPool {
+    /// For buffers of `size` bytes each.
     pub(in crate::server) fn new(size: usize) -> Self {
-        Pool { free: Vec::new(), size, keep: (POOLED_BYTES / size.max(1)).clamp(1, POOLED) }
+        BufferPool { free: Vec::new(), size, keep: (POOLED_BYTES / size.max(1)).clamp(1, POOLED_BUFFERS) }
     }
 
-    /// A buffer, with whatever was left in it.
+    /// A buffer, with any bytes that were left in it.
     pub(in crate::server) fn take(&mut self) -> Box<[u8]> {
         self.free.pop().unwrap_or_else(|| vec![0; self.size].into_boxed_slice())
     }
@@ -264,7 +266,7 @@ mod tests {
     #[test]
     fn a_pool_keeps_few_large_buffers_and_not_many_small_ones() {
         for (size, kept) in [(1, 64), (64 << 10, 64), (1 << 20, 4), (3 << 20, 1), (8 << 20, 1)] {
-            let mut pool = Pool::new(size);
+            let mut pool = BufferPool::new(size);
             let out: Vec<_> = (0..100).map(|_| pool.take()).collect();
             out.into_iter().for_each(|storage| pool.put(Some(storage)));
             assert_eq!(pool.free.len(), kept, "of {size} bytes");

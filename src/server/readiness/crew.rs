@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::connection::{Connection, Pool};
+use super::connection::{BufferPool, NonblockingConnection};
 use crate::server::context::{Accept, Context, Phase};
 use crate::server::session::Session;
 
@@ -48,11 +48,11 @@ struct Crew {
 #[derive(Default)]
 struct Desk {
     waker: OnceLock<Waker>,
-    inbox: Mutex<Vec<Connection>>,
+    inbox: Mutex<Vec<NonblockingConnection>>,
 }
 
 impl Desk {
-    fn inbox(&self) -> MutexGuard<'_, Vec<Connection>> {
+    fn inbox(&self) -> MutexGuard<'_, Vec<NonblockingConnection>> {
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -85,7 +85,7 @@ pub(in crate::server) struct Worker {
     /// Its loop returned without an error.
     ended_well: bool,
     /// The buffers of this worker's connections.
-    pub(in crate::server) pool: Pool,
+    pub(in crate::server) pool: BufferPool,
 }
 
 /// Serves with [`workers`](crate::server::Options::workers) threads, this one among them, until all of them have
@@ -133,7 +133,7 @@ pub(in crate::server) fn run(
 impl Worker {
     fn new(crew: Arc<Crew>, context: Arc<Context>, index: usize, listener: Option<TcpListener>) -> Worker {
         Worker {
-            pool: Pool::new(context.options().buffer),
+            pool: BufferPool::new(context.options().buffer),
             sweep_at: Session::idle_check_interval(&context).map(|every| Instant::now() + every),
             next: 0,
             resume_at: None,
@@ -189,7 +189,7 @@ impl Worker {
     }
 
     /// The connections dealt to this worker since the last call. Register each.
-    pub(in crate::server) fn adopt(&mut self) -> Vec<Connection> {
+    pub(in crate::server) fn adopt(&mut self) -> Vec<NonblockingConnection> {
         std::mem::take(&mut *self.desk().inbox())
     }
 
@@ -219,12 +219,12 @@ impl Worker {
     }
 
     fn take_on(&mut self, stream: TcpStream) {
-        if let Some(connection) = Connection::new(stream, &self.context) {
+        if let Some(connection) = NonblockingConnection::new(stream, &self.context) {
             self.deal(connection);
         }
     }
 
-    fn deal(&mut self, connection: Connection) {
+    fn deal(&mut self, connection: NonblockingConnection) {
         let index = self.next;
         self.next = (self.next + 1) % self.crew.desks.len();
         let desk = &self.crew.desks[index];
@@ -276,6 +276,6 @@ impl Drop for Worker {
             self.crew.failed.store(true, Ordering::Release);
             self.crew.wake_all();
         }
-        self.desk().inbox().drain(..).for_each(Connection::abort);
+        self.desk().inbox().drain(..).for_each(NonblockingConnection::abort);
     }
 }

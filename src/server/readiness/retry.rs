@@ -64,12 +64,12 @@ pub(in crate::server) mod tests {
     use socket2::{Domain, SockRef, Socket, Type};
 
     use super::*;
-    use crate::server::readiness::connection::Connection;
+    use crate::server::readiness::connection::NonblockingConnection;
     use crate::server::{Context, Options};
 
     /// A connection whose client sends more than the sockets hold but not more than the server does, and a FIN, and
     /// reads nothing: once the server has the FIN, that connection only sends.
-    pub(in crate::server) fn deaf_client() -> (JoinHandle<TcpStream>, Connection, Arc<Context>) {
+    pub(in crate::server) fn deaf_client() -> (JoinHandle<TcpStream>, NonblockingConnection, Arc<Context>) {
         const HELD_BY_SOCKETS: usize = 64 * 1024;
         let context = Arc::new(Context::new(Options { buffer: 8 << 20, ..Options::default() }, channel().0));
         let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a listener");
@@ -78,7 +78,7 @@ pub(in crate::server) mod tests {
         client.connect(&listener.local_addr().expect("bound").into()).expect("a connection");
         let (accepted, _) = listener.accept().expect("accepted");
         SockRef::from(&accepted).set_send_buffer_size(HELD_BY_SOCKETS).expect("a socket option");
-        let connection = Connection::new(accepted, &context).expect("it is admitted");
+        let connection = NonblockingConnection::new(accepted, &context).expect("it is admitted");
         let sending = std::thread::spawn(move || {
             let mut client = TcpStream::from(client);
             client.write_all(&vec![7; 4 << 20]).expect("the server holds it");

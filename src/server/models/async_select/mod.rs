@@ -47,7 +47,7 @@ use windows_sys::Win32::Networking::WinSock::{FD_ACCEPT, FD_CLOSE, FD_READ, FD_W
 
 use crate::server::pool::{Assigned, IdleTimer, Mailbox, PoolWorker, SlotGuard, ThreadPool, Waker, WorkerGroup};
 use crate::server::readiness::accept_notified::accept_one;
-use crate::server::readiness::connection::{Connection, Pool, Ready, Turn};
+use crate::server::readiness::connection::{BufferPool, NonblockingConnection, Ready, TurnOutcome};
 use crate::server::readiness::retry::{self, only_sends};
 use crate::server::{Context, Phase, Session};
 use registry::Registry;
@@ -87,7 +87,7 @@ fn window() -> io::Result<(Window, Waker)> {
 /// A thread that serves up to 500 connections by its window's messages.
 struct MessagePump {
     window: Window,
-    connections: Registry<Connection>,
+    connections: Registry<NonblockingConnection>,
     /// The retry timer runs.
     retries: bool,
 }
@@ -96,16 +96,16 @@ impl PoolWorker for MessagePump {
     const NAME: &'static str = "async-select";
     /// Seven messages each, and a wake, in a queue that may hold only 4,000.
     const CAPACITY: usize = 500;
-    type Connection = Connection;
+    type Connection = NonblockingConnection;
 
     fn prepare() -> io::Result<(Self, Waker)> {
         let (window, waker) = window()?;
         Ok((MessagePump { window, connections: Registry::default(), retries: false }, waker))
     }
 
-    fn serve(mut self, mut mailbox: Mailbox<Assigned<Connection>>, group: &WorkerGroup) -> io::Result<()> {
+    fn serve(mut self, mut mailbox: Mailbox<Assigned<NonblockingConnection>>, group: &WorkerGroup) -> io::Result<()> {
         let context = group.context();
-        let mut pool = Pool::new(context.options().buffer);
+        let mut pool = BufferPool::new(context.options().buffer);
         let mut idle = IdleTimer::new(context);
         if let Some(interval) = Session::idle_check_interval(context) {
             self.window.start_timer(IDLE_TIMER, interval)?;
@@ -117,7 +117,7 @@ impl PoolWorker for MessagePump {
                 }
             }
             if group.phase() == Phase::Abort {
-                self.connections.into_open().for_each(Connection::abort);
+                self.connections.into_open().for_each(NonblockingConnection::abort);
                 return Ok(());
             }
             if self.connections.open_count() == 0 && mailbox.is_over() {
@@ -135,17 +135,17 @@ impl PoolWorker for MessagePump {
 
 impl MessagePump {
     /// If the socket can't be tied to the window, the connection is closed.
-    fn adopt(&mut self, connection: Connection, slot: SlotGuard, pool: &mut Pool) -> io::Result<()> {
+    fn adopt(&mut self, connection: NonblockingConnection, slot: SlotGuard, pool: &mut BufferPool) -> io::Result<()> {
         let number = self.connections.free_number();
         let socket = connection.stream().as_raw_socket() as SOCKET;
         self.window.select(connection.stream(), number, FD_READ | FD_WRITE | FD_CLOSE)?;
-        self.connections.insert(number, slot, socket, connection.with_one_receive_a_notice());
+        self.connections.insert(number, slot, socket, connection.with_one_receive_per_notice());
         // What had happened before is posted, except for a reset under Wine 8.0; so one receive without a notice.
         self.turn(Notice { number, socket, event: FD_READ, error: 0 }, pool);
         Ok(())
     }
 
-    fn take(&mut self, message: Message, pool: &mut Pool) {
+    fn take(&mut self, message: Message, pool: &mut BufferPool) {
         match message {
             Message::Socket(notice) => self.turn(notice, pool),
             // The queue gives it only when it has nothing else: so no FD_WRITE is there already for what is tried here.
@@ -154,7 +154,7 @@ impl MessagePump {
         }
     }
 
-    fn turn(&mut self, notice: Notice, pool: &mut Pool) {
+    fn turn(&mut self, notice: Notice, pool: &mut BufferPool) {
         let Notice { number, socket, event, error } = notice;
         if event == 0 {
             return self.connections.free(number);
@@ -170,7 +170,7 @@ impl MessagePump {
         } else {
             connection.fail()
         };
-        if turn == Turn::Close {
+        if turn == TurnOutcome::Close {
             self.close(number);
         } else if only_sends(connection.interest()) && !self.retries {
             // Best effort: without a timer, a reset that no message tells of goes unnoticed.
@@ -180,7 +180,7 @@ impl MessagePump {
 
     /// Lets the connections that only wait to send try, although nothing says that they can. The try shows which of
     /// them are broken.
-    fn send_again(&mut self, pool: &mut Pool) {
+    fn send_again(&mut self, pool: &mut BufferPool) {
         let only_send = self.connections.open().filter(|(_, _, connection)| only_sends(connection.interest()));
         let again: Vec<(u16, SOCKET)> = only_send.map(|(number, socket, _)| (number, socket)).collect();
         if again.is_empty() {
@@ -220,7 +220,7 @@ mod tests {
     use crate::server::readiness::retry::tests::{deaf_client, reset};
 
     /// A connection with a buffer of 10 bytes whose client has sent `sent` bytes, and they have arrived.
-    fn connection(sent: usize) -> (TcpStream, Connection, Arc<Context>) {
+    fn connection(sent: usize) -> (TcpStream, NonblockingConnection, Arc<Context>) {
         let context = Arc::new(Context::new(Options { buffer: 10, ..Options::default() }, channel().0));
         let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
         let mut client = TcpStream::connect(listener.local_addr().expect("bound")).expect("a connection");
@@ -231,7 +231,7 @@ mod tests {
         while accepted.peek(&mut room).expect("it arrives") < sent {
             std::thread::yield_now();
         }
-        let connection = Connection::new(accepted, &context).expect("it is admitted");
+        let connection = NonblockingConnection::new(accepted, &context).expect("it is admitted");
         (client, connection, context)
     }
 
@@ -246,7 +246,7 @@ mod tests {
         Slots::default().take()
     }
 
-    fn take_a_message(pump: &mut MessagePump, pool: &mut Pool) {
+    fn take_a_message(pump: &mut MessagePump, pool: &mut BufferPool) {
         let message = pump.window.next().expect("a message");
         assert_ne!(message, Message::Timer(IDLE_TIMER), "nothing more is posted");
         pump.take(message, pool);
@@ -255,7 +255,7 @@ mod tests {
     #[test]
     fn each_notice_is_answered_by_one_receive_and_a_fin_by_the_rest() {
         let (mut client, connection, context) = connection(100);
-        let (mut pump, mut pool) = (pump(), Pool::new(10));
+        let (mut pump, mut pool) = (pump(), BufferPool::new(10));
         pump.adopt(connection, slot(), &mut pool).expect("it is tied to the window");
         let mut received = context.snapshot().bytes_in;
         assert_eq!(received, 10, "one look without a notice");
@@ -278,7 +278,7 @@ mod tests {
     #[test]
     fn a_slot_is_taken_until_the_last_message_of_its_connection_was_taken() {
         let (client, connection, context) = connection(100);
-        let (mut pump, mut pool) = (pump(), Pool::new(10));
+        let (mut pump, mut pool) = (pump(), BufferPool::new(10));
         let slots = Slots::default();
         pump.adopt(connection, slots.take(), &mut pool).expect("it is tied to the window");
         client.shutdown(Shutdown::Write).expect("a FIN");
@@ -297,7 +297,7 @@ mod tests {
     #[test]
     fn a_connection_that_only_sends_ends_when_it_is_reset_after_its_fin() {
         let (sending, connection, context) = deaf_client();
-        let (mut pump, mut pool) = (pump(), Pool::new(context.options().buffer));
+        let (mut pump, mut pool) = (pump(), BufferPool::new(context.options().buffer));
         pump.adopt(connection, slot(), &mut pool).expect("it is tied to the window");
         while !pump.connections.open().all(|(_, _, connection)| only_sends(connection.interest())) {
             take_a_message(&mut pump, &mut pool);

@@ -17,7 +17,7 @@ use rustix::event::{
 use rustix::io::Errno;
 
 use crate::server::context::{Context, Phase};
-use crate::server::readiness::connection::{Connection, Interest, Ready, Turn};
+use crate::server::readiness::connection::{Interest, NonblockingConnection, Ready, TurnOutcome};
 use crate::server::readiness::crew::{self, Worker};
 use crate::server::readiness::self_pipe::SelfPipe;
 use crate::server::readiness::timespec;
@@ -40,7 +40,7 @@ fn serve(worker: &mut Worker) -> io::Result<()> {
             Phase::Drain if sockets.connections.is_empty() && worker.is_done() => return Ok(()),
             Phase::Drain => {}
             Phase::Abort => {
-                sockets.connections.into_values().for_each(Connection::abort);
+                sockets.connections.into_values().for_each(NonblockingConnection::abort);
                 return Ok(());
             }
         }
@@ -77,13 +77,13 @@ fn serve(worker: &mut Worker) -> io::Result<()> {
 struct Sockets {
     /// By descriptor. One that was closed and given out again is a new entry; the answer for the old one costs a call
     /// that says 'would block'.
-    connections: HashMap<RawFd, Connection>,
+    connections: HashMap<RawFd, NonblockingConnection>,
     readable: Watched,
     writable: Watched,
 }
 
 impl Sockets {
-    fn add(&mut self, connection: Connection) {
+    fn add(&mut self, connection: NonblockingConnection) {
         let fd = connection.stream().as_raw_fd();
         self.watch(fd, connection.interest());
         let before = self.connections.insert(fd, connection);
@@ -102,9 +102,9 @@ impl Sockets {
     fn turn(&mut self, fd: RawFd, ready: Ready, worker: &mut Worker) {
         let Some(connection) = self.connections.get_mut(&fd) else { return };
         match connection.turn(ready, &mut worker.pool) {
-            Turn::Keep => {}
-            Turn::Watch(interest) => self.watch(fd, interest),
-            Turn::Close => {
+            TurnOutcome::Keep => {}
+            TurnOutcome::Watch(interest) => self.watch(fd, interest),
+            TurnOutcome::Close => {
                 self.forget(fd);
                 drop(self.connections.remove(&fd));
             }

@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 use windows_sys::Win32::Networking::WinSock::{FD_SET, SOCKET, SOCKET_ERROR, TIMEVAL, select};
 
 use crate::server::context::{Context, Phase};
-use crate::server::readiness::connection::{Connection, Pool, Ready, Turn};
+use crate::server::readiness::connection::{BufferPool, NonblockingConnection, Ready, TurnOutcome};
 use crate::server::readiness::crew::{self, Worker};
 use crate::server::readiness::retry::{Retry, only_sends};
 
@@ -52,7 +52,7 @@ fn serve(worker: &mut Worker) -> io::Result<()> {
             Phase::Drain if sockets.connections.is_empty() && worker.is_done() => return Ok(()),
             Phase::Drain => {}
             Phase::Abort => {
-                sockets.connections.into_values().for_each(Connection::abort);
+                sockets.connections.into_values().for_each(NonblockingConnection::abort);
                 return Ok(());
             }
         }
@@ -87,28 +87,28 @@ fn serve(worker: &mut Worker) -> io::Result<()> {
 /// One worker's connections, and the sets that watch them: asked for before the call, answered after it.
 #[derive(Default)]
 struct Sockets {
-    connections: HashMap<SOCKET, Connection>,
+    connections: HashMap<SOCKET, NonblockingConnection>,
     readable: FdSet,
     writable: FdSet,
     retry: Retry,
 }
 
 impl Sockets {
-    fn add(&mut self, connection: Connection) {
+    fn add(&mut self, connection: NonblockingConnection) {
         self.connections.insert(raw(connection.stream()), connection);
     }
 
-    fn turn(&mut self, socket: SOCKET, ready: Ready, pool: &mut Pool) {
+    fn turn(&mut self, socket: SOCKET, ready: Ready, pool: &mut BufferPool) {
         // One that its other turn has closed is gone. Its handle is not given out anew before the next call: a
         // connection that is accepted meanwhile is added only then.
         let Some(connection) = self.connections.get_mut(&socket) else { return };
-        if connection.turn(ready, pool) == Turn::Close {
+        if connection.turn(ready, pool) == TurnOutcome::Close {
             drop(self.connections.remove(&socket));
         }
     }
 
     /// Those that only wait to send, whether they can or not: it shows which of them are broken.
-    fn send_again(&mut self, pool: &mut Pool) {
+    fn send_again(&mut self, pool: &mut BufferPool) {
         let only_send = self.connections.iter().filter(|(_, connection)| only_sends(connection.interest()));
         let sockets: Vec<SOCKET> = only_send.map(|(socket, _)| *socket).collect();
         sockets.into_iter().for_each(|socket| self.turn(socket, WRITE, pool));
@@ -258,7 +258,7 @@ mod tests {
     #[test]
     fn a_connection_that_only_sends_ends_when_it_is_reset_though_no_set_says_so() {
         let (sending, connection, context) = deaf_client();
-        let (mut sockets, mut pool) = (Sockets::default(), Pool::new(context.options().buffer));
+        let (mut sockets, mut pool) = (Sockets::default(), BufferPool::new(context.options().buffer));
         let socket = raw(connection.stream());
         sockets.add(connection);
         let end = Instant::now() + Duration::from_secs(20);

@@ -1,0 +1,86 @@
+//! A fixed number of workers, for models whose threads each serve any number of connections: `--workers` threads, of
+//! which the first, the calling one, also accepts and deals the connections out in turn.
+//!
+//! A connection stays with its worker, so no socket is ever touched by two threads. Dealing in turn keeps the workers
+//! even; letting each of them accept would not (epoll(7): the last waiter is woken first).
+
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::thread::{self, Builder};
+
+use super::mailbox::{MailSender, Mailbox, Waker, mailbox};
+use super::worker_threads::{WorkerGroup, WorkerThreads};
+use crate::server::Context;
+
+/// What a worker is given beside what it has prepared.
+pub(in crate::server) struct Position<T> {
+    /// The phase, and what the harness told the server.
+    pub(in crate::server) group: WorkerGroup,
+    /// What the first worker deals to this one.
+    pub(in crate::server) mailbox: Mailbox<T>,
+    /// The first worker's.
+    pub(in crate::server) accepting: Option<(TcpListener, Dealer<T>)>,
+}
+
+/// Hands items to the workers in turn. Dropping it tells them that no more comes.
+pub(in crate::server) struct Dealer<T> {
+    /// The first is that of the worker that deals.
+    senders: Vec<MailSender<T>>,
+    next: usize,
+}
+
+impl<T> Dealer<T> {
+    /// Sends an item to the worker whose turn it is.
+    pub(in crate::server) fn deal(&mut self, item: T) {
+        let index = self.turn();
+        self.senders[index].send(item);
+    }
+
+    /// The same, except that the dealing worker's own item is returned: it is awake, and needs no message.
+    pub(in crate::server) fn deal_to_others(&mut self, item: T) -> Option<T> {
+        match self.turn() {
+            0 => Some(item),
+            index => {
+                self.senders[index].send(item);
+                None
+            }
+        }
+    }
+
+    fn turn(&mut self) -> usize {
+        let index = self.next;
+        self.next = (index + 1) % self.senders.len();
+        index
+    }
+}
+
+/// Serves until all workers have returned. `thread` configures a worker's thread, by its number; its name is set here.
+/// `prepare` and `serve` run on the worker's own thread.
+///
+/// # Errors
+/// A thread can't be started or can't prepare; or the error of a worker, upon which the others were aborted.
+pub(in crate::server) fn run_workers<W, T: Send + 'static>(
+    listener: TcpListener,
+    context: &Arc<Context>,
+    thread: impl Fn(usize) -> Builder,
+    prepare: impl FnOnce() -> io::Result<(W, Waker)> + Clone + Send + 'static,
+    serve: impl FnOnce(W, Position<T>) -> io::Result<()> + Clone + Send + 'static,
+) -> io::Result<()> {
+    let group = WorkerGroup::new(context);
+    let mut threads = WorkerThreads::new(&group);
+    let name = thread::current().name().unwrap_or("serve").to_owned();
+    let (first, waker) = prepare.clone()()?;
+    group.add_waker(&waker);
+    let (sender, own_mailbox) = mailbox(waker);
+    let mut senders = vec![sender];
+    for index in 1..context.options().workers.max(1) {
+        let (serve, group) = (serve.clone(), group.clone());
+        let serve = move |worker, mailbox| serve(worker, Position { group, mailbox, accepting: None });
+        senders.push(threads.start(thread(index).name(format!("{name}-{index}")), prepare.clone(), serve)?);
+    }
+    context.ready(group.wake_all());
+    let accepting = Some((listener, Dealer { senders, next: 0 }));
+    let result = group.clone().guard(|| serve(first, Position { group, mailbox: own_mailbox, accepting }));
+    threads.join(result)
+}

@@ -1,0 +1,280 @@
+//! The loop of the models that ask which sockets are ready, with one call for all of them: select, poll, epoll.
+//!
+//! What differs between them is how the system is asked. That is a [`Selector`], one for each model. The rest is
+//! written once: accepting, dealing connections out to the workers, giving each ready connection its turn, finding idle
+//! ones, draining and aborting.
+//!
+//! The loop is generic over its selector, not dynamic: it is compiled for each model, and calls nothing indirectly for
+//! a message.
+
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::thread::Builder;
+use std::time::{Duration, Instant};
+
+use slab::Slab;
+use socket2::SockRef;
+
+use super::connection::{BufferPool, Interest, NonblockingConnection, Ready, TurnOutcome};
+use crate::server::pool::{Dealer, IdleTimer, Mailbox, Position, Waker, WorkerGroup, run_workers};
+use crate::server::{Accept, Context, Phase};
+
+/// Accepts in one go, before the connections get their next turn. Many: when the queue of those that wait overflows,
+/// Linux drops the end of the handshake, and the client waits for seconds.
+const ACCEPTS_PER_TURN: usize = 256;
+
+/// What a socket is registered under: a small number, so that a selector may use it as an index.
+pub(in crate::server) type Token = usize;
+
+/// The listener's token. A connection has the key of its entry, plus one.
+pub(in crate::server) const LISTENER: Token = 0;
+
+/// How a model learns which sockets are ready.
+///
+/// A ready socket is reported at each wait for as long as it is ready (level-triggered). A socket is registered before
+/// it is waited for, and deregistered before it is closed.
+pub(in crate::server) trait Selector: Sized + 'static {
+    /// A selector without sockets, on the thread that will wait, and what interrupts its wait.
+    ///
+    /// # Errors
+    /// The system's: out of descriptors or memory.
+    fn new() -> io::Result<(Self, Waker)>;
+
+    /// Watches a socket from now on.
+    ///
+    /// # Errors
+    /// The system watches no more sockets.
+    fn register(&mut self, token: Token, socket: SockRef<'_>, interest: Interest) -> io::Result<()>;
+
+    /// Changes what a registered socket is watched for.
+    ///
+    /// # Errors
+    /// The system's.
+    fn modify(&mut self, token: Token, socket: SockRef<'_>, interest: Interest) -> io::Result<()>;
+
+    /// Watches a registered socket no more. It is still open.
+    fn deregister(&mut self, token: Token, socket: SockRef<'_>);
+
+    /// Waits until a socket is ready, the waker is called, or `timeout` has passed.
+    ///
+    /// # Errors
+    /// The wait's; an interruption by a signal is none.
+    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()>;
+
+    /// The next socket that the last wait found ready. One that was deregistered since is not reported.
+    fn next_ready(&mut self) -> Option<(Token, Ready)>;
+}
+
+/// Serves with the selector `S` until the context says stop.
+///
+/// # Errors
+/// A selector can't be made, a thread can't be started, or a wait failed.
+pub(in crate::server) fn run<S: Selector>(listener: TcpListener, context: Arc<Context>) -> io::Result<()> {
+    listener.set_nonblocking(true)?;
+    run_workers(
+        listener,
+        &context,
+        |_| Builder::new(),
+        S::new,
+        |selector, position| EventLoop::<S>::new(selector, position).serve(),
+    )
+}
+
+/// One worker.
+pub(in crate::server) struct EventLoop<S> {
+    selector: S,
+    /// As large as the most connections that this worker ever had; a table by descriptor would be, in each worker, as
+    /// large as the highest descriptor of the process. A key that was given back is given out again only before the
+    /// next wait, when everything that the last one found has been dealt with.
+    connections: Slab<NonblockingConnection>,
+    buffers: BufferPool,
+    idle: IdleTimer,
+    group: WorkerGroup,
+    mailbox: Mailbox<NonblockingConnection>,
+    acceptor: Option<Acceptor>,
+    /// Connections that this worker has accepted for itself, to be registered before the next wait.
+    accepted: Vec<NonblockingConnection>,
+}
+
+/// The first worker's, until it drains.
+struct Acceptor {
+    listener: TcpListener,
+    dealer: Dealer<NonblockingConnection>,
+    is_registered: bool,
+    /// Accepting pauses until then, since descriptors or memory were short.
+    resume_at: Option<Instant>,
+}
+
+impl<S: Selector> EventLoop<S> {
+    fn new(selector: S, position: Position<NonblockingConnection>) -> EventLoop<S> {
+        let Position { group, mailbox, accepting } = position;
+        let context = group.context();
+        EventLoop {
+            selector,
+            connections: Slab::new(),
+            buffers: BufferPool::new(context.options().buffer),
+            idle: IdleTimer::new(context),
+            group,
+            mailbox,
+            acceptor: accepting.map(|(listener, dealer)| Acceptor {
+                listener,
+                dealer,
+                is_registered: false,
+                resume_at: None,
+            }),
+            accepted: Vec::new(),
+        }
+    }
+
+    fn serve(mut self) -> io::Result<()> {
+        loop {
+            match self.group.phase() {
+                Phase::Run => {}
+                Phase::Drain => self.accept_rest(),
+                Phase::Abort => {
+                    self.abort();
+                    return Ok(());
+                }
+            }
+            self.adopt();
+            if self.connections.is_empty() && self.mailbox.is_over() {
+                return Ok(());
+            }
+            self.watch_listener()?;
+            self.selector.wait(self.timeout())?;
+            while let Some((token, ready)) = self.selector.next_ready() {
+                match token.checked_sub(1) {
+                    None => self.accept(),
+                    Some(key) => self.turn(key, ready),
+                }
+            }
+            self.look_at_clock();
+        }
+    }
+
+    /// Registers the connections that were dealt to this worker. One that can't be registered is closed.
+    fn adopt(&mut self) {
+        for connection in self.accepted.drain(..).chain(self.mailbox.take()) {
+            let entry = self.connections.vacant_entry();
+            let socket = SockRef::from(connection.stream());
+            match self.selector.register(entry.key() + 1, socket, connection.interest()) {
+                Ok(()) => drop(entry.insert(connection)),
+                Err(_) => connection.abort(),
+            }
+        }
+    }
+
+    fn turn(&mut self, key: usize, ready: Ready) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let is_open = match connection.turn(ready, &mut self.buffers) {
+            TurnOutcome::Keep => true,
+            TurnOutcome::Watch(interest) => {
+                self.selector.modify(key + 1, SockRef::from(connection.stream()), interest).is_ok()
+            }
+            TurnOutcome::Close => false,
+        };
+        if !is_open {
+            self.selector.deregister(key + 1, SockRef::from(connection.stream()));
+            drop(self.connections.remove(key));
+        }
+    }
+
+    // ---- the listener
+
+    /// Watches the listener, except while accepting pauses.
+    fn watch_listener(&mut self) -> io::Result<()> {
+        let Some(acceptor) = &mut self.acceptor else { return Ok(()) };
+        let is_wanted = acceptor.resume_at.is_none();
+        if is_wanted != acceptor.is_registered {
+            acceptor.is_registered = is_wanted;
+            let listener = SockRef::from(&acceptor.listener);
+            if is_wanted {
+                self.selector.register(LISTENER, listener, Interest { read: true, write: false })?;
+            } else {
+                self.selector.deregister(LISTENER, listener);
+            }
+        }
+        Ok(())
+    }
+
+    /// Accepts what waits at the listener, and deals it out.
+    fn accept(&mut self) {
+        let Some(acceptor) = &mut self.acceptor else { return };
+        let context = self.group.context();
+        for _ in 0..ACCEPTS_PER_TURN {
+            match acceptor.listener.accept() {
+                Ok((stream, _)) => {
+                    let connection = NonblockingConnection::new(stream, context);
+                    self.accepted.extend(connection.and_then(|connection| acceptor.dealer.deal_to_others(connection)));
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
+                Err(e) => {
+                    if let Accept::After(pause) = context.accept_failed(&e) {
+                        acceptor.resume_at = Some(Instant::now() + pause);
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Deals out what still waits at the listener, and closes it.
+    fn accept_rest(&mut self) {
+        let Some(mut acceptor) = self.stop_watching_listener() else { return };
+        let context = self.group.context();
+        context.accept_rest(&acceptor.listener, |stream| {
+            let connection = NonblockingConnection::new(stream, context);
+            self.accepted.extend(connection.and_then(|connection| acceptor.dealer.deal_to_others(connection)));
+        });
+    }
+
+    fn stop_watching_listener(&mut self) -> Option<Acceptor> {
+        let acceptor = self.acceptor.take()?;
+        if acceptor.is_registered {
+            self.selector.deregister(LISTENER, SockRef::from(&acceptor.listener));
+        }
+        Some(acceptor)
+    }
+
+    // ---- the clock
+
+    /// How long the wait may last: without end, unless idle connections must be found or accepting pauses.
+    fn timeout(&self) -> Option<Duration> {
+        self.idle.timeout_or(self.resume_at())
+    }
+
+    fn resume_at(&self) -> Option<Instant> {
+        self.acceptor.as_ref().and_then(|acceptor| acceptor.resume_at)
+    }
+
+    fn look_at_clock(&mut self) {
+        if !self.idle.is_set() && self.resume_at().is_none() {
+            return;
+        }
+        let now = Instant::now();
+        if let Some(acceptor) = &mut self.acceptor {
+            acceptor.resume_at = acceptor.resume_at.filter(|at| *at > now);
+        }
+        if self.idle.is_due_at(now) {
+            let selector = &mut self.selector;
+            self.connections.retain(|key, connection| {
+                let is_idle = connection.is_idle(now);
+                if is_idle {
+                    selector.deregister(key + 1, SockRef::from(connection.stream()));
+                }
+                !is_idle
+            });
+        }
+    }
+
+    /// Closes everything with a reset.
+    fn abort(&mut self) {
+        drop(self.stop_watching_listener());
+        for (key, connection) in &self.connections {
+            self.selector.deregister(key + 1, SockRef::from(connection.stream()));
+        }
+        let waiting = self.accepted.drain(..).chain(self.mailbox.take());
+        self.connections.drain().chain(waiting).for_each(NonblockingConnection::abort);
+    }
+}
