@@ -1,93 +1,133 @@
 //! `poll` (Unix): one call watches a list of descriptors.
 //!
-//! **Mechanism.** The program hands over an array of (descriptor, events wanted), the kernel looks at each entry,
+//! **Mechanism.** The program hands over an array of (descriptor, events wanted). The kernel looks at each entry,
 //! sleeps until one is ready, and writes what it saw into the same array, which the program then searches. Descriptors
-//! may be any number, so it has no FD_SETSIZE; that is what it was made for, after `select`.
+//! may be any number, so there is no FD_SETSIZE; that is why it was made, after `select`.
 //!
-//! **Drawback, and its limit.** Each call costs O(connections), in the kernel (every entry is looked at, and a wait
-//! queue entered and left) and in the program (every entry is searched), however few are ready: with 10,000 idle
-//! connections the one that speaks pays for all. There is no way past it but another model, epoll or kqueue, whose
-//! kernel keeps the list. Since the search is linear anyway, so is the list's making here: it is laid anew for each
-//! call.
+//! **Drawback and limit.** Each call costs O(connections), in the kernel (it looks at every entry, and enters and
+//! leaves a wait queue) and in the program (it searches the array), however few are ready: with 10,000 idle
+//! connections, the one that speaks pays for all. Only another model avoids that: epoll or kqueue, whose kernel keeps
+//! the list.
 //!
 //! Source: poll(2); POSIX, `poll`.
 
+#![expect(unsafe_code, reason = "the array holds descriptors from one call to the next, and so no borrow of them")]
+
 use std::io;
 use std::net::TcpListener;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
+use socket2::SockRef;
 
-use crate::server::context::{Context, Phase};
-use crate::server::readiness::connection::{Interest, NonblockingConnection, Ready, TurnOutcome};
-use crate::server::readiness::crew::{self, Worker};
+use crate::server::Context;
+use crate::server::pool::Waker;
+use crate::server::readiness::connection::{Interest, Ready};
+use crate::server::readiness::event_loop::{self, Selector, Token};
 use crate::server::readiness::self_pipe::SelfPipe;
 use crate::server::readiness::timespec;
 
+/// Where the pipe stands in the array: first, and it is never taken out.
+const PIPE: usize = 0;
+
 pub(super) fn run(listener: TcpListener, context: Arc<Context>) -> io::Result<()> {
-    crew::run(listener, context, serve)
+    event_loop::run::<Poll>(listener, context)
 }
 
-fn serve(worker: &mut Worker) -> io::Result<()> {
-    let pipe = Arc::new(SelfPipe::new()?);
-    let of_wake = Arc::clone(&pipe);
-    worker.ready(move || of_wake.wake());
-    let mut connections: Vec<NonblockingConnection> = Vec::new();
-    let mut answers: Vec<PollFlags> = Vec::new();
-    loop {
-        connections.append(&mut worker.adopt());
-        match worker.phase() {
-            Phase::Run => {}
-            Phase::Drain if connections.is_empty() && worker.is_done() => return Ok(()),
-            Phase::Drain => {}
-            Phase::Abort => {
-                connections.into_iter().for_each(NonblockingConnection::abort);
-                return Ok(());
-            }
-        }
+/// The array, and how far the answers of the last call were searched.
+struct Poll {
+    pipe: Arc<SelfPipe>,
+    /// The descriptors are those of the pipe and of registered sockets, which are open: the loop deregisters each
+    /// before it is closed.
+    list: Vec<PollFd<'static>>,
+    /// By position in the array. The pipe's means nothing.
+    tokens: Vec<Token>,
+    /// By token.
+    positions: Vec<usize>,
+    /// Positions below this were not searched yet.
+    unsearched: usize,
+    /// Ready entries that were not found yet.
+    unfound: usize,
+}
 
-        let accepts = wait(&pipe, worker, &connections, &mut answers)?;
+impl Selector for Poll {
+    fn new() -> io::Result<(Poll, Waker)> {
+        let pipe = Arc::new(SelfPipe::new()?);
+        let of_waker = Arc::clone(&pipe);
+        let mut poll = Poll {
+            pipe: Arc::clone(&pipe),
+            list: Vec::new(),
+            tokens: vec![0],
+            positions: Vec::new(),
+            unsearched: 0,
+            unfound: 0,
+        };
+        poll.list.push(entry(pipe.as_fd(), PollFlags::IN));
+        Ok((poll, Arc::new(move || of_waker.wake())))
+    }
 
-        // From the back, so that the connection that takes a closed one's place has had its turn.
-        for (index, answer) in answers.iter().enumerate().rev().filter(|(_, answer)| !answer.is_empty()) {
-            if connections[index].turn(ready(*answer), &mut worker.pool) == TurnOutcome::Close {
-                drop(connections.swap_remove(index));
+    fn register(&mut self, token: Token, socket: SockRef<'_>, interest: Interest) -> io::Result<()> {
+        if self.positions.len() <= token {
+            self.positions.resize(token + 1, 0);
+        }
+        self.positions[token] = self.list.len();
+        self.list.push(entry(socket.as_fd(), events(interest)));
+        self.tokens.push(token);
+        Ok(())
+    }
+
+    fn modify(&mut self, token: Token, socket: SockRef<'_>, interest: Interest) -> io::Result<()> {
+        self.list[self.positions[token]] = entry(socket.as_fd(), events(interest));
+        Ok(())
+    }
+
+    fn deregister(&mut self, token: Token, _socket: SockRef<'_>) {
+        let position = self.positions[token];
+        self.list.swap_remove(position);
+        self.tokens.swap_remove(position);
+        if let Some(&moved) = self.tokens.get(position) {
+            self.positions[moved] = position;
+        }
+    }
+
+    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        (self.unsearched, self.unfound) = match poll(&mut self.list, timeout.map(timespec).as_ref()) {
+            Ok(ready) => (self.list.len(), ready),
+            // The answers of the call before are still there then.
+            Err(Errno::INTR) => (0, 0),
+            Err(e) => return Err(e.into()),
+        };
+        Ok(())
+    }
+
+    /// From the back, so that an entry that takes the place of a closed connection's was searched before.
+    fn next_ready(&mut self) -> Option<(Token, Ready)> {
+        while self.unfound > 0 && self.unsearched > 0 {
+            self.unsearched -= 1;
+            let answer = self.list[self.unsearched].revents();
+            if answer.is_empty() {
+                continue;
             }
+            self.unfound -= 1;
+            if self.unsearched == PIPE {
+                self.pipe.clear();
+                continue;
+            }
+            return Some((self.tokens[self.unsearched], ready(answer)));
         }
-        if accepts {
-            worker.accept();
-        }
-        if let Some(now) = worker.sweep_due() {
-            connections.retain(|connection| !connection.is_idle(now));
-        }
+        None
     }
 }
 
-/// Waits; `answers` gets one entry a connection. Returns whether the listener is ready.
-fn wait(
-    pipe: &SelfPipe,
-    worker: &mut Worker,
-    connections: &[NonblockingConnection],
-    answers: &mut Vec<PollFlags>,
-) -> io::Result<bool> {
-    let timeout = worker.timeout().map(timespec);
-    let listener = worker.listening();
-    let mut list = Vec::with_capacity(connections.len() + 2);
-    list.extend(connections.iter().map(|c| PollFd::new(c.stream(), events(c.interest()))));
-    list.push(PollFd::new(pipe, PollFlags::IN));
-    list.extend(listener.map(|listener| PollFd::new(listener, PollFlags::IN)));
-    match poll(&mut list, timeout.as_ref()) {
-        Ok(_) | Err(Errno::INTR) => {}
-        Err(e) => return Err(e.into()),
-    }
-    let (of_connections, others) = list.split_at(connections.len());
-    answers.clear();
-    answers.extend(of_connections.iter().map(PollFd::revents));
-    if !others[0].revents().is_empty() {
-        pipe.clear();
-    }
-    Ok(others.get(1).is_some_and(|listener| !listener.revents().is_empty()))
+/// An entry of the array, without an answer.
+fn entry(descriptor: BorrowedFd<'_>, events: PollFlags) -> PollFd<'static> {
+    // SAFETY: the entry is used for as long as its descriptor is open. The pipe lives as long as the array; the loop,
+    // the only user of `Poll`, deregisters a socket before it closes it, which takes the entry out.
+    let descriptor = unsafe { BorrowedFd::borrow_raw(descriptor.as_raw_fd()) };
+    PollFd::from_borrowed_fd(descriptor, events)
 }
 
 fn events(interest: Interest) -> PollFlags {
@@ -102,5 +142,38 @@ fn ready(answer: PollFlags) -> Ready {
         read: answer.contains(PollFlags::IN),
         write: answer.contains(PollFlags::OUT),
         hangup: answer.intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::UdpSocket;
+
+    const READ: Interest = Interest { read: true, write: false };
+    const WRITE: Interest = Interest { read: false, write: true };
+
+    fn found(poll: &mut Poll) -> Vec<Token> {
+        poll.wait(Some(Duration::ZERO)).expect("a wait");
+        std::iter::from_fn(|| poll.next_ready()).map(|(token, _)| token).collect()
+    }
+
+    #[test]
+    fn a_socket_is_reported_under_its_token_whatever_was_taken_out_before() {
+        let (mut poll, waker) = Poll::new().expect("a pipe");
+        // A socket without data is ready to be written to, and not to be read from.
+        let sockets = [(); 5].map(|()| UdpSocket::bind(("127.0.0.1", 0)).expect("a socket"));
+        for (token, socket) in sockets.iter().enumerate() {
+            poll.register(token, SockRef::from(socket), WRITE).expect("it is registered");
+        }
+        assert_eq!(found(&mut poll), [4, 3, 2, 1, 0]);
+        poll.deregister(1, SockRef::from(&sockets[1]));
+        poll.modify(4, SockRef::from(&sockets[4]), READ).expect("it is registered");
+        waker();
+        assert_eq!(found(&mut poll), [3, 2, 0], "the last one has moved, and the pipe is not reported");
+        poll.deregister(3, SockRef::from(&sockets[3]));
+        poll.register(1, SockRef::from(&sockets[1]), WRITE).expect("it is registered");
+        poll.modify(4, SockRef::from(&sockets[4]), WRITE).expect("it is registered");
+        assert_eq!(found(&mut poll), [1, 2, 4, 0]);
     }
 }
