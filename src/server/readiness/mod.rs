@@ -4,7 +4,6 @@
 #[cfg(windows)]
 pub(in crate::server) mod accept_notified;
 pub(in crate::server) mod connection;
-pub(in crate::server) mod crew;
 pub(in crate::server) mod event_loop;
 #[cfg(windows)]
 pub(in crate::server) mod retry;

@@ -1,16 +1,16 @@
 //! `select` (every OS): one call watches sets of sockets.
 //!
 //! **Mechanism.** The program hands over three sets, of sockets to be watched for reading, for writing, and for
-//! exceptions; the call returns when one is ready, with the sets overwritten by what was ready. So they are laid anew
-//! for each call. It came with 4.2BSD in 1983, and every system has it: here a program that must run anywhere starts.
+//! exceptions. The call returns when one is ready, and has overwritten the sets with those that are. So the program
+//! makes new ones for each call. It came with 4.2BSD in 1983, and every system has it: this is where a program starts
+//! that must run anywhere.
 //!
-//! **Drawback.** Each call costs O(sockets), in the kernel and in the program, and tells only 'ready': the bytes are
-//! still to be moved.
+//! **Drawback.** Each call costs O(sockets), in the kernel and in the program, and says only 'ready': the bytes must
+//! still be moved.
 //!
 //! **Limit.** FD_SETSIZE, the size of the set *type* that the headers offer: on Unix a set is a bit map of 1,024
 //! descriptors (a higher one writes past its end), on Windows an array of 64 sockets. The *call* takes larger sets on
-//! both, and that is how this one passes the limit: with sets of our own size. How, stands in `unix.rs` and
-//! `windows.rs`.
+//! both, so this model avoids the limit with sets of its own size: see `unix.rs` and `windows.rs`.
 //!
 //! Source: select(2), 'BUGS'; Microsoft, 'select function'.
 
@@ -21,4 +21,13 @@ mod os;
 #[path = "windows.rs"]
 mod os;
 
-pub(super) use os::run;
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+
+use crate::server::Context;
+use crate::server::readiness::event_loop;
+
+pub(super) fn run(listener: TcpListener, context: Arc<Context>) -> io::Result<()> {
+    event_loop::run::<os::Select>(listener, context)
+}

@@ -1,15 +1,15 @@
 //! The Windows half. A set is a count and an array of that many sockets (no bit map: a SOCKET is a handle, not a small
-//! number), and FD_SETSIZE is only how long the array of the header's own type is. The call reads the count; so the
-//! sets here are arrays as long as there are sockets, and 64 is a number like others.
+//! number), and FD_SETSIZE is only the length of the array in the header's own type. The call reads the count. So the
+//! sets here are arrays that are as long as there are sockets, and 64 is a number like any other.
 //!
 //! What else is different here:
-//! - A set that is given but empty is an error (WSAEINVAL), as are three sets that are not given. So the write set is
-//!   left out while no connection has a backlog; the read set always holds the door bell.
-//! - A broken connection is said to be readable, and the documentation says nothing of writable. One that only waits to
-//!   send, since its buffer is full or its peer's FIN has come, is not asked whether it is readable; so it sends again
-//!   from time to time: see `retry`.
-//! - The call watches sockets only, no events and no pipes. So the bell is a UDP socket that is connected to itself on
-//!   the loopback address: it takes datagrams from nobody else.
+//! - It is an error (WSAEINVAL) to pass an empty set, or no set at all. So the write set is left out while no
+//!   connection waits to send; the read set always holds the socket that wakes the wait.
+//! - A broken connection is reported as readable; the documentation says nothing of writable. One that only waits to
+//!   send, since its buffer is full or its peer's FIN has come, is not asked whether it is readable. So it is reported
+//!   as writable from time to time, to try: see `retry`.
+//! - The call watches sockets only, no events and no pipes. So what wakes it is a UDP socket that is connected to
+//!   itself on the loopback address: it takes datagrams from nobody else.
 //!
 //! Source: Microsoft, 'select function', 'fd_set structure'.
 
@@ -18,123 +18,68 @@
 use std::collections::HashMap;
 use std::io;
 use std::mem::{align_of, offset_of, size_of};
-use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, UdpSocket};
 use std::os::windows::io::AsRawSocket;
 use std::ptr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use socket2::SockRef;
 use windows_sys::Win32::Networking::WinSock::{FD_SET, SOCKET, SOCKET_ERROR, TIMEVAL, select};
 
-use crate::server::context::{Context, Phase};
-use crate::server::readiness::connection::{BufferPool, NonblockingConnection, Ready, TurnOutcome};
-use crate::server::readiness::crew::{self, Worker};
+use crate::server::pool::Waker;
+use crate::server::readiness::connection::{Interest, Ready};
+use crate::server::readiness::event_loop::{Selector, Token};
 use crate::server::readiness::retry::{Retry, only_sends};
 
-const READ: Ready = Ready { read: true, write: false, hangup: false };
-const WRITE: Ready = Ready { read: false, write: true, hangup: false };
+const CAN_READ: Ready = Ready { read: true, write: false, hangup: false };
+const CAN_WRITE: Ready = Ready { read: false, write: true, hangup: false };
 
-pub(in crate::server::models) fn run(listener: TcpListener, context: Arc<Context>) -> io::Result<()> {
-    crew::run(listener, context, serve)
-}
-
-fn serve(worker: &mut Worker) -> io::Result<()> {
-    let bell = Arc::new(Bell::new()?);
-    let of_wake = Arc::clone(&bell);
-    worker.ready(move || of_wake.ring());
-    let mut sockets = Sockets::default();
-    loop {
-        for connection in worker.adopt() {
-            sockets.add(connection);
-        }
-        match worker.phase() {
-            Phase::Run => {}
-            Phase::Drain if sockets.connections.is_empty() && worker.is_done() => return Ok(()),
-            Phase::Drain => {}
-            Phase::Abort => {
-                sockets.connections.into_values().for_each(NonblockingConnection::abort);
-                return Ok(());
-            }
-        }
-
-        let timeout = worker.timeout();
-        let listener = worker.listening().map(raw);
-        sockets.wait([Some(raw(&bell.0)), listener], timeout)?;
-
-        // One that is ready for both has two turns; the sockets that follow it wait that little longer.
-        for at in 0..sockets.writable.members().len() {
-            sockets.turn(sockets.writable.members()[at], WRITE, &mut worker.pool);
-        }
-        for at in 0..sockets.readable.members().len() {
-            let socket = sockets.readable.members()[at];
-            if socket == raw(&bell.0) {
-                bell.clear();
-            } else if Some(socket) == listener {
-                worker.accept();
-            } else {
-                sockets.turn(socket, READ, &mut worker.pool);
-            }
-        }
-        if sockets.retry.is_due() {
-            sockets.send_again(&mut worker.pool);
-        }
-        if let Some(now) = worker.sweep_due() {
-            sockets.close_idle(now);
-        }
-    }
-}
-
-/// One worker's connections, and the sets that watch them: asked for before the call, answered after it.
-#[derive(Default)]
-struct Sockets {
-    connections: HashMap<SOCKET, NonblockingConnection>,
-    readable: FdSet,
-    writable: FdSet,
+/// The sockets to be watched, and what the last call found.
+pub(super) struct Select {
+    wake: Arc<WakeSocket>,
+    watched: HashMap<SOCKET, (Token, Interest)>,
+    /// Asked for before the call, answered after it.
+    readable: SocketSet,
+    writable: SocketSet,
     retry: Retry,
+    /// A socket that is ready for both stands here twice.
+    ready: Vec<(SOCKET, Ready)>,
+    /// How many of these were dealt with.
+    done: usize,
 }
 
-impl Sockets {
-    fn add(&mut self, connection: NonblockingConnection) {
-        self.connections.insert(raw(connection.stream()), connection);
+impl Selector for Select {
+    fn new() -> io::Result<(Select, Waker)> {
+        let wake = Arc::new(WakeSocket::new()?);
+        let of_waker = Arc::clone(&wake);
+        let select = Select {
+            wake,
+            watched: HashMap::new(),
+            readable: SocketSet::default(),
+            writable: SocketSet::default(),
+            retry: Retry::default(),
+            ready: Vec::new(),
+            done: 0,
+        };
+        Ok((select, Arc::new(move || of_waker.wake())))
     }
 
-    fn turn(&mut self, socket: SOCKET, ready: Ready, pool: &mut BufferPool) {
-        // One that its other turn has closed is gone. Its handle is not given out anew before the next call: a
-        // connection that is accepted meanwhile is added only then.
-        let Some(connection) = self.connections.get_mut(&socket) else { return };
-        if connection.turn(ready, pool) == TurnOutcome::Close {
-            drop(self.connections.remove(&socket));
-        }
+    fn register(&mut self, token: Token, socket: SockRef<'_>, interest: Interest) -> io::Result<()> {
+        self.watched.insert(raw(&*socket), (token, interest));
+        Ok(())
     }
 
-    /// Those that only wait to send, whether they can or not: it shows which of them are broken.
-    fn send_again(&mut self, pool: &mut BufferPool) {
-        let only_send = self.connections.iter().filter(|(_, connection)| only_sends(connection.interest()));
-        let sockets: Vec<SOCKET> = only_send.map(|(socket, _)| *socket).collect();
-        sockets.into_iter().for_each(|socket| self.turn(socket, WRITE, pool));
+    fn modify(&mut self, token: Token, socket: SockRef<'_>, interest: Interest) -> io::Result<()> {
+        self.register(token, socket, interest)
     }
 
-    fn close_idle(&mut self, now: Instant) {
-        self.connections.retain(|_, connection| !connection.is_idle(now));
+    fn deregister(&mut self, _token: Token, socket: SockRef<'_>) {
+        self.watched.remove(&raw(&*socket));
     }
 
-    /// Waits for what the connections are interested in, and for the `others` to be readable.
-    fn wait(&mut self, others: [Option<SOCKET>; 2], timeout: Option<Duration>) -> io::Result<()> {
-        // The last call has overwritten the sets with its answer, so they are laid anew.
-        self.readable.clear();
-        self.writable.clear();
-        others.into_iter().flatten().for_each(|socket| self.readable.insert(socket));
-        let mut some_only_send = false;
-        for (socket, connection) in &self.connections {
-            let interest = connection.interest();
-            some_only_send |= only_sends(interest);
-            if interest.read {
-                self.readable.insert(*socket);
-            }
-            if interest.write {
-                self.writable.insert(*socket);
-            }
-        }
+    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        let some_only_send = self.ask();
         let timeout = self.retry.limit(some_only_send, timeout).map(timeval);
         let timeout = timeout.as_ref().map_or(ptr::null(), ptr::from_ref);
         // SAFETY: each set is null or has the layout of an fd_set whose array is as long as its count says, and is
@@ -142,12 +87,63 @@ impl Sockets {
         // ignored.
         let result =
             unsafe { select(0, self.readable.as_fd_set(), self.writable.as_fd_set(), ptr::null_mut(), timeout) };
-        if result == SOCKET_ERROR { Err(io::Error::last_os_error()) } else { Ok(()) }
+        if result == SOCKET_ERROR {
+            return Err(io::Error::last_os_error());
+        }
+        self.done = 0;
+        self.ready.clear();
+        self.ready.extend(self.writable.members().iter().map(|socket| (*socket, CAN_WRITE)));
+        self.ready.extend(self.readable.members().iter().map(|socket| (*socket, CAN_READ)));
+        if self.retry.is_due() {
+            self.report_those_that_only_send();
+        }
+        Ok(())
+    }
+
+    fn next_ready(&mut self) -> Option<(Token, Ready)> {
+        loop {
+            let (socket, ready) = *self.ready.get(self.done)?;
+            self.done += 1;
+            if let Some((token, _)) = self.watched.get(&socket) {
+                return Some((*token, ready));
+            }
+            // Not watched: the wake socket, or a connection that its other turn has closed.
+            if socket == raw(&self.wake.0) {
+                self.wake.clear();
+            }
+        }
+    }
+}
+
+impl Select {
+    /// Fills the sets, which the last call has overwritten with its answer. Says whether there are connections that
+    /// only wait to send.
+    fn ask(&mut self) -> bool {
+        self.readable.clear();
+        self.writable.clear();
+        self.readable.insert(raw(&self.wake.0));
+        let mut some_only_send = false;
+        for (socket, (_, interest)) in &self.watched {
+            some_only_send |= only_sends(*interest);
+            if interest.read {
+                self.readable.insert(*socket);
+            }
+            if interest.write {
+                self.writable.insert(*socket);
+            }
+        }
+        some_only_send
+    }
+
+    /// Whether they can send or not: the try shows which of them are broken.
+    fn report_those_that_only_send(&mut self) {
+        let only_send = self.watched.iter().filter(|(_, (_, interest))| only_sends(*interest));
+        self.ready.extend(only_send.map(|(socket, _)| (*socket, CAN_WRITE)));
     }
 }
 
 /// An fd_set with an array of any length.
-struct FdSet {
+struct SocketSet {
     /// The count as one word, then the sockets. With its padding the count is as long as a socket, and Windows is
     /// little-endian everywhere; so this is the layout of an fd_set.
     words: Vec<SOCKET>,
@@ -159,13 +155,13 @@ const _: () = {
     assert!(cfg!(target_endian = "little"));
 };
 
-impl Default for FdSet {
+impl Default for SocketSet {
     fn default() -> Self {
-        FdSet { words: vec![0] }
+        SocketSet { words: vec![0] }
     }
 }
 
-impl FdSet {
+impl SocketSet {
     fn clear(&mut self) {
         self.words.truncate(1);
         self.words[0] = 0;
@@ -177,6 +173,7 @@ impl FdSet {
         self.words[0] += 1;
     }
 
+    /// The count, the lower half of its word: fd_count has 32 bits, and the call writes only those.
     fn len(&self) -> usize {
         self.words[0] as u32 as usize
     }
@@ -193,22 +190,22 @@ impl FdSet {
 }
 
 /// Interrupts the wait: a UDP socket that is connected to itself.
-struct Bell(UdpSocket);
+struct WakeSocket(UdpSocket);
 
-impl Bell {
-    fn new() -> io::Result<Bell> {
+impl WakeSocket {
+    fn new() -> io::Result<WakeSocket> {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
         socket.connect(socket.local_addr()?)?;
         socket.set_nonblocking(true)?;
-        Ok(Bell(socket))
+        Ok(WakeSocket(socket))
     }
 
-    fn ring(&self) {
-        // When its buffer is full it can be heard already.
+    fn wake(&self) {
+        // When its buffer is full, the wait is interrupted already.
         let _ = self.0.send(&[1]);
     }
 
-    /// Takes back what was rung, so that the next wait waits. It may leave some; then that wait returns once more.
+    /// Takes back what was sent, so that the next wait waits. It may leave some; then that wait returns once more.
     fn clear(&self) {
         let _ = self.0.recv(&mut [0; 1]);
     }
@@ -229,56 +226,69 @@ fn timeval(time: Duration) -> TIMEVAL {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
+    use crate::server::readiness::connection::{BufferPool, NonblockingConnection, TurnOutcome};
     use crate::server::readiness::retry::tests::{deaf_client, reset};
 
-    fn ready(readable: &mut FdSet, writable: &mut FdSet) -> io::Result<i32> {
+    fn ready(readable: &mut SocketSet, writable: &mut SocketSet) -> io::Result<i32> {
         let now = timeval(Duration::ZERO);
-        // SAFETY: as in `Sockets::wait`.
+        // SAFETY: as in `Select::wait`.
         let result = unsafe { select(0, readable.as_fd_set(), writable.as_fd_set(), ptr::null_mut(), &raw const now) };
         if result == SOCKET_ERROR { Err(io::Error::last_os_error()) } else { Ok(result) }
     }
 
     #[test]
     fn a_set_grows_past_fd_setsize_and_the_call_takes_it() {
-        let bells: Vec<Bell> = (0..300).map(|_| Bell::new().expect("a socket")).collect();
-        for rung in [0, 63, 64, 255, 299] {
-            bells[rung].ring();
+        let sockets: Vec<WakeSocket> = (0..300).map(|_| WakeSocket::new().expect("a socket")).collect();
+        for woken in [0, 63, 64, 255, 299] {
+            sockets[woken].wake();
         }
-        let mut set = FdSet::default();
-        bells.iter().for_each(|bell| set.insert(raw(&bell.0)));
+        let mut set = SocketSet::default();
+        sockets.iter().for_each(|socket| set.insert(raw(&socket.0)));
         assert_eq!(set.members().len(), 300);
-        assert_eq!(ready(&mut set, &mut FdSet::default()).expect("300 sockets are allowed"), 5);
-        let mut heard: Vec<usize> =
-            set.members().iter().filter_map(|member| bells.iter().position(|bell| raw(&bell.0) == *member)).collect();
-        heard.sort_unstable();
-        assert_eq!(heard, [0, 63, 64, 255, 299]);
+        assert_eq!(ready(&mut set, &mut SocketSet::default()).expect("300 sockets are allowed"), 5);
+        let mut found: Vec<usize> = set
+            .members()
+            .iter()
+            .filter_map(|member| sockets.iter().position(|socket| raw(&socket.0) == *member))
+            .collect();
+        found.sort_unstable();
+        assert_eq!(found, [0, 63, 64, 255, 299]);
     }
 
     #[test]
     fn a_connection_that_only_sends_ends_when_it_is_reset_though_no_set_says_so() {
-        let (sending, connection, context) = deaf_client();
-        let (mut sockets, mut pool) = (Sockets::default(), BufferPool::new(context.options().buffer));
-        let socket = raw(connection.stream());
-        sockets.add(connection);
+        let (sending, mut connection, context) = deaf_client();
+        let (mut select, _) = Select::new().expect("a socket");
+        let mut buffers = BufferPool::new(context.options().buffer);
+        let register = |select: &mut Select, connection: &NonblockingConnection| {
+            select.register(7, SockRef::from(connection.stream()), connection.interest()).expect("it is registered");
+        };
+        register(&mut select, &connection);
         let end = Instant::now() + Duration::from_secs(20);
-        while !only_sends(sockets.connections[&socket].interest()) {
-            assert!(Instant::now() < end, "the FIN does not come");
-            sockets.turn(socket, READ, &mut pool);
+        while !only_sends(connection.interest()) {
+            assert!(Instant::now() < end, "the FIN does not arrive");
+            connection.turn(CAN_READ, &mut buffers);
+            register(&mut select, &connection);
         }
-        sockets.send_again(&mut pool);
-        assert_eq!(sockets.connections.len(), 1, "it is well");
+        let mut send_again = || {
+            select.report_those_that_only_send();
+            assert_eq!(select.next_ready(), Some((7, CAN_WRITE)));
+            connection.turn(CAN_WRITE, &mut buffers)
+        };
+        assert_eq!(send_again(), TurnOutcome::Keep, "the connection is whole");
         reset(sending.join().expect("no panic"));
-        while !sockets.connections.is_empty() {
-            assert!(Instant::now() < end, "the reset is not found");
-            sockets.send_again(&mut pool);
+        while send_again() != TurnOutcome::Close {
+            assert!(Instant::now() < end, "the reset goes unnoticed");
         }
         assert_eq!(context.snapshot().connection_errors, 1);
     }
 
     #[test]
-    fn an_answered_set_is_laid_anew_from_nothing() {
-        let mut set = FdSet::default();
+    fn an_answered_set_is_filled_again_from_nothing() {
+        let mut set = SocketSet::default();
         (1..=5).for_each(|socket| set.insert(socket));
         set.words[0] = 2; // As a call that found two ready leaves it.
         assert_eq!(set.members(), [1, 2]);
@@ -290,27 +300,31 @@ mod tests {
 
     #[test]
     fn an_empty_set_is_left_out() {
-        let bell = Bell::new().expect("a socket");
-        let mut set = FdSet::default();
-        set.insert(raw(&bell.0));
-        assert_eq!(ready(&mut FdSet::default(), &mut set).expect("without a read set"), 1, "it can be written to");
-        let error = ready(&mut FdSet::default(), &mut FdSet::default()).expect_err("without any set");
+        let socket = WakeSocket::new().expect("a socket");
+        let mut set = SocketSet::default();
+        set.insert(raw(&socket.0));
+        assert_eq!(ready(&mut SocketSet::default(), &mut set).expect("without a read set"), 1, "it can be written to");
+        let error = ready(&mut SocketSet::default(), &mut SocketSet::default()).expect_err("without any set");
         assert_eq!(error.raw_os_error(), Some(10022));
     }
 
     #[test]
-    fn a_bell_is_heard_until_it_is_cleared_and_by_nobody_else() {
-        let (bell, other) = (Bell::new().expect("a socket"), Bell::new().expect("a socket"));
-        other.0.send_to(&[1], bell.0.local_addr().expect("bound")).unwrap_or_default();
-        let mut set = FdSet::default();
-        set.insert(raw(&bell.0));
-        assert_eq!(ready(&mut set, &mut FdSet::default()).expect("a call"), 0, "a stranger does not ring it");
-        bell.ring();
+    fn a_wake_is_seen_until_it_is_cleared_and_datagrams_of_others_are_not() {
+        let (socket, other) = (WakeSocket::new().expect("a socket"), WakeSocket::new().expect("a socket"));
+        other.0.send_to(&[1], socket.0.local_addr().expect("bound")).unwrap_or_default();
+        let mut set = SocketSet::default();
+        set.insert(raw(&socket.0));
+        assert_eq!(
+            ready(&mut set, &mut SocketSet::default()).expect("a call"),
+            0,
+            "a datagram of another socket does not wake it"
+        );
+        socket.wake();
         set.clear();
-        set.insert(raw(&bell.0));
-        assert_eq!(ready(&mut set, &mut FdSet::default()).expect("a call"), 1);
-        bell.clear();
-        assert_eq!(ready(&mut set, &mut FdSet::default()).expect("a call"), 0);
+        set.insert(raw(&socket.0));
+        assert_eq!(ready(&mut set, &mut SocketSet::default()).expect("a call"), 1);
+        socket.clear();
+        assert_eq!(ready(&mut set, &mut SocketSet::default()).expect("a call"), 0);
     }
 
     #[test]
