@@ -4,8 +4,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use socket2::SockRef;
+
 use super::context::Context;
 use super::echo::{Due, Echo, Pieces};
+use crate::sys;
 
 /// The rules and the accounting of one connection. Dropping it counts the connection as closed, and what was pending as
 /// discarded.
@@ -17,9 +20,16 @@ pub struct Session {
 }
 
 impl Session {
-    /// Admits a connection that was just accepted. `None`: `--max-conns` are open; close the socket at once (it is
-    /// counted as refused).
-    pub fn admit(context: &Arc<Context>) -> Option<Session> {
+    /// The door that every accepted socket passes, whatever the model. It is prepared: TCP_NODELAY is set, and child
+    /// processes don't inherit it. `None`: `--max-conns` are open; close the socket at once (it is counted as refused).
+    pub fn admit<'s>(context: &Arc<Context>, accepted: impl Into<SockRef<'s>>) -> Option<Session> {
+        let session = Session::admit_unprepared(context)?;
+        sys::prepare_accepted(accepted);
+        Some(session)
+    }
+
+    /// The door without a socket: for [`admit`](Self::admit), and for tests that have none.
+    pub(super) fn admit_unprepared(context: &Arc<Context>) -> Option<Session> {
         context.admit().then(|| Session {
             echo: Echo::new(context.options().buffer),
             active: context.options().idle_timeout.map(|_| Instant::now()),

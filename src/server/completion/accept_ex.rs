@@ -159,7 +159,7 @@ impl<Owner> PendingAccept<Owner> {
         })
     }
 
-    /// Takes the connection of an accept that reports by an event, with TCP_NODELAY set. `None` while it is incomplete.
+    /// Takes the connection of an accept that reports by an event. `None` while it is incomplete.
     ///
     /// # Errors
     /// The client was reset before it was accepted, or the accept was cancelled.
@@ -172,7 +172,7 @@ impl<Owner> PendingAccept<Owner> {
         unsafe { self.finish() }
     }
 
-    /// Takes the connection of an accept, with TCP_NODELAY set. `None` while it is incomplete.
+    /// Takes the connection of an accept. `None` while it is incomplete.
     ///
     /// # Errors
     /// The client was reset before it was accepted, or the accept was cancelled.
@@ -190,7 +190,6 @@ impl<Owner> PendingAccept<Owner> {
         Some(result.map_err(accept_error).and_then(|_| {
             // Only this one socket fails here, so the listener is fine.
             self.listener.update_accept_context(&socket).map_err(client_gone)?;
-            socket.set_tcp_nodelay(true).map_err(client_gone)?;
             Ok(socket)
         }))
     }

@@ -39,7 +39,9 @@ fn accept_on(
     let events = [wake, accepted];
     let mut take = |result: io::Result<Socket>| match result {
         // If the connection is not admitted, its socket is closed here.
-        Ok(socket) => Session::admit(context).map_or(Ok(None), |session| serve(socket, session).map(|()| None)),
+        Ok(socket) => {
+            Session::admit(context, &socket).map_or(Ok(None), |session| serve(socket, session).map(|()| None))
+        }
         Err(e) => Ok(Some(context.accept_failed(&e))),
     };
     let result = loop {

@@ -337,7 +337,7 @@ impl IocpServer {
 
     fn adopt(&self, socket: Socket) {
         // If the connection is not admitted, its socket is closed here.
-        let Some(session) = Session::admit(&self.context) else { return };
+        let Some(session) = Session::admit(&self.context, &socket) else { return };
         let bound = self.port.bind(&socket);
         let registered = {
             let mut registry = lock(&self.registry);

@@ -88,8 +88,8 @@ async fn accept(
     context: &Arc<Context>,
 ) {
     let mut next = senders.iter().cycle();
-    let mut deal = |stream| {
-        if let (Some(session), Some(sender)) = (Session::admit(context), next.next()) {
+    let mut deal = |stream: Accepted| {
+        if let (Some(session), Some(sender)) = (Session::admit(context, &stream), next.next()) {
             // A worker that is gone was told to abort: then the connection is closed here.
             let _ = sender.send((stream, session));
         }
@@ -171,7 +171,6 @@ struct Connection {
 impl Connection {
     async fn serve((stream, mut session): Dealt, pool: Arc<Mutex<BufferPool>>, context: Arc<Context>) {
         let Ok(stream) = TcpStream::from_std(stream) else { return session.failed() };
-        sys::prepare_accepted(&stream);
         let sweep = Session::idle_check_interval(&context);
         let mut connection = Connection { stream, session, storage: None, pool, context };
         let ended = loop {

@@ -18,10 +18,8 @@ mod worker_pool;
 mod worker_threads;
 
 pub(in crate::server) use idle_timer::IdleTimer;
-pub(in crate::server) use mailbox::{Mailbox, Waker};
-pub(in crate::server) use slots::SlotGuard;
-#[cfg(test)]
-pub(in crate::server) use slots::Slots;
+pub(in crate::server) use mailbox::{Mailbox, Waker, lock};
+pub(in crate::server) use slots::{SlotGuard, Slots};
 #[cfg(windows)]
 pub(in crate::server) use thread_pool::{Assigned, PoolWorker, ThreadPool};
 pub(in crate::server) use worker_pool::{Dealer, Position, run_workers};

@@ -2,12 +2,12 @@
 //! is ready stands in its own file.
 //!
 //! A [`NonblockingConnection`] is a non-blocking socket, its [`Session`], and, only while bytes wait to be sent, a
-//! buffer out of its worker's [`BufferPool`]: an idle connection holds none. [`NonblockingConnection::turn`] moves bytes
-//! and returns what to wait for next.
+//! buffer out of its worker's [`BufferPool`]: an idle connection holds none. [`NonblockingConnection::turn`] moves
+//! bytes and returns what to wait for next.
 //!
 //! It serves level-triggered waits (select, poll, epoll: a socket is reported for as long as it is ready), and those
-//! that report once and are re-armed by a call (WSAAsyncSelect, WSAEventSelect: FD_READ by recv, FD_WRITE by a send that
-//! would block, FD_CLOSE never). Therefore:
+//! that report once and are re-armed by a call (WSAAsyncSelect, WSAEventSelect: FD_READ by recv, FD_WRITE by a send
+//! that would block, FD_CLOSE never). Therefore:
 //! - what was reported is remembered until a call shows that it no longer holds: the socket gave less than there was
 //!   room for, or a send would block. A short receive is believed, without a second call that only answers 'would
 //!   block';
@@ -81,8 +81,7 @@ impl NonblockingConnection {
     /// Takes an accepted socket on. `None`: it was closed, because `--max-conns` are open (counted as refused), or
     /// because it is broken already.
     pub(in crate::server) fn new(stream: TcpStream, context: &Arc<Context>) -> Option<NonblockingConnection> {
-        let mut session = Session::admit(context)?;
-        sys::prepare_accepted(&stream);
+        let mut session = Session::admit(context, &stream)?;
         if stream.set_nonblocking(true).is_err() {
             session.failed();
             return None;

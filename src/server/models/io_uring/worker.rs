@@ -15,7 +15,6 @@ use io_uring::{opcode, squeue};
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, SocketFlags};
-use socket2::SockRef;
 
 use super::Tuning;
 use super::buffers::Pool;
@@ -148,9 +147,7 @@ impl Worker {
 
     /// Takes a connection on.
     fn adopt(&mut self, socket: OwnedFd) {
-        // A socket that refuses is served all the same: only its timing differs.
-        let _ = SockRef::from(&socket).set_tcp_nodelay(true);
-        if let Some(session) = Session::admit(&self.context) {
+        if let Some(session) = Session::admit(&self.context, &socket) {
             let key = self.connections.insert(Connection::new(socket, session));
             self.watch(key);
         }

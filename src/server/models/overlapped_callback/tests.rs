@@ -63,7 +63,8 @@ fn connection(context: &Arc<Context>) -> (TcpStream, Socket, Session) {
     let stream =
         TcpStream::connect(listener.local_addr().expect("the listener is bound")).expect("the client connects");
     let (accepted, _) = listener.accept().expect("the client is accepted");
-    (stream, accepted.into(), Session::admit(context).expect("the server has room"))
+    let session = Session::admit(context, &accepted).expect("the server has room");
+    (stream, accepted.into(), session)
 }
 
 #[test]

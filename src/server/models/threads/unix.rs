@@ -1,5 +1,5 @@
-//! The Unix half: poll(2) watches the listener and a pipe, and accept itself never blocks. So a thread that waits for
-//! connections can be woken without one, which under SO_REUSEPORT might reach another process.
+//! The Unix half: poll(2) watches the listener and a pipe, and accept itself never blocks. So the thread that waits for
+//! connections can be woken without making one, which under SO_REUSEPORT might reach another process.
 //!
 //! Source: poll(2), accept(2), socket(7) (SO_REUSEPORT).
 
@@ -14,21 +14,21 @@ use crate::server::context::Context;
 use crate::server::readiness::self_pipe::SelfPipe;
 
 /// A listener whose wait can be interrupted.
-pub(super) struct Acceptor {
+pub(super) struct WakeableListener {
     listener: TcpListener,
     pipe: Arc<SelfPipe>,
 }
 
-impl Acceptor {
+impl WakeableListener {
     /// # Errors
     /// No descriptors.
-    pub(super) fn new(listener: TcpListener) -> io::Result<Acceptor> {
+    pub(super) fn new(listener: TcpListener) -> io::Result<WakeableListener> {
         listener.set_nonblocking(true)?;
-        Ok(Acceptor { listener, pipe: Arc::new(SelfPipe::new()?) })
+        Ok(WakeableListener { listener, pipe: Arc::new(SelfPipe::new()?) })
     }
 
-    /// What interrupts [`accept`](Self::accept), from any thread and at any time.
-    pub(super) fn bell(&self) -> impl Fn() + Send + Sync + 'static {
+    /// Interrupts [`accept`](Self::accept), from any thread and at any time.
+    pub(super) fn waker(&self) -> impl Fn() + Send + Sync + 'static {
         let pipe = Arc::clone(&self.pipe);
         move || pipe.wake()
     }
@@ -48,7 +48,7 @@ impl Acceptor {
     /// See [`Context::accept_rest`].
     pub(super) fn accept_rest(&self, context: &Context, mut take: impl FnMut(TcpStream)) {
         context.accept_rest(&self.listener, |stream| {
-            // One that refuses is broken, and closed.
+            // A socket that refuses is broken, and is closed.
             if let Ok(stream) = blocking(stream) {
                 take(stream);
             }
@@ -69,7 +69,7 @@ impl Acceptor {
     }
 }
 
-/// Linux' accept makes a socket that blocks, whatever the listener does; those of the BSDs do not.
+/// On Linux an accepted socket blocks, whatever the listener does; on the BSDs it is like the listener.
 fn blocking(stream: TcpStream) -> io::Result<TcpStream> {
     stream.set_nonblocking(false)?;
     Ok(stream)
