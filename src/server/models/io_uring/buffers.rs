@@ -1,8 +1,8 @@
-//! The memory that bytes lie in while the kernel writes and reads it.
+//! The memory that the kernel writes received bytes into, and reads sent ones from.
 //!
-//! A worker has few buffers, and gives out the one that came back last: it is still in the processor's cache, and that
-//! counts for more than anything else here. A [`Filled`] owns its buffer, from before the receive until its last byte
-//! has been sent, and can't be copied; its drop gives the buffer back, once. (Provided buffers, which the kernel picks
+//! A worker has few buffers, and gives out the one that came back last: it is still in the processor's cache, which
+//! matters more than anything else here. A [`FilledBuffer`] owns its buffer, from before the receive until its last
+//! byte was sent, and can't be copied; its drop gives the buffer back, once. (Provided buffers, which the kernel picks
 //! from a shared ring, were tried: see the head of the model.)
 
 #![expect(unsafe_code, reason = "memory that the kernel writes into while the program holds it")]
@@ -14,7 +14,8 @@ use std::ptr::NonNull;
 use std::rc::Rc;
 use std::slice;
 
-/// Memory from the allocator, zeroed, so that no byte of it is ever uninitialized. Touched pages alone cost memory.
+/// Memory from the allocator, zeroed, so that no byte of it is ever uninitialized. Only the pages that are touched cost
+/// memory.
 pub(super) struct Memory {
     start: NonNull<u8>,
     layout: Layout,
@@ -40,18 +41,18 @@ impl Memory {
         unsafe { self.start.as_ptr().add(at) }
     }
 
-    /// Copies `bytes` to byte `at` and on, and what passes the end to the beginning. No reference to the memory is
-    /// made, so the kernel may read other parts of it at the same time.
+    /// Copies `bytes` to byte `at` and after it; those that would pass the end go to the beginning. No reference to the
+    /// memory is made, so the kernel may read other parts of it at the same time.
     ///
     /// # Panics
     /// If they don't fit.
-    pub(super) fn write_around(&self, at: usize, bytes: &[u8]) {
+    pub(super) fn write_around(&mut self, at: usize, bytes: &[u8]) {
         let size = self.layout.size();
         assert!(at < size && bytes.len() <= size);
         let (head, tail) = bytes.split_at(bytes.len().min(size - at));
-        // SAFETY: both targets are within the allocation. They can't overlap with the source: nobody has a reference
-        // into memory that is written here, since nothing hands one out but
-        // `Filled`, which never writes its own.
+        // SAFETY: both targets are within the allocation, and `&mut` says that no other copy is under way. They can't
+        // overlap with the source: only a `FilledBuffer` hands out references to its memory, and it is never written
+        // through while it is borrowed.
         unsafe {
             self.start.as_ptr().add(at).copy_from_nonoverlapping(head.as_ptr(), head.len());
             self.start.as_ptr().copy_from_nonoverlapping(tail.as_ptr(), tail.len());
@@ -67,7 +68,7 @@ impl Drop for Memory {
 }
 
 /// The buffers of a worker.
-pub(super) struct Pool {
+pub(super) struct ReceiveBuffers {
     home: Rc<Home>,
     size: usize,
     /// Buffers that may still be made.
@@ -83,11 +84,11 @@ struct Home {
     bytes_out: Cell<usize>,
 }
 
-impl Pool {
-    /// Up to `most` buffers of `size` bytes, and no more of them out at a time than hold `batch` bytes, unless it is
-    /// one.
-    pub(super) fn new(size: usize, most: usize, batch: usize) -> Pool {
-        Pool { home: Rc::default(), size, unmade: most, batch }
+impl ReceiveBuffers {
+    /// Up to `most` buffers of `size` bytes. Those that are out at a time hold no more than `batch` bytes, unless it is
+    /// only one.
+    pub(super) fn new(size: usize, most: usize, batch: usize) -> ReceiveBuffers {
+        ReceiveBuffers { home: Rc::default(), size, unmade: most, batch }
     }
 
     /// Bytes of one buffer.
@@ -95,8 +96,8 @@ impl Pool {
         self.size
     }
 
-    /// The buffer that came back last, for a receive that is expected to bring so many bytes. `None`: not now.
-    pub(super) fn take(&mut self, expected: usize) -> Option<Filled> {
+    /// The buffer that came back last, for a receive that is expected to bring `expected` bytes. `None`: not now.
+    pub(super) fn take(&mut self, expected: usize) -> Option<FilledBuffer> {
         let out = self.home.bytes_out.get();
         if out > 0 && out + expected > self.batch {
             return None;
@@ -107,13 +108,13 @@ impl Pool {
             Some(Memory::new(self.size))
         })?;
         self.home.bytes_out.set(out + expected);
-        Some(Filled { memory: Some(memory), from: 0, to: 0, counted: expected, home: Rc::clone(&self.home) })
+        Some(FilledBuffer { memory: Some(memory), from: 0, to: 0, counted: expected, home: Rc::clone(&self.home) })
     }
 }
 
-/// A buffer, and which of its bytes are received and not yet dealt with. Dropping it gives the buffer back.
-pub(super) struct Filled {
-    /// `None` only within the drop.
+/// A buffer, and which of its bytes were received and not dealt with yet. Dropping it gives the buffer back.
+pub(super) struct FilledBuffer {
+    /// `None` only during the drop.
     memory: Option<Memory>,
     from: usize,
     to: usize,
@@ -122,9 +123,9 @@ pub(super) struct Filled {
     home: Rc<Home>,
 }
 
-impl Filled {
+impl FilledBuffer {
     fn memory(&self) -> &Memory {
-        self.memory.as_ref().expect("only the drop takes it")
+        self.memory.as_ref().expect("only drop takes the memory")
     }
 
     fn count(&mut self, bytes: usize) {
@@ -147,7 +148,7 @@ impl Filled {
         self.count(n);
     }
 
-    /// The first `n` bytes are done with.
+    /// The first `n` bytes were dealt with.
     ///
     /// # Panics
     /// If there are fewer.
@@ -157,7 +158,7 @@ impl Filled {
     }
 }
 
-impl Deref for Filled {
+impl Deref for FilledBuffer {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
@@ -169,7 +170,7 @@ impl Deref for Filled {
     }
 }
 
-impl Drop for Filled {
+impl Drop for FilledBuffer {
     fn drop(&mut self) {
         self.count(0);
         self.home.free.borrow_mut().extend(self.memory.take());
@@ -182,10 +183,10 @@ mod tests {
 
     #[test]
     fn each_buffer_has_one_owner_and_comes_back_once() {
-        let mut pool = Pool::new(100, 3, 1000);
-        let mut out: Vec<Filled> = std::iter::from_fn(|| pool.take(10)).collect();
+        let mut pool = ReceiveBuffers::new(100, 3, 1000);
+        let mut out: Vec<FilledBuffer> = std::iter::from_fn(|| pool.take(10)).collect();
         assert_eq!(out.len(), 3);
-        let mut targets: Vec<_> = out.iter_mut().map(Filled::target).collect();
+        let mut targets: Vec<_> = out.iter_mut().map(FilledBuffer::target).collect();
         targets.sort_unstable();
         targets.dedup();
         assert_eq!(targets.len(), 3, "two owners share a buffer");
@@ -196,7 +197,7 @@ mod tests {
 
     #[test]
     fn the_buffer_that_came_back_last_goes_out_first() {
-        let mut pool = Pool::new(100, 3, 1000);
+        let mut pool = ReceiveBuffers::new(100, 3, 1000);
         let (first, mut second) = (pool.take(1), pool.take(1).expect("there are three"));
         let target = second.target();
         drop((first, second));
@@ -205,21 +206,21 @@ mod tests {
 
     #[test]
     fn buffers_out_hold_no_more_than_a_batch_unless_it_is_one() {
-        let mut pool = Pool::new(100, 9, 100);
-        let one = pool.take(500).expect("one is always to be had");
+        let mut pool = ReceiveBuffers::new(100, 9, 100);
+        let one = pool.take(500).expect("one is always given out");
         assert!(pool.take(1).is_none());
         drop(one);
         let mut few = pool.take(10).expect("none is out");
         let more = pool.take(90).expect("it is no more than the batch");
         few.received(11);
         drop(more);
-        assert!(pool.take(90).is_none(), "what came counts, not what was expected");
+        assert!(pool.take(90).is_none(), "the bytes that came count, not the expected ones");
         assert!(pool.take(89).is_some());
     }
 
     #[test]
     fn only_the_bytes_received_are_there_to_be_sent() {
-        let mut buffer = Pool::new(100, 1, 1).take(1).expect("there is one");
+        let mut buffer = ReceiveBuffers::new(100, 1, 1).take(1).expect("there is one");
         assert!(buffer.is_empty());
         buffer.received(5);
         buffer.advance(2);
@@ -229,12 +230,12 @@ mod tests {
     #[test]
     #[should_panic(expected = "n <= self.memory")]
     fn more_bytes_than_the_buffer_holds_are_a_defect() {
-        Pool::new(100, 1, 1).take(1).expect("there is one").received(101);
+        ReceiveBuffers::new(100, 1, 1).take(1).expect("there is one").received(101);
     }
 
     #[test]
     fn what_passes_the_end_of_a_backlog_goes_to_its_beginning() {
-        let memory = Memory::new(5);
+        let mut memory = Memory::new(5);
         memory.write_around(3, b"abcd");
         // SAFETY: five bytes, initialized, and nobody writes them now.
         assert_eq!(unsafe { slice::from_raw_parts(memory.at(0), 5) }, b"cd\0ab");

@@ -1,13 +1,12 @@
-//! One submission and completion ring, and the names that operations carry through it.
+//! One submission and completion ring, and the tokens by which operations are known.
 //!
-//! What this file is for: setting the ring up with what the kernel offers, never losing an operation because a queue is
-//! full, and knowing at each moment how many operations the kernel still holds. What it must not do: know what an
-//! operation means.
+//! This file sets the ring up with what the kernel offers, loses no operation because a queue is full, and knows at
+//! each moment how many operations the kernel still holds. It does not know what an operation means.
 //!
-//! Full queues. When the submission queue is full, [`Ring::push`] keeps the entry in a list that the next
-//! [`Ring::enter`] moves on; order is kept. When the completion queue is full, the kernel keeps completions in a list
-//! of its own and delivers them at the next call (IORING_FEAT_NODROP, since 5.5, io_uring_setup(2)), so a small queue
-//! costs time and nothing else.
+//! Full queues: when the submission queue is full, [`UringQueues::push`] keeps the entry in a list, which the next
+//! [`UringQueues::enter`] submits; order is kept. When the completion queue is full, the kernel keeps completions in a
+//! list of its own and delivers them at the next call (IORING_FEAT_NODROP, since 5.5, io_uring_setup(2)), so a small
+//! queue costs only time.
 //!
 //! Sources: io_uring_setup(2), io_uring_enter(2), io_uring_prep_cancel(3).
 
@@ -21,16 +20,16 @@ use io_uring::types::{SubmitArgs, Timespec};
 use io_uring::{IoUring, Probe, cqueue, squeue};
 use rustix::io::Errno;
 
-/// What an operation is for, so that its completion finds the way back.
+/// What an operation is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum OperationKind {
     /// Multishot accept on the listener.
     Accept,
-    /// The listener is readable: asked only after accept failed for want of descriptors.
+    /// The listener is readable: asked only after an accept failed because descriptors were short.
     Readable,
     /// The eventfd of this worker is readable.
     Wake,
-    /// A cancellation, of whatever.
+    /// The cancellation of an operation.
     Cancel,
     /// A connection has something to receive.
     Ready,
@@ -40,48 +39,55 @@ pub(super) enum Kind {
     Send,
 }
 
-const KINDS: [Kind; 7] =
-    [Kind::Accept, Kind::Readable, Kind::Wake, Kind::Cancel, Kind::Ready, Kind::Receive, Kind::Send];
+const KINDS: [OperationKind; 7] = [
+    OperationKind::Accept,
+    OperationKind::Readable,
+    OperationKind::Wake,
+    OperationKind::Cancel,
+    OperationKind::Ready,
+    OperationKind::Receive,
+    OperationKind::Send,
+];
 
 /// The 64 bits that the kernel hands back with each completion: the kind (8 bits), and which connection, as the index
 /// of its slot (32 bits) with the slot's generation (24 bits), so that a completion can never be taken for one of the
 /// connection that has the slot now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Token {
-    pub(super) kind: Kind,
-    pub(super) key: Key,
+    pub(super) kind: OperationKind,
+    pub(super) key: ConnectionKey,
 }
 
 /// Which connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Key {
+pub(super) struct ConnectionKey {
     pub(super) index: u32,
     pub(super) generation: u32,
 }
 
-impl Key {
+impl ConnectionKey {
     /// Generations are counted modulo this.
     pub(super) const GENERATIONS: u32 = 1 << 24;
     /// No connection: generation 0 is never given to one.
-    pub(super) const NONE: Key = Key { index: 0, generation: 0 };
+    pub(super) const NONE: ConnectionKey = ConnectionKey { index: 0, generation: 0 };
 }
 
 impl Token {
     /// An operation of the worker itself.
-    pub(super) fn own(kind: Kind) -> Token {
-        Token { kind, key: Key::NONE }
+    pub(super) fn own(kind: OperationKind) -> Token {
+        Token { kind, key: ConnectionKey::NONE }
     }
 
-    /// As `user_data`.
+    /// As the entry's `user_data`.
     pub(super) fn pack(self) -> u64 {
-        debug_assert!(self.key.generation < Key::GENERATIONS);
+        debug_assert!(self.key.generation < ConnectionKey::GENERATIONS);
         (self.kind as u64) << 56 | u64::from(self.key.generation) << 32 | u64::from(self.key.index)
     }
 
     fn unpack(user_data: u64) -> Token {
         let kind = KINDS[(user_data >> 56) as usize];
-        let generation = (user_data >> 32) as u32 & (Key::GENERATIONS - 1);
-        Token { kind, key: Key { index: user_data as u32, generation } }
+        let generation = (user_data >> 32) as u32 & (ConnectionKey::GENERATIONS - 1);
+        Token { kind, key: ConnectionKey { index: user_data as u32, generation } }
     }
 }
 
@@ -100,27 +106,27 @@ impl Completion {
         u32::try_from(self.result).map_err(|_| Errno::from_raw_os_error(-self.result))
     }
 
-    /// Whether the operation goes on and more completions will come of it (multishot).
+    /// Whether the operation goes on, with more completions to come (multishot).
     pub(super) fn more(&self) -> bool {
         cqueue::more(self.flags)
     }
 
-    /// Whether the socket held more than was received; a FIN counts.
+    /// Whether the socket held more than was received. A FIN counts.
     pub(super) fn sock_nonempty(&self) -> bool {
         cqueue::sock_nonempty(self.flags)
     }
 }
 
 /// The ring.
-pub(super) struct Ring {
+pub(super) struct UringQueues {
     io: IoUring,
     /// Entries for which the submission queue had no room, oldest first.
     waiting: VecDeque<squeue::Entry>,
-    /// Operations pushed whose last completion was not reaped yet.
+    /// Operations that were pushed and whose last completion was not reaped yet.
     outstanding: usize,
 }
 
-impl Ring {
+impl UringQueues {
     /// A ring with room for `entries` submissions and `completions` completions at a time.
     ///
     /// `SINGLE_ISSUER` and `DEFER_TASKRUN` (6.1): completions are worked out only when this thread waits for them, in
@@ -129,7 +135,7 @@ impl Ring {
     ///
     /// # Errors
     /// The system's: no io_uring in this kernel, or it is forbidden.
-    pub(super) fn new(entries: u32, completions: u32) -> io::Result<Ring> {
+    pub(super) fn new(entries: u32, completions: u32) -> io::Result<UringQueues> {
         let mut builder = IoUring::builder();
         builder.dontfork().setup_clamp().setup_cqsize(completions);
         let io = builder
@@ -140,7 +146,7 @@ impl Ring {
             .build(entries)
             .or_else(|_| builder.clone().setup_submit_all().setup_coop_taskrun().build(entries))
             .or_else(|_| builder.build(entries))?;
-        Ok(Ring { io, waiting: VecDeque::new(), outstanding: 0 })
+        Ok(UringQueues { io, waiting: VecDeque::new(), outstanding: 0 })
     }
 
     /// Whether this kernel knows an operation.
@@ -171,15 +177,15 @@ impl Ring {
         }
     }
 
-    /// Submits what was pushed, and waits for a completion, for `patience` at most (`None`: without end).
+    /// Submits what was pushed, and waits for a completion, for `timeout` at most (`None`: without end).
     ///
     /// # Errors
-    /// The ring is broken. A signal, a passed time and a queue that is full for now are no errors.
-    pub(super) fn enter(&mut self, patience: Option<Duration>) -> io::Result<()> {
+    /// The ring is broken. A signal, the end of the time and a queue that is full for now are no errors.
+    pub(super) fn enter(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         loop {
             self.refill();
             let last = self.waiting.is_empty();
-            let entered = match (last, patience) {
+            let entered = match (last, timeout) {
                 (false, _) => self.io.submit(),
                 (true, None) => self.io.submit_and_wait(1),
                 (true, Some(time)) => {
@@ -200,7 +206,7 @@ impl Ring {
     fn refill(&mut self) {
         let mut queue = self.io.submission();
         while let Some(entry) = self.waiting.front() {
-            // SAFETY: whoever pushed the entry promised what the kernel needs of it.
+            // SAFETY: the caller of `push` has promised what the kernel needs of this entry.
             if unsafe { queue.push(entry) }.is_err() {
                 break;
             }
@@ -208,7 +214,7 @@ impl Ring {
         }
     }
 
-    /// Takes all completions that are there, in their order.
+    /// Takes all completions that are there, in order.
     pub(super) fn reap(&mut self, into: &mut Vec<Completion>) {
         for entry in self.io.completion() {
             let token = Token::unpack(entry.user_data());
@@ -229,10 +235,12 @@ mod tests {
 
     #[test]
     fn a_token_comes_back_as_it_was() {
-        for (kind, index, generation) in
-            [(Kind::Accept, 0, 0), (Kind::Send, u32::MAX, Key::GENERATIONS - 1), (Kind::Receive, 7, 0x00ab_cdef)]
-        {
-            let token = Token { kind, key: Key { index, generation } };
+        for (kind, index, generation) in [
+            (OperationKind::Accept, 0, 0),
+            (OperationKind::Send, u32::MAX, ConnectionKey::GENERATIONS - 1),
+            (OperationKind::Receive, 7, 0x00ab_cdef),
+        ] {
+            let token = Token { kind, key: ConnectionKey { index, generation } };
             assert_eq!(Token::unpack(token.pack()), token);
         }
         for (number, kind) in KINDS.into_iter().enumerate() {
@@ -245,9 +253,9 @@ mod tests {
         if !is_here() {
             return;
         }
-        let mut ring = Ring::new(2, 4).expect("the kernel has io_uring");
+        let mut ring = UringQueues::new(2, 4).expect("the kernel has io_uring");
         for index in 0..1000 {
-            let token = Token { kind: Kind::Cancel, key: Key { index, generation: 0 } };
+            let token = Token { kind: OperationKind::Cancel, key: ConnectionKey { index, generation: 0 } };
             // SAFETY: a no-op points to nothing.
             unsafe { ring.push(&opcode::Nop::new().build().user_data(token.pack())) };
         }

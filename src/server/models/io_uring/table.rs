@@ -1,69 +1,68 @@
 //! The connections of a worker, by the key that their operations carry.
 //!
-//! A slot is used again, a key is not: with each connection the generation of its slot counts on. A completion of a
-//! connection that is gone would be a defect of the worker (it removes a connection only when nothing is outstanding),
-//! and is found as such, not taken for one of the next connection in that slot.
+//! An entry is used again, a key is not: the generation of an entry goes up with each connection. A completion of a
+//! connection that is gone would be a defect of the worker (it removes a connection only when nothing is outstanding).
+//! It is found as such, and not taken for one of the next connection in that entry.
 
-use super::connection::Connection;
-use super::ring::Key;
+use super::connection::RingConnection;
+use super::ring::ConnectionKey;
 
-/// See above.
+/// The connections of one worker.
 #[derive(Default)]
-pub(super) struct Table {
-    slots: Vec<Slot>,
+pub(super) struct ConnectionTable {
+    entries: Vec<TableEntry>,
     free: Vec<u32>,
 }
 
-struct Slot {
+struct TableEntry {
     generation: u32,
-    connection: Option<Connection>,
+    connection: Option<RingConnection>,
 }
 
-impl Table {
+impl ConnectionTable {
     /// Takes a connection in.
-    pub(super) fn insert(&mut self, connection: Connection) -> Key {
+    pub(super) fn insert(&mut self, connection: RingConnection) -> ConnectionKey {
         let index = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot { generation: 0, connection: None });
-            (self.slots.len() - 1) as u32
+            self.entries.push(TableEntry { generation: 0, connection: None });
+            (self.entries.len() - 1) as u32
         });
-        let slot = &mut self.slots[index as usize];
-        // 1 and up: 0 is `Key::NONE`.
-        slot.generation = slot.generation % (Key::GENERATIONS - 1) + 1;
-        slot.connection = Some(connection);
-        Key { index, generation: slot.generation }
+        let entry = &mut self.entries[index as usize];
+        // 1 and up: 0 is `ConnectionKey::NONE`.
+        entry.generation = entry.generation % (ConnectionKey::GENERATIONS - 1) + 1;
+        entry.connection = Some(connection);
+        ConnectionKey { index, generation: entry.generation }
     }
 
     /// The connection, if it is still there.
-    pub(super) fn find(&mut self, key: Key) -> Option<&mut Connection> {
-        let slot = &mut self.slots[key.index as usize];
-        if slot.generation == key.generation { slot.connection.as_mut() } else { None }
+    pub(super) fn find(&mut self, key: ConnectionKey) -> Option<&mut RingConnection> {
+        let entry = &mut self.entries[key.index as usize];
+        if entry.generation == key.generation { entry.connection.as_mut() } else { None }
     }
 
-    /// A connection that is there because one of its operations has just completed, or because the caller has just had
-    /// it.
+    /// A connection that must be there: one of its operations has just completed, or the caller has just had it.
     ///
     /// # Panics
     /// If it is not.
-    pub(super) fn get(&mut self, key: Key) -> &mut Connection {
-        self.find(key).expect("a connection stays until nothing of it is outstanding")
+    pub(super) fn get(&mut self, key: ConnectionKey) -> &mut RingConnection {
+        self.find(key).expect("a connection stays until none of its operations is outstanding")
     }
 
     /// Drops a connection.
-    pub(super) fn remove(&mut self, key: Key) {
+    pub(super) fn remove(&mut self, key: ConnectionKey) {
         if self.find(key).is_some() {
-            self.slots[key.index as usize].connection = None;
+            self.entries[key.index as usize].connection = None;
             self.free.push(key.index);
         }
     }
 
     /// Whether there is none.
     pub(super) fn is_empty(&self) -> bool {
-        self.free.len() == self.slots.len()
+        self.free.len() == self.entries.len()
     }
 
     /// All of them.
-    pub(super) fn keys(&self) -> Vec<Key> {
-        let numbered = (0..).zip(&self.slots).filter(|(_, slot)| slot.connection.is_some());
-        numbered.map(|(index, slot)| Key { index, generation: slot.generation }).collect()
+    pub(super) fn keys(&self) -> Vec<ConnectionKey> {
+        let numbered = (0..).zip(&self.entries).filter(|(_, entry)| entry.connection.is_some());
+        numbered.map(|(index, entry)| ConnectionKey { index, generation: entry.generation }).collect()
     }
 }

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
-use super::worker::is_of_the_listener;
-use super::{TUNING, Tuning, run, run_tuned, why_not};
+use super::worker::{TUNING, Tuning, is_of_the_listener};
+use super::{run, run_tuned, why_not};
 use crate::server::models::{RunFn, find, runs_here};
 use crate::server::{Context, Options, Server, Stopped};
 use crate::sys;
@@ -331,7 +331,7 @@ fn a_server_whose_threads_are_refused_says_so_and_does_not_hang() {
     };
     let options = Options { workers: 4, ..Options::default() };
     let started = Server::start_with(run, "io-uring", ([127, 0, 0, 1], 0).into(), options);
-    let error = started.err().expect("a crew that is not whole").to_string();
+    let error = started.err().expect("a worker is missing").to_string();
     assert!(error.contains("could not start"), "{error}");
 }
 

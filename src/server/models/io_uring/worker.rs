@@ -1,4 +1,4 @@
-//! The loop of one worker: submit, wait, deal with what is complete.
+//! The loop of one worker: submit, wait, handle what has completed.
 
 #![expect(unsafe_code, reason = "operations on memory and descriptors that must outlive them")]
 
@@ -12,85 +12,134 @@ use std::time::{Duration, Instant};
 
 use io_uring::types::{CancelBuilder, Fd};
 use io_uring::{opcode, squeue};
-use rustix::event::PollFlags;
+use rustix::event::{EventfdFlags, PollFlags, eventfd};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, SocketFlags};
 
-use super::Tuning;
-use super::buffers::Pool;
-use super::connection::{Connection, Piece};
-use super::crew::Crew;
-use super::ring::{Completion, Key, Kind, Ring, Token};
-use super::table::Table;
+use super::buffers::ReceiveBuffers;
+use super::connection::{Piece, RingConnection};
+use super::ring::{Completion, ConnectionKey, OperationKind, Token, UringQueues};
+use super::table::ConnectionTable;
+use crate::server::pool::{Dealer, IdleTimer, Mailbox, Position, Waker, WorkerGroup};
 use crate::server::{Accept, Context, Phase, Session};
 use crate::sys;
 
-/// Receives of a connection in a row, while others wait: what it sent is worked off as long as it is in the cache.
-const TURNS: u8 = 8;
+/// Receives of a connection in a row, while others wait: its bytes are worked off as long as they are in the cache.
+const RECEIVES_IN_A_ROW: u8 = 8;
+
+/// Sizes of one worker.
+#[derive(Clone, Debug)]
+pub(super) struct Tuning {
+    /// Entries of the submission queue.
+    pub(super) submissions: u32,
+    /// Entries of the completion queue.
+    pub(super) completions: u32,
+    /// Bytes of a buffer, if [`Options::buffer`](crate::server::Options::buffer) is not less.
+    pub(super) buffer: usize,
+    /// Buffers at most.
+    pub(super) buffers: usize,
+    /// Bytes that receives may be expected to bring at a time, unless it is only one.
+    pub(super) batch: usize,
+    /// Bytes of the stack of each worker but the first, by its number.
+    pub(super) stack: fn(usize) -> usize,
+}
+
+/// Measured with messages of 64 bytes to 64 KiB on 10 and 100 connections. The batch matters most: small enough that
+/// received bytes are still in the cache when they are sent, and large enough that short messages share a call.
+pub(super) const TUNING: Tuning = Tuning {
+    submissions: 1024,
+    completions: 4096,
+    buffer: 64 * 1024,
+    buffers: 64,
+    batch: 96 * 1024,
+    stack: |_| 2 * 1024 * 1024,
+};
+
+/// What a worker waits with, made on its own thread, since a ring belongs to the thread that makes it.
+pub(super) struct Prepared {
+    ring: UringQueues,
+    /// An eventfd, readable when the worker is to look around: a new phase, or sockets in its mailbox.
+    wake: Arc<OwnedFd>,
+}
+
+/// Makes a ring and what interrupts its wait.
+///
+/// # Errors
+/// No ring can be made, or descriptors are short.
+pub(super) fn prepare(tuning: &Tuning) -> io::Result<(Prepared, Waker)> {
+    let ring = UringQueues::new(tuning.submissions, tuning.completions)?;
+    let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+    let of_waker = Arc::clone(&wake);
+    let waker = move || {
+        // It fails only when the count is at its limit, and then the worker is awake.
+        let _ = rustix::io::write(&of_waker, &1u64.to_ne_bytes());
+    };
+    Ok((Prepared { ring, wake }, Arc::new(waker)))
+}
 
 /// One worker: a ring, and the connections that live on it.
-pub(super) struct Worker {
-    ring: Ring,
-    pool: Pool,
-    connections: Table,
+pub(super) struct RingWorker {
+    ring: UringQueues,
+    wake: Arc<OwnedFd>,
+    buffers: ReceiveBuffers,
+    connections: ConnectionTable,
     context: Arc<Context>,
-    crew: Arc<Crew>,
-    index: usize,
-    acceptor: Option<Acceptor>,
-    /// Who gets the next accepted connection.
-    next: usize,
+    group: WorkerGroup,
+    mailbox: Mailbox<OwnedFd>,
+    acceptor: Option<MultishotAcceptor>,
     /// Connections that have something to receive, in the order in which they will.
-    queue: VecDeque<Key>,
-    next_sweep: Option<Instant>,
+    queue: VecDeque<ConnectionKey>,
+    idle: IdleTimer,
     winding_up: bool,
 }
 
 /// The first worker's.
-struct Acceptor {
+struct MultishotAcceptor {
     listener: TcpListener,
+    dealer: Dealer<OwnedFd>,
     /// An operation on the listener is outstanding.
     armed: bool,
     /// Not to be armed before this time.
-    paused: Option<Instant>,
+    paused_until: Option<Instant>,
     /// Being cancelled.
     stopping: bool,
 }
 
-impl Worker {
-    /// A worker on the calling thread, the `index`th of the crew. Only the first has the listener.
-    pub(super) fn new(
-        index: usize,
-        listener: Option<TcpListener>,
-        context: &Arc<Context>,
-        crew: &Arc<Crew>,
-        tuning: &Tuning,
-    ) -> io::Result<Worker> {
-        let ring = Ring::new(tuning.submissions, tuning.completions)?;
-        let pool = Pool::new(tuning.buffer.min(context.options().buffer), tuning.buffers, tuning.batch);
-        Ok(Worker {
+impl RingWorker {
+    pub(super) fn new(prepared: Prepared, position: Position<OwnedFd>, tuning: &Tuning) -> RingWorker {
+        let Prepared { ring, wake } = prepared;
+        let Position { group, mailbox, accepting } = position;
+        let context = Arc::clone(group.context());
+        let acceptor = |(listener, dealer)| MultishotAcceptor {
+            listener,
+            dealer,
+            armed: false,
+            paused_until: None,
+            stopping: false,
+        };
+        RingWorker {
             ring,
-            pool,
-            connections: Table::default(),
-            context: Arc::clone(context),
-            crew: Arc::clone(crew),
-            index,
-            acceptor: listener.map(|listener| Acceptor { listener, armed: false, paused: None, stopping: false }),
-            next: 0,
+            wake,
+            buffers: ReceiveBuffers::new(tuning.buffer.min(context.options().buffer), tuning.buffers, tuning.batch),
+            connections: ConnectionTable::default(),
+            idle: IdleTimer::new(&context),
+            context,
+            group,
+            mailbox,
+            acceptor: accepting.map(acceptor),
             queue: VecDeque::new(),
-            next_sweep: Session::idle_check_interval(context).map(|every| Instant::now() + every),
             winding_up: false,
-        })
+        }
     }
 
-    /// Serves until the context says stop. Whatever happened, nothing is outstanding afterwards.
+    /// Serves until the context says stop. Nothing is outstanding afterwards, unless the ring itself broke.
+    ///
+    /// # Errors
+    /// The listener or the ring broke.
     pub(super) fn run(mut self) -> io::Result<()> {
         let served = self.serve();
         let wound_up = self.wind_up();
-        let all = served.and(wound_up);
-        if all.is_err() {
-            self.crew.fail();
-        }
-        all
+        served.and(wound_up)
     }
 
     fn serve(&mut self) -> io::Result<()> {
@@ -98,13 +147,13 @@ impl Worker {
         self.watch_wake();
         self.accept_more();
         loop {
-            match self.crew.phase(&self.context) {
+            match self.group.phase() {
                 Phase::Run => {}
                 Phase::Drain if self.drained() => return Ok(()),
                 Phase::Drain => {}
                 Phase::Abort => return Ok(()),
             }
-            self.ring.enter(self.patience())?;
+            self.ring.enter(self.timeout())?;
             self.ring.reap(&mut batch);
             self.complete_all(&mut batch)?;
             self.receive_from_queue();
@@ -112,7 +161,7 @@ impl Worker {
         }
     }
 
-    /// Every one of them, whatever comes of one: the kernel tells of none of them again.
+    /// Handles every completion, even after one that fails: the kernel delivers none of them again.
     ///
     /// # Errors
     /// The last one.
@@ -129,32 +178,32 @@ impl Worker {
     fn complete(&mut self, completion: Completion) -> io::Result<()> {
         let Token { kind, key } = completion.token;
         match kind {
-            Kind::Accept | Kind::Readable => return self.on_listener(&completion),
-            Kind::Wake => self.on_wake(),
-            Kind::Cancel if key == Key::NONE => {}
-            Kind::Cancel => {
+            OperationKind::Accept | OperationKind::Readable => return self.on_listener(&completion),
+            OperationKind::Wake => self.on_wake(),
+            OperationKind::Cancel if key == ConnectionKey::NONE => {}
+            OperationKind::Cancel => {
                 self.connections.get(key).ended();
                 self.advance(key);
             }
-            Kind::Ready => self.on_ready(key, &completion),
-            Kind::Receive => self.on_receive(key, &completion),
-            Kind::Send => self.on_send(key, &completion),
+            OperationKind::Ready => self.on_ready(key, &completion),
+            OperationKind::Receive => self.on_receive(key, &completion),
+            OperationKind::Send => self.on_send(key, &completion),
         }
         Ok(())
     }
 
     // ---- connections
 
-    /// Takes a connection on.
+    /// Takes an accepted socket on.
     fn adopt(&mut self, socket: OwnedFd) {
         if let Some(session) = Session::admit(&self.context, &socket) {
-            let key = self.connections.insert(Connection::new(socket, session));
+            let key = self.connections.insert(RingConnection::new(socket, session));
             self.watch(key);
         }
     }
 
-    /// Starts whatever is due on a connection: the one place that decides.
-    fn advance(&mut self, key: Key) {
+    /// Starts what is due on a connection: the one place that decides.
+    fn advance(&mut self, key: ConnectionKey) {
         let connection = self.connections.get(key);
         if !connection.closing {
             if !connection.sending
@@ -179,30 +228,30 @@ impl Worker {
         }
     }
 
-    fn send(&mut self, key: Key, piece: &Piece) {
+    fn send(&mut self, key: ConnectionKey, piece: &Piece) {
         let connection = self.connections.get(key);
         connection.began();
         let flags = if piece.wait { SendFlags::NOSIGNAL } else { SendFlags::NOSIGNAL | SendFlags::DONTWAIT };
         let entry = opcode::Send::new(Fd(connection.fd()), piece.start, piece.len).flags(flags.bits() as i32).build();
-        self.push(entry, Token { kind: Kind::Send, key });
+        self.push(entry, Token { kind: OperationKind::Send, key });
     }
 
-    /// Asks to be told whenever a connection has something to receive.
-    fn watch(&mut self, key: Key) {
+    /// Asks the kernel to report whenever a connection has something to receive.
+    fn watch(&mut self, key: ConnectionKey) {
         let connection = self.connections.get(key);
         connection.began();
         let events = PollFlags::IN | PollFlags::RDHUP;
         let entry = opcode::PollAdd::new(Fd(connection.fd()), mask(events)).multi(true).build();
-        self.push(entry, Token { kind: Kind::Ready, key });
+        self.push(entry, Token { kind: OperationKind::Ready, key });
     }
 
-    /// Puts a connection among those that will receive: first, if it has just done so, and it has turns left.
-    fn enqueue(&mut self, key: Key) {
+    /// Puts a connection in the queue of those that will receive: first, if it has just received and may go on.
+    fn enqueue(&mut self, key: ConnectionKey) {
         let connection = self.connections.get(key);
         if mem::replace(&mut connection.queued, true) {
             return;
         }
-        if (1..TURNS).contains(&connection.turns) {
+        if (1..RECEIVES_IN_A_ROW).contains(&connection.turns) {
             self.queue.push_front(key);
         } else {
             connection.turns = 0;
@@ -210,41 +259,41 @@ impl Worker {
         }
     }
 
-    /// Starts receives of those who wait for it, as many at a time as are worth it.
+    /// Starts receives of the connections in the queue, as many as the buffers allow.
     fn receive_from_queue(&mut self) {
         while let Some(&key) = self.queue.front() {
             let Some(connection) = self.connections.find(key) else {
                 self.queue.pop_front();
                 continue;
             };
-            let Some(mut buffer) = self.pool.take(connection.expected) else { return };
+            let Some(mut buffer) = self.buffers.take(connection.expected) else { return };
             self.queue.pop_front();
             connection.queued = false;
             if connection.closing {
                 continue;
             }
-            let len = connection.space().min(self.pool.size());
+            let len = connection.space().min(self.buffers.size());
             let receive = opcode::Recv::new(Fd(connection.fd()), buffer.target(), len as u32);
             connection.receiving = Some(buffer);
             connection.readable_again = false;
             connection.turns += 1;
             connection.began();
             let entry = receive.flags(RecvFlags::DONTWAIT.bits() as i32).build();
-            self.push(entry, Token { kind: Kind::Receive, key });
+            self.push(entry, Token { kind: OperationKind::Receive, key });
         }
     }
 
     /// Every entry of this worker goes through here.
     fn push(&mut self, entry: squeue::Entry, token: Token) {
         // SAFETY: the entries point to nothing (accept, poll, cancel), to the buffer of a connection's receive, or to
-        // the bytes that it is sending. A connection, with its descriptor and its memory, is dropped only when none of
+        // the bytes that it is sending. A connection, with its descriptor and its memory, is removed only when none of
         // its operations is outstanding; until its receive or send is complete it keeps the buffer, and leaves the
-        // bytes where they are. The listener and the eventfd are dropped after the worker has reaped everything, or
-        // else leaked (`Drop`).
+        // bytes where they are. The listener is closed only when no operation on it is outstanding. What is outstanding
+        // when the worker is dropped keeps its connection, the listener and the eventfd for ever: see `drop`.
         unsafe { self.ring.push(&entry.user_data(token.pack())) }
     }
 
-    fn on_ready(&mut self, key: Key, completion: &Completion) {
+    fn on_ready(&mut self, key: ConnectionKey, completion: &Completion) {
         let connection = self.connections.get(key);
         if !completion.more() {
             connection.ended();
@@ -264,16 +313,16 @@ impl Worker {
         self.advance(key);
     }
 
-    fn on_receive(&mut self, key: Key, completion: &Completion) {
+    fn on_receive(&mut self, key: ConnectionKey, completion: &Completion) {
         let connection = self.connections.get(key);
         connection.ended();
         let mut buffer = connection.receiving.take().expect("a receive was outstanding");
         match completion.result() {
             Ok(n) => {
                 let n = n as usize;
-                // The poll speaks once for all that has come. So it counts what came along with these bytes (a FIN
-                // too), what the poll said since the receive was pushed, be it before or after this, and an end that it
-                // has told.
+                // The poll speaks once for everything that has come. So three things count: whether more came with
+                // these bytes (a FIN too), what the poll said since the receive was pushed, before or after it ran, and
+                // whether the poll has reported the end.
                 connection.readable = completion.sock_nonempty() || connection.readable_again || connection.hung_up;
                 connection.expected = n;
                 if !connection.readable {
@@ -293,7 +342,7 @@ impl Worker {
         self.advance(key);
     }
 
-    fn on_send(&mut self, key: Key, completion: &Completion) {
+    fn on_send(&mut self, key: ConnectionKey, completion: &Completion) {
         let connection = self.connections.get(key);
         connection.ended();
         connection.sending = false;
@@ -306,7 +355,7 @@ impl Worker {
     }
 
     /// The connection broke.
-    fn fail(&mut self, key: Key) {
+    fn fail(&mut self, key: ConnectionKey) {
         let connection = self.connections.get(key);
         if !connection.closing {
             connection.session.failed();
@@ -315,17 +364,17 @@ impl Worker {
     }
 
     /// Closes a connection as soon as the kernel has given back what it holds of it.
-    fn close(&mut self, key: Key) {
+    fn close(&mut self, key: ConnectionKey) {
         let connection = self.connections.get(key);
         connection.closing = true;
         if connection.outstanding() == 0 {
             return;
         }
-        // By their names, which the kernel finds at once; by descriptor it would look through the operations of all.
+        // By token, which the kernel finds at once; by descriptor it would search the operations of all connections.
         let sending = connection.sending;
-        self.cancel(Token { kind: Kind::Ready, key });
+        self.cancel(Token { kind: OperationKind::Ready, key });
         if sending {
-            self.cancel(Token { kind: Kind::Send, key });
+            self.cancel(Token { kind: OperationKind::Send, key });
         }
     }
 
@@ -333,40 +382,42 @@ impl Worker {
     fn cancel(&mut self, operation: Token) {
         let key = operation.key;
         self.connections.get(key).began();
-        self.push(opcode::AsyncCancel::new(operation.pack()).build(), Token { kind: Kind::Cancel, key });
+        self.push(opcode::AsyncCancel::new(operation.pack()).build(), Token { kind: OperationKind::Cancel, key });
     }
 
     // ---- the listener
 
     fn accept_more(&mut self) {
-        let Some(acceptor) = self.acceptor.as_mut().filter(|a| !a.armed && !a.stopping) else { return };
+        let Some(acceptor) = self.acceptor.as_mut().filter(|acceptor| !acceptor.armed && !acceptor.stopping) else {
+            return;
+        };
         acceptor.armed = true;
         let fd = Fd(acceptor.listener.as_raw_fd());
-        if acceptor.paused.take().is_some() {
-            // Accept takes a descriptor before it looks for a connection: asked again at once it would fail with nobody
-            // there. So only once somebody is.
+        if acceptor.paused_until.take().is_some() {
+            // Accept takes a descriptor before it looks for a connection, so it would fail again even with no client
+            // there. It is armed when there is one.
             let entry = opcode::PollAdd::new(fd, mask(PollFlags::IN)).build();
-            self.push(entry, Token::own(Kind::Readable));
+            self.push(entry, Token::own(OperationKind::Readable));
         } else {
             let entry = opcode::AcceptMulti::new(fd).flags(SocketFlags::CLOEXEC.bits() as i32).build();
-            self.push(entry, Token::own(Kind::Accept));
+            self.push(entry, Token::own(OperationKind::Accept));
         }
     }
 
     fn on_listener(&mut self, completion: &Completion) -> io::Result<()> {
-        let acceptor = self.acceptor.as_mut().expect("only the acceptor has operations on a listener");
+        let acceptor = self.acceptor.as_mut().expect("only the worker with the listener has operations on it");
         acceptor.armed = completion.more();
         match completion.result() {
-            Ok(fd) if completion.token.kind == Kind::Accept => {
-                // SAFETY: a new descriptor, which the kernel tells to nobody else.
+            Ok(fd) if completion.token.kind == OperationKind::Accept => {
+                // SAFETY: a new descriptor, which nothing else owns.
                 let socket = unsafe { OwnedFd::from_raw_fd(fd as RawFd) };
-                self.hand_out(socket);
+                self.deal(socket);
             }
             Ok(_) | Err(Errno::CANCELED) => {}
             Err(e) if is_of_the_listener(e) => return Err(e.into()),
             Err(e) => {
                 if let Accept::After(pause) = self.context.accept_failed(&e.into()) {
-                    acceptor.paused = Some(Instant::now() + pause);
+                    acceptor.paused_until = Some(Instant::now() + pause);
                     return Ok(());
                 }
             }
@@ -375,79 +426,80 @@ impl Worker {
         Ok(())
     }
 
-    /// Gives the workers accepted connections in turn.
-    fn hand_out(&mut self, socket: OwnedFd) {
-        let to = self.next;
-        self.next = (to + 1) % self.crew.size();
-        if self.winding_up {
-            // Nobody is there to serve it.
-        } else if to == self.index {
-            self.adopt(socket);
-        } else {
-            self.crew.hand(to, socket);
+    /// Deals accepted sockets out to the workers in turn.
+    fn deal(&mut self, socket: OwnedFd) {
+        // At the end no worker serves it any more: it is closed.
+        if !self.winding_up
+            && let Some(acceptor) = &mut self.acceptor
+            && let Some(own) = acceptor.dealer.deal_to_others(socket)
+        {
+            self.adopt(own);
         }
     }
 
-    /// Ends accepting, and takes what waits at the listener then; whether it has ended.
+    /// Ends accepting, and takes the connections that still wait at the listener. Whether it has ended.
     fn accept_no_more(&mut self) -> bool {
         let Some(acceptor) = &mut self.acceptor else { return true };
         if acceptor.armed {
             if !mem::replace(&mut acceptor.stopping, true) {
                 let cancel = CancelBuilder::fd(Fd(acceptor.listener.as_raw_fd())).all();
-                self.push(opcode::AsyncCancel2::new(cancel).build(), Token::own(Kind::Cancel));
+                self.push(opcode::AsyncCancel2::new(cancel).build(), Token::own(OperationKind::Cancel));
             }
             return false;
         }
-        if let Some(Acceptor { listener, .. }) = self.acceptor.take()
-            // Only now, since an accept of the ring's would no longer wait.
-            && listener.set_nonblocking(true).is_ok()
-        {
+        let Some(MultishotAcceptor { listener, mut dealer, .. }) = self.acceptor.take() else { return true };
+        // Only now, since an accept of the ring's would no longer wait.
+        if listener.set_nonblocking(true).is_ok() {
             let context = Arc::clone(&self.context);
-            context.accept_rest(&listener, |stream| self.hand_out(stream.into()));
+            context.accept_rest(&listener, |stream| {
+                if let Some(own) = dealer.deal_to_others(stream.into()) {
+                    self.adopt(own);
+                }
+            });
         }
-        self.crew.no_more();
         true
     }
 
     fn drained(&mut self) -> bool {
-        self.accept_no_more() && self.connections.is_empty() && self.crew.nothing_comes(self.index)
+        self.accept_no_more() && self.connections.is_empty() && self.mailbox.is_over()
     }
 
     // ---- waking, and the clock
 
     fn watch_wake(&mut self) {
-        let fd = Fd(self.crew.event(self.index));
-        self.push(opcode::PollAdd::new(fd, mask(PollFlags::IN)).build(), Token::own(Kind::Wake));
+        let fd = Fd(self.wake.as_raw_fd());
+        self.push(opcode::PollAdd::new(fd, mask(PollFlags::IN)).build(), Token::own(OperationKind::Wake));
     }
 
     fn on_wake(&mut self) {
-        for socket in self.crew.take(self.index) {
-            if !self.winding_up {
-                self.adopt(socket);
-            }
-        }
+        // Cleared before the mailbox is read: what is sent in between wakes again.
+        let _ = rustix::io::read(&self.wake, &mut [0; 8]);
+        let sockets = self.mailbox.take();
         if !self.winding_up {
+            sockets.into_iter().for_each(|socket| self.adopt(socket));
             self.watch_wake();
         }
     }
 
-    /// How long a wait may be.
-    fn patience(&self) -> Option<Duration> {
-        let paused = self.acceptor.as_ref().and_then(|a| a.paused);
-        let first = [self.next_sweep, paused].into_iter().flatten().min()?;
-        Some(first.saturating_duration_since(Instant::now()))
+    /// How long a wait may last.
+    fn timeout(&self) -> Option<Duration> {
+        self.idle.timeout_or(self.paused_until())
+    }
+
+    fn paused_until(&self) -> Option<Instant> {
+        self.acceptor.as_ref().and_then(|acceptor| acceptor.paused_until)
     }
 
     fn look_at_clock(&mut self) {
-        let paused = self.acceptor.as_ref().and_then(|a| a.paused);
-        if paused.is_none() && self.next_sweep.is_none() {
+        let paused_until = self.paused_until();
+        if paused_until.is_none() && !self.idle.is_set() {
             return;
         }
         let now = Instant::now();
-        if paused.is_some_and(|until| until <= now) {
+        if paused_until.is_some_and(|until| until <= now) {
             self.accept_more();
         }
-        if self.next_sweep.is_some_and(|at| at <= now) {
+        if self.idle.is_due_at(now) {
             for key in self.connections.keys() {
                 let connection = self.connections.get(key);
                 if !connection.closing && connection.session.is_idle(now) {
@@ -455,15 +507,14 @@ impl Worker {
                     self.advance(key);
                 }
             }
-            self.next_sweep = Session::idle_check_interval(&self.context).map(|every| now + every);
         }
     }
 
     // ---- the end
 
-    /// Closes what is left with resets, and takes everything back from the kernel.
+    /// Closes the connections that are left with resets, and takes everything back from the kernel.
     fn wind_up(&mut self) -> io::Result<()> {
-        const AGAIN: Duration = Duration::from_millis(100);
+        const CANCEL_AGAIN: Duration = Duration::from_millis(100);
         self.winding_up = true;
         if let Some(acceptor) = &mut self.acceptor {
             acceptor.stopping = true;
@@ -477,10 +528,10 @@ impl Worker {
         self.cancel_all();
         let mut batch = Vec::new();
         while self.ring.outstanding() > 0 {
-            self.ring.enter(Some(AGAIN))?;
+            self.ring.enter(Some(CANCEL_AGAIN))?;
             self.ring.reap(&mut batch);
             if batch.is_empty() {
-                // A cancellation can miss what is just being worked on.
+                // A cancellation can miss an operation that is just being carried out.
                 self.cancel_all();
             }
             self.complete_all(&mut batch)?;
@@ -489,30 +540,32 @@ impl Worker {
     }
 
     fn cancel_all(&mut self) {
-        self.push(opcode::AsyncCancel2::new(CancelBuilder::any()).build(), Token::own(Kind::Cancel));
+        self.push(opcode::AsyncCancel2::new(CancelBuilder::any()).build(), Token::own(OperationKind::Cancel));
     }
 }
 
-impl Drop for Worker {
-    /// After a panic, or when the ring itself failed, the kernel may go on writing into buffers and reading what is
-    /// being sent: the connections, with that memory, are then leaked.
+impl Drop for RingWorker {
+    /// After a panic, or when the ring itself broke, the kernel may still write into buffers, read bytes that are being
+    /// sent, and use descriptors: the connections with their memory, the listener and the eventfd are then leaked.
     fn drop(&mut self) {
         if self.ring.outstanding() > 0 {
             mem::forget(mem::take(&mut self.connections));
-            mem::forget(self.acceptor.take());
-            self.crew.fail();
+            mem::forget(Arc::clone(&self.wake));
+            if let Some(MultishotAcceptor { listener, .. }) = self.acceptor.take() {
+                mem::forget(listener);
+            }
         }
     }
 }
 
-/// Small windows are not worth an operation: a connection with a backlog receives again when half of it is free.
-fn worth_receiving(connection: &Connection) -> bool {
+/// A little room is not worth an operation: a connection with a backlog receives again when half of its room is free.
+fn worth_receiving(connection: &RingConnection) -> bool {
     let space = connection.space();
     connection.session.backlog() == 0 || space >= connection.session.capacity().div_ceil(2)
 }
 
-/// Whether an accept failed because of the listener itself. All else is of one connection, whose own errors accept
-/// passes on (accept(2), 'Error handling': EOPNOTSUPP among them), or of a moment.
+/// Whether an accept failed because of the listener itself. Any other error is that of one connection, whose own errors
+/// accept passes on (accept(2), 'Error handling': EOPNOTSUPP among them), or passes by.
 pub(super) fn is_of_the_listener(error: Errno) -> bool {
     matches!(error, Errno::BADF | Errno::NOTSOCK | Errno::INVAL)
 }
