@@ -1,5 +1,5 @@
-//! What can be typed, and what the environment may say instead. What it means stands in `config`, what it does in
-//! `command`.
+//! The command line: its declarations, and how flags and environment variables are combined. `config` says what the
+//! values mean; `command` does the work.
 
 use std::ffi::OsString;
 
@@ -9,7 +9,7 @@ use clap::{Arg, ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, S
 
 use crate::command::{blast, check, compare, completions, man, merge, models, run, schema, serve};
 use crate::exit::Exit;
-use crate::failure::Failure;
+use crate::failure;
 use crate::output::console::say;
 use crate::server::models::TABLE;
 
@@ -22,16 +22,16 @@ use crate::server::models::TABLE;
     long_about = "Find out whether a TCP server, proxy, tunnel or network stack carries bytes faithfully: open many \
                   connections, send random payloads in random fragments, check every echoed byte, and name what is \
                   wrong.\n\n\
-                  Flags can be given as environment variables too: --connect-rate is ECHO_TESTER_CONNECT_RATE, and \
-                  --workers of 'serve' is ECHO_TESTER_SERVE_WORKERS. What is typed goes before them. --set, --list and \
-                  --dry-run are only typed, as are all flags of models, completions, man and schema.",
+                  Each flag has an environment variable: ECHO_TESTER_CONNECT_RATE for --connect-rate, \
+                  ECHO_TESTER_SERVE_WORKERS for --workers of 'serve'. The command line wins. The exceptions are --set, \
+                  --list and --dry-run, and all flags of models, completions, man and schema: they have no variable.",
     after_help = crate::exit::help(),
     subcommand_required = true,
     arg_required_else_help = true,
     max_term_width = 100
 )]
 pub struct Cli {
-    /// What to do.
+    /// The subcommand, with its flags.
     #[command(subcommand)]
     pub command: Command,
 }
@@ -41,27 +41,27 @@ pub struct Cli {
 pub enum Command {
     /// Open many connections to an echo server, send random fragmented payloads, and check every byte that comes back
     Blast(Box<blast::BlastArgs>),
-    /// Run scenario files: a server, loads that run at the same time, and what is expected of them
+    /// Run scenario files: each names a server, the loads that run against it at once, and the expected result
     Run(Box<run::RunCommand>),
-    /// Run the built-in conformance suite against a server, one verdict a case
+    /// Run the built-in conformance suite against a server; each case has its own verdict
     Check(Box<check::CheckCommand>),
-    /// Run the same load against several servers, in rounds that take turns, and compare what each reached
+    /// Run the same load against several servers in interleaved rounds, and compare the results
     Compare(Box<compare::CompareArgs>),
-    /// Add up the JSON reports of the processes of one run (blast --shard), and judge the sum
+    /// Merge the JSON reports of the processes of one run (blast --shard), and judge the total
     Merge(merge::MergeArgs),
     /// Run one bundled echo server until Ctrl-C
     Serve(serve::ServeCommand),
     /// List the server models: how each works, its limits, and whether it runs here
     Models(models::ModelsCommand),
-    /// Print the completions of a shell
+    /// Print shell completions
     Completions(completions::CompletionsArgs),
-    /// Print the manual page (of a subcommand), or write all of them into a folder
+    /// Print the manual page of the program or of a subcommand, or write all pages to a folder
     Man(man::ManArgs),
-    /// Print the JSON Schema of a file that this program writes or reads
+    /// Print the JSON Schema of a file that this program reads or writes
     Schema(schema::SchemaArgs),
 }
 
-/// Runs what was asked for. Errors go to stderr.
+/// Runs the subcommand. An error is printed to stderr and becomes an exit code.
 pub fn dispatch(cli: Cli) -> Exit {
     let result = match cli.command {
         Command::Blast(args) => blast::run(*args),
@@ -77,23 +77,24 @@ pub fn dispatch(cli: Cli) -> Exit {
     };
     result.unwrap_or_else(|error| {
         say(&format!("error: {error:#}"));
-        error.downcast_ref::<Failure>().map_or(Exit::Inconclusive, |failure| failure.exit())
+        failure::exit_of(&error)
     })
 }
 
-/// Those of which one goes without the other, by their ids: who types one of them does not want the other.
-const RIVALS: &[&str] = &["target", "serve", "model"];
+/// Ids of arguments that exclude each other. If one of them is typed, it overrides the variable of another.
+const EXCLUSIVE_ARGS: &[&str] = &["target", "serve", "model"];
 
-/// What was typed, and what the environment says. Ends the process with what is wrong with it.
+/// Parses the command line and the environment. If they are invalid, prints why and ends the process with exit code 2;
+/// `--help` and `--version` end it with 0.
 pub fn parse() -> Cli {
     try_parse(std::env::args_os().collect()).unwrap_or_else(|error| {
-        // Where that can't be printed, the exit code is all that is left.
+        // If it cannot be printed, the exit code still tells.
         let _ = error.print();
         let names = std::env::vars_os().filter(|(_, value)| !value.is_empty()).map(|(name, _)| name);
         let names = names.filter_map(|name| name.into_string().ok()).filter(|name| name.starts_with("ECHO_TESTER_"));
         let names: Vec<String> = names.collect();
         if error.use_stderr() && !names.is_empty() {
-            say(&format!("note: the environment has flags too: {}", names.join(", ")));
+            say(&format!("note: flags are also set in the environment: {}", names.join(", ")));
         }
         std::process::exit(error.exit_code())
     })
@@ -101,87 +102,92 @@ pub fn parse() -> Cli {
 
 fn try_parse(words: Vec<OsString>) -> Result<Cli, clap::Error> {
     let matches = match command().try_get_matches_from(&words) {
-        Err(error) if error.kind() == ErrorKind::ArgumentConflict => typed_alone(&words, error)?,
+        Err(error) if error.kind() == ErrorKind::ArgumentConflict => without_overridden_variables(&words, error)?,
         matches => matches?,
     };
     Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command()))
 }
 
-/// The declarations, with what is the same for all of them.
+/// The declarations, with the settings that all arguments share.
 fn command() -> clap::Command {
     let is_empty = |arg: &Arg| arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
-    let of_all = move |arg: Arg| {
+    let with_shared_settings = move |arg: Arg| {
         let arg = match arg.get_action() {
-            // 1 and yes, too, which clap takes from no variable by default.
+            // By default clap takes only true and false from a variable; 1 and yes are common too.
             ArgAction::SetTrue => arg.value_parser(BoolishValueParser::new()),
-            // So that -1 is answered with what is wrong with it, and not with 'unexpected argument'.
+            // Without this, -1 would be an 'unexpected argument'; now the value's own parser says what is wrong.
             ArgAction::Set | ArgAction::Append => arg.allow_negative_numbers(true),
             _ => arg,
         };
-        // As a CI system gives what was left out.
+        // CI systems set a variable to the empty string when its value was left out.
         if is_empty(&arg) { arg.env(Resettable::Reset) } else { arg }
     };
-    Cli::command().mut_subcommands(move |command| command.mut_args(of_all))
+    Cli::command().mut_subcommands(move |command| command.mut_args(with_shared_settings))
 }
 
-/// The same words without what the environment says of one of two [`RIVALS`], of which the other was typed.
+/// Parses the words again without the variables of [`EXCLUSIVE_ARGS`], so that an argument that was typed overrides the
+/// variable that it conflicts with.
 ///
 /// # Errors
-/// Both were typed, or neither was.
-fn typed_alone(words: &[OsString], conflict: clap::Error) -> Result<ArgMatches, clap::Error> {
-    let typed = |arg: Arg| match RIVALS.contains(&arg.get_id().as_str()) {
+/// The conflict remains: both were typed, or neither was.
+fn without_overridden_variables(words: &[OsString], conflict: clap::Error) -> Result<ArgMatches, clap::Error> {
+    let without_variable = |arg: Arg| match EXCLUSIVE_ARGS.contains(&arg.get_id().as_str()) {
         true => arg.env(Resettable::Reset),
         false => arg,
     };
-    let mut command = command().mut_subcommands(move |command| command.mut_args(typed));
+    let mut command = command().mut_subcommands(move |command| command.mut_args(without_variable));
     let Ok(matches) = command.try_get_matches_from_mut(words) else {
-        return Err(with_model(words).map_or(conflict, |tip| command.error(ErrorKind::ArgumentConflict, tip)));
+        let tip = tip_for_serve_without_equals(words);
+        return Err(tip.map_or(conflict, |tip| command.error(ErrorKind::ArgumentConflict, tip)));
     };
     let is_typed = matches
         .subcommand()
-        .is_some_and(|(_, matches)| RIVALS.iter().any(|id| matches.try_contains_id(id).unwrap_or(false)));
+        .is_some_and(|(_, matches)| EXCLUSIVE_ARGS.iter().any(|id| matches.try_contains_id(id).unwrap_or(false)));
     if is_typed { Ok(matches) } else { Err(conflict) }
 }
 
-/// What to write instead of `--serve epoll`, which names a target.
-fn with_model(words: &[OsString]) -> Option<String> {
+/// What to write instead of `--serve epoll`, where 'epoll' is parsed as a target.
+fn tip_for_serve_without_equals(words: &[OsString]) -> Option<String> {
     let pairs = words.iter().zip(words.iter().skip(1));
     let mut models = pairs.filter(|(flag, _)| *flag == "--serve").filter_map(|(_, model)| model.to_str());
     let model = models.find(|model| *model == "auto" || TABLE.iter().any(|row| row.name == *model))?;
-    Some(format!("the model stands after '=': write --serve={model}"))
+    Some(format!("the model goes after '=': write --serve={model}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// What only some command line can mean: what runs nothing, and `--set`, whose variables have names of their own.
-    const ONLY_TYPED: &[&str] = &["set", "list", "dry-run"];
-    /// Commands that print what they are asked for, of which no flag is a variable.
-    const WITHOUT_VARIABLES: &[&str] = &["models", "completions", "man", "schema"];
+    /// Flags that make no sense as a variable: those that run nothing, and `--set`, which itself replaces variables.
+    const FLAGS_WITHOUT_VARIABLE: &[&str] = &["set", "list", "dry-run"];
+    /// Commands that only print something. None of their flags has a variable.
+    const COMMANDS_WITHOUT_VARIABLES: &[&str] = &["models", "completions", "man", "schema"];
 
     #[test]
-    fn the_declarations_are_ones_that_clap_takes() {
+    fn clap_accepts_the_declarations() {
         command().debug_assert();
     }
 
     #[test]
-    fn every_flag_is_a_variable_but_for_those_that_are_only_typed() {
+    fn every_flag_has_a_variable_except_those_listed_as_without() {
         let mut seen = 0;
-        for of in command().get_subcommands() {
-            let args = of.get_arguments().filter(|arg| !arg.is_hide_set());
+        for command in command().get_subcommands() {
+            let args = command.get_arguments().filter(|arg| !arg.is_hide_set());
             for arg in args.filter(|arg| !["help", "version"].contains(&arg.get_id().as_str())) {
                 let Some(flag) = arg.get_long() else { continue };
                 let key = flag.to_uppercase().replace('-', "_");
-                let wanted = match of.get_name() {
-                    name if WITHOUT_VARIABLES.contains(&name) || ONLY_TYPED.contains(&flag) => None,
-                    // Its threads and its seed are others than those of a run against it.
+                let expected = match command.get_name() {
+                    name if COMMANDS_WITHOUT_VARIABLES.contains(&name) || FLAGS_WITHOUT_VARIABLE.contains(&flag) => {
+                        None
+                    }
+                    // A server has its own workers and its own seed, apart from those of a run against it.
                     "serve" => Some(format!("ECHO_TESTER_SERVE_{key}")),
                     _ => Some(format!("ECHO_TESTER_{key}")),
                 };
                 let variable = arg.get_env().and_then(|name| name.to_str()).map(str::to_owned);
-                assert_eq!(variable, wanted, "--{flag} of {}", of.get_name());
-                assert!(arg.is_hide_env_set() || wanted.is_none(), "--{flag} of {}: the rule is enough", of.get_name());
+                let about = format!("--{flag} of {}", command.get_name());
+                assert_eq!(variable, expected, "{about}");
+                assert!(arg.is_hide_env_set() || expected.is_none(), "{about}: the help states the rule once");
                 seen += 1;
             }
         }
@@ -189,28 +195,29 @@ mod tests {
     }
 
     #[test]
-    fn what_is_only_typed_and_who_are_rivals_exists_and_is_said() {
+    fn the_exceptions_exist_and_the_help_names_them() {
         let about = Cli::command().get_long_about().map(ToString::to_string).unwrap_or_default();
         let all: Vec<clap::Command> = command().get_subcommands().cloned().collect();
-        let is_there = |of: &dyn Fn(&Arg) -> bool| all.iter().any(|command| command.get_arguments().any(of));
-        for flag in ONLY_TYPED {
-            assert!(is_there(&|arg| arg.get_long() == Some(flag)) && about.contains(&format!("--{flag}")), "{flag}");
+        let exists =
+            |is_wanted: &dyn Fn(&Arg) -> bool| all.iter().any(|command| command.get_arguments().any(is_wanted));
+        for flag in FLAGS_WITHOUT_VARIABLE {
+            assert!(exists(&|arg| arg.get_long() == Some(flag)) && about.contains(&format!("--{flag}")), "{flag}");
         }
-        for id in RIVALS {
-            assert!(is_there(&|arg| arg.get_id() == *id), "{id}");
+        for id in EXCLUSIVE_ARGS {
+            assert!(exists(&|arg| arg.get_id() == *id), "{id}");
         }
-        for name in WITHOUT_VARIABLES {
+        for name in COMMANDS_WITHOUT_VARIABLES {
             assert!(all.iter().any(|command| command.get_name() == *name) && about.contains(name), "{name}");
         }
     }
 
     fn refusal(words: &[&str]) -> String {
         let words = std::iter::once("echo-tester").chain(words.iter().copied()).map(OsString::from).collect();
-        try_parse(words).expect_err("it is wrong").to_string()
+        try_parse(words).expect_err("the command line is refused").to_string()
     }
 
     #[test]
-    fn a_negative_number_is_a_value_that_is_wrong() {
+    fn a_negative_number_is_refused_as_a_value_and_not_as_an_argument() {
         for words in [["blast", "--conns", "-1"], ["blast", "-c", "-1"], ["check", "--jobs", "-1"]] {
             assert!(refusal(&words).contains("-1 is negative: write 500"), "{}", refusal(&words));
         }
@@ -218,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_model_without_its_sign_is_told_from_a_target() {
+    fn a_model_after_serve_without_equals_gets_a_tip() {
         assert!(refusal(&["blast", "--serve", "threads"]).contains("write --serve=threads"));
         assert!(refusal(&["blast", "--serve", "127.0.0.1:9000"]).contains("cannot be used with"));
     }

@@ -1,61 +1,54 @@
-//! The exit codes: the one table that scripts, documentation and tests agree on. Never a count, which would wrap at
-//! 256.
+//! The exit codes, in one table that scripts, documentation and tests share. A code is never a count, which would wrap
+//! at 256.
 
 use std::process::ExitCode;
 
-/// How the program ends.
+/// How the program ends. The discriminant is the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub enum Exit {
-    /// All that was asked for was verified.
-    Pass,
+    /// Everything that was asked for was verified.
+    Pass = 0,
     /// Wrong, missing or extra bytes, or a connection that broke.
-    VerificationFailed,
-    /// Flags, environment or a scenario file that make no sense.
-    Usage,
-    /// The bytes were right but a threshold was missed.
-    ThresholdMissed,
+    VerificationFailed = 1,
+    /// Flags, environment variables or a scenario file are invalid.
+    Usage = 2,
+    /// The bytes were right, but a threshold was missed.
+    ThresholdMissed = 3,
     /// Nothing was verified, the target could not be reached, or all cases were skipped.
-    Inconclusive,
-    /// Stopped by Ctrl-C or SIGTERM; the report so far was printed.
-    Interrupted,
+    Inconclusive = 4,
+    /// Stopped by Ctrl-C or SIGTERM. The report so far was printed.
+    Interrupted = 130,
 }
 
 /// One row of the table.
-pub struct Row {
-    /// The outcome.
+pub struct ExitRow {
+    /// The outcome, which is also the exit code.
     pub exit: Exit,
-    /// What the process returns.
-    pub code: u8,
     /// One sentence for the documentation.
     pub about: &'static str,
 }
 
 /// Every exit code, in order.
-pub const TABLE: &[Row] = &[
-    Row { exit: Exit::Pass, code: 0, about: "pass" },
-    Row {
+pub const TABLE: &[ExitRow] = &[
+    ExitRow { exit: Exit::Pass, about: "pass" },
+    ExitRow {
         exit: Exit::VerificationFailed,
-        code: 1,
         about: "verification failed: wrong, missing or extra bytes, or a connection that broke",
     },
-    Row { exit: Exit::Usage, code: 2, about: "usage or configuration" },
-    Row { exit: Exit::ThresholdMissed, code: 3, about: "a threshold was missed" },
-    Row {
+    ExitRow { exit: Exit::Usage, about: "usage or configuration" },
+    ExitRow { exit: Exit::ThresholdMissed, about: "a threshold was missed" },
+    ExitRow {
         exit: Exit::Inconclusive,
-        code: 4,
         about: "inconclusive or could not run: nothing verified, target unreachable, all cases skipped",
     },
-    Row {
-        exit: Exit::Interrupted,
-        code: 130,
-        about: "interrupted: the report so far is still printed, marked interrupted",
-    },
+    ExitRow { exit: Exit::Interrupted, about: "interrupted: the report so far is still printed, marked interrupted" },
 ];
 
 impl Exit {
     /// The number that the process returns.
-    pub fn code(self) -> u8 {
-        TABLE.iter().find(|row| row.exit == self).map_or(2, |row| row.code)
+    pub const fn code(self) -> u8 {
+        self as u8
     }
 }
 
@@ -69,7 +62,7 @@ impl From<Exit> for ExitCode {
 pub fn help() -> String {
     let mut text = String::from("Exit codes:");
     for row in TABLE {
-        text.push_str(&format!("\n  {:>3}  {}", row.code, row.about));
+        text.push_str(&format!("\n  {:>3}  {}", row.exit.code(), row.about));
     }
     text
 }
@@ -79,16 +72,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_code_stands_once_in_the_table() {
-        let mut codes: Vec<u8> = TABLE.iter().map(|row| row.code).collect();
-        codes.sort_unstable();
+    fn the_table_holds_every_exit_code_once_and_in_order() {
+        let codes: Vec<u8> = TABLE.iter().map(|row| row.exit.code()).collect();
         assert_eq!(codes, [0, 1, 2, 3, 4, 130]);
-    }
-
-    #[test]
-    fn each_outcome_returns_the_code_of_its_own_row() {
-        for row in TABLE {
-            assert_eq!(row.exit.code(), row.code);
-        }
     }
 }

@@ -1,10 +1,10 @@
-//! Why a command could not do what was asked: an error that knows its exit code.
+//! Errors that know their exit code, and the one place that gives every error its exit code.
 
 use std::fmt;
 
 use crate::exit::Exit;
 
-/// An error that knows its exit code.
+/// An error that knows its exit code. It travels as an [`anyhow::Error`]; [`exit_of`] finds it again.
 #[derive(Debug)]
 pub struct Failure {
     exit: Exit,
@@ -12,19 +12,14 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// Flags or a file that make no sense: exit code 2.
+    /// Invalid flags, or an invalid file: exit code 2.
     pub fn usage(message: impl Into<String>) -> anyhow::Error {
         Failure { exit: Exit::Usage, message: message.into() }.into()
     }
 
-    /// It could not run: exit code 4.
+    /// The command could not run: exit code 4.
     pub fn could_not_run(message: impl Into<String>) -> anyhow::Error {
         Failure { exit: Exit::Inconclusive, message: message.into() }.into()
-    }
-
-    /// The exit code.
-    pub fn exit(&self) -> Exit {
-        self.exit
     }
 }
 
@@ -35,3 +30,24 @@ impl fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
+
+/// The exit code of an error that ended a command. An error that is no [`Failure`] comes from the system, such as a
+/// full disk: the command could not do its work, so nothing is known of the target.
+pub fn exit_of(error: &anyhow::Error) -> Exit {
+    error.downcast_ref::<Failure>().map_or(Exit::Inconclusive, |failure| failure.exit)
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context as _;
+
+    use super::*;
+
+    #[test]
+    fn an_error_keeps_its_exit_code_when_context_is_added() {
+        let wrapped = |error: anyhow::Error| exit_of(&Err::<(), _>(error).context("reading").expect_err("an error"));
+        assert_eq!(wrapped(Failure::usage("a flag is wrong")), Exit::Usage);
+        assert_eq!(wrapped(Failure::could_not_run("no such host")), Exit::Inconclusive);
+        assert_eq!(wrapped(std::io::Error::other("the disk is full").into()), Exit::Inconclusive);
+    }
+}

@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM: whether the user has asked for the end, and what then happens.
+//! Ctrl-C and SIGTERM: whether the user has asked the program to stop, and what happens then.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -6,17 +6,17 @@ use crate::exit::Exit;
 
 static INTERRUPTS: AtomicUsize = AtomicUsize::new(0);
 
-/// Whether the user has asked for the end.
+/// Whether the user has asked the program to stop.
 pub fn is_requested() -> bool {
     INTERRUPTS.load(Ordering::SeqCst) > 0
 }
 
-/// From now on the first Ctrl-C or SIGTERM calls `end`, and a second one calls `abort` and ends the process with the
-/// exit code for 'interrupted'. Only the first call of this function counts.
+/// Catches Ctrl-C and SIGTERM from now on. The first signal calls `stop`. The second calls `abort` and ends the process
+/// with the exit code for 'interrupted'. Only the first call of this function has an effect.
 ///
 /// # Errors
-/// The system does not let the signals be caught.
-pub fn catch(end: fn(), abort: fn()) -> Result<(), ctrlc::Error> {
+/// The system refuses the signal handler.
+pub fn catch(stop: fn(), abort: fn()) -> Result<(), ctrlc::Error> {
     static INSTALLED: AtomicBool = AtomicBool::new(false);
     if INSTALLED.swap(true, Ordering::SeqCst) {
         return Ok(());
@@ -26,6 +26,6 @@ pub fn catch(end: fn(), abort: fn()) -> Result<(), ctrlc::Error> {
             abort();
             std::process::exit(i32::from(Exit::Interrupted.code()));
         }
-        end();
+        stop();
     })
 }

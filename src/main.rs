@@ -1,4 +1,4 @@
-//! Parse, dispatch, error to exit code.
+//! Parses the command line, runs the command and returns its exit code.
 
 use std::process::ExitCode;
 

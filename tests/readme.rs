@@ -23,7 +23,7 @@ fn the_table_of_models_is_that_of_the_program() {
 fn the_exit_codes_are_those_of_the_program() {
     let stated = part(&readme(), "exit-codes");
     let wanted: Vec<String> =
-        echo_tester::exit::TABLE.iter().map(|row| format!("| {} | {} |", row.code, row.about)).collect();
+        echo_tester::exit::TABLE.iter().map(|row| format!("| {} | {} |", row.exit.code(), row.about)).collect();
     let rows: Vec<&str> = stated.lines().skip(2).collect();
     assert_eq!(rows, wanted);
 }

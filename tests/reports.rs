@@ -118,7 +118,7 @@ fn what_can_not_be_written_is_said_before_anything_runs() {
             let (_folder, mut command) = program(&[GOOD], &[args, &flags[..]].concat());
             let (code, out, err) = said(&mut command);
             assert_eq!((code, out.as_str()), (2, ""), "{args:?} {flags:?}: {err}");
-            assert!(err.contains("make the folder no first"), "{err}");
+            assert!(err.contains("create the folder no first"), "{err}");
         }
     }
 }

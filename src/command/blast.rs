@@ -12,7 +12,7 @@ use crate::failure::Failure;
 use crate::judge::verdict;
 use crate::output::console::{print, say};
 use crate::output::files;
-use crate::output::reports::{FileArgs, Written, unwritten};
+use crate::output::reports::{FileArgs, ReportFiles, exit_after_writing};
 use crate::output::result::OutputArgs;
 use crate::plan::{self, describe};
 use crate::report::run::RunReport;
@@ -82,7 +82,7 @@ pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
     launch::check_limits(&plan)?;
     let name = args.serve.as_ref().map_or_else(|| format!("blast {target}"), |model| format!("blast --serve={model}"));
     let planned = CaseReport::planned_run(name, about.clone());
-    let mut written = Written::open(&args.files, None, vec![planned.clone()])?;
+    let mut report_files = ReportFiles::open(&args.files, None, vec![planned.clone()])?;
     launch::catch_interrupts()?;
     let server = args.serve.as_deref().map(|model| BundledServer::start(Some(model), &[])).transpose()?;
     if let Some(server) = &server {
@@ -101,15 +101,15 @@ pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
         report.not_done();
     }
     let case = CaseReport { server_output: stopped.output, ..planned.with_run(replay, report.clone()) };
-    let annotation = written.set(0, case);
+    let annotation = report_files.set(0, case);
     let exit = finish(&args.output, &report, target, !run.sources.is_empty());
     match annotation {
         Some(line) if args.output.result.is_json() => say(&line),
         Some(line) => print(&line)?,
         None => {}
     }
-    // What came of the run has been shown, whether or not it could be written.
-    exit.map(|exit| unwritten(exit, written.end(State::Incomplete)))
+    // The result has been printed, so a file that cannot be written only changes the exit code.
+    exit.map(|exit| exit_after_writing(exit, report_files.end(State::Incomplete)))
 }
 
 /// The first lines: the seed and what was understood. To stdout, unless that is for a machine.
@@ -126,7 +126,7 @@ fn announce(
         _ => target.to_owned(),
     };
     let lines = format!("seed {}, {} workers, target {to}\n{about}\n", plan.seed, plan.workers);
-    match (output.quiet, output.result.is_taken()) {
+    match (output.quiet, output.result.is_stdout_taken()) {
         (true, _) => {}
         (false, true) => say(&lines),
         (false, false) => print(&lines)?,

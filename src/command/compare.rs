@@ -158,7 +158,7 @@ fn servers(args: &CompareArgs) -> anyhow::Result<(Vec<Server>, Vec<Skipped>)> {
 fn announce(args: &CompareArgs, seed: u64, about: &str, servers: &[Server], rounds: u64) -> anyhow::Result<()> {
     let names: Vec<&str> = servers.iter().map(Server::name).collect();
     let text = format!("seed {seed}, {rounds} rounds of {}\n{about}\n", names.join(", "));
-    match (args.output.quiet, args.output.result.is_taken()) {
+    match (args.output.quiet, args.output.result.is_stdout_taken()) {
         (true, _) => Ok(()),
         (false, true) => {
             say(&text);

@@ -96,7 +96,7 @@ fn start(command: &ServeCommand, serve: &Serve) -> anyhow::Result<Server> {
 fn fault_log(file: Option<&Path>, quiet: bool) -> anyhow::Result<FaultLog> {
     match file {
         Some(file) => {
-            files::check("fault-log", file)?;
+            files::check_writable("fault-log", file)?;
             let log = File::create(file).map_err(|e| Failure::usage(format!("--fault-log {}: {e}", file.display())))?;
             Ok(FaultLog::lines(log))
         }

@@ -1,13 +1,13 @@
-//! Standard output and standard error: what goes there, and how a command line is shown so that a shell reads it back.
+//! Standard output and standard error, and quoting for command lines that a user can paste into a shell.
 
 use std::io::{self, Write};
 
 use anyhow::Context as _;
 
-/// Writes a result to stdout. A reader that has closed the pipe has seen what it wanted: no error.
+/// Writes a result to stdout. A reader that has closed the pipe has read what it wanted, so that is no error.
 ///
 /// # Errors
-/// Any other failure to write.
+/// Standard output cannot be written for any other reason.
 pub fn print(text: &str) -> anyhow::Result<()> {
     let mut stdout = anstream::stdout().lock();
     match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
@@ -16,13 +16,39 @@ pub fn print(text: &str) -> anyhow::Result<()> {
     }
 }
 
-/// Writes progress, a remark or an error to stderr. Where stderr is closed, nobody wants to know.
+/// Writes progress, a remark or an error to stderr. If stderr is closed, nobody reads it, so a failure is ignored.
 pub fn say(text: &str) {
     let _ = writeln!(anstream::stderr(), "{text}");
 }
 
-/// A word of a command line, so that a POSIX shell (and PowerShell, for what has no quote in it) takes it as it is.
+/// Quotes a word of a command line so that a POSIX shell passes it on unchanged. So does PowerShell, if the word holds
+/// no quote.
 pub fn quote(word: &str) -> String {
-    // Refused is a NUL alone, which no path and no argument can hold.
+    // Only a NUL is refused, which no path and no argument can hold.
     shlex::try_quote(word).map_or_else(|_| word.to_owned(), |quoted| quoted.into_owned())
+}
+
+/// Joins words to a command line that a shell splits into the same words again. Of `--flag=value` only the value is
+/// quoted, which reads better.
+pub fn command_line(words: &[String]) -> String {
+    let is_flag = |word: &str| word.starts_with("--") && quote(word) == word;
+    let quoted = |word: &String| match word.split_once('=') {
+        Some((flag, value)) if is_flag(flag) => format!("{flag}={}", quote(value)),
+        _ => quote(word),
+    };
+    words.iter().map(quoted).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shell_splits_a_command_line_into_the_same_words() {
+        let words = ["blast", "[::1]:9000", "--nagle=true", "--json=a b", "--csv", "it's *.csv", "$a=b c", "=x", ""];
+        let words = words.map(str::to_owned);
+        let line = command_line(&words);
+        assert_eq!(shlex::split(&line).expect("the line is well-formed"), words);
+        assert!(line.starts_with("blast '[::1]:9000' --nagle=true --json='a b' --csv "), "zsh expands [: {line}");
+    }
 }

@@ -1,4 +1,5 @@
-//! Files that results are written to: whole or not at all, and known to be writable before anything runs.
+//! Files that results are written to. A file is written whole or not at all, and whether it can be written is checked
+//! before anything runs.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -8,102 +9,103 @@ use anyhow::Context as _;
 
 use crate::failure::Failure;
 
-/// What `--json=FILE` and `--output` name, if it is a file: `-` is standard output, as for most programs.
-pub fn named(path: &Path) -> Option<&Path> {
+/// The path, unless it is `-`, which stands for standard output as in most programs.
+pub fn unless_stdout(path: &Path) -> Option<&Path> {
     (path.as_os_str() != "-").then_some(path)
 }
 
-/// Puts `text` and a line break into the file `path`. A reader, and who comes after a crash, finds either what was
-/// there before or all of the new text: it is written beside the file, and then takes its name.
+/// Writes `text` and a line break to the file `path`. A reader finds either the old content or all of the new, even
+/// after a crash: the text goes to a temporary file in the same folder, which is then renamed.
 ///
 /// # Errors
-/// It can't be written; the message names it.
+/// The file cannot be written; the message names it.
 pub fn write(path: &Path, text: &str) -> anyhow::Result<()> {
     replace(path, text).with_context(|| format!("writing {}", path.display()))
 }
 
-/// The same, before anything has run: when what `flag` names can't be written, the flag is wrong.
+/// Like [`write`], for a file that is written before anything runs: if it cannot be written, `flag` is wrong.
 ///
 /// # Errors
 /// Exit code 2, with what to do.
-pub fn write_first(flag: &str, path: &Path, text: &str) -> anyhow::Result<()> {
-    no_stdout(flag, path)?;
-    of_flag(flag, path, replace(path, text))
+pub fn write_before_run(flag: &str, path: &Path, text: &str) -> anyhow::Result<()> {
+    refuse_stdout(flag, path)?;
+    replace(path, text).map_err(|error| usage_error(flag, path, &error))
 }
 
-/// Whether what `flag` names could be written; it stays as it is.
+/// Checks that the file that `flag` names can be written. It is left as it is.
 ///
 /// # Errors
 /// Exit code 2, with what to do.
-pub fn check(flag: &str, path: &Path) -> anyhow::Result<()> {
-    no_stdout(flag, path)?;
-    let beside = beside(path);
+pub fn check_writable(flag: &str, path: &Path) -> anyhow::Result<()> {
+    refuse_stdout(flag, path)?;
+    let temporary = temporary_path(path);
     let result = match fs::metadata(path) {
-        Ok(there) if there.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
-        Ok(there) if !there.is_file() => Ok(()),
-        _ => File::create(&beside).and_then(|_| fs::remove_file(&beside)),
+        Ok(metadata) if metadata.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
+        Ok(metadata) if !metadata.is_file() => Ok(()),
+        _ => File::create(&temporary).and_then(|_| fs::remove_file(&temporary)),
     };
-    of_flag(flag, path, result)
+    result.map_err(|error| usage_error(flag, path, &error))
 }
 
-/// The same, and what an earlier run has left there goes: when this one breaks off, nobody is to take that for its
-/// result.
+/// Like [`check_writable`], and removes the result of an earlier run. If this run is cut short, nobody can take the old
+/// result for the new one.
 ///
 /// # Errors
 /// Exit code 2, with what to do.
 pub fn clear(flag: &str, path: &Path) -> anyhow::Result<()> {
-    check(flag, path)?;
-    of_flag(flag, path, discard(path))
+    check_writable(flag, path)?;
+    discard(path).map_err(|error| usage_error(flag, path, &error))
 }
 
 fn discard(path: &Path) -> io::Result<()> {
     match (fs::symlink_metadata(path), fs::metadata(path)) {
-        (Ok(there), _) if there.is_file() => fs::remove_file(path),
-        // The link stays, as when it is written.
-        (Ok(_), Ok(there)) if there.is_file() => File::create(path).map(drop),
+        (Ok(metadata), _) if metadata.is_file() => fs::remove_file(path),
+        // A link to a file: the file is emptied and the link stays, as `replace` does.
+        (Ok(_), Ok(metadata)) if metadata.is_file() => File::create(path).map(drop),
         _ => Ok(()),
     }
 }
 
-/// What is written as a file of its own can't share standard output with what is there already.
-fn no_stdout(flag: &str, path: &Path) -> anyhow::Result<()> {
-    match named(path) {
+/// Refuses `-` for results that cannot share standard output with the text that goes there.
+fn refuse_stdout(flag: &str, path: &Path) -> anyhow::Result<()> {
+    match unless_stdout(path) {
         Some(_) => Ok(()),
-        None => Err(Failure::usage(format!("--{flag} -: name a file; to standard output goes --json alone"))),
+        None => {
+            let remedy = "name a file; only --json and --output can use standard output";
+            Err(Failure::usage(format!("--{flag} -: {remedy}")))
+        }
     }
 }
 
-fn of_flag(flag: &str, path: &Path, result: io::Result<()>) -> anyhow::Result<()> {
-    result.map_err(|error| {
-        let folder = folder_of(path);
-        let remedy = match error.kind() {
-            io::ErrorKind::NotFound => format!("make the folder {} first", folder.display()),
-            io::ErrorKind::IsADirectory => "name a file in it".to_owned(),
-            _ => format!("let this user write to {}, or name another place", folder.display()),
-        };
-        Failure::usage(format!("--{flag} {}: {error}: {remedy}", path.display()))
-    })
+fn usage_error(flag: &str, path: &Path, error: &io::Error) -> anyhow::Error {
+    let folder = folder_of(path);
+    let remedy = match error.kind() {
+        io::ErrorKind::NotFound => format!("create the folder {} first", folder.display()),
+        io::ErrorKind::IsADirectory => "name a file in it".to_owned(),
+        _ => format!("make {} writable for this user, or name another place", folder.display()),
+    };
+    Failure::usage(format!("--{flag} {}: {error}: {remedy}", path.display()))
 }
 
 fn replace(path: &Path, text: &str) -> io::Result<()> {
-    // What a link points to is written, and the link stays.
+    // The target of a link is written, and the link stays.
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     match fs::metadata(&path) {
-        Ok(there) if there.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
-        // A device, a pipe: nothing can take its name.
-        Ok(there) if !there.is_file() => return writeln!(File::options().write(true).open(&path)?, "{text}"),
+        Ok(metadata) if metadata.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
+        // A device or a pipe must not be replaced by a file.
+        Ok(metadata) if !metadata.is_file() => return writeln!(File::options().write(true).open(&path)?, "{text}"),
         _ => {}
     }
-    let beside = beside(&path);
-    let written = File::create(&beside).and_then(|mut file| writeln!(file, "{text}"));
-    written.and_then(|()| fs::rename(&beside, &path)).inspect_err(|_| {
-        // There may be none; the error that counts is the first.
-        let _ = fs::remove_file(&beside);
+    let temporary = temporary_path(&path);
+    let written = File::create(&temporary).and_then(|mut file| writeln!(file, "{text}"));
+    written.and_then(|()| fs::rename(&temporary, &path)).inspect_err(|_| {
+        // The temporary file may not exist. The first error is the one to report.
+        let _ = fs::remove_file(&temporary);
     })
 }
 
-/// In the same folder, since a file takes a name at once only within one file system.
-fn beside(path: &Path) -> PathBuf {
+/// A file in the same folder, because a rename is atomic only within one file system.
+fn temporary_path(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     path.with_file_name(format!(".{name}.{}.part", std::process::id()))
 }
@@ -116,41 +118,55 @@ fn folder_of(path: &Path) -> &Path {
 mod tests {
     use super::*;
 
+    fn read(path: &Path) -> String {
+        fs::read_to_string(path).expect("the file exists")
+    }
+
+    fn count_entries(folder: &tempfile::TempDir) -> usize {
+        fs::read_dir(folder.path()).expect("the folder exists").count()
+    }
+
+    fn new_folder() -> tempfile::TempDir {
+        tempfile::tempdir().expect("a temporary folder is created")
+    }
+
     #[test]
-    fn a_file_is_replaced_and_nothing_is_left_beside_it() {
-        let folder = tempfile::tempdir().expect("a folder");
+    fn a_file_is_replaced_and_no_temporary_file_remains() {
+        let folder = new_folder();
         let path = folder.path().join("a.xml");
         for text in ["one", "two, longer", "3"] {
-            write(&path, text).expect("it can be written");
-            assert_eq!(fs::read_to_string(&path).expect("it is there"), format!("{text}\n"));
+            write(&path, text).expect("the file is writable");
+            assert_eq!(read(&path), format!("{text}\n"));
         }
-        assert_eq!(fs::read_dir(folder.path()).expect("it is there").count(), 1);
+        assert_eq!(count_entries(&folder), 1);
     }
 
     #[test]
-    fn what_can_not_be_written_says_what_to_do() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let said = |result: anyhow::Result<()>| result.expect_err("it can't be").to_string();
+    fn a_path_that_cannot_be_written_is_answered_with_a_remedy() {
+        let folder = new_folder();
+        let message = |result: anyhow::Result<()>| result.expect_err("the path is not writable").to_string();
         let absent = folder.path().join("no/a.xml");
-        for error in [said(write_first("junit", &absent, "")), said(check("junit", &absent))] {
+        for error in [message(write_before_run("junit", &absent, "")), message(check_writable("junit", &absent))] {
             assert!(error.starts_with("--junit ") && error.ends_with(" first"), "{error}");
         }
-        for error in [said(write_first("junit", folder.path(), "")), said(check("junit", folder.path()))] {
+        for error in
+            [message(write_before_run("junit", folder.path(), "")), message(check_writable("junit", folder.path()))]
+        {
             assert!(error.ends_with("name a file in it"), "{error}");
         }
-        check("json", &folder.path().join("a.xml")).expect("it could be written");
-        assert_eq!(fs::read_dir(folder.path()).expect("it is there").count(), 0, "it was only asked");
+        check_writable("json", &folder.path().join("a.xml")).expect("the file is writable");
+        assert_eq!(count_entries(&folder), 0, "a check leaves nothing behind");
     }
 
     #[test]
-    fn what_an_earlier_run_has_left_is_cleared() {
-        let folder = tempfile::tempdir().expect("a folder");
+    fn clearing_removes_the_result_of_an_earlier_run() {
+        let folder = new_folder();
         let path = folder.path().join("a.json");
-        write(&path, "old").expect("it can be written");
-        check("json", &path).expect("it could be written");
-        assert!(path.exists(), "it was only asked");
+        write(&path, "old").expect("the file is writable");
+        check_writable("json", &path).expect("the file is writable");
+        assert!(path.exists(), "a check removes nothing");
         for _ in 0..2 {
-            clear("json", &path).expect("it could be written");
+            clear("json", &path).expect("the file is writable");
             assert!(!path.exists());
         }
         assert!(clear("json", &folder.path().join("no/a.json")).is_err());
@@ -159,33 +175,34 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn who_reads_while_it_is_written_sees_the_old_text_as_a_whole() {
+    fn a_reader_during_a_write_sees_all_of_the_old_text() {
         use std::io::Read as _;
-        let folder = tempfile::tempdir().expect("a folder");
+        let folder = new_folder();
         let path = folder.path().join("a.xml");
-        write(&path, "old").expect("it can be written");
-        let mut reader = File::open(&path).expect("it is there");
-        write(&path, "new").expect("it can be written");
+        write(&path, "old").expect("the file is writable");
+        let mut reader = File::open(&path).expect("the file exists");
+        write(&path, "new").expect("the file is writable");
         let mut text = String::new();
-        reader.read_to_string(&mut text).expect("it is open");
+        reader.read_to_string(&mut text).expect("the old file is still open");
         assert_eq!(text, "old\n");
     }
 
     #[cfg(unix)]
     #[test]
-    fn links_and_devices_stay_what_they_are() {
-        let folder = tempfile::tempdir().expect("a folder");
+    fn links_and_devices_are_not_replaced_by_files() {
+        let folder = new_folder();
         let [file, link] = ["a.xml", "link.xml"].map(|name| folder.path().join(name));
-        fs::write(&file, "old").expect("it can be written");
-        std::os::unix::fs::symlink(&file, &link).expect("a link can be made");
-        write(&link, "new").expect("it can be written");
-        assert!(fs::symlink_metadata(&link).expect("it is there").is_symlink());
-        assert_eq!(fs::read_to_string(&file).expect("it is there"), "new\n");
-        clear("json", &link).expect("it can be emptied");
-        assert!(fs::symlink_metadata(&link).expect("it is there").is_symlink());
-        assert_eq!(fs::read_to_string(&file).expect("it is there"), "");
-        write(Path::new("/dev/null"), "gone").expect("it can be written");
-        clear("json", Path::new("/dev/null")).expect("there is nothing to clear");
-        assert!(!fs::metadata("/dev/null").expect("it is there").is_file());
+        let is_link = || fs::symlink_metadata(&link).expect("the link exists").is_symlink();
+        fs::write(&file, "old").expect("the file is writable");
+        std::os::unix::fs::symlink(&file, &link).expect("a link is created");
+        write(&link, "new").expect("the link's target is writable");
+        assert!(is_link());
+        assert_eq!(read(&file), "new\n");
+        clear("json", &link).expect("the link's target is writable");
+        assert!(is_link());
+        assert_eq!(read(&file), "");
+        write(Path::new("/dev/null"), "gone").expect("the device is writable");
+        clear("json", Path::new("/dev/null")).expect("a device holds nothing to clear");
+        assert!(!fs::metadata("/dev/null").expect("the device exists").is_file());
     }
 }

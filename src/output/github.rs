@@ -1,4 +1,5 @@
-//! `--github`: the summary of the step, and the place in a scenario file that a failure belongs to.
+//! `--github`: writes the summary of a GitHub Actions step, and finds the line of a scenario file that a failure
+//! belongs to. How both look is decided in [`report::github`](crate::report::github).
 
 use std::fs::{self, File};
 use std::io::{self, Seek, SeekFrom, Write};
@@ -11,36 +12,38 @@ use crate::report::github::{annotation, summary};
 use crate::report::suite::{Came, CaseReport, SuiteReport};
 
 /// Names the file that the runner shows as the summary of the step.
-const VARIABLE: &str = "GITHUB_STEP_SUMMARY";
+const SUMMARY_VARIABLE: &str = "GITHUB_STEP_SUMMARY";
 
-/// The summary of the step that this process is.
-pub struct Github {
+/// The summary of the GitHub Actions step that this process runs in.
+pub struct StepSummary {
     path: PathBuf,
-    /// What others wrote before.
+    /// Offset of this program's part; other commands of the same step wrote what stands before it.
     start: u64,
-    /// What the file held when it was last written.
+    /// Size of the file after the last write.
     len: u64,
 }
 
-impl Github {
-    /// # Errors
-    /// This is not GitHub Actions, or the file can't be written: exit code 2.
-    pub fn open() -> anyhow::Result<Github> {
-        let Some(path) = std::env::var_os(VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from) else {
-            let problem = format!("--github: {VARIABLE} is not set, so this is no step of GitHub Actions");
-            return Err(Failure::usage(format!("{problem}: leave it out, or use --markdown FILE")));
-        };
-        let file = File::options().append(true).create(true).open(&path);
-        let len = file.and_then(|file| file.metadata()).map(|about| about.len()).map_err(|error| {
-            Failure::usage(format!("--github: {}: {error}: {VARIABLE} must name a file", path.display()))
-        })?;
-        Ok(Github { path, start: len, len })
-    }
-
-    /// Writes the summary behind what was there before, in place of its former state.
+impl StepSummary {
+    /// Finds the file of the summary.
     ///
     /// # Errors
-    /// The file can't be written; the message names it.
+    /// This is not GitHub Actions, or the file cannot be written: exit code 2.
+    pub fn open() -> anyhow::Result<StepSummary> {
+        let Some(path) = std::env::var_os(SUMMARY_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from) else {
+            let problem = format!("--github: {SUMMARY_VARIABLE} is not set, so this is not a step of GitHub Actions");
+            return Err(Failure::usage(format!("{problem}: leave the flag out, or use --markdown FILE")));
+        };
+        let file = File::options().append(true).create(true).open(&path);
+        let len = file.and_then(|file| file.metadata()).map(|metadata| metadata.len()).map_err(|error| {
+            Failure::usage(format!("--github: {}: {error}: {SUMMARY_VARIABLE} must name a file", path.display()))
+        })?;
+        Ok(StepSummary { path, start: len, len })
+    }
+
+    /// Replaces this program's part of the summary, which follows the part that was there before.
+    ///
+    /// # Errors
+    /// The file cannot be written; the message names it.
     pub fn write(&mut self, report: &SuiteReport) -> anyhow::Result<()> {
         self.replace(report).with_context(|| format!("writing {}", self.path.display()))
     }
@@ -49,7 +52,7 @@ impl Github {
         let mut file = File::options().write(true).create(true).truncate(false).open(&self.path)?;
         let len = file.metadata()?.len();
         if len != self.len {
-            // Another command of the same step has written since: what it wrote stays.
+            // Another command of the same step has written since. Its text must stay.
             self.start = len;
         }
         let text = summary(report, usize::try_from(self.start).unwrap_or(usize::MAX));
@@ -59,17 +62,17 @@ impl Github {
         file.set_len(self.len)
     }
 
-    /// The line that marks a case as failed, at its place in the scenario file where that is a file here.
+    /// The line for GitHub's log that marks a case as failed. If the scenario is a file here, it points into that file.
     pub fn annotation(&self, case: &CaseReport) -> Option<String> {
         let text = fs::read_to_string(&case.file).ok();
-        // Paths of a repository have slashes, on Windows too.
+        // GitHub wants slashes in a path, on Windows too.
         let file = case.file.replace(std::path::MAIN_SEPARATOR, "/");
         let place = text.as_ref().map(|text| (file.as_str(), line_of(case, text)));
         annotation(case, place)
     }
 }
 
-/// The line, from 1, of the first threshold that was missed, else of the scenario's name, else the first.
+/// The line, counted from 1, of the first threshold that was missed; otherwise of the scenario's name; otherwise 1.
 fn line_of(case: &CaseReport, text: &str) -> usize {
     let missed = case.checks.iter().filter(|check| check.outcome == Came::ThresholdMissed);
     let wanted = missed.map(|check| check.expected.as_str()).chain([case.name.as_str()]);
@@ -82,24 +85,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_others_write_meanwhile_stays() {
-        let folder = tempfile::tempdir().expect("a folder");
+    fn text_that_others_write_meanwhile_stays() {
+        let folder = tempfile::tempdir().expect("a temporary folder is created");
         let path = folder.path().join("summary.md");
         let append = |text: &str| {
             let file = File::options().append(true).create(true).open(&path);
-            file.and_then(|mut file| file.write_all(text.as_bytes())).expect("the folder can be written");
+            file.and_then(|mut file| file.write_all(text.as_bytes())).expect("the file is writable");
         };
         append("before\n");
-        let mut github = Github { path: path.clone(), start: 7, len: 7 };
+        let mut step_summary = StepSummary { path: path.clone(), start: 7, len: 7 };
         let report = SuiteReport::new(Vec::new());
         let expected = summary(&report, 0);
         for _ in 0..2 {
-            github.write(&report).expect("it can be written");
-            assert_eq!(fs::read_to_string(&path).expect("it is there"), format!("before\n{expected}"));
+            step_summary.write(&report).expect("the file is writable");
+            assert_eq!(fs::read_to_string(&path).expect("the file exists"), format!("before\n{expected}"));
         }
         append("between\n");
-        github.write(&report).expect("it can be written");
-        let text = fs::read_to_string(&path).expect("it is there");
+        step_summary.write(&report).expect("the file is writable");
+        let text = fs::read_to_string(&path).expect("the file exists");
         assert_eq!(text, format!("before\n{expected}between\n{expected}"));
     }
 }

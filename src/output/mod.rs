@@ -1,4 +1,5 @@
-//! Where results go: standard output, files that are written whole or not at all, GitHub Actions.
+//! Where results go: standard output, files that are written whole or not at all, and GitHub Actions. The texts
+//! themselves come from [`report`](crate::report).
 
 pub mod console;
 pub mod files;

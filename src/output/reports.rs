@@ -1,11 +1,11 @@
-//! What `run`, `check` and `blast` write besides what they print: the files that were asked for, rewritten whenever a
-//! case has ended, and what GitHub Actions reads.
+//! What `run`, `check` and `blast` print and write while cases end: a line for each case, the report files, which are
+//! rewritten after every case, and the summary for GitHub Actions.
 
 use std::path::{Path, PathBuf};
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_parser};
 
-use super::github::Github;
+use super::github::StepSummary;
 use super::result::ResultArgs;
 use crate::exit::Exit;
 use crate::output::console::{print, say};
@@ -13,24 +13,24 @@ use crate::output::files;
 use crate::report::format::{FORMATS, Format, JSON};
 use crate::report::suite::{self, CaseReport, State, SuiteReport};
 
-/// The flags of `run` and `check` that say what is written where.
+/// The flags of `run` and `check` that choose reports and their destinations.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Reports")]
 pub struct ReportArgs {
-    /// The result.
+    /// Where the result goes.
     #[command(flatten)]
     pub result: ResultArgs,
 
-    /// What is written to files.
+    /// Which report files are written.
     #[command(flatten)]
     pub files: FileArgs,
 }
 
 impl ReportArgs {
-    /// Instead of a result: `lines` for people, the cases with no result for machines.
+    /// Writes the list of cases instead of a result: `lines` as text, or the cases without results as JSON.
     ///
     /// # Errors
-    /// It can't be written where it was asked for: exit code 2.
+    /// The list cannot be written where the flags say: exit code 2.
     pub fn list(&self, lines: &str, cases: Vec<CaseReport>) -> anyhow::Result<()> {
         let json = (JSON.render)(&SuiteReport::new(cases))?;
         self.result.check()?;
@@ -52,7 +52,7 @@ impl Args for FileArgs {
             arg.env(format.env).hide_env(true).value_parser(value_parser!(PathBuf)).help_heading("Reports")
         };
         let github = Arg::new("github").long("github").action(ArgAction::SetTrue).help_heading("Reports");
-        let about = "In GitHub Actions: write the summary of the step, and mark each case that did not pass";
+        let about = "In GitHub Actions: write the summary of the step, and mark every case that did not pass";
         let github = github.env("ECHO_TESTER_GITHUB").hide_env(true).help(about);
         command.args(FORMATS.iter().map(file)).arg(github)
     }
@@ -75,35 +75,34 @@ impl FromArgMatches for FileArgs {
     }
 }
 
-/// The files of a result, kept up to date case by case.
-pub struct Written {
+/// The report files of a run, kept up to date after every case.
+pub struct ReportFiles {
     report: SuiteReport,
     files: Vec<(&'static Format, PathBuf)>,
-    github: Option<Github>,
+    step_summary: Option<StepSummary>,
 }
 
-impl Written {
-    /// Writes every file, with all cases and no result: what can't be written is known before anything runs, nobody
-    /// takes the result of an earlier run for that of one that broke off, nor what one that broke off has left for a
-    /// whole result.
+impl ReportFiles {
+    /// Writes every file with all cases and no results, for three reasons: a file that cannot be written is reported
+    /// before anything runs; the result of an earlier run disappears; and if this run is cut short, its files say so.
     ///
     /// # Errors
-    /// A file can't be written, or this is not GitHub Actions: exit code 2.
-    pub fn open(args: &FileArgs, json: Option<&Path>, planned: Vec<CaseReport>) -> anyhow::Result<Written> {
+    /// A file cannot be written, or this is not GitHub Actions: exit code 2.
+    pub fn open(args: &FileArgs, json: Option<&Path>, planned: Vec<CaseReport>) -> anyhow::Result<ReportFiles> {
         let json = json.map(|file| (&JSON, file.to_owned()));
         let files: Vec<_> = args.files.iter().cloned().chain(json).collect();
         let report = SuiteReport::new(planned);
-        let github = args.github.then(Github::open).transpose()?;
+        let step_summary = args.github.then(StepSummary::open).transpose()?;
         for (format, path) in &files {
-            files::write_first(format.name, path, &(format.render)(&report)?)?;
+            files::write_before_run(format.name, path, &(format.render)(&report)?)?;
         }
-        Ok(Written { report, files, github })
+        Ok(ReportFiles { report, files, step_summary })
     }
 
-    /// Case `i` has ended: every file is written anew. Gives the line that marks it in GitHub's log. A file that can't
-    /// be written now is said so, and tried again with the next case.
+    /// Sets the result of case `i` and rewrites every file. Returns the line that marks the case in GitHub's log. If a
+    /// file cannot be written, a warning says so, and the next case tries again.
     pub fn set(&mut self, i: usize, case: CaseReport) -> Option<String> {
-        let annotation = self.github.as_ref().and_then(|github| github.annotation(&case));
+        let annotation = self.step_summary.as_ref().and_then(|summary| summary.annotation(&case));
         self.report.set(i, case);
         if let Err(error) = self.write() {
             say(&format!("warning: {error:#}"));
@@ -111,107 +110,109 @@ impl Written {
         annotation
     }
 
-    /// No case is begun any more, for this reason.
+    /// Rewrites every file after the last case. `why` says why no further case begins.
     ///
     /// # Errors
-    /// A file can't be written.
+    /// A file cannot be written.
     pub fn end(&mut self, why: State) -> anyhow::Result<()> {
         self.report.end(why);
         self.write()
     }
 
-    /// As many of them as can be; the first error.
+    /// Writes every file that it can, and returns the first error.
     fn write(&mut self) -> anyhow::Result<()> {
         let report = &self.report;
         let file = |(format, path): &(&Format, PathBuf)| files::write(path, &(format.render)(report)?);
         let files: Vec<anyhow::Result<()>> = self.files.iter().map(file).collect();
-        let github = self.github.as_mut().map(|github| github.write(report));
-        files.into_iter().chain(github).collect()
+        let step_summary = self.step_summary.as_mut().map(|summary| summary.write(report));
+        files.into_iter().chain(step_summary).collect()
     }
 }
 
-/// The exit code when something may not have been written, which is said: that is no success, and hides nothing worse.
-pub fn unwritten(exit: Exit, written: anyhow::Result<()>) -> Exit {
+/// The exit code after results were written. An error is printed, and turns a pass into 'inconclusive': a result that
+/// is lost is no success. Any other exit code stays, because it says something worse.
+pub fn exit_after_writing(exit: Exit, written: anyhow::Result<()>) -> Exit {
     let Err(error) = written else { return exit };
     say(&format!("error: {error:#}"));
     if exit == Exit::Pass { Exit::Inconclusive } else { exit }
 }
 
-/// The cases and what came of those that have ended: their lines, and what is written of them.
+/// Prints a line for each case that has ended, and keeps the report files up to date.
 pub struct Reports {
     is_json: bool,
-    /// Instead of standard output.
+    /// The file that takes the place of standard output.
     output: Option<PathBuf>,
-    /// What has been shown so far.
-    shown: String,
-    written: Written,
-    /// Why standard output does not hold every line.
-    unshown: Option<anyhow::Error>,
+    /// The lines so far, for that file.
+    lines: String,
+    files: ReportFiles,
+    /// The first error of standard output, or of the file in its place.
+    print_error: Option<anyhow::Error>,
 }
 
 impl Reports {
-    /// To be called before the first case runs, with all that are to.
+    /// Must be called before the first case runs, with all cases that will.
     ///
     /// # Errors
-    /// Nothing can be written where it was asked for: exit code 2.
+    /// A result cannot be written where the flags say: exit code 2.
     pub fn open(args: &ReportArgs, planned: Vec<CaseReport>) -> anyhow::Result<Reports> {
-        let written = Written::open(&args.files, args.result.json_file(), planned)?;
+        let report_files = ReportFiles::open(&args.files, args.result.json_file(), planned)?;
         let output = args.result.output_file().map(Path::to_owned);
         if let Some(file) = &output {
-            files::write_first("output", file, "")?;
+            files::write_before_run("output", file, "")?;
         }
-        Ok(Reports { is_json: args.result.is_json(), output, shown: String::new(), written, unshown: None })
+        let is_json = args.result.is_json();
+        Ok(Reports { is_json, output, lines: String::new(), files: report_files, print_error: None })
     }
 
-    /// Case `i` has ended: it is shown, and written with all that have.
+    /// Sets the result of case `i`, prints its line and rewrites the files.
     pub fn add(&mut self, i: usize, case: CaseReport) {
         let line = suite::line(&case);
-        // What is there is kept, whatever happens to the next case; and before it is shown, so that who has read the
-        // line finds it in the file.
-        let annotation = self.written.set(i, case);
+        // The files come first: a reader of the line must find the case in them, and it is kept whatever happens to the
+        // next case.
+        let annotation = self.files.set(i, case);
         for line in std::iter::once(line).chain(annotation) {
             self.show(&line);
         }
         if let Some(file) = &self.output
-            && let Err(error) = self.result(&self.shown).and_then(|text| files::write(file, &text))
+            && let Err(error) = self.result(&self.lines).and_then(|text| files::write(file, &text))
         {
-            self.unshown.get_or_insert(error);
+            self.print_error.get_or_insert(error);
         }
     }
 
-    /// No case is begun any more, for this reason; the last lines. Gives the exit code, which is not that of a success
-    /// if anything could not be written.
+    /// Prints the last lines and completes the files. `why` says why no further case begins. Returns the exit code,
+    /// which is not that of a pass if anything could not be written.
     ///
     /// # Errors
-    /// A result can't be shown as JSON, which is a defect.
+    /// A result cannot be rendered as JSON, which is a bug.
     pub fn finish(mut self, why: State) -> anyhow::Result<Exit> {
-        let written = self.written.end(why);
-        let report = &self.written.report;
+        let written = self.files.end(why);
+        let report = &self.files.report;
         let last = format!("\n{}", report.last_lines());
         let exit = report.exit();
         let printed = match &self.output {
-            Some(file) => files::write(file, &self.result(&format!("{}{last}", self.shown))?),
+            Some(file) => files::write(file, &self.result(&format!("{}{last}", self.lines))?),
             None => print(&self.result(&last)?),
         };
-        let printed = self.unshown.map_or(printed, Err);
-        Ok(unwritten(unwritten(exit, written), printed))
+        let printed = self.print_error.map_or(printed, Err);
+        Ok(exit_after_writing(exit_after_writing(exit, written), printed))
     }
 
-    /// What standard output is for: the report, or these lines.
+    /// The text for standard output or the file in its place: the report as JSON, or these lines.
     fn result(&self, lines: &str) -> anyhow::Result<String> {
-        if self.is_json { (JSON.render)(&self.written.report) } else { Ok(lines.to_owned()) }
+        if self.is_json { (JSON.render)(&self.files.report) } else { Ok(lines.to_owned()) }
     }
 
-    /// Lines go to stdout, unless that is for a machine, or for a file.
+    /// Prints a line to stdout, or to stderr if JSON or a file takes the place of stdout.
     fn show(&mut self, line: &str) {
         if self.output.is_some() {
-            self.shown.push_str(line);
-            self.shown.push('\n');
+            self.lines.push_str(line);
+            self.lines.push('\n');
         }
         if self.is_json || self.output.is_some() {
             say(line);
         } else if let Err(error) = print(line) {
-            self.unshown.get_or_insert(error);
+            self.print_error.get_or_insert(error);
         }
     }
 }
@@ -223,25 +224,27 @@ mod tests {
     use crate::scenario::Scenario;
 
     #[test]
-    fn files_hold_all_cases_from_the_beginning_on_in_the_order_of_the_scenarios_whichever_ends_first() {
-        let folder = tempfile::tempdir().expect("a folder");
+    fn files_hold_all_cases_from_the_start_in_the_order_of_the_scenarios() {
+        let folder = tempfile::tempdir().expect("a temporary folder is created");
         let file = folder.path().join("r.json");
         let read = || {
-            let text = std::fs::read_to_string(&file).expect("it is there");
-            let report: SuiteReport = serde_json::from_str(&text).expect("the form is read as it is written");
+            let text = std::fs::read_to_string(&file).expect("the report is written");
+            let report: SuiteReport = serde_json::from_str(&text).expect("the report parses");
             let outcome = |case: &CaseReport| (case.name.clone(), case.outcome);
             (report.cases.iter().map(outcome).collect::<Vec<_>>(), report.state, report.exit_code)
         };
         let planned = |name: &str| {
-            let scenario = Scenario::parse("a.toml", &format!("name = '{name}'\n[[load]]\n")).expect("it is well");
+            let scenario = Scenario::parse("a.toml", &format!("name = '{name}'\n[[load]]\n"));
+            let scenario = scenario.expect("the scenario is valid");
             CaseReport::planned(&scenario, false)
         };
         let all = ["a", "b", "c"].map(planned);
-        let mut written = Written::open(&FileArgs::default(), Some(&file), all.to_vec()).expect("it can be written");
+        let files = ReportFiles::open(&FileArgs::default(), Some(&file), all.to_vec());
+        let mut files = files.expect("the report is writable");
         let mut expected = ["a", "b", "c"].map(|name| (name.to_owned(), Came::NotRun)).to_vec();
         assert_eq!(read(), (expected.clone(), State::Incomplete, 4));
         for (i, state, exit) in [(2, State::Incomplete, 4), (0, State::Incomplete, 4), (1, State::Complete, 0)] {
-            written.set(i, CaseReport { outcome: Came::Pass, ..all[i].clone() });
+            files.set(i, CaseReport { outcome: Came::Pass, ..all[i].clone() });
             expected[i].1 = Came::Pass;
             assert_eq!(read(), (expected.clone(), state, exit));
         }

@@ -1,4 +1,4 @@
-//! Where a result goes: to standard output or to files, for people or for machines.
+//! The flags `--json`, `--output` and `--quiet`: whether a result is text or JSON, and where it goes.
 
 use std::path::{Path, PathBuf};
 
@@ -8,27 +8,27 @@ use crate::output::console::print;
 use crate::output::files;
 use crate::report::format::JSON;
 
-/// The flags of every command that has a result. In both `-` is standard output.
+/// The flags of every command that has a result. For both, `-` means standard output.
 #[derive(Args, Debug, Default)]
 pub struct ResultArgs {
-    /// Write the result as JSON: to standard output instead of the text, or to a file beside it
+    /// Write the result as JSON: to standard output in place of the text, or to FILE in addition to it
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, env = JSON.env, hide_env = true)]
     json: Option<Option<PathBuf>>,
 
-    /// Write what would go to standard output to this file
+    /// Write to this file instead of standard output
     #[arg(short, long, value_name = "FILE", env = "ECHO_TESTER_OUTPUT", hide_env = true)]
     output: Option<PathBuf>,
 }
 
-/// What is written where.
+/// Where the result goes, and whether anything else is printed.
 #[derive(Args, Debug, Default)]
 #[command(next_help_heading = "Output")]
 pub struct OutputArgs {
-    /// The result.
+    /// Where the result goes.
     #[command(flatten)]
     pub result: ResultArgs,
 
-    /// No progress and no remarks
+    /// Print no progress and no remarks
     #[arg(short, long, env = "ECHO_TESTER_QUIET", hide_env = true)]
     pub quiet: bool,
 }
@@ -39,34 +39,34 @@ impl ResultArgs {
         self.json.is_some() && self.json_file().is_none()
     }
 
-    /// Whether people have to be told elsewhere than on standard output.
-    pub fn is_taken(&self) -> bool {
+    /// Whether remarks must go to stderr, because stdout is for JSON or replaced by a file.
+    pub fn is_stdout_taken(&self) -> bool {
         self.is_json() || self.output_file().is_some()
     }
 
-    /// The file for JSON beside the text.
+    /// The file that gets JSON in addition to the text.
     pub fn json_file(&self) -> Option<&Path> {
-        self.json.as_ref()?.as_deref().and_then(files::named)
+        self.json.as_ref()?.as_deref().and_then(files::unless_stdout)
     }
 
-    /// The file in place of standard output.
+    /// The file that takes the place of standard output.
     pub fn output_file(&self) -> Option<&Path> {
-        self.output.as_deref().and_then(files::named)
+        self.output.as_deref().and_then(files::unless_stdout)
     }
 
-    /// To be called before the work, so that its result is not lost.
+    /// Checks that the files can be written. Call it before the work, so that its result is not lost.
     ///
     /// # Errors
-    /// A file can't be written: exit code 2.
+    /// A file cannot be written: exit code 2.
     pub fn check(&self) -> anyhow::Result<()> {
-        self.files().try_for_each(|(flag, file)| files::check(flag, file))
+        self.files().try_for_each(|(flag, file)| files::check_writable(flag, file))
     }
 
-    /// To be called before a run, and before anything that may end it: the same, and what an earlier run has written
-    /// goes.
+    /// Like [`check`](Self::check), and removes the results of an earlier run. Call it before anything that may end this
+    /// run early.
     ///
     /// # Errors
-    /// A file can't be written: exit code 2.
+    /// A file cannot be written: exit code 2.
     pub fn clear(&self) -> anyhow::Result<()> {
         self.files().try_for_each(|(flag, file)| files::clear(flag, file))
     }
@@ -76,10 +76,10 @@ impl ResultArgs {
         json.into_iter().chain(self.output_file().map(|file| ("output", file)))
     }
 
-    /// Writes a result to where it belongs: `text` for people, `json` for machines.
+    /// Writes a result, as `text` or `json`, where the flags say.
     ///
     /// # Errors
-    /// A file or standard output can't be written.
+    /// A file or standard output cannot be written.
     pub fn write(&self, text: &str, json: &str) -> anyhow::Result<()> {
         if let Some(file) = self.json_file() {
             files::write(file, json)?;

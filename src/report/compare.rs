@@ -268,7 +268,8 @@ impl CompareReport {
 
     /// What the process returns for it.
     pub fn exit(&self) -> Exit {
-        crate::exit::TABLE.iter().find(|row| row.code == self.exit_code).map_or(Exit::Inconclusive, |row| row.exit)
+        let row = crate::exit::TABLE.iter().find(|row| row.exit.code() == self.exit_code);
+        row.map_or(Exit::Inconclusive, |row| row.exit)
     }
 }
 
