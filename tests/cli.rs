@@ -1,4 +1,4 @@
-//! The program as its users meet it: what it prints, where, and with which exit code.
+//! The program as a process: its output, where the output goes, and its exit codes.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -16,7 +16,7 @@ fn the_main_job_passes_and_the_servers_counters_agree() {
         let report: Value = serde_json::from_str(&out).expect("stdout is JSON and nothing else");
         assert_eq!(report["verdict"]["outcome"], "pass");
         assert_eq!(report["total"]["passed"], 50);
-        let verified = report["total"]["bytes_verified"].as_u64().expect("a number");
+        let verified = report["total"]["bytes_verified"].as_u64().expect("the count is a number");
         assert!(verified > 0);
         let server = &report["server"]["counters"];
         assert_eq!((&server["bytes_in"], &server["bytes_out"]), (&Value::from(verified), &Value::from(verified)));
@@ -25,21 +25,21 @@ fn the_main_job_passes_and_the_servers_counters_agree() {
 }
 
 #[test]
-fn the_json_report_keeps_to_its_published_schema() {
+fn the_json_report_matches_its_published_schema() {
     let (code, schema, _) = said(&["schema", "run"]);
     assert_eq!(code, 0);
     let schema: Value = serde_json::from_str(&schema).expect("the schema is JSON");
-    let validator = jsonschema::validator_for(&schema).expect("the schema is a schema");
+    let validator = jsonschema::validator_for(&schema).expect("the schema is valid");
     let (_, report, _) = said(&["blast", "--serve", "-c", "5", "-n", "5", "--json", "-q"]);
     let mut report: Value = serde_json::from_str(&report).expect("the report is JSON");
     let errors: Vec<String> = validator.iter_errors(&report).map(|e| e.to_string()).collect();
     assert_eq!(errors, Vec::<String>::new());
     report["total"]["opened"] = Value::from("five");
-    assert!(!validator.is_valid(&report), "the schema says nothing");
+    assert!(!validator.is_valid(&report), "the schema accepts anything");
 }
 
 #[test]
-fn the_first_lines_tell_the_seed_and_what_was_understood() {
+fn the_first_lines_state_the_seed_and_the_load() {
     let (code, out, _) = said(&["blast", "--serve", "-c", "3", "-n", "2", "--seed", "0x10", "--size", "1k"]);
     assert_eq!(code, 0);
     let mut lines = out.lines();
@@ -49,7 +49,7 @@ fn the_first_lines_tell_the_seed_and_what_was_understood() {
 }
 
 #[test]
-fn the_same_seed_is_the_same_plan_and_another_is_not() {
+fn the_same_seed_gives_the_same_plan_and_another_seed_does_not() {
     let plan = |seed: &str| said(&["blast", "--dry-run", "--only-conn", "7", "--seed", seed]);
     let (code, first, _) = plan("5");
     assert_eq!(code, 0);
@@ -59,7 +59,7 @@ fn the_same_seed_is_the_same_plan_and_another_is_not() {
 }
 
 #[test]
-fn a_run_that_is_not_done_in_its_time_fails() {
+fn a_run_that_exceeds_its_time_limit_fails() {
     let (code, out, err) = said(&["blast", "--serve", "-c", "3", "-d", "1h", "--timeout", "300ms", "-q"]);
     assert_eq!(code, 1, "{out}{err}");
     assert!(out.contains("verdict: fail") && out.contains("its time was over") && out.contains("--timeout"), "{out}");
@@ -70,14 +70,14 @@ fn a_run_that_is_not_done_in_its_time_fails() {
 
 #[test]
 fn nothing_listening_is_exit_4_and_says_what_to_do() {
-    let free = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").to_string();
+    let free = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port exists").to_string();
     let (code, _, err) = said(&["blast", &free, "-c", "3"]);
     assert_eq!(code, 4);
     assert!(err.contains(&format!("nothing listens on {free}")) && err.contains("--serve"), "{err}");
 }
 
 #[test]
-fn what_makes_no_sense_is_exit_2_and_says_what_is_wrong() {
+fn an_invalid_command_line_is_exit_2_and_says_what_is_wrong() {
     for (args, wanted) in [
         (vec!["blast", "--size", "9..3"], "did you mean 3..9?"),
         (vec!["blast", "--size", "12XB"], "12XB"),
@@ -116,7 +116,7 @@ fn flags_can_be_given_as_environment_variables_and_flags_win() {
 }
 
 #[test]
-fn a_variable_says_what_a_flag_says_unless_a_rival_of_it_was_typed() {
+fn a_variable_acts_like_its_flag_unless_a_flag_that_excludes_it_is_typed() {
     let said = |args: &[&str], variables: &[(&str, &str)]| {
         let mut command = program(args);
         let output = command.envs(variables.iter().copied()).output().expect("the program starts");
@@ -130,7 +130,7 @@ fn a_variable_says_what_a_flag_says_unless_a_rival_of_it_was_typed() {
     assert!(code == 2 && err.contains("flags are also set in the environment: ECHO_TESTER_QUIET"), "{err}");
     assert_eq!(said(&["check", "--list"], &[("ECHO_TESTER_QUIET", ""), ("ECHO_TESTER_JOBS", "")]).0, 0, "left out");
 
-    // Nothing listens on port 1, so that what passes has started a server of its own.
+    // Nothing listens on port 1, so a run that passes has started a server of its own.
     let elsewhere = ("ECHO_TESTER_TARGET", "127.0.0.1:1");
     let small = ["blast", "-n", "1", "-c", "1", "-q"];
     let (code, _, err) = said(&[&small[..], &["--serve"]].concat(), &[elsewhere]);
@@ -148,13 +148,13 @@ fn a_variable_says_what_a_flag_says_unless_a_rival_of_it_was_typed() {
 }
 
 #[test]
-fn a_closed_stdout_is_no_panic() {
+fn a_closed_stdout_causes_no_panic() {
     for args in [vec!["blast", "--serve", "-c", "5", "-n", "5"], vec!["man"], vec!["schema", "run"], vec!["models"]] {
         let mut child = program(&args).spawn().expect("the program starts");
         drop(child.stdout.take());
         let mut stderr = String::new();
-        child.stderr.take().expect("piped").read_to_string(&mut stderr).expect("text");
-        let status = child.wait().expect("it ends");
+        child.stderr.take().expect("the pipe is open").read_to_string(&mut stderr).expect("the output is UTF-8");
+        let status = child.wait().expect("the process can be waited for");
         assert!(!stderr.contains("panicked"), "{args:?}: {stderr}");
         assert_eq!(status.code(), Some(0), "{args:?}: {stderr}");
     }
@@ -179,8 +179,8 @@ fn completions_and_man_pages_know_the_subcommands() {
     }
     let (code, out, _) = said(&["man", "blast"]);
     assert!(code == 0 && out.contains("connect\\-rate") && out.contains(".TH"), "{out}");
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().to_str().expect("a plain path");
+    let folder = tempfile::tempdir().expect("a temporary folder is created");
+    let path = folder.path().to_str().expect("the path is UTF-8");
     assert_eq!(said(&["man", "--out", path]).0, 0);
     assert!(folder.path().join("echo-tester-serve.1").exists());
 }
@@ -201,7 +201,7 @@ fn serve_and_blast_in_two_processes_agree_on_every_byte() {
     let server = Serving::start(&[]);
     let (code, out, err) = said(&["blast", &server.address, "--conns", "100", "--messages", "20", "--json", "-q"]);
     assert_eq!(code, 0, "{err}");
-    let report: Value = serde_json::from_str(&out).expect("JSON");
+    let report: Value = serde_json::from_str(&out).expect("the text is JSON");
     let counters = server.stop()["counters"].clone();
     assert_eq!(counters["bytes_in"], report["total"]["bytes_sent"]);
     assert_eq!(counters["bytes_in"], counters["bytes_out"]);
@@ -209,7 +209,7 @@ fn serve_and_blast_in_two_processes_agree_on_every_byte() {
 }
 
 #[test]
-fn a_port_that_is_taken_is_said_so() {
+fn a_port_in_use_is_reported_as_in_use() {
     let server = Serving::start(&[]);
     let (code, _, err) = said(&["serve", "--bind", &server.address]);
     assert_eq!(code, 4);
@@ -219,15 +219,15 @@ fn a_port_that_is_taken_is_said_so() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_server_that_ends_by_itself_prints_its_counters_and_why() {
+fn a_server_that_ends_on_its_own_prints_its_counters_and_the_reason() {
     let mut server = Serving::start(&["--fault", "flip:at=0", "--fault-log", "/dev/full"]);
-    let mut client = std::net::TcpStream::connect(&server.address).expect("it listens");
-    client.write_all(b"x").expect("it is open");
-    let last = server.lines.by_ref().map_while(Result::ok).last().expect("a last line");
-    let last: Value = serde_json::from_str(&last).expect("JSON");
+    let mut client = std::net::TcpStream::connect(&server.address).expect("the server listens");
+    client.write_all(b"x").expect("the connection is open");
+    let last = server.lines.by_ref().map_while(Result::ok).last().expect("the server prints a last line");
+    let last: Value = serde_json::from_str(&last).expect("the text is JSON");
     assert_eq!((&last["event"], &last["counters"]["bytes_in"]), (&"stopped".into(), &1.into()), "{last}");
     assert!(last["error"].as_str().is_some_and(|error| error.contains("fault log can't be written")), "{last}");
-    assert_eq!(server.child.wait().expect("it ends").code(), Some(4));
+    assert_eq!(server.child.wait().expect("the process can be waited for").code(), Some(4));
 }
 
 #[cfg(unix)]
@@ -239,26 +239,26 @@ mod signals {
 
     fn signal(child: &Child, name: &str) {
         let pid = child.id().to_string();
-        assert!(Command::new("kill").args(["-s", name, &pid]).status().expect("kill is there").success());
+        assert!(Command::new("kill").args(["-s", name, &pid]).status().expect("kill is installed").success());
     }
 
     #[test]
     fn an_interrupt_ends_a_blast_with_its_report_and_130() {
         let server = Serving::start(&[]);
         let args = ["blast", &server.address, "-c", "5", "-d", "1h", "--json"];
-        let mut child = program(&args).spawn().expect("it starts");
-        // When the first remarks come, a signal is a wish already, and no longer the end of the process.
-        let mut stderr = BufReader::new(child.stderr.take().expect("piped"));
+        let mut child = program(&args).spawn().expect("the program starts");
+        // Once the first line is printed, the signal is caught and asks for a report instead of ending the process.
+        let mut stderr = BufReader::new(child.stderr.take().expect("the pipe is open"));
         let mut line = String::new();
-        stderr.read_line(&mut line).expect("text");
+        stderr.read_line(&mut line).expect("the output is UTF-8");
         assert!(line.starts_with("seed "), "{line}");
         child.stderr = None;
         signal(&child, "INT");
         let mut out = String::new();
-        child.stdout.take().expect("piped").read_to_string(&mut out).expect("text");
-        let status = child.wait().expect("it ends");
+        child.stdout.take().expect("the pipe is open").read_to_string(&mut out).expect("the output is UTF-8");
+        let status = child.wait().expect("the process can be waited for");
         assert_eq!(status.code(), Some(130), "{out}");
-        let report: Value = serde_json::from_str(&out).expect("the report so far");
+        let report: Value = serde_json::from_str(&out).expect("stdout is the JSON report so far");
         assert_eq!(
             (&report["interrupted"], &report["verdict"]["outcome"]),
             (&Value::Bool(true), &"interrupted".into())
@@ -272,17 +272,17 @@ mod signals {
         let (code, ..) = said(&["blast", &server.address, "-c", "10", "-n", "5", "-q"]);
         assert_eq!(code, 0);
         signal(&server.child, "TERM");
-        let last = server.lines.by_ref().map_while(Result::ok).last().expect("a last line");
-        let last: Value = serde_json::from_str(&last).expect("JSON");
+        let last = server.lines.by_ref().map_while(Result::ok).last().expect("the server prints a last line");
+        let last: Value = serde_json::from_str(&last).expect("the text is JSON");
         assert_eq!((&last["event"], &last["aborted"], &last["hung"]), (&"stopped".into(), &0.into(), &false.into()));
         assert_eq!(last["counters"]["bytes_in"], last["counters"]["bytes_out"]);
-        assert!(server.child.wait().expect("it ends").success());
+        assert!(server.child.wait().expect("the process can be waited for").success());
     }
 }
 
 #[test]
 fn results_go_to_files_when_asked() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = tempfile::tempdir().expect("a temporary folder is created");
     let json = folder.path().join("report.json");
     let table = folder.path().join("table.txt");
     let json_flag = format!("--json={}", json.display());
@@ -296,30 +296,31 @@ fn results_go_to_files_when_asked() {
         "-q",
         &json_flag,
         "-o",
-        table.to_str().expect("a plain path"),
+        table.to_str().expect("the path is UTF-8"),
     ]);
     assert_eq!((code, out.as_str()), (0, ""));
-    let report: Value = serde_json::from_str(&std::fs::read_to_string(json).expect("written")).expect("JSON");
+    let report: Value =
+        serde_json::from_str(&std::fs::read_to_string(json).expect("the file is written")).expect("the text is JSON");
     assert_eq!(report["verdict"]["exit_code"], 0);
-    assert!(std::fs::read_to_string(table).expect("written").contains("verdict: pass"));
+    assert!(std::fs::read_to_string(table).expect("the file is written").contains("verdict: pass"));
     let (code, _, err) = said(&["blast", "--serve", "-c", "1", "-n", "1", "-q", "--json=/no/such/folder/x.json"]);
     assert!(code != 0 && err.contains("/no/such/folder/x.json"), "{err}");
 }
 
 #[test]
 fn a_dash_is_standard_output_and_never_a_file() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = tempfile::tempdir().expect("a temporary folder is created");
     let said = |args: &[&str]| {
-        let output = program(args).current_dir(folder.path()).output().expect("it runs");
+        let output = program(args).current_dir(folder.path()).output().expect("the program runs");
         (output.status.code(), text(&output.stdout), text(&output.stderr))
     };
     let scenario = "name = 'a'\n[server]\nmodel = 'auto'\n[[load]]\nconns = 1\nmessages = 1\n";
-    std::fs::write(folder.path().join("a.toml"), scenario).expect("written");
+    std::fs::write(folder.path().join("a.toml"), scenario).expect("the file is written");
     let loads: [&[&str]; 2] = [&["blast", "--serve", "-c", "1", "-n", "1", "-q"], &["run", "a.toml", "-q"]];
     for load in loads {
         let (code, out, err) = said(&[load, &["--json=-", "-o", "-"]].concat());
         assert_eq!(code, Some(0), "{err}");
-        serde_json::from_str::<Value>(&out).expect("JSON and nothing else");
+        serde_json::from_str::<Value>(&out).expect("stdout is JSON and nothing else");
         let (code, out, _) = said(&[load, &["-o", "-"]].concat());
         assert!(code == Some(0) && out.contains("pass"), "{out}");
         for flag in ["--junit", "--markdown", "--html"] {
@@ -329,22 +330,22 @@ fn a_dash_is_standard_output_and_never_a_file() {
     }
     let (code, _, err) = said(&["compare", "--models", "auto", "--csv", "-"]);
     assert!(code == Some(2) && err.contains("--csv -: name a file"), "{err}");
-    assert_eq!(std::fs::read_dir(folder.path()).expect("it is there").count(), 1, "no file is called -");
+    assert_eq!(std::fs::read_dir(folder.path()).expect("the file exists").count(), 1, "no file is called -");
 }
 
 #[test]
 fn a_server_that_dies_is_a_finding_and_not_a_hang() {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = listener.local_addr().expect("bound").to_string();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port exists");
+    let address = listener.local_addr().expect("the listener is bound").to_string();
     let server = std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept().expect("a client");
+        let (mut stream, _) = listener.accept().expect("a client connects");
         let mut buffer = [0; 100];
-        let n = stream.read(&mut buffer).expect("bytes");
-        stream.write_all(&buffer[..n]).expect("a client that reads");
+        let n = stream.read(&mut buffer).expect("the client sends");
+        stream.write_all(&buffer[..n]).expect("the client reads");
         // The socket closes with bytes unread: a reset.
     });
     let (code, out, _) = said(&["blast", &address, "-c", "1", "-n", "50", "--size", "4k", "-q"]);
-    server.join().expect("no panic");
+    server.join().expect("the server thread does not panic");
     assert_eq!(code, 1, "{out}");
     assert!(out.contains("verdict: fail"), "{out}");
 }

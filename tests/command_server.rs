@@ -17,14 +17,14 @@ struct Case {
 
 impl Case {
     fn new(server: &str, load: &str) -> Case {
-        let folder = tempfile::tempdir().expect("a folder");
+        let folder = tempfile::tempdir().expect("a temporary folder is created");
         let text = format!("name = 'commanded'\n[server]\n{server}\n{load}");
-        std::fs::write(folder.path().join("case.toml"), text).expect("the folder can be written");
+        std::fs::write(folder.path().join("case.toml"), text).expect("the file is writable");
         Case { folder }
     }
 
     fn path(&self, name: &str) -> String {
-        self.folder.path().join(name).to_str().expect("a plain path").to_owned()
+        self.folder.path().join(name).to_str().expect("the path is UTF-8").to_owned()
     }
 
     fn run(&self, flags: &[&str]) -> (i32, String, String) {
@@ -48,7 +48,7 @@ fn a_server_of_the_users_own_is_started_on_a_free_port_and_its_output_kept() {
     let (code, case) = Case::new(&format!("command = ['{PROGRAM}', 'serve', '--bind', '{{addr}}']"), LOAD).report();
     assert_eq!((code, &case["outcome"]), (0, &"pass".into()), "{}", reasons(&case));
     let output = case["server_output"].to_string();
-    let target = case["run"]["targets"][0].as_str().expect("an address");
+    let target = case["run"]["targets"][0].as_str().expect("the address is a string");
     assert!(output.contains(&format!("listening on {target}")), "{output}");
     assert_eq!(case["run"]["server"], Value::Null, "nothing is known of another server");
     assert_eq!(
@@ -70,10 +70,11 @@ fn the_address_can_be_told_by_environment_variables_too() {
 fn the_whole_suite_runs_against_a_command() {
     let suite = format!("command = ['{PROGRAM}', 'serve', '--quiet', '--bind', '{{addr}}']");
     let text = format!("name = 'mine'\nsuite = 'conformance'\n[server]\n{suite}\n");
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = tempfile::tempdir().expect("a temporary folder is created");
     let file = folder.path().join("suite.toml");
-    std::fs::write(&file, text).expect("the folder can be written");
-    let (code, out, err) = said(&["run", file.to_str().expect("a plain path"), "-q", "--filter", "1.", "--jobs", "3"]);
+    std::fs::write(&file, text).expect("the file is writable");
+    let (code, out, err) =
+        said(&["run", file.to_str().expect("the path is UTF-8"), "-q", "--filter", "1.", "--jobs", "3"]);
     assert!(code == 0 && out.contains("6 passed, 1 skipped"), "{out}{err}");
 }
 
@@ -114,7 +115,10 @@ fn a_program_that_does_not_exist_is_exit_4_and_a_command_without_an_address_exit
 #[test]
 fn a_target_goes_before_the_command() {
     let case = Case::new("command = ['./no-such-server', '{addr}']", LOAD);
-    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").to_string();
+    let free = std::net::TcpListener::bind("127.0.0.1:0")
+        .and_then(|l| l.local_addr())
+        .expect("a free port exists")
+        .to_string();
     let (code, out, _) = case.run(&["--target", &free]);
     assert!(code == 4 && out.contains("no connection could be opened"), "{out}");
 }
@@ -135,7 +139,7 @@ mod crashing {
     fn echo(mut stream: TcpStream) -> bool {
         let (mut buffer, mut total) = ([0; 4096], 0);
         while let Ok(n @ 1..) = stream.read(&mut buffer) {
-            stream.write_all(&buffer[..n]).expect("it is read");
+            stream.write_all(&buffer[..n]).expect("the client reads");
             total += n;
         }
         total > 0
@@ -146,8 +150,8 @@ mod crashing {
     #[ignore = "is a server that other tests start"]
     fn server() {
         let Ok(address) = std::env::var(ADDRESS) else { return };
-        let listener = TcpListener::bind(address).expect("the port was free");
-        let is_last = |stream: std::io::Result<TcpStream>| echo(stream.expect("somebody connects"));
+        let listener = TcpListener::bind(address).expect("the port is free");
+        let is_last = |stream: std::io::Result<TcpStream>| echo(stream.expect("a client connects"));
         assert!(listener.incoming().any(is_last));
         // sleep: who looks at once must not see what is only about to come.
         std::thread::sleep(Duration::from_millis(5));
@@ -162,7 +166,7 @@ mod crashing {
 
     /// What comes of a case against it, in which every byte is right.
     fn reasons_of_case(aborts: &str) -> String {
-        let program = std::env::current_exe().expect("this program").display().to_string();
+        let program = std::env::current_exe().expect("the test's own path is known").display().to_string();
         let server = format!(
             "command = ['{program}', '--exact', 'crashing::server', '--ignored', '--nocapture']\n\
              env = {{ {ADDRESS} = '{{addr}}', {ABORTS} = '{aborts}' }}"
@@ -216,12 +220,12 @@ mod scripts {
     #[test]
     fn its_limit_of_descriptors_is_the_one_that_the_program_was_started_with_in_every_case() {
         let case = Case::new(&script("echo \"limit $(ulimit -Sn)\"; exec SERVE", ""), LOAD);
-        let text = std::fs::read_to_string(case.path("case.toml")).expect("it is there");
-        std::fs::write(case.path("other.toml"), text.replace("commanded", "other")).expect("the folder can be written");
+        let text = std::fs::read_to_string(case.path("case.toml")).expect("the file exists");
+        std::fs::write(case.path("other.toml"), text.replace("commanded", "other")).expect("the file is writable");
         let (first, other) = (case.path("case.toml"), case.path("other.toml"));
         let run = format!("ulimit -Sn 300; exec '{PROGRAM}' run '{first}' '{other}' -q --json");
-        let output = std::process::Command::new("sh").args(["-c", &run]).output().expect("it starts");
-        let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let output = std::process::Command::new("sh").args(["-c", &run]).output().expect("the program starts");
+        let report: Value = serde_json::from_slice(&output.stdout).expect("the text is JSON");
         // The program has raised its own by the second.
         for case in [0, 1] {
             assert_eq!(report["cases"][case]["server_output"][0], "limit 300");
@@ -271,7 +275,7 @@ mod scripts {
         let junit = case.path("j.xml");
         let (code, out, _) = case.run(&["--junit", &junit]);
         assert!(code == 4 && out.contains("\n    | ::error::2\n"), "{out}");
-        let junit = std::fs::read_to_string(junit).expect("it is there");
+        let junit = std::fs::read_to_string(junit).expect("the file exists");
         let messages = junit.matches("<error message=\"&apos;sh&apos; ended before it took connections on ").count();
         assert_eq!(messages, 2, "{junit}");
     }
@@ -280,7 +284,7 @@ mod scripts {
     fn what_it_says_without_end_is_kept_by_its_last_lines_and_never_makes_it_wait() {
         let text = "i=0; while [ $i -lt 5000 ]; do echo \"line $i\"; i=$((i+1)); done; exec SERVE";
         let (code, case) = Case::new(&script(text, ""), LOAD).report();
-        let output = case["server_output"].as_array().expect("lines");
+        let output = case["server_output"].as_array().expect("the output is a list of lines");
         assert_eq!((code, output.len()), (0, 201), "{}", reasons(&case));
         assert_eq!(output[0], "(4800 earlier lines are left out)");
         assert_eq!(output[200], "line 4999");
@@ -337,8 +341,8 @@ mod processes {
     #[test]
     fn nobody_is_left_behind_by_a_case_that_passed_or_failed() {
         for (load, expected) in [(LOAD, 0), ("[[load]]\nconns = 1\nmessages = 1\n[expect]\nverdict = 'fail'", 1)] {
-            let files = tempfile::tempdir().expect("a folder");
-            let file = files.path().join("pid").to_str().expect("a plain path").to_owned();
+            let files = tempfile::tempdir().expect("a temporary folder is created");
+            let file = files.path().join("pid").to_str().expect("the path is UTF-8").to_owned();
             let (code, out, err) = Case::new(&stubborn(&file, "5s"), load).run(&[]);
             assert_eq!(code, expected, "{out}{err}");
             assert!(Path::new(&file).exists());
@@ -358,8 +362,8 @@ mod processes {
 
     /// Interrupts a run of an hour so many times, and gives its exit code.
     fn interrupted(times: usize, stop_timeout: &str) -> Option<i32> {
-        let files = tempfile::tempdir().expect("a folder");
-        let file = files.path().join("pid").to_str().expect("a plain path").to_owned();
+        let files = tempfile::tempdir().expect("a temporary folder is created");
+        let file = files.path().join("pid").to_str().expect("the path is UTF-8").to_owned();
         let case = Case::new(&stubborn(&file, stop_timeout), "[[load]]\nconns = 1\nduration = '1h'\n");
         let mut run = program(&["run", &case.path("case.toml"), "-q"]).spawn().expect("the program starts");
         let server = pid_in(&file);
@@ -371,7 +375,7 @@ mod processes {
             }
             // sleep: two signals at once would be one.
             std::thread::sleep(Duration::from_millis(200));
-            run.try_wait().expect("it can be waited for")
+            run.try_wait().expect("the process can be waited for")
         });
         is_gone(&server);
         status.code()
@@ -379,14 +383,14 @@ mod processes {
 
     fn interrupt(run: &std::process::Child) {
         let kill = std::process::Command::new("kill").args(["-INT", &run.id().to_string()]).status();
-        assert!(kill.expect("kill runs").success());
+        assert!(kill.expect("kill is installed").success());
     }
 
     /// Interrupts a run of three scenarios while the server of the first is being stopped, which takes it seconds: its
     /// load is over then. The other two are `others`. Gives exit code, stdout and folder, with r.json and j.xml in it.
     fn interrupted_while_a_server_stops(others: &str, jobs: &str) -> (Option<i32>, String, tempfile::TempDir) {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = |name: &str| folder.path().join(name).to_str().expect("a plain path").to_owned();
+        let folder = tempfile::tempdir().expect("a temporary folder is created");
+        let path = |name: &str| folder.path().join(name).to_str().expect("the path is UTF-8").to_owned();
         let stopping = path("stopping");
         let command = format!(
             "\"trap 'touch {stopping}' TERM; '{PROGRAM}' serve --quiet --bind $1 & while :; do sleep 0.1; done\""
@@ -398,21 +402,21 @@ mod processes {
             ("b", format!("name = 'b'\n{other}{others}")),
             ("c", format!("name = 'c'\n{other}{others}")),
         ] {
-            std::fs::write(path(&format!("{name}.toml")), text).expect("the folder can be written");
+            std::fs::write(path(&format!("{name}.toml")), text).expect("the file is writable");
         }
         let (json, junit) = (format!("--json={}", path("r.json")), path("j.xml"));
         let args = ["run", &path("."), "-q", "--jobs", jobs, &json, "--junit", &junit];
         let run = program(&args).stdout(std::process::Stdio::piped()).spawn().expect("the program starts");
         wait_for("the end of the load", || Path::new(&stopping).exists().then_some(()));
         interrupt(&run);
-        let output = run.wait_with_output().expect("it can be waited for");
+        let output = run.wait_with_output().expect("the process can be waited for");
         (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned(), folder)
     }
 
     fn outcomes(folder: &tempfile::TempDir) -> (Value, Vec<Value>) {
-        let text = std::fs::read_to_string(folder.path().join("r.json")).expect("it is there");
-        let report: Value = serde_json::from_str(&text).expect("JSON");
-        let cases = report["cases"].as_array().expect("cases").iter();
+        let text = std::fs::read_to_string(folder.path().join("r.json")).expect("the file exists");
+        let report: Value = serde_json::from_str(&text).expect("the text is JSON");
+        let cases = report["cases"].as_array().expect("the report has a list of cases").iter();
         (report["state"].clone(), cases.map(|case| case["outcome"].clone()).collect())
     }
 
@@ -422,7 +426,7 @@ mod processes {
         assert_eq!(code, Some(130), "{out}");
         assert!(out.contains("3 cases: 1 passed, 2 not run (interrupted)"), "{out}");
         assert_eq!(outcomes(&folder), ("interrupted".into(), vec!["pass".into(), "not-run".into(), "not-run".into()]));
-        let junit = std::fs::read_to_string(folder.path().join("j.xml")).expect("it is there");
+        let junit = std::fs::read_to_string(folder.path().join("j.xml")).expect("the file exists");
         assert!(junit.contains("tests=\"6\" skipped=\"0\" failures=\"0\" errors=\"4\""), "{junit}");
         assert!(junit.contains("message=\"interrupted before it began\""), "{junit}");
     }

@@ -1,4 +1,5 @@
-//! What `deploy/` tells people to run is run here, as far as this machine has what it needs, and otherwise read.
+//! The scripts and manifests of `deploy/`. They run here if this machine has the tools they need; otherwise the test
+//! only checks that the program accepts their arguments.
 #![cfg(unix)]
 
 use std::path::PathBuf;
@@ -15,32 +16,32 @@ fn deploy(file: &str) -> PathBuf {
 }
 
 fn read(file: &str) -> String {
-    std::fs::read_to_string(deploy(file)).expect("it is there")
+    std::fs::read_to_string(deploy(file)).expect("the file exists")
 }
 
 fn script(file: &str, args: &[&str], environment: &[(&str, &str)]) -> Output {
     let mut command = Command::new("bash");
     command.arg(deploy(file)).args(args).env("ECHO_TESTER", env!("CARGO_BIN_EXE_echo-tester"));
     command.envs(environment.iter().copied());
-    command.output().expect("bash is there")
+    command.output().expect("bash is installed")
 }
 
-/// Those of the programs that are not installed.
-fn lacks(programs: &[&str]) -> Vec<String> {
-    let lacks = |program: &&&str| Command::new(program).arg("--version").output().is_err();
-    programs.iter().filter(lacks).map(ToString::to_string).collect()
+/// The programs of this list that are not installed.
+fn missing(programs: &[&str]) -> Vec<String> {
+    let is_missing = |program: &&&str| Command::new(program).arg("--version").output().is_err();
+    programs.iter().filter(is_missing).map(ToString::to_string).collect()
 }
 
 #[test]
-fn gnu_parallel_runs_the_shards_and_their_sum_is_the_result() {
-    let lacking = lacks(&["parallel"]);
-    if !lacking.is_empty() {
-        println!("SKIPPED: not installed: {}", lacking.join(", "));
+fn gnu_parallel_runs_the_shards_and_merges_their_reports() {
+    let missing = missing(&["parallel"]);
+    if !missing.is_empty() {
+        println!("SKIPPED: not installed: {}", missing.join(", "));
         return;
     }
     let server = Serving::start(&[]);
-    let folder = tempfile::tempdir().expect("a folder");
-    let results = folder.path().to_str().expect("a plain path");
+    let folder = tempfile::tempdir().expect("a temporary folder is created");
+    let results = folder.path().to_str().expect("the path is UTF-8");
     let load = ["3", &server.address, "--conns", "10", "--messages", "5", "--size", "1..100"];
     let output = script("parallel.sh", &load, &[("RESULTS", results), ("WAIT", "1")]);
     let said = text(&output.stdout);
@@ -51,15 +52,15 @@ fn gnu_parallel_runs_the_shards_and_their_sum_is_the_result() {
 }
 
 #[test]
-fn gnu_parallel_passes_on_what_was_found_wrong() {
-    let lacking = lacks(&["parallel"]);
-    if !lacking.is_empty() {
-        println!("SKIPPED: not installed: {}", lacking.join(", "));
+fn gnu_parallel_returns_the_exit_code_of_the_merged_report() {
+    let missing = missing(&["parallel"]);
+    if !missing.is_empty() {
+        println!("SKIPPED: not installed: {}", missing.join(", "));
         return;
     }
     let server = Serving::start(&["--fault", "flip:at=100", "-q"]);
-    let folder = tempfile::tempdir().expect("a folder");
-    let results = folder.path().to_str().expect("a plain path");
+    let folder = tempfile::tempdir().expect("a temporary folder is created");
+    let results = folder.path().to_str().expect("the path is UTF-8");
     let load = ["2", &server.address, "--conns", "4", "--messages", "5", "--size", "100"];
     let output = script("parallel.sh", &load, &[("RESULTS", results), ("WAIT", "1")]);
     assert_eq!(output.status.code(), Some(1), "{}{}", text(&output.stdout), text(&output.stderr));
@@ -67,13 +68,13 @@ fn gnu_parallel_passes_on_what_was_found_wrong() {
 
 #[test]
 fn many_processes_hold_their_connections_open_at_once() {
-    let lacking = lacks(&["parallel", "ss"]);
-    if !lacking.is_empty() || !cfg!(target_os = "linux") {
-        println!("SKIPPED: not Linux, or not installed: {}", lacking.join(", "));
+    let missing = missing(&["parallel", "ss"]);
+    if !missing.is_empty() || !cfg!(target_os = "linux") {
+        println!("SKIPPED: not Linux, or not installed: {}", missing.join(", "));
         return;
     }
-    let folder = tempfile::tempdir().expect("a folder");
-    let results = folder.path().to_str().expect("a plain path");
+    let folder = tempfile::tempdir().expect("a temporary folder is created");
+    let results = folder.path().to_str().expect("the path is UTF-8");
     let short = [("RESULTS", results), ("OPENING", "1"), ("OPEN", "8"), ("RATE", "500")];
     let output = script("190000.sh", &["2", "30"], &short);
     let said = text(&output.stdout);
@@ -84,12 +85,12 @@ fn many_processes_hold_their_connections_open_at_once() {
 #[test]
 fn the_tasks_of_a_slurm_array_are_one_run() {
     let server = Serving::start(&[]);
-    let folder = tempfile::tempdir().expect("a folder");
-    let results = folder.path().to_str().expect("a plain path");
+    let folder = tempfile::tempdir().expect("a temporary folder is created");
+    let results = folder.path().to_str().expect("the path is UTF-8");
     let run = |task: &str, tasks: &str, flags: &[&str]| {
         let slurm = [
             ("SLURM_ARRAY_TASK_ID", task),
-            // As --array=1-5:4 has them.
+            // Slurm sets these for --array=1-5:4.
             ("SLURM_ARRAY_TASK_MIN", "1"),
             ("SLURM_ARRAY_TASK_MAX", "5"),
             ("SLURM_ARRAY_TASK_STEP", "4"),
@@ -108,8 +109,9 @@ fn the_tasks_of_a_slurm_array_are_one_run() {
     let output = run("5", "3", &[]);
     assert!(output.status.code() == Some(2) && text(&output.stderr).contains("as a range"), "{output:?}");
     for (shard, workers) in [(0, 2), (1, 1)] {
-        let report = std::fs::read_to_string(folder.path().join(format!("shard-{shard}.json"))).expect("it is there");
-        let report: Value = serde_json::from_str(&report).expect("JSON");
+        let report =
+            std::fs::read_to_string(folder.path().join(format!("shard-{shard}.json"))).expect("the file exists");
+        let report: Value = serde_json::from_str(&report).expect("the text is JSON");
         assert_eq!(report["client"]["busy"].as_array().map(Vec::len), Some(workers), "shard {shard}");
     }
     let (code, out, err) = said(&["merge", results]);
@@ -126,14 +128,16 @@ fn accepts(words: &[String]) {
 }
 
 #[test]
-fn the_program_takes_the_arguments_of_the_kubernetes_manifest() {
+fn the_program_accepts_the_arguments_in_the_kubernetes_manifest() {
     let manifest = read("kubernetes.yaml");
     let lists: Vec<&str> = manifest.split("args: ").skip(1).collect();
     assert_eq!(lists.len(), 3, "server, clients, merge");
     for list in lists {
-        let (list, _) = list.split_once(']').expect("a list ends");
+        let (list, _) = list.split_once(']').expect("the list ends");
         let list = format!("{list}]").replace("$(JOB_COMPLETION_INDEX)", "0");
-        accepts(&serde_json::from_str::<Vec<String>>(&list).expect("in YAML's flow form, which is JSON here"));
+        accepts(
+            &serde_json::from_str::<Vec<String>>(&list).expect("the list is JSON, because it is in YAML's flow form"),
+        );
     }
     let count = |key: &str| {
         let (_, rest) = manifest.split_once(key).unwrap_or_else(|| panic!("no {key}"));
@@ -141,30 +145,30 @@ fn the_program_takes_the_arguments_of_the_kubernetes_manifest() {
     };
     assert_eq!(count("completions: "), count("$(JOB_COMPLETION_INDEX)/"), "as many pods as shards");
     assert_eq!(count("completions: "), count("parallelism: "), "all at once");
-    // The first shard that finds something must not end the others.
-    let (_, job) = manifest.split_once("completionMode: Indexed").expect("an Indexed Job");
-    let (job, _) = job.split_once("\n---").expect("it is not the last");
+    // A shard that finds something must not end the others.
+    let (_, job) = manifest.split_once("completionMode: Indexed").expect("the manifest has an Indexed Job");
+    let (job, _) = job.split_once("\n---").expect("another document follows");
     assert!(job.contains("backoffLimitPerIndex: 0\n") && !job.contains("backoffLimit: "), "{job}");
     assert_eq!(count("completions: "), count("maxFailedIndexes: "), "however many fail");
 }
 
 #[test]
-fn the_manifest_is_what_the_schemas_of_kubernetes_say() {
-    let lacking = lacks(&["kubernetes-validate"]);
-    if !lacking.is_empty() {
-        println!("SKIPPED: not installed: {}", lacking.join(", "));
+fn the_manifest_matches_the_schemas_of_kubernetes() {
+    let missing = missing(&["kubernetes-validate"]);
+    if !missing.is_empty() {
+        println!("SKIPPED: not installed: {}", missing.join(", "));
         return;
     }
     for version in ["1.29.0", "1.33.0"] {
         let mut command = Command::new("kubernetes-validate");
         let output = command.args(["--strict", "-k", version]).arg(deploy("kubernetes.yaml")).output();
-        let output = output.expect("it is installed");
+        let output = output.expect("kubernetes-validate is installed");
         assert!(output.status.success(), "{version}: {}{}", text(&output.stdout), text(&output.stderr));
     }
 }
 
 #[test]
-fn the_program_takes_the_commands_of_the_how_to() {
+fn the_program_accepts_the_commands_in_the_readme_of_deploy() {
     let mut seen = 0;
     for line in read("README.md").lines().filter_map(|line| line.strip_prefix("echo-tester ")) {
         accepts(&line.split_whitespace().map(str::to_owned).collect::<Vec<_>>());

@@ -1,9 +1,9 @@
-//! What the README says is what the program says.
+//! The README agrees with the program: tables, scenarios and command lines.
 
 use std::path::Path;
 
 fn readme() -> String {
-    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).expect("README.md is there")
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).expect("README.md exists")
 }
 
 /// The text between `<!-- NAME -->` and `<!-- /NAME -->`.
@@ -14,13 +14,13 @@ fn part(text: &str, name: &str) -> String {
 }
 
 #[test]
-fn the_table_of_models_is_that_of_the_program() {
+fn the_table_of_models_matches_the_program() {
     let wanted = echo_tester::command::models::markdown();
-    assert_eq!(part(&readme(), "models"), wanted, "put in what 'echo-tester models --markdown' prints");
+    assert_eq!(part(&readme(), "models"), wanted, "replace it by the output of 'echo-tester models --markdown'");
 }
 
 #[test]
-fn the_exit_codes_are_those_of_the_program() {
+fn the_exit_codes_match_the_program() {
     let stated = part(&readme(), "exit-codes");
     let wanted: Vec<String> =
         echo_tester::exit::TABLE.iter().map(|row| format!("| {} | {} |", row.exit.code(), row.about)).collect();
@@ -29,7 +29,7 @@ fn the_exit_codes_are_those_of_the_program() {
 }
 
 #[test]
-fn the_kinds_of_findings_are_those_of_the_program() {
+fn the_kinds_of_findings_match_the_program() {
     let stated = part(&readme(), "kinds");
     let wanted: Vec<String> =
         echo_tester::stream::FINDING_KINDS.iter().map(|row| format!("| `{}` | {} |", row.name, row.about)).collect();
@@ -38,13 +38,13 @@ fn the_kinds_of_findings_are_those_of_the_program() {
 }
 
 #[test]
-fn the_figures_of_thresholds_are_those_of_the_program() {
+fn the_metrics_of_thresholds_match_the_program() {
     let wanted = echo_tester::judge::metric::markdown();
-    assert_eq!(part(&readme(), "figures"), wanted, "put in this:\n{wanted}\n");
+    assert_eq!(part(&readme(), "figures"), wanted, "replace it by this:\n{wanted}\n");
 }
 
 #[test]
-fn every_scenario_in_the_readme_is_one_that_the_program_takes() {
+fn the_program_accepts_every_scenario_in_the_readme() {
     use echo_tester::scenario::{Scenario, Variables};
     let text = readme();
     let scenarios: Vec<&str> = text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
@@ -52,15 +52,15 @@ fn every_scenario_in_the_readme_is_one_that_the_program_takes() {
         let cases = Scenario::read("README.md", scenario, &Variables::none(), false);
         assert!(cases.is_ok_and(|cases| !cases.is_empty()), "{scenario}");
     }
-    assert!(scenarios.len() > 1, "the README shows how scenarios are written");
+    assert!(scenarios.len() > 1, "the README contains scenarios");
 }
 
 #[test]
-fn every_command_in_the_readme_is_one_that_the_program_takes() {
+fn the_program_accepts_every_command_in_the_readme() {
     use clap::CommandFactory;
     let text = readme();
     let commands = text.lines().map(str::trim_start).filter_map(|line| {
-        // In a shell, or as a step of a CI system.
+        // A command stands in a shell session or in a step of a CI system.
         let line = ["$ ", "- run: ", "- "].iter().find_map(|before| line.strip_prefix(before)).unwrap_or(line);
         let line = line.split(" #").next().unwrap_or(line).trim_end_matches('&').trim();
         line.strip_prefix("echo-tester ").or_else(|| line.strip_prefix("cargo run --release -- "))
@@ -76,5 +76,5 @@ fn every_command_in_the_readme_is_one_that_the_program_takes() {
         }
         seen += 1;
     }
-    assert!(seen > 5, "the README shows how the program is used");
+    assert!(seen > 5, "the README contains commands");
 }

@@ -134,7 +134,7 @@ fn what_two_files_have_in_common_runs_once() {
     let (code, out, err) = said(&[&both[..], &["--set", "MODELS=auto,threads"]].concat());
     assert_eq!(code, 0, "{err}");
     assert_eq!(out.lines().count(), 52, "26 of auto, 26 of threads");
-    assert!(err.contains("26 of 52 cases of scenarios/models.toml are those of files before it"), "{err}");
+    assert!(err.contains("26 of 52 cases of scenarios/models.toml are in earlier files too"), "{err}");
     let (_, out, _) = said(&[&both[..], &["--target", "127.0.0.1:9"]].concat());
     assert_eq!(out.lines().count(), 26, "a target is one server: {out}");
 }

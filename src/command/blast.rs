@@ -18,7 +18,7 @@ use crate::plan::{self, describe};
 use crate::report::run::RunReport;
 use crate::report::suite::{CaseReport, State};
 use crate::report::terminal;
-use crate::runner::launch;
+use crate::runner::{launch, target_address};
 use crate::stream::{ConnId, FindingKind};
 use crate::target::bundled::BundledServer;
 
@@ -75,7 +75,7 @@ pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
     let mut targets = if args.serve.is_some() {
         vec![SocketAddr::from(([127, 0, 0, 1], 0))]
     } else {
-        launch::resolve_target(target)?
+        target_address::resolve(target)?
     };
     let replay = replay(&args, &run);
     let mut plan = launch::plan(&run, targets.clone(), vec![profile], Some(replay.clone()))?;
@@ -91,13 +91,13 @@ pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
         plan.targets = targets;
     }
     announce(&args.output, &plan, server.as_ref(), target, &about)?;
-    let (outcome, is_over) = launch::go(plan.clone(), run.start_at, run.timeout, args.output.quiet)?;
+    let (outcome, timed_out) = launch::run_plan(plan.clone(), run.start_at, run.timeout, args.output.quiet)?;
     let stopped = server.map(BundledServer::stop).unwrap_or_default();
     if let Some(how) = &stopped.broke {
         say(&format!("warning: the bundled server {how}"));
     }
     let mut report = RunReport::new(&plan, &outcome, stopped.report);
-    if is_over {
+    if timed_out {
         report.not_done();
     }
     let case = CaseReport { server_output: stopped.output, ..planned.with_run(replay, report.clone()) };

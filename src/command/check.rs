@@ -1,4 +1,4 @@
-//! `check [HOST:PORT]`: the conformance suite, one verdict a case.
+//! `check [HOST:PORT]`: the conformance suite, with a verdict for each case.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::console::quote;
 use crate::runner::case::{self, CaseArgs};
-use crate::runner::launch;
+use crate::runner::target_address;
 use crate::scenario::{Scenario, Variables, conformance};
 
 /// The flags of `check`.
@@ -20,14 +20,14 @@ pub struct CheckCommand {
     #[arg(value_name = "HOST:PORT", env = "ECHO_TESTER_TARGET", hide_env = true)]
     target: Option<String>,
 
-    /// Bundled servers of these models, a case for each: names with commas, or all of this system [default: auto]
+    /// Check bundled servers of these models, each with every case: names with commas, or all [default: auto]
     #[arg(long, value_name = "NAME,…|all", env = "ECHO_TESTER_MODEL", hide_env = true, conflicts_with = "target")]
     model: Option<String>,
 
-    /// How long a connection may wait for the server, for a slow one or a far one [default: 5s]
+    /// How long a connection may wait for the server; give a slow or distant server more [default: 5s]
     ///
-    /// It is the time-out of connects and of stalls; where others may not be delayed, half of them may take a tenth of
-    /// it, and one in a hundred more than half of it.
+    /// It is the time-out of connects and of stalls. In cases about delays, the median round trip may take a tenth of
+    /// it, and the 99th percentile half of it.
     #[arg(long, value_name = "TIME", env = "ECHO_TESTER_PATIENCE", hide_env = true)]
     patience: Option<Time>,
 
@@ -35,16 +35,16 @@ pub struct CheckCommand {
     cases: CaseArgs,
 }
 
-/// Runs the embedded scenarios.
+/// Runs the scenarios of the conformance suite, which are part of the program.
 ///
 /// # Errors
-/// A target that can't be one, or a model that does not exist.
+/// The target is not valid, or a model does not exist.
 pub fn run(args: &CheckCommand) -> anyhow::Result<Exit> {
     if let Some(target) = &args.target {
-        launch::resolve_target(target)?;
+        target_address::resolve(target)?;
     }
     if args.patience == Some(Time(Duration::ZERO)) {
-        return Err(Failure::usage("--patience 0: no time at all: write a time such as 30s, or leave it out"));
+        return Err(Failure::usage("--patience 0: must be above 0: write a time such as 30s, or leave it out"));
     }
     let patience = args.patience.map(|time| (conformance::PATIENCE.to_owned(), time.to_string()));
     let variables = Variables::new(patience, |_| None);
@@ -52,7 +52,7 @@ pub fn run(args: &CheckCommand) -> anyhow::Result<Exit> {
         None => conformance::cases(&variables),
         Some(model) => {
             let variants = ServerTable::of_models(Models::from(model.as_str())).resolve();
-            // In a file the key for several of them has a name of its own.
+            // In a scenario file the key is 'models'; here the flag is --model.
             let variants = variants.map_err(|error| ConfigError { key: "model", ..error }.in_flags())?;
             conformance::cases_against(&variants, &variables)
         }
@@ -60,7 +60,7 @@ pub fn run(args: &CheckCommand) -> anyhow::Result<Exit> {
     let scenarios = scenarios.map_err(Failure::usage)?;
     let model = args.model.as_ref().map_or_else(String::new, |model| format!(" --model {}", quote(model)));
     let target = args.target.as_ref().map_or_else(String::new, |target| format!(" {}", quote(target)));
-    let patience = args.patience.map_or_else(String::new, |time| format!(" --patience {time}"));
+    let patience = args.patience.map_or_else(String::new, |time| format!(" --patience {}", quote(&time.to_string())));
     let replay = |scenario: &Scenario| {
         let long = if scenario.long { " --long" } else { "" };
         format!("echo-tester check{target}{model}{patience}{long} --filter {}", quote(&scenario.title()))

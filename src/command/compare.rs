@@ -20,7 +20,7 @@ use crate::plan::Profile;
 use crate::report::compare::{CompareReport, Contender, Round, Skipped, csv, markdown, render};
 use crate::report::run::RunReport;
 use crate::report::show_count;
-use crate::runner::launch;
+use crate::runner::{launch, target_address};
 use crate::server::models::{self, TABLE};
 use crate::target::bundled::BundledServer;
 use crate::units::{Count, Time};
@@ -146,7 +146,7 @@ fn servers(args: &CompareArgs) -> anyhow::Result<(Vec<Server>, Vec<Skipped>)> {
     }
     for target in &args.targets {
         let (name, target) = target.split_once('=').unwrap_or((target, target));
-        launch::resolve_target(target)?;
+        target_address::resolve(target)?;
         servers.push(Server::Own { name: name.to_owned(), target: target.to_owned() });
     }
     if let Some(twice) = servers.iter().enumerate().find(|(i, s)| servers[..*i].iter().any(|o| o.name() == s.name())) {
@@ -204,17 +204,17 @@ fn one_run(run: &Run, profile: &Profile, server: &Server, args: &CompareArgs) ->
             let address = bundled.address;
             (Some(bundled), vec![address], format!("--serve={model}"))
         }
-        Server::Own { target, .. } => (None, launch::resolve_target(target)?, target.clone()),
+        Server::Own { target, .. } => (None, target_address::resolve(target)?, target.clone()),
     };
     let words = [vec![format!("echo-tester blast {name} --seed {}", run.seed)], load(&args.load).to_flags()].concat();
     let plan = launch::plan(run, targets, vec![profile.clone()], Some(words.join(" ")))?;
-    let (outcome, is_over) = launch::go(plan.clone(), run.start_at, run.timeout, true)?;
+    let (outcome, timed_out) = launch::run_plan(plan.clone(), run.start_at, run.timeout, true)?;
     let stopped = bundled.map(BundledServer::stop).unwrap_or_default();
     if let Some(how) = stopped.broke {
         say(&format!("warning: the bundled server {} {how}", server.name()));
     }
     let mut report = RunReport::new(&plan, &outcome, stopped.report);
-    if is_over {
+    if timed_out {
         report.not_done();
     }
     Ok(report)

@@ -9,14 +9,14 @@ use crate::output::console::print;
 /// The flags of `completions`.
 #[derive(Args, Debug)]
 pub struct CompletionsArgs {
-    /// Which shell
+    /// The shell
     shell: Shell,
 }
 
 /// Prints the completions of this command line.
 ///
 /// # Errors
-/// Standard output can't be written.
+/// Standard output cannot be written.
 pub fn run(args: &CompletionsArgs, mut command: clap::Command) -> anyhow::Result<Exit> {
     let mut text = Vec::new();
     clap_complete::generate(args.shell, &mut command, "echo-tester", &mut text);

@@ -12,9 +12,9 @@ use crate::output::console::print;
 /// The flags of `man`.
 #[derive(Args, Debug)]
 pub struct ManArgs {
-    /// The page of this subcommand [default: the program's]
+    /// Print the page of this subcommand [default: the page of the program]
     subcommand: Option<String>,
-    /// Write all pages into this folder instead, as echo-tester.1, echo-tester-blast.1 …
+    /// Write all pages to this folder instead: echo-tester.1, echo-tester-blast.1 …
     #[arg(long, value_name = "DIR", conflicts_with = "subcommand")]
     out: Option<PathBuf>,
 }
@@ -22,12 +22,12 @@ pub struct ManArgs {
 /// Prints a page of this command line, or writes all pages.
 ///
 /// # Errors
-/// No such subcommand; the folder or standard output can't be written.
+/// There is no such subcommand, or the folder or standard output cannot be written.
 pub fn run(args: &ManArgs, mut command: clap::Command) -> anyhow::Result<Exit> {
     command.build();
     if let Some(folder) = &args.out {
-        std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
-        clap_mangen::generate_to(command, folder).with_context(|| format!("writing into {}", folder.display()))?;
+        std::fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
+        clap_mangen::generate_to(command, folder).with_context(|| format!("writing to {}", folder.display()))?;
         return Ok(Exit::Pass);
     }
     let page = match &args.subcommand {

@@ -1,4 +1,4 @@
-//! One file a subcommand: its flags, and the wiring of the rooms that do the work. [`cli`](crate::cli) lists the
+//! One file for each subcommand: its flags, and calls to the rooms that do the work. [`cli`](crate::cli) lists the
 //! subcommands.
 
 pub mod blast;

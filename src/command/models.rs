@@ -8,8 +8,13 @@ use crate::exit::Exit;
 use crate::output::console::print;
 use crate::server::models::{AUTO, Model, TABLE};
 
-/// The table's width where standard output is no terminal.
-const WIDTH: u16 = 120;
+/// Width of the table if standard output is not a terminal.
+const DEFAULT_WIDTH_COLUMNS: u16 = 120;
+/// Titles of the columns that both tables have.
+const OS: &str = "OS";
+const PATTERN: &str = "pattern";
+const ABOUT: &str = "how it works";
+const LIMIT: &str = "limit, and how ours avoids it";
 
 /// The flags of `models`.
 #[derive(Args, Clone, Debug, Default)]
@@ -17,31 +22,31 @@ pub struct ModelsCommand {
     /// Print JSON: a list of objects
     #[arg(long)]
     json: bool,
-    /// Print the table as it stands in the README, in Markdown, without what this machine has
+    /// Print the table in Markdown, as in the README: it does not say what runs here
     #[arg(long, conflicts_with = "json")]
     markdown: bool,
 }
 
 /// One model, as `--json` prints it.
 #[derive(Serialize)]
-struct Row {
+struct ModelRow {
     name: &'static str,
     pattern: String,
     os: String,
     about: &'static str,
     limit: &'static str,
-    /// Whether `--workers` means anything to it.
+    /// Whether the model uses `--workers`.
     workers: bool,
-    /// Whether it is what `auto` means on this system.
+    /// Whether `auto` chooses it on this system.
     auto: bool,
     available: bool,
     why_not: Option<String>,
 }
 
-impl Row {
-    fn of(model: &Model) -> Row {
+impl ModelRow {
+    fn of(model: &Model) -> ModelRow {
         let why_not = model.why_not();
-        Row {
+        ModelRow {
             name: model.name,
             pattern: model.pattern.to_string(),
             os: model.os.to_string(),
@@ -58,9 +63,9 @@ impl Row {
 /// Lists the models.
 ///
 /// # Errors
-/// Standard output can't be written.
+/// Standard output cannot be written.
 pub fn run(command: &ModelsCommand) -> anyhow::Result<Exit> {
-    let rows: Vec<Row> = TABLE.iter().map(Row::of).collect();
+    let rows: Vec<ModelRow> = TABLE.iter().map(ModelRow::of).collect();
     let text = match command {
         ModelsCommand { json: true, .. } => serde_json::to_string_pretty(&rows)?,
         ModelsCommand { markdown: true, .. } => markdown(),
@@ -70,24 +75,23 @@ pub fn run(command: &ModelsCommand) -> anyhow::Result<Exit> {
     Ok(Exit::Pass)
 }
 
-/// The table of the README, the same on every system; a test holds the README to it.
+/// The table of the README, which is the same on every system. A test compares the README with it.
 pub fn markdown() -> String {
     let row = |model: &Model| {
         let Model { name, os, pattern, about, limit, .. } = model;
         format!("| `{name}` | {os} | {pattern} | {about} | {limit} |\n")
     };
     let rows: String = TABLE.iter().map(row).collect();
-    let head = "| model | OS | pattern | how it works | its limit, and how this one passes it |\n\
-                | --- | --- | --- | --- | --- |\n";
+    let head = format!("| model | {OS} | {PATTERN} | {ABOUT} | {LIMIT} |\n| --- | --- | --- | --- | --- |\n");
     format!("{head}{}", rows.trim_end())
 }
 
-fn table(rows: &[Row]) -> Table {
+fn table(rows: &[ModelRow]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::UTF8_HORIZONTAL_ONLY);
     table.set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_width(terminal_size::terminal_size().map_or(WIDTH, |(width, _)| width.0));
-    table.set_header(["model", "here", "OS", "pattern", "how it works", "its limit, and how this one passes it"]);
+    table.set_width(terminal_size::terminal_size().map_or(DEFAULT_WIDTH_COLUMNS, |(width, _)| width.0));
+    table.set_header(["model", "here", OS, PATTERN, ABOUT, LIMIT]);
     table.add_rows(rows.iter().map(|row| {
         let here = match &row.why_not {
             None if row.auto => "yes (auto)".to_owned(),

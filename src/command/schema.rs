@@ -1,4 +1,4 @@
-//! `schema NAME`: the JSON Schemas of what this program writes and reads.
+//! `schema DOCUMENT`: the JSON Schemas of the documents that this program reads or writes.
 
 use clap::{Args, ValueEnum};
 
@@ -25,14 +25,14 @@ pub enum Document {
 /// The flags of `schema`.
 #[derive(Args, Debug)]
 pub struct SchemaArgs {
-    /// Of which document
+    /// The document that the schema describes
     document: Document,
 }
 
 /// Prints the schema.
 ///
 /// # Errors
-/// Standard output can't be written.
+/// Standard output cannot be written.
 pub fn run(args: &SchemaArgs) -> anyhow::Result<Exit> {
     let schema = match args.document {
         Document::Run => schemars::schema_for!(RunReport),

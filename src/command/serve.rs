@@ -28,11 +28,11 @@ pub struct ServeCommand {
     #[command(flatten)]
     server: ServeArgs,
 
-    /// Print JSON, one object a line: one when it listens, one when it has stopped
+    /// Print JSON, one object per line: one when the server listens, one when it has stopped
     #[arg(long, env = "ECHO_TESTER_SERVE_JSON", hide_env = true)]
     json: bool,
 
-    /// Print nothing but errors and warnings
+    /// Print only errors and warnings
     #[arg(short, long, env = "ECHO_TESTER_SERVE_QUIET", hide_env = true)]
     quiet: bool,
 
@@ -51,7 +51,6 @@ pub fn run(command: &ServeCommand) -> anyhow::Result<Exit> {
     let serve = command.server.resolve(cores, memory).map_err(|e| e.in_flags())?;
     warn(command, &serve, memory);
     sys::raise_descriptor_limit();
-    let drain = serve.drain_timeout;
     // Before it serves: the first client may also be the one that stops it.
     let stop = StopRequests::on_signals()?;
     let server = start(command, &serve)?;
@@ -63,7 +62,7 @@ pub fn run(command: &ServeCommand) -> anyhow::Result<Exit> {
 
     let (stopped, cause) = match server.wait(None) {
         Waited::Ended(result) => (server.finish(result), Cause::Failed),
-        _ => end(command, server, drain),
+        _ => drain(command, server, serve.drain_timeout),
     };
     report(command, &stopped)?;
     Ok(exit(&stopped, cause, serve.faults.is_some()))
@@ -106,23 +105,23 @@ fn fault_log(file: Option<&Path>, quiet: bool) -> anyhow::Result<FaultLog> {
 }
 
 fn warn(command: &ServeCommand, serve: &Serve, memory: Option<u64>) {
-    let held = || {
+    let memory_use = || {
         let (conns, buffer) = (serve.options.max_conns, Bytes(serve.options.buffer as u64));
-        format!("{conns} connections (--max-conns) with {buffer} each (--buffer) hold {}", in_mib(serve.most_held()))
+        format!("{conns} connections (--max-conns) with {buffer} each (--buffer) can use {}", in_mib(serve.most_held()))
     };
     if !serve.bind.ip().is_loopback() {
         say(&format!(
-            "warning: {} can be reached from other machines, and an echo server sends back to anybody as much as it is \
-             sent: for use on a network of your own; {} at most",
+            "warning: {} can be reached from other machines, and an echo server returns whatever anybody sends: use it \
+             on a private network only; {}",
             serve.bind,
-            held()
+            memory_use()
         ));
     }
     if let Some(memory) = memory.filter(|memory| serve.most_held() > *memory) {
-        say(&format!("warning: {}, and here are {}: give less of either", held(), in_mib(memory)));
+        say(&format!("warning: {}, but this machine has {}: lower either value", memory_use(), in_mib(memory)));
     }
     if command.server.workers.is_some() && !has_workers(serve) {
-        say(&format!("note: the model {} has no use for --workers", name(serve)));
+        say(&format!("note: the model {} does not use --workers", name(serve)));
     }
 }
 
@@ -148,7 +147,10 @@ fn why_it_did_not_start(bind: SocketAddr, error: &io::Error) -> String {
             format!("{bind} is in use: choose another --bind; port 0 takes any free one")
         }
         io::ErrorKind::AddrNotAvailable => {
-            format!("{bind} is no address of this machine: choose another --bind, such as 127.0.0.1:{}", bind.port())
+            format!(
+                "{bind} is not an address of this machine: choose another --bind, such as 127.0.0.1:{}",
+                bind.port()
+            )
         }
         io::ErrorKind::PermissionDenied if bind.port() != 0 => {
             format!("{error}: choose another --bind; ports below 1024 need more rights")
@@ -239,15 +241,18 @@ fn announce(command: &ServeCommand, serve: &Serve, server: &Server) -> anyhow::R
     print(&format!("listening on {address} with {model}{workers}; Ctrl-C stops it"))
 }
 
-/// Drains; a second interruption, or the drain time, aborts.
-fn end(command: &ServeCommand, server: Server, drain: Duration) -> (Stopped, Cause) {
+/// Drains the server. A second request to stop, or the end of the drain time, aborts it.
+fn drain(command: &ServeCommand, server: Server, timeout: Duration) -> (Stopped, Cause) {
     server.drain();
     let active = server.counters().active();
     if !command.quiet && active > 0 {
         let connections = if active == 1 { "1 connection".to_owned() } else { format!("{active} connections") };
-        say(&format!("draining {connections} for up to {}; Ctrl-C again to abort", humantime::format_duration(drain)));
+        say(&format!(
+            "draining {connections} for up to {}; Ctrl-C again to abort",
+            humantime::format_duration(timeout)
+        ));
     }
-    match server.wait(Some(drain)) {
+    match server.wait(Some(timeout)) {
         Waited::Ended(result) => (server.finish(result), Cause::Asked),
         Waited::Interrupted => (server.stop(Duration::ZERO), Cause::Forced),
         Waited::TimedOut => (server.stop(Duration::ZERO), Cause::Asked),
@@ -290,22 +295,22 @@ fn report(command: &ServeCommand, stopped: &Stopped) -> anyhow::Result<()> {
 fn exit(stopped: &Stopped, cause: Cause, is_faulty: bool) -> Exit {
     if cause == Cause::Failed {
         say(&format!(
-            "error: the server ended by itself: {}",
-            stopped.error.as_deref().unwrap_or("it does not say why")
+            "error: the server ended before it was asked to: {}",
+            stopped.error.as_deref().unwrap_or("it gave no reason")
         ));
         return Exit::Inconclusive;
     }
     if let Some(error) = &stopped.error {
-        say(&format!("error: the server did not end well: {error}"));
+        say(&format!("error: the server did not end cleanly: {error}"));
         return Exit::VerificationFailed;
     }
     if stopped.hung {
-        say("error: the server did not end, even when told to abort; this is a bug of the model");
+        say("error: the server did not end, even when it was told to abort: this is a bug in the model");
         return Exit::VerificationFailed;
     }
-    // Faults send bytes that were never received.
+    // The counters of a faulty server need not add up: faults can send bytes that were never received.
     if !is_faulty && !stopped.counters.add_up() {
-        say(&format!("error: the counters do not add up, which is a bug of the model: {:?}", stopped.counters));
+        say(&format!("error: the counters do not add up; this is a bug in the model: {:?}", stopped.counters));
         return Exit::VerificationFailed;
     }
     if cause == Cause::Forced { Exit::Interrupted } else { Exit::Pass }

@@ -62,8 +62,8 @@ impl ResultArgs {
         self.files().try_for_each(|(flag, file)| files::check_writable(flag, file))
     }
 
-    /// Like [`check`](Self::check), and removes the results of an earlier run. Call it before anything that may end this
-    /// run early.
+    /// Like [`check`](Self::check), and removes the results of an earlier run. Call it before anything that may end
+    /// this run early.
     ///
     /// # Errors
     /// A file cannot be written: exit code 2.

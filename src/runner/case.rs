@@ -18,7 +18,7 @@ use crate::plan::Profile;
 use crate::report::check::{self, Ending};
 use crate::report::run::RunReport;
 use crate::report::suite::{Came, CaseReport, State};
-use crate::runner::{jobs, launch};
+use crate::runner::{jobs, launch, target_address};
 use crate::scenario::{Scenario, names};
 use crate::server::models;
 use crate::sys;
@@ -195,7 +195,7 @@ fn try_run(
     case.replay = Some(replay.clone());
     let mut server = None;
     let targets = match (target, &scenario.server) {
-        (Some(target), _) => launch::resolve_target(target)?,
+        (Some(target), _) => target_address::resolve(target)?,
         (None, None) => return Err(Failure::usage(format!("{} names no [server]", scenario.path))),
         (None, Some(wanted)) => match TestServer::start(wanted) {
             Ok(started) => vec![server.insert(started).address()],
@@ -214,7 +214,7 @@ fn try_run(
         return Ok(());
     }
     let limit = run.timeout.unwrap_or_else(|| time_of(scenario));
-    let outcome = launch::go(plan.clone(), run.start_at, Some(limit), args.is_quiet());
+    let outcome = launch::run_plan(plan.clone(), run.start_at, Some(limit), args.is_quiet());
     let has_findings = |outcome: &RunOutcome| outcome.groups.iter().any(|stats| !stats.counters.findings.is_empty());
     let is_broken = outcome.as_ref().is_ok_and(|(outcome, _)| has_findings(outcome));
     let probe = || outcome.as_ref().ok().and_then(|(outcome, _)| liveness::probe(scenario, &plan, outcome));

@@ -1,4 +1,5 @@
-//! The end of a run that would not end by itself, be it because each of its connections moves a byte now and then.
+//! The time limit of a run. Without one, a run whose connections each move a byte now and then would never end: none of
+//! them stalls.
 
 use std::io;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use crate::client::Control;
 
-/// A limit that a run is held to until this is asked, or dropped.
+/// A time limit that is enforced until this is dropped.
 pub(super) struct Deadline {
     stop: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -17,10 +18,10 @@ pub(super) struct Deadline {
 }
 
 impl Deadline {
-    /// From now on, and for so long; then the run is ended as by an interrupt.
+    /// Ends the run, as an interrupt would, when `limit` has passed from now on.
     ///
     /// # Errors
-    /// A thread could not be started.
+    /// A thread cannot be started.
     pub(super) fn set(limit: Duration, control: &Arc<Control>) -> io::Result<Deadline> {
         let control = Arc::clone(control);
         let has_passed = Arc::new(AtomicBool::new(false));
@@ -38,7 +39,7 @@ impl Deadline {
         Ok(Deadline { stop: Some(stop), thread: Some(thread), has_passed })
     }
 
-    /// Whether it was reached.
+    /// Whether the limit has passed and the run was told to end.
     pub(super) fn has_passed(&self) -> bool {
         self.has_passed.load(Ordering::SeqCst)
     }
@@ -48,7 +49,7 @@ impl Drop for Deadline {
     fn drop(&mut self) {
         self.stop.take();
         if let Some(thread) = self.thread.take() {
-            // It does not panic; if it did, the run is not worse for it.
+            // The thread does not panic. If it did, the run's results would still be right.
             let _ = thread.join();
         }
     }

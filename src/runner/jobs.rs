@@ -1,4 +1,4 @@
-//! Several cases at a time: who takes which, and who is told when one has ended. What a case is, it does not know.
+//! Runs numbered jobs on several threads, and reports each one as it ends. It does not know what a job does.
 
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -7,12 +7,12 @@ use std::thread;
 
 use anyhow::Context as _;
 
-/// Runs `run(0)` to `run(count - 1)`, `jobs` at a time, begun in this order. As each ends, `ended` gets its number and
-/// its result, on the calling thread; when that says `Break`, none is begun any more, and those under way end first.
-/// Where not so many threads can be started, fewer run at a time.
+/// Runs `run(0)` to `run(count - 1)`, `jobs` at a time, and begins them in this order. When one ends, `ended` gets its
+/// number and its result on the calling thread. If `ended` returns `Break`, no further one begins, and this returns
+/// when those that run have ended. If the system refuses some of the threads, fewer run at a time.
 ///
 /// # Errors
-/// Not one thread could be started; then nothing has run.
+/// The system refuses every thread. Nothing has run then.
 pub(super) fn run<T: Send>(
     count: usize,
     jobs: usize,
@@ -20,36 +20,37 @@ pub(super) fn run<T: Send>(
     mut ended: impl FnMut(usize, T) -> ControlFlow<()>,
 ) -> anyhow::Result<()> {
     let next = AtomicUsize::new(0);
-    let is_over = AtomicBool::new(false);
-    let work = |send: &dyn Fn(usize, T) -> bool| {
-        while !is_over.load(Ordering::SeqCst) {
+    let is_stopped = AtomicBool::new(false);
+    // Takes one job after another. `report` returns false when nobody listens any more.
+    let work = |report: &dyn Fn(usize, T) -> bool| {
+        while !is_stopped.load(Ordering::SeqCst) {
             let i = next.fetch_add(1, Ordering::SeqCst);
-            if i >= count || !send(i, run(i)) {
+            if i >= count || !report(i, run(i)) {
                 break;
             }
         }
     };
-    let mut tell = |i: usize, outcome: T| {
-        if ended(i, outcome).is_break() {
-            is_over.store(true, Ordering::SeqCst);
+    let mut report_end = |i: usize, result: T| {
+        if ended(i, result).is_break() {
+            is_stopped.store(true, Ordering::SeqCst);
         }
     };
     if jobs <= 1 {
-        // On the calling thread, and the next one only after the last has been told of.
-        let tell = std::cell::RefCell::new(&mut tell);
-        work(&|i, outcome| {
-            (tell.borrow_mut())(i, outcome);
+        // On the calling thread, so that each end is reported before the next job begins.
+        let report_end = std::cell::RefCell::new(&mut report_end);
+        work(&|i, result| {
+            (report_end.borrow_mut())(i, result);
             true
         });
         return Ok(());
     }
     let started = thread::scope(|scope| {
-        let (sender, outcomes) = channel();
+        let (sender, results) = channel();
         let mut started = Ok(());
         for n in 0..jobs.min(count) {
             let sender = sender.clone();
             let work = &work;
-            let worker = move || work(&|i, outcome| sender.send((i, outcome)).is_ok());
+            let worker = move || work(&|i, result| sender.send((i, result)).is_ok());
             let worker = thread::Builder::new().name(format!("case-{n}")).spawn_scoped(scope, worker);
             if let Err(error) = worker {
                 started = if n == 0 { Err(error) } else { Ok(()) };
@@ -57,8 +58,8 @@ pub(super) fn run<T: Send>(
             }
         }
         drop(sender);
-        for (i, outcome) in outcomes {
-            tell(i, outcome);
+        for (i, result) in results {
+            report_end(i, result);
         }
         started
     });
@@ -75,29 +76,29 @@ mod tests {
     }
 
     #[test]
-    fn one_job_runs_one_after_the_other_in_order_and_tells_of_each_before_the_next() {
+    fn with_one_job_at_a_time_each_end_is_reported_before_the_next_begins() {
         let log = Mutex::new(Vec::new());
-        let say = |text: String| log.lock().expect("no panic").push(text);
+        let record = |text: String| log.lock().expect("no thread panics").push(text);
         let ended = |i: usize, ()| {
-            say(format!("ended {i}"));
+            record(format!("ended {i}"));
             ControlFlow::Continue(())
         };
-        run(2, 1, |i| say(format!("run {i}")), ended).expect("nothing fails");
-        assert_eq!(log.into_inner().expect("no panic"), ["run 0", "ended 0", "run 1", "ended 1"]);
+        run(2, 1, |i| record(format!("run {i}")), ended).expect("one job needs no thread");
+        assert_eq!(log.into_inner().expect("no thread panics"), ["run 0", "ended 0", "run 1", "ended 1"]);
     }
 
     #[test]
-    fn so_many_jobs_run_at_a_time() {
-        // Each waits for the two others: fewer at a time would wait for ever.
-        let together = Barrier::new(3);
+    fn three_jobs_run_at_a_time() {
+        // Each job waits for two others. With fewer than three at a time they would wait forever.
+        let barrier = Barrier::new(3);
         let wait = |_| {
-            together.wait();
+            barrier.wait();
         };
-        run(6, 3, wait, keep_going).expect("nothing fails");
+        run(6, 3, wait, keep_going).expect("three threads can be started");
     }
 
     #[test]
-    fn after_a_break_none_is_begun() {
+    fn after_a_break_no_further_job_begins() {
         for jobs in [1, 3] {
             let begun = AtomicUsize::new(0);
             let count = |_| {
@@ -110,12 +111,12 @@ mod tests {
         let count = |_| {
             begun.fetch_add(1, Ordering::SeqCst);
         };
-        let mut told = 0;
+        let mut reported = 0;
         let stop = |_: usize, ()| {
-            told += 1;
+            reported += 1;
             ControlFlow::Break(())
         };
         run(100, 1, count, stop).expect("a break is no error");
-        assert_eq!((begun.load(Ordering::SeqCst), told), (1, 1));
+        assert_eq!((begun.load(Ordering::SeqCst), reported), (1, 1));
     }
 }

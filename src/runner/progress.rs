@@ -1,4 +1,4 @@
-//! What is seen while a run goes on: bars on a terminal, a plain line now and then elsewhere. All of it on stderr.
+//! Progress of a run, on stderr: a bar on a terminal, and otherwise a plain line now and then.
 
 use std::io::IsTerminal;
 use std::sync::Arc;
@@ -13,35 +13,39 @@ use crate::measure::Counters;
 use crate::output::console::say;
 use crate::report::{show_bytes, show_count, show_time};
 
-/// Between two looks on a terminal.
-const LOOK: Duration = Duration::from_millis(100);
-/// Between two lines elsewhere.
-const LINE: Duration = Duration::from_secs(10);
+/// Interval between two updates of the bar on a terminal.
+const BAR_INTERVAL: Duration = Duration::from_millis(100);
+/// Interval between two lines where stderr is no terminal.
+const LINE_INTERVAL: Duration = Duration::from_secs(10);
+/// Length of the bar in steps; it moves only in whole ones.
+const BAR_STEPS: u64 = 1000;
+/// The completed fraction of the run above which the time left can be estimated.
+const MIN_FRACTION_FOR_ESTIMATE: f64 = 0.02;
 
-/// Progress that is shown until it is dropped.
-pub(super) struct Progress {
+/// Shows progress until it is dropped.
+pub(super) struct ProgressDisplay {
     stop: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Progress {
-    /// Shows how the run goes on; nothing at all if `quiet`.
-    pub(super) fn show(plan: &RunPlan, control: &Arc<Control>, quiet: bool) -> Progress {
+impl ProgressDisplay {
+    /// Starts to show the progress of a run, or nothing if `quiet`.
+    pub(super) fn start(plan: &RunPlan, control: &Arc<Control>, quiet: bool) -> ProgressDisplay {
         if quiet {
-            return Progress { stop: None, thread: None };
+            return ProgressDisplay { stop: None, thread: None };
         }
-        let goal = Goal::of(plan);
+        let total = PlannedWork::of(plan);
         let control = Arc::clone(control);
         let (stop, stopped) = channel::<()>();
         let show = move || {
-            let bar = std::io::stderr().is_terminal().then(|| goal.bar());
-            let every = if bar.is_some() { LOOK } else { LINE };
+            let bar = std::io::stderr().is_terminal().then(new_bar);
+            let interval = if bar.is_some() { BAR_INTERVAL } else { LINE_INTERVAL };
             let mut before = (Instant::now(), Counters::default());
-            while stopped.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
+            while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
                 let now = (Instant::now(), control.counters());
-                let line = goal.line(&before, &now, control.elapsed());
+                let line = total.line(&before, &now, control.elapsed());
                 match &bar {
-                    Some(bar) => goal.update(bar, &now.1, control.elapsed(), line),
+                    Some(bar) => total.update(bar, &now.1, control.elapsed(), line),
                     None => say(&line),
                 }
                 before = now;
@@ -50,58 +54,55 @@ impl Progress {
                 bar.finish_and_clear();
             }
         };
-        // Without a thread there is no progress to see, and the run is not worse for it.
+        // If the system refuses the thread, the run goes on without progress.
         let thread = std::thread::Builder::new().name("progress".to_owned()).spawn(show).ok();
-        Progress { stop: Some(stop), thread }
+        ProgressDisplay { stop: Some(stop), thread }
     }
 }
 
-impl Drop for Progress {
+impl Drop for ProgressDisplay {
     fn drop(&mut self) {
         self.stop.take();
         if let Some(thread) = self.thread.take() {
-            // It only prints; if it panicked, the run is not worse for it.
+            // The thread only prints. If it panicked, the run's results are still right.
             let _ = thread.join();
         }
     }
 }
 
-/// What the run is on its way to.
-struct Goal {
+/// The amount of work after which the run ends.
+struct PlannedWork {
     connections: u64,
+    /// Messages of all connections, if their number is limited.
     messages: Option<u64>,
-    time: Option<Duration>,
+    /// The longest duration, if every load has one.
+    duration: Option<Duration>,
 }
 
-impl Goal {
-    fn of(plan: &RunPlan) -> Goal {
-        let in_shard = |slot: &crate::plan::Slot| {
+impl PlannedWork {
+    fn of(plan: &RunPlan) -> PlannedWork {
+        let is_replayed = |slot: &crate::plan::Slot| {
             plan.only.is_empty() || plan.only.iter().any(|c| plan.slots.of(*c).is_ok_and(|(s, _)| s == *slot))
         };
-        let slots: Vec<_> = plan.slots.of_shard(plan.shard).filter(in_shard).collect();
+        let slots: Vec<_> = plan.slots.of_shard(plan.shard).filter(is_replayed).collect();
         let messages = slots.iter().map(|slot| plan.groups[slot.group as usize].messages).sum();
-        let time = plan.groups.iter().map(|group| group.duration).collect::<Option<Vec<_>>>();
-        Goal { connections: slots.len() as u64, messages, time: time.and_then(|times| times.into_iter().max()) }
+        let durations = plan.groups.iter().map(|group| group.duration).collect::<Option<Vec<_>>>();
+        let duration = durations.and_then(|durations| durations.into_iter().max());
+        PlannedWork { connections: slots.len() as u64, messages, duration }
     }
 
-    fn bar(&self) -> ProgressBar {
-        let bar = ProgressBar::with_draw_target(Some(1000), ProgressDrawTarget::stderr());
-        let style = ProgressStyle::with_template("{bar:24} {msg}").expect("the template is a literal");
-        bar.set_style(style);
-        bar
-    }
-
-    /// How far it is, 0 to 1, by whatever ends it first.
-    fn part(&self, counters: &Counters, elapsed: Duration) -> f64 {
+    /// The completed fraction, 0 to 1, by the limit that will end the run first.
+    fn fraction(&self, counters: &Counters, elapsed: Duration) -> f64 {
         let by_messages = self.messages.map(|all| counters.messages_echoed as f64 / all.max(1) as f64);
-        let by_time = self.time.map(|all| elapsed.as_secs_f64() / all.as_secs_f64().max(1e-9));
+        let by_time = self.duration.map(|all| elapsed.as_secs_f64() / all.as_secs_f64().max(1e-9));
         by_messages.into_iter().chain(by_time).fold(0.0, f64::max).min(1.0)
     }
 
     fn update(&self, bar: &ProgressBar, counters: &Counters, elapsed: Duration, line: String) {
-        let part = self.part(counters, elapsed);
-        let left = (part > 0.02).then(|| Duration::from_secs_f64(elapsed.as_secs_f64() * (1.0 - part) / part));
-        bar.set_position((part * 1000.0) as u64);
+        let fraction = self.fraction(counters, elapsed);
+        let left = (fraction > MIN_FRACTION_FOR_ESTIMATE)
+            .then(|| Duration::from_secs_f64(elapsed.as_secs_f64() * (1.0 - fraction) / fraction));
+        bar.set_position((fraction * BAR_STEPS as f64) as u64);
         bar.set_message(match left {
             Some(left) if left >= Duration::from_secs(1) => format!("{line}, {} left", whole_seconds(left)),
             _ => line,
@@ -125,6 +126,12 @@ impl Goal {
             show_count(rate(|c| c.messages_echoed) as u64),
         )
     }
+}
+
+fn new_bar() -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(BAR_STEPS), ProgressDrawTarget::stderr());
+    bar.set_style(ProgressStyle::with_template("{bar:24} {msg}").expect("the template is valid"));
+    bar
 }
 
 fn whole_seconds(time: Duration) -> String {

@@ -1,5 +1,5 @@
-//! What can be wrong with a command line: each table is a snapshot of what the program answers, with its exit code.
-//! Scenario files are the matter of `scenario_errors`, reports of `merging`.
+//! Errors of the command line: each table is a snapshot of the program's answers and exit codes. `scenario_errors`
+//! covers scenario files, and `merging` covers reports.
 
 use regex::Regex;
 
@@ -7,17 +7,17 @@ use crate::program::Serving;
 use crate::shell::Folder;
 use crate::snapshot;
 
-/// Holds what is said to these command lines to the snapshot of that name.
-fn hold(name: &str, folder: &Folder, lines: &str) {
+/// Compares the answers to these command lines with the snapshot of this name.
+fn check(name: &str, folder: &Folder, lines: &str) {
     let said = folder.session(lines);
     assert!(!said.contains("(exit code 0)"), "all of these are errors: {said}");
     snapshot(&format!("errors-{name}"), &said);
 }
 
-/// The same for the values of flags of `blast`: `--conns 0`. None gets as far as a connection.
-fn hold_flags(name: &str, lines: &str) {
+/// Does the same for flags of `blast`, such as `--conns 0`. With `--dry-run` none of them opens a connection.
+fn check_flags(name: &str, lines: &str) {
     let lines: Vec<String> = lines.lines().map(str::trim).filter(|line| !line.is_empty()).map(blast).collect();
-    hold(name, &Folder::with(&[]), &lines.join("\n"));
+    check(name, &Folder::with(&[]), &lines.join("\n"));
 }
 
 fn blast(flags: &str) -> String {
@@ -26,7 +26,7 @@ fn blast(flags: &str) -> String {
 
 #[test]
 fn values_of_units() {
-    hold_flags(
+    check_flags(
         "units",
         "--conns ''
          --conns many
@@ -73,7 +73,7 @@ fn values_of_units() {
 
 #[test]
 fn values_of_loads() {
-    hold_flags(
+    check_flags(
         "loads",
         "--size ''
          --size big
@@ -135,7 +135,7 @@ fn values_of_loads() {
 
 #[test]
 fn values_that_do_not_go_together() {
-    hold_flags(
+    check_flags(
         "resolve",
         "--conns 0
          --conns 2g
@@ -178,7 +178,7 @@ fn values_that_do_not_go_together() {
 #[test]
 fn targets() {
     let folder = Folder::with(&[]);
-    hold(
+    check(
         "targets",
         &folder,
         "blast ''
@@ -210,17 +210,17 @@ fn targets() {
     );
 }
 
-/// Nobody has the addresses 192.0.2.x (RFC 5737).
+/// No machine has the addresses 192.0.2.x (RFC 5737).
 #[test]
 fn sources_of_another_machine() {
     let folder = Folder::with(&[]);
-    hold("sources", &folder, "blast 127.0.0.1:1 --conns 1 --source 192.0.2.1 --seed 7 --workers 1");
+    check("sources", &folder, "blast 127.0.0.1:1 --conns 1 --source 192.0.2.1 --seed 7 --workers 1");
 }
 
 #[test]
 fn words() {
     let folder = Folder::with(&[]);
-    hold(
+    check(
         "words",
         &folder,
         "
@@ -251,14 +251,14 @@ fn words() {
          help nonsense
          serve extra",
     );
-    // A line without words is no line of a table.
+    // The table skips empty lines, so the command line without words has its own snapshot.
     snapshot("errors-no-words", &folder.said(""));
 }
 
 #[test]
 fn variables() {
     let folder = Folder::with(&[]);
-    hold(
+    check(
         "variables",
         &folder,
         "ECHO_TESTER_SIZE=9..3 blast --dry-run
@@ -275,7 +275,7 @@ fn variables() {
 #[test]
 fn servers() {
     let folder = Folder::with(&[]);
-    hold(
+    check(
         "serve",
         &folder,
         "serve --model epol
@@ -343,13 +343,13 @@ fn faults() {
          crosstalk:mode=shift"
         .lines()
         .map(|fault| format!("serve --fault {}", fault.trim()));
-    hold("faults", &Folder::with(&[]), &lines.collect::<Vec<_>>().join("\n"));
+    check("faults", &Folder::with(&[]), &lines.collect::<Vec<_>>().join("\n"));
 }
 
 #[test]
 fn a_port_that_is_taken() {
     let server = Serving::start(&[]);
-    let port = server.address.rsplit_once(':').expect("a port").1.to_owned();
+    let port = server.address.rsplit_once(':').expect("a free port exists").1.to_owned();
     let said = Folder::with(&[]).said(&format!("serve --bind {}", server.address));
     server.stop();
     snapshot("errors-serve-in-use", &said.replace(&port, "[port]"));
@@ -358,10 +358,11 @@ fn a_port_that_is_taken() {
 #[test]
 fn more_connections_than_descriptors() {
     let said = Folder::with(&[]).said("blast 127.0.0.1:1 --conns 10m");
-    // How many there may be, and who could raise that, is a matter of the machine.
-    let most = Regex::new(r"the \d+ that this process|--conns \d+ at most|raise the .*?\)").expect("a pattern");
+    // The limit, and how to raise it, depend on the machine.
+    let most =
+        Regex::new(r"the \d+ that this process|--conns \d+ at most|raise the .*?\)").expect("the pattern is valid");
     let said = most.replace_all(&said, |found: &regex::Captures<'_>| {
-        let number = Regex::new(r"\d+").expect("a pattern");
+        let number = Regex::new(r"\d+").expect("the pattern is valid");
         let limit = if found[0].starts_with("raise") { "raise the [limit]".into() } else { found[0].to_owned() };
         number.replace_all(&limit, "[number]").into_owned()
     });
@@ -371,7 +372,7 @@ fn more_connections_than_descriptors() {
 #[test]
 fn cases_and_comparisons() {
     let folder = Folder::with(&[]);
-    hold(
+    check(
         "cases",
         &folder,
         "check --patience 0
@@ -403,7 +404,7 @@ fn cases_and_comparisons() {
 }
 
 #[test]
-fn results_that_can_not_be_written() {
+fn results_that_cannot_be_written() {
     let scenario = "name = 'a'\n[server]\nmodel = 'auto'\n[[load]]\nconns = 1\n";
     let report = include_str!("fixtures/churn.json");
     let folder = Folder::with(&[("a.toml", scenario), ("report.json", report), ("folder/file", "")]);
@@ -433,5 +434,5 @@ fn results_that_can_not_be_written() {
     ] {
         lines.push_str(&format!("{line}\n"));
     }
-    hold("results", &folder, &lines);
+    check("results", &folder, &lines);
 }

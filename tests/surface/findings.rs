@@ -1,13 +1,13 @@
-//! What is said of each kind of finding, and of each way in which bytes can be changed: reports that hold them are made
-//! up here, since a run brings few at a time.
+//! The text for each kind of finding, and for each way in which bytes can be changed. The reports are made up, because
+//! a real run has only a few kinds.
 
 use serde_json::{Value, json};
 
 use crate::shell::Folder;
 use crate::snapshot;
 
-/// What makes each of them another: of what happened to the bytes, and, within `of`, of the finding around it.
-fn happenings() -> Vec<Value> {
+/// What distinguishes each finding: keys of its divergence, and within `of` keys of the finding itself.
+fn variants() -> Vec<Value> {
     let mut all = vec![
         json!({ "kind": "corrupt", "detail": { "bytes": 1, "bits": 1 } }),
         json!({ "kind": "corrupt", "detail": { "bytes": 3, "bits": 9 } }),
@@ -54,13 +54,13 @@ fn happenings() -> Vec<Value> {
     all
 }
 
-/// A finding in which this happened.
-fn finding(index: usize, happening: Value) -> Value {
+/// A finding with these keys.
+fn finding(index: usize, variant: Value) -> Value {
     let mut divergence = json!({
         "conn": 7, "offset": 100, "extent": 5, "excerpt_offset": 100, "expected": "", "received": "",
     });
     let mut finding = json!({ "local": "127.0.0.1:40001", "remote": "127.0.0.1:7777", "at_ms": index });
-    let Value::Object(keys) = happening else { unreachable!("they are objects") };
+    let Value::Object(keys) = variant else { unreachable!("every variant is an object") };
     for (key, value) in keys {
         match value {
             Value::Object(of) if key == "of" => of.into_iter().for_each(|(key, value)| finding[key] = value),
@@ -73,13 +73,13 @@ fn finding(index: usize, happening: Value) -> Value {
 
 #[test]
 fn every_kind_of_finding() {
-    let mut report: Value = serde_json::from_str(include_str!("fixtures/churn.json")).expect("it is JSON");
+    let mut report: Value = serde_json::from_str(include_str!("fixtures/churn.json")).expect("the fixture is JSON");
     let mut counts = json!({});
     let mut findings = Vec::new();
-    for (index, happening) in happenings().into_iter().enumerate() {
-        let kind = happening["kind"].as_str().expect("a kind").to_owned();
+    for (index, variant) in variants().into_iter().enumerate() {
+        let kind = variant["kind"].as_str().expect("the kind is a string").to_owned();
         counts[&kind] = json!(counts[&kind].as_u64().unwrap_or(0) + 1);
-        findings.push(finding(index, happening));
+        findings.push(finding(index, variant));
     }
     for row in echo_tester::stream::FINDING_KINDS {
         assert!(counts.get(row.name).is_some(), "{} is not shown", row.name);

@@ -1,11 +1,11 @@
-//! Everything that a user sees, as snapshots: help, manual, schemas, reports, errors with their exit codes. What
-//! changes any of it shows itself as a diff, which is read and then taken over:
+//! Everything that a user sees, as snapshots: help, manual, schemas, reports, and errors with their exit codes. A
+//! change to any of it appears as a diff. Accept it with this command, then read the diff:
 //!
 //! `INSTA_UPDATE=always cargo test --test surface`
 //!
-//! What differs from run to run (ports, times, rates) is redacted (`redact`); what such numbers look like, and how
-//! columns line up around them, is shown by `merge`, whose input is a file. On other systems the program's name ends in
-//! .exe, or the system words its errors otherwise: one system is enough to see a change.
+//! `redact` removes whatever differs from run to run: ports, times, rates. The form of such numbers and the alignment of
+//! their columns is covered by `merge`, whose input is a file. The tests run on Linux only: elsewhere the program's
+//! name ends in .exe or the system words its errors differently, and one system is enough to see a change.
 #![cfg(target_os = "linux")]
 
 #[path = "../program/mod.rs"]
@@ -23,7 +23,7 @@ mod shell;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Holds a text to the snapshot of this name.
+/// Compares a text with the snapshot of this name.
 fn snapshot(name: &str, text: &str) {
     let mut settings = insta::Settings::clone_current();
     settings.set_prepend_module_to_snapshot(false);
@@ -31,7 +31,7 @@ fn snapshot(name: &str, text: &str) {
     settings.bind(|| insta::assert_snapshot!(name, text));
 }
 
-/// Does the same with each of these, and fails after the last: one change is seldom seen in one place alone.
+/// Checks every item and fails after the last one, because a change often shows in several places.
 fn each<T: std::fmt::Debug>(all: impl IntoIterator<Item = T>, mut check: impl FnMut(&T)) {
     let mut failed = Vec::new();
     for one in all {

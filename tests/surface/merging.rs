@@ -1,12 +1,12 @@
-//! `merge`: its reports are files, so that all of what it prints is the same each time, and what it says to files that
-//! are no parts of one run.
+//! `merge`: its input are files, so its output is the same in every run. And its answers to files that are not parts of
+//! one run.
 
 use crate::shell::Folder;
 use crate::{redact, snapshot};
 
 const FIRST: &str = include_str!("fixtures/shard-0.json");
 const SECOND: &str = include_str!("fixtures/shard-1.json");
-/// A bundled server, an open loop, connections that follow others.
+/// A run with a bundled server, an open loop, and connections that are replaced when they end.
 const CHURN: &str = include_str!("fixtures/churn.json");
 
 fn folder() -> Folder {
@@ -14,7 +14,7 @@ fn folder() -> Folder {
 }
 
 #[test]
-fn what_is_printed() {
+fn merged_reports_as_text() {
     let lines = "merge 0.json 1.json
                  merge 0.json
                  merge 0.json --partial
@@ -24,7 +24,7 @@ fn what_is_printed() {
 }
 
 #[test]
-fn what_is_written() {
+fn merged_reports_in_files() {
     let folder = folder();
     let said = folder.said("merge 0.json 1.json --json=sum.json -o sum.txt");
     let json = redact::versionless(&folder.read("sum.json"));
@@ -32,9 +32,9 @@ fn what_is_written() {
     assert!(folder.said("merge 0.json 1.json").contains(folder.read("sum.txt").trim_end()));
 }
 
-/// What a reader of the figures must know, each in a report that has something to say of it.
+/// Every remark that explains the figures, each in a report that needs it.
 #[test]
-fn what_is_remarked_on() {
+fn remarks() {
     let of_churn = |pairs: &[(&str, &str)]| {
         pairs.iter().fold(CHURN.to_owned(), |report, (from, to)| {
             assert!(report.contains(from), "{from} stands in the report");
@@ -77,14 +77,14 @@ fn what_is_remarked_on() {
     let files: Vec<(&str, &str)> = changed.iter().map(|(name, text)| (*name, text.as_str())).collect();
     let lines: Vec<String> = changed.iter().map(|(name, _)| format!("merge {name}")).collect();
     let said = Folder::with(&files).session(&lines.join("\n"));
-    // The tables above the totals are the same in all of them.
+    // The tables of latencies are the same in all of them.
     let is_latency =
         |line: &&str| ["round trip", "first byte", "connect ", "      "].iter().any(|begin| line.starts_with(begin));
     snapshot("merge-remarks", &said.lines().filter(|line| !is_latency(line)).collect::<Vec<_>>().join("\n"));
 }
 
 #[test]
-fn what_can_not_be_merged() {
+fn reports_that_cannot_be_merged() {
     let of_run = |from: &str, to: &str| {
         assert!(SECOND.contains(from), "{from} stands in the report");
         SECOND.replace(from, to)

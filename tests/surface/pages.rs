@@ -1,4 +1,4 @@
-//! What the program says of itself: help, manual pages, completions, schemas, models.
+//! What the program says about itself: help, manual pages, completions, schemas, models.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use crate::program::said;
 use crate::shell::Folder;
 use crate::{each, redact, snapshot};
 
-/// Every command there is as its words: none for the program itself.
+/// Every command as its words, which are none for the program itself.
 fn commands() -> Vec<Vec<String>> {
     fn walk(command: &Command, words: &[String], all: &mut Vec<Vec<String>>) {
         all.push(words.to_vec());
@@ -24,8 +24,8 @@ fn commands() -> Vec<Vec<String>> {
     all
 }
 
-/// `help`, `help-blast` …
-fn named(kind: &str, words: &[String]) -> String {
+/// The name of a page: `help`, `help-blast` …
+fn page_name(kind: &str, words: &[String]) -> String {
     [&[kind.to_owned()], words].concat().join("-")
 }
 
@@ -35,7 +35,7 @@ fn help() {
     each(commands(), |words| {
         let pages = ["-h", "--help"]
             .map(|flag| folder.said([words.as_slice(), &[flag.to_owned()]].concat().join(" ").as_str()));
-        snapshot(&named("help", words), &pages.join("\n"));
+        snapshot(&page_name("help", words), &pages.join("\n"));
     });
 }
 
@@ -51,7 +51,7 @@ fn manual_pages() {
     each(commands(), |words| {
         let (code, page, err) = said(&[&["man"], &words.iter().map(String::as_str).collect::<Vec<_>>()[..]].concat());
         assert_eq!((code, err.as_str()), (0, ""));
-        snapshot(&named("man", words), &redact::versionless(&page));
+        snapshot(&page_name("man", words), &redact::versionless(&page));
     });
 }
 
@@ -59,16 +59,17 @@ fn manual_pages() {
 fn the_files_of_the_manual_are_its_pages() {
     let folder = Folder::with(&[]);
     snapshot("man-out", &folder.said("man --out pages"));
-    let entries = std::fs::read_dir(folder.path().join("pages")).expect("the folder was made");
-    let written: BTreeSet<String> =
-        entries.map(|entry| entry.expect("it can be read").file_name().to_string_lossy().into_owned()).collect();
-    let mut missing: Vec<String> = commands().iter().map(|words| named("echo-tester", words) + ".1").collect();
-    // There are more: clap has a subcommand 'help', with all the others below it.
+    let entries = std::fs::read_dir(folder.path().join("pages")).expect("the folder exists");
+    let written: BTreeSet<String> = entries
+        .map(|entry| entry.expect("the folder is readable").file_name().to_string_lossy().into_owned())
+        .collect();
+    let mut missing: Vec<String> = commands().iter().map(|words| page_name("echo-tester", words) + ".1").collect();
+    // There are more files, because clap adds a subcommand 'help' with a page for each command.
     missing.retain(|name| !written.contains(name));
     assert_eq!(missing, Vec::<String>::new(), "in {written:?}");
 }
 
-/// They say in other words what the help says, which has snapshots: that they know every flag is enough.
+/// Their texts come from the help, which has snapshots, so it is enough that they contain every flag.
 #[test]
 fn completions_know_every_flag_of_every_command() {
     let program = Cli::command();
@@ -89,8 +90,8 @@ fn completions_know_every_flag_of_every_command() {
 #[test]
 fn schemas() {
     let command = Cli::command();
-    let schema = command.find_subcommand("schema").expect("there is one");
-    let document = schema.get_arguments().find(|arg| arg.get_id() == "document").expect("it takes one");
+    let schema = command.find_subcommand("schema").expect("the subcommand exists");
+    let document = schema.get_arguments().find(|arg| arg.get_id() == "document").expect("the argument exists");
     let documents = document.get_possible_values();
     let names: Vec<&str> = documents.iter().map(|document| document.get_name()).collect();
     assert!(names.len() > 3);
@@ -105,15 +106,15 @@ fn schemas() {
 fn models() {
     let (_, json, _) = said(&["models", "--json"]);
     let (_, markdown, _) = said(&["models", "--markdown"]);
-    let here = Regex::new(r#"("(available|auto|why_not)": ).*?(,?)\n"#).expect("a pattern");
+    let here = Regex::new(r#"("(available|auto|why_not)": ).*?(,?)\n"#).expect("the pattern is valid");
     snapshot("models-json", &here.replace_all(&json, "$1[here]$3\n"));
     snapshot("models-markdown", &markdown);
-    // Where this kernel lacks one, the reason makes other columns, and other lines.
+    // If a model does not run on this kernel, the reason changes the widths of the columns.
     let missing = echo_tester::server::models::TABLE.iter().filter_map(|model| model.why_not());
     let missing: Vec<String> = missing.filter(|why| why != "needs Windows").collect();
     if missing.is_empty() {
         snapshot("models", &said(&["models"]).1);
     } else {
-        println!("SKIPPED: the table of models, of which some do not run here: {missing:?}");
+        println!("SKIPPED: the table of models, because some of them do not run here: {missing:?}");
     }
 }

@@ -1,11 +1,11 @@
-//! What differs from run to run is taken out of texts: addresses, moments, times, rates, and where lines break because
-//! of them. Counts stay: the loads of these tests are so small that they are always the same.
+//! Replaces the parts of a text that differ from run to run: addresses, dates, times, rates, and the line breaks that
+//! depend on them. Counts stay, because the loads of these tests are too small for them to vary.
 
 use std::borrow::Cow;
 
 use regex::{Captures, Regex};
 
-/// Patterns of what differs, and what stands for it; the first that fits goes first.
+/// Patterns and their replacements, applied in this order.
 const VOLATILE: &[(&str, &str)] = &[
     (r"\b127\.\d+\.\d+\.\d+:\d+", "[address]"),
     (r"\b\d{4}-\d\d-\d\dT[0-9:.]+Z", "[moment]"),
@@ -13,7 +13,7 @@ const VOLATILE: &[(&str, &str)] = &[
     (r#"(<path class="\w+" d)="[^"]*""#, r#"$1="[curve]""#),
     (r"\b\d[0-9,]*(\.\d+)?( [KMGT]?i?B)?/s", "[rate]"),
     (r"\b\d[0-9,]* round trips/s", "[number] round trips/s"),
-    (r"\bhere are \d+ MiB", "here are [number] MiB"),
+    (r"\bmachine has \d+ MiB", "machine has [number] MiB"),
     (r"\b\d[0-9,]*(\.\d+)? %", "[percent]"),
     (r"\b\d[0-9,]*(\.\d+)? (ns|µs|ms|s|m|min)\b", "[time]"),
     // The ratio, the last column of a comparison.
@@ -23,8 +23,8 @@ const VOLATILE: &[(&str, &str)] = &[
     (r"(\S) {2,}", "$1  "),
 ];
 
-/// What a bundled server says when it is told to end, or does not say: its last connection may have gone by then. In
-/// JSON, HTML, JUnit, Markdown, and as a line.
+/// The line of a bundled server that drains, in JSON, HTML, JUnit, Markdown and plain text. It is printed only if the
+/// last connection is still open when the server is told to stop, so it is removed.
 const DRAINING: &[(&str, &str)] = &[
     (r#"\[\s*"DRAINING"\s*\]"#, "[]"),
     (r#",\s*"DRAINING""#, ""),
@@ -36,7 +36,7 @@ const DRAINING: &[(&str, &str)] = &[
     (r"\nDRAINING", ""),
 ];
 
-/// The same in reports as JSON, a key a line, and in the lines of a server.
+/// Like [`VOLATILE`], for JSON reports with one key per line and for the JSON lines of a server.
 const VOLATILE_JSON: &[(&str, &str)] = &[
     (r#"("\w+_ns": )(\d+|null)"#, "$1[ns]"),
     (r#"("hdr": )"[^"]*""#, r#"$1"[histogram]""#),
@@ -48,29 +48,29 @@ const VOLATILE_JSON: &[(&str, &str)] = &[
 
 fn replace_all(text: &str, patterns: &[(&str, &str)]) -> String {
     patterns.iter().fold(text.to_owned(), |text, (pattern, with)| {
-        let pattern = Regex::new(pattern).expect("a pattern");
+        let pattern = Regex::new(pattern).expect("the pattern is valid");
         pattern.replace_all(&text, *with).into_owned()
     })
 }
 
-/// A text for people, or a document of a report.
+/// Redacts a text for people, or a report in a format other than JSON.
 pub(crate) fn text(text: &str) -> String {
     replace_all(&unbroken(&without_remarks(&versionless(text))), VOLATILE)
 }
 
-/// A report as JSON.
+/// Redacts a report in JSON.
 pub(crate) fn json(text: &str) -> String {
     let text = without_remarks(&versionless(&first_points(text)));
     replace_all(&replace_all(&text, VOLATILE_JSON), VOLATILE)
 }
 
-/// What is said of a busy machine is a matter of its other work (`merging` has these notes); and what a server says of
-/// its last connection one of chance.
+/// Removes the notes about a busy machine, which depend on its other work (`merging` covers them), and the line of a
+/// server that drains.
 fn without_remarks(text: &str) -> String {
     let whose =
         "the client was the bottleneck|client and server together left|the client had no time|the machine had no";
     let notes = format!(r"(?m)^note: ({whose})[^\n]*\n(  [^\n]*\n)*\n?");
-    let mut text = Regex::new(&notes).expect("a pattern").replace_all(text, "").into_owned();
+    let mut text = Regex::new(&notes).expect("the pattern is valid").replace_all(text, "").into_owned();
     for (pattern, with) in DRAINING {
         let pattern = pattern.replace("DRAINING", "draining 1 connection for up to 5s; Ctrl-C again to abort");
         text = replace_all(&text, &[(&pattern, with)]);
@@ -78,26 +78,26 @@ fn without_remarks(text: &str) -> String {
     text
 }
 
-/// Of a timeline its first point, without its figures: how many there are is a matter of time.
+/// Keeps only the first point of a timeline, without its figures, because the number of points depends on time.
 fn first_points(text: &str) -> String {
-    let points = Regex::new(r#"(?s)("points": \[\s*\{)([^}]*\})[^\]]*\]"#).expect("a pattern");
-    let figure = Regex::new(r": \d+").expect("a pattern");
+    let points = Regex::new(r#"(?s)("points": \[\s*\{)([^}]*\})[^\]]*\]"#).expect("the pattern is valid");
+    let figure = Regex::new(r": \d+").expect("the pattern is valid");
     let first = |found: &Captures<'_>| format!("{}{}]", &found[1], figure.replace_all(&found[2], ": [number]"));
     points.replace_all(text, first).into_owned()
 }
 
-/// Comma-separated values: the words stay.
+/// Redacts the numbers of comma-separated values; words stay.
 pub(crate) fn csv(text: &str) -> String {
-    let number = Regex::new(r"(,)(-?\d+\.\d+(e-?\d+)?|\d{3,}|true|false)\b").expect("a pattern");
-    let unsure = Regex::new(r"(?m),(true|false)?$").expect("a pattern");
+    let number = Regex::new(r"(,)(-?\d+\.\d+(e-?\d+)?|\d{3,}|true|false)\b").expect("the pattern is valid");
+    let unsure = Regex::new(r"(?m),(true|false)?$").expect("the pattern is valid");
     unsure.replace_all(&number.replace_all(text, "$1[figure]"), ",[unsure]").into_owned()
 }
 
-/// Paragraphs whose lines break where their figures let them, each as one line: findings, and what was done before
-/// them.
+/// Joins the lines of each paragraph whose line breaks depend on its figures: findings, and the list of operations
+/// before them.
 fn unbroken(text: &str) -> String {
     let mut lines: Vec<Cow<'_, str>> = Vec::new();
-    // How far the paragraph is indented that the next line may belong to.
+    // The indentation of the paragraph that the next line may belong to.
     let mut paragraph: Option<usize> = None;
     for line in text.lines() {
         let words = line.trim_start();
@@ -121,13 +121,13 @@ fn unbroken(text: &str) -> String {
     lines.join("\n")
 }
 
-/// A line such as `connection 0: corrupt at offset 10`, which in HTML begins its element.
+/// Whether a line is the first of a finding, such as `connection 0: corrupt at offset 10`. In HTML it follows `<pre>`.
 fn is_finding(words: &str) -> bool {
     let words = words.rsplit_once("<pre>").map_or(words, |(_, words)| words);
     words.strip_prefix("connection ").is_some_and(|words| words.starts_with(|c: char| c.is_ascii_digit()))
 }
 
-/// A text of which nothing else differs: the version is that of the next release some day.
+/// Redacts only the version of the program, which changes with the next release.
 pub(crate) fn versionless(text: &str) -> String {
     text.replace(env!("CARGO_PKG_VERSION"), "[version]")
 }

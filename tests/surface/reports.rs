@@ -1,14 +1,14 @@
-//! Results: what runs print and write, in each form, without what differs from run to run.
+//! Results that runs print and write, in every format, redacted.
 
 use crate::program::Serving;
 use crate::shell::Folder;
 use crate::{redact, snapshot};
 
-/// So small that nothing in it is left to chance. What is wrong with a message is its last byte: a faulty server writes
-/// up to that, and goes on from there when it gets to it.
+/// A load so small that its counts never vary. The tests' faults hit the last byte of a message, so that the server
+/// writes each message at once.
 const SMALL: &str = "--conns 1 --messages 3 --size 100 --fragment off --seed 7 --workers 1";
 
-/// A case for each outcome there is.
+/// A case for each outcome.
 const CASES: &[(&str, &str)] = &[
     (
         "cases/1-passes.toml",
@@ -45,7 +45,7 @@ const CASES: &[(&str, &str)] = &[
     ),
 ];
 
-/// `$ …` and what was written to files besides, by the name of each.
+/// The session, followed by the content of each file.
 fn with_files(said: &str, folder: &Folder, files: &[&str], redact: impl Fn(&str) -> String) -> String {
     let shown = files.iter().map(|name| format!("\n{name}:\n{}", redact(&folder.read(name))));
     format!("{said}{}", shown.collect::<String>())
@@ -65,7 +65,7 @@ fn a_blast_that_passes() {
 fn a_blast_that_fails() {
     let folder = Folder::with(&[]);
     let log = folder.path().join("faults.jsonl");
-    let server = Serving::start(&["--fault", "flip:at=99", "--fault-log", log.to_str().expect("a plain path")]);
+    let server = Serving::start(&["--fault", "flip:at=99", "--fault-log", log.to_str().expect("the path is UTF-8")]);
     let blast = format!("blast {} {SMALL}", server.address);
     let said = folder.ran(&format!("{blast} --json=r.json --junit r.xml --markdown r.md --html r.html"));
     let (json, xml) = (redact::json(&folder.read("r.json")), redact::text(&folder.read("r.xml")));
@@ -83,7 +83,7 @@ fn a_blast_that_fails() {
 }
 
 #[test]
-fn a_blast_whose_time_is_over() {
+fn a_blast_that_times_out() {
     let folder = Folder::with(&[]);
     let line = "blast --serve=threads --conns 1 --size 1 --gap 1h --timeout 300ms --seed 7 --workers 1";
     snapshot("blast-times-out", &folder.ran(line));
@@ -103,7 +103,7 @@ fn plans() {
                  blast --dry-run --seed 7 --conns 2 --messages 1 --size 1 --ramp 5s --rate 10 --pipeline 2
                  blast --dry-run --seed 7 --conns 2 --messages 1 --size 1 --pipeline unlimited --close keep
                  blast --dry-run --seed 7 --conns 1 --messages 2 --size 10 --json";
-    // Without an amount a plan is shown up to its thousandth write.
+    // Only the first ten messages of each plan: a plan without a limit is shown up to its thousandth write.
     let shown = folder.session(lines);
     let lines: Vec<&str> = shown.lines().collect();
     let is_begun =
@@ -126,7 +126,7 @@ fn cases() {
     snapshot("run-jobs", &folder.ran("run cases --seed 7 --jobs 4 --filter 'it is'"));
 }
 
-/// Cases that flags keep from running, or from being whole.
+/// Cases that do not run, or run only in part, because of flags.
 #[test]
 fn cases_in_part() {
     let endless = "name = 'it is endless'\nid = '1.8'\n[server]\nmodel = 'threads'\n[run]\nworkers = 1\n\
@@ -144,7 +144,7 @@ fn cases_in_part() {
     snapshot("run-in-part", &said.join("\n"));
 }
 
-/// What is said of a server of one's own that does not take connections.
+/// Errors of a user's own server that accepts no connection.
 #[test]
 fn cases_whose_server_does_not_start() {
     let case = |id: &str, server: &str| {

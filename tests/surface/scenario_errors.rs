@@ -1,11 +1,11 @@
-//! What can be wrong with scenario files: each text below is a file, and beside it stands what `run` says to it.
+//! Errors in scenario files: each text is a file, and the snapshot shows the answer of `run`.
 
 use crate::shell::Folder;
 use crate::snapshot;
 
-/// Holds what is said to each of these files to the snapshot of that name. Each is listed and not run: what is wrong
-/// with a file is said before that.
-fn hold(name: &str, texts: &[&str]) {
+/// Compares the answers to these files with the snapshot of this name. `--list` is enough: errors in a file are
+/// reported before anything runs.
+fn check(name: &str, texts: &[&str]) {
     let mut said = String::new();
     for text in texts {
         let folder = Folder::with(&[("a.toml", text)]);
@@ -15,24 +15,24 @@ fn hold(name: &str, texts: &[&str]) {
     snapshot(&format!("errors-scenario-{name}"), said.trim_end());
 }
 
-/// A file of which only these lines are wrong: behind the name, and behind a load.
+/// A valid file with extra lines after the name and at the end of its load.
 fn with(head: &str, tail: &str) -> String {
     format!("name = 'a'\n{head}\n[[load]]\nconns = 1\n{tail}\n")
 }
 
-fn hold_heads(name: &str, heads: &[&str]) {
+fn check_heads(name: &str, heads: &[&str]) {
     let texts: Vec<String> = heads.iter().map(|head| with(head, "")).collect();
-    hold(name, &texts.iter().map(String::as_str).collect::<Vec<_>>());
+    check(name, &texts.iter().map(String::as_str).collect::<Vec<_>>());
 }
 
-fn hold_tails(name: &str, tails: &[&str]) {
+fn check_tails(name: &str, tails: &[&str]) {
     let texts: Vec<String> = tails.iter().map(|tail| with("[server]\nmodel = 'auto'", tail)).collect();
-    hold(name, &texts.iter().map(String::as_str).collect::<Vec<_>>());
+    check(name, &texts.iter().map(String::as_str).collect::<Vec<_>>());
 }
 
 #[test]
 fn files() {
-    hold(
+    check(
         "files",
         &[
             "",
@@ -59,7 +59,7 @@ fn files() {
 
 #[test]
 fn servers() {
-    hold_heads(
+    check_heads(
         "servers",
         &[
             "[server]\nmodle = 'auto'",
@@ -96,7 +96,7 @@ fn servers() {
 
 #[test]
 fn runs() {
-    hold_heads(
+    check_heads(
         "runs",
         &[
             "[server]\n[run]\nsede = 5",
@@ -117,7 +117,7 @@ fn runs() {
 
 #[test]
 fn loads() {
-    hold_tails(
+    check_tails(
         "loads",
         &[
             "mesages = 5",
@@ -151,7 +151,7 @@ fn loads() {
 
 #[test]
 fn expectations() {
-    hold_tails(
+    check_tails(
         "expectations",
         &[
             "[expect]\nverdicts = 'pass'",
@@ -216,7 +216,7 @@ fn paths_and_names() {
         ("folder/readme.txt", ""),
     ];
     let folder = Folder::with(files);
-    std::fs::write(folder.path().join("latin.toml"), b"name = '\xe4'").expect("it can be written");
+    std::fs::write(folder.path().join("latin.toml"), b"name = '\xe4'").expect("the file is writable");
     let lines = "run none.toml
                  run folder
                  run latin.toml

@@ -1,4 +1,4 @@
-//! A folder, and command lines that are run in it as a shell would.
+//! A folder, and command lines that run in it as in a shell.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,20 +8,21 @@ use tempfile::TempDir;
 use crate::program::{finish, program, text};
 use crate::redact;
 
-/// Columns of the terminal that help texts are made for.
+/// Width of the terminal that help texts are wrapped for.
 const COLUMNS: &str = "100";
 
-/// Where commands run: what they name is the same on every machine.
+/// A temporary folder in which commands run, so that they can use relative paths.
 pub(crate) struct Folder(TempDir);
 
 impl Folder {
-    /// A folder with these files; their folders are made too.
+    /// A folder with these files; their parent folders are created too.
     pub(crate) fn with(files: &[(&str, &str)]) -> Folder {
-        let folder = Folder(tempfile::tempdir().expect("a folder"));
+        let folder = Folder(tempfile::tempdir().expect("a temporary folder is created"));
         for (name, text) in files {
             let path = folder.path().join(name);
-            std::fs::create_dir_all(path.parent().expect("it is in the folder")).expect("it can be written");
-            std::fs::write(path, text).expect("it can be written");
+            std::fs::create_dir_all(path.parent().expect("the file has a parent folder"))
+                .expect("the file is writable");
+            std::fs::write(path, text).expect("the file is writable");
         }
         folder
     }
@@ -30,7 +31,7 @@ impl Folder {
         self.0.path()
     }
 
-    /// What a command wrote to this file.
+    /// The content of a file that a command wrote.
     pub(crate) fn read(&self, name: &str) -> String {
         std::fs::read_to_string(self.path().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
     }
@@ -50,12 +51,12 @@ impl Folder {
         (command, args)
     }
 
-    /// A command line, its exit code, and what it said, as it is.
+    /// Runs a command line, and returns it with its output and exit code, not redacted.
     pub(crate) fn said(&self, line: &str) -> String {
         self.shown(line, str::to_owned)
     }
 
-    /// The same without what differs from run to run.
+    /// Does the same, redacted.
     pub(crate) fn ran(&self, line: &str) -> String {
         self.shown(line, redact::text)
     }
@@ -74,7 +75,7 @@ impl Folder {
         format!("{shown}(exit code {code})\n")
     }
 
-    /// One command line after the other.
+    /// Runs one command line after the other.
     pub(crate) fn session(&self, lines: &str) -> String {
         let lines = lines.lines().map(str::trim).filter(|line| !line.is_empty());
         lines.map(|line| self.said(line)).collect::<Vec<_>>().join("\n")
@@ -85,7 +86,7 @@ fn is_name(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|c| c.is_ascii_uppercase() || c == '_')
 }
 
-/// A command line as one would type it: the variables stand before the program.
+/// A command line as a user types it: variables stand before the program's name.
 fn with_program(line: &str) -> String {
     let mut rest = line;
     while let Some((word, after)) = rest.split_once(' ')

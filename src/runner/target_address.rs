@@ -1,0 +1,107 @@
+//! The target of a run as a user writes it, `HOST:PORT`: whether it has that form, and which addresses it stands for.
+//!
+//! The form is checked here, because the system's own error for a missing port or an unbracketed IPv6 address does not
+//! say what to write instead.
+
+use std::net::{Ipv6Addr, SocketAddr};
+use std::sync::{Mutex, PoisonError};
+
+use crate::client::target;
+use crate::failure::Failure;
+
+/// Resolves `HOST:PORT`. Each text is resolved once in the life of the process, because finding out which address
+/// family answers may open a connection to the target.
+///
+/// # Errors
+/// The text does not have that form (exit code 2), or there is no such host (exit code 4). Both say what to do.
+pub fn resolve(text: &str) -> anyhow::Result<Vec<SocketAddr>> {
+    static RESOLVED: Mutex<Vec<(String, Vec<SocketAddr>)>> = Mutex::new(Vec::new());
+    check_form(text).map_err(|error| Failure::usage(format!("'{text}' is not a valid target: {error}")))?;
+    let mut resolved = RESOLVED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, addresses)) = resolved.iter().find(|(target, _)| target == text) {
+        return Ok(addresses.clone());
+    }
+    let addresses = target::resolve(text).map_err(|error| {
+        Failure::could_not_run(format!("cannot resolve {text}: {error}: check the name, or give the address"))
+    })?;
+    resolved.push((text.to_owned(), addresses.clone()));
+    Ok(addresses)
+}
+
+/// Tells a text that cannot be a target from a host that does not exist. The error says what is wrong and what to
+/// write.
+fn check_form(text: &str) -> Result<(), String> {
+    if let Some((_, rest)) = text.split_once("://") {
+        let rest = rest.split('/').next().unwrap_or(rest);
+        return Err(format!("it is a URL, and HOST:PORT is needed: write {rest}"));
+    }
+    let (host, port) = if text.starts_with('[') { split_bracketed(text)? } else { split_plain(text)? };
+    match port.parse::<u32>() {
+        _ if host.is_empty() && port.is_empty() => Err("it has no host and no port: write 127.0.0.1:7777".to_owned()),
+        _ if host.is_empty() => Err(format!("it has no host: write 127.0.0.1:{port}")),
+        _ if host.contains(char::is_whitespace) => Err("its host contains a space: remove the space".to_owned()),
+        _ if port.is_empty() => Err(format!("it has no port: write {host}:7777")),
+        Ok(1..=65535) if port.bytes().all(|byte| byte.is_ascii_digit()) => Ok(()),
+        _ => Err(format!("{port} is not a port: ports go from 1 to 65535")),
+    }
+}
+
+/// `[::1]:80` as its host, brackets included, and its port, which is empty if there is none.
+fn split_bracketed(text: &str) -> Result<(String, &str), String> {
+    let address = text.trim_start_matches('[').split(']').next().unwrap_or_default();
+    let is_address = address.split('%').next().is_some_and(|address| address.parse::<Ipv6Addr>().is_ok());
+    match text.split_once(']') {
+        _ if !is_address => Err("brackets are for an IPv6 address: write [::1]:7777".to_owned()),
+        None => Err(format!("the closing bracket is missing: write [{address}]:7777")),
+        Some((_, rest)) => Ok((format!("[{address}]"), rest.strip_prefix(':').unwrap_or_default())),
+    }
+}
+
+/// `localhost:80` as its host and its port, which is empty if there is none.
+fn split_plain(text: &str) -> Result<(String, &str), String> {
+    let (host, port) = text.rsplit_once(':').unwrap_or((text, ""));
+    if host.contains(':') {
+        let (address, port) = if host.ends_with(':') { (text, "7777") } else { (host, port) };
+        return Err(format!("an IPv6 address needs brackets: write [{address}]:{port}"));
+    }
+    Ok((host.to_owned(), port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_that_cannot_be_a_target_is_answered_with_one_that_can() {
+        for (text, remedy) in [
+            ("localhost", "it has no port: write localhost:7777"),
+            ("localhost:", "it has no port: write localhost:7777"),
+            ("127.0.0.1", "it has no port: write 127.0.0.1:7777"),
+            (":80", "it has no host: write 127.0.0.1:80"),
+            ("", "write 127.0.0.1:7777"),
+            (":", "write 127.0.0.1:7777"),
+            ("1.2.3.4:99999", "99999 is not a port: ports go from 1 to 65535"),
+            ("1.2.3.4:0", "0 is not a port"),
+            ("1.2.3.4:+80", "+80 is not a port"),
+            ("1.2.3.4:http", "http is not a port"),
+            ("1.2.3.4 :80", "remove the space"),
+            ("[::1", "the closing bracket is missing: write [::1]:7777"),
+            ("[::1]", "it has no port: write [::1]:7777"),
+            ("[::1]80", "it has no port: write [::1]:7777"),
+            ("[::1]:x", "x is not a port"),
+            ("[]:80", "write [::1]:7777"),
+            ("[localhost]:80", "write [::1]:7777"),
+            ("::1:80", "write [::1]:80"),
+            ("fe80::", "write [fe80::]:7777"),
+            ("http://127.0.0.1:80/path", "write 127.0.0.1:80"),
+            ("tcp://localhost:80", "write localhost:80"),
+        ] {
+            let error = resolve(text).expect_err(text).to_string();
+            assert!(error.starts_with(&format!("'{text}' is not a valid target: ")), "{error}");
+            assert!(error.contains(remedy), "{error}");
+        }
+        for text in ["localhost:80", "127.0.0.1:65535", "[::1]:1", "[fe80::1%2]:80", "a-b.example:7777"] {
+            assert!(check_form(text).is_ok(), "{text}");
+        }
+    }
+}
