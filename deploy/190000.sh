@@ -1,14 +1,17 @@
 #!/usr/bin/env bash
-# So many connections on one machine that no one process could hold them: by default ten server processes and ten client
-# processes of 19,000 connections each, 190,000 in all, open at the same time, each of them verified, one merged report.
+# More connections on one machine than one process can hold: by default ten server processes and ten client processes
+# with 19,000 connections each. All 190,000 are open at the same time, every byte is verified, and one merged report
+# sums them up.
 #
 #   deploy/190000.sh [PROCESSES] [CONNECTIONS-OF-EACH]        (default: 10 19000)
 #
-# It proves that they are open at once by the kernel's own count of sockets (ss), taken while they are. Needs:
-# Linux, GNU parallel, ss, a hard descriptor limit above the connections of each process ('ulimit -Hn'), and some 14 KiB
-# of memory a connection for both ends, the kernel's included. ECHO_TESTER, SEED and RESULTS are as for parallel.sh.
-# MODEL is the server's model (default: epoll), RATE the messages a second of all (default: 10k), OPENING and OPEN the
-# seconds in which they are opened and until they close (default: 40 and 100).
+# The kernel's own count of sockets (ss), taken during the run, proves that they are open at once. Needs: Linux, GNU
+# parallel, ss, a hard descriptor limit above the connections of each process ('ulimit -Hn'), and about 14 KiB of memory
+# per connection for both ends, the kernel's included.
+#
+# ECHO_TESTER, SEED and RESULTS are as for parallel.sh. MODEL is the server's model (default: epoll), RATE the total
+# messages per second (default: 10k), OPENING the seconds in which the connections are opened (default: 40), and OPEN
+# the seconds until they close (default: 100).
 set -euo pipefail
 processes=${1:-10} each=${2:-19000}
 program=${ECHO_TESTER:-echo-tester} model=${MODEL:-epoll}
@@ -17,7 +20,7 @@ results=${RESULTS:-$(mktemp -d)}
 conns=$((processes * each)) opening=${OPENING:-40} open=${OPEN:-100}
 mkdir -p "$results"
 
-# One address for all: with SO_REUSEPORT the kernel deals the connections among the servers that listen on it.
+# All servers share one address: with SO_REUSEPORT the kernel spreads the connections over them.
 servers=()
 stop() {
     [[ ${#servers[@]} = 0 ]] || kill "${servers[@]}" 2>/dev/null || true
@@ -34,8 +37,8 @@ for ((n = 1; n < processes; n++)); do
 done
 echo "$processes servers ($model) on $address"
 
-# The kernel's counts, until the clients have ended: of the sockets of these servers, and (ss -s) of all sockets of the
-# machine, where each connection has two.
+# Records the kernel's counts until the clients have ended: the sockets of these servers, and (ss -s) all sockets of the
+# machine, where each connection counts twice.
 watch() {
     while sleep 3; do
         mine=$(ss -Hnt state established "sport = :${address##*:}" | wc -l)

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Several client processes on one machine as one run, started by GNU parallel, and one merged report.
+# Runs several client processes on one machine as one run, with GNU parallel, and merges their reports.
 #
 #   deploy/parallel.sh PROCESSES HOST:PORT [flags of blast]
 #   deploy/parallel.sh 4 127.0.0.1:9000 --conns 60k --duration 30s
 #
-# ECHO_TESTER is the program (default: echo-tester on the PATH), SEED the seed (default: drawn), RESULTS the folder of
-# the reports (default: a new one), WAIT the seconds until they begin together (default: 2).
-# The exit code is that of the merged report. Several hosts: parallel's --sshloginfile, with clocks that agree.
+# ECHO_TESTER is the program (default: echo-tester on the PATH), SEED the seed (default: random), RESULTS the folder for
+# the reports (default: a new one), WAIT the seconds until the processes begin together (default: 2).
+# The exit code is that of the merged report. For several hosts whose clocks agree, see parallel's --sshloginfile.
 set -euo pipefail
 processes=${1:?how many processes} target=${2:?HOST:PORT}
 shift 2
@@ -17,7 +17,7 @@ start_at=$(date -u -d "+${WAIT:-2} seconds" +%Y-%m-%dT%H:%M:%SZ)
 export start_at
 mkdir -p "$results"
 
-# Each writes its report whatever it comes to; what counts is the sum.
+# Runs one shard. Its exit code is ignored, because the merged report decides.
 one() {
     local shard=$1
     shift
@@ -26,12 +26,12 @@ one() {
         --json="$results/$shard.json" "$@" >"$results/$shard.txt" 2>&1 || true
 }
 export -f one
-# What parallel runs 'one' with; only bash knows an exported function.
+# Makes parallel run 'one' with bash, because other shells do not know an exported function.
 export PARALLEL_SHELL=$BASH
-# --jobs 0 would start as many as it can: all shards must run at the same time.
+# All shards must run at the same time; --jobs 0 would start only as many as the machine allows.
 parallel --will-cite --jobs "$processes" one {} "${@@Q}" ::: $(seq 0 $((processes - 1)))
 echo "seed $seed, $processes processes, reports in $results"
-# The shards by name: the folder may hold more.
+# The shards by name, because the folder may contain other files.
 files=()
 for ((shard = 0; shard < processes; shard++)); do
     [[ -s $results/$shard.json ]] || { cat "$results/$shard.txt"; continue; }

@@ -1,5 +1,5 @@
-//! A server that a scenario starts by its command line: how it is told its port, awaited, watched and stopped. The
-//! servers are this program's own, and shell scripts around it where something is to go wrong.
+//! Servers that a scenario starts by a command: how they learn their port, and how they are awaited, watched and
+//! stopped. The servers are this program itself, or shell scripts around it that go wrong on purpose.
 
 mod command_line;
 
@@ -7,15 +7,16 @@ use command_line::said;
 use serde_json::Value;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_echo-tester");
-/// What a run of two connections is given.
+/// A load of two connections.
 const LOAD: &str = "[[load]]\nconns = 2\nmessages = 3\n";
 
-/// A folder with a scenario of this `[server]` table and these loads.
+/// A folder with a scenario file.
 struct Case {
     folder: tempfile::TempDir,
 }
 
 impl Case {
+    /// A scenario with this `[server]` table and these loads.
     fn new(server: &str, load: &str) -> Case {
         let folder = tempfile::tempdir().expect("a temporary folder is created");
         let text = format!("name = 'commanded'\n[server]\n{server}\n{load}");
@@ -31,7 +32,7 @@ impl Case {
         said(&[&["run", &self.path("case.toml"), "-q"], flags].concat())
     }
 
-    /// Exit code, and the only case of the JSON report.
+    /// Runs the scenario; returns the exit code and the only case of the JSON report.
     fn report(&self) -> (i32, Value) {
         let (code, out, err) = self.run(&["--json"]);
         let report: Value = serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {err}"));
@@ -44,13 +45,13 @@ fn reasons(case: &Value) -> String {
 }
 
 #[test]
-fn a_server_of_the_users_own_is_started_on_a_free_port_and_its_output_kept() {
+fn a_users_own_server_is_started_on_a_free_port_and_its_output_is_kept() {
     let (code, case) = Case::new(&format!("command = ['{PROGRAM}', 'serve', '--bind', '{{addr}}']"), LOAD).report();
     assert_eq!((code, &case["outcome"]), (0, &"pass".into()), "{}", reasons(&case));
     let output = case["server_output"].to_string();
     let target = case["run"]["targets"][0].as_str().expect("the address is a string");
     assert!(output.contains(&format!("listening on {target}")), "{output}");
-    assert_eq!(case["run"]["server"], Value::Null, "nothing is known of another server");
+    assert_eq!(case["run"]["server"], Value::Null, "only a bundled server reports counters");
     assert_eq!(
         case["checks"].as_array().and_then(|checks| checks.last()),
         Some(&serde_json::json!({
@@ -60,7 +61,7 @@ fn a_server_of_the_users_own_is_started_on_a_free_port_and_its_output_kept() {
 }
 
 #[test]
-fn the_address_can_be_told_by_environment_variables_too() {
+fn environment_variables_can_pass_the_address_to_the_server() {
     let server = format!("command = ['{PROGRAM}', 'serve']\nenv = {{ ECHO_TESTER_SERVE_BIND = '{{host}}:{{port}}' }}");
     let (code, case) = Case::new(&server, LOAD).report();
     assert_eq!(code, 0, "{}", reasons(&case));
@@ -79,7 +80,7 @@ fn the_whole_suite_runs_against_a_command() {
 }
 
 #[test]
-fn what_ends_before_it_is_ready_is_exit_4_with_its_status_and_what_it_said() {
+fn a_server_that_ends_before_it_is_ready_is_exit_4_with_its_status_and_output() {
     let server = format!("command = ['{PROGRAM}', 'serve', '--bind', '{{addr}}', '--workers', '0']");
     let (code, case) = Case::new(&server, LOAD).report();
     assert_eq!((code, &case["outcome"]), (4, &"inconclusive".into()));
@@ -91,8 +92,8 @@ fn what_ends_before_it_is_ready_is_exit_4_with_its_status_and_what_it_said() {
 }
 
 #[test]
-fn what_never_takes_connections_is_exit_4_with_what_came_until_then() {
-    // It listens, but elsewhere.
+fn a_server_that_never_accepts_is_exit_4_with_the_last_connect_error() {
+    // It listens, but on another port.
     let server = format!(
         "command = ['{PROGRAM}', 'serve', '--bind', '127.0.0.1:0', '--max-conns', '{{port}}']\nready_timeout = '300ms'"
     );
@@ -105,15 +106,19 @@ fn what_never_takes_connections_is_exit_4_with_what_came_until_then() {
 }
 
 #[test]
-fn a_program_that_does_not_exist_is_exit_4_and_a_command_without_an_address_exit_2() {
+fn a_program_that_does_not_exist_is_exit_4() {
     let (code, out, _) = Case::new("command = ['./no-such-server', '{addr}']", LOAD).run(&[]);
     assert!(code == 4 && out.contains("starting './no-such-server'") && out.contains("check the program"), "{out}");
+}
+
+#[test]
+fn a_command_that_never_mentions_its_address_is_exit_2() {
     let (code, _, err) = Case::new("command = ['./server', '9000']", LOAD).run(&[]);
     assert!(code == 2 && err.contains("case.toml:3:11: nothing tells it where to listen: write {addr}"), "{err}");
 }
 
 #[test]
-fn a_target_goes_before_the_command() {
+fn a_target_on_the_command_line_overrides_the_command() {
     let case = Case::new("command = ['./no-such-server', '{addr}']", LOAD);
     let free = std::net::TcpListener::bind("127.0.0.1:0")
         .and_then(|l| l.local_addr())
@@ -123,7 +128,7 @@ fn a_target_goes_before_the_command() {
     assert!(code == 4 && out.contains("no connection could be opened"), "{out}");
 }
 
-/// A server that goes wrong in its own way: this very program, started again as a test that is none.
+/// A server that crashes on purpose: this test program, started again to run the ignored test `server`.
 mod crashing {
     use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream};
@@ -131,11 +136,12 @@ mod crashing {
 
     use super::*;
 
-    /// The variables that tell it its address, and whether it aborts or only takes no more connections.
+    /// The variable with the address of the server.
     const ADDRESS: &str = "CRASHING_SERVER_ADDRESS";
+    /// The variable that says whether the server aborts, or only stops accepting.
     const ABORTS: &str = "CRASHING_SERVER_ABORTS";
 
-    /// Whether anything was echoed until the end of the connection.
+    /// Echoes until the connection ends; returns whether anything was echoed.
     fn echo(mut stream: TcpStream) -> bool {
         let (mut buffer, mut total) = ([0; 4096], 0);
         while let Ok(n @ 1..) = stream.read(&mut buffer) {
@@ -145,15 +151,15 @@ mod crashing {
         total > 0
     }
 
-    /// It serves one connection after the other, until the first end of one that has sent something.
+    /// Serves one connection after the other, until the first one that has sent something ends.
     #[test]
-    #[ignore = "is a server that other tests start"]
+    #[ignore = "it is a server that other tests start"]
     fn server() {
         let Ok(address) = std::env::var(ADDRESS) else { return };
         let listener = TcpListener::bind(address).expect("the port is free");
         let is_last = |stream: std::io::Result<TcpStream>| echo(stream.expect("a client connects"));
         assert!(listener.incoming().any(is_last));
-        // sleep: who looks at once must not see what is only about to come.
+        // sleep: the crash must come after the run's last close, so that a check at that moment would miss it.
         std::thread::sleep(Duration::from_millis(5));
         if std::env::var(ABORTS).is_ok_and(|aborts| aborts == "yes") {
             std::process::abort();
@@ -164,7 +170,7 @@ mod crashing {
         }
     }
 
-    /// What comes of a case against it, in which every byte is right.
+    /// Runs a case against it in which every byte is right; returns the reasons for its failure.
     fn reasons_of_case(aborts: &str) -> String {
         let program = std::env::current_exe().expect("the test's own path is known").display().to_string();
         let server = format!(
@@ -179,7 +185,7 @@ mod crashing {
     }
 
     #[test]
-    fn one_that_dies_of_the_last_close_fails_the_case() {
+    fn a_server_that_dies_after_the_last_close_fails_the_case() {
         let reasons = reasons_of_case("yes");
         for part in ["server: expected running to the end, it was ended by itself", "it said: ", "running 1 test"] {
             assert!(reasons.contains(part), "{reasons}");
@@ -187,14 +193,14 @@ mod crashing {
     }
 
     #[test]
-    fn one_that_takes_no_more_connections_after_the_last_close_fails_the_case() {
+    fn a_server_that_stops_accepting_after_the_last_close_fails_the_case() {
         let reasons = reasons_of_case("no");
         let part = "server: expected running to the end, it was taking no connection (";
         assert!(reasons.contains(part) && reasons.contains("for 400ms"), "{reasons}");
     }
 }
 
-/// Scripts for /bin/sh, to which the address is $1. The shell's own $$ is $$$$ in a scenario.
+/// Scripts for /bin/sh, which get the address as $1. The shell's own $$ must be written $$$$ in a scenario.
 #[cfg(unix)]
 mod scripts {
     use super::*;
@@ -206,7 +212,7 @@ mod scripts {
     }
 
     #[test]
-    fn it_is_started_again_on_another_port_when_its_port_was_taken_meanwhile() {
+    fn a_server_whose_port_was_taken_is_started_again_on_another_port() {
         let case = Case::new("", LOAD);
         let flag = case.path("flag");
         let text =
@@ -218,7 +224,7 @@ mod scripts {
     }
 
     #[test]
-    fn its_limit_of_descriptors_is_the_one_that_the_program_was_started_with_in_every_case() {
+    fn every_server_gets_the_descriptor_limit_that_the_program_was_started_with() {
         let case = Case::new(&script("echo \"limit $(ulimit -Sn)\"; exec SERVE", ""), LOAD);
         let text = std::fs::read_to_string(case.path("case.toml")).expect("the file exists");
         std::fs::write(case.path("other.toml"), text.replace("commanded", "other")).expect("the file is writable");
@@ -226,14 +232,14 @@ mod scripts {
         let run = format!("ulimit -Sn 300; exec '{PROGRAM}' run '{first}' '{other}' -q --json");
         let output = std::process::Command::new("sh").args(["-c", &run]).output().expect("the program starts");
         let report: Value = serde_json::from_slice(&output.stdout).expect("the text is JSON");
-        // The program has raised its own by the second.
+        // By the second case the program has raised its own limit.
         for case in [0, 1] {
             assert_eq!(report["cases"][case]["server_output"][0], "limit 300");
         }
     }
 
     #[test]
-    fn its_death_during_the_run_is_a_failure_with_the_signal() {
+    fn a_server_that_dies_during_the_run_fails_the_case_with_the_signal() {
         let load = "[[load]]\nconns = 2\nduration = '30s'\nfail_fast = true\n";
         let case = Case::new(&script("(sleep 1; kill -9 $$$$) & exec SERVE", ""), load);
         let (code, case) = case.report();
@@ -243,10 +249,10 @@ mod scripts {
     }
 
     #[test]
-    fn one_that_crashes_when_it_is_told_to_end_fails_the_case() {
+    fn a_server_that_crashes_when_it_is_told_to_end_fails_the_case() {
         for (end, how) in [
             ("kill -SEGV $$$$", Some("ended by itself when it was told to end (signal: 11 (SIGSEGV)")),
-            // As a shell says it of what it ran.
+            // A shell turns the SIGABRT of its child into this exit status.
             ("exit 134", Some("ended by itself when it was told to end (exit status: 134)")),
             ("exit 143", None),
             ("trap - TERM; kill -TERM $$$$", None),
@@ -261,7 +267,7 @@ mod scripts {
     }
 
     #[test]
-    fn what_it_said_before_it_died_is_shown() {
+    fn the_output_of_a_server_that_died_is_shown() {
         let load = "[[load]]\nconns = 2\nduration = '30s'\nfail_fast = true\n";
         let text = "echo ' ::error::1'; (sleep 1; printf 'panicked \\\\033[31m\\n' >&2; kill -9 $$$$) & exec SERVE";
         let (code, out, _) = Case::new(&script(text, ""), load).run(&[]);
@@ -270,7 +276,7 @@ mod scripts {
     }
 
     #[test]
-    fn what_it_said_when_it_did_not_start_is_no_command_and_stands_in_junit_as_the_reason() {
+    fn the_output_of_a_server_that_did_not_start_is_no_github_command() {
         let case = Case::new(&script("echo '::error::2'; exit 3", ""), LOAD);
         let junit = case.path("j.xml");
         let (code, out, _) = case.run(&["--junit", &junit]);
@@ -281,7 +287,7 @@ mod scripts {
     }
 
     #[test]
-    fn what_it_says_without_end_is_kept_by_its_last_lines_and_never_makes_it_wait() {
+    fn of_a_long_output_the_last_lines_are_kept_and_the_server_never_blocks() {
         let text = "i=0; while [ $i -lt 5000 ]; do echo \"line $i\"; i=$((i+1)); done; exec SERVE";
         let (code, case) = Case::new(&script(text, ""), LOAD).report();
         let output = case["server_output"].as_array().expect("the output is a list of lines");
@@ -291,7 +297,7 @@ mod scripts {
     }
 }
 
-/// Who is left behind. Only Linux has /proc, which tells a process from what is left of it until somebody waits for it.
+/// Processes that a server started. Linux only: its /proc tells a running process from a zombie.
 #[cfg(target_os = "linux")]
 mod processes {
     use std::path::Path;
@@ -300,10 +306,10 @@ mod processes {
     use super::command_line::program;
     use super::*;
 
-    /// No test waits longer for anything.
-    const PATIENCE: Duration = Duration::from_secs(60);
+    /// The longest time that a test waits for an event.
+    const EVENT_TIMEOUT: Duration = Duration::from_secs(60);
 
-    /// A server with a child that lives for an hour and does not care for SIGTERM; its id is written to the file.
+    /// A server with a child that runs for an hour and ignores SIGTERM. The child's id is written to the file.
     fn stubborn(file: &str, stop_timeout: &str) -> String {
         format!(
             "command = ['sh', '-c', \"trap '' TERM; sleep 3600 & echo $! > '{file}.new'; mv '{file}.new' '{file}'; \
@@ -316,15 +322,15 @@ mod processes {
         stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().next()).is_some_and(|state| state != "Z")
     }
 
-    /// What `look` finds, once it finds it.
-    fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-        let until = Instant::now() + PATIENCE;
+    /// Polls until `poll` returns something.
+    fn wait_for<T>(what: &str, mut poll: impl FnMut() -> Option<T>) -> T {
+        let until = Instant::now() + EVENT_TIMEOUT;
         loop {
-            if let Some(found) = look() {
+            if let Some(found) = poll() {
                 return found;
             }
             assert!(Instant::now() < until, "{what} did not come");
-            // sleep: another process is watched, which tells nobody.
+            // sleep: another process is watched, and it sends no notification.
             std::thread::sleep(Duration::from_millis(10));
         }
     }
@@ -334,24 +340,24 @@ mod processes {
         wait_for("the id of the server's child", read)
     }
 
-    fn is_gone(pid: &str) {
-        wait_for("its end", || (!is_alive(pid)).then_some(()));
+    fn wait_for_end_of(pid: &str) {
+        wait_for("the end of the server's child", || (!is_alive(pid)).then_some(()));
     }
 
     #[test]
-    fn nobody_is_left_behind_by_a_case_that_passed_or_failed() {
+    fn a_case_that_passed_or_failed_leaves_no_process_behind() {
         for (load, expected) in [(LOAD, 0), ("[[load]]\nconns = 1\nmessages = 1\n[expect]\nverdict = 'fail'", 1)] {
             let files = tempfile::tempdir().expect("a temporary folder is created");
             let file = files.path().join("pid").to_str().expect("the path is UTF-8").to_owned();
             let (code, out, err) = Case::new(&stubborn(&file, "5s"), load).run(&[]);
             assert_eq!(code, expected, "{out}{err}");
             assert!(Path::new(&file).exists());
-            is_gone(&pid_in(&file));
+            wait_for_end_of(&pid_in(&file));
         }
     }
 
     #[test]
-    fn what_does_not_end_when_it_is_told_to_is_killed_with_a_remark() {
+    fn a_server_that_does_not_end_when_told_to_is_killed_with_a_remark() {
         let command = format!("\"trap '' TERM; '{PROGRAM}' serve --quiet --bind $1 & while :; do sleep 3600; done\"");
         let server = format!("command = ['sh', '-c', {command}, 'sh', '{{addr}}']\nstop_timeout = '300ms'");
         let (code, case) = Case::new(&server, LOAD).report();
@@ -360,7 +366,7 @@ mod processes {
         assert!(output.contains("it did not end within 300ms when told to, and was killed"), "{output}");
     }
 
-    /// Interrupts a run of an hour so many times, and gives its exit code.
+    /// Interrupts a run of an hour this many times; returns its exit code.
     fn interrupted(times: usize, stop_timeout: &str) -> Option<i32> {
         let files = tempfile::tempdir().expect("a temporary folder is created");
         let file = files.path().join("pid").to_str().expect("the path is UTF-8").to_owned();
@@ -373,11 +379,11 @@ mod processes {
                 interrupt(&run);
                 sent += 1;
             }
-            // sleep: two signals at once would be one.
+            // sleep: two signals in quick succession could be delivered as one.
             std::thread::sleep(Duration::from_millis(200));
             run.try_wait().expect("the process can be waited for")
         });
-        is_gone(&server);
+        wait_for_end_of(&server);
         status.code()
     }
 
@@ -386,8 +392,9 @@ mod processes {
         assert!(kill.expect("kill is installed").success());
     }
 
-    /// Interrupts a run of three scenarios while the server of the first is being stopped, which takes it seconds: its
-    /// load is over then. The other two are `others`. Gives exit code, stdout and folder, with r.json and j.xml in it.
+    /// Interrupts a run of three scenarios after the load of the first, while its server takes seconds to stop. The
+    /// other two scenarios have the loads `others`. Returns the exit code, stdout, and the folder with r.json and
+    /// j.xml.
     fn interrupted_while_a_server_stops(others: &str, jobs: &str) -> (Option<i32>, String, tempfile::TempDir) {
         let folder = tempfile::tempdir().expect("a temporary folder is created");
         let path = |name: &str| folder.path().join(name).to_str().expect("the path is UTF-8").to_owned();
@@ -421,7 +428,7 @@ mod processes {
     }
 
     #[test]
-    fn ctrl_c_after_the_load_of_a_case_is_no_success_and_what_was_not_run_is_said() {
+    fn ctrl_c_after_the_load_of_a_case_is_exit_130_and_lists_the_cases_not_run() {
         let (code, out, folder) = interrupted_while_a_server_stops(LOAD, "1");
         assert_eq!(code, Some(130), "{out}");
         assert!(out.contains("3 cases: 1 passed, 2 not run (interrupted)"), "{out}");
@@ -432,7 +439,7 @@ mod processes {
     }
 
     #[test]
-    fn after_ctrl_c_no_job_begins_another_case() {
+    fn after_ctrl_c_no_further_case_begins_in_any_job() {
         let endless = "[[load]]\nconns = 1\nduration = '1h'\n";
         let (code, out, folder) = interrupted_while_a_server_stops(endless, "2");
         assert_eq!(code, Some(130), "{out}");
@@ -441,12 +448,12 @@ mod processes {
     }
 
     #[test]
-    fn nobody_is_left_behind_by_ctrl_c() {
+    fn ctrl_c_leaves_no_process_behind() {
         assert_eq!(interrupted(1, "5s"), Some(130));
     }
 
     #[test]
-    fn nobody_is_left_behind_by_a_second_ctrl_c_that_does_not_wait_for_the_end() {
+    fn a_second_ctrl_c_ends_at_once_and_leaves_no_process_behind() {
         assert_eq!(interrupted(2, "1h"), Some(130));
     }
 }

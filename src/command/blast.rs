@@ -1,4 +1,4 @@
-//! `blast [HOST:PORT]`.
+//! `blast [HOST:PORT]`: runs one load against one server and prints the report.
 
 use std::net::SocketAddr;
 
@@ -10,7 +10,7 @@ use crate::config::{LoadArgs, Run, RunArgs};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::judge::verdict;
-use crate::output::console::{print, say};
+use crate::output::console::{command_line, print, say};
 use crate::output::files;
 use crate::output::reports::{FileArgs, ReportFiles, exit_after_writing};
 use crate::output::result::OutputArgs;
@@ -22,9 +22,9 @@ use crate::runner::{launch, target_address};
 use crate::stream::{ConnId, FindingKind};
 use crate::target::bundled::BundledServer;
 
-/// Where `serve` listens if it is not told otherwise.
+/// The address that `serve` listens on by default.
 const DEFAULT_TARGET: &str = "127.0.0.1:7777";
-/// Writes that `--dry-run` shows of a connection.
+/// How many writes of each connection `--dry-run` shows.
 const DRY_RUN_WRITES: usize = 1000;
 
 /// The flags of `blast`.
@@ -34,7 +34,7 @@ pub struct BlastArgs {
     #[arg(value_name = "HOST:PORT", env = "ECHO_TESTER_TARGET", hide_env = true)]
     target: Option<String>,
 
-    /// First start a bundled server, as a process of its own, and blast that; 'models' lists them [default model: auto]
+    /// Start a bundled server in its own process and blast it; 'models' lists the models [default model: auto]
     #[arg(
         long, value_name = "MODEL", num_args = 0..=1, require_equals = true, default_missing_value = "auto",
         conflicts_with = "target", env = "ECHO_TESTER_SERVE", hide_env = true
@@ -53,15 +53,15 @@ pub struct BlastArgs {
     #[command(flatten)]
     files: FileArgs,
 
-    /// Print the plan of the connections (--only-conn, else the first) and send nothing
+    /// Print the plan of the connections in --only-conn, or of the first, and send nothing
     #[arg(long)]
     dry_run: bool,
 }
 
-/// Runs the load, prints the report.
+/// Runs the load and prints the report.
 ///
 /// # Errors
-/// It could not run; see [`Failure`].
+/// The load could not run; see [`Failure`].
 pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
     let run = launch::resolve_run(&args.run)?;
     let profile = args.load.resolve("load").map_err(|e| e.in_flags())?;
@@ -71,7 +71,7 @@ pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
     }
     args.output.result.clear()?;
     let target = args.target.as_deref().unwrap_or(DEFAULT_TARGET);
-    // What can't be is said before a server is started for it.
+    // The plan is checked before a server is started for it, with an address that stands for the server's.
     let mut targets = if args.serve.is_some() {
         vec![SocketAddr::from(([127, 0, 0, 1], 0))]
     } else {
@@ -112,7 +112,7 @@ pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
     exit.map(|exit| exit_after_writing(exit, report_files.end(State::Incomplete)))
 }
 
-/// The first lines: the seed and what was understood. To stdout, unless that is for a machine.
+/// Prints the first lines: the seed and the load. They go to stdout, or to stderr if JSON or a file takes its place.
 fn announce(
     output: &OutputArgs,
     plan: &RunPlan,
@@ -148,7 +148,7 @@ fn finish(output: &OutputArgs, report: &RunReport, target: &str, has_sources: bo
     Ok(report.verdict.outcome.exit())
 }
 
-/// The one sentence for a target that can't be reached, instead of a page of equal findings.
+/// One sentence about a target that cannot be reached, instead of a page of equal findings.
 fn why_nothing_opened(report: &RunReport, target: &str, has_sources: bool) -> String {
     if let (0, Some(shortage)) = (report.total.connects, verdict::shortages(&report.total).first()) {
         return format!("no connection to {target} could be opened: {shortage}");
@@ -185,15 +185,44 @@ fn dry_run(plan: &RunPlan, about: &str, output: &OutputArgs) -> anyhow::Result<E
     Ok(Exit::Pass)
 }
 
-/// The command that runs the same load, to which `--only-conn N` is added.
+/// The command that runs the same load again. A finding adds `--only-conn N` to it.
 fn replay(args: &BlastArgs, run: &Run) -> String {
-    let mut words = vec!["echo-tester".to_owned(), "blast".to_owned()];
-    match (&args.serve, &args.target) {
-        (Some(model), _) => words.push(format!("--serve={model}")),
-        (None, Some(target)) => words.push(target.clone()),
-        (None, None) => {}
+    let server = match (&args.serve, &args.target) {
+        (Some(model), _) => Some(format!("--serve={model}")),
+        (None, target) => target.clone(),
+    };
+    replay_line(server, run.seed, &args.load)
+}
+
+/// The `blast` command that runs a load with this seed against this server: a flag, a target, or the default.
+pub(super) fn replay_line(server: Option<String>, seed: u64, load: &LoadArgs) -> String {
+    let blast = ["echo-tester", "blast"].map(str::to_owned);
+    let seed = ["--seed".to_owned(), seed.to_string()];
+    let words: Vec<String> = blast.into_iter().chain(server).chain(seed).chain(load.to_flags()).collect();
+    command_line(&words)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct BlastCommand {
+        #[command(flatten)]
+        args: BlastArgs,
     }
-    words.push(format!("--seed {}", run.seed));
-    words.extend(args.load.to_flags());
-    words.join(" ")
+
+    #[test]
+    fn a_shell_passes_the_replay_line_on_as_the_same_flags() {
+        let flags = ["--conns", "7", "--duration", "1m 30s", "--size", "pick:1, 64", "--nagle"];
+        let typed = BlastCommand::parse_from([["blast", "[::1]:9000"].as_slice(), &flags].concat()).args;
+        let line = replay_line(typed.target.clone(), 5, &typed.load);
+        assert!(line.starts_with("echo-tester blast '[::1]:9000' --seed 5 "), "zsh expands an unquoted [: {line}");
+        let words = shlex::split(&line).expect("the quotes match");
+        let parsed = BlastCommand::parse_from(&words[1..]).args;
+        assert_eq!(parsed.target.as_deref(), Some("[::1]:9000"));
+        assert_eq!(parsed.load.to_flags(), typed.load.to_flags());
+    }
 }

@@ -1,14 +1,14 @@
-//! `compare`: the same load against several servers, in rounds that take turns, each run verified.
+//! `compare`: runs the same load against several servers in interleaved rounds, and verifies each run.
 //!
-//! The rounds are interleaved (all servers once, then all again, each time beginning with another), so that what the
-//! machine does meanwhile meets all of them alike; every run has the same seed, and so the same bytes in the same
-//! fragments.
+//! A round runs every server once, and each round begins with another server. So other work of the machine affects all
+//! of them alike. Every run has the same seed, so all servers get the same bytes in the same fragments.
 
 use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::Args;
 
+use super::blast::replay_line;
 use crate::config::{LoadArgs, Run, RunArgs};
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -25,10 +25,10 @@ use crate::server::models::{self, TABLE};
 use crate::target::bundled::BundledServer;
 use crate::units::{Count, Time};
 
-/// `--rounds`
-const ROUNDS: u64 = 3;
-/// `--duration`, if nothing else ends the load: long enough that starting up does not count.
-const DURATION: std::time::Duration = std::time::Duration::from_secs(3);
+/// Default of `--rounds`.
+const DEFAULT_ROUNDS: u64 = 3;
+/// Default of `--duration` if nothing else ends the load. It is long enough for the start-up not to matter.
+const DEFAULT_DURATION: std::time::Duration = std::time::Duration::from_secs(3);
 
 /// The flags of `compare`.
 #[derive(Args, Debug)]
@@ -37,7 +37,7 @@ pub struct CompareArgs {
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', env = "ECHO_TESTER_MODELS", hide_env = true)]
     models: Vec<String>,
 
-    /// A server of your own, under a name in the table: 127.0.0.1:9000 or mine=127.0.0.1:9000; repeatable
+    /// Your own server, with an optional name for the table: 127.0.0.1:9000 or mine=127.0.0.1:9000; repeatable
     #[arg(
         long = "target",
         value_name = "[NAME=]HOST:PORT",
@@ -47,7 +47,7 @@ pub struct CompareArgs {
     )]
     targets: Vec<String>,
 
-    /// How often each is run; the figures are medians [default: 3]
+    /// How often each server is run; the figures are medians [default: 3]
     #[arg(long, value_name = "N", env = "ECHO_TESTER_ROUNDS", hide_env = true)]
     rounds: Option<Count>,
 
@@ -60,39 +60,41 @@ pub struct CompareArgs {
     #[command(flatten)]
     output: OutputArgs,
 
-    /// Write each round as a line of comma-separated values to this file
+    /// Write a line of comma-separated values for each round to this file
     #[arg(long, value_name = "FILE", env = "ECHO_TESTER_CSV", hide_env = true, help_heading = "Output")]
     csv: Option<PathBuf>,
 
-    /// Write the table in Markdown to this file
+    /// Write the table as Markdown to this file
     #[arg(long, value_name = "FILE", env = "ECHO_TESTER_MARKDOWN", hide_env = true, help_heading = "Output")]
     markdown: Option<PathBuf>,
 }
 
-/// Who is compared.
-enum Server {
+/// A server that is compared.
+enum ComparedServer {
+    /// A bundled server, by its model.
     Bundled(&'static str),
-    Own { name: String, target: String },
+    /// A server that runs already.
+    Target { name: String, target: String },
 }
 
-impl Server {
+impl ComparedServer {
     fn name(&self) -> &str {
         match self {
-            Server::Bundled(name) => name,
-            Server::Own { name, .. } => name,
+            ComparedServer::Bundled(name) => name,
+            ComparedServer::Target { name, .. } => name,
         }
     }
 }
 
-/// Runs the rounds, prints the table.
+/// Runs the rounds and prints the table.
 ///
 /// # Errors
-/// The flags make no sense, or a server could not be started or reached.
+/// A flag is invalid, or a server could not be started or reached.
 pub fn run(args: &CompareArgs) -> anyhow::Result<Exit> {
     let run = launch::resolve_run(&args.run)?;
-    let profile = load(&args.load).resolve("load").map_err(|e| e.in_flags())?;
-    let rounds = match args.rounds.map_or(ROUNDS, |Count(n)| n) {
-        0 => return Err(Failure::usage("--rounds 0: without a round nothing is compared: the least is 1")),
+    let profile = with_end(&args.load).resolve("load").map_err(|e| e.in_flags())?;
+    let rounds = match args.rounds.map_or(DEFAULT_ROUNDS, |Count(n)| n) {
+        0 => return Err(Failure::usage("--rounds 0: must be at least 1")),
         rounds => rounds,
     };
     let (servers, skipped) = servers(args)?;
@@ -109,7 +111,7 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<Exit> {
     Ok(report.exit())
 }
 
-/// What can't be written is said before anything runs, and no table of an earlier run is left for one of this.
+/// Reports files that cannot be written before anything runs, and removes the results of an earlier run.
 fn clear_files(args: &CompareArgs) -> anyhow::Result<()> {
     args.output.result.clear()?;
     for (flag, file) in [("csv", &args.csv), ("markdown", &args.markdown)] {
@@ -120,14 +122,14 @@ fn clear_files(args: &CompareArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Something must end the load.
-fn load(typed: &LoadArgs) -> LoadArgs {
+/// The load that was typed, with the default duration if nothing ends it.
+fn with_end(typed: &LoadArgs) -> LoadArgs {
     let ends = typed.messages.is_some() || typed.bytes.is_some() || typed.duration.is_some();
-    LoadArgs { duration: typed.duration.or((!ends).then_some(Time(DURATION))), ..typed.clone() }
+    LoadArgs { duration: typed.duration.or((!ends).then_some(Time(DEFAULT_DURATION))), ..typed.clone() }
 }
 
-/// Those that can be run, and those that can't.
-fn servers(args: &CompareArgs) -> anyhow::Result<(Vec<Server>, Vec<Skipped>)> {
+/// The servers that can be run here, and those that cannot.
+fn servers(args: &CompareArgs) -> anyhow::Result<(Vec<ComparedServer>, Vec<Skipped>)> {
     let mut names: Vec<&'static str> = Vec::new();
     let all = args.models.iter().any(|name| name == "all") || (args.models.is_empty() && args.targets.is_empty());
     if all {
@@ -140,23 +142,23 @@ fn servers(args: &CompareArgs) -> anyhow::Result<(Vec<Server>, Vec<Skipped>)> {
     let (mut servers, mut skipped) = (Vec::new(), Vec::new());
     for name in names {
         match models::find(name).ok().and_then(models::Model::why_not) {
-            None => servers.push(Server::Bundled(name)),
+            None => servers.push(ComparedServer::Bundled(name)),
             Some(why) => skipped.push(Skipped { name: name.to_owned(), why }),
         }
     }
     for target in &args.targets {
         let (name, target) = target.split_once('=').unwrap_or((target, target));
         target_address::resolve(target)?;
-        servers.push(Server::Own { name: name.to_owned(), target: target.to_owned() });
+        servers.push(ComparedServer::Target { name: name.to_owned(), target: target.to_owned() });
     }
     if let Some(twice) = servers.iter().enumerate().find(|(i, s)| servers[..*i].iter().any(|o| o.name() == s.name())) {
-        return Err(Failure::usage(format!("{} is there twice: leave one out, or rename it", twice.1.name())));
+        return Err(Failure::usage(format!("{} is given twice: leave one out, or rename it", twice.1.name())));
     }
     Ok((servers, skipped))
 }
 
-fn announce(args: &CompareArgs, seed: u64, about: &str, servers: &[Server], rounds: u64) -> anyhow::Result<()> {
-    let names: Vec<&str> = servers.iter().map(Server::name).collect();
+fn announce(args: &CompareArgs, seed: u64, about: &str, servers: &[ComparedServer], rounds: u64) -> anyhow::Result<()> {
+    let names: Vec<&str> = servers.iter().map(ComparedServer::name).collect();
     let text = format!("seed {seed}, {rounds} rounds of {}\n{about}\n", names.join(", "));
     match (args.output.quiet, args.output.result.is_stdout_taken()) {
         (true, _) => Ok(()),
@@ -168,12 +170,12 @@ fn announce(args: &CompareArgs, seed: u64, about: &str, servers: &[Server], roun
     }
 }
 
-/// For each server its rounds; fewer when interrupted.
+/// The rounds of each server; fewer if interrupted.
 fn all_rounds(
     args: &CompareArgs,
     run: &Run,
     profile: &Profile,
-    servers: &[Server],
+    servers: &[ComparedServer],
     rounds: u64,
 ) -> anyhow::Result<Vec<Vec<Round>>> {
     let mut done: Vec<Vec<Round>> = servers.iter().map(|_| Vec::new()).collect();
@@ -197,17 +199,17 @@ fn all_rounds(
     Ok(done)
 }
 
-fn one_run(run: &Run, profile: &Profile, server: &Server, args: &CompareArgs) -> anyhow::Result<RunReport> {
-    let (bundled, targets, name) = match server {
-        Server::Bundled(model) => {
+fn one_run(run: &Run, profile: &Profile, server: &ComparedServer, args: &CompareArgs) -> anyhow::Result<RunReport> {
+    let (bundled, targets, server_word) = match server {
+        ComparedServer::Bundled(model) => {
             let bundled = BundledServer::start(Some(model), &[])?;
             let address = bundled.address;
             (Some(bundled), vec![address], format!("--serve={model}"))
         }
-        Server::Own { target, .. } => (None, target_address::resolve(target)?, target.clone()),
+        ComparedServer::Target { target, .. } => (None, target_address::resolve(target)?, target.clone()),
     };
-    let words = [vec![format!("echo-tester blast {name} --seed {}", run.seed)], load(&args.load).to_flags()].concat();
-    let plan = launch::plan(run, targets, vec![profile.clone()], Some(words.join(" ")))?;
+    let replay = replay_line(Some(server_word), run.seed, &with_end(&args.load));
+    let plan = launch::plan(run, targets, vec![profile.clone()], Some(replay))?;
     let (outcome, timed_out) = launch::run_plan(plan.clone(), run.start_at, run.timeout, true)?;
     let stopped = bundled.map(BundledServer::stop).unwrap_or_default();
     if let Some(how) = stopped.broke {

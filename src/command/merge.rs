@@ -1,4 +1,4 @@
-//! `merge FILE…`: adds up the reports of the processes of one run.
+//! `merge FILE…`: merges the reports of the processes of one run.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -13,17 +13,17 @@ use crate::report::merge::{self, Input, Missing};
 use crate::report::terminal;
 use crate::units::Count;
 
-/// `--findings`, as that of a run.
-const FINDINGS: u64 = 20;
+/// Default of `--findings`, the same as for a run.
+const DEFAULT_FINDINGS: u64 = 20;
 
 /// The flags of `merge`.
 #[derive(Args, Debug)]
 pub struct MergeArgs {
-    /// Reports that blast --json=FILE has written; - for standard input; of a folder all its *.json
+    /// Reports that blast --json=FILE has written, folders of them (every *.json), or - for standard input
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
 
-    /// Judge what is there, although shards are missing or ran at other times; else the sum is inconclusive then
+    /// Judge the reports even if shards are missing or ran at different times; without it the verdict is inconclusive
     #[arg(long, env = "ECHO_TESTER_PARTIAL", hide_env = true)]
     partial: bool,
 
@@ -35,10 +35,10 @@ pub struct MergeArgs {
     output: OutputArgs,
 }
 
-/// Merges, prints the sum.
+/// Merges the reports and prints the merged one.
 ///
 /// # Errors
-/// A file can't be read, or the reports are not parts of one run.
+/// A file cannot be read, or the reports are not parts of one run.
 pub fn run(args: &MergeArgs) -> anyhow::Result<Exit> {
     args.output.result.check()?;
     let mut inputs: Vec<Input> = Vec::new();
@@ -48,34 +48,34 @@ pub fn run(args: &MergeArgs) -> anyhow::Result<Exit> {
         }
     }
     let missing = if args.partial { Missing::Accepted } else { Missing::Inconclusive };
-    let findings = usize::try_from(args.findings.map_or(FINDINGS, |Count(n)| n)).unwrap_or(usize::MAX);
+    let findings = usize::try_from(args.findings.map_or(DEFAULT_FINDINGS, |Count(n)| n)).unwrap_or(usize::MAX);
     let report = merge::merge(inputs, findings, missing).map_err(|e| Failure::usage(e.to_string()))?;
     let json = serde_json::to_string_pretty(&report).context("writing the report as JSON")?;
     args.output.result.write(&terminal::render(&report), &json)?;
     Ok(report.verdict.outcome.exit())
 }
 
-/// The texts of a file, of standard input, or of the files of a folder, with their names.
+/// The names and texts of a file, of standard input, or of the JSON files in a folder.
 fn texts(file: &Path) -> anyhow::Result<Vec<(String, String)>> {
     if file.as_os_str() == "-" {
         let mut text = String::new();
         std::io::stdin().read_to_string(&mut text).context("reading standard input")?;
         return Ok(vec![("standard input".to_owned(), text)]);
     }
-    let cant = |error: std::io::Error| Failure::usage(format!("can't read {}: {error}", file.display()));
+    let failed = |error: std::io::Error| Failure::usage(format!("cannot read {}: {error}", file.display()));
     if !file.is_dir() {
-        let text = std::fs::read_to_string(file).map_err(cant)?;
+        let text = std::fs::read_to_string(file).map_err(failed)?;
         return Ok(vec![(file.display().to_string(), text)]);
     }
     let mut inside: Vec<PathBuf> = Vec::new();
-    for entry in std::fs::read_dir(file).map_err(cant)? {
-        let path = entry.map_err(cant)?.path();
+    for entry in std::fs::read_dir(file).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
         if path.extension().is_some_and(|extension| extension == "json") {
             inside.push(path);
         }
     }
     if inside.is_empty() {
-        return Err(Failure::usage(format!("no *.json is in {}", file.display())));
+        return Err(Failure::usage(format!("{} contains no *.json", file.display())));
     }
     inside.sort();
     inside.iter().map(|file| texts(file)).collect::<anyhow::Result<Vec<_>>>().map(|all| all.concat())

@@ -353,7 +353,7 @@ mod tests {
         assert_eq!((faults.faults.len(), faults.seed, faults.log), (3, 7, None));
         assert!(typed("serve").resolve(1, None).expect("it is well").faults.is_none());
         let error = Line::try_parse_from(["serve", "--fault", "drop:x=1"]).err().expect("it is refused").to_string();
-        assert!(error.contains("drop takes no 'x': write drop[:len=64,at=64KiB"), "{error}");
+        assert!(error.contains("drop does not take 'x': write drop[:len=64,at=64KiB"), "{error}");
     }
 
     #[test]

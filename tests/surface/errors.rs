@@ -360,7 +360,7 @@ fn more_connections_than_descriptors() {
     let said = Folder::with(&[]).said("blast 127.0.0.1:1 --conns 10m");
     // The limit, and how to raise it, depend on the machine.
     let most =
-        Regex::new(r"the \d+ that this process|--conns \d+ at most|raise the .*?\)").expect("the pattern is valid");
+        Regex::new(r"the \d+ that this process|use at most --conns \d+|raise the .*?\)").expect("the pattern is valid");
     let said = most.replace_all(&said, |found: &regex::Captures<'_>| {
         let number = Regex::new(r"\d+").expect("the pattern is valid");
         let limit = if found[0].starts_with("raise") { "raise the [limit]".into() } else { found[0].to_owned() };
