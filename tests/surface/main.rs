@@ -3,8 +3,8 @@
 //!
 //! `INSTA_UPDATE=always cargo test --test surface`
 //!
-//! `redact` removes whatever differs from run to run: ports, times, rates. The form of such numbers and the alignment of
-//! their columns is covered by `merge`, whose input is a file. The tests run on Linux only: elsewhere the program's
+//! `redact` removes whatever differs from run to run: ports, times, rates. The form of such numbers and the alignment
+//! of their columns is covered by `merge`, whose input is a file. The tests run on Linux only: elsewhere the program's
 //! name ends in .exe or the system words its errors differently, and one system is enough to see a change.
 #![cfg(target_os = "linux")]
 
