@@ -4,7 +4,8 @@
 //! holds the exact table and fails when it is broken.
 //!
 //! ```text
-//!   exit, units, sys            leaves: exit codes · quantities as people write them · what differs between systems
+//!   exit, units, random, sys    leaves: exit codes · quantities as people write them · numbers from a seed · what
+//!                               differs between systems
 //!   failure, interrupt          errors that know their exit code · Ctrl-C
 //!   stream                      what each byte must be, and what is wrong when it is not
 //!   plan, measure               what one connection does · what was measured
@@ -34,6 +35,7 @@ pub mod judge;
 pub mod measure;
 pub mod output;
 pub mod plan;
+pub mod random;
 pub mod report;
 pub mod runner;
 pub mod scenario;

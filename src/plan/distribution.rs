@@ -12,8 +12,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::draw::below;
 use super::log2::{exp2, log2};
+use crate::random::below;
 use crate::units::text::text_form;
 use crate::units::{Bytes, ParseError};
 
@@ -240,7 +240,7 @@ text_form!(
 
 #[cfg(test)]
 mod tests {
-    use super::super::draw::Words;
+    use super::super::draw::RandomWords;
     use super::*;
     use proptest::prelude::*;
 
@@ -254,7 +254,7 @@ mod tests {
 
     fn draws(text: &str, n: u64) -> Vec<u64> {
         let distribution = parse(text);
-        let mut words = Words::of_message(1, 2);
+        let mut words = RandomWords::of_message(1, 2);
         (0..n).map(|i| distribution.at(words.next(), i)).collect()
     }
 

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::draw::{Words, below, mix};
+use super::draw::{RandomWords, mix};
 use super::profile::Profile;
 use super::slots::Slot;
 use super::words::{Close, Lifetime};
+use crate::random::below;
 use crate::stream::{ConnId, MAX_SHARED_STREAM_BYTES, MAX_STREAM_BYTES};
 
 /// The most bytes of one write, however large the fragment: fits `usize` and a system call everywhere.
@@ -61,7 +62,7 @@ pub struct ConnectionPlan {
     /// What `(seed, conn)` mix to.
     key: u64,
     /// The words of the current message.
-    words: Words,
+    words: RandomWords,
     /// Messages before the current one.
     index: u64,
     /// The number in the slot's schedule of this connection's first message.
@@ -88,7 +89,7 @@ impl ConnectionPlan {
         let most = if conn.get() == slot.number { MAX_STREAM_BYTES } else { MAX_SHARED_STREAM_BYTES };
         ConnectionPlan {
             key,
-            words: Words::of_message(key, LIFE),
+            words: RandomWords::of_message(key, LIFE),
             index: 0,
             first_arrival: 0,
             remaining: 0,
@@ -110,7 +111,7 @@ impl ConnectionPlan {
     /// The age after which the connection is to be [stopped](Self::stop), if it has a lifetime in time.
     pub fn max_age(&self) -> Option<Duration> {
         match self.profile.lifetime? {
-            Lifetime::Age(age) => Some(age.at(Words::of_message(self.key, LIFE).next())),
+            Lifetime::Age(age) => Some(age.at(RandomWords::of_message(self.key, LIFE).next())),
             Lifetime::Messages(..) => None,
         }
     }
@@ -144,7 +145,7 @@ impl ConnectionPlan {
         let amount = self.profile.messages.unwrap_or(u64::MAX);
         match self.profile.lifetime {
             Some(Lifetime::Messages(low, high)) => {
-                let word = Words::of_message(self.key, LIFE).next();
+                let word = RandomWords::of_message(self.key, LIFE).next();
                 amount.min(low + below(word, (high - low).saturating_add(1)))
             }
             Some(Lifetime::Age(_)) | None => amount,
@@ -184,7 +185,7 @@ impl ConnectionPlan {
 
     fn begin_message(&mut self) -> Step {
         if self.draws {
-            self.words = Words::of_message(self.key, self.index);
+            self.words = RandomWords::of_message(self.key, self.index);
         }
         let word = self.word();
         let len = self.profile.size.at(word, self.index).min(self.allowance);

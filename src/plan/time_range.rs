@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::draw::below;
+use crate::random::below;
 use crate::units::text::text_form;
 use crate::units::{ParseError, Time};
 

@@ -20,6 +20,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::random;
 use crate::sys::simd::{self, Kernel, Level};
 
 /// Bytes that one connection may carry: 2^40 words of eight bytes (8 TiB).
@@ -35,9 +36,9 @@ const WORD: usize = 8;
 const LOOK: usize = 512;
 
 /// Step from one word to the next before mixing; odd, hence invertible.
-const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
+const STEP: u64 = random::GOLDEN_GAMMA;
 /// Of the usual candidates the one under which distant connections look least alike; odd, hence invertible.
-const MULTIPLIER: u64 = 0xBF58_476D_1CE4_E5B9;
+const MULTIPLIER: u64 = random::FIRST_MULTIPLIER;
 const STEP_INVERSE: u64 = inverse(STEP);
 const MULTIPLIER_INVERSE: u64 = inverse(MULTIPLIER);
 
@@ -144,10 +145,10 @@ impl Stream {
     /// The streams of this seed (the same bytes at every level), computed with the given instructions.
     pub fn with_level(seed: u64, level: Level) -> Stream {
         let mut state = seed;
-        let start = split_mix(&mut state);
+        let start = random::split_mix(&mut state);
         // The xor-shift comes before the key, which is shifted here once instead: so the last two steps of a word are
         // one three-way xor, where the processor has that (vpternlogq).
-        Stream { start, key: xor_shift(split_mix(&mut state)), level }
+        Stream { start, key: xor_shift(random::split_mix(&mut state)), level }
     }
 
     /// Word `index` (below 2^40, or 2^33 where words are shared) of the connection's stream.
@@ -202,14 +203,6 @@ fn mix(weyl: u64, key: u64) -> u64 {
 #[inline(always)]
 fn xor_shift(x: u64) -> u64 {
     x ^ (x >> 32)
-}
-
-/// SplitMix64: seeds that are neighbours give keys that are not.
-fn split_mix(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(STEP);
-    let z = (*state ^ (*state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
 }
 
 /// The Weyl sequence at this word and those after it.

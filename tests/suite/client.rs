@@ -159,12 +159,9 @@ fn bytes(id: u64, from: u64, n: usize) -> Vec<u8> {
     (from..from + n as u64).map(byte).collect()
 }
 
-/// SplitMix64's output function (Steele, Lea, Flood 2014).
-fn mixed(x: u64) -> u64 {
-    let x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
+/// The output of SplitMix64 at this state.
+fn mixed(mut state: u64) -> u64 {
+    echo_tester::random::split_mix(&mut state)
 }
 
 /// Repeatable random numbers.

@@ -5,16 +5,17 @@
 pub(crate) const LAYERS: &[(&str, &[&str])] = &[
     ("exit", &[]),
     ("units", &[]),
+    ("random", &[]),
     ("sys", &[]),
     ("failure", &["exit"]),
     ("interrupt", &["exit"]),
     // The instructions of the CPU are unsafe to call, so they stand in `sys`; the rest of it is out of bounds
     // (rules.rs).
-    ("stream", &["sys", "units"]),
-    ("plan", &["stream", "units"]),
+    ("stream", &["random", "sys", "units"]),
+    ("plan", &["random", "stream", "units"]),
     ("measure", &["stream", "units"]),
     ("judge", &["exit", "measure", "plan", "stream", "units"]),
-    ("server", &["sys", "units"]),
+    ("server", &["random", "sys", "units"]),
     ("config", &["failure", "plan", "server", "stream", "sys", "units"]),
     ("client", &["config", "measure", "plan", "stream", "sys", "units"]),
     ("scenario", &["config", "exit", "judge", "measure", "plan", "stream", "units"]),

@@ -3,26 +3,24 @@
 //! Pure.
 
 use super::spec::Fault;
+use crate::random::{self, GOLDEN_GAMMA, LCG_MULTIPLIER};
 
 /// Mean distance between the places of a fault without `at` and `every`, in bytes.
 const DEFAULT_EVERY_BYTES: u64 = 256 << 10;
 /// A fault that ends its connection, without `at`, does so at an offset below this.
 const MAX_DRAWN_END_OFFSET: u64 = 64 << 10;
 
-/// A number drawn from the seed and from words that say what it is for: the finalizer of SplitMix64 (Steele, Lea and
-/// Flood, "Fast Splittable Pseudorandom Number Generators", OOPSLA 2014) over each word in turn.
+/// A number drawn from the seed and from words that say what it is for: the finalizer of SplitMix64 over each word in
+/// turn.
 pub(super) fn draw(seed: u64, purpose: &[u64]) -> u64 {
     purpose.iter().fold(seed, |state, word| {
-        let mut z = state.wrapping_add(0x9e37_79b9_7f4a_7c15) ^ word.wrapping_mul(0xd134_2543_de82_ef95);
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        random::finalize(state.wrapping_add(GOLDEN_GAMMA) ^ word.wrapping_mul(LCG_MULTIPLIER))
     })
 }
 
 /// A number drawn below `n`, which is not 0.
 pub(super) fn draw_below(seed: u64, purpose: &[u64], n: u64) -> u64 {
-    ((u128::from(draw(seed, purpose)) * u128::from(n)) >> 64) as u64
+    random::below(draw(seed, purpose), n)
 }
 
 /// The places of one fault on one connection, in order.
