@@ -31,8 +31,10 @@ fn the_exit_codes_match_the_program() {
 #[test]
 fn the_kinds_of_findings_match_the_program() {
     let stated = part(&readme(), "kinds");
-    let wanted: Vec<String> =
-        echo_tester::stream::FINDING_KINDS.iter().map(|row| format!("| `{}` | {} |", row.name, row.about)).collect();
+    let wanted: Vec<String> = echo_tester::stream::FINDING_KINDS
+        .iter()
+        .map(|row| format!("| `{}` | {} |", row.name, row.description))
+        .collect();
     let rows: Vec<&str> = stated.lines().skip(2).collect();
     assert_eq!(rows, wanted);
 }

@@ -56,7 +56,7 @@ impl SentLedger {
     }
 
     fn entry(&self, conn: ConnId) -> &AtomicU64 {
-        let id = conn.first() as usize;
+        let id = conn.base() as usize;
         let chunk =
             self.chunks[id / CHUNK_ENTRIES].get_or_init(|| (0..CHUNK_ENTRIES).map(|_| AtomicU64::new(0)).collect());
         &chunk[id % CHUNK_ENTRIES]
@@ -123,7 +123,7 @@ impl Ledger for OwnLedger<'_> {
 
 impl Ledger for SentLedger {
     fn sent(&self, conn: ConnId) -> Option<LedgerEntry> {
-        let id = conn.first() as usize;
+        let id = conn.base() as usize;
         let entry = self.chunks[id / CHUNK_ENTRIES].get().map(|chunk| &chunk[id % CHUNK_ENTRIES]);
         let value = entry.map_or(0, |entry| entry.load(Ordering::Relaxed));
         let round = (value & (CLOSED_BIT - 1)) >> ROUND_SHIFT;
@@ -170,7 +170,7 @@ mod tests {
         let (slot, last) = (slots.slot(1), (ConnId::PERIOD - 2) / 2);
         let first = slots.id(slot, 1).expect("there are enough ids");
         let later = slots.id(slot, last + 1).expect("there are enough ids");
-        assert_eq!((later.first(), later.round()), (first.get(), 1));
+        assert_eq!((later.base(), later.round()), (first.get(), 1));
         ledger.open(first, 1);
         ledger.set(first, 77);
         assert_eq!(ledger.sent(later), None);

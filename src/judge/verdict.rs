@@ -90,7 +90,7 @@ impl Verdict {
 pub fn judge(counters: &Counters, interrupted: bool, asserts: bool, missed: &[String]) -> Verdict {
     let mut reasons = Vec::new();
     for (kind, n) in &counters.findings {
-        reasons.push(format!("{n} × {}: {}", kind.name(), kind.about()));
+        reasons.push(format!("{n} × {}: {}", kind.name(), kind.description()));
     }
     let mut shortfalls = shortfalls(counters);
     if !shortfalls.is_empty() {

@@ -167,7 +167,7 @@ impl Slots {
         }
         let none = |times| SlotsError::NoSuchConnection { conn: conn.get(), total, again, times };
         // Its place among all reconnects of the run.
-        let nth = conn.first().checked_sub(total).map(|place| conn.round() * self.shared() + place);
+        let nth = conn.base().checked_sub(total).map(|place| conn.round() * self.shared() + place);
         let Some(nth) = nth.filter(|_| again > 0) else { return Err(none(0)) };
         let (before, number) = (nth / again, nth % again);
         let group = group_of(&self.again, number);

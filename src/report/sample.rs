@@ -130,7 +130,7 @@ pub(super) fn fail() -> CaseReport {
     run.verdict = Verdict {
         outcome: Outcome::Fail,
         exit_code: 1,
-        reasons: vec![format!("{kinds}: {}", FindingKind::Corrupt.about())],
+        reasons: vec![format!("{kinds}: {}", FindingKind::Corrupt.description())],
     };
     CaseReport {
         reasons: vec!["verdict: expected pass, it was fail".to_owned(), run.verdict.reasons[0].clone()],

@@ -1,16 +1,17 @@
-//! What a change of bytes looks like: the marks that text conversions, stripped bits and empty buffers leave.
+//! What changed bytes look like: the marks that text conversions, stripped bits and empty buffers leave.
 //!
-//! Changes of equal length are told by what holds for every byte of the extent, counted as the bytes pass. Conversions
-//! that change the length move all that follows, and are told by converting the bytes that should have come.
+//! A change that keeps the length is recognized by a rule that holds for every byte; that is counted as the bytes pass.
+//! A conversion that changes the length moves everything after it, and is recognized by converting the bytes that
+//! should have come.
 
 use super::finding::{Change, Corruption};
 
-/// A conversion of one byte, with the name of what does it.
+/// A conversion of single bytes, and its name.
 type ByteRule = (Change, fn(u8) -> u8);
-/// A conversion of a text, with the name of what does it.
+/// A conversion of a text, and its name.
 type TextRule = (Change, fn(&[u8]) -> Vec<u8>);
 
-/// Conversions that keep the length. The first that holds is named.
+/// Conversions that keep the length. The first that fits is reported.
 const BYTE_RULES: &[ByteRule] = &[
     (Change::ZeroFilled, |_| 0),
     (Change::HighBitStripped, |byte| byte & 0x7f),
@@ -28,57 +29,66 @@ const TEXT_RULES: &[TextRule] = &[
     (Change::Utf8Replaced, |text| String::from_utf8_lossy(text).into_owned().into_bytes()),
 ];
 
-/// Converted bytes that must have come as they did for a conversion to be named.
-const CERTAIN: usize = 12;
+/// Received bytes that must match a text conversion before it is reported.
+const MIN_CONVERTED_BYTES: usize = 12;
 
-/// Counts over bytes that stand in the place of others.
+/// How bytes differ from those in whose place they came.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Tally {
+pub(super) struct DiffStats {
     compared: u64,
     differing: u64,
-    bits: u64,
+    differing_bits: u64,
     /// The rules of [`BYTE_RULES`] that some byte broke, one bit each.
-    broken: u8,
-    /// The first byte received, and whether a later one was another.
+    broken_rules: u8,
+    /// The first byte received.
     first: Option<u8>,
+    /// Whether a later byte received was not equal to the first.
     varied: bool,
 }
 
-impl Tally {
-    /// Takes in received bytes and those that should have come.
-    pub(super) fn add(&mut self, expected: &[u8], received: &[u8]) {
+impl DiffStats {
+    /// The difference of received bytes from those that should have come.
+    pub(super) fn of(expected: &[u8], received: &[u8]) -> DiffStats {
+        let mut stats = DiffStats::default();
+        stats.compare(expected, received);
+        stats
+    }
+
+    /// Adds received bytes and those that should have come.
+    pub(super) fn compare(&mut self, expected: &[u8], received: &[u8]) {
         for (&expected, &received) in expected.iter().zip(received) {
             self.compared += 1;
             self.differing += u64::from(expected != received);
-            self.bits += u64::from((expected ^ received).count_ones());
+            self.differing_bits += u64::from((expected ^ received).count_ones());
             self.varied |= *self.first.get_or_insert(received) != received;
             for (n, (_, rule)) in BYTE_RULES.iter().enumerate() {
-                self.broken |= u8::from(rule(expected) != received) << n;
+                self.broken_rules |= u8::from(rule(expected) != received) << n;
             }
         }
     }
 
-    /// Takes in the counts over the bytes that follow.
-    pub(super) fn append(&mut self, later: &Tally) {
+    /// Adds the difference of the bytes that follow.
+    pub(super) fn append(&mut self, later: &DiffStats) {
         self.varied |= later.varied || (self.first.is_some() && later.first.is_some() && self.first != later.first);
         self.compared += later.compared;
         self.differing += later.differing;
-        self.bits += later.bits;
-        self.broken |= later.broken;
+        self.differing_bits += later.differing_bits;
+        self.broken_rules |= later.broken_rules;
         self.first = self.first.or(later.first);
     }
 
     /// How the bytes were changed in place.
     pub(super) fn corruption(&self) -> Corruption {
-        // A single flipped bit makes some byte a zero, and some letter its capital: that alone says nothing.
-        let telling = self.differing >= 2 || (self.differing == 1 && self.bits >= 2);
-        let by_rule = BYTE_RULES.iter().enumerate().find(|(n, _)| self.broken >> n & 1 == 0).map(|(_, rule)| rule.0);
+        // One flipped bit can make a byte zero or a letter upper case, so one bit alone is no evidence of a rule.
+        let is_evidence = self.differing >= 2 || (self.differing == 1 && self.differing_bits >= 2);
+        let unbroken = BYTE_RULES.iter().enumerate().find(|(n, _)| self.broken_rules >> n & 1 == 0);
+        let by_rule = unbroken.map(|(_, rule)| rule.0).filter(|_| is_evidence);
         let constant = (self.compared >= 3 && !self.varied).then_some(Change::ConstantFill);
-        Corruption { bytes: self.differing, bits: self.bits, looks_like: by_rule.filter(|_| telling).or(constant) }
+        Corruption { bytes: self.differing, bits: self.differing_bits, looks_like: by_rule.or(constant) }
     }
 
-    /// What bytes that nobody sent look like, standing in nobody's place.
-    pub(super) fn filling(&self) -> Option<Change> {
+    /// What the received bytes look like on their own, if they came in the place of no others.
+    pub(super) fn fill(&self) -> Option<Change> {
         match self.first? {
             _ if self.varied || self.compared < 3 => None,
             0 => Some(Change::ZeroFilled),
@@ -87,23 +97,23 @@ impl Tally {
     }
 }
 
-/// The text conversion that makes the received bytes of all of those that should have come. Both end with the first
-/// byte that is right again, so that a CR is seen with its LF.
+/// The text conversion that turns all of the expected bytes into the received ones. Both end with the first byte that
+/// is right again, so that a CR is seen together with its LF.
 pub(super) fn whole_conversion(expected: &[u8], received: &[u8]) -> Option<Change> {
-    // One of equal length would be a change in place.
+    // A conversion that keeps the length is a change in place.
     let differs = expected.len() != received.len();
     TEXT_RULES.iter().find(|(_, rule)| differs && rule(expected) == received).map(|rule| rule.0)
 }
 
-/// The text conversion that makes the received bytes, of which more may follow, of those that should have come.
+/// The text conversion that turns the expected bytes into the received ones. More of both may follow.
 pub(super) fn begun_conversion(expected: &[u8], received: &[u8]) -> Option<Change> {
-    TEXT_RULES.iter().find(|(_, rule)| certain(expected, &rule(expected), received)).map(|rule| rule.0)
+    TEXT_RULES.iter().find(|(_, rule)| is_certain(expected, &rule(expected), received)).map(|rule| rule.0)
 }
 
-fn certain(expected: &[u8], converted: &[u8], received: &[u8]) -> bool {
-    // The end of either may have been cut within a character.
+fn is_certain(expected: &[u8], converted: &[u8], received: &[u8]) -> bool {
+    // Either may end in the middle of a character.
     let known = converted.len().min(received.len()).saturating_sub(3);
-    known >= CERTAIN
+    known >= MIN_CONVERTED_BYTES
         && converted[..known] == received[..known]
         && converted[..known] != expected[..known.min(expected.len())]
 }
@@ -131,12 +141,9 @@ mod tests {
 
     fn looks_like(rule: impl Fn(u8) -> u8) -> Option<Change> {
         let received: Vec<u8> = TEXT.iter().map(|&byte| rule(byte)).collect();
-        let mut tally = Tally::default();
-        tally.add(&TEXT[..10], &received[..10]);
-        let mut later = Tally::default();
-        later.add(&TEXT[10..], &received[10..]);
-        tally.append(&later);
-        tally.corruption().looks_like
+        let mut stats = DiffStats::of(&TEXT[..10], &received[..10]);
+        stats.append(&DiffStats::of(&TEXT[10..], &received[10..]));
+        stats.corruption().looks_like
     }
 
     #[test]
@@ -165,18 +172,13 @@ mod tests {
 
     #[test]
     fn one_flipped_bit_is_no_conversion() {
-        let mut tally = Tally::default();
-        tally.add(b"\x01", b"\x00");
-        assert_eq!(tally.corruption(), Corruption { bytes: 1, bits: 1, looks_like: None });
-        let mut tally = Tally::default();
-        tally.add(b"k", b"K");
-        assert_eq!(tally.corruption().looks_like, None);
+        assert_eq!(DiffStats::of(b"\x01", b"\x00").corruption(), Corruption { bytes: 1, bits: 1, looks_like: None });
+        assert_eq!(DiffStats::of(b"k", b"K").corruption().looks_like, None);
     }
 
     #[test]
     fn differences_are_counted_in_bytes_and_bits() {
-        let mut tally = Tally::default();
-        tally.add(b"\x00\xff\x55", b"\x03\xff\x54");
-        assert_eq!(tally.corruption(), Corruption { bytes: 2, bits: 3, looks_like: None });
+        let stats = DiffStats::of(b"\x00\xff\x55", b"\x03\xff\x54");
+        assert_eq!(stats.corruption(), Corruption { bytes: 2, bits: 3, looks_like: None });
     }
 }

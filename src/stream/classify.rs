@@ -1,259 +1,370 @@
-//! An episode in the course of being named: its segments with borders as they are most likely, which of the own bytes
-//! are missing, and excerpts of what came and what should have come.
+//! From a mismatch to findings: which segments came in place of own bytes and which in between, what is missing, and
+//! the kind of each. A finding that may still turn out to be something else stays pending for a while: a gap that late
+//! bytes may fill (`reordered` instead of `lost`), a few unknown bytes that may be missing further on, a change in
+//! place that may continue.
+//!
+//! Some cases cannot be told apart in principle. Of equal bytes next to each other, nothing shows which was lost or
+//! doubled. Fewer than 15 bytes from another connection hold no aligned word for certain, so they are `corrupt` or
+//! `surplus`. A loss and a repetition of equal length without a right byte between them look like a stale piece in
+//! place.
 
-use std::cmp::Reverse;
 use std::sync::Arc;
 
-use super::change::whole_conversion;
-use super::finding::{ByteSource, Change, Circumstances, Divergence, FindingKind};
-use super::mismatch::{Episode, HEAD, Resumed, Segment, Unknown, View, What};
+use super::change::{DiffStats, begun_conversion};
+use super::ended_mismatch::{Background, EndedMismatch, SHORT_PIECE_BYTES, resumption_at_end};
+use super::finding::{ByteSource, Circumstances, Corruption, Divergence, FindingKind};
+use super::ledger::StreamView;
+use super::mismatch::{BORDER_SLACK_BYTES, KEPT_HEAD_BYTES, Mismatch, Resumption, Segment, SegmentOrigin};
+use super::pending::{Pending, PendingKind, are_the_missing};
 
-/// Bytes before the first wrong one that an excerpt shows.
-pub(super) const BEFORE: u64 = 8;
-/// Bytes from the first wrong one on that an excerpt shows.
-pub(super) const AFTER: usize = 24;
-/// Bytes in one piece that can be compared with others wherever those are.
-pub(super) const SHORT: usize = 64;
-/// A border may be this far off by chance.
-pub(super) const BY_CHANCE: u64 = 8;
-/// How far from its place the rest of a connection is looked for at its end.
-const TAIL_REACH: u64 = 64 << 10;
+/// Right bytes within which late bytes may still fill a gap.
+const REORDER_WINDOW_BYTES: u64 = 1 << 20;
+/// Right bytes between two changes in place that still make one finding.
+const CHANGE_MERGE_BYTES: u64 = 32;
+/// Findings that are pending at a time.
+const MAX_PENDING: usize = 16;
+/// Findings of a connection that are examined in full and have excerpts. A stream in which everything is wrong must not
+/// cost more than it is worth.
+const MAX_DETAILED_FINDINGS: u64 = 64;
+/// How far back a short piece is searched for in what the connection had sent before.
+const STALE_SEARCH_BYTES: u64 = 64 << 10;
 
-/// What stood when the stream broke off.
-#[derive(Clone, Copy)]
-pub(super) struct Setting {
-    /// Where the right bytes before that begin.
+/// What a connection that went wrong must remember from one mismatch to the next.
+#[derive(Default)]
+pub(super) struct ClassifierState {
+    /// Where the right bytes up to the position begin.
     pub(super) right_since: u64,
-    /// Whether the connection has so few findings yet that this one is worth excerpts and searches.
-    pub(super) in_full: bool,
+    /// Own bytes below the position that did not come, or came wrong.
+    pub(super) wrong: u64,
+    pending: Vec<Pending>,
+    reported: u64,
 }
 
-/// An episode in the course of being named.
-pub(super) struct Case<'a> {
-    pub(super) view: &'a View<'a>,
-    /// Where the stream broke off.
-    pub(super) at: u64,
-    pub(super) segments: Vec<Segment>,
-    /// Right bytes that are known to have come after the segments.
-    after: Vec<u8>,
-    pub(super) setting: Setting,
-    circumstances: Option<Arc<Circumstances>>,
-    /// Whether the last segment is own bytes that came again, after which the stream went on.
-    pub(super) again: bool,
-    /// The position that it ends at.
-    pub(super) position: u64,
-    /// Where the own bytes that are still missing begin, and how many they are.
-    pub(super) cursor: u64,
-    pub(super) missing: u64,
+impl ClassifierState {
+    /// The circumstances of pending findings that have none yet, to be filled in.
+    pub(super) fn without_circumstances(&mut self) -> impl Iterator<Item = &mut Option<Arc<Circumstances>>> {
+        self.pending.iter_mut().map(|pending| &mut pending.divergence.circumstances).filter(|known| known.is_none())
+    }
 }
 
-impl<'a> Case<'a> {
-    /// The own stream goes on after the episode.
-    pub(super) fn resumed(view: &'a View<'a>, episode: Episode, resumed: Resumed, setting: Setting) -> Case<'a> {
-        let Episode { mut at, mut segments, circumstances, .. } = episode;
-        let repeated = at.saturating_sub(resumed.from);
-        let mut again = false;
-        if repeated > 0 {
-            if repeated < BY_CHANCE && widen(view, segments.first_mut(), resumed.from, repeated) {
-                at = resumed.from;
-            } else {
-                let source = ByteSource { conn: view.conn, offset: resumed.from, open: true };
-                segments.push(Segment { len: repeated, what: What::Sent(source) });
-                again = true;
-            }
-        }
-        let from = resumed.from.max(at);
-        at += take_off_right(view, segments.first_mut(), at, from);
-        let after = view.own(from, (resumed.to - from).min(AFTER as u64) as usize);
-        let missing = from - at;
-        Case { view, at, segments, after, setting, circumstances, again, position: resumed.to, cursor: at, missing }
+/// Classifies the mismatches of one connection.
+pub(super) struct Classifier<'a> {
+    pub(super) view: &'a StreamView<'a>,
+    pub(super) state: &'a mut ClassifierState,
+    /// Where the findings go as soon as they are certain.
+    pub(super) found: &'a mut Vec<Divergence>,
+}
+
+impl Classifier<'_> {
+    /// Begins a mismatch at this stream position.
+    pub(super) fn begin(&self, position: u64) -> Mismatch {
+        Mismatch::new(self.view, position, self.state.right_since)
     }
 
-    /// Nothing is known of what comes after the episode, in which so many own bytes are missing.
-    pub(super) fn without_more(view: &'a View<'a>, episode: Episode, setting: Setting, missing: u64) -> Case<'a> {
-        let Episode { at, segments, circumstances, .. } = episode;
-        let position = at + missing;
-        let after = Vec::new();
-        Case { view, at, segments, after, setting, circumstances, again: false, position, cursor: at, missing }
+    /// Classifies a mismatch after which the own stream goes on. Returns the position.
+    pub(super) fn resume(&mut self, mismatch: Mismatch, resumption: Resumption) -> u64 {
+        self.classify(EndedMismatch::resumed(self.view, mismatch, resumption, self.background()));
+        self.state.right_since = resumption.from;
+        resumption.to
     }
 
-    /// A divergence at the cursor with the bytes received from the segment of this number on.
-    pub(super) fn divergence(&self, kind: FindingKind, extent: u64, segment: usize) -> Divergence {
-        let mut divergence = Divergence::of_connection(kind, self.view.conn, self.cursor, extent);
-        divergence.circumstances.clone_from(&self.circumstances);
-        if !self.setting.in_full {
-            return divergence;
-        }
-        let before =
-            if segment == 0 { (self.cursor - self.setting.right_since.min(self.cursor)).min(BEFORE) } else { 0 };
-        divergence.excerpt_offset = self.cursor - before;
-        divergence.received = self.view.own(divergence.excerpt_offset, before as usize);
-        let room = divergence.received.len() + AFTER;
-        for segment in self.segments.iter().skip(segment) {
-            let len = segment.len.min(AFTER as u64) as usize;
-            match &segment.what {
-                What::Sent(source) => divergence.received.extend(self.view.bytes(source.conn, source.offset, len)),
-                What::Unknown(unknown) => divergence.received.extend_from_slice(&unknown.head[..len]),
-            }
-        }
-        divergence.received.extend_from_slice(&self.after);
-        divergence.received.truncate(room);
-        let expected = (self.view.sent.saturating_sub(divergence.excerpt_offset)).min(room as u64);
-        divergence.expected = self.view.own(divergence.excerpt_offset, expected as usize);
-        divergence
+    /// Classifies a mismatch that has as many segments as are kept, as bytes that came in between.
+    pub(super) fn overflow(&mut self, mismatch: Mismatch) {
+        self.classify(EndedMismatch::cut_off(self.view, mismatch, self.background(), 0));
     }
 
-    /// All that came in the episode, if that is at most so much, and no more than is kept of unknown bytes.
-    fn received(&self, most: usize) -> Option<Vec<u8>> {
-        let len = self.segments.iter().map(|segment| segment.len).sum::<u64>();
-        let mut received = Vec::new();
-        if len > most.min(HEAD) as u64 {
-            return None;
+    /// Classifies a mismatch after which nothing more came. Returns the position.
+    pub(super) fn finish(&mut self, mut mismatch: Mismatch) -> u64 {
+        mismatch.finish();
+        let position = if let Some(resumption) = resumption_at_end(self.view, &mut mismatch) {
+            self.resume(mismatch, resumption)
+        } else {
+            let late: u64 = mismatch.segments.iter().map(|segment| self.late_bytes(segment)).sum();
+            let missing = mismatch.len.saturating_sub(late).min(self.view.sent.saturating_sub(mismatch.at));
+            let position = mismatch.at + missing;
+            self.classify(EndedMismatch::cut_off(self.view, mismatch, self.background(), missing));
+            position
+        };
+        self.state.right_since = position;
+        position
+    }
+
+    /// Whether the last bytes sent, which are missing, came in between before. Then they are not late: they came too
+    /// early, and overtook the bytes in between.
+    pub(super) fn finds_tail(&mut self, position: u64, missing: u64) -> bool {
+        let is_found = self.came_early(position, missing);
+        self.state.wrong += if is_found { missing } else { 0 };
+        is_found
+    }
+
+    /// Reports the pending findings that are certain at this position.
+    pub(super) fn settle(&mut self, position: u64) {
+        while let Some(due) = (0..self.state.pending.len()).min_by_key(|&n| self.state.pending[n].settles_at)
+            && self.state.pending[due].settles_at <= position
+        {
+            let pending = self.state.pending.remove(due);
+            self.report_pending(pending);
         }
-        for segment in &self.segments {
-            match &segment.what {
-                What::Sent(source) => {
-                    received.extend(self.view.bytes(source.conn, source.offset, segment.len as usize));
+    }
+
+    fn report(&mut self, divergence: Divergence) {
+        self.state.reported += 1;
+        self.found.push(divergence);
+    }
+
+    fn report_pending(&mut self, pending: Pending) {
+        for divergence in pending.resolve() {
+            self.report(divergence);
+        }
+    }
+
+    fn defer(&mut self, divergence: Divergence, settles_at: u64, kind: PendingKind) {
+        if self.state.pending.len() == MAX_PENDING {
+            let oldest = self.state.pending.remove(0);
+            self.report_pending(oldest);
+        }
+        self.state.pending.push(Pending { divergence, settles_at, kind });
+    }
+
+    fn background(&self) -> Background {
+        Background { right_since: self.state.right_since, in_detail: self.state.reported < MAX_DETAILED_FINDINGS }
+    }
+
+    /// Finds out what every part of a mismatch is.
+    fn classify(&mut self, mut mismatch: EndedMismatch<'_>) {
+        self.state.wrong += mismatch.missing;
+        if self.completes_a_swap(&mismatch) {
+            return;
+        }
+        if let Some(change) = mismatch.conversion() {
+            let mut divergence = mismatch.divergence(FindingKind::Corrupt, mismatch.missing.max(1), 0);
+            divergence.detail = Some(Corruption { bytes: divergence.extent, bits: 0, looks_like: Some(change) });
+            return self.report(divergence);
+        }
+        for number in 0..mismatch.segments.len() {
+            match &mismatch.segments[number].origin {
+                SegmentOrigin::Sent(source) if source.conn == self.view.conn => {
+                    let source = *source;
+                    self.classify_own(&mut mismatch, number, source);
                 }
-                What::Unknown(unknown) => received.extend_from_slice(&unknown.head),
+                SegmentOrigin::Sent(source) => {
+                    let source = *source;
+                    let kind = if source.open { FindingKind::Crosstalk } else { FindingKind::Stale };
+                    let mut divergence = mismatch.divergence(kind, mismatch.segments[number].len, number);
+                    divergence.source = Some(source);
+                    divergence.replaced = mismatch.replace(divergence.extent);
+                    self.report(divergence);
+                }
+                SegmentOrigin::Unknown(_) => self.classify_unknown(&mut mismatch, number),
             }
         }
-        Some(received)
-    }
-
-    /// The text conversion that all of it is.
-    pub(super) fn conversion(&self) -> Option<Change> {
-        let right_again = *self.after.first()?;
-        // The right bytes before must not be such as would have been converted too.
-        let before = self.right_before();
-        let received = [&before[..], &self.received(HEAD)?, &[right_again]].concat();
-        let missing = usize::try_from(self.missing).ok().filter(|&len| len <= HEAD)?;
-        let expected = self.view.own(self.at - before.len() as u64, before.len() + missing + 1);
-        whole_conversion(&expected, &received)
-    }
-
-    /// Some right bytes that came before.
-    fn right_before(&self) -> Vec<u8> {
-        let before = (self.at - self.setting.right_since.min(self.at)).min(BEFORE);
-        self.view.own(self.at - before, before as usize)
-    }
-
-    /// The short neighbouring pieces that are in each other's place, if that is all.
-    pub(super) fn swap(&self) -> Option<Swap> {
-        let received = self.received(SHORT).filter(|received| received.len() as u64 == self.missing)?;
-        swap(self.view, self.at, &received)
-    }
-
-    /// Own bytes at the cursor that something came in place of.
-    pub(super) fn replace(&mut self, len: u64) -> u64 {
-        let replaced = len.min(self.missing);
-        self.cursor += replaced;
-        self.missing -= replaced;
-        replaced
-    }
-}
-
-/// Foreign bytes whose first ones happened to be right: they count as foreign after all, since the own stream goes on
-/// before them. False if the source has others there.
-fn widen(view: &View<'_>, first: Option<&mut Segment>, from: u64, by: u64) -> bool {
-    let Some(first) = first else { return false };
-    let own = view.own(from, by as usize);
-    match &mut first.what {
-        What::Unknown(Unknown { head, .. }) => {
-            head.splice(0..0, own);
-            head.truncate(HEAD);
+        if mismatch.missing > 0 {
+            let divergence = mismatch.divergence(FindingKind::Lost, mismatch.missing, mismatch.segments.len());
+            self.defer(divergence, mismatch.position + REORDER_WINDOW_BYTES, PendingKind::Gap { late: 0 });
         }
-        What::Sent(source) => {
-            if source.offset < by || view.bytes(source.conn, source.offset - by, by as usize) != own {
-                return false;
+    }
+
+    /// Whether two pieces are in each other's place. Short neighbouring pieces show it at once. Otherwise a few bytes,
+    /// too few to tell their place, came in between here and are missing elsewhere, or the other way round.
+    fn completes_a_swap(&mut self, mismatch: &EndedMismatch<'_>) -> bool {
+        if let Some(swap) = mismatch.swap() {
+            let mut divergence = mismatch.divergence(FindingKind::Reordered, swap.first, 0);
+            divergence.offset = swap.offset;
+            divergence.overtaken_by = swap.second;
+            self.report(divergence);
+            return true;
+        }
+        match mismatch.segments.as_slice() {
+            [Segment { len, origin: SegmentOrigin::Unknown(unknown) }]
+                if mismatch.missing == 0 && *len <= SHORT_PIECE_BYTES as u64 =>
+            {
+                self.fill_gap_with(&unknown.head, mismatch.at)
             }
-            source.offset -= by;
+            [] => self.came_early(mismatch.at, mismatch.missing),
+            _ => false,
         }
     }
-    first.len += by;
-    true
-}
 
-/// The first bytes of a run that are right in their place, taken for the run's by chance, are not part of it if own
-/// bytes are missing. Returns how many they are.
-fn take_off_right(view: &View<'_>, first: Option<&mut Segment>, at: u64, from: u64) -> u64 {
-    let Some(Segment { len, what: What::Sent(source) }) = first else { return 0 };
-    let most = BY_CHANCE.min(from - at).min(*len - 1) as usize;
-    let (run, own) = (view.bytes(source.conn, source.offset, most), view.own(at, most));
-    let right = run.iter().zip(&own).take_while(|(a, b)| a == b).count() as u64;
-    source.offset += right;
-    *len -= right;
-    right
-}
-
-/// Two neighbouring pieces in each other's place.
-pub(super) struct Swap {
-    /// Where the first of both belongs.
-    pub(super) offset: u64,
-    /// Bytes of the first, which came last.
-    pub(super) first: u64,
-    /// Bytes of the second.
-    pub(super) second: u64,
-}
-
-/// Whether the bytes received at an offset are the right ones with two neighbouring pieces in each other's place. Bytes
-/// at the borders may have been right by chance.
-fn swap(view: &View<'_>, offset: u64, received: &[u8]) -> Option<Swap> {
-    let len = received.len();
-    if !(2..=SHORT).contains(&len) {
-        return None;
+    /// Whether the bytes that are missing here came in between before. Then they overtook the bytes between their early
+    /// place and their right one.
+    fn came_early(&mut self, at: u64, missing: u64) -> bool {
+        let view = self.view;
+        let came = |pending: &Pending| match &pending.kind {
+            PendingKind::Early { bytes } => {
+                bytes.len() as u64 == missing && are_the_missing(view, pending.divergence.offset, bytes, at)
+            }
+            _ => false,
+        };
+        let Some(n) = self.state.pending.iter().position(came) else { return false };
+        let mut divergence = self.state.pending.remove(n).divergence;
+        divergence.kind = FindingKind::Reordered;
+        divergence.overtaken_by = divergence.extent;
+        divergence.extent = at.saturating_sub(divergence.offset);
+        (divergence.detail, divergence.source) = (None, None);
+        self.report(divergence);
+        true
     }
-    for (before, after) in (0..=3).flat_map(|before| (0..=3).map(move |after| (before, after))) {
-        let Some(offset) = offset.checked_sub(before) else { continue };
-        let right = view.own(offset, before as usize + len + after);
-        let mut came = right.clone();
-        came[before as usize..before as usize + len].copy_from_slice(received);
-        for second in 1..right.len() {
-            let first = right.len() - second;
-            if came[..second] == right[first..] && came[second..] == right[..first] {
-                return Some(Swap { offset, first: first as u64, second: second as u64 });
+
+    /// Bytes of the connection itself that had come, or should have come, before.
+    fn classify_own(&mut self, mismatch: &mut EndedMismatch<'_>, number: usize, source: ByteSource) {
+        let len = mismatch.segments[number].len;
+        let again = len.saturating_sub(self.fill_gaps(mismatch.at, source.offset, len));
+        if again == 0 || (again < len && again < BORDER_SLACK_BYTES) {
+            return;
+        }
+        let repeats = mismatch.repeats && number + 1 == mismatch.segments.len();
+        let kind = if repeats { FindingKind::Duplicated } else { FindingKind::Stale };
+        let mut divergence = mismatch.divergence(kind, again, number);
+        divergence.source = Some(ByteSource { offset: source.offset + len - again, ..source });
+        divergence.replaced = mismatch.replace(again);
+        if repeats && len < BORDER_SLACK_BYTES && number == 0 {
+            // So few bytes may equal the ones before them by chance.
+            let bytes = self.view.own(source.offset, len as usize);
+            if !self.fill_gap_with(&bytes, mismatch.at) {
+                let settles_at = mismatch.position + REORDER_WINDOW_BYTES;
+                self.defer(divergence, settles_at, PendingKind::Early { bytes });
+            }
+            return;
+        }
+        self.report(divergence);
+    }
+
+    /// How many bytes of a segment are late ones that fill gaps.
+    fn late_bytes(&self, segment: &Segment) -> u64 {
+        match &segment.origin {
+            SegmentOrigin::Sent(source) if source.conn == self.view.conn => {
+                self.state.pending.iter().map(|pending| pending.filled_by(source.offset, segment.len)).sum()
+            }
+            _ => 0,
+        }
+    }
+
+    /// Fills gaps with late bytes. A gap that is full was bytes out of order. Returns how many of the bytes were late.
+    fn fill_gaps(&mut self, at: u64, offset: u64, len: u64) -> u64 {
+        let mut filled = 0;
+        let mut n = 0;
+        while n < self.state.pending.len() {
+            let pending = &mut self.state.pending[n];
+            let fills = pending.filled_by(offset, len);
+            if let PendingKind::Gap { late } = &mut pending.kind
+                && fills > 0
+            {
+                filled += fills;
+                *late += fills;
+                let divergence = &mut pending.divergence;
+                if len == divergence.extent && divergence.offset.abs_diff(offset) < BORDER_SLACK_BYTES {
+                    // All of them came at once, so now it is certain where they begin.
+                    divergence.offset = offset;
+                }
+                if divergence.overtaken_by == 0 {
+                    divergence.overtaken_by = at.saturating_sub(divergence.offset + divergence.extent);
+                }
+                if *late + BORDER_SLACK_BYTES > divergence.extent {
+                    let full = self.state.pending.remove(n);
+                    self.report_pending(full);
+                    continue;
+                }
+            }
+            n += 1;
+        }
+        filled
+    }
+
+    /// Bytes that belong nowhere: changed ones as far as own bytes are missing, extra ones beyond that.
+    fn classify_unknown(&mut self, mismatch: &mut EndedMismatch<'_>, number: usize) {
+        let view = self.view;
+        let len = mismatch.segments[number].len;
+        let SegmentOrigin::Unknown(unknown) = &mismatch.segments[number].origin else { return };
+        let head = unknown.head.clone();
+        let fill = unknown.stats.fill();
+        let to_the_end = view.sent.saturating_sub(mismatch.cursor);
+        let right = view.own(mismatch.cursor, to_the_end.min(KEPT_HEAD_BYTES as u64) as usize);
+        if let Some(change) = begun_conversion(&right, &head) {
+            let mut divergence = mismatch.divergence(FindingKind::Corrupt, len.min(mismatch.missing.max(1)), number);
+            mismatch.replace(len);
+            divergence.detail = Some(Corruption { bytes: divergence.extent, bits: 0, looks_like: Some(change) });
+            return self.report(divergence);
+        }
+        let alone = mismatch.segments.len() == 1 && mismatch.missing == 0 && len <= SHORT_PIECE_BYTES as u64;
+        if mismatch.background.in_detail
+            && let Some(offset) = find_earlier(view, mismatch.at, &head, len)
+        {
+            let mut divergence = mismatch.divergence(FindingKind::Stale, len, number);
+            divergence.source = Some(ByteSource { conn: view.conn, offset, open: true });
+            divergence.replaced = mismatch.replace(len);
+            return self.report(divergence);
+        }
+        let in_place = len.min(mismatch.missing);
+        if in_place > 0 {
+            // The statistics that were kept assume that all bytes before these stood in place.
+            let is_complete = head.len() as u64 == len;
+            let stats =
+                if is_complete { DiffStats::of(&right, &head[..in_place as usize]) } else { unknown.stats.clone() };
+            let divergence = mismatch.divergence(FindingKind::Corrupt, in_place, number);
+            self.change_in_place(divergence, stats, number == 0);
+            mismatch.replace(in_place);
+        }
+        if len > in_place {
+            let mut divergence = mismatch.divergence(FindingKind::Surplus, len - in_place, number);
+            divergence.detail = fill.map(|change| Corruption { bytes: 0, bits: 0, looks_like: Some(change) });
+            if alone {
+                let settles_at = mismatch.position + REORDER_WINDOW_BYTES;
+                self.defer(divergence, settles_at, PendingKind::Early { bytes: head });
+            } else {
+                self.report(divergence);
             }
         }
     }
-    None
+
+    /// Fills a gap with a few bytes, too few to tell their place, if they are the ones missing there.
+    fn fill_gap_with(&mut self, bytes: &[u8], at: u64) -> bool {
+        let view = self.view;
+        let fits = |pending: &Pending| {
+            matches!(pending.kind, PendingKind::Gap { late: 0 })
+                && pending.divergence.extent == bytes.len() as u64
+                && are_the_missing(view, at, bytes, pending.divergence.offset)
+        };
+        let Some(n) = self.state.pending.iter().position(fits) else { return false };
+        let mut pending = self.state.pending.remove(n);
+        let gap = &mut pending.divergence;
+        gap.overtaken_by = at.saturating_sub(gap.offset + gap.extent);
+        pending.kind = PendingKind::Gap { late: gap.extent };
+        self.report_pending(pending);
+        true
+    }
+
+    /// Bytes changed in place. They are one finding with those shortly before if only right bytes came in between.
+    fn change_in_place(&mut self, divergence: Divergence, stats: DiffStats, after_right_bytes: bool) {
+        let end = divergence.offset + divergence.extent;
+        let settles_at = end + CHANGE_MERGE_BYTES;
+        let mut pending = self.state.pending.iter_mut();
+        let earlier = pending.find(|pending| matches!(pending.kind, PendingKind::Changed { .. }));
+        if after_right_bytes
+            && let Some(earlier) = earlier
+            && let PendingKind::Changed { stats: before } = &mut earlier.kind
+        {
+            let earlier_end = earlier.divergence.offset + earlier.divergence.extent;
+            let between = self.view.own(earlier_end, divergence.offset.saturating_sub(earlier_end) as usize);
+            before.compare(&between, &between);
+            before.append(&stats);
+            earlier.divergence.extent = end - earlier.divergence.offset;
+            earlier.settles_at = settles_at;
+            return;
+        }
+        self.defer(divergence, settles_at, PendingKind::Changed { stats });
+    }
 }
 
-/// At the end of a connection fewer bytes tell where they belong than elsewhere, since there is nothing after them: the
-/// last of an episode are taken off it if they are right bytes somewhere near.
-pub(super) fn resumed_at_the_end(view: &View<'_>, episode: &mut Episode) -> Option<Resumed> {
-    let (at, taken) = (episode.at, episode.len);
-    let only = episode.segments.len() == 1;
-    let last = episode.segments.last_mut()?;
-    let unknown = match &mut last.what {
-        What::Sent(source) if source.conn == view.conn && source.offset + last.len >= at => {
-            let resumed = Resumed { from: source.offset, to: source.offset + last.len };
-            episode.segments.pop();
-            return Some(resumed);
-        }
-        What::Sent(_) => return None,
-        What::Unknown(unknown) => unknown,
+/// Where a short piece stood in what the connection had sent not long before.
+fn find_earlier(view: &StreamView<'_>, at: u64, bytes: &[u8], len: u64) -> Option<u64> {
+    // The shorter a piece, the nearer it must be for chance not to find it. A longer one holds a word that tells its
+    // place.
+    let reach = match len {
+        3 => STALE_SEARCH_BYTES >> 4,
+        4..15 => STALE_SEARCH_BYTES,
+        _ => return None,
     };
-    let known = unknown.tail.as_slice();
-    let in_place = at + taken;
-    let from = at.saturating_sub(known.len() as u64);
-    let to = view.sent.min(in_place + TAIL_REACH).max(at);
-    let near = view.own(from, (to - from) as usize);
-    let best = (at..=to).filter_map(|end| {
-        let before = &near[..(end - from) as usize];
-        let same = before.iter().rev().zip(known.iter().rev()).take_while(|(a, b)| a == b).count() as u64;
-        // All of the bytes may be older than the episode, but not some of them.
-        let same = if only && same == last.len { same } else { same.min(end - at) };
-        let (is_in_place, is_last) = (end == in_place, end == view.sent);
-        let enough = same >= if is_in_place || is_last { 1 } else { 3 };
-        let rank = (same, is_in_place, is_last, Reverse(end.abs_diff(in_place)));
-        enough.then_some((rank, Resumed { from: end - same, to: end }))
-    });
-    let ((same, ..), resumed) = best.max_by_key(|(rank, _)| *rank)?;
-    last.len -= same;
-    unknown.head.truncate(last.len as usize);
-    episode.len -= same;
-    if last.len == 0 {
-        episode.segments.pop();
-    }
-    Some(resumed)
+    let from = at.saturating_sub(reach);
+    let past = view.own(from, (at - from) as usize);
+    past.windows(bytes.len()).rposition(|window| window == bytes).map(|n| from + n as u64)
 }

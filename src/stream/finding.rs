@@ -1,5 +1,5 @@
-//! What went wrong, as a value: the kinds, and what is known of each occurrence. No text for people is made here beyond
-//! the one sentence of each kind; that is `report::finding`.
+//! What went wrong, as values: the kinds of findings, and what is known of each occurrence. Apart from one sentence for
+//! each kind there is no text for people here: that is `report::finding`.
 
 use std::sync::Arc;
 
@@ -7,6 +7,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::pattern::ConnId;
+
+/// Bytes before the first wrong one that an excerpt shows.
+pub(super) const EXCERPT_BEFORE_BYTES: u64 = 8;
+/// Bytes from the first wrong one on that an excerpt shows.
+pub(super) const EXCERPT_AFTER_BYTES: usize = 24;
 
 /// What happened to the bytes, or to the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -46,7 +51,7 @@ pub struct FindingKindRow {
     /// Its name in JSON, in TOML and on the terminal.
     pub name: &'static str,
     /// One sentence for people.
-    pub about: &'static str,
+    pub description: &'static str,
 }
 
 /// Every kind of finding.
@@ -54,58 +59,62 @@ pub const FINDING_KINDS: &[FindingKindRow] = &[
     FindingKindRow {
         kind: FindingKind::Corrupt,
         name: "corrupt",
-        about: "Bytes came back changed, in their right place.",
+        description: "Bytes came back changed, in their right place.",
     },
     FindingKindRow {
         kind: FindingKind::Lost,
         name: "lost",
-        about: "Bytes did not come back while later ones did, or never came at all.",
+        description: "Bytes did not come back while later ones did, or never came at all.",
     },
-    FindingKindRow { kind: FindingKind::Duplicated, name: "duplicated", about: "Bytes came back twice in a row." },
+    FindingKindRow {
+        kind: FindingKind::Duplicated,
+        name: "duplicated",
+        description: "Bytes came back twice in a row.",
+    },
     FindingKindRow {
         kind: FindingKind::Reordered,
         name: "reordered",
-        about: "Bytes came back after bytes that were sent later.",
+        description: "Bytes came back after bytes that were sent later.",
     },
     FindingKindRow {
         kind: FindingKind::Crosstalk,
         name: "crosstalk",
-        about: "Bytes came back that another open connection had sent.",
+        description: "Bytes came back that another open connection had sent.",
     },
     FindingKindRow {
         kind: FindingKind::Stale,
         name: "stale",
-        about: "Bytes came back again from an older place of the stream, or from a connection that is closed.",
+        description: "Bytes came back again from an older place of the stream, or from a connection that is closed.",
     },
     FindingKindRow {
         kind: FindingKind::Truncated,
         name: "truncated",
-        about: "The stream ended (EOF) before the last byte.",
+        description: "The stream ended (EOF) before the last byte.",
     },
     FindingKindRow {
         kind: FindingKind::Surplus,
         name: "surplus",
-        about: "Bytes came that nobody had sent, or after the last byte.",
+        description: "Bytes came that nobody had sent, or after the last byte.",
     },
     FindingKindRow {
         kind: FindingKind::Stalled,
         name: "stalled",
-        about: "Nothing more came until the stall time-out.",
+        description: "Nothing more came until the stall time-out.",
     },
     FindingKindRow {
         kind: FindingKind::Reset,
         name: "reset",
-        about: "The other side reset the connection before its end.",
+        description: "The other side reset the connection before its end.",
     },
     FindingKindRow {
         kind: FindingKind::NoFin,
         name: "no-fin",
-        about: "Every byte came back, but no EOF followed the half-close.",
+        description: "Every byte came back, but no EOF followed the half-close.",
     },
     FindingKindRow {
         kind: FindingKind::ConnectFailed,
         name: "connect-failed",
-        about: "The connection could not be opened.",
+        description: "The connection could not be opened.",
     },
 ];
 
@@ -116,8 +125,8 @@ impl FindingKind {
     }
 
     /// What the kind means, in one sentence.
-    pub fn about(self) -> &'static str {
-        self.row().about
+    pub fn description(self) -> &'static str {
+        self.row().description
     }
 
     /// The kind of this name.
@@ -130,7 +139,7 @@ impl FindingKind {
     }
 }
 
-/// Something that differs from what must be, with its place. Offsets and extents count bytes.
+/// A difference from what should have come, and its place. Offsets and extents count bytes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Divergence {
@@ -138,18 +147,18 @@ pub struct Divergence {
     pub kind: FindingKind,
     /// The connection that received it.
     pub conn: ConnId,
-    /// Where in its stream: the first byte that is wrong, missing, or before which something was put.
+    /// Where in its stream: the first byte that is wrong or missing, or the one before which something was inserted.
     pub offset: u64,
-    /// How many bytes are wrong, missing, repeated, late or too many.
+    /// How many bytes are wrong, missing, repeated, late or extra.
     pub extent: u64,
-    /// Of bytes that are foreign, old or never sent: how many of the connection's own are missing because these came in
-    /// their place. 0: they came in between.
+    /// If the bytes are foreign, old or never sent: how many of the connection's own bytes they came in place of. 0:
+    /// they came in between.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub replaced: u64,
-    /// Of bytes out of order: how many that were sent after them came before them.
+    /// If the bytes came out of order: how many bytes that were sent after them came before them.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub overtaken_by: u64,
-    /// Where the bytes come from, if they were sent by anyone.
+    /// Where the bytes come from, if anyone sent them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<ByteSource>,
     /// How the bytes were changed.
@@ -165,13 +174,14 @@ pub struct Divergence {
     #[serde(with = "hex")]
     #[schemars(with = "String")]
     pub received: Vec<u8>,
-    /// What surrounded its first bytes, where they came some time before it was certain what it is.
+    /// The circumstances of its first bytes, if they came before it was certain what went wrong.
     #[serde(skip)]
     pub circumstances: Option<Arc<Circumstances>>,
 }
 
 impl Divergence {
-    /// Something that happened to the connection and not to single bytes: from `offset` on `extent` bytes are missing.
+    /// Something that happened to the connection rather than to single bytes. From `offset` on, `extent` bytes are
+    /// missing.
     pub fn of_connection(kind: FindingKind, conn: ConnId, offset: u64, extent: u64) -> Divergence {
         Divergence {
             kind,
@@ -190,10 +200,10 @@ impl Divergence {
     }
 }
 
-/// What surrounded bytes when they came.
+/// What the client knew when the bytes came.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Circumstances {
-    /// When that was, in milliseconds since the start of the run.
+    /// When they came, in milliseconds since the start of the run.
     pub at_ms: f64,
     /// The last writes and reads of the connection, oldest first.
     pub recent: Vec<Op>,
@@ -220,7 +230,7 @@ pub struct Corruption {
     pub bytes: u64,
     /// Bits that differ.
     pub bits: u64,
-    /// What the change looks like, where it looks like something known.
+    /// What the change looks like, if it resembles a known one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub looks_like: Option<Change>,
 }
@@ -249,18 +259,18 @@ pub enum Change {
     CrToLf,
     /// Taken for Latin-1 and encoded as UTF-8.
     Latin1ToUtf8,
-    /// Taken for UTF-8, with U+FFFD in place of what is none.
+    /// Taken for UTF-8, with U+FFFD in place of what is not.
     Utf8Replaced,
 }
 
-/// A divergence with all that the client knows around it.
+/// A divergence, with everything the client knows about it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Finding {
     /// What happened, and where.
     pub divergence: Divergence,
-    /// Of a run that several processes share: which of them has the connection that the bytes come from, such as 1/4,
-    /// if it is not the one that found them. Whether that connection was open then is not known to this one.
+    /// In a run of several shards: the shard whose connection sent the bytes, such as 1/4, if it is another one. This
+    /// shard does not know whether that connection was open then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_shard: Option<String>,
     /// The client's address, if the connection was opened.
@@ -271,7 +281,7 @@ pub struct Finding {
     pub remote: Option<String>,
     /// When its first bytes came, in milliseconds since the start of the run.
     pub at_ms: f64,
-    /// What the operating system said, where it said something.
+    /// What the operating system reported, if it reported anything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
     /// The last writes and reads of the connection before it, oldest first.
@@ -286,7 +296,7 @@ pub struct Finding {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Op {
-    /// Which of both.
+    /// Which of the two.
     pub kind: OpKind,
     /// Bytes written or read before it.
     pub offset: u64,
@@ -296,7 +306,7 @@ pub struct Op {
     pub at_ms: f64,
 }
 
-/// What an [`Op`] is.
+/// The kind of an [`Op`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum OpKind {
@@ -335,12 +345,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_kind_stands_once_in_the_table_under_the_name_that_json_uses() {
+    fn every_kind_is_in_the_table_once_under_its_json_name() {
         for (number, row) in FINDING_KINDS.iter().enumerate() {
             assert_eq!(row.kind as usize, number, "in the order of the enum, hence each once");
             assert_eq!(serde_json::to_value(row.kind).expect("a unit variant"), row.name);
             assert_eq!(FindingKind::from_name(row.name), Some(row.kind));
-            assert!(row.about.ends_with('.') && row.about.len() > 20, "{}: one sentence", row.name);
+            assert!(row.description.ends_with('.') && row.description.len() > 20, "{}: one sentence", row.name);
         }
         let next = FINDING_KINDS.len();
         assert_eq!(FindingKind::ConnectFailed as usize + 1, next, "the last of the enum is the last of the table");

@@ -1,277 +1,239 @@
-//! An episode: the bytes received from where a connection's own stream breaks off to where it goes on. They are taken
-//! apart into segments, each a run of bytes that some connection has sent, or bytes that belong nowhere.
+//! A mismatch: the bytes received from where a connection's own stream breaks off to where it resumes. They are divided
+//! into segments. Each is a run of bytes that some connection has sent, or bytes that belong nowhere.
 //!
-//! A run is found by its first aligned word: at each received byte the eight bytes from there on are taken for a word
-//! and located; the place counts only if that connection has sent it, or if it may have and the word before fits too.
-//! From there the run is extended to both sides byte by byte, so that its borders are exact as far as they can be: next
-//! to a border, one byte in 256 fits both sides by chance.
+//! A run is found by its first aligned word: the eight bytes from each received byte on are taken for a word and
+//! located. The location counts if that connection has sent the word, or if it may have and the word before fits too.
+//! From there the run is extended in both directions byte by byte, so its borders are as exact as they can be: next to
+//! a border, one byte in 256 fits both sides by chance.
 //!
-//! Nothing here depends on how the bytes were split into reads, the work is linear in them, and what is kept is
-//! bounded.
+//! Nothing here depends on how the bytes were split into reads. The work is linear in them, and the memory is bounded.
 
 use std::sync::Arc;
 
-use super::change::Tally;
+use super::change::DiffStats;
 use super::finding::{ByteSource, Circumstances};
-use super::pattern::{ConnId, Stream, WordLocation};
-use super::verify::Ledger;
+use super::ledger::StreamView;
+use super::pattern::WORD_BYTES;
 
-const WORD: usize = 8;
-/// Right bytes in a row, in place or past where the stream broke off, after which the own stream goes on.
-const RIGHT_AGAIN: u64 = WORD as u64;
-/// Received bytes kept before the word that is looked at: a run begins at most seven bytes before its first aligned
-/// word, which may be the one before this, and chance seldom adds more than one.
-const BACK: usize = 23;
-/// Bytes kept of the end of a segment that belongs nowhere.
-const TAIL: usize = 15;
-/// Bytes of a segment that belong nowhere which are kept.
-pub(super) const HEAD: usize = 256;
-/// Segments of one episode.
-const SEGMENTS: usize = 64;
-/// Bytes looked at in one step.
-const STEP: usize = 4096;
-
-/// What a connection and its verifier see of the run.
-pub(super) struct View<'a> {
-    pub(super) stream: &'a Stream,
-    pub(super) ledger: &'a dyn Ledger,
-    pub(super) conn: ConnId,
-    /// Bytes that the connection itself has sent.
-    pub(super) sent: u64,
-}
-
-impl<'a> View<'a> {
-    pub(super) fn new(stream: &'a Stream, ledger: &'a dyn Ledger, conn: ConnId) -> View<'a> {
-        View { stream, ledger, conn, sent: ledger.sent(conn).map_or(0, |sent| sent.bytes) }
-    }
-
-    /// Bytes of a connection's stream.
-    pub(super) fn bytes(&self, conn: ConnId, offset: u64, len: usize) -> Vec<u8> {
-        let mut bytes = vec![0; len];
-        self.stream.fill(conn, offset, &mut bytes);
-        bytes
-    }
-
-    /// Bytes of the connection's own stream.
-    pub(super) fn own(&self, offset: u64, len: usize) -> Vec<u8> {
-        self.bytes(self.conn, offset, len)
-    }
-
-    /// The place whose word this is, if that connection has sent it. Where that is not known, the bytes `before` it
-    /// must be the word before it.
-    fn locate(&self, before: &[u8], word: [u8; WORD]) -> Option<ByteSource> {
-        let place = self.stream.locate(u64::from_le_bytes(word));
-        self.look_up(before, place).or_else(|| self.look_up(before, place.shared()?))
-    }
-
-    fn look_up(&self, before: &[u8], place: WordLocation) -> Option<ByteSource> {
-        let offset = place.index * WORD as u64;
-        let end = offset + WORD as u64;
-        if place.conn == self.conn {
-            return (end <= self.sent).then_some(ByteSource { conn: place.conn, offset, open: true });
-        }
-        let sent = self.ledger.sent(place.conn).filter(|sent| end <= sent.bytes)?;
-        let follows = || {
-            let previous = place.index.checked_sub(1).map(|index| self.stream.word(place.conn, index).to_le_bytes());
-            previous.is_some_and(|previous| before.ends_with(&previous))
-        };
-        (sent.known || follows()).then_some(ByteSource { conn: place.conn, offset, open: sent.open })
-    }
-}
+/// A border may be this far off by chance.
+pub(super) const BORDER_SLACK_BYTES: u64 = 8;
+/// How much is kept of the start of a segment that belongs nowhere.
+pub(super) const KEPT_HEAD_BYTES: usize = 256;
+/// How much is kept of the end of a segment that belongs nowhere.
+const KEPT_TAIL_BYTES: usize = 15;
+/// Right bytes in a row, in place or past where the stream broke off, after which the own stream has resumed.
+const RESUME_BYTES: u64 = WORD_BYTES as u64;
+/// Received bytes kept before the word that is examined. A run begins at most seven bytes before its first aligned
+/// word, which may be the one before this, and chance seldom adds more than one word.
+const LOOKBACK_BYTES: usize = 23;
+/// Segments of one mismatch.
+const MAX_SEGMENTS: usize = 64;
+/// Bytes examined in one step.
+const SEARCH_STEP_BYTES: usize = 4096;
 
 /// Received bytes that are not the connection's own stream.
 pub(super) struct Segment {
     pub(super) len: u64,
-    pub(super) what: What,
+    pub(super) origin: SegmentOrigin,
 }
 
 /// Where the bytes of a segment belong.
-pub(super) enum What {
-    /// To the stream of a connection, from there on.
+pub(super) enum SegmentOrigin {
+    /// To the stream of a connection, from this offset on.
     Sent(ByteSource),
     /// Nowhere.
-    Unknown(Unknown),
+    Unknown(UnknownBytes),
 }
 
 /// Bytes that belong nowhere.
-pub(super) struct Unknown {
-    /// The first of them, up to [`HEAD`].
+pub(super) struct UnknownBytes {
+    /// The first of them, up to [`KEPT_HEAD_BYTES`].
     pub(super) head: Vec<u8>,
-    /// The last of them, up to [`TAIL`].
+    /// The last of them, up to [`KEPT_TAIL_BYTES`].
     pub(super) tail: Vec<u8>,
     /// How they differ from the own stream, if they stand in its place.
-    pub(super) tally: Tally,
+    pub(super) stats: DiffStats,
 }
 
-/// The own stream goes on.
+/// Where the own stream goes on after a mismatch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Resumed {
-    /// Stream offset of the first right byte; below the episode's `at` if the bytes come again.
+pub(super) struct Resumption {
+    /// Stream offset of the first right byte. It is below the mismatch's `at` if bytes come again.
     pub(super) from: u64,
-    /// Stream offset after the last byte taken.
+    /// Stream offset after the last byte consumed.
     pub(super) to: u64,
 }
 
-/// What came of feeding an episode.
+/// What a mismatch made of the bytes it was fed.
 pub(super) enum Fed {
-    /// All bytes were taken, and nothing is decided.
+    /// It consumed them all, and nothing is decided.
     All,
-    /// The own stream goes on; so many bytes were taken.
-    Resumed(usize, Resumed),
-    /// As many segments as are kept; so many bytes were taken.
+    /// The own stream has resumed after this many of them.
+    Resumed(usize, Resumption),
+    /// It has [`MAX_SEGMENTS`] after this many of them.
     Full(usize),
 }
 
-/// See the module.
-pub(super) struct Episode {
+/// A mismatch that has not ended. See the module.
+pub(super) struct Mismatch {
     /// Stream offset of the first byte that is not right.
     pub(super) at: u64,
     /// What came since.
     pub(super) segments: Vec<Segment>,
     /// Bytes in `segments`.
     pub(super) len: u64,
-    /// What surrounded the first of them, if they came before the present read.
+    /// What surrounded the first of its bytes, if they came before the current read.
     pub(super) circumstances: Option<Arc<Circumstances>>,
-    open: Open,
+    scan: Scan,
 }
 
-enum Open {
+/// How the bytes after the last segment are being read.
+enum Scan {
+    /// As the run that begins at `source`, of which `len` bytes have come.
     Run { source: ByteSource, len: u64 },
+    /// In search of a run.
     Search(Box<Search>),
 }
 
 /// Bytes in which no run has begun yet.
 #[derive(Default)]
 struct Search {
-    /// Bytes that are certain to belong nowhere, and dropped from `recent`.
+    /// Bytes that are certain to belong nowhere, and are gone from `recent`.
     dropped: u64,
-    /// The bytes after those; before the first are kept some right ones, which may have been right by chance.
+    /// The bytes after those. At first they follow some right bytes, which may have been right by chance.
     recent: Vec<u8>,
-    /// How many of `recent` these right ones are.
+    /// How many of `recent` are such right bytes.
     lead: usize,
     /// The same stretch of the own stream, if these bytes stand in its place.
     in_place: Vec<u8>,
-    /// How many of `recent` have been looked at as the last byte of a word.
-    looked_at: usize,
-    /// How many in a row before that were right in place.
+    /// How many of `recent` have been examined as the last byte of a word.
+    examined: usize,
+    /// How many bytes in a row before that were right in place.
     right: u64,
     head: Vec<u8>,
-    tally: Tally,
+    stats: DiffStats,
 }
 
-impl Episode {
-    /// For a stream that breaks off at this offset, all bytes right since `right_since`.
-    pub(super) fn new(view: &View<'_>, at: u64, right_since: u64) -> Episode {
-        let lead = at.saturating_sub(right_since).min(WORD as u64 - 1);
+impl Mismatch {
+    /// A mismatch at this offset of the stream, after bytes that were right since `right_since`.
+    pub(super) fn new(view: &StreamView<'_>, at: u64, right_since: u64) -> Mismatch {
+        let lead = at.saturating_sub(right_since).min(WORD_BYTES as u64 - 1);
         let recent = view.own(at - lead, lead as usize);
         let search = Search { lead: recent.len(), in_place: recent.clone(), recent, ..Search::default() };
-        Episode { at, segments: Vec::new(), len: 0, circumstances: None, open: Open::Search(Box::new(search)) }
+        Mismatch { at, segments: Vec::new(), len: 0, circumstances: None, scan: Scan::Search(Box::new(search)) }
     }
 
-    /// Bytes taken so far.
-    pub(super) fn taken(&self) -> u64 {
+    /// Bytes consumed so far.
+    pub(super) fn consumed(&self) -> u64 {
         self.len
-            + match &self.open {
-                Open::Run { len, .. } => *len,
-                Open::Search(search) => search.len(),
+            + match &self.scan {
+                Scan::Run { len, .. } => *len,
+                Scan::Search(search) => search.len(),
             }
     }
 
-    /// Takes in received bytes.
-    pub(super) fn feed(&mut self, view: &View<'_>, input: &[u8]) -> Fed {
-        let mut taken = 0;
-        while taken < input.len() {
-            if self.segments.len() >= SEGMENTS {
-                return Fed::Full(taken);
+    /// Consumes received bytes until it ends or is full.
+    pub(super) fn feed(&mut self, view: &StreamView<'_>, input: &[u8]) -> Fed {
+        let mut consumed = 0;
+        while consumed < input.len() {
+            if self.segments.len() >= MAX_SEGMENTS {
+                return Fed::Full(consumed);
             }
-            let (n, resumed) = match self.open {
-                Open::Run { source, len } => self.follow(view, source, len, &input[taken..]),
-                Open::Search(_) => self.search(view, &input[taken..]),
+            let (n, resumption) = match self.scan {
+                Scan::Run { source, len } => self.follow(view, source, len, &input[consumed..]),
+                Scan::Search(_) => self.search(view, &input[consumed..]),
             };
-            taken += n;
-            if let Some(resumed) = resumed {
-                return Fed::Resumed(taken, resumed);
+            consumed += n;
+            if let Some(resumption) = resumption {
+                return Fed::Resumed(consumed, resumption);
             }
         }
         Fed::All
     }
 
-    /// Goes along a run as far as it reaches.
-    fn follow(&mut self, view: &View<'_>, source: ByteSource, len: u64, input: &[u8]) -> (usize, Option<Resumed>) {
+    /// Follows a run as far as it reaches.
+    fn follow(
+        &mut self,
+        view: &StreamView<'_>,
+        source: ByteSource,
+        len: u64,
+        input: &[u8],
+    ) -> (usize, Option<Resumption>) {
         let mut input = input;
-        let mut enough = None;
+        let mut resumption = None;
         if source.conn == view.conn {
-            // Own bytes that come again: once they reach past where the stream broke off, it goes on.
-            let left = (self.at + RIGHT_AGAIN).saturating_sub(source.offset + len);
+            // Own bytes that come again: the stream has resumed once they reach past where it broke off.
+            let left = (self.at + RESUME_BYTES).saturating_sub(source.offset + len);
             if input.len() as u64 >= left {
                 input = &input[..left as usize];
-                enough = Some(Resumed { from: source.offset, to: source.offset + len + left });
+                resumption = Some(Resumption { from: source.offset, to: source.offset + len + left });
             }
         }
         match view.stream.first_mismatch(source.conn, source.offset + len, input) {
             None => {
-                self.open = Open::Run { source, len: len + input.len() as u64 };
-                (input.len(), enough)
+                self.scan = Scan::Run { source, len: len + input.len() as u64 };
+                (input.len(), resumption)
             }
             Some(right) => {
-                self.close(len + right as u64, What::Sent(source));
-                self.open = Open::Search(Box::default());
+                self.push_segment(len + right as u64, SegmentOrigin::Sent(source));
+                self.scan = Scan::Search(Box::default());
                 (right, None)
             }
         }
     }
 
-    /// Looks for the begin of a run, or for the own stream going on in place.
-    fn search(&mut self, view: &View<'_>, input: &[u8]) -> (usize, Option<Resumed>) {
-        let Open::Search(search) = &mut self.open else { return (0, None) };
+    /// Searches for the start of a run, or for the own stream resuming in place.
+    fn search(&mut self, view: &StreamView<'_>, input: &[u8]) -> (usize, Option<Resumption>) {
+        let Scan::Search(search) = &mut self.scan else { return (0, None) };
         let before = search.recent.len();
-        let n = input.len().min(STEP);
+        let n = input.len().min(SEARCH_STEP_BYTES);
         let in_place = self.at + self.len + search.len();
         search.recent.extend_from_slice(&input[..n]);
         search.in_place.extend(view.own(in_place, n));
-        let Some((start, source)) = search.look(view, in_place - before as u64) else {
+        let Some((start, source)) = search.find_word(view, in_place - before as u64) else {
             search.drop_old();
             return (n, None);
         };
-        let taken = start + WORD - before;
-        (taken, self.begin_run(view, start, source))
+        let consumed = start + WORD_BYTES - before;
+        (consumed, self.begin_run(view, start, source))
     }
 
-    /// Opens the run whose first aligned word stands at `start` of the recent bytes, or finds that it is the own stream
-    /// going on.
-    fn begin_run(&mut self, view: &View<'_>, start: usize, source: ByteSource) -> Option<Resumed> {
-        let Open::Search(search) = &mut self.open else { return None };
+    /// Begins the run whose first aligned word stands at `start` of the recent bytes, or finds that it is the own
+    /// stream resuming.
+    fn begin_run(&mut self, view: &StreamView<'_>, start: usize, source: ByteSource) -> Option<Resumption> {
+        let Scan::Search(search) = &mut self.scan else { return None };
         let search = std::mem::take(search.as_mut());
         let own = source.conn == view.conn;
-        // Bytes that were right by chance are the run's.
+        // Bytes that were right by chance belong to the run.
         self.at -= search.lead.saturating_sub(start) as u64;
         let unknown = &search.recent[search.lead.min(start)..start];
-        let most = unknown.len().min(BACK).min(usize::try_from(source.offset).unwrap_or(BACK));
+        let most = unknown.len().min(LOOKBACK_BYTES).min(usize::try_from(source.offset).unwrap_or(LOOKBACK_BYTES));
         let before = view.bytes(source.conn, source.offset - most as u64, most);
         let same = before.iter().rev().zip(unknown.iter().rev()).take_while(|(a, b)| a == b).count();
         let whole = same == unknown.len() && search.dropped == 0;
         let mut back = same as u64;
         if own && source.offset >= self.at && !whole {
-            // Unknown bytes came in between, the last of which fit by chance: the stream goes on where it broke off.
+            // Unknown bytes came in between, and the last of them fit by chance: the stream goes on where it broke off.
             back = back.min(source.offset - self.at);
         }
-        let len = back + WORD as u64;
+        let len = back + WORD_BYTES as u64;
         let source = ByteSource { offset: source.offset - back, ..source };
         if let Some((len, unknown)) = search.finish(start - back as usize) {
-            self.close(len, What::Unknown(unknown));
+            self.push_segment(len, SegmentOrigin::Unknown(unknown));
         }
-        self.open = Open::Run { source, len };
-        if !own || source.offset + len < self.at + RIGHT_AGAIN {
+        self.scan = Scan::Run { source, len };
+        if !own || source.offset + len < self.at + RESUME_BYTES {
             return None;
         }
         let from = if source.offset > self.at { self.take_back(view, source.offset) } else { source.offset };
-        Some(Resumed { from, to: source.offset + len })
+        Some(Resumption { from, to: source.offset + len })
     }
 
-    /// The last bytes of a foreign run that are right in the own stream as well belong to that.
-    fn take_back(&mut self, view: &View<'_>, mut from: u64) -> u64 {
+    /// Gives the last bytes of a foreign run to the own stream if they are right in it as well. Returns where the own
+    /// stream then resumes.
+    fn take_back(&mut self, view: &StreamView<'_>, mut from: u64) -> u64 {
         while from > self.at
-            && let Some(Segment { len, what: What::Sent(source) }) = self.segments.last_mut()
+            && let Some(Segment { len, origin: SegmentOrigin::Sent(source) }) = self.segments.last_mut()
             && view.bytes(source.conn, source.offset + *len - 1, 1) == view.own(from - 1, 1)
         {
             from -= 1;
@@ -284,42 +246,43 @@ impl Episode {
         from
     }
 
-    /// No more bytes will come: everything taken becomes segments.
-    pub(super) fn close_open(&mut self) {
-        match std::mem::replace(&mut self.open, Open::Search(Box::default())) {
-            Open::Run { source, len } => self.close(len, What::Sent(source)),
-            Open::Search(search) => {
+    /// Makes segments of all bytes consumed, since no more will come.
+    pub(super) fn finish(&mut self) {
+        match std::mem::replace(&mut self.scan, Scan::Search(Box::default())) {
+            Scan::Run { source, len } => self.push_segment(len, SegmentOrigin::Sent(source)),
+            Scan::Search(search) => {
                 let recent = search.recent.len();
                 if let Some((len, unknown)) = search.finish(recent) {
-                    self.close(len, What::Unknown(unknown));
+                    self.push_segment(len, SegmentOrigin::Unknown(unknown));
                 }
             }
         }
     }
 
-    fn close(&mut self, len: u64, what: What) {
+    fn push_segment(&mut self, len: u64, origin: SegmentOrigin) {
         if len > 0 {
             self.len += len;
-            self.segments.push(Segment { len, what });
+            self.segments.push(Segment { len, origin });
         }
     }
 }
 
 impl Search {
-    /// The first word among the recent bytes that was sent, or that is right in place: where it stands, and its place.
-    fn look(&mut self, view: &View<'_>, in_place: u64) -> Option<(usize, ByteSource)> {
-        for last in self.looked_at..self.recent.len() {
+    /// The first word among the recent bytes that was sent, or that is right in place: its index among them, and where
+    /// it comes from.
+    fn find_word(&mut self, view: &StreamView<'_>, in_place: u64) -> Option<(usize, ByteSource)> {
+        for last in self.examined..self.recent.len() {
             self.right = if self.recent[last] == self.in_place[last] { self.right + 1 } else { 0 };
-            let Some(start) = (last + 1).checked_sub(WORD) else { continue };
-            if self.right >= RIGHT_AGAIN {
+            let Some(start) = (last + 1).checked_sub(WORD_BYTES) else { continue };
+            if self.right >= RESUME_BYTES {
                 return Some((start, ByteSource { conn: view.conn, offset: in_place + start as u64, open: true }));
             }
-            let Some(word) = self.recent[start..].first_chunk::<WORD>() else { continue };
+            let Some(word) = self.recent[start..].first_chunk::<WORD_BYTES>() else { continue };
             if let Some(source) = view.locate(&self.recent[..start], *word) {
                 return Some((start, source));
             }
         }
-        self.looked_at = self.recent.len();
+        self.examined = self.recent.len();
         None
     }
 
@@ -328,29 +291,29 @@ impl Search {
         self.dropped + (self.recent.len() - self.lead) as u64
     }
 
-    /// Forgets bytes that can no longer be part of a run.
+    /// Drops bytes that can no longer be part of a run.
     fn drop_old(&mut self) {
-        let old = self.recent.len().saturating_sub(BACK + WORD);
+        let old = self.recent.len().saturating_sub(LOOKBACK_BYTES + WORD_BYTES);
         self.count(old);
         self.recent.drain(..old);
         self.in_place.drain(..old);
-        self.looked_at -= old;
+        self.examined -= old;
         self.lead -= self.lead.min(old);
     }
 
-    /// Takes the recent bytes up to this one for certain.
+    /// Counts the recent bytes before this index as bytes that belong nowhere.
     fn count(&mut self, end: usize) {
         let certain = self.lead.min(end)..end;
-        let head = certain.start + certain.len().min(HEAD - self.head.len());
+        let head = certain.start + certain.len().min(KEPT_HEAD_BYTES - self.head.len());
         self.head.extend_from_slice(&self.recent[certain.start..head]);
-        self.tally.add(&self.in_place[certain.clone()], &self.recent[certain.clone()]);
+        self.stats.compare(&self.in_place[certain.clone()], &self.recent[certain.clone()]);
         self.dropped += certain.len() as u64;
     }
 
-    /// What belongs nowhere if a run begins at this one of the recent bytes.
-    fn finish(mut self, end: usize) -> Option<(u64, Unknown)> {
+    /// The bytes that belong nowhere, and their number, if a run begins at this index of the recent bytes.
+    fn finish(mut self, end: usize) -> Option<(u64, UnknownBytes)> {
         self.count(end);
-        let tail = self.recent[self.lead.min(end).max(end.saturating_sub(TAIL))..end].to_vec();
-        (self.dropped > 0).then_some((self.dropped, Unknown { head: self.head, tail, tally: self.tally }))
+        let tail = self.recent[self.lead.min(end).max(end.saturating_sub(KEPT_TAIL_BYTES))..end].to_vec();
+        (self.dropped > 0).then_some((self.dropped, UnknownBytes { head: self.head, tail, stats: self.stats }))
     }
 }

@@ -1,15 +1,17 @@
-//! The stream: what each byte of each connection must be, and what is wrong when it is not. Pure: no I/O, no clock.
+//! The stream: what each byte of each connection must be, and what went wrong when it is not. Pure: no I/O, no clock.
 //!
-//! - [`pattern`]: any byte of any connection from the seed, and back from eight bytes to the place they belong to;
-//! - [`verify`]: received bytes against the stream; a compare as long as they are right. When they are not, `episode`
-//!   takes the bytes apart into runs that somebody sent until the own stream goes on, `diagnose` gives the parts their
-//!   names (`case`, `held`), and `change` knows what text conversions and the like leave behind;
-//! - [`finding`]: what went wrong, as a value.
+//! - [`pattern`] computes any byte of any connection from the seed, and finds the place that eight bytes belong to.
+//! - [`verify`] compares received bytes with the stream. [`Ledger`] tells it what other connections have sent.
+//! - Where they differ, `mismatch` divides the bytes into runs that somebody sent, until the own stream resumes.
+//!   `ended_mismatch` fixes their borders. `classify` says what each part is; `pending` holds findings that may still
+//!   turn out to be something else; `change` knows the marks of text conversions and the like.
+//! - [`finding`] holds what went wrong, as values.
 
 mod change;
 mod classify;
-mod diagnose;
+mod ended_mismatch;
 pub mod finding;
+mod ledger;
 mod mismatch;
 pub mod pattern;
 mod pending;
@@ -18,5 +20,6 @@ pub mod verify;
 pub use finding::{
     ByteSource, Change, Circumstances, Corruption, Divergence, FINDING_KINDS, Finding, FindingKind, Op, OpKind,
 };
+pub use ledger::{Ledger, LedgerEntry};
 pub use pattern::{ConnId, MAX_SHARED_STREAM_BYTES, MAX_STREAM_BYTES, Stream, WordLocation};
-pub use verify::{End, ExpectedEcho, Ledger, LedgerEntry, Verifier};
+pub use verify::{End, ExpectedEcho, Verifier};

@@ -1,19 +1,19 @@
 //! The stream of every connection, computed instead of stored.
 //!
-//! Word `i` of connection `c` under seed `S` is `P_S(c, i)`, a keyed bijection of 64 bits onto 64 bits over `c` (24
-//! bits) and `i` (40 bits), little-endian. So any byte follows from seed, connection and offset alone, and any eight
-//! aligned bytes say which connection and offset they belong to ([`Stream::locate`]). Servers must never import this
+//! Word `i` of connection `c` under seed `S` is `P_S(c, i)`, little-endian: a keyed bijection of 64 bits onto 64 bits
+//! over `c` (24 bits) and `i` (40 bits). So any byte follows from seed, connection and offset alone, and any eight
+//! aligned bytes tell which connection and offset they belong to ([`Stream::locate`]). Servers must never import this
 //! module: a server that knew the pattern could hide its own bug.
 //!
-//! A churn of hours has more connections than 24 bits. So an id has seven bits more, its round, which are the highest
-//! of `i`: connections of the ids `c`, `c + 2^24`, `c + 2 * 2^24` … share the words of `c`, and each of them has 2^33
-//! to itself, as long as the first one stays below that. Which ids are used so, `plan` says.
+//! A churn of hours has more connections than 24 bits can number. So an id has seven more bits, its round, which become
+//! the highest of `i`. The ids `c`, `c + 2^24`, `c + 2 * 2^24` … share the words of `c`: each has 2^33 of them, and the
+//! first one must not have more either. `plan` says which ids are used like this.
 //!
-//! The mix is a Weyl sequence (`x` times an odd constant: a mere addition from one word to the next), then xor-shift,
-//! multiplication, xor-shift, key; the constants are those of SplitMix64 (Steele, Lea, Flood 2014). One multiplication
-//! fewer than SplitMix64 is a choice by measurement: 19 / 27 / 110 GB/s (portable / AVX2 / AVX-512, on a Zen 4) against
-//! 13 / 16 / 81, and under it neighbouring words, connections and seeds share no more bytes than chance allows (see the
-//! tests). It is no cipher and need not be: it must only never be mistaken for itself elsewhere.
+//! The mix is a Weyl sequence (`x` times an odd constant, so one word to the next is one addition), then xor-shift,
+//! multiplication, xor-shift, key. The constants are those of SplitMix64 (Steele, Lea, Flood 2014), with one
+//! multiplication fewer. That is a choice by measurement: 19 / 27 / 110 GB/s (portable / AVX2 / AVX-512, on a Zen 4)
+//! against 13 / 16 / 81, and still neighbouring words, connections and seeds share no more bytes than chance allows
+//! (see the tests). It is no cipher and need not be: no part of a stream must be mistaken for another.
 
 use std::fmt;
 
@@ -23,26 +23,27 @@ use serde::{Deserialize, Serialize};
 use crate::random;
 use crate::sys::simd::{self, Kernel, Level};
 
-/// Bytes that one connection may carry: 2^40 words of eight bytes (8 TiB).
+/// Bytes that one connection may carry: 2^40 words (8 TiB).
 pub const MAX_STREAM_BYTES: u64 = 1 << 43;
-/// Bytes that one of the connections may carry that share the words of an id: 2^33 words of eight bytes (64 GiB).
+/// Bytes that a connection may carry whose id shares its words with others: 2^33 words (64 GiB).
 pub const MAX_SHARED_STREAM_BYTES: u64 = 1 << (SHARED_INDEX_BITS + 3);
 
-const FIRST_BITS: u32 = 24;
+const PERIOD_BITS: u32 = 24;
 const INDEX_BITS: u32 = 40;
 const SHARED_INDEX_BITS: u32 = 33;
-const WORD: usize = 8;
-/// Words that are compared before it is asked whether one differs: seldom enough that asking costs nothing.
-const LOOK: usize = 512;
+/// Bytes of a word.
+pub(super) const WORD_BYTES: usize = 8;
+/// Words compared between two checks whether one differs: enough that the checks cost nothing.
+const BLOCK_WORDS: usize = 512;
 
-/// Step from one word to the next before mixing; odd, hence invertible.
+/// Step from one word to the next before mixing. It is odd, hence invertible.
 const STEP: u64 = random::GOLDEN_GAMMA;
-/// Of the usual candidates the one under which distant connections look least alike; odd, hence invertible.
+/// Of the usual candidates, distant connections look least alike under this one. It is odd, hence invertible.
 const MULTIPLIER: u64 = random::FIRST_MULTIPLIER;
 const STEP_INVERSE: u64 = inverse(STEP);
 const MULTIPLIER_INVERSE: u64 = inverse(MULTIPLIER);
 
-/// The inverse of an odd number modulo 2^64, by Newton's iteration: each round doubles the number of right bits.
+/// The inverse of an odd number modulo 2^64, by Newton's iteration. Each round doubles the number of right bits.
 const fn inverse(odd: u64) -> u64 {
     let mut result = odd;
     let mut round = 0;
@@ -53,7 +54,7 @@ const fn inverse(odd: u64) -> u64 {
     result
 }
 
-/// A connection of a run: counted up from 0, never reused, at most 31 bits.
+/// The number of a connection of a run. Ids count up from 0, are never reused, and have at most 31 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "u32", into = "u32")]
 pub struct ConnId(u32);
@@ -61,8 +62,8 @@ pub struct ConnId(u32);
 impl ConnId {
     /// The greatest id: 2,147,483,647.
     pub const MAX: ConnId = ConnId((1 << 31) - 1);
-    /// Ids below this share their words with no other, or with those that are so much, twice … greater.
-    pub const PERIOD: u32 = 1 << FIRST_BITS;
+    /// Ids that differ by a multiple of this share the same words.
+    pub const PERIOD: u32 = 1 << PERIOD_BITS;
 
     /// The id of this number, or `None` above [`ConnId::MAX`].
     pub const fn new(id: u32) -> Option<ConnId> {
@@ -74,12 +75,12 @@ impl ConnId {
         self.0
     }
 
-    /// The id below [`ConnId::PERIOD`] with which it shares words, if that is another.
-    pub const fn first(self) -> u32 {
+    /// The least id that shares words with this one, which may be itself.
+    pub const fn base(self) -> u32 {
         self.0 % Self::PERIOD
     }
 
-    /// How often the ids that share words have gone round before it.
+    /// How many smaller ids share words with this one.
     pub const fn round(self) -> u32 {
         self.0 / Self::PERIOD
     }
@@ -110,17 +111,17 @@ impl TryFrom<u32> for ConnId {
     }
 }
 
-/// Where a word belongs.
+/// The place that a word belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WordLocation {
     /// The connection.
     pub conn: ConnId,
-    /// The word of its stream, below 2^40.
+    /// The word's index in its stream, below 2^40.
     pub index: u64,
 }
 
 impl WordLocation {
-    /// The same word as that of a later connection that shares it, if it lies far enough.
+    /// The same word as one of a later connection that shares it, if the index is high enough for that.
     pub fn shared(self) -> Option<WordLocation> {
         let round = (self.index >> SHARED_INDEX_BITS) as u32;
         let conn = ConnId(self.conn.0 + round * ConnId::PERIOD);
@@ -146,8 +147,8 @@ impl Stream {
     pub fn with_level(seed: u64, level: Level) -> Stream {
         let mut state = seed;
         let start = random::split_mix(&mut state);
-        // The xor-shift comes before the key, which is shifted here once instead: so the last two steps of a word are
-        // one three-way xor, where the processor has that (vpternlogq).
+        // The last steps of a word are an xor-shift and the key. Shifting the key too, here and once, makes them one
+        // three-way xor, where the processor has that (vpternlogq).
         Stream { start, key: xor_shift(random::split_mix(&mut state)), level }
     }
 
@@ -171,13 +172,18 @@ impl Stream {
     /// [`MAX_STREAM_BYTES`] the bytes are no longer the connection's own.
     #[inline]
     pub fn fill(&self, conn: ConnId, offset: u64, out: &mut [u8]) {
-        self.level.run(Fill { weyl: self.weyl(conn, offset / 8), key: self.key, skip: (offset % 8) as usize, out });
+        self.level.run(FillKernel {
+            weyl: self.weyl(conn, offset / 8),
+            key: self.key,
+            skip: (offset % 8) as usize,
+            out,
+        });
     }
 
-    /// The first of the received bytes that is not the connection's stream from `offset` on, or `None` if all are.
+    /// The index of the first received byte that differs from the connection's stream from `offset` on, or `None`.
     #[inline]
     pub fn first_mismatch(&self, conn: ConnId, offset: u64, received: &[u8]) -> Option<usize> {
-        self.level.run(Verify {
+        self.level.run(VerifyKernel {
             weyl: self.weyl(conn, offset / 8),
             key: self.key,
             skip: (offset % 8) as usize,
@@ -185,10 +191,10 @@ impl Stream {
         })
     }
 
-    /// The Weyl sequence at this word: what [`mix`] makes the word of. One word on is one [`STEP`] on.
+    /// The Weyl sequence at this word, from which [`mix`] makes the word. The next word is one [`STEP`] further.
     #[inline]
     fn weyl(&self, conn: ConnId, index: u64) -> u64 {
-        let begin = (u64::from(conn.first()) << INDEX_BITS) | (u64::from(conn.round()) << SHARED_INDEX_BITS);
+        let begin = (u64::from(conn.base()) << INDEX_BITS) | (u64::from(conn.round()) << SHARED_INDEX_BITS);
         let x = begin.wrapping_add(index);
         x.wrapping_add(self.start).wrapping_mul(STEP)
     }
@@ -199,7 +205,7 @@ fn mix(weyl: u64, key: u64) -> u64 {
     xor_shift(xor_shift(weyl).wrapping_mul(MULTIPLIER)) ^ key
 }
 
-/// Its own inverse: the upper half is still there.
+/// It is its own inverse, because the upper half stays.
 #[inline(always)]
 fn xor_shift(x: u64) -> u64 {
     x ^ (x >> 32)
@@ -211,7 +217,7 @@ fn lanes<const LANES: usize>(weyl: u64) -> [u64; LANES] {
     std::array::from_fn(|n| weyl.wrapping_add(STEP.wrapping_mul(n as u64)))
 }
 
-struct Fill<'a> {
+struct FillKernel<'a> {
     weyl: u64,
     key: u64,
     /// Bytes of the first word that lie before `out`.
@@ -219,19 +225,19 @@ struct Fill<'a> {
     out: &'a mut [u8],
 }
 
-impl Kernel for Fill<'_> {
+impl Kernel for FillKernel<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<const LANES: usize>(self) {
-        let Fill { mut weyl, key, skip, mut out } = self;
+        let FillKernel { mut weyl, key, skip, mut out } = self;
         if skip > 0 {
-            let (head, rest) = out.split_at_mut(out.len().min(WORD - skip));
+            let (head, rest) = out.split_at_mut(out.len().min(WORD_BYTES - skip));
             head.copy_from_slice(&mix(weyl, key).to_le_bytes()[skip..skip + head.len()]);
             weyl = weyl.wrapping_add(STEP);
             out = rest;
         }
-        let (mut words, tail) = out.as_chunks_mut::<WORD>();
+        let (mut words, tail) = out.as_chunks_mut::<WORD_BYTES>();
         if LANES > 1 {
             let mut lanes = lanes::<LANES>(weyl);
             let (vectors, rest) = words.as_chunks_mut::<LANES>();
@@ -254,7 +260,7 @@ impl Kernel for Fill<'_> {
     }
 }
 
-struct Verify<'a> {
+struct VerifyKernel<'a> {
     weyl: u64,
     key: u64,
     /// Bytes of the first word that lie before `received`.
@@ -262,15 +268,15 @@ struct Verify<'a> {
     received: &'a [u8],
 }
 
-impl Kernel for Verify<'_> {
+impl Kernel for VerifyKernel<'_> {
     type Output = Option<usize>;
 
     #[inline(always)]
     fn run<const LANES: usize>(self) -> Option<usize> {
-        let Verify { mut weyl, key, skip, mut received } = self;
+        let VerifyKernel { mut weyl, key, skip, mut received } = self;
         let mut at = 0;
         if skip > 0 {
-            let (head, rest) = received.split_at(received.len().min(WORD - skip));
+            let (head, rest) = received.split_at(received.len().min(WORD_BYTES - skip));
             if let Some(n) = differs(head, &mix(weyl, key).to_le_bytes()[skip..skip + head.len()]) {
                 return Some(n);
             }
@@ -278,8 +284,8 @@ impl Kernel for Verify<'_> {
             at = head.len();
             received = rest;
         }
-        let (mut words, tail) = received.as_chunks::<WORD>();
-        for block in words.chunks(LOOK) {
+        let (mut words, tail) = received.as_chunks::<WORD_BYTES>();
+        for block in words.chunks(BLOCK_WORDS) {
             let (mut difference, mut next, mut rest) = (0, weyl, block);
             if LANES > 1 {
                 let (mut lanes, mut differences) = (lanes::<LANES>(weyl), [0; LANES]);
@@ -303,7 +309,7 @@ impl Kernel for Verify<'_> {
                 break;
             }
             (weyl, words) = (next, &words[block.len()..]);
-            at += block.len() * WORD;
+            at += block.len() * WORD_BYTES;
         }
         for word in words {
             let difference = u64::from_le_bytes(*word) ^ mix(weyl, key);
@@ -311,13 +317,13 @@ impl Kernel for Verify<'_> {
                 return Some(at + difference.trailing_zeros() as usize / 8);
             }
             weyl = weyl.wrapping_add(STEP);
-            at += WORD;
+            at += WORD_BYTES;
         }
         differs(tail, &mix(weyl, key).to_le_bytes()[..tail.len()]).map(|n| at + n)
     }
 }
 
-/// The first byte that differs; for pieces of a word, where nothing faster pays.
+/// The index of the first byte that differs. For pieces of a word, where nothing faster pays off.
 #[inline(always)]
 fn differs(received: &[u8], expected: &[u8]) -> Option<usize> {
     received.iter().zip(expected).position(|(received, expected)| received != expected)
@@ -358,7 +364,7 @@ mod tests {
         }
 
         #[test]
-        fn a_shared_word_is_found_as_that_of_the_first_and_as_its_own(
+        fn a_shared_word_is_located_as_that_of_its_base_and_as_its_own(
             seed: u64, id in ConnId::PERIOD..=ConnId::MAX.get(), index in 0..1u64 << 33
         ) {
             let stream = Stream::new(seed);
@@ -402,7 +408,7 @@ mod tests {
         }
 
         #[test]
-        fn what_fill_made_is_accepted_and_any_changed_byte_is_the_first_mismatch(
+        fn filled_bytes_are_accepted_and_any_changed_byte_is_the_first_mismatch(
             seed: u64, id in any_conn(), offset in 0..1u64 << 42, len in 1usize..10_000, at: prop::sample::Index,
             change in 1u8..,
         ) {
@@ -433,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn the_stream_of_a_seed_is_the_same_for_ever() {
+    fn the_stream_of_a_seed_never_changes() {
         // Computed by a second implementation, in Python.
         let golden = [
             (0, 0, 0xB061_6DEE_A6F6_0463),
@@ -450,8 +456,8 @@ mod tests {
         assert_eq!(bytes(&stream, conn(7), 65536, 8), 0x31CF_2C1C_B6DB_23D7u64.to_le_bytes());
     }
 
-    /// Over many pairs of words that stand in the same relation: the mean number of bits that differ, and the greatest
-    /// share in which one and the same byte is equal (by chance: 32 bits, and 1/256).
+    /// Over many pairs of words in the same relation: the mean number of bits that differ, and the greatest share of
+    /// pairs in which the same byte is equal (by chance: 32 bits, and 1/256).
     fn likeness(pairs: impl Iterator<Item = (u64, u64)>) -> (f64, f64) {
         let (mut count, mut bits, mut equal) = (0u32, 0u32, [0u32; 8]);
         for (a, b) in pairs {
@@ -488,7 +494,7 @@ mod tests {
             );
         }
         for bit in 6..24 {
-            // So far apart the constants show, but no byte is equal often enough to hide a swap.
+            // At this distance the constants show, but no byte is equal often enough to hide a swap.
             let (bits, equal) =
                 likeness((0..WORDS).map(|i| (stream.word(conn(3), i), stream.word(conn(3 + (1 << bit)), i))));
             assert!(

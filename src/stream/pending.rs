@@ -1,71 +1,73 @@
-//! What was found and may still turn out to be something else: a gap that late bytes may fill, a few bytes too many
-//! that may be missing further on, a change in place that may continue.
+//! Divergences that may still turn out to be something else: a gap that late bytes may fill, a few extra bytes that may
+//! be missing further on, a change in place that may continue.
 
-use super::change::Tally;
-use super::classify::BY_CHANCE;
+use super::change::DiffStats;
 use super::finding::{Divergence, FindingKind};
-use super::mismatch::View;
+use super::ledger::StreamView;
+use super::mismatch::BORDER_SLACK_BYTES;
 
-/// Something found that may turn out to be something else.
-pub(super) struct Held {
+/// A divergence that may still turn out to be something else.
+pub(super) struct Pending {
     pub(super) divergence: Divergence,
-    /// The position at which it is what it is.
-    pub(super) until: u64,
-    pub(super) what: Maybe,
+    /// The stream position at which it can change no more.
+    pub(super) settles_at: u64,
+    pub(super) kind: PendingKind,
 }
 
-pub(super) enum Maybe {
-    /// Bytes are missing; so many of them have come since.
+/// What a pending divergence is so far.
+pub(super) enum PendingKind {
+    /// Bytes are missing. Of these, `late` bytes have come since.
     Gap { late: u64 },
-    /// Unknown bytes came in between; they may be missing further on.
+    /// Unknown bytes came in between. They may be missing further on.
     Early { bytes: Vec<u8> },
-    /// Bytes were changed in place; more may follow.
-    Changed { tally: Tally },
+    /// Bytes were changed in place. More may follow.
+    Changed { stats: DiffStats },
 }
 
-impl Held {
-    /// How many of these own bytes fill this gap.
+impl Pending {
+    /// How many of these own bytes fill the gap.
     pub(super) fn filled_by(&self, offset: u64, len: u64) -> u64 {
-        let Maybe::Gap { late } = self.what else { return 0 };
+        let PendingKind::Gap { late } = self.kind else { return 0 };
         let (from, to) = (self.divergence.offset, self.divergence.offset + self.divergence.extent);
         let overlap = to.min(offset + len).saturating_sub(from.max(offset));
-        // As many bytes as are missing, but for the borders in the same place, are the missing ones.
-        if overlap > 0 && len == self.divergence.extent && from.abs_diff(offset) < BY_CHANCE {
+        // A piece as long as the gap, and in the same place but for its borders, is what was missing.
+        if overlap > 0 && len == self.divergence.extent && from.abs_diff(offset) < BORDER_SLACK_BYTES {
             return len - late;
         }
-        let counts = overlap >= BY_CHANCE || overlap == self.divergence.extent;
+        let counts = overlap >= BORDER_SLACK_BYTES || overlap == self.divergence.extent;
         if counts { overlap.min(self.divergence.extent - late) } else { 0 }
     }
 
     /// What it has turned out to be.
     pub(super) fn resolve(self) -> impl Iterator<Item = Divergence> {
-        let Held { mut divergence, what, .. } = self;
+        let Pending { mut divergence, kind, .. } = self;
         let mut lost = None;
-        match what {
-            Maybe::Early { .. } | Maybe::Gap { late: 0 } => {}
-            Maybe::Gap { late } => {
+        match kind {
+            PendingKind::Early { .. } | PendingKind::Gap { late: 0 } => {}
+            PendingKind::Gap { late } => {
                 let never_came = divergence.extent.saturating_sub(late);
-                if never_came >= BY_CHANCE {
+                if never_came >= BORDER_SLACK_BYTES {
                     lost = Some(Divergence { extent: never_came, overtaken_by: 0, ..divergence.clone() });
                     divergence.extent = late;
                 }
                 divergence.kind = FindingKind::Reordered;
             }
-            Maybe::Changed { tally } => divergence.detail = Some(tally.corruption()),
+            PendingKind::Changed { stats } => divergence.detail = Some(stats.corruption()),
         }
         [Some(divergence), lost].into_iter().flatten()
     }
 }
 
-/// Whether the bytes that came in between at one offset are those missing at another. Each border may be some bytes
-/// off, where equal bytes hide it: bytes put before their equals look as if put after them.
-pub(super) fn are_the_missing(view: &View<'_>, inserted_at: u64, bytes: &[u8], missing_at: u64) -> bool {
-    let (len, most) = (bytes.len(), BY_CHANCE as usize);
+/// Whether the bytes inserted at one offset are the bytes missing at another. Each border may be some bytes off where
+/// equal bytes hide it: a piece inserted before its equal looks as if it came after.
+pub(super) fn are_the_missing(view: &StreamView<'_>, inserted_at: u64, bytes: &[u8], missing_at: u64) -> bool {
+    let (len, most) = (bytes.len(), BORDER_SLACK_BYTES as usize);
     let around = |at: u64, len: usize| {
         let before = most.min(usize::try_from(at).unwrap_or(most));
         (view.own(at - before as u64, before + len + most), before)
     };
-    // Where else in a text the piece of `len` bytes may begin that was put in, or left out.
+    // Every place in `text` where a piece of `len` bytes may begin, if one that seems to begin at `at` was inserted or
+    // left out.
     let begins = |text: &[u8], at: usize| {
         let on = (0..=most).take_while(|n| text[at..at + n] == text[at + len..at + len + n]).map(|n| at + n);
         let back = (1..=at).take_while(|n| text[at - n..at] == text[at + len - n..at + len]).map(|n| at - n);

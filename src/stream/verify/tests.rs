@@ -1,4 +1,4 @@
-//! What the verifier says to streams that were tampered with.
+//! What the verifier finds in streams that were tampered with.
 
 use std::collections::BTreeMap;
 
@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::stream::finding::{ByteSource, Change, Corruption};
+use crate::stream::ledger::LedgerEntry;
 
 const SENT: u64 = 40_000;
 const OWN: u32 = 7;
@@ -37,28 +38,30 @@ fn noise(seed: u64, len: usize) -> Vec<u8> {
     out
 }
 
-struct Book(BTreeMap<ConnId, LedgerEntry>);
+struct TestLedger(BTreeMap<ConnId, LedgerEntry>);
 
-impl Ledger for Book {
+impl Ledger for TestLedger {
     fn sent(&self, conn: ConnId) -> Option<LedgerEntry> {
         self.0.get(&conn).copied()
     }
 }
 
-fn book(own: u64) -> Book {
+fn ledger(own: u64) -> TestLedger {
     let sent = |bytes, open| LedgerEntry { bytes, open, known: true };
-    Book([(conn(OWN), sent(own, true)), (conn(OTHER), sent(SENT, true)), (conn(CLOSED), sent(SENT, false))].into())
+    TestLedger(
+        [(conn(OWN), sent(own, true)), (conn(OTHER), sent(SENT, true)), (conn(CLOSED), sent(SENT, false))].into(),
+    )
 }
 
 /// What was found, and the verifier afterwards.
-struct Outcome {
+struct Verified {
     found: Vec<Divergence>,
     verifier: Verifier,
 }
 
-/// Hands these bytes to a verifier in reads of these sizes, over and over, and ends with `end`.
-fn judge(sent: u64, received: &[u8], reads: &[usize], end: End) -> Outcome {
-    let (stream, book) = (stream(), book(sent));
+/// Hands these bytes to a verifier in reads of these sizes, which repeat, and ends with `end`.
+fn verify(sent: u64, received: &[u8], reads: &[usize], end: End) -> Verified {
+    let (stream, ledger) = (stream(), ledger(sent));
     let mut verifier = Verifier::new(conn(OWN));
     let mut found = Vec::new();
     let mut rest = received;
@@ -67,26 +70,26 @@ fn judge(sent: u64, received: &[u8], reads: &[usize], end: End) -> Outcome {
             break;
         }
         let (read, later) = rest.split_at(rest.len().min(*size));
-        verifier.check(&stream, &book, read, &mut found);
+        verifier.check(&stream, &ledger, read, &mut found);
         rest = later;
     }
     assert_eq!(verifier.received(), received.len() as u64);
-    verifier.end(&stream, &book, end, &mut found);
-    Outcome { found, verifier }
+    verifier.end(&stream, &ledger, end, &mut found);
+    Verified { found, verifier }
 }
 
 const FIN: End = End::Fin { expected: ExpectedEcho::Exact, after_stall: false };
 
-/// All of it in one read, then EOF.
+/// The findings if all of it comes in one read, followed by EOF.
 fn received(parts: &[Vec<u8>]) -> Vec<Divergence> {
-    judge(SENT, &parts.concat(), &[usize::MAX], FIN).found
+    verify(SENT, &parts.concat(), &[usize::MAX], FIN).found
 }
 
-/// The one finding there is.
+/// The only finding.
 #[track_caller]
 fn only(found: Vec<Divergence>) -> Divergence {
     assert_eq!(found.len(), 1, "{found:#?}");
-    found.into_iter().next().expect("one")
+    found.into_iter().next().expect("the length was just checked")
 }
 
 fn rest(offset: u64) -> Vec<u8> {
@@ -105,7 +108,7 @@ fn a_verifier_of_a_sound_connection_is_small() {
 
 #[test]
 fn what_was_sent_is_accepted() {
-    let outcome = judge(SENT, &rest(0), &[1, 64, 1000], FIN);
+    let outcome = verify(SENT, &rest(0), &[1, 64, 1000], FIN);
     assert_eq!(outcome.found, []);
     assert_eq!(outcome.verifier.verified(), SENT);
     assert_eq!(outcome.verifier.position(), SENT);
@@ -115,7 +118,7 @@ fn what_was_sent_is_accepted() {
 fn a_flipped_bit_is_corrupt_and_shown() {
     let mut stream = rest(0);
     stream[1000] ^= 0x10;
-    let outcome = judge(SENT, &stream, &[usize::MAX], FIN);
+    let outcome = verify(SENT, &stream, &[usize::MAX], FIN);
     let divergence = only(outcome.found);
     assert_is(&divergence, FindingKind::Corrupt, 1000, 1);
     assert_eq!(divergence.detail, Some(Corruption { bytes: 1, bits: 1, looks_like: None }));
@@ -127,7 +130,7 @@ fn a_flipped_bit_is_corrupt_and_shown() {
 }
 
 #[test]
-fn a_hole_filled_with_zeros_is_named() {
+fn a_hole_filled_with_zeros_is_recognized() {
     let found = received(&[own(0, 5000), vec![0; 3000], rest(8000)]);
     let divergence = only(found);
     let (first, last) = (own(5000, 1)[0] == 0, own(7999, 1)[0] == 0);
@@ -146,7 +149,7 @@ fn a_stripped_high_bit_is_one_finding_over_all_that_came() {
 }
 
 #[test]
-fn text_conversions_are_corrupt_and_named() {
+fn text_conversions_are_corrupt_and_recognized() {
     let sent = rest(0);
     let mut crlf = Vec::new();
     for byte in &sent {
@@ -155,7 +158,7 @@ fn text_conversions_are_corrupt_and_named() {
         }
         crlf.push(*byte);
     }
-    let outcome = judge(SENT, &crlf, &[usize::MAX], FIN);
+    let outcome = verify(SENT, &crlf, &[usize::MAX], FIN);
     assert!(outcome.found.len() as u64 <= crlf.len() as u64 - SENT);
     assert_eq!(outcome.verifier.position(), SENT);
     for divergence in &outcome.found {
@@ -171,10 +174,10 @@ fn text_conversions_are_corrupt_and_named() {
 }
 
 #[test]
-fn a_carriage_return_that_vanished_before_a_line_feed_is_a_text_conversion() {
+fn a_carriage_return_lost_before_a_line_feed_is_a_text_conversion() {
     let at = (0..SENT).find(|&at| own(at, 2) == *b"\r\n");
     let Some(at) = at else {
-        // Some seeds have none so early; look further on, in a stream cut to begin there.
+        // This seed has none in these bytes.
         return assert!(rest(0).windows(2).all(|pair| pair != b"\r\n"));
     };
     let divergence = only(received(&[own(0, at as usize), rest(at + 1)]));
@@ -184,7 +187,7 @@ fn a_carriage_return_that_vanished_before_a_line_feed_is_a_text_conversion() {
 
 #[test]
 fn one_lost_byte_is_one_finding_of_one_byte() {
-    let outcome = judge(SENT, &[own(0, 1234), rest(1235)].concat(), &[usize::MAX], FIN);
+    let outcome = verify(SENT, &[own(0, 1234), rest(1235)].concat(), &[usize::MAX], FIN);
     assert_is(&only(outcome.found), FindingKind::Lost, 1234, 1);
     assert_eq!(outcome.verifier.position(), SENT);
     assert_eq!(outcome.verifier.verified(), SENT - 1);
@@ -198,7 +201,7 @@ fn a_long_loss_is_measured() {
 #[test]
 fn a_repeated_chunk_is_duplicated() {
     for len in [1usize, 5, 8, 100, 3000] {
-        let outcome = judge(SENT, &[own(0, 3333), rest(3333 - len as u64)].concat(), &[usize::MAX], FIN);
+        let outcome = verify(SENT, &[own(0, 3333), rest(3333 - len as u64)].concat(), &[usize::MAX], FIN);
         let divergence = only(outcome.found);
         assert_is(&divergence, FindingKind::Duplicated, 3333, len as u64);
         assert_eq!(divergence.source.map(|source| source.offset), Some(3333 - len as u64));
@@ -221,7 +224,7 @@ fn swapped_chunks_are_reordered_whatever_their_lengths() {
 }
 
 #[test]
-fn chunks_that_change_places_over_others_are_one_finding() {
+fn chunks_that_swap_places_across_others_are_one_finding() {
     let found = received(&[own(0, 1000), own(1800, 100), own(1100, 700), own(1000, 100), rest(1900)]);
     let divergence = only(found);
     assert_is(&divergence, FindingKind::Reordered, 1000, 800);
@@ -242,11 +245,11 @@ fn last_bytes_that_came_too_early_are_reordered() {
 }
 
 #[test]
-fn nothing_is_waited_for_when_the_last_bytes_sent_came_too_early() {
-    let (stream, book) = (stream(), book(SENT));
+fn when_the_last_bytes_sent_came_too_early_nothing_is_awaited() {
+    let (stream, ledger) = (stream(), ledger(SENT));
     let (mut verifier, mut found) = (Verifier::new(conn(OWN)), Vec::new());
     let received = [own(0, SENT as usize - 107), own(SENT - 7, 7), own(SENT - 107, 100)].concat();
-    verifier.check(&stream, &book, &received, &mut found);
+    verifier.check(&stream, &ledger, &received, &mut found);
     assert_eq!((verifier.position(), verifier.reached()), (SENT, SENT));
     let divergence = only(found);
     assert_is(&divergence, FindingKind::Reordered, SENT - 107, 100);
@@ -254,7 +257,7 @@ fn nothing_is_waited_for_when_the_last_bytes_sent_came_too_early() {
 }
 
 #[test]
-fn late_bytes_are_placed_where_they_begin_even_if_a_neighbour_is_equal_by_chance() {
+fn late_bytes_begin_where_they_do_even_if_a_neighbour_is_equal_by_chance() {
     let text = own(0, SENT as usize);
     for len in [20, 100] {
         let first_hidden = |at: &usize| text[*at] == text[at + len];
@@ -271,12 +274,12 @@ fn late_bytes_are_placed_where_they_begin_even_if_a_neighbour_is_equal_by_chance
 }
 
 #[test]
-fn bytes_that_nobody_has_sent_yet_are_surplus_even_if_they_would_come_next() {
+fn bytes_that_were_not_sent_yet_are_surplus_even_if_they_would_come_next() {
     for len in [1, 2, 40] {
         for noisy in [0, 30] {
             let parts = [own(0, SENT as usize), own(SENT, len), noise(3, noisy)].concat();
             for reads in [&[1][..], &[usize::MAX], &[SENT as usize, 1]] {
-                let outcome = judge(SENT, &parts, reads, FIN);
+                let outcome = verify(SENT, &parts, reads, FIN);
                 assert_is(&only(outcome.found), FindingKind::Surplus, SENT, (len + noisy) as u64);
                 assert_eq!(outcome.verifier.verified(), SENT);
             }
@@ -287,7 +290,7 @@ fn bytes_that_nobody_has_sent_yet_are_surplus_even_if_they_would_come_next() {
 #[test]
 fn a_doubled_byte_is_no_conversion_of_the_next_one() {
     let text = own(0, SENT as usize);
-    // What Latin-1 taken for UTF-8 makes of the second, if the first were not there.
+    // The conversion of Latin-1 to UTF-8 would make these two bytes of the second alone.
     let looks_converted = |at: &usize| text[*at] == 0xc2 && (0x80..0xc0).contains(&text[at + 1]);
     let places: Vec<usize> = (1000..SENT as usize - 1000).filter(looks_converted).collect();
     assert!(places.len() > 10);
@@ -298,13 +301,13 @@ fn a_doubled_byte_is_no_conversion_of_the_next_one() {
 }
 
 #[test]
-fn old_bytes_after_the_last_begin_where_they_do_even_if_the_first_would_come_next() {
+fn old_bytes_after_the_last_are_stale_even_if_the_first_would_come_next() {
     let text = own(0, SENT as usize);
     let hides = |at: &usize| text[*at] == text[at - 1000];
     for at in (1000..SENT as usize - 1000).filter(hides).take(20) {
         let parts = [own(0, at), own(at as u64 - 1000, 400)].concat();
         for reads in [&[usize::MAX][..], &[at, usize::MAX], &[at + 1, usize::MAX]] {
-            let stale = only(judge(at as u64, &parts, reads, FIN).found);
+            let stale = only(verify(at as u64, &parts, reads, FIN).found);
             assert_is(&stale, FindingKind::Stale, at as u64, 400);
             assert_eq!(stale.source.map(|source| source.offset), Some(at as u64 - 1000));
         }
@@ -312,29 +315,29 @@ fn old_bytes_after_the_last_begin_where_they_do_even_if_the_first_would_come_nex
 }
 
 #[test]
-fn bytes_that_never_come_are_lost_only_after_they_could_have_been_late() {
+fn missing_bytes_are_lost_only_when_they_can_no_longer_be_late() {
     let long = (2 << 20) as u64;
     let received = [own(0, 1000), own(1100, (long - 1100) as usize)].concat();
-    let (stream, book) = (stream(), book(long));
+    let (stream, ledger) = (stream(), ledger(long));
     let mut verifier = Verifier::new(conn(OWN));
     let mut found = Vec::new();
-    verifier.check(&stream, &book, &received[..100_000], &mut found);
+    verifier.check(&stream, &ledger, &received[..100_000], &mut found);
     assert_eq!(found, []);
     assert_eq!(verifier.position(), 100_100);
-    verifier.check(&stream, &book, &received[100_000..], &mut found);
+    verifier.check(&stream, &ledger, &received[100_000..], &mut found);
     assert_is(&only(found), FindingKind::Lost, 1000, 100);
 }
 
 #[test]
 fn bytes_of_another_open_connection_are_crosstalk() {
     for len in [15, 16, 64, 1000] {
-        let outcome = judge(SENT, &[own(0, 3001), bytes(OTHER, 4099, len), rest(3001)].concat(), &[usize::MAX], FIN);
+        let outcome = verify(SENT, &[own(0, 3001), bytes(OTHER, 4099, len), rest(3001)].concat(), &[usize::MAX], FIN);
         let divergence = only(outcome.found);
         assert_is(&divergence, FindingKind::Crosstalk, 3001, len as u64);
         assert_eq!(divergence.source, Some(ByteSource { conn: conn(OTHER), offset: 4099, open: true }));
         assert_eq!(divergence.replaced, 0);
         let instead = [own(0, 3001), bytes(OTHER, 4099, len), rest(3001 + len as u64)].concat();
-        let divergence = only(judge(SENT, &instead, &[usize::MAX], FIN).found);
+        let divergence = only(verify(SENT, &instead, &[usize::MAX], FIN).found);
         assert_is(&divergence, FindingKind::Crosstalk, 3001, len as u64);
         assert_eq!(divergence.replaced, len as u64);
     }
@@ -368,10 +371,10 @@ fn older_bytes_of_the_connection_itself_are_stale() {
 
 #[test]
 fn the_rest_of_a_fixed_buffer_sent_back_is_stale_then_surplus() {
-    // A server with a buffer of 4096 bytes that reads 1000 and then 300, and sends the whole buffer each time.
+    // A server with a buffer of 4096 bytes reads 1000 bytes, then 300, and sends the whole buffer each time.
     let first = [own(0, 1000), vec![0; 3096]].concat();
     let second = [own(1000, 300), own(300, 700), vec![0; 3096]].concat();
-    let found = judge(1300, &[first, second].concat(), &[usize::MAX], FIN).found;
+    let found = verify(1300, &[first, second].concat(), &[usize::MAX], FIN).found;
     assert_eq!(found.len(), 3, "{found:#?}");
     assert_is(&found[0], FindingKind::Surplus, 1000, 3096);
     assert_eq!(found[0].detail.and_then(|detail| detail.looks_like), Some(Change::ZeroFilled));
@@ -390,7 +393,7 @@ fn bytes_that_nobody_sent_are_surplus() {
 }
 
 #[test]
-fn a_place_beyond_what_was_sent_does_not_count() {
+fn bytes_beyond_what_their_connection_sent_are_surplus() {
     let divergence = only(received(&[own(0, 700), bytes(OTHER, SENT, 100), rest(700)]));
     assert_is(&divergence, FindingKind::Surplus, 700, 100);
     let divergence = only(received(&[own(0, 700), bytes(3, 0, 100), rest(700)]));
@@ -399,13 +402,13 @@ fn a_place_beyond_what_was_sent_does_not_count() {
 
 #[test]
 fn an_early_eof_is_truncated_and_after_a_stall_the_bytes_were_lost() {
-    let divergence = only(judge(SENT, &own(0, 39_000), &[usize::MAX], FIN).found);
+    let divergence = only(verify(SENT, &own(0, 39_000), &[usize::MAX], FIN).found);
     assert_is(&divergence, FindingKind::Truncated, 39_000, 1000);
     assert_eq!((divergence.expected, divergence.received), (own(38_992, 32), own(38_992, 8)));
     let end = End::Fin { expected: ExpectedEcho::Exact, after_stall: true };
-    assert_is(&only(judge(SENT, &own(0, 39_990), &[usize::MAX], end).found), FindingKind::Lost, 39_990, 10);
+    assert_is(&only(verify(SENT, &own(0, 39_990), &[usize::MAX], end).found), FindingKind::Lost, 39_990, 10);
     let end = End::Fin { expected: ExpectedEcho::Prefix, after_stall: false };
-    assert_eq!(judge(SENT, &own(0, 39_000), &[usize::MAX], end).found, []);
+    assert_eq!(verify(SENT, &own(0, 39_000), &[usize::MAX], end).found, []);
 }
 
 #[test]
@@ -413,7 +416,7 @@ fn resets_stalls_and_missing_fins_are_findings_unless_planned() {
     let all = rest(0);
     let some = &all[..100];
     let kinds = |bytes: &[u8], end| -> Vec<(FindingKind, u64, u64)> {
-        let found = judge(SENT, bytes, &[usize::MAX], end).found;
+        let found = verify(SENT, bytes, &[usize::MAX], end).found;
         found.iter().map(|divergence| (divergence.kind, divergence.offset, divergence.extent)).collect()
     };
     assert_eq!(kinds(some, End::Reset { expected: ExpectedEcho::Exact }), [(FindingKind::Reset, 100, SENT - 100)]);
@@ -428,7 +431,7 @@ fn resets_stalls_and_missing_fins_are_findings_unless_planned() {
 fn near_the_end_fewer_bytes_tell_what_happened() {
     for left in 1..20u64 {
         let at = SENT - left;
-        let lost = only(judge(SENT, &[own(0, at as usize - 3), rest(at)].concat(), &[usize::MAX], FIN).found);
+        let lost = only(verify(SENT, &[own(0, at as usize - 3), rest(at)].concat(), &[usize::MAX], FIN).found);
         assert_is(&lost, FindingKind::Lost, at - 3, 3);
         let surplus = only(received(&[own(0, at as usize), noise(3, 4), rest(at)]));
         assert_is(&surplus, FindingKind::Surplus, at, 4);
@@ -446,31 +449,31 @@ fn near_the_end_fewer_bytes_tell_what_happened() {
 }
 
 #[test]
-fn bytes_that_are_not_accounted_for_yet_show_in_what_was_reached() {
-    let (stream, book) = (stream(), book(SENT));
+fn bytes_not_accounted_for_yet_count_as_reached() {
+    let (stream, ledger) = (stream(), ledger(SENT));
     let mut verifier = Verifier::new(conn(OWN));
     let mut found = Vec::new();
     let mut received = own(0, 64);
     received[62] ^= 1;
-    verifier.check(&stream, &book, &received, &mut found);
+    verifier.check(&stream, &ledger, &received, &mut found);
     assert_eq!((verifier.position(), verifier.reached()), (62, 64));
-    verifier.check(&stream, &book, &own(64, 64), &mut found);
+    verifier.check(&stream, &ledger, &own(64, 64), &mut found);
     assert_eq!((verifier.position(), verifier.reached(), verifier.verified()), (128, 128, 127));
 }
 
 #[test]
-fn a_divergence_that_is_certain_only_later_keeps_the_circumstances_in_which_its_bytes_came() {
-    let (stream, book) = (stream(), book(SENT));
+fn a_divergence_that_is_certain_later_keeps_the_circumstances_of_its_bytes() {
+    let (stream, ledger) = (stream(), ledger(SENT));
     let mut verifier = Verifier::new(conn(OWN));
     let mut found = Vec::new();
     let received = [own(0, 500), own(600, 1000), own(1600, 1000)].concat();
-    // The first wrong bytes come at 2: too few to say what happened.
+    // The first wrong bytes come at 2, and are too few to tell what happened.
     for (time, read) in [(1, 0..500), (2, 500..503), (3, 503..1500), (4, 1500..2500)] {
-        verifier.check(&stream, &book, &received[read], &mut found);
+        verifier.check(&stream, &ledger, &received[read], &mut found);
         verifier.note(|| Circumstances { at_ms: f64::from(time), recent: Vec::new() });
     }
     assert_eq!(found, []);
-    verifier.end(&stream, &book, End::Stopped, &mut found);
+    verifier.end(&stream, &ledger, End::Stopped, &mut found);
     let lost = only(found);
     assert_is(&lost, FindingKind::Lost, 500, 100);
     assert_eq!(lost.circumstances.map(|circumstances| circumstances.at_ms), Some(2.0));
@@ -479,7 +482,7 @@ fn a_divergence_that_is_certain_only_later_keeps_the_circumstances_in_which_its_
 #[test]
 fn hopeless_noise_ends_in_few_findings() {
     let received = noise(5, 3 << 20);
-    let outcome = judge(SENT, &received, &[1000], FIN);
+    let outcome = verify(SENT, &received, &[1000], FIN);
     let mut kinds: Vec<_> = outcome.found.iter().map(|divergence| (divergence.kind, divergence.extent)).collect();
     kinds.sort();
     assert_eq!(kinds, [(FindingKind::Corrupt, SENT), (FindingKind::Surplus, (3 << 20) - SENT)]);
@@ -487,13 +490,13 @@ fn hopeless_noise_ends_in_few_findings() {
 }
 
 #[test]
-fn of_a_stream_full_of_faults_only_the_first_are_shown() {
+fn only_the_first_of_many_findings_have_excerpts() {
     let mut received = Vec::new();
     for n in 0..SENT / 100 {
         received.extend(own(n * 100, 100));
         received.extend(bytes(OTHER, n * 50, 50));
     }
-    let outcome = judge(SENT, &received, &[333], FIN);
+    let outcome = verify(SENT, &received, &[333], FIN);
     assert_eq!(outcome.found.len() as u64, SENT / 100);
     assert!(outcome.found.iter().all(|divergence| divergence.kind == FindingKind::Crosstalk));
     assert!(outcome.found[..64].iter().all(|divergence| !divergence.received.is_empty()));
@@ -501,9 +504,9 @@ fn of_a_stream_full_of_faults_only_the_first_are_shown() {
     assert_eq!(outcome.verifier.verified(), SENT);
 }
 
-/// One thing done to a stream, and what must be said about it.
+/// One thing done to a stream.
 #[derive(Clone, Debug)]
-enum Edit {
+enum Tampering {
     Insert { seed: u64, len: usize },
     Delete { len: usize },
     Change { by: Vec<u8> },
@@ -512,40 +515,40 @@ enum Edit {
     Foreign { open: bool, offset: u64, len: usize, instead: bool },
 }
 
-/// An edit of pieces from this many bytes on.
-fn an_edit(least: usize) -> impl Strategy<Value = Edit> {
+/// A tampering with pieces of at least this many bytes.
+fn any_tampering(least: usize) -> impl Strategy<Value = Tampering> {
     let from = |least: usize| prop_oneof![3 => least..24, 1 => 24usize..700];
     let short_or_long = move || from(least);
-    // A CR that comes early, before an LF, is a text conversion.
+    // If a CR changes places with what follows and comes before an LF, it looks like a text conversion.
     let swapped = move || from(least.max(2));
     prop_oneof![
-        (any::<u64>(), short_or_long()).prop_map(|(seed, len)| Edit::Insert { seed, len }),
-        short_or_long().prop_map(|len| Edit::Delete { len }),
-        proptest::collection::vec(1u8.., 1..40).prop_map(|by| Edit::Change { by }),
-        (swapped(), swapped()).prop_map(|(first, second)| Edit::Swap { first, second }),
-        (least..64).prop_map(|len| Edit::Repeat { len }),
+        (any::<u64>(), short_or_long()).prop_map(|(seed, len)| Tampering::Insert { seed, len }),
+        short_or_long().prop_map(|len| Tampering::Delete { len }),
+        proptest::collection::vec(1u8.., 1..40).prop_map(|by| Tampering::Change { by }),
+        (swapped(), swapped()).prop_map(|(first, second)| Tampering::Swap { first, second }),
+        (least..64).prop_map(|len| Tampering::Repeat { len }),
         (any::<bool>(), 0..SENT - 1000, 15usize..700, any::<bool>())
-            .prop_map(|(open, offset, len, instead)| Edit::Foreign { open, offset, len, instead }),
+            .prop_map(|(open, offset, len, instead)| Tampering::Foreign { open, offset, len, instead }),
     ]
 }
 
-/// A finding that must be there: kind, offset, extent, and the bytes replaced or overtaken.
+/// A finding that must be made: its kind, offset and extent, and how many bytes it replaced or was overtaken by.
 type Wanted = (FindingKind, u64, u64, u64);
 
-impl Edit {
-    /// Appends what comes instead of the stream from `at` on; returns where the stream goes on, and what to find.
+impl Tampering {
+    /// Appends what comes instead of the stream from `at` on. Returns where the stream goes on, and what must be found.
     fn apply(&self, at: u64, received: &mut Vec<u8>) -> (u64, Option<Wanted>) {
         match self {
-            Edit::Insert { seed, len } => {
+            Tampering::Insert { seed, len } => {
                 received.extend(noise(*seed, *len));
                 (at, Some((FindingKind::Surplus, at, *len as u64, 0)))
             }
-            Edit::Delete { len } => (at + *len as u64, Some((FindingKind::Lost, at, *len as u64, 0))),
-            Edit::Change { by } => {
+            Tampering::Delete { len } => (at + *len as u64, Some((FindingKind::Lost, at, *len as u64, 0))),
+            Tampering::Change { by } => {
                 received.extend(own(at, by.len()).iter().zip(by).map(|(byte, by)| byte ^ by));
                 (at + by.len() as u64, Some((FindingKind::Corrupt, at, by.len() as u64, 0)))
             }
-            Edit::Swap { first, second } => {
+            Tampering::Swap { first, second } => {
                 let (a, b) = (own(at, *first), own(at + *first as u64, *second));
                 let swapped = [b.clone(), a.clone()].concat();
                 let changes = swapped != [a, b].concat();
@@ -553,11 +556,11 @@ impl Edit {
                 let wanted = (FindingKind::Reordered, at, *first as u64, *second as u64);
                 (at + (first + second) as u64, changes.then_some(wanted))
             }
-            Edit::Repeat { len } => {
+            Tampering::Repeat { len } => {
                 received.extend(own(at - *len as u64, *len));
                 (at, Some((FindingKind::Duplicated, at, *len as u64, 0)))
             }
-            Edit::Foreign { open, offset, len, instead } => {
+            Tampering::Foreign { open, offset, len, instead } => {
                 received.extend(bytes(if *open { OTHER } else { CLOSED }, *offset, *len));
                 let kind = if *open { FindingKind::Crosstalk } else { FindingKind::Stale };
                 let replaced = if *instead { *len as u64 } else { 0 };
@@ -567,13 +570,13 @@ impl Edit {
     }
 }
 
-/// A stream with these edits, each so many right bytes after the one before.
-fn edited(edits: &[(usize, Edit)]) -> (Vec<u8>, u64, Vec<Wanted>) {
+/// A stream tampered with like this, each time that many right bytes after the time before.
+fn tampered(tamperings: &[(usize, Tampering)]) -> (Vec<u8>, u64, Vec<Wanted>) {
     let (mut received, mut at, mut wanted) = (Vec::new(), 0, Vec::new());
-    for (apart, edit) in edits {
+    for (apart, tampering) in tamperings {
         received.extend(own(at, *apart));
         at += *apart as u64;
-        let (next, want) = edit.apply(at, &mut received);
+        let (next, want) = tampering.apply(at, &mut received);
         at = next;
         wanted.extend(want);
     }
@@ -581,21 +584,21 @@ fn edited(edits: &[(usize, Edit)]) -> (Vec<u8>, u64, Vec<Wanted>) {
     (received, at + 100, wanted)
 }
 
-/// Whether a finding is the wanted one. At a border one byte in 256 fits both sides by chance: up to three are allowed.
+/// Whether a finding is the wanted one. At a border, one byte in 256 fits both sides by chance: up to three may.
 fn matches(found: &Divergence, wanted: &Wanted) -> bool {
     let near = |a: u64, b: u64| a.abs_diff(b) <= 3;
     let (kind, offset, extent, other) = *wanted;
     let exact = found.kind == kind && near(found.offset, offset);
     match kind {
         FindingKind::Lost | FindingKind::Surplus | FindingKind::Duplicated => {
-            // A few inserted bytes may be those before them, and a lost one may be a CR before an LF.
+            // A few inserted bytes may equal those before them, and a lost one may be a CR before an LF.
             let alike = extent <= 3 && near(found.offset, offset);
             (exact || alike) && found.extent == extent && found.replaced == 0
         }
         FindingKind::Corrupt => exact && found.offset == offset && found.extent == extent,
         FindingKind::Reordered => {
             let swapped = near(found.extent, extent) && near(found.overtaken_by, other);
-            // Of two or three bytes more than one swap may give the same.
+            // Several swaps of two or three bytes may give the same.
             exact && (swapped || extent + other <= 4)
         }
         _ if other > 0 => exact && near(found.extent, extent) && found.replaced == found.extent,
@@ -603,9 +606,9 @@ fn matches(found: &Divergence, wanted: &Wanted) -> bool {
     }
 }
 
-fn assert_found_exactly(edits: &[(usize, Edit)], reads: &[usize]) -> Result<(), TestCaseError> {
-    let (received, sent, mut wanted) = edited(edits);
-    let outcome = judge(sent, &received, reads, FIN);
+fn assert_found_exactly(tamperings: &[(usize, Tampering)], reads: &[usize]) -> Result<(), TestCaseError> {
+    let (received, sent, mut wanted) = tampered(tamperings);
+    let outcome = verify(sent, &received, reads, FIN);
     let mut found = outcome.found;
     found.sort_by_key(|divergence| divergence.offset);
     wanted.sort_by_key(|wanted| wanted.1);
@@ -622,34 +625,34 @@ proptest! {
     #![proptest_config(ProptestConfig::default())]
 
     #[test]
-    fn one_edit_is_found_exactly(
-        at in 64usize..300, edit in an_edit(1), reads in proptest::collection::vec(1usize..2000, 1..6),
+    fn one_tampering_is_found_exactly(
+        at in 64usize..300, tampering in any_tampering(1), reads in proptest::collection::vec(1usize..2000, 1..6),
     ) {
-        assert_found_exactly(&[(at, edit)], &reads)?;
+        assert_found_exactly(&[(at, tampering)], &reads)?;
     }
 
-    // One or two bytes put in at one place and missing at another are the same by chance too often.
+    // One or two bytes inserted at one place and missing at another are equal by chance too often.
     #[test]
-    fn edits_64_bytes_apart_are_found_exactly(
-        edits in proptest::collection::vec((64usize..300, an_edit(3)), 1..12),
+    fn tamperings_64_bytes_apart_are_found_exactly(
+        tamperings in proptest::collection::vec((64usize..300, any_tampering(3)), 1..12),
         reads in proptest::collection::vec(1usize..2000, 1..6),
     ) {
-        assert_found_exactly(&edits, &reads)?;
+        assert_found_exactly(&tamperings, &reads)?;
     }
 
     #[test]
-    fn any_edits_are_found_and_the_reads_make_no_difference(
-        edits in proptest::collection::vec((64usize..80, an_edit(1), 0usize..40), 1..30),
+    fn any_tampering_is_found_and_the_reads_make_no_difference(
+        tamperings in proptest::collection::vec((64usize..80, any_tampering(1), 0usize..40), 1..30),
         reads in proptest::collection::vec(1usize..400, 1..6),
     ) {
-        let edits: Vec<_> = edits.into_iter().enumerate().map(|(n, (first, edit, later))| {
-            (if n == 0 { first } else { later }, edit)
+        let tamperings: Vec<_> = tamperings.into_iter().enumerate().map(|(n, (first, tampering, later))| {
+            (if n == 0 { first } else { later }, tampering)
         }).collect();
-        let (received, sent, _) = edited(&edits);
-        let whole = judge(sent, &received, &[usize::MAX], FIN);
+        let (received, sent, _) = tampered(&tamperings);
+        let whole = verify(sent, &received, &[usize::MAX], FIN);
         prop_assert_eq!(whole.found.is_empty(), received == own(0, sent as usize));
         for reads in [&[1][..], &reads] {
-            let split = judge(sent, &received, reads, FIN);
+            let split = verify(sent, &received, reads, FIN);
             prop_assert_eq!(&split.found, &whole.found);
             prop_assert_eq!(split.verifier.position(), whole.verifier.position());
             prop_assert_eq!(split.verifier.verified(), whole.verifier.verified());
@@ -658,11 +661,11 @@ proptest! {
 
     #[test]
     fn any_end_is_survived(
-        edits in proptest::collection::vec((64usize..80, an_edit(1)), 1..4),
+        tamperings in proptest::collection::vec((64usize..80, any_tampering(1)), 1..4),
         cut: prop::sample::Index,
         which in 0usize..6,
     ) {
-        let (received, sent, _) = edited(&edits);
+        let (received, sent, _) = tampered(&tamperings);
         let received = &received[..cut.index(received.len())];
         let end = [
             FIN,
@@ -672,7 +675,7 @@ proptest! {
             End::Stalled { half_closed: true },
             End::Stopped,
         ][which];
-        let outcome = judge(sent, received, &[100], end);
+        let outcome = verify(sent, received, &[100], end);
         if matches!(end, End::Fin { expected: ExpectedEcho::Exact, .. }) {
             prop_assert!(!outcome.found.is_empty() || received == own(0, sent as usize));
         }

@@ -1,0 +1,71 @@
+//! What the verifier of a connection may know of the run: the stream, and how much each connection has sent of it.
+
+use super::finding::ByteSource;
+use super::pattern::{ConnId, Stream, WORD_BYTES, WordLocation};
+
+/// How much every connection of the run has sent so far.
+pub trait Ledger {
+    /// What this connection has sent, or `None` if this run never opened it.
+    fn sent(&self, conn: ConnId) -> Option<LedgerEntry>;
+}
+
+/// What a connection has sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LedgerEntry {
+    /// Bytes handed to the socket so far.
+    pub bytes: u64,
+    /// Whether the connection is still open.
+    pub open: bool,
+    /// Whether this is known. An entry that is only possible needs more evidence: so large a number of possible words
+    /// matches some received bytes by chance.
+    pub known: bool,
+}
+
+/// The run as one connection's verifier sees it.
+pub(super) struct StreamView<'a> {
+    pub(super) stream: &'a Stream,
+    pub(super) ledger: &'a dyn Ledger,
+    pub(super) conn: ConnId,
+    /// Bytes that the connection itself has sent.
+    pub(super) sent: u64,
+}
+
+impl<'a> StreamView<'a> {
+    pub(super) fn new(stream: &'a Stream, ledger: &'a dyn Ledger, conn: ConnId) -> StreamView<'a> {
+        StreamView { stream, ledger, conn, sent: ledger.sent(conn).map_or(0, |sent| sent.bytes) }
+    }
+
+    /// Bytes of any connection's stream.
+    pub(super) fn bytes(&self, conn: ConnId, offset: u64, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        self.stream.fill(conn, offset, &mut bytes);
+        bytes
+    }
+
+    /// Bytes of the connection's own stream.
+    pub(super) fn own(&self, offset: u64, len: usize) -> Vec<u8> {
+        self.bytes(self.conn, offset, len)
+    }
+
+    /// The place that `word` belongs to, if its connection has sent it. If the ledger does not know, the bytes `before`
+    /// must be the word before it.
+    pub(super) fn locate(&self, before: &[u8], word: [u8; WORD_BYTES]) -> Option<ByteSource> {
+        let location = self.stream.locate(u64::from_le_bytes(word));
+        self.look_up(before, location).or_else(|| self.look_up(before, location.shared()?))
+    }
+
+    fn look_up(&self, before: &[u8], location: WordLocation) -> Option<ByteSource> {
+        let WordLocation { conn, index } = location;
+        let offset = index * WORD_BYTES as u64;
+        let end = offset + WORD_BYTES as u64;
+        if conn == self.conn {
+            return (end <= self.sent).then_some(ByteSource { conn, offset, open: true });
+        }
+        let sent = self.ledger.sent(conn).filter(|sent| end <= sent.bytes)?;
+        let follows_its_predecessor = || {
+            let previous = index.checked_sub(1).map(|index| self.stream.word(conn, index).to_le_bytes());
+            previous.is_some_and(|previous| before.ends_with(&previous))
+        };
+        (sent.known || follows_its_predecessor()).then_some(ByteSource { conn, offset, open: sent.open })
+    }
+}
