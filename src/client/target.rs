@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
-use crate::config::Sources;
+use crate::config::SourceAddresses;
 use crate::stream::ConnId;
 use crate::sys;
 
@@ -55,7 +55,7 @@ pub enum SourceChoice {
     /// The system chooses.
     System,
     /// These are used in turn.
-    Given(Sources),
+    Given(SourceAddresses),
     /// The system chooses for as many connections as one address has ports for. Then further addresses of 127.0.0.0/8
     /// are used.
     Loopback,
@@ -64,7 +64,7 @@ pub enum SourceChoice {
 impl SourceChoice {
     /// The given addresses, as far as they are of the targets' family. If none are given and all targets are loopback
     /// addresses, the whole of 127.0.0.0/8 is used, where the system has it.
-    pub fn new(given: &Sources, targets: &[SocketAddr]) -> SourceChoice {
+    pub fn new(given: &SourceAddresses, targets: &[SocketAddr]) -> SourceChoice {
         if !given.is_empty() {
             return SourceChoice::Given(targets.first().map_or_else(|| given.clone(), |to| given.towards(to.ip())));
         }
@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn sources_of_the_other_family_are_left_out() {
-        let both: Sources = "10.0.0.5,fd00::1".parse().expect("the sources are well-formed");
+        let both: SourceAddresses = "10.0.0.5,fd00::1".parse().expect("the sources are well-formed");
         let towards = |target: &str| SourceChoice::new(&both, &[target.parse().expect("the text is an address")]);
         for nth in 0..3 {
             assert_eq!(towards("127.0.0.1:1").of(nth, 1, 1), "10.0.0.5".parse().ok());

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use clap::Args;
 
 use crate::client::RunPlan;
-use crate::config::{LoadArgs, Run, RunArgs};
+use crate::config::{DEFAULT_PORT, LoadArgs, RunArgs, RunSettings};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::judge::verdict;
@@ -22,8 +22,6 @@ use crate::runner::{launch, target_address};
 use crate::stream::{ConnId, FindingKind};
 use crate::target::bundled::BundledServer;
 
-/// The address that `serve` listens on by default.
-const DEFAULT_TARGET: &str = "127.0.0.1:7777";
 /// How many writes of each connection `--dry-run` shows.
 const DRY_RUN_WRITES: usize = 1000;
 
@@ -70,7 +68,8 @@ pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
         return dry_run(&launch::plan(&run, Vec::new(), vec![profile], None)?, &about, &args.output);
     }
     args.output.result.clear()?;
-    let target = args.target.as_deref().unwrap_or(DEFAULT_TARGET);
+    let default_target = format!("127.0.0.1:{DEFAULT_PORT}");
+    let target = args.target.as_deref().unwrap_or(&default_target);
     // The plan is checked before a server is started for it, with an address that stands for the server's.
     let mut targets = if args.serve.is_some() {
         vec![SocketAddr::from(([127, 0, 0, 1], 0))]
@@ -186,7 +185,7 @@ fn dry_run(plan: &RunPlan, about: &str, output: &OutputArgs) -> anyhow::Result<E
 }
 
 /// The command that runs the same load again. A finding adds `--only-conn N` to it.
-fn replay(args: &BlastArgs, run: &Run) -> String {
+fn replay(args: &BlastArgs, run: &RunSettings) -> String {
     let server = match (&args.serve, &args.target) {
         (Some(model), _) => Some(format!("--serve={model}")),
         (None, target) => target.clone(),

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::config::units::Time;
-use crate::config::{ConfigError, Models, ServerTable};
+use crate::config::{ConfigError, ModelList, ServerTable};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::console::quote;
 use crate::runner::case::{self, CaseArgs};
 use crate::runner::target_address;
 use crate::scenario::{Scenario, Variables, conformance};
+use crate::units::Time;
 
 /// The flags of `check`.
 #[derive(Args, Debug)]
@@ -51,7 +51,7 @@ pub fn run(args: &CheckCommand) -> anyhow::Result<Exit> {
     let scenarios = match &args.model {
         None => conformance::cases(&variables),
         Some(model) => {
-            let variants = ServerTable::of_models(Models::from(model.as_str())).resolve();
+            let variants = ServerTable::of_models(ModelList::from(model.as_str())).resolve();
             // In a scenario file the key is 'models'; here the flag is --model.
             let variants = variants.map_err(|error| ConfigError { key: "model", ..error }.in_flags())?;
             conformance::cases_against(&variants, &variables)

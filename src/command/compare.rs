@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use clap::Args;
 
 use super::blast::replay_line;
-use crate::config::{LoadArgs, Run, RunArgs};
+use crate::config::{LoadArgs, RunArgs, RunSettings};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::interrupt;
@@ -173,7 +173,7 @@ fn announce(args: &CompareArgs, seed: u64, about: &str, servers: &[ComparedServe
 /// The rounds of each server; fewer if interrupted.
 fn all_rounds(
     args: &CompareArgs,
-    run: &Run,
+    run: &RunSettings,
     profile: &Profile,
     servers: &[ComparedServer],
     rounds: u64,
@@ -199,7 +199,12 @@ fn all_rounds(
     Ok(done)
 }
 
-fn one_run(run: &Run, profile: &Profile, server: &ComparedServer, args: &CompareArgs) -> anyhow::Result<RunReport> {
+fn one_run(
+    run: &RunSettings,
+    profile: &Profile,
+    server: &ComparedServer,
+    args: &CompareArgs,
+) -> anyhow::Result<RunReport> {
     let (bundled, targets, server_word) = match server {
         ComparedServer::Bundled(model) => {
             let bundled = BundledServer::start(Some(model), &[])?;

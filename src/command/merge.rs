@@ -6,15 +6,13 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::Args;
 
+use crate::config::DEFAULT_FINDINGS;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::result::OutputArgs;
 use crate::report::merge::{self, Input, Missing};
 use crate::report::terminal;
 use crate::units::Count;
-
-/// Default of `--findings`, the same as for a run.
-const DEFAULT_FINDINGS: u64 = 20;
 
 /// The flags of `merge`.
 #[derive(Args, Debug)]
@@ -48,7 +46,7 @@ pub fn run(args: &MergeArgs) -> anyhow::Result<Exit> {
         }
     }
     let missing = if args.partial { Missing::Accepted } else { Missing::Inconclusive };
-    let findings = usize::try_from(args.findings.map_or(DEFAULT_FINDINGS, |Count(n)| n)).unwrap_or(usize::MAX);
+    let findings = args.findings.map_or(DEFAULT_FINDINGS, |Count(n)| usize::try_from(n).unwrap_or(usize::MAX));
     let report = merge::merge(inputs, findings, missing).map_err(|e| Failure::usage(e.to_string()))?;
     let json = serde_json::to_string_pretty(&report).context("writing the report as JSON")?;
     args.output.result.write(&terminal::render(&report), &json)?;

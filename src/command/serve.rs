@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 
-use crate::config::{Serve, ServeArgs};
+use crate::config::{ServeArgs, ServeSettings};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::console::{print, say};
@@ -79,7 +79,7 @@ enum Cause {
     Forced,
 }
 
-fn start(command: &ServeCommand, serve: &Serve) -> anyhow::Result<Server> {
+fn start(command: &ServeCommand, serve: &ServeSettings) -> anyhow::Result<Server> {
     let options = serve.options.clone();
     let server = match &serve.faults {
         None => Server::start(serve.model, serve.bind, options),
@@ -104,10 +104,13 @@ fn fault_log(file: Option<&Path>, quiet: bool) -> anyhow::Result<FaultLog> {
     }
 }
 
-fn warn(command: &ServeCommand, serve: &Serve, memory: Option<u64>) {
+fn warn(command: &ServeCommand, serve: &ServeSettings, memory: Option<u64>) {
     let memory_use = || {
         let (conns, buffer) = (serve.options.max_conns, Bytes(serve.options.buffer as u64));
-        format!("{conns} connections (--max-conns) with {buffer} each (--buffer) can use {}", in_mib(serve.most_held()))
+        format!(
+            "{conns} connections (--max-conns) with {buffer} each (--buffer) can use {}",
+            in_mib(serve.max_buffered_bytes())
+        )
     };
     if !serve.bind.ip().is_loopback() {
         say(&format!(
@@ -117,7 +120,7 @@ fn warn(command: &ServeCommand, serve: &Serve, memory: Option<u64>) {
             memory_use()
         ));
     }
-    if let Some(memory) = memory.filter(|memory| serve.most_held() > *memory) {
+    if let Some(memory) = memory.filter(|memory| serve.max_buffered_bytes() > *memory) {
         say(&format!("warning: {}, but this machine has {}: lower either value", memory_use(), in_mib(memory)));
     }
     if command.server.workers.is_some() && !has_workers(serve) {
@@ -133,11 +136,11 @@ fn in_mib(bytes: u64) -> String {
 /// Stands for the model's name when there are faults.
 const FAULTY: &str = "faulty";
 
-fn name(serve: &Serve) -> &'static str {
+fn name(serve: &ServeSettings) -> &'static str {
     if serve.faults.is_some() { FAULTY } else { serve.model.name }
 }
 
-fn has_workers(serve: &Serve) -> bool {
+fn has_workers(serve: &ServeSettings) -> bool {
     serve.faults.is_none() && serve.model.workers
 }
 
@@ -218,7 +221,7 @@ impl Requests {
     }
 }
 
-fn announce(command: &ServeCommand, serve: &Serve, server: &Server) -> anyhow::Result<()> {
+fn announce(command: &ServeCommand, serve: &ServeSettings, server: &Server) -> anyhow::Result<()> {
     let address = server.address();
     let model = name(serve);
     let workers = has_workers(serve).then_some(serve.options.workers);

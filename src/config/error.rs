@@ -1,38 +1,98 @@
 //! What is wrong with a configuration whose single values are all well-formed.
 
+use std::fmt;
+
+use super::flags::flag_of;
 use crate::failure::Failure;
 
-/// One wrong value or combination: where, what, why, and what to do.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{key} = {value}: {problem}: {remedy}")]
+/// One wrong value or combination of values.
+///
+/// The problem and the remedy name other settings in backquotes, as a file has them: `` `read = never` ``. On the
+/// command line these become flags: `--read never`.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     /// The TOML key; the flag is the same with hyphens.
     pub key: &'static str,
     /// The value, in its normal form.
     pub value: String,
-    /// Why it can't be.
+    /// What is wrong with it.
     pub problem: String,
-    /// What to write instead.
-    pub remedy: String,
+    /// What to write instead, unless the problem says it.
+    pub remedy: Option<String>,
 }
 
 impl ConfigError {
-    pub(super) fn new(
-        key: &'static str,
-        value: impl ToString,
-        problem: impl Into<String>,
-        remedy: impl Into<String>,
-    ) -> Self {
-        ConfigError { key, value: value.to_string(), problem: problem.into(), remedy: remedy.into() }
+    pub(super) fn new(key: &'static str, value: impl ToString, problem: impl Into<String>) -> Self {
+        ConfigError { key, value: value.to_string(), problem: problem.into(), remedy: None }
+    }
+
+    /// The value is smaller than `least`.
+    pub(super) fn too_small(key: &'static str, value: impl ToString, least: impl fmt::Display) -> Self {
+        ConfigError::new(key, value, format!("must be at least {least}"))
+    }
+
+    /// The value is greater than `most`.
+    pub(super) fn too_large(key: &'static str, value: impl ToString, most: impl fmt::Display) -> Self {
+        ConfigError::new(key, value, format!("must be at most {most}"))
+    }
+
+    /// The same error, with what to write instead.
+    #[must_use]
+    pub(super) fn remedy(mut self, remedy: impl Into<String>) -> Self {
+        self.remedy = Some(remedy.into());
+        self
+    }
+
+    /// The problem and the remedy in the terms of a file, without the key and its value.
+    pub fn message(&self) -> String {
+        match &self.remedy {
+            Some(remedy) => format!("{}: {remedy}", self.problem),
+            None => self.problem.clone(),
+        }
     }
 
     /// The flag that holds the value: `--connect-rate`.
     pub fn flag(&self) -> String {
-        format!("--{}", self.key.replace('_', "-"))
+        flag_of(self.key)
     }
 
-    /// The same in terms of flags: exit code 2.
+    /// The same error in the terms of the command line, with exit code 2.
     pub fn in_flags(&self) -> anyhow::Error {
-        Failure::usage(format!("{} {}: {}: {}", self.flag(), self.value, self.problem, self.remedy))
+        Failure::usage(format!("{} {}: {}", self.flag(), self.value, with_flags(&self.message())))
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} = {}: {}", self.key, self.value, self.message())
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// A message with the settings in backquotes as flags.
+fn with_flags(message: &str) -> String {
+    let to_flag = |(position, part): (usize, &str)| match part.split_once(" = ") {
+        _ if position % 2 == 0 => part.to_owned(),
+        Some((key, value)) => format!("{} {value}", flag_of(key)),
+        None => flag_of(part),
+    };
+    message.split('`').enumerate().map(to_flag).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_names_keys_for_a_file_and_flags_for_the_command_line() {
+        let error = ConfigError::new("ramp", "5s", "`connect_rate = 10/s` says it already").remedy("leave out `ramp`");
+        assert_eq!(error.to_string(), "ramp = 5s: `connect_rate = 10/s` says it already: leave out `ramp`");
+        assert_eq!(error.in_flags().to_string(), "--ramp 5s: --connect-rate 10/s says it already: leave out --ramp");
+    }
+
+    #[test]
+    fn an_error_knows_its_flag() {
+        assert_eq!(ConfigError::too_small("connect_timeout", 0, "1ms").flag(), "--connect-timeout");
     }
 }

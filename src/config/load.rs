@@ -1,99 +1,97 @@
 //! A load group as it was typed: the flags of `blast` and `compare`, and the keys of a scenario's `[[load]]`.
 //!
-//! The doc comments are the help texts, and the descriptions in the JSON Schema.
+//! The doc comments are the help texts, and the descriptions in the JSON Schema. What the defaults are, `resolve` says.
 
 use clap::Args;
-use clap::builder::{BoolishValueParser, PossibleValuesParser, TypedValueParser};
+use clap::builder::BoolishValueParser;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::flags::{keyword_parser, list_forms, to_flags};
 use super::forms::{Fragment, Pipeline};
 use crate::plan::{Close, Distribution, Lifetime, Read, Reconnect, TimeRange, Verify};
 use crate::units::{Bytes, Count, Rate, Time};
 
-/// One load group. Each field is a flag (`--connect-rate`), a TOML key (`connect_rate`) and an environment variable
-/// (`ECHO_TESTER_CONNECT_RATE`); what is absent takes its default in [`resolve`](Self::resolve).
+/// One load group as it was typed. Each field is a flag (`--connect-rate`), a TOML key (`connect_rate`) and an
+/// environment variable (`ECHO_TESTER_CONNECT_RATE`). Absent fields take their defaults in [`resolve`](Self::resolve).
 #[derive(Args, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[command(next_help_heading = "Load")]
+#[command(next_help_heading = "Load", mut_arg("size", list_forms::<Distribution>))]
 #[serde(deny_unknown_fields)]
 pub struct LoadArgs {
     /// The group's name in reports
     #[arg(skip)]
     pub name: Option<String>,
 
-    /// Connections open at a time [default: 100]
+    /// Connections that are open at a time [default: 100]
     #[arg(short = 'c', long, value_name = "N", env = "ECHO_TESTER_CONNS", hide_env = true)]
     pub conns: Option<Count>,
 
-    /// Messages of each connection [default: 100 if nothing else ends it]
+    /// Messages per connection [default: 100 if nothing else ends it]
     #[arg(short = 'n', long, value_name = "N", env = "ECHO_TESTER_MESSAGES", hide_env = true)]
     pub messages: Option<Count>,
 
-    /// Bytes of each connection; the last message is cut to fit [default: no limit]
+    /// Bytes per connection; the last message is cut to fit [default: no limit]
     ///
-    /// With --read after-stall or never: 32MiB if nothing else ends the connection.
+    /// With --read after-stall or never, the default is 32MiB if nothing else ends the connection.
     #[arg(long, value_name = "BYTES", env = "ECHO_TESTER_BYTES", hide_env = true)]
     pub bytes: Option<Bytes>,
 
-    /// Time after which connections end, each with its message finished [default: no limit]
+    /// Time after which connections end, each after its current message [default: no limit]
     ///
-    /// It counts from the start of the run; opening the connections is part of it.
+    /// It counts from the start of the run and includes the time to open the connections.
     #[arg(short = 'd', long, value_name = "TIME", env = "ECHO_TESTER_DURATION", hide_env = true)]
     pub duration: Option<Time>,
 
     /// Message sizes [default: 1..16KiB]
-    ///
-    /// 64 · 1..16KiB (uniform) · log:1..1MiB (log-uniform) · edges:1000,1024,4096 (each, one below, one above) ·
-    /// pick:1,64,1460 (one of these) · each:1..2048 (every value in order; also each:1,64 and each:edges:64,512)
     #[arg(long, value_name = "SIZES", env = "ECHO_TESTER_SIZE", hide_env = true)]
     pub size: Option<Distribution>,
 
-    /// Sizes of single writes, in the forms of --size, or off: a message is one write [default: 1..4KiB]
+    /// Sizes of writes, in the forms of --size, or off: each message is one write [default: 1..4KiB]
     #[arg(long, value_name = "SIZES", env = "ECHO_TESTER_FRAGMENT", hide_env = true)]
     pub fragment: Option<Fragment>,
 
-    /// Pause between one write and the next: 5ms, or 0..5ms [default: 0]
+    /// Pause between two writes: 5ms, or 0..5ms [default: 0]
     ///
-    /// With --rate only between the writes of one message.
+    /// With --rate, it applies only between the writes of one message.
     #[arg(long, value_name = "TIMES", env = "ECHO_TESTER_GAP", hide_env = true)]
     pub gap: Option<TimeRange>,
 
-    /// Messages in flight: sent ahead of their echo [default: 1; unlimited with --rate or --read]
+    /// Messages in flight: sent before their echo has come [default: 1; unlimited with --rate or --read]
     ///
-    /// A number, or unlimited: that is the default with --rate, and with a --read other than normal.
+    /// A number, or unlimited, which is the default with --rate and with any --read but normal.
     #[arg(long, value_name = "N", env = "ECHO_TESTER_PIPELINE", hide_env = true)]
     pub pipeline: Option<Pipeline>,
 
-    /// Open loop: messages a second of all connections together [default: closed loop]
+    /// Open loop: messages per second of all connections together [default: closed loop]
     ///
-    /// The round trip of a message then counts from its scheduled time, whether or not it could be sent. The schedule
-    /// begins when all connections are open, or could not be opened.
+    /// The round trip of a message then counts from its scheduled time, even if it could not be sent then. The schedule
+    /// starts when every connection is open or has failed to open.
     #[arg(short = 'r', long, value_name = "RATE", env = "ECHO_TESTER_RATE", hide_env = true)]
     pub rate: Option<Rate>,
 
-    /// Connections to open a second [default: all at once]
+    /// Connections to open per second [default: all at once]
     #[arg(long, value_name = "RATE", env = "ECHO_TESTER_CONNECT_RATE", hide_env = true)]
     pub connect_rate: Option<Rate>,
 
-    /// Time over which connections are opened evenly [default: 0]
+    /// Time over which the connections are opened evenly [default: 0]
     #[arg(long, value_name = "TIME", env = "ECHO_TESTER_RAMP", hide_env = true)]
     pub ramp: Option<Time>,
 
-    /// How to read: normal, slow:64KiB/s, pause:2s, after-stall, never [default: normal]
+    /// How to read the echo: normal, slow:64KiB/s, pause:2s, after-stall, never [default: normal]
     ///
-    /// normal: as it comes · slow:64KiB/s: no more than that · pause:2s: not in the first 2 s · after-stall: not before
-    /// the own writes stall · never: not at all
+    /// normal: as it comes · slow:64KiB/s: at this rate at most · pause:2s: not in the first 2 s · after-stall: not
+    /// before the connection's own writes stall · never: not at all
     #[arg(long, value_name = "HOW", env = "ECHO_TESTER_READ", hide_env = true)]
     pub read: Option<Read>,
 
     /// How connections end [default: half-close; keep with --read never]
     ///
     /// half-close: FIN, then every byte must come, then EOF · after-echo: every byte must come, then close · reset: RST
-    /// in mid-stream · abandon: close with echo unread · together: after-echo, but none closes before every connection
-    /// of the load has its echo · keep: stay open until the run ends
+    /// in mid-stream · abandon: close with the echo unread · together: as after-echo, but no connection closes before
+    /// every connection of the load has its echo · keep: stay open until the run ends
     #[arg(
         long, value_name = "HOW", env = "ECHO_TESTER_CLOSE", hide_env = true,
-        value_parser = words(Close::WORDS), hide_possible_values = false
+        value_parser = keyword_parser(Close::WORDS), hide_possible_values = false
     )]
     pub close: Option<Close>,
 
@@ -101,14 +99,14 @@ pub struct LoadArgs {
     #[arg(long, value_name = "HOW-LONG", env = "ECHO_TESTER_LIFETIME", hide_env = true)]
     pub lifetime: Option<Lifetime>,
 
-    /// Follow a connection that ended by another: off, forever, or a number of times [default: off]
+    /// Open another connection after one that ended: off, forever, or a number of times [default: off]
     ///
-    /// With --lifetime and --duration the default is forever. Each has an id and a plan of its own, and the whole
-    /// amount of messages and bytes.
+    /// With --lifetime and --duration, the default is forever. The new connection has its own id and plan, and its own
+    /// --messages and --bytes.
     #[arg(long, value_name = "TIMES", env = "ECHO_TESTER_RECONNECT", hide_env = true)]
     pub reconnect: Option<Reconnect>,
 
-    /// Pause before that other connection is opened [default: 0]
+    /// Pause before a connection is reopened [default: 0]
     #[arg(long, value_name = "TIME", env = "ECHO_TESTER_RECONNECT_DELAY", hide_env = true)]
     pub reconnect_delay: Option<Time>,
 
@@ -130,7 +128,7 @@ pub struct LoadArgs {
 
     /// Whether to compare the echo byte for byte; off only counts it [default: full]
     #[arg(
-        long, value_name = "HOW", env = "ECHO_TESTER_VERIFY", hide_env = true, value_parser = words(Verify::WORDS)
+        long, value_name = "HOW", env = "ECHO_TESTER_VERIFY", hide_env = true, value_parser = keyword_parser(Verify::WORDS)
     )]
     pub verify: Option<Verify>,
 
@@ -154,14 +152,6 @@ pub struct LoadArgs {
 impl LoadArgs {
     /// The flags that say the same, for a command line that runs it again: `--conns 500 --fail-fast …`.
     pub fn to_flags(&self) -> Vec<String> {
-        super::forms::flags(self, &["name"])
+        to_flags(self, &["name"])
     }
-}
-
-/// Takes one of these words, and names them in help and completions.
-fn words<T: Copy + Send + Sync>(words: &'static [(&'static str, T)]) -> impl TypedValueParser<Value = T> {
-    PossibleValuesParser::new(words.iter().map(|(word, _)| *word)).map(move |given| {
-        let found = words.iter().find(|(word, _)| *word == given);
-        found.expect("clap lets only these words through").1
-    })
 }

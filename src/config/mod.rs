@@ -1,24 +1,35 @@
-//! What was typed, and what it means: one struct for flag, TOML key and environment variable, and a `resolve()` that
-//! validates it and puts in the defaults. Nothing below this module sees an `Option` that means 'default'.
+//! The configuration: what was typed, and what it means. One struct serves flags, TOML keys and environment variables;
+//! its `resolve()` checks the values and fills in the defaults. Nothing below this module sees an `Option` that means
+//! 'default'.
 
+mod combinations;
+mod command_spec;
 mod defaults;
 mod error;
+mod flags;
 mod forms;
+mod listen_address;
 mod load;
+mod model_list;
 mod resolve;
 mod run;
+mod scenario_server;
 mod serve;
-mod server;
+mod server_options;
 mod sources;
 
-pub use crate::units;
+pub use command_spec::CommandSpec;
+pub use defaults::{DEFAULT_FINDINGS, DEFAULT_PORT};
 pub use error::ConfigError;
-pub use forms::{ConnList, Fragment, Instant, Pipeline, Seed};
+pub use forms::{ConnList, Fragment, Pipeline, Seed, StartTime};
+pub use listen_address::ListenAddress;
 pub use load::LoadArgs;
-pub use run::{Run, RunArgs};
-pub use serve::{Bind, Faults, Serve, ServeArgs};
-pub use server::{CommandServer, Models, Server, ServerTable, Variant};
-pub use sources::{Sources, SourcesError};
+pub use model_list::ModelList;
+pub use run::{RunArgs, RunSettings};
+pub use scenario_server::{ServerSpec, ServerVariant};
+pub use serve::{FaultSettings, ServeSettings};
+pub use server_options::{ServeArgs, ServerTable};
+pub use sources::SourceAddresses;
 
 #[cfg(test)]
 mod tests;

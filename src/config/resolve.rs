@@ -1,20 +1,22 @@
-//! From what was typed to what it means: the defaults of a load group, and the combinations that make no sense.
+//! A load group: from what was typed to the profile of its connections. The defaults are filled in here;
+//! `combinations` refuses the values that exclude each other.
 
 use std::time::Duration;
 
+use super::combinations;
 use super::defaults;
 use super::error::ConfigError;
 use super::forms::{Fragment, Pipeline};
 use super::load::LoadArgs;
-use crate::plan::{
-    Close, Distribution, Lifetime, MAX_CONNECTIONS, Profile, Read, Reconnect, TimeRange, UNLIMITED, Verify,
-};
-use crate::stream::{MAX_SHARED_STREAM_BYTES, MAX_STREAM_BYTES};
-use crate::units::{Bytes, Count, Rate, Time};
+use crate::plan::{Close, Distribution, MAX_CONNECTIONS, Profile, Read, Reconnect, TimeRange, UNLIMITED, Verify};
+use crate::stream::MAX_STREAM_BYTES;
+use crate::units::{Bytes, Count, Time};
 
 impl LoadArgs {
-    /// What was typed, with defaults, as the profile of the group; `name` if it has none of its own. Errors name the
-    /// key, its value and what to write instead.
+    /// The profile of the group, with defaults for what is absent; `name` is its name if it has none of its own.
+    ///
+    /// # Errors
+    /// They name the key, its value and what to write instead.
     pub fn resolve(&self, name: &str) -> Result<Profile, ConfigError> {
         let read = self.read.unwrap_or(Read::Normal);
         let default_close = if read == Read::Never { Close::Keep } else { Close::HalfClose };
@@ -24,7 +26,7 @@ impl LoadArgs {
             conns: self.connections()?,
             messages,
             bytes,
-            duration: self.positive_time("duration", self.duration)?,
+            duration: positive_time("duration", self.duration)?,
             size: self.size.clone().unwrap_or_else(|| default_sizes(defaults::SIZE)),
             fragment: match &self.fragment {
                 None => Some(default_sizes(defaults::FRAGMENT)),
@@ -39,56 +41,40 @@ impl LoadArgs {
             read,
             close: self.close.unwrap_or(default_close),
             lifetime: self.lifetime,
-            reconnect: self.reconnecting(),
+            reconnect: self.reconnect(),
             reconnect_delay: self.reconnect_delay.map_or(Duration::ZERO, |Time(delay)| delay),
             nodelay: !self.nagle.unwrap_or(false),
-            connect_timeout: self
-                .positive_time("connect_timeout", self.connect_timeout)?
+            connect_timeout: positive_time("connect_timeout", self.connect_timeout)?
                 .unwrap_or(defaults::CONNECT_TIMEOUT),
-            stall_timeout: self.positive_time("stall_timeout", self.stall_timeout)?.unwrap_or(defaults::STALL_TIMEOUT),
+            stall_timeout: positive_time("stall_timeout", self.stall_timeout)?.unwrap_or(defaults::STALL_TIMEOUT),
             fail_fast: self.fail_fast.unwrap_or(false),
             verify: self.verify.unwrap_or(Verify::Full),
             sndbuf: socket_buffer("sndbuf", self.sndbuf)?,
             rcvbuf: socket_buffer("rcvbuf", self.rcvbuf)?,
         };
-        check_reading(&profile)?;
-        check_opening(&profile)?;
-        check_churn(&profile)?;
+        combinations::check(&profile)?;
         Ok(profile)
     }
 
     fn connections(&self) -> Result<u32, ConfigError> {
         let Count(conns) = self.conns.unwrap_or(Count(u64::from(defaults::CONNS)));
         match u32::try_from(conns) {
-            Ok(0) => Err(ConfigError::new("conns", 0, "without a connection nothing is tested", "the least is 1")),
+            Ok(0) => Err(ConfigError::too_small("conns", 0, 1)),
             Ok(conns) if conns <= MAX_CONNECTIONS => Ok(conns),
-            _ => Err(ConfigError::new(
-                "conns",
-                Count(conns),
-                "more connections than one run can tell apart",
-                format!("the most is {MAX_CONNECTIONS}"),
-            )),
+            _ => Err(ConfigError::too_large("conns", Count(conns), MAX_CONNECTIONS)),
         }
     }
 
-    /// Messages and bytes of a connection. With nothing that would end it there is a default, so that a run ends.
+    /// Messages and bytes per connection. If nothing else ends a connection, one of them has a default, so that every
+    /// run ends.
     fn amount(&self, read: Read) -> Result<(Option<u64>, Option<u64>), ConfigError> {
         match self.bytes {
             Some(Bytes(0)) => {
-                return Err(ConfigError::new(
-                    "bytes",
-                    0,
-                    "a connection needs room for one byte",
-                    "for a connection that sends nothing write messages = 0",
-                ));
+                return Err(ConfigError::too_small("bytes", 0, 1)
+                    .remedy("for connections that send nothing, write `messages = 0`"));
             }
             Some(bytes) if bytes.0 > MAX_STREAM_BYTES => {
-                return Err(ConfigError::new(
-                    "bytes",
-                    bytes,
-                    "longer than a connection's stream can be",
-                    format!("the most is {}", Bytes(MAX_STREAM_BYTES)),
-                ));
+                return Err(ConfigError::too_large("bytes", bytes, Bytes(MAX_STREAM_BYTES)));
             }
             _ => {}
         }
@@ -101,24 +87,24 @@ impl LoadArgs {
         })
     }
 
-    /// A closed loop waits for each echo, unless the point is to write ahead of the reading.
+    /// A closed loop waits for each echo, unless the connection is meant to write faster than it reads.
     fn in_flight(&self, read: Read) -> u32 {
         let default = if self.rate.is_some() || read != Read::Normal { UNLIMITED } else { 1 };
         self.pipeline.map_or(default, |Pipeline(messages)| messages)
     }
 
-    fn reconnecting(&self) -> Reconnect {
+    fn reconnect(&self) -> Reconnect {
         let is_churn = self.lifetime.is_some() && self.duration.is_some();
         self.reconnect.unwrap_or(if is_churn { Reconnect::Forever } else { Reconnect::Off })
     }
+}
 
-    fn positive_time(&self, key: &'static str, time: Option<Time>) -> Result<Option<Duration>, ConfigError> {
-        match time {
-            Some(Time(Duration::ZERO)) => {
-                Err(ConfigError::new(key, 0, "no time at all", "write a time such as 10s, or leave it out"))
-            }
-            time => Ok(time.map(|Time(time)| time)),
+fn positive_time(key: &'static str, time: Option<Time>) -> Result<Option<Duration>, ConfigError> {
+    match time {
+        Some(Time(Duration::ZERO)) => {
+            Err(ConfigError::new(key, 0, "must be longer than 0").remedy("write a time such as 10s, or leave it out"))
         }
+        time => Ok(time.map(|Time(time)| time)),
     }
 }
 
@@ -129,108 +115,10 @@ fn default_sizes((low, high): (u64, u64)) -> Distribution {
 fn socket_buffer(key: &'static str, size: Option<Bytes>) -> Result<Option<usize>, ConfigError> {
     let Some(size) = size else { return Ok(None) };
     match i32::try_from(size.0).ok().and_then(|bytes| usize::try_from(bytes).ok()) {
-        Some(0) => Err(ConfigError::new(key, 0, "a socket buffer of no size", "leave it out for the system's choice")),
+        Some(0) => Err(ConfigError::too_small(key, 0, 1).remedy("leave it out for the system's default")),
         Some(bytes) => Ok(Some(bytes)),
-        None => Err(ConfigError::new(key, size, "larger than a socket buffer can be", "the most is 2147483647")),
+        None => Err(ConfigError::too_large(key, size, i32::MAX)),
     }
-}
-
-fn check_reading(profile: &Profile) -> Result<(), ConfigError> {
-    if profile.read == Read::Never && matches!(profile.close, Close::HalfClose | Close::AfterEcho | Close::Together) {
-        return Err(ConfigError::new(
-            "close",
-            profile.close,
-            format!("with read = never the bytes that {} waits for are never read", profile.close),
-            "write keep, abandon or reset",
-        ));
-    }
-    match (profile.read, profile.rate) {
-        (Read::Never | Read::AfterStall, Some(rate)) => Err(ConfigError::new(
-            "rate",
-            rate,
-            format!("with read = {} the schedule can't be kept: the point is that writing stalls", profile.read),
-            "leave one of them out",
-        )),
-        _ => Ok(()),
-    }
-}
-
-fn check_opening(profile: &Profile) -> Result<(), ConfigError> {
-    if let (Some(rate), false) = (profile.connect_rate, profile.ramp.is_zero()) {
-        let needs = Rate::due(rate, u64::from(profile.conns));
-        return Err(ConfigError::new(
-            "ramp",
-            Time(profile.ramp),
-            format!("connect_rate = {rate} already says how fast connections open (over {})", Time(needs)),
-            "leave one of them out",
-        ));
-    }
-    let last = profile.all_open_at();
-    match profile.duration {
-        Some(duration) if last >= duration => {
-            let (key, value) = match profile.connect_rate {
-                Some(rate) => ("connect_rate", rate.to_string()),
-                None => ("ramp", Time(profile.ramp).to_string()),
-            };
-            Err(ConfigError::new(
-                key,
-                value,
-                format!("the last connection would open after {}, when the run has ended", Time(last)),
-                format!("give it a duration of more than {}", Time(duration.max(last))),
-            ))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn check_churn(profile: &Profile) -> Result<(), ConfigError> {
-    let reconnects = profile.reconnect != Reconnect::Off;
-    if profile.reconnect == Reconnect::Forever && profile.duration.is_none() {
-        return Err(ConfigError::new(
-            "reconnect",
-            profile.reconnect,
-            "nothing would ever end the run",
-            "give it a duration, or a number of times",
-        ));
-    }
-    let until = match profile.close {
-        Close::Keep => Some("the run ends"),
-        Close::Together => Some("all have their echo"),
-        _ => None,
-    };
-    if let Some(until) = until.filter(|_| reconnects) {
-        return Err(ConfigError::new(
-            "reconnect",
-            profile.reconnect,
-            format!("with close = {} connections stay open until {until}, so none follows", profile.close),
-            "leave it out, or choose another close",
-        ));
-    }
-    if let (Some(until), Some(lifetime @ Lifetime::Age(_))) = (until, profile.lifetime) {
-        return Err(ConfigError::new(
-            "lifetime",
-            lifetime,
-            format!("with close = {} connections stay open until {until}", profile.close),
-            "leave it out, or choose another close",
-        ));
-    }
-    if let (true, Some(bytes)) = (reconnects, profile.bytes.filter(|bytes| *bytes > MAX_SHARED_STREAM_BYTES)) {
-        return Err(ConfigError::new(
-            "bytes",
-            Bytes(bytes),
-            "longer than the stream of a connection that follows another can be",
-            format!("the most is {}", Bytes(MAX_SHARED_STREAM_BYTES)),
-        ));
-    }
-    if !reconnects && !profile.reconnect_delay.is_zero() {
-        return Err(ConfigError::new(
-            "reconnect_delay",
-            Time(profile.reconnect_delay),
-            "no connection is opened anew",
-            "add reconnect = forever, or a number of times",
-        ));
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -247,11 +135,11 @@ mod tests {
     }
 
     fn refusal(toml: &str) -> String {
-        load(toml).expect_err(toml).to_string()
+        load(toml).expect_err(toml).in_flags().to_string()
     }
 
     #[test]
-    fn nothing_typed_is_a_hundred_connections_of_a_hundred_messages() {
+    fn the_defaults_are_100_connections_of_100_messages() {
         assert_eq!(
             profile("").to_string(),
             "100 connections, 100 messages each of 1..16KiB in fragments of 1..4KiB, 1 in flight, then half-close"
@@ -259,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn the_amount_has_a_default_only_where_nothing_else_ends_a_connection() {
+    fn the_amount_has_a_default_only_if_nothing_else_ends_a_connection() {
         let amount = |toml| (profile(toml).messages, profile(toml).bytes);
         assert_eq!(amount(""), (Some(100), None));
         assert_eq!(amount("duration = '10s'"), (None, None));
@@ -272,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_are_sent_ahead_where_waiting_would_defeat_the_point() {
+    fn messages_are_pipelined_by_default_with_a_rate_or_with_slow_reading() {
         let pipeline = |toml| profile(toml).pipeline;
         assert_eq!(pipeline(""), 1);
         assert_eq!(pipeline("rate = 1000"), UNLIMITED);
@@ -281,103 +169,105 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_never_reads_stays_to_the_end() {
+    fn a_connection_that_never_reads_stays_open_to_the_end_by_default() {
         assert_eq!(profile("read = 'never'").close, Close::Keep);
         assert_eq!(profile("read = 'never'\nclose = 'reset'").close, Close::Reset);
     }
 
     #[test]
-    fn a_lifetime_within_a_duration_is_churn() {
+    fn a_lifetime_within_a_duration_reconnects_by_default() {
         assert_eq!(profile("lifetime = 5\nduration = '10s'").reconnect, Reconnect::Forever);
         assert_eq!(profile("lifetime = 5\nduration = '10s'\nreconnect = 'off'").reconnect, Reconnect::Off);
         assert_eq!(profile("lifetime = 5").reconnect, Reconnect::Off);
     }
 
     #[test]
-    fn a_group_has_its_own_name_or_the_given_one() {
+    fn a_group_has_its_own_name_or_else_the_given_one() {
         assert_eq!(profile("").name, "load");
         assert_eq!(profile("name = 'stalled'").name, "stalled");
     }
 
     #[test]
-    fn what_makes_no_sense_is_refused_with_a_remedy() {
-        let refused = [
-            ("conns = 0", "conns = 0: without a connection nothing is tested: the least is 1"),
-            ("conns = '20m'", "conns = 20m: more connections than one run can tell apart: the most is 16777216"),
+    fn invalid_values_are_refused_with_what_to_write() {
+        for (toml, expected) in [
+            ("conns = 0", "--conns 0: must be at least 1"),
+            ("conns = '20m'", "--conns 20m: must be at most 16777216"),
+            ("bytes = 0", "--bytes 0: must be at least 1: for connections that send nothing, write --messages 0"),
+            ("bytes = '9TiB'", "--bytes 9TiB: must be at most 8TiB"),
+            ("duration = 0", "--duration 0: must be longer than 0: write a time such as 10s, or leave it out"),
             (
-                "bytes = 0",
-                "bytes = 0: a connection needs room for one byte: for a connection that sends nothing write messages = 0",
-            ),
-            ("bytes = '9TiB'", "bytes = 9TiB: longer than a connection's stream can be: the most is 8TiB"),
-            ("duration = 0", "duration = 0: no time at all: write a time such as 10s, or leave it out"),
-            ("connect_timeout = 0", "connect_timeout = 0: no time at all: write a time such as 10s, or leave it out"),
-            ("stall_timeout = 0", "stall_timeout = 0: no time at all: write a time such as 10s, or leave it out"),
-            (
-                "read = 'never'\nclose = 'half-close'",
-                "close = half-close: with read = never the bytes that half-close waits for are never read: write keep, \
-                 abandon or reset",
+                "connect_timeout = 0",
+                "--connect-timeout 0: must be longer than 0: write a time such as 10s, or leave it out",
             ),
             (
-                "read = 'never'\nrate = 10",
-                "rate = 10/s: with read = never the schedule can't be kept: the point is that writing stalls: leave one of \
-                 them out",
+                "stall_timeout = 0",
+                "--stall-timeout 0: must be longer than 0: write a time such as 10s, or leave it out",
             ),
-            (
-                "ramp = '5s'\nconnect_rate = 10",
-                "ramp = 5s: connect_rate = 10/s already says how fast connections open (over 10s): leave one of them out",
-            ),
-            (
-                "connect_rate = 10\nduration = '5s'",
-                "connect_rate = 10/s: the last connection would open after 9.9s, when the run has ended: give it a \
-                 duration of more than 9.9s",
-            ),
-            (
-                "ramp = '10s'\nduration = '5s'",
-                "ramp = 10s: the last connection would open after 9.9s, when the run has ended: give it a duration of \
-                 more than 9.9s",
-            ),
-            (
-                "reconnect = 'forever'",
-                "reconnect = forever: nothing would ever end the run: give it a duration, or a number of times",
-            ),
-            (
-                "reconnect = 5\nclose = 'keep'",
-                "reconnect = 5: with close = keep connections stay open until the run ends, so none follows: leave it \
-                 out, or choose another close",
-            ),
-            (
-                "reconnect = 5\nclose = 'together'",
-                "reconnect = 5: with close = together connections stay open until all have their echo, so none follows: \
-                 leave it out, or choose another close",
-            ),
-            (
-                "read = 'never'\nclose = 'together'",
-                "close = together: with read = never the bytes that together waits for are never read: write keep, \
-                 abandon or reset",
-            ),
-            (
-                "lifetime = '5s'\nclose = 'keep'",
-                "lifetime = 5s: with close = keep connections stay open until the run ends: leave it out, or choose \
-                 another close",
-            ),
-            (
-                "reconnect_delay = '1s'",
-                "reconnect_delay = 1s: no connection is opened anew: add reconnect = forever, or a number of times",
-            ),
-            (
-                "bytes = '1TiB'\nreconnect = 1",
-                "bytes = 1TiB: longer than the stream of a connection that follows another can be: the most is 64GiB",
-            ),
-            ("sndbuf = 0", "sndbuf = 0: a socket buffer of no size: leave it out for the system's choice"),
-            ("rcvbuf = '2GiB'", "rcvbuf = 2GiB: larger than a socket buffer can be: the most is 2147483647"),
-        ];
-        for (toml, expected) in refused {
+            ("sndbuf = 0", "--sndbuf 0: must be at least 1: leave it out for the system's default"),
+            ("rcvbuf = '2GiB'", "--rcvbuf 2GiB: must be at most 2147483647"),
+        ] {
             assert_eq!(refusal(toml), expected);
         }
     }
 
     #[test]
-    fn an_error_knows_its_flag() {
-        assert_eq!(load("connect_timeout = 0").expect_err("no time").flag(), "--connect-timeout");
+    fn values_that_exclude_each_other_are_refused_with_what_to_write() {
+        for (toml, expected) in [
+            (
+                "read = 'never'\nclose = 'half-close'",
+                "--close half-close: it waits for the echo, which is never read with --read never: write keep, abandon or \
+                 reset",
+            ),
+            (
+                "read = 'never'\nclose = 'together'",
+                "--close together: it waits for the echo, which is never read with --read never: write keep, abandon or \
+                 reset",
+            ),
+            (
+                "read = 'never'\nrate = 10",
+                "--rate 10/s: with --read never writing stalls, so no rate can be kept: leave out one of them",
+            ),
+            (
+                "ramp = '5s'\nconnect_rate = 10",
+                "--ramp 5s: --connect-rate 10/s already sets how fast connections open (all within 10s): leave out one of \
+                 them",
+            ),
+            (
+                "connect_rate = 10\nduration = '5s'",
+                "--connect-rate 10/s: the last connection would open after 9.9s, but the run ends after 5s: write a \
+                 --duration of more than 9.9s",
+            ),
+            (
+                "ramp = '10s'\nduration = '5s'",
+                "--ramp 10s: the last connection would open after 9.9s, but the run ends after 5s: write a --duration of \
+                 more than 9.9s",
+            ),
+            (
+                "reconnect = 'forever'",
+                "--reconnect forever: the run would never end: add a --duration, or write a number of times",
+            ),
+            (
+                "reconnect = 5\nclose = 'keep'",
+                "--reconnect 5: with --close keep connections stay open until the run ends, so none is reopened: leave it \
+                 out, or choose another --close",
+            ),
+            (
+                "reconnect = 5\nclose = 'together'",
+                "--reconnect 5: with --close together connections stay open until all have their echo, so none is \
+                 reopened: leave it out, or choose another --close",
+            ),
+            (
+                "lifetime = '5s'\nclose = 'keep'",
+                "--lifetime 5s: with --close keep connections stay open until the run ends, so none ends early: leave it \
+                 out, or choose another --close",
+            ),
+            (
+                "reconnect_delay = '1s'",
+                "--reconnect-delay 1s: no connection is reopened: add --reconnect forever, or a number of times",
+            ),
+            ("bytes = '1TiB'\nreconnect = 1", "--bytes 1TiB: must be at most 64GiB if connections are reopened"),
+        ] {
+            assert_eq!(refusal(toml), expected);
+        }
     }
 }

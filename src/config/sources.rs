@@ -1,177 +1,152 @@
-//! The addresses that connections come from: single ones and networks. No lookup of what this host has; binding tells.
+//! The addresses to connect from: single ones and networks. It does not ask which addresses this host has; binding to
+//! one shows that.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::str::FromStr;
 
-use crate::units::text::text_form;
+use ipnet::{IpAdd, IpNet};
 
-/// Source addresses: `10.0.0.5`, `10.0.0.5,10.0.0.6`, `127.0.0.0/8`, `fd00::/120`.
+use crate::units::ParseError;
+use crate::units::text::{Form, TextForm, remedy, text_form};
+
+/// Source addresses: `10.0.0.5`, `10.0.0.5,10.0.0.6`, `127.0.0.0/8`, `fd00::/120`. A single address is a network with a
+/// prefix of full length.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Sources(Vec<Network>);
+pub struct SourceAddresses(Vec<IpNet>);
 
-/// Why source addresses could not be read.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct SourcesError(String);
-
-/// An address block; a single address is one with a prefix as long as the address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Network {
-    address: IpAddr,
-    prefix: u32,
-}
-
-impl Network {
-    fn width(self) -> u32 {
-        if self.address.is_ipv4() { 32 } else { 128 }
-    }
-
-    fn host_bits(self) -> u32 {
-        self.width() - self.prefix
-    }
-
-    /// How many hosts it has. The first address of a block names the network, and in IPv4 the last one is its broadcast
-    /// address: neither can be a source (RFC 1122 section 3.2.1.3, RFC 4291 section 2.6.1; RFC 3021 for /31).
-    fn hosts(self) -> u128 {
-        match (self.host_bits(), self.address) {
-            (0, _) => 1,
-            (1, _) => 2,
-            (128, _) => u128::MAX,
-            (bits, IpAddr::V4(_)) => (1 << bits) - 2,
-            (bits, IpAddr::V6(_)) => (1 << bits) - 1,
-        }
-    }
-
-    fn first_host(self) -> u128 {
-        u128::from(self.host_bits() > 1)
-    }
-
-    fn host(self, i: u128) -> IpAddr {
-        let offset = self.first_host() + i;
-        match self.address {
-            IpAddr::V4(address) => IpAddr::V4(Ipv4Addr::from_bits(address.to_bits() + offset as u32)),
-            IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() + offset)),
-        }
-    }
-}
-
-impl Sources {
-    /// None: the system chooses.
-    pub const NONE: Sources = Sources(Vec::new());
+impl SourceAddresses {
+    /// No addresses: the system chooses.
+    pub const NONE: SourceAddresses = SourceAddresses(Vec::new());
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Those that can reach this target: of its family.
-    pub fn towards(&self, target: IpAddr) -> Sources {
-        Sources(self.0.iter().copied().filter(|network| network.address.is_ipv4() == target.is_ipv4()).collect())
+    /// Those of the same family as this target, which can reach it.
+    pub fn towards(&self, target: IpAddr) -> SourceAddresses {
+        SourceAddresses(self.0.iter().copied().filter(|network| network.addr().is_ipv4() == target.is_ipv4()).collect())
     }
 
     /// How many addresses there are.
     pub fn count(&self) -> u128 {
-        self.0.iter().fold(0, |sum, network| sum.saturating_add(network.hosts()))
+        self.0.iter().fold(0, |sum, network| sum.saturating_add(host_count(*network)))
     }
 
-    /// Address `i`, going round; `None` when there are none.
-    pub fn nth(&self, i: u128) -> Option<IpAddr> {
-        let mut i = i.checked_rem(self.count())?;
+    /// The address with this index. Indices past the last address start over at the first; `None` if there are none.
+    pub fn nth(&self, index: u128) -> Option<IpAddr> {
+        let mut index = index.checked_rem(self.count())?;
         for network in &self.0 {
-            if i < network.hosts() {
-                return Some(network.host(i));
+            if index < host_count(*network) {
+                return Some(host(*network, index));
             }
-            i -= network.hosts();
+            index -= host_count(*network);
         }
         None
     }
 }
 
-impl FromStr for Network {
-    type Err = SourcesError;
+fn host_bits(network: IpNet) -> u8 {
+    network.max_prefix_len() - network.prefix_len()
+}
 
-    fn from_str(text: &str) -> Result<Self, SourcesError> {
-        let text = text.trim();
-        let (address, prefix) = match text.split_once('/') {
-            Some((address, prefix)) => (address, Some(prefix)),
-            None => (text, None),
-        };
-        let address: IpAddr = address.trim_matches(['[', ']']).parse().map_err(|_| {
-            SourcesError(format!("{text} is not an address: write 10.0.0.5, 127.0.0.0/8, or several with commas"))
-        })?;
-        let network = Network { address, prefix: 0 };
-        let width = network.width();
-        let prefix = match prefix.map(str::parse) {
-            None => width,
-            Some(Ok(prefix)) if prefix <= width => prefix,
-            Some(_) => return Err(SourcesError(format!("{text}: the prefix is a number from 0 to {width}"))),
-        };
-        let network = Network { address, prefix };
-        match network.without_host_bits() {
-            start if start == address => Ok(network),
-            start => Err(SourcesError(format!("{text} has bits set after its prefix: did you mean {start}/{prefix}?"))),
-        }
+/// How many hosts a network has. The first address names the network, and the last one of an IPv4 network is its
+/// broadcast address: neither can be a source (RFC 1122 section 3.2.1.3, RFC 4291 section 2.6.1; RFC 3021 for /31).
+fn host_count(network: IpNet) -> u128 {
+    match (host_bits(network), network) {
+        (0, _) => 1,
+        (1, _) => 2,
+        (128, _) => u128::MAX,
+        (bits, IpNet::V4(_)) => (1 << bits) - 2,
+        (bits, IpNet::V6(_)) => (1 << bits) - 1,
     }
 }
 
-impl Network {
-    fn without_host_bits(self) -> IpAddr {
-        match self.address {
-            IpAddr::V4(address) => {
-                IpAddr::V4(Ipv4Addr::from_bits(address.to_bits() & u32::MAX.checked_shl(self.host_bits()).unwrap_or(0)))
-            }
-            IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(
-                address.to_bits() & u128::MAX.checked_shl(self.host_bits()).unwrap_or(0),
-            )),
-        }
+/// The host with this index in a network, which has more hosts than that.
+fn host(network: IpNet, index: u128) -> IpAddr {
+    let offset = index + u128::from(host_bits(network) > 1);
+    match network {
+        IpNet::V4(network) => network.network().saturating_add(offset as u32).into(),
+        IpNet::V6(network) => network.network().saturating_add(offset).into(),
     }
 }
 
-impl FromStr for Sources {
-    type Err = SourcesError;
-
-    fn from_str(text: &str) -> Result<Self, SourcesError> {
-        text.split(',').map(str::parse).collect::<Result<_, _>>().map(Sources)
+/// One address or network. `IpNet` has the same notation, but takes no address without a prefix, none in brackets, and
+/// accepts bits after the prefix.
+fn network(text: &str) -> Result<IpNet, ParseError> {
+    let text = text.trim();
+    let (address, prefix) = match text.split_once('/') {
+        Some((address, prefix)) => (address, Some(prefix)),
+        None => (text, None),
+    };
+    let address: IpAddr = address
+        .trim_matches(['[', ']'])
+        .parse()
+        .map_err(|_| ParseError::new(format!("{text} is not an address")).with_remedy(remedy::<SourceAddresses>()))?;
+    let Some(prefix) = prefix else { return Ok(IpNet::from(address)) };
+    let network = prefix.parse().ok().and_then(|prefix| IpNet::new(address, prefix).ok()).ok_or_else(|| {
+        let max = IpNet::from(address).max_prefix_len();
+        ParseError::new(format!("{text} has a wrong prefix")).with_remedy(format!("write a number from 0 to {max}"))
+    })?;
+    match network.trunc() {
+        truncated if truncated == network => Ok(network),
+        truncated => Err(ParseError::new(format!("{text} has bits set after its prefix"))
+            .with_remedy(format!("did you mean {truncated}?"))),
     }
 }
 
-impl fmt::Display for Sources {
+impl FromStr for SourceAddresses {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        text.split(',').map(network).collect::<Result<_, _>>().map(SourceAddresses)
+    }
+}
+
+impl fmt::Display for SourceAddresses {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, network) in self.0.iter().enumerate() {
-            write!(f, "{}{}", if i == 0 { "" } else { "," }, network.address)?;
-            if network.host_bits() > 0 {
-                write!(f, "/{}", network.prefix)?;
+            f.write_str(if i == 0 { "" } else { "," })?;
+            match host_bits(*network) {
+                0 => write!(f, "{}", network.addr())?,
+                _ => write!(f, "{network}")?,
             }
         }
         Ok(())
     }
 }
 
-text_form!(
-    Sources,
-    "Sources",
-    "source addresses and networks, separated by commas",
-    r"^\s*[\[\]0-9a-fA-F.:]+(/[0-9]+)?\s*(,\s*[\[\]0-9a-fA-F.:]+(/[0-9]+)?\s*)*$",
-    ["10.0.0.5", "10.0.0.5,10.0.0.6", "127.0.0.0/8", "fd00::/120"]
-);
+impl TextForm for SourceAddresses {
+    const WHAT: &'static str = "addresses and networks, separated by commas, such as";
+
+    fn forms() -> Vec<Form> {
+        let network = r"[\[\]0-9a-fA-F.:]+(/\+?[0-9]+)?";
+        let list = format!(r"{network}(\s*,\s*{network})*");
+        ["10.0.0.5", "10.0.0.5,10.0.0.6", "127.0.0.0/8", "fd00::/120"].map(|example| Form::new(example, &list)).into()
+    }
+}
+
+text_form!(SourceAddresses);
 
 #[cfg(test)]
 mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
     use super::*;
     use proptest::prelude::*;
 
-    fn sources(text: &str) -> Sources {
+    fn sources(text: &str) -> SourceAddresses {
         text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
     }
 
     fn all(text: &str) -> Vec<String> {
         let sources = sources(text);
-        (0..sources.count()).map(|i| sources.nth(i).expect("there are some").to_string()).collect()
+        (0..sources.count()).map(|i| sources.nth(i).expect("the index is below the count").to_string()).collect()
     }
 
     #[test]
-    fn a_network_gives_its_hosts_and_neither_its_name_nor_its_broadcast_address() {
+    fn a_network_has_neither_its_own_address_nor_its_broadcast_address() {
         assert_eq!(all("10.0.0.8/30"), ["10.0.0.9", "10.0.0.10"]);
         assert_eq!(all("10.0.0.8/31"), ["10.0.0.8", "10.0.0.9"]);
         assert_eq!(all("fd00::8/126"), ["fd00::9", "fd00::a", "fd00::b"]);
@@ -182,25 +157,25 @@ mod tests {
     }
 
     #[test]
-    fn lists_go_round() {
+    fn indices_past_the_last_address_start_over() {
         assert_eq!(all("10.0.0.5,10.0.0.8/30"), ["10.0.0.5", "10.0.0.9", "10.0.0.10"]);
         let three = sources("10.0.0.5,10.0.0.8/30");
         assert_eq!(three.nth(3), three.nth(0));
-        assert_eq!(Sources::NONE.nth(0), None);
+        assert_eq!(SourceAddresses::NONE.nth(0), None);
     }
 
     #[test]
-    fn a_target_is_reached_from_its_own_family() {
+    fn a_target_is_reached_only_from_addresses_of_its_family() {
         let both = sources("10.0.0.5,fd00::1");
         assert_eq!(both.towards(IpAddr::V6(Ipv6Addr::LOCALHOST)), sources("fd00::1"));
         assert_eq!(both.towards(IpAddr::V4(Ipv4Addr::LOCALHOST)), sources("10.0.0.5"));
     }
 
     #[test]
-    fn a_refusal_names_what_is_wrong_and_what_to_write() {
-        let refusal = |text: &str| text.parse::<Sources>().expect_err(text).to_string();
+    fn errors_name_the_mistake_and_what_to_write_instead() {
+        let refusal = |text: &str| text.parse::<SourceAddresses>().expect_err(text).to_string();
         assert!(refusal("localhost").starts_with("localhost is not an address: write 10.0.0.5"));
-        assert_eq!(refusal("10.0.0.0/33"), "10.0.0.0/33: the prefix is a number from 0 to 32");
+        assert_eq!(refusal("10.0.0.0/33"), "10.0.0.0/33 has a wrong prefix: write a number from 0 to 32");
         assert_eq!(refusal("127.0.0.1/8"), "127.0.0.1/8 has bits set after its prefix: did you mean 127.0.0.0/8?");
     }
 

@@ -21,7 +21,7 @@ fn from_toml<T: DeserializeOwned>(text: &str) -> Result<T, String> {
     toml::from_str(text).map_err(|error| error.to_string())
 }
 
-/// The keys of the published schema with the definitions that they refer to.
+/// The keys of the published schema, each with its own definition.
 fn properties<T: schemars::JsonSchema>() -> Vec<(String, Value)> {
     let schema = serde_json::to_value(schemars::schema_for!(T)).expect("a schema is JSON");
     let resolve = |property: &Value| {
@@ -32,7 +32,7 @@ fn properties<T: schemars::JsonSchema>() -> Vec<(String, Value)> {
     properties.iter().map(|(key, property)| (key.clone(), resolve(property))).collect()
 }
 
-/// A value that a key takes.
+/// A value that a key accepts.
 fn example(property: &Value) -> String {
     match &property["examples"][0] {
         Value::String(text) => text.clone(),
@@ -52,7 +52,8 @@ where
     keys.sort();
     assert_eq!(flags, keys);
     for (key, property) in properties::<T>().into_iter().filter(|(key, _)| key != "name") {
-        let argument = command.get_arguments().find(|arg| arg.get_id() == key.as_str()).expect("compared above");
+        let argument =
+            command.get_arguments().find(|arg| arg.get_id() == key.as_str()).expect("flags and keys are the same");
         let flag = key.replace('_', "-");
         assert_eq!(argument.get_long(), Some(flag.as_str()));
         let variable = format!("ECHO_TESTER_{}", key.to_uppercase());
@@ -78,20 +79,20 @@ fn every_field_of_a_run_is_a_flag_a_key_and_a_variable() {
 }
 
 #[test]
-fn the_declarations_are_ones_that_clap_takes() {
+fn clap_accepts_the_declarations_of_the_flags() {
     command::<LoadArgs>().debug_assert();
     RunArgs::augment_args(command::<LoadArgs>()).debug_assert();
 }
 
 #[test]
-fn the_short_flags_are_those_that_people_know() {
-    let args: LoadArgs = typed(&["-c", "500", "-d", "10s", "-n", "20", "-r", "10k"]).expect("valid");
-    let long: LoadArgs =
-        typed(&["--conns", "500", "--duration", "10s", "--messages", "20", "--rate", "10k"]).expect("valid");
+fn the_short_flags_are_the_customary_ones() {
+    let args: LoadArgs = typed(&["-c", "500", "-d", "10s", "-n", "20", "-r", "10k"]).expect("the options are valid");
+    let long: LoadArgs = typed(&["--conns", "500", "--duration", "10s", "--messages", "20", "--rate", "10k"])
+        .expect("the options are valid");
     assert_eq!(args, long);
 }
 
-/// What the help says in brackets: `[default: 100 if nothing else ends it]` is `100 if nothing else ends it`.
+/// The default in brackets: `100 if nothing else ends it` in `[default: 100 if nothing else ends it]`.
 fn stated_default(argument: &clap::Arg) -> Option<String> {
     let help = argument.get_help()?.to_string();
     let start = help.find("[default: ")? + "[default: ".len();
@@ -99,25 +100,25 @@ fn stated_default(argument: &clap::Arg) -> Option<String> {
 }
 
 #[test]
-fn the_help_states_the_defaults_that_hold() {
+fn the_help_states_the_real_defaults() {
     const PROSE: &[&str] = &["closed loop", "no limit", "all at once", "the system's choice", "never"];
-    let default = LoadArgs::default().resolve("load").expect("the defaults make sense");
+    let default = LoadArgs::default().resolve("load").expect("the defaults are valid");
     for argument in command::<LoadArgs>().get_arguments() {
         let id = argument.get_id();
         let stated = stated_default(argument).unwrap_or_else(|| panic!("the help of {id} states no default"));
-        let value = stated.split([';', ' ']).next().expect("split gives one at least");
+        let value = stated.split([';', ' ']).next().expect("split returns at least one part");
         if PROSE.contains(&stated.as_str()) {
             continue;
         }
-        let flag = format!("--{}={value}", argument.get_long().expect("checked above"));
+        let flag = format!("--{}={value}", argument.get_long().expect("each argument is a long flag"));
         let args: LoadArgs = typed(&[&flag]).unwrap_or_else(|error| panic!("{id}: {error}"));
         assert_eq!(args.resolve("load"), Ok(default.clone()), "{id} = {value}");
     }
 }
 
 #[test]
-fn a_wrong_value_is_refused_with_its_flag_and_what_to_write() {
-    let refusal = |flags: &[&str]| typed::<LoadArgs>(flags).expect_err("wrong").to_string();
+fn an_invalid_value_is_refused_with_its_flag_and_what_to_write() {
+    let refusal = |flags: &[&str]| typed::<LoadArgs>(flags).expect_err("the value is refused").to_string();
     let said = refusal(&["--size", "9..3"]);
     assert!(said.contains("'9..3' for '--size <SIZES>': the range 9..3 is empty: did you mean 3..9?"), "{said}");
     let said = refusal(&["--fragment", "12XB"]);
@@ -127,56 +128,58 @@ fn a_wrong_value_is_refused_with_its_flag_and_what_to_write() {
 }
 
 #[test]
-fn a_wrong_key_or_value_in_toml_is_shown_in_its_place() {
-    let said = from_toml::<LoadArgs>("conns = 5\nsize = \"9..3\"\n").expect_err("wrong");
+fn an_error_in_toml_names_its_line_and_column() {
+    let said = from_toml::<LoadArgs>("conns = 5\nsize = \"9..3\"\n").expect_err("the value is refused");
     assert!(said.contains("line 2, column 8"), "{said}");
     assert!(said.contains("the range 9..3 is empty: did you mean 3..9?"), "{said}");
-    let said = from_toml::<LoadArgs>("connect-rate = 5\n").expect_err("wrong");
+    let said = from_toml::<LoadArgs>("connect-rate = 5\n").expect_err("the value is refused");
     assert!(said.contains("unknown field `connect-rate`") && said.contains("`connect_rate`"), "{said}");
-    let said = from_toml::<LoadArgs>("conns = true\n").expect_err("wrong");
-    assert!(said.contains("expected a count such as 500, 19k or 1.5m"), "{said}");
-    let said = from_toml::<LoadArgs>("conns = -5\n").expect_err("wrong");
+    let said = from_toml::<LoadArgs>("conns = true\n").expect_err("the value is refused");
+    assert!(said.contains("expected a count such as 500, 19k (19,000)"), "{said}");
+    let said = from_toml::<LoadArgs>("conns = -5\n").expect_err("the value is refused");
     assert!(said.contains("-5 is negative"), "{said}");
 }
 
 #[test]
-fn toml_takes_plain_numbers_where_no_unit_is_needed() {
-    let numbers: LoadArgs = from_toml("conns = 5\nsize = 64\nrate = 0.5\npipeline = 2\nfragment = 1\n").expect("valid");
-    let texts: LoadArgs =
-        from_toml("conns = '5'\nsize = '64'\nrate = '0.5'\npipeline = '2'\nfragment = '1'\n").expect("valid");
+fn toml_accepts_plain_numbers_if_no_unit_is_needed() {
+    let numbers: LoadArgs =
+        from_toml("conns = 5\nsize = 64\nrate = 0.5\npipeline = 2\nfragment = 1\n").expect("the options are valid");
+    let texts: LoadArgs = from_toml("conns = '5'\nsize = '64'\nrate = '0.5'\npipeline = '2'\nfragment = '1'\n")
+        .expect("the options are valid");
     assert_eq!(numbers, texts);
 }
 
 #[test]
 fn a_boolean_flag_needs_no_value() {
-    let set: LoadArgs = typed(&["--fail-fast", "--nagle"]).expect("valid");
+    let set: LoadArgs = typed(&["--fail-fast", "--nagle"]).expect("the options are valid");
     assert_eq!((set.fail_fast, set.nagle), (Some(true), Some(true)));
-    let unset: LoadArgs = typed(&["--fail-fast=false"]).expect("valid");
+    let unset: LoadArgs = typed(&["--fail-fast=false"]).expect("the options are valid");
     assert_eq!((unset.fail_fast, unset.nagle), (Some(false), None));
 }
 
 #[test]
-fn the_flags_that_are_given_back_say_the_same() {
+fn options_are_written_back_as_flags_that_mean_the_same() {
     let mut flags: Vec<String> = Vec::new();
     for (key, property) in properties::<LoadArgs>().into_iter().filter(|(key, _)| key != "name") {
         flags.push(format!("--{}={}", key.replace('_', "-"), example(&property)));
     }
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
-    let args: LoadArgs = typed(&flags).expect("each is valid");
+    let args: LoadArgs = typed(&flags).expect("the examples are valid");
     let again = args.to_flags();
     let again: Vec<&str> = again.iter().map(String::as_str).collect();
-    assert_eq!(typed::<LoadArgs>(&again).expect("its own flags"), args);
+    assert_eq!(typed::<LoadArgs>(&again).expect("the flags are valid"), args);
 
-    let run: RunArgs = typed(&["--seed", "0x2a", "--only-conn", "3,4"]).expect("valid");
+    let run: RunArgs = typed(&["--seed", "0x2a", "--only-conn", "3,4"]).expect("the options are valid");
     assert_eq!(run.to_flags(), ["--only-conn", "3,4", "--seed", "42"]);
     assert_eq!(LoadArgs { name: Some("a".to_owned()), ..LoadArgs::default() }.to_flags(), [""; 0]);
 }
 
 #[test]
-fn what_is_written_as_toml_is_read_back() {
-    let args: LoadArgs = typed(&["-c", "19k", "--size", "log:1..1MiB", "--gap", "0..5ms", "--nagle"]).expect("valid");
-    let text = toml::to_string(&args).expect("it has a TOML form");
-    assert_eq!(from_toml::<LoadArgs>(&text).expect("its own form"), args);
+fn options_written_as_toml_are_read_back_unchanged() {
+    let args: LoadArgs =
+        typed(&["-c", "19k", "--size", "log:1..1MiB", "--gap", "0..5ms", "--nagle"]).expect("the options are valid");
+    let text = toml::to_string(&args).expect("options can be written as TOML");
+    assert_eq!(from_toml::<LoadArgs>(&text).expect("the written TOML is valid"), args);
 }
 
 #[test]
@@ -185,18 +188,18 @@ fn the_examples_of_the_schemas_are_true() {
     checks::examples_hold::<Pipeline>();
     checks::examples_hold::<Seed>();
     checks::examples_hold::<ConnList>();
-    checks::examples_hold::<Instant>();
-    checks::examples_hold::<Sources>();
+    checks::examples_hold::<StartTime>();
+    checks::examples_hold::<SourceAddresses>();
 }
 
 proptest! {
     #[test]
-    fn no_text_is_a_panic(text in checks::texts()) {
+    fn any_text_is_accepted_as_the_schema_says_or_refused_in_words(text in checks::texts()) {
         checks::any_text_holds::<Fragment>(&text);
         checks::any_text_holds::<Pipeline>(&text);
         checks::any_text_holds::<Seed>(&text);
         checks::any_text_holds::<ConnList>(&text);
-        checks::any_text_holds::<Instant>(&text);
-        checks::any_text_holds::<Sources>(&text);
+        checks::any_text_holds::<StartTime>(&text);
+        checks::any_text_holds::<SourceAddresses>(&text);
     }
 }

@@ -14,13 +14,11 @@ use std::str::FromStr;
 
 use super::log2::{exp2, log2};
 use crate::random::below;
-use crate::units::text::text_form;
+use crate::units::text::{Form, TextForm, pattern, remedy, text_form};
 use crate::units::{Bytes, ParseError};
 
 /// The greatest size that a distribution may hold: 1 TiB.
 pub const MAX_SIZE: u64 = 1 << 40;
-
-const FORMS: &str = "valid are 64, 1..16KiB, log:1..1MiB, edges:1000,1024, pick:1,64,1460, each:1..2048";
 
 /// How sizes in bytes are drawn. Never draws 0, nor more than [`MAX_SIZE`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -172,7 +170,7 @@ impl FromStr for Distribution {
         let text = text.trim();
         let (values, order) = match text.split_once(':') {
             None if !text.starts_with(|first: char| first.is_ascii_digit()) => {
-                return Err(ParseError::new(format!("{text} is not a size")).with_remedy(FORMS));
+                return Err(ParseError::new(format!("{text} is not a size")).with_remedy(remedy::<Distribution>()));
             }
             None => match values(text)? {
                 Values::List(list) if list.len() == 1 => return Self::fixed(list[0]),
@@ -193,7 +191,8 @@ impl FromStr for Distribution {
                 None => (values(rest)?, Order::Each),
             },
             Some((kind, _)) => {
-                return Err(ParseError::new(format!("{kind}: is not a kind of distribution")).with_remedy(FORMS));
+                return Err(ParseError::new(format!("{kind}: is not a kind of distribution"))
+                    .with_remedy(remedy::<Distribution>()));
             }
         };
         Ok(Distribution { values, order })
@@ -229,14 +228,26 @@ impl fmt::Display for Distribution {
     }
 }
 
-text_form!(
-    Distribution,
-    "Distribution",
-    "a size such as 64, 1..16KiB (uniform), log:1..1MiB (log-uniform), edges:1000,1024 (each ±1), pick:1,64,1460 \
-     (one of these) or each:1..2048 (in order)",
-    r"^\s*((log|edges|pick|each|each:edges):)?\s*[0-9.]+\s*[A-Za-z]*\s*((,|\.\.)\s*[0-9.]+\s*[A-Za-z]*\s*)*$",
-    ["64", "1..16KiB", "log:1..1MiB", "edges:1000,1024,4096", "pick:1,64,1460", "each:1..2048", "each:edges:64,512"]
-);
+impl TextForm for Distribution {
+    const WHAT: &'static str = "a size such as";
+
+    fn forms() -> Vec<Form> {
+        let size = pattern::<Bytes>();
+        let range = format!(r"\s*{size}\s*\.\.\s*{size}");
+        let list = format!(r"\s*{size}(\s*,\s*{size})*");
+        vec![
+            Form::new("64", size),
+            Form::new("1..16KiB", &range).meaning("uniform"),
+            Form::new("log:1..1MiB", format!("log:{range}")).meaning("log-uniform"),
+            Form::new("edges:1000,1024", format!("edges:{list}")).meaning("each ±1"),
+            Form::new("pick:1,64,1460", format!("pick:{list}")).meaning("one of these"),
+            Form::new("each:1..2048", format!("each:({range}|{list})")).meaning("in order"),
+            Form::new("each:edges:64,512", format!("each:edges:{list}")),
+        ]
+    }
+}
+
+text_form!(Distribution);
 
 #[cfg(test)]
 mod tests {
@@ -311,10 +322,7 @@ mod tests {
     fn a_refusal_names_what_is_wrong_and_what_to_write() {
         assert_eq!(refusal("9..3"), "the range 9..3 is empty: did you mean 3..9?");
         assert_eq!(refusal("16KiB..1"), "the range 16KiB..1 is empty: did you mean 1..16KiB?");
-        assert_eq!(
-            refusal("12XB"),
-            "12XB: unknown unit XB of bytes: write 64, 16KiB, 1MiB or 1GiB (k, m and g are short for them)"
-        );
+        assert_eq!(refusal("12XB"), "12XB: unknown unit XB of bytes: write 64, 16KiB, 1.5MiB or 2g (2GiB)");
         assert!(refusal("1..16KB").starts_with("16KB: KB is a power of 1000 to some and of 1024 to others: write KiB"));
         assert_eq!(refusal("0"), "a size of 0 sends nothing: the smallest is 1");
         assert_eq!(refusal("0..5"), refusal("0"));
@@ -328,10 +336,10 @@ mod tests {
         assert_eq!(refusal("log:64"), "log: takes a range such as log:1..1MiB, not 64");
         assert_eq!(
             refusal("zipf:1..9"),
-            "zipf: is not a kind of distribution: valid are 64, 1..16KiB, log:1..1MiB, edges:1000,1024, \
-             pick:1,64,1460, each:1..2048"
+            "zipf: is not a kind of distribution: write 64, 1..16KiB (uniform), log:1..1MiB (log-uniform), \
+             edges:1000,1024 (each ±1), pick:1,64,1460 (one of these), each:1..2048 (in order) or each:edges:64,512"
         );
-        assert!(refusal("lots").starts_with("lots is not a size: valid are 64,"));
+        assert!(refusal("lots").starts_with("lots is not a size: write 64,"));
         assert!(refusal("").starts_with(" is not a size"), "{}", refusal(""));
     }
 

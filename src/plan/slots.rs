@@ -16,7 +16,7 @@ use super::profile::Profile;
 use super::words::Reconnect;
 use crate::stream::{ConnId, MAX_SHARED_STREAM_BYTES, MAX_STREAM_BYTES};
 use crate::units::ParseError;
-use crate::units::text::text_form;
+use crate::units::text::{Form, TextForm, text_form};
 
 /// How many connections can be open at a time: each has its words for itself.
 pub const MAX_CONNECTIONS: u32 = ConnId::PERIOD;
@@ -249,13 +249,16 @@ impl fmt::Display for Shard {
     }
 }
 
-text_form!(
-    Shard,
-    "Shard",
-    "a process's share of the run: 0/4 to 3/4 for four processes",
-    r"^\s*[0-9]+/[0-9]+\s*$",
-    ["0/4", "3/4"]
-);
+impl TextForm for Shard {
+    const WHAT: &'static str = "a process's share of the run such as";
+
+    fn forms() -> Vec<Form> {
+        let pattern = r"\+?[0-9]+/\+?[0-9]+";
+        vec![Form::new("0/4", pattern).meaning("the first of four processes"), Form::new("3/4", pattern)]
+    }
+}
+
+text_form!(Shard);
 
 #[cfg(test)]
 mod tests {

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::random::below;
-use crate::units::text::text_form;
+use crate::units::text::{Form, TextForm, pattern, text_form};
 use crate::units::{ParseError, Time};
 
 /// Durations from `low` to `high`, both included, uniform to the nanosecond: `0`, `5ms`, `0..5ms`.
@@ -67,13 +67,17 @@ impl fmt::Display for TimeRange {
     }
 }
 
-text_form!(
-    TimeRange,
-    "TimeRange",
-    "a duration such as 5ms, or a range of durations such as 0..5ms",
-    r"^\s*[0-9.]+\s*[A-Za-zµ]*\s*(\.\.\s*[0-9.]+\s*[A-Za-zµ]+\s*)?$",
-    ["0", "5ms", "0..5ms"]
-);
+impl TextForm for TimeRange {
+    const WHAT: &'static str = "a duration or a range of durations such as";
+
+    fn forms() -> Vec<Form> {
+        let time = pattern::<Time>();
+        let range = format!(r"{time}\s*(\.\.\s*{time})?");
+        ["5ms", "0..5ms", "0"].map(|example| Form::new(example, &range)).into()
+    }
+}
+
+text_form!(TimeRange);
 
 #[cfg(test)]
 mod tests {
@@ -88,7 +92,7 @@ mod tests {
     fn a_refusal_names_what_is_wrong_and_what_to_write() {
         assert_eq!(refusal("5ms..1ms"), "the range 5ms..1ms is empty: did you mean 1ms..5ms?");
         assert_eq!(refusal("1..5ms"), "1 has no unit: did you mean 1s?");
-        assert_eq!(refusal("5ms.."), "a time is missing: write 10s, 1.5s, 250ms, 2m or 1h");
+        assert_eq!(refusal("5ms.."), "a time is missing: write 10s, 1.5s, 250ms, 2m, 1h 30m or 0");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::time_range::TimeRange;
-use crate::units::text::text_form;
+use crate::units::text::{Form, TextForm, pattern, text_form};
 use crate::units::{ByteRate, Count, ParseError, Time};
 
 /// How a connection reads its echo.
@@ -225,49 +225,80 @@ impl fmt::Display for Reconnect {
     }
 }
 
-text_form!(
-    Read,
-    "Read",
-    "how the echo is read: normal, slow:64KiB/s, pause:2s, after-stall or never",
-    r"^\s*(normal|slow:.+|pause:.+|after-stall|never)\s*$",
-    ["normal", "slow:64KiB/s", "pause:2s", "after-stall", "never"]
-);
-text_form!(
-    Close,
-    "Close",
-    "how a connection ends: half-close, after-echo, reset, abandon, together or keep",
-    r"^\s*(half-close|after-echo|reset|abandon|together|keep)\s*$",
-    ["half-close", "after-echo", "reset", "abandon", "together", "keep"]
-);
-text_form!(Verify, "Verify", "full or off", r"^\s*(full|off)\s*$", ["full", "off"]);
-text_form!(
-    Lifetime,
-    "Lifetime",
-    "what ends a connection early: a number of messages such as 10 or 1..20, or an age such as 5s or 1s..10s",
-    r"^\s*[0-9.]+\s*[A-Za-zµ]*\s*(\.\.\s*[0-9.]+\s*[A-Za-zµ]*\s*)?$",
-    ["10", "1..20", "5s", "1s..10s"]
-);
-text_form!(
-    Reconnect,
-    "Reconnect",
-    "how often a connection that ended is opened anew: off, forever or a number",
-    r"^\s*(off|forever|[0-9.]+\s*[kKmM]?)\s*$",
-    ["off", "forever", "10"]
-);
+impl TextForm for Read {
+    const WHAT: &'static str = "how the echo is read:";
+
+    fn forms() -> Vec<Form> {
+        vec![
+            Form::keyword("normal"),
+            Form::new("slow:64KiB/s", format!(r"slow:\s*{}", pattern::<ByteRate>())),
+            Form::new("pause:2s", format!(r"pause:\s*{}", pattern::<Time>())),
+            Form::keyword("after-stall"),
+            Form::keyword("never"),
+        ]
+    }
+}
+
+text_form!(Read);
+
+impl TextForm for Close {
+    const WHAT: &'static str = "how a connection ends:";
+
+    fn forms() -> Vec<Form> {
+        Close::WORDS.iter().map(|(word, _)| Form::keyword(word)).collect()
+    }
+}
+
+text_form!(Close);
+
+impl TextForm for Verify {
+    const WHAT: &'static str = "whether the echo is compared:";
+
+    fn forms() -> Vec<Form> {
+        Verify::WORDS.iter().map(|(word, _)| Form::keyword(word)).collect()
+    }
+}
+
+text_form!(Verify);
+
+impl TextForm for Lifetime {
+    const WHAT: &'static str = "what ends a connection early:";
+
+    fn forms() -> Vec<Form> {
+        let (messages, age) = ("[0-9]+", pattern::<TimeRange>());
+        vec![
+            Form::new("10", messages).meaning("messages"),
+            Form::new("1..20", format!(r"{messages}\s*\.\.\s*{messages}")),
+            Form::new("5s", &age).meaning("age"),
+            Form::new("1s..10s", age),
+        ]
+    }
+}
+
+text_form!(Lifetime);
+
+impl TextForm for Reconnect {
+    const WHAT: &'static str = "how often a connection that ended is reopened:";
+
+    fn forms() -> Vec<Form> {
+        vec![Form::keyword("off"), Form::keyword("forever"), Form::new("10", pattern::<Count>()).meaning("times")]
+    }
+}
+
+text_form!(Reconnect);
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::units::text::Examples;
 
     fn refusal<T: FromStr<Err = ParseError> + fmt::Debug>(text: &str) -> String {
         text.parse::<T>().expect_err(text).to_string()
     }
 
-    fn is_its_own_normal_form<T: FromStr<Err = ParseError> + fmt::Display + Examples>() {
-        for text in T::EXAMPLES {
-            let value: T = text.parse().unwrap_or_else(|error| panic!("{text}: {error}"));
-            assert_eq!(value.to_string(), *text);
+    fn is_its_own_normal_form<T: TextForm>() {
+        for Form { example, .. } in T::forms() {
+            let value: T = example.parse().unwrap_or_else(|error| panic!("{example}: {error}"));
+            assert_eq!(value.to_string(), example);
         }
     }
 

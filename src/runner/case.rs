@@ -8,8 +8,7 @@ use clap::Args;
 
 use crate::client::RunOutcome;
 use crate::client::limits::{self, SystemLimits};
-use crate::config::units::{Count, Time};
-use crate::config::{RunArgs, Server};
+use crate::config::{RunArgs, ServerSpec};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::interrupt;
@@ -24,6 +23,7 @@ use crate::server::models;
 use crate::sys;
 use crate::target::liveness;
 use crate::target::test_server::TestServer;
+use crate::units::{Count, Time};
 
 /// How long the loads of a case may take, beyond what is written in it.
 const CASE: Duration = Duration::from_secs(10 * 60);
@@ -262,7 +262,7 @@ fn why_skipped(scenario: &Scenario, args: &CaseArgs, target: Option<&str>) -> Op
         (Some(_), Some(server)) if server.is_faulty() => {
             Some("it is about a server that is faulty on purpose, and not about --target".to_owned())
         }
-        (None, Some(Server::Bundled(server))) => {
+        (None, Some(ServerSpec::Bundled(server))) => {
             let name = server.model.as_deref()?;
             let why = models::find(name).ok().and_then(models::Model::why_not)?;
             Some(format!("the model {name} does not run here: {why}"))

@@ -14,7 +14,7 @@ use super::progress::ProgressDisplay;
 use crate::client::limits::{self, SystemLimits};
 use crate::client::target::SourceChoice;
 use crate::client::{self, Control, RunOutcome, RunPlan};
-use crate::config::{Run, RunArgs, Sources};
+use crate::config::{RunArgs, RunSettings, SourceAddresses};
 use crate::failure::Failure;
 use crate::interrupt;
 use crate::output::console::say;
@@ -29,7 +29,7 @@ const START_POLL_INTERVAL: Duration = Duration::from_millis(50);
 ///
 /// # Errors
 /// A flag is invalid (exit code 2).
-pub fn resolve_run(args: &RunArgs) -> anyhow::Result<Run> {
+pub fn resolve_run(args: &RunArgs) -> anyhow::Result<RunSettings> {
     args.resolve(random_seed(), sys::available_cores().unwrap_or(1)).map_err(|error| error.in_flags())
 }
 
@@ -39,7 +39,7 @@ fn random_seed() -> u64 {
 }
 
 /// Refuses source addresses if none of them has the target's address family.
-fn check_sources(sources: &Sources, targets: &[SocketAddr]) -> anyhow::Result<()> {
+fn check_sources(sources: &SourceAddresses, targets: &[SocketAddr]) -> anyhow::Result<()> {
     match targets.first() {
         Some(target) if !sources.is_empty() && sources.towards(target.ip()).is_empty() => {
             let family = if target.is_ipv4() { "IPv4" } else { "IPv6" };
@@ -55,7 +55,7 @@ fn check_sources(sources: &Sources, targets: &[SocketAddr]) -> anyhow::Result<()
 /// There are more connections than ids, a connection to replay does not exist, or no source address has the targets'
 /// family.
 pub fn plan(
-    run: &Run,
+    run: &RunSettings,
     targets: Vec<SocketAddr>,
     groups: Vec<Profile>,
     replay: Option<String>,

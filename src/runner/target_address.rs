@@ -7,6 +7,7 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::{Mutex, PoisonError};
 
 use crate::client::target;
+use crate::config::DEFAULT_PORT;
 use crate::failure::Failure;
 
 /// Resolves `HOST:PORT`. Each text is resolved once in the life of the process, because finding out which address
@@ -37,10 +38,12 @@ fn check_form(text: &str) -> Result<(), String> {
     }
     let (host, port) = if text.starts_with('[') { split_bracketed(text)? } else { split_plain(text)? };
     match port.parse::<u32>() {
-        _ if host.is_empty() && port.is_empty() => Err("it has no host and no port: write 127.0.0.1:7777".to_owned()),
+        _ if host.is_empty() && port.is_empty() => {
+            Err(format!("it has no host and no port: write 127.0.0.1:{DEFAULT_PORT}"))
+        }
         _ if host.is_empty() => Err(format!("it has no host: write 127.0.0.1:{port}")),
         _ if host.contains(char::is_whitespace) => Err("its host contains a space: remove the space".to_owned()),
-        _ if port.is_empty() => Err(format!("it has no port: write {host}:7777")),
+        _ if port.is_empty() => Err(format!("it has no port: write {host}:{DEFAULT_PORT}")),
         Ok(1..=65535) if port.bytes().all(|byte| byte.is_ascii_digit()) => Ok(()),
         _ => Err(format!("{port} is not a port: ports go from 1 to 65535")),
     }
@@ -51,8 +54,8 @@ fn split_bracketed(text: &str) -> Result<(String, &str), String> {
     let address = text.trim_start_matches('[').split(']').next().unwrap_or_default();
     let is_address = address.split('%').next().is_some_and(|address| address.parse::<Ipv6Addr>().is_ok());
     match text.split_once(']') {
-        _ if !is_address => Err("brackets are for an IPv6 address: write [::1]:7777".to_owned()),
-        None => Err(format!("the closing bracket is missing: write [{address}]:7777")),
+        _ if !is_address => Err(format!("brackets are for an IPv6 address: write [::1]:{DEFAULT_PORT}")),
+        None => Err(format!("the closing bracket is missing: write [{address}]:{DEFAULT_PORT}")),
         Some((_, rest)) => Ok((format!("[{address}]"), rest.strip_prefix(':').unwrap_or_default())),
     }
 }
@@ -61,7 +64,8 @@ fn split_bracketed(text: &str) -> Result<(String, &str), String> {
 fn split_plain(text: &str) -> Result<(String, &str), String> {
     let (host, port) = text.rsplit_once(':').unwrap_or((text, ""));
     if host.contains(':') {
-        let (address, port) = if host.ends_with(':') { (text, "7777") } else { (host, port) };
+        let default_port = DEFAULT_PORT.to_string();
+        let (address, port) = if host.ends_with(':') { (text, default_port.as_str()) } else { (host, port) };
         return Err(format!("an IPv6 address needs brackets: write [{address}]:{port}"));
     }
     Ok((host.to_owned(), port))

@@ -1,7 +1,7 @@
 //! The conformance suite: the files of `scenarios/conformance`, embedded so that `check` needs nothing but the program.
 
 use super::{Scenario, Variables};
-use crate::config::Variant;
+use crate::config::ServerVariant;
 
 macro_rules! files {
     ($($name:literal),+ $(,)?) => {
@@ -57,9 +57,9 @@ pub fn cases(variables: &Variables) -> Result<Vec<Scenario>, String> {
 ///
 /// # Errors
 /// As [`cases`].
-pub fn cases_against(variants: &[Variant], variables: &Variables) -> Result<Vec<Scenario>, String> {
+pub fn cases_against(variants: &[ServerVariant], variables: &Variables) -> Result<Vec<Scenario>, String> {
     let cases = cases(variables)?;
-    let against = |variant: &Variant, case: &Scenario| case.clone().against(variant, variant.label);
+    let against = |variant: &ServerVariant, case: &Scenario| case.clone().against(variant, variant.label);
     Ok(variants.iter().flat_map(|variant| cases.iter().map(move |case| against(variant, case))).collect())
 }
 

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::place::{Step, mark, span_of, with_suggestion};
 use super::variables::Environment;
 use super::{Variables, conformance};
-use crate::config::{ConfigError, ConnList, LoadArgs, RunArgs, Server, ServerTable, Variant};
+use crate::config::{ConfigError, ConnList, LoadArgs, RunArgs, ServerSpec, ServerTable, ServerVariant};
 use crate::judge::metric;
 use crate::judge::threshold::{Threshold, ThresholdError};
 use crate::plan::{Profile, Reconnect, Slots, SlotsError};
@@ -116,7 +116,7 @@ pub struct Scenario {
     /// Why it is skipped under Wine.
     pub skip_under_wine: Option<String>,
     /// The server; `None`: the user's own.
-    pub server: Option<Server>,
+    pub server: Option<ServerSpec>,
     /// The seed, the workers …
     pub run: RunArgs,
     /// The load groups.
@@ -191,7 +191,7 @@ impl Scenario {
         }
         source.check_only_conn(&cases)?;
         let Some(variants) = variants else { return Ok(cases) };
-        let against = |variant: &Variant, case: &Scenario| {
+        let against = |variant: &ServerVariant, case: &Scenario| {
             let label = variant.label.map(str::to_owned).or_else(|| label.clone());
             case.clone().against(variant, label.as_deref())
         };
@@ -199,7 +199,7 @@ impl Scenario {
     }
 
     /// The same against this server, which its name says.
-    pub(super) fn against(mut self, variant: &Variant, label: Option<&str>) -> Scenario {
+    pub(super) fn against(mut self, variant: &ServerVariant, label: Option<&str>) -> Scenario {
         self.server = Some(variant.server.clone());
         if let Some(label) = label {
             self.name = format!("{} [{label}]", self.name);
@@ -243,7 +243,7 @@ impl Source<'_> {
 
     /// What is wrong with a key of a table.
     fn wrong(self, table: &[Step<'_>], error: &ConfigError) -> String {
-        self.at(&[table, &[Step::Key(error.key)]].concat(), &format!("{}: {}", error.problem, error.remedy))
+        self.at(&[table, &[Step::Key(error.key)]].concat(), &format!("{}: {}", error.key, error.message()))
     }
 
     /// Reports and CI systems know a case by its name, and show it in a line.
@@ -401,10 +401,10 @@ mod tests {
     fn an_error_shows_its_place_and_what_to_write() {
         for (text, place, remedy, marked) in [
             ("name = 'n'\n[[load]]\ncons = 5\n", "a.toml:3:1: ", "did you mean `conns`?", "  | ^^^^"),
-            ("name = 'n'\n[[load]]\nconns = 0\n", "a.toml:3:9: ", "the least is 1", "  |         ^"),
+            ("name = 'n'\n[[load]]\nconns = 0\n", "a.toml:3:9: ", "conns: must be at least 1", "  |         ^"),
             ("name = 'n'\n[[load]]\nsize = '12XB'\n", "a.toml:3:8: ", "12XB", "^^^^^^"),
             ("name = 'n'\n[server]\nmodel = 'epol'\n[[load]]\n", "a.toml:3:9: ", "did you mean epoll?", "^^^^^^"),
-            ("name = 'n'\n[server]\nbind = '7777'\n[[load]]\n", "a.toml:3:8: ", "leave this out", "^"),
+            ("name = 'n'\n[server]\nbind = '7777'\n[[load]]\n", "a.toml:3:8: ", "leave it out", "^"),
             ("name = 'n'\n[[load]]\n[expect]\nthresholds = ['rtt.p998 < 5ms']", "a.toml:4:15: ", "rtt.p9", "^"),
             ("name = 'n'\n[[load]]\n[expect]\nthresholds = ['x.errors == 0']", "a.toml:4:15: ", "there is load", "^"),
             ("name = 'n'\n[[load]]\n[expect]\nverdict = 'pass'\nfindings = ['lost']", "a.toml:4:11: ", "\"fail\"", "^"),
@@ -470,7 +470,7 @@ mod tests {
         let cases = read(command, false);
         let of_mine = |case: &Scenario| format!("{} [mine]", case.title());
         assert_eq!(titles(&cases), suite.iter().map(of_mine).collect::<Vec<_>>(), "another file has the same suite");
-        assert!(cases.iter().all(|case| case.long && matches!(case.server, Some(Server::Command(_)))));
+        assert!(cases.iter().all(|case| case.long && matches!(case.server, Some(ServerSpec::Command(_)))));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use super::captured_output::CapturedOutput;
 use super::lifecycle::{StartFailure, StoppedServer};
-use crate::config::CommandServer as ServerCommand;
+use crate::config::CommandSpec;
 use crate::interrupt;
 use crate::sys::{self, ProcessGroup};
 use crate::target::liveness;
@@ -64,7 +64,7 @@ impl CommandServer {
     /// # Errors
     /// The command cannot be started, ends at once, or accepts no connection before its time is over; the error quotes
     /// its output.
-    pub fn start(server: &ServerCommand) -> Result<CommandServer, StartFailure> {
+    pub fn start(server: &CommandSpec) -> Result<CommandServer, StartFailure> {
         let mut starts = 1;
         loop {
             let failed = |reason: String| StartFailure { reason, output: Vec::new() };
@@ -81,7 +81,7 @@ impl CommandServer {
         }
     }
 
-    fn spawn(server: &ServerCommand, address: SocketAddr) -> Result<CommandServer, String> {
+    fn spawn(server: &CommandSpec, address: SocketAddr) -> Result<CommandServer, String> {
         let words = server.command_at(address);
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).envs(server.env_at(address)).stdin(Stdio::null());
@@ -176,7 +176,7 @@ impl Drop for CommandServer {
 }
 
 /// Why the server did not start, as a sentence, and its last output.
-fn reason(server: &ServerCommand, address: SocketAddr, why: &NotReady, output: &[String], starts: usize) -> String {
+fn reason(server: &CommandSpec, address: SocketAddr, why: &NotReady, output: &[String], starts: usize) -> String {
     let program = server.program();
     let why = match why {
         NotReady::Ended(status) if starts > 1 => {

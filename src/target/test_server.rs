@@ -7,7 +7,7 @@ use super::bundled::BundledServer;
 use super::command_server::CommandServer;
 use super::lifecycle::{StartFailure, StoppedServer};
 use super::liveness::Probed;
-use crate::config::{ServeArgs, Server};
+use crate::config::{ServeArgs, ServerSpec};
 
 /// How long a process that has broken its connections may take to end. The system closes the sockets of a crashed
 /// process first, so its connections break before its end can be seen.
@@ -36,16 +36,16 @@ impl TestServer {
     ///
     /// # Errors
     /// The server cannot be started, ends at once, or accepts no connection.
-    pub fn start(server: &Server) -> Result<TestServer, StartFailure> {
+    pub fn start(server: &ServerSpec) -> Result<TestServer, StartFailure> {
         match server {
-            Server::Bundled(args) => {
+            ServerSpec::Bundled(args) => {
                 let flags = ServeArgs { model: None, ..(**args).clone() }.to_flags();
                 let started = BundledServer::start(args.model.as_deref(), &flags);
                 started
                     .map(|server| TestServer::Bundled(Box::new(server)))
                     .map_err(|error| StartFailure { reason: format!("{error:#}"), output: Vec::new() })
             }
-            Server::Command(command) => {
+            ServerSpec::Command(command) => {
                 CommandServer::start(command).map(|server| TestServer::Command(Box::new(server)))
             }
         }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::text::text_form;
+use super::text::{Form, TextForm, remedy, text_form};
 use super::{ParseError, decimal};
 
 /// A number of things: `500`, `19k`, `1.5m`, `2g`.
@@ -14,9 +14,6 @@ pub struct Count(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Bytes(pub u64);
 
-const COUNT_FORMS: &str = "write 500, 19k (19,000), 1.5m (1,500,000) or 2g";
-const BYTE_FORMS: &str = "write 64, 16KiB, 1MiB or 1GiB (k, m and g are short for them)";
-
 /// The largest first: `Display` takes the first one that divides the value.
 const COUNT_UNITS: &[(&str, u64)] = &[("g", 1_000_000_000), ("m", 1_000_000), ("k", 1000)];
 const BYTE_UNITS: &[(&str, u64)] = &[("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
@@ -25,13 +22,13 @@ impl FromStr for Count {
     type Err = ParseError;
 
     fn from_str(text: &str) -> Result<Self, ParseError> {
-        let (number, unit) = decimal::split(text).map_err(|error| error.with_remedy(COUNT_FORMS))?;
+        let (number, unit) = decimal::split(text).map_err(|error| error.with_remedy(remedy::<Count>()))?;
         let factor = match unit.to_ascii_lowercase().as_str() {
             "" => 1,
             "k" => 1000,
             "m" => 1_000_000,
             "g" => 1_000_000_000,
-            _ => return Err(ParseError::new(format!("unknown unit {unit} of a count")).with_remedy(COUNT_FORMS)),
+            _ => return Err(ParseError::new(format!("unknown unit {unit} of a count")).with_remedy(remedy::<Count>())),
         };
         number.times(factor).map(Count).ok_or_else(|| not_whole(text, "count"))
     }
@@ -41,7 +38,7 @@ impl FromStr for Bytes {
     type Err = ParseError;
 
     fn from_str(text: &str) -> Result<Self, ParseError> {
-        let (number, unit) = decimal::split(text).map_err(|error| error.with_remedy(BYTE_FORMS))?;
+        let (number, unit) = decimal::split(text).map_err(|error| error.with_remedy(remedy::<Bytes>()))?;
         let factor = match unit.to_ascii_lowercase().as_str() {
             "" | "b" => 1,
             "k" | "kib" => 1 << 10,
@@ -49,7 +46,7 @@ impl FromStr for Bytes {
             "g" | "gib" => 1 << 30,
             "t" | "tib" => 1 << 40,
             "kb" | "mb" | "gb" | "tb" => return Err(ambiguous(unit)),
-            _ => return Err(ParseError::new(format!("unknown unit {unit} of bytes")).with_remedy(BYTE_FORMS)),
+            _ => return Err(ParseError::new(format!("unknown unit {unit} of bytes")).with_remedy(remedy::<Bytes>())),
         };
         number.times(factor).map(Bytes).ok_or_else(|| not_whole(text, "number of bytes"))
     }
@@ -91,20 +88,37 @@ impl fmt::Display for Bytes {
     }
 }
 
-text_form!(
-    Count,
-    "Count",
-    "a count such as 500, 19k or 1.5m (k = 1000)",
-    r"^\s*[0-9]+(\.[0-9]+)?\s*[kKmMgG]?\s*$",
-    ["500", "19k", "1.5m"]
-);
-text_form!(
-    Bytes,
-    "Bytes",
-    "a number of bytes such as 64, 16KiB or 1.5MiB (k = KiB = 1024)",
-    r"^\s*[0-9]+(\.[0-9]+)?\s*([bB]|[kKmMgGtT]([iI][bB])?)?\s*$",
-    ["64", "16KiB", "16k", "1.5MiB", "5g"]
-);
+impl TextForm for Count {
+    const WHAT: &'static str = "a count such as";
+
+    fn forms() -> Vec<Form> {
+        let pattern = format!(r"{}\s*[kKmMgG]?", decimal::PATTERN);
+        vec![
+            Form::new("500", &pattern),
+            Form::new("19k", &pattern).meaning("19,000"),
+            Form::new("1.5m", &pattern).meaning("1,500,000"),
+            Form::new("2g", pattern),
+        ]
+    }
+}
+
+text_form!(Count);
+
+impl TextForm for Bytes {
+    const WHAT: &'static str = "a number of bytes such as";
+
+    fn forms() -> Vec<Form> {
+        let pattern = format!(r"{}\s*([bB]|[kKmMgGtT]([iI][bB])?)?", decimal::PATTERN);
+        vec![
+            Form::new("64", &pattern),
+            Form::new("16KiB", &pattern),
+            Form::new("1.5MiB", &pattern),
+            Form::new("2g", pattern).meaning("2GiB"),
+        ]
+    }
+}
+
+text_form!(Bytes);
 
 #[cfg(test)]
 mod tests {
@@ -163,10 +177,7 @@ mod tests {
         assert!(refused("99999999999999999999999").starts_with("99999999999999999999999 has too many digits"));
 
         let refused = |text| bytes(text).expect_err(text);
-        assert_eq!(
-            refused("12XB"),
-            "unknown unit XB of bytes: write 64, 16KiB, 1MiB or 1GiB (k, m and g are short for them)"
-        );
+        assert_eq!(refused("12XB"), "unknown unit XB of bytes: write 64, 16KiB, 1.5MiB or 2g (2GiB)");
         assert_eq!(
             refused("16kB"),
             "kB is a power of 1000 to some and of 1024 to others: write KiB for 1024, or the number of bytes"

@@ -3,6 +3,9 @@
 
 use super::ParseError;
 
+/// The regular expression of a number, for the patterns of quantities.
+pub(super) const PATTERN: &str = r"[0-9]+(\.[0-9]+)?";
+
 /// A decimal number, exactly: `digits / 10^places`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Decimal {

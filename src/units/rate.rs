@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::text::text_form;
+use super::text::{Form, TextForm, remedy, text_form};
 use super::{Bytes, ParseError, decimal};
 
 /// Things a second, in millionths, so that schedules are computed in integers: `1000`, `10k`, `0.5`, `1000/s`, `30/m`.
@@ -16,9 +16,6 @@ pub struct Rate {
 /// Bytes a second: `64KiB/s`, `100MB/s` (10⁶), `64k`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ByteRate(pub u64);
-
-const RATE_FORMS: &str = "write 1000, 10k, 0.5 or 1000/s";
-const BYTE_RATE_FORMS: &str = "write 64KiB/s, 1MiB/s or 100MB/s";
 
 impl Rate {
     /// A rate of whole things a second; `None` for 0 and for more than 18 billion.
@@ -68,10 +65,8 @@ impl FromStr for Rate {
 
     fn from_str(text: &str) -> Result<Self, ParseError> {
         match micro(text)? {
-            0 => {
-                Err(ParseError::new(format!("a rate of {} never gets to the first", text.trim()))
-                    .with_remedy(RATE_FORMS))
-            }
+            0 => Err(ParseError::new(format!("a rate of {} never gets to the first", text.trim()))
+                .with_remedy(remedy::<Rate>())),
             micro => Ok(Rate { micro }),
         }
     }
@@ -84,17 +79,17 @@ fn micro(text: &str) -> Result<u64, ParseError> {
         Some((number, "m")) => (number, 60),
         Some((_, per)) => {
             return Err(
-                ParseError::new(format!("/{per} is not /s (a second) or /m (a minute)")).with_remedy(RATE_FORMS)
+                ParseError::new(format!("/{per} is not /s (a second) or /m (a minute)")).with_remedy(remedy::<Rate>())
             );
         }
         None => (text.trim(), 1),
     };
-    let (number, unit) = decimal::split(number).map_err(|error| error.with_remedy(RATE_FORMS))?;
+    let (number, unit) = decimal::split(number).map_err(|error| error.with_remedy(remedy::<Rate>()))?;
     let factor = match unit.to_ascii_lowercase().as_str() {
         "" => 1_000_000,
         "k" => 1_000_000_000,
         "m" => 1_000_000_000_000,
-        _ => return Err(ParseError::new(format!("unknown unit {unit} of a rate")).with_remedy(RATE_FORMS)),
+        _ => return Err(ParseError::new(format!("unknown unit {unit} of a rate")).with_remedy(remedy::<Rate>())),
     };
     match number.times(factor) {
         Some(micro) if micro > 0 && micro / seconds == 0 => None,
@@ -115,7 +110,7 @@ impl FromStr for ByteRate {
 
     fn from_str(text: &str) -> Result<Self, ParseError> {
         match bytes_a_second(text)? {
-            0 => Err(ParseError::new("a rate of 0 bytes a second moves nothing").with_remedy(BYTE_RATE_FORMS)),
+            0 => Err(ParseError::new("a rate of 0 bytes a second moves nothing").with_remedy(remedy::<ByteRate>())),
             rate => Ok(ByteRate(rate)),
         }
     }
@@ -124,7 +119,7 @@ impl FromStr for ByteRate {
 fn bytes_a_second(text: &str) -> Result<u64, ParseError> {
     let text = text.trim();
     let amount = text.strip_suffix("/s").unwrap_or(text);
-    let (number, unit) = decimal::split(amount).map_err(|error| error.with_remedy(BYTE_RATE_FORMS))?;
+    let (number, unit) = decimal::split(amount).map_err(|error| error.with_remedy(remedy::<ByteRate>()))?;
     let decimal_factor = match unit.to_ascii_lowercase().as_str() {
         "kb" => Some(1000),
         "mb" => Some(1_000_000),
@@ -145,20 +140,31 @@ impl fmt::Display for ByteRate {
     }
 }
 
-text_form!(
-    Rate,
-    "Rate",
-    "a number a second such as 1000, 10k, 0.5 or 1000/s",
-    r"^\s*[0-9]+(\.[0-9]+)?\s*[kKmM]?(/[sm])?\s*$",
-    ["1000", "10k", "0.5", "1000/s", "30/m"]
-);
-text_form!(
-    ByteRate,
-    "ByteRate",
-    "bytes a second such as 64KiB/s or 100MB/s",
-    r"^\s*[0-9]+(\.[0-9]+)?\s*([bB]|[kKmMgGtT]([iI]?[bB])?)?(/s)?\s*$",
-    ["64KiB/s", "1MiB/s", "100MB/s", "64k"]
-);
+impl TextForm for Rate {
+    const WHAT: &'static str = "a number per second such as";
+
+    fn forms() -> Vec<Form> {
+        let pattern = format!(r"{}\s*[kKmM]?\s*(/[sm])?", decimal::PATTERN);
+        ["1000", "10k", "0.5", "1000/s"]
+            .map(|example| Form::new(example, &pattern))
+            .into_iter()
+            .chain([Form::new("30/m", &pattern).meaning("per minute")])
+            .collect()
+    }
+}
+
+text_form!(Rate);
+
+impl TextForm for ByteRate {
+    const WHAT: &'static str = "bytes per second such as";
+
+    fn forms() -> Vec<Form> {
+        let pattern = format!(r"{}\s*([bB]|[kKmMgGtT]([iI]?[bB])?)?\s*(/s)?", decimal::PATTERN);
+        ["64KiB/s", "1MiB/s", "100MB/s", "64k"].map(|example| Form::new(example, &pattern)).into()
+    }
+}
+
+text_form!(ByteRate);
 
 #[cfg(test)]
 mod tests {
@@ -194,12 +200,18 @@ mod tests {
     #[test]
     fn a_refusal_names_what_is_wrong_and_what_to_write() {
         let refused = |text| rate(text).expect_err(text);
-        assert_eq!(refused("0"), "a rate of 0 never gets to the first: write 1000, 10k, 0.5 or 1000/s");
-        assert_eq!(refused("10/h"), "/h is not /s (a second) or /m (a minute): write 1000, 10k, 0.5 or 1000/s");
-        assert_eq!(refused("10x/s"), "unknown unit x of a rate: write 1000, 10k, 0.5 or 1000/s");
+        assert_eq!(
+            refused("0"),
+            "a rate of 0 never gets to the first: write 1000, 10k, 0.5, 1000/s or 30/m (per minute)"
+        );
+        assert_eq!(
+            refused("10/h"),
+            "/h is not /s (a second) or /m (a minute): write 1000, 10k, 0.5, 1000/s or 30/m (per minute)"
+        );
+        assert_eq!(refused("10x/s"), "unknown unit x of a rate: write 1000, 10k, 0.5, 1000/s or 30/m (per minute)");
         assert_eq!(refused("0.0000001"), "0.0000001 is too large or finer than a millionth a second");
         let refused = |text| byte_rate(text).expect_err(text);
-        assert_eq!(refused("0"), "a rate of 0 bytes a second moves nothing: write 64KiB/s, 1MiB/s or 100MB/s");
+        assert_eq!(refused("0"), "a rate of 0 bytes a second moves nothing: write 64KiB/s, 1MiB/s, 100MB/s or 64k");
         assert!(refused("5 furlongs/s").starts_with("unknown unit furlongs of bytes"));
     }
 

@@ -1,9 +1,101 @@
-//! One form everywhere: what parses from a flag is what TOML and JSON hold.
+//! One textual form everywhere: what a flag takes is what TOML and JSON hold.
+//!
+//! A type lists its forms once, as a [`TextForm`]. Help texts, errors, and the description, the examples and the
+//! pattern of its JSON Schema all follow from that list.
 
-/// Serializes a type by its `Display`, deserializes it by its `FromStr` (a plain number is read as its digits), and
-/// describes it in a JSON Schema by the pattern and the examples given.
+use std::fmt::{self, Display};
+use std::marker::PhantomData;
+use std::str::FromStr;
+
+use super::ParseError;
+
+/// One way to write a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Form {
+    /// An example: `1..16KiB`.
+    pub(crate) example: &'static str,
+    /// What the example means, unless it explains itself: `uniform`.
+    pub(crate) meaning: Option<&'static str>,
+    /// A regular expression for all texts of this form, without anchors.
+    pattern: String,
+}
+
+impl Form {
+    pub(crate) fn new(example: &'static str, pattern: impl Into<String>) -> Form {
+        Form { example, meaning: None, pattern: pattern.into() }
+    }
+
+    /// A keyword, which is its own pattern.
+    pub(crate) fn keyword(keyword: &'static str) -> Form {
+        Form::new(keyword, keyword)
+    }
+
+    pub(crate) fn meaning(self, meaning: &'static str) -> Form {
+        Form { meaning: Some(meaning), ..self }
+    }
+}
+
+impl Display for Form {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.example)?;
+        self.meaning.map_or(Ok(()), |meaning| write!(f, " ({meaning})"))
+    }
+}
+
+/// A value that is written as a text or as a plain number.
+pub(crate) trait TextForm: FromStr<Err = ParseError> + Display {
+    /// What a value is, in the words before the list of its forms: `a size such as`.
+    const WHAT: &'static str;
+
+    /// Every way to write a value.
+    fn forms() -> Vec<Form>;
+}
+
+/// A description: `a size such as 64, 1..16KiB (uniform) or each:1..2048 (in order)`.
+pub(crate) fn description<T: TextForm>() -> String {
+    format!("{} {}", T::WHAT, alternatives(&T::forms()))
+}
+
+/// The remedy of an error: `write 64, 1..16KiB (uniform) or each:1..2048 (in order)`.
+pub(crate) fn remedy<T: TextForm>() -> String {
+    format!("write {}", alternatives(&T::forms()))
+}
+
+/// A regular expression for all texts of a value, without anchors, to be used in the patterns of others.
+pub(crate) fn pattern<T: TextForm>() -> String {
+    let mut patterns: Vec<String> = T::forms().into_iter().map(|form| form.pattern).collect();
+    patterns.dedup();
+    format!("({})", patterns.join("|"))
+}
+
+/// `a`, `a or b`, `a, b or c`.
+pub(crate) fn alternatives(items: &[impl Display]) -> String {
+    match items {
+        [] => String::new(),
+        [only] => only.to_string(),
+        [first @ .., last] => {
+            let first: Vec<String> = first.iter().map(ToString::to_string).collect();
+            format!("{} or {last}", first.join(", "))
+        }
+    }
+}
+
+/// The JSON Schema of a value.
+pub(crate) fn schema<T: TextForm>() -> schemars::Schema {
+    let examples: Vec<&str> = T::forms().iter().map(|form| form.example).collect();
+    schemars::json_schema!({
+        "description": description::<T>(),
+        "type": ["string", "integer"],
+        "minimum": 0,
+        "pattern": format!(r"^\s*{}\s*$", pattern::<T>()),
+        "examples": examples,
+    })
+}
+
+/// Serializes a [`TextForm`] by its `Display`, deserializes it by its `FromStr` (a plain number is read as its digits),
+/// and describes it in a JSON Schema.
 macro_rules! text_form {
-    ($type:ty, $name:literal, $expecting:literal, $pattern:literal, [$($example:literal),+ $(,)?]) => {
+    ($type:ident) => {
         impl serde::Serialize for $type {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.collect_str(self)
@@ -12,62 +104,37 @@ macro_rules! text_form {
 
         impl<'de> serde::Deserialize<'de> for $type {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                deserializer.deserialize_any($crate::units::text::TextVisitor::new($expecting))
+                deserializer.deserialize_any($crate::units::text::TextVisitor::new())
             }
         }
 
         impl schemars::JsonSchema for $type {
             fn schema_name() -> std::borrow::Cow<'static, str> {
-                $name.into()
+                stringify!($type).into()
             }
 
             fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-                schemars::json_schema!({
-                    "description": $expecting,
-                    "type": ["string", "integer"],
-                    "minimum": 0,
-                    "pattern": $pattern,
-                    "examples": [$($example),+],
-                })
+                $crate::units::text::schema::<$type>()
             }
-        }
-
-        #[cfg(test)]
-        impl $crate::units::text::Examples for $type {
-            const EXAMPLES: &'static [&'static str] = &[$($example),+];
         }
     };
 }
 pub(crate) use text_form;
 
-/// The examples that a type's schema shows, for the tests that hold them true.
-#[cfg(test)]
-pub(crate) trait Examples {
-    /// Each of them parses.
-    const EXAMPLES: &'static [&'static str];
-}
-
 /// Reads a string, or a plain number by its digits, with `FromStr`.
-pub(crate) struct TextVisitor<T> {
-    expecting: &'static str,
-    made: std::marker::PhantomData<T>,
-}
+pub(crate) struct TextVisitor<T>(PhantomData<T>);
 
 impl<T> TextVisitor<T> {
-    pub(crate) fn new(expecting: &'static str) -> Self {
-        TextVisitor { expecting, made: std::marker::PhantomData }
+    pub(crate) fn new() -> Self {
+        TextVisitor(PhantomData)
     }
 }
 
-impl<T> serde::de::Visitor<'_> for TextVisitor<T>
-where
-    T: std::str::FromStr,
-    T::Err: std::fmt::Display,
-{
+impl<T: TextForm> serde::de::Visitor<'_> for TextVisitor<T> {
     type Value = T;
 
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.expecting)
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&description::<T>())
     }
 
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<T, E> {
@@ -90,48 +157,39 @@ where
 /// What every text form promises, for the tests of each.
 #[cfg(test)]
 pub(crate) mod checks {
-    use super::Examples;
-    use std::fmt::{Debug, Display};
-    use std::str::FromStr;
+    use super::{TextForm, schema};
+    use std::fmt::Debug;
 
-    fn pattern_of<T: schemars::JsonSchema>() -> serde_json::Value {
-        serde_json::to_value(schemars::schema_for!(T)).expect("a schema is JSON")
+    fn matches_schema<T: TextForm>(text: &str) -> bool {
+        let schema = serde_json::to_value(schema::<T>()).expect("a schema is JSON");
+        let validator = jsonschema::validator_for(&schema).expect("the schema is valid");
+        validator.is_valid(&serde_json::Value::from(text))
     }
 
-    /// Each example parses, its normal form parses back to the same value, and both match the published schema.
-    pub(crate) fn examples_hold<T>()
-    where
-        T: Examples + FromStr + Display + Debug + PartialEq + schemars::JsonSchema,
-        T::Err: Display,
-    {
-        let schema = pattern_of::<T>();
-        let validator = jsonschema::validator_for(&schema).expect("a valid schema");
-        for text in T::EXAMPLES {
-            let value: T = text.parse().unwrap_or_else(|error| panic!("{text}: {error}"));
-            let normal = value.to_string();
-            assert_eq!(normal.parse::<T>().ok(), Some(value), "{text} is {normal}");
-            for form in [*text, &normal] {
-                assert!(validator.is_valid(&serde_json::Value::from(form)), "{form} does not match {schema}");
-            }
+    /// Each example parses, and its normal form parses back to the same value.
+    pub(crate) fn examples_hold<T: TextForm + Debug + PartialEq>() {
+        for form in T::forms() {
+            let example = form.example;
+            assert!(example.parse::<T>().is_ok(), "{example}: {}", example.parse::<T>().expect_err(example));
+            any_text_holds::<T>(example);
         }
     }
 
-    /// Any text either parses, to a value whose normal form parses back to the same, or is refused in words.
-    pub(crate) fn any_text_holds<T>(text: &str)
-    where
-        T: FromStr + Display + Debug + PartialEq,
-        T::Err: Display,
-    {
+    /// Any text either parses, matches the published pattern and has a normal form that parses back to the same value;
+    /// or it is refused in words.
+    pub(crate) fn any_text_holds<T: TextForm + Debug + PartialEq>(text: &str) {
         match text.parse::<T>() {
             Ok(value) => {
                 let normal = value.to_string();
                 assert_eq!(normal.parse::<T>().ok(), Some(value), "{text:?} is {normal}");
+                assert!(matches_schema::<T>(text), "{text:?} parses and does not match {:?}", schema::<T>());
+                assert!(matches_schema::<T>(&normal), "{normal:?} does not match {:?}", schema::<T>());
             }
             Err(error) => assert!(!error.to_string().is_empty()),
         }
     }
 
-    /// Texts near enough to the grammars to get past their first step.
+    /// Texts that are near enough to the grammars to get past the first step of a parser.
     pub(crate) fn texts() -> impl proptest::strategy::Strategy<Value = String> {
         use proptest::prelude::*;
         prop_oneof![
@@ -140,5 +198,18 @@ pub(crate) mod checks {
             "(log:|edges:|pick:|each:|slow:|pause:|each:edges:)?[0-9]{1,4}(k|KiB|s|ms)?((,|[.][.])[0-9]{0,4}(k|KiB|s|ms)?){0,3}",
             "[0-9a-f.:]{1,20}(/[0-9]{1,3})?(,[0-9.:]{1,9})?",
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::alternatives;
+
+    #[test]
+    fn alternatives_are_joined_by_commas_and_or() {
+        assert_eq!(alternatives(&[0; 0]), "");
+        assert_eq!(alternatives(&["a"]), "a");
+        assert_eq!(alternatives(&["a", "b"]), "a or b");
+        assert_eq!(alternatives(&["a", "b", "c"]), "a, b or c");
     }
 }

@@ -4,14 +4,12 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::text::text_form;
+use super::text::{Form, TextForm, remedy, text_form};
 use super::{ParseError, decimal};
 
 /// A duration: `10s`, `1.5s`, `250ms`, `1h`, `1h 30m`. At most some 584 years, so that its nanoseconds fit in 64 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Time(pub Duration);
-
-const FORMS: &str = "write 10s, 1.5s, 250ms, 2m or 1h";
 
 impl Time {
     /// The nanoseconds, which fit because `FromStr` refuses more; a longer duration made in code is cut off there.
@@ -29,16 +27,16 @@ impl FromStr for Time {
             return Ok(Time(Duration::ZERO));
         }
         if text.is_empty() {
-            return Err(ParseError::new("a time is missing").with_remedy(FORMS));
+            return Err(ParseError::new("a time is missing").with_remedy(remedy::<Time>()));
         }
         if !text.starts_with(|first: char| first.is_ascii_digit()) {
-            return Err(ParseError::new(format!("{text} is not a time")).with_remedy(FORMS));
+            return Err(ParseError::new(format!("{text} is not a time")).with_remedy(remedy::<Time>()));
         }
         if let Ok((_, "")) = decimal::split(text) {
             return Err(ParseError::new(format!("{text} has no unit")).with_remedy(format!("did you mean {text}s?")));
         }
         let duration = humantime::parse_duration(text)
-            .map_err(|error| ParseError::new(format!("{text}: {error}")).with_remedy(FORMS))?;
+            .map_err(|error| ParseError::new(format!("{text}: {error}")).with_remedy(remedy::<Time>()))?;
         match u64::try_from(duration.as_nanos()) {
             Ok(_) => Ok(Time(duration)),
             Err(_) => Err(ParseError::new(format!("{text} is too long"))),
@@ -64,13 +62,17 @@ impl fmt::Display for Time {
     }
 }
 
-text_form!(
-    Time,
-    "Time",
-    "a duration such as 10s, 1.5s, 250ms or 1h",
-    r"^\s*(0|([0-9]+(\.[0-9]+)?\s*[A-Za-zµ]+\s*)+)$",
-    ["0", "10s", "1.5s", "250ms", "1h", "1h 30m"]
-);
+impl TextForm for Time {
+    const WHAT: &'static str = "a duration such as";
+
+    fn forms() -> Vec<Form> {
+        let pattern = format!(r"({}\s*[A-Za-zµ]+\s*)+", decimal::PATTERN);
+        let with_unit = ["10s", "1.5s", "250ms", "2m", "1h 30m"].map(|example| Form::new(example, &pattern));
+        with_unit.into_iter().chain([Form::keyword("0")]).collect()
+    }
+}
+
+text_form!(Time);
 
 #[cfg(test)]
 mod tests {
@@ -111,11 +113,15 @@ mod tests {
     fn a_refusal_names_what_is_wrong_and_what_to_write() {
         let refused = |text| time(text).expect_err(text);
         assert_eq!(refused("10"), "10 has no unit: did you mean 10s?");
-        assert_eq!(refused(""), "a time is missing: write 10s, 1.5s, 250ms, 2m or 1h");
+        assert_eq!(refused(""), "a time is missing: write 10s, 1.5s, 250ms, 2m, 1h 30m or 0");
         assert_eq!(refused("600y"), "600y is too long");
-        assert!(refused("10 parsecs").ends_with("write 10s, 1.5s, 250ms, 2m or 1h"), "{}", refused("10 parsecs"));
-        assert_eq!(refused("soon"), "soon is not a time: write 10s, 1.5s, 250ms, 2m or 1h");
-        assert!(refused("-1s").ends_with("write 10s, 1.5s, 250ms, 2m or 1h"), "{}", refused("-1s"));
+        assert!(
+            refused("10 parsecs").ends_with("write 10s, 1.5s, 250ms, 2m, 1h 30m or 0"),
+            "{}",
+            refused("10 parsecs")
+        );
+        assert_eq!(refused("soon"), "soon is not a time: write 10s, 1.5s, 250ms, 2m, 1h 30m or 0");
+        assert!(refused("-1s").ends_with("write 10s, 1.5s, 250ms, 2m, 1h 30m or 0"), "{}", refused("-1s"));
     }
 
     #[test]

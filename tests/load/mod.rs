@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use echo_tester::client::RunPlan;
 use echo_tester::client::target::SourceChoice;
-use echo_tester::config::{LoadArgs, Sources};
+use echo_tester::config::{LoadArgs, SourceAddresses};
 use echo_tester::plan::{Shard, Slots};
 
 /// A plan of these loads, each written as in a `[[load]]` of a scenario.
@@ -21,7 +21,7 @@ pub(crate) fn plan(target: SocketAddr, loads: &[&str]) -> RunPlan {
     RunPlan {
         seed: 42,
         targets: vec![target],
-        sources: SourceChoice::new(&Sources::NONE, &[target]),
+        sources: SourceChoice::new(&SourceAddresses::NONE, &[target]),
         slots: Slots::new(&groups).expect("there are ids for so few connections"),
         groups: groups.into_iter().map(Arc::new).collect(),
         shard: Shard::WHOLE,

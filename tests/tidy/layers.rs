@@ -16,7 +16,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
     ("measure", &["stream", "units"]),
     ("judge", &["exit", "measure", "plan", "stream", "units"]),
     ("server", &["random", "sys", "units"]),
-    ("config", &["failure", "plan", "server", "stream", "sys", "units"]),
+    ("config", &["failure", "plan", "server", "stream", "units"]),
     ("client", &["config", "measure", "plan", "stream", "sys", "units"]),
     ("scenario", &["config", "exit", "judge", "measure", "plan", "stream", "units"]),
     ("report", &["client", "config", "exit", "judge", "measure", "plan", "scenario", "server", "stream", "units"]),
@@ -38,6 +38,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
             "server",
             "sys",
             "target",
+            "units",
         ],
     ),
     (

@@ -3,14 +3,14 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use super::log::ByteSource;
+use super::log::StreamPlace;
 use super::schedule::draw;
 
 /// Bytes, and where they were received.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct SourcedBytes {
     pub(super) bytes: Vec<u8>,
-    pub(super) source: ByteSource,
+    pub(super) source: StreamPlace,
 }
 
 /// Bytes on their way to another connection (`crosstalk:mode=move`).
@@ -68,6 +68,6 @@ impl RecentBytes {
         let places = last.checked_sub(start)? + 1;
         let skip = draw(pick, &[1]) % places;
         let bytes = self.bytes.range(skip as usize..skip as usize + len).copied().collect();
-        Some(SourcedBytes { bytes, source: ByteSource { conn: self.conn, peer: self.peer, offset: start + skip } })
+        Some(SourcedBytes { bytes, source: StreamPlace { conn: self.conn, peer: self.peer, offset: start + skip } })
     }
 }

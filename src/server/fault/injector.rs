@@ -10,7 +10,7 @@ use std::rc::Rc;
 use super::buffer::FixedBuffer;
 use super::history::{ByteHistory, MovedBytes, SourcedBytes};
 use super::kind::FaultKind;
-use super::log::ByteSource;
+use super::log::StreamPlace;
 use super::schedule::{FaultSchedule, draw};
 use super::script::{Action, InjectedFault, Script};
 use super::spec::{Fault, Placement, StaleOrigin};
@@ -350,7 +350,7 @@ impl Injector {
             EditKind::Zero(Some((first, last))) => (injected.offset, injected.extent) = (first, last - first + 1),
             EditKind::Drop => {}
             EditKind::Move(bytes) => {
-                let source = ByteSource { conn: self.conn, peer: self.peer, offset: edit.start };
+                let source = StreamPlace { conn: self.conn, peer: self.peer, offset: edit.start };
                 let bytes = SourcedBytes { bytes, source };
                 script.push(Action::Move(MovedBytes { bytes, fault: edit.fault }));
                 injected.effect = Some(FaultKind::Drop);
@@ -386,7 +386,7 @@ impl Injector {
         let old = whole
             .buffer
             .old()
-            .map(|(bytes, offset)| SourcedBytes { bytes: bytes.to_vec(), source: ByteSource { conn, peer, offset } });
+            .map(|(bytes, offset)| SourcedBytes { bytes: bytes.to_vec(), source: StreamPlace { conn, peer, offset } });
         let old: Vec<SourcedBytes> = old.collect();
         whole.injected += u64::from(!old.is_empty());
         let fault = whole.fault;

@@ -41,13 +41,13 @@ pub struct FaultRecord {
     pub bits: Option<u64>,
     /// Foreign and old bytes: where they come from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub source: Option<ByteSource>,
+    pub source: Option<StreamPlace>,
 }
 
 /// Where foreign or old bytes come from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ByteSource {
+pub struct StreamPlace {
     /// The number of the connection that sent them.
     pub conn: u64,
     /// Its client's address.
@@ -112,7 +112,7 @@ mod tests {
             replaced: Some(512),
             over: None,
             bits: None,
-            source: Some(ByteSource { conn: 12, peer, offset: 4096 }),
+            source: Some(StreamPlace { conn: 12, peer, offset: 4096 }),
         };
         let json = serde_json::to_string(&record).expect("a record can always be written as JSON");
         assert!(json.contains(r#""fault":"crosstalk:every=200KiB""#) && !json.contains('\n'), "{json}");

@@ -57,6 +57,6 @@ mod shared;
 pub mod spec;
 
 pub use kind::FaultKind;
-pub use log::{ByteSource, FaultLog, FaultRecord};
+pub use log::{FaultLog, FaultRecord, StreamPlace};
 pub use serve::FaultyServer;
 pub use spec::Fault;

@@ -244,7 +244,7 @@ impl ByteHistory for RegistryView<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::log::ByteSource;
+    use super::super::log::StreamPlace;
     use super::*;
 
     fn peer(port: u16) -> SocketAddr {
@@ -318,7 +318,7 @@ mod tests {
         }
         registry.fin_received(ids[2]);
         let check = |found: SourcedBytes, conns: &[u64], last: u64| {
-            let ByteSource { conn, offset, peer: from } = found.source;
+            let StreamPlace { conn, offset, peer: from } = found.source;
             assert!(conns.contains(&conn) && from == peer(conn as u16), "{conn}");
             assert!(offset >= 56 && offset + 20 <= last, "only the last 200 bytes are kept: {offset}");
             assert_eq!(found.bytes, &bytes(conn as u8)[offset as usize..offset as usize + 20]);
@@ -349,7 +349,7 @@ mod tests {
         let mut registry = Registry::new(0);
         let now = Instant::now();
         let (a, b) = (registry.add(peer(1), now).0, registry.add(peer(2), now).0);
-        let source = ByteSource { conn: 0, peer: peer(1), offset: 5 };
+        let source = StreamPlace { conn: 0, peer: peer(1), offset: 5 };
         let moved = MovedBytes { bytes: SourcedBytes { bytes: b"xyz".to_vec(), source }, fault: 3 };
         registry.move_bytes(a, moved.clone(), 9);
         assert_eq!((registry.take_moved(a), registry.take_moved(b)), (None, Some(moved.clone())));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::history::MovedBytes;
 use super::kind::FaultKind;
-use super::log::ByteSource;
+use super::log::StreamPlace;
 
 /// One thing to do.
 #[derive(Debug, PartialEq)]
@@ -45,7 +45,7 @@ pub(super) struct InjectedFault {
     /// Bits.
     pub(super) bits: Option<u64>,
     /// Where foreign or old bytes come from.
-    pub(super) source: Option<ByteSource>,
+    pub(super) source: Option<StreamPlace>,
 }
 
 /// The queue of actions.

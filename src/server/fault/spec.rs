@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::kind::{FAULT_KEYS, FAULT_TABLE, FaultKey, FaultKind, FaultRow};
-use crate::units::text::text_form;
+use crate::units::text::{Form, TextForm, text_form};
 use crate::units::{Bytes, Count, ParseError, Time};
 
 /// The most bytes that one fault concerns: it may have to keep a copy of them.
@@ -167,10 +167,8 @@ impl Fault {
         }
         let least = 4 * self.reach();
         match self.every {
-            Some(every) if every < least => {
-                Err(ParseError::new(format!("every={} is too short for len={}", Bytes(every), Bytes(self.len)))
-                    .with_remedy(format!("write at least every={}", Bytes(least))))
-            }
+            Some(every) if every < least => Err(ParseError::new(format!("every={} is too short", Bytes(every)))
+                .with_remedy(format!("write at least every={}", Bytes(least)))),
             _ => Ok(()),
         }
     }
@@ -293,18 +291,23 @@ impl fmt::Display for Fault {
     }
 }
 
-text_form!(
-    Fault,
-    "Fault",
-    "something that a server does wrong on purpose, such as drop:len=3,at=65536,conn=7 or flip:every=1MiB",
-    r"^\s*[a-z][a-z0-9-]*\s*(:.*)?$",
-    ["flip:every=1MiB", "drop:len=3,at=65536,conn=7", "crosstalk:every=200KiB", "stale", "limit-64", "reset:p=0.1"]
-);
+impl TextForm for Fault {
+    const WHAT: &'static str = "a fault such as";
+
+    fn forms() -> Vec<Form> {
+        let pattern = r"[a-z][a-z0-9-]*\s*(:[\s\S]*)?";
+        ["flip:every=1MiB", "drop:len=3,at=65536,conn=7", "crosstalk:every=200KiB", "stale", "limit-64", "reset:p=0.1"]
+            .map(|example| Form::new(example, pattern))
+            .into()
+    }
+}
+
+text_form!(Fault);
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::units::text::Examples;
+    use crate::units::text::checks;
 
     fn error(text: &str) -> String {
         text.parse::<Fault>().expect_err(text).to_string()
@@ -357,7 +360,7 @@ mod tests {
         assert_eq!(error("reset:at"), "'at' has no '=': write reset[:at=64KiB,p=0.5,conn=7]");
         assert_eq!(error("reset:at=1,at=2"), "'at' is given twice: leave one of them out");
         assert_eq!(error("drop:len=0"), "len=0: out of range: write 1 to 1MiB");
-        assert_eq!(error("drop:len=100,every=200"), "every=200 is too short for len=100: write at least every=400");
+        assert_eq!(error("drop:len=100,every=200"), "every=200 is too short: write at least every=400");
         assert_eq!(error("flip:n=9"), "n=9: out of range: write 1 to 8");
         assert_eq!(error("flip:p=0"), "p=0: not a probability: write a number above 0 and up to 1, such as 0.5");
         assert_eq!(error("stale:from=hell"), "from=hell: unknown value: write buffer or older or closed");
@@ -367,9 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn the_examples_of_the_schema_parse() {
-        for example in Fault::EXAMPLES {
-            assert!(example.parse::<Fault>().is_ok(), "{example}");
-        }
+    fn the_examples_of_the_schema_are_true() {
+        checks::examples_hold::<Fault>();
     }
 }

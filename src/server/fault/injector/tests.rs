@@ -21,7 +21,7 @@ fn stream(range: std::ops::Range<u64>) -> Vec<u8> {
 struct Others;
 
 fn foreign_bytes(conn: u64, len: usize) -> Option<SourcedBytes> {
-    Some(SourcedBytes { bytes: vec![0x80 + conn as u8; len], source: ByteSource { conn, peer: peer(), offset: 1000 } })
+    Some(SourcedBytes { bytes: vec![0x80 + conn as u8; len], source: StreamPlace { conn, peer: peer(), offset: 1000 } })
 }
 
 impl ByteHistory for Others {
@@ -37,7 +37,7 @@ impl ByteHistory for Others {
         let offset = before.checked_sub(len as u64 + 64)?;
         Some(SourcedBytes {
             bytes: stream(offset..offset + len as u64),
-            source: ByteSource { conn: CONN, peer: peer(), offset },
+            source: StreamPlace { conn: CONN, peer: peer(), offset },
         })
     }
 
@@ -203,7 +203,7 @@ fn reorder_makes_do_with_the_bytes_it_has_when_no_more_come() {
 
 #[test]
 fn crosstalk_replaces_own_bytes_or_is_inserted_between_them() {
-    let source = Some(ByteSource { conn: 8, peer: peer(), offset: 1000 });
+    let source = Some(StreamPlace { conn: 8, peer: peer(), offset: 1000 });
     let output = each_cut(&["crosstalk:len=20,at=100"], 300);
     assert_eq!(output.bytes, concat(&[&stream(0..100), &[0x88; 20], &stream(120..300)]));
     assert_eq!(output.faults, [InjectedFault { replaced: Some(20), source: source.clone(), ..injected(100, 20) }]);
@@ -222,7 +222,7 @@ fn crosstalk_that_moves_drops_bytes_here_and_inserts_them_there() {
     let output = each_cut(&["crosstalk:len=20,at=100,mode=move"], 300);
     assert_eq!(output.bytes, concat(&[&stream(0..100), &stream(120..300)]));
     assert_eq!(output.faults, [InjectedFault { effect: Some(FaultKind::Drop), ..injected(100, 20) }]);
-    let source = ByteSource { conn: CONN, peer: peer(), offset: 100 };
+    let source = StreamPlace { conn: CONN, peer: peer(), offset: 100 };
     let moved = MovedBytes { bytes: SourcedBytes { bytes: stream(100..120), source: source.clone() }, fault: 0 };
     assert_eq!(output.actions, [Action::Move(moved.clone()), Action::Fin]);
 
@@ -240,12 +240,12 @@ fn crosstalk_that_moves_drops_bytes_here_and_inserts_them_there() {
 fn stale_bytes_come_from_the_own_past_or_from_a_closed_connection() {
     let output = each_cut(&["stale:from=older,len=20,at=100"], 300);
     assert_eq!(output.bytes, concat(&[&stream(0..100), &stream(16..36), &stream(100..300)]));
-    let source = Some(ByteSource { conn: CONN, peer: peer(), offset: 16 });
+    let source = Some(StreamPlace { conn: CONN, peer: peer(), offset: 16 });
     assert_eq!(output.faults, [InjectedFault { source, ..injected(100, 20) }]);
 
     let output = each_cut(&["stale:from=closed,len=20,at=100,mode=replace"], 300);
     assert_eq!(output.bytes, concat(&[&stream(0..100), &[0x89; 20], &stream(120..300)]));
-    let source = Some(ByteSource { conn: 9, peer: peer(), offset: 1000 });
+    let source = Some(StreamPlace { conn: 9, peer: peer(), offset: 1000 });
     assert_eq!(output.faults, [InjectedFault { replaced: Some(20), source, ..injected(100, 20) }]);
 }
 
@@ -273,7 +273,7 @@ fn a_whole_buffer_includes_the_old_bytes_behind_each_short_receive() {
         injector.received(&stream(from..to), &Others, &mut script);
         play(&mut script)
     };
-    let source = |offset| Some(ByteSource { conn: CONN, peer: peer(), offset });
+    let source = |offset| Some(StreamPlace { conn: CONN, peer: peer(), offset });
     assert_eq!(
         receive(0, 60),
         Output { bytes: stream(0..60), ..Output::default() },

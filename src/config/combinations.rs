@@ -1,0 +1,88 @@
+//! Values of a load group that are right on their own and exclude each other.
+
+use super::error::ConfigError;
+use crate::plan::{Close, Lifetime, Profile, Read, Reconnect};
+use crate::stream::MAX_SHARED_STREAM_BYTES;
+use crate::units::{Bytes, Rate, Time};
+
+/// Refuses a profile whose values exclude each other.
+pub(super) fn check(profile: &Profile) -> Result<(), ConfigError> {
+    check_reading(profile)?;
+    check_opening(profile)?;
+    check_end_of_run(profile)?;
+    check_reconnects(profile)
+}
+
+fn check_reading(profile: &Profile) -> Result<(), ConfigError> {
+    if profile.read == Read::Never && matches!(profile.close, Close::HalfClose | Close::AfterEcho | Close::Together) {
+        let problem = "it waits for the echo, which is never read with `read = never`";
+        return Err(ConfigError::new("close", profile.close, problem).remedy("write keep, abandon or reset"));
+    }
+    match (profile.read, profile.rate) {
+        (Read::Never | Read::AfterStall, Some(rate)) => {
+            let problem = format!("with `read = {}` writing stalls, so no rate can be kept", profile.read);
+            Err(ConfigError::new("rate", rate, problem).remedy("leave out one of them"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_opening(profile: &Profile) -> Result<(), ConfigError> {
+    if let (Some(rate), false) = (profile.connect_rate, profile.ramp.is_zero()) {
+        let all = Time(Rate::due(rate, u64::from(profile.conns)));
+        let problem = format!("`connect_rate = {rate}` already sets how fast connections open (all within {all})");
+        return Err(ConfigError::new("ramp", Time(profile.ramp), problem).remedy("leave out one of them"));
+    }
+    let last = profile.all_open_at();
+    match profile.duration {
+        Some(duration) if last >= duration => {
+            let (key, value) = match profile.connect_rate {
+                Some(rate) => ("connect_rate", rate.to_string()),
+                None => ("ramp", Time(profile.ramp).to_string()),
+            };
+            let (last, duration) = (Time(last), Time(duration));
+            let problem = format!("the last connection would open after {last}, but the run ends after {duration}");
+            Err(ConfigError::new(key, value, problem).remedy(format!("write a `duration` of more than {last}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_end_of_run(profile: &Profile) -> Result<(), ConfigError> {
+    if profile.reconnect == Reconnect::Forever && profile.duration.is_none() {
+        return Err(ConfigError::new("reconnect", profile.reconnect, "the run would never end")
+            .remedy("add a `duration`, or write a number of times"));
+    }
+    let until = match profile.close {
+        Close::Keep => "the run ends",
+        Close::Together => "all have their echo",
+        Close::HalfClose | Close::AfterEcho | Close::Reset | Close::Abandon => return Ok(()),
+    };
+    let stay = format!("with `close = {}` connections stay open until {until}", profile.close);
+    let remedy = "leave it out, or choose another `close`";
+    if profile.reconnect != Reconnect::Off {
+        return Err(
+            ConfigError::new("reconnect", profile.reconnect, format!("{stay}, so none is reopened")).remedy(remedy)
+        );
+    }
+    match profile.lifetime {
+        Some(lifetime @ Lifetime::Age(_)) => {
+            Err(ConfigError::new("lifetime", lifetime, format!("{stay}, so none ends early")).remedy(remedy))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_reconnects(profile: &Profile) -> Result<(), ConfigError> {
+    match (profile.reconnect, profile.bytes) {
+        (Reconnect::Off, _) if !profile.reconnect_delay.is_zero() => {
+            Err(ConfigError::new("reconnect_delay", Time(profile.reconnect_delay), "no connection is reopened")
+                .remedy("add `reconnect = forever`, or a number of times"))
+        }
+        (Reconnect::Times(_) | Reconnect::Forever, Some(bytes)) if bytes > MAX_SHARED_STREAM_BYTES => {
+            let most = format!("{} if connections are reopened", Bytes(MAX_SHARED_STREAM_BYTES));
+            Err(ConfigError::too_large("bytes", Bytes(bytes), most))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,63 @@
+//! What the structs of options share: how clap reads and explains their flags, and how they are written back as flags.
+
+use clap::Arg;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::server::fault::kind::FAULT_TABLE;
+use crate::units::text::TextForm;
+
+/// The flags of a struct whose fields are flags: `--conns`, `500`, `--fail-fast=true`. Absent fields and those in
+/// `without` are left out.
+pub(super) fn to_flags(args: &impl Serialize, without: &[&str]) -> Vec<String> {
+    let fields = serde_json::to_value(args).expect("structs of strings, numbers and flags have a JSON form");
+    let mut flags = Vec::new();
+    for (key, value) in fields.as_object().into_iter().flatten() {
+        let flag = flag_of(key);
+        match value {
+            _ if without.contains(&key.as_str()) => {}
+            Value::Null => {}
+            Value::Bool(value) => flags.push(format!("{flag}={value}")),
+            Value::String(text) => flags.extend([flag, text.clone()]),
+            Value::Array(values) => {
+                let texts = values.iter().filter_map(Value::as_str);
+                flags.extend(texts.flat_map(|text| [flag.clone(), text.to_owned()]));
+            }
+            other => flags.extend([flag, other.to_string()]),
+        }
+    }
+    flags
+}
+
+/// The flag of a key: `--connect-rate` for `connect_rate`.
+pub(super) fn flag_of(key: &str) -> String {
+    format!("--{}", key.replace('_', "-"))
+}
+
+/// Accepts one of these keywords, and shows them in help and completions.
+pub(super) fn keyword_parser<T: Copy + Send + Sync>(
+    keywords: &'static [(&'static str, T)],
+) -> impl TypedValueParser<Value = T> {
+    PossibleValuesParser::new(keywords.iter().map(|(keyword, _)| *keyword)).map(move |given| {
+        let found = keywords.iter().find(|(keyword, _)| *keyword == given);
+        found.expect("clap accepts only these keywords").1
+    })
+}
+
+/// Adds the forms of a flag's values to its long help.
+pub(super) fn list_forms<T: TextForm>(arg: Arg) -> Arg {
+    let forms: Vec<String> = T::forms().iter().map(ToString::to_string).collect();
+    add_to_long_help(arg, &forms.join(" · "))
+}
+
+/// Adds the kinds of fault to the long help of `--fault`.
+pub(super) fn list_fault_kinds(arg: Arg) -> Arg {
+    let kinds: Vec<String> = FAULT_TABLE.iter().map(|row| format!("{}: {}", row.name, row.about)).collect();
+    add_to_long_help(arg, &kinds.join("\n"))
+}
+
+fn add_to_long_help(arg: Arg, paragraph: &str) -> Arg {
+    let help = arg.get_long_help().or(arg.get_help()).map(ToString::to_string).unwrap_or_default();
+    arg.long_help(format!("{help}\n\n{paragraph}"))
+}

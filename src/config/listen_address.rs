@@ -1,0 +1,105 @@
+//! The address that a bundled server listens on.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::str::FromStr;
+
+use super::defaults::DEFAULT_PORT;
+use crate::units::ParseError;
+use crate::units::text::{Form, TextForm, remedy, text_form};
+
+/// An address to listen on: `127.0.0.1:7777`, `[::1]:0`, `localhost:7777`, or a port alone, which means 127.0.0.1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListenAddress(pub SocketAddr);
+
+impl FromStr for ListenAddress {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let text = text.trim();
+        if let Ok(address) = text.parse() {
+            return Ok(ListenAddress(address));
+        }
+        let without_port = |with_port: String| {
+            Err(ParseError::new(format!("{text} has no port")).with_remedy(format!("did you mean {with_port}?")))
+        };
+        if let Ok(ip) = text.trim_matches(['[', ']']).parse::<IpAddr>() {
+            return without_port(SocketAddr::new(ip, DEFAULT_PORT).to_string());
+        }
+        if text == "localhost" {
+            return without_port(format!("{text}:{DEFAULT_PORT}"));
+        }
+        let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
+        let is_own = matches!(host, "" | "localhost");
+        let is_ip = host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
+        match port.parse::<u16>() {
+            Ok(port) if is_own => Ok(ListenAddress((Ipv4Addr::LOCALHOST, port).into())),
+            Err(_) if is_own || is_ip => {
+                Err(ParseError::new(format!("'{port}' is not a port")).with_remedy("write a number up to 65535"))
+            }
+            _ => Err(ParseError::new(format!("{text} is not an address of this machine"))
+                .with_remedy(remedy::<ListenAddress>())),
+        }
+    }
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl TextForm for ListenAddress {
+    const WHAT: &'static str = "an address to listen on such as";
+
+    fn forms() -> Vec<Form> {
+        let pattern = r"([0-9.]+:|\[[0-9a-fA-F:.%]+\]:|localhost:|:)?\+?[0-9]+";
+        vec![
+            Form::new("127.0.0.1:7777", pattern),
+            Form::new("[::1]:7777", pattern),
+            Form::new("0.0.0.0:7777", pattern).meaning("every IPv4 address of this machine"),
+        ]
+    }
+}
+
+text_form!(ListenAddress);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::units::text::checks;
+    use proptest::prelude::*;
+
+    #[test]
+    fn an_address_has_a_port_and_belongs_to_this_machine() {
+        for (text, address) in [("7000", "127.0.0.1:7000"), (":0", "127.0.0.1:0"), ("localhost:1", "127.0.0.1:1")] {
+            assert_eq!(text.parse::<ListenAddress>().map(|address| address.to_string()), Ok(address.to_owned()));
+        }
+        for (text, part) in [
+            ("127.0.0.1", "127.0.0.1 has no port: did you mean 127.0.0.1:7777?"),
+            ("::1", "did you mean [::1]:7777?"),
+            ("127.0.0.1:70000", "'70000' is not a port: write a number up to 65535"),
+            ("[::1]:70000", "'70000' is not a port"),
+            ("localhost:x", "'x' is not a port"),
+            ("70000", "up to 65535"),
+            ("localhost", "did you mean localhost:7777?"),
+            ("[127.0.0.1]:80", "is not an address of this machine"),
+            ("example.com:80", "write 127.0.0.1:7777"),
+        ] {
+            let error = text.parse::<ListenAddress>().expect_err(text).to_string();
+            assert!(error.contains(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_examples_of_the_schema_are_true() {
+        checks::examples_hold::<ListenAddress>();
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_accepted_as_the_schema_says_or_refused_in_words(text in checks::texts()) {
+            checks::any_text_holds::<ListenAddress>(&text);
+        }
+    }
+}

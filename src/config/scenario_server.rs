@@ -1,0 +1,180 @@
+//! The server of a scenario: its table `[server]`, resolved. It is a bundled server in one model or in several, one
+//! with faults, or any other server that a command line starts.
+
+use super::command_spec::CommandSpec;
+use super::error::ConfigError;
+use super::listen_address::ListenAddress;
+use super::model_list::ModelList;
+use super::server_options::{ServeArgs, ServerTable};
+
+/// The server that a case starts.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ServerSpec {
+    /// A bundled server. Its model is named, unless it has faults.
+    Bundled(Box<ServeArgs>),
+    /// A server that a command line starts.
+    Command(CommandSpec),
+}
+
+/// A server to run a scenario against.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServerVariant {
+    /// The model, if the scenario has several.
+    pub label: Option<&'static str>,
+    /// The server.
+    pub server: ServerSpec,
+}
+
+impl ServerSpec {
+    /// Whether it has faults.
+    pub fn is_faulty(&self) -> bool {
+        matches!(self, ServerSpec::Bundled(args) if args.fault.is_some())
+    }
+}
+
+impl ServerTable {
+    /// The bundled server in these models, with defaults for everything else.
+    pub fn of_models(models: ModelList) -> ServerTable {
+        match models {
+            ModelList::Named(names) if names.len() == 1 => {
+                ServerTable { model: names.into_iter().next(), ..ServerTable::default() }
+            }
+            models => ServerTable { models: Some(models), ..ServerTable::default() },
+        }
+    }
+
+    /// The servers of the table, validated: one for each of its models, or one.
+    ///
+    /// # Errors
+    /// They name the key, its value and what to write instead.
+    pub fn resolve(&self) -> Result<Vec<ServerVariant>, ConfigError> {
+        if let Some(command) = &self.command {
+            if let Some(key) = self.first_key_of_a_bundled_server() {
+                let problem = "it is an option of the bundled server, and `command` starts another server";
+                return Err(ConfigError::new(key, "…", problem).remedy("leave out one of them"));
+            }
+            let server = ServerSpec::Command(CommandSpec::new(command, self)?);
+            return Ok(vec![ServerVariant { label: None, server }]);
+        }
+        if let Some(key) = CommandSpec::first_key(self) {
+            return Err(ConfigError::new(key, "…", "it is only for a server that `command` starts")
+                .remedy("add command = [\"PROGRAM\", \"{addr}\"], or leave it out"));
+        }
+        if let Some(ListenAddress(bind)) = self.bind {
+            let problem = "the server of a scenario listens on a free port of 127.0.0.1";
+            return Err(ConfigError::new("bind", bind, problem).remedy("leave it out"));
+        }
+        let Some(models) = &self.models else {
+            return Ok(vec![ServerVariant { label: None, server: self.bundled(self.model.as_deref())? }]);
+        };
+        if self.model.is_some() || self.fault.is_some() {
+            let problem = "a server has only one of `model`, `models` and `fault`";
+            return Err(ConfigError::new("models", models, problem).remedy("leave out the others"));
+        }
+        let variant = |name: &'static str| {
+            let server = self.bundled(Some(name))?;
+            Ok(ServerVariant { label: Some(name), server })
+        };
+        models.names()?.into_iter().map(variant).collect()
+    }
+
+    fn bundled(&self, model: Option<&str>) -> Result<ServerSpec, ConfigError> {
+        let args = ServeArgs { model: model.map(str::to_owned), ..self.options() };
+        let serve = args.resolve(1, None)?;
+        let model = serve.faults.is_none().then(|| serve.model.name.to_owned());
+        Ok(ServerSpec::Bundled(Box::new(ServeArgs { model, ..args })))
+    }
+
+    fn first_key_of_a_bundled_server(&self) -> Option<&'static str> {
+        let models = self.models.is_some().then_some("models");
+        self.options().given().next().or(models)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use clap::{Args, Command};
+
+    use super::super::defaults;
+    use super::*;
+    use crate::server::models;
+
+    fn resolve(toml: &str) -> Result<Vec<ServerVariant>, ConfigError> {
+        let table: ServerTable = toml::from_str(toml).unwrap_or_else(|error| panic!("{toml}: {error}"));
+        table.resolve()
+    }
+
+    #[test]
+    fn each_of_several_models_is_a_variant_and_one_model_has_no_label() {
+        let labels = |toml| resolve(toml).expect(toml).iter().map(|v| v.label).collect::<Vec<_>>();
+        assert_eq!(labels("models = ['epoll', 'select', 'iocp']"), [Some("epoll"), Some("select"), Some("iocp")]);
+        assert_eq!(labels("models = 'epoll, select'"), [Some("epoll"), Some("select")]);
+        assert_eq!(labels("model = 'auto'"), [None]);
+        assert_eq!(labels(""), [None]);
+        let all = labels("models = 'all'");
+        assert!(all.contains(&Some("threads")) && all.contains(&Some("tokio")), "{all:?}");
+        assert_eq!(all.contains(&Some("epoll")), cfg!(target_os = "linux"));
+        assert_eq!(all.contains(&Some("iocp")), cfg!(windows));
+    }
+
+    #[test]
+    fn auto_is_resolved_to_the_best_model_of_this_system() {
+        let server = |toml: &str| resolve(toml).expect(toml).remove(0).server;
+        assert_eq!(server("model = 'auto'"), server(&format!("model = '{}'", models::AUTO)));
+        assert_eq!(server("model = 'auto'"), server(""));
+        assert!(server("fault = ['flip']").is_faulty() && !server("").is_faulty());
+    }
+
+    #[test]
+    fn the_address_is_filled_into_the_command_and_its_environment() {
+        let table = "command = ['./s', '--on={addr}', '{host}', '{port}', '{x}']\nenv = { PORT = '{port}' }\ncwd = 'a'";
+        let ServerSpec::Command(server) = resolve(table).expect(table).remove(0).server else { panic!("a command") };
+        let address: SocketAddr = "127.0.0.1:81".parse().expect("a valid address");
+        assert_eq!(server.command_at(address), ["./s", "--on=127.0.0.1:81", "127.0.0.1", "81", "{x}"]);
+        assert_eq!(server.env_at(address).collect::<Vec<_>>(), [("PORT", "81".to_owned())]);
+        assert_eq!((server.ready_timeout, server.stop_timeout), (defaults::READY_TIMEOUT, defaults::STOP_TIMEOUT));
+        let in_env = "command = ['./s']\nenv = { LISTEN = '{addr}' }\nready_timeout = '1s'";
+        assert!(resolve(in_env).is_ok());
+    }
+
+    #[test]
+    fn keys_that_exclude_each_other_are_refused_with_a_remedy() {
+        for (toml, key, remedy) in [
+            ("command = ['./s', '{addr}']\nmodel = 'epoll'", "model", "leave out one of them"),
+            ("command = ['./s', '{addr}']\nmodels = 'all'", "models", "leave out one of them"),
+            ("command = ['./s', '{addr}']\nfault = ['flip']", "fault", "leave out one of them"),
+            ("command = ['./s', '{addr}']\nmax_conns = 5", "max_conns", "leave out one of them"),
+            ("command = ['./s', '{addr}']\nfault_log = 'x'", "fault_log", "leave out one of them"),
+            ("command = []", "command", "write the program"),
+            ("command = ['./s', '9000']", "command", "write {addr}"),
+            ("model = 'epoll'\nmodels = ['select']", "models", "leave out the others"),
+            ("models = ['select']\nfault = ['flip']", "models", "leave out the others"),
+            ("model = 'select'\nfault = ['flip']", "model", "leave out `model` or `fault`"),
+            ("models = []", "models", "name a model"),
+            ("models = ['select', 'select']", "models", "leave one of them out"),
+            ("models = ['epol']", "models", "'echo-tester models'"),
+            ("models = ['select']\nworkers = 0", "workers", "must be at least 1"),
+            ("ready_timeout = '1s'", "ready_timeout", "add command"),
+            ("env = { A = 'b' }", "env", "add command"),
+            ("cwd = 'a'\nmodel = 'epoll'", "cwd", "add command"),
+            ("bind = '7777'", "bind", "leave it out"),
+        ] {
+            let error = resolve(toml).expect_err(toml);
+            assert!(error.key == key && error.message().contains(remedy), "{toml}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_keys_of_a_bundled_server_are_described_by_the_help_of_serve() {
+        let schema = schemars::schema_for!(ServerTable);
+        let command = ServeArgs::augment_args(Command::new("serve"));
+        for flag in command.get_arguments().filter(|flag| flag.get_id() != "bind") {
+            let property = &schema.as_value()["properties"][flag.get_id().as_str()];
+            let description = property["description"].as_str().expect("each key has a description");
+            let help = flag.get_help().expect("each flag has a help text").to_string();
+            assert_eq!(description.lines().next(), Some(help.as_str()), "{}", flag.get_id());
+        }
+    }
+}
