@@ -54,15 +54,15 @@ pub struct Slots {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SlotsError {
     /// More slots than ids.
-    #[error("{conns} connections are more than the {MAX_CONNECTIONS} that one run can tell apart: run several")]
+    #[error("{conns} connections are more than the {MAX_CONNECTIONS} that one run can tell apart: make several runs")]
     TooManyConnections {
         /// All groups together.
         conns: u64,
     },
     /// More reconnects than ids are left for.
     #[error(
-        "{conns} connections, {times} times reconnected, are more than one run can tell apart: reconnect at most {most} \
-         times"
+        "{conns} connections that reconnect {times} times are more than one run can tell apart: let them reconnect at \
+         most {most} times"
     )]
     TooManyReconnects {
         /// All groups together that reconnect.
@@ -73,10 +73,7 @@ pub enum SlotsError {
         most: u32,
     },
     /// An id that no connection of this run can have.
-    #[error(
-        "there is no connection {conn} in this run: it opens {total} at a time, numbered from 0, and then {again} of \
-         them again, {times} times at most"
-    )]
+    #[error("there is no connection {conn} in this run: {}", numbering(*total, *again, *times))]
     NoSuchConnection {
         /// As asked for.
         conn: u32,
@@ -87,6 +84,15 @@ pub enum SlotsError {
         /// How often the slot that would have this id reconnects, or any other.
         times: u32,
     },
+}
+
+/// Which connections a run has, in words.
+fn numbering(total: u32, again: u32, times: u32) -> String {
+    let first = format!("it opens {total} at a time, numbered from 0");
+    match again {
+        0 => first,
+        _ => format!("{first}, and reopens {again} of them at most {times} times"),
+    }
 }
 
 impl Slots {
@@ -365,10 +371,15 @@ mod tests {
         assert_eq!(both.id(both.slot(5), 2), None);
         assert_eq!(
             none.to_string(),
-            "there is no connection 7 in this run: it opens 6 at a time, numbered from 0, and then 1 of them again, 1 \
-             times at most"
+            "there is no connection 7 in this run: it opens 6 at a time, numbered from 0, and reopens 1 of them at most \
+             1 times"
         );
-        assert!(Slots::new([&once]).expect("few enough").of(conn(5)).is_err());
+        let none = Slots::new([&once]).expect("few enough").of(conn(5)).expect_err("the run opens five connections");
+        assert_eq!(
+            none.to_string(),
+            "there is no connection 5 in this run: it opens 5 at a time, numbered from 0",
+            "without reconnects there are no others"
+        );
     }
 
     #[test]
