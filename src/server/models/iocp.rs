@@ -40,8 +40,8 @@ use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::thread::Builder;
 use std::time::Instant;
 
 use slab::Slab;
@@ -56,7 +56,8 @@ use crate::server::completion::accept_ex::{AcceptExListener, PendingAccept};
 use crate::server::completion::operation::owner_of;
 use crate::server::completion::overlapped_connection::{Notify, OverlappedConnection};
 use crate::server::completion::winsock::raw;
-use crate::server::pool::IdleTimer;
+use crate::server::event_set::wake_event;
+use crate::server::pool::{IdleTimer, Mailbox, Waker, WorkerGroup, WorkerThreads, lock};
 use crate::server::{Accept, Context, Phase, Session};
 use crate::sys::event::Event;
 
@@ -70,36 +71,30 @@ const PACKETS_PER_WAIT: usize = 16;
 /// Serves until told to stop. This thread supervises; `--workers` threads take packets.
 pub(super) fn run(listener: TcpListener, context: Arc<Context>) -> io::Result<()> {
     let server = Arc::new(IocpServer::new(listener, &context)?);
-    let workers = start_workers(&server)?;
-    for index in 0..PENDING_ACCEPTS {
-        server.begin_accept(index);
+    let mut threads = WorkerThreads::new(&server.group);
+    let result = start_workers(&server, &mut threads).and_then(|()| {
+        for index in 0..PENDING_ACCEPTS {
+            server.begin_accept(index);
+        }
+        context.ready(server.group.wake_all());
+        server.supervise()
+    });
+    for _ in 0..threads.count() {
+        // If memory is too short for a packet, a worker can't be stopped, and the harness reports that it hung.
+        let _ = server.port.post_stop();
     }
-    let wake = server.wake.try_clone()?;
-    context.ready(move || wake.set());
-    let supervised = server.supervise();
-    for _ in &workers {
-        server.port.post_stop()?;
-    }
-    workers.into_iter().fold(supervised, |result, worker| {
-        result.and(worker.join().unwrap_or_else(|_| Err(io::Error::other("a worker panicked"))))
-    })
+    threads.join(result)
 }
 
-fn start_workers(server: &Arc<IocpServer>) -> io::Result<Vec<JoinHandle<io::Result<()>>>> {
-    let mut workers = Vec::new();
+fn start_workers(server: &Arc<IocpServer>, threads: &mut WorkerThreads) -> io::Result<()> {
     for i in 0..server.workers.load(Ordering::Relaxed) {
         let of_worker = Arc::clone(server);
-        match std::thread::Builder::new().name(format!("iocp-{i}")).spawn(move || of_worker.work()) {
-            Ok(worker) => workers.push(worker),
-            Err(e) => {
-                for _ in &workers {
-                    server.port.post_stop()?;
-                }
-                return Err(e);
-            }
-        }
+        let thread = Builder::new().name(format!("iocp-{i}"));
+        // Nothing wakes a worker but packets: the supervisor looks at the phase for all of them.
+        let prepare = || Ok(((), Arc::new(|| {}) as Waker));
+        threads.start(thread, prepare, move |(), _: Mailbox<()>| of_worker.work())?;
     }
-    Ok(workers)
+    Ok(())
 }
 
 /// The completion port. All operations that report to it are owned by an [`Owner`].
@@ -184,6 +179,7 @@ struct RegisteredConnection {
 /// What the threads share. Locks are taken in this order: an accept, the registry, a connection.
 struct IocpServer {
     context: Arc<Context>,
+    group: WorkerGroup,
     port: CompletionPort,
     /// Wakes the supervisor.
     wake: Event,
@@ -202,10 +198,14 @@ impl IocpServer {
         let (port, listener) = (CompletionPort::new()?, Arc::new(AcceptExListener::new(listener)?));
         port.bind(listener.socket())?;
         let accept = |index| PendingAccept::new(Arc::clone(&listener), Owner::Accept(index), None);
+        let (wake, waker) = wake_event()?;
+        let group = WorkerGroup::new(context);
+        group.add_waker(&waker);
         Ok(IocpServer {
             context: Arc::clone(context),
+            group,
             port,
-            wake: Event::auto()?,
+            wake,
             accepts: (0..PENDING_ACCEPTS).map(|index| Mutex::new(Some(accept(index)))).collect(),
             paused_accepts: Mutex::default(),
             registry: Mutex::default(),
@@ -275,7 +275,7 @@ impl IocpServer {
             };
             // The last reference closes the connection, so that it is counted before the supervisor wakes.
             drop(registered);
-            if none_left && self.context.phase() != Phase::Run {
+            if none_left && self.group.phase() != Phase::Run {
                 self.wake.set();
             }
         }
@@ -290,7 +290,7 @@ impl IocpServer {
             None => return,
             Some(Ok(socket)) => self.adopt(socket),
             // We have cancelled it ourselves.
-            Some(Err(_)) if self.context.phase() != Phase::Run => {}
+            Some(Err(_)) if self.group.phase() != Phase::Run => {}
             Some(Err(e)) => pause = self.count_failed_accept(&e),
         }
         self.begin_again(index, accept, pause);
@@ -310,7 +310,7 @@ impl IocpServer {
     ) {
         loop {
             let Some(pending) = &mut *accept else { return };
-            if self.context.phase() != Phase::Run {
+            if self.group.phase() != Phase::Run {
                 *accept = None;
                 self.wake.set();
                 return;
@@ -355,7 +355,7 @@ impl IocpServer {
             }
             // The connection is registered by now: either the supervisor finds it when it aborts, or the phase is seen
             // here.
-            if self.context.phase() == Phase::Abort {
+            if self.group.phase() == Phase::Abort {
                 connection.abort();
             }
         });
@@ -366,7 +366,7 @@ impl IocpServer {
         let mut idle = IdleTimer::new(&self.context);
         let mut aborted = false;
         loop {
-            let phase = self.context.phase();
+            let phase = self.group.phase();
             if phase != Phase::Run {
                 self.end_accepts();
             }
@@ -432,11 +432,6 @@ impl Drop for WorkerExit<'_> {
     }
 }
 
-/// Locks in spite of a panic: the worker's end reports it, and the other workers go on.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::TcpStream;
@@ -461,7 +456,8 @@ mod tests {
         }
         let broken = server.connections().swap_remove(0);
         server.advance(Some(broken), |_| panic!("the test panics"));
-        let workers = start_workers(&server).expect("threads can be started");
+        let mut threads = WorkerThreads::new(&server.group);
+        start_workers(&server, &mut threads).expect("threads can be started");
         context.advance(Phase::Drain);
         let (ended, has_ended) = channel();
         let supervised = Arc::clone(&server);
@@ -469,9 +465,7 @@ mod tests {
         drop(clients);
         has_ended.recv_timeout(LIMIT).expect("the server drains").expect("it ends without an error");
         server.port.post_stop().expect("a packet can be posted");
-        for worker in workers {
-            worker.join().expect("the worker does not panic").expect("it ends without an error");
-        }
+        threads.join(Ok(())).expect("the worker ends without an error");
         let counters = context.snapshot();
         assert_eq!((counters.closed, counters.connection_errors), (2, 1));
     }
@@ -485,14 +479,11 @@ mod tests {
             server.port.post_stop().expect("a packet can be posted");
         }
         // The workers start after the posts, so the first one takes all three packets at once.
-        let (ended, has_ended) = channel();
-        for worker in start_workers(&server).expect("threads can be started") {
-            let ended = ended.clone();
-            std::thread::spawn(move || ended.send(worker.join().expect("the worker does not panic")));
-        }
-        for _ in 0..3 {
-            has_ended.recv_timeout(LIMIT).expect("the worker ends").expect("it ends without an error");
-        }
+        let mut threads = WorkerThreads::new(&server.group);
+        start_workers(&server, &mut threads).expect("threads can be started");
+        let (ended, have_ended) = channel();
+        std::thread::spawn(move || ended.send(threads.join(Ok(()))));
+        have_ended.recv_timeout(LIMIT).expect("all workers end").expect("they end without an error");
         assert_eq!(server.workers.load(Ordering::Acquire), 0);
     }
 }

@@ -58,23 +58,24 @@ use std::net::TcpListener;
 use std::os::windows::io::{AsHandle, AsRawHandle, BorrowedHandle, OwnedHandle};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::{Sender, channel};
-use std::thread::JoinHandle;
+use std::sync::mpsc::channel;
+use std::thread::Builder;
 use std::time::Instant;
 
 use slab::Slab;
 use socket2::Socket;
 use windows_sys::Win32::Foundation::WAIT_OBJECT_0;
 use windows_sys::Win32::System::IO::OVERLAPPED;
-use windows_sys::Win32::System::Threading::{QueueUserAPC, SleepEx, WaitForSingleObject};
+use windows_sys::Win32::System::Threading::{GetCurrentThread, QueueUserAPC, SleepEx, WaitForSingleObject};
 
 use crate::server::completion::CompletionResult;
 use crate::server::completion::acceptor::accept_until_drain;
 use crate::server::completion::operation::owner_of;
 use crate::server::completion::overlapped_connection::{Notify, OverlappedConnection, Routines};
-use crate::server::pool::IdleTimer;
+use crate::server::event_set::wake_event;
+use crate::server::pool::{IdleTimer, Mailbox, Waker, WorkerGroup, WorkerThreads};
 use crate::server::{Context, Phase, Session};
-use crate::sys::event::{Event, milliseconds};
+use crate::sys::event::milliseconds;
 
 /// The number of calls that one alertable wait handles at once. Later ones are only noted.
 const CALLS_PER_WAIT: u32 = 256;
@@ -84,22 +85,20 @@ type Connection = OverlappedConnection<usize>;
 
 /// Serves until told to stop. This thread accepts; `--workers` threads serve.
 pub(super) fn run(listener: TcpListener, context: Arc<Context>) -> io::Result<()> {
-    let wake = Event::auto()?;
+    let (wake, waker) = wake_event()?;
     let workers = ApcWorkers::start(&context)?;
-    let (wake_acceptor, threads) = (wake.try_clone()?, Arc::clone(&workers.threads));
-    context.ready(move || {
-        wake_acceptor.set();
-        threads.iter().for_each(AlertableThread::wake);
-    });
+    workers.group.add_waker(&waker);
+    context.ready(workers.group.wake_all());
     let mut next = 0;
     let accepted = accept_until_drain(
         listener,
         &context,
         wake,
-        || context.phase(),
+        || workers.group.phase(),
         |socket, session| {
             next += 1;
-            let thread = &workers.threads[next % workers.threads.len()];
+            let threads = &workers.alertable.threads;
+            let thread = &threads[next % threads.len()];
             tolerate(thread.hand_over(socket, session), thread, &context)
         },
     );
@@ -120,45 +119,37 @@ fn tolerate(handed_over: io::Result<()>, thread: &AlertableThread, context: &Con
 
 /// The worker threads.
 struct ApcWorkers {
-    /// Shared with the closure that wakes them, which may be called after they have ended.
-    threads: Arc<Vec<AlertableThread>>,
-    joins: Vec<JoinHandle<io::Result<()>>>,
+    group: WorkerGroup,
+    // Before the threads, which are waited for when they are dropped.
+    alertable: AlertableThreads,
+    threads: WorkerThreads,
 }
 
 impl ApcWorkers {
     fn start(context: &Arc<Context>) -> io::Result<ApcWorkers> {
-        let count = context.options().workers.max(1);
-        ApcWorkers::start_by(count, |i, running| {
-            let context = Arc::clone(context);
-            let name = format!("overlapped-callback-{i}");
-            std::thread::Builder::new().name(name).spawn(move || serve(&context, running))
-        })
+        ApcWorkers::start_on(context, |i| Builder::new().name(format!("overlapped-callback-{i}")))
     }
 
-    /// Starts worker `i` by `spawn`; the worker reports that it runs. If one can't be started, the others are ended.
-    fn start_by(
-        count: usize,
-        spawn: impl Fn(usize, Sender<()>) -> io::Result<JoinHandle<io::Result<()>>>,
-    ) -> io::Result<ApcWorkers> {
-        let (running, is_running) = channel();
-        let mut workers = ApcWorkers { threads: Arc::default(), joins: Vec::new() };
-        let started = (0..count).try_for_each(|i| {
-            workers.joins.push(spawn(i, running.clone())?);
-            Ok(())
-        });
-        drop(running);
-        let threads = started.and_then(|()| {
-            // An APC that is queued to a thread before it runs is called before the thread's first line. So none is
-            // queued before all of them run.
-            for _ in &workers.joins {
-                is_running.recv().map_err(|_| io::Error::other("a worker ended before it was ready"))?;
-            }
-            workers.joins.iter().map(|join| Ok(AlertableThread(join.as_handle().try_clone_to_owned()?))).collect()
-        });
-        match threads {
-            Ok(threads) => Ok(ApcWorkers { threads: Arc::new(threads), ..workers }),
-            Err(e) => Err(workers.finish(Err(e)).expect_err("finish returns the error that it was given")),
+    /// `thread` configures the thread of a worker, by its number. If one can't be started, the others are ended.
+    fn start_on(context: &Arc<Context>, thread: impl Fn(usize) -> Builder) -> io::Result<ApcWorkers> {
+        let group = WorkerGroup::new(context);
+        let alertable = AlertableThreads { threads: Vec::new(), last_phase: Phase::Abort };
+        let mut workers = ApcWorkers { threads: WorkerThreads::new(&group), group, alertable };
+        for i in 0..context.options().workers.max(1) {
+            let (tell, this) = channel();
+            let prepare = move || {
+                let this = Arc::new(AlertableThread::current()?);
+                // The thread that started this one waits for it.
+                let _ = tell.send(Arc::clone(&this));
+                Ok(((), Arc::new(move || this.wake()) as Waker))
+            };
+            let of_worker = workers.group.clone();
+            // An APC that is queued to a thread before it runs is called before the thread's first line. None is queued
+            // before the worker has prepared.
+            workers.threads.start(thread(i), prepare, move |(), _: Mailbox<()>| serve(&of_worker))?;
+            workers.alertable.threads.push(this.recv().expect("a worker that has prepared has sent its handle"));
         }
+        Ok(workers)
     }
 
     /// Tells the workers that no more connections will come, and waits until their connections have ended. If the
@@ -167,16 +158,28 @@ impl ApcWorkers {
     /// # Errors
     /// That of the acceptor, or of the first worker that failed.
     fn finish(self, accepted: io::Result<()>) -> io::Result<()> {
-        let phase = if accepted.is_ok() { Phase::Drain } else { Phase::Abort };
-        for join in &self.joins {
-            // It fails only for a thread that has ended.
-            let _ = queue(join.as_handle(), Call::AcceptorEnded(phase));
+        let ApcWorkers { mut alertable, threads, .. } = self;
+        if accepted.is_ok() {
+            alertable.last_phase = Phase::Drain;
         }
-        // Waits for all of them, whatever the first one returns.
-        self.joins.into_iter().fold(accepted, |result, join| {
-            let ended = join.join().unwrap_or_else(|_| Err(io::Error::other("a worker panicked")));
-            result.and(ended)
-        })
+        drop(alertable);
+        threads.join(accepted)
+    }
+}
+
+/// The threads of the workers, to queue APCs to. Dropping this tells them that the acceptor has ended, even by a panic.
+struct AlertableThreads {
+    /// Shared with the wakers, which may be called after the threads have ended.
+    threads: Vec<Arc<AlertableThread>>,
+    last_phase: Phase,
+}
+
+impl Drop for AlertableThreads {
+    fn drop(&mut self) {
+        for thread in &self.threads {
+            // It fails only for a thread that has ended.
+            let _ = queue(thread.0.as_handle(), Call::AcceptorEnded(self.last_phase));
+        }
     }
 }
 
@@ -228,6 +231,13 @@ unsafe fn queue_apc(
 struct AlertableThread(OwnedHandle);
 
 impl AlertableThread {
+    /// The thread that calls this.
+    fn current() -> io::Result<AlertableThread> {
+        // SAFETY: the pseudo handle of the current thread is always valid, and needs no closing.
+        let this = unsafe { BorrowedHandle::borrow_raw(GetCurrentThread()) };
+        Ok(AlertableThread(this.try_clone_to_owned()?))
+    }
+
     /// Ends its wait, so that it looks at the phase.
     fn wake(&self) {
         // It fails only for a thread that has ended.
@@ -361,23 +371,21 @@ impl ApcWorker {
 }
 
 /// The loop of a worker thread: does what is due, then waits alertably.
-fn serve(context: &Context, running: Sender<()>) -> io::Result<()> {
-    // Nobody listens if another worker could not be started.
-    let _ = running.send(());
-    serve_and_close(context, drop)
+fn serve(group: &WorkerGroup) -> io::Result<()> {
+    serve_and_close(group, drop)
 }
 
 /// `close` gets the connections that are over. Routines may run inside it, because a Winsock call that waits does so
 /// alertably.
-fn serve_and_close(context: &Context, mut close: impl FnMut(Vec<Connection>)) -> io::Result<()> {
-    let mut idle = IdleTimer::new(context);
+fn serve_and_close(group: &WorkerGroup, mut close: impl FnMut(Vec<Connection>)) -> io::Result<()> {
+    let mut idle = IdleTimer::new(group.context());
     loop {
         WOKEN.set(false);
         CALLS_LEFT.set(CALLS_PER_WAIT);
         for notice in DEFERRED.take() {
             WORKER.with_borrow_mut(|worker| worker.handle(notice));
         }
-        let aborted = context.phase() == Phase::Abort || ACCEPTOR_PHASE.get() == Phase::Abort;
+        let aborted = group.phase() == Phase::Abort || ACCEPTOR_PHASE.get() == Phase::Abort;
         let over = WORKER.with_borrow_mut(|worker| {
             if aborted {
                 worker.abort_all();

@@ -24,3 +24,5 @@ pub(in crate::server) use slots::{SlotGuard, Slots};
 pub(in crate::server) use thread_pool::{Assigned, PoolWorker, ThreadPool};
 pub(in crate::server) use worker_pool::{Dealer, Position, run_workers};
 pub(in crate::server) use worker_threads::WorkerGroup;
+#[cfg(windows)]
+pub(in crate::server) use worker_threads::WorkerThreads;

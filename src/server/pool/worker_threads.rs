@@ -104,6 +104,12 @@ impl WorkerThreads {
         WorkerThreads { group: group.clone(), handles: Vec::new() }
     }
 
+    /// How many threads there are.
+    #[cfg(windows)]
+    pub(in crate::server) fn count(&self) -> usize {
+        self.handles.len()
+    }
+
     /// Starts a thread, and returns when it has prepared; what is sent then reaches its mailbox.
     ///
     /// # Errors

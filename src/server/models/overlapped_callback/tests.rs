@@ -5,7 +5,6 @@ use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
 use windows_sys::Win32::Foundation::ERROR_NOT_ENOUGH_MEMORY;
-use windows_sys::Win32::System::Threading::GetCurrentThread;
 
 use super::*;
 use crate::server::{Options, Server};
@@ -33,9 +32,7 @@ fn echoed(mut stream: &TcpStream, len: usize) -> Vec<u8> {
 fn on_a_worker<T: Send + 'static>(test: impl FnOnce(&AlertableThread) -> T + Send + 'static) -> T {
     let (send, result) = channel();
     std::thread::spawn(move || {
-        // SAFETY: the pseudo handle of the current thread is always valid, and needs no closing.
-        let this = unsafe { std::os::windows::io::BorrowedHandle::borrow_raw(GetCurrentThread()) };
-        let this = AlertableThread(this.try_clone_to_owned().expect("a handle can be duplicated"));
+        let this = AlertableThread::current().expect("a handle can be duplicated");
         let _ = send.send(test(&this));
     });
     result.recv_timeout(LIMIT).expect("the test ends")
@@ -103,7 +100,7 @@ fn a_stop_that_ran_in_an_earlier_wait_still_stops() {
     on_a_worker(|this| {
         queue(this.0.as_handle(), Call::AcceptorEnded(Phase::Drain)).expect("the APC is queued");
         wait_alertably();
-        serve(&context(), channel().0).expect("the worker ends");
+        serve(&WorkerGroup::new(&context())).expect("the worker ends");
     });
 }
 
@@ -121,7 +118,7 @@ fn a_call_inside_another_call_is_deferred_to_the_loop() {
         assert_eq!(DEFERRED.with_borrow(Vec::len), 1);
         drop(stream);
         queue(this.0.as_handle(), Call::AcceptorEnded(Phase::Drain)).expect("the APC is queued");
-        serve(&context, channel().0).expect("the worker ends");
+        serve(&WorkerGroup::new(&context)).expect("the worker ends");
         let counters = context.snapshot();
         assert_eq!((counters.accepted, counters.closed), (1, 1), "the connection is served to its end");
     });
@@ -140,7 +137,7 @@ fn a_wait_that_has_handled_enough_calls_begins_nothing_new() {
         assert_eq!(WORKER.with_borrow(|worker| worker.connections.len()), 1, "one call was handled at once");
         assert_eq!(DEFERRED.with_borrow(Vec::len), 1, "the other one was deferred");
         queue(this.0.as_handle(), Call::AcceptorEnded(Phase::Abort)).expect("the APC is queued");
-        serve(&context, channel().0).expect("the worker ends");
+        serve(&WorkerGroup::new(&context)).expect("the worker ends");
         let counters = context.snapshot();
         assert_eq!((counters.accepted, counters.closed), (2, 2));
     });
@@ -156,7 +153,7 @@ fn a_call_that_runs_while_connections_are_closed_is_handled_before_the_end() {
         this.hand_over(socket, session).expect("the APC is queued");
         queue(this.0.as_handle(), Call::AcceptorEnded(Phase::Drain)).expect("the APC is queued");
         let mut late = Some((late_socket, late_session));
-        serve_and_close(&context, |over| {
+        serve_and_close(&WorkerGroup::new(&context), |over| {
             // The first connection is closed, and the worker could end. A wait in here adopts another connection, which
             // is deferred to the loop.
             if !over.is_empty()
@@ -187,7 +184,7 @@ fn a_connection_that_ends_while_others_are_closed_is_closed_too() {
         drop(first);
         let mut second = Some(second);
         let is_over = || WORKER.with_borrow(|worker| !worker.over.is_empty());
-        serve_and_close(&context, |over| {
+        serve_and_close(&WorkerGroup::new(&context), |over| {
             if !over.is_empty() && second.take().is_some() {
                 // Its client has just gone, so its routine runs in here.
                 until("the second connection is over", || {
@@ -204,21 +201,15 @@ fn a_connection_that_ends_while_others_are_closed_is_closed_too() {
 #[test]
 fn workers_that_have_started_are_ended_if_another_can_not_start() {
     let (ended, has_ended) = channel();
-    let context = context();
-    let started = ApcWorkers::start_by(3, |i, running| {
-        if i == 2 {
-            return Err(io::Error::from(io::ErrorKind::OutOfMemory));
-        }
-        let (context, ended) = (Arc::clone(&context), ended.clone());
-        Ok(std::thread::spawn(move || {
-            let result = serve(&context, running);
-            ended.send(()).map_err(io::Error::other).and(result)
-        }))
+    std::thread::spawn(move || {
+        let context = Arc::new(Context::new(Options { workers: 3, ..Options::default() }, channel().0));
+        // No address space holds such a stack.
+        let stack_size = |i| if i == 2 { 1 << 60 } else { 1 << 20 };
+        let started = ApcWorkers::start_on(&context, |i| Builder::new().stack_size(stack_size(i)));
+        ended.send(started.err().is_some())
     });
-    assert_eq!(started.err().map(|e| e.kind()), Some(io::ErrorKind::OutOfMemory));
-    for _ in 0..2 {
-        has_ended.try_recv().expect("the worker has ended by then");
-    }
+    let is_error = has_ended.recv_timeout(LIMIT).expect("the workers that have started end");
+    assert!(is_error, "the system has given a thread with an impossible stack");
 }
 
 #[test]
