@@ -1,8 +1,8 @@
-//! What a model sees of the harness: options, counters, the phase, and the way to be woken.
+//! What a model sees of the harness: the options, the counters, the phase, and how it is woken.
 //!
-//! A model never learns why it stops. It calls [`Context::ready`] once, when a connection would be served, with a
-//! closure that interrupts its own wait (eventfd, PostMessage, SetEvent, QueueUserAPC, PostQueuedCompletionStatus …),
-//! and after each wait it looks at [`Context::phase`].
+//! A model never learns why it stops. It calls [`Context::ready`] once, when it would serve a connection, with a
+//! closure that interrupts its own waits (eventfd, PostMessage, SetEvent, QueueUserAPC, PostQueuedCompletionStatus …),
+//! and it looks at [`Context::phase`] after each wait.
 
 use std::io;
 use std::net::{TcpListener, TcpStream};
@@ -12,15 +12,17 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use socket2::SockRef;
 
 use super::Options;
+use crate::sys;
 
-/// How far the server is from its end. It only moves forward.
+/// How far the server is on the way to its end. It only moves forward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Phase {
+pub enum ServerPhase {
     /// Accept and serve.
     Run,
-    /// Accept no more; serve what is connected until each connection has ended by itself, then return.
+    /// Accept no more, serve the open connections until each has ended on its own, then return.
     Drain,
     /// Close everything at once (a reset is right), then return.
     Abort,
@@ -29,15 +31,15 @@ pub enum Phase {
 /// What the acceptor does after a failed accept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Accept {
-    /// The connection is gone, the listener is well: go on at once.
+    /// The connection is gone and the listener is fine: go on at once.
     Again,
-    /// Descriptors or memory are short, and would be at the next call too: go on after this time, without spinning.
+    /// Descriptors or memory are short, and would be at the next call too: go on after this time, so as not to spin.
     After(Duration),
 }
 
 /// The counters of one server. All are totals since its start.
 #[derive(Debug, Default)]
-pub struct Counters {
+pub struct ServerCounters {
     accepted: AtomicU64,
     closed: AtomicU64,
     refused: AtomicU64,
@@ -52,21 +54,21 @@ pub struct Counters {
 /// The counters at one moment. At the end `accepted = closed` and `bytes_in = bytes_out + bytes_discarded`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct CountersSnapshot {
-    /// Connections taken on.
+    /// Connections admitted.
     pub accepted: u64,
-    /// Of these, closed, in whatever way.
+    /// Admitted connections that were closed, for any reason.
     pub closed: u64,
-    /// Connections turned away because `--max-conns` were open, or because the model can serve no more.
+    /// Connections turned away, because `--max-conns` were open or because the model could serve no more.
     pub refused: u64,
-    /// Of the closed ones, those closed by `--idle-timeout`.
+    /// Connections closed by `--idle-timeout`.
     pub idle_closed: u64,
     /// Bytes received.
     pub bytes_in: u64,
-    /// Bytes sent back, as far as the system took them.
+    /// Bytes sent back: those that the system took.
     pub bytes_out: u64,
     /// Bytes received and not sent back, because the connection broke or the server was aborted.
     pub bytes_discarded: u64,
-    /// Failed accepts that were survived.
+    /// Failed accepts. The server went on after each.
     pub accept_errors: u64,
     /// Connections that ended by an error, resets included.
     pub connection_errors: u64,
@@ -78,7 +80,7 @@ impl CountersSnapshot {
         self.accepted.saturating_sub(self.closed)
     }
 
-    /// Whether they add up, as they must once the server has stopped.
+    /// Whether they add up, as they must when the server has stopped.
     pub fn add_up(&self) -> bool {
         self.accepted == self.closed && self.bytes_in == self.bytes_out + self.bytes_discarded
     }
@@ -102,7 +104,7 @@ type Wake = Box<dyn Fn() + Send + Sync>;
 /// All that a model sees of the harness.
 pub struct Context {
     options: Options,
-    counters: Counters,
+    counters: ServerCounters,
     phase: AtomicU8,
     wake: OnceLock<Wake>,
     announce: Mutex<Option<Sender<()>>>,
@@ -112,52 +114,51 @@ impl Context {
     pub(super) fn new(options: Options, announce: Sender<()>) -> Self {
         Context {
             options,
-            counters: Counters::default(),
-            phase: AtomicU8::new(Phase::Run as u8),
+            counters: ServerCounters::default(),
+            phase: AtomicU8::new(ServerPhase::Run as u8),
             wake: OnceLock::new(),
             announce: Mutex::new(Some(announce)),
         }
     }
 
-    /// What the server was told.
+    /// The options of the server.
     pub fn options(&self) -> &Options {
         &self.options
     }
 
-    /// Run, drain or abort: look after each wait.
-    pub fn phase(&self) -> Phase {
+    /// Whether to run, drain or abort. Look after each wait.
+    pub fn phase(&self) -> ServerPhase {
         match self.phase.load(Ordering::Acquire) {
-            0 => Phase::Run,
-            1 => Phase::Drain,
-            _ => Phase::Abort,
+            0 => ServerPhase::Run,
+            1 => ServerPhase::Drain,
+            _ => ServerPhase::Abort,
         }
     }
 
-    /// Called once, by the model, when a connection would be served. `wake` interrupts the waits of *all* its workers,
-    /// may be called from any thread, at any time until `run` has returned and after, and any number of times; it must
-    /// not block.
+    /// The model calls it once, when it would serve a connection. `wake` interrupts the waits of *all* its workers. It
+    /// may be called from any thread, any number of times, and even after `run` has returned; it must not block.
     pub fn ready(&self, wake: impl Fn() + Send + Sync + 'static) {
         let first = self.wake.set(Box::new(wake)).is_ok();
         debug_assert!(first, "ready() is called once");
-        // A phase set before this call had nobody to wake.
-        if self.phase() != Phase::Run {
+        // When the phase changed before this call, there was nobody to wake.
+        if self.phase() != ServerPhase::Run {
             self.wake();
         }
         if let Some(announce) = self.announce.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            // The harness may have given up waiting; then nobody needs to know.
+            // The harness may have given up waiting for it.
             let _ = announce.send(());
         }
     }
 
-    /// The model has ended: if it was not ready by now, it never will be.
+    /// The model has ended. If it is not ready by now, it never will be.
     pub(super) fn never_ready(&self) {
         drop(self.announce.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 
-    /// What to do after accept failed, counted.
+    /// Counts a failed accept, and says how to go on.
     ///
     /// A client that resets before it is accepted (ECONNABORTED, WSAECONNRESET, under Wine WSAENOTCONN) must not end
-    /// the listener, and running out of descriptors (EMFILE) must not become a busy loop, since the listener stays
+    /// the listener. Running out of descriptors (EMFILE) must not become a busy loop, although the listener stays
     /// readable: accept(2), 'Error handling'.
     pub fn accept_failed(&self, error: &io::Error) -> Accept {
         self.counters.accept_errors.fetch_add(1, Ordering::Relaxed);
@@ -170,13 +171,13 @@ impl Context {
         }
     }
 
-    /// Takes what waits at a listener that is about to be closed, since that would reset it: clients who know
-    /// themselves connected, and may have sent. For the begin of a drain; the listener must not block.
+    /// Takes the connections that wait at a listener which is about to be closed. Closing it would reset them, and
+    /// their clients are connected and may have sent. Call it when a drain begins; the listener must not block.
     ///
-    /// It takes no more than the backlog can hold, so that clients who go on connecting don't put the end off; and when
-    /// descriptors are short it leaves the rest.
+    /// It takes no more than the backlog can hold, so that clients that keep connecting don't delay the end. When
+    /// descriptors are short, it leaves the rest.
     pub fn accept_rest(&self, listener: &TcpListener, mut take: impl FnMut(TcpStream)) {
-        // Linux lets one more wait than it was told.
+        // On Linux one more may wait than the backlog says.
         for _ in 0..=self.options.backlog {
             match listener.accept() {
                 Ok((stream, _)) => take(stream),
@@ -190,7 +191,7 @@ impl Context {
     /// The counters now.
     pub fn snapshot(&self) -> CountersSnapshot {
         let c = &self.counters;
-        // `closed` before `accepted`, so that a connection in between never makes the difference negative.
+        // `closed` is read before `accepted`, so that a connection in between never makes the difference negative.
         let closed = c.closed.load(Ordering::Acquire);
         CountersSnapshot {
             accepted: c.accepted.load(Ordering::Acquire),
@@ -205,7 +206,7 @@ impl Context {
         }
     }
 
-    pub(super) fn advance(&self, phase: Phase) {
+    pub(super) fn advance(&self, phase: ServerPhase) {
         self.phase.fetch_max(phase as u8, Ordering::AcqRel);
         self.wake();
     }
@@ -216,12 +217,24 @@ impl Context {
         }
     }
 
-    /// Takes a connection on if `--max-conns` allows: never one more, however many threads ask.
-    pub(super) fn admit(&self) -> bool {
+    /// The door that every accepted socket passes, whatever serves it. `true`: it is counted as accepted, TCP_NODELAY
+    /// is set, and child processes don't inherit it. `false`: `--max-conns` are open; close the socket at once (it is
+    /// counted as refused).
+    pub(super) fn admit<'s>(&self, accepted: impl Into<SockRef<'s>>) -> bool {
+        let is_admitted = self.count_accepted();
+        if is_admitted {
+            sys::prepare_accepted(accepted);
+        }
+        is_admitted
+    }
+
+    /// The half of [`admit`](Self::admit) that needs no socket, which tests may not have. Counts a connection as
+    /// accepted if `--max-conns` allows it. However many threads ask, never more are open.
+    pub(super) fn count_accepted(&self) -> bool {
         let c = &self.counters;
         let mut accepted = c.accepted.load(Ordering::Acquire);
         loop {
-            // Since `accepted` was read others may have been accepted, and even closed: then the exchange fails.
+            // If others were accepted since `accepted` was read, the exchange fails.
             let open = accepted.saturating_sub(c.closed.load(Ordering::Acquire));
             if open >= self.options.max_conns as u64 {
                 self.refuse();
@@ -234,7 +247,7 @@ impl Context {
         }
     }
 
-    /// Counts a connection that was turned away without asking [`admit`](Self::admit).
+    /// Counts a connection that was turned away.
     pub(super) fn refuse(&self) {
         self.counters.refused.fetch_add(1, Ordering::Relaxed);
     }
@@ -268,8 +281,8 @@ mod tests {
     use std::thread;
 
     #[test]
-    fn no_more_than_max_conns_are_open_however_many_threads_admit() {
-        // Enough for an unlucky moment or two.
+    fn no_more_than_max_conns_are_open_however_many_threads_accept() {
+        // So many that a race would show.
         const EACH: u64 = 1_000_000;
         let most = 3;
         let context = Context::new(Options { max_conns: most, ..Options::default() }, channel().0);
@@ -278,8 +291,11 @@ mod tests {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for _ in 0..EACH {
-                        if context.admit() {
-                            assert!(open.fetch_add(1, Ordering::AcqRel) < most as u64, "one too many");
+                        if context.count_accepted() {
+                            assert!(
+                                open.fetch_add(1, Ordering::AcqRel) < most as u64,
+                                "more than --max-conns are open"
+                            );
                             open.fetch_sub(1, Ordering::AcqRel);
                             context.closed(0);
                         }
@@ -289,6 +305,6 @@ mod tests {
         });
         let counters = context.snapshot();
         assert_eq!((counters.accepted + counters.refused, counters.active()), (4 * EACH, 0), "{counters:?}");
-        assert_eq!([(); 4].map(|()| context.admit()), [true, true, true, false]);
+        assert_eq!([(); 4].map(|()| context.count_accepted()), [true, true, true, false]);
     }
 }

@@ -1,12 +1,12 @@
 //! The pure half of an echo server: a bounded ring of positions, and the rules of half-close.
 //!
-//! No I/O, no memory of its own: [`Echo`] only says *where* in a buffer of `capacity` bytes the next received bytes go,
-//! which bytes wait to be sent, and what is due next. A reactor puts it over a `Box<[u8]>`; a proactor, whose kernel
-//! writes into the buffer while the program holds it, puts the same numbers over raw memory. Both pieces of the ring
-//! are given at once, so that one scatter-gather call (readv, or WSARecv with two WSABUFs) can use them.
+//! It does no I/O and has no memory: [`Echo`] only says *where* in a buffer of `capacity` bytes the next received bytes
+//! go, which bytes wait to be sent, and what is due next. A reactor uses it with a `Box<[u8]>`. A proactor, whose
+//! kernel writes into the buffer while the program holds it, uses the same numbers with raw memory. Both pieces of the
+//! ring are given at once, so that one scatter-gather call (readv, or WSARecv with two WSABUFs) can use them.
 //!
-//! The rules (RFC 9293, 3.6: closing is half-duplex): a peer's FIN ends only its own direction. What was received
-//! before it is still owed; then our FIN follows; then the connection is over.
+//! The rules (RFC 9293, 3.6: closing is half-duplex): a peer's FIN ends only its own direction. Bytes that were
+//! received before it are still owed; then our FIN follows; then the connection is over.
 
 use std::ops::Range;
 
@@ -16,12 +16,12 @@ pub type Pieces = [Range<usize>; 2];
 /// What is due on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Due {
-    /// There is room, and the peer has not ended its direction: receive.
+    /// Receive: there is room, and the peer has not ended its direction.
     pub receive: bool,
-    /// Bytes wait: send.
+    /// Send: bytes wait.
     pub send: bool,
-    /// The peer has ended its direction and everything was sent back: send the FIN (shutdown the send direction), tell
-    /// [`Echo::fin_sent`], and close.
+    /// Send the FIN (shut the send direction down), call [`Echo::fin_sent`], and close: the peer has ended its
+    /// direction and everything was sent back.
     pub finish: bool,
 }
 
@@ -41,7 +41,7 @@ impl Echo {
     /// # Panics
     /// If `capacity` is 0: such a connection could never move a byte.
     pub fn new(capacity: usize) -> Self {
-        assert!(capacity > 0, "a ring of no bytes moves nothing");
+        assert!(capacity > 0, "a ring of no bytes can move nothing");
         Echo { capacity, head: 0, len: 0, fin_received: false, fin_sent: false }
     }
 
@@ -57,8 +57,8 @@ impl Echo {
 
     /// Where the next received bytes go.
     ///
-    /// What is given here stays free until [`received`](Self::received), however much is sent in between: sending moves
-    /// the head only. So a receive may be outstanding in the kernel on these pieces while sends complete.
+    /// These pieces stay free until [`received`](Self::received), however much is sent in between: sending moves only
+    /// the head. So a receive into them may be outstanding in the kernel while sends complete.
     pub fn space(&self) -> Pieces {
         self.pieces(self.head + self.len, self.capacity - self.len)
     }
@@ -74,8 +74,8 @@ impl Echo {
         [start..start + first, 0..len - first]
     }
 
-    /// A position of less than twice the capacity, within the buffer. Not by `%`: three divisions a round trip are to
-    /// be seen.
+    /// Maps a position of less than twice the capacity into the buffer. Not by `%`: three divisions a round trip can be
+    /// measured.
     fn wrapped(&self, position: usize) -> usize {
         if position >= self.capacity { position - self.capacity } else { position }
     }
@@ -83,13 +83,13 @@ impl Echo {
     /// `n` bytes were received into [`space`](Self::space), first piece first.
     ///
     /// # Panics
-    /// If `n` is more than the space: the ring would then echo bytes that nobody sent.
+    /// If `n` is more than the space: the ring would echo bytes that were never received.
     pub fn received(&mut self, n: usize) {
         assert!(n <= self.capacity - self.len, "received {n} bytes into {} free", self.capacity - self.len);
         self.len += n;
     }
 
-    /// `n` of the [`pending`](Self::pending) bytes were sent; it may be fewer than were given to the call.
+    /// `n` of the [`pending`](Self::pending) bytes were sent, perhaps fewer than were given to the call.
     ///
     /// # Panics
     /// If `n` is more than were pending.
@@ -100,7 +100,7 @@ impl Echo {
     }
 
     /// Starts again at the front of the buffer if nothing is pending, so that the next receive gets one whole piece.
-    /// Not while a receive is outstanding: its pieces would move under the kernel's feet.
+    /// Not while a receive is outstanding: its pieces must stay where they are.
     pub fn rewind(&mut self) {
         if self.len == 0 {
             self.head = 0;
@@ -123,12 +123,7 @@ impl Echo {
         self.fin_received = true;
     }
 
-    /// Whether the peer has ended its direction.
-    pub fn is_fin_received(&self) -> bool {
-        self.fin_received
-    }
-
-    /// Our own FIN is out.
+    /// Our own FIN was sent.
     pub fn fin_sent(&mut self) {
         self.fin_sent = true;
     }
@@ -203,7 +198,7 @@ mod tests {
     }
 
     proptest! {
-        /// The ring against a plain queue: whatever the order of receives and sends, the same bytes come out.
+        /// The ring against a plain queue: in any order of receives and sends, the same bytes come out.
         #[test]
         fn bytes_leave_in_the_order_they_came(
             capacity in 1usize..40,

@@ -1,5 +1,5 @@
-//! Starts and stops a server: binds the listener, runs the model on a thread of its own, and asks it to end in three
-//! steps: drain, abort, and if it still runs, 'hung'.
+//! Starts and stops a server: binds the listener, runs the model on a thread of its own, and ends it in three steps:
+//! drain, abort, and if it still runs, report it as hung.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -11,27 +11,27 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::context::{Context, CountersSnapshot, Phase};
+use super::context::{Context, CountersSnapshot, ServerPhase};
 use super::models::Model;
 use super::{Options, context};
 use crate::sys;
 
 /// How long a model may take until it would serve a connection.
-const START: Duration = Duration::from_secs(20);
-/// How long it may take to end once it was told to abort.
-const ABORT: Duration = Duration::from_secs(10);
+const START_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long it may take to end after it was told to abort.
+const ABORT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A running server.
 pub struct Server {
     address: SocketAddr,
     context: Arc<Context>,
     thread: Option<JoinHandle<()>>,
-    news: Receiver<News>,
-    interrupt: Sender<News>,
+    events: Receiver<ServerEvent>,
+    interrupt: Sender<ServerEvent>,
 }
 
-/// What a wait for the server is told.
-enum News {
+/// What ends a wait for the server.
+enum ServerEvent {
     Ended(io::Result<()>),
     Interrupted,
 }
@@ -39,7 +39,7 @@ enum News {
 /// How [`Server::wait`] ended.
 #[derive(Debug)]
 pub enum Waited {
-    /// The model returned: after a drain all its connections have ended, before it its listener failed.
+    /// The model returned: during a drain because all its connections have ended, before it because it failed.
     Ended(io::Result<()>),
     /// An [`interrupter`](Server::interrupter) was called.
     Interrupted,
@@ -52,11 +52,11 @@ pub enum Waited {
 pub struct Stopped {
     /// The counters at the end.
     pub counters: CountersSnapshot,
-    /// Connections still open when the drain time was over, which were then aborted.
+    /// Connections that were still open at the end of the drain time, and were then aborted.
     pub aborted: u64,
-    /// The model did not return even after the abort. Its thread was left behind.
+    /// The model did not return even after the abort. Its thread is still there.
     pub hung: bool,
-    /// What the model ended with, a panic too, if it did not end well.
+    /// The model's error or panic, if it ended with one.
     pub error: Option<String>,
 }
 
@@ -90,26 +90,26 @@ impl Server {
             .map_err(|e| io::Error::new(e.kind(), format!("can't listen on {address}: {e}")))?;
         let address = listener.local_addr()?;
         let (announce, ready) = channel();
-        let (interrupt, news) = channel();
+        let (interrupt, events) = channel();
         let end = interrupt.clone();
         let context = Arc::new(context::Context::new(options, announce));
         let of_model = Arc::clone(&context);
         let thread = std::thread::Builder::new().name(format!("serve-{name}")).spawn(move || {
             let run = AssertUnwindSafe(|| run(listener, Arc::clone(&of_model)));
             let result = catch_unwind(run).unwrap_or_else(|_| Err(io::Error::other("the server's thread panicked")));
-            // The receiver is gone only when the server was given up as hung.
-            let _ = end.send(News::Ended(result));
+            // The receiver is gone only when the server was reported as hung.
+            let _ = end.send(ServerEvent::Ended(result));
             of_model.never_ready();
         })?;
-        let server = Server { address, context, thread: Some(thread), news, interrupt };
+        let server = Server { address, context, thread: Some(thread), events, interrupt };
         // Ready, or ended before that.
-        match ready.recv_timeout(START) {
+        match ready.recv_timeout(START_TIMEOUT) {
             Ok(()) => Ok(server),
             Err(RecvTimeoutError::Timeout) => {
-                server.context.advance(Phase::Abort);
+                server.context.advance(ServerPhase::Abort);
                 Err(io::Error::new(
                     io::ErrorKind::TimedOut,
-                    format!("the model '{name}' was not ready after {START:?}"),
+                    format!("the model '{name}' was not ready after {START_TIMEOUT:?}"),
                 ))
             }
             Err(RecvTimeoutError::Disconnected) => Err(server.why_it_ended(name)),
@@ -117,7 +117,7 @@ impl Server {
     }
 
     fn why_it_ended(self, name: &str) -> io::Error {
-        match self.ended(ABORT) {
+        match self.ended(ABORT_TIMEOUT) {
             Some(Err(e)) => io::Error::new(e.kind(), format!("the model '{name}' could not start: {e}")),
             _ => io::Error::other(format!("the model '{name}' ended before it was ready")),
         }
@@ -135,27 +135,27 @@ impl Server {
 
     /// Waits until the model ends, the wait is interrupted, or `time` is over (`None`: without end).
     pub fn wait(&self, time: Option<Duration>) -> Waited {
-        let news = match time {
-            Some(time) => self.news.recv_timeout(time),
-            None => self.news.recv().map_err(RecvTimeoutError::from),
+        let event = match time {
+            Some(time) => self.events.recv_timeout(time),
+            None => self.events.recv().map_err(RecvTimeoutError::from),
         };
-        match news {
-            Ok(News::Ended(result)) => Waited::Ended(result),
-            Ok(News::Interrupted) => Waited::Interrupted,
+        match event {
+            Ok(ServerEvent::Ended(result)) => Waited::Ended(result),
+            Ok(ServerEvent::Interrupted) => Waited::Interrupted,
             Err(_) => Waited::TimedOut,
         }
     }
 
-    /// What interrupts a [`wait`](Self::wait), from any thread; the next one if none is under way.
+    /// Interrupts a [`wait`](Self::wait) from any thread, or the next one if there is none now.
     pub fn interrupter(&self) -> impl Fn() + Send + Clone + 'static {
         let interrupt = self.interrupt.clone();
         move || {
-            // The server may be gone; then nobody waits.
-            let _ = interrupt.send(News::Interrupted);
+            // When the server is gone, nobody waits.
+            let _ = interrupt.send(ServerEvent::Interrupted);
         }
     }
 
-    /// Waits up to `time` for the model to end by itself, through interruptions. `None`: it runs.
+    /// Waits up to `time` for the model to end, whatever interrupts the wait. `None`: it still runs.
     pub fn ended(&self, time: Duration) -> Option<io::Result<()>> {
         let end = Instant::now() + time;
         loop {
@@ -169,15 +169,15 @@ impl Server {
 
     /// Tells the model to accept no more and to return when its connections have ended. Returns at once.
     pub fn drain(&self) {
-        self.context.advance(Phase::Drain);
+        self.context.advance(ServerPhase::Drain);
     }
 
     /// Tells the model to close everything and return. Returns at once.
     pub fn abort(&self) {
-        self.context.advance(Phase::Abort);
+        self.context.advance(ServerPhase::Abort);
     }
 
-    /// Drains for up to `drain`, then aborts, then gives up. Whatever happens, the counters come back.
+    /// Drains for up to `drain`, then aborts, then gives up. The counters are returned in any case.
     pub fn stop(self, drain: Duration) -> Stopped {
         self.drain();
         if let Some(result) = self.ended(drain) {
@@ -185,11 +185,11 @@ impl Server {
         }
         let aborted = self.counters().active();
         self.abort();
-        let ended = self.ended(ABORT);
+        let ended = self.ended(ABORT_TIMEOUT);
         self.stopped(aborted, ended)
     }
 
-    /// Collects what is left after [`wait`](Self::wait) said that the model has ended, and with what.
+    /// Collects the rest after [`wait`](Self::wait) has returned the model's `result`.
     pub fn finish(self, result: io::Result<()>) -> Stopped {
         self.stopped(0, Some(result))
     }
@@ -199,7 +199,7 @@ impl Server {
         if let Some(thread) = self.thread.take()
             && !hung
         {
-            // A panic was caught and is the result already.
+            // A panic was caught, and is the result already.
             let _ = thread.join();
         }
         let error = ended.and_then(Result::err).map(|e| e.to_string());
@@ -208,15 +208,15 @@ impl Server {
 }
 
 impl Drop for Server {
-    /// A server that is forgotten (a failed test) is aborted, not left listening.
+    /// A server that is dropped without a stop, as by a failed test, does not go on listening.
     fn drop(&mut self) {
         if self.thread.is_some() {
-            self.context.advance(Phase::Abort);
+            self.context.advance(ServerPhase::Abort);
         }
     }
 }
 
-/// One listener, with the same socket options for every model, so that they are compared on equal work.
+/// A listener with the same socket options for every model, so that the comparison is fair.
 fn listen(address: SocketAddr, options: &Options) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     sys::claim_address(&socket)?;
@@ -237,16 +237,16 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_can_not_be_had_is_named() {
-        // Of a network interface that is nowhere; where there is no IPv6 the system refuses that first.
-        let address: SocketAddr = "[fe80::1%4000000000]:0".parse().expect("an address");
+    fn an_address_that_can_not_be_bound_is_named() {
+        // Its network interface does not exist; where there is no IPv6 the system refuses that first.
+        let address: SocketAddr = "[fe80::1%4000000000]:0".parse().expect("it is an address");
         let run = |_, _| Ok(());
-        let error = Server::start_with(run, "none", address, Options::default()).err().expect("it is nowhere");
+        let error = Server::start_with(run, "none", address, Options::default()).err().expect("it can't be bound");
         assert!(error.to_string().starts_with(&format!("can't listen on {address}: ")), "{error}");
     }
 
     #[test]
-    fn a_model_that_ends_before_it_is_ready_tells_why_at_once() {
+    fn the_error_of_a_model_that_ends_before_it_is_ready_is_reported_at_once() {
         let error = start(|_, _| Err(io::Error::other("no ring"))).err().expect("it never served");
         assert_eq!(error.to_string(), "the model 'broken' could not start: no ring");
     }
@@ -257,8 +257,8 @@ mod tests {
         assert!(error.to_string().contains("panicked"), "{error}");
     }
 
-    /// Ready, and then does nothing until the phase.
-    fn wait_for(phase: Phase, context: &Arc<Context>) {
+    /// Becomes ready, and then does nothing until the phase.
+    fn wait_for(phase: ServerPhase, context: &Arc<Context>) {
         let (sender, woken) = channel();
         let sender = std::sync::Mutex::new(sender);
         context.ready(move || {
@@ -270,23 +270,23 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_wrong_after_the_stop_began_is_told() {
+    fn an_error_or_a_panic_after_the_stop_began_is_reported() {
         let failing = start(|_, context| {
-            wait_for(Phase::Drain, &context);
+            wait_for(ServerPhase::Drain, &context);
             Err(io::Error::other("a broken wait"))
         });
-        let stopped = failing.expect("it was ready").stop(START);
+        let stopped = failing.expect("it was ready").stop(START_TIMEOUT);
         assert_eq!((stopped.error.as_deref(), stopped.hung), (Some("a broken wait"), false));
         let panicking = start(|_, context| {
-            wait_for(Phase::Abort, &context);
+            wait_for(ServerPhase::Abort, &context);
             panic!("a test's panic");
         });
         let stopped = panicking.expect("it was ready").stop(Duration::ZERO);
         assert_eq!((stopped.error.as_deref(), stopped.hung), (Some("the server's thread panicked"), false));
-        let well = start(|_, context| {
-            wait_for(Phase::Drain, &context);
+        let orderly = start(|_, context| {
+            wait_for(ServerPhase::Drain, &context);
             Ok(())
         });
-        assert_eq!(well.expect("it was ready").stop(START).error, None);
+        assert_eq!(orderly.expect("it was ready").stop(START_TIMEOUT).error, None);
     }
 }

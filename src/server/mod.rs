@@ -1,11 +1,13 @@
-//! The bundled echo servers: a table of models, and the harness that starts, stops and counts each of them alike.
+//! The bundled echo servers: a table of models, and a harness that starts, stops and counts all of them alike.
 //!
-//! - [`models`] is the table; one file a model.
+//! - [`models`] is the table, and one file or folder for each model.
 //! - [`Server`] is the harness: it binds the listener, gives it to the model's `run` on a thread of its own, and stops
 //!   it.
-//! - [`Context`] is all that a model sees of the harness; [`Session`] is all that it sees of a connection's rules.
-//! - `readiness` is what the reactors share, `completion` what the proactors of Windows share, `pool` how worker
-//!   threads are started, handed connections, and ended together.
+//! - [`Context`] is all that a model sees of the harness; [`Session`] is all that it sees of a connection's rules, and
+//!   the door that every accepted socket passes.
+//! - `pool` starts worker threads, hands them connections, and ends them together.
+//! - `readiness` is shared by the models that wait until sockets are ready (reactors), `completion` by those of Windows
+//!   that wait until operations have completed (proactors).
 //! - [`fault`] is the server that is faulty on purpose.
 //! - [`echo`] is the pure half: which bytes wait, where the next ones go, when the FIN is due. Models move bytes,
 //!   `echo` decides.
@@ -25,7 +27,7 @@ mod pool;
 mod readiness;
 mod session;
 
-pub use context::{Accept, Context, Counters, CountersSnapshot, Phase};
+pub use context::{Accept, Context, CountersSnapshot, ServerCounters, ServerPhase};
 pub use harness::{Server, Stopped, Waited};
 pub use session::Session;
 
@@ -33,18 +35,17 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// What a server is told, resolved: nothing here means 'default'.
+/// The options of a server, resolved: no value here means 'default'.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Options {
-    /// Threads that serve connections. Models with a thread a connection, or with one message loop, ignore it; the
-    /// table says which.
+    /// Threads that serve connections. A model with a thread for each connection ignores it; the table says which.
     pub workers: usize,
-    /// Bytes that one connection may have in the server: what was received and could not be sent back yet.
+    /// Bytes that one connection may have in the server: received, and not sent back yet.
     pub buffer: usize,
-    /// Connections served at once. One more is closed at once, and counted as refused. Times `buffer` it is what all of
-    /// them together may have in the server.
+    /// Connections served at a time. Further ones are closed at once, and counted as refused. Times `buffer`, this is
+    /// the number of bytes that all of them together may have in the server.
     pub max_conns: usize,
-    /// Close a connection on which nothing moved for so long.
+    /// Close a connection on which nothing has moved for this long.
     pub idle_timeout: Option<Duration>,
     /// The listen backlog asked for; the system may give less.
     pub backlog: i32,

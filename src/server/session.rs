@@ -1,5 +1,5 @@
-//! One served connection as its model sees it: [`Echo`]'s rules with the counters attached, so that no model can forget
-//! to count, and what was discarded is known however the connection ends.
+//! One served connection as its model sees it: [`Echo`]'s rules with the counters attached. So no model can forget to
+//! count, and the discarded bytes are known however the connection ends.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,33 +8,35 @@ use socket2::SockRef;
 
 use super::context::Context;
 use super::echo::{Due, Echo, Pieces};
-use crate::sys;
 
-/// The rules and the accounting of one connection. Dropping it counts the connection as closed, and what was pending as
-/// discarded.
+/// The rules and the accounting of one connection. Dropping it counts the connection as closed, and its pending bytes
+/// as discarded.
 pub struct Session {
     context: Arc<Context>,
     echo: Echo,
-    /// When something last moved; kept only under `--idle-timeout`, since a clock read for each call is not free.
+    /// When bytes last moved. Kept only under `--idle-timeout`, since reading the clock at each call is not free.
     active: Option<Instant>,
 }
 
 impl Session {
-    /// The door that every accepted socket passes, whatever the model. It is prepared: TCP_NODELAY is set, and child
-    /// processes don't inherit it. `None`: `--max-conns` are open; close the socket at once (it is counted as refused).
+    /// A session for an accepted socket, if it is admitted. `None`: `--max-conns` are open; close the socket at once
+    /// (it is counted as refused).
     pub fn admit<'s>(context: &Arc<Context>, accepted: impl Into<SockRef<'s>>) -> Option<Session> {
-        let session = Session::admit_unprepared(context)?;
-        sys::prepare_accepted(accepted);
-        Some(session)
+        context.admit(accepted).then(|| Session::new(context))
     }
 
-    /// The door without a socket: for [`admit`](Self::admit), and for tests that have none.
-    pub(super) fn admit_unprepared(context: &Arc<Context>) -> Option<Session> {
-        context.admit().then(|| Session {
+    /// The same for tests that have no socket.
+    #[cfg(all(test, not(windows)))]
+    pub(super) fn without_socket(context: &Arc<Context>) -> Option<Session> {
+        context.count_accepted().then(|| Session::new(context))
+    }
+
+    fn new(context: &Arc<Context>) -> Session {
+        Session {
             echo: Echo::new(context.options().buffer),
             active: context.options().idle_timeout.map(|_| Instant::now()),
             context: Arc::clone(context),
-        })
+        }
     }
 
     /// See [`Echo::space`].
@@ -67,7 +69,7 @@ impl Session {
         self.echo.rewind();
     }
 
-    /// Bytes that one connection may have in the server: the most that [`moved`](Self::moved) may be told.
+    /// Bytes that the connection may have in the server: the most that [`moved`](Self::moved) may be given.
     pub fn limit(&self) -> usize {
         self.context.options().buffer
     }
@@ -95,7 +97,7 @@ impl Session {
         self.touch();
     }
 
-    /// The FIN is out.
+    /// The FIN was sent.
     pub fn fin_sent(&mut self) {
         self.echo.fin_sent();
     }
@@ -105,12 +107,12 @@ impl Session {
         self.echo.is_over()
     }
 
-    /// The connection broke: a reset, or any other error. Count it, once.
+    /// The connection broke, by a reset or any other error. Counts it, so call it once.
     pub fn failed(&mut self) {
         self.context.failed();
     }
 
-    /// Whether `--idle-timeout` has passed for this connection; then close it. Counted, so ask once.
+    /// Whether `--idle-timeout` has passed for this connection; then close it. Counts it, so ask once.
     pub fn is_idle(&self, now: Instant) -> bool {
         let (Some(limit), Some(active)) = (self.context.options().idle_timeout, self.active) else {
             return false;
@@ -122,13 +124,12 @@ impl Session {
         idle
     }
 
-    /// The system says by a time-out of a call that nothing moved for `--idle-timeout`; then close it. Counted, so say
-    /// it once.
+    /// A call has timed out: nothing has moved for `--idle-timeout`. Close the connection. Counts it, so call it once.
     pub fn timed_out(&mut self) {
         self.context.idle();
     }
 
-    /// How often a model should look for idle connections; `None`: never, so that its wait can be without end.
+    /// How often a model should look for idle connections; `None`: never, and its wait may be endless.
     pub fn idle_check_interval(context: &Context) -> Option<Duration> {
         let limit = context.options().idle_timeout?;
         Some((limit / 4).clamp(Duration::from_millis(10), Duration::from_secs(1)))

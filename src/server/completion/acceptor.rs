@@ -7,7 +7,7 @@ use std::sync::Arc;
 use socket2::Socket;
 
 use super::accept_ex::{AcceptExListener, PendingAccept};
-use crate::server::{Accept, Context, Phase, Session};
+use crate::server::{Accept, Context, ServerPhase, Session};
 use crate::sys::event::Event;
 
 /// Accepts on this thread until `phase` is no longer `Run`, and gives each admitted connection to `serve`. Then closes
@@ -19,7 +19,7 @@ pub(in crate::server) fn accept_until_drain(
     listener: TcpListener,
     context: &Arc<Context>,
     wake: Event,
-    phase: impl Fn() -> Phase,
+    phase: impl Fn() -> ServerPhase,
     serve: impl FnMut(Socket, Session) -> io::Result<()>,
 ) -> io::Result<()> {
     accept_on(AcceptExListener::new(listener)?, context, wake, phase, serve)
@@ -29,7 +29,7 @@ fn accept_on(
     listener: AcceptExListener,
     context: &Arc<Context>,
     wake: Event,
-    phase: impl Fn() -> Phase,
+    phase: impl Fn() -> ServerPhase,
     mut serve: impl FnMut(Socket, Session) -> io::Result<()>,
 ) -> io::Result<()> {
     // The event resets itself: an accept that was found complete without a wait may signal it late, after the next one
@@ -45,7 +45,7 @@ fn accept_on(
         Err(e) => Ok(Some(context.accept_failed(&e))),
     };
     let result = loop {
-        if phase() != Phase::Run {
+        if phase() != ServerPhase::Run {
             break Ok(());
         }
         let step = if accept.is_outstanding() {
@@ -96,7 +96,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let listener = AcceptExListener::without_accept_ex(listener);
         let context = Arc::new(Context::new(Options::default(), channel().0));
-        let phase = || if context.snapshot().accept_errors < limit { Phase::Run } else { Phase::Drain };
+        let phase = || if context.snapshot().accept_errors < limit { ServerPhase::Run } else { ServerPhase::Drain };
         let begin = Instant::now();
         accept_on(listener, &context, wake, phase, |_, _| unreachable!("nothing is accepted"))
             .expect("failed accepts do not end the listener");

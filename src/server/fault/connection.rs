@@ -17,7 +17,7 @@ use super::registry::PREFIX_LEN;
 use super::schedule::draw;
 use super::script::{Action, InjectedFault, Script};
 use super::shared::{MAX_RECEIVE_BYTES, Registration, SharedState};
-use crate::server::context::Phase;
+use crate::server::context::ServerPhase;
 use crate::sys;
 
 /// How long bytes are held back for later bytes to overtake them, which may never come.
@@ -53,11 +53,9 @@ impl FaultyConnection {
         peer: SocketAddr,
         phase: watch::Receiver<()>,
     ) -> Option<FaultyConnection> {
-        if !shared.context.admit() {
+        if !shared.context.admit(&stream) {
             return None;
         }
-        // Best effort: some systems refuse it on a connection that was reset in the meantime.
-        let _ = stream.set_nodelay(true);
         let ignored_by = shared.ignoring_limit();
         let (registration, moved_bytes_wait) = Registration::new(shared, peer);
         if ignored_by.is_some() {
@@ -251,7 +249,7 @@ impl FaultyConnection {
 
 impl Drop for FaultyConnection {
     fn drop(&mut self) {
-        if self.registration.shared.context.phase() == Phase::Abort {
+        if self.registration.shared.context.phase() == ServerPhase::Abort {
             sys::close_with_reset(&self.stream);
         }
     }

@@ -13,7 +13,7 @@ use super::connection::FaultyConnection;
 use super::log::FaultLog;
 use super::shared::SharedState;
 use super::spec::Fault;
-use crate::server::context::{Accept, Context, Phase};
+use crate::server::context::{Accept, Context, ServerPhase};
 
 /// A server that injects faults.
 pub struct FaultyServer {
@@ -55,9 +55,9 @@ async fn serve(
     let mut listener = Some(listener);
     let result = loop {
         match shared.context.phase() {
-            Phase::Run => {}
-            Phase::Drain => listener = None,
-            Phase::Abort => break Ok(()),
+            ServerPhase::Run => {}
+            ServerPhase::Drain => listener = None,
+            ServerPhase::Abort => break Ok(()),
         }
         if listener.is_none() && connections.is_empty() {
             break Ok(());

@@ -38,7 +38,7 @@ use crate::server::pool::{Assigned, IdleTimer, Mailbox, PoolWorker, SlotGuard, T
 use crate::server::readiness::accept_notified::accept_one;
 use crate::server::readiness::connection::{BufferPool, NonblockingConnection, Ready, TurnOutcome};
 use crate::server::readiness::retry::{Retry, only_sends};
-use crate::server::{Context, Phase};
+use crate::server::{Context, ServerPhase};
 use crate::sys::event::{Event, NetworkEvents};
 
 /// Accepts on this thread and has the connections served by others; see the head of this file.
@@ -55,7 +55,7 @@ pub(super) fn run(listener: TcpListener, context: Arc<Context>) -> io::Result<()
 
 fn accept(listener: &TcpListener, events: &[Event; 2], pool: &mut ThreadPool<EventSelectWorker>) -> io::Result<()> {
     let [_, arrivals] = events;
-    while pool.phase() == Phase::Run {
+    while pool.phase() == ServerPhase::Run {
         // Not the wake event.
         if Event::wait_any(events, None)? == Some(1) && NetworkEvents::take(listener, arrivals)?.can_accept() {
             accept_one(listener, pool);
@@ -94,7 +94,7 @@ impl PoolWorker for EventSelectWorker {
                     context.accept_failed(&e);
                 }
             }
-            if group.phase() == Phase::Abort {
+            if group.phase() == ServerPhase::Abort {
                 self.0.into_items().for_each(|item| item.connection.abort());
                 return Ok(());
             }

@@ -58,7 +58,7 @@ use crate::server::completion::overlapped_connection::{Notify, OverlappedConnect
 use crate::server::completion::winsock::raw;
 use crate::server::event_set::wake_event;
 use crate::server::pool::{IdleTimer, Mailbox, Waker, WorkerGroup, WorkerThreads, lock};
-use crate::server::{Accept, Context, Phase, Session};
+use crate::server::{Accept, Context, ServerPhase, Session};
 use crate::sys::event::Event;
 
 /// Accepts that wait in advance. An accept's packet queues behind those of all connections, so under load only this
@@ -275,7 +275,7 @@ impl IocpServer {
             };
             // The last reference closes the connection, so that it is counted before the supervisor wakes.
             drop(registered);
-            if none_left && self.group.phase() != Phase::Run {
+            if none_left && self.group.phase() != ServerPhase::Run {
                 self.wake.set();
             }
         }
@@ -290,7 +290,7 @@ impl IocpServer {
             None => return,
             Some(Ok(socket)) => self.adopt(socket),
             // We have cancelled it ourselves.
-            Some(Err(_)) if self.group.phase() != Phase::Run => {}
+            Some(Err(_)) if self.group.phase() != ServerPhase::Run => {}
             Some(Err(e)) => pause = self.count_failed_accept(&e),
         }
         self.begin_again(index, accept, pause);
@@ -310,7 +310,7 @@ impl IocpServer {
     ) {
         loop {
             let Some(pending) = &mut *accept else { return };
-            if self.group.phase() != Phase::Run {
+            if self.group.phase() != ServerPhase::Run {
                 *accept = None;
                 self.wake.set();
                 return;
@@ -355,7 +355,7 @@ impl IocpServer {
             }
             // The connection is registered by now: either the supervisor finds it when it aborts, or the phase is seen
             // here.
-            if self.group.phase() == Phase::Abort {
+            if self.group.phase() == ServerPhase::Abort {
                 connection.abort();
             }
         });
@@ -367,10 +367,10 @@ impl IocpServer {
         let mut aborted = false;
         loop {
             let phase = self.group.phase();
-            if phase != Phase::Run {
+            if phase != ServerPhase::Run {
                 self.end_accepts();
             }
-            if phase == Phase::Abort && !aborted {
+            if phase == ServerPhase::Abort && !aborted {
                 aborted = true;
                 self.connections().iter().for_each(|registered| lock(&registered.connection).abort());
             }
@@ -380,7 +380,7 @@ impl IocpServer {
                 }
             }
             let next_accept = self.begin_due_accepts();
-            if phase != Phase::Run && self.is_over() {
+            if phase != ServerPhase::Run && self.is_over() {
                 return Ok(());
             }
             if self.workers.load(Ordering::Acquire) == 0 {
@@ -458,7 +458,7 @@ mod tests {
         server.advance(Some(broken), |_| panic!("the test panics"));
         let mut threads = WorkerThreads::new(&server.group);
         start_workers(&server, &mut threads).expect("threads can be started");
-        context.advance(Phase::Drain);
+        context.advance(ServerPhase::Drain);
         let (ended, has_ended) = channel();
         let supervised = Arc::clone(&server);
         std::thread::spawn(move || ended.send(supervised.supervise()));

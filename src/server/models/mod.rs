@@ -353,7 +353,7 @@ mod tests {
     #[cfg(unix)]
     #[test]
     fn who_is_connected_and_not_yet_accepted_when_the_stop_begins_is_served_to_the_end() {
-        use crate::server::context::Phase;
+        use crate::server::context::ServerPhase;
         use crate::server::{Options, Server};
         use std::io::{Read, Write};
         use std::net::{Shutdown, TcpStream};
@@ -373,7 +373,7 @@ mod tests {
                     client.shutdown(Shutdown::Write)?;
                     sender.send((id, client)).expect("the test waits for it");
                 }
-                context.advance(Phase::Drain);
+                context.advance(ServerPhase::Drain);
                 run(listener, context)
             };
             let options = Options { workers: 3, ..Options::default() };

@@ -74,7 +74,7 @@ use crate::server::completion::operation::owner_of;
 use crate::server::completion::overlapped_connection::{Notify, OverlappedConnection, Routines};
 use crate::server::event_set::wake_event;
 use crate::server::pool::{IdleTimer, Mailbox, Waker, WorkerGroup, WorkerThreads};
-use crate::server::{Context, Phase, Session};
+use crate::server::{Context, ServerPhase, Session};
 use crate::sys::event::milliseconds;
 
 /// The number of calls that one alertable wait handles at once. Later ones are only noted.
@@ -133,7 +133,7 @@ impl ApcWorkers {
     /// `thread` configures the thread of a worker, by its number. If one can't be started, the others are ended.
     fn start_on(context: &Arc<Context>, thread: impl Fn(usize) -> Builder) -> io::Result<ApcWorkers> {
         let group = WorkerGroup::new(context);
-        let alertable = AlertableThreads { threads: Vec::new(), last_phase: Phase::Abort };
+        let alertable = AlertableThreads { threads: Vec::new(), last_phase: ServerPhase::Abort };
         let mut workers = ApcWorkers { threads: WorkerThreads::new(&group), group, alertable };
         for i in 0..context.options().workers.max(1) {
             let (tell, this) = channel();
@@ -160,7 +160,7 @@ impl ApcWorkers {
     fn finish(self, accepted: io::Result<()>) -> io::Result<()> {
         let ApcWorkers { mut alertable, threads, .. } = self;
         if accepted.is_ok() {
-            alertable.last_phase = Phase::Drain;
+            alertable.last_phase = ServerPhase::Drain;
         }
         drop(alertable);
         threads.join(accepted)
@@ -171,7 +171,7 @@ impl ApcWorkers {
 struct AlertableThreads {
     /// Shared with the wakers, which may be called after the threads have ended.
     threads: Vec<Arc<AlertableThread>>,
-    last_phase: Phase,
+    last_phase: ServerPhase,
 }
 
 impl Drop for AlertableThreads {
@@ -190,7 +190,7 @@ enum Call {
     /// Look at the phase.
     Wake,
     /// No more connections come: serve the rest to its end, or abort.
-    AcceptorEnded(Phase),
+    AcceptorEnded(ServerPhase),
 }
 
 /// Queues a call to a thread, as an APC. A thread that ends before it has waited alertably never runs it; the
@@ -211,7 +211,9 @@ fn queue(thread: BorrowedHandle<'_>, call: Call) -> io::Result<()> {
         // SAFETY: `wake` ignores its parameter.
         Call::Wake => unsafe { queue_apc(thread, wake, 0) },
         // SAFETY: `acceptor_ended` takes any number.
-        Call::AcceptorEnded(phase) => unsafe { queue_apc(thread, acceptor_ended, usize::from(phase == Phase::Abort)) },
+        Call::AcceptorEnded(phase) => unsafe {
+            queue_apc(thread, acceptor_ended, usize::from(phase == ServerPhase::Abort))
+        },
     }
 }
 
@@ -290,7 +292,7 @@ thread_local! {
     /// The loop must look at the phase before it waits again.
     static WOKEN: Cell<bool> = const { Cell::new(false) };
     /// `Run` until the acceptor has ended.
-    static ACCEPTOR_PHASE: Cell<Phase> = const { Cell::new(Phase::Run) };
+    static ACCEPTOR_PHASE: Cell<ServerPhase> = const { Cell::new(ServerPhase::Run) };
 }
 
 /// The connections of one thread.
@@ -385,7 +387,7 @@ fn serve_and_close(group: &WorkerGroup, mut close: impl FnMut(Vec<Connection>)) 
         for notice in DEFERRED.take() {
             WORKER.with_borrow_mut(|worker| worker.handle(notice));
         }
-        let aborted = group.phase() == Phase::Abort || ACCEPTOR_PHASE.get() == Phase::Abort;
+        let aborted = group.phase() == ServerPhase::Abort || ACCEPTOR_PHASE.get() == ServerPhase::Abort;
         let over = WORKER.with_borrow_mut(|worker| {
             if aborted {
                 worker.abort_all();
@@ -400,7 +402,7 @@ fn serve_and_close(group: &WorkerGroup, mut close: impl FnMut(Vec<Connection>)) 
         if has_more_to_do() {
             continue;
         }
-        if ACCEPTOR_PHASE.get() != Phase::Run && WORKER.with_borrow(|worker| worker.connections.is_empty()) {
+        if ACCEPTOR_PHASE.get() != ServerPhase::Run && WORKER.with_borrow(|worker| worker.connections.is_empty()) {
             return Ok(());
         }
         // SAFETY: nothing is borrowed here. The APCs of this thread are the functions below, queued with the parameters
@@ -456,7 +458,7 @@ unsafe extern "system" fn wake(_: usize) {
 
 /// APC of [`Call::AcceptorEnded`]. It is queued after the last `adopt`, so it runs after it.
 unsafe extern "system" fn acceptor_ended(aborts: usize) {
-    ACCEPTOR_PHASE.set(if aborts == 0 { Phase::Drain } else { Phase::Abort });
+    ACCEPTOR_PHASE.set(if aborts == 0 { ServerPhase::Drain } else { ServerPhase::Abort });
     WOKEN.set(true);
 }
 

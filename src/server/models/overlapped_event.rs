@@ -37,7 +37,7 @@ use crate::server::completion::acceptor::accept_until_drain;
 use crate::server::completion::overlapped_connection::{Notify, OverlappedConnection};
 use crate::server::event_set::{self, EventSet};
 use crate::server::pool::{Assigned, IdleTimer, Mailbox, PoolWorker, SlotGuard, ThreadPool, Waker, WorkerGroup};
-use crate::server::{Context, Phase, Session};
+use crate::server::{Context, ServerPhase, Session};
 use crate::sys::event::Event;
 
 /// Accepts on this thread; others serve the connections. See the head of this file.
@@ -89,7 +89,7 @@ impl PoolWorker for OverlappedEventWorker {
                     group.context().accept_failed(&e);
                 }
             }
-            let aborted = group.phase() == Phase::Abort;
+            let aborted = group.phase() == ServerPhase::Abort;
             if aborted {
                 // Nothing may be outstanding at the end, so the cancelled operations are waited for.
                 self.0.each(|item, _| {

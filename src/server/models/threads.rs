@@ -36,8 +36,8 @@ use std::thread;
 use std::time::Duration;
 
 use crate::server::Session;
-use crate::server::context::{Accept, Context, Phase};
-use crate::server::pool::{SlotGuard, Slots, lock};
+use crate::server::context::{Accept, Context, ServerPhase};
+use crate::server::pool::{SlotCount, SlotGuard, lock};
 use crate::sys;
 use os::WakeableListener;
 
@@ -61,7 +61,7 @@ fn run_with_threads(listener: TcpListener, context: Arc<Context>, most_threads: 
     let server = ThreadServer {
         context: Arc::clone(&context),
         open: Arc::default(),
-        threads: Slots::default(),
+        threads: SlotCount::default(),
         most_threads: most_threads.unwrap_or(usize::MAX),
     };
     let listener = WakeableListener::new(listener)?;
@@ -77,14 +77,14 @@ fn run_with_threads(listener: TcpListener, context: Arc<Context>, most_threads: 
             server.pause(&e);
         }
     };
-    while context.phase() == Phase::Run {
+    while context.phase() == ServerPhase::Run {
         match listener.accept(&context) {
             Ok(None) => {}
             Ok(Some(stream)) => take(stream),
             Err(e) => server.pause(&e),
         }
     }
-    if context.phase() == Phase::Drain {
+    if context.phase() == ServerPhase::Drain {
         listener.accept_rest(&context, take);
     }
     drop(listener);
@@ -96,7 +96,7 @@ struct ThreadServer {
     context: Arc<Context>,
     open: Arc<OpenConnections>,
     /// Threads that connections have.
-    threads: Slots,
+    threads: SlotCount,
     most_threads: usize,
 }
 
@@ -129,7 +129,7 @@ impl ThreadServer {
         if let Accept::After(time) = self.context.accept_failed(error) {
             let entries = lock(&self.open.entries);
             // Ended early by a change of phase, and by any connection that closes: it may have freed what was short.
-            drop(self.open.changed.wait_timeout_while(entries, time, |_| self.context.phase() == Phase::Run));
+            drop(self.open.changed.wait_timeout_while(entries, time, |_| self.context.phase() == ServerPhase::Run));
         }
     }
 }
@@ -153,7 +153,7 @@ struct BlockingConnection {
 impl BlockingConnection {
     fn serve(mut self) {
         let ended = self.echo();
-        if self.context.phase() == Phase::Abort {
+        if self.context.phase() == ServerPhase::Abort {
             sys::close_with_reset(&*self.stream);
         } else if ended.is_err() {
             self.session.failed();
@@ -192,7 +192,7 @@ impl BlockingConnection {
                 })
             };
             // First, since on Windows our own interruption looks like a time-out.
-            if self.context.phase() == Phase::Abort {
+            if self.context.phase() == ServerPhase::Abort {
                 return Ok(());
             }
             match called {
@@ -238,7 +238,8 @@ impl OpenConnections {
     /// A thread has panicked.
     fn wait_for_the_end(&self, context: &Context) -> io::Result<()> {
         let entries = lock(&self.entries);
-        let unforced = self.changed.wait_while(entries, |open| !open.is_empty() && context.phase() != Phase::Abort);
+        let unforced =
+            self.changed.wait_while(entries, |open| !open.is_empty() && context.phase() != ServerPhase::Abort);
         let mut entries: MutexGuard<'_, _> = unforced.unwrap_or_else(PoisonError::into_inner);
         // First only the receives, which sends no FIN: the close that follows is to be a reset. A thread that was
         // blocked in a send, or about to block, is still there the second time.
@@ -313,7 +314,7 @@ mod tests {
     #[test]
     fn a_call_that_times_out_while_the_server_is_aborted_is_not_idle() {
         let (_client, connection) = connection();
-        connection.context.advance(Phase::Abort);
+        connection.context.advance(ServerPhase::Abort);
         assert_eq!(idle_at_the_end(connection), 0);
     }
 

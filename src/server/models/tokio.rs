@@ -31,7 +31,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
 use crate::server::Session;
-use crate::server::context::{Accept, Context, Phase};
+use crate::server::context::{Accept, Context, ServerPhase};
 use crate::server::pool::{Dealer, Mailbox, Position, Waker, WorkerGroup, lock, run_workers};
 use crate::server::readiness::connection::{BufferPool, slices, slices_mut};
 use crate::sys;
@@ -99,7 +99,7 @@ async fn accept(
             dealer.deal((stream, session));
         }
     };
-    while group.phase() == Phase::Run {
+    while group.phase() == ServerPhase::Run {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = woken.changed() => continue,
@@ -117,7 +117,7 @@ async fn accept(
             }
         }
     }
-    if group.phase() == Phase::Drain
+    if group.phase() == ServerPhase::Drain
         && let Ok(listener) = listener.into_std()
     {
         context.accept_rest(&listener, |stream| {
@@ -149,7 +149,7 @@ async fn serve(
         for admitted in mailbox.take() {
             tasks.spawn(TaskConnection::serve(admitted, Arc::clone(&buffers), Arc::clone(context)));
         }
-        if group.phase() == Phase::Abort || tasks.is_empty() && mailbox.is_over() {
+        if group.phase() == ServerPhase::Abort || tasks.is_empty() && mailbox.is_over() {
             break;
         }
         tokio::select! {
@@ -247,7 +247,7 @@ impl TaskConnection {
 
 impl Drop for TaskConnection {
     fn drop(&mut self) {
-        if self.context.phase() == Phase::Abort {
+        if self.context.phase() == ServerPhase::Abort {
             sys::close_with_reset(&self.stream);
         }
         lock(&self.buffers).put(self.storage.take());

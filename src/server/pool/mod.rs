@@ -19,7 +19,7 @@ mod worker_threads;
 
 pub(in crate::server) use idle_timer::IdleTimer;
 pub(in crate::server) use mailbox::{Mailbox, Waker, lock};
-pub(in crate::server) use slots::{SlotGuard, Slots};
+pub(in crate::server) use slots::{SlotCount, SlotGuard};
 #[cfg(windows)]
 pub(in crate::server) use thread_pool::{Assigned, PoolWorker, ThreadPool};
 pub(in crate::server) use worker_pool::{Dealer, Position, run_workers};

@@ -1,14 +1,14 @@
-//! Slots: how many connections a thread serves, or how many threads there are. A guard gives its slot back.
+//! SlotCount: how many connections a thread serves, or how many threads there are. A guard gives its slot back.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Counts the slots in use. Clones share the count.
 #[derive(Clone, Debug, Default)]
-pub(in crate::server) struct Slots(Arc<AtomicUsize>);
+pub(in crate::server) struct SlotCount(Arc<AtomicUsize>);
 
-impl Slots {
-    /// Slots that are taken now.
+impl SlotCount {
+    /// SlotCount that are taken now.
     pub(in crate::server) fn in_use(&self) -> usize {
         self.0.load(Ordering::Acquire)
     }
@@ -22,7 +22,7 @@ impl Slots {
 
 /// One slot. Dropping the guard frees it.
 #[derive(Debug)]
-pub(in crate::server) struct SlotGuard(Slots);
+pub(in crate::server) struct SlotGuard(SlotCount);
 
 impl Drop for SlotGuard {
     fn drop(&mut self) {

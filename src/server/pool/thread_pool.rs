@@ -13,9 +13,9 @@ use std::sync::Arc;
 use std::thread::Builder;
 
 use super::mailbox::{MailSender, Mailbox, Waker};
-use super::slots::{SlotGuard, Slots};
+use super::slots::{SlotCount, SlotGuard};
 use super::worker_threads::{WorkerGroup, WorkerThreads};
-use crate::server::{Context, Phase};
+use crate::server::{Context, ServerPhase};
 
 /// A connection and its slot in the thread that serves it. The slot is to be dropped after the connection.
 pub(in crate::server) type Assigned<C> = (C, SlotGuard);
@@ -51,7 +51,7 @@ pub(in crate::server) struct ThreadPool<W: PoolWorker> {
 }
 
 struct PoolThread<C> {
-    slots: Slots,
+    slots: SlotCount,
     sender: MailSender<Assigned<C>>,
 }
 
@@ -76,7 +76,7 @@ impl<W: PoolWorker> ThreadPool<W> {
     }
 
     /// To be looked at after each wait of the accepting thread. `Abort` also when a thread has failed.
-    pub(in crate::server) fn phase(&self) -> Phase {
+    pub(in crate::server) fn phase(&self) -> ServerPhase {
         self.group.phase()
     }
 
@@ -99,7 +99,7 @@ impl<W: PoolWorker> ThreadPool<W> {
         let thread = Builder::new().name(format!("serve-{}", W::NAME));
         let serve = move |worker: W, mailbox| worker.serve(mailbox, &group);
         let sender = self.threads.start(thread, W::prepare, serve)?;
-        self.members.push(PoolThread { slots: Slots::default(), sender });
+        self.members.push(PoolThread { slots: SlotCount::default(), sender });
         Ok(self.members.last().expect("it was pushed just now"))
     }
 
@@ -172,7 +172,7 @@ mod tests {
                     served.push((call, slot));
                 }
                 served.retain(|(call, _)| !call.hang_up.load(Ordering::Acquire));
-                if group.phase() == Phase::Abort || mailbox.is_over() && served.is_empty() {
+                if group.phase() == ServerPhase::Abort || mailbox.is_over() && served.is_empty() {
                     return Ok(());
                 }
                 self.0.recv_timeout(Duration::from_secs(20)).expect("somebody wakes it");
@@ -255,9 +255,9 @@ mod tests {
         let context = Arc::clone(&exchange.context);
         let (say, ended) = channel();
         let finish = std::thread::spawn(move || say.send(exchange.pool.finish(Ok(()))));
-        context.advance(Phase::Drain);
+        context.advance(ServerPhase::Drain);
         assert!(matches!(ended.recv_timeout(Duration::from_millis(50)), Err(RecvTimeoutError::Timeout)));
-        context.advance(Phase::Abort);
+        context.advance(ServerPhase::Abort);
         ended.recv_timeout(Duration::from_secs(20)).expect("it ends").expect("without an error");
         finish.join().expect("no panic").expect("the test listens");
     }
@@ -267,7 +267,7 @@ mod tests {
         let mut exchange = Exchange::of(2);
         exchange.call(false);
         exchange.call(true);
-        while exchange.pool.phase() != Phase::Abort {
+        while exchange.pool.phase() != ServerPhase::Abort {
             exchange.woken.recv_timeout(Duration::from_secs(20)).expect("the accepting thread is told");
         }
         let error = exchange.pool.finish(Ok(())).expect_err("it failed");

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{Builder, JoinHandle};
 
 use super::mailbox::{MailSender, Mailbox, Waker, lock, mailbox};
-use crate::server::{Context, Phase};
+use crate::server::{Context, ServerPhase};
 
 /// What the workers of one server have in common: the harness, whether one of them failed, and how to wake all.
 #[derive(Clone)]
@@ -48,8 +48,8 @@ impl WorkerGroup {
     }
 
     /// Look after each wait. `Abort` also when a worker has failed.
-    pub(in crate::server) fn phase(&self) -> Phase {
-        if self.state.has_failed.load(Ordering::Acquire) { Phase::Abort } else { self.context.phase() }
+    pub(in crate::server) fn phase(&self) -> ServerPhase {
+        if self.state.has_failed.load(Ordering::Acquire) { ServerPhase::Abort } else { self.context.phase() }
     }
 
     /// For [`Context::ready`]: wakes every worker, also those that are started later.
@@ -190,7 +190,7 @@ mod tests {
             Ok((woken, waker))
         };
         let serve = move |woken: std::sync::mpsc::Receiver<()>, _mailbox| {
-            while group.phase() != Phase::Abort {
+            while group.phase() != ServerPhase::Abort {
                 woken.recv().expect("its waker lives as long as the group");
             }
             Ok(())
@@ -235,7 +235,7 @@ mod tests {
         let mut threads = WorkerThreads::new(&group);
         let _waits = start_one_that_waits(&mut threads);
         drop(threads);
-        assert_eq!(group.phase(), Phase::Abort);
+        assert_eq!(group.phase(), ServerPhase::Abort);
     }
 
     #[test]
@@ -246,7 +246,7 @@ mod tests {
         assert_eq!(fails.err().expect("it has no ring").to_string(), "no ring");
         let panics = threads.start::<(), ()>(Builder::new(), || panic!("a test's panic"), |(), _| Ok(()));
         assert_eq!(panics.err().expect("it panicked").to_string(), "a worker thread panicked");
-        assert_eq!(group.phase(), Phase::Run);
+        assert_eq!(group.phase(), ServerPhase::Run);
         threads.join(Ok(())).expect("there is none to wait for");
     }
 

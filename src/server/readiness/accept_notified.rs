@@ -6,7 +6,7 @@ use std::net::TcpListener;
 
 use super::connection::NonblockingConnection;
 use crate::server::pool::{PoolWorker, ThreadPool};
-use crate::server::{Accept, Phase};
+use crate::server::{Accept, ServerPhase};
 
 /// Accepts one connection and has it served. Call it once for each FD_ACCEPT. The listener must be nonblocking.
 ///
@@ -18,7 +18,7 @@ where
 {
     // While the system is short of something the client waits in the backlog, and no other notice comes for it.
     while let Err(Accept::After(pause)) = try_accept(listener, pool)
-        && pool.phase() == Phase::Run
+        && pool.phase() == ServerPhase::Run
     {
         std::thread::sleep(pause);
     }

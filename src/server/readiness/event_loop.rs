@@ -18,7 +18,7 @@ use socket2::SockRef;
 
 use super::connection::{BufferPool, Interest, NonblockingConnection, Ready, TurnOutcome};
 use crate::server::pool::{Dealer, IdleTimer, Mailbox, Position, Waker, WorkerGroup, run_workers};
-use crate::server::{Accept, Context, Phase};
+use crate::server::{Accept, Context, ServerPhase};
 
 /// Accepts in one go, before the connections get their next turn. Many: when the queue of those that wait overflows,
 /// Linux drops the end of the handshake, and the client waits for seconds.
@@ -130,9 +130,9 @@ impl<S: Selector> EventLoop<S> {
     fn serve(mut self) -> io::Result<()> {
         loop {
             match self.group.phase() {
-                Phase::Run => {}
-                Phase::Drain => self.accept_rest(),
-                Phase::Abort => {
+                ServerPhase::Run => {}
+                ServerPhase::Drain => self.accept_rest(),
+                ServerPhase::Abort => {
                     self.abort();
                     return Ok(());
                 }

@@ -1,5 +1,6 @@
-//! What the readiness models (reactors) share: what to do with a socket that is ready, the workers that deal the
-//! connections out, and how a wait is interrupted. How a model learns that a socket is ready stands in its own file.
+//! What the readiness models (reactors) share: what is done with a socket that is ready ([`connection`]), the loop of
+//! those that ask for all sockets at once ([`event_loop`]), and the parts of the others. How a model learns that a
+//! socket is ready stands in its own file, in `models`.
 
 #[cfg(windows)]
 pub(in crate::server) mod accept_notified;

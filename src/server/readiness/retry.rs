@@ -1,21 +1,21 @@
-//! Sends that are tried again although nobody said that they would succeed, for the reactors of Windows.
+//! Sends that are tried although nothing says that they would succeed, for the readiness models of Windows.
 //!
-//! A connection that waits to send and for nothing else (its buffer is full, or its peer's FIN has come) can break
-//! unheard. `select` promises that a broken connection is readable, not that it is writable; WSAAsyncSelect and
-//! WSAEventSelect tell FD_CLOSE once, and if that was for the FIN, there is none left for a reset. A send tells:
-//! WSAECONNRESET, or 'would block'. So while there are such connections they send again each [`EVERY`]; a server that
-//! has none waits without end.
+//! A connection that waits only to send (its buffer is full, or its peer's FIN has come) can break without a report.
+//! `select` promises that a broken connection is readable, not that it is writable. WSAAsyncSelect and WSAEventSelect
+//! report FD_CLOSE once: if that was for the FIN, none is left for a reset. A send shows it: it fails with
+//! WSAECONNRESET, or would block. So such connections try to send every [`EVERY`]; a server without any waits without
+//! end.
 //!
-//! Sources: Microsoft, 'select function' (which set tells what), 'WSAAsyncSelect' (FD_CLOSE).
+//! Sources: Microsoft, 'select function' (which set reports what), 'WSAAsyncSelect' (FD_CLOSE).
 
 use std::time::{Duration, Instant};
 
 use crate::server::readiness::connection::Interest;
 
-/// How late a broken connection is found at most.
+/// The time between two tries, and so the longest time until a broken connection is found.
 pub(in crate::server) const EVERY: Duration = Duration::from_secs(1);
 
-/// Whether a connection with this interest is one that can break unheard.
+/// Whether a connection with this interest can break without a report.
 pub(in crate::server) fn only_sends(interest: Interest) -> bool {
     interest.write && !interest.read
 }
@@ -27,23 +27,23 @@ pub(in crate::server) struct Retry {
 }
 
 impl Retry {
-    /// Before each wait: whether there are connections that only send. Says how long the wait may last, which is
-    /// `limit` if there are none.
-    pub(in crate::server) fn limit(&mut self, some: bool, limit: Option<Duration>) -> Option<Duration> {
-        if !some {
+    /// How long the next wait may last. `some_only_send`: there are connections that only send; without any, it is
+    /// `limit`.
+    pub(in crate::server) fn limit(&mut self, some_only_send: bool, limit: Option<Duration>) -> Option<Duration> {
+        if !some_only_send {
             self.at = None;
             return limit;
         }
         self.limit_at(Instant::now(), limit)
     }
 
-    /// After each wait: whether those connections are to send now.
+    /// Whether those connections are to send now. Ask after each wait.
     pub(in crate::server) fn is_due(&mut self) -> bool {
         self.at.is_some() && self.is_due_at(Instant::now())
     }
 
     fn limit_at(&mut self, now: Instant, limit: Option<Duration>) -> Option<Duration> {
-        // Not anew at each wait: under load none of them lasts that long.
+        // Not set again at each wait: under load no wait lasts that long.
         let left = self.at.get_or_insert(now + EVERY).saturating_duration_since(now);
         Some(limit.map_or(left, |limit| limit.min(left)))
     }
@@ -67,21 +67,21 @@ pub(in crate::server) mod tests {
     use crate::server::readiness::connection::NonblockingConnection;
     use crate::server::{Context, Options};
 
-    /// A connection whose client sends more than the sockets hold but not more than the server does, and a FIN, and
-    /// reads nothing: once the server has the FIN, that connection only sends.
+    /// A connection whose client reads nothing. It sends more than the sockets hold, but no more than the server does,
+    /// and a FIN: once the server has the FIN, the connection only sends.
     pub(in crate::server) fn deaf_client() -> (JoinHandle<TcpStream>, NonblockingConnection, Arc<Context>) {
-        const HELD_BY_SOCKETS: usize = 64 * 1024;
+        const SOCKET_BUFFER: usize = 64 * 1024;
         let context = Arc::new(Context::new(Options { buffer: 8 << 20, ..Options::default() }, channel().0));
         let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a listener");
         let client = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-        client.set_recv_buffer_size(HELD_BY_SOCKETS).expect("a socket option");
+        client.set_recv_buffer_size(SOCKET_BUFFER).expect("a socket option");
         client.connect(&listener.local_addr().expect("bound").into()).expect("a connection");
         let (accepted, _) = listener.accept().expect("accepted");
-        SockRef::from(&accepted).set_send_buffer_size(HELD_BY_SOCKETS).expect("a socket option");
+        SockRef::from(&accepted).set_send_buffer_size(SOCKET_BUFFER).expect("a socket option");
         let connection = NonblockingConnection::new(accepted, &context).expect("it is admitted");
         let sending = std::thread::spawn(move || {
             let mut client = TcpStream::from(client);
-            client.write_all(&vec![7; 4 << 20]).expect("the server holds it");
+            client.write_all(&vec![7; 4 << 20]).expect("the server takes all of it");
             client.shutdown(Shutdown::Write).expect("a FIN");
             client
         });
@@ -94,7 +94,7 @@ pub(in crate::server) mod tests {
     }
 
     #[test]
-    fn only_a_connection_that_waits_to_send_and_for_nothing_else_can_break_unheard() {
+    fn only_a_connection_that_waits_only_to_send_can_break_without_a_report() {
         let interests = [(true, false), (true, true), (false, true), (false, false)];
         assert_eq!(interests.map(|(read, write)| only_sends(Interest { read, write })), [false, false, true, false]);
     }
@@ -111,7 +111,7 @@ pub(in crate::server) mod tests {
     }
 
     #[test]
-    fn waits_that_end_early_do_not_put_it_off() {
+    fn waits_that_end_early_do_not_delay_the_next_try() {
         let (mut retry, now) = (Retry::default(), Instant::now());
         for tenth in 0..10 {
             let at = now + EVERY / 10 * tenth;

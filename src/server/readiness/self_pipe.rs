@@ -1,10 +1,10 @@
-//! The self-pipe trick (D. J. Bernstein): a wait that watches descriptors is interrupted by writing to a pipe whose
-//! other end it watches too. Portable to every Unix; Linux' eventfd is the same with one descriptor.
+//! The self-pipe trick (D. J. Bernstein): a wait that watches descriptors also watches one end of a pipe, and a write
+//! to the other end interrupts it. It works on every Unix; Linux's eventfd does the same with one descriptor.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// A pipe to oneself.
+/// A pipe from this process to itself.
 pub(in crate::server) struct SelfPipe {
     reader: OwnedFd,
     writer: OwnedFd,
@@ -24,7 +24,7 @@ impl SelfPipe {
         let _ = rustix::io::write(&self.writer, &[1]);
     }
 
-    /// Takes back what was written, so that the next wait waits. It may leave some; then that wait returns once more.
+    /// Takes back what was written, so that the next wait waits. If it leaves some, that wait returns once more.
     pub(in crate::server) fn clear(&self) {
         let _ = rustix::io::read(&self.reader, &mut [0; 256]);
     }

@@ -22,7 +22,7 @@ fn context(buffer: usize) -> Arc<Context> {
 /// A connection with its first receive outstanding.
 fn connection(context: &Arc<Context>, notify: Notify<Direction>) -> (Kernel, Connection) {
     let (kernel, socket) = Kernel::socket();
-    let session = Session::admit_unprepared(context).expect("the server has room");
+    let session = Session::without_socket(context).expect("the server has room");
     let mut connection = Connection::new(socket, session, OWNERS, notify);
     assert!(!connection.advance(), "a new connection is not over");
     (kernel, connection)

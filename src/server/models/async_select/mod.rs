@@ -34,7 +34,7 @@
 //!
 //! Sources: Microsoft, 'WSAAsyncSelect', 'PostMessageW' (the limit of 10,000 and its minimum of 4,000).
 
-mod registry;
+mod numbered;
 mod window;
 
 use std::io;
@@ -49,9 +49,9 @@ use crate::server::pool::{Assigned, IdleTimer, Mailbox, PoolWorker, SlotGuard, T
 use crate::server::readiness::accept_notified::accept_one;
 use crate::server::readiness::connection::{BufferPool, NonblockingConnection, Ready, TurnOutcome};
 use crate::server::readiness::retry::{self, only_sends};
-use crate::server::{Context, Phase, Session};
-use registry::Registry;
-use window::{Message, Notice, Window};
+use crate::server::{Context, ServerPhase, Session};
+use numbered::NumberedConnections;
+use window::{SocketNotice, Window, WindowMessage};
 
 /// The timer that ends waits so that idle connections are found.
 const IDLE_TIMER: usize = 1;
@@ -70,8 +70,8 @@ pub(super) fn run(listener: TcpListener, context: Arc<Context>) -> io::Result<()
 }
 
 fn accept(listener: &TcpListener, window: &Window, pool: &mut ThreadPool<MessagePump>) -> io::Result<()> {
-    while pool.phase() == Phase::Run {
-        if let Message::Socket(_) = window.next()? {
+    while pool.phase() == ServerPhase::Run {
+        if let WindowMessage::Socket(_) = window.next()? {
             accept_one(listener, pool);
         }
     }
@@ -87,7 +87,7 @@ fn window() -> io::Result<(Window, Waker)> {
 /// A thread that serves up to 500 connections by its window's messages.
 struct MessagePump {
     window: Window,
-    connections: Registry<NonblockingConnection>,
+    connections: NumberedConnections<NonblockingConnection>,
     /// The retry timer runs.
     retries: bool,
 }
@@ -100,7 +100,7 @@ impl PoolWorker for MessagePump {
 
     fn prepare() -> io::Result<(Self, Waker)> {
         let (window, waker) = window()?;
-        Ok((MessagePump { window, connections: Registry::default(), retries: false }, waker))
+        Ok((MessagePump { window, connections: NumberedConnections::default(), retries: false }, waker))
     }
 
     fn serve(mut self, mut mailbox: Mailbox<Assigned<NonblockingConnection>>, group: &WorkerGroup) -> io::Result<()> {
@@ -116,7 +116,7 @@ impl PoolWorker for MessagePump {
                     context.accept_failed(&e);
                 }
             }
-            if group.phase() == Phase::Abort {
+            if group.phase() == ServerPhase::Abort {
                 self.connections.into_open().for_each(NonblockingConnection::abort);
                 return Ok(());
             }
@@ -141,21 +141,21 @@ impl MessagePump {
         self.window.select(connection.stream(), number, FD_READ | FD_WRITE | FD_CLOSE)?;
         self.connections.insert(number, slot, socket, connection.with_one_receive_per_notice());
         // What had happened before is posted, except for a reset under Wine 8.0; so one receive without a notice.
-        self.turn(Notice { number, socket, event: FD_READ, error: 0 }, pool);
+        self.turn(SocketNotice { number, socket, event: FD_READ, error: 0 }, pool);
         Ok(())
     }
 
-    fn take(&mut self, message: Message, pool: &mut BufferPool) {
+    fn take(&mut self, message: WindowMessage, pool: &mut BufferPool) {
         match message {
-            Message::Socket(notice) => self.turn(notice, pool),
+            WindowMessage::Socket(notice) => self.turn(notice, pool),
             // The queue gives it only when it has nothing else: so no FD_WRITE is there already for what is tried here.
-            Message::Timer(RETRY_TIMER) => self.send_again(pool),
+            WindowMessage::Timer(RETRY_TIMER) => self.send_again(pool),
             _ => {}
         }
     }
 
-    fn turn(&mut self, notice: Notice, pool: &mut BufferPool) {
-        let Notice { number, socket, event, error } = notice;
+    fn turn(&mut self, notice: SocketNotice, pool: &mut BufferPool) {
+        let SocketNotice { number, socket, event, error } = notice;
         if event == 0 {
             return self.connections.free(number);
         }
@@ -188,7 +188,7 @@ impl MessagePump {
             self.retries = false;
         }
         for (number, socket) in again {
-            self.turn(Notice { number, socket, event: FD_WRITE, error: 0 }, pool);
+            self.turn(SocketNotice { number, socket, event: FD_WRITE, error: 0 }, pool);
         }
     }
 
@@ -216,7 +216,7 @@ mod tests {
 
     use super::*;
     use crate::server::Options;
-    use crate::server::pool::Slots;
+    use crate::server::pool::SlotCount;
     use crate::server::readiness::retry::tests::{deaf_client, reset};
 
     /// A connection with a buffer of 10 bytes whose client has sent `sent` bytes, and they have arrived.
@@ -239,16 +239,16 @@ mod tests {
     fn pump() -> MessagePump {
         let window = Window::new().expect("a window");
         window.start_timer(IDLE_TIMER, Duration::from_secs(60)).expect("a timer");
-        MessagePump { window, connections: Registry::default(), retries: false }
+        MessagePump { window, connections: NumberedConnections::default(), retries: false }
     }
 
     fn slot() -> SlotGuard {
-        Slots::default().take()
+        SlotCount::default().take()
     }
 
     fn take_a_message(pump: &mut MessagePump, pool: &mut BufferPool) {
         let message = pump.window.next().expect("a message");
-        assert_ne!(message, Message::Timer(IDLE_TIMER), "nothing more is posted");
+        assert_ne!(message, WindowMessage::Timer(IDLE_TIMER), "nothing more is posted");
         pump.take(message, pool);
     }
 
@@ -279,7 +279,7 @@ mod tests {
     fn a_slot_is_taken_until_the_last_message_of_its_connection_was_taken() {
         let (client, connection, context) = connection(100);
         let (mut pump, mut pool) = (pump(), BufferPool::new(10));
-        let slots = Slots::default();
+        let slots = SlotCount::default();
         pump.adopt(connection, slots.take(), &mut pool).expect("it is tied to the window");
         client.shutdown(Shutdown::Write).expect("a FIN");
         while pump.connections.open_count() > 0 {
@@ -290,7 +290,7 @@ mod tests {
             take_a_message(&mut pump, &mut pool);
         }
         pump.window.start_timer(IDLE_TIMER, Duration::from_millis(10)).expect("a timer");
-        assert_eq!(pump.window.next().expect("a message"), Message::Timer(IDLE_TIMER), "none is left");
+        assert_eq!(pump.window.next().expect("a message"), WindowMessage::Timer(IDLE_TIMER), "none is left");
         assert!(pump.connections.is_empty());
     }
 
@@ -308,7 +308,7 @@ mod tests {
         let end = Instant::now() + Duration::from_secs(20);
         while pump.connections.open_count() > 0 {
             assert!(Instant::now() < end, "the reset goes unnoticed");
-            pump.take(Message::Timer(RETRY_TIMER), &mut pool);
+            pump.take(WindowMessage::Timer(RETRY_TIMER), &mut pool);
         }
         assert_eq!(context.snapshot().connection_errors, 1);
         while pump.retries {

@@ -1,11 +1,11 @@
-//! A message-only window as a wait: posted messages, a timer, and the sockets that WSAAsyncSelect ties to it.
+//! A message-only window to wait with: posted messages, timers, and the sockets that WSAAsyncSelect ties to it.
 //!
-//! A window belongs to the thread that made it, and so does its message queue; anybody may post to it. Message-only
-//! (HWND_MESSAGE): it is never seen, needs no desktop, and gets no broadcasts.
+//! A window belongs to the thread that made it, and so does its message queue; every thread may post to it. It is
+//! message-only (HWND_MESSAGE): it is never seen, needs no desktop, and gets no broadcasts.
 //!
-//! It has no window procedure of its own. Posted messages wait in the queue until GetMessage takes them, and what
-//! GetMessage returned can be looked at right there; only *sent* messages are given to a procedure, and nobody sends
-//! one here. So no code of this program is called by the system, and no panic can unwind through it.
+//! It has no window procedure of its own. Posted messages wait in the queue until GetMessage takes and returns them.
+//! Only *sent* messages go to a procedure, and nobody sends one here. So the system calls no code of this program, and
+//! no panic can unwind through it.
 //!
 //! Sources: Microsoft, 'Window Features' (message-only windows), 'About Messages and Message Queues', 'PostMessageW',
 //! 'SetTimer', 'WSAAsyncSelect'.
@@ -30,74 +30,79 @@ use windows_sys::w;
 
 use crate::sys::event::milliseconds;
 
-/// Rings the bell. The rest of WM_APP..=0xBFFF, the range for a program's own messages, is for sockets.
+/// The message of a waker. The rest of WM_APP..=0xBFFF, the range for a program's own messages, is for sockets.
 const WAKE: u32 = WM_APP;
-/// Message numbers that may stand for a registration of a socket: 1 up to this.
-pub(super) const NUMBERS: u16 = 0xBFFF - WM_APP as u16;
+/// The message numbers that a socket may be registered under are 1 to this.
+pub(super) const MAX_NUMBER: u16 = 0xBFFF - WM_APP as u16;
 
-/// How often a window is tried for, and the time between: longer than Wine takes to start its desktop.
-const TRIES: u32 = 500;
-const BETWEEN_TRIES: Duration = Duration::from_millis(20);
+/// How often making a window is tried, and the time between: together longer than Wine takes to start its desktop.
+const WINDOW_TRIES: u32 = 500;
+const TIME_BETWEEN_TRIES: Duration = Duration::from_millis(20);
 
-/// Comes back when message-only windows can be made, or when there is a reason why not; at the latest after 10 seconds.
+/// Returns when message-only windows can be made, or when the system says why not, and at the latest after 10 seconds.
 ///
-/// Wine makes its desktop when the first window is asked for, by a process of its own. A thread that asks while that
-/// process has made the desktop's window, and not yet the parent of message-only windows, gets none then or ever: Wine
-/// notes both for each thread once (seen on 8.0: of 600 threads that began a millisecond apart 1 to 24 were refused,
-/// with error 0). Nothing tells when the desktop is whole, so it is tried, on threads that do nothing else. On Windows
-/// the first try is the last.
+/// Wine makes its desktop in a process of its own, when the first window is asked for. That process makes the window of
+/// the desktop, and then the parent of message-only windows. A thread that asks between the two gets no window, then or
+/// later: Wine looks both up once for each thread (seen on 8.0: of 600 threads that began a millisecond apart, 1 to 24
+/// were refused, with error 0). Nothing says when the desktop is complete, so it is tried, on threads that do nothing
+/// else. On Windows the first try succeeds.
 fn await_desktop() {
-    for _ in 0..TRIES {
+    for _ in 0..WINDOW_TRIES {
         let made = thread::Builder::new().spawn(|| Window::make().map(drop)).map(thread::JoinHandle::join);
         match made {
-            Ok(Ok(Err(error))) if gives_no_reason(&error) => thread::sleep(BETWEEN_TRIES),
+            Ok(Ok(Err(error))) if has_no_reason(&error) => thread::sleep(TIME_BETWEEN_TRIES),
             _ => return,
         }
     }
 }
 
-fn gives_no_reason(error: &io::Error) -> bool {
+fn has_no_reason(error: &io::Error) -> bool {
     error.raw_os_error() == Some(0)
 }
 
-/// What the queue gave.
+/// A message that was taken from the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Message {
+pub(super) enum WindowMessage {
     /// A waker was called.
     Wake,
     /// A timer, by its number.
     Timer(usize),
     /// Something happened on a socket.
-    Socket(Notice),
-    /// A message that nobody here has posted.
+    Socket(SocketNotice),
+    /// A message from elsewhere.
     Other,
 }
 
-/// What WSAAsyncSelect posts, or [`Window::mark`].
+/// What WSAAsyncSelect or [`Window::mark`] has posted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Notice {
+pub(super) struct SocketNotice {
     /// The number that the socket was registered with.
     pub(super) number: u16,
-    /// Its handle; it may have been closed since, and given out anew.
+    /// Its handle. It may have been closed since, and belong to another socket.
     pub(super) socket: SOCKET,
     /// One of FD_READ, FD_WRITE, FD_CLOSE, FD_ACCEPT; 0 is a mark.
     pub(super) event: u32,
-    /// An error of Winsock, or 0.
+    /// A Winsock error, or 0.
     pub(super) error: u32,
 }
 
-impl Message {
+impl WindowMessage {
     /// 'The low word of lParam is the network event, the high word its error; wParam is the socket.'
-    fn of(number: u32, wparam: usize, lparam: isize) -> Message {
+    fn of(number: u32, wparam: usize, lparam: isize) -> WindowMessage {
         match number {
-            WM_TIMER => Message::Timer(wparam),
-            WAKE => Message::Wake,
+            WM_TIMER => WindowMessage::Timer(wparam),
+            WAKE => WindowMessage::Wake,
             _ => match number.checked_sub(WAKE).and_then(|number| u16::try_from(number).ok()) {
-                Some(number @ 1..=NUMBERS) => {
+                Some(number @ 1..=MAX_NUMBER) => {
                     let both = lparam as u32;
-                    Message::Socket(Notice { number, socket: wparam, event: both & 0xFFFF, error: both >> 16 })
+                    WindowMessage::Socket(SocketNotice {
+                        number,
+                        socket: wparam,
+                        event: both & 0xFFFF,
+                        error: both >> 16,
+                    })
                 }
-                _ => Message::Other,
+                _ => WindowMessage::Other,
             },
         }
     }
@@ -116,7 +121,7 @@ impl Window {
     pub(super) fn new() -> io::Result<Window> {
         static DESKTOP: Once = Once::new();
         DESKTOP.call_once(await_desktop);
-        Window::make().map_err(|error| match gives_no_reason(&error) {
+        Window::make().map_err(|error| match has_no_reason(&error) {
             true => io::Error::other("no window can be made, and the system gives no reason"),
             false => error,
         })
@@ -131,22 +136,22 @@ impl Window {
         if window.is_null() {
             return Err(io::Error::last_os_error());
         }
-        Ok(Window { poster: Poster { window, rung: Arc::default() }, not_send: PhantomData })
+        Ok(Window { poster: Poster { window, is_posted: Arc::default() }, not_send: PhantomData })
     }
 
-    /// Rings from any thread.
+    /// What wakes this window's thread.
     pub(super) fn poster(&self) -> Poster {
         self.poster.clone()
     }
 
-    /// Ties a socket to the window under a message number; the socket becomes nonblocking. It replaces whatever tie was
-    /// there, such as the one that an accepted socket inherits from its listener. What is there already (data, room to
-    /// send, a FIN) is posted at once.
+    /// Ties a socket to the window under a message number; the socket becomes nonblocking. An earlier tie, such as the
+    /// one that an accepted socket inherits from its listener, is replaced. What is there already (data, room to send,
+    /// a FIN) is posted at once.
     ///
     /// # Errors
     /// The system's.
     pub(super) fn select(&self, socket: &impl AsRawSocket, number: u16, events: u32) -> io::Result<()> {
-        debug_assert!((1..=NUMBERS).contains(&number));
+        debug_assert!((1..=MAX_NUMBER).contains(&number));
         let message = WAKE + u32::from(number);
         // SAFETY: the window lives as long as `self`, the socket is open as long as it is borrowed.
         let result =
@@ -154,19 +159,20 @@ impl Window {
         if result == SOCKET_ERROR { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
-    /// Posts a notice of no event under a message number. When it is taken, so was all that had been posted before.
+    /// Posts a notice of no event under a message number. When it is taken, everything that was posted before it was
+    /// taken too.
     ///
     /// # Errors
     /// The system's: the queue is full.
     pub(super) fn mark(&self, number: u16) -> io::Result<()> {
-        debug_assert!((1..=NUMBERS).contains(&number));
+        debug_assert!((1..=MAX_NUMBER).contains(&number));
         // SAFETY: the window lives as long as `self`; the message has no pointers in it.
         let posted = unsafe { PostMessageW(self.poster.window, WAKE + u32::from(number), 0, 0) };
         if posted == 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
-    /// Gives a [`Message::Timer`] again and again, when nothing else waits in the queue. `timer` is not 0; one that
-    /// runs begins anew.
+    /// Starts a timer, or starts it again. The queue gives its [`WindowMessage::Timer`] once each `time`, when nothing
+    /// else waits. `timer` is not 0.
     ///
     /// # Errors
     /// The system's: out of timers.
@@ -176,7 +182,7 @@ impl Window {
         if timer == 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
-    /// Ends a timer. One message of it may still come.
+    /// Stops a timer. One more message of it may come.
     pub(super) fn stop_timer(&self, timer: usize) {
         // SAFETY: the window lives as long as `self`. It fails only for a timer that does not run.
         unsafe { KillTimer(self.poster.window, timer) };
@@ -186,17 +192,18 @@ impl Window {
     ///
     /// # Errors
     /// The system's.
-    pub(super) fn next(&self) -> io::Result<Message> {
+    pub(super) fn next(&self) -> io::Result<WindowMessage> {
         let mut message = MSG::default();
         // SAFETY: `message` is live and of the type that is written; the window lives as long as `self`.
         let result = unsafe { GetMessageW(&raw mut message, self.poster.window, 0, 0) };
         if result == -1 {
             return Err(io::Error::last_os_error());
         }
-        let message = Message::of(message.message, message.wParam, message.lParam);
-        if message == Message::Wake {
-            // Before its listener looks at what it was rung for: who rings from now on is heard by another message.
-            self.poster.rung.store(false, Ordering::Release);
+        let message = WindowMessage::of(message.message, message.wParam, message.lParam);
+        if message == WindowMessage::Wake {
+            // Before the thread looks at what it was woken for: a waker that is called from now on posts another
+            // message.
+            self.poster.is_posted.store(false, Ordering::Release);
         }
         Ok(message)
     }
@@ -209,28 +216,34 @@ impl Drop for Window {
     }
 }
 
-/// Posts to a window; when that is gone posting fails, and does nothing.
+/// Posts to a window. When the window is gone, a post fails or reaches another window that has got its handle: see
+/// [`wake`](Self::wake).
 #[derive(Clone)]
 pub(super) struct Poster {
     window: HWND,
-    /// A bell waits in the queue.
-    rung: Arc<AtomicBool>,
+    /// A wake message waits in the queue.
+    is_posted: Arc<AtomicBool>,
 }
 
 // SAFETY: the handle is a number that the system looks up; PostMessageW may be called from any thread, whether the
-// window lives or not. It is used for nothing else.
+// window lives or not. A `Poster` uses it for nothing else.
 unsafe impl Send for Poster {}
 // SAFETY: as above.
 unsafe impl Sync for Poster {}
 
 impl Poster {
-    /// One bell waits in the queue at most, so that ringing can't fill it.
+    /// At most one wake message waits in the queue, so that waking can't fill it.
+    ///
+    /// When the window is gone, the system may have given its handle to another window of any program. That gets one
+    /// message in the range that each program defines for itself, without pointers; the windows of this program take it
+    /// for a wake, and look around once more.
     pub(super) fn wake(&self) {
-        if !self.rung.swap(true, Ordering::AcqRel) {
-            // SAFETY: see `Send`; the message has no pointers in it.
+        if !self.is_posted.swap(true, Ordering::AcqRel) {
+            // SAFETY: any number may be passed as a window; the message has no pointers in it, so it can do no harm to
+            // memory in whichever window it arrives.
             let posted = unsafe { PostMessageW(self.window, WAKE, 0, 0) };
             if posted == 0 {
-                self.rung.store(false, Ordering::Release);
+                self.is_posted.store(false, Ordering::Release);
             }
         }
     }
@@ -244,53 +257,56 @@ mod tests {
 
     #[test]
     fn the_event_is_in_the_low_word_and_the_error_in_the_high_one() {
-        let notice = Notice { number: 7, socket: 1234, event: FD_READ, error: 0 };
-        assert_eq!(Message::of(WM_APP + 7, 1234, FD_READ as isize), Message::Socket(notice));
+        let notice = SocketNotice { number: 7, socket: 1234, event: FD_READ, error: 0 };
+        assert_eq!(WindowMessage::of(WM_APP + 7, 1234, FD_READ as isize), WindowMessage::Socket(notice));
         let error = WSAECONNRESET as u32;
         let lparam = (error << 16 | FD_CLOSE) as i32 as isize;
-        let notice = Notice { number: NUMBERS, socket: 1234, event: FD_CLOSE, error };
-        assert_eq!(Message::of(0xBFFF, 1234, lparam), Message::Socket(notice));
-        assert_eq!(Message::of(0xC000, 0, 0), Message::Other, "a registered message of another program");
-        assert_eq!(Message::of(WM_NULL, 0, 0), Message::Other);
+        let notice = SocketNotice { number: MAX_NUMBER, socket: 1234, event: FD_CLOSE, error };
+        assert_eq!(WindowMessage::of(0xBFFF, 1234, lparam), WindowMessage::Socket(notice));
+        assert_eq!(WindowMessage::of(0xC000, 0, 0), WindowMessage::Other, "a registered message of another program");
+        assert_eq!(WindowMessage::of(WM_NULL, 0, 0), WindowMessage::Other);
     }
 
     #[test]
-    fn a_bell_is_heard_once_however_often_it_was_rung() {
+    fn a_window_that_is_woken_often_gets_one_message() {
         let window = Window::new().expect("a window");
         let poster = window.poster();
         std::thread::spawn(move || (0..20_000).for_each(|_| poster.wake())).join().expect("no panic");
-        assert_eq!(window.next().expect("a message"), Message::Wake);
+        assert_eq!(window.next().expect("a message"), WindowMessage::Wake);
         window.start_timer(7, Duration::from_millis(10)).expect("a timer");
         assert_eq!(
             window.next().expect("a message"),
-            Message::Timer(7),
-            "no other bell waits, and the queue is not full"
+            WindowMessage::Timer(7),
+            "no other wake message waits, and the queue is not full"
         );
         window.poster().wake();
         let next = || window.next().expect("a message");
-        assert!((0..100).any(|_| next() == Message::Wake), "it can be rung again");
+        assert!((0..100).any(|_| next() == WindowMessage::Wake), "it can be woken again");
     }
 
     #[test]
     fn a_mark_is_taken_after_what_was_posted_before_it() {
         let window = Window::new().expect("a window");
-        let mark = |number| Message::Socket(Notice { number, socket: 0, event: 0, error: 0 });
-        window.mark(NUMBERS).expect("it is posted");
+        let mark = |number| WindowMessage::Socket(SocketNotice { number, socket: 0, event: 0, error: 0 });
+        window.mark(MAX_NUMBER).expect("it is posted");
         window.poster().wake();
         window.mark(1).expect("it is posted");
-        assert_eq!([(); 3].map(|()| window.next().expect("a message")), [mark(NUMBERS), Message::Wake, mark(1)]);
+        assert_eq!(
+            [(); 3].map(|()| window.next().expect("a message")),
+            [mark(MAX_NUMBER), WindowMessage::Wake, mark(1)]
+        );
     }
 
     #[test]
-    fn a_timer_that_was_stopped_gives_no_more() {
+    fn a_timer_that_was_stopped_posts_no_more() {
         let window = Window::new().expect("a window");
         window.start_timer(1, Duration::from_millis(10)).expect("a timer");
         window.stop_timer(1);
         window.start_timer(2, Duration::from_millis(100)).expect("a timer");
-        assert_eq!(window.next().expect("a message"), Message::Timer(2));
+        assert_eq!(window.next().expect("a message"), WindowMessage::Timer(2));
     }
 
-    /// It can fail only where the desktop does not stand yet: as the first thing that makes a window under Wine.
+    /// It can fail only before the desktop is complete: when it is the first to make a window under Wine.
     #[test]
     fn every_thread_gets_a_window_while_the_desktop_starts() {
         let threads = [(); 300].map(|()| {
@@ -303,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bell_without_its_window_is_silent() {
+    fn waking_a_window_that_is_gone_does_nothing() {
         let window = Window::new().expect("a window");
         let poster = window.poster();
         drop(window);

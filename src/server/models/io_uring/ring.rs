@@ -53,7 +53,7 @@ const KINDS: [OperationKind; 7] = [
 /// of its slot (32 bits) with the slot's generation (24 bits), so that a completion can never be taken for one of the
 /// connection that has the slot now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Token {
+pub(super) struct OperationToken {
     pub(super) kind: OperationKind,
     pub(super) key: ConnectionKey,
 }
@@ -72,10 +72,10 @@ impl ConnectionKey {
     pub(super) const NONE: ConnectionKey = ConnectionKey { index: 0, generation: 0 };
 }
 
-impl Token {
+impl OperationToken {
     /// An operation of the worker itself.
-    pub(super) fn own(kind: OperationKind) -> Token {
-        Token { kind, key: ConnectionKey::NONE }
+    pub(super) fn own(kind: OperationKind) -> OperationToken {
+        OperationToken { kind, key: ConnectionKey::NONE }
     }
 
     /// As the entry's `user_data`.
@@ -84,17 +84,17 @@ impl Token {
         (self.kind as u64) << 56 | u64::from(self.key.generation) << 32 | u64::from(self.key.index)
     }
 
-    fn unpack(user_data: u64) -> Token {
+    fn unpack(user_data: u64) -> OperationToken {
         let kind = KINDS[(user_data >> 56) as usize];
         let generation = (user_data >> 32) as u32 & (ConnectionKey::GENERATIONS - 1);
-        Token { kind, key: ConnectionKey { index: user_data as u32, generation } }
+        OperationToken { kind, key: ConnectionKey { index: user_data as u32, generation } }
     }
 }
 
 /// One completion, copied out of the ring.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Completion {
-    pub(super) token: Token,
+    pub(super) token: OperationToken,
     /// What the system call would have returned: a count, a descriptor, or a negative error number.
     result: i32,
     flags: u32,
@@ -217,7 +217,7 @@ impl UringQueues {
     /// Takes all completions that are there, in order.
     pub(super) fn reap(&mut self, into: &mut Vec<Completion>) {
         for entry in self.io.completion() {
-            let token = Token::unpack(entry.user_data());
+            let token = OperationToken::unpack(entry.user_data());
             let completion = Completion { token, result: entry.result(), flags: entry.flags() };
             if !completion.more() {
                 self.outstanding -= 1;
@@ -240,8 +240,8 @@ mod tests {
             (OperationKind::Send, u32::MAX, ConnectionKey::GENERATIONS - 1),
             (OperationKind::Receive, 7, 0x00ab_cdef),
         ] {
-            let token = Token { kind, key: ConnectionKey { index, generation } };
-            assert_eq!(Token::unpack(token.pack()), token);
+            let token = OperationToken { kind, key: ConnectionKey { index, generation } };
+            assert_eq!(OperationToken::unpack(token.pack()), token);
         }
         for (number, kind) in KINDS.into_iter().enumerate() {
             assert_eq!(kind as usize, number, "{kind:?}");
@@ -255,7 +255,7 @@ mod tests {
         }
         let mut ring = UringQueues::new(2, 4).expect("the kernel has io_uring");
         for index in 0..1000 {
-            let token = Token { kind: OperationKind::Cancel, key: ConnectionKey { index, generation: 0 } };
+            let token = OperationToken { kind: OperationKind::Cancel, key: ConnectionKey { index, generation: 0 } };
             // SAFETY: a no-op points to nothing.
             unsafe { ring.push(&opcode::Nop::new().build().user_data(token.pack())) };
         }

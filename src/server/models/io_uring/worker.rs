@@ -18,10 +18,10 @@ use rustix::net::{RecvFlags, SendFlags, SocketFlags};
 
 use super::buffers::ReceiveBuffers;
 use super::connection::{Piece, RingConnection};
-use super::ring::{Completion, ConnectionKey, OperationKind, Token, UringQueues};
+use super::ring::{Completion, ConnectionKey, OperationKind, OperationToken, UringQueues};
 use super::table::ConnectionTable;
 use crate::server::pool::{Dealer, IdleTimer, Mailbox, Position, Waker, WorkerGroup};
-use crate::server::{Accept, Context, Phase, Session};
+use crate::server::{Accept, Context, ServerPhase, Session};
 use crate::sys;
 
 /// Receives of a connection in a row, while others wait: its bytes are worked off as long as they are in the cache.
@@ -148,10 +148,10 @@ impl RingWorker {
         self.accept_more();
         loop {
             match self.group.phase() {
-                Phase::Run => {}
-                Phase::Drain if self.drained() => return Ok(()),
-                Phase::Drain => {}
-                Phase::Abort => return Ok(()),
+                ServerPhase::Run => {}
+                ServerPhase::Drain if self.drained() => return Ok(()),
+                ServerPhase::Drain => {}
+                ServerPhase::Abort => return Ok(()),
             }
             self.ring.enter(self.timeout())?;
             self.ring.reap(&mut batch);
@@ -176,7 +176,7 @@ impl RingWorker {
     }
 
     fn complete(&mut self, completion: Completion) -> io::Result<()> {
-        let Token { kind, key } = completion.token;
+        let OperationToken { kind, key } = completion.token;
         match kind {
             OperationKind::Accept | OperationKind::Readable => return self.on_listener(&completion),
             OperationKind::Wake => self.on_wake(),
@@ -233,7 +233,7 @@ impl RingWorker {
         connection.began();
         let flags = if piece.wait { SendFlags::NOSIGNAL } else { SendFlags::NOSIGNAL | SendFlags::DONTWAIT };
         let entry = opcode::Send::new(Fd(connection.fd()), piece.start, piece.len).flags(flags.bits() as i32).build();
-        self.push(entry, Token { kind: OperationKind::Send, key });
+        self.push(entry, OperationToken { kind: OperationKind::Send, key });
     }
 
     /// Asks the kernel to report whenever a connection has something to receive.
@@ -242,7 +242,7 @@ impl RingWorker {
         connection.began();
         let events = PollFlags::IN | PollFlags::RDHUP;
         let entry = opcode::PollAdd::new(Fd(connection.fd()), mask(events)).multi(true).build();
-        self.push(entry, Token { kind: OperationKind::Ready, key });
+        self.push(entry, OperationToken { kind: OperationKind::Ready, key });
     }
 
     /// Puts a connection in the queue of those that will receive: first, if it has just received and may go on.
@@ -279,12 +279,12 @@ impl RingWorker {
             connection.turns += 1;
             connection.began();
             let entry = receive.flags(RecvFlags::DONTWAIT.bits() as i32).build();
-            self.push(entry, Token { kind: OperationKind::Receive, key });
+            self.push(entry, OperationToken { kind: OperationKind::Receive, key });
         }
     }
 
     /// Every entry of this worker goes through here.
-    fn push(&mut self, entry: squeue::Entry, token: Token) {
+    fn push(&mut self, entry: squeue::Entry, token: OperationToken) {
         // SAFETY: the entries point to nothing (accept, poll, cancel), to the buffer of a connection's receive, or to
         // the bytes that it is sending. A connection, with its descriptor and its memory, is removed only when none of
         // its operations is outstanding; until its receive or send is complete it keeps the buffer, and leaves the
@@ -372,17 +372,20 @@ impl RingWorker {
         }
         // By token, which the kernel finds at once; by descriptor it would search the operations of all connections.
         let sending = connection.sending;
-        self.cancel(Token { kind: OperationKind::Ready, key });
+        self.cancel(OperationToken { kind: OperationKind::Ready, key });
         if sending {
-            self.cancel(Token { kind: OperationKind::Send, key });
+            self.cancel(OperationToken { kind: OperationKind::Send, key });
         }
     }
 
     /// Cancels an operation of a connection, if it is still outstanding.
-    fn cancel(&mut self, operation: Token) {
+    fn cancel(&mut self, operation: OperationToken) {
         let key = operation.key;
         self.connections.get(key).began();
-        self.push(opcode::AsyncCancel::new(operation.pack()).build(), Token { kind: OperationKind::Cancel, key });
+        self.push(
+            opcode::AsyncCancel::new(operation.pack()).build(),
+            OperationToken { kind: OperationKind::Cancel, key },
+        );
     }
 
     // ---- the listener
@@ -397,10 +400,10 @@ impl RingWorker {
             // Accept takes a descriptor before it looks for a connection, so it would fail again even with no client
             // there. It is armed when there is one.
             let entry = opcode::PollAdd::new(fd, mask(PollFlags::IN)).build();
-            self.push(entry, Token::own(OperationKind::Readable));
+            self.push(entry, OperationToken::own(OperationKind::Readable));
         } else {
             let entry = opcode::AcceptMulti::new(fd).flags(SocketFlags::CLOEXEC.bits() as i32).build();
-            self.push(entry, Token::own(OperationKind::Accept));
+            self.push(entry, OperationToken::own(OperationKind::Accept));
         }
     }
 
@@ -443,7 +446,7 @@ impl RingWorker {
         if acceptor.armed {
             if !mem::replace(&mut acceptor.stopping, true) {
                 let cancel = CancelBuilder::fd(Fd(acceptor.listener.as_raw_fd())).all();
-                self.push(opcode::AsyncCancel2::new(cancel).build(), Token::own(OperationKind::Cancel));
+                self.push(opcode::AsyncCancel2::new(cancel).build(), OperationToken::own(OperationKind::Cancel));
             }
             return false;
         }
@@ -468,7 +471,7 @@ impl RingWorker {
 
     fn watch_wake(&mut self) {
         let fd = Fd(self.wake.as_raw_fd());
-        self.push(opcode::PollAdd::new(fd, mask(PollFlags::IN)).build(), Token::own(OperationKind::Wake));
+        self.push(opcode::PollAdd::new(fd, mask(PollFlags::IN)).build(), OperationToken::own(OperationKind::Wake));
     }
 
     fn on_wake(&mut self) {
@@ -540,7 +543,7 @@ impl RingWorker {
     }
 
     fn cancel_all(&mut self) {
-        self.push(opcode::AsyncCancel2::new(CancelBuilder::any()).build(), Token::own(OperationKind::Cancel));
+        self.push(opcode::AsyncCancel2::new(CancelBuilder::any()).build(), OperationToken::own(OperationKind::Cancel));
     }
 }
 

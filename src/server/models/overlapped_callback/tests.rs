@@ -98,7 +98,7 @@ fn a_silent_client_does_not_delay_another_one() {
 #[test]
 fn a_stop_that_ran_in_an_earlier_wait_still_stops() {
     on_a_worker(|this| {
-        queue(this.0.as_handle(), Call::AcceptorEnded(Phase::Drain)).expect("the APC is queued");
+        queue(this.0.as_handle(), Call::AcceptorEnded(ServerPhase::Drain)).expect("the APC is queued");
         wait_alertably();
         serve(&WorkerGroup::new(&context())).expect("the worker ends");
     });
@@ -117,7 +117,7 @@ fn a_call_inside_another_call_is_deferred_to_the_loop() {
         });
         assert_eq!(DEFERRED.with_borrow(Vec::len), 1);
         drop(stream);
-        queue(this.0.as_handle(), Call::AcceptorEnded(Phase::Drain)).expect("the APC is queued");
+        queue(this.0.as_handle(), Call::AcceptorEnded(ServerPhase::Drain)).expect("the APC is queued");
         serve(&WorkerGroup::new(&context)).expect("the worker ends");
         let counters = context.snapshot();
         assert_eq!((counters.accepted, counters.closed), (1, 1), "the connection is served to its end");
@@ -136,7 +136,7 @@ fn a_wait_that_has_handled_enough_calls_begins_nothing_new() {
         wait_alertably();
         assert_eq!(WORKER.with_borrow(|worker| worker.connections.len()), 1, "one call was handled at once");
         assert_eq!(DEFERRED.with_borrow(Vec::len), 1, "the other one was deferred");
-        queue(this.0.as_handle(), Call::AcceptorEnded(Phase::Abort)).expect("the APC is queued");
+        queue(this.0.as_handle(), Call::AcceptorEnded(ServerPhase::Abort)).expect("the APC is queued");
         serve(&WorkerGroup::new(&context)).expect("the worker ends");
         let counters = context.snapshot();
         assert_eq!((counters.accepted, counters.closed), (2, 2));
@@ -151,7 +151,7 @@ fn a_call_that_runs_while_connections_are_closed_is_handled_before_the_end() {
     drop((client, late_client));
     on_a_worker(move |this| {
         this.hand_over(socket, session).expect("the APC is queued");
-        queue(this.0.as_handle(), Call::AcceptorEnded(Phase::Drain)).expect("the APC is queued");
+        queue(this.0.as_handle(), Call::AcceptorEnded(ServerPhase::Drain)).expect("the APC is queued");
         let mut late = Some((late_socket, late_session));
         serve_and_close(&WorkerGroup::new(&context), |over| {
             // The first connection is closed, and the worker could end. A wait in here adopts another connection, which
@@ -179,7 +179,7 @@ fn a_connection_that_ends_while_others_are_closed_is_closed_too() {
     on_a_worker(move |this| {
         this.hand_over(socket, session).expect("the APC is queued");
         this.hand_over(second_socket, second_session).expect("the APC is queued");
-        queue(this.0.as_handle(), Call::AcceptorEnded(Phase::Drain)).expect("the APC is queued");
+        queue(this.0.as_handle(), Call::AcceptorEnded(ServerPhase::Drain)).expect("the APC is queued");
         wait_alertably();
         drop(first);
         let mut second = Some(second);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::server::context::{Context, Phase};
+use crate::server::context::{Context, ServerPhase};
 
 /// A listener whose wait can be interrupted.
 pub(super) struct WakeableListener {
@@ -36,7 +36,7 @@ impl WakeableListener {
     pub(super) fn accept(&self, context: &Context) -> io::Result<Option<TcpStream>> {
         let (stream, _) = self.listener.accept()?;
         // It may be our own, which woke this thread; and in any case no more are accepted.
-        Ok(Some(stream).filter(|_| context.phase() == Phase::Run))
+        Ok(Some(stream).filter(|_| context.phase() == ServerPhase::Run))
     }
 
     /// Takes nothing: our own connection, which woke the accepting thread, can't be told from others behind it.

@@ -5,34 +5,34 @@ use std::collections::HashMap;
 
 use windows_sys::Win32::Networking::WinSock::SOCKET;
 
-use super::window::NUMBERS;
+use super::window::MAX_NUMBER;
 use crate::server::pool::SlotGuard;
 
 /// Values by their message numbers, open or closed.
-pub(super) struct Registry<T> {
-    entries: HashMap<u16, Entry<T>>,
+pub(super) struct NumberedConnections<T> {
+    entries: HashMap<u16, NumberedEntry<T>>,
     open_count: usize,
     /// The number that was given out last.
     last: u16,
 }
 
-struct Entry<T> {
+struct NumberedEntry<T> {
     /// `None`: closed.
     open: Option<(SOCKET, T)>,
     _slot: SlotGuard,
 }
 
-impl<T> Default for Registry<T> {
+impl<T> Default for NumberedConnections<T> {
     fn default() -> Self {
-        Registry { entries: HashMap::new(), open_count: 0, last: 0 }
+        NumberedConnections { entries: HashMap::new(), open_count: 0, last: 0 }
     }
 }
 
-impl<T> Registry<T> {
+impl<T> NumberedConnections<T> {
     /// A number that no message in the queue has. There are 16,383 of them, and no more entries than slots.
     pub(super) fn free_number(&mut self) -> u16 {
         loop {
-            self.last = self.last % NUMBERS + 1;
+            self.last = self.last % MAX_NUMBER + 1;
             if !self.entries.contains_key(&self.last) {
                 return self.last;
             }
@@ -40,7 +40,7 @@ impl<T> Registry<T> {
     }
 
     pub(super) fn insert(&mut self, number: u16, slot: SlotGuard, socket: SOCKET, value: T) {
-        self.entries.insert(number, Entry { open: Some((socket, value)), _slot: slot });
+        self.entries.insert(number, NumberedEntry { open: Some((socket, value)), _slot: slot });
         self.open_count += 1;
     }
 
@@ -92,15 +92,15 @@ impl<T> Registry<T> {
 mod tests {
     use super::*;
     use crate::server::pool::PoolWorker;
-    use crate::server::pool::Slots;
+    use crate::server::pool::SlotCount;
 
     fn slot() -> SlotGuard {
-        Slots::default().take()
+        SlotCount::default().take()
     }
 
     #[test]
     fn a_message_for_a_closed_connection_does_not_reach_the_next_owner_of_its_handle() {
-        let mut connections = Registry::default();
+        let mut connections = NumberedConnections::default();
         connections.insert(1, slot(), 40, "first");
         assert_eq!(connections.get_mut(1, 40), Some(&mut "first"));
         connections.free(1);
@@ -114,15 +114,15 @@ mod tests {
 
     #[test]
     fn numbers_go_round_and_pass_over_those_that_are_taken() {
-        let mut connections = Registry::default();
+        let mut connections = NumberedConnections::default();
         assert_eq!([(); 3].map(|()| connections.free_number()), [1, 2, 3]);
         connections.insert(2, slot(), 40, ());
         connections.close(2);
-        let round: Vec<u16> = (0..NUMBERS).map(|_| connections.free_number()).collect();
-        let wanted: Vec<u16> = (4..=NUMBERS).chain([1, 3, 4]).collect();
+        let round: Vec<u16> = (0..MAX_NUMBER).map(|_| connections.free_number()).collect();
+        let wanted: Vec<u16> = (4..=MAX_NUMBER).chain([1, 3, 4]).collect();
         assert_eq!(round, wanted, "its messages may still be in the queue");
         connections.free(2);
-        assert!((0..NUMBERS).any(|_| connections.free_number() == 2));
-        assert!(usize::from(NUMBERS) > super::super::MessagePump::CAPACITY, "there is always a free one");
+        assert!((0..MAX_NUMBER).any(|_| connections.free_number() == 2));
+        assert!(usize::from(MAX_NUMBER) > super::super::MessagePump::CAPACITY, "there is always a free one");
     }
 }
