@@ -58,7 +58,7 @@ impl Timers {
     /// Makes the alarm end the wait at `at`, which is later than `now`.
     pub(super) fn set_alarm(&mut self, at: u64, now: u64) -> io::Result<()> {
         if at != self.rings_at {
-            self.alarm.ring_in(Duration::from_nanos(at - now))?;
+            self.alarm.set(Duration::from_nanos(at - now))?;
             self.rings_at = at;
         }
         Ok(())

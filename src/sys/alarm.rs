@@ -34,7 +34,7 @@ impl Alarm {
     ///
     /// # Errors
     /// The system's.
-    pub fn ring_in(&self, time: Duration) -> io::Result<()> {
+    pub fn set(&self, time: Duration) -> io::Result<()> {
         use rustix::time::{Itimerspec, TimerfdTimerFlags, Timespec, timerfd_settime};
         // Zero would disarm the timer.
         let time = time.max(Duration::from_nanos(1));
@@ -63,7 +63,7 @@ impl Alarm {
     ///
     /// # Errors
     /// Never on this system.
-    pub fn ring_in(&self, _time: Duration) -> io::Result<()> {
+    pub fn set(&self, _time: Duration) -> io::Result<()> {
         Ok(())
     }
 }

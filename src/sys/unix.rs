@@ -171,12 +171,6 @@ pub fn ephemeral_ports() -> Option<u32> {
     Some(last.saturating_sub(first) + 1)
 }
 
-/// The most connections that can wait in a listener's queue, however large a backlog is asked for (listen(2),
-/// somaxconn). Known only on Linux.
-pub fn backlog_limit() -> Option<u32> {
-    std::fs::read_to_string("/proc/sys/net/core/somaxconn").ok()?.trim().parse().ok()
-}
-
 /// How many threads, each with one allocation of `allocation_bytes`, this process can start without being aborted.
 /// Known only on Linux.
 ///

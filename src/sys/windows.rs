@@ -165,11 +165,6 @@ pub fn ephemeral_ports() -> Option<u32> {
     None
 }
 
-/// Unknown: Windows does not report it.
-pub fn backlog_limit() -> Option<u32> {
-    None
-}
-
 /// None: Windows has no such limit, and refuses a thread if memory runs out.
 pub fn thread_limit(_allocation_bytes: usize) -> Option<usize> {
     None

@@ -41,8 +41,9 @@ pub(super) unsafe fn receive(
     routine: CompletionRoutine,
 ) -> io::Result<()> {
     let count = buffers.len() as u32;
-    // SAFETY: the caller guarantees the memory. The call copies the WSABUFs before it returns. The pointer for the byte
-    // count is null, as the documentation asks for an overlapped call.
+    // SAFETY: the caller guarantees the memory. The array has `count` WSABUFs (the cast could only make fewer of them),
+    // and the call copies them before it returns. The pointer for the byte count is null, as the documentation asks for
+    // an overlapped call.
     let result = unsafe { WSARecv(raw(socket), buffers.as_ptr(), count, ptr::null_mut(), flags, overlapped, routine) };
     success_or_pending(result)
 }

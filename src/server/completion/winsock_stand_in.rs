@@ -159,10 +159,10 @@ impl Kernel {
         let mut bytes = Vec::new();
         self.complete(Direction::Send, |request| {
             for buffer in &request.buffers {
-                for at in 0..(buffer.len as usize).min(most - bytes.len()) {
-                    // SAFETY: the program has promised that this memory is valid until the completion.
-                    bytes.push(unsafe { buffer.buf.add(at).read() });
-                }
+                let mut piece = vec![0; (buffer.len as usize).min(most - bytes.len())];
+                // SAFETY: the program has promised that this memory is valid until the completion.
+                unsafe { ptr::copy_nonoverlapping(buffer.buf, piece.as_mut_ptr(), piece.len()) };
+                bytes.append(&mut piece);
             }
             Ok(bytes.len())
         });
