@@ -1,5 +1,5 @@
-//! Scenarios one after another: what `run` and `check` have in common. Each has a server of its own, and each is shown
-//! as it ends.
+//! Runs the cases of `run` and `check`: chooses them, starts a server for each, runs the loads, and reports each case
+//! as it ends. An error in a case is the result of that case, so the others still run.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -25,48 +25,50 @@ use crate::target::liveness;
 use crate::target::test_server::TestServer;
 use crate::units::{Count, Time};
 
-/// How long the loads of a case may take, beyond what is written in it.
-const CASE: Duration = Duration::from_secs(10 * 60);
-/// And of one that is run with --long alone.
-const LONG_CASE: Duration = Duration::from_secs(2 * 60 * 60);
+/// Time that the loads of a case may take beyond their own durations and time-outs.
+const CASE_ALLOWANCE: Duration = Duration::from_secs(10 * 60);
+/// The same for a case that needs `--long`.
+const LONG_CASE_ALLOWANCE: Duration = Duration::from_secs(2 * 60 * 60);
+/// The largest value of `--jobs`. More threads would not finish the cases sooner.
+const MAX_JOBS: u64 = 64;
 
 /// The flags of `run` and `check` alike.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Cases")]
 pub struct CaseArgs {
-    /// Only the cases whose id and name, or whose file, contain this; a case is '4.1 a silent connection delays nobody'
+    /// Only cases whose title or file contains TEXT; a title is '4.1 a silent connection delays nobody'
     #[arg(long, value_name = "TEXT", env = "ECHO_TESTER_FILTER", hide_env = true)]
     pub filter: Option<String>,
 
-    /// Those too that move gigabytes or take minutes
+    /// Also run cases that move gigabytes or take minutes
     #[arg(long, env = "ECHO_TESTER_LONG", hide_env = true)]
     pub long: bool,
 
-    /// List the cases and run none; with --json as a report without results
+    /// List the cases without running them; with --json, as a report without results
     #[arg(long)]
     pub list: bool,
 
-    /// Begin no further case after the first that does not pass
+    /// Begin no further case after the first one that does not pass
     #[arg(long, env = "ECHO_TESTER_FAIL_FAST", hide_env = true)]
     pub fail_fast: bool,
 
-    /// Cases that run at a time [default: 1]
+    /// How many cases run at the same time [default: 1]
     ///
-    /// One at a time is isolated. More of them end sooner, and share the processor and the network: their figures are
-    /// no measurements then, and cases about time may miss their thresholds. Each is shown as it ends; reports keep the
-    /// order of the files. There are no progress bars.
+    /// A single case has the machine to itself. Several finish sooner, but share the processor and the network: their
+    /// figures are not measurements, and cases about time may miss their thresholds. Each case is shown as it ends;
+    /// reports keep the order of the files. Progress bars are not shown.
     #[arg(long, value_name = "N", env = "ECHO_TESTER_JOBS", hide_env = true)]
     pub jobs: Option<Count>,
 
-    /// No progress
+    /// Print no progress
     #[arg(short, long, env = "ECHO_TESTER_QUIET", hide_env = true)]
     pub quiet: bool,
 
-    /// What is written where.
+    /// Which reports are written, and where.
     #[command(flatten)]
     pub reports: ReportArgs,
 
-    /// The seed, the workers …; they go before what stands in a file.
+    /// Seed, workers and the other flags of a run. They override the values in a scenario file.
     #[command(flatten)]
     pub run: RunArgs,
 }
@@ -74,8 +76,8 @@ pub struct CaseArgs {
 impl CaseArgs {
     fn jobs(&self) -> anyhow::Result<usize> {
         match self.jobs.unwrap_or(Count(1)) {
-            Count(0) => Err(Failure::usage("--jobs 0: without a case at a time nothing runs: the least is 1")),
-            Count(jobs) if jobs > 64 => Err(Failure::usage(format!("--jobs {jobs}: more than help: the most is 64"))),
+            Count(0) => Err(Failure::usage("--jobs 0: must be at least 1")),
+            Count(jobs) if jobs > MAX_JOBS => Err(Failure::usage(format!("--jobs {jobs}: must be at most {MAX_JOBS}"))),
             Count(jobs) => Ok(jobs as usize),
         }
     }
@@ -85,17 +87,18 @@ impl CaseArgs {
         self.filter.as_ref().is_none_or(contains)
     }
 
-    /// Progress bars of several cases at a time would draw over each other.
+    /// Whether progress is hidden: the bars of several cases would draw over each other.
     fn is_quiet(&self) -> bool {
         self.quiet || self.jobs.is_some_and(|Count(jobs)| jobs > 1)
     }
 }
 
-/// Runs the scenarios, against `target` if there is one. `replay` begins the command that runs a case again.
+/// Runs the scenarios, against `target` if there is one. `replay` returns the start of the command that runs a case
+/// again.
 ///
 /// # Errors
-/// Flags that make no sense, or do not fit a case: before the first one runs. A result that can't be written, after the
-/// last. That a case could not run is its outcome, and no error.
+/// Before the first case: the flags are invalid, or do not fit a case. After the last: a result cannot be written. A
+/// case that could not run is no error; its outcome says so.
 pub fn run_all(
     scenarios: &[Scenario],
     args: &CaseArgs,
@@ -123,7 +126,7 @@ pub fn run_all(
     let replays: Vec<String> = wanted.iter().map(|case| replay(case)).collect();
     let mut reports = Reports::open(&args.reports, planned.clone())?;
     let mut is_stopped = false;
-    // Nothing is begun after an interrupt, whichever thread would.
+    // After an interrupt no thread begins another case.
     let run = |i: usize| {
         (!interrupt::is_requested()).then(|| run_one(planned[i].clone(), wanted[i], args, target, &replays[i]))
     };
@@ -132,7 +135,7 @@ pub fn run_all(
             is_stopped |= args.fail_fast && !case.outcome.is_good();
             reports.add(i, case);
         }
-        // Asked again: it may have come since, while a server was stopped, or in a case that was skipped.
+        // Checked again, because an interrupt may come while a server stops or while a case is skipped.
         let is_over = is_stopped || interrupt::is_requested();
         if is_over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
@@ -145,27 +148,26 @@ pub fn run_all(
     exit
 }
 
-/// What can be wrong with flags is said before the first case runs, and not when it is the turn of one that they do not
-/// fit.
+/// Checks the flags against every case before the first one runs, so that a late case cannot fail because of them.
 fn check_flags(wanted: &[&Scenario], args: &CaseArgs, target: Option<&str>) -> anyhow::Result<()> {
     launch::resolve_run(&args.run)?;
     for scenario in wanted.iter().filter(|scenario| why_skipped(scenario, args, target).is_none()) {
         let run = launch::resolve_run(&merged(&args.run, &scenario.run));
         let plan = run.and_then(|run| launch::plan(&run, Vec::new(), scenario.loads.clone(), None));
-        let remedy = "--filter chooses the cases that it fits";
+        let remedy = "use --filter to choose cases that it fits";
         plan.map_err(|error| Failure::usage(format!("{}: {error:#}; {remedy}", scenario.path)))?;
     }
     Ok(())
 }
 
-/// A line a case: its id, its name, its file.
+/// A line for each case: id, name, file.
 fn list(cases: &[&Scenario]) -> String {
     let width = cases.iter().map(|case| case.name.chars().count()).max().unwrap_or(0);
     let line = |case: &&Scenario| format!("{:<4} {:<width$}  {}", case.id, case.name, case.path);
     cases.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// Whatever goes wrong in a case is what it came to: the others run, and no result is lost.
+/// Runs a case. If anything goes wrong, the case is inconclusive; the other cases still run, and no result is lost.
 fn run_one(
     mut case: CaseReport,
     scenario: &Scenario,
@@ -196,7 +198,7 @@ fn try_run(
     let mut server = None;
     let targets = match (target, &scenario.server) {
         (Some(target), _) => target_address::resolve(target)?,
-        (None, None) => return Err(Failure::usage(format!("{} names no [server]", scenario.path))),
+        (None, None) => return Err(Failure::usage(format!("{} has no [server]", scenario.path))),
         (None, Some(wanted)) => match TestServer::start(wanted) {
             Ok(started) => vec![server.insert(started).address()],
             Err(not_started) => {
@@ -213,7 +215,7 @@ fn try_run(
         case.without_run(Came::Inconclusive, obstacle.to_string());
         return Ok(());
     }
-    let limit = run.timeout.unwrap_or_else(|| time_of(scenario));
+    let limit = run.timeout.unwrap_or_else(|| default_timeout(scenario));
     let outcome = launch::run_plan(plan.clone(), run.start_at, Some(limit), args.is_quiet());
     let has_findings = |outcome: &RunOutcome| outcome.groups.iter().any(|stats| !stats.counters.findings.is_empty());
     let is_broken = outcome.as_ref().is_ok_and(|(outcome, _)| has_findings(outcome));
@@ -240,17 +242,17 @@ fn try_run(
     Ok(())
 }
 
-/// How long the loads of a case may take that is not told: what they take by what is written, and then some.
-fn time_of(scenario: &Scenario) -> Duration {
-    let by_itself = |load: &Profile| {
+/// The default time limit of a case: what its longest load takes by its own options, plus an allowance.
+fn default_timeout(scenario: &Scenario) -> Duration {
+    let planned_time = |load: &Profile| {
         let opening = load.ramp + load.connect_timeout;
         load.duration.unwrap_or_default().max(opening) + load.stall_timeout
     };
-    let longest = scenario.loads.iter().map(by_itself).max().unwrap_or_default();
-    longest + if scenario.long { LONG_CASE } else { CASE }
+    let longest = scenario.loads.iter().map(planned_time).max().unwrap_or_default();
+    longest + if scenario.long { LONG_CASE_ALLOWANCE } else { CASE_ALLOWANCE }
 }
 
-/// Why a case does not apply here.
+/// Why a case is skipped here, if it is.
 fn why_skipped(scenario: &Scenario, args: &CaseArgs, target: Option<&str>) -> Option<String> {
     if scenario.long && !args.long {
         return Some("it moves gigabytes or takes minutes: add --long".to_owned());
@@ -260,7 +262,7 @@ fn why_skipped(scenario: &Scenario, args: &CaseArgs, target: Option<&str>) -> Op
     }
     match (target, &scenario.server) {
         (Some(_), Some(server)) if server.is_faulty() => {
-            Some("it is about a server that is faulty on purpose, and not about --target".to_owned())
+            Some("it needs a server that is faulty on purpose, so it does not apply to --target".to_owned())
         }
         (None, Some(ServerSpec::Bundled(server))) => {
             let name = server.model.as_deref()?;
@@ -271,7 +273,7 @@ fn why_skipped(scenario: &Scenario, args: &CaseArgs, target: Option<&str>) -> Op
     }
 }
 
-/// What was typed goes before what stands in the file.
+/// The flags of a case: those on the command line override those in the file.
 fn merged(typed: &RunArgs, file: &RunArgs) -> RunArgs {
     RunArgs {
         seed: typed.seed.or(file.seed),
@@ -292,17 +294,17 @@ mod tests {
     use super::*;
 
     #[derive(Parser)]
-    struct Typed {
+    struct CaseCommand {
         #[command(flatten)]
         cases: CaseArgs,
     }
 
     #[test]
-    fn what_goes_wrong_in_a_case_is_what_it_came_to() {
-        let args = Typed::parse_from(["test"]).cases;
+    fn a_case_in_which_something_goes_wrong_is_inconclusive() {
+        let args = CaseCommand::parse_from(["test"]).cases;
         let scenario = Scenario::parse("a.toml", "name = 'n'\n[[load]]\n").expect("it is well");
         let planned = CaseReport::planned(&scenario, false);
-        // A name that can't be resolved any more would do the same, and take a resolver.
+        // A name that no longer resolves would do the same, but would need a resolver.
         let case = run_one(planned, &scenario, &args, Some("no-port"), "echo-tester run a.toml");
         assert_eq!((case.outcome, case.checks[0].outcome), (Came::Inconclusive, Came::Inconclusive));
         assert!(case.reasons[0].contains("no-port") && case.replay.is_some(), "{:?}", case.reasons);

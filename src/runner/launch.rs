@@ -128,7 +128,7 @@ pub fn run_plan(
 }
 
 /// From now on, Ctrl-C or SIGTERM ends the active runs with their reports, and a second signal ends the process. Call
-/// this before anything is printed: whoever reads the first line may already send a signal.
+/// this before anything is printed: a program that reads the first line may send a signal at once.
 ///
 /// # Errors
 /// The system refuses the signal handler.

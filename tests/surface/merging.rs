@@ -37,7 +37,7 @@ fn merged_reports_in_files() {
 fn remarks() {
     let of_churn = |pairs: &[(&str, &str)]| {
         pairs.iter().fold(CHURN.to_owned(), |report, (from, to)| {
-            assert!(report.contains(from), "{from} stands in the report");
+            assert!(report.contains(from), "the report contains {from}");
             report.replace(from, to)
         })
     };
@@ -86,7 +86,7 @@ fn remarks() {
 #[test]
 fn reports_that_cannot_be_merged() {
     let of_run = |from: &str, to: &str| {
-        assert!(SECOND.contains(from), "{from} stands in the report");
+        assert!(SECOND.contains(from), "the report contains {from}");
         SECOND.replace(from, to)
     };
     let changed = [
