@@ -39,13 +39,13 @@
 //! | `read` | may read |
 //! | --- | --- |
 //! | `normal` | always |
-//! | `pause` | from the end of its pause on, which begins with the opening |
+//! | `pause` | once its pause is over, which begins with the opening |
 //! | `slow` | when a twentieth of a second's bytes are allowed |
-//! | `after-stall` | from when its own writes stall, or all is written, on |
+//! | `after-stall` | once its own writes have stalled, or all is written |
 //! | `never` | never |
 //!
 //! While it may read, silence is a stall if echo is missing, if the peer's FIN is missing after its own, or if a write
-//! is blocked. An `abandon` that waits for echo is owed it too, unless it never reads.
+//! is blocked. Silence is also a stall while an `abandon` waits for echo, unless it never reads.
 //!
 //! # How a connection is over
 //!
@@ -90,11 +90,10 @@ const ENDLESS_SURPLUS_BYTES: u64 = 1 << 20;
 pub(super) struct ClientConnection {
     sender: Sender,
     receiver: Receiver,
-    /// When its age is reached, in nanoseconds since the start of the run; `u64::MAX` if never, or if it was told.
+    /// When its age is reached, in nanoseconds since the start of the run; `u64::MAX` if never, or if that is over.
     expires: u64,
     log: OpLog,
-    /// Whether it has half-closed ahead of the plan after a stall. Then either the missing bytes come, or an EOF, or
-    /// neither.
+    /// Whether it has half-closed ahead of the plan after a stall, to see whether missing bytes or a FIN come.
     probing: bool,
     /// Whether anything was found wrong.
     failed: bool,
