@@ -85,10 +85,10 @@ fn a_server_that_ends_before_it_is_ready_is_exit_4_with_its_status_and_output() 
     let (code, case) = Case::new(&server, LOAD).report();
     assert_eq!((code, &case["outcome"]), (4, &"inconclusive".into()));
     let reasons = reasons(&case);
-    for part in ["ended before it took connections on 127.0.0.1:", ": 2)", "it said:", "the least is 1"] {
+    for part in ["ended before it took connections on 127.0.0.1:", ": 2)", "it said:", "must be at least 1"] {
         assert!(reasons.contains(part), "{reasons}");
     }
-    assert!(case["server_output"].to_string().contains("the least is 1"));
+    assert!(case["server_output"].to_string().contains("must be at least 1"));
 }
 
 #[test]
