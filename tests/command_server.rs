@@ -438,7 +438,7 @@ mod processes {
         assert_eq!(outcomes(&folder), ("interrupted".into(), vec!["pass".into(), "not-run".into(), "not-run".into()]));
         let junit = std::fs::read_to_string(folder.path().join("j.xml")).expect("the file exists");
         assert!(junit.contains("tests=\"6\" skipped=\"0\" failures=\"0\" errors=\"4\""), "{junit}");
-        assert!(junit.contains("message=\"interrupted before it began\""), "{junit}");
+        assert!(junit.contains("message=\"interrupted before it started\""), "{junit}");
     }
 
     #[test]

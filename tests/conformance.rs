@@ -1,5 +1,5 @@
-//! What the cases of the conformance suite are for: small servers with one defect each, which pass everything else, and
-//! the case that is to find it. The faults of `serve --fault` have their proofs in `tests/shipped.rs`.
+//! The cases of the conformance suite find what they are for: small servers with one defect each pass every case but
+//! the one that looks for it. `tests/shipped.rs` proves the same for the faults of `serve --fault`.
 
 mod command_line;
 
@@ -13,10 +13,10 @@ use std::time::Duration;
 use command_line::said;
 use serde_json::Value;
 
-/// Serves every connection on a thread of its own.
+/// A server with a thread for each connection.
 fn server(behave: impl Fn(TcpStream) -> io::Result<()> + Send + Sync + 'static) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let address = listener.local_addr().expect("just bound");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let address = listener.local_addr().expect("the listener is bound");
     let behave = Arc::new(behave);
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
@@ -28,25 +28,25 @@ fn server(behave: impl Fn(TcpStream) -> io::Result<()> + Send + Sync + 'static) 
     address
 }
 
-/// Which of these cases do not pass against the server.
+/// The cases, of these, that do not pass against the server.
 fn failed(target: SocketAddr, ids: &[&str]) -> Vec<String> {
     let target = target.to_string();
     let outcome = |id: &&str| {
         let (_, out, err) = said(&["check", &target, "--filter", &format!("{id} "), "-q", "--json"]);
         let report: Value = serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {err}"));
-        let cases = report["cases"].as_array().expect("cases");
+        let cases = report["cases"].as_array().expect("cases is a list");
         assert!(cases.len() == 1 && cases[0]["id"] == **id, "{id}: {out}");
         cases[0]["outcome"] != "pass"
     };
     ids.iter().filter(|id| outcome(id)).map(|id| (*id).to_owned()).collect()
 }
 
-fn has_to_wait(error: &io::Error) -> bool {
+fn would_block(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }
 
 #[test]
-fn a_server_that_buffers_without_a_bound_fails_where_writes_must_stall() {
+fn a_server_that_buffers_without_a_limit_fails_where_writes_must_stall() {
     let unbounded = server(|mut stream| {
         let (take, give) = channel();
         let mut writer = stream.try_clone()?;
@@ -66,9 +66,9 @@ fn a_server_that_buffers_without_a_bound_fails_where_writes_must_stall() {
 }
 
 #[test]
-fn a_server_that_forgets_its_queue_at_the_end_fails_where_there_is_one() {
+fn a_server_that_drops_its_queue_at_eof_fails_where_there_is_one() {
     const QUEUE: usize = 1 << 16;
-    // Time-outs of a millisecond: it tries to send, and what the socket does not take waits in the queue.
+    // With timeouts of a millisecond it tries to send, and queues what the socket does not take.
     let forgets = server(|mut stream| {
         stream.set_read_timeout(Some(Duration::from_millis(1)))?;
         stream.set_write_timeout(Some(Duration::from_millis(1)))?;
@@ -78,13 +78,13 @@ fn a_server_that_forgets_its_queue_at_the_end_fails_where_there_is_one() {
                 match stream.read(&mut buffer) {
                     Ok(0) => return stream.shutdown(Shutdown::Write),
                     Ok(n) => queue.extend_from_slice(&buffer[..n]),
-                    Err(error) if has_to_wait(&error) => {}
+                    Err(error) if would_block(&error) => {}
                     Err(error) => return Err(error),
                 }
             }
             match stream.write(&queue) {
                 Ok(n) => drop(queue.drain(..n)),
-                Err(error) if has_to_wait(&error) => {}
+                Err(error) if would_block(&error) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -93,7 +93,7 @@ fn a_server_that_forgets_its_queue_at_the_end_fails_where_there_is_one() {
 }
 
 #[test]
-fn a_server_that_loses_a_byte_when_its_buffer_is_full_fails_where_writes_fill_it() {
+fn a_server_that_loses_a_byte_of_a_full_buffer_fails_where_writes_fill_it() {
     let loses = server(|mut stream| {
         let mut buffer = vec![0; 16384];
         loop {
@@ -107,9 +107,9 @@ fn a_server_that_loses_a_byte_when_its_buffer_is_full_fails_where_writes_fill_it
     assert_eq!(failed(loses, &["1.1", "1.2", "1.3", "1.4"]), ["1.4"]);
 }
 
-/// Serves all connections on one thread. As long as one of them has never sent anything it waits for that one before
-/// each round, for two seconds.
-fn waits_for_the_silent(listener: &TcpListener) -> io::Result<()> {
+/// Serves all connections on one thread. While one of them has never sent anything, the server waits two seconds for it
+/// before each round.
+fn wait_for_the_silent(listener: &TcpListener) -> io::Result<()> {
     let mut connections: Vec<(TcpStream, bool)> = Vec::new();
     let mut buffer = vec![0; 1 << 16];
     listener.set_nonblocking(true)?;
@@ -127,18 +127,18 @@ fn waits_for_the_silent(listener: &TcpListener) -> io::Result<()> {
             match read {
                 Ok(0) => false,
                 Ok(n) => stream.set_nonblocking(false).and_then(|()| stream.write_all(&buffer[..n])).is_ok(),
-                Err(error) => has_to_wait(&error),
+                Err(error) => would_block(&error),
             }
         });
-        // The other test's threads want the processor too.
+        // The threads of other tests need the processor too.
         thread::yield_now();
     }
 }
 
 #[test]
-fn a_server_that_waits_two_seconds_for_a_silent_connection_fails_where_that_may_delay_nobody() {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let address = listener.local_addr().expect("just bound");
-    thread::spawn(move || waits_for_the_silent(&listener));
+fn a_server_that_waits_for_a_silent_connection_fails_where_nobody_may_wait() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let address = listener.local_addr().expect("the listener is bound");
+    thread::spawn(move || wait_for_the_silent(&listener));
     assert_eq!(failed(address, &["1.1", "4.1"]), ["4.1"]);
 }

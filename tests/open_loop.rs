@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use echo_tester::client::{self, Control};
 use echo_tester::measure::LoadStats;
 use echo_tester::plan::ConnId;
-use echo_tester::report::run::RunReport;
+use echo_tester::runner::judged::judged_run;
 use load::plan;
 use program::{Serving, said};
 use serde_json::Value;
@@ -200,7 +200,7 @@ fn connections_that_run_alone_have_only_their_share_of_the_rate() {
     );
     plan.only = [7, 57].into_iter().filter_map(ConnId::new).collect();
     let outcome = client::run(plan.clone(), &Control::new(&plan)).expect("the client can start threads");
-    let report = RunReport::new(&plan, &outcome, None);
+    let report = judged_run(&plan, &outcome, None, None).0;
     let (load, schedule) = (&report.loads[0], &outcome.groups[0].open_loop);
     let rate = load.rate.expect("an open loop reports its rate");
     assert_eq!((rate.asked_per_s, load.counters.messages_sent), (20.0, 10));
@@ -227,7 +227,7 @@ fn an_overload_is_reported_even_if_the_run_was_interrupted() {
         control.interrupt();
         runner.join().expect("the client does not panic")
     });
-    let rate = RunReport::new(&plan, &outcome, None).loads[0].rate.expect("an open loop reports its rate");
+    let rate = judged_run(&plan, &outcome, None, None).0.loads[0].rate.expect("an open loop reports its rate");
     assert!(rate.unsent > 1000 && rate.saturated == Some(true), "{rate:?}");
     server.stop();
 }

@@ -42,7 +42,7 @@ fn the_kinds_of_findings_match_the_program() {
 #[test]
 fn the_metrics_of_thresholds_match_the_program() {
     let wanted = echo_tester::judge::metric::markdown();
-    assert_eq!(part(&readme(), "figures"), wanted, "replace it by this:\n{wanted}\n");
+    assert_eq!(part(&readme(), "metrics"), wanted, "replace it by this:\n{wanted}\n");
 }
 
 #[test]

@@ -15,18 +15,18 @@ const FAULTY: &str = "name = 'faulty: a, b'\nid = '1.2'\nabout = 'Look at: the s
                       [[load]]\nname = 'right'\nconns = 1\nmessages = 3\nsize = 100\n";
 const MISSED: &str = "name = 'missed'\nid = '1.3'\n[server]\nmodel = 'auto'\n[[load]]\nconns = 3\nmessages = 3\n[expect]\n\
                       thresholds = ['messages > 1k']\n";
-/// It never ends by itself within the patience of anybody.
+/// Does not end on its own within the time of any test.
 const ENDLESS: &str = "name = 'endless'\nid = '1.4'\n[server]\nmodel = 'auto'\n[[load]]\nconns = 1\nduration = '1h'\n";
 
 /// Longer than anything here takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(120);
+const MAX_WAIT: Duration = Duration::from_secs(120);
 
 /// The program in a folder with these scenarios, named a.toml, b.toml …
 fn program(scenarios: &[&str], args: &[&str]) -> (TempDir, Command) {
-    let folder = tempfile::tempdir().expect("a folder");
-    std::fs::create_dir(folder.path().join("cases")).expect("the folder can be written");
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    std::fs::create_dir(folder.path().join("cases")).expect("the folder is writable");
     for (text, name) in scenarios.iter().zip('a'..) {
-        std::fs::write(folder.path().join(format!("cases/{name}.toml")), text).expect("the folder can be written");
+        std::fs::write(folder.path().join(format!("cases/{name}.toml")), text).expect("the folder is writable");
     }
     let mut command = Command::new(env!("CARGO_BIN_EXE_echo-tester"));
     command.args(args).stdin(Stdio::null()).current_dir(folder.path());
@@ -48,12 +48,12 @@ fn read(folder: &TempDir, name: &str) -> String {
     std::fs::read_to_string(folder.path().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
-/// A program that would run for an hour: it ends with the test, however that ends.
+/// A program that would run for an hour. It is killed when the test ends, even if the test panics.
 struct Killed(Child);
 
 impl Killed {
     fn kill(&mut self) {
-        // It may have ended; then there is nothing to do.
+        // If it has ended already, there is nothing to do.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -67,15 +67,15 @@ impl Drop for Killed {
 
 /// Names of the files in a folder.
 fn files(folder: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(folder).expect("it is there");
-    let name = |entry: std::io::Result<std::fs::DirEntry>| entry.expect("it can be read").file_name();
+    let entries = std::fs::read_dir(folder).expect("the folder can be read");
+    let name = |entry: std::io::Result<std::fs::DirEntry>| entry.expect("the entry can be read").file_name();
     let mut names: Vec<String> = entries.map(|entry| name(entry).to_string_lossy().into_owned()).collect();
     names.sort();
     names
 }
 
 #[test]
-fn every_file_that_is_asked_for_is_written_and_no_other() {
+fn every_requested_file_is_written_and_no_other() {
     let flags = ["--junit", "j.xml", "--markdown", "m.md", "--html", "h.html", "--json=r.json"];
     let (folder, mut command) =
         program(&[GOOD, FAULTY, MISSED], &[&["run", "cases", "-q", "--seed", "7"], &flags[..]].concat());
@@ -90,12 +90,12 @@ fn every_file_that_is_asked_for_is_written_and_no_other() {
         assert!(text.contains("3 cases: 1 passed, 1 failed, 1 missed a threshold"), "{name}: {text}");
         assert!(text.contains("--only-conn") && text.contains("Look at: the server."), "{name}: {text}");
     }
-    let json: Value = serde_json::from_str(&read(&folder, "r.json")).expect("it is JSON");
+    let json: Value = serde_json::from_str(&read(&folder, "r.json")).expect("the file is JSON");
     assert_eq!(json["cases"][2]["checks"][1]["actual"], "9");
 }
 
 #[test]
-fn the_terminal_says_which_load_failed_and_which_cases() {
+fn the_terminal_names_the_load_that_failed_and_the_cases_that_failed() {
     let (_folder, mut command) = program(&[GOOD, FAULTY], &["run", "cases", "-q"]);
     let (code, out, _) = said(&mut command);
     assert_eq!(code, 1);
@@ -110,7 +110,7 @@ fn the_terminal_says_which_load_failed_and_which_cases() {
 }
 
 #[test]
-fn what_can_not_be_written_is_said_before_anything_runs() {
+fn a_file_that_can_not_be_written_is_refused_before_anything_runs() {
     for flags in
         [["--junit", "no/j.xml"], ["--markdown", "no/m.md"], ["--html", "no/h.html"], ["-q", "--json=no/r.json"]]
     {
@@ -126,13 +126,13 @@ fn what_can_not_be_written_is_said_before_anything_runs() {
 /// The step summary that GitHub would show, exit code, stdout, stderr.
 fn github(scenarios: &[&str], args: &[&str]) -> (String, i32, String, String) {
     let (folder, mut command) = program(scenarios, args);
-    std::fs::write(folder.path().join("summary.md"), "before\n").expect("the folder can be written");
+    std::fs::write(folder.path().join("summary.md"), "before\n").expect("the folder is writable");
     let (code, out, err) = said(command.env("GITHUB_STEP_SUMMARY", folder.path().join("summary.md")));
     (read(&folder, "summary.md"), code, out, err)
 }
 
 #[test]
-fn github_gets_a_summary_behind_what_was_there_and_a_mark_for_each_failure() {
+fn github_gets_a_summary_after_earlier_text_and_a_mark_for_each_failure() {
     let (summary, code, out, err) = github(&[GOOD, FAULTY, MISSED], &["run", "cases", "-q", "--github"]);
     assert_eq!(code, 1, "{out}{err}");
     assert!(summary.starts_with("before\n## echo-tester: 3 cases"), "{summary}");
@@ -140,11 +140,11 @@ fn github_gets_a_summary_behind_what_was_there_and_a_mark_for_each_failure() {
     let marks: Vec<&str> = out.lines().filter(|line| line.starts_with("::")).collect();
     assert!(marks[0].starts_with("::error title=FAIL%3A 1.2 faulty%3A a%2C b,file=cases/b.toml,line=1::"), "{out}");
     assert!(marks[0].contains("%0Areplay: echo-tester run") && marks.len() == 2, "{out}");
-    assert!(marks[1].contains(",line=9::messages > 1k: it was 9"), "at the threshold: {out}");
+    assert!(marks[1].contains(",line=9::messages > 1k: it was 9"), "the mark is at the threshold: {out}");
 }
 
 #[test]
-fn outside_of_github_actions_the_flag_is_an_error() {
+fn the_github_flag_is_an_error_outside_of_github_actions() {
     for args in [["run", "cases", "--github"], ["blast", "--serve", "--github"]] {
         let (_folder, mut command) = program(&[GOOD], &args);
         let (code, out, err) = said(&mut command);
@@ -172,14 +172,14 @@ fn a_crash_loses_no_case_that_had_ended() {
     let (folder, mut command) = program(&[GOOD, FAULTY, ENDLESS], &flags);
     let child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
     let mut child = Killed(child.expect("the program starts"));
-    let mut lines = BufReader::new(child.0.stdout.take().expect("piped")).lines();
-    // What is shown has been written before.
+    let mut lines = BufReader::new(child.0.stdout.take().expect("stdout is piped")).lines();
+    // A case is written before it is shown.
     let shown = lines.find(|line| line.as_ref().is_ok_and(|line| line.starts_with("FAIL")));
     child.kill();
-    assert!(shown.is_some(), "the second case is shown");
+    assert!(shown.is_some(), "the second case was not shown");
     let junit = read(&folder, "j.xml");
     assert!(junit.trim_end().ends_with("</testsuites>"), "{junit}");
-    // The last of the three has no result, which is no success.
+    // The last of the three has no result, which counts as an error.
     assert!(junit.contains("tests=\"8\" skipped=\"0\" failures=\"3\" errors=\"2\""), "{junit}");
     let (json, outcomes) = outcomes(&folder);
     assert_eq!(outcomes, ["pass", "fail", "not-run"]);
@@ -189,14 +189,14 @@ fn a_crash_loses_no_case_that_had_ended() {
 /// The JSON report, and what each case came to.
 fn outcomes(folder: &TempDir) -> (Value, Vec<String>) {
     let name = if folder.path().join("out").exists() { "out/r.json" } else { "r.json" };
-    let json: Value = serde_json::from_str(&read(folder, name)).expect("it is whole");
-    let outcome = |case: &Value| case["outcome"].as_str().expect("a word").to_owned();
-    let outcomes = json["cases"].as_array().expect("cases").iter().map(outcome).collect();
+    let json: Value = serde_json::from_str(&read(folder, name)).expect("the file is complete");
+    let outcome = |case: &Value| case["outcome"].as_str().expect("an outcome is a word").to_owned();
+    let outcomes = json["cases"].as_array().expect("cases is a list").iter().map(outcome).collect();
     (json, outcomes)
 }
 
 #[test]
-fn what_fail_fast_leaves_out_is_in_every_report() {
+fn cases_that_fail_fast_leaves_out_are_in_every_report() {
     let flags = ["--fail-fast", "--junit", "j.xml", "--markdown", "m.md", "--html", "h.html", "--json=r.json"];
     let (folder, mut command) = program(&[MISSED, GOOD, FAULTY], &[&["run", "cases", "-q"], &flags[..]].concat());
     let (code, out, err) = said(&mut command);
@@ -214,9 +214,9 @@ fn what_fail_fast_leaves_out_is_in_every_report() {
     assert_eq!((&json["state"], &json["exit_code"]), (&"stopped".into(), &3.into()));
 }
 
-/// A case whose server does this in the folder of the reports, before it listens.
+/// A case whose server runs this script in the folder of the reports before it listens.
 #[cfg(unix)]
-fn meanwhile(name: &str, script: &str) -> String {
+fn with_script(name: &str, script: &str) -> String {
     let serve = format!("exec '{}' serve --quiet --bind $1", env!("CARGO_BIN_EXE_echo-tester"));
     let command = format!("command = ['sh', '-c', \"{script}; {serve}\", 'sh', '{{addr}}']");
     format!("name = '{name}'\n[server]\n{command}\n[[load]]\nconns = 2\nmessages = 2\n")
@@ -224,24 +224,24 @@ fn meanwhile(name: &str, script: &str) -> String {
 
 #[cfg(unix)]
 #[test]
-fn a_report_that_can_not_be_written_meanwhile_ends_nothing_and_is_written_when_it_can_be() {
-    let (lose, find) = (meanwhile("lose", "rm -r out"), meanwhile("find", "mkdir out"));
+fn a_report_that_can_not_be_written_for_a_while_is_written_later() {
+    let (lose, find) = (with_script("lose", "rm -r out"), with_script("find", "mkdir out"));
     let flags = ["run", "cases", "-q", "--json=out/r.json", "--junit", "out/j.xml"];
-    let out_is_there = |folder: &TempDir| std::fs::create_dir(folder.path().join("out")).expect("it can be made");
+    let make_out = |folder: &TempDir| std::fs::create_dir(folder.path().join("out")).expect("the folder can be made");
 
     let (folder, mut command) = program(&[&lose, GOOD], &flags);
-    out_is_there(&folder);
+    make_out(&folder);
     let (code, out, err) = said(&mut command);
     assert_eq!(code, 4, "{out}{err}");
     assert!(out.contains("2 cases: 2 passed") && err.contains("error: writing out/j"), "{out}{err}");
 
     let (folder, mut command) = program(&[&lose, FAULTY], &flags);
-    out_is_there(&folder);
+    make_out(&folder);
     let (code, out, err) = said(&mut command);
-    assert!(code == 1 && err.contains("error: writing out/j"), "a failure stays one: {out}{err}");
+    assert!(code == 1 && err.contains("error: writing out/j"), "a failure stays a failure: {out}{err}");
 
     let (folder, mut command) = program(&[&lose, &find], &flags);
-    out_is_there(&folder);
+    make_out(&folder);
     let (code, out, err) = said(&mut command);
     assert_eq!(code, 0, "{out}{err}");
     assert!(err.contains("warning: writing out/j") && !err.contains("error:"), "{err}");
@@ -262,14 +262,14 @@ fn a_full_standard_output_loses_no_file_and_is_no_success() {
 }
 
 #[test]
-fn a_run_that_breaks_off_at_once_leaves_no_result_of_an_earlier_one() {
+fn a_run_that_breaks_off_at_once_leaves_no_earlier_result_behind() {
     let (folder, mut command) = program(&[ENDLESS], &["run", "cases", "--junit", "j.xml"]);
-    std::fs::write(folder.path().join("j.xml"), "<testsuites tests=\"1\"/>").expect("the folder can be written");
+    std::fs::write(folder.path().join("j.xml"), "<testsuites tests=\"1\"/>").expect("the folder is writable");
     let mut child = Killed(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts"));
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + MAX_WAIT;
     while !read(&folder, "j.xml").contains("tests=\"2\" skipped=\"0\" failures=\"0\" errors=\"2\"") {
-        let is_running = child.0.try_wait().expect("it can be waited for").is_none();
-        assert!(is_running && Instant::now() < until, "the old one stays");
+        let is_running = child.0.try_wait().expect("the child can be waited for").is_none();
+        assert!(is_running && Instant::now() < until, "the earlier result is still there");
         std::thread::yield_now();
     }
 }

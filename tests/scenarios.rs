@@ -1,4 +1,4 @@
-//! `run` and `check` as their users meet them: what they print and with which exit code.
+//! `run` and `check` as their users meet them: what they print, and with which exit code.
 
 mod command_line;
 
@@ -9,10 +9,10 @@ use serde_json::Value;
 
 /// Runs a scenario of this text.
 fn run(text: &str, flags: &[&str]) -> (i32, String, String) {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let file = folder.path().join("case.toml");
-    std::fs::write(&file, text).expect("the folder can be written");
-    said(&[&["run", file.to_str().expect("a plain path"), "-q"], flags].concat())
+    std::fs::write(&file, text).expect("the folder is writable");
+    said(&[&["run", file.to_str().expect("the path is UTF-8"), "-q"], flags].concat())
 }
 
 const SMALL: &str = "name = 'small'\n[server]\nmodel = 'auto'\n[[load]]\nconns = 3\nmessages = 3\n";
@@ -20,25 +20,25 @@ const FAULTY: &str =
     "name = 'faulty'\n[server]\nfault = ['flip:at=10']\n[[load]]\nconns = 2\nmessages = 3\nsize = 100\n";
 
 #[test]
-fn what_is_right_is_exit_0() {
+fn a_case_that_passes_is_exit_0() {
     let (code, out, err) = run(&format!("{SMALL}[expect]\nthresholds = ['passed == 3', 'rtt.max < 1h']"), &[]);
     assert_eq!(code, 0, "{out}{err}");
     assert!(out.starts_with("pass ") && out.contains("1 case: 1 passed"), "{out}");
 }
 
 #[test]
-fn what_is_wrong_is_exit_1_with_its_replay_line() {
+fn a_case_that_fails_is_exit_1_with_its_replay_line() {
     let (code, out, err) = run(FAULTY, &["--seed", "7"]);
     assert_eq!(code, 1, "{out}{err}");
     assert!(out.contains("expected pass, it was fail") && out.contains("--seed 7 --only-conn"), "{out}");
     let (code, out, err) = run(&format!("{FAULTY}[expect]\nfindings = ['corrupt']"), &[]);
-    assert_eq!(code, 0, "a fault that was expected is right: {out}{err}");
+    assert_eq!(code, 0, "an expected fault is a pass: {out}{err}");
     let (code, out, _) = run(&format!("{FAULTY}[expect]\nfindings = ['corrupt', 'no-fin']"), &[]);
     assert!(code == 1 && out.contains("finding no-fin: expected at least one, it was none"), "{out}");
 }
 
 #[test]
-fn a_fault_that_was_expected_and_did_not_come_is_exit_1() {
+fn an_expected_fault_that_does_not_come_is_exit_1() {
     let (code, out, _) = run(&format!("{SMALL}[expect]\nfindings = ['lost']"), &[]);
     assert!(code == 1 && out.contains("expected fail, it was pass"), "{out}");
 }
@@ -47,7 +47,7 @@ fn a_fault_that_was_expected_and_did_not_come_is_exit_1() {
 fn a_typo_is_exit_2_with_its_place_and_the_right_key() {
     let (code, _, err) = run(&SMALL.replace("conns", "cons"), &[]);
     assert_eq!(code, 2);
-    assert!(err.contains("case.toml:5:1: ") && err.contains("did you mean `conns`?") && err.contains("^^^^"), "{err}");
+    assert!(err.contains("case.toml:5:1\n") && err.contains("did you mean `conns`?") && err.contains("^^^^"), "{err}");
     for args in [vec!["run", "no/such/file.toml"], vec!["run"], vec!["run", "src"], vec!["check", "--filter", "xyzzy"]]
     {
         assert_eq!(said(&args).0, 2, "{args:?}");
@@ -56,11 +56,12 @@ fn a_typo_is_exit_2_with_its_place_and_the_right_key() {
 }
 
 #[test]
-fn flags_that_do_not_fit_a_case_are_said_before_the_first_runs_with_its_file() {
-    let folder = tempfile::tempdir().expect("a folder");
-    std::fs::write(folder.path().join("a.toml"), SMALL.replace("conns = 3", "conns = 30")).expect("it can be written");
-    std::fs::write(folder.path().join("b.toml"), SMALL.replace("small", "b")).expect("it can be written");
-    let path = folder.path().to_str().expect("a plain path");
+fn flags_that_do_not_fit_a_case_are_refused_before_the_first_one_runs() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    std::fs::write(folder.path().join("a.toml"), SMALL.replace("conns = 3", "conns = 30"))
+        .expect("the folder is writable");
+    std::fs::write(folder.path().join("b.toml"), SMALL.replace("small", "b")).expect("the folder is writable");
+    let path = folder.path().to_str().expect("the path is UTF-8");
     let (code, out, err) = said(&["run", path, "-q", "--only-conn", "20"]);
     assert_eq!((code, out.as_str()), (2, ""), "{err}");
     assert!(err.contains("b.toml: --only-conn 20: there is no connection 20") && err.contains("--filter"), "{err}");
@@ -73,16 +74,21 @@ fn flags_that_do_not_fit_a_case_are_said_before_the_first_runs_with_its_file() {
 }
 
 #[test]
-fn two_cases_of_one_name_are_refused_with_both_places() {
-    let folder = tempfile::tempdir().expect("a folder");
-    std::fs::write(folder.path().join("a.toml"), SMALL).expect("the folder can be written");
-    std::fs::write(folder.path().join("b.toml"), format!("# Another.\n{SMALL}")).expect("the folder can be written");
-    let path = folder.path().to_str().expect("a plain path");
+fn two_cases_with_the_same_name_are_refused_with_both_places() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    std::fs::write(folder.path().join("a.toml"), SMALL).expect("the folder is writable");
+    std::fs::write(folder.path().join("b.toml"), format!("# Another.\n{SMALL}")).expect("the folder is writable");
+    let path = folder.path().to_str().expect("the path is UTF-8");
     let (code, out, err) = said(&["run", path, "-q"]);
     assert_eq!((code, out.as_str()), (2, ""), "{err}");
-    assert!(err.contains("b.toml:2:8: another case is called 'small', at ") && err.contains("a.toml:1:8"), "{err}");
+    assert!(
+        err.contains("another case is called 'small': ")
+            && err.contains("b.toml:2:8\n")
+            && err.contains("a.toml:1:8\n"),
+        "{err}"
+    );
     let (code, out, err) = said(&["run", path, "-q", "--filter", "b.toml"]);
-    assert_eq!(code, 0, "one of them can be run: {out}{err}");
+    assert_eq!(code, 0, "one of them alone can run: {out}{err}");
 }
 
 #[test]
@@ -93,7 +99,7 @@ fn a_missed_threshold_is_exit_3() {
 }
 
 #[test]
-fn a_part_of_a_run_is_not_held_to_figures_of_the_whole() {
+fn thresholds_about_the_whole_run_are_skipped_in_a_part_of_it() {
     let text = format!("{SMALL}[expect]\nthresholds = ['passed == 3']");
     for part in [&["--only-conn", "1"][..], &["--shard", "0/2", "--seed", "1"]] {
         let (code, out, err) = run(&text, part);
@@ -105,27 +111,27 @@ fn a_part_of_a_run_is_not_held_to_figures_of_the_whole() {
 }
 
 #[test]
-fn what_can_not_run_or_does_not_apply_is_exit_4() {
+fn a_case_that_can_not_run_or_does_not_apply_is_exit_4() {
     let elsewhere = if cfg!(windows) { "epoll" } else { "iocp" };
     let (code, out, _) = run(&SMALL.replace("auto", elsewhere), &[]);
     assert_eq!(code, 4, "{out}");
     assert!(out.starts_with("skipped") && out.contains(&format!("{elsewhere} does not run here: ")), "{out}");
-    let free = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").to_string();
+    let free = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port is free").to_string();
     let (code, out, _) = run(SMALL, &["--target", &free]);
     assert_eq!(code, 4, "{out}");
     assert!(out.starts_with("inconclusive") && out.contains("no connection could be opened"), "{out}");
 }
 
-/// It moves bytes for an hour, and so never stalls.
+/// Moves bytes for an hour, so it never stalls.
 const ENDLESS: &str = "name = 'endless'\n[server]\nmodel = 'auto'\n[[load]]\nconns = 2\nduration = '1h'\n";
 
 #[test]
-fn what_is_not_done_in_its_time_fails_and_the_others_run() {
-    let folder = tempfile::tempdir().expect("a folder");
+fn a_case_that_exceeds_its_time_fails_and_the_others_run() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let limited = format!("{ENDLESS}[run]\ntimeout = '300ms'\n");
-    std::fs::write(folder.path().join("a.toml"), &limited).expect("the folder can be written");
-    std::fs::write(folder.path().join("b.toml"), SMALL).expect("the folder can be written");
-    let path = folder.path().to_str().expect("a plain path");
+    std::fs::write(folder.path().join("a.toml"), &limited).expect("the folder is writable");
+    std::fs::write(folder.path().join("b.toml"), SMALL).expect("the folder is writable");
+    let path = folder.path().to_str().expect("the path is UTF-8");
     let (code, out, err) = said(&["run", path, "-q"]);
     assert_eq!(code, 1, "{out}{err}");
     assert!(out.contains("verdict: expected pass, it was not done within 300ms"), "{out}");
@@ -136,18 +142,18 @@ fn what_is_not_done_in_its_time_fails_and_the_others_run() {
         assert!(code == 1 && out.contains("not done within 200ms"), "{out}");
     }
     let (code, out, _) = run(&limited.replace("1h", "100ms"), &["--timeout", "1h"]);
-    assert_eq!(code, 0, "what is typed goes before the file: {out}");
+    assert_eq!(code, 0, "the command line wins over the file: {out}");
     let (code, _, err) = run(SMALL, &["--timeout", "0"]);
     assert!(code == 2 && err.contains("--timeout 0: in no time nothing is done"), "{err}");
 }
 
 #[test]
-fn the_json_report_keeps_to_its_published_schema_and_says_what_the_lines_say() {
+fn the_json_report_matches_its_schema_and_the_lines_go_to_stderr() {
     let (code, out, err) = run(SMALL, &["--json"]);
     assert_eq!(code, 0, "{err}");
-    let report: Value = serde_json::from_str(&out).expect("stdout is JSON and nothing else");
+    let report: Value = serde_json::from_str(&out).expect("stdout is JSON alone");
     let schema: Value = serde_json::from_str(&said(&["schema", "suite"]).1).expect("the schema is JSON");
-    let validator = jsonschema::validator_for(&schema).expect("the schema is a schema");
+    let validator = jsonschema::validator_for(&schema).expect("the schema is a JSON Schema");
     let errors: Vec<String> = validator.iter_errors(&report).map(|e| e.to_string()).collect();
     assert_eq!(errors, Vec::<String>::new());
     assert_eq!((&report["cases"][0]["outcome"], &report["exit_code"]), (&"pass".into(), &0.into()));
@@ -155,24 +161,24 @@ fn the_json_report_keeps_to_its_published_schema_and_says_what_the_lines_say() {
 }
 
 #[test]
-fn a_load_that_is_done_early_has_the_rate_of_its_own_time() {
+fn the_rate_of_a_load_that_finishes_early_is_over_its_own_time() {
     let text = "name = 'n'\n[server]\n\
                 [[load]]\nname = 'fast'\nconns = 1\nmessages = 5\n\
                 [[load]]\nname = 'slow'\nconns = 1\nmessages = 1\nsize = 21\nfragment = 1\ngap = '50ms'\n\
                 [expect]\nthresholds = ['fast.message_rate > 0', 'slow.elapsed >= 1s', 'fast.elapsed > 0']";
     let (code, out, err) = run(text, &["--json"]);
     assert_eq!(code, 0, "{out}{err}");
-    let report: Value = serde_json::from_str(&out).expect("stdout is JSON and nothing else");
+    let report: Value = serde_json::from_str(&out).expect("stdout is JSON alone");
     let case = &report["cases"][0];
     let fast = &case["run"]["loads"][0];
-    let time = |key: &str| fast["active"][key].as_f64().expect("it was measured");
+    let time = |key: &str| fast["active"][key].as_f64().expect("the time was measured");
     let own = 5.0 / (time("last_echo_s") - time("first_connect_s"));
     let of_run = 5.0 / case["run"]["elapsed_s"].as_f64().expect("a run takes time");
     let said = case["checks"].as_array().into_iter().flatten().find(|check| check["name"] == "fast.message_rate > 0");
     let said = said.and_then(|check| check["actual"].as_str()).and_then(|rate| rate.strip_suffix("/s"));
-    let said: f64 = said.and_then(|rate| rate.parse().ok()).expect("a rate");
-    assert!((said - own).abs() < 0.06, "{said} is the rate of its own time, {own}");
-    // The slow one alone takes a second.
+    let said: f64 = said.and_then(|rate| rate.parse().ok()).expect("the check says a rate");
+    assert!((said - own).abs() < 0.06, "{said} is not the rate over its own time, {own}");
+    // The slow load alone takes a second.
     assert!(of_run <= 5.0 && own > of_run, "{own} and {of_run}");
 }
 
@@ -184,18 +190,18 @@ fn the_first_scenarios_of_the_readme_pass() {
 }
 
 #[test]
-fn check_passes_the_bundled_server_case_by_case() {
+fn every_case_of_check_passes_against_the_bundled_server() {
     let (code, out, err) = said(&["check", "-q"]);
     assert_eq!(code, 0, "{out}{err}");
     assert!(out.contains("25 passed, 1 skipped"), "{out}");
 }
 
 #[test]
-fn what_would_be_printed_goes_to_a_file_when_asked() {
-    let folder = tempfile::tempdir().expect("a folder");
+fn output_goes_to_a_file_instead_of_standard_output_when_asked() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let file = folder.path().join("out");
-    let path = file.to_str().expect("a plain path");
-    let read = || std::fs::read_to_string(&file).expect("it was written");
+    let path = file.to_str().expect("the path is UTF-8");
+    let read = || std::fs::read_to_string(&file).expect("the file was written");
     let args = ["check", "--filter", "1.1", "-q", "-o", path];
     let (code, out, err) = said(&args);
     assert_eq!((code, out.as_str()), (0, ""), "{err}");
@@ -204,7 +210,7 @@ fn what_would_be_printed_goes_to_a_file_when_asked() {
         "{err}"
     );
     assert_eq!(said(&[&args[..], &["--json"]].concat()).1, "");
-    let report: Value = serde_json::from_str(&read()).expect("JSON and nothing else");
+    let report: Value = serde_json::from_str(&read()).expect("the output is JSON alone");
     assert_eq!(report["cases"][0]["outcome"], "pass");
     assert_eq!(said(&[&args[..], &["--list"]].concat()).1, "");
     assert!(read().starts_with("1.1  one byte"), "{}", read());
@@ -213,7 +219,7 @@ fn what_would_be_printed_goes_to_a_file_when_asked() {
 }
 
 #[test]
-fn check_lists_and_chooses() {
+fn check_lists_its_cases_and_filters_them() {
     let (code, out, _) = said(&["check", "--list", "--filter", "delays nobody"]);
     assert_eq!((code, out.lines().count()), (0, 2), "{out}");
     assert!(out.starts_with("4.1  a silent connection delays nobody"), "{out}");
@@ -221,16 +227,16 @@ fn check_lists_and_chooses() {
     let (code, out, _) = said(&["check", "--list", "--filter", "4.2-a-connection"]);
     assert!(code == 0 && out.starts_with("4.2  a connection that never reads") && out.lines().count() == 1, "{out}");
     let (code, out, _) = said(&["check", "--list", "--filter", "4.2-a-connection", "--json"]);
-    let list: Value = serde_json::from_str(&out).expect("JSON and nothing else");
+    let list: Value = serde_json::from_str(&out).expect("the output is JSON alone");
     assert_eq!((code, &list["cases"][0]["id"], &list["cases"][0]["outcome"]), (0, &"4.2".into(), &"not-run".into()));
     assert_eq!(list["cases"].as_array().map(Vec::len), Some(1));
 }
 
 #[test]
-fn several_cases_at_a_time_come_out_as_one_after_the_other_does() {
+fn parallel_cases_give_the_same_report_as_sequential_ones() {
     let (code, out, err) = said(&["check", "--filter", "3.", "--jobs", "4", "--json", "-q"]);
     assert_eq!(code, 0, "{out}{err}");
-    let report: Value = serde_json::from_str(&out).expect("stdout is JSON and nothing else");
+    let report: Value = serde_json::from_str(&out).expect("stdout is JSON alone");
     let ids: Vec<&str> = report["cases"].as_array().into_iter().flatten().filter_map(|c| c["id"].as_str()).collect();
     assert_eq!(ids, ["3.1", "3.2", "3.3", "3.4", "3.5", "3.6"], "the report keeps the order of the files");
     for jobs in ["0", "65", "many"] {
@@ -241,13 +247,13 @@ fn several_cases_at_a_time_come_out_as_one_after_the_other_does() {
 }
 
 #[test]
-fn the_replay_line_is_one_that_a_shell_takes() {
-    let folder = tempfile::tempdir().expect("a folder");
+fn a_shell_takes_the_replay_line_as_it_is() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let file = folder.path().join("it's a case.toml");
-    std::fs::write(&file, FAULTY).expect("the folder can be written");
-    let (code, out, _) = said(&["run", file.to_str().expect("a plain path"), "-q"]);
-    let replay = out.lines().find_map(|line| line.trim().strip_prefix("replay: ")).expect("a replay line");
-    let words = shlex::split(replay).expect("quotes that match");
+    std::fs::write(&file, FAULTY).expect("the folder is writable");
+    let (code, out, _) = said(&["run", file.to_str().expect("the path is UTF-8"), "-q"]);
+    let replay = out.lines().find_map(|line| line.trim().strip_prefix("replay: ")).expect("a replay line was printed");
+    let words = shlex::split(replay).expect("the quotes match");
     assert_eq!(
         (code, &words[..2], Some(words[2].as_str())),
         (1, &["echo-tester".into(), "run".into()][..], file.to_str())
@@ -258,13 +264,13 @@ fn the_replay_line_is_one_that_a_shell_takes() {
 }
 
 #[test]
-fn the_first_case_that_does_not_pass_is_the_last_when_asked() {
-    let folder = tempfile::tempdir().expect("a folder");
+fn fail_fast_stops_after_the_first_case_that_does_not_pass() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let wrong = format!("{SMALL}[expect]\nthresholds = ['errors > 0']");
-    std::fs::write(folder.path().join("a.toml"), wrong).expect("the folder can be written");
+    std::fs::write(folder.path().join("a.toml"), wrong).expect("the folder is writable");
     let another = SMALL.replace("'small'", "'another'");
-    std::fs::write(folder.path().join("b.toml"), another).expect("the folder can be written");
-    let path = folder.path().to_str().expect("a plain path");
+    std::fs::write(folder.path().join("b.toml"), another).expect("the folder is writable");
+    let path = folder.path().to_str().expect("the path is UTF-8");
     let (code, out, _) = said(&["run", path, "-q", "--fail-fast"]);
     assert!(code == 3 && out.contains("2 cases: 1 missed a threshold, 1 not run (stopped by --fail-fast)"), "{out}");
     let (code, out, _) = said(&["run", path, "-q"]);
@@ -272,13 +278,16 @@ fn the_first_case_that_does_not_pass_is_the_last_when_asked() {
 }
 
 #[test]
-fn variables_are_filled_in_from_the_command_line_and_are_part_of_the_replay() {
+fn variables_come_from_the_command_line_and_are_part_of_the_replay_line() {
     let text = format!("{FAULTY}[expect]\nthresholds = ['passed == ${{N:-0}}']").replace("conns = 2", "conns = '${N}'");
     let (code, out, _) = run(&text, &["--set", "N=3"]);
     assert!(code == 1 && out.contains(" --set N=3 --seed "), "{out}");
     let (code, _, err) = run(&text, &[]);
     assert_eq!(code, 2);
-    assert!(err.contains("case.toml:5:10: ${N} has no value: add --set N=") && err.contains("^^^^"), "{err}");
+    assert!(
+        err.contains("${N} has no value: add --set N=") && err.contains("case.toml:5:10\n") && err.contains("^^^^"),
+        "{err}"
+    );
     let (code, _, err) = run(&text, &["--set", "N=3", "--set", "M=1"]);
     assert!(code == 2 && err.contains("${M} stands in none of the files"), "{err}");
     for (set, why) in [("N", "--set N=VALUE"), ("1=2", "'1' is not a name")] {
@@ -288,13 +297,13 @@ fn variables_are_filled_in_from_the_command_line_and_are_part_of_the_replay() {
 }
 
 #[test]
-fn an_environment_variable_goes_after_what_was_typed() {
-    let folder = tempfile::tempdir().expect("a folder");
+fn the_command_line_wins_over_an_environment_variable() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let file = folder.path().join("case.toml");
     let text =
         "name = 'n'\n[server]\n[[load]]\nconns = '${SCENARIO_N}'\nmessages = 1\n[expect]\nthresholds = ['passed == 3']";
-    std::fs::write(&file, text).expect("the folder can be written");
-    let path = file.to_str().expect("a plain path");
+    std::fs::write(&file, text).expect("the folder is writable");
+    let path = file.to_str().expect("the path is UTF-8");
     let code = |value: &str, more: &[&str]| {
         let mut command = command_line::program(&[&["run", path, "-q"], more].concat());
         command.env("SCENARIO_N", value).output().expect("the program starts").status.code()
@@ -306,16 +315,16 @@ fn an_environment_variable_goes_after_what_was_typed() {
     let mut command = command_line::program(&["run", path, "-q"]);
     let output = command.env("SCENARIO_N", " 2").output().expect("the program starts");
     let out = String::from_utf8_lossy(&output.stdout).into_owned();
-    let replay = out.lines().find_map(|line| line.trim().strip_prefix("replay: ")).expect("a replay line");
+    let replay = out.lines().find_map(|line| line.trim().strip_prefix("replay: ")).expect("a replay line was printed");
     assert!(replay.contains(" --set SCENARIO_N=' 2' --seed "), "{replay}");
-    let words = shlex::split(replay).expect("quotes that match");
+    let words = shlex::split(replay).expect("the quotes match");
     let words: Vec<&str> = words[1..].iter().map(String::as_str).chain(["-q"]).collect();
     let (code, again, err) = said(&words);
     assert!(code == 3 && again.contains("passed == 3: it was 2"), "{again}{err}");
 }
 
 #[test]
-fn each_model_of_a_file_is_a_case_and_one_that_is_not_here_is_skipped_with_its_reason() {
+fn each_model_of_a_file_is_a_case_and_an_absent_one_is_skipped() {
     let elsewhere = if cfg!(windows) { "epoll" } else { "iocp" };
     let text = SMALL.replace("model = 'auto'", &format!("models = ['threads', '{elsewhere}', 'tokio']"));
     let (code, out, err) = run(&text, &[]);

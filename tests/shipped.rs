@@ -1,5 +1,5 @@
-//! The scenario files that ship: each names its schema and keeps to it, every fault has a canary that is caught, and
-//! the conformance suite fails those servers that it should, case by case.
+//! The scenario files that ship: each names its schema and matches it, every fault has a canary that is caught, and the
+//! conformance suite fails the servers that it should, case by case.
 
 mod command_line;
 
@@ -19,12 +19,12 @@ fn folder() -> PathBuf {
 /// Every *.toml under a folder, with its text.
 fn files(folder: &Path) -> Vec<(PathBuf, String)> {
     let mut files = Vec::new();
-    for entry in std::fs::read_dir(folder).expect("a folder") {
-        let path = entry.expect("an entry").path();
+    for entry in std::fs::read_dir(folder).expect("the folder can be read") {
+        let path = entry.expect("the entry can be read").path();
         if path.is_dir() {
             files.extend(self::files(&path));
         } else if path.extension().is_some_and(|extension| extension == "toml") {
-            let text = std::fs::read_to_string(&path).expect("a text");
+            let text = std::fs::read_to_string(&path).expect("the file is text");
             files.push((path, text));
         }
     }
@@ -34,25 +34,26 @@ fn files(folder: &Path) -> Vec<(PathBuf, String)> {
 
 #[test]
 fn the_published_schema_is_that_of_the_program() {
-    let published = std::fs::read_to_string(folder().join("scenario.schema.json")).expect("it is there");
+    let published = std::fs::read_to_string(folder().join("scenario.schema.json")).expect("the schema can be read");
     let (_, printed, _) = said(&["schema", "scenario"]);
-    let parsed = |text: &str| serde_json::from_str::<Value>(text).expect("JSON");
-    assert_eq!(parsed(&published), parsed(&printed), "put in what 'echo-tester schema scenario' prints");
+    let parsed = |text: &str| serde_json::from_str::<Value>(text).expect("the text is JSON");
+    assert_eq!(parsed(&published), parsed(&printed), "replace it with what 'echo-tester schema scenario' prints");
 }
 
 #[test]
-fn every_file_names_its_schema_and_keeps_to_it() {
-    let schema = folder().join("scenario.schema.json").canonicalize().expect("it is there");
-    let text = std::fs::read_to_string(&schema).expect("a text");
-    let validator = jsonschema::validator_for(&serde_json::from_str(&text).expect("JSON")).expect("a schema");
+fn every_file_names_its_schema_and_matches_it() {
+    let schema = folder().join("scenario.schema.json").canonicalize().expect("the schema can be read");
+    let text = std::fs::read_to_string(&schema).expect("the file is text");
+    let validator = jsonschema::validator_for(&serde_json::from_str(&text).expect("the text is JSON"))
+        .expect("the schema is valid");
     let files = files(&folder());
     assert!(files.len() > 40, "{}", files.len());
     for (path, text) in files {
         let file = path.display();
         let named = text.lines().next().and_then(|line| line.strip_prefix("#:schema ")).unwrap_or_default();
-        let named = path.parent().expect("a folder").join(named).canonicalize();
+        let named = path.parent().expect("the file is in a folder").join(named).canonicalize();
         assert_eq!(named.ok().as_ref(), Some(&schema), "{file}: its first line is '#:schema PATH'");
-        let value: Value = toml::from_str(&text).expect("TOML");
+        let value: Value = toml::from_str(&text).expect("the text is TOML");
         let errors: Vec<String> = validator.iter_errors(&value).map(|error| error.to_string()).collect();
         assert_eq!(errors, Vec::<String>::new(), "{file}");
         let cases = Scenario::read(&file.to_string(), &text, &Variables::none(), false);
@@ -61,10 +62,11 @@ fn every_file_names_its_schema_and_keeps_to_it() {
 }
 
 #[test]
-fn the_schema_takes_variables_and_refuses_what_the_program_refuses() {
+fn the_schema_allows_variables_and_refuses_what_the_program_refuses() {
     let (_, schema, _) = said(&["schema", "scenario"]);
-    let validator = jsonschema::validator_for(&serde_json::from_str(&schema).expect("JSON")).expect("a schema");
-    let is_valid = |text: &str| validator.is_valid(&toml::from_str::<Value>(text).expect("TOML"));
+    let validator = jsonschema::validator_for(&serde_json::from_str(&schema).expect("the text is JSON"))
+        .expect("the schema is valid");
+    let is_valid = |text: &str| validator.is_valid(&toml::from_str::<Value>(text).expect("the text is TOML"));
     let load = "name = 'n'\n[[load]]\n";
     for text in ["conns = '${N:-5}'", "size = '1..${N}'", "close = '${HOW}'", "read = '${HOW:-never}'"] {
         assert!(is_valid(&format!("{load}{text}")), "{text}");
@@ -81,11 +83,15 @@ fn the_schema_takes_variables_and_refuses_what_the_program_refuses() {
 fn every_kind_of_fault_has_a_canary_that_names_what_must_be_found() {
     let mut canaries: BTreeMap<FaultKind, Vec<FindingKind>> = BTreeMap::new();
     for (path, text) in files(&folder().join("canaries")) {
-        let value: toml::Table = toml::from_str(&text).expect("TOML");
-        let fault = value["server"]["fault"][0].as_str().expect("a fault").parse::<Fault>().expect("a fault");
+        let value: toml::Table = toml::from_str(&text).expect("the text is TOML");
+        let fault = value["server"]["fault"][0]
+            .as_str()
+            .expect("the canary has a fault")
+            .parse::<Fault>()
+            .expect("the fault is valid");
         let case = Scenario::parse(&path.display().to_string(), &text).unwrap_or_else(|error| panic!("{error}"));
         assert!(path.ends_with(format!("{}.toml", fault.kind)), "{} is about {}", path.display(), fault.kind);
-        canaries.entry(fault.kind).or_default().extend(case.findings);
+        canaries.entry(fault.kind).or_default().extend(case.expect.findings);
     }
     for row in kind::FAULT_TABLE {
         assert!(canaries.get(&row.kind).is_some_and(|kinds| !kinds.is_empty()), "{} has no canary", row.name);
@@ -112,7 +118,7 @@ fn every_model_of_this_system_closes_as_the_suite_says() {
 }
 
 #[test]
-fn the_models_are_those_that_were_asked_for() {
+fn the_cases_are_those_of_the_requested_models() {
     let list = |args: &[&str]| said(&[args, &["--list"]].concat());
     let (code, out, err) =
         list(&["run", "scenarios/models.toml", "--set", "MODELS=threads,select", "--filter", "4.1 "]);
@@ -123,13 +129,13 @@ fn the_models_are_those_that_were_asked_for() {
     let (_, out, _) = list(&["check", "--model", "threads,select", "--filter", "4.1 "]);
     assert!(out.contains(&format!("{title} [threads]")) && out.lines().count() == 2, "{out}");
     let (_, out, _) = list(&["check", "--model", "select", "--filter", "4.1 "]);
-    assert!(out.starts_with(&format!("{title}  ")), "one model needs no name: {out}");
+    assert!(out.starts_with(&format!("{title}  ")), "a single model is not part of the name: {out}");
     let (code, _, err) = list(&["check", "--model", "epol"]);
     assert!(code == 2 && err.contains("--model epol") && err.contains("did you mean epoll?"), "{err}");
 }
 
 #[test]
-fn what_two_files_have_in_common_runs_once() {
+fn a_case_that_two_files_share_runs_once() {
     let both = ["run", "scenarios/conformance", "scenarios/models.toml", "--list"];
     let (code, out, err) = said(&[&both[..], &["--set", "MODELS=auto,threads"]].concat());
     assert_eq!(code, 0, "{err}");
@@ -139,20 +145,20 @@ fn what_two_files_have_in_common_runs_once() {
     assert_eq!(out.lines().count(), 26, "a target is one server: {out}");
 }
 
-/// The ids of the cases of the suite that do not pass against a server with this fault. Many at a time: what fails
-/// waits for its stall time-out. But times are only measured where a case runs alone, so one that missed a threshold
-/// does that once more.
+/// The ids of the cases of the suite that do not pass against a server with this fault. Many run at a time, since a
+/// case that fails waits for its stall timeout. But times mean something only if a case runs alone, so a case that
+/// missed a threshold runs once more.
 fn failed_by(fault: &str) -> Vec<String> {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let file = folder.path().join("suite.toml");
     let text = format!("name = 'proof'\nsuite = 'conformance'\n[server]\nfault = ['{fault}']\n");
-    std::fs::write(&file, text).expect("the folder can be written");
+    std::fs::write(&file, text).expect("the folder is writable");
     let not_passed = |args: &[&str]| -> Vec<(String, bool)> {
-        let (_, out, err) = said(&[&["run", file.to_str().expect("a plain path"), "-q", "--json"], args].concat());
+        let (_, out, err) = said(&[&["run", file.to_str().expect("the path is UTF-8"), "-q", "--json"], args].concat());
         let report: Value = serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {err}"));
-        let cases = report["cases"].as_array().expect("cases").iter();
+        let cases = report["cases"].as_array().expect("cases is a list").iter();
         let failed = cases.filter(|case| case["outcome"] != "pass" && case["outcome"] != "skipped");
-        let id = |case: &Value| case["id"].as_str().expect("an id").to_owned();
+        let id = |case: &Value| case["id"].as_str().expect("an id is text").to_owned();
         failed.map(|case| (id(case), case["outcome"] == "threshold-missed")).collect()
     };
     let is_confirmed =
@@ -160,43 +166,43 @@ fn failed_by(fault: &str) -> Vec<String> {
     not_passed(&["--jobs", "26"]).into_iter().filter(is_confirmed).map(|(id, _)| id).collect()
 }
 
-/// The server fails these cases, and others at most where it is a matter of speed.
+/// The server fails these cases, and others only where that depends on speed.
 fn assert_failed_by(fault: &str, must: &[&str], may: &[&str]) {
     let failed = failed_by(fault);
-    let of_speed: Vec<&String> = failed.iter().filter(|id| !must.contains(&id.as_str())).collect();
-    assert_eq!(failed.len() - of_speed.len(), must.len(), "{failed:?}");
-    assert!(of_speed.iter().all(|id| may.contains(&id.as_str())), "{failed:?}");
+    let by_speed: Vec<&String> = failed.iter().filter(|id| !must.contains(&id.as_str())).collect();
+    assert_eq!(failed.len() - by_speed.len(), must.len(), "{failed:?}");
+    assert!(by_speed.iter().all(|id| may.contains(&id.as_str())), "{failed:?}");
 }
 
 #[test]
-fn a_server_that_serves_one_at_a_time_fails_where_connections_must_not_wait_for_each_other() {
-    // 3.6, 6.1: connections that take their time keep the others from being served. 4.1, 4.2: so do those that are
-    // silent, or do not read. 5.1, 5.2: 'at once' is what it is not. All others end soon: waiting in line is slow, but
+fn a_server_that_serves_one_at_a_time_fails_where_others_must_not_wait() {
+    // 3.6, 6.1: slow connections keep the others from being served. 4.1, 4.2: so do connections that are silent or do
+    // not read. 5.1, 5.2: the connections must be served at once. All others end soon: waiting in line is slow, but
     // every byte comes.
     assert_eq!(failed_by("one-at-a-time"), ["3.6", "4.1", "4.2", "5.1", "5.2", "6.1"]);
 }
 
 #[test]
 fn a_server_that_serves_64_fails_where_there_are_more() {
-    // 5.3 and 5.4 hold as many connections, but each only until its echo: whether 65 meet is a matter of speed. All
-    // others have no more than 64.
+    // 5.3 and 5.4 hold that many connections too, but each only until its echo: whether 65 meet depends on speed. All
+    // others have at most 64.
     assert_failed_by("limit-64", &["5.1", "5.2"], &["5.3", "5.4"]);
 }
 
 #[test]
-fn a_server_that_lets_connection_65_wait_for_its_turn_fails_where_65_are_to_be_served_at_once() {
-    // In 5.4 there are more, too, and how long the last ones wait for their turn is a matter of speed.
+fn a_server_that_lets_connection_65_wait_fails_where_65_are_served_at_once() {
+    // In 5.4 there are more too, and how long the last ones wait depends on speed.
     assert_failed_by("limit:n=64,beyond=queue", &["5.1", "5.2"], &["5.4"]);
 }
 
 #[test]
-fn a_pool_of_32_fails_where_32_silent_connections_take_all_of_it() {
-    // In 4.3, 4.4, 5.3 and 5.4 the second half waits until the first has ended, which is soon, unless all is slow.
+fn a_pool_of_32_fails_where_32_silent_connections_occupy_it() {
+    // In 4.3, 4.4, 5.3 and 5.4 the second half waits for the first to end, which is soon unless everything is slow.
     assert_failed_by("limit:n=32,beyond=queue", &["4.1", "5.1", "5.2"], &["4.3", "4.4", "5.3", "5.4"]);
 }
 
 #[test]
-fn a_server_that_never_ends_its_direction_fails_where_its_end_is_what_is_asked_for() {
-    // 3.2, 3.3: half-close, then everything, then EOF. In all other cases the client closes when its echo is there.
+fn a_server_that_never_sends_its_fin_fails_where_the_client_waits_for_it() {
+    // 3.2, 3.3: half-close, then every byte, then EOF. In all other cases the client closes once it has its echo.
     assert_eq!(failed_by("no-fin"), ["3.2", "3.3"]);
 }

@@ -16,8 +16,9 @@ use crate::output::reports::{FileArgs, ReportFiles, exit_after_writing};
 use crate::output::result::OutputArgs;
 use crate::plan::{self, describe};
 use crate::report::run::RunReport;
-use crate::report::suite::{CaseReport, State};
+use crate::report::suite::{CaseReport, SuiteState};
 use crate::report::terminal;
+use crate::runner::judged::judged_run;
 use crate::runner::{launch, target_address};
 use crate::stream::{ConnId, FindingKind};
 use crate::target::bundled::BundledServer;
@@ -95,11 +96,9 @@ pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
     if let Some(how) = &stopped.broke {
         say(&format!("warning: the bundled server {how}"));
     }
-    let mut report = RunReport::new(&plan, &outcome, stopped.report);
-    if timed_out {
-        report.not_done();
-    }
-    let case = CaseReport { server_output: stopped.output, ..planned.with_run(replay, report.clone()) };
+    let (report, judgement) = judged_run(&plan, &outcome, stopped.report, run.timeout.filter(|_| timed_out));
+    let mut case = CaseReport { server_output: stopped.output, replay: Some(replay), ..planned };
+    case.record_run(report.clone(), judgement);
     let annotation = report_files.set(0, case);
     let exit = finish(&args.output, &report, target, !run.sources.is_empty());
     match annotation {
@@ -108,7 +107,7 @@ pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
         None => {}
     }
     // The result has been printed, so a file that cannot be written only changes the exit code.
-    exit.map(|exit| exit_after_writing(exit, report_files.end(State::Incomplete)))
+    exit.map(|exit| exit_after_writing(exit, report_files.end(SuiteState::Incomplete)))
 }
 
 /// Prints the first lines: the seed and the load. They go to stdout, or to stderr if JSON or a file takes its place.

@@ -49,15 +49,15 @@ pub fn run(args: &CheckCommand) -> anyhow::Result<Exit> {
     let patience = args.patience.map(|time| (conformance::PATIENCE.to_owned(), time.to_string()));
     let variables = Variables::new(patience, |_| None);
     let scenarios = match &args.model {
-        None => conformance::cases(&variables),
+        None => Scenario::conformance(&variables),
         Some(model) => {
             let variants = ServerTable::of_models(ModelList::from(model.as_str())).resolve();
             // In a scenario file the key is 'models'; here the flag is --model.
             let variants = variants.map_err(|error| ConfigError { key: "model", ..error }.in_flags())?;
-            conformance::cases_against(&variants, &variables)
+            Scenario::conformance_against(&variants, &variables)
         }
     };
-    let scenarios = scenarios.map_err(Failure::usage)?;
+    let scenarios = scenarios.map_err(|error| Failure::usage(error.styled()))?;
     let model = args.model.as_ref().map_or_else(String::new, |model| format!(" --model {}", quote(model)));
     let target = args.target.as_ref().map_or_else(String::new, |target| format!(" {}", quote(target)));
     let patience = args.patience.map_or_else(String::new, |time| format!(" --patience {}", quote(&time.to_string())));

@@ -17,9 +17,11 @@ use crate::output::console::{print, say};
 use crate::output::files;
 use crate::output::result::OutputArgs;
 use crate::plan::Profile;
-use crate::report::compare::{CompareReport, Contender, Round, Skipped, csv, markdown, render};
+use crate::report::compare::{CompareReport, Contender, Round, SkippedModel};
+use crate::report::compare_text::{csv, markdown, render};
 use crate::report::run::RunReport;
-use crate::report::show_count;
+use crate::report::text::show_count;
+use crate::runner::judged::judged_run;
 use crate::runner::{launch, target_address};
 use crate::server::models::{self, TABLE};
 use crate::target::bundled::BundledServer;
@@ -129,7 +131,7 @@ fn with_end(typed: &LoadArgs) -> LoadArgs {
 }
 
 /// The servers that can be run here, and those that cannot.
-fn servers(args: &CompareArgs) -> anyhow::Result<(Vec<ComparedServer>, Vec<Skipped>)> {
+fn servers(args: &CompareArgs) -> anyhow::Result<(Vec<ComparedServer>, Vec<SkippedModel>)> {
     let mut names: Vec<&'static str> = Vec::new();
     let all = args.models.iter().any(|name| name == "all") || (args.models.is_empty() && args.targets.is_empty());
     if all {
@@ -143,7 +145,7 @@ fn servers(args: &CompareArgs) -> anyhow::Result<(Vec<ComparedServer>, Vec<Skipp
     for name in names {
         match models::find(name).ok().and_then(models::Model::why_not) {
             None => servers.push(ComparedServer::Bundled(name)),
-            Some(why) => skipped.push(Skipped { name: name.to_owned(), why }),
+            Some(why) => skipped.push(SkippedModel { name: name.to_owned(), why }),
         }
     }
     for target in &args.targets {
@@ -220,11 +222,7 @@ fn one_run(
     if let Some(how) = stopped.broke {
         say(&format!("warning: the bundled server {} {how}", server.name()));
     }
-    let mut report = RunReport::new(&plan, &outcome, stopped.report);
-    if timed_out {
-        report.not_done();
-    }
-    Ok(report)
+    Ok(judged_run(&plan, &outcome, stopped.report, run.timeout.filter(|_| timed_out)).0)
 }
 
 fn write(args: &CompareArgs, report: &CompareReport) -> anyhow::Result<()> {

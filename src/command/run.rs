@@ -3,8 +3,9 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::anyhow;
 use clap::Args;
+use walkdir::WalkDir;
 
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -74,7 +75,8 @@ fn read(files: &[PathBuf], args: &RunCommand) -> anyhow::Result<Vec<Scenario>> {
             Failure::usage(format!("reading {path}: {error}{utf8}"))
         })?;
         let target = args.target.is_some();
-        let mut of_file = Scenario::read(&path, &text, &variables, target).map_err(Failure::usage)?;
+        let mut of_file =
+            Scenario::read(&path, &text, &variables, target).map_err(|error| Failure::usage(error.styled()))?;
         if of_file.iter().any(|case| case.server.is_none()) && !target {
             return Err(Failure::usage(format!("{path} has no [server]: add one, or give --target HOST:PORT")));
         }
@@ -103,18 +105,31 @@ fn parse_variable(text: &str) -> Result<(String, String), String> {
 
 /// Adds the file `path`, or every `*.toml` in the folder `path` and its sub-folders, sorted by name.
 fn collect_files(path: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
-    let metadata = std::fs::metadata(path).with_context(|| format!("reading {}", path.display()))?;
-    if !metadata.is_dir() {
-        files.push(path.to_owned());
-        return Ok(());
-    }
-    let entries = std::fs::read_dir(path).with_context(|| format!("reading {}", path.display()))?;
-    let mut entries: Vec<PathBuf> = entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
-    entries.sort();
-    for entry in entries {
-        if entry.is_dir() || entry.extension().is_some_and(|extension| extension == "toml") {
-            collect_files(&entry, files)?;
+    let is_toml = |path: &Path| path.extension().is_some_and(|extension| extension == "toml");
+    for entry in WalkDir::new(path).follow_links(true).sort_by_file_name() {
+        match entry {
+            // A file that was named is a scenario, whatever its name ends in.
+            Ok(entry) if !entry.file_type().is_dir() && (entry.depth() == 0 || is_toml(entry.path())) => {
+                files.push(entry.into_path());
+            }
+            Ok(_) => {}
+            // A dangling link to something else is none of our business.
+            Err(error) if error.depth() > 0 && !error.path().is_some_and(is_toml) && is_absent(&error) => {}
+            Err(error) => return Err(unreadable(path, error)),
         }
     }
     Ok(())
+}
+
+fn is_absent(error: &walkdir::Error) -> bool {
+    error.io_error().is_some_and(|error| error.kind() == ErrorKind::NotFound)
+}
+
+fn unreadable(folder: &Path, error: walkdir::Error) -> anyhow::Error {
+    let path = error.path().unwrap_or(folder).display().to_string();
+    match error.loop_ancestor() {
+        Some(ancestor) => anyhow!("{path} is a link back to {}: remove it", ancestor.display()),
+        None => anyhow::Error::from(error.into_io_error().unwrap_or_else(|| ErrorKind::Other.into()))
+            .context(format!("reading {path}")),
+    }
 }

@@ -1,40 +1,41 @@
-//! The figures that a threshold can name: one table, which the parser, its error message, the README and the JSON
+//! The metrics that a threshold can name: one table, which the parser, its error message, the README and the JSON
 //! Schema share. Pure.
 //!
-//! A figure is of the run, or of one load group, whose name then stands before it: `GROUP.FIGURE`. Nothing but
-//! [`FIGURES`] needs to be touched for a new one.
+//! A metric is measured over the whole run, or over one load group, whose name then comes first: `GROUP.METRIC`. A new
+//! metric is a row of [`METRICS`] and nothing else.
 
 use std::fmt;
 use std::time::Duration;
 
+use super::measured::{MetricScope, RunResources};
 use crate::measure::{Latency, LoadStats};
 use crate::stream::{FINDING_KINDS, FindingKind};
 use crate::units::{ByteRate, Bytes, Count, ParseError, Rate, Time};
 
-/// One row of [`FIGURES`].
-pub struct Figure {
-    /// What it is called; of a family, what stands before the last word.
+/// One row of [`METRICS`].
+pub struct Metric {
+    /// Its name; for a family of metrics, the part before the last word.
     name: &'static str,
     /// One sentence for people.
-    about: &'static str,
-    of: Of,
+    description: &'static str,
+    kind: MetricKind,
 }
 
-/// Where its value comes from.
-enum Of {
-    /// Latencies: a figure for each of [`STATISTICS`].
+/// How a metric is read.
+enum MetricKind {
+    /// Latencies: a metric for each of [`STATISTICS`].
     Latency(fn(&LoadStats) -> &Latency),
-    /// Counts of findings: a figure for each of [`FINDING_KINDS`].
+    /// Counts of findings: a metric for each of [`FINDING_KINDS`].
     Findings,
-    /// A figure of the run or of a group.
-    Group(Unit, fn(&Measured<'_>) -> Option<f64>),
-    /// A figure that a group has not.
-    Run(Unit, fn(&Run) -> Option<f64>),
+    /// A metric of the run or of a load group.
+    Group(MetricUnit, fn(&MetricScope<'_>) -> Option<f64>),
+    /// A metric of the run alone.
+    Run(MetricUnit, fn(&RunResources) -> Option<f64>),
 }
 
 /// What a value is counted in.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Unit {
+pub(super) enum MetricUnit {
     /// Nanoseconds.
     Time,
     Count,
@@ -43,28 +44,7 @@ pub(super) enum Unit {
     PerSecond,
 }
 
-/// What is known of a run beside the figures of its load groups. `None`: not measured.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Run {
-    /// From the first connect to the last close.
-    pub elapsed: Duration,
-    /// CPU time of the client.
-    pub client_cpu: Option<Duration>,
-    /// The most memory that was resident in the client, in bytes.
-    pub client_memory: Option<u64>,
-    /// CPU time of the server.
-    pub server_cpu: Option<Duration>,
-}
-
-/// The figures of a run, or of one of its groups.
-pub(super) struct Measured<'r> {
-    pub(super) figures: &'r LoadStats,
-    pub(super) run: &'r Run,
-    /// How long it took; `None`: nothing came back.
-    pub(super) elapsed: Option<Duration>,
-}
-
-/// How latencies are summed up.
+/// How latencies are summarized.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Statistic {
     Min,
@@ -75,7 +55,7 @@ enum Statistic {
     Count,
 }
 
-/// The words for them; `pNN` stands for all percentiles.
+/// The words for the statistics; `pNN` stands for every percentile.
 const STATISTICS: &[(&str, Statistic)] = &[
     ("min", Statistic::Min),
     ("mean", Statistic::Mean),
@@ -84,21 +64,21 @@ const STATISTICS: &[(&str, Statistic)] = &[
     ("count", Statistic::Count),
 ];
 
-/// Percentiles that are offered where a word was none.
-const COMMON: &[&str] = &["p50", "p90", "p95", "p99", "p99.9"];
+/// Percentiles that an error message offers.
+const COMMON_PERCENTILES: &[&str] = &["p50", "p90", "p95", "p99", "p99.9"];
 
-/// A figure by its whole name.
+/// A metric by its whole name.
 #[derive(Clone, Debug)]
-pub(super) struct Named {
+pub(super) struct MetricRef {
     /// As it was written, without the group.
     name: String,
-    figure: &'static Figure,
-    member: Member,
+    metric: &'static Metric,
+    member: FamilyMember,
 }
 
-/// Which one of a family.
+/// Which metric of a family.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Member {
+enum FamilyMember {
     Only,
     Latency(Statistic),
     Finding(FindingKind),
@@ -108,137 +88,143 @@ fn nanos(time: Duration) -> f64 {
     time.as_nanos() as f64
 }
 
-/// So much a second. Nothing is none a second, however long it took.
-fn per_second(amount: u64, measured: &Measured<'_>) -> Option<f64> {
+/// The amount a second. Nothing at all is 0 a second, even if no time is known.
+fn per_second(amount: u64, scope: &MetricScope<'_>) -> Option<f64> {
     if amount == 0 {
         return Some(0.0);
     }
-    let seconds = measured.elapsed.map(|elapsed| elapsed.as_secs_f64());
+    let seconds = scope.elapsed.map(|elapsed| elapsed.as_secs_f64());
     seconds.filter(|seconds| *seconds > 0.0).map(|seconds| amount as f64 / seconds)
 }
 
 macro_rules! total {
-    ($name:literal, $unit:ident, $field:ident, $about:literal) => {
-        Figure { name: $name, about: $about, of: Of::Group(Unit::$unit, |m| Some(m.figures.counters.$field as f64)) }
+    ($name:literal, $unit:ident, $field:ident, $description:literal) => {
+        Metric {
+            name: $name,
+            description: $description,
+            kind: MetricKind::Group(MetricUnit::$unit, |scope| Some(scope.stats.counters.$field as f64)),
+        }
     };
 }
 
-/// Every figure.
-pub const FIGURES: &[Figure] = &[
-    Figure {
+/// Every metric.
+pub const METRICS: &[Metric] = &[
+    Metric {
         name: "rtt",
-        about: "a round trip, from a message's first byte handed over (with `rate` from its scheduled time) to its last \
-                byte verified",
-        of: Of::Latency(|figures| &figures.rtt),
+        description: "a round trip, from a message's first byte handed over (with `rate` from its scheduled time) to its \
+                      last byte verified",
+        kind: MetricKind::Latency(|stats| &stats.rtt),
     },
-    Figure {
+    Metric {
         name: "connect",
-        about: "from the start of a connect to its success",
-        of: Of::Latency(|figures| &figures.connect),
+        description: "from the start of a connect to its success",
+        kind: MetricKind::Latency(|stats| &stats.connect),
     },
-    Figure {
+    Metric {
         name: "first_byte",
-        about: "from a connection's first byte handed over to the first that came back",
-        of: Of::Latency(|figures| &figures.first_byte),
+        description: "from a connection's first byte handed over to the first byte that came back",
+        kind: MetricKind::Latency(|stats| &stats.first_byte),
     },
     total!("connections", Count, opened, "connections opened"),
-    total!("passed", Count, passed, "those that ended as planned, with nothing wrong"),
-    total!("failed", Count, failed, "those with a finding, or that could not be opened"),
-    total!("cut_short", Count, cut_short, "those that were stopped before their end"),
-    total!("reconnects", Count, reconnects, "those that followed another"),
+    total!("passed", Count, passed, "connections that ended as planned, with nothing wrong"),
+    total!("failed", Count, failed, "connections with a finding, or that could not be opened"),
+    total!("cut_short", Count, cut_short, "connections that were stopped before their end"),
+    total!("reconnects", Count, reconnects, "connections that replaced one that had ended"),
     total!("connect_failures", Count, connect_failures, "connects that failed or timed out"),
-    Figure {
+    Metric {
         name: "errors",
-        about: "findings of all kinds",
-        of: Of::Group(Unit::Count, |m| Some(m.figures.counters.findings_total() as f64)),
+        description: "findings of all kinds",
+        kind: MetricKind::Group(MetricUnit::Count, |scope| Some(scope.stats.counters.findings_total() as f64)),
     },
-    Figure { name: "findings", about: "findings of one kind", of: Of::Findings },
+    Metric { name: "findings", description: "findings of one kind", kind: MetricKind::Findings },
     total!("messages", Count, messages_echoed, "messages that came back whole"),
-    Figure {
+    Metric {
         name: "unsent",
-        about: "messages that were due by `rate` and could not be begun in time",
-        of: Of::Group(Unit::Count, |m| Some(m.figures.open_loop.unsent as f64)),
+        description: "messages that were due under `rate` and could not be started in time",
+        kind: MetricKind::Group(MetricUnit::Count, |scope| Some(scope.stats.open_loop.unsent as f64)),
     },
     total!("write_stalls", Count, write_stalls, "connections whose own writes were blocked for 200 ms or longer"),
     total!("sent_bytes", Bytes, bytes_sent, "bytes handed to the sockets"),
     total!("received_bytes", Bytes, bytes_received, "bytes that came back, right or wrong"),
     total!("verified_bytes", Bytes, bytes_verified, "bytes that came back and were right"),
-    Figure {
+    Metric {
         name: "throughput",
-        about: "verified bytes a second of `elapsed`",
-        of: Of::Group(Unit::BytesPerSecond, |m| per_second(m.figures.counters.bytes_verified, m)),
+        description: "verified bytes per second of `elapsed`",
+        kind: MetricKind::Group(MetricUnit::BytesPerSecond, |scope| {
+            per_second(scope.stats.counters.bytes_verified, scope)
+        }),
     },
-    Figure {
+    Metric {
         name: "message_rate",
-        about: "messages a second of `elapsed` that came back whole",
-        of: Of::Group(Unit::PerSecond, |m| per_second(m.figures.counters.messages_echoed, m)),
+        description: "messages that came back whole, per second of `elapsed`",
+        kind: MetricKind::Group(MetricUnit::PerSecond, |scope| per_second(scope.stats.counters.messages_echoed, scope)),
     },
-    Figure {
+    Metric {
         name: "elapsed",
-        about: "from the first connect to the last close; of one load, from its first connect to its last echo",
-        of: Of::Group(Unit::Time, |m| m.elapsed.map(nanos)),
+        description: "from the first connect to the last close; for one load, from its first connect to its last echo",
+        kind: MetricKind::Group(MetricUnit::Time, |scope| scope.elapsed.map(nanos)),
     },
-    Figure {
+    Metric {
         name: "client.cpu",
-        about: "CPU time of the client during the run; not of one load",
-        of: Of::Run(Unit::Time, |run| run.client_cpu.map(nanos)),
+        description: "CPU time of the client during the run; not for one load",
+        kind: MetricKind::Run(MetricUnit::Time, |resources| resources.client_cpu.map(nanos)),
     },
-    Figure {
+    Metric {
         name: "client.memory",
-        about: "the most memory that the client's process has had resident so far; not of one load",
-        of: Of::Run(Unit::Bytes, |run| run.client_memory.map(|bytes| bytes as f64)),
+        description: "peak resident memory of the client's process so far; not for one load",
+        kind: MetricKind::Run(MetricUnit::Bytes, |resources| resources.client_memory.map(|bytes| bytes as f64)),
     },
-    Figure {
+    Metric {
         name: "server.cpu",
-        about: "CPU time of the server, if it is a bundled one; not of one load",
-        of: Of::Run(Unit::Time, |run| run.server_cpu.map(nanos)),
+        description: "CPU time of a bundled server; not for one load",
+        kind: MetricKind::Run(MetricUnit::Time, |resources| resources.server_cpu.map(nanos)),
     },
 ];
 
-impl Figure {
+impl Metric {
     /// As it is written, with words in capitals where there is a choice: `rtt.STATISTIC`, `findings.KIND`.
     fn pattern(&self) -> String {
-        match self.of {
-            Of::Latency(_) => format!("{}.STATISTIC", self.name),
-            Of::Findings => format!("{}.KIND", self.name),
-            Of::Group(..) | Of::Run(..) => self.name.to_owned(),
+        match self.kind {
+            MetricKind::Latency(_) => format!("{}.STATISTIC", self.name),
+            MetricKind::Findings => format!("{}.KIND", self.name),
+            MetricKind::Group(..) | MetricKind::Run(..) => self.name.to_owned(),
         }
     }
 
-    /// Names that are well-formed: all of them, but for percentiles.
+    /// All well-formed names; of percentiles, the common ones.
     fn names(&self) -> Vec<String> {
         let with = |word: &str| format!("{}.{word}", self.name);
-        match self.of {
-            Of::Latency(_) => {
+        match self.kind {
+            MetricKind::Latency(_) => {
                 let words = STATISTICS.iter().map(|(word, _)| *word).filter(|word| *word != "pNN");
-                words.chain(COMMON.iter().copied()).map(with).collect()
+                words.chain(COMMON_PERCENTILES.iter().copied()).map(with).collect()
             }
-            Of::Findings => FINDING_KINDS.iter().map(|row| with(row.name)).collect(),
-            Of::Group(..) | Of::Run(..) => vec![self.name.to_owned()],
+            MetricKind::Findings => FINDING_KINDS.iter().map(|row| with(row.name)).collect(),
+            MetricKind::Group(..) | MetricKind::Run(..) => vec![self.name.to_owned()],
         }
     }
 
-    /// The figure of the table, or the one of its family, that this is the whole name of.
-    fn member(&self, name: &str) -> Option<Member> {
+    /// The metric that this whole name stands for: this one, or one of its family.
+    fn member(&self, name: &str) -> Option<FamilyMember> {
         let rest = name.strip_prefix(self.name)?;
         let word = rest.strip_prefix('.');
-        match self.of {
-            Of::Latency(_) => word.and_then(statistic).map(Member::Latency),
-            Of::Findings => word.and_then(FindingKind::from_name).map(Member::Finding),
-            Of::Group(..) | Of::Run(..) => rest.is_empty().then_some(Member::Only),
+        match self.kind {
+            MetricKind::Latency(_) => word.and_then(statistic).map(FamilyMember::Latency),
+            MetricKind::Findings => word.and_then(FindingKind::from_name).map(FamilyMember::Finding),
+            MetricKind::Group(..) | MetricKind::Run(..) => rest.is_empty().then_some(FamilyMember::Only),
         }
     }
 }
 
-impl fmt::Debug for Figure {
+impl fmt::Debug for Metric {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name)
     }
 }
 
-impl PartialEq for Named {
+impl PartialEq for MetricRef {
     fn eq(&self, other: &Self) -> bool {
-        (self.figure.name, self.member) == (other.figure.name, other.member)
+        (self.metric.name, self.member) == (other.metric.name, other.member)
     }
 }
 
@@ -250,9 +236,9 @@ fn statistic(word: &str) -> Option<Statistic> {
     }
     let digits = word.strip_prefix('p')?;
     let is_decimal = digits.split('.').all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()));
-    // What dashboards call p999 is no percentile above 100.
-    let dotted = digits.strip_prefix("99").filter(|nines| !nines.is_empty() && nines.bytes().all(|byte| byte == b'9'));
-    let percent = match dotted {
+    // Dashboards write p999 for p99.9.
+    let nines = digits.strip_prefix("99").filter(|nines| !nines.is_empty() && nines.bytes().all(|byte| byte == b'9'));
+    let percent = match nines {
         Some(nines) => format!("99.{nines}").parse().ok()?,
         None => digits.parse().ok().filter(|percent| is_decimal && (0.0..=100.0).contains(percent))?,
     };
@@ -272,11 +258,11 @@ impl Statistic {
     }
 }
 
-impl Named {
-    /// The figure of this whole name, if there is one.
-    fn find(name: &str) -> Option<Named> {
-        let found = FIGURES.iter().find_map(|figure| Some((figure, figure.member(name)?)));
-        found.map(|(figure, member)| Named { name: name.to_owned(), figure, member })
+impl MetricRef {
+    /// The metric of this whole name, if there is one.
+    fn find(name: &str) -> Option<MetricRef> {
+        let found = METRICS.iter().find_map(|metric| Some((metric, metric.member(name)?)));
+        found.map(|(metric, member)| MetricRef { name: name.to_owned(), metric, member })
     }
 
     /// Its name, without the group.
@@ -284,131 +270,139 @@ impl Named {
         &self.name
     }
 
-    pub(super) fn unit(&self) -> Unit {
-        match (&self.figure.of, self.member) {
-            (_, Member::Latency(Statistic::Count)) | (Of::Findings, _) => Unit::Count,
-            (Of::Latency(_), _) => Unit::Time,
-            (Of::Group(unit, _) | Of::Run(unit, _), _) => *unit,
+    pub(super) fn unit(&self) -> MetricUnit {
+        match (&self.metric.kind, self.member) {
+            (_, FamilyMember::Latency(Statistic::Count)) | (MetricKind::Findings, _) => MetricUnit::Count,
+            (MetricKind::Latency(_), _) => MetricUnit::Time,
+            (MetricKind::Group(unit, _) | MetricKind::Run(unit, _), _) => *unit,
         }
     }
 
     /// What was measured, in its unit; `None`: nothing.
-    pub(super) fn of(&self, measured: &Measured<'_>) -> Option<f64> {
-        match (&self.figure.of, self.member) {
-            (Of::Latency(latency), Member::Latency(statistic)) => statistic.of(latency(measured.figures)),
-            (Of::Findings, Member::Finding(kind)) => {
-                Some(measured.figures.counters.findings.get(&kind).copied().unwrap_or_default() as f64)
+    pub(super) fn value(&self, scope: &MetricScope<'_>) -> Option<f64> {
+        match (&self.metric.kind, self.member) {
+            (MetricKind::Latency(latency), FamilyMember::Latency(statistic)) => statistic.of(latency(scope.stats)),
+            (MetricKind::Findings, FamilyMember::Finding(kind)) => {
+                Some(scope.stats.counters.findings.get(&kind).copied().unwrap_or_default() as f64)
             }
-            (Of::Group(_, of), _) => of(measured),
-            (Of::Run(_, of), _) => of(measured.run),
-            (Of::Latency(_) | Of::Findings, _) => None,
+            (MetricKind::Group(_, value), _) => value(scope),
+            (MetricKind::Run(_, value), _) => value(scope.resources),
+            (MetricKind::Latency(_) | MetricKind::Findings, _) => None,
         }
     }
 }
 
-/// The figure of this name, and the load group whose name stands before it. That may have dots in it, as figures have:
-/// no figure ends in the whole name of another, so that there is one way to read it.
+/// The metric that a text names, and the load group whose name comes first, if one does. Names of groups and of metrics
+/// may both have dots in them: no metric's name ends in the whole name of another, so there is one way to read a text.
 ///
 /// # Errors
-/// A sentence: no such figure, with those that there are; or a group has none of this name.
-pub(super) fn find(text: &str) -> Result<(Option<String>, Named), String> {
-    if let Some(named) = Named::find(text) {
-        return Ok((None, named));
+/// There is no such metric, with those that there are; or a load group does not have it.
+pub(super) fn find(text: &str) -> Result<(Option<String>, MetricRef), ParseError> {
+    if let Some(found) = MetricRef::find(text) {
+        return Ok((None, found));
     }
     let dots = text.match_indices('.').map(|(at, _)| at);
-    let in_group = dots.filter_map(|at| Some((&text[..at], Named::find(&text[at + 1..])?))).next();
+    let in_group = dots.filter_map(|at| Some((&text[..at], MetricRef::find(&text[at + 1..])?))).next();
     match in_group {
-        Some((_, Named { name, figure: Figure { of: Of::Run(..), .. }, .. })) => {
-            Err(format!("{name} is a figure of the whole run: write {name}"))
+        Some((_, MetricRef { name, metric: Metric { kind: MetricKind::Run(..), .. }, .. })) => {
+            Err(ParseError::new(format!("{name} is a metric of the whole run")).with_remedy(format!("write {name}")))
         }
-        Some((group, named)) => Ok((Some(group.to_owned()), named)),
-        None => Err(format!("there is no figure '{text}': {}there are {}", suggestion(text), list())),
+        Some((group, found)) => Ok((Some(group.to_owned()), found)),
+        None => {
+            let remedy = format!("{}there are {}", suggestion(text), list());
+            Err(ParseError::new(format!("there is no metric '{text}'")).with_remedy(remedy))
+        }
     }
 }
 
-/// The name that was most likely meant, whatever may stand before it, if any is near enough.
+/// The name that was most likely meant, if one is near enough. A group's name may come first.
 fn suggestion(text: &str) -> String {
     let ends = || std::iter::once(text).chain(text.match_indices('.').map(|(at, _)| &text[at + 1..]));
-    // Letters that differ; none in a name that goes on where the text ends, as that of a family does.
+    // The edit distance; 0 if the text is the name of a family, which the metric's name continues.
     let distance = |name: &str, end: &str| match name.strip_prefix(end).is_some_and(|rest| rest.starts_with('.')) {
         true => 0,
         false => strsim::damerau_levenshtein(name, end),
     };
-    let nearest = FIGURES.iter().flat_map(Figure::names).filter_map(|name| {
+    let nearest = METRICS.iter().flat_map(Metric::names).filter_map(|name| {
         let distance = ends().map(|end| distance(&name, end)).min()?;
         (distance * 2 <= name.len()).then_some((distance, name))
     });
-    // The first of the table among equals.
+    // Among equals, the first of the table.
     let nearest = nearest.min_by_key(|(distance, _)| *distance);
     nearest.map_or_else(String::new, |(_, name)| format!("did you mean {name}? If not, "))
 }
 
-/// All figures, in a sentence's form.
+/// All metrics, as part of a sentence.
 fn list() -> String {
-    let patterns: Vec<String> = FIGURES.iter().map(Figure::pattern).collect();
-    format!("{}. {}", patterns.join(", "), how().join("; "))
+    let patterns: Vec<String> = METRICS.iter().map(Metric::pattern).collect();
+    format!("{}. {}", patterns.join(", "), reading_notes().join("; "))
 }
 
-/// How the table is to be read.
-fn how() -> [String; 3] {
+/// How to read the table.
+fn reading_notes() -> [String; 3] {
     let words: Vec<&str> = STATISTICS.iter().map(|(word, _)| *word).collect();
     [
-        format!("STATISTIC is {}; pNN is any percentile, such as {}", words.join(", "), COMMON.join(", ")),
+        format!("STATISTIC is {}; pNN is any percentile, such as {}", words.join(", "), COMMON_PERCENTILES.join(", ")),
         "KIND is a kind of finding, such as stalled".to_owned(),
-        "a load's name may stand before: others.rtt.max".to_owned(),
+        "a load's name may come first: others.rtt.max".to_owned(),
     ]
 }
 
 /// The table in Markdown, as the README has it.
 pub fn markdown() -> String {
-    let row = |figure: &Figure| {
-        let name = figure.names().into_iter().find(|name| name.ends_with(".p99") || name.ends_with(".stalled"));
-        let named = Named::find(&name.unwrap_or_else(|| figure.name.to_owned()));
-        let unit = named.map_or("", |named| named.unit().example());
-        format!("| `{}` | `{unit}` | {} |", figure.pattern(), figure.about)
+    let row = |metric: &Metric| {
+        let name = metric.names().into_iter().find(|name| name.ends_with(".p99") || name.ends_with(".stalled"));
+        let found = MetricRef::find(&name.unwrap_or_else(|| metric.name.to_owned()));
+        let unit = found.map_or("", |found| found.unit().example());
+        format!("| `{}` | `{unit}` | {} |", metric.pattern(), metric.description)
     };
-    let rows: Vec<String> = FIGURES.iter().map(row).collect();
-    format!("| figure | such as | what it is |\n| --- | --- | --- |\n{}\n\n{}.", rows.join("\n"), how().join(";\n"))
-}
-
-/// What an editor is told of a threshold.
-pub fn description() -> String {
-    let rows: Vec<String> = FIGURES.iter().map(|figure| format!("{}: {}", figure.pattern(), figure.about)).collect();
+    let rows: Vec<String> = METRICS.iter().map(row).collect();
     format!(
-        "Such as 'others.rtt.p99 < 1s', 'verified_bytes > 0': a figure, one of < <= > >= == !=, and a value\n\n{}\n\n{}",
+        "| metric | example | meaning |\n| --- | --- | --- |\n{}\n\n{}.",
         rows.join("\n"),
-        how().join("; ")
+        reading_notes().join(";\n")
     )
 }
 
-impl Unit {
+/// What an editor shows for a threshold.
+pub fn description() -> String {
+    let rows: Vec<String> =
+        METRICS.iter().map(|metric| format!("{}: {}", metric.pattern(), metric.description)).collect();
+    format!(
+        "A metric, one of < <= > >= == !=, and a value: 'others.rtt.p99 < 1s', 'verified_bytes > 0'\n\n{}\n\n{}",
+        rows.join("\n"),
+        reading_notes().join("; ")
+    )
+}
+
+impl MetricUnit {
     pub(super) fn read(self, text: &str) -> Result<f64, ParseError> {
         match self {
-            Unit::Time => text.parse().map(|Time(time)| nanos(time)),
-            Unit::Count => text.parse().map(|Count(n)| n as f64),
-            Unit::Bytes => text.parse().map(|Bytes(n)| n as f64),
-            Unit::BytesPerSecond => ByteRate::measured(text),
-            Unit::PerSecond => Rate::measured(text),
+            MetricUnit::Time => text.parse().map(|Time(time)| nanos(time)),
+            MetricUnit::Count => text.parse().map(|Count(n)| n as f64),
+            MetricUnit::Bytes => text.parse().map(|Bytes(n)| n as f64),
+            MetricUnit::BytesPerSecond => ByteRate::measured(text),
+            MetricUnit::PerSecond => Rate::measured(text),
         }
     }
 
     pub(super) fn show(self, value: f64) -> String {
         match self {
-            Unit::Time => Time(Duration::from_nanos(value as u64)).to_string(),
-            Unit::Count => format!("{value}"),
-            Unit::Bytes => format!("{value} bytes"),
-            Unit::BytesPerSecond => format!("{value:.0} bytes/s"),
-            Unit::PerSecond => format!("{value:.1}/s"),
+            MetricUnit::Time => Time(Duration::from_nanos(value as u64)).to_string(),
+            MetricUnit::Count => format!("{value}"),
+            MetricUnit::Bytes => format!("{value} bytes"),
+            MetricUnit::BytesPerSecond => format!("{value:.0} bytes/s"),
+            MetricUnit::PerSecond => format!("{value:.1}/s"),
         }
     }
 
     pub(super) fn example(self) -> &'static str {
         match self {
-            Unit::Time => "5ms",
-            Unit::Count => "100",
-            Unit::Bytes => "1MiB",
-            Unit::BytesPerSecond => "100MB/s",
-            Unit::PerSecond => "1000/s",
+            MetricUnit::Time => "5ms",
+            MetricUnit::Count => "100",
+            MetricUnit::Bytes => "1MiB",
+            MetricUnit::BytesPerSecond => "100MB/s",
+            MetricUnit::PerSecond => "1000/s",
         }
     }
 }
@@ -418,49 +412,53 @@ mod tests {
     use super::*;
 
     fn names() -> impl Iterator<Item = String> {
-        FIGURES.iter().flat_map(Figure::names)
+        METRICS.iter().flat_map(Metric::names)
     }
 
     #[test]
-    fn every_figure_has_a_name_of_its_own_a_sentence_and_a_row() {
+    fn every_metric_has_its_own_name_a_sentence_and_a_row() {
         let table = markdown();
-        for figure in FIGURES {
-            assert_eq!(FIGURES.iter().filter(|other| other.name == figure.name).count(), 1, "{figure:?}");
+        for metric in METRICS {
+            assert_eq!(METRICS.iter().filter(|other| other.name == metric.name).count(), 1, "{metric:?}");
             assert!(
-                figure.about.len() > 10 && !figure.about.ends_with('.') && !figure.about.contains('|'),
-                "{figure:?}"
+                metric.description.len() > 10
+                    && !metric.description.ends_with('.')
+                    && !metric.description.contains('|'),
+                "{metric:?}"
             );
-            assert!(table.contains(&format!("| `{}` | ", figure.pattern())), "{table}");
-            assert!(list().contains(&figure.pattern()) && description().contains(&figure.pattern()), "{figure:?}");
+            assert!(table.contains(&format!("| `{}` | ", metric.pattern())), "{table}");
+            assert!(list().contains(&metric.pattern()) && description().contains(&metric.pattern()), "{metric:?}");
         }
     }
 
     #[test]
-    fn no_figure_ends_in_the_whole_name_of_another() {
+    fn no_metric_ends_in_the_whole_name_of_another() {
         for name in names() {
             for (at, _) in name.match_indices('.') {
-                assert!(Named::find(&name[at + 1..]).is_none(), "{name}");
+                assert!(MetricRef::find(&name[at + 1..]).is_none(), "{name}");
             }
         }
     }
 
     #[test]
-    fn every_name_is_found_alone_and_a_groups_name_may_have_dots() {
+    fn every_name_is_found_alone_and_after_a_group_name_with_dots() {
         for name in names() {
-            let (group, named) = find(&name).expect(&name);
-            assert_eq!((group, named.name()), (None, name.as_str()));
-            let is_of_run = matches!(named.figure.of, Of::Run(..));
+            let (group, metric) = find(&name).expect(&name);
+            assert_eq!((group, metric.name()), (None, name.as_str()));
+            let is_of_run = matches!(metric.metric.kind, MetricKind::Run(..));
             for before in ["others", "a.b", "rtt", "rtt.p99", "a <b"] {
                 match find(&format!("{before}.{name}")) {
-                    Ok((group, in_group)) => assert_eq!((group.as_deref(), in_group), (Some(before), named.clone())),
-                    Err(error) => assert!(is_of_run && error.ends_with(&format!("write {name}")), "{error}"),
+                    Ok((group, in_group)) => assert_eq!((group.as_deref(), in_group), (Some(before), metric.clone())),
+                    Err(error) => {
+                        assert!(is_of_run && error.to_string().ends_with(&format!("write {name}")), "{error}")
+                    }
                 }
             }
         }
     }
 
     #[test]
-    fn a_percentile_is_any_from_0_to_100() {
+    fn a_percentile_is_any_number_from_0_to_100() {
         for (word, percent) in
             [("p50", 50.0), ("p75", 75.0), ("p99.9", 99.9), ("p99.99", 99.99), ("p999", 99.9), ("p9999", 99.99)]
         {
@@ -475,12 +473,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_figure_is_answered_with_the_nearest_and_with_all() {
-        let wrong = |text: &str| find(text).expect_err(text);
-        assert!(wrong("othres.troughput").contains("did you mean throughput?"));
-        assert!(wrong("others.findings.tsalled").contains("did you mean findings.stalled?"));
-        assert!(wrong("rtt.p101").contains("did you mean rtt.p"), "{}", wrong("rtt.p101"));
-        assert!(wrong("rtt").contains("did you mean rtt.min?") && wrong("rtt").contains("pNN is any percentile"));
-        assert!(wrong("others.xyzzy").contains("no figure 'others.xyzzy': there are rtt.STATISTIC, "));
+    fn an_unknown_metric_is_answered_with_the_nearest_and_the_full_list() {
+        let error = |text: &str| find(text).expect_err(text).to_string();
+        assert!(error("othres.troughput").contains("did you mean throughput?"));
+        assert!(error("others.findings.tsalled").contains("did you mean findings.stalled?"));
+        assert!(error("rtt.p101").contains("did you mean rtt.p"), "{}", error("rtt.p101"));
+        assert!(error("rtt").contains("did you mean rtt.min?") && error("rtt").contains("pNN is any percentile"));
+        assert!(error("others.xyzzy").contains("no metric 'others.xyzzy': there are rtt.STATISTIC, "));
     }
 }

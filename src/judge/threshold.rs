@@ -1,31 +1,35 @@
 //! Thresholds: `rtt.p99 < 5ms`, `others.verified_bytes > 0`, `throughput > 100MB/s`. Pure.
 //!
-//! An expression names a [`metric`] of the run, or of one load group (`GROUP.FIGURE`), a comparison, and
-//! a value in the figure's own unit.
+//! An expression names a [`metric`] of the run, or of one load group (`GROUP.METRIC`), a comparison, and a value in the
+//! metric's own unit.
 
 use std::fmt;
 use std::str::FromStr;
 
-use super::metric::{self, Measured, Named, Run};
-use crate::measure::LoadStats;
+use super::measured::MetricSource;
+use super::metric::{self, MetricRef, MetricUnit};
 use crate::units::ParseError;
 
-/// A threshold, checked for form: the figure exists and the value has its unit.
+/// A threshold, checked for form: the metric exists and the value has its unit.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Threshold {
     /// As it was written.
     text: String,
     /// The load group; none: the run.
     group: Option<String>,
-    figure: Named,
+    metric: MetricRef,
     comparison: Comparison,
     value: f64,
 }
 
-/// Why a threshold makes no sense.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct ThresholdError(String);
+/// A threshold that a run was held against.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct EvaluatedThreshold<'t> {
+    pub(super) threshold: &'t Threshold,
+    pub(super) met: bool,
+    /// What was measured, with its unit.
+    pub(super) actual: String,
+}
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Comparison {
@@ -48,42 +52,45 @@ const COMPARISONS: &[(&str, Comparison)] = &[
 ];
 
 impl Comparison {
-    fn holds(self, actual: f64, wanted: f64) -> bool {
+    fn is_met(self, actual: f64, limit: f64) -> bool {
         match self {
-            Comparison::Less => actual < wanted,
-            Comparison::LessOrEqual => actual <= wanted,
-            Comparison::Greater => actual > wanted,
-            Comparison::GreaterOrEqual => actual >= wanted,
-            Comparison::Equal => actual == wanted,
-            Comparison::NotEqual => actual != wanted,
+            Comparison::Less => actual < limit,
+            Comparison::LessOrEqual => actual <= limit,
+            Comparison::Greater => actual > limit,
+            Comparison::GreaterOrEqual => actual >= limit,
+            Comparison::Equal => actual == limit,
+            Comparison::NotEqual => actual != limit,
         }
     }
 }
 
 impl FromStr for Threshold {
-    type Err = ThresholdError;
+    type Err = ParseError;
 
-    fn from_str(text: &str) -> Result<Self, ThresholdError> {
-        // The last one, since a load's name may have any letter in it, and a value has none of these.
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        // The last sign counts: a load's name may contain one, and a value can't.
         let found = COMPARISONS.iter().filter_map(|(sign, c)| Some((text.rfind(sign)?, *sign, *c)));
         let (at, sign, comparison) = found.max_by_key(|(at, sign, _)| at + sign.len()).ok_or_else(|| {
-            ThresholdError(format!("'{text}' compares nothing: write a figure, one of < <= > >= == !=, and a value"))
+            ParseError::new(format!("'{text}' compares nothing"))
+                .with_remedy("write a metric, one of < <= > >= == !=, and a value")
         })?;
         let (name, value) = (text[..at].trim(), text[at + sign.len()..].trim());
-        let (group, figure) = metric::find(name).map_err(ThresholdError)?;
-        let unit = figure.unit();
-        let value = part(unit, value).map_err(|why| {
-            ThresholdError(format!("'{text}': {why}; {} takes values such as {}", figure.name(), unit.example()))
+        let (group, metric) = metric::find(name)?;
+        let unit = metric.unit();
+        let value = read_value(unit, value).map_err(|error| {
+            let example = format!("{} takes values such as {}", metric.name(), unit.example());
+            let remedy = error.remedy.map_or(example.clone(), |remedy| format!("{remedy}; {example}"));
+            ParseError::new(error.what).in_part(format_args!("'{text}'")).with_remedy(remedy)
         })?;
-        Ok(Threshold { text: text.trim().to_owned(), group, figure, comparison, value })
+        Ok(Threshold { text: text.trim().to_owned(), group, metric, comparison, value })
     }
 }
 
-/// The value, which may be a part of another: `5s/10`, since `${PATIENCE}` is one time and limits are several.
-fn part(unit: metric::Unit, text: &str) -> Result<f64, ParseError> {
-    // The '/' of a rate stands before its unit, and that of a part before a number.
-    match text.rsplit_once('/').map(|(whole, parts)| (whole.trim(), parts.trim().parse::<u32>())) {
-        Some((whole, Ok(parts))) if parts > 0 => Ok(unit.read(whole)? / f64::from(parts)),
+/// Reads a value, or a fraction of one: in `5s/10`, the whole may come from a variable that several limits share.
+fn read_value(unit: MetricUnit, text: &str) -> Result<f64, ParseError> {
+    // A number after the '/' divides the value; a unit after it belongs to a rate.
+    match text.rsplit_once('/').map(|(whole, divisor)| (whole.trim(), divisor.trim().parse::<u32>())) {
+        Some((whole, Ok(divisor))) if divisor > 0 => Ok(unit.read(whole)? / f64::from(divisor)),
         _ => unit.read(text),
     }
 }
@@ -100,20 +107,21 @@ impl Threshold {
         self.group.as_deref()
     }
 
-    /// Holds it against a run and its load groups: whether it was met, and the figure that was measured, with its unit.
-    pub fn hold(&self, groups: &[(&str, &LoadStats)], run: &Run) -> (bool, String) {
-        let mut figures = LoadStats::default();
-        for (name, group) in groups {
-            if self.group.as_ref().is_none_or(|wanted| wanted == name) {
-                figures.add(group);
-            }
-        }
-        // A group may be done long before the run is.
-        let elapsed = if self.group.is_some() { figures.active_time.length() } else { Some(run.elapsed) };
-        match self.figure.of(&Measured { figures: &figures, run, elapsed }) {
+    /// Compares the threshold with what was measured. A metric that was not measured does not meet it.
+    pub(super) fn evaluate(&self, source: &MetricSource<'_>) -> EvaluatedThreshold<'_> {
+        let measured = source.scope(self.group.as_deref()).and_then(|scope| self.metric.value(&scope));
+        let (met, actual) = match measured {
             None => (false, "not measured".to_owned()),
-            Some(actual) => (self.comparison.holds(actual, self.value), self.figure.unit().show(actual)),
-        }
+            Some(value) => (self.comparison.is_met(value, self.value), self.metric.unit().show(value)),
+        };
+        EvaluatedThreshold { threshold: self, met, actual }
+    }
+}
+
+impl EvaluatedThreshold<'_> {
+    /// The threshold and what was measured.
+    pub(super) fn sentence(&self) -> String {
+        format!("{}: it was {}", self.threshold, self.actual)
     }
 }
 
@@ -122,22 +130,24 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::measure::OpenLoopStats;
+    use crate::judge::measured::{MeasuredLoad, MeasuredRun, RunEnding, RunResources};
+    use crate::measure::{LoadStats, OpenLoopStats};
+    use crate::plan::Verify;
     use crate::stream::FindingKind;
 
-    fn wrong(text: &str) -> String {
+    fn error(text: &str) -> String {
         text.parse::<Threshold>().expect_err(text).to_string()
     }
 
     #[test]
-    fn every_comparison_is_read_with_a_value_in_the_figures_own_unit() {
+    fn every_comparison_takes_a_value_in_the_unit_of_its_metric() {
         for name in ["rtt.p99.9", "rtt.count", "findings.no-fin", "sent_bytes", "throughput", "message_rate"] {
             for (sign, comparison) in COMPARISONS {
-                let (_, figure) = metric::find(name).expect(name);
+                let (_, metric) = metric::find(name).expect(name);
                 for before in ["", "others.", "a.b.", "a<b.", "x == y."] {
-                    let text = format!(" {before}{name}{sign}{} ", figure.unit().example());
+                    let text = format!(" {before}{name}{sign}{} ", metric.unit().example());
                     let threshold: Threshold = text.parse().expect(&text);
-                    assert_eq!((&threshold.figure, threshold.comparison), (&figure, *comparison), "{text}");
+                    assert_eq!((&threshold.metric, threshold.comparison), (&metric, *comparison), "{text}");
                     assert_eq!(threshold.group(), before.strip_suffix('.'), "{text}");
                     assert_eq!(threshold.to_string(), text.trim());
                 }
@@ -146,63 +156,72 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_explained() {
-        assert!(wrong("othres.troughput > 1MB/s").contains("did you mean throughput?"));
-        assert!(wrong("rtt.p99 < 5MiB").contains("5ms"));
-        assert!(wrong("rtt.p99").contains("compares nothing"));
-        assert!(wrong("errors == no").contains("100"));
-        assert!(wrong("1ms < rtt.p99 < 5ms").contains("no load") || wrong("1ms < rtt.p99 < 5ms").contains("no figure"));
-        assert!(wrong("rtt.p99 < 5s/0").contains("5ms") && wrong("rtt.p99 < 5/2").contains("5s"));
+    fn a_threshold_that_makes_no_sense_is_explained() {
+        assert!(error("othres.troughput > 1MB/s").contains("did you mean throughput?"));
+        assert!(error("rtt.p99 < 5MiB").contains("5ms"));
+        assert!(error("rtt.p99").contains("compares nothing"));
+        assert!(error("errors == no").contains("100"));
+        assert!(error("1ms < rtt.p99 < 5ms").contains("no load") || error("1ms < rtt.p99 < 5ms").contains("no metric"));
+        assert!(error("rtt.p99 < 5s/0").contains("5ms") && error("rtt.p99 < 5/2").contains("5s"));
     }
 
     #[test]
-    fn a_value_may_be_a_part_of_another() {
+    fn a_value_may_be_a_fraction_of_another() {
         let value = |text: &str| text.parse::<Threshold>().expect(text).value;
         assert_eq!((value("rtt.p99 < 5s/10"), value("rtt.p99 < 5s / 2")), (5e8, 2.5e9));
         assert_eq!((value("message_rate > 100/s"), value("throughput > 1MB/s/4")), (100.0, 250_000.0));
     }
 
     #[test]
-    fn comparisons_are_what_they_say() {
+    fn less_or_equal_includes_the_limit() {
         let less: Threshold = "rtt.max <= 1s".parse().expect("well-formed");
-        assert!(less.comparison.holds(1e9, less.value) && !less.comparison.holds(1e9 + 1.0, less.value));
+        assert!(less.comparison.is_met(1e9, less.value) && !less.comparison.is_met(1e9 + 1.0, less.value));
         assert_eq!(less.value, 1e9);
     }
 
+    /// Whether a run of these load groups meets a threshold, and what was measured.
+    fn evaluated(text: &str, groups: &[(&str, &LoadStats)], resources: RunResources) -> (bool, String) {
+        let loads = groups.iter().map(|(name, stats)| MeasuredLoad { name, verify: Verify::Full, stats });
+        let run = MeasuredRun { loads: loads.collect(), resources, ending: RunEnding::default() };
+        let threshold: Threshold = text.parse().expect(text);
+        let EvaluatedThreshold { met, actual, .. } = threshold.evaluate(&MetricSource::new(&run));
+        (met, actual)
+    }
+
     fn group(rtt: u64) -> LoadStats {
-        let mut figures = LoadStats::default();
-        figures.rtt.record(rtt);
-        figures.counters.bytes_verified = 5;
-        figures
+        let mut stats = LoadStats::default();
+        stats.rtt.record(rtt);
+        stats.counters.bytes_verified = 5;
+        stats
     }
 
     #[test]
-    fn a_threshold_looks_at_its_group_or_at_all_of_them_together() {
+    fn a_threshold_is_evaluated_for_its_group_or_for_all_of_them() {
         let (slow, fast) = (group(2_000_000_000), group(1000));
         let groups = [("slow", &slow), ("fast.one", &fast)];
-        let run = Run { elapsed: Duration::from_secs(1), ..Run::default() };
-        let hold = |text: &str| text.parse::<Threshold>().expect(text).hold(&groups, &run);
-        assert!(hold("fast.one.rtt.max < 1s").0);
-        assert_eq!(hold("verified_bytes == 10"), (true, "10 bytes".to_owned()));
-        assert_eq!(hold("fast.one.verified_bytes == 5"), (true, "5 bytes".to_owned()));
-        assert!(!hold("rtt.max < 1s").0 && hold("rtt.max < 1s").1.starts_with('2'));
-        assert_eq!(hold("connect.p99 < 1s"), (false, "not measured".to_owned()));
+        let resources = RunResources { elapsed: Duration::from_secs(1), ..RunResources::default() };
+        let evaluate = |text: &str| evaluated(text, &groups, resources);
+        assert!(evaluate("fast.one.rtt.max < 1s").0);
+        assert_eq!(evaluate("verified_bytes == 10"), (true, "10 bytes".to_owned()));
+        assert_eq!(evaluate("fast.one.verified_bytes == 5"), (true, "5 bytes".to_owned()));
+        assert!(!evaluate("rtt.max < 1s").0 && evaluate("rtt.max < 1s").1.starts_with('2'));
+        assert_eq!(evaluate("connect.p99 < 1s"), (false, "not measured".to_owned()));
     }
 
     #[test]
-    fn the_rates_of_a_group_are_over_its_own_time() {
+    fn the_rates_of_a_group_are_per_second_of_its_own_time() {
         let over = |from: u64, until: u64| {
-            let mut figures = group(1);
-            figures.counters.bytes_verified = 1000;
-            figures.counters.messages_echoed = 10;
-            figures.active_time.opened(from * 1_000_000_000);
-            figures.active_time.echoed(until * 1_000_000_000);
-            figures
+            let mut stats = group(1);
+            stats.counters.bytes_verified = 1000;
+            stats.counters.messages_echoed = 10;
+            stats.active_time.opened(from * 1_000_000_000);
+            stats.active_time.echoed(until * 1_000_000_000);
+            stats
         };
         let (fast, slow, mut silent) = (over(2, 4), over(0, 20), LoadStats::default());
         silent.active_time.opened(0);
         let groups = [("fast", &fast), ("slow", &slow), ("silent", &silent)];
-        let run = Run { elapsed: Duration::from_secs(25), ..Run::default() };
+        let resources = RunResources { elapsed: Duration::from_secs(25), ..RunResources::default() };
         for (text, met, actual) in [
             ("fast.throughput == 500/s", true, "500 bytes/s"),
             ("fast.message_rate == 5", true, "5.0/s"),
@@ -213,20 +232,19 @@ mod tests {
             ("silent.throughput > 0", false, "0 bytes/s"),
             ("silent.elapsed < 1h", false, "not measured"),
         ] {
-            let threshold: Threshold = text.parse().expect(text);
-            assert_eq!(threshold.hold(&groups, &run), (met, actual.to_owned()), "{text}");
+            assert_eq!(evaluated(text, &groups, resources), (met, actual.to_owned()), "{text}");
         }
     }
 
     #[test]
-    fn every_kind_of_figure_says_what_was_measured() {
-        let mut figures = group(1_000_000);
-        (1..1000).for_each(|_| figures.rtt.record(1_000_000));
-        figures.rtt.record(9_000_000);
-        figures.counters.found(FindingKind::Stalled);
-        figures.counters.cut_short = 3;
-        figures.open_loop = OpenLoopStats { unsent: 7, ..OpenLoopStats::default() };
-        let run = Run {
+    fn every_kind_of_metric_says_what_was_measured() {
+        let mut stats = group(1_000_000);
+        (1..1000).for_each(|_| stats.rtt.record(1_000_000));
+        stats.rtt.record(9_000_000);
+        stats.counters.found(FindingKind::Stalled);
+        stats.counters.cut_short = 3;
+        stats.open_loop = OpenLoopStats { unsent: 7, ..OpenLoopStats::default() };
+        let resources = RunResources {
             elapsed: Duration::from_millis(2500),
             client_cpu: Some(Duration::from_millis(1500)),
             client_memory: Some(4096),
@@ -249,8 +267,7 @@ mod tests {
             ("client.memory <= 4KiB", true, "4096 bytes"),
             ("server.cpu < 1s", false, "not measured"),
         ] {
-            let threshold: Threshold = text.parse().expect(text);
-            assert_eq!(threshold.hold(&[("load", &figures)], &run), (met, actual.to_owned()), "{text}");
+            assert_eq!(evaluated(text, &[("load", &stats)], resources), (met, actual.to_owned()), "{text}");
         }
     }
 }

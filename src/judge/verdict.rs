@@ -1,19 +1,22 @@
 //! From what was found and measured to pass, fail or inconclusive. Pure.
 //!
-//! 'Inconclusive' is a verdict: a run in which no byte was verified never passes, however little went wrong in it.
+//! 'Inconclusive' is a verdict: a run in which no byte was verified never passes, even if nothing went wrong in it.
+//! Whether a verdict is what was expected is a [`CaseOutcome`].
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::outcome::CaseOutcome;
 use crate::exit::Exit;
 use crate::measure::Counters;
 use crate::stream::FindingKind;
 
-/// What a run came to.
+/// What a run came to: the verdict on its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum Outcome {
-    /// All that was asked for was verified.
+#[schemars(rename = "Outcome")]
+pub enum Verdict {
+    /// Everything that was asked for was verified.
     Pass,
     /// Wrong, missing or extra bytes, or a connection that broke.
     Fail,
@@ -25,132 +28,192 @@ pub enum Outcome {
     Interrupted,
 }
 
-impl Outcome {
+impl Verdict {
     /// The exit code that says the same.
     pub fn exit(self) -> Exit {
-        match self {
-            Outcome::Pass => Exit::Pass,
-            Outcome::Fail => Exit::VerificationFailed,
-            Outcome::ThresholdMissed => Exit::ThresholdMissed,
-            Outcome::Inconclusive => Exit::Inconclusive,
-            Outcome::Interrupted => Exit::Interrupted,
-        }
+        CaseOutcome::from(self).exit()
     }
 
     /// One or two words for people.
     pub fn name(self) -> &'static str {
         match self {
-            Outcome::Pass => "pass",
-            Outcome::Fail => "fail",
-            Outcome::ThresholdMissed => "threshold missed",
-            Outcome::Inconclusive => "inconclusive",
-            Outcome::Interrupted => "interrupted",
+            Verdict::Pass => "pass",
+            Verdict::Fail => "fail",
+            Verdict::ThresholdMissed => "threshold missed",
+            Verdict::Inconclusive => "inconclusive",
+            Verdict::Interrupted => "interrupted",
+        }
+    }
+
+    /// The worst of several runs of equal weight; `None` if there are none. What one of them found outranks that
+    /// another was interrupted.
+    pub fn worst(verdicts: impl Iterator<Item = Verdict> + Clone) -> Option<Verdict> {
+        const WORST_FIRST: [Verdict; 5] =
+            [Verdict::Fail, Verdict::Interrupted, Verdict::Inconclusive, Verdict::ThresholdMissed, Verdict::Pass];
+        WORST_FIRST.into_iter().find(|worst| verdicts.clone().any(|verdict| verdict == *worst))
+    }
+}
+
+impl From<Verdict> for CaseOutcome {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Pass => CaseOutcome::Pass,
+            Verdict::Fail => CaseOutcome::Fail,
+            Verdict::ThresholdMissed => CaseOutcome::ThresholdMissed,
+            Verdict::Inconclusive => CaseOutcome::Inconclusive,
+            Verdict::Interrupted => CaseOutcome::Interrupted,
         }
     }
 }
 
-/// An outcome and what it rests on.
+/// A verdict with its reasons, as the JSON report holds it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Verdict {
+#[schemars(rename = "Verdict")]
+pub struct VerdictReport {
     /// What the run came to.
-    pub outcome: Outcome,
+    pub outcome: Verdict,
     /// What the process returns for it.
     pub exit_code: u8,
     /// Why, in sentences. Never empty.
     pub reasons: Vec<String>,
 }
 
-impl Verdict {
-    fn new(outcome: Outcome, reasons: Vec<String>) -> Verdict {
-        Verdict { outcome, exit_code: outcome.exit().code(), reasons }
-    }
+/// What a verdict rests on besides the counters.
+#[derive(Clone, Debug, Default)]
+pub struct Circumstances {
+    /// Somebody stopped the run before its end.
+    pub interrupted: bool,
+    /// The run was ended at its time limit, which is a failure.
+    pub timed_out: bool,
+    /// Nothing can be asserted about any connection (`--verify off`).
+    pub verify_off: bool,
+    /// The thresholds that were missed, as sentences.
+    pub missed_thresholds: Vec<String>,
+}
 
-    /// The same for a run of which a part is not known: what would pass is inconclusive.
-    #[must_use]
-    pub fn of_a_part(self, why: String) -> Verdict {
-        let outcome = match self.outcome {
-            Outcome::Pass | Outcome::ThresholdMissed => Outcome::Inconclusive,
-            outcome => outcome,
-        };
-        Verdict::new(outcome, [vec![why], self.reasons].concat())
-    }
+/// What a verdict on the sum of several processes of one run rests on besides.
+#[derive(Clone, Debug, Default)]
+pub struct ShardCircumstances {
+    /// The shards that were interrupted.
+    pub interrupted: Vec<String>,
+    /// Why the sum may not be that of the whole run, as sentences.
+    pub doubts: Vec<String>,
+    /// The user accepts the doubts (`--partial`): what is there is judged as if it were all.
+    pub doubts_accepted: bool,
+}
 
-    /// The same for a run that was ended because its time was over, which is a failure.
-    #[must_use]
-    pub fn not_done(self, why: String) -> Verdict {
-        Verdict::new(Outcome::Fail, [vec![why], self.reasons].concat())
+impl VerdictReport {
+    fn new(outcome: Verdict, reasons: Vec<String>) -> VerdictReport {
+        VerdictReport { outcome, exit_code: outcome.exit().code(), reasons }
     }
 }
 
-/// Judges a run by its counters.
-///
-/// `asserts` is false when nothing can be asserted about any connection (`--verify off`). `missed` are the thresholds
-/// that were missed, as sentences.
-pub fn judge(counters: &Counters, interrupted: bool, asserts: bool, missed: &[String]) -> Verdict {
-    let mut reasons = Vec::new();
-    for (kind, n) in &counters.findings {
-        reasons.push(format!("{n} × {}: {}", kind.name(), kind.description()));
+/// Judges a run by its counters and its circumstances.
+pub fn judge(counters: &Counters, circumstances: &Circumstances) -> VerdictReport {
+    let verdict = judge_finished(counters, circumstances);
+    if !circumstances.timed_out {
+        return verdict;
     }
+    let why = "the run was ended at its time limit: --timeout, or timeout in [run], raises it".to_owned();
+    VerdictReport::new(Verdict::Fail, [vec![why], verdict.reasons].concat())
+}
+
+/// The verdict, had there been no time limit.
+fn judge_finished(counters: &Counters, circumstances: &Circumstances) -> VerdictReport {
+    let mut reasons = findings(counters);
     let mut shortfalls = shortfalls(counters);
     if !shortfalls.is_empty() {
         shortfalls.extend(shortages(counters));
     }
     reasons.extend(shortfalls.iter().cloned());
-    if interrupted {
+    if circumstances.interrupted {
         reasons.insert(0, format!("interrupted with {} of {} connections ended", ended(counters), counters.connects));
-        return Verdict::new(Outcome::Interrupted, reasons);
+        return VerdictReport::new(Verdict::Interrupted, reasons);
     }
     if counters.connects > 0 && counters.opened == 0 {
         reasons.insert(0, "no connection could be opened".to_owned());
-        return Verdict::new(Outcome::Inconclusive, reasons);
+        return VerdictReport::new(Verdict::Inconclusive, reasons);
     }
     if !counters.findings.is_empty() {
-        return Verdict::new(Outcome::Fail, reasons);
+        return VerdictReport::new(Verdict::Fail, reasons);
     }
     if counters.bytes_verified == 0 {
-        let why = if asserts { "no byte was verified" } else { "nothing was compared (--verify off)" };
-        return Verdict::new(Outcome::Inconclusive, vec![why.to_owned()]);
+        let why = if circumstances.verify_off { "nothing was compared (--verify off)" } else { "no byte was verified" };
+        return VerdictReport::new(Verdict::Inconclusive, vec![why.to_owned()]);
     }
-    if counters.unfinished() > 0 || counters.cut_short > 0 {
-        let open = counters.unfinished() + counters.cut_short;
-        return Verdict::new(Outcome::Inconclusive, vec![format!("{open} connections did not come to their end")]);
+    let open = counters.unfinished() + counters.cut_short;
+    if open > 0 {
+        return VerdictReport::new(Verdict::Inconclusive, vec![format!("{open} connections did not finish")]);
     }
     if !shortfalls.is_empty() {
-        return Verdict::new(Outcome::Inconclusive, shortfalls);
+        return VerdictReport::new(Verdict::Inconclusive, shortfalls);
     }
-    if !missed.is_empty() {
-        return Verdict::new(Outcome::ThresholdMissed, missed.to_vec());
+    if !circumstances.missed_thresholds.is_empty() {
+        return VerdictReport::new(Verdict::ThresholdMissed, circumstances.missed_thresholds.clone());
     }
-    let bytes = counters.bytes_verified;
-    Verdict::new(Outcome::Pass, vec![format!("{} connections, {bytes} bytes verified, nothing wrong", counters.passed)])
+    let (passed, bytes) = (counters.passed, counters.bytes_verified);
+    VerdictReport::new(Verdict::Pass, vec![format!("{passed} connections, {bytes} bytes verified, nothing wrong")])
 }
 
-/// What was asked for and not done, for no fault of the server's, and what to do about it.
+/// Judges the sum of several processes of one run. What one process found outranks that another was interrupted: the
+/// program that starts the processes may end all of them when one has failed. A sum that may not be the whole run
+/// never passes, unless the user accepts that.
+pub fn judge_shards(counters: &Counters, circumstances: &Circumstances, shards: &ShardCircumstances) -> VerdictReport {
+    let found_and_interrupted = circumstances.interrupted && !counters.findings.is_empty();
+    let interrupted = circumstances.interrupted && !found_and_interrupted;
+    let mut verdict = judge(counters, &Circumstances { interrupted, ..circumstances.clone() });
+    if found_and_interrupted {
+        verdict.reasons.push(format!("interrupted: {}", shards.interrupted.join(", ")));
+    }
+    if shards.doubts_accepted {
+        verdict.reasons.extend(shards.doubts.iter().map(|doubt| format!("{doubt} (accepted by --partial)")));
+        return verdict;
+    }
+    if shards.doubts.is_empty() {
+        return verdict;
+    }
+    let outcome = match verdict.outcome {
+        Verdict::Pass | Verdict::ThresholdMissed => Verdict::Inconclusive,
+        outcome => outcome,
+    };
+    VerdictReport::new(outcome, [shards.doubts.clone(), verdict.reasons].concat())
+}
+
+/// What was found, kind by kind.
+fn findings(counters: &Counters) -> Vec<String> {
+    counters.findings.iter().map(|(kind, n)| format!("{n} × {}: {}", kind.name(), kind.description())).collect()
+}
+
+/// What was asked for and not done, through no fault of the server's, and what to do about it.
 fn shortfalls(counters: &Counters) -> Vec<String> {
     let mut shortfalls = Vec::new();
     if counters.not_in_time > 0 {
         shortfalls.push(format!(
-            "{} connections were not opened before the time was up: give them more of it (--duration), or find out why \
-             those before them took so long to open",
+            "{} connections were not opened before the time was up: give the run more time (--duration), or find out why \
+             the connections before them took so long to open",
             counters.not_in_time
         ));
     }
     if counters.not_opened > 0 {
-        shortfalls.push(format!("{} connections could not be opened, for want of something here", counters.not_opened));
+        shortfalls.push(format!(
+            "{} connections could not be opened, because this machine lacked the resources",
+            counters.not_opened
+        ));
     }
     if counters.out_of_ids > 0 {
         shortfalls.push(format!(
-            "{} connections ended and were not followed by others as asked, since all ids of a run were used: let them \
-             live longer (--lifetime), wait before they reconnect (--reconnect-delay), or split the load over several runs",
+            "{} connections ended and did not reconnect as asked, because the run had used all its connection ids: let \
+             connections live longer (--lifetime), wait before they reconnect (--reconnect-delay), or split the load \
+             over several runs",
             counters.out_of_ids
         ));
     }
     shortfalls
 }
 
-/// What the client's own machine had too little of, and what to do about it. That by itself is no fault: what was put
-/// off was tried again.
+/// What the client's own machine ran short of, and what to do about it. A shortage alone is no fault: the connects that
+/// were put off were tried again.
 pub fn shortages(counters: &Counters) -> Vec<String> {
     let mut shortages = Vec::new();
     if counters.port_shortages > 0 {
@@ -171,9 +234,10 @@ pub fn shortages(counters: &Counters) -> Vec<String> {
     shortages
 }
 
+/// Connections that were opened and have ended.
 fn ended(counters: &Counters) -> u64 {
-    counters.passed + counters.failed
-        - counters.findings.get(&FindingKind::ConnectFailed).copied().unwrap_or(0).min(counters.failed)
+    let never_opened = counters.findings.get(&FindingKind::ConnectFailed).copied().unwrap_or(0);
+    counters.passed + counters.failed - never_opened.min(counters.failed)
 }
 
 #[cfg(test)]
@@ -184,76 +248,96 @@ mod tests {
         Counters { connects: 2, opened: 2, passed: 2, bytes_verified: 10, ..Counters::default() }
     }
 
-    fn outcome(counters: &Counters) -> Outcome {
-        judge(counters, false, true, &[]).outcome
+    fn judged(counters: &Counters) -> VerdictReport {
+        judge(counters, &Circumstances::default())
+    }
+
+    fn outcome(counters: &Counters) -> Verdict {
+        judged(counters).outcome
+    }
+
+    fn missed() -> Circumstances {
+        Circumstances { missed_thresholds: vec!["rtt.p99".to_owned()], ..Circumstances::default() }
     }
 
     #[test]
     fn zero_verified_bytes_never_pass() {
-        assert_eq!(outcome(&good()), Outcome::Pass);
-        assert_eq!(outcome(&Counters { bytes_verified: 0, ..good() }), Outcome::Inconclusive);
-        assert_eq!(outcome(&Counters::default()), Outcome::Inconclusive);
+        assert_eq!(outcome(&good()), Verdict::Pass);
+        assert_eq!(outcome(&Counters { bytes_verified: 0, ..good() }), Verdict::Inconclusive);
+        assert_eq!(outcome(&Counters::default()), Verdict::Inconclusive);
     }
 
     #[test]
     fn one_finding_fails_however_much_was_right() {
         let mut counters = good();
         counters.found(FindingKind::Lost);
-        assert_eq!(outcome(&counters), Outcome::Fail);
-        assert_eq!(judge(&counters, false, true, &["rtt.p99".to_owned()]).exit_code, 1, "fail goes before a threshold");
+        assert_eq!(outcome(&counters), Verdict::Fail);
+        assert_eq!(judge(&counters, &missed()).exit_code, 1, "a failure outranks a threshold");
     }
 
     #[test]
     fn an_unreachable_target_is_inconclusive_and_a_partly_reachable_one_fails() {
         let mut counters = Counters { connects: 2, connect_failures: 2, failed: 2, ..Counters::default() };
         counters.found(FindingKind::ConnectFailed);
-        assert_eq!(outcome(&counters), Outcome::Inconclusive);
+        assert_eq!(outcome(&counters), Verdict::Inconclusive);
         counters.opened = 1;
         counters.bytes_verified = 5;
-        assert_eq!(outcome(&counters), Outcome::Fail);
+        assert_eq!(outcome(&counters), Verdict::Fail);
     }
 
     #[test]
-    fn connections_that_did_not_end_do_not_pass() {
-        assert_eq!(outcome(&Counters { passed: 1, ..good() }), Outcome::Inconclusive);
-        assert_eq!(outcome(&Counters { passed: 1, cut_short: 1, ..good() }), Outcome::Inconclusive);
+    fn connections_that_did_not_finish_do_not_pass() {
+        assert_eq!(outcome(&Counters { passed: 1, ..good() }), Verdict::Inconclusive);
+        assert_eq!(outcome(&Counters { passed: 1, cut_short: 1, ..good() }), Verdict::Inconclusive);
     }
 
     #[test]
-    fn a_run_that_could_not_do_what_was_asked_does_not_pass_and_says_why_whatever_else_went_wrong() {
+    fn a_run_that_fell_short_of_what_was_asked_does_not_pass_and_says_why() {
         let mut counters = Counters { out_of_ids: 3, ..good() };
-        let verdict = judge(&counters, false, true, &["x".to_owned()]);
-        assert_eq!(verdict.outcome, Outcome::Inconclusive);
-        assert!(verdict.reasons[0].contains("3 connections ended and were not followed"), "{verdict:?}");
+        let verdict = judge(&counters, &missed());
+        assert_eq!(verdict.outcome, Verdict::Inconclusive);
+        assert!(verdict.reasons[0].contains("3 connections ended and did not reconnect"), "{verdict:?}");
         counters.found(FindingKind::Lost);
-        let verdict = judge(&counters, false, true, &[]);
-        assert_eq!((verdict.outcome, verdict.reasons.len()), (Outcome::Fail, 2));
-        assert_eq!(outcome(&Counters { not_in_time: 1, ..good() }), Outcome::Inconclusive);
-        assert_eq!(outcome(&Counters { not_opened: 1, ..good() }), Outcome::Inconclusive);
+        let verdict = judged(&counters);
+        assert_eq!((verdict.outcome, verdict.reasons.len()), (Verdict::Fail, 2));
+        assert_eq!(outcome(&Counters { not_in_time: 1, ..good() }), Verdict::Inconclusive);
+        assert_eq!(outcome(&Counters { not_opened: 1, ..good() }), Verdict::Inconclusive);
     }
 
     #[test]
-    fn a_shortage_of_the_client_s_own_is_no_fault_and_explains_what_was_not_opened() {
+    fn a_shortage_is_no_fault_and_explains_what_was_not_opened() {
         let short = Counters { port_shortages: 5, ..good() };
-        assert_eq!(judge(&short, false, true, &[]).outcome, Outcome::Pass);
-        let verdict = judge(&Counters { not_in_time: 1, ..short }, false, true, &[]);
-        assert_eq!(verdict.outcome, Outcome::Inconclusive);
+        assert_eq!(outcome(&short), Verdict::Pass);
+        let verdict = judged(&Counters { not_in_time: 1, ..short });
+        assert_eq!(verdict.outcome, Verdict::Inconclusive);
         assert!(verdict.reasons[1].contains("5 connects were put off") && verdict.reasons[1].contains("--source"));
     }
 
     #[test]
-    fn a_part_of_a_run_passes_never_and_fails_as_the_whole_would() {
+    fn a_part_of_a_run_never_passes_and_fails_as_the_whole_would() {
         let mut bad = good();
         bad.found(FindingKind::Lost);
-        let of_a_part =
-            |counters: &Counters| judge(counters, false, true, &[]).of_a_part("a shard is missing".to_owned());
+        let doubts = ShardCircumstances { doubts: vec!["a shard is missing".to_owned()], ..Default::default() };
+        let of_a_part = |counters: &Counters| judge_shards(counters, &Circumstances::default(), &doubts);
         assert_eq!((of_a_part(&good()).exit_code, of_a_part(&bad).exit_code), (4, 1));
         assert_eq!(of_a_part(&bad).reasons[0], "a shard is missing");
     }
 
     #[test]
-    fn a_missed_threshold_and_an_interrupt_have_their_own_codes() {
-        assert_eq!(judge(&good(), false, true, &["x".to_owned()]).exit_code, 3);
-        assert_eq!(judge(&good(), true, true, &[]).exit_code, 130);
+    fn a_missed_threshold_an_interrupt_and_a_time_limit_have_their_own_codes() {
+        assert_eq!(judge(&good(), &missed()).exit_code, 3);
+        let interrupted = Circumstances { interrupted: true, ..Circumstances::default() };
+        assert_eq!(judge(&good(), &interrupted).exit_code, 130);
+        let timed_out = judge(&good(), &Circumstances { timed_out: true, ..interrupted });
+        assert_eq!(timed_out.exit_code, 1);
+        assert!(timed_out.reasons[0].contains("--timeout") && timed_out.reasons.len() == 2, "{timed_out:?}");
+    }
+
+    #[test]
+    fn what_one_run_found_outranks_that_another_was_interrupted() {
+        let worst = |verdicts: &[Verdict]| Verdict::worst(verdicts.iter().copied());
+        assert_eq!(worst(&[Verdict::Interrupted, Verdict::Fail, Verdict::Pass]), Some(Verdict::Fail));
+        assert_eq!(worst(&[Verdict::Pass, Verdict::Inconclusive]), Some(Verdict::Inconclusive));
+        assert_eq!(worst(&[]), None);
     }
 }

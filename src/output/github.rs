@@ -8,8 +8,9 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 
 use crate::failure::Failure;
+use crate::judge::outcome::CaseOutcome;
 use crate::report::github::{annotation, summary};
-use crate::report::suite::{Came, CaseReport, SuiteReport};
+use crate::report::suite::{CaseReport, SuiteReport};
 
 /// Names the file that the runner shows as the summary of the step.
 const SUMMARY_VARIABLE: &str = "GITHUB_STEP_SUMMARY";
@@ -74,7 +75,7 @@ impl StepSummary {
 
 /// The line, counted from 1, of the first threshold that was missed; otherwise of the scenario's name; otherwise 1.
 fn line_of(case: &CaseReport, text: &str) -> usize {
-    let missed = case.checks.iter().filter(|check| check.outcome == Came::ThresholdMissed);
+    let missed = case.checks.iter().filter(|check| check.outcome == CaseOutcome::ThresholdMissed);
     let wanted = missed.map(|check| check.expected.as_str()).chain([case.name.as_str()]);
     let line = |words: &str| text.lines().position(|line| line.contains(words));
     wanted.filter_map(line).next().map_or(1, |line| line + 1)

@@ -10,8 +10,9 @@ use super::result::ResultArgs;
 use crate::exit::Exit;
 use crate::output::console::{print, say};
 use crate::output::files;
+use crate::report::case_text::{last_lines, line};
 use crate::report::format::{FORMATS, Format, JSON};
-use crate::report::suite::{self, CaseReport, State, SuiteReport};
+use crate::report::suite::{CaseReport, SuiteReport, SuiteState};
 
 /// The flags of `run` and `check` that choose reports and their destinations.
 #[derive(Args, Debug)]
@@ -114,7 +115,7 @@ impl ReportFiles {
     ///
     /// # Errors
     /// A file cannot be written.
-    pub fn end(&mut self, why: State) -> anyhow::Result<()> {
+    pub fn end(&mut self, why: SuiteState) -> anyhow::Result<()> {
         self.report.end(why);
         self.write()
     }
@@ -166,7 +167,7 @@ impl Reports {
 
     /// Sets the result of case `i`, prints its line and rewrites the files.
     pub fn add(&mut self, i: usize, case: CaseReport) {
-        let line = suite::line(&case);
+        let line = line(&case);
         // The files come first: a reader of the line must find the case in them, and it is kept whatever happens to the
         // next case.
         let annotation = self.files.set(i, case);
@@ -185,10 +186,10 @@ impl Reports {
     ///
     /// # Errors
     /// A result cannot be rendered as JSON, which is a bug.
-    pub fn finish(mut self, why: State) -> anyhow::Result<Exit> {
+    pub fn finish(mut self, why: SuiteState) -> anyhow::Result<Exit> {
         let written = self.files.end(why);
         let report = &self.files.report;
-        let last = format!("\n{}", report.last_lines());
+        let last = format!("\n{}", last_lines(report));
         let exit = report.exit();
         let printed = match &self.output {
             Some(file) => files::write(file, &self.result(&format!("{}{last}", self.lines))?),
@@ -220,7 +221,8 @@ impl Reports {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::suite::Came;
+    use crate::judge::expectation::CheckedServer;
+    use crate::judge::outcome::CaseOutcome;
     use crate::scenario::Scenario;
 
     #[test]
@@ -236,16 +238,17 @@ mod tests {
         let planned = |name: &str| {
             let scenario = Scenario::parse("a.toml", &format!("name = '{name}'\n[[load]]\n"));
             let scenario = scenario.expect("the scenario is valid");
-            CaseReport::planned(&scenario, false)
+            CaseReport::planned(&scenario, CheckedServer::Target)
         };
         let all = ["a", "b", "c"].map(planned);
         let files = ReportFiles::open(&FileArgs::default(), Some(&file), all.to_vec());
         let mut files = files.expect("the report is writable");
-        let mut expected = ["a", "b", "c"].map(|name| (name.to_owned(), Came::NotRun)).to_vec();
-        assert_eq!(read(), (expected.clone(), State::Incomplete, 4));
-        for (i, state, exit) in [(2, State::Incomplete, 4), (0, State::Incomplete, 4), (1, State::Complete, 0)] {
-            files.set(i, CaseReport { outcome: Came::Pass, ..all[i].clone() });
-            expected[i].1 = Came::Pass;
+        let mut expected = ["a", "b", "c"].map(|name| (name.to_owned(), CaseOutcome::NotRun)).to_vec();
+        assert_eq!(read(), (expected.clone(), SuiteState::Incomplete, 4));
+        let (incomplete, complete) = (SuiteState::Incomplete, SuiteState::Complete);
+        for (i, state, exit) in [(2, incomplete, 4), (0, incomplete, 4), (1, complete, 0)] {
+            files.set(i, CaseReport { outcome: CaseOutcome::Pass, ..all[i].clone() });
+            expected[i].1 = CaseOutcome::Pass;
             assert_eq!(read(), (expected.clone(), state, exit));
         }
     }

@@ -1,16 +1,14 @@
-//! A finding as people read it: one paragraph that says what happened, where and when; what should have come above what
-//! came, differences marked; the writes and reads before it; and the command that runs it again.
+//! A finding as people read it: a paragraph that says what happened, where and when; the expected bytes above the
+//! received ones, with differences marked; the writes and reads before it; and the command that runs it again.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::show_time;
+use super::text::{show_time, wrapped};
 use crate::stream::{ByteSource, Change, Corruption, Divergence, Finding, FindingKind, Op, OpKind};
 
 /// Bytes in one row of an excerpt.
-const ROW: usize = 16;
-/// Columns of a paragraph.
-const WIDTH: usize = 100;
+const EXCERPT_ROW_BYTES: usize = 16;
 
 /// The whole finding, ending in a line break.
 pub fn render(finding: &Finding) -> String {
@@ -31,7 +29,7 @@ pub fn render(finding: &Finding) -> String {
         text.push_str(&indented(&format!("before it: {}", ops.join(", "))));
     }
     if let Some(replay) = &finding.replay {
-        // In one line, to be copied.
+        // On one line, so that it can be copied.
         let _ = writeln!(text, "  replay: {replay}");
     }
     text
@@ -52,7 +50,7 @@ fn what_happened(divergence: &Divergence, shard: Option<&str>) -> String {
         }
         FindingKind::Truncated => format!("EOF came with {extent} missing"),
         FindingKind::Surplus => format!("{extent} came that nobody had sent{}", how(divergence.detail)),
-        FindingKind::Stalled => format!("nothing more came until the stall time-out, with {extent} missing"),
+        FindingKind::Stalled => format!("nothing more came before the stall time-out, with {extent} missing"),
         FindingKind::Reset => format!("the other side reset the connection, with {extent} missing"),
         FindingKind::NoFin => "every byte came back, but no EOF followed the half-close".to_owned(),
         FindingKind::ConnectFailed => "the connection could not be opened".to_owned(),
@@ -105,7 +103,7 @@ fn looks(change: Change) -> &'static str {
         Change::CrLfToLf => "CR LF was converted to LF, as in text",
         Change::CrToLf => "CR was converted to LF, as in text",
         Change::Latin1ToUtf8 => "they were taken for Latin-1 text and encoded as UTF-8",
-        Change::Utf8Replaced => "they were taken for UTF-8 text, and what is none was replaced by U+FFFD",
+        Change::Utf8Replaced => "they were taken for UTF-8 text, and invalid sequences were replaced by U+FFFD",
     }
 }
 
@@ -124,13 +122,14 @@ fn time(ms: f64) -> String {
     show_time(Duration::from_nanos((ms.max(0.0) * 1e6) as u64))
 }
 
-/// Rows of what should have come above what came, differences marked in a line below; `--` is not there or not known.
+/// Rows of expected bytes above the received ones, with differences marked in a line below; `--` is a byte that is
+/// missing or not known.
 fn excerpts(divergence: &Divergence) -> String {
     let Divergence { expected, received, .. } = divergence;
     let mut text = String::new();
     let len = expected.len().max(received.len());
-    for start in (0..len).step_by(ROW) {
-        let row = start..len.min(start + ROW);
+    for start in (0..len).step_by(EXCERPT_ROW_BYTES) {
+        let row = start..len.min(start + EXCERPT_ROW_BYTES);
         let offset = divergence.excerpt_offset + start as u64;
         let cells = |bytes: &[u8]| {
             let cell = |n| bytes.get(n).map_or_else(|| "--".to_owned(), |byte| format!("{byte:02x}"));
@@ -166,26 +165,6 @@ fn bytes(n: u64) -> String {
 fn capitalized(sentence: &str) -> String {
     let mut letters = sentence.chars();
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
-}
-
-/// Lines of at most [`WIDTH`] columns, those after the first indented.
-pub(super) fn wrapped(text: &str) -> String {
-    let mut lines = String::new();
-    let mut column = 0;
-    for word in text.split(' ') {
-        let len = word.chars().count();
-        if column > 0 && column + 1 + len > WIDTH {
-            lines.push_str("\n  ");
-            column = 2;
-        } else if column > 0 {
-            lines.push(' ');
-            column += 1;
-        }
-        lines.push_str(word);
-        column += len;
-    }
-    lines.push('\n');
-    lines
 }
 
 fn indented(text: &str) -> String {
@@ -244,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_system_said_is_in_the_paragraph() {
+    fn the_error_of_the_system_is_in_the_paragraph() {
         let mut finding = finding(Divergence::of_connection(FindingKind::ConnectFailed, conn(3), 0, 0));
         finding.cause = Some("Connection refused (os error 111)".to_owned());
         finding.local = None;
@@ -290,7 +269,7 @@ mod tests {
         stale: 3 bytes of connection 2, which is closed, from its offset 20 (0x14) on, came in between
         truncated: EOF came with 3 bytes missing
         surplus: 3 bytes came that nobody had sent
-        stalled: nothing more came until the stall time-out, with 3 bytes missing
+        stalled: nothing more came before the stall time-out, with 3 bytes missing
         reset: the other side reset the connection, with 3 bytes missing
         no-fin: every byte came back, but no EOF followed the half-close
         connect-failed: the connection could not be opened

@@ -1,5 +1,5 @@
-//! The formats that a result is written in, as a table: a new one is a file beside this and a row here; its flag, its
-//! tests and its checks before the first case follow from the row.
+//! The formats that a result is written in, as a table. A new format is a file beside this one and a row here; its
+//! flag, its tests and the check that its file can be written follow from the row.
 
 use super::suite::SuiteReport;
 use super::{html, junit, markdown};
@@ -22,8 +22,8 @@ impl std::fmt::Debug for Format {
     }
 }
 
-/// JSON. Not in the table, since its flag is another: it goes to standard output too, and `blast` has a form of its
-/// own.
+/// JSON. It is not in the table because its flag is of another kind: it may go to standard output, and `blast` writes a
+/// form of its own.
 pub const JSON: Format = Format {
     name: "json",
     env: "ECHO_TESTER_JSON",
@@ -36,7 +36,7 @@ pub const FORMATS: &[Format] = &[
     Format {
         name: "junit",
         env: "ECHO_TESTER_JUNIT",
-        about: "Write the result as JUnit XML, as CI systems read it: a test suite a case, a test a check",
+        about: "Write the result as JUnit XML, as CI systems read it: a test suite per case, a test per check",
         render: junit::render,
     },
     Format {
@@ -65,7 +65,7 @@ mod tests {
     #[test]
     fn every_format_shows_the_same_result_like_this() {
         for format in all() {
-            let text = (format.render)(&sample::suite()).expect("it can be shown");
+            let text = (format.render)(&sample::suite()).expect("a result can be rendered");
             insta::assert_snapshot!(format.name, text);
         }
     }
@@ -73,7 +73,7 @@ mod tests {
     #[test]
     fn every_format_names_every_case_and_what_was_wrong() {
         for format in all() {
-            let text = (format.render)(&sample::suite()).expect("it can be shown");
+            let text = (format.render)(&sample::suite()).expect("a result can be rendered");
             for word in ["two groups", "--seed 7", "rtt.p99", "messages \u{3e} 1k", "does not run here", "Look at: "] {
                 let escaped = [word.replace('>', "&gt;"), word.replace('>', "\\>"), word.replace('.', "\\.")];
                 let shown = text.contains(word) || escaped.iter().any(|word| text.contains(word));
@@ -83,15 +83,15 @@ mod tests {
     }
 
     #[test]
-    fn every_format_has_something_to_say_of_no_case_at_all() {
+    fn every_format_can_show_a_result_without_cases() {
         for format in all() {
-            let text = (format.render)(&SuiteReport::new(Vec::new())).expect("it can be shown");
+            let text = (format.render)(&SuiteReport::new(Vec::new())).expect("a result can be rendered");
             assert!(!text.is_empty(), "{}", format.name);
         }
     }
 
     #[test]
-    fn every_row_has_a_name_and_a_variable_of_its_own() {
+    fn every_format_has_its_own_name_and_variable() {
         for format in all() {
             assert_eq!(format.env, format!("ECHO_TESTER_{}", format.name.to_uppercase()));
             assert_eq!(all().filter(|other| other.name == format.name).count(), 1);

@@ -1,23 +1,25 @@
-//! What GitHub Actions reads besides files: annotations, which are lines of the log, and the summary of a step.
+//! The forms that GitHub Actions reads besides files: annotations, which are lines of the log, and the summary of a
+//! step.
 //!
 //! Workflow commands: <https://docs.github.com/actions/reference/workflow-commands-for-github-actions>; their escapes:
 //! `actions/toolkit`, packages/core/src/command.ts.
 
 use super::markdown;
-use super::suite::{Came, CaseReport, SuiteReport};
+use super::suite::{CaseReport, SuiteReport};
+use crate::judge::outcome::CaseOutcome;
 
-/// What the summary of one step may hold, in bytes. A longer one is thrown away as a whole.
-pub const SUMMARY_LIMIT: usize = 1 << 20;
+/// Bytes that the summary of one step may hold. GitHub throws a longer one away as a whole.
+pub const MAX_SUMMARY_BYTES: usize = 1 << 20;
 
-/// The summary of a step, in which there are so many bytes already.
-pub fn summary(report: &SuiteReport, already: usize) -> String {
-    markdown::render_within(report, SUMMARY_LIMIT.saturating_sub(already))
+/// The summary of a step, in a file that already holds `used` bytes.
+pub fn summary(report: &SuiteReport, used: usize) -> String {
+    markdown::render_within(report, MAX_SUMMARY_BYTES.saturating_sub(used))
 }
 
-/// The line that marks a case as failed; nothing for one that passed, was skipped or has no result. `place` is a file
-/// of the repository and a line in it, from 1.
+/// The line that marks a case as failed; nothing for a case that passed, was skipped or has no result. `place` is a
+/// file of the repository and a line in it, counted from 1.
 pub fn annotation(case: &CaseReport, place: Option<(&str, usize)>) -> Option<String> {
-    if case.outcome.is_good() || case.outcome == Came::NotRun {
+    if case.outcome.is_good() || case.outcome == CaseOutcome::NotRun {
         return None;
     }
     let title = property(&format!("{}: {}", case.outcome.name(), case.title()));
@@ -54,16 +56,16 @@ mod tests {
     }
 
     #[test]
-    fn only_what_did_not_pass_is_marked() {
+    fn only_cases_that_did_not_pass_are_marked() {
         let marked = sample::suite().cases.iter().filter_map(|case| annotation(case, None)).count();
         assert_eq!(marked, 3);
     }
 
     #[test]
-    fn a_summary_stays_within_what_github_takes() {
+    fn a_summary_stays_within_the_limit_of_github() {
         let report = SuiteReport::new(vec![sample::fail(); 500]);
         let text = summary(&report, 1000);
-        assert!(text.len() <= SUMMARY_LIMIT - 1000 && text.len() > SUMMARY_LIMIT / 2, "{}", text.len());
+        assert!(text.len() <= MAX_SUMMARY_BYTES - 1000 && text.len() > MAX_SUMMARY_BYTES / 2, "{}", text.len());
         assert!(text.contains("This is not all of it"));
     }
 }

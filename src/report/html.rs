@@ -1,12 +1,15 @@
-//! A result as one HTML page: no script, nothing that is fetched, light or dark as the reader's system is.
+//! A result as one HTML page: no scripts, nothing to fetch, light or dark like the reader's system.
 //!
-//! maud escapes whatever is put into the page; nothing here writes markup as text but the style below.
+//! maud escapes everything that is put into the page. Only the style below is written as raw text.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+use super::case_text::{columns, server_output};
 use super::run::{LoadReport, RunReport};
-use super::suite::{Came, CaseReport, SuiteReport, server_output};
-use super::{chart, plain, terminal};
+use super::suite::{CaseReport, SuiteReport};
+use super::text::plain;
+use super::{chart, terminal};
+use crate::judge::outcome::CaseOutcome;
 
 const STYLE: &str = "
 :root { color-scheme: light dark; --ink: #1b1f24; --paper: #fff; --faint: #d8dee4; --good: #1a7f37; --bad: #cf222e;
@@ -58,12 +61,12 @@ fn overview(report: &SuiteReport) -> Markup {
                 @for name in ["time", "verified", "rtt p99"] { th.figure { (name) } }
             }
             @for (index, case) in report.cases.iter().enumerate() {
-                @let figures = case.figures();
+                @let columns = columns(case);
                 tr {
                     td class=(class(case.outcome)) { (case.outcome.name()) }
                     td { (plain(&case.id)) }
                     td { a href={ "#case-" (index) } { (plain(&case.name)) } }
-                    @for figure in [figures.time, figures.verified, figures.rtt_p99] { td.figure { (figure) } }
+                    @for figure in [columns.time, columns.verified, columns.rtt_p99] { td.figure { (figure) } }
                 }
             }
         }
@@ -73,7 +76,7 @@ fn overview(report: &SuiteReport) -> Markup {
 fn section(index: usize, case: &CaseReport) -> Markup {
     let is_good = case.outcome.is_good();
     html! {
-        details id={ "case-" (index) } open[!is_good && case.outcome != Came::NotRun] {
+        details id={ "case-" (index) } open[!is_good && case.outcome != CaseOutcome::NotRun] {
             summary { span class=(class(case.outcome)) { (case.outcome.name()) } " " (plain(&case.title())) }
             ul { @for reason in &case.reasons { li { (plain(reason)) } } }
             table {
@@ -109,17 +112,17 @@ fn loads(run: &RunReport, is_good: bool) -> Markup {
     }
 }
 
-/// Preformatted text with a word above it; nothing if there is nothing in it.
+/// Preformatted text under a heading; nothing if there is no text.
 fn block(title: &str, text: &str) -> Markup {
     let text = plain(text);
     html! { @if !text.trim().is_empty() { h4 { (title) } pre { (text.trim_end()) } } }
 }
 
-fn class(came: Came) -> &'static str {
-    match came {
-        Came::Pass => "pass",
-        Came::Fail | Came::ThresholdMissed => "bad",
-        Came::Inconclusive | Came::Skipped | Came::Interrupted | Came::NotRun => "so-so",
+fn class(outcome: CaseOutcome) -> &'static str {
+    match outcome {
+        CaseOutcome::Pass => "pass",
+        CaseOutcome::Fail | CaseOutcome::ThresholdMissed => "bad",
+        CaseOutcome::Inconclusive | CaseOutcome::Skipped | CaseOutcome::Interrupted | CaseOutcome::NotRun => "so-so",
     }
 }
 
@@ -129,7 +132,7 @@ mod tests {
     use crate::report::sample;
 
     #[test]
-    fn nothing_that_a_person_or_a_server_says_becomes_markup() {
+    fn text_of_a_person_or_a_server_never_becomes_markup() {
         let page = render(&sample::suite());
         assert!(!page.contains("<script") && page.matches("&lt;script&gt;").count() >= 3, "{page}");
         let is_allowed = |letter: char| letter == '\n' || !letter.is_control();
@@ -137,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn the_page_stands_alone() {
+    fn the_page_fetches_nothing() {
         let page = render(&sample::suite());
         for fetched in ["src=", "<link", "@import", "url(", "href=\"http"] {
             assert!(!page.contains(fetched), "{fetched}");
@@ -145,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn every_load_group_has_its_line_of_time() {
+    fn every_load_group_has_its_timeline() {
         let report = sample::suite();
         let loads: usize = report.cases.iter().filter_map(|case| case.run.as_ref()).map(|run| run.loads.len()).sum();
         assert_eq!(render(&report).matches("<svg").count(), loads);

@@ -1,16 +1,20 @@
-//! A result as JUnit XML, the form that CI systems read: a test suite a scenario, a test case a check.
+//! A result as JUnit XML, the form that CI systems read: a test suite per case, a test case per check.
 //!
-//! There is no standard; what Jenkins reads (<https://llg.cubic.org/docs/junit/>) is what GitLab and others read too.
-//! Names hold no figure that is measured, so that a system which follows a test from run to run finds it again.
-//! Characters that XML can't hold, and escape sequences of terminals, are left out.
+//! There is no standard; GitLab and others read what Jenkins reads (<https://llg.cubic.org/docs/junit/>). Names hold no
+//! measured value, so that a system which follows a test from run to run finds it again. Escape sequences of terminals,
+//! and characters that XML can't hold, are left out.
 
 use std::time::Duration;
 
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
-use super::check::{CheckReport, OF_THE_WHOLE, loads_of};
-use super::suite::{Came, CaseReport, State, SuiteReport};
-use super::{plain, terminal};
+use super::case_text::NEEDS_WHOLE_RUN;
+use super::run::{LoadReport, RunReport};
+use super::suite::{CaseReport, SuiteReport, SuiteState};
+use super::terminal;
+use super::text::plain;
+use crate::judge::check::CheckReport;
+use crate::judge::outcome::CaseOutcome;
 
 /// The whole document.
 pub(super) fn render(report: &SuiteReport) -> anyhow::Result<String> {
@@ -20,7 +24,7 @@ pub(super) fn render(report: &SuiteReport) -> anyhow::Result<String> {
     Ok(document.to_string()?)
 }
 
-fn suite(state: State, case: &CaseReport) -> TestSuite {
+fn suite(state: SuiteState, case: &CaseReport) -> TestSuite {
     let mut suite = TestSuite::new(plain(&case.title()));
     suite.set_time(case.elapsed());
     if let Some(run) = &case.run {
@@ -32,7 +36,7 @@ fn suite(state: State, case: &CaseReport) -> TestSuite {
         if !case.file.is_empty() {
             test.extra.insert("file".into(), plain(&case.file).into());
         }
-        // The checks look at one and the same run: its time counts once, and its output stands once.
+        // All checks are about the same run: its time and its output count once.
         test.set_time(if index == 0 { case.elapsed() } else { Duration::ZERO });
         if index == 0 && !case.server_output.is_empty() {
             test.set_system_out(plain(&case.server_output.join("\n")));
@@ -42,22 +46,22 @@ fn suite(state: State, case: &CaseReport) -> TestSuite {
     suite
 }
 
-fn status(state: State, case: &CaseReport, check: &CheckReport) -> TestCaseStatus {
+fn status(state: SuiteState, case: &CaseReport, check: &CheckReport) -> TestCaseStatus {
     let skipped = || {
         let mut status = TestCaseStatus::skipped();
-        status.set_message(if case.run.is_some() { OF_THE_WHOLE.to_owned() } else { reasons(case) });
+        status.set_message(if case.run.is_some() { NEEDS_WHOLE_RUN.to_owned() } else { reasons(case) });
         status
     };
     let kind = match check.outcome {
-        Came::Pass => return TestCaseStatus::success(),
-        Came::Skipped => return skipped(),
-        // It was asked for, and there is a failure already. Otherwise a report that broke off would look as if it were
+        CaseOutcome::Pass => return TestCaseStatus::success(),
+        CaseOutcome::Skipped => return skipped(),
+        // With --fail-fast there is a failure already. In any other state, a report that broke off must not look
         // complete.
-        Came::NotRun if state == State::Stopped => return skipped(),
-        Came::Fail | Came::ThresholdMissed => NonSuccessKind::Failure,
-        Came::Inconclusive | Came::Interrupted | Came::NotRun => NonSuccessKind::Error,
+        CaseOutcome::NotRun if state == SuiteState::Stopped => return skipped(),
+        CaseOutcome::Fail | CaseOutcome::ThresholdMissed => NonSuccessKind::Failure,
+        CaseOutcome::Inconclusive | CaseOutcome::Interrupted | CaseOutcome::NotRun => NonSuccessKind::Error,
     };
-    // Where nothing could be looked at, what counts is why.
+    // If nothing could be looked at, the reason is what counts.
     let message = if check.actual.is_none() { reasons(case) } else { plain(&check.sentence()) };
     let mut status = TestCaseStatus::non_success(kind);
     status.set_type(check.outcome.name().to_lowercase()).set_message(message);
@@ -65,7 +69,7 @@ fn status(state: State, case: &CaseReport, check: &CheckReport) -> TestCaseStatu
     status
 }
 
-/// In one line.
+/// The reasons on one line.
 fn reasons(case: &CaseReport) -> String {
     let reasons = plain(&case.reasons.join("; "));
     reasons.lines().map(str::trim).collect::<Vec<_>>().join(" ")
@@ -83,6 +87,17 @@ fn body(case: &CaseReport, check: &CheckReport) -> String {
     parts.join("\n\n")
 }
 
+/// The load groups whose findings belong to a check: its own, or all of them for the verdict of a case that has no
+/// check for each.
+fn loads_of<'r>(check: &CheckReport, checks: &[CheckReport], report: &'r RunReport) -> Vec<&'r LoadReport> {
+    let has_groups = checks.iter().any(|check| check.load().is_some());
+    let belongs = |load: &&LoadReport| match check.load() {
+        Some(name) => load.name == name,
+        None => check.is_of_verdict() && !has_groups,
+    };
+    report.loads.iter().filter(belongs).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use quick_xml::Reader;
@@ -91,7 +106,7 @@ mod tests {
     use super::*;
     use crate::report::sample;
 
-    /// Every element that is opened, in the order of the document. What is not XML panics.
+    /// Every element that is opened, in the order of the document. Panics if the text is not XML.
     fn elements(text: &str) -> Vec<BytesStart<'_>> {
         let mut reader = Reader::from_str(text);
         let mut elements = Vec::new();
@@ -111,7 +126,7 @@ mod tests {
     #[test]
     fn it_is_well_formed_and_counts_what_it_holds() {
         let report = sample::suite();
-        let text = render(&report).expect("it can be shown");
+        let text = render(&report).expect("a result can be rendered");
         let elements = elements(&text);
         let checks: usize = report.cases.iter().map(|case| case.checks.len()).sum();
         let counts = ["testsuite", "testcase", "failure", "error", "skipped", "system-out"];
@@ -125,35 +140,36 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_run_is_an_error_but_for_fail_fast() {
-        for (why, name, other) in [(State::Stopped, "skipped", "error"), (State::Interrupted, "error", "skipped")] {
+    fn a_case_that_was_not_run_is_an_error_except_under_fail_fast() {
+        let (stopped, interrupted) = (SuiteState::Stopped, SuiteState::Interrupted);
+        for (why, name, other) in [(stopped, "skipped", "error"), (interrupted, "error", "skipped")] {
             let mut report = SuiteReport::new(vec![sample::not_run()]);
             report.end(why);
-            let text = render(&report).expect("it can be shown");
+            let text = render(&report).expect("a result can be rendered");
             let elements = elements(&text);
             assert_eq!((count(&elements, name), count(&elements, other)), (1, 0), "{text}");
         }
     }
 
     #[test]
-    fn a_check_of_the_whole_is_skipped_in_a_part_of_it() {
+    fn a_check_of_the_whole_run_is_skipped_in_a_part_of_it() {
         let mut case = sample::missed();
-        case.checks[1].outcome = Came::Skipped;
-        let text = render(&SuiteReport::new(vec![case])).expect("it can be shown");
+        case.checks[1].outcome = CaseOutcome::Skipped;
+        let text = render(&SuiteReport::new(vec![case])).expect("a result can be rendered");
         assert!(text.contains("<skipped message=\"about the whole run, of which"), "{text}");
     }
 
     #[test]
-    fn a_check_that_nothing_could_be_seen_of_says_why() {
+    fn a_check_without_a_result_says_why() {
         let mut case = sample::not_run();
-        case.without_run(Came::Inconclusive, "it did not start; it said:\n      no\n      port");
-        let text = render(&SuiteReport::new(vec![case])).expect("it can be shown");
+        case.record_no_run(CaseOutcome::Inconclusive, "it did not start; it said:\n      no\n      port");
+        let text = render(&SuiteReport::new(vec![case])).expect("a result can be rendered");
         assert!(text.contains("message=\"it did not start; it said: no port\""), "{text}");
     }
 
     #[test]
-    fn what_xml_can_not_hold_is_left_out() {
-        let text = render(&sample::suite()).expect("it can be shown");
+    fn characters_that_xml_can_not_hold_are_left_out() {
+        let text = render(&sample::suite()).expect("a result can be rendered");
         // The production Char of XML 1.0; a char is no surrogate.
         let is_allowed = |letter: char| match letter {
             '\t' | '\n' | '\r' => true,
@@ -167,7 +183,7 @@ mod tests {
     #[test]
     fn the_names_are_the_same_however_the_case_went() {
         let names = |case: CaseReport| {
-            let text = render(&SuiteReport::new(vec![case])).expect("it can be shown");
+            let text = render(&SuiteReport::new(vec![case])).expect("a result can be rendered");
             let tests = elements(&text).into_iter().filter(|element| element.name().as_ref() == b"testcase");
             let name = |test: BytesStart<'_>| {
                 ["classname", "name"].map(|name| {
@@ -178,9 +194,9 @@ mod tests {
             tests.map(name).collect::<Vec<_>>()
         };
         let failed = sample::fail();
-        let mut skipped = CaseReport { run: None, outcome: Came::Skipped, ..failed.clone() };
+        let mut skipped = CaseReport { run: None, outcome: CaseOutcome::Skipped, ..failed.clone() };
         for check in &mut skipped.checks {
-            (check.actual, check.outcome) = (None, Came::Skipped);
+            (check.actual, check.outcome) = (None, CaseOutcome::Skipped);
         }
         assert_eq!(names(failed), names(skipped));
     }

@@ -1,19 +1,22 @@
 //! A result as Markdown, as GitHub shows it: a table, and a section for each case that did not pass.
 //!
 //! The dialect is GitHub Flavored Markdown (<https://github.github.com/gfm/>): a backslash before any ASCII punctuation
-//! makes it plain text, a pipe in a table's cell included; a code block's fence is longer than any within it.
+//! makes it plain text, even a pipe in a table's cell; a code block's fence is longer than any inside it.
 
 use std::fmt::Write as _;
 
-use super::suite::{Came, CaseReport, SuiteReport, server_output};
-use super::{plain, terminal};
+use super::case_text::{columns, server_output};
+use super::suite::{CaseReport, SuiteReport};
+use super::terminal;
+use super::text::plain;
+use crate::judge::outcome::CaseOutcome;
 
 /// The whole document.
 pub(super) fn render(report: &SuiteReport) -> String {
     pieces(report).concat()
 }
 
-/// As much of the document as fits into so many bytes. What is left out is said, and how many cases it is.
+/// As much of the document as fits into `limit` bytes; if something is left out, the document says so.
 pub(super) fn render_within(report: &SuiteReport, limit: usize) -> String {
     let pieces = pieces(report);
     let len: usize = pieces.iter().map(String::len).sum();
@@ -35,31 +38,31 @@ pub(super) fn render_within(report: &SuiteReport, limit: usize) -> String {
     text
 }
 
-/// The document in parts, after each of which it may end.
+/// The document in parts; it may end after any of them.
 fn pieces(report: &SuiteReport) -> Vec<String> {
     let mut pieces = vec![format!(
         "## echo-tester: {}\n\n| verdict | id | name | time | verified | rtt p99 |\n| --- | --- | --- | ---: | ---: | ---: |\n",
         report.summary()
     )];
     pieces.extend(report.cases.iter().map(row));
-    // There is nothing to say of one that was not run but that.
-    let unmet = |case: &&CaseReport| !case.outcome.is_good() && case.outcome != Came::NotRun;
+    // The row says all there is to say of a case that was not run.
+    let unmet = |case: &&CaseReport| !case.outcome.is_good() && case.outcome != CaseOutcome::NotRun;
     pieces.extend(report.cases.iter().filter(unmet).map(section));
     pieces
 }
 
 fn row(case: &CaseReport) -> String {
-    let figures = case.figures();
+    let columns = columns(case);
     let verdict = match case.outcome {
         outcome if outcome.is_good() => outcome.name().to_owned(),
         outcome => format!("**{}**", outcome.name()),
     };
     let name = match case.outcome {
-        Came::Skipped | Came::NotRun => format!("{} ({})", case.name, case.reasons.join("; ")),
+        CaseOutcome::Skipped | CaseOutcome::NotRun => format!("{} ({})", case.name, case.reasons.join("; ")),
         _ => case.name.clone(),
     };
     let (id, name) = (escaped(&case.id), escaped(&name));
-    format!("| {verdict} | {id} | {name} | {} | {} | {} |\n", figures.time, figures.verified, figures.rtt_p99)
+    format!("| {verdict} | {id} | {name} | {} | {} | {} |\n", columns.time, columns.verified, columns.rtt_p99)
 }
 
 fn section(case: &CaseReport) -> String {
@@ -86,7 +89,7 @@ fn section(case: &CaseReport) -> String {
     text
 }
 
-/// A block of code, with a word above it; nothing if there is nothing in it.
+/// A block of code under a heading; nothing if there is no code.
 fn block(title: &str, language: &str, code: &str) -> String {
     let code = plain(code);
     if code.trim().is_empty() {
@@ -97,7 +100,7 @@ fn block(title: &str, language: &str, code: &str) -> String {
     format!("\n{title}:\n\n{fence}{language}\n{}\n{fence}\n", code.trim_end())
 }
 
-/// As plain text within a line or a cell.
+/// Text that stays plain text within a line or a cell.
 fn escaped(text: impl AsRef<str>) -> String {
     let mut escaped = String::new();
     for letter in plain(text.as_ref()).trim().chars() {
@@ -126,13 +129,13 @@ mod tests {
     }
 
     #[test]
-    fn a_fence_is_longer_than_any_within() {
+    fn a_fence_is_longer_than_any_inside_it() {
         let text = block("t", "text", "a ```` b");
         assert_eq!(text, "\nt:\n\n`````text\na ```` b\n`````\n");
     }
 
     #[test]
-    fn what_does_not_fit_is_left_out_as_a_whole_and_said() {
+    fn a_part_that_does_not_fit_is_left_out_and_the_document_says_so() {
         let report = sample::suite();
         let whole = render(&report);
         assert_eq!(render_within(&report, whole.len()), whole);

@@ -1,17 +1,18 @@
-//! The reports of the processes of one run, added up to the report of that run. Pure: files are read by `cmd::merge`.
+//! The reports of the processes of one run, added up to the report of that run. Pure: `command::merge` reads the files.
 //!
-//! Counters and histograms add up without loss (the JSON holds HdrHistogram's own encoding); time lines and findings
-//! are moved to the time axis of the earliest process, by the wall clocks of the hosts: the axis is as exact as these
-//! agree.
+//! Counters and histograms add up without loss (the JSON holds HdrHistogram's own encoding). Timelines and findings are
+//! moved to the time axis of the earliest process by the wall clocks of the hosts, so the axis is as exact as these
+//! clocks agree.
 
 use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
 use super::run::{ClientReport, FORM, LoadReport, PartReport, RunReport, ServerReport};
-use crate::judge::verdict::{Outcome, Verdict, judge};
+use crate::judge::verdict::{Circumstances, ShardCircumstances, Verdict, judge_shards};
 use crate::measure::active_time::ActiveTimeReport;
 use crate::measure::histogram::LatencyReport;
+use crate::measure::open_loop::RateReport;
 use crate::measure::{Counters, Latency, Timeline};
 use crate::plan::Shard;
 use crate::server::CountersSnapshot;
@@ -195,8 +196,13 @@ fn check_loads(first: &Input, other: &Input) -> Result<(), MergeError> {
 
 /// What has been added up so far.
 struct Sum {
-    report: RunReport,
+    /// The report of the earliest process, for all that is the same in every process.
+    first: RunReport,
     loads: Vec<LoadSum>,
+    total: Counters,
+    elapsed_s: f64,
+    interrupted: bool,
+    targets: Vec<String>,
     parts: Vec<PartReport>,
     servers: Vec<Option<ServerReport>>,
 }
@@ -207,41 +213,36 @@ struct LoadSum {
     counters: Counters,
     latencies: [Latency; 3],
     active: ActiveTimeReport,
+    rate: Option<RateReport>,
     timeline: Timeline,
     findings: Vec<Finding>,
 }
 
 impl Sum {
     fn new(first: &RunReport) -> Sum {
-        let mut report = first.clone();
-        report.version = env!("CARGO_PKG_VERSION").to_owned();
-        report.targets.clear();
-        report.total = Counters::default();
-        report.elapsed_s = 0.0;
-        report.interrupted = false;
-        report.loads.iter_mut().for_each(|load| load.rate = None);
-        let loads = first.loads.iter().map(|_| LoadSum::default()).collect();
-        Sum { report, loads, parts: Vec::new(), servers: Vec::new() }
+        Sum {
+            first: first.clone(),
+            loads: first.loads.iter().map(|_| LoadSum::default()).collect(),
+            total: Counters::default(),
+            elapsed_s: 0.0,
+            interrupted: false,
+            targets: Vec::new(),
+            parts: Vec::new(),
+            servers: Vec::new(),
+        }
     }
 
     fn add(&mut self, input: &Input, later: Duration) -> Result<(), MergeError> {
         let Input { file, report } = input;
-        for (group, load) in report.loads.iter().enumerate() {
-            self.loads[group].add(file, load, later)?;
-            let so_far = &mut self.report.loads[group].rate;
-            let counters = &self.loads[group].counters;
-            *so_far = match (*so_far, load.rate) {
-                (None, Some(rate)) => Some(rate.later(later)),
-                (Some(sum), Some(rate)) => Some(sum.add(&rate.later(later), counters)),
-                (so_far, None) => so_far,
-            };
+        for (sum, load) in self.loads.iter_mut().zip(&report.loads) {
+            sum.add(file, load, later)?;
         }
-        self.report.total.add(&report.total);
-        self.report.elapsed_s = self.report.elapsed_s.max(later.as_secs_f64() + report.elapsed_s);
-        self.report.interrupted |= report.interrupted;
+        self.total.add(&report.total);
+        self.elapsed_s = self.elapsed_s.max(later.as_secs_f64() + report.elapsed_s);
+        self.interrupted |= report.interrupted;
         for target in &report.targets {
-            if !self.report.targets.contains(target) {
-                self.report.targets.push(target.clone());
+            if !self.targets.contains(target) {
+                self.targets.push(target.clone());
             }
         }
         self.servers.push(report.server.clone());
@@ -254,49 +255,41 @@ impl Sum {
     }
 
     fn finish(self, absent: &[Shard], findings: usize, missing: Missing) -> RunReport {
-        let Sum { mut report, loads, mut parts, servers } = self;
+        let Sum { first, loads, total, elapsed_s, interrupted, targets, mut parts, servers } = self;
         parts.sort_by_key(|part| part.shard.parse().map_or(u32::MAX, Shard::index));
-        report.shard = match (absent.first(), parts.as_slice()) {
-            (None, _) => Shard::WHOLE.to_string(),
-            (Some(shard), parts) => {
+        let shard = match absent.first() {
+            None => Shard::WHOLE.to_string(),
+            Some(shard) => {
                 let present: Vec<&str> = parts.iter().filter_map(|part| part.shard.split('/').next()).collect();
                 format!("{}/{}", present.join(","), shard.count())
             }
         };
-        report.client = ClientReport::sum(parts.iter().map(|part| &part.client));
-        report.server = ServerReport::sum(&servers);
-        report.parts = parts;
-        for (load, sum) in report.loads.iter_mut().zip(loads) {
-            sum.put_into(load, findings);
+        let is_verified = |load: &LoadReport| load.config.get("verify").is_none_or(|verify| verify == "full");
+        let circumstances =
+            Circumstances { interrupted, verify_off: !first.loads.iter().any(is_verified), ..Circumstances::default() };
+        let was_interrupted = |part: &&PartReport| part.outcome == Verdict::Interrupted;
+        let shards = ShardCircumstances {
+            interrupted: parts.iter().filter(was_interrupted).map(|part| part.shard.clone()).collect(),
+            doubts: which_are(absent).into_iter().chain(apart(&parts)).collect(),
+            doubts_accepted: missing == Missing::Accepted,
+        };
+        RunReport {
+            form: first.form,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started_at: first.started_at,
+            seed: first.seed,
+            targets,
+            shard,
+            server: ServerReport::sum(&servers),
+            loads: first.loads.into_iter().zip(loads).map(|(load, sum)| sum.report(load, findings)).collect(),
+            verdict: judge_shards(&total, &circumstances, &shards),
+            total,
+            elapsed_s,
+            client: ClientReport::sum(parts.iter().map(|part| &part.client)),
+            interrupted,
+            parts,
         }
-        // What the reports say, since their configurations are equal.
-        let asserts = report.loads.iter().any(|load| load.config.get("verify").is_none_or(|verify| verify == "full"));
-        report.verdict = judge_the_sum(&report, asserts);
-        for why in apart(&report.parts).into_iter().chain(which_are(absent)) {
-            match missing {
-                Missing::Inconclusive => report.verdict = report.verdict.of_a_part(why),
-                Missing::Accepted => report.verdict.reasons.push(format!("{why} (accepted by --partial)")),
-            }
-        }
-        report
     }
-}
-
-/// As a single run is judged, but what one process has found outranks that another was interrupted: what starts the
-/// processes may well end all of them when one has failed.
-fn judge_the_sum(report: &RunReport, asserts: bool) -> Verdict {
-    let has_found = !report.total.findings.is_empty();
-    let mut verdict = judge(&report.total, report.interrupted && !has_found, asserts, &[]);
-    if report.interrupted && has_found {
-        let interrupted: Vec<&str> = report
-            .parts
-            .iter()
-            .filter(|part| part.outcome == Outcome::Interrupted)
-            .map(|part| part.shard.as_str())
-            .collect();
-        verdict.reasons.push(format!("interrupted: {}", interrupted.join(", ")));
-    }
-    verdict
 }
 
 /// The shards that are missing, if any are.
@@ -341,6 +334,10 @@ impl LoadSum {
             sum.add(&Latency::decode(&latency.hdr).map_err(wrong)?);
         }
         self.active.add(&load.active.later(later));
+        self.rate = match (self.rate, load.rate.map(|rate| rate.later(later))) {
+            (Some(sum), Some(rate)) => Some(sum.add(&rate, &self.counters)),
+            (sum, rate) => sum.or(rate),
+        };
         self.timeline.add_later(&load.timeline, later);
         let later_ms = later.as_secs_f64() * 1e3;
         self.findings.extend(load.findings.iter().cloned().map(|mut finding| {
@@ -351,14 +348,24 @@ impl LoadSum {
         Ok(())
     }
 
-    fn put_into(mut self, load: &mut LoadReport, findings: usize) {
+    /// The sum as a report. `first` is that of one process, `findings` are kept in full.
+    fn report(mut self, first: LoadReport, findings: usize) -> LoadReport {
         self.findings.sort_by(|a, b| a.at_ms.total_cmp(&b.at_ms));
         self.findings.truncate(findings);
-        load.counters = self.counters;
-        [load.rtt, load.connect, load.first_byte] = self.latencies.map(|latency| LatencyReport::from(&latency));
-        load.active = self.active;
-        load.timeline = self.timeline;
-        load.findings = self.findings;
+        let [rtt, connect, first_byte] = self.latencies.map(|latency| LatencyReport::from(&latency));
+        LoadReport {
+            name: first.name,
+            config: first.config,
+            about: first.about,
+            counters: self.counters,
+            rtt,
+            connect,
+            first_byte,
+            active: self.active,
+            rate: self.rate,
+            timeline: self.timeline,
+            findings: self.findings,
+        }
     }
 }
 

@@ -1,11 +1,13 @@
-//! What people and machines read at the end: one file a format.
+//! Results as people and machines read them: one file a format. Nothing here judges.
 //!
-//! [`run::RunReport`] is the run as data, [`suite::SuiteReport`] several of them, and every format is made of these and
-//! of nothing else: what the terminal shows, the JSON holds. [`mod@format`] is the table of formats.
+//! [`run::RunReport`] is a run as data, [`suite::SuiteReport`] several cases, [`compare::CompareReport`] a comparison.
+//! Every format is made of these alone, so the JSON holds whatever the terminal shows. [`mod@format`] is the table of
+//! formats: a new one is a file and a row there.
 
+pub mod case_text;
 mod chart;
-pub mod check;
 pub mod compare;
+pub mod compare_text;
 pub mod finding;
 pub mod format;
 pub mod github;
@@ -18,108 +20,4 @@ pub mod run;
 mod sample;
 pub mod suite;
 pub mod terminal;
-
-use std::time::Duration;
-
-/// A time in the unit that shows it best: `1.25 s`, `38.1 µs`.
-pub fn show_time(time: Duration) -> String {
-    let nanos = time.as_nanos() as f64;
-    let (value, unit) = match nanos {
-        n if n < 1e3 => (n, "ns"),
-        n if n < 1e6 => (n / 1e3, "µs"),
-        n if n < 1e9 => (n / 1e6, "ms"),
-        n => (n / 1e9, "s"),
-    };
-    format!("{} {unit}", three_digits(value))
-}
-
-/// Bytes in the binary unit that shows them best: `61.0 MiB`.
-pub fn show_bytes(bytes: f64) -> String {
-    let mut value = bytes;
-    for unit in ["B", "KiB", "MiB", "GiB"] {
-        if value < 1024.0 {
-            return format!("{} {unit}", three_digits(value));
-        }
-        value /= 1024.0;
-    }
-    format!("{} TiB", three_digits(value))
-}
-
-/// A count with its thousands set apart: `1,234,567`.
-pub fn show_count(count: u64) -> String {
-    let digits = count.to_string();
-    let mut shown = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            shown.push(',');
-        }
-        shown.push(digit);
-    }
-    shown
-}
-
-/// For a document: without escape sequences of terminals, other control characters, and what no document may hold (XML
-/// 1.0, 2.2): what a server writes is not always text.
-fn plain(text: &str) -> String {
-    let stripped = anstream::adapter::strip_str(text).to_string();
-    let is_text = |letter: &char| match letter {
-        '\n' | '\t' => true,
-        '\u{fffe}' | '\u{ffff}' => false,
-        letter => !letter.is_control(),
-    };
-    stripped.chars().filter(is_text).collect()
-}
-
-/// For a terminal, or the log of a CI system, which may do what a text says: what would be obeyed is shown as what it
-/// is. That is control characters, those that turn the direction of writing round, and the older form of GitHub's
-/// commands, which is looked for anywhere in a line (`actions/runner`, ActionCommand.cs).
-fn visible(text: &str) -> String {
-    let mut shown = String::new();
-    for letter in text.chars() {
-        match letter {
-            '\n' | '\t' => shown.push(letter),
-            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
-                shown.extend(letter.escape_unicode());
-            }
-            letter if letter.is_control() => shown.extend(letter.escape_default()),
-            letter => shown.push(letter),
-        }
-    }
-    shown.replace("##[", "## [")
-}
-
-fn three_digits(value: f64) -> String {
-    match value {
-        v if v == v.trunc() && v < 1000.0 => format!("{v:.0}"),
-        v if v < 10.0 => format!("{v:.2}"),
-        v if v < 100.0 => format!("{v:.1}"),
-        v => format!("{v:.0}"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_no_text_is_left_out() {
-        assert_eq!(plain("a\u{1b}[31mb\u{1b}[0m\0\u{7}\r\n\té\u{fffe}\u{ffff}\u{85}"), "ab\n\té");
-    }
-
-    #[test]
-    fn what_a_terminal_or_a_log_would_obey_is_shown() {
-        assert_eq!(visible("a\u{1b}[31mb\0\r\n\té\u{9b}\u{202e}"), "a\\u{1b}[31mb\\u{0}\\r\n\té\\u{9b}\\u{202e}");
-        assert_eq!(visible("a ##[error]b"), "a ## [error]b");
-    }
-
-    #[test]
-    fn figures_are_shown_in_the_unit_that_fits() {
-        let nanos = Duration::from_nanos;
-        assert_eq!(
-            [show_time(nanos(0)), show_time(nanos(38_100)), show_time(nanos(1_250_000_000))],
-            ["0 ns", "38.1 µs", "1.25 s"]
-        );
-        assert_eq!([show_bytes(0.0), show_bytes(1023.0), show_bytes(64e6)], ["0 B", "1023 B", "61.0 MiB"]);
-        assert_eq!([show_count(0), show_count(999), show_count(1_234_567)], ["0", "999", "1,234,567"]);
-    }
-}
+pub mod text;

@@ -9,12 +9,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::client::{ClientUsage, RunOutcome, RunPlan};
-use crate::judge::verdict::{Outcome as Came, Verdict, judge};
+use crate::judge::Judgement;
+use crate::judge::verdict::{Verdict, VerdictReport};
 use crate::measure::active_time::ActiveTimeReport;
 use crate::measure::histogram::LatencyReport;
 use crate::measure::open_loop::RateReport;
 use crate::measure::{Counters, LoadStats, Timeline};
-use crate::plan::{Profile, Verify};
+use crate::plan::Profile;
 use crate::server::CountersSnapshot;
 use crate::stream::Finding;
 
@@ -50,7 +51,7 @@ pub struct RunReport {
     /// What the client itself used; of a merged report, all processes together.
     pub client: ClientReport,
     /// What it came to.
-    pub verdict: Verdict,
+    pub verdict: VerdictReport,
     /// Somebody stopped it before its end.
     pub interrupted: bool,
     /// The processes that a merged report is made of, in the order of their shards.
@@ -74,8 +75,8 @@ pub struct PartReport {
     pub elapsed_s: f64,
     /// Connections that it opened.
     pub opened: u64,
-    /// What it came to by itself.
-    pub outcome: Came,
+    /// What it came to on its own.
+    pub outcome: Verdict,
     /// What it used.
     pub client: ClientReport,
 }
@@ -143,15 +144,14 @@ pub struct ServerReport {
 }
 
 impl RunReport {
-    /// The report of a run that has ended.
-    pub fn new(plan: &RunPlan, outcome: &RunOutcome, server: Option<ServerReport>) -> RunReport {
+    /// The report of a run that has ended and was judged.
+    pub fn new(plan: &RunPlan, outcome: &RunOutcome, server: Option<ServerReport>, judgement: &Judgement) -> RunReport {
         let mut total = Counters::default();
         for stats in &outcome.groups {
             total.add(&stats.counters);
         }
         let loads = plan.groups.iter().zip(&outcome.groups).zip(&outcome.findings);
-        let asserts = plan.groups.iter().any(|group| group.verify == Verify::Full);
-        let server_cpu = server.as_ref().and_then(|server| Duration::try_from_secs_f64(server.cpu_s?).ok());
+        let server_cpu = server.as_ref().and_then(ServerReport::cpu);
         let machine_was_full = outcome.client.filled_the_machine(server_cpu, outcome.elapsed);
         RunReport {
             form: FORM.to_owned(),
@@ -168,19 +168,13 @@ impl RunReport {
                     LoadReport::new(profile, stats, findings, &slots.collect::<Vec<_>>())
                 })
                 .collect(),
-            verdict: judge(&total, outcome.interrupted, asserts, &[]),
+            verdict: judgement.verdict.clone(),
             total,
             elapsed_s: outcome.elapsed.as_secs_f64(),
             client: ClientReport { machine_was_full, ..ClientReport::from(&outcome.client) },
-            interrupted: outcome.interrupted,
+            interrupted: judgement.is_interrupted,
             parts: Vec::new(),
         }
-    }
-
-    /// It was ended because its time was over.
-    pub fn not_done(&mut self) {
-        let why = "it was ended when its time was over: --timeout, or timeout in [run], gives it more";
-        self.verdict = self.verdict.clone().not_done(why.to_owned());
     }
 
     /// From the first connect to the last close.
@@ -188,9 +182,16 @@ impl RunReport {
         Duration::try_from_secs_f64(self.elapsed_s).unwrap_or_default()
     }
 
-    /// So much a second of the run; `None` when it took no time.
+    /// The amount per second of the run; `None` when it took no time.
     pub fn per_second(&self, amount: u64) -> Option<f64> {
         (self.elapsed_s > 0.0).then(|| amount as f64 / self.elapsed_s)
+    }
+}
+
+impl ServerReport {
+    /// The CPU time that the server used.
+    pub fn cpu(&self) -> Option<Duration> {
+        self.cpu_s.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
     }
 }
 

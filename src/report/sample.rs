@@ -1,28 +1,45 @@
-//! A result as fixed data, in which everything occurs that a format must cope with: each outcome, several load groups,
-//! findings, and text that is markup in one format or another.
+//! A fixed result with everything that a format must cope with: each outcome, several load groups, findings, and text
+//! that is markup in one format or another.
 
-use super::check::{CheckReport, found, planned_verdict};
 use super::run::{ClientReport, FORM, LoadReport, RunReport};
-use super::suite::{Came, CaseReport, SuiteReport};
-use crate::judge::verdict::{Outcome, Verdict};
+use super::suite::{CaseReport, SuiteReport};
+use crate::judge::check::{CheckReport, findings_in_words};
+use crate::judge::outcome::CaseOutcome;
+use crate::judge::verdict::{Verdict, VerdictReport};
 use crate::measure::active_time::ActiveTimeReport;
 use crate::measure::timeline::Point;
 use crate::measure::{Counters, LoadStats, Timeline};
-use crate::scenario::Expected;
 use crate::stream::{Change, ConnId, Corruption, Divergence, Finding, FindingKind};
 
-/// What would end a string, a cell, a fence, an element or a document.
+/// Text that could end a string, a cell, a fence, an element or a document.
 pub(super) const HOSTILE: &str =
     "<script>alert(1)</script> | `a` ```b``` ]]> \"q\" & \u{1b}[31mred\u{1b}[0m \0 \u{7} \u{fffe}\u{ffff} é";
 
-/// One case of each kind.
+/// One case of each outcome.
 pub(super) fn suite() -> SuiteReport {
     let mut report = SuiteReport::new(vec![pass(), fail(), missed(), skipped(), inconclusive(), not_run()]);
     report.version = "0.0.0".to_owned();
     report
 }
 
-fn case(id: &str, name: &str, outcome: Came) -> CaseReport {
+/// A case for each of these outcomes, without a run.
+pub(super) fn cases(outcomes: &[CaseOutcome]) -> Vec<CaseReport> {
+    let case = |outcome: &CaseOutcome| CaseReport {
+        id: "1.1".to_owned(),
+        name: "n".to_owned(),
+        about: "Look there.\n".to_owned(),
+        file: "a.toml".to_owned(),
+        outcome: *outcome,
+        reasons: vec!["why".to_owned()],
+        checks: Vec::new(),
+        replay: Some("again".to_owned()),
+        run: None,
+        server_output: Vec::new(),
+    };
+    outcomes.iter().map(case).collect()
+}
+
+fn case(id: &str, name: &str, outcome: CaseOutcome) -> CaseReport {
     CaseReport {
         id: id.to_owned(),
         name: name.to_owned(),
@@ -30,18 +47,18 @@ fn case(id: &str, name: &str, outcome: Came) -> CaseReport {
         file: format!("scenarios/{id}.toml"),
         outcome,
         reasons: Vec::new(),
-        checks: vec![check("verdict", "pass", Some("pass"), Came::Pass)],
+        checks: vec![check("verdict", "pass", Some("pass"), CaseOutcome::Pass)],
         replay: Some(format!("echo-tester run 'scenarios/{id}.toml' --seed 7")),
         run: None,
         server_output: Vec::new(),
     }
 }
 
-fn check(name: &str, expected: &str, actual: Option<&str>, outcome: Came) -> CheckReport {
+fn check(name: &str, expected: &str, actual: Option<&str>, outcome: CaseOutcome) -> CheckReport {
     CheckReport { name: name.to_owned(), expected: expected.to_owned(), actual: actual.map(str::to_owned), outcome }
 }
 
-/// A run in which all went well.
+/// A run in which nothing went wrong.
 pub(super) fn run(loads: &[&str]) -> RunReport {
     let loads: Vec<LoadReport> = loads.iter().map(|name| load(name)).collect();
     let mut total = Counters::default();
@@ -65,7 +82,7 @@ pub(super) fn run(loads: &[&str]) -> RunReport {
             was_bottleneck: Some(false),
             machine_was_full: None,
         },
-        verdict: Verdict { outcome: Outcome::Pass, exit_code: 0, reasons: vec!["nothing wrong".to_owned()] },
+        verdict: VerdictReport { outcome: Verdict::Pass, exit_code: 0, reasons: vec!["nothing wrong".to_owned()] },
         interrupted: false,
         parts: Vec::new(),
     }
@@ -97,7 +114,7 @@ fn load(name: &str) -> LoadReport {
     }
 }
 
-/// A byte that came back changed, in connection `conn`.
+/// A byte that came back changed in connection `conn`.
 pub(super) fn finding(conn: u32) -> Finding {
     let conn = ConnId::new(conn).expect("small");
     let mut divergence = Divergence::of_connection(FindingKind::Corrupt, conn, 10, 1);
@@ -116,33 +133,33 @@ pub(super) fn finding(conn: u32) -> Finding {
 }
 
 fn pass() -> CaseReport {
-    CaseReport { run: Some(run(&["load"])), ..case("1.1", "one byte", Came::Pass) }
+    CaseReport { run: Some(run(&["load"])), ..case("1.1", "one byte", CaseOutcome::Pass) }
 }
 
-/// Two groups, one of which has findings, and hostile text wherever a person or a server can put it.
+/// Two groups, one with findings, and hostile text wherever a person or a server can put it.
 pub(super) fn fail() -> CaseReport {
     let mut run = run(&["stalled", "others"]);
     let stalled = &mut run.loads[0];
     stalled.findings = (0..5).map(finding).collect();
     stalled.counters.findings.insert(FindingKind::Corrupt, 25);
     run.total.findings.insert(FindingKind::Corrupt, 25);
-    let kinds = found(&run.total);
-    run.verdict = Verdict {
-        outcome: Outcome::Fail,
+    let kinds = findings_in_words(&run.total);
+    run.verdict = VerdictReport {
+        outcome: Verdict::Fail,
         exit_code: 1,
         reasons: vec![format!("{kinds}: {}", FindingKind::Corrupt.description())],
     };
     CaseReport {
         reasons: vec!["verdict: expected pass, it was fail".to_owned(), run.verdict.reasons[0].clone()],
         checks: vec![
-            check("verdict", "pass", Some("fail"), Came::Fail),
-            check("load stalled", "no finding", Some(&kinds), Came::Fail),
-            check("load others", "no finding", Some("no finding"), Came::Pass),
-            check("rtt.p99 < 1s", "rtt.p99 < 1s", Some("38ms"), Came::Pass),
+            check("verdict", "pass", Some("fail"), CaseOutcome::Fail),
+            check("load stalled", "no finding", Some(&kinds), CaseOutcome::Fail),
+            check("load others", "no finding", Some("no finding"), CaseOutcome::Pass),
+            check("rtt.p99 < 1s", "rtt.p99 < 1s", Some("38ms"), CaseOutcome::Pass),
         ],
         run: Some(run),
         server_output: vec!["the server said".to_owned(), HOSTILE.to_owned()],
-        ..case("4.1", &format!("two groups {HOSTILE}"), Came::Fail)
+        ..case("4.1", &format!("two groups {HOSTILE}"), CaseOutcome::Fail)
     }
 }
 
@@ -151,29 +168,30 @@ pub(super) fn missed() -> CaseReport {
         run: Some(run(&["load"])),
         reasons: vec!["messages > 1k: it was 9".to_owned()],
         checks: vec![
-            check("verdict", "pass", Some("pass"), Came::Pass),
-            check("messages > 1k", "messages > 1k", Some("9"), Came::ThresholdMissed),
+            check("verdict", "pass", Some("pass"), CaseOutcome::Pass),
+            check("messages > 1k", "messages > 1k", Some("9"), CaseOutcome::ThresholdMissed),
         ],
-        ..case("5.1", "many messages", Came::ThresholdMissed)
+        ..case("5.1", "many messages", CaseOutcome::ThresholdMissed)
     }
 }
 
 fn skipped() -> CaseReport {
     CaseReport {
         reasons: vec!["the model iocp does not run here: it is for Windows".to_owned()],
-        checks: vec![check("verdict", "pass", None, Came::Skipped)],
-        ..case("6.1", "elsewhere", Came::Skipped)
+        checks: vec![check("verdict", "pass", None, CaseOutcome::Skipped)],
+        ..case("6.1", "elsewhere", CaseOutcome::Skipped)
     }
 }
 
 fn inconclusive() -> CaseReport {
     CaseReport {
         reasons: vec!["no connection could be opened".to_owned()],
-        checks: vec![check("verdict", "pass", Some("inconclusive"), Came::Inconclusive)],
-        ..case("6.2", "unreachable", Came::Inconclusive)
+        checks: vec![check("verdict", "pass", Some("inconclusive"), CaseOutcome::Inconclusive)],
+        ..case("6.2", "unreachable", CaseOutcome::Inconclusive)
     }
 }
 
 pub(super) fn not_run() -> CaseReport {
-    CaseReport { checks: vec![planned_verdict(Expected::Pass)], replay: None, ..case("6.3", "the rest", Came::NotRun) }
+    let planned = CaseReport::planned_run(String::new(), String::new());
+    CaseReport { checks: planned.checks, replay: None, ..case("6.3", "the rest", CaseOutcome::NotRun) }
 }

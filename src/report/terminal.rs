@@ -1,12 +1,15 @@
-//! The report as people read it on a terminal. Made of a [`RunReport`] and of nothing else.
+//! A run as people read it on a terminal, made of its [`RunReport`] alone.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use comfy_table::{Cell, CellAlignment, Table, presets};
 
+use super::finding;
 use super::run::{LoadReport, PartReport, RunReport};
-use super::{show_bytes, show_count, show_time};
+use super::text::{show_bytes, show_count, show_time, wrapped};
+use crate::judge::check::findings_in_words;
+use crate::judge::verdict::shortages;
 use crate::measure::histogram::LatencyReport;
 use crate::measure::open_loop::RateReport;
 
@@ -24,13 +27,13 @@ pub fn render(report: &RunReport) -> String {
         text.push_str(&findings(load, usize::MAX));
     }
     for note in notes(report) {
-        let _ = writeln!(text, "{}", super::finding::wrapped(&note));
+        let _ = writeln!(text, "{}", wrapped(&note));
     }
     text.push_str(&verdict(report));
     text
 }
 
-/// A table without frames, the first column to the left and the figures to the right.
+/// A table without borders, the first column aligned to the left and the others to the right.
 pub fn table(header: &[&str], rows: Vec<Vec<String>>) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
@@ -99,12 +102,12 @@ fn totals(report: &RunReport) -> String {
     trimmed(&table)
 }
 
-/// The findings of a load group that were kept, `at_most` so many of them, and how many there are in all.
+/// At most `at_most` of the findings of a load group that were kept, and how many there are in all.
 pub(super) fn findings(load: &LoadReport, at_most: usize) -> String {
     let mut text = String::new();
     let (kept, shown) = (load.findings.len(), load.findings.len().min(at_most));
     for finding in load.findings.iter().take(shown) {
-        let _ = writeln!(text, "{}", super::finding::render(finding));
+        let _ = writeln!(text, "{}", finding::render(finding));
     }
     let counted = load.counters.findings_total();
     if counted > shown as u64 {
@@ -121,7 +124,7 @@ pub(super) fn findings(load: &LoadReport, at_most: usize) -> String {
     text
 }
 
-/// A line for each load group: which of them did what.
+/// A line for each load group, with what it did.
 pub(super) fn groups(report: &RunReport) -> String {
     let header = ["load", "passed", "failed", "verified", "rtt p50", "rtt p99", "findings"];
     let row = |load: &LoadReport| {
@@ -133,13 +136,13 @@ pub(super) fn groups(report: &RunReport) -> String {
             show_bytes(counters.bytes_verified as f64),
             nanos(rtt.p50_ns),
             nanos(rtt.p99_ns),
-            super::check::found(counters),
+            findings_in_words(counters),
         ]
     };
     trimmed(&table(&header, report.loads.iter().map(row).collect()))
 }
 
-/// A time that may not have been measured.
+/// A time; `-` if it was not measured.
 pub(super) fn nanos(nanos: Option<u64>) -> String {
     nanos.map_or_else(|| "-".to_owned(), |n| show_time(Duration::from_nanos(n)))
 }
@@ -167,33 +170,33 @@ fn processes(report: &RunReport) -> Vec<Vec<String>> {
     ]
 }
 
-/// What a reader of the figures must know.
+/// What a reader of the figures needs to know.
 fn notes(report: &RunReport) -> Vec<String> {
     let mut notes: Vec<String> = report.loads.iter().filter_map(|load| saturation(load, report)).collect();
-    notes.extend(
-        crate::judge::verdict::shortages(&report.total).into_iter().map(|shortage| format!("note: {shortage}")),
-    );
+    notes.extend(shortages(&report.total).into_iter().map(|shortage| format!("note: {shortage}")));
     notes.extend(report.loads.iter().filter_map(|load| never_begun(load, report)));
     notes.extend(bottleneck(report).or_else(|| full_machine(report)));
     notes.extend(not_together(report));
     notes
 }
 
-/// Says that an open loop did not keep to what was asked for, and what to do.
+/// Says that an open loop did not keep its rate, and what to do.
 fn saturation(load: &LoadReport, report: &RunReport) -> Option<String> {
     let schedule = load.rate.as_ref().filter(|schedule| schedule.saturated == Some(true))?;
     let rate = |rate: Option<f64>| rate.map_or_else(|| "none".to_owned(), |rate| format!("{}/s", show_rate(rate)));
     let unsent = match schedule.unsent {
         0 => String::new(),
-        unsent => format!(", and {} messages that were due were not sent at all", show_count(unsent)),
+        unsent => format!(", and {} messages that were due were never sent", show_count(unsent)),
     };
     let advice = match report.client.was_bottleneck {
-        Some(true) => "the client had no time left: give it more cores, or share the run among processes (--shard)",
+        Some(true) => {
+            "the client had no CPU time left: give it more cores, or split the run over several processes (--shard)"
+        }
         _ if report.client.machine_was_full == Some(true) => {
-            "client and server together left this machine no time: give each one of its own"
+            "client and server together used all CPU time of this machine: give each its own"
         }
         _ => {
-            "the server, the way to it, or a machine that it shares with the client is slower than that: ask for less to \
+            "the server, the path to it, or a machine that it shares with the client is slower than that: ask for less to \
              see its latency"
         }
     };
@@ -212,26 +215,26 @@ fn never_begun(load: &LoadReport, report: &RunReport) -> Option<String> {
     load.rate.as_ref().filter(|schedule| schedule.first_due_s.is_none() && report.total.opened > 0)?;
     let whose = if report.loads.len() > 1 { format!(" of {}", load.name) } else { String::new() };
     Some(format!(
-        "note: no message{whose} was due: under --rate they are once all connections are open, and the run ended before \
-         that"
+        "note: no message{whose} was due: under --rate, messages are due once all connections are open, and the run ended \
+         before that"
     ))
 }
 
-/// Processes that should have run together and did not.
+/// Says that processes did not run at the same time.
 fn not_together(report: &RunReport) -> Option<String> {
     let started = |part: &PartReport| humantime::parse_rfc3339_weak(&part.started_at).ok();
     let starts: Vec<_> = report.parts.iter().filter_map(started).collect();
     let apart = starts.iter().max()?.duration_since(*starts.iter().min()?).ok()?;
     (apart.as_secs_f64() > report.elapsed_s / 10.0).then(|| {
         format!(
-            "note: the processes began up to {} apart, and figures per second are over all of the time: --start-at lets \
-             them begin together",
+            "note: the processes started up to {} apart, and figures per second cover the whole time: --start-at makes \
+             them start together",
             show_time(apart)
         )
     })
 }
 
-/// A rate with the digits that it needs: 0.5, 99.7, 1,234.
+/// A rate with as many digits as it needs: 0.5, 99.7, 1,234.
 fn show_rate(rate: f64) -> String {
     if rate < 100.0 { format!("{}", (rate * 100.0).round() / 100.0) } else { show_count(rate.round() as u64) }
 }
@@ -249,7 +252,7 @@ fn bottleneck(report: &RunReport) -> Option<String> {
 
 fn full_machine(report: &RunReport) -> Option<String> {
     (report.client.machine_was_full == Some(true)).then(|| {
-        "note: client and server together left this machine no time: on one of its own the server may be faster than this"
+        "note: client and server together used all CPU time of this machine: on its own the server may be faster than this"
             .to_owned()
     })
 }

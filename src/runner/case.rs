@@ -12,11 +12,13 @@ use crate::config::{RunArgs, ServerSpec};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::interrupt;
+use crate::judge::expectation::CheckedServer;
+use crate::judge::measured::{RunEnding, ServerFate};
+use crate::judge::outcome::CaseOutcome;
 use crate::output::reports::{ReportArgs, Reports};
 use crate::plan::Profile;
-use crate::report::check::{self, Ending};
-use crate::report::run::RunReport;
-use crate::report::suite::{Came, CaseReport, State};
+use crate::report::suite::{CaseReport, SuiteState};
+use crate::runner::judged::judged_case;
 use crate::runner::{jobs, launch, target_address};
 use crate::scenario::{Scenario, names};
 use crate::server::models;
@@ -111,13 +113,9 @@ pub fn run_all(
         let filter = args.filter.as_deref().unwrap_or_default();
         return Err(Failure::usage(format!("no case contains '{filter}': --list shows them")));
     }
-    names::check(&wanted).map_err(Failure::usage)?;
-    let planned = wanted.iter().map(|scenario| {
-        let mut case = CaseReport::planned(scenario, target.is_none());
-        case.checks.extend(target.and_then(|_| liveness::planned(scenario)));
-        case
-    });
-    let planned: Vec<CaseReport> = planned.collect();
+    names::check(&wanted).map_err(|error| Failure::usage(error.styled()))?;
+    let server = if target.is_some() { CheckedServer::Target } else { CheckedServer::Started };
+    let planned: Vec<CaseReport> = wanted.iter().map(|scenario| CaseReport::planned(scenario, server)).collect();
     if args.list {
         return args.reports.list(&list(&wanted), planned).map(|()| Exit::Pass);
     }
@@ -140,9 +138,9 @@ pub fn run_all(
         if is_over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     let exit = reports.finish(match interrupt::is_requested() {
-        true => State::Interrupted,
-        false if is_stopped => State::Stopped,
-        false => State::Incomplete,
+        true => SuiteState::Interrupted,
+        false if is_stopped => SuiteState::Stopped,
+        false => SuiteState::Incomplete,
     });
     result?;
     exit
@@ -176,11 +174,11 @@ fn run_one(
     replay: &str,
 ) -> CaseReport {
     if let Some(reason) = why_skipped(scenario, args, target) {
-        case.without_run(Came::Skipped, reason);
+        case.record_no_run(CaseOutcome::Skipped, reason);
         return case;
     }
     if let Err(error) = try_run(&mut case, scenario, args, target, replay) {
-        case.without_run(Came::Inconclusive, format!("{error:#}"));
+        case.record_no_run(CaseOutcome::Inconclusive, format!("{error:#}"));
     }
     case
 }
@@ -202,8 +200,9 @@ fn try_run(
         (None, Some(wanted)) => match TestServer::start(wanted) {
             Ok(started) => vec![server.insert(started).address()],
             Err(not_started) => {
-                let came = if interrupt::is_requested() { Came::Interrupted } else { Came::Inconclusive };
-                case.without_run(came, not_started.reason);
+                let outcome =
+                    if interrupt::is_requested() { CaseOutcome::Interrupted } else { CaseOutcome::Inconclusive };
+                case.record_no_run(outcome, not_started.reason);
                 case.server_output = not_started.output;
                 return Ok(());
             }
@@ -212,7 +211,7 @@ fn try_run(
     let plan = launch::plan(&run, targets, scenario.loads.clone(), Some(replay))?;
     if let Some(obstacle) = limits::check(&plan, &SystemLimits::ask(&plan)).into_iter().find(|obstacle| obstacle.fatal)
     {
-        case.without_run(Came::Inconclusive, obstacle.to_string());
+        case.record_no_run(CaseOutcome::Inconclusive, obstacle.to_string());
         return Ok(());
     }
     let limit = run.timeout.unwrap_or_else(|| default_timeout(scenario));
@@ -222,23 +221,22 @@ fn try_run(
     let probe = || outcome.as_ref().ok().and_then(|(outcome, _)| liveness::probe(scenario, &plan, outcome));
     let probed = target.and_then(|_| probe());
     let stopped = server.map(|server| server.stop(is_broken, probe));
-    let server_died = stopped.as_ref().map(|stopped| stopped.broke.is_some());
-    let stopped = stopped.unwrap_or_default();
-    let is_interrupted = interrupt::is_requested();
-    case.server_output = stopped.output;
+    let (server, report, output) = match stopped {
+        None => (ServerFate::Target { probe: probed }, None, Vec::new()),
+        Some(stopped) => (ServerFate::Started { died: stopped.broke }, stopped.report, stopped.output),
+    };
+    let interrupt_requested = interrupt::is_requested();
+    case.server_output = output;
     let (outcome, is_over) = outcome?;
-    let mut report = RunReport::new(&plan, &outcome, stopped.report);
-    let not_within = is_over.then_some(Time(limit));
-    let is_part = !run.only_conns.is_empty() || run.shard.count() > 1;
-    let ending = Ending { server_died, is_interrupted, not_within, is_part };
-    case.checks = check::hold(scenario, &outcome.groups, &ending, &mut report);
-    if let (Some(how), Some(check)) = (stopped.broke, case.checks.iter_mut().find(|check| check.name == check::SERVER))
-    {
-        check.actual = Some(how);
-    }
-    case.checks.extend(target.and_then(|_| liveness::check(scenario, probed, &report)));
-    (case.outcome, case.reasons) = check::outcome(&case.checks, &report);
-    case.run = Some(report);
+    let ending = RunEnding {
+        interrupt_requested,
+        timed_out_after: is_over.then_some(Time(limit)),
+        is_partial: !run.only_conns.is_empty() || run.shard.count() > 1,
+        server,
+        ..RunEnding::default()
+    };
+    let (report, judgement) = judged_case(&plan, &outcome, report, &scenario.expect, ending);
+    case.record_run(report, judgement);
     Ok(())
 }
 
@@ -303,10 +301,10 @@ mod tests {
     fn a_case_in_which_something_goes_wrong_is_inconclusive() {
         let args = CaseCommand::parse_from(["test"]).cases;
         let scenario = Scenario::parse("a.toml", "name = 'n'\n[[load]]\n").expect("it is well");
-        let planned = CaseReport::planned(&scenario, false);
+        let planned = CaseReport::planned(&scenario, CheckedServer::Target);
         // A name that no longer resolves would do the same, but would need a resolver.
         let case = run_one(planned, &scenario, &args, Some("no-port"), "echo-tester run a.toml");
-        assert_eq!((case.outcome, case.checks[0].outcome), (Came::Inconclusive, Came::Inconclusive));
+        assert_eq!((case.outcome, case.checks[0].outcome), (CaseOutcome::Inconclusive, CaseOutcome::Inconclusive));
         assert!(case.reasons[0].contains("no-port") && case.replay.is_some(), "{:?}", case.reasons);
     }
 }

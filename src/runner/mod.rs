@@ -4,6 +4,7 @@
 pub mod case;
 mod deadline;
 mod jobs;
+pub mod judged;
 pub mod launch;
 mod progress;
 pub mod target_address;

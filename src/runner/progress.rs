@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::client::{Control, RunPlan};
 use crate::measure::Counters;
 use crate::output::console::say;
-use crate::report::{show_bytes, show_count, show_time};
+use crate::report::text::{show_bytes, show_count, show_time};
 
 /// Interval between two updates of the bar on a terminal.
 const BAR_INTERVAL: Duration = Duration::from_millis(100);

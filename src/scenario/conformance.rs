@@ -1,11 +1,9 @@
-//! The conformance suite: the files of `scenarios/conformance`, embedded so that `check` needs nothing but the program.
-
-use super::{Scenario, Variables};
-use crate::config::ServerVariant;
+//! The conformance suite: the files of `scenarios/conformance`, embedded so that `check` needs no files. A new case is
+//! a file there and a row here.
 
 macro_rules! files {
     ($($name:literal),+ $(,)?) => {
-        /// Name and text of every file, in the order in which they run; a test holds the table to the folder.
+        /// Name and text of every file, in the order in which they run; a test compares the table with the folder.
         pub const FILES: &[(&str, &str)] =
             &[$(($name, include_str!(concat!("../../scenarios/conformance/", $name)))),+];
     };
@@ -40,67 +38,50 @@ files![
     "6.2-idle-then-traffic.toml",
 ];
 
-/// In the files: how long a connection may wait for the server.
+/// The variable in the files that says how long a connection may wait for the server.
 pub const PATIENCE: &str = "PATIENCE";
-
-/// The cases, in the order in which they run, each against the bundled default.
-///
-/// # Errors
-/// A variable makes no sense where it stands, as [`Scenario::read`] says it. Without any there is no error: a test
-/// reads every file of the table.
-pub fn cases(variables: &Variables) -> Result<Vec<Scenario>, String> {
-    let read = |(name, text): &(&str, &str)| Scenario::read(name, text, variables, false);
-    Ok(FILES.iter().map(read).collect::<Result<Vec<_>, _>>()?.concat())
-}
-
-/// All of them for each of these servers.
-///
-/// # Errors
-/// As [`cases`].
-pub fn cases_against(variants: &[ServerVariant], variables: &Variables) -> Result<Vec<Scenario>, String> {
-    let cases = cases(variables)?;
-    let against = |variant: &ServerVariant, case: &Scenario| case.clone().against(variant, variant.label);
-    Ok(variants.iter().flat_map(|variant| cases.iter().map(move |case| against(variant, case))).collect())
-}
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scenario::{Scenario, Variables};
 
     #[test]
     fn the_table_is_the_folder() {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/conformance");
-        let entries = std::fs::read_dir(folder).expect("the folder is there");
-        let name = |entry: std::io::Result<std::fs::DirEntry>| entry.expect("it can be read").file_name();
+        let entries = std::fs::read_dir(folder).expect("the folder can be read");
+        let name = |entry: std::io::Result<std::fs::DirEntry>| entry.expect("the entry can be read").file_name();
         let mut names: Vec<String> = entries.map(|entry| name(entry).to_string_lossy().into_owned()).collect();
         names.sort();
         assert_eq!(FILES.iter().map(|(name, _)| *name).collect::<Vec<_>>(), names);
     }
 
     #[test]
-    fn patience_is_all_that_a_connection_waits_for_in_every_case() {
-        let patient = cases(&Variables::new([(PATIENCE.to_owned(), "70s".to_owned())], |_| None)).expect("a time");
+    fn patience_limits_every_wait_of_a_connection_in_every_case() {
+        let patient = Scenario::conformance(&Variables::new([(PATIENCE.to_owned(), "70s".to_owned())], |_| None))
+            .expect("70s is a time");
         let seconds = std::time::Duration::from_secs;
-        for (case, usual) in patient.iter().zip(cases(&Variables::none()).expect("they are well")) {
+        for (case, usual) in patient.iter().zip(Scenario::conformance(&Variables::none()).expect("the files are valid"))
+        {
             for (load, usual) in case.loads.iter().zip(&usual.loads) {
                 assert_eq!([usual.connect_timeout, usual.stall_timeout], [seconds(5); 2], "{}", case.title());
                 assert_eq!([load.connect_timeout, load.stall_timeout], [seconds(70); 2], "{}", case.title());
             }
         }
-        let wrong = cases(&Variables::new([(PATIENCE.to_owned(), "long".to_owned())], |_| None));
-        assert!(wrong.is_err_and(|error| error.contains("long")));
+        let refused = Scenario::conformance(&Variables::new([(PATIENCE.to_owned(), "long".to_owned())], |_| None));
+        assert!(refused.is_err_and(|error| error.to_string().contains("long")));
     }
 
     #[test]
     fn sizes_at_the_ends_of_buffers_are_single_writes() {
-        let cases = cases(&Variables::none()).expect("they are well");
+        let cases = Scenario::conformance(&Variables::none()).expect("the files are valid");
         let about_sizes = cases.iter().filter(|case| ["1.2", "1.4"].contains(&case.id.as_str()));
         let fragments: Vec<_> = about_sizes.map(|case| &case.loads[0].fragment).collect();
         assert_eq!(fragments, [&None, &None], "a fragment would hide the size from the server");
     }
 
     #[test]
-    fn every_case_has_an_address_of_its_own_and_says_what_it_is_for() {
+    fn every_case_has_its_own_address_and_says_what_it_is_for() {
         for (name, text) in FILES {
             let case = Scenario::parse(name, text).unwrap_or_else(|error| panic!("{error}"));
             assert!(name.starts_with(&format!("{}-", case.id)), "{name} is {}", case.id);

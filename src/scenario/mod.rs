@@ -1,19 +1,26 @@
 //! Scenario files: a server, the load groups that run against it at the same time, and what is expected of them.
 //!
-//! - [`mod@file`]: the TOML, on the structs that the flags use too, and its errors with their place;
-//! - [`variables`]: what `${NAME}` stands for in them;
-//! - [`names`]: that no two cases have one name;
-//! - [`schema`]: what editors are told of them;
+//! - [`mod@file`]: the TOML as it is written;
+//! - [`variables`]: what `${NAME}` stands for in it;
+//! - [`read`]: from the text of a file to its cases;
+//! - [`case`]: a case, resolved;
+//! - [`error`]: what is wrong with a file, and where;
+//! - [`names`]: that no two cases have the same name;
+//! - [`schema`]: the JSON Schema for editors;
 //! - [`conformance`]: the files that are embedded for `check`.
 //!
 //! Nothing here runs anything: `runner::case` does.
 
+pub mod case;
 pub mod conformance;
+pub mod error;
 pub mod file;
 pub mod names;
-mod place;
+pub mod read;
 pub mod schema;
+mod toml_path;
 pub mod variables;
 
-pub use file::{Expected, Scenario};
+pub use case::Scenario;
+pub use error::ScenarioError;
 pub use variables::Variables;

@@ -1,26 +1,25 @@
-//! Whether every case has a name of its own. CI systems know a test by its name: of two with one name they show one.
+//! Whether every case has its own name. CI systems know a test by its name: of two with the same name they show one.
 
-use super::Scenario;
-use super::place::{at, mark};
+use super::case::Scenario;
+use super::error::ScenarioError;
 
-/// Whether no two of these have the same id and name, nor cases that have nothing to do with each other the same id.
+/// Checks that no two cases have the same id and name, and that only one case against several servers repeats an id.
 ///
 /// # Errors
-/// A text for people: both places, and what to do.
-pub fn check(cases: &[&Scenario]) -> Result<(), String> {
+/// Both places, and what to do.
+pub fn check(cases: &[&Scenario]) -> Result<(), ScenarioError> {
     for (i, case) in cases.iter().enumerate() {
-        let mut before = cases[..i].iter();
+        let mut earlier = cases[..i].iter();
         // One case against several servers is told apart by the rest of its name.
         let same_id = |other: &&&Scenario| !case.id.is_empty() && other.id == case.id && !other.is_written_as(case);
-        let twice = match before.clone().find(|other| other.title() == case.title()) {
+        let duplicate = match earlier.clone().find(|other| other.title() == case.title()) {
             Some(other) => Some((other, format!("is called '{}'", case.title()))),
-            None => before.find(same_id).map(|other| (other, format!("has the id {}", case.id))),
+            None => earlier.find(same_id).map(|other| (other, format!("has the id {}", case.id))),
         };
-        if let Some((other, what)) = twice {
-            let there = at(&other.path, &other.named.text, &other.named.span);
-            let remedy = "reports would show one of them: give each its own, or run them apart";
-            let problem = format!("another case {what}, at {there}: {remedy}");
-            return Err(mark(&case.path, &case.named.text, case.named.span.clone(), &problem));
+        if let Some((other, what)) = duplicate {
+            let remedy = "reports would show only one of them: give each its own, or run them separately";
+            let error = ScenarioError::new(format!("another case {what}: {remedy}"), case.name_location.clone());
+            return Err(error.with_related(other.name_location.clone(), "the other case"));
         }
     }
     Ok(())
@@ -32,32 +31,42 @@ mod tests {
     use crate::scenario::Variables;
 
     /// What is wrong with the cases of these files, named a.toml, b.toml …
-    fn wrong(files: &[&str]) -> Option<String> {
+    fn error(files: &[&str]) -> Option<String> {
         let read = |(name, text): (char, &&str)| {
             let cases = Scenario::read(&format!("{name}.toml"), text, &Variables::none(), false);
             cases.unwrap_or_else(|error| panic!("{error}"))
         };
         let cases: Vec<Scenario> = ('a'..).zip(files).flat_map(read).collect();
-        check(&cases.iter().collect::<Vec<_>>()).err()
+        check(&cases.iter().collect::<Vec<_>>()).err().map(|error| error.to_string())
     }
 
     #[test]
-    fn a_name_that_stands_twice_is_shown_with_both_places() {
+    fn a_repeated_name_is_shown_with_both_places() {
         let smoke = "name = 'smoke'\n[[load]]\n";
-        let error = wrong(&[smoke, "name = 'n'\n[[load]]\n", "# smoke\nname = 'smoke'\n[[load]]\n"]);
-        let error = error.expect("a and c");
-        assert!(error.starts_with("c.toml:2:8: another case is called 'smoke', at a.toml:1:8: "), "{error}");
-        assert!(error.ends_with("2 | name = 'smoke'\n  |        ^^^^^^^"), "{error}");
+        let error = error(&[smoke, "name = 'n'\n[[load]]\n", "# smoke\nname = 'smoke'\n[[load]]\n"]);
+        insta::assert_snapshot!(error.expect("a.toml and c.toml have the same name"), @r"
+        another case is called 'smoke': reports would show only one of them: give each its own, or run them separately
+         --> c.toml:2:8
+          |
+        2 | name = 'smoke'
+          |        ^^^^^^^
+          |
+         ::: a.toml:1:8
+          |
+        1 | name = 'smoke'
+          |        ------- the other case
+        ");
     }
 
     #[test]
-    fn an_id_that_stands_twice_is_wrong_too_but_for_one_case_against_several_servers() {
-        let error = wrong(&["name = 'a'\nid = '1.1'\n[[load]]\n", "name = 'b'\nid = '1.1'\n[[load]]\n"]);
-        assert!(error.is_some_and(|error| error.contains("has the id 1.1, at a.toml:")));
+    fn a_repeated_id_is_wrong_unless_it_is_one_case_against_several_servers() {
+        let repeated = error(&["name = 'a'\nid = '1.1'\n[[load]]\n", "name = 'b'\nid = '1.1'\n[[load]]\n"]);
+        assert!(repeated.is_some_and(|error| error.contains("has the id 1.1") && error.contains("a.toml:")));
         let suite = |server: &str| format!("name = '{server}'\nsuite = 'conformance'\n[server]\n{server}\n");
         let [one, two, models] = ["model = \"select\"", "model = \"tokio\"", "models = \"select,tokio\""].map(suite);
-        assert_eq!(wrong(&[&one, &two, &models]), None);
-        let error = wrong(&[&one, &one.replace("suite", "  suite")]).expect("the same name in two files");
-        assert!(error.contains("b.toml:2:11: another case is called '1.1 one byte [model"), "{error}");
+        assert_eq!(error(&[&one, &two, &models]), None);
+        let error = error(&[&one, &one.replace("suite", "  suite")]).expect("two files have the same name");
+        assert!(error.contains("another case is called '1.1 one byte [model"), "{error}");
+        assert!(error.contains("--> b.toml:2:11\n"), "{error}");
     }
 }

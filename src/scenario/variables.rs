@@ -1,8 +1,8 @@
 //! Variables in scenario files: `${NAME}` and `${NAME:-default}` inside of string values, as in a shell; `$$` is a `$`.
 //!
-//! A value comes from `--set NAME=VALUE`, else from the environment, else from the default; an empty one is taken for
-//! absent where there is a default, as a shell does with `:-`. A `$` before anything else stands for itself. Keys and
-//! comments are left alone, and so is what a value brings in: it is not looked through again.
+//! A value comes from `--set NAME=VALUE`, else from the environment, else from the default. If there is a default, an
+//! empty value counts as absent, as in a shell with `:-`. A `$` before anything else stands for itself. Keys and
+//! comments are left alone, and so is the value of a variable: it is not searched for variables again.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,38 +11,39 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::place::{mark, nearest};
+use super::error::{Location, ScenarioError, nearest};
 
-/// What variables stand for, and which of them were asked for.
+/// The values of variables, and which variables the files use.
 pub struct Variables {
+    /// Values from the command line.
     set: BTreeMap<String, String>,
     environment: fn(&str) -> Option<String>,
-    /// Every name that stands in a file that was read.
+    /// Every variable of the files that were read.
     seen: RefCell<BTreeSet<String>>,
 }
 
-/// Variables that the environment gave a value, and that value.
+/// The variables that took their value from the environment, and that value.
 pub type Environment = BTreeMap<String, String>;
 
-/// Why a text could not be filled in.
-struct Wrong {
-    /// Where in the text, as far as that can be told.
+/// Why the variables of a text could not be filled in.
+struct FillError {
+    /// The part of the text that is wrong.
     part: String,
     problem: String,
 }
 
 impl Variables {
-    /// Values that were typed, which go first, and where to look for others.
+    /// Values from the command line, which take precedence, and where to look up others.
     pub fn new(set: impl IntoIterator<Item = (String, String)>, environment: fn(&str) -> Option<String>) -> Variables {
         Variables { set: set.into_iter().collect(), environment, seen: RefCell::default() }
     }
 
-    /// None.
+    /// No variables at all.
     pub fn none() -> Variables {
         Variables::new([], |_| None)
     }
 
-    /// A variable that was typed and stands in none of the files read so far, as a sentence with what was likely meant.
+    /// A variable of the command line that no file read so far uses, as a sentence with what was likely meant.
     pub fn unused(&self) -> Option<String> {
         let seen = self.seen.borrow();
         let (name, value) = self.set.iter().find(|(name, _)| !seen.contains(*name))?;
@@ -55,14 +56,19 @@ impl Variables {
         Some(format!("--set {name}={value}: ${{{name}}} stands in none of the files: {remedy}"))
     }
 
-    /// Parses a file and fills in its variables; places stay those of the text. With what the environment brought.
-    pub(super) fn read<'t>(&self, path: &str, text: &'t str) -> Result<(Spanned<DeTable<'t>>, Environment), String> {
-        let place = |span: Range<usize>, problem: &str| mark(path, text, span, problem);
+    /// Parses a file and fills in its variables. Places stay those of the text. Also gives the variables that took
+    /// their value from the environment.
+    pub(super) fn read<'t>(
+        &self,
+        path: &str,
+        text: &'t str,
+    ) -> Result<(Spanned<DeTable<'t>>, Environment), ScenarioError> {
+        let error_at = |span, problem: &str| ScenarioError::new(problem, Location::new(path, text, span));
         let mut document =
-            DeTable::parse(text).map_err(|error| place(error.span().unwrap_or(0..0), error.message()))?;
+            DeTable::parse(text).map_err(|error| error_at(error.span().unwrap_or(0..0), error.message()))?;
         let mut from = Environment::new();
         for (_, value) in document.get_mut().iter_mut() {
-            self.fill_in_value(value, text, &mut from).map_err(|(span, problem)| place(span, &problem))?;
+            self.fill_in_value(value, text, &mut from).map_err(|(span, problem)| error_at(span, &problem))?;
         }
         Ok((document, from))
     }
@@ -76,7 +82,7 @@ impl Variables {
         let span = value.span();
         match value.get_mut() {
             DeValue::String(string) if string.contains('$') => {
-                let filled_in = self.fill_in(string, from).map_err(|wrong| (wrong.place(span, text), wrong.problem))?;
+                let filled_in = self.fill_in(string, from).map_err(|error| (error.place(span, text), error.problem))?;
                 *string = filled_in.into();
             }
             DeValue::Array(values) => {
@@ -94,7 +100,7 @@ impl Variables {
         Ok(())
     }
 
-    fn fill_in(&self, text: &str, from: &mut Environment) -> Result<String, Wrong> {
+    fn fill_in(&self, text: &str, from: &mut Environment) -> Result<String, FillError> {
         let mut filled = String::new();
         let mut rest = text;
         while let Some((before, after)) = rest.split_once('$') {
@@ -104,7 +110,7 @@ impl Variables {
                 filled.push('$');
                 rest = after;
             } else if let Some(inside) = rest.strip_prefix('{') {
-                let (inside, after) = inside.split_once('}').ok_or_else(|| Wrong {
+                let (inside, after) = inside.split_once('}').ok_or_else(|| FillError {
                     part: format!("${rest}"),
                     problem: "a } is missing: write ${NAME} or ${NAME:-default}; a $ of its own is $$".to_owned(),
                 })?;
@@ -118,16 +124,16 @@ impl Variables {
         Ok(filled)
     }
 
-    /// What stands for `NAME` or `NAME:-default`.
-    fn value(&self, inside: &str, from: &mut Environment) -> Result<String, Wrong> {
+    /// The value of `NAME` or `NAME:-default`.
+    fn value(&self, inside: &str, from: &mut Environment) -> Result<String, FillError> {
         let (name, default) = match inside.split_once(":-") {
             Some((name, default)) => (name, Some(default)),
             None => (inside, None),
         };
-        let wrong = |problem: String| Wrong { part: format!("${{{inside}}}"), problem };
+        let error = |problem: String| FillError { part: format!("${{{inside}}}"), problem };
         if !is_name(name) {
             let problem = format!("'{name}' is no name: write ${{NAME}} or ${{NAME:-default}}; a $ of its own is $$");
-            return Err(wrong(problem));
+            return Err(error(problem));
         }
         self.seen.borrow_mut().insert(name.to_owned());
         let is_set = self.set.contains_key(name);
@@ -140,22 +146,22 @@ impl Variables {
                 Ok(value)
             }
             (None, Some(default)) => Ok(default.to_owned()),
-            (None, None) => Err(wrong(format!(
+            (None, None) => Err(error(format!(
                 "${{{name}}} has no value: add --set {name}=…, set the environment variable, or write ${{{name}:-default}}"
             ))),
         }
     }
 }
 
-impl Wrong {
-    /// Where its part stands within the value at `span`. Where the text has escapes that may be all of the value.
+impl FillError {
+    /// Where the part stands within the value at `span`. If the text has escapes, that may be the whole value.
     fn place(&self, span: Range<usize>, text: &str) -> Range<usize> {
         let value = text.get(span.clone()).unwrap_or_default();
         value.find(&self.part).map_or(span.clone(), |at| span.start + at..span.start + at + self.part.len())
     }
 }
 
-/// Whether it can be the name of a variable.
+/// Whether this can be the name of a variable.
 pub fn is_name(text: &str) -> bool {
     let is_start = |c: char| c.is_ascii_alphabetic() || c == '_';
     text.starts_with(is_start) && text.chars().all(|c| is_start(c) || c.is_ascii_digit())
@@ -186,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_typed_goes_before_the_environment_and_that_before_the_default() {
+    fn the_command_line_wins_over_the_environment_and_that_over_the_default() {
         assert_eq!(filled_in("${SIZE:-1}"), "64");
         assert_eq!(filled_in("1..${HOME_PORT:-1}"), "1..81");
         assert_eq!(filled_in("${NONE:-1..4KiB} ${NONE:-}"), "1..4KiB ");
@@ -195,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_environment_brought_is_known_and_nothing_else() {
+    fn only_values_that_came_from_the_environment_are_reported_as_such() {
         let text = "a = '${SIZE}${HOME_PORT:-1}${EMPTY:-x}${NONE:-5}'\nb = ['${EMPTY}']\n# ${PATH}";
         let (_, from) = variables().read("a.toml", text).unwrap_or_else(|error| panic!("{error}"));
         let from: Vec<(&str, &str)> = from.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
@@ -203,31 +209,31 @@ mod tests {
     }
 
     #[test]
-    fn a_dollar_stands_for_itself_where_no_brace_follows_and_values_are_not_looked_through() {
+    fn a_dollar_without_a_brace_stands_for_itself_and_values_are_not_searched() {
         assert_eq!(filled_in("$$ $${SIZE} $HOME 5$"), "$ ${SIZE} $HOME 5$");
         assert_eq!(filled_in("${DOLLAR}"), "${SIZE}");
     }
 
     #[test]
-    fn what_has_no_value_is_shown_with_its_place_and_what_to_do() {
+    fn a_variable_without_a_value_is_shown_with_its_place_and_a_remedy() {
         for (text, place, remedy, marked) in [
-            ("x = 1\na = 'b ${NONE} c'", "a.toml:2:8: ", "--set NONE=", "^^^^^^^"),
-            ("a = ['$', '${NONE}']", "a.toml:1:12: ", "${NONE:-default}", "^^^^^^^"),
-            ("a = 'x${SIZE'", "a.toml:1:7: ", "a } is missing", "^^^^^^"),
-            ("a = '${1}'", "a.toml:1:6: ", "'1' is no name", "^^^^"),
-            ("a = '${A-1}'", "a.toml:1:6: ", "'A-1' is no name", "^^^^^^"),
-            ("[t]\na = \"\\t${NONE}\"", "a.toml:2:8: ", "no value", "^^^^^^^"),
+            ("x = 1\na = 'b ${NONE} c'", "--> a.toml:2:8\n", "--set NONE=", "^^^^^^^"),
+            ("a = ['$', '${NONE}']", "--> a.toml:1:12\n", "${NONE:-default}", "^^^^^^^"),
+            ("a = 'x${SIZE'", "--> a.toml:1:7\n", "a } is missing", "^^^^^^"),
+            ("a = '${1}'", "--> a.toml:1:6\n", "'1' is no name", "^^^^"),
+            ("a = '${A-1}'", "--> a.toml:1:6\n", "'A-1' is no name", "^^^^^^"),
+            ("[t]\na = \"\\t${NONE}\"", "--> a.toml:2:8\n", "no value", "^^^^^^^"),
         ] {
-            let error = variables().read("a.toml", text).expect_err(text);
-            assert!(error.starts_with(place) && error.contains(remedy) && error.ends_with(marked), "{text}\n{error}");
+            let error = variables().read("a.toml", text).expect_err(text).to_string();
+            assert!(error.contains(place) && error.contains(remedy) && error.ends_with(marked), "{text}\n{error}");
         }
     }
 
     #[test]
-    fn what_was_typed_for_nothing_is_answered_with_what_was_meant() {
+    fn an_unused_variable_is_answered_with_the_one_that_was_likely_meant() {
         let typed = |name: &str| {
             let variables = Variables::new([(name.to_owned(), "5".to_owned())], environment);
-            variables.read("a.toml", "# ${CONNS}\na = '${CONNS:-1} ${SIZE} $${ESCAPED}'").expect("it is well");
+            variables.read("a.toml", "# ${CONNS}\na = '${CONNS:-1} ${SIZE} $${ESCAPED}'").expect("the file is valid");
             variables.unused()
         };
         assert_eq!(typed("CONNS"), None);
@@ -236,7 +242,7 @@ mod tests {
         assert!(typed("XYZ").expect("unused").ends_with("the variables are CONNS, SIZE"));
         assert!(typed("ESCAPED").is_some());
         let variables = variables();
-        variables.read("a.toml", "a = 1").expect("it is well");
+        variables.read("a.toml", "a = 1").expect("the file is valid");
         assert!(variables.unused().expect("unused").contains("no variables at all"));
     }
 }

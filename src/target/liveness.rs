@@ -13,11 +13,7 @@ use socket2::{Domain, Socket, Type};
 
 use crate::client::{RunOutcome, RunPlan};
 use crate::interrupt;
-use crate::plan::Verify;
-use crate::report::check::{self, CheckReport};
-use crate::report::run::RunReport;
-use crate::report::suite::Came;
-use crate::scenario::{Expected, Scenario};
+use crate::scenario::Scenario;
 
 /// Pause between two probes.
 const PROBE_INTERVAL: Duration = Duration::from_millis(20);
@@ -25,30 +21,14 @@ const PROBE_INTERVAL: Duration = Duration::from_millis(20);
 const MIN_PROBE_TIMEOUT: Duration = Duration::from_millis(10);
 /// The byte that must come back. It belongs to no stream; only this file verifies it.
 const PROBE_BYTE: u8 = b'e';
-/// The expectation of a target, and the answer of a good one.
-const SERVING: &str = "serving in the end";
 
 /// The result of a probe: an error says what is wrong. `None`: the server was not probed.
 pub type Probed = Option<Result<(), String>>;
 
-/// The check of a target that has not been probed. A scenario that expects a failure or verifies nothing has none.
-pub fn planned(scenario: &Scenario) -> Option<CheckReport> {
-    is_expected(scenario).then(|| CheckReport {
-        name: check::SERVER.to_owned(),
-        expected: SERVING.to_owned(),
-        actual: None,
-        outcome: Came::Skipped,
-    })
-}
-
-fn is_expected(scenario: &Scenario) -> bool {
-    scenario.verdict == Expected::Pass && scenario.loads.iter().any(|load| load.verify == Verify::Full)
-}
-
 /// Probes the server of a run that has ended, if the run ever reached it.
 pub fn probe(scenario: &Scenario, plan: &RunPlan, outcome: &RunOutcome) -> Probed {
     let opened: u64 = outcome.groups.iter().map(|figures| figures.counters.opened).sum();
-    if !is_expected(scenario) || opened == 0 || outcome.interrupted {
+    if !scenario.expect.need_an_echo(scenario.expected_loads()) || opened == 0 || outcome.interrupted {
         return None;
     }
     let patience = scenario.loads.iter().map(|load| load.connect_timeout.max(load.stall_timeout)).max()?;
@@ -67,18 +47,6 @@ pub fn probe(scenario: &Scenario, plan: &RunPlan, outcome: &RunOutcome) -> Probe
         }
         std::thread::sleep(PROBE_INTERVAL);
     }
-}
-
-/// The check of a target, after the probe.
-pub fn check(scenario: &Scenario, probed: Probed, report: &RunReport) -> Option<CheckReport> {
-    let planned = planned(scenario)?;
-    let (actual, outcome) = match probed {
-        Some(Ok(())) => (Some(SERVING.to_owned()), Came::Pass),
-        Some(Err(what)) => (Some(what), Came::Fail),
-        None if report.interrupted || interrupt::is_requested() => (None, Came::Interrupted),
-        None => (None, Came::Inconclusive),
-    };
-    Some(CheckReport { actual, outcome, ..planned })
 }
 
 /// Connects and waits for the echo of a byte. The error says what the server does instead.

@@ -20,7 +20,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
     ("client", &["config", "measure", "plan", "stream", "sys", "units"]),
     ("scenario", &["config", "exit", "judge", "measure", "plan", "stream", "units"]),
     ("report", &["client", "config", "exit", "judge", "measure", "plan", "scenario", "server", "stream", "units"]),
-    ("output", &["exit", "failure", "report"]),
+    ("output", &["exit", "failure", "judge", "report"]),
     ("target", &["client", "config", "failure", "interrupt", "plan", "report", "scenario", "server", "sys"]),
     (
         "runner",
@@ -30,6 +30,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
             "exit",
             "failure",
             "interrupt",
+            "judge",
             "measure",
             "output",
             "plan",

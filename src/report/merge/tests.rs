@@ -1,10 +1,9 @@
 //! What adding up reports promises.
 
 use super::*;
-use crate::judge::verdict::Outcome;
+use crate::judge::verdict::{Verdict, judge};
 use crate::measure::Point;
-use crate::measure::active_time::ActiveTimeReport;
-use crate::measure::open_loop::{OpenLoopStats, RateReport};
+use crate::measure::open_loop::OpenLoopStats;
 use crate::stream::{ConnId, Divergence, FindingKind, Op, OpKind};
 
 /// Shard `index` of `count`, begun `start` seconds after the others, with `rtts` in milliseconds.
@@ -55,7 +54,7 @@ fn shard(index: u32, count: u32, start: u64, rtts: &[u64]) -> Input {
         total: counters.clone(),
         elapsed_s: 10.0,
         client,
-        verdict: judge(&counters, false, true, &[]),
+        verdict: judge(&counters, &Circumstances::default()),
         interrupted: false,
         parts: Vec::new(),
     };
@@ -81,7 +80,7 @@ fn counters_and_histograms_add_up_to_those_of_one_process() {
     assert_eq!((sum.total.passed, sum.total.messages_echoed, sum.total.bytes_verified), (2, 4, 20));
     let one = shard(0, 1, 0, &[1, 2, 3, 100]);
     assert_eq!(rtt(&sum), rtt(&one.report), "to the last count");
-    assert_eq!((sum.shard.as_str(), sum.verdict.outcome), ("0/1", Outcome::Pass));
+    assert_eq!((sum.shard.as_str(), sum.verdict.outcome), ("0/1", Verdict::Pass));
     assert_eq!(sum.targets, ["127.0.0.1:7777"]);
 }
 
@@ -129,7 +128,7 @@ fn times_are_those_of_the_earliest_process() {
     assert_eq!(load.timeline.points.iter().rposition(|point| point.messages > 0), Some(30), "3 s later");
     assert_eq!(load.findings.iter().map(|finding| finding.at_ms).collect::<Vec<_>>(), [3060.0, 9000.0]);
     assert!((load.findings[0].recent[0].at_ms - 3050.0).abs() < 1e-6);
-    assert_eq!(sum.verdict.outcome, Outcome::Fail);
+    assert_eq!(sum.verdict.outcome, Verdict::Fail);
     let few = merge(vec![late, early], 1, Missing::Inconclusive).expect("they fit");
     assert_eq!(few.loads[0].findings.len(), 1);
 }
@@ -153,8 +152,9 @@ fn the_rates_of_shards_add_up() {
 fn an_interrupt_of_one_is_an_interrupt_of_all_unless_something_was_found() {
     let mut stopped = shard(1, 2, 0, &[1]);
     stopped.report.interrupted = true;
-    stopped.report.verdict = judge(&stopped.report.total, true, true, &[]);
-    assert_eq!(merged(&[shard(0, 2, 0, &[1]), stopped.clone()]).verdict.outcome, Outcome::Interrupted);
+    stopped.report.verdict =
+        judge(&stopped.report.total, &Circumstances { interrupted: true, ..Circumstances::default() });
+    assert_eq!(merged(&[shard(0, 2, 0, &[1]), stopped.clone()]).verdict.outcome, Verdict::Interrupted);
 
     let mut found = shard(0, 2, 0, &[1]);
     found.report.total.found(FindingKind::Lost);
@@ -170,7 +170,7 @@ fn missing_shards_are_named_and_never_pass_unless_accepted() {
     assert_eq!((sum.shard.as_str(), sum.verdict.exit_code), ("1,3/4", 4));
     assert_eq!(sum.verdict.reasons[0], "of 4 shards, numbers are missing: 0, 2");
     let accepted = merge(some.to_vec(), 20, Missing::Accepted).expect("they fit");
-    assert_eq!(accepted.verdict.outcome, Outcome::Pass);
+    assert_eq!(accepted.verdict.outcome, Verdict::Pass);
     assert!(accepted.verdict.reasons[1].contains("0, 2 (accepted by --partial)"), "{:?}", accepted.verdict);
 }
 
@@ -182,11 +182,11 @@ fn processes_that_were_not_there_at_the_same_time_are_not_one_run() {
     assert_eq!(sum.verdict.exit_code, 4);
     assert_eq!(sum.verdict.reasons[0], "not of one run: 0.json began 3h after 1.json had ended");
     let accepted = merge(three_hours.to_vec(), 20, Missing::Accepted).expect("they fit");
-    assert_eq!(accepted.verdict.outcome, Outcome::Pass);
+    assert_eq!(accepted.verdict.outcome, Verdict::Pass);
     let mut found = three_hours[0].clone();
     found.report.total.found(FindingKind::Lost);
     assert_eq!(merged(&[found, three_hours[1].clone()]).verdict.exit_code, 1, "wrong bytes are wrong in any run");
-    assert_eq!(merged(&[shard(0, 2, 70, &[1]), shard(1, 2, 0, &[1])]).verdict.outcome, Outcome::Pass, "a slow start");
+    assert_eq!(merged(&[shard(0, 2, 70, &[1]), shard(1, 2, 0, &[1])]).verdict.outcome, Verdict::Pass, "a slow start");
     let part = Input { file: "sum.json".to_owned(), report: merged(&[shard(1, 4, 0, &[1]), shard(3, 4, 0, &[1])]) };
     let whole = merged(&[part, shard(0, 4, 10_810, &[1]), shard(2, 4, 10_800, &[1])]);
     assert_eq!(whole.verdict.reasons[0], "not of one run: 0.json began 3h after 1.json had ended");
@@ -254,10 +254,10 @@ fn only_reports_of_runs_in_a_known_form_are_read() {
 }
 
 #[test]
-fn processes_that_did_not_run_together_are_said_so() {
+fn processes_that_did_not_run_at_the_same_time_are_reported() {
     let render = |inputs: &[Input]| crate::report::terminal::render(&merged(inputs));
     let apart = render(&[shard(0, 2, 0, &[1]), shard(1, 2, 5, &[1])]);
-    assert!(apart.contains("began up to 5 s apart") && apart.contains("--start-at"), "{apart}");
+    assert!(apart.contains("started up to 5 s apart") && apart.contains("--start-at"), "{apart}");
     let together = render(&[shard(0, 2, 0, &[1]), shard(1, 2, 0, &[1])]);
     assert!(!together.contains("apart") && together.contains("the sum of the most of each"), "{together}");
 }

@@ -1,0 +1,74 @@
+//! What a case must come to: the form that a scenario file and the judge share. Pure.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::threshold::Threshold;
+use super::verdict::Verdict;
+use crate::plan::Verify;
+use crate::stream::FindingKind;
+
+/// The verdict that a case must come to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(rename = "Expected")]
+pub enum ExpectedVerdict {
+    /// Everything right.
+    #[default]
+    Pass,
+    /// Findings.
+    Fail,
+    /// Nothing that could be verified.
+    Inconclusive,
+}
+
+impl ExpectedVerdict {
+    /// The word for it in a scenario file.
+    pub fn name(self) -> &'static str {
+        match self {
+            ExpectedVerdict::Pass => Verdict::Pass.name(),
+            ExpectedVerdict::Fail => Verdict::Fail.name(),
+            ExpectedVerdict::Inconclusive => Verdict::Inconclusive.name(),
+        }
+    }
+}
+
+/// What a case must come to. By default, to a run in which nothing is wrong.
+#[derive(Clone, Debug, Default)]
+pub struct Expectations {
+    /// The verdict of the run.
+    pub verdict: ExpectedVerdict,
+    /// Kinds of finding, each of which must be seen.
+    pub findings: Vec<FindingKind>,
+    /// No other kind of finding may be seen.
+    pub no_other_findings: bool,
+    /// Limits that the metrics must keep to.
+    pub thresholds: Vec<Threshold>,
+}
+
+/// A load group, as far as expectations depend on it.
+#[derive(Clone, Copy, Debug)]
+pub struct ExpectedLoad<'c> {
+    /// Its name.
+    pub name: &'c str,
+    /// How much of the echo is compared.
+    pub verify: Verify,
+}
+
+/// Which server a case is run against, as far as it is checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CheckedServer {
+    /// It is not checked.
+    Unchecked,
+    /// One that is started for the case: it must run to the end.
+    Started,
+    /// One that somebody else runs: it must still serve in the end.
+    Target,
+}
+
+impl Expectations {
+    /// Whether an echo must come back and be right, so that a server which does not serve in the end is a defect.
+    pub fn need_an_echo<'c>(&self, mut loads: impl Iterator<Item = ExpectedLoad<'c>>) -> bool {
+        self.verdict == ExpectedVerdict::Pass && loads.any(|load| load.verify == Verify::Full)
+    }
+}

@@ -1,0 +1,173 @@
+//! A case as text: the lines that the terminal shows when it ends, and the parts that several documents share.
+
+use std::fmt::Write as _;
+
+use super::suite::{CaseReport, SuiteReport};
+use super::terminal;
+use super::text::{show_bytes, show_time, visible};
+use crate::judge::check::CheckReport;
+use crate::judge::outcome::CaseOutcome;
+
+/// Lines of a server's output that documents show people; JSON and JUnit hold all of it.
+const MAX_OUTPUT_LINES: usize = 50;
+/// Lines of it that the terminal shows, if the server ended on its own.
+const MAX_LAST_LINES: usize = 10;
+/// Characters that are shown of each of these lines.
+const MAX_OUTPUT_COLUMNS: usize = 500;
+/// Findings of a load group that the terminal shows of a case.
+const MAX_FINDINGS: usize = 3;
+/// Why a check of a case that ran was skipped.
+pub(super) const NEEDS_WHOLE_RUN: &str = "about the whole run, of which --only-conn or --shard runs a part";
+
+/// What a table shows of a case besides its name; empty where there was no run.
+#[derive(Default)]
+pub(super) struct CaseColumns {
+    /// How long the run took.
+    pub(super) time: String,
+    /// Bytes that were verified.
+    pub(super) verified: String,
+    /// Of the slowest load group.
+    pub(super) rtt_p99: String,
+}
+
+/// What a table shows of a case besides its name.
+pub(super) fn columns(case: &CaseReport) -> CaseColumns {
+    let Some(run) = &case.run else { return CaseColumns::default() };
+    // Percentiles of several groups can't be added up: the slowest group is what a reader should see.
+    let rtt_p99 = run.loads.iter().filter_map(|load| load.rtt.p99_ns).max();
+    CaseColumns {
+        time: show_time(run.elapsed()),
+        verified: show_bytes(run.total.bytes_verified as f64),
+        rtt_p99: terminal::nanos(rtt_p99),
+    }
+}
+
+/// The end of a server's output, for a document.
+pub(super) fn server_output(case: &CaseReport) -> String {
+    let first = case.server_output.len().saturating_sub(MAX_OUTPUT_LINES);
+    let lines = last_lines_of_output(case, MAX_OUTPUT_LINES).collect::<Vec<_>>().join("\n");
+    if first == 0 { lines } else { format!("({first} lines before)\n{lines}") }
+}
+
+fn last_lines_of_output(case: &CaseReport, most: usize) -> impl Iterator<Item = String> + '_ {
+    let first = case.server_output.len().saturating_sub(most);
+    case.server_output[first..].iter().map(|line| line.chars().take(MAX_OUTPUT_COLUMNS).collect())
+}
+
+/// The last lines of a suite: the summary, and which cases did not pass. Cases that were not run are only counted.
+pub fn last_lines(report: &SuiteReport) -> String {
+    let mut text = report.summary();
+    for case in report.cases.iter().filter(|case| !case.outcome.is_good() && case.outcome != CaseOutcome::NotRun) {
+        let _ = write!(text, "\n  {:<12} {}", case.outcome.name(), case.title());
+    }
+    visible(&text)
+}
+
+/// What is shown when a case ends: a line, and if it did not pass, why, which load did what, what was found, how to run
+/// it again, and what to look at.
+pub fn line(case: &CaseReport) -> String {
+    let elapsed = case.run.as_ref().map_or_else(String::new, |run| format!(" ({})", show_time(run.elapsed())));
+    let mut text = format!("{:<12} {:<4} {}{elapsed}", case.outcome.name(), case.id, case.name);
+    let mut parts: Vec<String> = Vec::new();
+    if case.outcome != CaseOutcome::Pass {
+        parts.extend(case.reasons.iter().map(|reason| reason_lines(reason)));
+    }
+    parts.extend(skipped_checks(case));
+    if !case.outcome.is_good() {
+        parts.extend(last_words_of_server(case));
+        parts.extend(case.run.iter().filter(|run| run.loads.len() > 1).map(terminal::groups));
+        let loads = case.run.iter().flat_map(|run| &run.loads);
+        parts.extend(loads.map(|load| terminal::findings(load, MAX_FINDINGS)));
+        parts.extend(case.replay.as_ref().map(|replay| format!("replay: {replay}")));
+        parts.push(case.about.clone());
+    }
+    for line in parts.iter().flat_map(|part| part.trim_end().lines()) {
+        // GitHub Actions reads a line that begins with '::' as a command, even after blanks.
+        let mark = if line.trim_start().starts_with("::") { "| " } else { "" };
+        text.push('\n');
+        text.push_str(format!("    {mark}{line}").trim_end());
+    }
+    visible(&text)
+}
+
+/// The checks that were skipped although the case ran.
+fn skipped_checks(case: &CaseReport) -> Option<String> {
+    let skipped = case.checks.iter().filter(|check| case.run.is_some() && check.outcome == CaseOutcome::Skipped);
+    let names: Vec<&str> = skipped.map(|check| check.name.as_str()).collect();
+    (!names.is_empty()).then(|| format!("not looked at: {} ({})", names.join(", "), NEEDS_WHOLE_RUN))
+}
+
+/// A reason. Its further lines are somebody else's output, and are marked as such.
+fn reason_lines(reason: &str) -> String {
+    let mut lines = reason.lines();
+    let first = lines.next().unwrap_or_default().to_owned();
+    lines.map(|line| line.trim_start().trim_start_matches("| ")).fold(first, |text, line| format!("{text}\n| {line}"))
+}
+
+/// The end of the output of a server that ended on its own, which may say why. If a server did not start, the reasons
+/// hold its output.
+fn last_words_of_server(case: &CaseReport) -> Option<String> {
+    let died = |check: &CheckReport| check.is_of_server() && check.outcome == CaseOutcome::Fail;
+    if case.run.is_none() || !case.checks.iter().any(died) {
+        return None;
+    }
+    if case.server_output.is_empty() {
+        return Some("the server said nothing".to_owned());
+    }
+    let lines = last_lines_of_output(case, MAX_LAST_LINES);
+    Some(lines.fold("the server said:".to_owned(), |text, line| format!("{text}\n| {line}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::sample;
+
+    #[test]
+    fn the_output_of_a_server_does_nothing_to_a_terminal_or_a_log() {
+        let mut case = sample::fail();
+        case.name = "\u{1b}[2Jcleared".to_owned();
+        case.about = "::warning::about".to_owned();
+        case.reasons = vec!["it did not start; it said:\n      ::error::a\n      ##[error]b\u{1b}[31m".to_owned()];
+        let server = |outcome| CheckReport { name: "server".to_owned(), outcome, ..case.checks[0].clone() };
+        let (died, alive) = (server(CaseOutcome::Fail), server(CaseOutcome::Pass));
+        case.server_output = (0..12).map(|n| format!("  ::error::line {n}")).collect();
+        case.checks.push(died);
+        let text = line(&case);
+        assert!(text.starts_with("FAIL         4.1  \\u{1b}[2Jcleared"), "{text}");
+        assert!(text.contains("it said:\n    | ::error::a\n    | ## [error]b\\u{1b}[31m\n"), "{text}");
+        assert!(text.contains("the server said:\n    |   ::error::line 2\n") && !text.contains("line 1\n"), "{text}");
+        assert!(text.contains("    | ::warning::about"), "{text}");
+        assert!(!text.lines().any(|line| line.trim_start().starts_with("::")), "{text}");
+        case.checks.pop();
+        case.checks.push(alive);
+        assert!(!line(&case).contains("line 11"), "it has not died");
+    }
+
+    #[test]
+    fn checks_that_a_part_of_a_run_skips_are_listed_even_if_it_passed() {
+        let mut case = sample::missed();
+        case.outcome = CaseOutcome::Pass;
+        case.checks[1].outcome = CaseOutcome::Skipped;
+        let text = line(&case);
+        assert!(
+            text.ends_with(
+                "\n    not looked at: messages > 1k (about the whole run, of which --only-conn or --shard \
+                               runs a part)"
+            ),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_case_that_passed_is_one_line_and_one_that_failed_says_why() {
+        let [passed, failed] = &sample::cases(&[CaseOutcome::Pass, CaseOutcome::Fail])[..] else {
+            unreachable!("two in, two out")
+        };
+        assert_eq!(line(passed), "pass         1.1  n");
+        assert_eq!(line(failed), "FAIL         1.1  n\n    why\n    replay: again\n    Look there.");
+        let report = SuiteReport::new(sample::cases(&[CaseOutcome::Pass, CaseOutcome::Pass, CaseOutcome::Skipped]));
+        assert_eq!(report.summary(), "3 cases: 2 passed, 1 skipped");
+        assert_eq!(SuiteReport::new(sample::cases(&[CaseOutcome::Fail])).summary(), "1 case: 1 failed");
+    }
+}

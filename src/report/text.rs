@@ -1,0 +1,124 @@
+//! Values and foreign text as people read them: times, bytes and counts in the unit that shows them best, and what a
+//! server or a user wrote, made safe for a document or a terminal. A leaf.
+
+use std::time::Duration;
+
+use textwrap::{Options, WordSeparator, WordSplitter, WrapAlgorithm};
+
+/// Columns of a paragraph.
+const PARAGRAPH_COLUMNS: usize = 100;
+
+/// A time in the unit that shows it best: `1.25 s`, `38.1 µs`.
+pub fn show_time(time: Duration) -> String {
+    let nanos = time.as_nanos() as f64;
+    let (value, unit) = match nanos {
+        n if n < 1e3 => (n, "ns"),
+        n if n < 1e6 => (n / 1e3, "µs"),
+        n if n < 1e9 => (n / 1e6, "ms"),
+        n => (n / 1e9, "s"),
+    };
+    format!("{} {unit}", three_digits(value))
+}
+
+/// Bytes in the binary unit that shows them best: `61.0 MiB`.
+pub fn show_bytes(bytes: f64) -> String {
+    let mut value = bytes;
+    for unit in ["B", "KiB", "MiB", "GiB"] {
+        if value < 1024.0 {
+            return format!("{} {unit}", three_digits(value));
+        }
+        value /= 1024.0;
+    }
+    format!("{} TiB", three_digits(value))
+}
+
+/// A count with its thousands separated: `1,234,567`.
+pub fn show_count(count: u64) -> String {
+    let digits = count.to_string();
+    let mut shown = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            shown.push(',');
+        }
+        shown.push(digit);
+    }
+    shown
+}
+
+/// Text for a document: without escape sequences of terminals, other control characters, and characters that no
+/// document may hold (XML 1.0, section 2.2). A server does not always write text.
+pub(super) fn plain(text: &str) -> String {
+    let stripped = anstream::adapter::strip_str(text).to_string();
+    let is_text = |letter: &char| match letter {
+        '\n' | '\t' => true,
+        '\u{fffe}' | '\u{ffff}' => false,
+        letter => !letter.is_control(),
+    };
+    stripped.chars().filter(is_text).collect()
+}
+
+/// Text for a terminal or the log of a CI system, either of which may obey what it reads. What it would obey is shown
+/// escaped instead: control characters, characters that reverse the direction of writing, and the older form of
+/// GitHub's commands, which the runner looks for anywhere in a line (`actions/runner`, ActionCommand.cs).
+pub(super) fn visible(text: &str) -> String {
+    let mut shown = String::new();
+    for letter in text.chars() {
+        match letter {
+            '\n' | '\t' => shown.push(letter),
+            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+                shown.extend(letter.escape_unicode());
+            }
+            letter if letter.is_control() => shown.extend(letter.escape_default()),
+            letter => shown.push(letter),
+        }
+    }
+    shown.replace("##[", "## [")
+}
+
+/// A paragraph, ending in a line break; its lines after the first are indented by two blanks. A word is never divided,
+/// so that addresses and commands stay whole.
+pub(super) fn wrapped(text: &str) -> String {
+    let options = Options::new(PARAGRAPH_COLUMNS)
+        .subsequent_indent("  ")
+        .wrap_algorithm(WrapAlgorithm::FirstFit)
+        .word_separator(WordSeparator::AsciiSpace)
+        .word_splitter(WordSplitter::NoHyphenation)
+        .break_words(false);
+    textwrap::fill(text, options) + "\n"
+}
+
+fn three_digits(value: f64) -> String {
+    match value {
+        v if v == v.trunc() && v < 1000.0 => format!("{v:.0}"),
+        v if v < 10.0 => format!("{v:.2}"),
+        v if v < 100.0 => format!("{v:.1}"),
+        v => format!("{v:.0}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_document_leaves_out_what_is_not_text() {
+        assert_eq!(plain("a\u{1b}[31mb\u{1b}[0m\0\u{7}\r\n\té\u{fffe}\u{ffff}\u{85}"), "ab\n\té");
+    }
+
+    #[test]
+    fn a_terminal_shows_what_it_would_otherwise_obey() {
+        assert_eq!(visible("a\u{1b}[31mb\0\r\n\té\u{9b}\u{202e}"), "a\\u{1b}[31mb\\u{0}\\r\n\té\\u{9b}\\u{202e}");
+        assert_eq!(visible("a ##[error]b"), "a ## [error]b");
+    }
+
+    #[test]
+    fn values_are_shown_in_the_unit_that_fits() {
+        let nanos = Duration::from_nanos;
+        assert_eq!(
+            [show_time(nanos(0)), show_time(nanos(38_100)), show_time(nanos(1_250_000_000))],
+            ["0 ns", "38.1 µs", "1.25 s"]
+        );
+        assert_eq!([show_bytes(0.0), show_bytes(1023.0), show_bytes(64e6)], ["0 B", "1023 B", "61.0 MiB"]);
+        assert_eq!([show_count(0), show_count(999), show_count(1_234_567)], ["0", "999", "1,234,567"]);
+    }
+}

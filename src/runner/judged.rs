@@ -1,0 +1,47 @@
+//! From a run that has ended to its report: it is judged once, and then reported.
+
+use std::time::Duration;
+
+use crate::client::{RunOutcome, RunPlan};
+use crate::judge::expectation::Expectations;
+use crate::judge::measured::{MeasuredLoad, MeasuredRun, RunEnding, RunResources};
+use crate::judge::{Judgement, judge_case};
+use crate::report::run::{RunReport, ServerReport};
+use crate::units::Time;
+
+/// Judges and reports a run that is no scenario: nothing may be wrong in it. `timed_out_after` is the time limit that
+/// ended the run, if one did.
+pub fn judged_run(
+    plan: &RunPlan,
+    outcome: &RunOutcome,
+    server: Option<ServerReport>,
+    timed_out_after: Option<Duration>,
+) -> (RunReport, Judgement) {
+    let ending = RunEnding { timed_out_after: timed_out_after.map(Time), ..RunEnding::default() };
+    judged_case(plan, outcome, server, &Expectations::default(), ending)
+}
+
+/// Judges and reports the run of a scenario, by what was expected of it. `ending.loads_interrupted` is taken from the
+/// outcome.
+pub fn judged_case(
+    plan: &RunPlan,
+    outcome: &RunOutcome,
+    server: Option<ServerReport>,
+    expect: &Expectations,
+    ending: RunEnding,
+) -> (RunReport, Judgement) {
+    let loads = plan.groups.iter().zip(&outcome.groups);
+    let loads = loads.map(|(profile, stats)| MeasuredLoad { name: &profile.name, verify: profile.verify, stats });
+    let run = MeasuredRun {
+        loads: loads.collect(),
+        resources: RunResources {
+            elapsed: outcome.elapsed,
+            client_cpu: outcome.client.cpu,
+            client_memory: outcome.client.peak_memory,
+            server_cpu: server.as_ref().and_then(ServerReport::cpu),
+        },
+        ending: RunEnding { loads_interrupted: outcome.interrupted, ..ending },
+    };
+    let judgement = judge_case(expect, &run);
+    (RunReport::new(plan, outcome, server, &judgement), judgement)
+}

@@ -1,0 +1,72 @@
+//! A scenario, resolved: one case, against one server.
+
+use std::sync::Arc;
+
+use super::error::Location;
+use super::variables::Environment;
+use crate::config::{RunArgs, ServerSpec, ServerVariant};
+use crate::judge::expectation::{Expectations, ExpectedLoad};
+use crate::plan::Profile;
+
+/// A case: a scenario, resolved, against one server.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// Where it comes from: a path, or the name of an embedded file.
+    pub path: String,
+    /// A stable address; may be empty.
+    pub id: String,
+    /// What it is about; with the model, if the file has several.
+    pub name: String,
+    /// What it proves and what to look at when it fails; may be empty.
+    pub about: String,
+    /// It is run only when asked for.
+    pub long: bool,
+    /// Why it is skipped under Wine.
+    pub skip_under_wine: Option<String>,
+    /// The server; `None`: the user's own.
+    pub server: Option<ServerSpec>,
+    /// The seed, the workers …
+    pub run: RunArgs,
+    /// The load groups.
+    pub loads: Vec<Profile>,
+    /// What must come out.
+    pub expect: Expectations,
+    /// The environment variables that were filled in, which another run needs too.
+    pub environment: Environment,
+    /// The text of the file that the loads stand in; for a case of a suite, the file of the suite.
+    pub(super) source: Arc<str>,
+    /// Where its name comes from.
+    pub(super) name_location: Location,
+}
+
+impl Scenario {
+    /// The same case against this server, which its name mentions if there is a label.
+    pub(super) fn against(mut self, variant: &ServerVariant, label: Option<&str>) -> Scenario {
+        self.server = Some(variant.server.clone());
+        if let Some(label) = label {
+            self.name = format!("{} [{label}]", self.name);
+        }
+        self
+    }
+
+    /// Whether running both would run the same thing twice, provided that their variables have the same values.
+    pub fn is_same_as(&self, other: &Scenario) -> bool {
+        let same_loads = self.is_written_as(other) && self.long == other.long;
+        same_loads && self.server == other.server && self.run == other.run
+    }
+
+    /// Whether both are the same case, perhaps against different servers.
+    pub(super) fn is_written_as(&self, other: &Scenario) -> bool {
+        self.source == other.source
+    }
+
+    /// Its id and its name.
+    pub fn title(&self) -> String {
+        format!("{} {}", self.id, self.name).trim().to_owned()
+    }
+
+    /// The load groups, as far as expectations depend on them.
+    pub fn expected_loads(&self) -> impl Iterator<Item = ExpectedLoad<'_>> {
+        self.loads.iter().map(|load| ExpectedLoad { name: &load.name, verify: load.verify })
+    }
+}
