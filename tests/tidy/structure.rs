@@ -130,7 +130,7 @@ fn absolute(module: &[String], code: &Code, used: &NamePath) -> Option<Vec<Strin
         "super" => module[..module.len().checked_sub(1)?].to_vec(),
         // A name alone may be a variable.
         child if !rest.is_empty() && code.children.iter().any(|known| known == child) => {
-            [module, &[first.clone()]].concat()
+            [module, std::slice::from_ref(first)].concat()
         }
         _ => return None,
     };

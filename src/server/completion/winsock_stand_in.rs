@@ -7,7 +7,7 @@
 //! It knows no more of Winsock than the program uses, and it is no proof of what Windows does.
 
 #![expect(unsafe_code, reason = "plays the kernel, which writes through raw pointers")]
-#![expect(non_snake_case, reason = "the fields are named as in Windows")]
+#![expect(non_snake_case, clippy::upper_case_acronyms, reason = "the names are those of Windows")]
 
 use std::ffi::c_void;
 use std::io;

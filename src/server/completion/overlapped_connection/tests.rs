@@ -220,9 +220,10 @@ unsafe extern "system" fn completed(status: u32, bytes: u32, overlapped: *mut OV
     let result = if status == 0 { Ok(bytes as usize) } else { Err(io::ErrorKind::ConnectionReset.into()) };
     CONNECTION.with_borrow_mut(|slot| {
         let connection = slot.as_mut().expect("the test has put the connection there");
-        // SAFETY: this is the routine that the system calls for the operation.
         match direction {
+            // SAFETY: the stand-in has called this routine for this receive, with this result.
             Direction::Receive => unsafe { connection.received(result) },
+            // SAFETY: the stand-in has called this routine for this send, with this result.
             Direction::Send => unsafe { connection.sent(result) },
         }
         if connection.advance() {
