@@ -91,7 +91,7 @@ pub struct LoadArgs {
     /// every connection of the load has its echo · keep: stay open until the run ends
     #[arg(
         long, value_name = "HOW", env = "ECHO_TESTER_CLOSE", hide_env = true,
-        value_parser = keyword_parser(Close::WORDS), hide_possible_values = false
+        value_parser = keyword_parser(Close::KEYWORDS), hide_possible_values = false
     )]
     pub close: Option<Close>,
 
@@ -128,7 +128,7 @@ pub struct LoadArgs {
 
     /// Whether to compare the echo byte for byte; off only counts it [default: full]
     #[arg(
-        long, value_name = "HOW", env = "ECHO_TESTER_VERIFY", hide_env = true, value_parser = keyword_parser(Verify::WORDS)
+        long, value_name = "HOW", env = "ECHO_TESTER_VERIFY", hide_env = true, value_parser = keyword_parser(Verify::KEYWORDS)
     )]
     pub verify: Option<Verify>,
 

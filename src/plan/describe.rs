@@ -1,4 +1,4 @@
-//! A plan on paper: what `--dry-run` prints.
+//! A plan as text: what `--dry-run` prints.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,18 +6,18 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::steps::{ConnectionPlan, Step};
-use super::words::Close;
+use super::options::Close;
+use super::steps::{ConnectionPlan, PlanStep};
 use crate::units::{Bytes, Time};
 
-/// The beginning, or the whole, of one connection's plan.
+/// One connection's plan, or the start of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Described {
     /// The messages, in order.
     pub messages: Vec<DescribedMessage>,
-    /// How it ends; null: the plan goes on, only the description was cut off.
+    /// How it ends. Null: the plan goes on, and only its description was cut off.
     pub close: Option<Close>,
-    /// What ends the connection, if it grows older than that: not part of the steps.
+    /// The age at which the connection ends, if it gets that old. It is not part of the steps.
     pub max_age: Option<Time>,
 }
 
@@ -43,7 +43,7 @@ pub struct DescribedWrite {
     pub len: u64,
 }
 
-/// Runs a plan on paper, to its end or for `max_writes` writes and messages, whichever comes first.
+/// Describes a plan to its end, or for `max_writes` writes, whichever comes first.
 pub fn describe(plan: ConnectionPlan, max_writes: usize) -> Described {
     let max_age = plan.max_age().map(Time);
     let mut messages: Vec<DescribedMessage> = Vec::new();
@@ -51,16 +51,16 @@ pub fn describe(plan: ConnectionPlan, max_writes: usize) -> Described {
     let mut room = max_writes;
     for step in plan {
         match step {
-            Step::Close(close) => return Described { messages, close: Some(close), max_age },
-            Step::Gap(pause) => gap = Some(pause),
+            PlanStep::Close(close) => return Described { messages, close: Some(close), max_age },
+            PlanStep::Gap(pause) => gap = Some(pause),
             _ if room == 0 => break,
-            Step::Message { index, len, due } => {
+            PlanStep::Message { index, len, due } => {
                 messages.push(DescribedMessage { index, len, due: due.map(Time), writes: Vec::new() });
             }
-            Step::Write { len } => {
+            PlanStep::Write { len } => {
                 room -= 1;
                 let write = DescribedWrite { gap: gap.take().map(Time), len: len as u64 };
-                messages.last_mut().expect("a plan writes only in a message").writes.push(write);
+                messages.last_mut().expect("a write belongs to a message").writes.push(write);
             }
         }
     }
@@ -111,12 +111,12 @@ mod tests {
 
     fn described(profile: Profile, max_writes: usize) -> Described {
         let conn = crate::stream::ConnId::new(0).expect("a small id");
-        let slot = Slots::new([&profile]).expect("few enough").slot(0);
+        let slot = Slots::new([&profile]).expect("there are ids for every slot").slot(0);
         describe(ConnectionPlan::new(Arc::new(profile), 42, slot, conn), max_writes)
     }
 
     #[test]
-    fn a_plan_reads_as_sums_of_its_writes() {
+    fn each_message_reads_as_the_sum_of_its_writes() {
         let counted = Profile {
             size: sizes("each:10..12"),
             fragment: Some(sizes("4")),
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn an_age_is_told_because_no_step_shows_it() {
+    fn the_age_is_shown_although_no_step_has_it() {
         let aging = Profile { messages: Some(0), lifetime: Some("5s".parse().expect("an age")), ..profile() };
         assert_eq!(described(aging, 2).to_string(), "ended at the age of 5s, if not before\nthen half-close");
     }

@@ -27,12 +27,12 @@ pub struct Distribution {
     order: Order,
 }
 
-/// The values that can come.
+/// The values that can be drawn.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Values {
     /// From the first to the second, both included.
     Range(u64, u64),
-    /// Each of these, one below and one above it.
+    /// Each of these, and one below and one above each.
     Edges(Vec<u64>),
     /// Each of these.
     List(Vec<u64>),
@@ -43,9 +43,9 @@ enum Values {
 enum Order {
     /// Any, equally likely.
     Uniform,
-    /// A range, log-uniformly: the logarithm of its start, and how far it is to that of its end (fixed point).
-    Log { start: u64, span: u64 },
-    /// One after the other.
+    /// A range, log-uniformly: the logarithm of its start, and the distance to that of its end (fixed point).
+    Log { start: u64, distance: u64 },
+    /// One after another.
     Each,
 }
 
@@ -86,24 +86,24 @@ impl Distribution {
         Ok(Distribution { values: range(low, high)?, order: Order::Uniform })
     }
 
-    /// The greatest size that can come.
+    /// The greatest size that can be drawn.
     pub fn max(&self) -> u64 {
         self.values.max()
     }
 
-    /// Whether it is always the same.
+    /// Whether every draw is the same.
     pub(super) fn is_fixed(&self) -> bool {
         matches!((&self.values, &self.order), (Values::Range(low, high), Order::Uniform) if low == high)
     }
 
-    /// The size that a random word selects. `ordinal` counts the draws from 0, for `each:`.
+    /// The size that a random word selects. `ordinal` counts the draws from 0; only `each:` uses it.
     pub(super) fn at(&self, word: u64, ordinal: u64) -> u64 {
         match self.order {
             Order::Uniform => self.values.nth(below(word, self.values.len())),
             Order::Each => self.values.nth(ordinal % self.values.len()),
-            Order::Log { start, span } => {
-                let size = exp2(start + below(word, span));
-                // Rounding down can fall one short of the first value, and the last one is the top of its own interval.
+            Order::Log { start, distance } => {
+                let size = exp2(start + below(word, distance));
+                // Rounding down can end one below the first value, and the last value is the top of its own interval.
                 let Values::Range(low, high) = self.values else { return size };
                 size.clamp(low, high)
             }
@@ -131,7 +131,7 @@ fn range(low: u64, high: u64) -> Result<Values, ParseError> {
     Ok(Values::Range(low, high))
 }
 
-/// One size of `whole`, which is what was typed.
+/// Parses one size of the list or range `whole`.
 fn size(text: &str, whole: &str) -> Result<u64, ParseError> {
     let text = text.trim();
     if text.is_empty() {
@@ -199,10 +199,10 @@ impl FromStr for Distribution {
     }
 }
 
-/// The end of the range counts as a whole interval, [high, high + 1), as every other value does.
+/// The last value takes a whole interval, [high, high + 1), as every other does.
 fn log_order(low: u64, high: u64) -> Order {
     let start = log2(low);
-    Order::Log { start, span: log2(high + 1) - start }
+    Order::Log { start, distance: log2(high + 1) - start }
 }
 
 impl fmt::Display for Distribution {
@@ -269,7 +269,7 @@ mod tests {
         (0..n).map(|i| distribution.at(words.next(), i)).collect()
     }
 
-    /// Every value that the form can draw, which must be all that it draws.
+    /// Every value that is drawn in many draws.
     fn drawn(text: &str) -> Vec<u64> {
         let mut values = draws(text, 10_000);
         values.sort_unstable();
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn each_goes_through_its_values_in_order_and_begins_again() {
+    fn each_draws_its_values_in_order_and_starts_again() {
         assert_eq!(draws("each:7..9", 7), [7, 8, 9, 7, 8, 9, 7]);
         assert_eq!(draws("each:5,1,3", 4), [5, 1, 3, 5]);
         assert_eq!(draws("each:edges:64,512", 6), [63, 64, 65, 511, 512, 513]);
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn a_uniform_range_is_even_and_a_log_range_is_even_over_the_powers_of_two() {
+    fn uniform_is_even_over_the_values_and_log_over_the_powers_of_two() {
         let quarters = draws("1..1024", 40_000).into_iter().fold([0; 4], |mut count, size| {
             count[((size - 1) / 256) as usize] += 1;
             count

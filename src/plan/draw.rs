@@ -45,10 +45,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_words_of_a_message_are_these_for_ever() {
+    fn the_first_words_of_a_message_never_change() {
         let key = mix(42, 7);
         let mut words = RandomWords::of_message(key, 3);
-        // Made by a second program, in another language, from the rules above alone.
+        // Computed by a second program, in another language, from the rules above alone.
         assert_eq!(key, 0xe111_c52f_bbe0_3811);
         assert_eq!(
             [words.next(), words.next(), words.next()],

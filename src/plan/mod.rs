@@ -4,26 +4,26 @@
 //! which group. [`ConnectionPlan`] says what one connection does, step by step. It follows from the seed, the profile
 //! and the connection's id alone, so `--only-conn` replays exactly what failed.
 //!
-//! No I/O and no clock here. The client interprets the steps.
+//! No I/O and no clock. The client carries out the steps.
 
 mod describe;
 mod distribution;
 mod draw;
 mod log2;
+mod options;
 mod profile;
 mod slots;
 mod steps;
 mod time_range;
-mod words;
 
 pub use crate::stream::{ConnId, ExpectedEcho};
 pub use describe::{Described, DescribedMessage, DescribedWrite, describe};
 pub use distribution::{Distribution, MAX_SIZE};
+pub use options::{Close, Lifetime, Read, Reconnect, Verify};
 pub use profile::{Profile, UNLIMITED};
 pub use slots::{MAX_CONNECTIONS, Shard, Slot, Slots, SlotsError};
-pub use steps::{ConnectionPlan, MAX_WRITE_BYTES, Step};
+pub use steps::{ConnectionPlan, MAX_WRITE_BYTES, PlanStep};
 pub use time_range::TimeRange;
-pub use words::{Close, Lifetime, Read, Reconnect, Verify};
 
 #[cfg(test)]
 mod tests {
@@ -32,7 +32,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn the_examples_of_the_schemas_are_true() {
+    fn the_examples_in_the_schemas_are_valid() {
         checks::examples_hold::<Distribution>();
         checks::examples_hold::<TimeRange>();
         checks::examples_hold::<Shard>();
@@ -45,7 +45,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_is_a_panic(text in checks::texts()) {
+        fn no_text_makes_a_parser_panic(text in checks::texts()) {
             checks::any_text_holds::<Distribution>(&text);
             checks::any_text_holds::<TimeRange>(&text);
             checks::any_text_holds::<Shard>(&text);

@@ -1,5 +1,5 @@
-//! What all connections of one load group have in common: resolved, with no `Option` that means 'default'. What was
-//! typed, and how that becomes a profile, is `config`'s.
+//! What all connections of one load group have in common, resolved: no `Option` means 'default'. `config` knows what
+//! the user wrote, and makes a profile of it.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,12 +8,12 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::distribution::Distribution;
+use super::options::{Close, Lifetime, Read, Reconnect, Verify};
 use super::time_range::TimeRange;
-use super::words::{Close, Lifetime, Read, Reconnect, Verify};
 use crate::stream::ExpectedEcho;
 use crate::units::{Bytes, Count, Rate, Time};
 
-/// A `pipeline` without limit.
+/// A `pipeline` without a limit.
 pub const UNLIMITED: u32 = u32::MAX;
 
 /// One resolved load group.
@@ -22,11 +22,11 @@ pub const UNLIMITED: u32 = u32::MAX;
 pub struct Profile {
     /// The group's name in reports.
     pub name: String,
-    /// Connections open at a time, in all shards.
+    /// Connections open at a time, all shards together.
     pub conns: u32,
     /// A connection ends after this many messages.
     pub messages: Option<u64>,
-    /// A connection ends after this many bytes; the last message is cut to fit.
+    /// A connection ends after this many bytes. The last message is cut to fit.
     pub bytes: Option<u64>,
     /// The group ends after this time.
     #[serde(serialize_with = "optional_time")]
@@ -34,41 +34,41 @@ pub struct Profile {
     pub duration: Option<Duration>,
     /// Sizes of messages in bytes.
     pub size: Distribution,
-    /// Sizes of single writes in bytes; null: a message is one write.
+    /// Sizes of single writes in bytes. Null: a message is one write.
     pub fragment: Option<Distribution>,
-    /// The pause between one write and the next; between messages only in a closed loop.
+    /// The pause between one write and the next. Between messages it applies only in a closed loop.
     pub gap: TimeRange,
-    /// Messages sent ahead of their echo ([`UNLIMITED`]; in JSON null: without limit).
+    /// Messages that may be in flight. [`UNLIMITED`], or null in JSON: without a limit.
     #[serde(serialize_with = "limit")]
     #[schemars(with = "Option<u32>")]
     pub pipeline: u32,
-    /// Open loop: messages a second of the group in all; null: closed loop.
+    /// Open loop: messages a second, the whole group together. Null: closed loop.
     pub rate: Option<Rate>,
-    /// Connections opened a second, of the group in all; null: at once, or over `ramp`.
+    /// Connections opened a second, the whole group together. Null: at once, or over `ramp`.
     pub connect_rate: Option<Rate>,
-    /// The time over which connections are opened evenly; 0: at once, or by `connect_rate`.
+    /// The time over which connections are opened evenly. 0: at once, or by `connect_rate`.
     #[serde(serialize_with = "time")]
     #[schemars(with = "Time")]
     pub ramp: Duration,
-    /// How it reads.
+    /// How a connection reads.
     pub read: Read,
-    /// How it ends.
+    /// How a connection ends.
     pub close: Close,
-    /// What ends a connection early; null: only the amount does.
+    /// What ends a connection early. Null: nothing does.
     pub lifetime: Option<Lifetime>,
-    /// Whether a connection that ended is followed by another.
+    /// How often a connection that ended is followed by another.
     pub reconnect: Reconnect,
-    /// The pause before such a one.
+    /// The pause before a reconnect.
     #[serde(serialize_with = "time")]
     #[schemars(with = "Time")]
     pub reconnect_delay: Duration,
     /// TCP_NODELAY: fragments are sent as they are written.
     pub nodelay: bool,
-    /// How long opening may take.
+    /// How long a connect may take.
     #[serde(serialize_with = "time")]
     #[schemars(with = "Time")]
     pub connect_timeout: Duration,
-    /// How long a connection that waits for the server may make no progress.
+    /// How long a connection that waits for the server may go without progress.
     #[serde(serialize_with = "time")]
     #[schemars(with = "Time")]
     pub stall_timeout: Duration,
@@ -76,15 +76,15 @@ pub struct Profile {
     pub fail_fast: bool,
     /// Whether the echo is compared.
     pub verify: Verify,
-    /// SO_SNDBUF in bytes; null: what the system chooses.
+    /// SO_SNDBUF in bytes. Null: the system chooses.
     pub sndbuf: Option<usize>,
-    /// SO_RCVBUF in bytes; null: what the system chooses.
+    /// SO_RCVBUF in bytes. Null: the system chooses.
     pub rcvbuf: Option<usize>,
 }
 
 impl Profile {
-    /// Whether anything of a connection's steps is drawn at random. If not, no random words need be made.
-    pub(super) fn draws(&self) -> bool {
+    /// Whether any of a connection's steps is drawn at random. If not, no random words are needed.
+    pub(super) fn is_random(&self) -> bool {
         let fragment_is_fixed = self.fragment.as_ref().is_none_or(Distribution::is_fixed);
         !(self.size.is_fixed() && fragment_is_fixed && self.gap.is_fixed())
     }
@@ -97,8 +97,8 @@ impl Profile {
         }
     }
 
-    /// When the slot of this index in the group is to be opened, after the start of the run. Not decreasing over
-    /// `index`.
+    /// When the slot of this index in the group is to be opened, after the start of the run. Later indices are never
+    /// earlier.
     pub fn opens_at(&self, index: u32) -> Duration {
         let ramp_nanos = self.ramp.as_nanos() * u128::from(index) / u128::from(self.conns.max(1));
         let by_ramp = Duration::from_nanos(u64::try_from(ramp_nanos).unwrap_or(u64::MAX));
@@ -106,7 +106,7 @@ impl Profile {
         by_ramp.max(by_rate)
     }
 
-    /// When the last slot is to be opened. Open-loop arrivals begin no earlier, and not before all are open.
+    /// When the last slot is to be opened. Open-loop messages are due no earlier, and not before all slots are open.
     pub fn all_open_at(&self) -> Duration {
         self.opens_at(self.conns.saturating_sub(1))
     }
@@ -124,7 +124,7 @@ fn optional_time<S: serde::Serializer>(duration: &Option<Duration>, serializer: 
     duration.map(Time).serialize(serializer)
 }
 
-/// The echo of what was understood: one sentence, the defaults left out where they go without saying.
+/// One sentence that says what was understood. Defaults are left out where they go without saying.
 impl fmt::Display for Profile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let s = if self.conns == 1 { "" } else { "s" };
@@ -179,7 +179,7 @@ impl fmt::Display for Profile {
 pub(super) mod tests {
     use super::*;
 
-    /// Like a blast without flags, but small enough to write down: 3 messages of up to 100 bytes.
+    /// Like a blast without flags, but small enough to write out: 3 messages of up to 100 bytes.
     pub(in super::super) fn profile() -> Profile {
         Profile {
             name: "load".to_owned(),
@@ -214,7 +214,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn only_a_stream_that_is_read_to_its_end_can_be_held_to_the_last_byte() {
+    fn only_a_stream_that_is_read_to_its_end_must_come_back_to_the_last_byte() {
         let expect = |read, close| Profile { read, close, ..profile() }.expected_echo();
         assert_eq!(expect(Read::Normal, Close::HalfClose), ExpectedEcho::Exact);
         assert_eq!(expect(Read::AfterStall, Close::Keep), ExpectedEcho::Exact);
@@ -225,7 +225,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn connections_open_at_once_evenly_over_the_ramp_or_at_their_rate() {
+    fn connections_open_at_once_or_evenly_over_the_ramp_or_at_their_rate() {
         let at = |profile: &Profile| (0..4).map(|i| profile.opens_at(i).as_millis()).collect::<Vec<_>>();
         assert_eq!(at(&profile()), [0, 0, 0, 0]);
         assert_eq!(at(&Profile { ramp: Duration::from_secs(2), ..profile() }), [0, 500, 1000, 1500]);
@@ -235,7 +235,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_sentence_tells_what_was_understood() {
+    fn the_sentence_says_what_was_understood() {
         assert_eq!(
             profile().to_string(),
             "4 connections, 3 messages each of 1..100 in fragments of 1..40, 1 in flight, then half-close"
@@ -270,7 +270,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn its_json_is_what_its_schema_says() {
+    fn its_json_matches_its_schema() {
         let schema = serde_json::to_value(schemars::schema_for!(Profile)).expect("a schema is JSON");
         let full = Profile {
             duration: Some(Duration::from_secs(1)),

@@ -1,4 +1,4 @@
-//! A duration that is drawn: the forms of `gap`, and of `lifetime` by time.
+//! A range from which a duration is drawn: the form of `gap`, and of a `lifetime` in time.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,13 +11,13 @@ use crate::units::{ParseError, Time};
 /// Durations from `low` to `high`, both included, uniform to the nanosecond: `0`, `5ms`, `0..5ms`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimeRange {
-    low: u64,
-    high: u64,
+    low_nanos: u64,
+    high_nanos: u64,
 }
 
 impl TimeRange {
     /// No time at all.
-    pub const ZERO: TimeRange = TimeRange { low: 0, high: 0 };
+    pub const ZERO: TimeRange = TimeRange { low_nanos: 0, high_nanos: 0 };
 
     /// From `low` to `high`. Errors when that is empty.
     pub fn new(low: Duration, high: Duration) -> Result<Self, ParseError> {
@@ -26,28 +26,28 @@ impl TimeRange {
             return Err(ParseError::new(format!("the range {low}..{high} is empty"))
                 .with_remedy(format!("did you mean {high}..{low}?")));
         }
-        Ok(TimeRange { low: Time(low).nanos(), high: Time(high).nanos() })
+        Ok(TimeRange { low_nanos: Time(low).nanos(), high_nanos: Time(high).nanos() })
     }
 
-    /// Whether it is always 0.
+    /// Whether every draw is 0.
     pub fn is_zero(self) -> bool {
-        self.high == 0
+        self.high_nanos == 0
     }
 
-    /// Whether it is always the same.
+    /// Whether every draw is the same.
     pub(super) fn is_fixed(self) -> bool {
-        self.low == self.high
+        self.low_nanos == self.high_nanos
     }
 
-    /// The longest that can come.
+    /// The longest duration that can be drawn.
     pub fn max(self) -> Duration {
-        Duration::from_nanos(self.high)
+        Duration::from_nanos(self.high_nanos)
     }
 
     /// The duration that a random word selects.
     pub(super) fn at(self, word: u64) -> Duration {
-        let span = (self.high - self.low).saturating_add(1);
-        Duration::from_nanos(self.low + below(word, span))
+        let values = (self.high_nanos - self.low_nanos).saturating_add(1);
+        Duration::from_nanos(self.low_nanos + below(word, values))
     }
 }
 
@@ -62,7 +62,7 @@ impl FromStr for TimeRange {
 
 impl fmt::Display for TimeRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (low, high) = (Time(Duration::from_nanos(self.low)), Time(Duration::from_nanos(self.high)));
+        let (low, high) = (Time(Duration::from_nanos(self.low_nanos)), Time(Duration::from_nanos(self.high_nanos)));
         if low == high { write!(f, "{low}") } else { write!(f, "{low}..{high}") }
     }
 }

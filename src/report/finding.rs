@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::text::{show_time, wrapped};
-use crate::stream::{ByteSource, Change, Corruption, Divergence, Finding, FindingKind, Op, OpKind};
+use crate::stream::{Change, Corruption, Divergence, Finding, FindingKind, Op, OpKind, StreamSource};
 
 /// Bytes in one row of an excerpt.
 const EXCERPT_ROW_BYTES: usize = 16;
@@ -58,7 +58,7 @@ fn what_happened(divergence: &Divergence, shard: Option<&str>) -> String {
 }
 
 fn from(divergence: &Divergence, those: &str, shard: Option<&str>) -> String {
-    let Some(ByteSource { conn, offset, open }) = divergence.source else { return String::new() };
+    let Some(StreamSource { conn, offset, open }) = divergence.source else { return String::new() };
     let offset = place(offset);
     if let Some(shard) = shard {
         return format!(
@@ -196,7 +196,7 @@ mod tests {
     #[test]
     fn a_finding_reads_like_this() {
         let mut divergence = Divergence::of_connection(FindingKind::Crosstalk, conn(12), 65536, 1460);
-        divergence.source = Some(ByteSource { conn: conn(7), offset: 4096, open: true });
+        divergence.source = Some(StreamSource { conn: conn(7), offset: 4096, open: true });
         divergence.replaced = 1460;
         divergence.excerpt_offset = 65528;
         divergence.expected = (0..24).collect();
@@ -236,7 +236,7 @@ mod tests {
     #[test]
     fn bytes_of_another_process_name_its_shard() {
         let mut divergence = Divergence::of_connection(FindingKind::Crosstalk, conn(12), 0, 8);
-        divergence.source = Some(ByteSource { conn: conn(7), offset: 16, open: true });
+        divergence.source = Some(StreamSource { conn: conn(7), offset: 16, open: true });
         let finding = Finding { source_shard: Some("1/2".to_owned()), ..finding(divergence) };
         insta::assert_snapshot!(render(&finding), @r"
         connection 12: crosstalk at offset 0 (0x0). 8 bytes of connection 7, which belongs to another
@@ -252,7 +252,7 @@ mod tests {
             let mut divergence = Divergence::of_connection(row.kind, conn(1), 10, 3);
             divergence.overtaken_by = 8;
             let conn = conn(if row.kind == FindingKind::Duplicated { 1 } else { 2 });
-            divergence.source = Some(ByteSource { conn, offset: 20, open: row.kind != FindingKind::Stale });
+            divergence.source = Some(StreamSource { conn, offset: 20, open: row.kind != FindingKind::Stale });
             divergence.detail = (row.kind == FindingKind::Corrupt).then_some(Corruption {
                 bytes: 2,
                 bits: 9,

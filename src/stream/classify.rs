@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use super::change::{DiffStats, begun_conversion};
 use super::ended_mismatch::{Background, EndedMismatch, SHORT_PIECE_BYTES, resumption_at_end};
-use super::finding::{ByteSource, Circumstances, Corruption, Divergence, FindingKind};
+use super::finding::{Circumstances, Corruption, Divergence, FindingKind, StreamSource};
 use super::ledger::StreamView;
 use super::mismatch::{BORDER_SLACK_BYTES, KEPT_HEAD_BYTES, Mismatch, Resumption, Segment, SegmentOrigin};
 use super::pending::{Pending, PendingKind, are_the_missing};
@@ -206,7 +206,7 @@ impl Classifier<'_> {
     }
 
     /// Bytes of the connection itself that had come, or should have come, before.
-    fn classify_own(&mut self, mismatch: &mut EndedMismatch<'_>, number: usize, source: ByteSource) {
+    fn classify_own(&mut self, mismatch: &mut EndedMismatch<'_>, number: usize, source: StreamSource) {
         let len = mismatch.segments[number].len;
         let again = len.saturating_sub(self.fill_gaps(mismatch.at, source.offset, len));
         if again == 0 || (again < len && again < BORDER_SLACK_BYTES) {
@@ -215,7 +215,7 @@ impl Classifier<'_> {
         let repeats = mismatch.repeats && number + 1 == mismatch.segments.len();
         let kind = if repeats { FindingKind::Duplicated } else { FindingKind::Stale };
         let mut divergence = mismatch.divergence(kind, again, number);
-        divergence.source = Some(ByteSource { offset: source.offset + len - again, ..source });
+        divergence.source = Some(StreamSource { offset: source.offset + len - again, ..source });
         divergence.replaced = mismatch.replace(again);
         if repeats && len < BORDER_SLACK_BYTES && number == 0 {
             // So few bytes may equal the ones before them by chance.
@@ -290,7 +290,7 @@ impl Classifier<'_> {
             && let Some(offset) = find_earlier(view, mismatch.at, &head, len)
         {
             let mut divergence = mismatch.divergence(FindingKind::Stale, len, number);
-            divergence.source = Some(ByteSource { conn: view.conn, offset, open: true });
+            divergence.source = Some(StreamSource { conn: view.conn, offset, open: true });
             divergence.replaced = mismatch.replace(len);
             return self.report(divergence);
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::change::whole_conversion;
 use super::finding::{
-    ByteSource, Change, Circumstances, Divergence, EXCERPT_AFTER_BYTES, EXCERPT_BEFORE_BYTES, FindingKind,
+    Change, Circumstances, Divergence, EXCERPT_AFTER_BYTES, EXCERPT_BEFORE_BYTES, FindingKind, StreamSource,
 };
 use super::ledger::StreamView;
 use super::mismatch::{
@@ -62,7 +62,7 @@ impl<'a> EndedMismatch<'a> {
             if repeated < BORDER_SLACK_BYTES && extend_back(view, segments.first_mut(), resumption.from, repeated) {
                 at = resumption.from;
             } else {
-                let source = ByteSource { conn: view.conn, offset: resumption.from, open: true };
+                let source = StreamSource { conn: view.conn, offset: resumption.from, open: true };
                 segments.push(Segment { len: repeated, origin: SegmentOrigin::Sent(source) });
                 repeats = true;
             }

@@ -160,7 +160,7 @@ pub struct Divergence {
     pub overtaken_by: u64,
     /// Where the bytes come from, if anyone sent them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub source: Option<ByteSource>,
+    pub source: Option<StreamSource>,
     /// How the bytes were changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<Corruption>,
@@ -213,7 +213,7 @@ pub struct Circumstances {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Source")]
-pub struct ByteSource {
+pub struct StreamSource {
     /// The connection that sent them.
     pub conn: ConnId,
     /// Where in its stream they begin.
@@ -360,7 +360,7 @@ mod tests {
     fn a_divergence_survives_json() {
         let mut divergence =
             Divergence::of_connection(FindingKind::Crosstalk, ConnId::new(12).expect("small"), 65536, 3);
-        divergence.source = Some(ByteSource { conn: ConnId::MAX, offset: 4096, open: true });
+        divergence.source = Some(StreamSource { conn: ConnId::MAX, offset: 4096, open: true });
         divergence.expected = vec![0, 0x7f, 0xff];
         divergence.received = vec![0xab];
         let json = serde_json::to_string(&divergence).expect("plain data");

@@ -1,6 +1,6 @@
 //! What the verifier of a connection may know of the run: the stream, and how much each connection has sent of it.
 
-use super::finding::ByteSource;
+use super::finding::StreamSource;
 use super::pattern::{ConnId, Stream, WORD_BYTES, WordLocation};
 
 /// How much every connection of the run has sent so far.
@@ -49,23 +49,23 @@ impl<'a> StreamView<'a> {
 
     /// The place that `word` belongs to, if its connection has sent it. If the ledger does not know, the bytes `before`
     /// must be the word before it.
-    pub(super) fn locate(&self, before: &[u8], word: [u8; WORD_BYTES]) -> Option<ByteSource> {
+    pub(super) fn locate(&self, before: &[u8], word: [u8; WORD_BYTES]) -> Option<StreamSource> {
         let location = self.stream.locate(u64::from_le_bytes(word));
         self.look_up(before, location).or_else(|| self.look_up(before, location.shared()?))
     }
 
-    fn look_up(&self, before: &[u8], location: WordLocation) -> Option<ByteSource> {
+    fn look_up(&self, before: &[u8], location: WordLocation) -> Option<StreamSource> {
         let WordLocation { conn, index } = location;
         let offset = index * WORD_BYTES as u64;
         let end = offset + WORD_BYTES as u64;
         if conn == self.conn {
-            return (end <= self.sent).then_some(ByteSource { conn, offset, open: true });
+            return (end <= self.sent).then_some(StreamSource { conn, offset, open: true });
         }
         let sent = self.ledger.sent(conn).filter(|sent| end <= sent.bytes)?;
         let follows_its_predecessor = || {
             let previous = index.checked_sub(1).map(|index| self.stream.word(conn, index).to_le_bytes());
             previous.is_some_and(|previous| before.ends_with(&previous))
         };
-        (sent.known || follows_its_predecessor()).then_some(ByteSource { conn, offset, open: sent.open })
+        (sent.known || follows_its_predecessor()).then_some(StreamSource { conn, offset, open: sent.open })
     }
 }

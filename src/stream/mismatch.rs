@@ -11,7 +11,7 @@
 use std::sync::Arc;
 
 use super::change::DiffStats;
-use super::finding::{ByteSource, Circumstances};
+use super::finding::{Circumstances, StreamSource};
 use super::ledger::StreamView;
 use super::pattern::WORD_BYTES;
 
@@ -40,7 +40,7 @@ pub(super) struct Segment {
 /// Where the bytes of a segment belong.
 pub(super) enum SegmentOrigin {
     /// To the stream of a connection, from this offset on.
-    Sent(ByteSource),
+    Sent(StreamSource),
     /// Nowhere.
     Unknown(UnknownBytes),
 }
@@ -90,7 +90,7 @@ pub(super) struct Mismatch {
 /// How the bytes after the last segment are being read.
 enum Scan {
     /// As the run that begins at `source`, of which `len` bytes have come.
-    Run { source: ByteSource, len: u64 },
+    Run { source: StreamSource, len: u64 },
     /// In search of a run.
     Search(Box<Search>),
 }
@@ -155,7 +155,7 @@ impl Mismatch {
     fn follow(
         &mut self,
         view: &StreamView<'_>,
-        source: ByteSource,
+        source: StreamSource,
         len: u64,
         input: &[u8],
     ) -> (usize, Option<Resumption>) {
@@ -200,7 +200,7 @@ impl Mismatch {
 
     /// Begins the run whose first aligned word stands at `start` of the recent bytes, or finds that it is the own
     /// stream resuming.
-    fn begin_run(&mut self, view: &StreamView<'_>, start: usize, source: ByteSource) -> Option<Resumption> {
+    fn begin_run(&mut self, view: &StreamView<'_>, start: usize, source: StreamSource) -> Option<Resumption> {
         let Scan::Search(search) = &mut self.scan else { return None };
         let search = std::mem::take(search.as_mut());
         let own = source.conn == view.conn;
@@ -217,7 +217,7 @@ impl Mismatch {
             back = back.min(source.offset - self.at);
         }
         let len = back + WORD_BYTES as u64;
-        let source = ByteSource { offset: source.offset - back, ..source };
+        let source = StreamSource { offset: source.offset - back, ..source };
         if let Some((len, unknown)) = search.finish(start - back as usize) {
             self.push_segment(len, SegmentOrigin::Unknown(unknown));
         }
@@ -270,12 +270,12 @@ impl Mismatch {
 impl Search {
     /// The first word among the recent bytes that was sent, or that is right in place: its index among them, and where
     /// it comes from.
-    fn find_word(&mut self, view: &StreamView<'_>, in_place: u64) -> Option<(usize, ByteSource)> {
+    fn find_word(&mut self, view: &StreamView<'_>, in_place: u64) -> Option<(usize, StreamSource)> {
         for last in self.examined..self.recent.len() {
             self.right = if self.recent[last] == self.in_place[last] { self.right + 1 } else { 0 };
             let Some(start) = (last + 1).checked_sub(WORD_BYTES) else { continue };
             if self.right >= RESUME_BYTES {
-                return Some((start, ByteSource { conn: view.conn, offset: in_place + start as u64, open: true }));
+                return Some((start, StreamSource { conn: view.conn, offset: in_place + start as u64, open: true }));
             }
             let Some(word) = self.recent[start..].first_chunk::<WORD_BYTES>() else { continue };
             if let Some(source) = view.locate(&self.recent[..start], *word) {

@@ -18,7 +18,7 @@ mod pending;
 pub mod verify;
 
 pub use finding::{
-    ByteSource, Change, Circumstances, Corruption, Divergence, FINDING_KINDS, Finding, FindingKind, Op, OpKind,
+    Change, Circumstances, Corruption, Divergence, FINDING_KINDS, Finding, FindingKind, Op, OpKind, StreamSource,
 };
 pub use ledger::{Ledger, LedgerEntry};
 pub use pattern::{ConnId, MAX_SHARED_STREAM_BYTES, MAX_STREAM_BYTES, Stream, WordLocation};

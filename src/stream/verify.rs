@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::classify::{Classifier, ClassifierState};
-use super::finding::{ByteSource, Circumstances, Divergence, EXCERPT_AFTER_BYTES, EXCERPT_BEFORE_BYTES, FindingKind};
+use super::finding::{Circumstances, Divergence, EXCERPT_AFTER_BYTES, EXCERPT_BEFORE_BYTES, FindingKind, StreamSource};
 use super::ledger::{Ledger, StreamView};
 use super::mismatch::{Fed, Mismatch};
 use super::pattern::{ConnId, Stream};
@@ -211,7 +211,7 @@ impl Verifier {
     /// Reports bytes that were never sent but looked right, since they are what would have been sent next.
     fn report_unsent(&self, view: &StreamView<'_>, found: &mut Vec<Divergence>) {
         let extent = self.position - view.sent;
-        let begins_earlier = |source: &ByteSource| {
+        let begins_earlier = |source: &StreamSource| {
             let before = source.offset.checked_sub(extent);
             before.is_some_and(|before| {
                 view.bytes(source.conn, before, extent as usize) == view.own(view.sent, extent as usize)

@@ -12,7 +12,7 @@ use super::turn::{Transport, TurnContext};
 use super::write_stall::WriteStall;
 use crate::client::clock::nanos;
 use crate::measure::{LoadStats, OpenLoopStats};
-use crate::plan::{Close, ConnectionPlan, Profile, Read, Step};
+use crate::plan::{Close, ConnectionPlan, PlanStep, Profile, Read};
 use crate::stream::OpKind;
 
 /// The state of the sending side. Times are nanoseconds since the start of the run.
@@ -225,12 +225,12 @@ impl Sender {
 
     fn take_step(&mut self, now: u64, schedule: &OpenLoopStats) {
         self.state = match self.plan.next() {
-            Some(Step::Message { len, due, .. }) => {
+            Some(PlanStep::Message { len, due, .. }) => {
                 SendState::Begin { len, due: due.map_or(0, |due| schedule.time_of(nanos(due)).max(1)) }
             }
-            Some(Step::Write { len }) => SendState::Fragment { left: len },
-            Some(Step::Gap(gap)) => SendState::Pause { until: now + nanos(gap) },
-            Some(Step::Close(close)) => SendState::Ending(close),
+            Some(PlanStep::Write { len }) => SendState::Fragment { left: len },
+            Some(PlanStep::Gap(gap)) => SendState::Pause { until: now + nanos(gap) },
+            Some(PlanStep::Close(close)) => SendState::Ending(close),
             None => SendState::Ended,
         };
     }

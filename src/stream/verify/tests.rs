@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::stream::finding::{ByteSource, Change, Corruption};
+use crate::stream::finding::{Change, Corruption, StreamSource};
 use crate::stream::ledger::LedgerEntry;
 
 const SENT: u64 = 40_000;
@@ -334,7 +334,7 @@ fn bytes_of_another_open_connection_are_crosstalk() {
         let outcome = verify(SENT, &[own(0, 3001), bytes(OTHER, 4099, len), rest(3001)].concat(), &[usize::MAX], FIN);
         let divergence = only(outcome.found);
         assert_is(&divergence, FindingKind::Crosstalk, 3001, len as u64);
-        assert_eq!(divergence.source, Some(ByteSource { conn: conn(OTHER), offset: 4099, open: true }));
+        assert_eq!(divergence.source, Some(StreamSource { conn: conn(OTHER), offset: 4099, open: true }));
         assert_eq!(divergence.replaced, 0);
         let instead = [own(0, 3001), bytes(OTHER, 4099, len), rest(3001 + len as u64)].concat();
         let divergence = only(verify(SENT, &instead, &[usize::MAX], FIN).found);
@@ -354,7 +354,7 @@ fn two_connections_swapped_for_good_are_crosstalk_to_the_end() {
 fn bytes_of_a_closed_connection_are_stale() {
     let divergence = only(received(&[own(0, 900), bytes(CLOSED, 77, 200), rest(900)]));
     assert_is(&divergence, FindingKind::Stale, 900, 200);
-    assert_eq!(divergence.source, Some(ByteSource { conn: conn(CLOSED), offset: 77, open: false }));
+    assert_eq!(divergence.source, Some(StreamSource { conn: conn(CLOSED), offset: 77, open: false }));
 }
 
 #[test]
@@ -362,7 +362,7 @@ fn older_bytes_of_the_connection_itself_are_stale() {
     for len in [4, 5, 14, 15, 300] {
         let divergence = only(received(&[own(0, 9000), own(1000, len), rest(9000)]));
         assert_is(&divergence, FindingKind::Stale, 9000, len as u64);
-        assert_eq!(divergence.source, Some(ByteSource { conn: conn(OWN), offset: 1000, open: true }));
+        assert_eq!(divergence.source, Some(StreamSource { conn: conn(OWN), offset: 1000, open: true }));
         let divergence = only(received(&[own(0, 9000), own(1000, len), rest(9000 + len as u64)]));
         assert_is(&divergence, FindingKind::Stale, 9000, len as u64);
         assert_eq!(divergence.replaced, len as u64);

@@ -1,4 +1,5 @@
-//! The words of a load group: how it reads, how it ends, how long it lives. Each has one form everywhere.
+//! The options of a load group that are written as a keyword, with or without a value: how its connections read, end,
+//! live and return. Each has one form in flags, TOML and JSON.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,14 +14,14 @@ use crate::units::{ByteRate, Count, ParseError, Time};
 pub enum Read {
     /// As it comes.
     Normal,
-    /// No more than this a second.
+    /// No faster than this.
     Slow {
         /// Bytes a second, at least 1.
         bytes_per_second: u64,
     },
-    /// Not for this time after the opening, then normally.
+    /// Not for this long after it opened, then normally.
     Pause(Duration),
-    /// Not before its own writes stall or all is written, then normally.
+    /// Not until its own writes stall or everything is written, then normally.
     AfterStall,
     /// Not at all.
     Never,
@@ -29,34 +30,34 @@ pub enum Read {
 /// How a connection ends once its last message is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Close {
-    /// FIN; then every byte must come, then EOF.
+    /// FIN. Then every byte must come, then EOF.
     HalfClose,
-    /// Every byte must come, then a plain close: for servers and proxies that do not answer a half-close.
+    /// Every byte must come, then a plain close. For servers and proxies that do not answer a half-close.
     AfterEcho,
     /// RST at once, in mid-stream.
     Reset,
-    /// A plain close with echo unread.
+    /// A plain close that leaves echo unread.
     Abandon,
-    /// As `AfterEcho`, but all connections of the load end together: each stays open, and must stay open, until every
-    /// one of them has its echo.
+    /// As `AfterEcho`, but all connections of the load end together: each stays open, and must stay open, until all of
+    /// them have their echo.
     Together,
     /// Stays open, and must stay open, until the run ends.
     Keep,
 }
 
-/// What ends a connection before its amount is reached.
+/// What ends a connection before it has sent all that it is to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lifetime {
-    /// A number of messages between these, both included, drawn from the seed for each connection.
+    /// A number of messages in this range, both ends included, drawn from the seed for each connection.
     Messages(u64, u64),
     /// An age, drawn from the seed for each connection.
     Age(TimeRange),
 }
 
-/// Whether a connection that ended is followed by another, with the next id of its slot.
+/// How often a connection that ended is followed by another, with the next id of its slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reconnect {
-    /// No.
+    /// Never.
     Off,
     /// This many times.
     Times(u32),
@@ -69,13 +70,13 @@ pub enum Reconnect {
 pub enum Verify {
     /// Every byte.
     Full,
-    /// Only counted: for finding out what verification costs.
+    /// It is only counted, to find out what verification costs.
     Off,
 }
 
 impl Close {
-    /// The words and their meanings.
-    pub const WORDS: &'static [(&'static str, Close)] = &[
+    /// The keywords and their meanings.
+    pub const KEYWORDS: &'static [(&'static str, Close)] = &[
         ("half-close", Close::HalfClose),
         ("after-echo", Close::AfterEcho),
         ("reset", Close::Reset),
@@ -86,32 +87,32 @@ impl Close {
 }
 
 impl Verify {
-    /// The words and their meanings.
-    pub const WORDS: &'static [(&'static str, Verify)] = &[("full", Verify::Full), ("off", Verify::Off)];
+    /// The keywords and their meanings.
+    pub const KEYWORDS: &'static [(&'static str, Verify)] = &[("full", Verify::Full), ("off", Verify::Off)];
 }
 
-fn word<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, ParseError> {
-    words.iter().find(|(word, _)| *word == text.trim()).map(|(_, value)| *value).ok_or_else(|| {
-        let valid: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+fn parse_keyword<T: Copy>(text: &str, keywords: &[(&str, T)]) -> Result<T, ParseError> {
+    keywords.iter().find(|(keyword, _)| *keyword == text.trim()).map(|(_, value)| *value).ok_or_else(|| {
+        let valid: Vec<&str> = keywords.iter().map(|(keyword, _)| *keyword).collect();
         ParseError::new(format!("{} is none of {}", text.trim(), valid.join(", ")))
     })
 }
 
-fn word_of<T: PartialEq>(value: &T, words: &[(&'static str, T)]) -> &'static str {
-    words.iter().find(|(_, other)| other == value).map_or("", |(word, _)| word)
+fn keyword_of<T: PartialEq>(value: &T, keywords: &[(&'static str, T)]) -> &'static str {
+    keywords.iter().find(|(_, other)| other == value).map_or("", |(keyword, _)| keyword)
 }
 
 impl FromStr for Close {
     type Err = ParseError;
 
     fn from_str(text: &str) -> Result<Self, ParseError> {
-        word(text, Self::WORDS)
+        parse_keyword(text, Self::KEYWORDS)
     }
 }
 
 impl fmt::Display for Close {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(word_of(self, Self::WORDS))
+        f.write_str(keyword_of(self, Self::KEYWORDS))
     }
 }
 
@@ -119,13 +120,13 @@ impl FromStr for Verify {
     type Err = ParseError;
 
     fn from_str(text: &str) -> Result<Self, ParseError> {
-        word(text, Self::WORDS)
+        parse_keyword(text, Self::KEYWORDS)
     }
 }
 
 impl fmt::Display for Verify {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(word_of(self, Self::WORDS))
+        f.write_str(keyword_of(self, Self::KEYWORDS))
     }
 }
 
@@ -182,7 +183,9 @@ impl FromStr for Lifetime {
             };
         }
         match text.parse() {
-            Ok(age) if TimeRange::is_zero(age) => Err(ParseError::new("a lifetime of no time at all")),
+            Ok(age) if TimeRange::is_zero(age) => {
+                Err(ParseError::new("a lifetime of 0").with_remedy("write a time above 0, such as 5s"))
+            }
             Ok(age) => Ok(Lifetime::Age(age)),
             Err(error) => Err(ParseError::new(format!("{error}, or a number of messages such as 10 or 1..20"))),
         }
@@ -245,7 +248,7 @@ impl TextForm for Close {
     const WHAT: &'static str = "how a connection ends:";
 
     fn forms() -> Vec<Form> {
-        Close::WORDS.iter().map(|(word, _)| Form::keyword(word)).collect()
+        Close::KEYWORDS.iter().map(|(keyword, _)| Form::keyword(keyword)).collect()
     }
 }
 
@@ -255,7 +258,7 @@ impl TextForm for Verify {
     const WHAT: &'static str = "whether the echo is compared:";
 
     fn forms() -> Vec<Form> {
-        Verify::WORDS.iter().map(|(word, _)| Form::keyword(word)).collect()
+        Verify::KEYWORDS.iter().map(|(keyword, _)| Form::keyword(keyword)).collect()
     }
 }
 
@@ -303,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn every_word_is_its_own_normal_form() {
+    fn every_example_is_its_own_normal_form() {
         is_its_own_normal_form::<Read>();
         is_its_own_normal_form::<Close>();
         is_its_own_normal_form::<Verify>();
@@ -312,21 +315,21 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_names_what_is_valid() {
+    fn a_refusal_names_the_valid_values() {
         assert_eq!(refusal::<Close>("fin"), "fin is none of half-close, after-echo, reset, abandon, together, keep");
         assert_eq!(refusal::<Verify>("on"), "on is none of full, off");
         assert_eq!(refusal::<Read>("slow"), "slow is none of normal, slow:64KiB/s, pause:2s, after-stall, never");
         assert!(refusal::<Read>("slow:0").starts_with("slow:0: a rate of 0 bytes a second moves nothing"));
         assert_eq!(refusal::<Read>("pause:2"), "pause:2: 2 has no unit: did you mean 2s?");
         assert_eq!(refusal::<Lifetime>("0"), "a lifetime of 0 messages: the shortest is 1, or a time");
-        assert_eq!(refusal::<Lifetime>("0s"), "a lifetime of no time at all");
+        assert_eq!(refusal::<Lifetime>("0s"), "a lifetime of 0: write a time above 0, such as 5s");
         assert_eq!(refusal::<Lifetime>("9..3"), "the range 9..3 is empty: did you mean 3..9?");
         assert!(refusal::<Lifetime>("10k").contains("or a number of messages such as 10 or 1..20"));
         assert_eq!(refusal::<Reconnect>("twice"), "twice is neither off, forever, nor a number of times");
     }
 
     #[test]
-    fn a_lifetime_with_a_unit_is_time() {
+    fn a_lifetime_with_a_unit_is_a_time() {
         let five_minutes = TimeRange::new(Duration::from_secs(300), Duration::from_secs(300)).expect("not empty");
         assert_eq!("5m".parse(), Ok(Lifetime::Age(five_minutes)));
         assert_eq!("5".parse(), Ok(Lifetime::Messages(5, 5)));
