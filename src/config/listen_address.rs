@@ -93,13 +93,13 @@ mod tests {
 
     #[test]
     fn the_examples_of_the_schema_are_true() {
-        checks::examples_hold::<ListenAddress>();
+        checks::examples_are_valid::<ListenAddress>();
     }
 
     proptest! {
         #[test]
         fn any_text_is_accepted_as_the_schema_says_or_refused_in_words(text in checks::texts()) {
-            checks::any_text_holds::<ListenAddress>(&text);
+            checks::any_text_is_handled::<ListenAddress>(&text);
         }
     }
 }

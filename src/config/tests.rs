@@ -184,22 +184,22 @@ fn options_written_as_toml_are_read_back_unchanged() {
 
 #[test]
 fn the_examples_of_the_schemas_are_true() {
-    checks::examples_hold::<Fragment>();
-    checks::examples_hold::<Pipeline>();
-    checks::examples_hold::<Seed>();
-    checks::examples_hold::<ConnList>();
-    checks::examples_hold::<StartTime>();
-    checks::examples_hold::<SourceAddresses>();
+    checks::examples_are_valid::<Fragment>();
+    checks::examples_are_valid::<Pipeline>();
+    checks::examples_are_valid::<Seed>();
+    checks::examples_are_valid::<ConnList>();
+    checks::examples_are_valid::<StartTime>();
+    checks::examples_are_valid::<SourceAddresses>();
 }
 
 proptest! {
     #[test]
     fn any_text_is_accepted_as_the_schema_says_or_refused_in_words(text in checks::texts()) {
-        checks::any_text_holds::<Fragment>(&text);
-        checks::any_text_holds::<Pipeline>(&text);
-        checks::any_text_holds::<Seed>(&text);
-        checks::any_text_holds::<ConnList>(&text);
-        checks::any_text_holds::<StartTime>(&text);
-        checks::any_text_holds::<SourceAddresses>(&text);
+        checks::any_text_is_handled::<Fragment>(&text);
+        checks::any_text_is_handled::<Pipeline>(&text);
+        checks::any_text_is_handled::<Seed>(&text);
+        checks::any_text_is_handled::<ConnList>(&text);
+        checks::any_text_is_handled::<StartTime>(&text);
+        checks::any_text_is_handled::<SourceAddresses>(&text);
     }
 }

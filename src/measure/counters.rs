@@ -1,4 +1,4 @@
-//! Totals of a run, or of a part of one.
+//! Totals of a run or of a part of it.
 
 use std::collections::BTreeMap;
 
@@ -9,18 +9,18 @@ use crate::stream::FindingKind;
 
 macro_rules! counters {
     ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
-        /// Totals. Bytes are bytes of payload; a message counts once it is whole.
+        /// Totals. Bytes are bytes of payload. A message counts once it is complete.
         #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
         #[serde(deny_unknown_fields)]
         pub struct Counters {
             $($(#[doc = $doc])+ pub $name: u64,)+
-            /// Findings of each kind, those included that were too many to be kept in full.
+            /// Findings of each kind, including those beyond the number that is kept in full.
             #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
             pub findings: BTreeMap<FindingKind, u64>,
         }
 
         impl Counters {
-            /// Adds the totals of others.
+            /// Adds other totals.
             pub fn add(&mut self, other: &Counters) {
                 $(self.$name += other.$name;)+
                 for (kind, n) in &other.findings {
@@ -43,25 +43,25 @@ counters! {
     opened,
     /// Connects that failed or timed out.
     connect_failures,
-    /// Connections that ended as their plan says, with nothing wrong.
+    /// Connections that ended as planned, with nothing wrong.
     passed,
-    /// Connections with at least one finding, those that could not be opened included.
+    /// Connections with at least one finding, including those that could not be opened.
     failed,
-    /// Connections with no finding that were cut short because the run was stopped; nothing is asserted about them.
+    /// Connections without a finding that were cut short because the run was stopped. Nothing is asserted about them.
     cut_short,
-    /// Of the opened ones, those that followed another in the same slot.
+    /// Connections opened after another one in the same slot.
     reconnects,
-    /// Connections that were not begun because the time was up before it was their turn.
+    /// Connections not begun because the time was up before their turn came.
     not_in_time,
-    /// Connects put off, and tried again, because this machine had no local port left for the target.
+    /// Connects postponed and retried because this machine had no local port left for the target.
     port_shortages,
-    /// Connects put off, and tried again, because this machine had no descriptors or no memory left.
+    /// Connects postponed and retried because this machine had no descriptors or no memory left.
     resource_shortages,
-    /// Connections that were not begun because such a shortage lasted for minutes.
+    /// Connections not begun because such a shortage lasted for minutes.
     not_opened,
-    /// Slots that were to reconnect when the ids had run out.
+    /// Slots that were to reconnect after the ids had run out.
     out_of_ids,
-    /// Messages begun to be sent.
+    /// Messages whose sending has begun.
     messages_sent,
     /// Messages whose last byte came back.
     messages_echoed,
@@ -71,11 +71,11 @@ counters! {
     bytes_received,
     /// Bytes that came back and were right.
     bytes_verified,
-    /// Write calls that took at least one byte.
+    /// Write calls that accepted at least one byte.
     writes,
-    /// Read calls that gave at least one byte.
+    /// Read calls that returned at least one byte.
     reads,
-    /// Connections whose own writes were blocked for 200 ms or longer, once or several times.
+    /// Connections whose own writes were blocked for 200 ms or longer at least once.
     write_stalls,
 }
 
@@ -90,7 +90,7 @@ impl Counters {
         self.findings.values().sum()
     }
 
-    /// Connections that are neither passed, failed nor cut short yet.
+    /// Connections that have not passed, failed or been cut short yet.
     pub fn unfinished(&self) -> u64 {
         self.connects.saturating_sub(self.passed + self.failed + self.cut_short)
     }

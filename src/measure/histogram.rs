@@ -12,16 +12,16 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Significant decimal digits that are kept.
-const DIGITS: u8 = 3;
+const SIGNIFICANT_DIGITS: u8 = 3;
 
-/// Latencies, in nanoseconds. Equal if the same were recorded, in whatever order.
+/// Latencies in nanoseconds. Two are equal if they recorded the same values, in any order.
 #[derive(Clone, PartialEq)]
 pub struct Latency(Histogram<u64>);
 
 impl Default for Latency {
     fn default() -> Self {
-        // Grows as values come, so that an unused one costs little.
-        Latency(Histogram::new(DIGITS).expect("3 digits are within what the histogram allows"))
+        // It grows as values come, so an unused one costs little.
+        Latency(Histogram::new(SIGNIFICANT_DIGITS).expect("3 digits are within what the histogram allows"))
     }
 }
 
@@ -35,11 +35,11 @@ impl Latency {
     /// Adds one latency in nanoseconds.
     #[inline]
     pub fn record(&mut self, nanos: u64) {
-        // Not `saturating_record`, which would cut values to what the histogram has grown to so far.
+        // `saturating_record` would cut values to the range that the histogram has grown to so far.
         self.0.record(nanos).expect("a histogram that resizes itself takes any value");
     }
 
-    /// Adds all latencies of another.
+    /// Adds all latencies of another histogram.
     pub fn add(&mut self, other: &Latency) {
         self.0.add(&other.0).expect("a histogram that resizes itself takes any other");
     }
@@ -49,22 +49,22 @@ impl Latency {
         self.0.len()
     }
 
-    /// The greatest; `None` when nothing was recorded.
+    /// The greatest. `None` if nothing was recorded.
     pub fn max(&self) -> Option<Duration> {
         self.of(Histogram::max)
     }
 
-    /// The least; `None` when nothing was recorded.
+    /// The least. `None` if nothing was recorded.
     pub fn min(&self) -> Option<Duration> {
         self.of(Histogram::min)
     }
 
-    /// The mean; `None` when nothing was recorded.
+    /// The mean. `None` if nothing was recorded.
     pub fn mean(&self) -> Option<Duration> {
         self.of(|h| h.mean() as u64)
     }
 
-    /// The value at or below which `percent` (0 to 100) of the recorded ones are; `None` when nothing was recorded.
+    /// The value at or below which `percent` (0 to 100) of the recorded ones are. `None` if nothing was recorded.
     pub fn percentile(&self, percent: f64) -> Option<Duration> {
         self.of(|h| h.value_at_percentile(percent))
     }
@@ -83,7 +83,7 @@ impl Latency {
     /// Reads [`encode`](Self::encode)'s form.
     ///
     /// # Errors
-    /// A sentence: not base64, or no histogram of that encoding.
+    /// A sentence, if the text is not base64 or not a histogram in that encoding.
     pub fn decode(text: &str) -> Result<Latency, String> {
         let bytes = BASE64.decode(text).map_err(|e| format!("not base64: {e}"))?;
         let mut histogram: Histogram<u64> = Deserializer::new()
@@ -94,7 +94,7 @@ impl Latency {
     }
 }
 
-/// A histogram as the JSON report holds it. Times are in nanoseconds; null where nothing was recorded.
+/// A histogram, in the form of the JSON report. Times are in nanoseconds, and null if nothing was recorded.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LatencyReport {
@@ -114,7 +114,7 @@ pub struct LatencyReport {
     pub p999_ns: Option<u64>,
     /// The greatest.
     pub max_ns: Option<u64>,
-    /// All of it: HdrHistogram V2 encoding, base64. Values are nanoseconds.
+    /// The whole histogram: HdrHistogram V2 encoding, base64. Values are nanoseconds.
     pub hdr: String,
 }
 
@@ -141,13 +141,13 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn nothing_recorded_is_none_and_not_zero() {
+    fn if_nothing_was_recorded_values_are_none_and_not_zero() {
         let report = LatencyReport::from(&Latency::default());
         assert_eq!((report.count, report.p50_ns, report.max_ns), (0, None, None));
     }
 
     proptest! {
-        /// Two workers' histograms added are the histogram of one worker that saw everything, to the last count.
+        /// The sum of two workers' histograms is the histogram of one worker that saw everything, to the last count.
         #[test]
         fn adding_and_encoding_lose_nothing(
             left in prop::collection::vec(0u64..10_000_000_000, 0..100),
@@ -158,7 +158,7 @@ mod tests {
                 values.iter().for_each(|v| latency.record(*v));
                 latency
             };
-            let mut sum = Latency::decode(&of(&left).encode()).expect("own encoding");
+            let mut sum = Latency::decode(&of(&left).encode()).expect("decode reads the form that encode writes");
             sum.add(&of(&right));
             let all = of(&[left, right].concat());
             prop_assert_eq!(LatencyReport::from(&sum).p99_ns, LatencyReport::from(&all).p99_ns);

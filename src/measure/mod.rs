@@ -1,5 +1,9 @@
-//! Histograms, counters, time line: what was measured, as pure values that add up. No I/O, no clock: the client brings
-//! the times. Adding two of any of these loses nothing, which is what lets workers, shards and hosts be one run.
+//! What was measured: histograms, counters and a time line, as pure values that add up. No I/O and no clock: the client
+//! brings the times. Adding two of these values loses nothing, so workers, shards and hosts can be one run.
+//!
+//! The form in which a report holds a value is defined here too, beside the value (`LatencyReport`, `RateReport`,
+//! `ActiveTimeReport`): the forms of several processes add up as well, by the same rules. `report` composes these forms
+//! and renders them. It defines none of its own for measured values.
 
 pub mod active_time;
 pub mod counters;
@@ -13,30 +17,30 @@ pub use histogram::Latency;
 pub use open_loop::OpenLoopStats;
 pub use timeline::{Point, Timeline};
 
-/// All figures of one load group, of one worker or of many added up.
+/// Everything measured of one load group, by one worker or by several together.
 #[derive(Clone, Debug, Default)]
 pub struct LoadStats {
     /// Totals.
     pub counters: Counters,
-    /// From a message's first byte handed over (or its scheduled time, under an open-loop rate) to its last byte
-    /// verified.
+    /// From the first byte of a message handed to the socket (in an open loop: from its scheduled time) to its last
+    /// byte verified.
     pub rtt: Latency,
     /// From the start of the connect call to its success.
     pub connect: Latency,
-    /// From a connection's first byte handed over to the first byte that came back.
+    /// From the first byte of a connection handed to the socket to the first byte that came back.
     pub first_byte: Latency,
-    /// From when to when the group was at work.
+    /// From when to when the group was active.
     pub active_time: ActiveTime,
-    /// The same over time.
+    /// Some of these values over time.
     pub timeline: Timeline,
-    /// How the messages that were due at a time kept to it.
+    /// How well an open loop kept its schedule.
     pub open_loop: OpenLoopStats,
-    /// The longest round trip that the time line does not hold yet, in nanoseconds.
+    /// The longest round trip that is not in the time line yet, in nanoseconds.
     pub rtt_unmarked_ns: u64,
 }
 
 impl LoadStats {
-    /// Adds the figures of others, without loss.
+    /// Adds what another worker measured, without loss.
     pub fn add(&mut self, other: &LoadStats) {
         self.counters.add(&other.counters);
         self.rtt.add(&other.rtt);

@@ -1,8 +1,8 @@
-//! How an open loop kept its schedule: what was asked for, what was sent, what came back.
+//! How well an open loop kept its schedule: the rate asked for, the rate sent, the rate that came back.
 //!
-//! Messages are due at a fixed rate whatever the server does. A server or a client that is slower shows in two ways:
-//! messages are begun later than they were due, or not at all; or they pile up in the sockets and come back later and
-//! later. Both are told here, so that nobody takes latencies of an overload for those of the rate that was asked for.
+//! Messages are due at a fixed rate, whatever the server does. A slower server or client shows in two ways. Messages
+//! begin later than they were due, or not at all. Or they pile up in the sockets and come back later and later. Both
+//! are reported, so nobody mistakes the latencies of an overload for those of the rate asked for.
 
 use std::time::Duration;
 
@@ -11,27 +11,27 @@ use serde::{Deserialize, Serialize};
 
 use super::Counters;
 
-/// What a load group notes of its schedule. Times are nanoseconds since the start of the run.
+/// How a load group keeps its schedule. Times are nanoseconds since the start of the run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OpenLoopStats {
-    /// When it began: all connections were open then, or had failed to open. `None`: it did not.
+    /// When the schedule began: all connections were open then, or had failed to open. `None`: it has not begun.
     pub began: Option<u64>,
-    /// When the last message was begun; when the time was up, if messages were due then that could not be begun.
+    /// When the last message began. If messages were due that could not begin: when the time was up.
     pub due_until: u64,
-    /// When the last message had come back whole.
+    /// When the last message had come back in full.
     pub last_echo: u64,
-    /// Messages that were due before the time was up, or the run was stopped, and could not be begun.
+    /// Messages that were due before the time was up or the run was stopped, and could not begin.
     pub unsent: u64,
 }
 
 impl OpenLoopStats {
-    /// The time since the start of the run of what is due so long after the beginning of the schedule.
+    /// Converts an offset within the schedule to nanoseconds since the start of the run.
     #[inline]
     pub fn time_of(&self, due: u64) -> u64 {
         self.began.unwrap_or(0).saturating_add(due)
     }
 
-    /// At `end`, when the time is up or the run is stopped, `messages` are due that could not be begun.
+    /// Notes that `messages` were due and could not begin by `end`, when the time was up or the run was stopped.
     pub fn leave_unsent(&mut self, messages: u64, end: u64) {
         if messages > 0 {
             self.unsent += messages;
@@ -39,7 +39,7 @@ impl OpenLoopStats {
         }
     }
 
-    /// Adds what another worker noted of the same schedule.
+    /// Adds how another worker kept its part of the same schedule.
     pub fn add(&mut self, other: &OpenLoopStats) {
         self.began = self.began.or(other.began);
         self.due_until = self.due_until.max(other.due_until);
@@ -48,48 +48,50 @@ impl OpenLoopStats {
     }
 }
 
-/// Sending may be behind its schedule by this part of its time, and by [`SENT_GRACE_S`].
+/// How far sending may fall behind its schedule, as a fraction of its time; [`SENT_GRACE_S`] is always allowed.
 const SENT_SLACK: f64 = 0.01;
-/// Seconds; what timers and a busy machine may take.
+/// Seconds that timers and a busy machine may take.
 const SENT_GRACE_S: f64 = 0.05;
-/// The echo may be behind the schedule by this part of its time, and by [`ECHO_GRACE_S`].
+/// How far the echo may fall behind the schedule, as a fraction of its time; [`ECHO_GRACE_S`] is always allowed.
 const ECHO_SLACK: f64 = 0.05;
-/// Seconds; a round trip is no overload.
+/// Seconds that a round trip may take without being an overload.
 const ECHO_GRACE_S: f64 = 0.25;
-/// Processes of one run, each of which has its own connections to wait for, may begin apart by this part of their time,
-/// and by [`BEGIN_GRACE_S`]. By more, and the rate of all was never there.
+/// How far apart the schedules of the processes of one run may begin, as a fraction of their time; [`BEGIN_GRACE_S`] is
+/// always allowed. Each process waits for its own connections. If they begin further apart, the total rate was never
+/// reached.
 const BEGIN_SLACK: f64 = 0.1;
-/// Seconds; what the last handshakes may take.
+/// Seconds that the last handshakes may take.
 const BEGIN_GRACE_S: f64 = 1.0;
 
-/// The open loop of a load group, as the JSON report holds it.
+/// The open loop of a load group, in the form of the JSON report.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RateReport {
-    /// Messages a second that were asked for; of a shard, or of connections that are run alone, their share of them.
+    /// Messages a second asked for. For a shard, or for connections that are run alone: their share.
     pub asked_per_s: f64,
-    /// Messages a second that were begun to be sent; null when there were none.
+    /// Messages a second whose sending began. Null: there were none.
     pub sent_per_s: Option<f64>,
-    /// Messages a second that came back, until the last of them; null when there were none.
+    /// Messages a second that came back, up to the last one. Null: there were none.
     pub echoed_per_s: Option<f64>,
-    /// Messages that were due before the time was up, or the run was stopped, and could not be begun.
+    /// Messages that were due before the time was up or the run was stopped, and could not begin.
     pub unsent: u64,
-    /// When the first message was due, in seconds since the start of the run: not before all connections were open.
-    /// Null: the run ended before that.
+    /// When the first message was due, in seconds since the start of the run. All connections were open by then. Null:
+    /// the run ended before that.
     pub first_due_s: Option<f64>,
-    /// When the last message was begun; when the time was up, if messages were due that could not be begun.
+    /// When the last message began. If messages were due that could not begin: when the time was up.
     pub due_until_s: f64,
-    /// For how many seconds messages were due. Of processes that began nearly together the mean, each by its share.
+    /// For how many seconds messages were due. For processes that began nearly together: the mean, weighted by share.
     pub due_for_s: f64,
     /// When the last message had come back.
     pub last_echo_s: f64,
-    /// Whether sending or the echo fell behind the schedule: then the latencies are those of an overload, and grow with
-    /// the length of the run. Null: not known, because connections failed, or nothing was due.
+    /// Whether sending or the echo fell behind the schedule. Then the latencies are those of an overload, and grow with
+    /// the length of the run. Null: not known, because connections failed or nothing was due.
     pub saturated: Option<bool>,
 }
 
 impl RateReport {
-    /// Of slots that were asked for so many messages a second, the first of them due so long after the schedule began.
+    /// For slots that were asked for `asked_per_s` messages a second, the first of them due `first` after the schedule
+    /// began.
     pub fn new(asked_per_s: f64, first: Duration, schedule: &OpenLoopStats, counters: &Counters) -> RateReport {
         let seconds = |nanos: u64| nanos as f64 / 1e9;
         let mut report = RateReport {
@@ -103,11 +105,11 @@ impl RateReport {
             last_echo_s: seconds(schedule.last_echo),
             saturated: None,
         };
-        report.due_for_s = report.span();
+        report.due_for_s = report.due_time();
         report.with_rates(counters)
     }
 
-    /// The same seen from a run that began so much earlier.
+    /// The same times, counted from the start of a run that began earlier by this much.
     #[must_use]
     pub fn later(self, later: Duration) -> RateReport {
         let later = later.as_secs_f64();
@@ -119,7 +121,7 @@ impl RateReport {
         }
     }
 
-    /// With the part of the same schedule that another process kept. `counters` are those of both.
+    /// The sum with another process's part of the same schedule. `counters` are those of both.
     #[must_use]
     pub fn add(&self, other: &RateReport, counters: &Counters) -> RateReport {
         let mut sum = RateReport {
@@ -130,7 +132,7 @@ impl RateReport {
             last_echo_s: self.last_echo_s.max(other.last_echo_s),
             ..*self
         };
-        sum.due_for_s = sum.span();
+        sum.due_for_s = sum.due_time();
         let apart = self.first_due_s.zip(other.first_due_s).map_or(f64::INFINITY, |(a, b)| (a - b).abs());
         if apart <= (sum.due_for_s * BEGIN_SLACK).max(BEGIN_GRACE_S) {
             let due = |part: &RateReport| part.asked_per_s * part.due_for_s;
@@ -143,9 +145,9 @@ impl RateReport {
         sum
     }
 
-    /// From the first message that was due to the end of the interval of the last. The last message of a schedule is
-    /// due one interval before as many intervals have passed as it has messages.
-    fn span(&self) -> f64 {
+    /// From the first message that was due to one interval after the last: a schedule of `n` messages lasts `n`
+    /// intervals, and the last message is due at the start of the last interval.
+    fn due_time(&self) -> f64 {
         self.first_due_s.map_or(0.0, |first| (self.due_until_s - first + 1.0 / self.asked_per_s).max(0.0))
     }
 
@@ -160,7 +162,8 @@ impl RateReport {
         let behind = |messages: u64, time: f64, slack: f64, grace: f64| {
             time - messages as f64 * interval > (sending * slack).max(grace)
         };
-        // What could not be begun is enough. Of what failed connections would have sent and got back nothing is known.
+        // Messages that could not begin are enough to know. Nobody knows what failed connections would have sent and
+        // received.
         let unsent = self.unsent as f64 * interval > (sending * SENT_SLACK).max(SENT_GRACE_S);
         let saturated = || {
             behind(counters.messages_sent, sending, SENT_SLACK, SENT_GRACE_S)
@@ -192,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_schedule_that_was_kept_has_the_rate_that_was_asked_for() {
+    fn a_schedule_that_was_kept_has_the_rate_asked_for() {
         let until = 11 * SECOND - SECOND / 100;
         let kept = report(
             1000,
@@ -205,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_that_could_not_be_begun_are_saturation() {
+    fn messages_that_could_not_begin_mean_saturation() {
         let mut schedule = OpenLoopStats { due_until: 10 * SECOND, last_echo: 10 * SECOND, ..OpenLoopStats::default() };
         schedule.leave_unsent(200, 11 * SECOND);
         let report = report(800, 800, schedule);
@@ -214,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn an_echo_that_lags_is_saturation_although_all_was_sent() {
+    fn an_echo_that_lags_means_saturation_although_everything_was_sent() {
         let schedule = OpenLoopStats { due_until: 11 * SECOND, last_echo: 15 * SECOND, ..OpenLoopStats::default() };
         let lagging = report(1000, 1000, schedule);
         assert!(lagging.sent_per_s.is_some_and(|rate| rate > 99.0), "{lagging:?}");
@@ -223,14 +226,14 @@ mod tests {
     }
 
     #[test]
-    fn a_round_trip_at_the_end_of_a_short_run_is_none() {
+    fn a_round_trip_at_the_end_of_a_short_run_does_not_mean_saturation() {
         let (due_until, last_echo) = (SECOND + SECOND / 2, SECOND + SECOND * 7 / 10);
         let schedule = OpenLoopStats { due_until, last_echo, ..OpenLoopStats::default() };
         assert_eq!(report(50, 50, schedule).saturated, Some(false));
     }
 
     #[test]
-    fn nothing_is_said_of_a_run_that_was_broken_off() {
+    fn the_saturation_of_a_run_that_broke_off_is_not_known() {
         let counters = Counters { messages_sent: 5, failed: 1, ..Counters::default() };
         let mut schedule = OpenLoopStats { began: Some(0), ..OpenLoopStats::default() };
         let saturated =
@@ -239,13 +242,13 @@ mod tests {
         assert_eq!(report(0, 0, OpenLoopStats::default()).sent_per_s, None);
 
         schedule.leave_unsent(3, SECOND);
-        assert_eq!(saturated(&schedule), None, "what a busy machine may leave");
+        assert_eq!(saturated(&schedule), None, "a busy machine may leave as many");
         schedule.leave_unsent(1_000_000, SECOND);
-        assert_eq!(saturated(&schedule), Some(true), "what could not be begun is known, whatever failed");
+        assert_eq!(saturated(&schedule), Some(true), "messages that could not begin are counted, whatever failed");
     }
 
     #[test]
-    fn the_first_message_of_a_share_is_due_when_its_first_slot_is() {
+    fn the_first_message_of_a_share_is_due_when_its_first_slot_is_due() {
         let schedule = OpenLoopStats { began: Some(SECOND), ..OpenLoopStats::default() };
         let share = RateReport::new(10.0, Duration::from_millis(70), &schedule, &Counters::default());
         assert_eq!(share.first_due_s, Some(1.07));
@@ -265,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn shards_of_a_schedule_add_up_to_the_whole_of_it() {
+    fn the_shards_of_a_schedule_add_up_to_the_whole() {
         // 100 a second of both from the first second on, for 10 s, in turns.
         let half = |index: u64| {
             let counters = Counters { messages_sent: 500, messages_echoed: 500, ..Counters::default() };
@@ -279,11 +282,11 @@ mod tests {
         assert_eq!((sum.asked_per_s, sum.saturated), (100.0, Some(false)));
         let apart = half(0).add(&half(1).later(Duration::from_secs(10)), &both);
         assert!(apart.sent_per_s.is_some_and(|rate| rate < 51.0), "{apart:?}");
-        assert_eq!(apart.saturated, Some(true), "processes that do not run together do not keep the rate of all");
+        assert_eq!(apart.saturated, Some(true), "processes that do not run together do not reach the total rate");
     }
 
     #[test]
-    fn a_shard_whose_connections_took_longer_to_open_does_not_make_the_whole_slower() {
+    fn a_shard_that_took_longer_to_connect_does_not_make_the_whole_slower() {
         let shard = |began: u64, sent: u64, unsent: u64| {
             let counters = Counters { messages_sent: sent, messages_echoed: sent, ..Counters::default() };
             let mut schedule = OpenLoopStats { began: Some(began), due_until: 11 * SECOND, ..OpenLoopStats::default() };
@@ -295,6 +298,6 @@ mod tests {
         assert!(sum.sent_per_s.is_some_and(|rate| (rate - 100.0).abs() < 0.5), "{sum:?}");
         assert_eq!((sum.first_due_s, sum.saturated), (Some(1.0), Some(false)));
         let one_behind = shard(SECOND, 490, 10).add(&shard(SECOND, 500, 0), &both);
-        assert_eq!(one_behind.saturated, Some(true), "what one shard has not kept, the whole has not");
+        assert_eq!(one_behind.saturated, Some(true), "if one shard has not kept its schedule, the whole has not");
     }
 }

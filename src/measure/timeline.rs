@@ -1,7 +1,7 @@
 //! What happened when: counts per interval since the start of the run.
 //!
-//! The interval begins at 100 ms and doubles whenever the line would grow past [`MAX_POINTS`], so that a run of a
-//! second and one of a week both fit; two lines add up at the coarser interval of both.
+//! The interval is 100 ms at first and doubles whenever the line would grow past [`MAX_POINTS`], so a run of a second
+//! fits and a run of a week too. Two lines add up at the coarser interval of the two.
 
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The first interval.
-const FIRST: Duration = Duration::from_millis(100);
-/// Points kept at most.
+const FIRST_INTERVAL: Duration = Duration::from_millis(100);
+/// The most points that are kept.
 pub const MAX_POINTS: usize = 512;
 
 /// Counts of one interval.
@@ -51,12 +51,12 @@ pub struct Timeline {
 
 impl Default for Timeline {
     fn default() -> Self {
-        Timeline { interval_ms: FIRST.as_millis() as u64, points: Vec::new() }
+        Timeline { interval_ms: FIRST_INTERVAL.as_millis() as u64, points: Vec::new() }
     }
 }
 
 impl Timeline {
-    /// The point that covers `at` (since the start of the run), to be counted up.
+    /// The point that covers `at`, a time since the start of the run.
     pub fn at(&mut self, at: Duration) -> &mut Point {
         let millis = at.as_millis() as u64;
         while millis / self.interval_ms >= MAX_POINTS as u64 {
@@ -69,12 +69,12 @@ impl Timeline {
         &mut self.points[index]
     }
 
-    /// Adds another line, whose run began at the same time.
+    /// Adds another line, of a run that began at the same time.
     pub fn add(&mut self, other: &Timeline) {
         self.add_later(other, Duration::ZERO);
     }
 
-    /// Adds another line, whose run began so much later. A point of it counts where its middle falls.
+    /// Adds another line, of a run that began later by this much. Each of its points counts where its middle falls.
     pub fn add_later(&mut self, other: &Timeline, later: Duration) {
         let mut other = other.clone();
         while other.interval_ms < self.interval_ms {

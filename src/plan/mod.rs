@@ -33,27 +33,27 @@ mod tests {
 
     #[test]
     fn the_examples_in_the_schemas_are_valid() {
-        checks::examples_hold::<Distribution>();
-        checks::examples_hold::<TimeRange>();
-        checks::examples_hold::<Shard>();
-        checks::examples_hold::<Read>();
-        checks::examples_hold::<Close>();
-        checks::examples_hold::<Verify>();
-        checks::examples_hold::<Lifetime>();
-        checks::examples_hold::<Reconnect>();
+        checks::examples_are_valid::<Distribution>();
+        checks::examples_are_valid::<TimeRange>();
+        checks::examples_are_valid::<Shard>();
+        checks::examples_are_valid::<Read>();
+        checks::examples_are_valid::<Close>();
+        checks::examples_are_valid::<Verify>();
+        checks::examples_are_valid::<Lifetime>();
+        checks::examples_are_valid::<Reconnect>();
     }
 
     proptest! {
         #[test]
         fn no_text_makes_a_parser_panic(text in checks::texts()) {
-            checks::any_text_holds::<Distribution>(&text);
-            checks::any_text_holds::<TimeRange>(&text);
-            checks::any_text_holds::<Shard>(&text);
-            checks::any_text_holds::<Read>(&text);
-            checks::any_text_holds::<Close>(&text);
-            checks::any_text_holds::<Verify>(&text);
-            checks::any_text_holds::<Lifetime>(&text);
-            checks::any_text_holds::<Reconnect>(&text);
+            checks::any_text_is_handled::<Distribution>(&text);
+            checks::any_text_is_handled::<TimeRange>(&text);
+            checks::any_text_is_handled::<Shard>(&text);
+            checks::any_text_is_handled::<Read>(&text);
+            checks::any_text_is_handled::<Close>(&text);
+            checks::any_text_is_handled::<Verify>(&text);
+            checks::any_text_is_handled::<Lifetime>(&text);
+            checks::any_text_is_handled::<Reconnect>(&text);
         }
     }
 }

@@ -14,7 +14,7 @@ pub struct Count(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Bytes(pub u64);
 
-/// The largest first: `Display` takes the first one that divides the value.
+/// The largest unit first: `Display` takes the first one that divides the value.
 const COUNT_UNITS: &[(&str, u64)] = &[("g", 1_000_000_000), ("m", 1_000_000), ("k", 1000)];
 const BYTE_UNITS: &[(&str, u64)] = &[("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
 
@@ -77,7 +77,7 @@ fn write_in(f: &mut fmt::Formatter<'_>, value: u64, units: &[(&str, u64)]) -> fm
 
 impl fmt::Display for Count {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Below ten thousand the plain number is the clearer one.
+        // Below ten thousand a plain number is clearer.
         if self.0 < 10_000 { write!(f, "{}", self.0) } else { write_in(f, self.0, COUNT_UNITS) }
     }
 }
@@ -186,14 +186,14 @@ mod tests {
     }
 
     #[test]
-    fn the_examples_of_the_schema_are_true() {
-        checks::examples_hold::<Count>();
-        checks::examples_hold::<Bytes>();
+    fn the_examples_in_the_schema_are_valid() {
+        checks::examples_are_valid::<Count>();
+        checks::examples_are_valid::<Bytes>();
     }
 
     proptest! {
         #[test]
-        fn every_value_survives_its_normal_form(value: u64, zeros in 0u32..40) {
+        fn every_normal_form_parses_back_to_the_same_value(value: u64, zeros in 0u32..40) {
             for value in [value, value >> zeros << zeros, value / 10u64.pow(zeros % 12) * 10u64.pow(zeros % 12)] {
                 prop_assert_eq!(count(&Count(value).to_string()), Ok(value));
                 prop_assert_eq!(bytes(&Bytes(value).to_string()), Ok(value));
@@ -201,9 +201,9 @@ mod tests {
         }
 
         #[test]
-        fn no_text_is_a_panic(text in checks::texts()) {
-            checks::any_text_holds::<Count>(&text);
-            checks::any_text_holds::<Bytes>(&text);
+        fn no_text_makes_the_parser_panic(text in checks::texts()) {
+            checks::any_text_is_handled::<Count>(&text);
+            checks::any_text_is_handled::<Bytes>(&text);
         }
     }
 }

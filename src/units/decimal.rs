@@ -1,5 +1,5 @@
-//! The grammar below all quantities: a decimal number and, after it, a unit. Integers only, so that every system reads
-//! the same value.
+//! The grammar that all quantities share: a decimal number followed by a unit. It computes in integers alone, so every
+//! system reads the same value.
 
 use super::ParseError;
 
@@ -14,7 +14,7 @@ pub(super) struct Decimal {
 }
 
 impl Decimal {
-    /// This number times `unit` when that is whole and fits.
+    /// This number times `unit`, if that is a whole number and fits.
     pub(super) fn times(self, unit: u64) -> Option<u64> {
         let product = u128::from(self.digits) * u128::from(unit);
         let divisor = 10u128.pow(self.places);

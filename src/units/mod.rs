@@ -1,10 +1,10 @@
 //! Quantities as people write them: counts, bytes, durations and rates.
 //!
 //! Each is a newtype with one grammar (`FromStr`), one normal form (`Display`, which parses back to the same value),
-//! and the same form in flags, TOML and JSON. A leaf: nothing here knows of anything else in this crate.
+//! and the same form in flags, TOML and JSON. A leaf: nothing here imports anything else of this crate.
 //!
-//! Units of bytes are binary (`KiB`, `k` = 1024), as in `dd` and `iperf`. `KB` is refused: it is 1000 to some and 1024
-//! to others. In byte *rates* `MB/s` is taken, and is 10⁶ bytes, as on every network interface.
+//! Units of bytes are binary (`KiB`, `k` = 1024), as in `dd` and `iperf`. `KB` is refused: it means 1000 to some and
+//! 1024 to others. Byte *rates* accept `MB/s`, which is 10⁶ bytes, as on every network interface.
 
 mod amount;
 mod decimal;

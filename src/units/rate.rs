@@ -1,4 +1,4 @@
-//! Rates: things a second, bytes a second.
+//! Rates: events a second, bytes a second.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::text::{Form, TextForm, remedy, text_form};
 use super::{Bytes, ParseError, decimal};
 
-/// Things a second, in millionths, so that schedules are computed in integers: `1000`, `10k`, `0.5`, `1000/s`, `30/m`.
+/// Events a second: `1000`, `10k`, `0.5`, `1000/s`, `30/m`. Kept in millionths, so schedules are computed in integers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rate {
     micro: u64,
@@ -18,43 +18,43 @@ pub struct Rate {
 pub struct ByteRate(pub u64);
 
 impl Rate {
-    /// A rate of whole things a second; `None` for 0 and for more than 18 billion.
+    /// A whole number of events a second. `None` for 0 and for more than 18 billion.
     pub fn per_second(rate: u64) -> Option<Rate> {
         rate.checked_mul(1_000_000).filter(|&micro| micro > 0).map(|micro| Rate { micro })
     }
 
-    /// Things a second.
+    /// Events a second.
     pub fn get(self) -> f64 {
         self.micro as f64 / 1e6
     }
 
-    /// Things a second of a text that a measured rate is held against: unlike one that is asked for, it may be 0.
+    /// Parses the events a second that a measured rate is compared with. Unlike a rate that is asked for, it may be 0.
     ///
     /// # Errors
-    /// As those of `FromStr`, but for 0.
+    /// Those of `FromStr`, except for 0.
     pub fn measured(text: &str) -> Result<f64, ParseError> {
         Ok(Rate { micro: micro(text)? }.get())
     }
 
-    /// When the thing of this index, counted from 0, is due: `index / rate`, rounded down to nanoseconds. Never drifts,
-    /// because it is computed from the index and not added up.
+    /// When the event of this index, counted from 0, is due: `index / rate`, rounded down to nanoseconds. It is
+    /// computed from the index and not added up, so it never drifts.
     pub fn due(self, index: u64) -> Duration {
         let nanos = u128::from(index) * 1_000_000_000_000_000 / u128::from(self.micro);
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 
-    /// How many things are due before this time.
+    /// How many events are due before this time.
     pub fn due_before(self, time: Duration) -> u64 {
-        let things = time.as_nanos().saturating_mul(u128::from(self.micro)).div_ceil(1_000_000_000_000_000);
-        u64::try_from(things).unwrap_or(u64::MAX)
+        let events = time.as_nanos().saturating_mul(u128::from(self.micro)).div_ceil(1_000_000_000_000_000);
+        u64::try_from(events).unwrap_or(u64::MAX)
     }
 }
 
 impl ByteRate {
-    /// Bytes a second of a text that a measured rate is held against: unlike one that is asked for, it may be 0.
+    /// Parses the bytes a second that a measured rate is compared with. Unlike a rate that is asked for, it may be 0.
     ///
     /// # Errors
-    /// As those of `FromStr`, but for 0.
+    /// Those of `FromStr`, except for 0.
     pub fn measured(text: &str) -> Result<f64, ParseError> {
         Ok(bytes_a_second(text)? as f64)
     }
@@ -65,14 +65,14 @@ impl FromStr for Rate {
 
     fn from_str(text: &str) -> Result<Self, ParseError> {
         match micro(text)? {
-            0 => Err(ParseError::new(format!("a rate of {} never gets to the first", text.trim()))
+            0 => Err(ParseError::new(format!("at a rate of {} nothing ever happens", text.trim()))
                 .with_remedy(remedy::<Rate>())),
             micro => Ok(Rate { micro }),
         }
     }
 }
 
-/// Millionths of a thing a second.
+/// Parses millionths of an event a second.
 fn micro(text: &str) -> Result<u64, ParseError> {
     let (number, seconds) = match text.trim().split_once('/') {
         Some((number, "s")) => (number, 1),
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn rates_are_a_second_unless_they_say_a_minute() {
+    fn rates_are_per_second_unless_they_say_per_minute() {
         assert_eq!(rate("1000"), Ok(1000.0));
         assert_eq!(rate("10k"), Ok(10_000.0));
         assert_eq!(rate("0.5"), Ok(0.5));
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn byte_rates_take_the_decimal_units_of_networks_too() {
+    fn byte_rates_accept_the_decimal_units_of_networks_too() {
         assert_eq!(byte_rate("64KiB/s"), Ok(64 << 10));
         assert_eq!(byte_rate("64k"), Ok(64 << 10));
         assert_eq!(byte_rate("100MB/s"), Ok(100_000_000));
@@ -202,7 +202,7 @@ mod tests {
         let refused = |text| rate(text).expect_err(text);
         assert_eq!(
             refused("0"),
-            "a rate of 0 never gets to the first: write 1000, 10k, 0.5, 1000/s or 30/m (per minute)"
+            "at a rate of 0 nothing ever happens: write 1000, 10k, 0.5, 1000/s or 30/m (per minute)"
         );
         assert_eq!(
             refused("10/h"),
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_due_is_computed_from_its_index_and_never_drifts() {
+    fn due_times_are_computed_from_the_index_and_never_drift() {
         let third: Rate = "3".parse().expect("a rate");
         assert_eq!(third.due(0), Duration::ZERO);
         assert_eq!(third.due(1), Duration::from_nanos(333_333_333));
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_due_before_a_time_is_what_is_due_there_and_no_more() {
+    fn due_before_counts_the_events_that_due_puts_before_that_time() {
         for text in ["3", "1000", "0.7", "999999"] {
             let rate: Rate = text.parse().expect("a rate");
             for index in [0, 1, 2, 1000, 123_456] {
@@ -249,23 +249,23 @@ mod tests {
     }
 
     #[test]
-    fn the_examples_of_the_schema_are_true() {
-        checks::examples_hold::<Rate>();
-        checks::examples_hold::<ByteRate>();
+    fn the_examples_in_the_schema_are_valid() {
+        checks::examples_are_valid::<Rate>();
+        checks::examples_are_valid::<ByteRate>();
     }
 
     proptest! {
         #[test]
-        fn every_value_survives_its_normal_form(value in 1u64..) {
+        fn every_normal_form_parses_back_to_the_same_value(value in 1u64..) {
             let rate = Rate { micro: value };
             prop_assert_eq!(rate.to_string().parse::<Rate>(), Ok(rate));
             prop_assert_eq!(byte_rate(&ByteRate(value).to_string()), Ok(value));
         }
 
         #[test]
-        fn no_text_is_a_panic(text in checks::texts()) {
-            checks::any_text_holds::<Rate>(&text);
-            checks::any_text_holds::<ByteRate>(&text);
+        fn no_text_makes_the_parser_panic(text in checks::texts()) {
+            checks::any_text_is_handled::<Rate>(&text);
+            checks::any_text_is_handled::<ByteRate>(&text);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! One textual form everywhere: what a flag takes is what TOML and JSON hold.
+//! One text for a value everywhere: a flag, TOML and JSON take the same.
 //!
 //! A type lists its forms once, as a [`TextForm`]. Help texts, errors, and the description, the examples and the
 //! pattern of its JSON Schema all follow from that list.
@@ -92,8 +92,8 @@ pub(crate) fn schema<T: TextForm>() -> schemars::Schema {
     })
 }
 
-/// Serializes a [`TextForm`] by its `Display`, deserializes it by its `FromStr` (a plain number is read as its digits),
-/// and describes it in a JSON Schema.
+/// Serializes a [`TextForm`] with its `Display`, deserializes it with its `FromStr` (a plain number is read by its
+/// digits), and describes it in a JSON Schema.
 macro_rules! text_form {
     ($type:ident) => {
         impl serde::Serialize for $type {
@@ -121,7 +121,7 @@ macro_rules! text_form {
 }
 pub(crate) use text_form;
 
-/// Reads a string, or a plain number by its digits, with `FromStr`.
+/// Parses a string, or the digits of a plain number, with `FromStr`.
 pub(crate) struct TextVisitor<T>(PhantomData<T>);
 
 impl<T> TextVisitor<T> {
@@ -154,7 +154,7 @@ impl<T: TextForm> serde::de::Visitor<'_> for TextVisitor<T> {
     }
 }
 
-/// What every text form promises, for the tests of each.
+/// Checks of what every text form promises, for the tests of each type.
 #[cfg(test)]
 pub(crate) mod checks {
     use super::{TextForm, schema};
@@ -167,17 +167,17 @@ pub(crate) mod checks {
     }
 
     /// Each example parses, and its normal form parses back to the same value.
-    pub(crate) fn examples_hold<T: TextForm + Debug + PartialEq>() {
+    pub(crate) fn examples_are_valid<T: TextForm + Debug + PartialEq>() {
         for form in T::forms() {
             let example = form.example;
             assert!(example.parse::<T>().is_ok(), "{example}: {}", example.parse::<T>().expect_err(example));
-            any_text_holds::<T>(example);
+            any_text_is_handled::<T>(example);
         }
     }
 
     /// Any text either parses, matches the published pattern and has a normal form that parses back to the same value;
     /// or it is refused in words.
-    pub(crate) fn any_text_holds<T: TextForm + Debug + PartialEq>(text: &str) {
+    pub(crate) fn any_text_is_handled<T: TextForm + Debug + PartialEq>(text: &str) {
         match text.parse::<T>() {
             Ok(value) => {
                 let normal = value.to_string();

@@ -7,12 +7,12 @@ use std::time::Duration;
 use super::text::{Form, TextForm, remedy, text_form};
 use super::{ParseError, decimal};
 
-/// A duration: `10s`, `1.5s`, `250ms`, `1h`, `1h 30m`. At most some 584 years, so that its nanoseconds fit in 64 bits.
+/// A duration: `10s`, `1.5s`, `250ms`, `1h`, `1h 30m`. At most some 584 years, so its nanoseconds fit in 64 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Time(pub Duration);
 
 impl Time {
-    /// The nanoseconds, which fit because `FromStr` refuses more; a longer duration made in code is cut off there.
+    /// The nanoseconds. They fit, because `FromStr` refuses more. A longer duration made in code is cut off.
     pub fn nanos(self) -> u64 {
         u64::try_from(self.0.as_nanos()).unwrap_or(u64::MAX)
     }
@@ -125,13 +125,13 @@ mod tests {
     }
 
     #[test]
-    fn the_examples_of_the_schema_are_true() {
-        checks::examples_hold::<Time>();
+    fn the_examples_in_the_schema_are_valid() {
+        checks::examples_are_valid::<Time>();
     }
 
     proptest! {
         #[test]
-        fn every_value_survives_its_normal_form(nanos: u64, unit in 0u32..18) {
+        fn every_normal_form_parses_back_to_the_same_value(nanos: u64, unit in 0u32..18) {
             let one = 10u64.pow(unit);
             for nanos in [nanos, nanos / one * one, nanos / 3_600_000_000_000 * 3_600_000_000_000, nanos % 1_000_000] {
                 let duration = Duration::from_nanos(nanos);
@@ -140,8 +140,8 @@ mod tests {
         }
 
         #[test]
-        fn no_text_is_a_panic(text in checks::texts()) {
-            checks::any_text_holds::<Time>(&text);
+        fn no_text_makes_the_parser_panic(text in checks::texts()) {
+            checks::any_text_is_handled::<Time>(&text);
         }
     }
 }
