@@ -13,7 +13,7 @@ use crate::stream::MAX_STREAM_BYTES;
 use crate::units::{Bytes, Count, Time};
 
 impl LoadArgs {
-    /// The profile of the group, with defaults for what is absent; `name` is its name if it has none of its own.
+    /// The profile of the group, with defaults for absent options; `name` is its name if it has none of its own.
     ///
     /// # Errors
     /// They name the key, its value and what to write instead.

@@ -85,7 +85,7 @@ const MAX_WORKERS: u64 = 1024;
 const DRAWN_SEED_BITS: u32 = 48;
 
 impl RunArgs {
-    /// The settings, with defaults for what is absent: a seed from the low bits of `random`, and one worker for each of
+    /// The settings, with defaults for absent options: a seed from the low bits of `random`, and one worker for each of
     /// the `cores`.
     ///
     /// # Errors

@@ -47,7 +47,7 @@ pub struct FaultSettings {
 }
 
 impl ServeArgs {
-    /// The settings, with defaults for what is absent: one worker for each of the `cores`, and as many connections as
+    /// The settings, with defaults for absent options: one worker for each of the `cores`, and as many connections as
     /// the bytes of `memory` allow.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! The program as its users start it, without the environment variables that would change what it does.
+//! Runs the program as a user would, without the environment variables that change what it does.
 
 use std::process::{Command, Stdio};
 
@@ -12,7 +12,7 @@ pub(crate) fn program(args: &[&str]) -> Command {
     command
 }
 
-/// Exit code, stdout, stderr. Every wait in the program has an end: the stall time-outs of the files are seconds.
+/// Its exit code, stdout and stderr. The program ends on its own: the stall time-outs of the files are seconds.
 pub(crate) fn said(args: &[&str]) -> (i32, String, String) {
     let output = program(args).output().expect("the program starts");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

@@ -5,8 +5,8 @@
 //! connections in the order of their ids, as `echo-tester blast` does with its first ones, therefore finds the fault on
 //! the id that was named.
 //!
-//! **Replays.** A connection that begins with the same bytes as an earlier, closed one gets that one's number again. A
-//! client that runs one connection again, alone, so meets the same faults. The first [`PREFIX_LEN`] bytes decide; their
+//! **Replays.** A connection that begins with the same bytes as an earlier, closed one gets the same number. So a
+//! client that repeats a single connection meets the same faults. Only the first [`PREFIX_LEN`] bytes decide; their
 //! meaning plays no part.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -29,7 +29,7 @@ const MAX_PREFIXES: usize = 1 << 20;
 const MAX_CLOSED: usize = 32;
 /// Pieces of moved bytes that may wait for one connection, whose client may never read.
 const MAX_MOVED_PER_CONNECTION: usize = 16;
-/// A connection counts as closed for the others this long after its end, when its client has noticed the end.
+/// Bytes of a closed connection are used only this long after its end, when its client has noticed the end.
 const CLOSE_GRACE: Duration = Duration::from_millis(50);
 /// Old bytes come from at least this far before the place where they are sent again. Nearer ones would look like a
 /// duplicate.
