@@ -1,9 +1,9 @@
-//! Every case of the suite on every model that this system has, one test each: `epoll: one byte comes back`. A new row
-//! of the table, or of the cases, is tested without a new line here.
+//! Every case of the suite on every model of this system. Each pair is a test, such as `epoll: one byte comes back`. A
+//! new row in the table of models or of cases needs no new line here.
 //!
-//! A model that this machine refuses is ignored; with `ECHO_TESTER_REQUIRE_MODELS=1` it fails.
+//! A model that can't run on this machine is ignored; with `ECHO_TESTER_REQUIRE_MODELS=1` it fails.
 //!
-//! `cargo test --test models` takes libtest's flags: `-- epoll`, `-- --exact 'poll: one byte comes back'`.
+//! `cargo test --test models` takes the flags of libtest: `-- epoll`, `-- --exact 'poll: one byte comes back'`.
 
 mod suite;
 
@@ -19,17 +19,17 @@ fn main() {
     let here = |model: &&'static Model| model.run.is_some();
     let tests = TABLE.iter().filter(here).flat_map(|model| CASES.iter().filter_map(move |case| trial(model, case)));
     let mut arguments = Arguments::from_args();
-    // Most of them wait more than they compute.
+    // Most tests wait more than they compute.
     arguments.test_threads.get_or_insert(4);
     libtest_mimic::run(&arguments, tests.collect()).exit();
 }
 
 fn trial(model: &'static Model, case: &'static Case) -> Option<Trial> {
     if case.setup.descriptors.is_some() && !cfg!(unix) {
-        return None; // Windows has no limit of descriptors to run into.
+        return None; // Windows has no limit of descriptors.
     }
     let name = format!("{}: {}", model.name, case.name);
-    // A model that this machine refuses is seen to be untested, not passed over.
+    // The output shows that the model was not tested.
     let required = std::env::var_os("ECHO_TESTER_REQUIRE_MODELS").is_some_and(|value| value == "1");
     let ignored = model.why_not().is_some() && !required;
     let test = move || {

@@ -1,21 +1,21 @@
-//! A plain blocking client that knows what must come back. It shares no code with the program under test: no pattern,
-//! no engine. Every wait ends after [`PATIENCE`].
+//! A plain blocking client that knows which bytes must come back. It shares no code with the program under test,
+//! neither the pattern nor the engine. Every wait ends after [`PATIENCE`].
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-/// How long anything may take. Long, for a loaded machine: it decides only how late a hang is reported.
+/// The longest time that anything may take. It is long, for a loaded machine: it only decides when a hang is reported.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-/// After so long without progress a sender counts as slowed down. If it was the machine that paused, less is tested,
-/// and nothing fails.
-const STALL: Duration = Duration::from_millis(300);
-/// Between two looks at a socket.
-const LOOK: Duration = Duration::from_millis(5);
-/// Bytes of one call where a test does not choose.
+/// A sender counts as stalled after this time without progress. If only the machine has paused, less is tested, and
+/// nothing fails.
+const STALLED_AFTER: Duration = Duration::from_millis(300);
+/// The time between two looks at a socket.
+const LOOK_INTERVAL: Duration = Duration::from_millis(5);
+/// Bytes of one call where a test does not choose them.
 const CHUNK: usize = 16 * 1024;
 
-/// One connection and its stream of bytes, which differs from that of every other id.
+/// One connection and its stream of bytes. The streams of different ids differ.
 pub(crate) struct Client {
     pub(crate) stream: TcpStream,
     id: u64,
@@ -47,30 +47,30 @@ impl Client {
         }
     }
 
-    /// Sends until the server takes no more, or `most` bytes are out. Returns how many went.
+    /// Sends until the server takes no more, or `most` bytes are sent. Returns how many were sent.
     ///
-    /// By looks that don't block: on Windows a socket whose SO_SNDTIMEO has fired is only good for closing.
+    /// It uses calls that don't block: on Windows a socket whose SO_SNDTIMEO has fired can only be closed.
     pub(crate) fn send_until_stalled(&mut self, most: usize) -> usize {
-        self.stream.set_nonblocking(true).expect("it can be made nonblocking");
+        self.stream.set_nonblocking(true).expect("the socket can be made nonblocking");
         let before = self.sent;
         let mut moved = Instant::now();
-        while self.sent - before < most as u64 && moved.elapsed() < STALL {
+        while self.sent - before < most as u64 && moved.elapsed() < STALLED_AFTER {
             match self.stream.write(&bytes(self.id, self.sent, CHUNK)) {
                 Ok(n) => {
                     self.sent += n as u64;
                     moved = Instant::now();
                 }
-                // sleep: between two looks at a socket that takes nothing
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => std::thread::sleep(LOOK),
+                // sleep: until the next look at a socket that takes nothing
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => std::thread::sleep(LOOK_INTERVAL),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => panic!("connection {}: send: {e}", self.id),
             }
         }
-        self.stream.set_nonblocking(false).expect("it can be made to block again");
+        self.stream.set_nonblocking(false).expect("the socket can be made to block again");
         (self.sent - before) as usize
     }
 
-    /// Receives the next `n` bytes, which must be those that were sent.
+    /// Receives the next `n` bytes, which must be the ones that were sent.
     pub(crate) fn expect(&mut self, n: usize) {
         let mut left = n;
         let mut buffer = vec![0; CHUNK];
@@ -91,7 +91,7 @@ impl Client {
         }
     }
 
-    /// One receive. A server in the same process may interrupt it: io_uring wakes threads by signals of a kind.
+    /// One receive. A server in this process may interrupt it: io_uring wakes threads much as signals do.
     pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             match self.stream.read(buffer) {
@@ -118,34 +118,34 @@ impl Client {
         self.sent = sender.sent;
     }
 
-    /// Ends the own direction.
+    /// Ends its own direction.
     pub(crate) fn half_close(&self) {
         self.stream.shutdown(Shutdown::Write).unwrap_or_else(|e| panic!("connection {}: shutdown: {e}", self.id));
     }
 
-    /// Ends the own direction; everything that is still owed must come, and then the end of the other direction.
+    /// Ends its own direction. The bytes that are still owed must come, and then the end of the other direction.
     pub(crate) fn finish(mut self) {
         self.half_close();
         self.expect((self.sent - self.received) as usize);
         match self.receive(&mut [0]) {
             Ok(0) => {}
-            Ok(_) => panic!("connection {}: a byte more than the {} sent", self.id, self.sent),
-            Err(e) => panic!("connection {}: instead of the end: {e}", self.id),
+            Ok(_) => panic!("connection {}: more than the {} bytes sent came back", self.id, self.sent),
+            Err(e) => panic!("connection {}: an error in place of the end: {e}", self.id),
         }
     }
 
     /// Closes with a reset.
     pub(crate) fn reset(self) {
-        socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).expect("linger can be set");
+        socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).expect("the option can be set");
     }
 
-    /// Ends the own direction, and waits for the end of the other.
+    /// Ends its own direction, and waits for the end of the other.
     pub(crate) fn end(self) -> io::Result<()> {
         self.stream.shutdown(Shutdown::Write)?;
         self.ending()
     }
 
-    /// How the connection ends when nothing more is sent: everything before the end is thrown away.
+    /// How the connection ends when nothing more is sent. Bytes that come before the end are ignored.
     pub(crate) fn ending(mut self) -> io::Result<()> {
         let mut buffer = vec![0; CHUNK];
         while self.receive(&mut buffer)? > 0 {}

@@ -1,4 +1,4 @@
-//! Where the server under test runs: in this process, or in one of its own.
+//! Where the server under test runs: in this process, or in a process of its own.
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -12,18 +12,18 @@ use serde::Deserialize;
 
 use super::client::PATIENCE;
 
-/// How a case wants its server.
+/// The server that a case needs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Setup {
     pub(crate) workers: usize,
     pub(crate) buffer: usize,
     pub(crate) max_conns: usize,
     pub(crate) idle_timeout: Option<Duration>,
-    /// How long connections may take to end at the stop.
+    /// How long connections may take to end when the server stops.
     pub(crate) drain: Duration,
-    /// More connections than a process that holds both ends may be allowed: a process of its own.
+    /// The server needs a process of its own, such as for more connections than one process may hold both ends of.
     pub(crate) own_process: bool,
-    /// The server may have so many descriptors and no more (Unix, a process of its own).
+    /// The most descriptors that the server may have (Unix, in a process of its own).
     pub(crate) descriptors: Option<u32>,
 }
 
@@ -39,28 +39,28 @@ impl Setup {
     };
 }
 
-/// What is left of a server.
+/// What a server leaves behind.
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) counters: CountersSnapshot,
     pub(crate) aborted: u64,
     pub(crate) hung: bool,
-    /// What it ended with, if not well.
+    /// Its error or panic, if it ended with one.
     pub(crate) error: Option<String>,
-    /// CPU time of its process, if it had one of its own.
+    /// CPU time of its process, if it had its own.
     pub(crate) cpu_seconds: Option<f64>,
 }
 
 /// A running server.
 pub(crate) trait Host {
     fn address(&self) -> SocketAddr;
-    /// Bytes that are resident in its process, if it has one of its own and the system tells.
+    /// Bytes of resident memory of its process, if it has its own and the system reports them.
     fn resident_memory(&self) -> Option<u64>;
     /// Its counters now, if it can be asked while it runs.
     fn counters(&self) -> Option<CountersSnapshot> {
         None
     }
-    /// Begins a graceful stop, and returns at once.
+    /// Begins a graceful stop. Returns at once.
     fn begin_stop(&mut self);
     /// Stops it and waits for its end.
     fn end(self: Box<Self>) -> Ended;
@@ -118,7 +118,7 @@ pub(crate) struct OwnProcess {
     address: SocketAddr,
 }
 
-/// What it prints.
+/// A line that it prints.
 #[derive(Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 enum Event {
@@ -127,7 +127,7 @@ enum Event {
 }
 
 impl OwnProcess {
-    /// `program` runs `echo-tester` with the arguments that are added to it: the program itself, or Wine with it.
+    /// `program` is `echo-tester`, or Wine with it; the arguments are added here.
     pub(crate) fn start(mut program: Command, model: &str, setup: &Setup) -> OwnProcess {
         program
             .args(["serve", "--json", "--quiet", "--until-stdin-closes", "--bind", "127.0.0.1:0", "--model", model])
@@ -141,11 +141,11 @@ impl OwnProcess {
         }
         let mut child = program.spawn().expect("the program starts");
         let stdin = child.stdin.take();
-        let stdout = child.stdout.take().expect("it was asked for");
+        let stdout = child.stdout.take().expect("stdout is piped");
         let (sender, lines) = channel();
         std::thread::spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                // Nobody listens once the test has failed.
+                // After a failed test, nobody receives it.
                 let _ = sender.send(line);
             }
         });
@@ -153,7 +153,7 @@ impl OwnProcess {
         let mut process = OwnProcess { child, stdin, lines, address: unknown };
         match process.event() {
             Event::Listening { address } => process.address = address,
-            Event::Stopped { .. } => panic!("it stopped before it listened"),
+            Event::Stopped { .. } => panic!("the server stopped before it listened"),
         }
         process
     }
@@ -161,11 +161,11 @@ impl OwnProcess {
     fn wait(&mut self) -> ExitStatus {
         let end = Instant::now() + PATIENCE;
         loop {
-            if let Some(status) = self.child.try_wait().expect("it can be waited for") {
+            if let Some(status) = self.child.try_wait().expect("the process can be waited for") {
                 return status;
             }
-            assert!(Instant::now() < end, "the server said that it stopped, and did not end");
-            // sleep: between two looks, since a wait for a process has no time-out
+            assert!(Instant::now() < end, "the server printed that it has stopped, but its process did not end");
+            // sleep: until the next look, since a wait for a process has no time-out
             std::thread::sleep(Duration::from_millis(2));
         }
     }
@@ -181,7 +181,7 @@ impl Host for OwnProcess {
         self.address
     }
 
-    /// Linux tells it of every process, and under Wine the child is the Windows program itself.
+    /// Linux reports it of every process, and under Wine the child is the Windows program itself.
     fn resident_memory(&self) -> Option<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
@@ -195,7 +195,7 @@ impl Host for OwnProcess {
     fn end(mut self: Box<Self>) -> Ended {
         self.begin_stop();
         let Event::Stopped { counters, aborted, hung, error, cpu_seconds } = self.event() else {
-            panic!("it listened twice");
+            panic!("the server printed twice that it listens");
         };
         let ended = Ended { counters, aborted, hung, error, cpu_seconds };
         let status = self.wait();
@@ -205,7 +205,7 @@ impl Host for OwnProcess {
 }
 
 impl Drop for OwnProcess {
-    /// However the test went, no server is left behind.
+    /// No server is left behind, even by a failed test.
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

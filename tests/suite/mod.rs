@@ -1,6 +1,6 @@
-//! What every server model must do, as a table of cases over real sockets. A case knows an address and how to stop what
-//! is behind it; which model that is, on which system, and in which process, is its caller's business: so the same
-//! table holds the models of this system (`tests/models.rs`) and the Windows models under Wine to one contract.
+//! What every server model must do, as a table of cases over real sockets. A case knows an address and how to stop the
+//! server behind it, but not which model that is, on which system, and in which process. So the same table tests the
+//! models of this system (`tests/models.rs`) and the Windows models under Wine (`tests/windows_under_wine.rs`).
 
 mod client;
 mod host;
@@ -15,24 +15,23 @@ pub(crate) use host::{Ended, Host, InProcess, OwnProcess, Setup};
 
 /// One promise of every model.
 pub(crate) struct Case {
-    /// The promise.
+    /// The promise, as a sentence.
     pub(crate) name: &'static str,
-    /// The server that it is tested on.
+    /// The server that it needs.
     pub(crate) setup: Setup,
-    /// What clients do while it runs; it may begin the stop.
+    /// What the clients do while the server runs. It may begin the stop.
     pub(crate) run: fn(&mut dyn Host),
-    /// What must be true at its end, beyond what is true of all.
+    /// What must be true at the end, beyond what `check` asks of every case.
     pub(crate) then: fn(&Ended),
 }
 
 impl Case {
-    /// Runs the case on a server that was started with its setup, stops that, and checks what must hold however it was
-    /// used.
+    /// Runs the case on a server that was started with its setup, stops the server, and checks what must always hold.
     pub(crate) fn check(&self, mut host: Box<dyn Host>) {
         (self.run)(host.as_mut());
         let ended = host.end();
-        assert!(!ended.hung, "it hung: {ended:?}");
-        assert_eq!(ended.error, None, "it did not end well: {ended:?}");
+        assert!(!ended.hung, "the server hung: {ended:?}");
+        assert_eq!(ended.error, None, "the server ended with an error: {ended:?}");
         assert!(ended.counters.add_up(), "the counters do not add up: {ended:?}");
         if self.setup.drain > Duration::ZERO {
             assert_eq!(ended.aborted, 0, "connections that had ended were still open: {ended:?}");
@@ -42,12 +41,11 @@ impl Case {
 }
 
 const MIB: usize = 1024 * 1024;
-/// More than any system's socket buffers on the way hold together: a server that took so much from a client that does
-/// not read has kept it.
-const UNBOUNDED: usize = 96 * MIB;
-/// What a server's process may grow by while it keeps no more than a buffer of 64 KiB: a few of those, of its own and
-/// of the allocator.
-const GROWTH: u64 = 4 * MIB as u64;
+/// Bytes that no system's socket buffers hold. A server that takes them from a client that does not read keeps them.
+const MORE_THAN_SOCKETS_HOLD: usize = 96 * MIB;
+/// Bytes by which a server's process may grow while it keeps one buffer of 64 KiB. The server and the allocator may
+/// have some more of that size.
+const ALLOWED_GROWTH: u64 = 4 * MIB as u64;
 
 fn nothing_more(_: &Ended) {}
 
@@ -113,7 +111,7 @@ pub(crate) static CASES: &[Case] = &[
         },
     },
     Case {
-        name: "10 MiB pass through the usual buffer while it wraps",
+        name: "10 MiB pass through the default buffer while it wraps",
         setup: Setup::DEFAULT,
         run: |host| {
             let mut client = Client::connect(host.address(), 1);
@@ -133,19 +131,19 @@ pub(crate) static CASES: &[Case] = &[
         then: nothing_was_lost,
     },
     Case {
-        name: "a half-close is answered by a large backlog, all of it, and then by a FIN",
+        name: "a half-close is answered by the whole backlog, and then by a FIN",
         setup: Setup::DEFAULT,
         run: |host| {
             let mut client = Client::connect(host.address(), 1);
-            client.send_until_stalled(UNBOUNDED);
+            client.send_until_stalled(MORE_THAN_SOCKETS_HOLD);
             client.finish();
         },
         then: nothing_was_lost,
     },
     Case {
-        name: "a FIN that comes while much is still to be sent back does not cut it off",
-        // The buffer holds what no socket buffer does, so that a server that receives while it cannot send (threads
-        // does not) sees the FIN long before its sends are done.
+        name: "a FIN that comes while much is still to be sent back cuts nothing off",
+        // The buffer holds more than any socket buffer. So a server that receives while it can't send (threads does
+        // not) sees the FIN long before it has sent everything.
         setup: Setup { buffer: 48 * MIB, ..Setup::DEFAULT },
         run: |host| {
             let mut client = Client::connect(host.address(), 1);
@@ -156,14 +154,14 @@ pub(crate) static CASES: &[Case] = &[
     },
     Case {
         name: "a client that does not read is slowed down, and delays nobody",
-        // Of its own, so that its memory can be told.
+        // In a process of its own, so that its memory can be measured.
         setup: Setup { own_process: true, ..Setup::DEFAULT },
         run: a_client_that_does_not_read,
         then: nothing_was_lost,
     },
     Case {
-        name: "of a client that does not read a server holds no more than a buffer",
-        // In this process, so that its counters can be told while it runs.
+        name: "a server holds no more than a buffer of a client that does not read",
+        // In this process, so that its counters can be read while it runs.
         setup: Setup::DEFAULT,
         run: a_client_that_does_not_read,
         then: nothing_was_lost,
@@ -187,25 +185,25 @@ pub(crate) static CASES: &[Case] = &[
         then: |ended| assert!(ended.counters.bytes_out >= 50_000, "{ended:?}"),
     },
     Case {
-        name: "a reset of a client that did not read ends its connection",
+        name: "a reset by a client that did not read ends its connection",
         setup: Setup::DEFAULT,
         run: |host| {
             let mut client = Client::connect(host.address(), 1);
-            client.send_until_stalled(UNBOUNDED);
+            client.send_until_stalled(MORE_THAN_SOCKETS_HOLD);
             client.reset();
         },
         then: |ended| assert!(ended.counters.bytes_discarded > 0, "{ended:?}"),
     },
     Case {
-        name: "a reset after a FIN ends the connection, much though there is to be sent back",
-        // As above: the server has the FIN while it can't send, so nothing but a send is left to tell of the reset.
+        name: "a reset after a FIN ends the connection even while much is to be sent back",
+        // As above: the server has the FIN while it can't send, so only a send can show the reset.
         setup: Setup { buffer: 48 * MIB, ..Setup::DEFAULT },
         run: |host| {
             let mut neighbour = Client::connect(host.address(), 0);
             let mut client = Client::connect(host.address(), 1);
             client.send_until_stalled(40 * MIB);
             client.half_close();
-            // Meanwhile the server has seen the FIN, if it receives.
+            // By then the server has seen the FIN, if it receives.
             (0..20).for_each(|_| neighbour.round_trip(1000));
             client.reset();
             neighbour.finish();
@@ -216,7 +214,7 @@ pub(crate) static CASES: &[Case] = &[
         },
     },
     Case {
-        name: "1,000 clients that connect and close at once are let go",
+        name: "1,000 clients may connect and close at once",
         setup: Setup { workers: 2, ..Setup::DEFAULT },
         run: |host| {
             for id in 0..1000 {
@@ -232,7 +230,7 @@ pub(crate) static CASES: &[Case] = &[
         },
     },
     Case {
-        name: "200 clients that connect and reset at once harm nobody",
+        name: "200 clients that connect and reset at once harm no other",
         setup: Setup::DEFAULT,
         run: |host| {
             for id in 0..200 {
@@ -281,16 +279,16 @@ pub(crate) static CASES: &[Case] = &[
         },
     },
     Case {
-        name: "a stop without patience ends idle and stalled connections",
+        name: "a stop with no drain time ends idle and stalled connections",
         setup: Setup { workers: 2, drain: Duration::ZERO, ..Setup::DEFAULT },
         run: |host| {
             for id in 0..20 {
                 let mut client = Client::connect(host.address(), id);
                 client.round_trip(100);
                 if id % 5 == 0 {
-                    client.send_until_stalled(UNBOUNDED);
+                    client.send_until_stalled(MORE_THAN_SOCKETS_HOLD);
                 }
-                // Out of this scope: the server is to end them, not the client.
+                // Kept open beyond this scope: the server must end them, not the client.
                 std::mem::forget(client);
             }
         },
@@ -300,13 +298,13 @@ pub(crate) static CASES: &[Case] = &[
         },
     },
     Case {
-        name: "--max-conns turns one more away, and takes one when one has ended",
+        name: "--max-conns turns further clients away until a connection has ended",
         setup: Setup { max_conns: 3, ..Setup::DEFAULT },
         run: max_conns,
         then: |ended| assert!(ended.counters.refused >= 1 && ended.counters.accepted >= 4, "{ended:?}"),
     },
     Case {
-        name: "--idle-timeout closes what is silent and leaves what is not",
+        name: "--idle-timeout closes silent connections and no others",
         setup: Setup { workers: 2, idle_timeout: Some(Duration::from_secs(2)), ..Setup::DEFAULT },
         run: idle_timeout,
         then: |ended| assert_eq!(ended.counters.idle_closed, 2, "{ended:?}"),
@@ -315,12 +313,12 @@ pub(crate) static CASES: &[Case] = &[
         name: "running out of descriptors is survived",
         setup: Setup { own_process: true, descriptors: Some(64), ..Setup::DEFAULT },
         run: |host| {
-            // Far more than fit; the rest waits to be accepted.
+            // Far more than the server has descriptors for; the rest waits to be accepted.
             let mut clients: Vec<Client> = (0..100).map(|id| Client::connect(host.address(), id)).collect();
             clients[0].round_trip(10);
-            // sleep: not to wait for anything: this is the time in which it must not try without pause
+            // sleep: the time in which the server must not try without a pause
             std::thread::sleep(Duration::from_millis(500));
-            // Each that ends makes room for one that waits.
+            // Each one that ends makes room for one that waits.
             for mut client in clients {
                 client.round_trip(1000);
                 client.finish();
@@ -329,9 +327,12 @@ pub(crate) static CASES: &[Case] = &[
         then: |ended| {
             nothing_was_lost(ended);
             assert_eq!(ended.counters.accepted, 100);
-            // A pause between two tries leaves some 100 of them; without one they are 100,000.
+            // With a pause between two tries there are about 100; without one there are 100,000.
             let tries = ended.counters.accept_errors;
-            assert!((1..5000).contains(&tries), "it did not run out, or did not pause: {ended:?}");
+            assert!(
+                (1..5000).contains(&tries),
+                "the server did not run out of descriptors, or did not pause: {ended:?}"
+            );
         },
     },
     Case {
@@ -345,29 +346,29 @@ pub(crate) static CASES: &[Case] = &[
                     client
                 })
                 .collect();
-            // To wait for room to send, also with a FIN received or waiting, is as idle as to wait for bytes.
+            // Waiting for room to send, with or without a FIN received, is as idle as waiting for bytes.
             let [(deaf, _), (mut half_closed, owed)] = [10, 11].map(|id| {
                 let mut client = Client::connect(host.address(), id);
-                let sent = client.send_until_stalled(UNBOUNDED);
+                let sent = client.send_until_stalled(MORE_THAN_SOCKETS_HOLD);
                 (client, sent)
             });
             half_closed.stream.shutdown(Shutdown::Write).expect("it is open");
-            // sleep: not to wait for anything: this is the time in which it must do nothing
+            // sleep: the time in which the server must do nothing
             std::thread::sleep(Duration::from_secs(2));
             clients.into_iter().for_each(Client::finish);
             deaf.finish();
             half_closed.expect(owed);
-            assert_eq!(half_closed.receive(&mut [0]).expect("the end"), 0);
+            assert_eq!(half_closed.receive(&mut [0]).expect("a FIN comes"), 0);
         },
         then: |ended| {
             nothing_was_lost(ended);
-            // Starting and stopping is in it, some hundredths; a server that spins uses 2 s, on a busy machine less.
-            assert!(ended.cpu_seconds.is_none_or(|seconds| seconds < 0.3), "it spun: {ended:?}");
+            // Starting and stopping takes some hundredths of a second. A server that spins uses up to 2 s.
+            assert!(ended.cpu_seconds.is_none_or(|seconds| seconds < 0.3), "the server spun: {ended:?}");
         },
     },
 ];
 
-/// All of them open, all of them with bytes under way, all of them ended.
+/// `count` connections are open at the same time, all have bytes under way, and all end.
 fn at_once(host: &mut dyn Host, count: u64) {
     let mut clients: Vec<Client> = (0..count).map(|id| Client::connect(host.address(), id)).collect();
     let mut dice = Dice::new(count);
@@ -389,30 +390,33 @@ fn a_client_that_does_not_read(host: &mut dyn Host) {
     let before = time_of_others(host, 2);
     let mut deaf = Client::connect(host.address(), 1);
     let empty = host.resident_memory();
-    let sent = deaf.send_until_stalled(UNBOUNDED);
-    assert!(sent < UNBOUNDED, "the server took {sent} bytes from a client that did not read one back");
+    let sent = deaf.send_until_stalled(MORE_THAN_SOCKETS_HOLD);
+    assert!(sent < MORE_THAN_SOCKETS_HOLD, "the server took {sent} bytes from a client that read none of them back");
     let grown = host.resident_memory().zip(empty).map(|(now, empty)| now.saturating_sub(empty));
-    assert!(grown.is_none_or(|bytes| bytes < GROWTH), "the server grew by {grown:?} bytes while {sent} were sent");
+    assert!(
+        grown.is_none_or(|bytes| bytes < ALLOWED_GROWTH),
+        "the server grew by {grown:?} bytes while {sent} were sent"
+    );
     let with_deaf = time_of_others(host, 6);
-    // Far more than a busy machine's noise, and far less than waits for the deaf one would take.
+    // Far more than the noise of a busy machine, and far less than waiting for the deaf client would take.
     assert!(
         with_deaf < 10 * before + Duration::from_secs(1),
-        "others took {before:?}, and beside a client that does not read {with_deaf:?}"
+        "others took {before:?}, and {with_deaf:?} beside a client that does not read"
     );
     if host.counters().is_some() {
-        // The counts of what the others sent may come a moment after their echo.
-        until("the server holds no more than --buffer of the client that does not read", || {
-            let counters = host.counters().expect("it told them before");
+        // The server may count the others' bytes a moment after it has echoed them.
+        until("the server holds no more than --buffer of a client that does not read", || {
+            let counters = host.counters().expect("a server in this process can be asked");
             counters.bytes_in.saturating_sub(counters.bytes_out) <= Setup::DEFAULT.buffer as u64
         });
     }
-    // It was slowed down, and has lost nothing.
+    // It was slowed down, and lost nothing.
     deaf.finish();
     silent.finish();
 }
 
-/// The time that round trips of others take. More than one of them, so that with workers one shares its worker with
-/// whoever is there.
+/// The time that round trips of other clients take. There are several, so that one of them shares a worker with the
+/// client that is there.
 fn time_of_others(host: &dyn Host, first_id: u64) -> Duration {
     let begin = Instant::now();
     for id in first_id..first_id + 4 {
@@ -430,8 +434,8 @@ fn a_graceful_stop(host: &mut dyn Host) {
         client.send(100, 100);
     }
     host.begin_stop();
-    until("it accepts no more", || {
-        // One that is still accepted is served like the others, until it ends; so it must end.
+    until("the server accepts no more", || {
+        // A late client that is still accepted is served until it ends, so it must end.
         let late = Client::try_connect(host.address(), 99);
         late.and_then(Client::end).is_err_and(|e| e.kind() == io::ErrorKind::ConnectionRefused)
     });
@@ -445,13 +449,13 @@ fn a_graceful_stop(host: &mut dyn Host) {
 fn max_conns(host: &mut dyn Host) {
     let mut served: Vec<Client> = (0..3).map(|id| Client::connect(host.address(), id)).collect();
     served.iter_mut().for_each(|client| client.round_trip(10));
-    // Turned away: by a FIN, or by a reset. One that is left open and ignored runs into its time-out.
+    // Turned away by a FIN or a reset. A client that is ignored instead runs into its time-out.
     if let Err(e) = Client::connect(host.address(), 3).ending() {
         let timed_out = matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut);
-        assert!(!timed_out, "one more than --max-conns was neither served nor closed: {e}");
+        assert!(!timed_out, "a client beyond --max-conns was neither served nor closed: {e}");
     }
-    served.pop().expect("three").finish();
-    until("there is room again", || {
+    served.pop().expect("there are three").finish();
+    until("there is room for a client again", || {
         let Ok(mut client) = Client::try_connect(host.address(), 4) else { return false };
         io::Write::write(&mut client.stream, b"?").is_ok() && client.receive(&mut [0]).is_ok_and(|n| n == 1)
     });
@@ -472,7 +476,7 @@ fn idle_timeout(host: &mut dyn Host) {
         while !ends.iter().all(|end| end.is_finished()) {
             assert!(begin.elapsed() < PATIENCE, "silent connections were not closed");
             chatty.round_trip(10);
-            // sleep: one that is not silent need not be busy
+            // sleep: a client that is not silent need not be busy
             std::thread::sleep(Duration::from_millis(10));
         }
     });
@@ -480,11 +484,11 @@ fn idle_timeout(host: &mut dyn Host) {
     chatty.finish();
 }
 
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let end = Instant::now() + PATIENCE;
-    while !is_so() {
-        assert!(Instant::now() < end, "not in {PATIENCE:?}: {what}");
-        // sleep: between two looks at what tells nobody when it changes
+    while !holds() {
+        assert!(Instant::now() < end, "not within {PATIENCE:?}: {what}");
+        // sleep: nothing reports the change, so it is looked for again and again
         std::thread::sleep(Duration::from_millis(5));
     }
 }

@@ -1,22 +1,24 @@
-//! The table of models. A new model is one file in this folder (and its `mod` line) and one row.
+//! The table of models. A new model is one file or folder here (and its `mod` line), and one row. What several models
+//! share stands in `pool`, `readiness` and `completion`, not here.
 //!
 //! # The contract of a model
 //!
-//! `run(listener, context)` owns its thread until the context says stop, and keeps these promises; the suite in
-//! `tests/models.rs` walks the table and holds every row to them.
+//! `run(listener, context)` owns its thread until the context says stop, and keeps these promises. The suite in
+//! `tests/models.rs` walks the table and tests them on every row.
 //!
 //! - It calls [`Context::ready`] once, with a closure that interrupts the waits of all its workers, and looks at
 //!   [`Context::phase`] after each wait. It never polls for the phase: an idle server uses no CPU.
-//! - Each accepted socket becomes a [`Session`](super::Session) (`None`: close it at once). TCP_NODELAY is set. Bytes
-//!   go out in the order they came in; partial sends are finished; a FIN is answered by what is still owed, then a FIN.
-//! - Memory a connection is bounded by [`Options::buffer`](super::Options::buffer): when it is full, it stops
-//!   receiving.
-//! - A reset, or any error, ends its own connection and no other. A failed accept goes through
-//!   [`Context::accept_failed`] and never ends the listener. One slow or silent client delays nobody.
-//! - `Drain`: take what waits at the listener ([`Context::accept_rest`], on Unix), close it, serve on, return when the
-//!   last connection has ended. `Abort`: close everything with a reset (linger 0) and return; nothing may be
-//!   outstanding in the kernel then.
-//! - `Err` is for what makes serving impossible: a listener that is broken, a wait that fails.
+//! - Each accepted socket passes [`Session::admit`](super::Session::admit), which also sets TCP_NODELAY (`None`: close
+//!   it at once). Bytes go out in the order in which they came; a partial send is continued; a FIN is answered by the
+//!   bytes that are still owed, then a FIN.
+//! - The memory of a connection is bounded by [`Options::buffer`](super::Options::buffer): when that is full, the
+//!   connection stops receiving.
+//! - A reset, or any other error, ends its own connection and no other. A failed accept goes through
+//!   [`Context::accept_failed`] and never ends the listener. A slow or silent client delays no other.
+//! - `Drain`: take the connections that wait at the listener ([`Context::accept_rest`], on Unix), close it, serve on,
+//!   and return when the last connection has ended. `Abort`: close everything with a reset (linger 0) and return;
+//!   nothing may be outstanding in the kernel then.
+//! - It returns an error only when serving is impossible: the listener is broken, or a wait fails.
 
 #[cfg(windows)]
 mod async_select;
@@ -48,13 +50,13 @@ use super::context::Context;
 /// The systems on which a model runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Os {
-    /// Every one.
+    /// Every system.
     All,
     /// Linux, macOS, the BSDs.
     Unix,
-    /// Linux alone.
+    /// Only Linux.
     Linux,
-    /// Windows alone.
+    /// Only Windows.
     Windows,
 }
 
@@ -69,14 +71,14 @@ impl fmt::Display for Os {
     }
 }
 
-/// What the system tells: that a socket is ready (reactor), or that an operation is complete (proactor).
+/// What the system reports: that a socket is ready (reactor), or that an operation has completed (proactor).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pattern {
-    /// The call waits.
+    /// A call blocks until it has moved bytes.
     Blocking,
     /// The system says which sockets are ready; the program moves the bytes.
     Reactor,
-    /// The system moves the bytes and says which operations are complete.
+    /// The system moves the bytes and says which operations have completed.
     Proactor,
 }
 
@@ -95,7 +97,7 @@ pub type RunFn = fn(TcpListener, Arc<Context>) -> io::Result<()>;
 
 /// One row of the table.
 pub struct Model {
-    /// The same on every OS, in flags and in TOML.
+    /// The name in flags and in TOML, the same on every OS.
     pub name: &'static str,
     /// Where it runs.
     pub os: Os,
@@ -103,11 +105,11 @@ pub struct Model {
     pub pattern: Pattern,
     /// How it works, in one line.
     pub about: &'static str,
-    /// The model's classic limit, and how this implementation passes it.
+    /// The model's classic limit, and how this implementation avoids it.
     pub limit: &'static str,
-    /// Whether `--workers` means anything to it.
+    /// Whether it uses `--workers`.
     pub workers: bool,
-    /// Whether this machine lets it run: an old kernel, a seccomp filter …
+    /// Whether this machine can run it: an old kernel or a seccomp filter can prevent it.
     pub probe: fn() -> io::Result<()>,
     /// `None`: not in this build.
     pub run: Option<RunFn>,
@@ -124,7 +126,7 @@ macro_rules! only {
     }};
 }
 
-/// The same for a probe: where the model is not built, there is nothing to ask.
+/// The same for a probe: a model that is not built needs none.
 macro_rules! probe_if {
     ($cfg:meta, $probe:path) => {{
         #[cfg($cfg)]
@@ -146,8 +148,8 @@ pub static TABLE: &[Model] = &[
         os: Os::All,
         pattern: Pattern::Blocking,
         about: "blocking calls, one thread a connection",
-        limit: "threads: the system's count of them, and a stack each; small stacks here, and one too many costs its \
-                connection alone",
+        limit: "the system's number of threads, and a stack for each; stacks are small here, and without a thread only \
+                the new connection is lost",
         workers: false,
         probe: always,
         run: Some(threads::run),
@@ -157,7 +159,7 @@ pub static TABLE: &[Model] = &[
         os: Os::All,
         pattern: Pattern::Reactor,
         about: "one call watches sets of sockets",
-        limit: "FD_SETSIZE (64 sockets on Windows, descriptor 1024 on Unix); passed by sets of our own size",
+        limit: "FD_SETSIZE (64 sockets on Windows, descriptor 1024 on Unix); avoided by sets of our own size",
         workers: true,
         probe: always,
         run: Some(select::run),
@@ -187,8 +189,8 @@ pub static TABLE: &[Model] = &[
         os: Os::Linux,
         pattern: Pattern::Proactor,
         about: "operations go through a submission ring, results through a completion ring",
-        limit: "kernel 5.19 or later, and no seccomp filter against it; a buffer under each idle operation, passed by \
-                buffers that the kernel takes when bytes are there",
+        limit: "kernel 5.19 or later, and no seccomp filter against it; a buffer under each idle receive, avoided by a \
+                poll, which waits without one",
         workers: true,
         probe: probe_if!(target_os = "linux", io_uring::probe),
         run: only!(target_os = "linux", io_uring::run),
@@ -209,7 +211,7 @@ pub static TABLE: &[Model] = &[
         pattern: Pattern::Reactor,
         about: "window messages say which sockets are ready (WSAAsyncSelect)",
         limit: "the message queue holds 10,000 (4,000 at least); \
-                passed by threads of 500 connections with seven messages each at most",
+                avoided by threads of 500 connections with at most seven messages each",
         workers: true,
         probe: always,
         run: only!(windows, async_select::run),
@@ -219,7 +221,7 @@ pub static TABLE: &[Model] = &[
         os: Os::Windows,
         pattern: Pattern::Reactor,
         about: "event objects say which sockets are ready (WSAEventSelect)",
-        limit: "64 handles a wait; passed by threads of 63 connections and one door bell each, more as connections come",
+        limit: "64 handles a wait; avoided by threads of 63 connections each, and more threads as connections come",
         workers: true,
         probe: always,
         run: only!(windows, event_select::run),
@@ -229,7 +231,7 @@ pub static TABLE: &[Model] = &[
         os: Os::Windows,
         pattern: Pattern::Proactor,
         about: "overlapped operations signal event objects",
-        limit: "64 handles a wait; passed by threads of 63 connections and one bell each, more as connections come",
+        limit: "64 handles a wait; avoided by threads of 63 connections each, and more threads as connections come",
         workers: true,
         probe: always,
         run: only!(windows, overlapped_event::run),
@@ -239,8 +241,8 @@ pub static TABLE: &[Model] = &[
         os: Os::Windows,
         pattern: Pattern::Proactor,
         about: "overlapped operations call completion routines in an alertable wait (APC)",
-        limit: "accept has no routine and each thread its own APC queue; \
-                passed by an acceptor that hands connections over by QueueUserAPC",
+        limit: "accept takes no routine, and each thread has its own APC queue; \
+                avoided by an acceptor that hands connections over by QueueUserAPC",
         workers: true,
         probe: always,
         run: only!(windows, overlapped_callback::run),
@@ -267,7 +269,7 @@ pub const AUTO: &str = if cfg!(windows) {
 };
 
 impl Model {
-    /// Why it can't run here, as a sentence's end: another OS, or what its probe says. `None`: it can.
+    /// Why it can't run here, as the end of a sentence: it needs another OS, or its probe fails. `None`: it can.
     pub fn why_not(&self) -> Option<String> {
         match self.run {
             None => Some(format!("needs {}", self.os)),
@@ -279,7 +281,7 @@ impl Model {
 /// Looks a model up; `auto` is the default of this OS.
 ///
 /// # Errors
-/// A sentence with the name that was probably meant, and all names.
+/// A sentence with all names, and the one that was probably meant.
 pub fn find(name: &str) -> Result<&'static Model, String> {
     let wanted = if name == "auto" { AUTO } else { name };
     TABLE.iter().find(|model| model.name == wanted).ok_or_else(|| {
@@ -292,8 +294,8 @@ pub fn find(name: &str) -> Result<&'static Model, String> {
     })
 }
 
-/// For tests: whether a model of this build runs on this machine. If it is refused here, that is said on the terminal;
-/// where `ECHO_TESTER_REQUIRE_MODELS=1` is set (`scripts/test --strict` does), it is a failure.
+/// For tests: whether a model of this build runs on this machine. If it does not, the terminal says so; if
+/// `ECHO_TESTER_REQUIRE_MODELS=1` is set (`scripts/test --strict` sets it), the test fails.
 #[cfg(all(test, unix))]
 fn runs_here(model: &Model) -> bool {
     use std::io::Write;
@@ -302,9 +304,9 @@ fn runs_here(model: &Model) -> bool {
     let required = std::env::var_os("ECHO_TESTER_REQUIRE_MODELS").is_some_and(|value| value == "1");
     assert!(!required, "ECHO_TESTER_REQUIRE_MODELS=1, but {} can't be tested here: {reason}", model.name);
     let test = std::thread::current().name().unwrap_or("a test").to_owned();
-    // Straight to the descriptor: what goes through the print macros is captured, and a skip must be seen.
+    // Not by the print macros: their output is captured, and a skip must be seen.
     let line = format!("\nSKIPPED {test}: {}: {reason}\n", model.name);
-    io::stderr().write_all(line.as_bytes()).expect("stderr of a test can be written");
+    io::stderr().write_all(line.as_bytes()).expect("stderr can be written to");
     false
 }
 
@@ -330,13 +332,13 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn servers_that_share_a_port_stop_by_themselves_and_leave_no_trace_in_each_other() {
+    fn servers_that_share_a_port_stop_without_a_connection_to_each_other() {
         use crate::server::{Options, Server};
         use std::time::Duration;
 
         let options = Options { reuse_port: true, ..Options::default() };
         for model in TABLE.iter().filter(|model| model.run.is_some() && runs_here(model)) {
-            // Where a connection to the port goes is drawn from its source port.
+            // Which of them a connection reaches depends on its source port, so several tries are made.
             for _ in 0..10 {
                 let start = |address| Server::start(model, address, options.clone()).expect(model.name);
                 let one = start(([127, 0, 0, 1], 0).into());
@@ -352,7 +354,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn who_is_connected_and_not_yet_accepted_when_the_stop_begins_is_served_to_the_end() {
+    fn clients_that_wait_to_be_accepted_when_the_stop_begins_are_served_to_the_end() {
         use crate::server::context::ServerPhase;
         use crate::server::{Options, Server};
         use std::io::{Read, Write};
@@ -363,7 +365,7 @@ mod tests {
         for model in TABLE.iter().filter(|model| model.run.is_some() && runs_here(model)) {
             let run = model.run.expect("it runs here");
             let (sender, clients) = std::sync::mpsc::channel();
-            // Nobody accepts until all are connected, have sent, and the stop has begun.
+            // Nothing is accepted until all clients are connected and have sent, and the stop has begun.
             let run = move |listener: TcpListener, context: Arc<Context>| {
                 let address = listener.local_addr()?;
                 for id in 0..20u8 {
@@ -371,7 +373,7 @@ mod tests {
                     client.set_read_timeout(Some(PATIENCE))?;
                     client.write_all(&[id; 100])?;
                     client.shutdown(Shutdown::Write)?;
-                    sender.send((id, client)).expect("the test waits for it");
+                    sender.send((id, client)).expect("the test receives it");
                 }
                 context.advance(ServerPhase::Drain);
                 run(listener, context)
@@ -392,7 +394,7 @@ mod tests {
     #[test]
     fn a_wrong_name_is_answered_with_the_nearest_one() {
         for (wrong, meant) in [("epol", "epoll"), ("io_uring", "io-uring"), ("IOCP", "iocp"), ("callback", "")] {
-            let error = find(wrong).err().expect("it is no model");
+            let error = find(wrong).err().expect("there is no such model");
             assert_eq!(error.contains("did you mean"), !meant.is_empty(), "{error}");
             assert!(error.contains(meant) && error.contains("auto, threads, select"), "{error}");
         }

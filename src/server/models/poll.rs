@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_is_reported_under_its_token_whatever_was_taken_out_before() {
+    fn a_socket_is_reported_under_its_token_after_others_were_taken_out() {
         let (mut poll, waker) = Poll::new().expect("a pipe");
         // A socket without data is ready to be written to, and not to be read from.
         let sockets = [(); 5].map(|()| UdpSocket::bind(("127.0.0.1", 0)).expect("a socket"));

@@ -4,8 +4,8 @@
 //! connection is where its thread stands in the code. It is the easiest model to read, and back-pressure comes for
 //! free: a thread that is blocked in `send` receives nothing.
 //!
-//! **Drawbacks.** A stack, a scheduler's entry and a context switch for each connection. A blocked thread can't be told
-//! anything: it must be woken from outside. `threads/unix.rs` and `threads/windows.rs` say how the accepting thread is
+//! **Drawbacks.** A stack, a scheduler's entry and a context switch for each connection. A blocked thread notices
+//! nothing: it must be woken from outside. `threads/unix.rs` and `threads/windows.rs` say how the accepting thread is
 //! woken; [`sys::interrupt`] wakes a thread in `recv` or `send`.
 //!
 //! **Limit.** The system's number of threads (`ulimit -u`, `/proc/sys/kernel/threads-max`) and memory for stacks.
@@ -198,8 +198,8 @@ impl BlockingConnection {
             match called {
                 Ok(()) => {}
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                // It counts as idle whatever the clock says: a wait may end a tick early, and on Windows nobody knows
-                // how much was sent by then, so going on could send bytes twice.
+                // It counts as idle even if the clock disagrees, since a wait may end a tick early. Going on is wrong
+                // on Windows: the number of bytes sent is unknown then, so bytes could be sent twice.
                 Err(e) if e.kind() == TIMED_OUT && has_idle_timeout => {
                     self.session.timed_out();
                     return Ok(());

@@ -5,9 +5,9 @@
 //! scheduler runs their tasks. Each worker is a thread with a `current_thread` runtime of its own, so a connection
 //! stays on its thread; the first worker accepts and deals the connections out in turn.
 //!
-//! **Drawbacks.** The reactor is edge-triggered and tells a task once, so the task must try until a call would block. A
-//! round trip therefore costs one receive more than in `epoll`, unless a short one is believed (tokio believes it where
-//! the system allows), and a scheduler runs in between.
+//! **Drawbacks.** The reactor is edge-triggered and notifies a task once, so the task must try until a call would
+//! block. A round trip therefore costs one receive more than in `epoll`, unless a short one is believed (tokio believes
+//! it where the system allows), and a scheduler runs in between.
 //!
 //! **Limit.** None that matters: descriptors.
 //!

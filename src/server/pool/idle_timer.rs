@@ -4,14 +4,14 @@ use std::time::{Duration, Instant};
 
 use crate::server::{Context, Session};
 
-/// Comes due again and again under `--idle-timeout`, and never without it.
+/// Comes due once each interval under `--idle-timeout`, and never without it.
 pub(in crate::server) struct IdleTimer {
     interval: Option<Duration>,
     next: Option<Instant>,
 }
 
 impl IdleTimer {
-    /// The first time is one interval from now.
+    /// Comes due for the first time one interval from now.
     pub(in crate::server) fn new(context: &Context) -> IdleTimer {
         let interval = Session::idle_check_interval(context);
         IdleTimer { interval, next: interval.map(|interval| Instant::now() + interval) }
@@ -33,7 +33,7 @@ impl IdleTimer {
         Some(end.saturating_duration_since(Instant::now()))
     }
 
-    /// The time now, if it is time to look; the next time is set then.
+    /// The current time, if it is time to look for idle connections. Then the next interval begins.
     #[cfg(windows)]
     pub(in crate::server) fn due(&mut self) -> Option<Instant> {
         self.next?;
@@ -46,7 +46,7 @@ impl IdleTimer {
         self.interval.is_some()
     }
 
-    /// Whether it is time to look; the next time is set then.
+    /// Whether it is time to look for idle connections. Then the next interval begins.
     pub(in crate::server) fn is_due_at(&mut self, now: Instant) -> bool {
         let is_due = self.next.is_some_and(|next| next <= now);
         if is_due {

@@ -1,7 +1,7 @@
-//! How a thread is handed connections: a queue, and a waker for the thread that reads it.
+//! A queue by which a thread is handed connections, with a waker for the thread that reads it.
 //!
-//! The two ends know when the other is gone. A sender that is dropped says that no more comes; what is sent to a reader
-//! that is gone is dropped, which closes the connection.
+//! Each end learns when the other is gone. When the sender is dropped, the reader knows that no more comes. An item for
+//! a reader that is gone is dropped, which closes the connection.
 
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -35,24 +35,24 @@ pub(in crate::server) struct MailSender<T> {
 }
 
 impl<T> MailSender<T> {
-    /// Hands one over. If the reader is gone it is dropped.
+    /// Hands an item over. If the reader is gone, the item is dropped.
     pub(in crate::server) fn send(&self, item: T) {
         let mut queue = lock(&self.queue);
         if queue.is_abandoned {
-            // Not under the lock: dropping a connection closes it.
+            // Not under the lock, since dropping a connection closes it.
             drop(queue);
             return drop(item);
         }
         queue.items.push(item);
         let is_first = queue.items.len() == 1;
         drop(queue);
-        // The reader takes all at once. With others before this one, it is on its way.
+        // The reader takes all items at once. If others wait before this one, it was woken already.
         if is_first {
             (self.waker)();
         }
     }
 
-    /// What wakes the reader.
+    /// Wakes the reader.
     pub(in crate::server) fn waker(&self) -> &Waker {
         &self.waker
     }
@@ -71,7 +71,7 @@ pub(in crate::server) struct Mailbox<T> {
 }
 
 impl<T> Mailbox<T> {
-    /// All that came since the last call. Look after each wait.
+    /// The items that came since the last call. Look after each wait.
     pub(in crate::server) fn take(&mut self) -> Vec<T> {
         mem::take(&mut lock(&self.queue).items)
     }

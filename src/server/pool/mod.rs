@@ -1,11 +1,11 @@
-//! Worker threads and how they are reached: the parts that the models put their servers together from.
+//! Worker threads: the parts of which the models build their servers.
 //!
-//! - [`worker_threads`]: threads are started, end together when one of them fails, and are waited for.
-//! - [`mailbox`]: connections are handed to a thread, which is woken.
-//! - [`worker_pool`]: a fixed number of workers, of which the first accepts for all.
-//! - [`thread_pool`]: a number of threads that grows, for waits that take a limited number of connections each.
-//! - [`idle_timer`]: when to look for idle connections.
-//! - [`slots`]: how many are in use, and a guard for each.
+//! - [`worker_threads`] starts threads, ends all of them when one fails, and waits for them.
+//! - [`mailbox`] hands connections to a thread, and wakes it.
+//! - [`worker_pool`] is a fixed number of workers. The first one accepts for all.
+//! - [`thread_pool`] grows with the connections, for models whose threads take a limited number of them each.
+//! - [`idle_timer`] says when to look for idle connections.
+//! - [`slots`] counts what is limited, and gives each slot a guard.
 //!
 //! Nothing here touches a connection's bytes or knows how a model waits.
 

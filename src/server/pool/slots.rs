@@ -1,4 +1,5 @@
-//! SlotCount: how many connections a thread serves, or how many threads there are. A guard gives its slot back.
+//! Slots, such as the connections of a thread, or the threads of a server: how many are in use, and a guard for each
+//! that gives it back.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,12 +9,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub(in crate::server) struct SlotCount(Arc<AtomicUsize>);
 
 impl SlotCount {
-    /// SlotCount that are taken now.
+    /// The slots that are taken now.
     pub(in crate::server) fn in_use(&self) -> usize {
         self.0.load(Ordering::Acquire)
     }
 
-    /// Takes one more. Whether there is room for it is the caller's to know.
+    /// Takes one more. The caller knows how many there may be.
     pub(in crate::server) fn take(&self) -> SlotGuard {
         self.0.fetch_add(1, Ordering::AcqRel);
         SlotGuard(self.clone())

@@ -29,13 +29,14 @@ pub(in crate::server) trait PoolWorker: Sized + 'static {
     /// An accepted connection, as it is handed over.
     type Connection: Send + 'static;
 
-    /// Makes what the wait needs, on the thread that will wait, and what interrupts it.
+    /// Makes what the thread waits with, on that thread, and the waker that interrupts the wait.
     ///
     /// # Errors
     /// The system's.
     fn prepare() -> io::Result<(Self, Waker)>;
 
-    /// Serves what comes through the mailbox until the phase is `Abort`, or the mailbox is over and nothing is served.
+    /// Serves the connections from the mailbox, until the phase is `Abort`, or the mailbox is over and no connection is
+    /// left.
     ///
     /// # Errors
     /// A wait that fails; never the error of one connection.
@@ -70,12 +71,12 @@ impl<W: PoolWorker> ThreadPool<W> {
         Ok(pool)
     }
 
-    /// What the threads have in common; its phase is for the accepting thread too.
+    /// The group of the threads, which the accepting thread belongs to.
     pub(in crate::server) fn group(&self) -> &WorkerGroup {
         &self.group
     }
 
-    /// To be looked at after each wait of the accepting thread. `Abort` also when a thread has failed.
+    /// For the accepting thread, to look at after each wait. It is `Abort` too when a thread has failed.
     pub(in crate::server) fn phase(&self) -> ServerPhase {
         self.group.phase()
     }
@@ -83,7 +84,7 @@ impl<W: PoolWorker> ThreadPool<W> {
     /// Has a connection served.
     ///
     /// # Errors
-    /// All threads are full and the system gives no other one. The connection is closed then.
+    /// All threads are full and no other one can be started. The connection is closed then.
     pub(in crate::server) fn hand_over(&mut self, connection: W::Connection) -> io::Result<()> {
         let loads: Vec<usize> = self.members.iter().map(|member| member.slots.in_use()).collect();
         let member = match least_loaded(&loads, W::CAPACITY) {
@@ -100,14 +101,14 @@ impl<W: PoolWorker> ThreadPool<W> {
         let serve = move |worker: W, mailbox| worker.serve(mailbox, &group);
         let sender = self.threads.start(thread, W::prepare, serve)?;
         self.members.push(PoolThread { slots: SlotCount::default(), sender });
-        Ok(self.members.last().expect("it was pushed just now"))
+        Ok(self.members.last().expect("a member was just pushed"))
     }
 
-    /// No connection will come any more: waits until each thread has served the ones that it has, or has aborted. If
-    /// the accepting thread has failed, all abort.
+    /// Call it when no more connections come. Waits until each thread has served its connections to their ends, or has
+    /// aborted. If the accepting thread has failed, all abort.
     ///
     /// # Errors
-    /// That of the accepting thread, or of the first thread that failed.
+    /// The error of the accepting thread, or of the first thread that failed.
     pub(in crate::server) fn finish(self, accepting: io::Result<()>) -> io::Result<()> {
         drop(self.members);
         self.threads.join(accepting)
@@ -133,7 +134,7 @@ mod tests {
         assert_eq!(least_loaded(&[3, 1, 2], 4), Some(1));
         assert_eq!(least_loaded(&[2, 2], 4), Some(0));
         assert_eq!(least_loaded(&[4, 3], 4), Some(1));
-        assert_eq!(least_loaded(&[4, 4], 4), None, "a full one gets no more");
+        assert_eq!(least_loaded(&[4, 4], 4), None, "a full thread gets no more");
         assert_eq!(least_loaded(&[], 4), None);
     }
 
@@ -175,7 +176,7 @@ mod tests {
                 if group.phase() == ServerPhase::Abort || mailbox.is_over() && served.is_empty() {
                     return Ok(());
                 }
-                self.0.recv_timeout(Duration::from_secs(20)).expect("somebody wakes it");
+                self.0.recv_timeout(Duration::from_secs(20)).expect("the thread is woken");
             }
         }
     }
@@ -185,7 +186,7 @@ mod tests {
         pool: ThreadPool<Operator>,
         served_by: (Sender<std::thread::ThreadId>, Receiver<std::thread::ThreadId>),
         hang_up: Arc<AtomicBool>,
-        /// What the accepting thread's waker says.
+        /// Receives each call of the accepting thread's waker.
         woken: Receiver<()>,
     }
 
@@ -218,7 +219,7 @@ mod tests {
                 exchange.thread()
             })
             .collect();
-        assert_ne!(threads[0], threads[1], "both of the threads that were asked for have work");
+        assert_ne!(threads[0], threads[1], "both threads have work");
         threads.sort_by_key(|id| format!("{id:?}"));
         let shares: Vec<usize> = threads.chunk_by(|a, b| a == b).map(<[_]>::len).collect();
         assert_eq!(shares, [3, 3, 3, 1]);
@@ -241,7 +242,7 @@ mod tests {
             std::thread::yield_now();
         }
         exchange.call(false);
-        assert_eq!(exchange.pool.members.len(), 1, "it needs no other thread");
+        assert_eq!(exchange.pool.members.len(), 1, "no other thread is needed");
         exchange.pool.finish(Ok(())).expect("the thread ends");
     }
 
@@ -258,7 +259,7 @@ mod tests {
         context.advance(ServerPhase::Drain);
         assert!(matches!(ended.recv_timeout(Duration::from_millis(50)), Err(RecvTimeoutError::Timeout)));
         context.advance(ServerPhase::Abort);
-        ended.recv_timeout(Duration::from_secs(20)).expect("it ends").expect("without an error");
+        ended.recv_timeout(Duration::from_secs(20)).expect("the pool ends").expect("it ends without an error");
         finish.join().expect("no panic").expect("the test listens");
     }
 
@@ -268,7 +269,7 @@ mod tests {
         exchange.call(false);
         exchange.call(true);
         while exchange.pool.phase() != ServerPhase::Abort {
-            exchange.woken.recv_timeout(Duration::from_secs(20)).expect("the accepting thread is told");
+            exchange.woken.recv_timeout(Duration::from_secs(20)).expect("the accepting thread is woken");
         }
         let error = exchange.pool.finish(Ok(())).expect_err("it failed");
         assert_eq!(error.to_string(), "the line is cut");

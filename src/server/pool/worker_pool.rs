@@ -1,8 +1,8 @@
-//! A fixed number of workers, for models whose threads each serve any number of connections: `--workers` threads, of
-//! which the first, the calling one, also accepts and deals the connections out in turn.
+//! A fixed number of workers, for models whose threads can serve any number of connections. There are `--workers`
+//! threads. The first one, the calling thread, also accepts, and deals the connections out in turn.
 //!
-//! A connection stays with its worker, so no socket is ever touched by two threads. Dealing in turn keeps the workers
-//! even; letting each of them accept would not (epoll(7): the last waiter is woken first).
+//! A connection stays with its worker, so no two threads touch the same socket. Dealing in turn gives the workers equal
+//! shares; if each of them accepted, it would not (epoll(7): the last waiter is woken first).
 
 use std::io;
 use std::net::TcpListener;
@@ -13,19 +13,19 @@ use super::mailbox::{MailSender, Mailbox, Waker, mailbox};
 use super::worker_threads::{WorkerGroup, WorkerThreads};
 use crate::server::Context;
 
-/// What a worker is given beside what it has prepared.
+/// What a worker needs besides the things that it has prepared.
 pub(in crate::server) struct Position<T> {
-    /// The phase, and what the harness told the server.
+    /// The phase, and the context.
     pub(in crate::server) group: WorkerGroup,
     /// What the first worker deals to this one.
     pub(in crate::server) mailbox: Mailbox<T>,
-    /// The first worker's.
+    /// The listener and the dealer, for the first worker.
     pub(in crate::server) accepting: Option<(TcpListener, Dealer<T>)>,
 }
 
-/// Hands items to the workers in turn. Dropping it tells them that no more comes.
+/// Hands items to the workers in turn. When it is dropped, they know that no more comes.
 pub(in crate::server) struct Dealer<T> {
-    /// The first is that of the worker that deals.
+    /// The first one is that of the dealing worker.
     senders: Vec<MailSender<T>>,
     next: usize,
 }
@@ -37,7 +37,8 @@ impl<T> Dealer<T> {
         self.senders[index].send(item);
     }
 
-    /// The same, except that the dealing worker's own item is returned: it is awake, and needs no message.
+    /// The same, but if it is the dealing worker's own turn, the item is returned: that worker is awake, and needs no
+    /// message.
     pub(in crate::server) fn deal_to_others(&mut self, item: T) -> Option<T> {
         match self.turn() {
             0 => Some(item),
@@ -59,7 +60,7 @@ impl<T> Dealer<T> {
 /// `prepare` and `serve` run on the worker's own thread.
 ///
 /// # Errors
-/// A thread can't be started or can't prepare; or the error of a worker, upon which the others were aborted.
+/// A thread can't be started or can't prepare; or the error of the first worker that failed, which aborted the others.
 pub(in crate::server) fn run_workers<W, T: Send + 'static>(
     listener: TcpListener,
     context: &Arc<Context>,

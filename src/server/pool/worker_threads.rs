@@ -1,10 +1,10 @@
-//! Worker threads: they are started one after the other, all of them end when one fails, and all are waited for.
+//! Worker threads: starting them, ending all of them when one fails, and waiting for them.
 //!
-//! A worker first *prepares*, on its own thread, what it waits with, since a ring, a window and an APC queue belong to
-//! the thread that made them; and it says how its wait is interrupted. Then it *serves*. If it ends with an error or a
-//! panic, the others see the phase `Abort` at their next look: half a server would leave clients waiting.
+//! A worker first *prepares* what it waits with, and a waker that interrupts the wait. It does so on its own thread,
+//! since a ring, a window and an APC queue belong to the thread that made them. Then it *serves*. If it ends with an
+//! error or a panic, the others see the phase `Abort` at their next look: half a server would leave clients waiting.
 //!
-//! What a worker serves is not known here.
+//! This file does not know what a worker serves.
 
 use std::io;
 use std::mem;
@@ -16,14 +16,14 @@ use std::thread::{Builder, JoinHandle};
 use super::mailbox::{MailSender, Mailbox, Waker, lock, mailbox};
 use crate::server::{Context, ServerPhase};
 
-/// What the workers of one server have in common: the harness, whether one of them failed, and how to wake all.
+/// What the workers of one server share: the context, whether one of them has failed, and the wakers.
 #[derive(Clone)]
 pub(in crate::server) struct WorkerGroup {
     context: Arc<Context>,
     state: Arc<GroupState>,
 }
 
-/// Apart from the context, which holds a closure that holds this.
+/// Apart from the context, because the context holds a closure that holds this.
 #[derive(Default)]
 struct GroupState {
     wakers: Mutex<Vec<Waker>>,
@@ -37,28 +37,28 @@ impl GroupState {
 }
 
 impl WorkerGroup {
-    /// Without workers yet.
+    /// A group without workers.
     pub(in crate::server) fn new(context: &Arc<Context>) -> WorkerGroup {
         WorkerGroup { context: Arc::clone(context), state: Arc::default() }
     }
 
-    /// What the harness told the server.
+    /// The context of the server.
     pub(in crate::server) fn context(&self) -> &Arc<Context> {
         &self.context
     }
 
-    /// Look after each wait. `Abort` also when a worker has failed.
+    /// Whether to run, drain or abort. It is `Abort` too when a worker has failed. Look after each wait.
     pub(in crate::server) fn phase(&self) -> ServerPhase {
         if self.state.has_failed.load(Ordering::Acquire) { ServerPhase::Abort } else { self.context.phase() }
     }
 
-    /// For [`Context::ready`]: wakes every worker, also those that are started later.
+    /// For [`Context::ready`]: wakes all workers, including those that are started later.
     pub(in crate::server) fn wake_all(&self) -> impl Fn() + Send + Sync + 'static {
         let state = Arc::clone(&self.state);
         move || state.wake_all()
     }
 
-    /// Adds what wakes one worker, and calls it: the phase may have changed before.
+    /// Adds the waker of one worker, and calls it, because the phase may have changed before.
     pub(in crate::server) fn add_waker(&self, waker: &Waker) {
         lock(&self.state.wakers).push(Arc::clone(waker));
         waker();
@@ -92,14 +92,14 @@ impl Drop for FailureGuard<'_> {
     }
 }
 
-/// The threads of one server, as the thread that started them sees them. Dropping this aborts them and waits.
+/// The threads of one server, for the thread that started them. Dropping this aborts them, and waits for their end.
 pub(in crate::server) struct WorkerThreads {
     group: WorkerGroup,
     handles: Vec<JoinHandle<io::Result<()>>>,
 }
 
 impl WorkerThreads {
-    /// Without threads yet.
+    /// No threads.
     pub(in crate::server) fn new(group: &WorkerGroup) -> WorkerThreads {
         WorkerThreads { group: group.clone(), handles: Vec::new() }
     }
@@ -110,10 +110,10 @@ impl WorkerThreads {
         self.handles.len()
     }
 
-    /// Starts a thread, and returns when it has prepared; what is sent then reaches its mailbox.
+    /// Starts a thread, and returns when it has prepared, with the sender to its mailbox.
     ///
     /// # Errors
-    /// The system gives no thread, or `prepare` failed.
+    /// The thread can't be started, or `prepare` failed.
     pub(in crate::server) fn start<W, T: Send + 'static>(
         &mut self,
         thread: Builder,
@@ -141,16 +141,16 @@ impl WorkerThreads {
         }
     }
 
-    /// Waits for all threads. If `result`, that of the calling thread, is an error, they are told to abort. Drop their
-    /// senders before, or they wait for more.
+    /// Waits for all threads. `result` is that of the calling thread: if it is an error, the threads abort. Drop their
+    /// senders before, or they wait for more connections.
     ///
     /// # Errors
-    /// `result`, or else the error of the first thread that has one.
+    /// `result`, or else the error of the first thread that failed.
     pub(in crate::server) fn join(mut self, result: io::Result<()>) -> io::Result<()> {
         if result.is_err() {
             self.group.fail();
         }
-        // Every thread is waited for, whatever the first one says.
+        // All threads are waited for, even after one has failed.
         mem::take(&mut self.handles).into_iter().fold(result, |result, handle| {
             let ended = ended(handle);
             result.and(ended)
@@ -159,7 +159,7 @@ impl WorkerThreads {
 }
 
 impl Drop for WorkerThreads {
-    /// When a later thread could not be started, or when the thread that started them panics.
+    /// Happens when a later thread could not be started, or when the thread that started them panics.
     fn drop(&mut self) {
         if !self.handles.is_empty() {
             self.group.fail();
@@ -181,7 +181,7 @@ mod tests {
         WorkerGroup::new(&Arc::new(Context::new(Options::default(), channel().0)))
     }
 
-    /// Starts a thread that waits for a waker's word before each look at the phase, until that is `Abort`.
+    /// Starts a thread that waits for its waker before each look at the phase, until that is `Abort`.
     fn start_one_that_waits(threads: &mut WorkerThreads) -> MailSender<()> {
         let group = threads.group.clone();
         let prepare = || {
@@ -191,7 +191,7 @@ mod tests {
         };
         let serve = move |woken: std::sync::mpsc::Receiver<()>, _mailbox| {
             while group.phase() != ServerPhase::Abort {
-                woken.recv().expect("its waker lives as long as the group");
+                woken.recv().expect("the group keeps the waker");
             }
             Ok(())
         };
@@ -209,7 +209,8 @@ mod tests {
     fn one_that_fails_ends_all_and_its_error_is_the_result() {
         let mut threads = WorkerThreads::new(&group());
         let _waits = start_one_that_waits(&mut threads);
-        let _fails = start_one_that(&mut threads, || Err(io::Error::other("a broken wait"))).expect("it starts");
+        let _fails =
+            start_one_that(&mut threads, || Err(io::Error::other("a broken wait"))).expect("the thread starts");
         assert_eq!(threads.join(Ok(())).expect_err("one failed").to_string(), "a broken wait");
     }
 
@@ -217,7 +218,7 @@ mod tests {
     fn one_that_panics_ends_all_and_the_result_says_so() {
         let mut threads = WorkerThreads::new(&group());
         let _waits = start_one_that_waits(&mut threads);
-        let _panics = start_one_that(&mut threads, || panic!("a test's panic")).expect("it starts");
+        let _panics = start_one_that(&mut threads, || panic!("a test's panic")).expect("the thread starts");
         assert_eq!(threads.join(Ok(())).expect_err("one panicked").to_string(), "a worker thread panicked");
     }
 

@@ -1,5 +1,5 @@
-//! Accepting for waits that tell of a connection once, and again only after an accept: FD_ACCEPT of WSAEventSelect and
-//! WSAAsyncSelect.
+//! Accepts for the models that are notified once of a connection, and again only after an accept (FD_ACCEPT of
+//! WSAEventSelect and WSAAsyncSelect).
 
 use std::io;
 use std::net::TcpListener;
@@ -10,13 +10,13 @@ use crate::server::{Accept, ServerPhase};
 
 /// Accepts one connection and has it served. Call it once for each FD_ACCEPT. The listener must be nonblocking.
 ///
-/// It does not accept until none waits: on Windows an accept that would block re-arms FD_ACCEPT too, but under Wine 8.0
-/// it does not, so a notice that came too late for its client would be the last one.
+/// It does not accept in a row until the accept would block. On Windows that would re-arm FD_ACCEPT too. Under Wine 8.0
+/// it would not, and after a notice whose client has gone, no other would come.
 pub(in crate::server) fn accept_one<W>(listener: &TcpListener, pool: &mut ThreadPool<W>)
 where
     W: PoolWorker<Connection = NonblockingConnection>,
 {
-    // While the system is short of something the client waits in the backlog, and no other notice comes for it.
+    // While descriptors or memory are short, the client waits in the backlog, and no other notice comes for it.
     while let Err(Accept::After(pause)) = try_accept(listener, pool)
         && pool.phase() == ServerPhase::Run
     {

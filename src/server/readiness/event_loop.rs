@@ -1,11 +1,10 @@
-//! The loop of the models that ask which sockets are ready, with one call for all of them: select, poll, epoll.
+//! The loop of the models that learn by one call which of all their sockets are ready: select, poll, epoll.
 //!
-//! What differs between them is how the system is asked. That is a [`Selector`], one for each model. The rest is
-//! written once: accepting, dealing connections out to the workers, giving each ready connection its turn, finding idle
-//! ones, draining and aborting.
+//! These models differ only in that call, so each of them is a [`Selector`]. The rest is written once: accepting,
+//! dealing connections out to the workers, giving each ready connection its turn, closing idle ones, draining and
+//! aborting.
 //!
-//! The loop is generic over its selector, not dynamic: it is compiled for each model, and calls nothing indirectly for
-//! a message.
+//! The loop is generic over its selector, so it is compiled for each model, and a message costs no indirect call.
 
 use std::io;
 use std::net::TcpListener;
@@ -20,11 +19,11 @@ use super::connection::{BufferPool, Interest, NonblockingConnection, Ready, Turn
 use crate::server::pool::{Dealer, IdleTimer, Mailbox, Position, Waker, WorkerGroup, run_workers};
 use crate::server::{Accept, Context, ServerPhase};
 
-/// Accepts in one go, before the connections get their next turn. Many: when the queue of those that wait overflows,
-/// Linux drops the end of the handshake, and the client waits for seconds.
+/// Accepts in a row, before the connections get their next turn. There are many, because Linux drops the end of a
+/// handshake when the listener's queue is full, and the client then waits for seconds.
 const ACCEPTS_PER_TURN: usize = 256;
 
-/// What a socket is registered under: a small number, so that a selector may use it as an index.
+/// The name of a registered socket: a small number, so that a selector may use it as an index.
 pub(in crate::server) type Token = usize;
 
 /// The listener's token. A connection has the key of its entry, plus one.
@@ -32,10 +31,10 @@ pub(in crate::server) const LISTENER: Token = 0;
 
 /// How a model learns which sockets are ready.
 ///
-/// A ready socket is reported at each wait for as long as it is ready (level-triggered). A socket is registered before
-/// it is waited for, and deregistered before it is closed.
+/// It is level-triggered: a socket is reported after each wait for as long as it is ready. The loop registers a socket
+/// before it waits for it, and deregisters it before it closes it.
 pub(in crate::server) trait Selector: Sized + 'static {
-    /// A selector without sockets, on the thread that will wait, and what interrupts its wait.
+    /// A selector without sockets, and the waker that interrupts its wait. Called on the thread that will wait.
     ///
     /// # Errors
     /// The system's: out of descriptors or memory.
@@ -53,16 +52,16 @@ pub(in crate::server) trait Selector: Sized + 'static {
     /// The system's.
     fn modify(&mut self, token: Token, socket: SockRef<'_>, interest: Interest) -> io::Result<()>;
 
-    /// Watches a registered socket no more. It is still open.
+    /// Stops watching a registered socket, which is still open.
     fn deregister(&mut self, token: Token, socket: SockRef<'_>);
 
     /// Waits until a socket is ready, the waker is called, or `timeout` has passed.
     ///
     /// # Errors
-    /// The wait's; an interruption by a signal is none.
+    /// The wait failed. An interruption by a signal is no error.
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()>;
 
-    /// The next socket that the last wait found ready. One that was deregistered since is not reported.
+    /// The next socket that the last wait has found ready, unless it was deregistered since.
     fn next_ready(&mut self) -> Option<(Token, Ready)>;
 }
 
@@ -84,9 +83,9 @@ pub(in crate::server) fn run<S: Selector>(listener: TcpListener, context: Arc<Co
 /// One worker.
 pub(in crate::server) struct EventLoop<S> {
     selector: S,
-    /// As large as the most connections that this worker ever had; a table by descriptor would be, in each worker, as
-    /// large as the highest descriptor of the process. A key that was given back is given out again only before the
-    /// next wait, when everything that the last one found has been dealt with.
+    /// As large as the most connections that this worker ever had. A table by descriptor would be as large as the
+    /// highest descriptor of the process, in each worker. Connections are added only before a wait, when all ready ones
+    /// of the last wait had their turns; so no key is used again too early.
     connections: Slab<NonblockingConnection>,
     buffers: BufferPool,
     idle: IdleTimer,
@@ -97,12 +96,12 @@ pub(in crate::server) struct EventLoop<S> {
     accepted: Vec<NonblockingConnection>,
 }
 
-/// The first worker's, until it drains.
+/// The listener and the dealer, which the first worker has until it drains.
 struct Acceptor {
     listener: TcpListener,
     dealer: Dealer<NonblockingConnection>,
     is_registered: bool,
-    /// Accepting pauses until then, since descriptors or memory were short.
+    /// When to go on accepting, after descriptors or memory were short.
     resume_at: Option<Instant>,
 }
 
@@ -198,7 +197,7 @@ impl<S: Selector> EventLoop<S> {
         Ok(())
     }
 
-    /// Accepts what waits at the listener, and deals it out.
+    /// Accepts the connections that wait at the listener, and deals them out.
     fn accept(&mut self) {
         let Some(acceptor) = &mut self.acceptor else { return };
         let context = self.group.context();
@@ -219,7 +218,7 @@ impl<S: Selector> EventLoop<S> {
         }
     }
 
-    /// Deals out what still waits at the listener, and closes it.
+    /// Accepts the last connections that wait at the listener, deals them out, and closes the listener.
     fn accept_rest(&mut self) {
         let Some(mut acceptor) = self.stop_watching_listener() else { return };
         let context = self.group.context();
@@ -239,7 +238,7 @@ impl<S: Selector> EventLoop<S> {
 
     // ---- the clock
 
-    /// How long the wait may last: without end, unless idle connections must be found or accepting pauses.
+    /// How long the wait may last. It is endless unless idle connections must be closed or accepting pauses.
     fn timeout(&self) -> Option<Duration> {
         self.idle.timeout_or(self.resume_at())
     }

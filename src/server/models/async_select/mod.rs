@@ -25,8 +25,8 @@
 //! # The drawback
 //!
 //! A message, a queue and a lock of the window manager for each notice. And the queue is bounded: 10,000 messages, or
-//! fewer where an administrator says so, but 4,000 at least; what is posted beyond that is lost, and with it the only
-//! notice of its kind. By the rules above a connection has up to seven messages in the queue: two FD_READ, since a new
+//! fewer if an administrator says so, but at least 4,000. A message beyond that is lost, and with it the only notice of
+//! its kind. By the rules above a connection has up to seven messages in the queue: two FD_READ, since a new
 //! one receives once without a notice; two FD_WRITE, since a send may block while the first one waits in the queue, and
 //! a third from the second tie; FD_CLOSE; the mark. It keeps its slot in the thread until the mark is taken, so clients
 //! that come and go can't fill the queue either. So a thread serves 500 connections, and there are as many threads as
@@ -148,7 +148,7 @@ impl MessagePump {
     fn take(&mut self, message: WindowMessage, pool: &mut BufferPool) {
         match message {
             WindowMessage::Socket(notice) => self.turn(notice, pool),
-            // The queue gives it only when it has nothing else: so no FD_WRITE is there already for what is tried here.
+            // The queue gives it only when it has nothing else. So no FD_WRITE for these connections is in the queue.
             WindowMessage::Timer(RETRY_TIMER) => self.send_again(pool),
             _ => {}
         }
@@ -173,7 +173,7 @@ impl MessagePump {
         if turn == TurnOutcome::Close {
             self.close(number);
         } else if only_sends(connection.interest()) && !self.retries {
-            // Best effort: without a timer, a reset that no message tells of goes unnoticed.
+            // Best effort: without a timer, a reset that no message reports goes unnoticed.
             self.retries = self.window.start_timer(RETRY_TIMER, retry::EVERY).is_ok();
         }
     }
@@ -200,7 +200,7 @@ impl MessagePump {
 
     fn close(&mut self, number: u16) {
         self.connections.close(number);
-        // Only a full queue refuses a mark. Without one, nothing tells when the last message was taken.
+        // Only a full queue refuses a mark. Without one, nothing shows when the last message was taken.
         if self.window.mark(number).is_err() {
             self.connections.free(number);
         }

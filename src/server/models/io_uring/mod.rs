@@ -51,6 +51,7 @@
 mod buffers;
 mod connection;
 mod ring;
+mod setup;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -65,7 +66,8 @@ use ::io_uring::opcode;
 use rustix::io::Errno;
 
 use ring::UringQueues;
-use worker::{RingWorker, TUNING, Tuning, prepare};
+use setup::{TUNING, Tuning, prepare};
+use worker::RingWorker;
 
 use crate::server::Context;
 use crate::server::pool::run_workers;
@@ -117,7 +119,7 @@ fn why_not(error: &io::Error, kernel: &str, disabled: &str) -> String {
             "io_uring is forbidden here, most likely by a seccomp filter, as container runtimes set by default".into()
         }
         Some(Errno::NOSYS) => format!("this kernel ({kernel}) has no io_uring, or a seccomp filter hides it"),
-        Some(Errno::INVAL) => format!("this needs Linux 5.19 or later, and here is {kernel}"),
+        Some(Errno::INVAL) => format!("this needs Linux 5.19 or later; this kernel is {kernel}"),
         Some(Errno::NOMEM) => "no memory for a ring: raise the limit of locked memory (ulimit -l)".into(),
         _ => format!("no ring can be made: {error}"),
     }

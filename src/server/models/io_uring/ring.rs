@@ -261,7 +261,7 @@ mod tests {
         }
         let (mut batch, mut seen) = (Vec::new(), Vec::new());
         while ring.outstanding() > 0 {
-            ring.enter(None).expect("the ring is well");
+            ring.enter(None).expect("the ring works");
             ring.reap(&mut batch);
             seen.extend(batch.drain(..).map(|completion| completion.token.key.index));
         }

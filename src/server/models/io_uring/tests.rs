@@ -1,5 +1,5 @@
-//! The model over real sockets, with queues and buffers so small that every shortage happens; `tests/models.rs` holds
-//! it to the contract of all models with the sizes that it has in use.
+//! Tests the model over real sockets, with queues and buffers so small that every shortage happens. `tests/models.rs`
+//! tests it with its normal sizes.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
-use super::worker::{TUNING, Tuning, is_of_the_listener};
+use super::setup::{TUNING, Tuning};
+use super::worker::is_of_the_listener;
 use super::{run, run_tuned, why_not};
 use crate::server::models::{RunFn, find, runs_here};
 use crate::server::{Context, Options, Server, Stopped};
@@ -21,14 +22,14 @@ fn tiny(listener: TcpListener, context: Arc<Context>) -> io::Result<()> {
     run_tuned(listener, &context, &tuning)
 }
 
-/// One buffer for all.
+/// One buffer for all connections.
 fn single(listener: TcpListener, context: Arc<Context>) -> io::Result<()> {
     run_tuned(listener, &context, &Tuning { buffers: 1, ..TUNING })
 }
 
-const WAYS: [(&str, RunFn); 3] = [("tiny", tiny), ("single", single), ("as in use", run)];
+const WAYS: [(&str, RunFn); 3] = [("tiny", tiny), ("single", single), ("normal", run)];
 
-/// Whether to test it: see [`runs_here`].
+/// Whether the model can be tested here: see [`runs_here`].
 pub(super) fn is_here() -> bool {
     runs_here(find("io-uring").expect("it is a model"))
 }
@@ -44,7 +45,7 @@ fn connect(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// One receive. The rings of this process may interrupt it: they wake threads by signals of a kind.
+/// One receive. The rings of this process may interrupt it: they wake threads much as signals do.
 fn receive(mut stream: &TcpStream) -> io::Result<usize> {
     loop {
         match stream.read(&mut [0]) {
@@ -54,7 +55,7 @@ fn receive(mut stream: &TcpStream) -> io::Result<usize> {
     }
 }
 
-/// Stops a server whose connections have ended; checks that nothing was left and nothing was lost.
+/// Stops a server whose connections have ended, and checks that nothing is left and nothing was lost.
 fn stop(server: Server) -> Stopped {
     let stopped = server.stop(Duration::from_secs(20));
     assert!(!stopped.hung && stopped.aborted == 0 && stopped.error.is_none(), "{stopped:?}");
@@ -62,7 +63,7 @@ fn stop(server: Server) -> Stopped {
     stopped
 }
 
-/// Bytes that tell connections and places apart.
+/// Bytes that differ between connections and between places.
 fn stream_of(connection: u64, len: usize) -> Vec<u8> {
     let mut state = connection.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = || {
@@ -74,7 +75,7 @@ fn stream_of(connection: u64, len: usize) -> Vec<u8> {
     (0..len).map(|_| next()).collect()
 }
 
-/// Sends `len` bytes in pieces while reading, ends its direction, and checks that exactly these come back, then a FIN.
+/// Sends `len` bytes in pieces while reading, ends its direction, and checks that exactly these and a FIN come back.
 fn echo(address: SocketAddr, connection: u64, len: usize, piece: usize) {
     let expected = stream_of(connection, len);
     let stream = connect(address);
@@ -96,7 +97,7 @@ fn echo(address: SocketAddr, connection: u64, len: usize, piece: usize) {
 }
 
 #[test]
-fn what_comes_back_is_what_was_sent_however_short_queues_and_buffers_are() {
+fn the_sent_bytes_come_back_however_short_queues_and_buffers_are() {
     if !is_here() {
         return;
     }
@@ -104,7 +105,7 @@ fn what_comes_back_is_what_was_sent_however_short_queues_and_buffers_are() {
         for buffer in [1, 700, 5000, 65536] {
             let server = start(run, Options { buffer, ..Options::default() });
             let address = server.address();
-            // A buffer of one byte makes each byte an operation.
+            // With a buffer of one byte, each byte is an operation.
             let len = if buffer == 1 { 2_000 } else { 200_000 };
             thread::scope(|scope| {
                 for connection in 0..20 {
@@ -120,7 +121,7 @@ fn what_comes_back_is_what_was_sent_however_short_queues_and_buffers_are() {
 }
 
 #[test]
-fn clients_that_never_read_use_up_nobody_elses_buffers() {
+fn clients_that_never_read_use_up_no_buffers_of_others() {
     if !is_here() {
         return;
     }
@@ -131,7 +132,7 @@ fn clients_that_never_read_use_up_nobody_elses_buffers() {
                 let stream = connect(server.address());
                 stream.set_nonblocking(true).expect("the socket is open");
                 let bytes = stream_of(connection, 1 << 16);
-                // Until the server takes no more: a second write may find room that the first was too early for.
+                // Until the server takes no more. A later write may find room that was not there for the first.
                 let mut refused = 0;
                 while refused < 100 {
                     match (&stream).write(&bytes) {
@@ -168,10 +169,10 @@ fn a_half_closed_client_gets_everything_and_then_a_fin() {
         let expected = stream_of(1, 24 << 20);
         let received = thread::scope(|scope| {
             let writer = scope.spawn(|| {
-                (&stream).write_all(&expected).expect("the server reads on as soon as this side does");
+                (&stream).write_all(&expected).expect("the server reads when this side reads");
                 stream.shutdown(Shutdown::Write).expect("the connection is open");
             });
-            // Reads only once the writes have stalled.
+            // Reads only after the writes have stalled.
             while server.counters().bytes_in == 0 {
                 thread::yield_now();
             }
@@ -265,7 +266,7 @@ fn a_drain_accepts_no_more_and_serves_what_is_there_to_its_end() {
             (&stream).read_to_end(&mut answer).expect("the server answers");
             assert_eq!(answer, b"bye");
         }
-        let ended = server.ended(Duration::from_secs(20)).expect("it ends by itself");
+        let ended = server.ended(Duration::from_secs(20)).expect("it ends on its own");
         let stopped = server.finish(ended);
         assert!(stopped.error.is_none() && stopped.counters.add_up(), "{stopped:?}");
     }
@@ -287,7 +288,7 @@ fn several_workers_share_the_connections() {
 }
 
 #[test]
-fn one_connection_more_than_allowed_is_closed_and_counted() {
+fn a_connection_beyond_max_conns_is_closed_and_counted() {
     if !is_here() {
         return;
     }
@@ -303,7 +304,7 @@ fn one_connection_more_than_allowed_is_closed_and_counted() {
 }
 
 #[test]
-fn an_idle_connection_is_closed_when_that_is_asked_for() {
+fn an_idle_connection_is_closed_under_idle_timeout() {
     if !is_here() {
         return;
     }
@@ -321,11 +322,11 @@ fn an_idle_connection_is_closed_when_that_is_asked_for() {
 }
 
 #[test]
-fn a_server_whose_threads_are_refused_says_so_and_does_not_hang() {
+fn a_server_whose_threads_are_refused_fails_to_start_and_does_not_hang() {
     if !is_here() {
         return;
     }
-    // A stack that no address space holds: the last worker is refused when the others are there.
+    // No address space holds such a stack, so the last worker is refused when the others have started.
     let run = |listener: TcpListener, context: Arc<Context>| {
         run_tuned(listener, &context, &Tuning { stack: |index| if index == 3 { 1 << 60 } else { 1 << 20 }, ..TUNING })
     };
@@ -336,7 +337,7 @@ fn a_server_whose_threads_are_refused_says_so_and_does_not_hang() {
 }
 
 #[test]
-fn an_error_of_one_connection_is_none_of_the_listener() {
+fn an_error_of_one_connection_is_not_one_of_the_listener() {
     for error in [Errno::OPNOTSUPP, Errno::CONNABORTED, Errno::NETDOWN, Errno::MFILE, Errno::PROTO] {
         assert!(!is_of_the_listener(error), "{error}");
     }
@@ -350,7 +351,7 @@ fn a_listener_that_breaks_ends_the_server_with_its_error_and_all_counters_right(
     if !is_here() {
         return;
     }
-    // Several times, since the error is to stand before something else in its batch.
+    // Several times, since the error must come before another completion in its batch to show anything.
     for (way, run) in WAYS.into_iter().chain([WAYS[2]; 5]) {
         let (sender, listeners) = std::sync::mpsc::channel();
         let run = move |listener: TcpListener, context| {
@@ -365,7 +366,7 @@ fn a_listener_that_breaks_ends_the_server_with_its_error_and_all_counters_right(
             for connection in 0..40 {
                 let stream = connect(address);
                 scope.spawn(move || {
-                    // Back and forth until the server is gone.
+                    // Round trips until the server is gone.
                     let mut bytes = stream_of(connection, 2000);
                     while (&stream).write_all(&bytes).and_then(|()| (&stream).read_exact(&mut bytes)).is_ok() {}
                 });
@@ -373,9 +374,9 @@ fn a_listener_that_breaks_ends_the_server_with_its_error_and_all_counters_right(
             while server.counters().bytes_out < 20 * 20_000 {
                 thread::yield_now();
             }
-            // Linux lets a listener be shut down: whoever waits in accept gets EINVAL.
+            // Linux allows a listener to be shut down: an accept that waits fails with EINVAL.
             socket2::SockRef::from(&listener).shutdown(Shutdown::Read).expect("it listens");
-            let ended = server.ended(Duration::from_secs(20)).expect("it ends by itself");
+            let ended = server.ended(Duration::from_secs(20)).expect("it ends on its own");
             let stopped = server.finish(ended);
             let error = stopped.error.as_deref().unwrap_or_default();
             assert!(error.contains("Invalid argument"), "{way}: {stopped:?}");
@@ -385,7 +386,7 @@ fn a_listener_that_breaks_ends_the_server_with_its_error_and_all_counters_right(
 }
 
 #[test]
-fn what_is_in_the_way_of_a_ring_is_said_in_a_sentence() {
+fn the_reason_why_there_is_no_ring_is_a_sentence() {
     let why = |number, disabled| why_not(&io::Error::from_raw_os_error(number), "5.15.0-91", disabled);
     assert!(why(1, "2").contains("kernel.io_uring_disabled = 2"));
     assert!(why(1, "0").contains("seccomp"));

@@ -12,70 +12,21 @@ use std::time::{Duration, Instant};
 
 use io_uring::types::{CancelBuilder, Fd};
 use io_uring::{opcode, squeue};
-use rustix::event::{EventfdFlags, PollFlags, eventfd};
+use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, SocketFlags};
 
 use super::buffers::ReceiveBuffers;
 use super::connection::{Piece, RingConnection};
 use super::ring::{Completion, ConnectionKey, OperationKind, OperationToken, UringQueues};
+use super::setup::{Prepared, Tuning};
 use super::table::ConnectionTable;
-use crate::server::pool::{Dealer, IdleTimer, Mailbox, Position, Waker, WorkerGroup};
+use crate::server::pool::{Dealer, IdleTimer, Mailbox, Position, WorkerGroup};
 use crate::server::{Accept, Context, ServerPhase, Session};
 use crate::sys;
 
 /// Receives of a connection in a row, while others wait: its bytes are worked off as long as they are in the cache.
 const RECEIVES_IN_A_ROW: u8 = 8;
-
-/// Sizes of one worker.
-#[derive(Clone, Debug)]
-pub(super) struct Tuning {
-    /// Entries of the submission queue.
-    pub(super) submissions: u32,
-    /// Entries of the completion queue.
-    pub(super) completions: u32,
-    /// Bytes of a buffer, if [`Options::buffer`](crate::server::Options::buffer) is not less.
-    pub(super) buffer: usize,
-    /// Buffers at most.
-    pub(super) buffers: usize,
-    /// Bytes that receives may be expected to bring at a time, unless it is only one.
-    pub(super) batch: usize,
-    /// Bytes of the stack of each worker but the first, by its number.
-    pub(super) stack: fn(usize) -> usize,
-}
-
-/// Measured with messages of 64 bytes to 64 KiB on 10 and 100 connections. The batch matters most: small enough that
-/// received bytes are still in the cache when they are sent, and large enough that short messages share a call.
-pub(super) const TUNING: Tuning = Tuning {
-    submissions: 1024,
-    completions: 4096,
-    buffer: 64 * 1024,
-    buffers: 64,
-    batch: 96 * 1024,
-    stack: |_| 2 * 1024 * 1024,
-};
-
-/// What a worker waits with, made on its own thread, since a ring belongs to the thread that makes it.
-pub(super) struct Prepared {
-    ring: UringQueues,
-    /// An eventfd, readable when the worker is to look around: a new phase, or sockets in its mailbox.
-    wake: Arc<OwnedFd>,
-}
-
-/// Makes a ring and what interrupts its wait.
-///
-/// # Errors
-/// No ring can be made, or descriptors are short.
-pub(super) fn prepare(tuning: &Tuning) -> io::Result<(Prepared, Waker)> {
-    let ring = UringQueues::new(tuning.submissions, tuning.completions)?;
-    let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
-    let of_waker = Arc::clone(&wake);
-    let waker = move || {
-        // It fails only when the count is at its limit, and then the worker is awake.
-        let _ = rustix::io::write(&of_waker, &1u64.to_ne_bytes());
-    };
-    Ok((Prepared { ring, wake }, Arc::new(waker)))
-}
 
 /// One worker: a ring, and the connections that live on it.
 pub(super) struct RingWorker {
@@ -87,13 +38,13 @@ pub(super) struct RingWorker {
     group: WorkerGroup,
     mailbox: Mailbox<OwnedFd>,
     acceptor: Option<MultishotAcceptor>,
-    /// Connections that have something to receive, in the order in which they will.
+    /// Connections that have something to receive, in the order of their turns.
     queue: VecDeque<ConnectionKey>,
     idle: IdleTimer,
     winding_up: bool,
 }
 
-/// The first worker's.
+/// Accepts for all workers, in the first one.
 struct MultishotAcceptor {
     listener: TcpListener,
     dealer: Dealer<OwnedFd>,
@@ -161,7 +112,7 @@ impl RingWorker {
         }
     }
 
-    /// Handles every completion, even after one that fails: the kernel delivers none of them again.
+    /// Handles all completions, even after one that fails, since the kernel delivers each of them only once.
     ///
     /// # Errors
     /// The last one.
@@ -202,7 +153,7 @@ impl RingWorker {
         }
     }
 
-    /// Starts what is due on a connection: the one place that decides.
+    /// Starts what is due on a connection. Only this function decides that.
     fn advance(&mut self, key: ConnectionKey) {
         let connection = self.connections.get(key);
         if !connection.closing {
@@ -283,7 +234,7 @@ impl RingWorker {
         }
     }
 
-    /// Every entry of this worker goes through here.
+    /// Pushes an entry. Every entry of this worker goes through here.
     fn push(&mut self, entry: squeue::Entry, token: OperationToken) {
         // SAFETY: the entries point to nothing (accept, poll, cancel), to the buffer of a connection's receive, or to
         // the bytes that it is sending. A connection, with its descriptor and its memory, is removed only when none of
@@ -363,7 +314,7 @@ impl RingWorker {
         }
     }
 
-    /// Closes a connection as soon as the kernel has given back what it holds of it.
+    /// Closes a connection as soon as none of its operations is outstanding.
     fn close(&mut self, key: ConnectionKey) {
         let connection = self.connections.get(key);
         connection.closing = true;
@@ -408,7 +359,8 @@ impl RingWorker {
     }
 
     fn on_listener(&mut self, completion: &Completion) -> io::Result<()> {
-        let acceptor = self.acceptor.as_mut().expect("only the worker with the listener has operations on it");
+        let acceptor =
+            self.acceptor.as_mut().expect("only the worker with the acceptor has operations on the listener");
         acceptor.armed = completion.more();
         match completion.result() {
             Ok(fd) if completion.token.kind == OperationKind::Accept => {
@@ -431,7 +383,7 @@ impl RingWorker {
 
     /// Deals accepted sockets out to the workers in turn.
     fn deal(&mut self, socket: OwnedFd) {
-        // At the end no worker serves it any more: it is closed.
+        // When the worker winds up, no worker serves the socket any more, and it is closed.
         if !self.winding_up
             && let Some(acceptor) = &mut self.acceptor
             && let Some(own) = acceptor.dealer.deal_to_others(socket)
@@ -440,7 +392,7 @@ impl RingWorker {
         }
     }
 
-    /// Ends accepting, and takes the connections that still wait at the listener. Whether it has ended.
+    /// Ends accepting, and takes the last connections that wait at the listener. Returns whether accepting has ended.
     fn accept_no_more(&mut self) -> bool {
         let Some(acceptor) = &mut self.acceptor else { return true };
         if acceptor.armed {
@@ -451,7 +403,7 @@ impl RingWorker {
             return false;
         }
         let Some(MultishotAcceptor { listener, mut dealer, .. }) = self.acceptor.take() else { return true };
-        // Only now, since an accept of the ring's would no longer wait.
+        // Only now, because an accept of the ring would not wait on a nonblocking listener.
         if listener.set_nonblocking(true).is_ok() {
             let context = Arc::clone(&self.context);
             context.accept_rest(&listener, |stream| {
@@ -475,7 +427,7 @@ impl RingWorker {
     }
 
     fn on_wake(&mut self) {
-        // Cleared before the mailbox is read: what is sent in between wakes again.
+        // Cleared before the mailbox is read, so that a later item wakes the worker again.
         let _ = rustix::io::read(&self.wake, &mut [0; 8]);
         let sockets = self.mailbox.take();
         if !self.winding_up {
@@ -561,7 +513,7 @@ impl Drop for RingWorker {
     }
 }
 
-/// A little room is not worth an operation: a connection with a backlog receives again when half of its room is free.
+/// A connection with a backlog receives again only when half of its room is free: less is not worth an operation.
 fn worth_receiving(connection: &RingConnection) -> bool {
     let space = connection.space();
     connection.session.backlog() == 0 || space >= connection.session.capacity().div_ceil(2)
@@ -573,7 +525,7 @@ pub(super) fn is_of_the_listener(error: Errno) -> bool {
     matches!(error, Errno::BADF | Errno::NOTSOCK | Errno::INVAL)
 }
 
-/// The events as a poll's entry takes them. rustix has them signed where it goes through libc.
+/// The events as a poll operation takes them. rustix has them signed where it goes through libc.
 fn mask(events: PollFlags) -> u32 {
     i64::from(events.bits()) as u32
 }
