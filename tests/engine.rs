@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use echo_tester::client::{self, Control, RunOutcome, RunPlan};
-use echo_tester::judge::verdict::{Circumstances, Verdict, judge};
+use echo_tester::judge::verdict::{Verdict, VerdictContext, judge};
 use echo_tester::measure::{Counters, Point};
 use echo_tester::server::models;
 use echo_tester::server::{Options, Server};
@@ -79,7 +79,7 @@ fn assert_all_pass(counters: &Counters, findings: &[Finding], connections: u64) 
     assert_eq!((counters.passed, counters.failed, counters.cut_short), (connections, 0, 0));
     assert_eq!(counters.bytes_verified, counters.bytes_sent);
     assert_eq!(counters.messages_echoed, counters.messages_sent);
-    assert_eq!(judge(counters, &Circumstances::default()).outcome, Verdict::Pass);
+    assert_eq!(judge(counters, &VerdictContext::default()).outcome, Verdict::Pass);
 }
 
 #[test]
@@ -230,7 +230,7 @@ fn one_changed_byte_is_reported_with_its_connection_and_offset() {
     let finding = &findings[0];
     assert_eq!(finding.replay.as_deref(), Some(format!("replay --only-conn {}", finding.divergence.conn).as_str()));
     assert!(finding.local.is_some() && finding.remote == Some(target.to_string()) && !finding.recent.is_empty());
-    assert_eq!(judge(&counters, &Circumstances::default()).exit_code, 1);
+    assert_eq!(judge(&counters, &VerdictContext::default()).exit_code, 1);
 }
 
 #[test]
@@ -349,7 +349,7 @@ fn a_refused_connect_is_a_failed_connect_and_no_verdict_on_the_bytes() {
     let (counters, findings) = blast(nobody, "conns = 3\nmessages = 1");
     assert_eq!(counters.connect_failures, 3);
     assert!(kinds(&findings).iter().all(|f| f.1 == FindingKind::ConnectFailed));
-    assert_eq!(judge(&counters, &Circumstances::default()).outcome, Verdict::Inconclusive);
+    assert_eq!(judge(&counters, &VerdictContext::default()).outcome, Verdict::Inconclusive);
 }
 
 #[test]

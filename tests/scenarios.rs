@@ -289,7 +289,7 @@ fn variables_come_from_the_command_line_and_are_part_of_the_replay_line() {
         "{err}"
     );
     let (code, _, err) = run(&text, &["--set", "N=3", "--set", "M=1"]);
-    assert!(code == 2 && err.contains("${M} stands in none of the files"), "{err}");
+    assert!(code == 2 && err.contains("${M} is in none of the files"), "{err}");
     for (set, why) in [("N", "--set N=VALUE"), ("1=2", "'1' is not a name")] {
         let (code, _, err) = run(&text, &["--set", set]);
         assert!(code == 2 && err.contains(why), "{err}");

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use echo_tester::client::{self, Control, RunOutcome};
-use echo_tester::judge::verdict::{Circumstances, Verdict, judge};
+use echo_tester::judge::verdict::{Verdict, VerdictContext, judge};
 use load::plan;
 use program::Serving;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -60,7 +60,7 @@ fn connections_that_lack_descriptors_are_opened_later_and_blame_no_server() {
     let RunOutcome { groups, findings, .. } = runner.join().expect("the client does not panic");
     let counters = &groups[0].counters;
     assert_eq!((counters.passed, counters.connect_failures, findings[0].len()), (80, 0, 0), "{counters:?}");
-    assert_eq!(judge(counters, &Circumstances::default()).outcome, Verdict::Pass);
+    assert_eq!(judge(counters, &VerdictContext::default()).outcome, Verdict::Pass);
 
     // An open loop starts with the connections that are open.
     let held = hold_all_but(LEFT);
@@ -73,7 +73,7 @@ fn connections_that_lack_descriptors_are_opened_later_and_blame_no_server() {
     assert!(counters.passed > 0 && counters.not_in_time > 0 && findings[0].is_empty(), "{counters:?}");
     assert_eq!(counters.passed + counters.not_in_time, 80, "{counters:?}");
     assert!(counters.messages_echoed > 0, "{counters:?}");
-    let verdict = judge(counters, &Circumstances::default());
+    let verdict = judge(counters, &VerdictContext::default());
     assert_eq!(verdict.outcome, Verdict::Inconclusive);
     assert!(verdict.reasons.iter().any(|reason| reason.contains("ulimit -n")), "{verdict:?}");
     server.stop();

@@ -1,4 +1,4 @@
-//! A run held against what was expected of it, check by check. Pure.
+//! A run compared with its expectations, check by check. Pure.
 //!
 //! Which checks a case has follows from its scenario alone, whatever happens in the run: a CI system compares them from
 //! one run to the next by their names. [`KINDS`] is the table of the kinds of checks; a new kind is a row there and its
@@ -14,31 +14,31 @@ use super::threshold::EvaluatedThreshold;
 use super::verdict::Verdict;
 use crate::measure::Counters;
 
-/// What the name of a check of one load group begins with.
+/// The beginning of the name of a check of one load group.
 const LOAD_PREFIX: &str = "load ";
 /// The name of the check that every case has.
 const VERDICT: &str = "verdict";
 /// The name of the check of a server.
 const SERVER: &str = "server";
-/// What is expected of a load group, and of the kinds of finding that are not named.
+/// The expectation of a load group, and of the kinds of finding that are not named.
 const NO_FINDING: &str = "no finding";
-/// What is expected of a server that was started for the case.
+/// The expectation of a server that was started for the case.
 const RUNNING: &str = "running to the end";
-/// What is expected of a server that somebody else runs.
+/// The expectation of a server that somebody else runs.
 const SERVING: &str = "serving in the end";
 
-/// One thing that was expected, and what came of it, as the JSON report holds it.
+/// One expectation and its result, as the JSON report holds it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CheckReport {
-    /// What is checked: 'verdict', 'load NAME', 'finding KIND', 'other findings', a threshold as it is written, or
+    /// The subject: 'verdict', 'load NAME', 'finding KIND', 'other findings', a threshold as it is written, or
     /// 'server'.
     pub name: String,
-    /// What should come.
+    /// The expectation.
     pub expected: String,
-    /// What came; null if there was nothing to look at.
+    /// The actual result; null if there was nothing to look at.
     pub actual: Option<String>,
-    /// What the check came to.
+    /// The outcome of the check.
     pub outcome: CaseOutcome,
 }
 
@@ -97,8 +97,8 @@ pub(super) fn evaluated(expect: &Expectations, evidence: &Evidence<'_>) -> Vec<C
     checks
 }
 
-/// Where the run as a whole came to nothing, a check that was not met is no failure of its own: it comes to what the
-/// run came to. The server is an exception: where it failed, that is the cause.
+/// If the run as a whole was inconclusive or interrupted, an unmet check is no failure of its own: it takes the outcome
+/// of the run. The server is an exception, because its failure is the cause.
 fn excuse(checks: &mut [CheckReport]) {
     let verdict = checks[0].outcome;
     if !matches!(verdict, CaseOutcome::Inconclusive | CaseOutcome::Interrupted) {
@@ -110,7 +110,7 @@ fn excuse(checks: &mut [CheckReport]) {
     }
 }
 
-/// All that a run brought to light, which a check may look at.
+/// Everything about a run that a check may look at.
 pub(super) struct Evidence<'e> {
     pub(super) verdict: Verdict,
     pub(super) total: &'e Counters,
@@ -120,21 +120,21 @@ pub(super) struct Evidence<'e> {
     pub(super) ending: &'e RunEnding,
 }
 
-/// All that the checks of a case follow from.
+/// Everything that the checks of a case follow from.
 struct ExpectedCase<'c> {
     expect: &'c Expectations,
     loads: Vec<ExpectedLoad<'c>>,
     server: CheckedServer,
 }
 
-/// One check: what is expected, and how that is evaluated.
+/// One check: the expectation, and how it is evaluated.
 struct Check<'c> {
     name: String,
     expected: String,
     evaluate: Box<dyn Fn(&Evidence<'_>) -> Evaluation + 'c>,
 }
 
-/// What came, and what the check came to.
+/// The actual result, and the outcome of the check.
 type Evaluation = (Option<String>, CaseOutcome);
 
 /// The kinds of checks, in the order of the report: each gives the checks of its kind that a case has.
@@ -162,12 +162,12 @@ impl<'c> Check<'c> {
     }
 }
 
-/// Met, or else this outcome.
+/// A pass if the check is met, or else this outcome.
 fn met_or(is_met: bool, otherwise: CaseOutcome, actual: impl Into<String>) -> Evaluation {
     (Some(actual.into()), if is_met { CaseOutcome::Pass } else { otherwise })
 }
 
-/// Every case has it, as the first one.
+/// The first check of every case.
 fn verdict<'c>(case: &ExpectedCase<'c>) -> Vec<Check<'c>> {
     let expected = case.expect.verdict;
     let evaluate = move |evidence: &Evidence<'_>| {
@@ -187,7 +187,7 @@ fn verdict<'c>(case: &ExpectedCase<'c>) -> Vec<Check<'c>> {
     vec![Check::new(VERDICT, expected.name(), evaluate)]
 }
 
-/// One for each of several load groups. Where findings are expected, nothing says in which of the groups.
+/// One check for each of several load groups. Expected findings may come in any of them, so then there are none.
 fn load_groups<'c>(case: &ExpectedCase<'c>) -> Vec<Check<'c>> {
     if case.expect.verdict != ExpectedVerdict::Pass || case.loads.len() < 2 {
         return Vec::new();

@@ -1,4 +1,4 @@
-//! What a case must come to: the form that a scenario file and the judge share. Pure.
+//! Expectations of a case: the form that a scenario file and the judge share. Pure.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -33,7 +33,7 @@ impl ExpectedVerdict {
     }
 }
 
-/// What a case must come to. By default, to a run in which nothing is wrong.
+/// Everything that is expected of a case. The default expects a run in which nothing is wrong.
 #[derive(Clone, Debug, Default)]
 pub struct Expectations {
     /// The verdict of the run.

@@ -1,4 +1,4 @@
-//! A run that has ended, as the judge sees it: what was measured, what it used, how it ended. Pure.
+//! A run that has ended, as the judge sees it: its measurements, its resources, its ending. Pure.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ pub struct MeasuredLoad<'r> {
     pub name: &'r str,
     /// How much of the echo was compared.
     pub verify: Verify,
-    /// What was measured.
+    /// Its measurements.
     pub stats: &'r LoadStats,
 }
 
@@ -46,17 +46,17 @@ pub struct RunResources {
 pub struct RunEnding {
     /// The loads were interrupted before they were done.
     pub loads_interrupted: bool,
-    /// Somebody asked for the end, perhaps when the loads were already done.
+    /// Somebody interrupted the program, perhaps when the loads were already done.
     pub interrupt_requested: bool,
     /// The time limit that ended the loads, if one did.
     pub timed_out_after: Option<Time>,
     /// Only some of the connections were run (`--only-conn`, `--shard`), so metrics of the whole run are unknown.
     pub is_partial: bool,
-    /// What became of the server.
+    /// The end of the server.
     pub server: ServerFate,
 }
 
-/// What became of the server, as far as a case checks it.
+/// The end of the server, as far as a case checks it.
 #[derive(Clone, Debug, Default)]
 pub enum ServerFate {
     /// It was not checked.
@@ -67,9 +67,9 @@ pub enum ServerFate {
         /// How it ended, if it ended on its own.
         died: Option<String>,
     },
-    /// It is somebody else's, and was probed after the run.
+    /// It belongs to somebody else, and was probed after the run.
     Target {
-        /// What is wrong with it, if anything is; `None`: it was not probed.
+        /// The result; an error says what the server does instead. `None`: it was not probed.
         probe: Option<Result<(), String>>,
     },
 }

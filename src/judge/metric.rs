@@ -33,7 +33,7 @@ enum MetricKind {
     Run(MetricUnit, fn(&RunResources) -> Option<f64>),
 }
 
-/// What a value is counted in.
+/// The unit of a metric.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum MetricUnit {
     /// Nanoseconds.
@@ -88,7 +88,7 @@ fn nanos(time: Duration) -> f64 {
     time.as_nanos() as f64
 }
 
-/// The amount a second. Nothing at all is 0 a second, even if no time is known.
+/// The amount per second. An amount of 0 is 0 per second, even if the time is not known.
 fn per_second(amount: u64, scope: &MetricScope<'_>) -> Option<f64> {
     if amount == 0 {
         return Some(0.0);
@@ -182,7 +182,7 @@ pub const METRICS: &[Metric] = &[
 ];
 
 impl Metric {
-    /// As it is written, with words in capitals where there is a choice: `rtt.STATISTIC`, `findings.KIND`.
+    /// The name as it is written, with a word in capitals for a choice: `rtt.STATISTIC`, `findings.KIND`.
     fn pattern(&self) -> String {
         match self.kind {
             MetricKind::Latency(_) => format!("{}.STATISTIC", self.name),
@@ -278,7 +278,7 @@ impl MetricRef {
         }
     }
 
-    /// What was measured, in its unit; `None`: nothing.
+    /// The measured value, in its unit; `None`: not measured.
     pub(super) fn value(&self, scope: &MetricScope<'_>) -> Option<f64> {
         match (&self.metric.kind, self.member) {
             (MetricKind::Latency(latency), FamilyMember::Latency(statistic)) => statistic.of(latency(scope.stats)),
@@ -296,7 +296,7 @@ impl MetricRef {
 /// may both have dots in them: no metric's name ends in the whole name of another, so there is one way to read a text.
 ///
 /// # Errors
-/// There is no such metric, with those that there are; or a load group does not have it.
+/// There is no such metric, or a load group does not have it.
 pub(super) fn find(text: &str) -> Result<(Option<String>, MetricRef), ParseError> {
     if let Some(found) = MetricRef::find(text) {
         return Ok((None, found));
@@ -364,7 +364,7 @@ pub fn markdown() -> String {
     )
 }
 
-/// What an editor shows for a threshold.
+/// The description of a threshold that an editor shows.
 pub fn description() -> String {
     let rows: Vec<String> =
         METRICS.iter().map(|metric| format!("{}: {}", metric.pattern(), metric.description)).collect();

@@ -1,12 +1,12 @@
 //! All that turns a measured run into a verdict and an exit code. Pure: no I/O, no clock.
 //!
 //! - [`measured`]: a run that has ended, as the judge sees it;
-//! - [`metric`]: the table of what a threshold can name;
+//! - [`metric`]: the table of metrics that a threshold can name;
 //! - [`threshold`]: expressions over metrics;
 //! - [`verdict`]: pass, fail or inconclusive, and why;
-//! - [`expectation`]: what a case must come to;
-//! - [`check`]: the run held against that, check by check;
-//! - [`outcome`]: what a case came to, and the exit code.
+//! - [`expectation`]: the expectations of a case;
+//! - [`check`]: the run compared with them, check by check;
+//! - [`outcome`]: the outcome of a case, and the exit code.
 //!
 //! A run is judged once, when it has ended: [`judge_case`]. Its reports are made of the [`Judgement`] and are never
 //! changed afterwards.
@@ -24,7 +24,7 @@ use expectation::Expectations;
 use measured::{MeasuredRun, MetricSource};
 use outcome::{CaseOutcome, gravest};
 use threshold::EvaluatedThreshold;
-use verdict::{Circumstances, Verdict, VerdictReport, judge};
+use verdict::{Verdict, VerdictContext, VerdictReport, judge};
 
 /// A run, judged.
 #[derive(Clone, Debug)]
@@ -33,30 +33,30 @@ pub struct Judgement {
     pub verdict: VerdictReport,
     /// Whether it counts as interrupted.
     pub is_interrupted: bool,
-    /// What was expected, one by one, and what came.
+    /// The checks: each expectation and its result.
     pub checks: Vec<CheckReport>,
-    /// What the case came to, by its checks.
+    /// The outcome of the case, by its checks.
     pub outcome: CaseOutcome,
     /// Why, in sentences: the checks that were not met, then the reasons of the verdict.
     pub reasons: Vec<String>,
 }
 
-/// Judges a run by what was expected of it. What is no scenario is judged by [`Expectations::default`].
+/// Judges a run by its expectations. A run that is no scenario is judged by [`Expectations::default`].
 pub fn judge_case(expect: &Expectations, run: &MeasuredRun<'_>) -> Judgement {
     let total = run.total();
     let is_interrupted = run.ending.is_interrupted();
     let source = MetricSource::new(run);
-    // Metrics of the whole run can't be told from a part of it.
-    let looked_at = expect.thresholds.iter().filter(|_| !run.ending.is_partial);
-    let thresholds: Vec<EvaluatedThreshold<'_>> = looked_at.map(|threshold| threshold.evaluate(&source)).collect();
+    // A part of a run says nothing about metrics of the whole run.
+    let known = expect.thresholds.iter().filter(|_| !run.ending.is_partial);
+    let thresholds: Vec<EvaluatedThreshold<'_>> = known.map(|threshold| threshold.evaluate(&source)).collect();
     let missed = thresholds.iter().filter(|threshold| !threshold.met);
-    let circumstances = Circumstances {
+    let context = VerdictContext {
         interrupted: is_interrupted,
         timed_out: run.ending.timed_out_after.is_some(),
         verify_off: run.is_unverified(),
         missed_thresholds: missed.map(EvaluatedThreshold::sentence).collect(),
     };
-    let verdict = judge(&total, &circumstances);
+    let verdict = judge(&total, &context);
     let evidence = Evidence {
         verdict: verdict.outcome,
         total: &total,

@@ -1,4 +1,4 @@
-//! What a case came to, how outcomes outrank each other, and the exit code of each. Pure.
+//! The outcomes of a case, how they outrank each other, and the exit code of each. Pure.
 //!
 //! [`OUTCOMES`] is the one place where an outcome gets its words and its exit code; a run's [`Verdict`](super::Verdict)
 //! takes both from here.
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::exit::Exit;
 
-/// What a case came to.
+/// The outcome of a case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[schemars(rename = "Came")]

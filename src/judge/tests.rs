@@ -1,4 +1,4 @@
-//! Runs judged by what was expected of them.
+//! Runs judged by their expectations.
 
 use super::check::planned;
 use super::expectation::{CheckedServer, ExpectedLoad};
@@ -41,7 +41,7 @@ fn judged(scenario: &Scenario, groups: &[LoadStats], ending: &RunEnding) -> Judg
     judgement
 }
 
-/// What the case came to, and each check.
+/// The outcomes of the case and of each check.
 fn outcomes(judgement: &Judgement) -> (CaseOutcome, Vec<(&str, CaseOutcome)>) {
     let checks = judgement.checks.iter().map(|check| (check.name.as_str(), check.outcome));
     (judgement.outcome, checks.collect())
@@ -198,5 +198,5 @@ fn a_target_must_still_serve_in_the_end_where_an_echo_was_expected() {
         assert_eq!((judgement.outcome, judgement.checks[1].name.as_str()), (outcome, "server"));
     }
     let canary = scenario(ONE_LOAD, "findings = ['lost']");
-    assert_eq!(judged(&canary, &[bad(FindingKind::Lost)], &target(None)).checks.len(), 2, "nothing need come back");
+    assert_eq!(judged(&canary, &[bad(FindingKind::Lost)], &target(None)).checks.len(), 2, "no echo is expected");
 }

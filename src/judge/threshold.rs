@@ -27,7 +27,7 @@ pub struct Threshold {
 pub(super) struct EvaluatedThreshold<'t> {
     pub(super) threshold: &'t Threshold,
     pub(super) met: bool,
-    /// What was measured, with its unit.
+    /// The measured value, with its unit.
     pub(super) actual: String,
 }
 
@@ -107,7 +107,7 @@ impl Threshold {
         self.group.as_deref()
     }
 
-    /// Compares the threshold with what was measured. A metric that was not measured does not meet it.
+    /// Compares the threshold with the measured value. A metric that was not measured does not meet it.
     pub(super) fn evaluate(&self, source: &MetricSource<'_>) -> EvaluatedThreshold<'_> {
         let measured = source.scope(self.group.as_deref()).and_then(|scope| self.metric.value(&scope));
         let (met, actual) = match measured {
@@ -119,7 +119,7 @@ impl Threshold {
 }
 
 impl EvaluatedThreshold<'_> {
-    /// The threshold and what was measured.
+    /// The threshold and the measured value.
     pub(super) fn sentence(&self) -> String {
         format!("{}: it was {}", self.threshold, self.actual)
     }
@@ -179,7 +179,7 @@ mod tests {
         assert_eq!(less.value, 1e9);
     }
 
-    /// Whether a run of these load groups meets a threshold, and what was measured.
+    /// Whether a run of these load groups meets a threshold, and the measured value.
     fn evaluated(text: &str, groups: &[(&str, &LoadStats)], resources: RunResources) -> (bool, String) {
         let loads = groups.iter().map(|(name, stats)| MeasuredLoad { name, verify: Verify::Full, stats });
         let run = MeasuredRun { loads: loads.collect(), resources, ending: RunEnding::default() };

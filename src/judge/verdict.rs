@@ -1,7 +1,7 @@
-//! From what was found and measured to pass, fail or inconclusive. Pure.
+//! The verdict on the bytes of a run: from its counters to pass, fail or inconclusive. Pure.
 //!
 //! 'Inconclusive' is a verdict: a run in which no byte was verified never passes, even if nothing went wrong in it.
-//! Whether a verdict is what was expected is a [`CaseOutcome`].
+//! Whether the verdict was expected is a [`CaseOutcome`].
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,7 @@ use crate::exit::Exit;
 use crate::measure::Counters;
 use crate::stream::FindingKind;
 
-/// What a run came to: the verdict on its bytes.
+/// The verdict on the bytes of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[schemars(rename = "Outcome")]
@@ -45,8 +45,7 @@ impl Verdict {
         }
     }
 
-    /// The worst of several runs of equal weight; `None` if there are none. What one of them found outranks that
-    /// another was interrupted.
+    /// The worst of several runs of equal weight; `None` if there are none. A failure outranks an interrupt.
     pub fn worst(verdicts: impl Iterator<Item = Verdict> + Clone) -> Option<Verdict> {
         const WORST_FIRST: [Verdict; 5] =
             [Verdict::Fail, Verdict::Interrupted, Verdict::Inconclusive, Verdict::ThresholdMissed, Verdict::Pass];
@@ -71,17 +70,17 @@ impl From<Verdict> for CaseOutcome {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Verdict")]
 pub struct VerdictReport {
-    /// What the run came to.
+    /// The verdict.
     pub outcome: Verdict,
-    /// What the process returns for it.
+    /// The exit code of a process that ends with this verdict.
     pub exit_code: u8,
     /// Why, in sentences. Never empty.
     pub reasons: Vec<String>,
 }
 
-/// What a verdict rests on besides the counters.
+/// The facts that a verdict rests on besides the counters.
 #[derive(Clone, Debug, Default)]
-pub struct Circumstances {
+pub struct VerdictContext {
     /// Somebody stopped the run before its end.
     pub interrupted: bool,
     /// The run was ended at its time limit, which is a failure.
@@ -92,14 +91,14 @@ pub struct Circumstances {
     pub missed_thresholds: Vec<String>,
 }
 
-/// What a verdict on the sum of several processes of one run rests on besides.
+/// The facts that a verdict on the sum of several processes rests on besides.
 #[derive(Clone, Debug, Default)]
-pub struct ShardCircumstances {
+pub struct ShardContext {
     /// The shards that were interrupted.
     pub interrupted: Vec<String>,
     /// Why the sum may not be that of the whole run, as sentences.
     pub doubts: Vec<String>,
-    /// The user accepts the doubts (`--partial`): what is there is judged as if it were all.
+    /// The user accepts the doubts (`--partial`): the sum is judged as if it were the whole run.
     pub doubts_accepted: bool,
 }
 
@@ -109,10 +108,10 @@ impl VerdictReport {
     }
 }
 
-/// Judges a run by its counters and its circumstances.
-pub fn judge(counters: &Counters, circumstances: &Circumstances) -> VerdictReport {
-    let verdict = judge_finished(counters, circumstances);
-    if !circumstances.timed_out {
+/// Judges a run by its counters and its context.
+pub fn judge(counters: &Counters, context: &VerdictContext) -> VerdictReport {
+    let verdict = judge_finished(counters, context);
+    if !context.timed_out {
         return verdict;
     }
     let why = "the run was ended at its time limit: --timeout, or timeout in [run], raises it".to_owned();
@@ -120,14 +119,14 @@ pub fn judge(counters: &Counters, circumstances: &Circumstances) -> VerdictRepor
 }
 
 /// The verdict, had there been no time limit.
-fn judge_finished(counters: &Counters, circumstances: &Circumstances) -> VerdictReport {
+fn judge_finished(counters: &Counters, context: &VerdictContext) -> VerdictReport {
     let mut reasons = findings(counters);
     let mut shortfalls = shortfalls(counters);
     if !shortfalls.is_empty() {
         shortfalls.extend(shortages(counters));
     }
     reasons.extend(shortfalls.iter().cloned());
-    if circumstances.interrupted {
+    if context.interrupted {
         reasons.insert(0, format!("interrupted with {} of {} connections ended", ended(counters), counters.connects));
         return VerdictReport::new(Verdict::Interrupted, reasons);
     }
@@ -139,7 +138,7 @@ fn judge_finished(counters: &Counters, circumstances: &Circumstances) -> Verdict
         return VerdictReport::new(Verdict::Fail, reasons);
     }
     if counters.bytes_verified == 0 {
-        let why = if circumstances.verify_off { "nothing was compared (--verify off)" } else { "no byte was verified" };
+        let why = if context.verify_off { "nothing was compared (--verify off)" } else { "no byte was verified" };
         return VerdictReport::new(Verdict::Inconclusive, vec![why.to_owned()]);
     }
     let open = counters.unfinished() + counters.cut_short;
@@ -149,20 +148,20 @@ fn judge_finished(counters: &Counters, circumstances: &Circumstances) -> Verdict
     if !shortfalls.is_empty() {
         return VerdictReport::new(Verdict::Inconclusive, shortfalls);
     }
-    if !circumstances.missed_thresholds.is_empty() {
-        return VerdictReport::new(Verdict::ThresholdMissed, circumstances.missed_thresholds.clone());
+    if !context.missed_thresholds.is_empty() {
+        return VerdictReport::new(Verdict::ThresholdMissed, context.missed_thresholds.clone());
     }
     let (passed, bytes) = (counters.passed, counters.bytes_verified);
     VerdictReport::new(Verdict::Pass, vec![format!("{passed} connections, {bytes} bytes verified, nothing wrong")])
 }
 
-/// Judges the sum of several processes of one run. What one process found outranks that another was interrupted: the
-/// program that starts the processes may end all of them when one has failed. A sum that may not be the whole run
-/// never passes, unless the user accepts that.
-pub fn judge_shards(counters: &Counters, circumstances: &Circumstances, shards: &ShardCircumstances) -> VerdictReport {
-    let found_and_interrupted = circumstances.interrupted && !counters.findings.is_empty();
-    let interrupted = circumstances.interrupted && !found_and_interrupted;
-    let mut verdict = judge(counters, &Circumstances { interrupted, ..circumstances.clone() });
+/// Judges the sum of several processes of one run. A finding outranks an interrupt, because the program that starts the
+/// processes may end all of them when one has failed. A sum that may not be the whole run never passes, unless the user
+/// accepts that.
+pub fn judge_shards(counters: &Counters, context: &VerdictContext, shards: &ShardContext) -> VerdictReport {
+    let found_and_interrupted = context.interrupted && !counters.findings.is_empty();
+    let interrupted = context.interrupted && !found_and_interrupted;
+    let mut verdict = judge(counters, &VerdictContext { interrupted, ..context.clone() });
     if found_and_interrupted {
         verdict.reasons.push(format!("interrupted: {}", shards.interrupted.join(", ")));
     }
@@ -180,12 +179,12 @@ pub fn judge_shards(counters: &Counters, circumstances: &Circumstances, shards: 
     VerdictReport::new(outcome, [shards.doubts.clone(), verdict.reasons].concat())
 }
 
-/// What was found, kind by kind.
+/// The findings, kind by kind.
 fn findings(counters: &Counters) -> Vec<String> {
     counters.findings.iter().map(|(kind, n)| format!("{n} × {}: {}", kind.name(), kind.description())).collect()
 }
 
-/// What was asked for and not done, through no fault of the server's, and what to do about it.
+/// Tasks that were not done through no fault of the server, and the remedies.
 fn shortfalls(counters: &Counters) -> Vec<String> {
     let mut shortfalls = Vec::new();
     if counters.not_in_time > 0 {
@@ -212,8 +211,8 @@ fn shortfalls(counters: &Counters) -> Vec<String> {
     shortfalls
 }
 
-/// What the client's own machine ran short of, and what to do about it. A shortage alone is no fault: the connects that
-/// were put off were tried again.
+/// Resources that the client's machine ran short of, and the remedies. A shortage alone is no fault: connects that were
+/// put off were tried again.
 pub fn shortages(counters: &Counters) -> Vec<String> {
     let mut shortages = Vec::new();
     if counters.port_shortages > 0 {
@@ -249,15 +248,15 @@ mod tests {
     }
 
     fn judged(counters: &Counters) -> VerdictReport {
-        judge(counters, &Circumstances::default())
+        judge(counters, &VerdictContext::default())
     }
 
     fn outcome(counters: &Counters) -> Verdict {
         judged(counters).outcome
     }
 
-    fn missed() -> Circumstances {
-        Circumstances { missed_thresholds: vec!["rtt.p99".to_owned()], ..Circumstances::default() }
+    fn missed() -> VerdictContext {
+        VerdictContext { missed_thresholds: vec!["rtt.p99".to_owned()], ..VerdictContext::default() }
     }
 
     #[test]
@@ -317,8 +316,8 @@ mod tests {
     fn a_part_of_a_run_never_passes_and_fails_as_the_whole_would() {
         let mut bad = good();
         bad.found(FindingKind::Lost);
-        let doubts = ShardCircumstances { doubts: vec!["a shard is missing".to_owned()], ..Default::default() };
-        let of_a_part = |counters: &Counters| judge_shards(counters, &Circumstances::default(), &doubts);
+        let doubts = ShardContext { doubts: vec!["a shard is missing".to_owned()], ..Default::default() };
+        let of_a_part = |counters: &Counters| judge_shards(counters, &VerdictContext::default(), &doubts);
         assert_eq!((of_a_part(&good()).exit_code, of_a_part(&bad).exit_code), (4, 1));
         assert_eq!(of_a_part(&bad).reasons[0], "a shard is missing");
     }
@@ -326,15 +325,15 @@ mod tests {
     #[test]
     fn a_missed_threshold_an_interrupt_and_a_time_limit_have_their_own_codes() {
         assert_eq!(judge(&good(), &missed()).exit_code, 3);
-        let interrupted = Circumstances { interrupted: true, ..Circumstances::default() };
+        let interrupted = VerdictContext { interrupted: true, ..VerdictContext::default() };
         assert_eq!(judge(&good(), &interrupted).exit_code, 130);
-        let timed_out = judge(&good(), &Circumstances { timed_out: true, ..interrupted });
+        let timed_out = judge(&good(), &VerdictContext { timed_out: true, ..interrupted });
         assert_eq!(timed_out.exit_code, 1);
         assert!(timed_out.reasons[0].contains("--timeout") && timed_out.reasons.len() == 2, "{timed_out:?}");
     }
 
     #[test]
-    fn what_one_run_found_outranks_that_another_was_interrupted() {
+    fn a_failure_of_one_run_outranks_an_interrupt_of_another() {
         let worst = |verdicts: &[Verdict]| Verdict::worst(verdicts.iter().copied());
         assert_eq!(worst(&[Verdict::Interrupted, Verdict::Fail, Verdict::Pass]), Some(Verdict::Fail));
         assert_eq!(worst(&[Verdict::Pass, Verdict::Inconclusive]), Some(Verdict::Inconclusive));

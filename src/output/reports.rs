@@ -49,7 +49,7 @@ pub struct FileArgs {
 impl Args for FileArgs {
     fn augment_args(command: Command) -> Command {
         let file = |format: &Format| {
-            let arg = Arg::new(format.name).long(format.name).value_name("FILE").help(format.about);
+            let arg = Arg::new(format.name).long(format.name).value_name("FILE").help(format.help);
             arg.env(format.env).hide_env(true).value_parser(value_parser!(PathBuf)).help_heading("Reports")
         };
         let github = Arg::new("github").long("github").action(ArgAction::SetTrue).help_heading("Reports");

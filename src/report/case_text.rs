@@ -19,7 +19,7 @@ const MAX_FINDINGS: usize = 3;
 /// Why a check of a case that ran was skipped.
 pub(super) const NEEDS_WHOLE_RUN: &str = "about the whole run, of which --only-conn or --shard runs a part";
 
-/// What a table shows of a case besides its name; empty where there was no run.
+/// The columns of a table of cases besides the name; empty if there was no run.
 #[derive(Default)]
 pub(super) struct CaseColumns {
     /// How long the run took.
@@ -30,7 +30,7 @@ pub(super) struct CaseColumns {
     pub(super) rtt_p99: String,
 }
 
-/// What a table shows of a case besides its name.
+/// The columns of a table of cases besides the name.
 pub(super) fn columns(case: &CaseReport) -> CaseColumns {
     let Some(run) = &case.run else { return CaseColumns::default() };
     // Percentiles of several groups can't be added up: the slowest group is what a reader should see.
@@ -63,8 +63,8 @@ pub fn last_lines(report: &SuiteReport) -> String {
     visible(&text)
 }
 
-/// What is shown when a case ends: a line, and if it did not pass, why, which load did what, what was found, how to run
-/// it again, and what to look at.
+/// The text that is shown when a case ends: a line, and if it did not pass, the reasons, the load groups, the findings,
+/// the command that runs it again, and where to look.
 pub fn line(case: &CaseReport) -> String {
     let elapsed = case.run.as_ref().map_or_else(String::new, |run| format!(" ({})", show_time(run.elapsed())));
     let mut text = format!("{:<12} {:<4} {}{elapsed}", case.outcome.name(), case.id, case.name);

@@ -35,7 +35,7 @@ pub struct CompareReport {
     pub skipped: Vec<SkippedModel>,
     /// The comparison was stopped before its end.
     pub interrupted: bool,
-    /// What the process returns.
+    /// The exit code of the process.
     pub exit_code: u8,
 }
 
@@ -49,7 +49,7 @@ pub struct Contender {
     pub outcome: Verdict,
     /// Why, unless it is a pass.
     pub reasons: Vec<String>,
-    /// What the server reached; null unless every round passed.
+    /// The figures of the server; null unless every round passed.
     pub figures: Option<RoundSummary>,
     /// Its round trips per second, relative to those of the first server that passed.
     pub ratio: Option<f64>,
@@ -76,7 +76,7 @@ pub struct SkippedModel {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Round {
-    /// What the run came to.
+    /// The verdict.
     pub outcome: Verdict,
     /// Why.
     pub reasons: Vec<String>,
@@ -206,7 +206,7 @@ impl RoundSummary {
 }
 
 impl Contender {
-    /// What the rounds of one server came to. Its ratio is known only when all servers are.
+    /// The result of the rounds of one server. Its ratio is known only when all servers are.
     pub fn new(name: String, rounds: Vec<Round>) -> Contender {
         // Without a round, nothing is known of the server.
         let outcome = Verdict::worst(rounds.iter().map(|round| round.outcome)).unwrap_or(Verdict::Inconclusive);

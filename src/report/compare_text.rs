@@ -43,7 +43,8 @@ fn cells(contender: &Contender) -> Vec<String> {
     cells
 }
 
-/// The comparison as people read it on a terminal: the table, what was found wrong, and what to know about the figures.
+/// The comparison as people read it on a terminal: the table, the first finding of each server that failed, and notes
+/// on the figures.
 pub fn render(report: &CompareReport) -> String {
     let rows = report.contenders.iter().map(cells).collect();
     let mut text = format!("{}\n", terminal::table(&HEADER, rows).trim_fmt());

@@ -11,7 +11,7 @@ pub struct Format {
     /// Its environment variable.
     pub env: &'static str,
     /// The flag's help.
-    pub about: &'static str,
+    pub help: &'static str,
     /// The whole document.
     pub render: fn(&SuiteReport) -> anyhow::Result<String>,
 }
@@ -27,7 +27,7 @@ impl std::fmt::Debug for Format {
 pub const JSON: Format = Format {
     name: "json",
     env: "ECHO_TESTER_JSON",
-    about: "Write the result as JSON: to standard output instead of the lines, or to a file beside them",
+    help: "Write the result as JSON: to standard output instead of the lines, or to a file beside them",
     render: |report| Ok(serde_json::to_string_pretty(report)?),
 };
 
@@ -36,19 +36,19 @@ pub const FORMATS: &[Format] = &[
     Format {
         name: "junit",
         env: "ECHO_TESTER_JUNIT",
-        about: "Write the result as JUnit XML, as CI systems read it: a test suite per case, a test per check",
+        help: "Write the result as JUnit XML, as CI systems read it: a test suite per case, a test per check",
         render: junit::render,
     },
     Format {
         name: "markdown",
         env: "ECHO_TESTER_MARKDOWN",
-        about: "Write the result as Markdown: a table, and a section for each case that did not pass",
+        help: "Write the result as Markdown: a table, and a section for each case that did not pass",
         render: |report| Ok(markdown::render(report)),
     },
     Format {
         name: "html",
         env: "ECHO_TESTER_HTML",
-        about: "Write the result as one HTML page, with throughput and round trips over time",
+        help: "Write the result as one HTML page, with throughput and round trips over time",
         render: |report| Ok(html::render(report)),
     },
 ];

@@ -75,7 +75,7 @@ fn reasons(case: &CaseReport) -> String {
     reasons.lines().map(str::trim).collect::<Vec<_>>().join(" ")
 }
 
-/// Why, what was found, how to run it again, and what to look at.
+/// The reasons, the findings, the command that runs the case again, and where to look.
 fn body(case: &CaseReport, check: &CheckReport) -> String {
     let mut parts = vec![case.reasons.join("\n")];
     if let Some(run) = &case.run {

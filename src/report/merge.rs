@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::Value;
 
 use super::run::{ClientReport, FORM, LoadReport, PartReport, RunReport, ServerReport};
-use crate::judge::verdict::{Circumstances, ShardCircumstances, Verdict, judge_shards};
+use crate::judge::verdict::{ShardContext, Verdict, VerdictContext, judge_shards};
 use crate::measure::active_time::ActiveTimeReport;
 use crate::measure::histogram::LatencyReport;
 use crate::measure::open_loop::RateReport;
@@ -18,51 +18,50 @@ use crate::plan::Shard;
 use crate::server::CountersSnapshot;
 use crate::stream::Finding;
 
-/// A report and where it came from.
+/// A report and the file that it came from.
 #[derive(Clone, Debug)]
 pub struct Input {
     /// The file's name, for messages.
     pub file: String,
-    /// What it holds.
+    /// The report in it.
     pub report: RunReport,
 }
 
-/// Why reports can't be added up; names the files and says what to do.
+/// Why reports can't be added up, with the files and the remedy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct MergeError(String);
 
-/// Between the end of one process and the beginning of another there may be this much: clocks of hosts differ, and
-/// short runs are over before the last process has started. More, and they were no one run.
-const APART: Duration = Duration::from_secs(60);
+/// The longest time between the end of one process and the start of another in the same run: clocks of hosts differ, and
+/// short runs are over before the last process has started.
+const MAX_GAP_IN_ONE_RUN: Duration = Duration::from_secs(60);
 
-/// What to do about shards that are not there, or were not there at the same time.
+/// How to treat shards that are missing, or that ran at another time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Missing {
     /// The run is inconclusive at best.
     Inconclusive,
-    /// What is there is judged by itself.
+    /// The shards that are there are judged as if they were all.
     Accepted,
 }
 
-/// The reports in a text: one, or several one after the other, as the logs of several processes give them.
+/// The reports in a text: one, or several in a row, as in the log of several processes.
 ///
 /// # Errors
-/// Nothing in it, no JSON, JSON of another kind, or of a form that this version does not know.
+/// The text is empty, is not JSON, is JSON of another kind, or has a form that this version does not know.
 pub fn read(file: &str, text: &str) -> Result<Vec<Input>, MergeError> {
     let mut inputs = Vec::new();
     for value in serde_json::Deserializer::from_str(text).into_iter::<Value>() {
-        let value = value.map_err(|e| {
-            MergeError(format!("{file} is not JSON ({e}): give the files that 'blast --json=FILE' has written"))
-        })?;
+        let value = value
+            .map_err(|e| MergeError(format!("{file} is not JSON ({e}): give files that 'blast --json=FILE' wrote")))?;
         check_form(file, &value)?;
         let report = serde_json::from_value(value)
-            .map_err(|e| MergeError(format!("{file} says that it is a {FORM} report, and is not: {e}")))?;
+            .map_err(|e| MergeError(format!("{file} claims to be a {FORM} report, but is not: {e}")))?;
         inputs.push(Input { file: file.to_owned(), report });
     }
     if inputs.is_empty() {
         return Err(MergeError(format!(
-            "{file} is empty: that process wrote no report; see what it said, and run it again"
+            "{file} is empty: that process wrote no report; see its output, and run it again"
         )));
     }
     Ok(inputs)
@@ -82,7 +81,7 @@ fn check_form(file: &str, value: &Value) -> Result<(), MergeError> {
             known.1
         ))),
         _ => Err(MergeError(format!(
-            "{file} is not the report of a run ({}): give the files that 'blast --json=FILE' has written",
+            "{file} is not the report of a run ({}): give files that 'blast --json=FILE' wrote",
             if form.is_empty() { "it has no form".to_owned() } else { format!("its form is {form}") }
         ))),
     }
@@ -91,21 +90,21 @@ fn check_form(file: &str, value: &Value) -> Result<(), MergeError> {
 /// Adds up the reports of the processes of one run, and judges the sum. `findings` are kept in full for each group.
 ///
 /// # Errors
-/// They are not parts of one run: another seed, another load, another number of shards, a shard twice.
+/// They are not parts of one run: they differ in the seed, the load or the number of shards, or a shard is there twice.
 pub fn merge(inputs: Vec<Input>, findings: usize, missing: Missing) -> Result<RunReport, MergeError> {
     let mut timed = Vec::new();
     for input in inputs {
         let start = humantime::parse_rfc3339_weak(&input.report.started_at).map_err(|_| {
-            MergeError(format!("{}: started_at is no time in UTC: {}", input.file, input.report.started_at))
+            MergeError(format!("{}: started_at is not a time in UTC: {}", input.file, input.report.started_at))
         })?;
         timed.push((start, input));
     }
-    // From here on the first is the earliest: all others begin so much later.
+    // The first is the earliest: the times of all others are relative to it.
     timed.sort_by(|a, b| (a.0, &a.1.report.shard).cmp(&(b.0, &b.1.report.shard)));
     let Some((base, first)) = timed.first().cloned() else {
         return Err(MergeError("there is no report to merge".to_owned()));
     };
-    let absent = check_that_they_are_one_run(&first, &timed)?;
+    let absent = missing_shards(&first, &timed)?;
     let mut sum = Sum::new(&first.report);
     for (start, input) in &timed {
         sum.add(input, later(base, *start))?;
@@ -117,27 +116,27 @@ fn later(base: SystemTime, start: SystemTime) -> Duration {
     start.duration_since(base).unwrap_or_default()
 }
 
-/// The shards of a report, and of how many they are: `1/4`, and of a merged one also `0,2/4`.
+/// The shards of a report: `1/4`, or `0,2/4` in a merged report.
 fn shards(input: &Input) -> Result<Vec<Shard>, MergeError> {
     let text = &input.report.shard;
-    let wrong = || MergeError(format!("{}: its shard is {text}, which is none", input.file));
-    let (indexes, count) = text.split_once('/').ok_or_else(wrong)?;
-    // A merged report that is whole has the shard 0/1, and names its parts.
+    let no_shard = || MergeError(format!("{}: its shard is {text}, which is not a shard", input.file));
+    let (indexes, count) = text.split_once('/').ok_or_else(no_shard)?;
+    // A complete merged report has the shard 0/1, and lists its parts.
     if input.report.parts.len() > 1 && text == &Shard::WHOLE.to_string() {
-        return input.report.parts.iter().map(|part| part.shard.parse().map_err(|_| wrong())).collect();
+        return input.report.parts.iter().map(|part| part.shard.parse().map_err(|_| no_shard())).collect();
     }
-    indexes.split(',').map(|index| format!("{index}/{count}").parse().map_err(|_| wrong())).collect()
+    indexes.split(',').map(|index| format!("{index}/{count}").parse().map_err(|_| no_shard())).collect()
 }
 
-/// Gives the shards that are not there.
-fn check_that_they_are_one_run(first: &Input, all: &[(SystemTime, Input)]) -> Result<Vec<Shard>, MergeError> {
+/// Checks that the reports are parts of one run, and returns the shards that are missing.
+fn missing_shards(first: &Input, all: &[(SystemTime, Input)]) -> Result<Vec<Shard>, MergeError> {
     let count = shards(first)?.first().map_or(1, |shard| shard.count());
     let mut owners: Vec<Option<&str>> = vec![None; count as usize];
     for (_, input) in all {
         if input.report.seed != first.report.seed {
             return Err(MergeError(format!(
-                "{} ran with seed {} and {} with seed {}: merge adds the processes of one run; start them with the \
-                 same --seed and each with its --shard",
+                "{} ran with seed {} and {} with seed {}: merge adds up the processes of one run; start them with the \
+                 same --seed, each with its own --shard",
                 first.file, first.report.seed, input.file, input.report.seed
             )));
         }
@@ -145,7 +144,7 @@ fn check_that_they_are_one_run(first: &Input, all: &[(SystemTime, Input)]) -> Re
         for shard in shards(input)? {
             if shard.count() != count {
                 return Err(MergeError(format!(
-                    "{} is a shard of {count} and {} one of {}: the processes of one run agree on N of --shard I/N",
+                    "{} is a shard of {count} and {} one of {}: the processes of one run use the same N of --shard I/N",
                     first.file,
                     input.file,
                     shard.count()
@@ -154,8 +153,8 @@ fn check_that_they_are_one_run(first: &Input, all: &[(SystemTime, Input)]) -> Re
             let owner = &mut owners[shard.index() as usize];
             if let Some(owner) = owner {
                 return Err(MergeError(format!(
-                    "{owner} and {} are both shard {shard}: leave one of them out, or start each process with a --shard \
-                     of its own",
+                    "{owner} and {} are both shard {shard}: leave one of them out, or start each process with its \
+                     own --shard",
                     input.file
                 )));
             }
@@ -170,7 +169,7 @@ fn check_loads(first: &Input, other: &Input) -> Result<(), MergeError> {
     let (ours, theirs) = (&first.report.loads, &other.report.loads);
     let differ = |what: String| {
         Err(MergeError(format!(
-            "{} and {} ran different loads ({what}): the processes of one run have the same load flags",
+            "{} and {} ran different loads ({what}): the processes of one run need the same load flags",
             first.file, other.file
         )))
     };
@@ -194,9 +193,9 @@ fn check_loads(first: &Input, other: &Input) -> Result<(), MergeError> {
     Ok(())
 }
 
-/// What has been added up so far.
+/// The sum so far.
 struct Sum {
-    /// The report of the earliest process, for all that is the same in every process.
+    /// The report of the earliest process, for everything that is the same in every process.
     first: RunReport,
     loads: Vec<LoadSum>,
     total: Counters,
@@ -207,7 +206,7 @@ struct Sum {
     servers: Vec<Option<ServerReport>>,
 }
 
-/// One group.
+/// The sum of one load group.
 #[derive(Default)]
 struct LoadSum {
     counters: Counters,
@@ -265,12 +264,15 @@ impl Sum {
             }
         };
         let is_verified = |load: &LoadReport| load.config.get("verify").is_none_or(|verify| verify == "full");
-        let circumstances =
-            Circumstances { interrupted, verify_off: !first.loads.iter().any(is_verified), ..Circumstances::default() };
+        let context = VerdictContext {
+            interrupted,
+            verify_off: !first.loads.iter().any(is_verified),
+            ..VerdictContext::default()
+        };
         let was_interrupted = |part: &&PartReport| part.outcome == Verdict::Interrupted;
-        let shards = ShardCircumstances {
+        let shards = ShardContext {
             interrupted: parts.iter().filter(was_interrupted).map(|part| part.shard.clone()).collect(),
-            doubts: which_are(absent).into_iter().chain(apart(&parts)).collect(),
+            doubts: missing_sentence(absent).into_iter().chain(gap_sentence(&parts)).collect(),
             doubts_accepted: missing == Missing::Accepted,
         };
         RunReport {
@@ -282,7 +284,7 @@ impl Sum {
             shard,
             server: ServerReport::sum(&servers),
             loads: first.loads.into_iter().zip(loads).map(|(load, sum)| sum.report(load, findings)).collect(),
-            verdict: judge_shards(&total, &circumstances, &shards),
+            verdict: judge_shards(&total, &context, &shards),
             total,
             elapsed_s,
             client: ClientReport::sum(parts.iter().map(|part| &part.client)),
@@ -292,24 +294,24 @@ impl Sum {
     }
 }
 
-/// The shards that are missing, if any are.
-fn which_are(absent: &[Shard]) -> Option<String> {
+/// A sentence about the shards that are missing, if any are.
+fn missing_sentence(absent: &[Shard]) -> Option<String> {
     let count = absent.first()?.count();
-    let missed: Vec<String> = absent.iter().map(|shard| shard.index().to_string()).collect();
+    let numbers: Vec<String> = absent.iter().map(|shard| shard.index().to_string()).collect();
     let s = if absent.len() == 1 { " is" } else { "s are" };
-    Some(format!("of {count} shards, number{s} missing: {}", missed.join(", ")))
+    Some(format!("of {count} shards, number{s} missing: {}", numbers.join(", ")))
 }
 
-/// The processes that can't have been one run, since one began long after another had ended: most often the report of
-/// an earlier run, left by a process that has not come as far this time.
-fn apart(parts: &[PartReport]) -> Option<String> {
-    let began = |part: &PartReport| humantime::parse_rfc3339_weak(&part.started_at).ok();
-    let ended = |part: &PartReport| Some(began(part)? + Duration::try_from_secs_f64(part.elapsed_s).ok()?);
+/// A sentence about processes that can't have been one run, because one started long after another had ended. Most often
+/// one of the files is left over from an earlier run.
+fn gap_sentence(parts: &[PartReport]) -> Option<String> {
+    let started = |part: &PartReport| humantime::parse_rfc3339_weak(&part.started_at).ok();
+    let ended = |part: &PartReport| Some(started(part)? + Duration::try_from_secs_f64(part.elapsed_s).ok()?);
     let first = parts.iter().min_by_key(|part| ended(part))?;
-    let last = parts.iter().max_by_key(|part| began(part))?;
-    let gap = began(last)?.duration_since(ended(first)?).ok().filter(|gap| *gap > APART)?;
+    let last = parts.iter().max_by_key(|part| started(part))?;
+    let gap = started(last)?.duration_since(ended(first)?).ok().filter(|gap| *gap > MAX_GAP_IN_ONE_RUN)?;
     let gap = humantime::format_duration(Duration::from_secs(gap.as_secs()));
-    Some(format!("not of one run: {} began {gap} after {} had ended", last.file, first.file))
+    Some(format!("not of one run: {} started {gap} after {} had ended", last.file, first.file))
 }
 
 fn part(file: &str, report: &RunReport) -> PartReport {
@@ -330,8 +332,8 @@ impl LoadSum {
         self.counters.add(&load.counters);
         let named = [("rtt", &load.rtt), ("connect", &load.connect), ("first_byte", &load.first_byte)];
         for (sum, (name, latency)) in self.latencies.iter_mut().zip(named) {
-            let wrong = |e| MergeError(format!("{file}: the histogram {name} of {} is damaged: {e}", load.name));
-            sum.add(&Latency::decode(&latency.hdr).map_err(wrong)?);
+            let damaged = |e| MergeError(format!("{file}: the histogram {name} of {} is damaged: {e}", load.name));
+            sum.add(&Latency::decode(&latency.hdr).map_err(damaged)?);
         }
         self.active.add(&load.active.later(later));
         self.rate = match (self.rate, load.rate.map(|rate| rate.later(later))) {
@@ -369,12 +371,12 @@ impl LoadSum {
     }
 }
 
-/// `None` as soon as one is not known.
+/// The sum; `None` if one of the values is not known.
 fn sum<T: std::iter::Sum>(values: impl Iterator<Item = Option<T>>) -> Option<T> {
     values.collect::<Option<Vec<T>>>().map(|values| values.into_iter().sum())
 }
 
-/// Whether one is so; `None` if none is known to be, and not all are known.
+/// Whether any value is true; `None` if none is, and not all are known.
 fn any(values: impl Iterator<Item = Option<bool>> + Clone) -> Option<bool> {
     if values.clone().any(|value| value == Some(true)) { Some(true) } else { values.reduce(Option::and).flatten() }
 }
@@ -394,7 +396,7 @@ impl ClientReport {
 }
 
 impl ServerReport {
-    /// The bundled servers of all processes together; `None` if one had none.
+    /// The bundled servers of all processes together; `None` if a process had none.
     fn sum(servers: &[Option<ServerReport>]) -> Option<ServerReport> {
         let servers: Vec<&ServerReport> = servers.iter().map(Option::as_ref).collect::<Option<_>>()?;
         let mut models: Vec<&str> = servers.iter().map(|server| server.model.as_str()).collect();

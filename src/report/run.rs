@@ -1,7 +1,7 @@
-//! A run as data: what `--json` writes, what `merge` reads, what the terminal shows.
+//! A run as data: `--json` writes it, `merge` reads it, the terminal shows it.
 //!
-//! The JSON Schema of [`RunReport`] is published by `echo-tester schema run`. Times of histograms are nanoseconds,
-//! others seconds or milliseconds as their names say; bytes are bytes of payload; null means 'not known', never 0.
+//! `echo-tester schema run` prints the JSON Schema of [`RunReport`]. Times of histograms are in nanoseconds, others in
+//! seconds or milliseconds as their names say; bytes are bytes of payload; null means 'not known', never 0.
 
 use std::time::Duration;
 
@@ -31,14 +31,14 @@ pub struct RunReport {
     pub form: String,
     /// The version of the program.
     pub version: String,
-    /// When the run began, RFC 3339, UTC.
+    /// When the run started, RFC 3339, UTC.
     pub started_at: String,
     /// The seed, as `--seed` takes it. In a string, since 64 bits do not fit a JSON number.
     pub seed: String,
     /// The addresses that were connected to.
     pub targets: Vec<String>,
-    /// This process's share of the run: '0/1' is all of it. Of a merged report whose shards are not all there: those
-    /// that are, such as '0,2/3'.
+    /// This process's share of the run: '0/1' is all of it. In a merged report with missing shards, the shards that are
+    /// there, such as '0,2/3'.
     pub shard: String,
     /// The bundled server, if one was started for the run.
     pub server: Option<ServerReport>,
@@ -46,13 +46,13 @@ pub struct RunReport {
     pub loads: Vec<LoadReport>,
     /// All groups together.
     pub total: Counters,
-    /// From the first connect to the last close; of a merged report, of all processes.
+    /// From the first connect to the last close; in a merged report, of all processes.
     pub elapsed_s: f64,
-    /// What the client itself used; of a merged report, all processes together.
+    /// The resources of the client itself; in a merged report, of all processes together.
     pub client: ClientReport,
-    /// What it came to.
+    /// The verdict.
     pub verdict: VerdictReport,
-    /// Somebody stopped it before its end.
+    /// Somebody stopped the run before its end.
     pub interrupted: bool,
     /// The processes that a merged report is made of, in the order of their shards.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -63,21 +63,21 @@ pub struct RunReport {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PartReport {
-    /// Where its report was read from.
+    /// The file that its report was read from.
     pub file: String,
     /// Its share of the run.
     pub shard: String,
     /// The version of the program that ran it.
     pub version: String,
-    /// When it began, RFC 3339, UTC.
+    /// When it started, RFC 3339, UTC.
     pub started_at: String,
     /// From its first connect to its last close.
     pub elapsed_s: f64,
     /// Connections that it opened.
     pub opened: u64,
-    /// What it came to on its own.
+    /// Its own verdict.
     pub outcome: Verdict,
-    /// What it used.
+    /// The resources that it used.
     pub client: ClientReport,
 }
 
@@ -87,7 +87,7 @@ pub struct PartReport {
 pub struct LoadReport {
     /// Its name.
     pub name: String,
-    /// What it was told, resolved: the keys are those of flags and TOML.
+    /// Its resolved configuration: the keys are those of flags and TOML.
     pub config: serde_json::Value,
     /// The same as a sentence.
     pub about: String,
@@ -100,7 +100,7 @@ pub struct LoadReport {
     pub connect: LatencyReport,
     /// From a connection's first byte handed over to the first byte that came back.
     pub first_byte: LatencyReport,
-    /// From when to when it was at work, which its rates are over.
+    /// The time in which it was active, which its rates are over.
     #[serde(default)]
     pub active: ActiveTimeReport,
     /// How an open loop kept its schedule; absent in a closed loop.
@@ -112,21 +112,21 @@ pub struct LoadReport {
     pub findings: Vec<Finding>,
 }
 
-/// What the client itself used.
+/// The resources of the client itself.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ClientReport {
-    /// CPU time of the process during the run; of several processes the sum.
+    /// CPU time of the process during the run; of several processes, the sum.
     pub cpu_s: Option<f64>,
-    /// The most memory that was resident; of several processes the sum of what was the most of each.
+    /// Peak resident memory; of several processes, the sum of their peaks.
     pub peak_memory_bytes: Option<u64>,
-    /// Memory resident before the first connection; of several processes the sum.
+    /// Memory resident before the first connection; of several processes, the sum.
     pub memory_before_bytes: Option<u64>,
-    /// For each worker (of all processes), which part of its busiest second it was busy (0 to 1).
+    /// For each worker of all processes, the part of its busiest second in which it was busy (0 to 1).
     pub busy: Vec<Option<f64>>,
-    /// Whether the busiest worker had no time left: then figures of speed are the client's and not the server's.
+    /// Whether the busiest worker had no CPU time left: then figures of speed are those of the client, not the server.
     pub was_bottleneck: Option<bool>,
-    /// Whether the machine had no time left for the client and the bundled server together: then each may be faster
+    /// Whether the machine had no CPU time left for the client and the bundled server together: then each may be faster
     /// alone. Null: there was no bundled server, or it is not known.
     pub machine_was_full: Option<bool>,
 }
@@ -137,9 +137,9 @@ pub struct ClientReport {
 pub struct ServerReport {
     /// Its model.
     pub model: String,
-    /// Its counters at the end; null if it did not tell.
+    /// Its counters at the end; null if it did not report them.
     pub counters: Option<CountersSnapshot>,
-    /// CPU time that it used.
+    /// The CPU time that it used.
     pub cpu_s: Option<f64>,
 }
 
@@ -196,7 +196,7 @@ impl ServerReport {
 }
 
 impl LoadReport {
-    /// `slots` of the group are this process's.
+    /// `slots` are the slots of the group that this process runs.
     fn new(profile: &Profile, stats: &LoadStats, findings: &[Finding], slots: &[u32]) -> LoadReport {
         let rate = profile.rate.zip(slots.iter().min()).map(|(rate, first)| {
             let share = rate.get() * slots.len() as f64 / f64::from(profile.conns.max(1));

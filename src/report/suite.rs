@@ -35,7 +35,7 @@ pub enum SuiteState {
 }
 
 impl SuiteState {
-    /// What people need to know besides the counts.
+    /// A remark for people, besides the counts.
     fn remark(self) -> Option<&'static str> {
         match self {
             SuiteState::Complete => None,
@@ -63,23 +63,23 @@ impl SuiteState {
 pub struct CaseReport {
     /// Its stable address, such as 4.1; may be empty.
     pub id: String,
-    /// What it is about, in a few words.
+    /// Its name, in a few words.
     pub name: String,
-    /// What it proves, and what to look at when it fails.
+    /// Its purpose, and where to look when it fails.
     pub about: String,
     /// The file; empty for a run that is no scenario.
     pub file: String,
-    /// What the case came to.
+    /// The outcome.
     pub outcome: CaseOutcome,
     /// Why, in sentences.
     pub reasons: Vec<String>,
-    /// What was expected, one by one. The checks follow from the scenario alone, so a skipped case has them too.
+    /// The expectations, one by one. They follow from the scenario alone, so a skipped case has them too.
     pub checks: Vec<CheckReport>,
     /// The command that runs the case again from the same seed; null if it did not run.
     pub replay: Option<String>,
     /// The run, if there was one. Its verdict is about the bytes; 'outcome' is about what was expected.
     pub run: Option<RunReport>,
-    /// What the server wrote to stderr.
+    /// The lines that the server wrote to stderr.
     pub server_output: Vec<String>,
 }
 
@@ -95,7 +95,7 @@ impl CaseReport {
         }
     }
 
-    /// A single run that is no scenario and has not run yet. All that is expected is that nothing is wrong.
+    /// A single run that is no scenario and has not run yet. The only expectation is that nothing is wrong.
     pub fn planned_run(name: String, about: String) -> CaseReport {
         CaseReport {
             id: String::new(),
@@ -111,13 +111,13 @@ impl CaseReport {
         }
     }
 
-    /// Records that the case has run, and what it was judged to be.
+    /// Records the run of the case and its judgement.
     pub fn record_run(&mut self, run: RunReport, judgement: Judgement) {
         let Judgement { checks, outcome, reasons, .. } = judgement;
         (self.checks, self.outcome, self.reasons, self.run) = (checks, outcome, reasons, Some(run));
     }
 
-    /// Records that the case came to this without a run, so nothing is known of what was expected.
+    /// Records the outcome of a case that did not run. Its checks have no result.
     pub fn record_no_run(&mut self, outcome: CaseOutcome, reason: impl Into<String>) {
         self.outcome = outcome;
         self.reasons = vec![reason.into()];
@@ -148,7 +148,7 @@ pub struct SuiteReport {
     pub version: String,
     /// Whether every case has its result, and if not, why.
     pub state: SuiteState,
-    /// What the process returns. While a case has no result, this is not 0.
+    /// The exit code of the process. While a case has no result, this is not 0.
     pub exit_code: u8,
     /// All cases that were asked for, in the order of the files, whether or not they have run.
     pub cases: Vec<CaseReport>,
@@ -189,7 +189,7 @@ impl SuiteReport {
         suite_exit(self.cases.iter().map(|case| case.outcome), self.state == SuiteState::Interrupted)
     }
 
-    /// How many cases came to what, in a line.
+    /// The number of cases with each outcome, on one line.
     pub fn summary(&self) -> String {
         let count = |outcome: CaseOutcome| self.cases.iter().filter(|case| case.outcome == outcome).count();
         let counts = OUTCOMES.iter().map(|row| (count(row.outcome), row.counted)).filter(|(n, _)| *n > 0);

@@ -154,7 +154,7 @@ fn rate_row(load: &LoadReport, schedule: &RateReport, named: bool) -> Vec<String
     vec![name, sent, format!("sent, {}/s asked for", show_rate(schedule.asked_per_s))]
 }
 
-/// What the processes of a merged report used.
+/// The resources of the processes of a merged report.
 fn processes(report: &RunReport) -> Vec<Vec<String>> {
     let unknown = || "-".to_owned();
     let client = &report.client;
@@ -170,7 +170,7 @@ fn processes(report: &RunReport) -> Vec<Vec<String>> {
     ]
 }
 
-/// What a reader of the figures needs to know.
+/// Notes that a reader of the figures needs.
 fn notes(report: &RunReport) -> Vec<String> {
     let mut notes: Vec<String> = report.loads.iter().filter_map(|load| saturation(load, report)).collect();
     notes.extend(shortages(&report.total).into_iter().map(|shortage| format!("note: {shortage}")));

@@ -1,5 +1,5 @@
-//! Values and foreign text as people read them: times, bytes and counts in the unit that shows them best, and what a
-//! server or a user wrote, made safe for a document or a terminal. A leaf.
+//! Values and foreign text as people read them: times, bytes and counts in the unit that shows them best, and text of
+//! a server or a user, made safe for a document or a terminal. A leaf.
 
 use std::time::Duration;
 

@@ -15,9 +15,9 @@ pub struct Scenario {
     pub path: String,
     /// A stable address; may be empty.
     pub id: String,
-    /// What it is about; with the model, if the file has several.
+    /// Its name; with the model, if the file has several.
     pub name: String,
-    /// What it proves and what to look at when it fails; may be empty.
+    /// Its purpose, and where to look when it fails; may be empty.
     pub about: String,
     /// It is run only when asked for.
     pub long: bool,
@@ -29,7 +29,7 @@ pub struct Scenario {
     pub run: RunArgs,
     /// The load groups.
     pub loads: Vec<Profile>,
-    /// What must come out.
+    /// The expectations.
     pub expect: Expectations,
     /// The environment variables that were filled in, which another run needs too.
     pub environment: Environment,

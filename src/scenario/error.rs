@@ -1,4 +1,4 @@
-//! Why a scenario can't be read: what is wrong, where that stands in its file, and the nearest right word.
+//! Why a scenario can't be read: the problem, its place in the file, and the nearest valid word.
 //!
 //! Errors are shown as rustc shows them: the problem, file, line and column, and the line with a mark under it.
 
@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 
-/// What some editors put before the first letter of a file, unseen. It is no column.
+/// An invisible character that some editors put at the start of a file. It does not count as a column.
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// A part of a file.
@@ -25,7 +25,7 @@ pub(super) struct Location {
 /// Why a scenario can't be read. As text it is plain; [`styled`](Self::styled) is for a terminal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScenarioError {
-    /// What is wrong and what to write instead.
+    /// The problem, and what to write instead.
     problem: String,
     location: Location,
     /// Another place that the problem is about, and what stands there.

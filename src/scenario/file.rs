@@ -1,4 +1,4 @@
-//! A scenario file as it is written: the TOML, on the structs that the flags use too. What it means is
+//! A scenario file as it is written: the TOML, on the structs that the flags use too. Its meaning is in
 //! [`read`](super::read).
 
 use schemars::JsonSchema;
@@ -14,12 +14,12 @@ use crate::stream::FindingKind;
 #[serde(deny_unknown_fields)]
 #[schemars(title = "echo-tester scenario")]
 pub struct ScenarioFile {
-    /// What it is about, in a few words
+    /// The subject, in a few words
     pub(super) name: String,
     /// A stable address such as 4.1
     #[serde(default)]
     pub(super) id: String,
-    /// What it proves, which defects it has caught, what to look at when it fails
+    /// The purpose: the property that it proves, the defects that it catches, where to look when it fails
     #[serde(default)]
     pub(super) about: String,
     /// It moves gigabytes or takes minutes: it is skipped without --long
@@ -37,7 +37,7 @@ pub struct ScenarioFile {
     /// The load groups, which run at the same time
     #[serde(default)]
     pub(super) load: Vec<LoadArgs>,
-    /// What must come out
+    /// The expectations
     pub(super) expect: Option<ExpectTable>,
 }
 
@@ -49,7 +49,7 @@ pub(super) enum Suite {
     Conformance,
 }
 
-/// What must come out, as it is written.
+/// The expectations as they are written.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Expect")]

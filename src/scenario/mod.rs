@@ -1,10 +1,10 @@
 //! Scenario files: a server, the load groups that run against it at the same time, and what is expected of them.
 //!
 //! - [`mod@file`]: the TOML as it is written;
-//! - [`variables`]: what `${NAME}` stands for in it;
+//! - [`variables`]: the values of `${NAME}` in it;
 //! - [`read`]: from the text of a file to its cases;
 //! - [`case`]: a case, resolved;
-//! - [`error`]: what is wrong with a file, and where;
+//! - [`error`]: the problem of a file, and its place;
 //! - [`names`]: that no two cases have the same name;
 //! - [`schema`]: the JSON Schema for editors;
 //! - [`conformance`]: the files that are embedded for `check`.

@@ -30,7 +30,7 @@ mod tests {
     use super::*;
     use crate::scenario::Variables;
 
-    /// What is wrong with the cases of these files, named a.toml, b.toml …
+    /// The error about the cases of these files, named a.toml, b.toml …
     fn error(files: &[&str]) -> Option<String> {
         let read = |(name, text): (char, &&str)| {
             let cases = Scenario::read(&format!("{name}.toml"), text, &Variables::none(), false);

@@ -36,7 +36,7 @@ impl Scenario {
     /// faulty on purpose.
     ///
     /// # Errors
-    /// What is wrong, where, and what to write instead.
+    /// The problem, its place, and what to write instead.
     pub fn read(path: &str, text: &str, variables: &Variables, target: bool) -> Result<Vec<Scenario>, ScenarioError> {
         let (document, environment) = variables.read(path, text)?;
         let reader = FileReader { path, text };
@@ -322,7 +322,7 @@ mod tests {
             ("name = 'n\n", "--> a.toml:1:", "", "^"),
             ("name = ' '\n[[load]]", "--> a.toml:1:8\n", "without a name", "^^^"),
             ("name = 'n'\nid = \"1\\n\"\n[[load]]", "--> a.toml:2:6\n", "line break", "^"),
-            ("name = 'n'\n[[load]]\nconns = '16m'\n[[load]]\nconns = '1m'", "--> a.toml:5:9\n", "run several", "^^^^"),
+            ("name = 'n'\n[[load]]\nconns = '16m'\n[[load]]\nconns = '1m'", "--> a.toml:5:9\n", "several runs", "^^^^"),
             (
                 "name = 'n'\n[[load]]\nconns = 1000\nreconnect = '20m'",
                 "--> a.toml:4:13\n",

@@ -1,5 +1,5 @@
-//! The JSON Schema of scenario files, published as `scenarios/scenario.schema.json` and by `echo-tester schema
-//! scenario`.
+//! The JSON Schema of scenario files, which is published as `scenarios/scenario.schema.json` and printed by `echo-tester
+//! schema scenario`.
 
 use schemars::transform::transform_subschemas;
 use schemars::{Schema, json_schema, schema_for};
@@ -7,10 +7,11 @@ use serde_json::{Value, json};
 
 use super::file::ScenarioFile;
 
-/// What a text that has a variable in it looks like: it can have any form, since only its value is known to have one.
+/// Matches a text with a variable in it. The text can have any form, because only the value of the variable must have
+/// the right one.
 const WITH_VARIABLE: &str = r"\$\{";
 
-/// The schema of [`ScenarioFile`], in which every string with a form of its own may be a variable too.
+/// The schema of [`ScenarioFile`], in which every string with a form of its own may have a variable instead.
 pub fn of_files() -> Schema {
     let mut schema = schema_for!(ScenarioFile);
     allow_variables(&mut schema);

@@ -53,7 +53,7 @@ impl Variables {
             None if seen.is_empty() => "they have no variables at all: leave it out".to_owned(),
             None => format!("the variables are {}", names().collect::<Vec<_>>().join(", ")),
         };
-        Some(format!("--set {name}={value}: ${{{name}}} stands in none of the files: {remedy}"))
+        Some(format!("--set {name}={value}: ${{{name}}} is in none of the files: {remedy}"))
     }
 
     /// Parses a file and fills in its variables. Places stay those of the text. Also gives the variables that took
@@ -112,7 +112,7 @@ impl Variables {
             } else if let Some(inside) = rest.strip_prefix('{') {
                 let (inside, after) = inside.split_once('}').ok_or_else(|| FillError {
                     part: format!("${rest}"),
-                    problem: "a } is missing: write ${NAME} or ${NAME:-default}; a $ of its own is $$".to_owned(),
+                    problem: "a } is missing: write ${NAME} or ${NAME:-default}; a literal $ is $$".to_owned(),
                 })?;
                 filled.push_str(&self.value(inside, from)?);
                 rest = after;
@@ -132,7 +132,7 @@ impl Variables {
         };
         let error = |problem: String| FillError { part: format!("${{{inside}}}"), problem };
         if !is_name(name) {
-            let problem = format!("'{name}' is no name: write ${{NAME}} or ${{NAME:-default}}; a $ of its own is $$");
+            let problem = format!("'{name}' is not a name: write ${{NAME}} or ${{NAME:-default}}; a literal $ is $$");
             return Err(error(problem));
         }
         self.seen.borrow_mut().insert(name.to_owned());
@@ -220,8 +220,8 @@ mod tests {
             ("x = 1\na = 'b ${NONE} c'", "--> a.toml:2:8\n", "--set NONE=", "^^^^^^^"),
             ("a = ['$', '${NONE}']", "--> a.toml:1:12\n", "${NONE:-default}", "^^^^^^^"),
             ("a = 'x${SIZE'", "--> a.toml:1:7\n", "a } is missing", "^^^^^^"),
-            ("a = '${1}'", "--> a.toml:1:6\n", "'1' is no name", "^^^^"),
-            ("a = '${A-1}'", "--> a.toml:1:6\n", "'A-1' is no name", "^^^^^^"),
+            ("a = '${1}'", "--> a.toml:1:6\n", "'1' is not a name", "^^^^"),
+            ("a = '${A-1}'", "--> a.toml:1:6\n", "'A-1' is not a name", "^^^^^^"),
             ("[t]\na = \"\\t${NONE}\"", "--> a.toml:2:8\n", "no value", "^^^^^^^"),
         ] {
             let error = variables().read("a.toml", text).expect_err(text).to_string();
@@ -237,7 +237,7 @@ mod tests {
             variables.unused()
         };
         assert_eq!(typed("CONNS"), None);
-        let message = "--set CONS=5: ${CONS} stands in none of the files: did you mean CONNS?";
+        let message = "--set CONS=5: ${CONS} is in none of the files: did you mean CONNS?";
         assert_eq!(typed("CONS").as_deref(), Some(message));
         assert!(typed("XYZ").expect("unused").ends_with("the variables are CONNS, SIZE"));
         assert!(typed("ESCAPED").is_some());

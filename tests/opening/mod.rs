@@ -17,7 +17,7 @@ fn a_run_that_uses_up_the_ids_does_not_pass() {
     let counters = &outcome.groups[0].counters;
     // Three ids are left, each of them for 128 connections that share its words.
     assert_eq!((counters.passed, counters.failed), (1 + 3 * 128, 0), "{counters:?}");
-    let verdict = judge(counters, &Circumstances::default());
+    let verdict = judge(counters, &VerdictContext::default());
     assert_eq!(verdict.outcome, Verdict::Inconclusive, "{counters:?}");
     assert!(verdict.reasons.iter().any(|reason| reason.contains("ids")), "{verdict:?}");
 }

@@ -18,10 +18,10 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
     ("server", &["random", "sys", "units"]),
     ("config", &["failure", "plan", "server", "stream", "units"]),
     ("client", &["config", "measure", "plan", "stream", "sys", "units"]),
-    ("scenario", &["config", "exit", "judge", "measure", "plan", "stream", "units"]),
-    ("report", &["client", "config", "exit", "judge", "measure", "plan", "scenario", "server", "stream", "units"]),
+    ("scenario", &["config", "judge", "plan", "stream", "units"]),
+    ("report", &["client", "exit", "judge", "measure", "plan", "scenario", "server", "stream"]),
     ("output", &["exit", "failure", "judge", "report"]),
-    ("target", &["client", "config", "failure", "interrupt", "plan", "report", "scenario", "server", "sys"]),
+    ("target", &["client", "config", "failure", "interrupt", "report", "scenario", "server", "sys"]),
     (
         "runner",
         &[

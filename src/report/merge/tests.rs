@@ -1,4 +1,4 @@
-//! What adding up reports promises.
+//! Adding up reports loses nothing, and refuses reports that do not belong together.
 
 use super::*;
 use crate::judge::verdict::{Verdict, judge};
@@ -6,7 +6,7 @@ use crate::measure::Point;
 use crate::measure::open_loop::OpenLoopStats;
 use crate::stream::{ConnId, Divergence, FindingKind, Op, OpKind};
 
-/// Shard `index` of `count`, begun `start` seconds after the others, with `rtts` in milliseconds.
+/// Shard `index` of `count`, started `start` seconds after the others, with `rtts` in milliseconds.
 fn shard(index: u32, count: u32, start: u64, rtts: &[u64]) -> Input {
     let counters = Counters {
         connects: 1,
@@ -54,7 +54,7 @@ fn shard(index: u32, count: u32, start: u64, rtts: &[u64]) -> Input {
         total: counters.clone(),
         elapsed_s: 10.0,
         client,
-        verdict: judge(&counters, &Circumstances::default()),
+        verdict: judge(&counters, &VerdictContext::default()),
         interrupted: false,
         parts: Vec::new(),
     };
@@ -69,7 +69,7 @@ fn refusal(inputs: &[Input]) -> String {
     merge(inputs.to_vec(), 20, Missing::Inconclusive).expect_err("a refusal").to_string()
 }
 
-/// What was recorded. The encoded form differs with the order in which it grew.
+/// The recorded round trips. The encoded form depends on the order in which it grew, so it can't be compared.
 fn rtt(report: &RunReport) -> Latency {
     Latency::decode(&report.loads[0].rtt.hdr).expect("own encoding")
 }
@@ -85,7 +85,7 @@ fn counters_and_histograms_add_up_to_those_of_one_process() {
 }
 
 #[test]
-fn the_processes_stand_in_the_order_of_their_shards_and_what_they_used_is_added() {
+fn processes_are_listed_by_shard_and_their_resources_add_up() {
     let sum = merged(&[shard(2, 3, 0, &[1]), shard(0, 3, 0, &[1]), shard(1, 3, 0, &[1])]);
     assert_eq!(sum.parts.iter().map(|part| part.file.as_str()).collect::<Vec<_>>(), ["0.json", "1.json", "2.json"]);
     assert_eq!((sum.client.cpu_s, sum.client.peak_memory_bytes), (Some(4.5), Some(3000)));
@@ -95,14 +95,14 @@ fn the_processes_stand_in_the_order_of_their_shards_and_what_they_used_is_added(
     unknown.report.client.was_bottleneck = Some(true);
     unknown.report.client.machine_was_full = Some(false);
     let sum = merged(&[shard(0, 2, 0, &[1]), unknown]);
-    assert_eq!((sum.client.cpu_s, sum.client.was_bottleneck), (None, Some(true)), "a part that is not known is not 0");
-    assert_eq!(sum.client.machine_was_full, None, "one is not known, and the other was not");
+    assert_eq!((sum.client.cpu_s, sum.client.was_bottleneck), (None, Some(true)), "an unknown part is not 0");
+    assert_eq!(sum.client.machine_was_full, None, "one is unknown, and the other was not full");
 }
 
 #[test]
-fn times_are_those_of_the_earliest_process() {
+fn times_are_relative_to_the_earliest_process() {
     let mut late = shard(0, 2, 3, &[1]);
-    let mut divergence = Divergence::of_connection(FindingKind::Lost, ConnId::new(4).expect("small"), 0, 1);
+    let mut divergence = Divergence::of_connection(FindingKind::Lost, ConnId::new(4).expect("the id is small"), 0, 1);
     divergence.extent = 2;
     let recent = vec![Op { kind: OpKind::Write, offset: 0, len: 1, at_ms: 50.0 }];
     let finding = Finding {
@@ -129,7 +129,7 @@ fn times_are_those_of_the_earliest_process() {
     assert_eq!(load.findings.iter().map(|finding| finding.at_ms).collect::<Vec<_>>(), [3060.0, 9000.0]);
     assert!((load.findings[0].recent[0].at_ms - 3050.0).abs() < 1e-6);
     assert_eq!(sum.verdict.outcome, Verdict::Fail);
-    let few = merge(vec![late, early], 1, Missing::Inconclusive).expect("they fit");
+    let few = merge(vec![late, early], 1, Missing::Inconclusive).expect("the shards are one run");
     assert_eq!(few.loads[0].findings.len(), 1);
 }
 
@@ -149,17 +149,17 @@ fn the_rates_of_shards_add_up() {
 }
 
 #[test]
-fn an_interrupt_of_one_is_an_interrupt_of_all_unless_something_was_found() {
+fn an_interrupt_of_one_interrupts_the_sum_unless_something_was_found() {
     let mut stopped = shard(1, 2, 0, &[1]);
     stopped.report.interrupted = true;
     stopped.report.verdict =
-        judge(&stopped.report.total, &Circumstances { interrupted: true, ..Circumstances::default() });
+        judge(&stopped.report.total, &VerdictContext { interrupted: true, ..VerdictContext::default() });
     assert_eq!(merged(&[shard(0, 2, 0, &[1]), stopped.clone()]).verdict.outcome, Verdict::Interrupted);
 
     let mut found = shard(0, 2, 0, &[1]);
     found.report.total.found(FindingKind::Lost);
     let sum = merged(&[found, stopped]);
-    assert_eq!((sum.verdict.exit_code, sum.interrupted), (1, true), "what one has found is no less true");
+    assert_eq!((sum.verdict.exit_code, sum.interrupted), (1, true), "a finding outranks an interrupt");
     assert!(sum.verdict.reasons.iter().any(|reason| reason == "interrupted: 1/2"), "{:?}", sum.verdict);
 }
 
@@ -169,19 +169,19 @@ fn missing_shards_are_named_and_never_pass_unless_accepted() {
     let sum = merged(&some);
     assert_eq!((sum.shard.as_str(), sum.verdict.exit_code), ("1,3/4", 4));
     assert_eq!(sum.verdict.reasons[0], "of 4 shards, numbers are missing: 0, 2");
-    let accepted = merge(some.to_vec(), 20, Missing::Accepted).expect("they fit");
+    let accepted = merge(some.to_vec(), 20, Missing::Accepted).expect("the shards are one run");
     assert_eq!(accepted.verdict.outcome, Verdict::Pass);
     assert!(accepted.verdict.reasons[1].contains("0, 2 (accepted by --partial)"), "{:?}", accepted.verdict);
 }
 
 #[test]
-fn processes_that_were_not_there_at_the_same_time_are_not_one_run() {
+fn processes_that_ran_at_different_times_are_not_one_run() {
     // Each runs for 10 s.
     let three_hours = [shard(0, 2, 10_810, &[1]), shard(1, 2, 0, &[1])];
     let sum = merged(&three_hours);
     assert_eq!(sum.verdict.exit_code, 4);
-    assert_eq!(sum.verdict.reasons[0], "not of one run: 0.json began 3h after 1.json had ended");
-    let accepted = merge(three_hours.to_vec(), 20, Missing::Accepted).expect("they fit");
+    assert_eq!(sum.verdict.reasons[0], "not of one run: 0.json started 3h after 1.json had ended");
+    let accepted = merge(three_hours.to_vec(), 20, Missing::Accepted).expect("the shards are one run");
     assert_eq!(accepted.verdict.outcome, Verdict::Pass);
     let mut found = three_hours[0].clone();
     found.report.total.found(FindingKind::Lost);
@@ -189,11 +189,11 @@ fn processes_that_were_not_there_at_the_same_time_are_not_one_run() {
     assert_eq!(merged(&[shard(0, 2, 70, &[1]), shard(1, 2, 0, &[1])]).verdict.outcome, Verdict::Pass, "a slow start");
     let part = Input { file: "sum.json".to_owned(), report: merged(&[shard(1, 4, 0, &[1]), shard(3, 4, 0, &[1])]) };
     let whole = merged(&[part, shard(0, 4, 10_810, &[1]), shard(2, 4, 10_800, &[1])]);
-    assert_eq!(whole.verdict.reasons[0], "not of one run: 0.json began 3h after 1.json had ended");
+    assert_eq!(whole.verdict.reasons[0], "not of one run: 0.json started 3h after 1.json had ended");
 }
 
 #[test]
-fn a_merged_report_can_be_merged_on() {
+fn a_merged_report_can_be_merged_again() {
     let part = |sum| Input { file: "sum.json".to_owned(), report: sum };
     let first = part(merged(&[shard(1, 4, 0, &[1]), shard(3, 4, 0, &[2])]));
     let second = part(merged(&[shard(0, 4, 0, &[3]), shard(2, 4, 0, &[4])]));
@@ -201,34 +201,37 @@ fn a_merged_report_can_be_merged_on() {
     let mut at_once = merged(&[shard(0, 4, 0, &[3]), shard(1, 4, 0, &[1]), shard(2, 4, 0, &[4]), shard(3, 4, 0, &[2])]);
     assert_eq!(rtt(&whole), rtt(&at_once));
     at_once.loads[0].rtt.hdr.clone_from(&whole.loads[0].rtt.hdr);
-    assert_eq!(serde_json::to_value(&whole).expect("JSON"), serde_json::to_value(&at_once).expect("JSON"));
+    assert_eq!(
+        serde_json::to_value(&whole).expect("a report is JSON"),
+        serde_json::to_value(&at_once).expect("a report is JSON")
+    );
     assert_eq!(
         refusal(&[first, shard(3, 4, 0, &[1])]),
         "sum.json and 3.json are both shard 3/4: leave one of them \
-         out, or start each process with a --shard of its own"
+         out, or start each process with its own --shard"
     );
     assert!(refusal(&[part(whole), shard(3, 4, 0, &[1])]).contains("both shard 3/4"));
 }
 
 #[test]
-fn what_is_not_one_run_is_refused_with_the_files_and_what_to_do() {
+fn reports_of_different_runs_are_refused_with_the_files_and_the_remedy() {
     let mut other_seed = shard(1, 2, 0, &[1]);
     other_seed.report.seed = "8".to_owned();
     assert_eq!(
         refusal(&[shard(0, 2, 0, &[1]), other_seed]),
         "0.json ran with seed 7 and 1.json with seed 8: merge adds the processes of one run; start them with the same \
-         --seed and each with its --shard"
+         --seed, each with its own --shard"
     );
     let mut other_load = shard(1, 2, 0, &[1]);
     other_load.report.loads[0].config["conns"] = 3.into();
     assert_eq!(
         refusal(&[shard(0, 2, 0, &[1]), other_load]),
-        "0.json and 1.json ran different loads (load: conns is 2 and 3): the processes of one run have the same load \
+        "0.json and 1.json ran different loads (load: conns is 2 and 3): the processes of one run need the same load \
          flags"
     );
     assert_eq!(
         refusal(&[shard(0, 2, 0, &[1]), shard(1, 3, 0, &[1])]),
-        "0.json is a shard of 2 and 1.json one of 3: the processes of one run agree on N of --shard I/N"
+        "0.json is a shard of 2 and 1.json one of 3: the processes of one run use the same N of --shard I/N"
     );
     assert!(refusal(&[shard(1, 2, 0, &[1]), shard(1, 2, 5, &[1])]).contains("both shard 1/2"));
     let mut damaged = shard(0, 1, 0, &[1]);
@@ -237,10 +240,10 @@ fn what_is_not_one_run_is_refused_with_the_files_and_what_to_do() {
 }
 
 #[test]
-fn only_reports_of_runs_in_a_known_form_are_read() {
-    let text = serde_json::to_string(&shard(0, 2, 0, &[1]).report).expect("JSON");
+fn only_reports_of_a_known_form_are_read() {
+    let text = serde_json::to_string(&shard(0, 2, 0, &[1]).report).expect("a report is JSON");
     let both = format!("{text}\n{text}\n");
-    assert_eq!(read("a.json", &both).expect("two reports").len(), 2, "as logs of two processes have them");
+    assert_eq!(read("a.json", &both).expect("two reports").len(), 2, "as in the logs of two processes");
     let refusal = |text: &str| read("a.json", text).expect_err("a refusal").to_string();
     assert!(refusal("").contains("a.json is empty"));
     assert!(refusal("seed 5, 2 workers").contains("a.json is not JSON"));
@@ -250,7 +253,7 @@ fn only_reports_of_runs_in_a_known_form_are_read() {
     );
     let newer = refusal(&text.replace("echo-tester/run/1", "echo-tester/run/2").replace("\"0.1.0\"", "\"7.0.0\""));
     assert!(newer.contains("form 2, written by echo-tester 7.0.0"), "{newer}");
-    assert!(refusal(&text.replace("\"total\"", "\"totals\"")).contains("says that it is"));
+    assert!(refusal(&text.replace("\"total\"", "\"totals\"")).contains("claims to be a"));
 }
 
 #[test]
