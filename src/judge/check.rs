@@ -1,7 +1,7 @@
 //! A run compared with its expectations, check by check. Pure.
 //!
 //! Which checks a case has follows from its scenario alone, whatever happens in the run: a CI system compares them from
-//! one run to the next by their names. [`KINDS`] is the table of the kinds of checks; a new kind is a row there and its
+//! one run to the next by their names. `KINDS` is the table of the kinds of checks; a new kind is a row there and its
 //! function.
 
 use schemars::JsonSchema;

@@ -23,7 +23,7 @@ pub fn write(path: &Path, text: &str) -> anyhow::Result<()> {
     replace(path, text).with_context(|| format!("writing {}", path.display()))
 }
 
-/// Like [`write`], for a file that is written before anything runs: if it cannot be written, `flag` is wrong.
+/// Like [`write()`], for a file that is written before anything runs: if it cannot be written, `flag` is wrong.
 ///
 /// # Errors
 /// Exit code 2, with what to do.

@@ -32,8 +32,8 @@ pub struct Input {
 #[error("{0}")]
 pub struct MergeError(String);
 
-/// The longest time between the end of one process and the start of another in the same run: clocks of hosts differ, and
-/// short runs are over before the last process has started.
+/// The longest time between the end of one process and the start of another in the same run: clocks of hosts differ,
+/// and short runs are over before the last process has started.
 const MAX_GAP_IN_ONE_RUN: Duration = Duration::from_secs(60);
 
 /// How to treat shards that are missing, or that ran at another time.
@@ -302,8 +302,8 @@ fn missing_sentence(absent: &[Shard]) -> Option<String> {
     Some(format!("of {count} shards, number{s} missing: {}", numbers.join(", ")))
 }
 
-/// A sentence about processes that can't have been one run, because one started long after another had ended. Most often
-/// one of the files is left over from an earlier run.
+/// A sentence about processes that can't have been one run, because one started long after another had ended. Most
+/// often one of the files is left over from an earlier run.
 fn gap_sentence(parts: &[PartReport]) -> Option<String> {
     let started = |part: &PartReport| humantime::parse_rfc3339_weak(&part.started_at).ok();
     let ended = |part: &PartReport| Some(started(part)? + Duration::try_from_secs_f64(part.elapsed_s).ok()?);

@@ -29,7 +29,7 @@ pub struct ScenarioError {
     problem: String,
     location: Location,
     /// Another place that the problem is about, and what stands there.
-    related: Option<(Location, &'static str)>,
+    related: Option<Box<(Location, &'static str)>>,
 }
 
 impl Location {
@@ -60,7 +60,7 @@ impl ScenarioError {
     /// The same error with another place that it is about.
     #[must_use]
     pub(super) fn with_related(self, location: Location, label: &'static str) -> ScenarioError {
-        ScenarioError { related: Some((location, label)), ..self }
+        ScenarioError { related: Some(Box::new((location, label))), ..self }
     }
 
     /// The error in colours.
@@ -72,7 +72,7 @@ impl ScenarioError {
         // The command line says 'error' before any error.
         let title = Level::ERROR.no_name().primary_title(self.problem.as_str());
         let mut report = title.element(self.location.snippet(AnnotationKind::Primary, None));
-        if let Some((location, label)) = &self.related {
+        if let Some((location, label)) = self.related.as_deref() {
             report = report.element(location.snippet(AnnotationKind::Context, Some(label)));
         }
         renderer.render(&[report])

@@ -1,5 +1,5 @@
-//! The JSON Schema of scenario files, which is published as `scenarios/scenario.schema.json` and printed by `echo-tester
-//! schema scenario`.
+//! The JSON Schema of scenario files, which is published as `scenarios/scenario.schema.json` and printed by
+//! `echo-tester schema scenario`.
 
 use schemars::transform::transform_subschemas;
 use schemars::{Schema, json_schema, schema_for};

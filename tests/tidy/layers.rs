@@ -11,9 +11,9 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
     ("interrupt", &["exit"]),
     // The instructions of the CPU are unsafe to call, so they stand in `sys`; the rest of it is out of bounds
     // (rules.rs).
-    ("stream", &["random", "sys", "units"]),
+    ("stream", &["random", "sys"]),
     ("plan", &["random", "stream", "units"]),
-    ("measure", &["stream", "units"]),
+    ("measure", &["stream"]),
     ("judge", &["exit", "measure", "plan", "stream", "units"]),
     ("server", &["random", "sys", "units"]),
     ("config", &["failure", "plan", "server", "stream", "units"]),

@@ -130,13 +130,13 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 }
 
 /// The kernel's side of a socket, and the peer behind it.
-pub(in crate::server) struct Kernel(Arc<Mutex<State>>);
+pub(in crate::server) struct FakeKernel(Arc<Mutex<State>>);
 
-impl Kernel {
+impl FakeKernel {
     /// A socket and its other side.
-    pub(in crate::server) fn socket() -> (Kernel, Socket) {
+    pub(in crate::server) fn socket() -> (FakeKernel, Socket) {
         let state = Arc::default();
-        (Kernel(Arc::clone(&state)), Socket(state))
+        (FakeKernel(Arc::clone(&state)), Socket(state))
     }
 
     /// Completes the receive with `bytes`, of which there may be none (a FIN).

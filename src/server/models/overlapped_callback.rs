@@ -309,14 +309,14 @@ impl ApcWorker {
     fn handle(&mut self, notice: Notice) {
         match notice {
             Notice::Adopted(socket, session) => self.adopt(socket, session),
-            // SAFETY: the routine of this connection's receive was called with this result; see `RoutineCall`.
-            Notice::Received(RoutineCall { key, result }) => {
-                self.advance(key, |connection| unsafe { connection.received(result) });
-            }
-            // SAFETY: as above, for the send.
-            Notice::Sent(RoutineCall { key, result }) => {
-                self.advance(key, |connection| unsafe { connection.sent(result) });
-            }
+            Notice::Received(RoutineCall { key, result }) => self.advance(key, |connection| {
+                // SAFETY: the routine of this connection's receive was called with this result; see `RoutineCall`.
+                unsafe { connection.received(result) };
+            }),
+            Notice::Sent(RoutineCall { key, result }) => self.advance(key, |connection| {
+                // SAFETY: the routine of this connection's send was called with this result; see `RoutineCall`.
+                unsafe { connection.sent(result) };
+            }),
         }
     }
 

@@ -3,7 +3,7 @@
 //! - [`worker_threads`] starts threads, ends all of them when one fails, and waits for them.
 //! - [`mailbox`] hands connections to a thread, and wakes it.
 //! - [`worker_pool`] is a fixed number of workers. The first one accepts for all.
-//! - [`thread_pool`] grows with the connections, for models whose threads take a limited number of them each.
+//! - `thread_pool` (Windows) grows with the connections, for models whose threads take a limited number of them each.
 //! - [`idle_timer`] says when to look for idle connections.
 //! - [`slots`] counts what is limited, and gives each slot a guard.
 //!

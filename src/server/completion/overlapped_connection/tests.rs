@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::super::operation::owner_of;
-use super::super::winsock::{Direction, Kernel, OVERLAPPED};
+use super::super::winsock::{Direction, FakeKernel, OVERLAPPED};
 use super::*;
 use crate::server::{Context, CountersSnapshot, Options};
 
@@ -20,8 +20,8 @@ fn context(buffer: usize) -> Arc<Context> {
 }
 
 /// A connection with its first receive outstanding.
-fn connection(context: &Arc<Context>, notify: Notify<Direction>) -> (Kernel, Connection) {
-    let (kernel, socket) = Kernel::socket();
+fn connection(context: &Arc<Context>, notify: Notify<Direction>) -> (FakeKernel, Connection) {
+    let (kernel, socket) = FakeKernel::socket();
     let session = Session::without_socket(context).expect("the server has room");
     let mut connection = Connection::new(socket, session, OWNERS, notify);
     assert!(!connection.advance(), "a new connection is not over");
@@ -259,7 +259,7 @@ fn completions_that_a_port_reports_are_not_collected_before_their_packets() {
 #[test]
 #[should_panic(expected = "only an outstanding operation can be polled")]
 fn an_operation_that_is_not_outstanding_is_not_polled() {
-    let (_kernel, socket) = Kernel::socket();
+    let (_kernel, socket) = FakeKernel::socket();
     // SAFETY: the call panics before it uses the socket.
     unsafe { Operation::new((), (), None).poll(&socket) };
 }
