@@ -102,3 +102,40 @@ fn the_part_is_the_folder_or_the_file_under_src() {
     assert_eq!(part_of("src/exit.rs"), Some("exit"));
     assert_eq!(part_of("tests/models.rs"), None);
 }
+
+/// The lines of the map at the head of `src/lib.rs`, each with the rooms that it names.
+fn map_lines(text: &str) -> Vec<Vec<&str>> {
+    let fenced = text.split("//! ```text\n").nth(1).and_then(|rest| rest.split("//! ```\n").next());
+    let lines = fenced.expect("src/lib.rs has a map").lines();
+    fn rooms(line: &str) -> Option<Vec<&str>> {
+        let mut parts = line.trim_start_matches("//!").split("  ").map(str::trim);
+        parts.find(|part| !part.is_empty()).map(|names| names.split(", ").collect())
+    }
+    // A line that goes on with the description begins further to the right.
+    let named = lines.filter(|line| line.starts_with("//!   ") && !line.starts_with("//!    "));
+    named.filter_map(rooms).collect()
+}
+
+#[test]
+fn the_map_in_lib_rs_names_every_room_and_only_points_up() {
+    let text =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/src/lib.rs")).expect("src/lib.rs is there");
+    let map = map_lines(&text);
+    let line_of = |room: &str| map.iter().position(|names| names.contains(&room));
+    let mut on_the_map: Vec<&str> = map.iter().flatten().copied().collect();
+    let mut in_the_table: Vec<&str> = LAYERS.iter().map(|(room, _)| *room).collect();
+    on_the_map.sort_unstable();
+    in_the_table.sort_unstable();
+    assert_eq!(on_the_map, in_the_table);
+    for (room, allowed) in LAYERS {
+        for other in *allowed {
+            assert!(line_of(other) < line_of(room), "'{room}' imports '{other}', which is not above it on the map");
+        }
+    }
+}
+
+#[test]
+fn a_map_is_read_by_its_lines_and_descriptions_are_not_rooms() {
+    let text = "//! a\n//! ```text\n//!   exit, units    codes · numbers\n//!                  more\n//!   cli            x\n//! ```\n";
+    assert_eq!(map_lines(text), [vec!["exit", "units"], vec!["cli"]]);
+}
