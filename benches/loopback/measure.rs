@@ -52,7 +52,7 @@ impl Sample {
     }
 }
 
-/// Waits until both sides have opened so many connections.
+/// Waits until both sides have opened this number of connections.
 pub(crate) fn wait_until_open(client: &mut Process, server: &Process, conns: usize) -> io::Result<()> {
     let until = Instant::now() + OPEN;
     while descriptors(client.id())? < conns || descriptors(server.id())? < conns {
@@ -150,10 +150,10 @@ pub(crate) struct Memory {
 const TALKING: &str = "64 B ping-pong";
 /// The client has written until nothing moved, and reads nothing.
 const NEVER_READ: &str = "client never reads";
-/// Without a byte that goes out for so long, all buffers on the way are full.
+/// If no byte goes out for this time, all buffers on the way are full.
 const FULL: Duration = Duration::from_secs(1);
 
-/// Memory of client and server with so many connections of 64 bytes back and forth, less what each had before.
+/// Memory of client and server with this number of connections that exchange 64 bytes, less what each had before.
 pub(crate) fn memory(server: Server, conns: usize, cores: &Cores) -> io::Result<[Memory; 2]> {
     let (of_server, target) = process::serve(server, Share::Apart, cores)?;
     let before = resident(of_server.id())?;

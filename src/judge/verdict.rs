@@ -190,7 +190,7 @@ fn shortfalls(counters: &Counters) -> Vec<String> {
     if counters.not_in_time > 0 {
         shortfalls.push(format!(
             "{} connections were not opened before the time was up: give the run more time (--duration), or find out why \
-             the connections before them took so long to open",
+             the connections before them were slow to open",
             counters.not_in_time
         ));
     }

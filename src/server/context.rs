@@ -282,7 +282,7 @@ mod tests {
 
     #[test]
     fn no_more_than_max_conns_are_open_however_many_threads_accept() {
-        // So many that a race would show.
+        // Enough calls for a race to show.
         const EACH: u64 = 1_000_000;
         let most = 3;
         let context = Context::new(Options { max_conns: most, ..Options::default() }, channel().0);

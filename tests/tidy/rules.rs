@@ -160,6 +160,18 @@ pub(crate) const RULES: &[Rule] = &[
         ],
     },
     Rule {
+        sentence: "plain words: a native engineer does not write these",
+        check: words_are_plain,
+        breaks: &[
+            ("src/a.rs", concat!("//! a\n// S", "o many threads.\n"), 2),
+            ("README.md", concat!("It is read an", "ew.\n"), 1),
+        ],
+        keeps: &[
+            ("src/a.rs", "//! a\n// As long as it runs, many threads do so.\n"),
+            ("CHANGELOG.md", concat!("in va", "in\n")),
+        ],
+    },
+    Rule {
         sentence: "a test that is ignored says why",
         check: ignored_tests_say_why,
         breaks: &[("tests/a.rs", "//! a\n#[test]\n#[ignore]\nfn f() {}\n", 3)],
@@ -395,6 +407,28 @@ fn tests_do_not_sleep(file: &SourceFile) -> Vec<Complaint> {
         let sleeps = path.called && path.names.last().is_some_and(|name| name == "sleep" || name == "sleep_ms");
         let wrong = sleeps && (all_test || path.in_test) && !is_explained(path.line);
         wrong.then(|| path.names.join("::"))
+    })
+}
+
+fn words_are_plain(file: &SourceFile) -> Vec<Complaint> {
+    let foreign = [
+        concat!("so ma", "ny"),
+        concat!("so lo", "ng"),
+        concat!("an", "ew"),
+        concat!("in va", "in"),
+        concat!("wheref", "rom"),
+        concat!("for want", " of"),
+        concat!("one too ma", "ny"),
+    ];
+    let is_prose = is_rust(file) || file.path.ends_with(".md") || file.path.ends_with(".toml");
+    if !is_prose || file.path == "CHANGELOG.md" {
+        return Vec::new();
+    }
+    lines(file, |line| {
+        let words: Vec<String> = line.split(|letter: char| !letter.is_alphanumeric()).map(str::to_lowercase).collect();
+        let text = format!(" {} ", words.join(" "));
+        let found = foreign.iter().find(|phrase| text.contains(&format!(" {phrase} ")));
+        found.map(|phrase| format!("'{phrase}'"))
     })
 }
 
