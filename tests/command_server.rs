@@ -115,7 +115,9 @@ fn a_program_that_does_not_exist_is_exit_4() {
 fn a_command_that_never_mentions_its_address_is_exit_2() {
     let (code, _, err) = Case::new("command = ['./server', '9000']", LOAD).run(&[]);
     assert!(
-        code == 2 && err.contains("case.toml:3:11: command: it does not say where to listen: write {addr}"),
+        code == 2
+            && err.contains("command: it does not say where to listen: write {addr}")
+            && err.contains("case.toml:3:11"),
         "{err}"
     );
 }

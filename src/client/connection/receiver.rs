@@ -102,6 +102,7 @@ impl Receiver {
     }
 
     /// Reads at most `most` bytes and checks them against the `sent` ones. Returns how many came; 0 is the peer's FIN.
+    #[inline(always)]
     pub(super) fn receive(
         &mut self,
         socket: &mut impl Transport,

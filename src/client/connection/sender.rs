@@ -180,6 +180,8 @@ impl Sender {
     }
 
     /// Takes steps of the plan until it has written, or must wait for something.
+    // Called from one place, for each message: apart, the calls would cost 3 % of a message of 64 B (scripts/cost).
+    #[inline(always)]
     pub(super) fn send(
         &mut self,
         socket: &mut impl Transport,
@@ -223,6 +225,7 @@ impl Sender {
         }
     }
 
+    #[inline(always)]
     fn take_step(&mut self, now: u64, schedule: &OpenLoopStats) {
         self.state = match self.plan.next() {
             Some(PlanStep::Message { len, due, .. }) => {
@@ -237,6 +240,7 @@ impl Sender {
 
     /// Writes at most `left` bytes of the stream. The ledger is told before the write, because the echo may come to
     /// another connection before this call returns.
+    #[inline(always)]
     fn write(
         &mut self,
         socket: &mut impl Transport,

@@ -219,7 +219,7 @@ fn reports_of_different_runs_are_refused_with_the_files_and_the_remedy() {
     other_seed.report.seed = "8".to_owned();
     assert_eq!(
         refusal(&[shard(0, 2, 0, &[1]), other_seed]),
-        "0.json ran with seed 7 and 1.json with seed 8: merge adds the processes of one run; start them with the same \
+        "0.json ran with seed 7 and 1.json with seed 8: merge adds up the processes of one run; start them with the same \
          --seed, each with its own --shard"
     );
     let mut other_load = shard(1, 2, 0, &[1]);

@@ -4,6 +4,7 @@
 //! a reader that is gone is dropped, which closes the connection.
 
 use std::mem;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Interrupts the wait of one thread, now or when it begins. Any thread may call it at any time; it never blocks.
@@ -16,8 +17,16 @@ pub(in crate::server) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Makes a queue whose reader is woken by `waker`.
 pub(in crate::server) fn mailbox<T>(waker: Waker) -> (MailSender<T>, Mailbox<T>) {
-    let queue = Arc::new(Mutex::new(Queue { items: Vec::new(), is_closed: false, is_abandoned: false }));
-    (MailSender { queue: Arc::clone(&queue), waker }, Mailbox { queue })
+    let queue = Mutex::new(Queue { items: Vec::new(), is_closed: false, is_abandoned: false });
+    let shared = Arc::new(Shared { has_items: AtomicBool::new(false), queue });
+    (MailSender { shared: Arc::clone(&shared), waker }, Mailbox { shared })
+}
+
+struct Shared<T> {
+    /// Whether items wait. It is written under the lock, and read without: the reader looks after each wait, and mostly
+    /// finds nothing.
+    has_items: AtomicBool,
+    queue: Mutex<Queue<T>>,
 }
 
 struct Queue<T> {
@@ -30,20 +39,21 @@ struct Queue<T> {
 
 /// The sending end. Dropping it tells the reader that no more comes.
 pub(in crate::server) struct MailSender<T> {
-    queue: Arc<Mutex<Queue<T>>>,
+    shared: Arc<Shared<T>>,
     waker: Waker,
 }
 
 impl<T> MailSender<T> {
     /// Hands an item over. If the reader is gone, the item is dropped.
     pub(in crate::server) fn send(&self, item: T) {
-        let mut queue = lock(&self.queue);
+        let mut queue = lock(&self.shared.queue);
         if queue.is_abandoned {
             // Not under the lock, since dropping a connection closes it.
             drop(queue);
             return drop(item);
         }
         queue.items.push(item);
+        self.shared.has_items.store(true, Ordering::Release);
         let is_first = queue.items.len() == 1;
         drop(queue);
         // The reader takes all items at once. If others wait before this one, it was woken already.
@@ -60,32 +70,39 @@ impl<T> MailSender<T> {
 
 impl<T> Drop for MailSender<T> {
     fn drop(&mut self) {
-        lock(&self.queue).is_closed = true;
+        lock(&self.shared.queue).is_closed = true;
         (self.waker)();
     }
 }
 
 /// The reading end.
 pub(in crate::server) struct Mailbox<T> {
-    queue: Arc<Mutex<Queue<T>>>,
+    shared: Arc<Shared<T>>,
 }
 
 impl<T> Mailbox<T> {
     /// The items that came since the last call. Look after each wait.
+    #[inline]
     pub(in crate::server) fn take(&mut self) -> Vec<T> {
-        mem::take(&mut lock(&self.queue).items)
+        // An item that is not seen yet has its wake-up still to come.
+        if !self.shared.has_items.load(Ordering::Acquire) {
+            return Vec::new();
+        }
+        let mut queue = lock(&self.shared.queue);
+        self.shared.has_items.store(false, Ordering::Release);
+        mem::take(&mut queue.items)
     }
 
     /// Whether it is empty and no more will come.
     pub(in crate::server) fn is_over(&self) -> bool {
-        let queue = lock(&self.queue);
+        let queue = lock(&self.shared.queue);
         queue.is_closed && queue.items.is_empty()
     }
 }
 
 impl<T> Drop for Mailbox<T> {
     fn drop(&mut self) {
-        let mut queue = lock(&self.queue);
+        let mut queue = lock(&self.shared.queue);
         queue.is_abandoned = true;
         let left = mem::take(&mut queue.items);
         drop(queue);

@@ -154,7 +154,11 @@ impl<S: Selector> EventLoop<S> {
 
     /// Registers the connections that were dealt to this worker. One that can't be registered is closed.
     fn adopt(&mut self) {
-        for connection in self.accepted.drain(..).chain(self.mailbox.take()) {
+        let dealt = self.mailbox.take();
+        if self.accepted.is_empty() && dealt.is_empty() {
+            return;
+        }
+        for connection in self.accepted.drain(..).chain(dealt) {
             let entry = self.connections.vacant_entry();
             let socket = SockRef::from(connection.stream());
             match self.selector.register(entry.key() + 1, socket, connection.interest()) {

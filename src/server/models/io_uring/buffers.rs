@@ -97,6 +97,7 @@ impl ReceiveBuffers {
     }
 
     /// The buffer that came back last, for a receive that is expected to bring `expected` bytes. `None`: not now.
+    #[inline]
     pub(super) fn take(&mut self, expected: usize) -> Option<FilledBuffer> {
         let out = self.home.bytes_out.get();
         if out > 0 && out + expected > self.batch {
@@ -171,6 +172,7 @@ impl Deref for FilledBuffer {
 }
 
 impl Drop for FilledBuffer {
+    #[inline]
     fn drop(&mut self) {
         self.count(0);
         self.home.free.borrow_mut().extend(self.memory.take());

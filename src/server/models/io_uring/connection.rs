@@ -106,6 +106,7 @@ impl RingConnection {
     }
 
     /// Takes received bytes, not more than [`space`](Self::space).
+    #[inline(always)]
     pub(super) fn received(&mut self, filled: FilledBuffer) {
         let len = filled.len();
         match &mut self.echo_bytes {
@@ -133,6 +134,7 @@ impl RingConnection {
     }
 
     /// The socket took the first `n` bytes of the [`piece`](Self::piece).
+    #[inline(always)]
     pub(super) fn sent(&mut self, n: usize) {
         self.session.sent(n);
         match &mut self.echo_bytes {
