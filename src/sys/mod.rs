@@ -1,4 +1,4 @@
-//! What differs between operating systems (socket options, descriptors, processes, CPU time, memory) and between
+//! The differences between operating systems (socket options, descriptors, processes, CPU time, memory) and between
 //! processors (vector instructions, prefetching).
 //!
 //! `unix.rs` and `windows.rs` export the same functions under the name `os`, so callers need no `cfg`. Three things
@@ -44,7 +44,7 @@ pub fn prepare_accepted<'s>(socket: impl Into<SockRef<'s>>) {
     os::make_not_inheritable(&socket);
 }
 
-/// What this machine lacks to open a connection. It is not the peer's fault.
+/// A resource that this machine lacks to open a connection. The peer is not at fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shortage {
     /// Free local ports for this target. The port of a closed connection stays in use for a minute or more (TIME_WAIT).

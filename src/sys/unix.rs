@@ -56,7 +56,7 @@ pub fn is_connect_in_progress(error: &io::Error) -> bool {
     rustix::io::Errno::from_io_error(error) == Some(rustix::io::Errno::INPROGRESS)
 }
 
-/// What this machine lacks, if that is why a connection could not be opened (connect(2), socket(2)).
+/// The resource that this machine lacks, if that is why a connection could not be opened (connect(2), socket(2)).
 pub fn shortage(error: &io::Error) -> Option<Shortage> {
     use rustix::io::Errno;
     match Errno::from_io_error(error)? {

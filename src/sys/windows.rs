@@ -78,7 +78,8 @@ pub fn is_connect_in_progress(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock
 }
 
-/// What this machine lacks, if that is why a connection could not be opened (Microsoft, 'Windows Sockets Error Codes').
+/// The resource that this machine lacks, if that is why a connection could not be opened (Microsoft, 'Windows Sockets
+/// Error Codes').
 pub fn shortage(error: &io::Error) -> Option<Shortage> {
     match error.raw_os_error()? {
         WSAEADDRNOTAVAIL | WSAEADDRINUSE => Some(Shortage::Ports),

@@ -99,7 +99,7 @@ fn look_up_accept_ex(socket: &Socket) -> io::Result<LPFN_ACCEPTEX> {
     if result == SOCKET_ERROR { Err(io::Error::last_os_error()) } else { Ok(function) }
 }
 
-/// What an accept uses until it has completed.
+/// The memory that an accept uses until it has completed.
 struct AcceptMemory {
     /// The socket that the next connection gets.
     socket: Option<Socket>,

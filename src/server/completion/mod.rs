@@ -1,5 +1,5 @@
-//! What the completion models (proactors) of Windows share: overlapped operations, who owns the memory that the kernel
-//! writes, AcceptEx, and the rules of one connection. Each model decides for itself how completions come back.
+//! The parts that the completion models (proactors) of Windows share: overlapped operations, ownership of the memory
+//! that the kernel writes, AcceptEx, and the rules of one connection. Each model decides how its completions come back.
 //!
 //! [`operation`], [`kernel_buffer`] and [`overlapped_connection`] reach the system through [`winsock`] alone. In tests
 //! on other systems a stand-in takes its place and plays the kernel, so Miri can check how the memory is used.

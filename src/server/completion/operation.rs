@@ -1,4 +1,4 @@
-//! One overlapped operation, and who owns the memory that the kernel uses for it.
+//! One overlapped operation, and the ownership of the memory that the kernel uses for it.
 //!
 //! An overlapped call returns before the operation is complete. From then until the completion the kernel owns what it
 //! was given: the OVERLAPPED, the flags and the buffers. Three rules follow:
@@ -175,8 +175,8 @@ impl<Owner> Operation<Owner, Arc<KernelBuffer>> {
     ) -> io::Result<()> {
         let buffers = self.memory_mut().buffers(pieces);
         // SAFETY: this begins one receive, and the result says whether a completion will come. The pointers lead into
-        // the block and into the buffer of which the block owns a share, so they live until the completion. The caller
-        // guarantees that nobody uses the pieces, and that the routine is sound.
+        // the block and into the buffer. The block owns a share of the buffer, so both live until the completion. The
+        // caller guarantees that nobody uses the pieces, and that the routine is sound.
         unsafe {
             self.begin(|overlapped, flags| winsock::receive(socket, buffers.as_slice(), flags, overlapped, routine))
         }

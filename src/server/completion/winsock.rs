@@ -25,7 +25,7 @@ use super::CompletionResult;
 use crate::sys;
 pub(in crate::server) use crate::sys::event::Event;
 
-/// What the system calls when an operation has completed; `None`: nothing.
+/// The function that the system calls when an operation has completed, if any.
 pub(in crate::server) type CompletionRoutine = LPWSAOVERLAPPED_COMPLETION_ROUTINE;
 
 /// Begins a receive. `Ok` means that a completion will be delivered, an error that none will.

@@ -46,7 +46,7 @@ pub(in crate::server) struct WSABUF {
     pub(in crate::server) buf: *mut u8,
 }
 
-/// What the system calls when an operation has completed; `None`: nothing.
+/// The function that the system calls when an operation has completed, if any.
 pub(in crate::server) type CompletionRoutine = Option<unsafe extern "system" fn(u32, u32, *mut OVERLAPPED, u32)>;
 
 /// An event object. Its handle is its address, so signalling a closed one is an access to freed memory.

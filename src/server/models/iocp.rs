@@ -176,7 +176,7 @@ struct RegisteredConnection {
     connection: Mutex<OverlappedConnection<Owner>>,
 }
 
-/// What the threads share. Locks are taken in this order: an accept, the registry, a connection.
+/// The state that the threads share. Locks are taken in this order: an accept, the registry, a connection.
 struct IocpServer {
     context: Arc<Context>,
     group: WorkerGroup,

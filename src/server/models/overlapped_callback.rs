@@ -257,14 +257,14 @@ impl AlertableThread {
     }
 }
 
-/// What an APC or a routine tells the worker.
+/// A message to the worker, from an APC or a routine.
 enum Notice {
     Adopted(Socket, Session),
     Received(RoutineCall),
     Sent(RoutineCall),
 }
 
-/// What a routine was told of its operation. It stands for this one call of the routine.
+/// The arguments of one call of a completion routine.
 struct RoutineCall {
     key: usize,
     result: CompletionResult,
