@@ -62,7 +62,10 @@ fn the_same_seed_gives_the_same_plan_and_another_seed_does_not() {
 fn a_run_that_exceeds_its_time_limit_fails() {
     let (code, out, err) = said(&["blast", "--serve", "-c", "3", "-d", "1h", "--timeout", "300ms", "-q"]);
     assert_eq!(code, 1, "{out}{err}");
-    assert!(out.contains("verdict: fail") && out.contains("ended at its time limit") && out.contains("--timeout"), "{out}");
+    assert!(
+        out.contains("verdict: fail") && out.contains("ended at its time limit") && out.contains("--timeout"),
+        "{out}"
+    );
     let args = ["compare", "--models", "threads", "--rounds", "1", "-d", "1h", "--timeout", "300ms", "-q"];
     let (code, out, err) = said(&args);
     assert!(code == 1 && out.contains("fail"), "{out}{err}");

@@ -129,7 +129,11 @@ fn above_saturation_the_report_says_so() {
     assert!(rate["sent_per_s"].as_f64().is_some_and(|sent| sent < 19e6), "{rate}");
     let (_, out, _) = said(&[&["blast", "--serve", "-q"], load.as_slice()].concat());
     let flat = out.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(flat.contains("saturated: 20,000,000/s were asked for") && flat.contains("messages that were due were never sent"), "{out}");
+    assert!(
+        flat.contains("saturated: 20,000,000/s were asked for")
+            && flat.contains("messages that were due were never sent"),
+        "{out}"
+    );
 }
 
 /// A listener whose queue is full, so that the system answers no connect, and the connections that fill it.
