@@ -174,6 +174,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "Miri has no sockets and no select")]
     fn a_socket_is_reported_until_it_is_deregistered_and_the_pipe_never_is() {
         let (mut select, waker) = Select::new().expect("a pipe");
         let sockets = [(); 2].map(|()| UdpSocket::bind(("127.0.0.1", 0)).expect("a socket"));
