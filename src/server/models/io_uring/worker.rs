@@ -153,28 +153,33 @@ impl RingWorker {
         }
     }
 
-    /// Starts what is due on a connection. Only this function decides that.
+    /// Starts what is due on a connection, or drops it once it is over. Only this function decides that.
     fn advance(&mut self, key: ConnectionKey) {
         let connection = self.connections.get(key);
         if !connection.closing {
-            if !connection.sending
-                && let Some(piece) = connection.piece()
-            {
-                connection.sending = true;
+            let piece = if connection.sending { None } else { connection.piece() };
+            connection.sending |= piece.is_some();
+            let due = connection.session.due();
+            let receives = due.receive
+                && connection.readable
+                && connection.receiving.is_none()
+                && !connection.queued
+                && worth_receiving(connection);
+            if let Some(piece) = piece {
                 self.send(key, &piece);
             }
-            let connection = self.connections.get(key);
-            let due = connection.session.due();
-            if due.receive && connection.readable && connection.receiving.is_none() && worth_receiving(connection) {
+            if receives {
                 self.enqueue(key);
-            } else if due.finish {
-                // The close sends the FIN.
-                connection.session.fin_sent();
-                self.close(key);
+                return;
             }
+            if !due.finish {
+                return;
+            }
+            // The close sends the FIN.
+            self.connections.get(key).session.fin_sent();
+            self.close(key);
         }
-        let connection = self.connections.get(key);
-        if connection.closing && connection.outstanding() == 0 {
+        if self.connections.get(key).outstanding() == 0 {
             self.connections.remove(key);
         }
     }
@@ -199,9 +204,7 @@ impl RingWorker {
     /// Puts a connection in the queue of those that will receive: first, if it has just received and may go on.
     fn enqueue(&mut self, key: ConnectionKey) {
         let connection = self.connections.get(key);
-        if mem::replace(&mut connection.queued, true) {
-            return;
-        }
+        connection.queued = true;
         if (1..RECEIVES_IN_A_ROW).contains(&connection.turns) {
             self.queue.push_front(key);
         } else {
