@@ -35,6 +35,8 @@ const LONGEST_BACK_OFF: Duration = Duration::from_secs(1);
 /// A connection that could not be opened this many times, because this machine was short of something, is given up.
 /// That takes two minutes, which is as long as any system keeps the port of a closed connection by default.
 const MAX_ATTEMPTS: u8 = 126;
+/// A connect that meets its own socket this often in a row is refused: nothing listens there.
+const MAX_SELF_CONNECTS: u8 = 3;
 
 /// Opens the connections of a worker's slots.
 pub(super) struct Connector {
@@ -137,6 +139,12 @@ impl Connector {
         self.opens_at = 0;
     }
 
+    /// How long after the first ones of its group a slot ends, if all end at one time.
+    pub(super) fn end_delay(&self, run: &RunState, index: usize) -> u64 {
+        let slot = self.assignments[index].slot(&run.plan);
+        nanos(run.plan.groups[slot.group as usize].ends_after(slot.index))
+    }
+
     /// A slot has ended.
     pub(super) fn slot_ended(&mut self) {
         self.live -= 1;
@@ -232,7 +240,10 @@ impl Connector {
                 stats.counters.cut_short += 1;
                 return SlotAction::End;
             }
-            None if stalled => Err(io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {limit:?}"))),
+            None if stalled => {
+                stats.counters.connect_timeouts += 1;
+                Err(io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {limit:?}")))
+            }
             None => {
                 slot.owes(true, now, millis(limit), false);
                 return SlotAction::AwaitEvent;
@@ -248,6 +259,14 @@ impl Connector {
         let place = self.assignments[index].slot(plan);
         let conn = plan.slots.id(place, slot.generation()).expect("the connection began to connect under this id");
         match result {
+            Ok(()) if sys::is_self_connected(&stream) => {
+                // Closed by a reset: a port that is left in TIME-WAIT would be in the way of the server that is to
+                // listen on it.
+                sys::close_with_reset(&stream);
+                let _ = context.registry.deregister(&mut stream);
+                drop(stream);
+                self.met_itself((index, slot), &mut stats.counters, (conn, source, target), context)
+            }
             Ok(()) => {
                 let mut socket = RegisteredSocket::new(stream);
                 if let Some(event) = event {
@@ -312,6 +331,29 @@ impl Connector {
         SlotAction::Report(failure)
     }
 
+    /// TCP has connected the socket to itself, so nothing listens on the port, at least at this moment: the same
+    /// connection is tried again, from another port.
+    fn met_itself(
+        &self,
+        (index, slot): (usize, &mut SlotState),
+        counters: &mut Counters,
+        (conn, source, target): (ConnId, Option<IpAddr>, SocketAddr),
+        context: &ConnectContext<'_>,
+    ) -> SlotAction {
+        if slot.failures() >= MAX_SELF_CONNECTS {
+            let why = "nothing listens there, so TCP connected the socket to itself";
+            let error = io::Error::new(io::ErrorKind::ConnectionRefused, format!("connection refused: {why}"));
+            return self.connect_failed(
+                (index, slot),
+                counters,
+                ConnectFailure { conn, source, target, error },
+                context,
+            );
+        }
+        counters.connects -= 1;
+        self.try_later((index, slot), context)
+    }
+
     /// This machine lacks what it takes to open the connection now, so the same one is tried again later.
     fn put_off(
         &self,
@@ -320,28 +362,38 @@ impl Connector {
         shortage: Shortage,
         context: &ConnectContext<'_>,
     ) -> SlotAction {
-        // An open loop does not wait for it, since this may take minutes.
-        if self.settles_first(index, slot) {
-            context.run.first_is_settled(slot.group(), context.clock.last());
-        }
         match shortage {
             Shortage::Ports => counters.port_shortages += 1,
             Shortage::Resources => counters.resource_shortages += 1,
         }
-        slot.count_failure();
-        if slot.failures() >= MAX_ATTEMPTS {
+        if slot.failures() + 1 >= MAX_ATTEMPTS {
+            self.settle_first(index, slot, context);
             counters.not_opened += 1;
             slot.clear_failures();
             slot.next_generation();
             return SlotAction::Enqueue;
         }
+        self.try_later((index, slot), context)
+    }
+
+    /// The slot tries the same connection again, after a pause that grows with each attempt.
+    fn try_later(&self, (index, slot): (usize, &mut SlotState), context: &ConnectContext<'_>) -> SlotAction {
+        // An open loop does not wait for it, since this may take minutes.
+        self.settle_first(index, slot, context);
+        slot.count_failure();
         let until = context.clock.read() + nanos(back_off(slot.failures()));
         slot.stage = SlotStage::Pausing { until };
         SlotAction::WakeAt(until)
     }
 
-    /// Whether only now it is known what becomes of the slot's first connection: the slot is at it, and has not put it
-    /// off before.
+    /// Tells the run if only now it is known whether the slot's first connection opens.
+    fn settle_first(&self, index: usize, slot: &SlotState, context: &ConnectContext<'_>) {
+        if self.settles_first(index, slot) {
+            context.run.first_is_settled(slot.group(), context.clock.last());
+        }
+    }
+
+    /// Whether this settles the slot's first connection: the slot is at it, and has not put it off before.
     fn settles_first(&self, index: usize, slot: &SlotState) -> bool {
         slot.generation() == self.assignments[index].first_generation() && slot.failures() == 0
     }

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 /// The length of a 'second', in nanoseconds. In a shorter window a burst of handshakes would pass for a bottleneck.
 const WINDOW_NS: u64 = 1_000_000_000;
+/// A shorter run consists of starting up, and says nothing.
+const SHORTEST_RUN_NS: u64 = 100_000_000;
 
 /// The measure of one worker. Times are nanoseconds since the start of the run.
 pub(super) struct CpuSaturation {
@@ -30,9 +32,9 @@ impl CpuSaturation {
     }
 
     /// The part of its busiest second in which the worker used its processor: 0 to 1. In a shorter run, the part of
-    /// the whole run.
+    /// the whole run; in one of less than a tenth of a second, `None`.
     pub(super) fn finish(mut self, now: u64, cpu: Option<Duration>) -> Option<f64> {
-        if self.most.is_none() {
+        if self.most.is_none() && now >= self.window_began.saturating_add(SHORTEST_RUN_NS) {
             self.close_window(now, cpu);
         }
         self.most.filter(|_| self.cpu.is_some())
@@ -84,6 +86,9 @@ mod tests {
         assert!(saturation(&[(300, 1.0), (10_000, 0.2)]) < 0.5);
         assert!(saturation(&[(10_000, 0.2), (300, 1.0)]) < 0.5);
         assert!(saturation(&[(400, 1.0)]) >= 0.99);
+        let mut short = CpuSaturation::new(0, ms(0).1);
+        short.sample(ms(50).0, || ms(50).1);
+        assert_eq!(short.finish(ms(50).0, ms(50).1), None, "it only started up");
     }
 
     #[test]

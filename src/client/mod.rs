@@ -17,8 +17,10 @@ mod connection;
 mod connector;
 mod control;
 mod cpu_saturation;
+mod cpu_starvation;
 mod findings;
 mod group_stats;
+mod half_close_evidence;
 pub mod limits;
 mod outcome;
 mod run_plan;
@@ -28,6 +30,7 @@ mod signals;
 mod slot;
 mod slot_assignment;
 mod socket;
+mod stand_still;
 mod start_schedule;
 pub mod target;
 mod timer_heap;
@@ -66,7 +69,8 @@ pub fn run(plan: RunPlan, control: &Arc<Control>) -> io::Result<RunOutcome> {
     let mut outcome = RunOutcome::new(slots.len(), began, usage);
     for worker in workers {
         let result = worker.join().map_err(|_| io::Error::other("a worker of the client panicked"))??;
-        outcome.add(result.groups, result.saturation);
+        outcome.client.add_worker(result.saturation, result.starved, result.stood_still);
+        outcome.add(result.groups);
     }
     outcome.sort_findings(run.plan.findings);
     outcome.elapsed = run.start.elapsed();

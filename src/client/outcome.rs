@@ -39,9 +39,8 @@ impl RunOutcome {
         }
     }
 
-    /// Adds what a worker measured and found: statistics and findings by group, and how saturated its processor was.
-    pub(super) fn add(&mut self, groups: impl IntoIterator<Item = (LoadStats, Vec<Finding>)>, saturation: Option<f64>) {
-        self.client.busy.push(saturation);
+    /// Adds what a worker measured and found: statistics and findings by group.
+    pub(super) fn add(&mut self, groups: impl IntoIterator<Item = (LoadStats, Vec<Finding>)>) {
         for (group, (stats, findings)) in groups.into_iter().enumerate() {
             self.groups[group].add(&stats);
             self.findings[group].extend(findings);
@@ -70,6 +69,11 @@ pub struct ClientUsage {
     pub busy: Vec<Option<f64>>,
     /// Processors that this process may use.
     pub cores: Option<usize>,
+    /// How long the client itself stood still: stopped, suspended with its virtual machine, or held up by its machine.
+    /// Of several workers, the one that stood still longest.
+    pub stood_still: Duration,
+    /// How long a worker was ready to run and mostly waited for a processor. Of several workers, the longest.
+    pub starved: Option<Duration>,
 }
 
 /// A shorter run may consist of nothing but starting up, so it does not show whether the machine was full.
@@ -86,6 +90,13 @@ impl ClientUsage {
             cores: sys::available_cores(),
             ..ClientUsage::default()
         }
+    }
+
+    /// Adds what a worker says of its own time.
+    pub(super) fn add_worker(&mut self, saturation: Option<f64>, starved: Option<Duration>, stood_still: Duration) {
+        self.busy.push(saturation);
+        self.starved = self.starved.max(starved);
+        self.stood_still = self.stood_still.max(stood_still);
     }
 
     /// Turns the usage before the run into that of the run.

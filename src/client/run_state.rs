@@ -9,6 +9,7 @@ use mio::Waker;
 use super::close_barrier::CloseBarrier;
 use super::connect_order::ConnectOrder;
 use super::control::Control;
+use super::half_close_evidence::HalfCloseEvidence;
 use super::run_plan::RunPlan;
 use super::sent_ledger::SentLedger;
 use super::start_schedule::StartSchedule;
@@ -23,6 +24,7 @@ pub(super) struct RunState {
     pub(super) connect_order: ConnectOrder,
     pub(super) start_schedule: StartSchedule,
     pub(super) close_barrier: CloseBarrier,
+    pub(super) half_close: HalfCloseEvidence,
     /// The start of the run, from which all times count.
     pub(super) start: Instant,
     failed_fast: AtomicBool,
@@ -47,6 +49,7 @@ impl RunState {
             connect_order: ConnectOrder::new(wakers),
             start_schedule: StartSchedule::new(groups, lead),
             close_barrier: CloseBarrier::new(slots),
+            half_close: HalfCloseEvidence::default(),
             start,
             failed_fast: AtomicBool::new(false),
             plan,

@@ -211,7 +211,7 @@ mod tests {
     fn found(ledger: &SentLedger, stream: &Stream, received: &[u8]) -> Vec<Divergence> {
         let (mut verifier, mut found) = (Verifier::new(id(0)), Vec::new());
         verifier.check(stream, ledger, received, &mut found);
-        verifier.end(stream, ledger, End::Stopped, &mut found);
+        verifier.end(stream, ledger, End::STOPPED, &mut found);
         found
     }
 

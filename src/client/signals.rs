@@ -2,11 +2,13 @@
 
 use super::run_plan::deadline;
 use super::run_state::RunState;
+use super::timers::NEVER;
 
 /// The state of the run, as of the last sweep.
 pub(super) struct RunSignals {
     stopped: bool,
-    others_rest: bool,
+    /// Since when every connection with an end of its own has ended; [`NEVER`]: not yet.
+    others_rest_since: u64,
     /// For each group, whether all its connections have had their echo at one moment.
     group_arrived: Vec<bool>,
     /// For each group, when its time is up; `u64::MAX` once the slots were told.
@@ -17,7 +19,7 @@ impl RunSignals {
     pub(super) fn new(run: &RunState) -> RunSignals {
         RunSignals {
             stopped: false,
-            others_rest: false,
+            others_rest_since: NEVER,
             group_arrived: vec![false; run.plan.groups.len()],
             deadlines: run.plan.groups.iter().map(|profile| deadline(profile)).collect(),
         }
@@ -28,9 +30,10 @@ impl RunSignals {
         self.stopped
     }
 
-    /// Whether every connection with an end of its own has ended, so that what only waited for that closes.
-    pub(super) fn others_rest(&self) -> bool {
-        self.others_rest
+    /// Since when every connection with an end of its own has ended, so that what only waited for that closes;
+    /// [`NEVER`]: not yet.
+    pub(super) fn others_rest_since(&self) -> u64 {
+        self.others_rest_since
     }
 
     /// Whether all connections of the group have had their echo at one moment.
@@ -45,8 +48,8 @@ impl RunSignals {
             self.stopped = true;
             changed = true;
         }
-        if !self.others_rest && run.close_barrier.all_rest() {
-            self.others_rest = true;
+        if self.others_rest_since == NEVER && run.close_barrier.all_rest() {
+            self.others_rest_since = now;
             changed = true;
         }
         for (group, arrived) in self.group_arrived.iter_mut().enumerate().filter(|(_, arrived)| !**arrived) {

@@ -40,7 +40,8 @@ impl SlotAssignment {
     }
 }
 
-/// The slots of each worker, in the order in which they open.
+/// The slots of each worker, in the order in which they open. There are no more workers than slots: a worker without
+/// one would only count as busy for the moment in which it lives.
 pub(super) fn assign(plan: &RunPlan) -> Vec<Vec<SlotAssignment>> {
     let mut all: Vec<SlotAssignment> = if plan.only.is_empty() {
         let of = |slot: Slot| {
@@ -63,7 +64,7 @@ pub(super) fn assign(plan: &RunPlan) -> Vec<Vec<SlotAssignment>> {
         found.map(of).collect()
     };
     all.sort_by_key(|assignment| (assignment.opens_at(plan), assignment.slot));
-    let workers = plan.workers.max(1);
+    let workers = plan.workers.clamp(1, all.len().max(1));
     (0..workers).map(|worker| all.iter().skip(worker).step_by(workers).copied().collect()).collect()
 }
 

@@ -29,6 +29,7 @@ use super::clock::{RunClock, millis, nanos};
 use super::connection::{TurnContext, TurnResult, WaitsFor};
 use super::connector::{ConnectContext, ConnectFailure, Connector, SlotAction};
 use super::cpu_saturation::CpuSaturation;
+use super::cpu_starvation::CpuStarvation;
 use super::findings::{FindingContext, Findings};
 use super::group_stats::GroupStats;
 use super::run_plan::deadline;
@@ -36,6 +37,7 @@ use super::run_state::RunState;
 use super::signals::RunSignals;
 use super::slot::{LiveConnection, SlotStage, SlotState};
 use super::slot_assignment::SlotAssignment;
+use super::stand_still::StandStill;
 use super::timers::{NEVER, Timers};
 use super::wait::{ALARM, EventWait, WAKE};
 use crate::measure::LoadStats;
@@ -66,6 +68,10 @@ pub(super) struct WorkerResult {
     pub(super) groups: Vec<(LoadStats, Vec<Finding>)>,
     /// See [`CpuSaturation::finish`].
     pub(super) saturation: Option<f64>,
+    /// See [`CpuStarvation::finish`].
+    pub(super) starved: Option<Duration>,
+    /// How long it stood still in all.
+    pub(super) stood_still: Duration,
 }
 
 /// One worker.
@@ -82,6 +88,8 @@ struct ClientWorker {
     findings: Findings,
     signals: RunSignals,
     saturation: CpuSaturation,
+    starvation: CpuStarvation,
+    stand_still: StandStill,
     scratch: Box<Scratch>,
     /// When the next sweep is due.
     sweep_at: u64,
@@ -105,12 +113,15 @@ pub(super) fn work(
 impl ClientWorker {
     fn new(run: Arc<RunState>, index: usize, assignments: Vec<SlotAssignment>, poll: Poll) -> io::Result<ClientWorker> {
         let plan = &run.plan;
+        let now = nanos(run.start.elapsed());
         let slot = |of: &SlotAssignment| SlotState::new(of.slot(plan).group as u16, of.first_generation());
         Ok(ClientWorker {
             timers: Timers::new(poll.registry())?,
             slots: assignments.iter().map(slot).collect(),
             clock: RunClock::new(run.start),
-            saturation: CpuSaturation::new(nanos(run.start.elapsed()), sys::thread_cpu_time()),
+            saturation: CpuSaturation::new(now, sys::thread_cpu_time()),
+            starvation: CpuStarvation::new(now, sys::thread_cpu_time(), sys::thread_run_delay()),
+            stand_still: StandStill::new(nanos(SWEEP_INTERVAL), now),
             scratch: Box::new(Scratch([0; SCRATCH_BYTES])),
             stats: GroupStats::new(plan.groups.len()),
             findings: Findings::new(plan.groups.len()),
@@ -155,11 +166,15 @@ impl ClientWorker {
     /// What is left to do once all slots have ended.
     fn finish(mut self) -> WorkerResult {
         // Everything since the last sweep, which in a short run is all of it.
-        self.mark_time(self.clock.read());
+        let now = self.clock.read();
+        self.mark_time(now);
+        self.stand_still.look(now);
         self.publish();
         WorkerResult {
             groups: self.stats.into_groups().into_iter().zip(self.findings.into_groups()).collect(),
             saturation: self.saturation.finish(self.clock.last(), sys::thread_cpu_time()),
+            starved: self.starvation.finish(),
+            stood_still: Duration::from_nanos(self.stand_still.total()),
         }
     }
 
@@ -258,23 +273,27 @@ impl ClientWorker {
 
     /// Lets an open connection move what it can.
     fn drive(&mut self, index: usize) {
-        let ClientWorker { run, slots, clock, scratch, findings, stats, signals, .. } = self;
+        let ClientWorker { run, slots, clock, scratch, findings, stats, signals, connector, .. } = self;
         let slot = &mut slots[index];
         let stalled = slot.take_stalled();
         let group = slot.group();
         let SlotStage::Open(open) = &mut slot.stage else { return };
         let LiveConnection { connection, socket } = &mut **open;
         let profile = &*run.plan.groups[group];
+        let delay = if profile.paces_ends() { connector.end_delay(run, index) } else { 0 };
+        let others_rest_since = signals.others_rest_since().saturating_add(delay);
+        let deadline = deadline(profile).saturating_add(delay);
         let mut turn = TurnContext {
             stream: &run.stream,
             ledger: &run.ledger,
+            half_close: &run.half_close,
             scratch: &mut scratch.0,
             found: findings.found(),
             stats: stats.of(group),
             clock,
-            others_rest: signals.others_rest(),
+            others_rest: others_rest_since <= clock.last(),
             group_arrived: signals.has_arrived(group),
-            deadline: deadline(profile),
+            deadline,
         };
         if signals.is_stopped() {
             connection.cut_short(socket, &mut turn);
@@ -283,7 +302,7 @@ impl ClientWorker {
         }
         let result =
             if stalled { connection.stalled(socket, &mut turn) } else { connection.advance(socket, &mut turn) };
-        let limit_ms = millis(profile.stall_timeout).min(if stalled { MAX_PROBE_MS } else { u32::MAX });
+        let limit_ms = millis(profile.stall_timeout).min(if connection.is_probing() { MAX_PROBE_MS } else { u32::MAX });
         let error = if let TurnResult::Over(error) = &result { error.as_ref() } else { None };
         self.take_findings(index, error);
         let (slot, now) = (&mut self.slots[index], self.clock.last());
@@ -299,7 +318,10 @@ impl ClientWorker {
                     WaitsFor::Group => self.arrive(index),
                     WaitsFor::Run => self.rest(index),
                 }
-                if let Some(at) = timer {
+                // Without a pace the sweep tells all slots at once.
+                let paced =
+                    [deadline, others_rest_since].into_iter().filter(|at| delay > 0 && (now..NEVER).contains(at));
+                if let Some(at) = timer.into_iter().chain(paced).min() {
                     self.timers.wake_at(&mut self.slots, index, at);
                 }
             }
@@ -372,10 +394,24 @@ impl ClientWorker {
         self.publish();
         self.begin_schedules();
         self.saturation.sample(now, sys::thread_cpu_time);
+        self.starvation.sample(now, sys::thread_cpu_time, sys::thread_run_delay);
+        if let Some(gap) = self.stand_still.look(now) {
+            self.leave_out(gap, now);
+        }
         let wake_all = self.signals.look(&self.run, now);
         for index in 0..self.connector.begun() {
             if self.slots[index].check_stalled(now) || wake_all {
                 self.wait.enqueue(&mut self.slots, index);
+            }
+        }
+    }
+
+    /// The worker stood still for `gap` nanoseconds, until `now`: no connection is blamed for that time.
+    fn leave_out(&mut self, gap: u64, now: u64) {
+        for slot in &mut self.slots[..self.connector.begun()] {
+            slot.leave_out(gap);
+            if let SlotStage::Open(open) = &mut slot.stage {
+                open.connection.leave_out(gap, now);
             }
         }
     }

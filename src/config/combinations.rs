@@ -8,7 +8,7 @@ use crate::units::{Bytes, Rate, Time};
 /// Refuses a profile whose values exclude each other.
 pub(super) fn check(profile: &Profile) -> Result<(), ConfigError> {
     check_reading(profile)?;
-    check_opening(profile)?;
+    check_pace(profile)?;
     check_end_of_run(profile)?;
     check_reconnects(profile)
 }
@@ -27,11 +27,15 @@ fn check_reading(profile: &Profile) -> Result<(), ConfigError> {
     }
 }
 
-fn check_opening(profile: &Profile) -> Result<(), ConfigError> {
+fn check_pace(profile: &Profile) -> Result<(), ConfigError> {
     if let (Some(rate), false) = (profile.connect_rate, profile.ramp.is_zero()) {
         let all = Time(Rate::due(rate, u64::from(profile.conns)));
         let problem = format!("`connect_rate = {rate}` already sets how fast connections open (all within {all})");
         return Err(ConfigError::new("ramp", Time(profile.ramp), problem).remedy("leave out one of them"));
+    }
+    if let (Some(rate), false) = (profile.close_rate, profile.ramp_down.is_zero()) {
+        let problem = format!("`close_rate = {rate}` already sets how fast connections end");
+        return Err(ConfigError::new("ramp_down", Time(profile.ramp_down), problem).remedy("leave out one of them"));
     }
     let last = profile.all_open_at();
     match profile.duration {

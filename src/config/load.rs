@@ -77,6 +77,17 @@ pub struct LoadArgs {
     #[arg(long, value_name = "TIME", env = "ECHO_TESTER_RAMP", hide_env = true)]
     pub ramp: Option<Time>,
 
+    /// Connections to end per second, when all end at one time [default: with --close keep, --connect-rate]
+    ///
+    /// All connections end at one time when the --duration is over, and with --close keep when all are done. Thousands
+    /// of ends in one moment can take a machine longer than their time-outs.
+    #[arg(long, value_name = "RATE", env = "ECHO_TESTER_CLOSE_RATE", hide_env = true)]
+    pub close_rate: Option<Rate>,
+
+    /// Time over which connections that end at one time end evenly [default: with --close keep, --ramp; else 0]
+    #[arg(long, value_name = "TIME", env = "ECHO_TESTER_RAMP_DOWN", hide_env = true)]
+    pub ramp_down: Option<Time>,
+
     /// How to read the echo: normal, slow:64KiB/s, pause:2s, after-stall, never [default: normal]
     ///
     /// normal: as it comes · slow:64KiB/s: at this rate at most · pause:2s: not in the first 2 s · after-stall: not
@@ -117,6 +128,12 @@ pub struct LoadArgs {
     /// How long a connection may wait for the server without progress [default: 10s]
     #[arg(long, value_name = "TIME", env = "ECHO_TESTER_STALL_TIMEOUT", hide_env = true)]
     pub stall_timeout: Option<Time>,
+
+    /// How long a connection may take to finish when its --duration or --lifetime is over [default: --stall-timeout]
+    ///
+    /// It finishes the message that it is in, and ends. What is not done by then is too-slow.
+    #[arg(long, value_name = "TIME", env = "ECHO_TESTER_GRACE", hide_env = true)]
+    pub grace: Option<Time>,
 
     /// End the run at the first finding [default: false]
     #[arg(

@@ -10,7 +10,7 @@ use super::forms::{Fragment, Pipeline};
 use super::load::LoadArgs;
 use crate::plan::{Close, Distribution, MAX_CONNECTIONS, Profile, Read, Reconnect, TimeRange, UNLIMITED, Verify};
 use crate::stream::MAX_STREAM_BYTES;
-use crate::units::{Bytes, Count, Time};
+use crate::units::{Bytes, Count, Rate, Time};
 
 impl LoadArgs {
     /// The profile of the group, with defaults for absent options; `name` is its name if it has none of its own.
@@ -21,6 +21,9 @@ impl LoadArgs {
         let read = self.read.unwrap_or(Read::Normal);
         let default_close = if read == Read::Never { Close::Keep } else { Close::HalfClose };
         let (messages, bytes) = self.amount(read)?;
+        let stall_timeout = positive_time("stall_timeout", self.stall_timeout)?.unwrap_or(defaults::STALL_TIMEOUT);
+        let close = self.close.unwrap_or(default_close);
+        let (close_rate, ramp_down) = self.pace_of_ends(close);
         let profile = Profile {
             name: self.name.clone().unwrap_or_else(|| name.to_owned()),
             conns: self.connections()?,
@@ -39,14 +42,17 @@ impl LoadArgs {
             connect_rate: self.connect_rate,
             ramp: self.ramp.map_or(Duration::ZERO, |Time(ramp)| ramp),
             read,
-            close: self.close.unwrap_or(default_close),
+            close_rate,
+            ramp_down,
+            close,
             lifetime: self.lifetime,
             reconnect: self.reconnect(),
             reconnect_delay: self.reconnect_delay.map_or(Duration::ZERO, |Time(delay)| delay),
             nodelay: !self.nagle.unwrap_or(false),
             connect_timeout: positive_time("connect_timeout", self.connect_timeout)?
                 .unwrap_or(defaults::CONNECT_TIMEOUT),
-            stall_timeout: positive_time("stall_timeout", self.stall_timeout)?.unwrap_or(defaults::STALL_TIMEOUT),
+            stall_timeout,
+            grace: self.grace.map_or(stall_timeout, |Time(grace)| grace),
             fail_fast: self.fail_fast.unwrap_or(false),
             verify: self.verify.unwrap_or(Verify::Full),
             sndbuf: socket_buffer("sndbuf", self.sndbuf)?,
@@ -91,6 +97,15 @@ impl LoadArgs {
     fn in_flight(&self, read: Read) -> u32 {
         let default = if self.rate.is_some() || read != Read::Normal { UNLIMITED } else { 1 };
         self.pipeline.map_or(default, |Pipeline(messages)| messages)
+    }
+
+    /// How fast connections end that would end at one time. Those of `keep` end as they were opened.
+    fn pace_of_ends(&self, close: Close) -> (Option<Rate>, Duration) {
+        let of = |rate: Option<Rate>, time: Option<Time>| (rate, time.map_or(Duration::ZERO, |Time(time)| time));
+        match (self.close_rate, self.ramp_down) {
+            (None, None) if close == Close::Keep => of(self.connect_rate, self.ramp),
+            (rate, time) => of(rate, time),
+        }
     }
 
     fn reconnect(&self) -> Reconnect {
@@ -182,6 +197,23 @@ mod tests {
     }
 
     #[test]
+    fn connections_that_are_kept_end_as_they_were_opened_by_default() {
+        let paced = |toml| (profile(toml).close_rate, profile(toml).ramp_down);
+        let second = Duration::from_secs(1);
+        assert_eq!(paced("ramp = '1s'\nclose = 'keep'"), (None, second));
+        assert_eq!(paced("connect_rate = 5\nclose = 'keep'"), (Rate::per_second(5), Duration::ZERO));
+        assert_eq!(paced("ramp = '1s'\nclose = 'keep'\nramp_down = 0"), (None, Duration::ZERO));
+        assert_eq!(paced("ramp = '1s'"), (None, Duration::ZERO));
+        assert_eq!(paced("ramp_down = '1s'\nduration = '2s'"), (None, second));
+    }
+
+    #[test]
+    fn the_grace_is_as_long_as_the_stall_timeout_by_default() {
+        let grace = |toml| profile(toml).grace.as_secs();
+        assert_eq!((grace(""), grace("stall_timeout = '3s'"), grace("grace = 0")), (10, 3, 0));
+    }
+
+    #[test]
     fn a_group_has_its_own_name_or_else_the_given_one() {
         assert_eq!(profile("").name, "load");
         assert_eq!(profile("name = 'stalled'").name, "stalled");
@@ -264,6 +296,10 @@ mod tests {
             (
                 "reconnect_delay = '1s'",
                 "--reconnect-delay 1s: no connection is reopened: add --reconnect forever, or a number of times",
+            ),
+            (
+                "ramp_down = '5s'\nclose_rate = 10",
+                "--ramp-down 5s: --close-rate 10/s already sets how fast connections end: leave out one of them",
             ),
             ("bytes = '1TiB'\nreconnect = 1", "--bytes 1TiB: must be at most 64GiB if connections are reopened"),
         ] {

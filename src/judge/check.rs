@@ -118,6 +118,8 @@ pub(super) struct Evidence<'e> {
     /// The thresholds in their order; none if only a part of the run is known.
     pub(super) thresholds: &'e [EvaluatedThreshold<'e>],
     pub(super) ending: &'e RunEnding,
+    /// What the run says about time can be trusted.
+    pub(super) is_time_known: bool,
 }
 
 /// Everything that the checks of a case follow from.
@@ -173,7 +175,8 @@ fn verdict<'c>(case: &ExpectedCase<'c>) -> Vec<Check<'c>> {
     let evaluate = move |evidence: &Evidence<'_>| {
         if let Some(limit) = evidence.ending.timed_out_after {
             // Even where a failure is expected: a run that was not finished shows nothing.
-            return (Some(format!("not done within {limit}")), CaseOutcome::Fail);
+            let outcome = if evidence.is_time_known { CaseOutcome::Fail } else { CaseOutcome::Inconclusive };
+            return (Some(format!("not done within {limit}")), outcome);
         }
         // A missed threshold is a check of its own.
         let actual = if evidence.verdict == Verdict::ThresholdMissed { Verdict::Pass } else { evidence.verdict };
@@ -227,7 +230,11 @@ fn thresholds<'c>(case: &ExpectedCase<'c>) -> Vec<Check<'c>> {
     let check = |(i, threshold): (usize, &'c super::threshold::Threshold)| {
         Check::new(threshold.to_string(), threshold.to_string(), move |evidence| match evidence.thresholds.get(i) {
             None => (None, CaseOutcome::Skipped),
-            Some(evaluated) => met_or(evaluated.met, CaseOutcome::ThresholdMissed, evaluated.actual.clone()),
+            Some(evaluated) => {
+                let otherwise =
+                    if evaluated.is_doubtful { CaseOutcome::Inconclusive } else { CaseOutcome::ThresholdMissed };
+                met_or(evaluated.met, otherwise, evaluated.actual.clone())
+            }
         })
     };
     case.expect.thresholds.iter().enumerate().map(check).collect()

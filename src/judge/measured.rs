@@ -39,6 +39,10 @@ pub struct RunResources {
     pub client_memory: Option<u64>,
     /// CPU time of the server.
     pub server_cpu: Option<Duration>,
+    /// How long the client itself stood still.
+    pub stood_still: Duration,
+    /// How long the client was ready to run and mostly waited for a processor.
+    pub starved: Option<Duration>,
 }
 
 /// How a run came to its end, besides what its connections tell.

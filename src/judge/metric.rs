@@ -278,6 +278,14 @@ impl MetricRef {
         }
     }
 
+    /// Whether a slow machine changes it.
+    pub(super) fn depends_on_time(&self) -> bool {
+        match (&self.metric.kind, self.member) {
+            (MetricKind::Findings, FamilyMember::Finding(kind)) => kind.depends_on_time(),
+            _ => matches!(self.unit(), MetricUnit::Time | MetricUnit::BytesPerSecond | MetricUnit::PerSecond),
+        }
+    }
+
     /// The measured value, in its unit; `None`: not measured.
     pub(super) fn value(&self, scope: &MetricScope<'_>) -> Option<f64> {
         match (&self.metric.kind, self.member) {

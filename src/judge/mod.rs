@@ -3,6 +3,7 @@
 //! - [`measured`]: a run that has ended, as the judge sees it;
 //! - [`metric`]: the table of metrics that a threshold can name;
 //! - [`threshold`]: expressions over metrics;
+//! - [`time_doubt`]: whether what a run says about time can be trusted;
 //! - [`verdict`]: pass, fail or inconclusive, and why;
 //! - [`expectation`]: the expectations of a case;
 //! - [`check`]: the run compared with them, check by check;
@@ -17,6 +18,7 @@ pub mod measured;
 pub mod metric;
 pub mod outcome;
 pub mod threshold;
+pub mod time_doubt;
 pub mod verdict;
 
 use check::{CheckReport, Evidence};
@@ -48,13 +50,19 @@ pub fn judge_case(expect: &Expectations, run: &MeasuredRun<'_>) -> Judgement {
     let source = MetricSource::new(run);
     // A part of a run says nothing about metrics of the whole run.
     let known = expect.thresholds.iter().filter(|_| !run.ending.is_partial);
-    let thresholds: Vec<EvaluatedThreshold<'_>> = known.map(|threshold| threshold.evaluate(&source)).collect();
-    let missed = thresholds.iter().filter(|threshold| !threshold.met);
+    let time_doubt = time_doubt::of(&run.resources);
+    let is_time_known = time_doubt.is_none();
+    let thresholds: Vec<EvaluatedThreshold<'_>> =
+        known.map(|threshold| threshold.evaluate(&source, is_time_known)).collect();
+    let missed = thresholds.iter().filter(|threshold| threshold.is_missed());
+    let doubtful = thresholds.iter().filter(|threshold| threshold.is_doubtful);
     let context = VerdictContext {
         interrupted: is_interrupted,
         timed_out: run.ending.timed_out_after.is_some(),
         verify_off: run.is_unverified(),
         missed_thresholds: missed.map(EvaluatedThreshold::sentence).collect(),
+        doubtful_thresholds: doubtful.map(EvaluatedThreshold::sentence).collect(),
+        time_doubt,
     };
     let verdict = judge(&total, &context);
     let evidence = Evidence {
@@ -63,6 +71,7 @@ pub fn judge_case(expect: &Expectations, run: &MeasuredRun<'_>) -> Judgement {
         loads: &run.loads,
         thresholds: &thresholds,
         ending: &run.ending,
+        is_time_known,
     };
     let checks = check::evaluated(expect, &evidence);
     let outcome = gravest(checks.iter().map(|check| check.outcome)).unwrap_or(CaseOutcome::Pass);

@@ -27,6 +27,8 @@ pub struct Threshold {
 pub(super) struct EvaluatedThreshold<'t> {
     pub(super) threshold: &'t Threshold,
     pub(super) met: bool,
+    /// It is not met, but it is about time, and what the run says about time cannot be trusted.
+    pub(super) is_doubtful: bool,
     /// The measured value, with its unit.
     pub(super) actual: String,
 }
@@ -107,18 +109,25 @@ impl Threshold {
         self.group.as_deref()
     }
 
-    /// Compares the threshold with the measured value. A metric that was not measured does not meet it.
-    pub(super) fn evaluate(&self, source: &MetricSource<'_>) -> EvaluatedThreshold<'_> {
+    /// Compares the threshold with the measured value. A metric that was not measured does not meet it. `is_time_known`:
+    /// what the run says about time can be trusted.
+    pub(super) fn evaluate(&self, source: &MetricSource<'_>, is_time_known: bool) -> EvaluatedThreshold<'_> {
         let measured = source.scope(self.group.as_deref()).and_then(|scope| self.metric.value(&scope));
         let (met, actual) = match measured {
             None => (false, "not measured".to_owned()),
             Some(value) => (self.comparison.is_met(value, self.value), self.metric.unit().show(value)),
         };
-        EvaluatedThreshold { threshold: self, met, actual }
+        let is_doubtful = !met && !is_time_known && self.metric.depends_on_time();
+        EvaluatedThreshold { threshold: self, met, is_doubtful, actual }
     }
 }
 
 impl EvaluatedThreshold<'_> {
+    /// Whether it is not met, without a doubt.
+    pub(super) fn is_missed(&self) -> bool {
+        !self.met && !self.is_doubtful
+    }
+
     /// The threshold and the measured value.
     pub(super) fn sentence(&self) -> String {
         format!("{}: it was {}", self.threshold, self.actual)
@@ -184,7 +193,7 @@ mod tests {
         let loads = groups.iter().map(|(name, stats)| MeasuredLoad { name, verify: Verify::Full, stats });
         let run = MeasuredRun { loads: loads.collect(), resources, ending: RunEnding::default() };
         let threshold: Threshold = text.parse().expect(text);
-        let EvaluatedThreshold { met, actual, .. } = threshold.evaluate(&MetricSource::new(&run));
+        let EvaluatedThreshold { met, actual, .. } = threshold.evaluate(&MetricSource::new(&run), true);
         (met, actual)
     }
 
@@ -248,7 +257,7 @@ mod tests {
             elapsed: Duration::from_millis(2500),
             client_cpu: Some(Duration::from_millis(1500)),
             client_memory: Some(4096),
-            server_cpu: None,
+            ..RunResources::default()
         };
         for (text, met, actual) in [
             ("rtt.p75 < 2ms", true, "1.000447ms"),

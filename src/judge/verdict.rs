@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::outcome::CaseOutcome;
+use super::time_doubt;
 use crate::exit::Exit;
 use crate::measure::Counters;
 use crate::stream::FindingKind;
@@ -89,6 +90,10 @@ pub struct VerdictContext {
     pub verify_off: bool,
     /// The thresholds that were missed, as sentences.
     pub missed_thresholds: Vec<String>,
+    /// The thresholds that were missed too, but are about time, which is in doubt.
+    pub doubtful_thresholds: Vec<String>,
+    /// Why what the run says about time cannot be trusted, if so.
+    pub time_doubt: Option<String>,
 }
 
 /// The facts that a verdict on the sum of several processes rests on besides.
@@ -115,11 +120,15 @@ pub fn judge(counters: &Counters, context: &VerdictContext) -> VerdictReport {
         return verdict;
     }
     let why = "the run was ended at its time limit: --timeout, or timeout in [run], raises it".to_owned();
-    VerdictReport::new(Verdict::Fail, [vec![why], verdict.reasons].concat())
+    match &context.time_doubt {
+        Some(doubt) => VerdictReport::new(Verdict::Inconclusive, [vec![doubt.clone(), why], verdict.reasons].concat()),
+        None => VerdictReport::new(Verdict::Fail, [vec![why], verdict.reasons].concat()),
+    }
 }
 
 /// The verdict, had there been no time limit.
 fn judge_finished(counters: &Counters, context: &VerdictContext) -> VerdictReport {
+    let has_findings = !counters.findings.is_empty();
     let mut reasons = findings(counters);
     let mut shortfalls = shortfalls(counters);
     if !shortfalls.is_empty() {
@@ -134,7 +143,11 @@ fn judge_finished(counters: &Counters, context: &VerdictContext) -> VerdictRepor
         reasons.insert(0, "no connection could be opened".to_owned());
         return VerdictReport::new(Verdict::Inconclusive, reasons);
     }
-    if !counters.findings.is_empty() {
+    if let Some(doubt) = context.time_doubt.as_ref().filter(|_| has_findings && time_doubt::explains_all(counters)) {
+        reasons.insert(0, doubt.clone());
+        return VerdictReport::new(Verdict::Inconclusive, reasons);
+    }
+    if has_findings {
         return VerdictReport::new(Verdict::Fail, reasons);
     }
     if counters.bytes_verified == 0 {
@@ -150,6 +163,12 @@ fn judge_finished(counters: &Counters, context: &VerdictContext) -> VerdictRepor
     }
     if !context.missed_thresholds.is_empty() {
         return VerdictReport::new(Verdict::ThresholdMissed, context.missed_thresholds.clone());
+    }
+    if let Some(doubt) = context.time_doubt.as_ref().filter(|_| !context.doubtful_thresholds.is_empty()) {
+        return VerdictReport::new(
+            Verdict::Inconclusive,
+            [vec![doubt.clone()], context.doubtful_thresholds.clone()].concat(),
+        );
     }
     let (passed, bytes) = (counters.passed, counters.bytes_verified);
     VerdictReport::new(Verdict::Pass, vec![format!("{passed} connections, {bytes} bytes verified, nothing wrong")])

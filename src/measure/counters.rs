@@ -14,6 +14,9 @@ macro_rules! counters {
         #[serde(deny_unknown_fields)]
         pub struct Counters {
             $($(#[doc = $doc])+ pub $name: u64,)+
+            /// Of the connects that failed, those that nobody answered in time.
+            #[serde(default, skip_serializing_if = "is_zero")]
+            pub connect_timeouts: u64,
             /// Findings of each kind, including those beyond the number that is kept in full.
             #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
             pub findings: BTreeMap<FindingKind, u64>,
@@ -23,6 +26,7 @@ macro_rules! counters {
             /// Adds other totals.
             pub fn add(&mut self, other: &Counters) {
                 $(self.$name += other.$name;)+
+                self.connect_timeouts += other.connect_timeouts;
                 for (kind, n) in &other.findings {
                     *self.findings.entry(*kind).or_default() += n;
                 }
@@ -77,6 +81,10 @@ counters! {
     reads,
     /// Connections whose own writes were blocked for 200 ms or longer at least once.
     write_stalls,
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 impl Counters {

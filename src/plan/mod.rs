@@ -16,11 +16,11 @@ mod slots;
 mod steps;
 mod time_range;
 
-pub use crate::stream::{ConnId, ExpectedEcho};
+pub use crate::stream::ConnId;
 pub use describe::{Described, DescribedMessage, DescribedWrite, describe};
 pub use distribution::{Distribution, MAX_SIZE};
 pub use options::{Close, Lifetime, Read, Reconnect, Verify};
-pub use profile::{Profile, UNLIMITED};
+pub use profile::{ExpectedEcho, Profile, UNLIMITED};
 pub use slots::{MAX_CONNECTIONS, Shard, Slot, Slots, SlotsError};
 pub use steps::{ConnectionPlan, MAX_WRITE_BYTES, PlanStep};
 pub use time_range::TimeRange;

@@ -10,11 +10,19 @@ use serde::Serialize;
 use super::distribution::Distribution;
 use super::options::{Close, Lifetime, Read, Reconnect, Verify};
 use super::time_range::TimeRange;
-use crate::stream::ExpectedEcho;
 use crate::units::{Bytes, Count, Rate, Time};
 
 /// A `pipeline` without a limit.
 pub const UNLIMITED: u32 = u32::MAX;
+
+/// What a plan asserts about the echo of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExpectedEcho {
+    /// Every byte that was sent comes back, and then EOF.
+    Exact,
+    /// A prefix of what was sent comes back: the plan ends in a reset, or leaves echo unread.
+    Prefix,
+}
 
 /// One resolved load group.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
@@ -50,6 +58,12 @@ pub struct Profile {
     #[serde(serialize_with = "time")]
     #[schemars(with = "Time")]
     pub ramp: Duration,
+    /// Connections ended a second, once all of them end at one time. Null: at once, or over `ramp_down`.
+    pub close_rate: Option<Rate>,
+    /// The time over which connections end evenly, once all of them end at one time. 0: at once, or by `close_rate`.
+    #[serde(serialize_with = "time")]
+    #[schemars(with = "Time")]
+    pub ramp_down: Duration,
     /// How a connection reads.
     pub read: Read,
     /// How a connection ends.
@@ -72,6 +86,10 @@ pub struct Profile {
     #[serde(serialize_with = "time")]
     #[schemars(with = "Time")]
     pub stall_timeout: Duration,
+    /// How long a connection may take to finish once its time is up: its duration, or its lifetime.
+    #[serde(serialize_with = "time")]
+    #[schemars(with = "Time")]
+    pub grace: Duration,
     /// Whether the first finding ends the run.
     pub fail_fast: bool,
     /// Whether the echo is compared.
@@ -100,10 +118,24 @@ impl Profile {
     /// When the slot of this index in the group is to be opened, after the start of the run. Later indices are never
     /// earlier.
     pub fn opens_at(&self, index: u32) -> Duration {
-        let ramp_nanos = self.ramp.as_nanos() * u128::from(index) / u128::from(self.conns.max(1));
-        let by_ramp = Duration::from_nanos(u64::try_from(ramp_nanos).unwrap_or(u64::MAX));
-        let by_rate = self.connect_rate.map_or(Duration::ZERO, |rate| rate.due(u64::from(index)));
-        by_ramp.max(by_rate)
+        self.paced(index, self.ramp, self.connect_rate)
+    }
+
+    /// How long after the first slots of a group whose connections end at one time the slot of this index ends.
+    pub fn ends_after(&self, index: u32) -> Duration {
+        self.paced(index, self.ramp_down, self.close_rate)
+    }
+
+    /// Whether connections that end at one time end one after the other.
+    pub fn paces_ends(&self) -> bool {
+        !self.ramp_down.is_zero() || self.close_rate.is_some()
+    }
+
+    fn paced(&self, index: u32, over: Duration, rate: Option<Rate>) -> Duration {
+        let nanos = over.as_nanos() * u128::from(index) / u128::from(self.conns.max(1));
+        let by_time = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
+        let by_rate = rate.map_or(Duration::ZERO, |rate| rate.due(u64::from(index)));
+        by_time.max(by_rate)
     }
 
     /// When the last slot is to be opened. Open-loop messages are due no earlier, and not before all slots are open.
@@ -171,7 +203,12 @@ impl fmt::Display for Profile {
             Reconnect::Times(times) => write!(f, ", reconnected {times} times")?,
             Reconnect::Forever => f.write_str(", always reconnected")?,
         }
-        write!(f, ", then {}", self.close)
+        write!(f, ", then {}", self.close)?;
+        match (self.ramp_down, self.close_rate) {
+            (Duration::ZERO, None) => Ok(()),
+            (time, None) => write!(f, " over {}", Time(time)),
+            (_, Some(rate)) => write!(f, " at {rate}"),
+        }
     }
 }
 
@@ -194,6 +231,8 @@ pub(super) mod tests {
             rate: None,
             connect_rate: None,
             ramp: Duration::ZERO,
+            close_rate: None,
+            ramp_down: Duration::ZERO,
             read: Read::Normal,
             close: Close::HalfClose,
             lifetime: None,
@@ -202,6 +241,7 @@ pub(super) mod tests {
             nodelay: true,
             connect_timeout: Duration::from_secs(10),
             stall_timeout: Duration::from_secs(10),
+            grace: Duration::from_secs(10),
             fail_fast: false,
             verify: Verify::Full,
             sndbuf: None,
@@ -232,6 +272,9 @@ pub(super) mod tests {
         let by_rate = Profile { connect_rate: Rate::per_second(10), ..profile() };
         assert_eq!(at(&by_rate), [0, 100, 200, 300]);
         assert_eq!(by_rate.all_open_at(), Duration::from_millis(300));
+        let slowly = Profile { ramp_down: Duration::from_secs(4), ..profile() };
+        assert_eq!((0..4).map(|i| slowly.ends_after(i).as_secs()).collect::<Vec<_>>(), [0, 1, 2, 3]);
+        assert!(slowly.paces_ends() && !profile().paces_ends());
     }
 
     #[test]

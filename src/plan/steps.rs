@@ -125,6 +125,11 @@ impl ConnectionPlan {
         }
     }
 
+    /// Bytes of the message that has begun, for which no [`PlanStep::Write`] has been taken yet.
+    pub fn unwritten(&self) -> u64 {
+        self.remaining
+    }
+
     /// Open loop across reconnects: the number of the next message in the slot's schedule, for
     /// [`resume_schedule`](Self::resume_schedule) of the connection that follows.
     pub fn next_arrival(&self) -> u64 {

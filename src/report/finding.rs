@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use super::ending;
 use super::text::{show_time, wrapped};
 use crate::stream::{Change, Corruption, Divergence, Finding, FindingKind, Op, OpKind, StreamSource};
 
@@ -14,7 +15,9 @@ const EXCERPT_ROW_BYTES: usize = 16;
 pub fn render(finding: &Finding) -> String {
     let divergence = &finding.divergence;
     let mut text = format!("connection {}: {}", divergence.conn, divergence.kind.name());
-    if divergence.kind != FindingKind::ConnectFailed {
+    // Where nothing is missing, the end has no place in the stream.
+    let is_placed = divergence.extent > 0 || divergence.ending.is_none();
+    if divergence.kind != FindingKind::ConnectFailed && is_placed {
         let _ = write!(text, " at offset {}", place(divergence.offset));
     }
     let _ = write!(text, ". {}.", capitalized(&what_happened(divergence, finding.source_shard.as_deref())));
@@ -37,6 +40,9 @@ pub fn render(finding: &Finding) -> String {
 
 /// One sentence, without its full stop.
 fn what_happened(divergence: &Divergence, shard: Option<&str>) -> String {
+    if let Some(sentence) = ending::sentence(divergence, bytes) {
+        return sentence;
+    }
     let extent = bytes(divergence.extent);
     match divergence.kind {
         FindingKind::Corrupt => format!("{extent} came back changed{}", how(divergence.detail)),
@@ -48,12 +54,9 @@ fn what_happened(divergence: &Divergence, shard: Option<&str>) -> String {
         FindingKind::Crosstalk | FindingKind::Stale => {
             format!("{extent}{} came {}", from(divergence, "", shard), instead_of(divergence))
         }
-        FindingKind::Truncated => format!("EOF came with {extent} missing"),
         FindingKind::Surplus => format!("{extent} came that nobody had sent{}", how(divergence.detail)),
-        FindingKind::Stalled => format!("nothing more came before the stall time-out, with {extent} missing"),
-        FindingKind::Reset => format!("the other side reset the connection, with {extent} missing"),
-        FindingKind::NoFin => "every byte came back, but no EOF followed the half-close".to_owned(),
         FindingKind::ConnectFailed => "the connection could not be opened".to_owned(),
+        other => other.description().trim_end_matches('.').to_owned(),
     }
 }
 
@@ -147,11 +150,16 @@ fn excerpts(divergence: &Divergence) -> String {
 }
 
 fn operation(op: &Op, found_at_ms: f64) -> String {
-    let verb = match op.kind {
-        OpKind::Write => "wrote",
-        OpKind::Read => "read",
-    };
-    format!("{verb} {} at {} ({} earlier)", op.len, op.offset, time(found_at_ms - op.at_ms))
+    let earlier = time(found_at_ms - op.at_ms);
+    match op.kind {
+        OpKind::Write => format!("wrote {} at {} ({earlier} earlier)", op.len, op.offset),
+        OpKind::Read => format!("read {} at {} ({earlier} earlier)", op.len, op.offset),
+        OpKind::HalfClose => format!("sent FIN ({earlier} earlier)"),
+        OpKind::Probe => format!("half-closed as a probe ({earlier} earlier)"),
+        OpKind::StoodStill => {
+            format!("the client itself stood still for {} (until {earlier} earlier)", time(op.len as f64))
+        }
+    }
 }
 
 fn place(offset: u64) -> String {

@@ -267,6 +267,7 @@ impl Sum {
         let context = VerdictContext {
             interrupted,
             verify_off: !first.loads.iter().any(is_verified),
+            time_doubt: ClientReport::sum(parts.iter().map(|part| &part.client)).time_doubt(),
             ..VerdictContext::default()
         };
         let was_interrupted = |part: &&PartReport| part.outcome == Verdict::Interrupted;
@@ -390,6 +391,8 @@ impl ClientReport {
             memory_before_bytes: sum(parts.clone().map(|part| part.memory_before_bytes)),
             busy: parts.clone().flat_map(|part| part.busy.iter().copied()).collect(),
             was_bottleneck: any(parts.clone().map(|part| part.was_bottleneck)),
+            stood_still_s: parts.clone().map(|part| part.stood_still_s).fold(0.0, f64::max),
+            starved_s: parts.clone().filter_map(|part| part.starved_s).reduce(f64::max),
             machine_was_full: any(parts.map(|part| part.machine_was_full)),
         }
     }

@@ -8,6 +8,7 @@ pub mod case_text;
 mod chart;
 pub mod compare;
 pub mod compare_text;
+mod ending;
 pub mod finding;
 pub mod format;
 pub mod github;

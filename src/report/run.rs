@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::client::{ClientUsage, RunOutcome, RunPlan};
 use crate::judge::Judgement;
+use crate::judge::time_doubt;
 use crate::judge::verdict::{Verdict, VerdictReport};
 use crate::measure::active_time::ActiveTimeReport;
 use crate::measure::histogram::LatencyReport;
@@ -126,6 +127,13 @@ pub struct ClientReport {
     pub busy: Vec<Option<f64>>,
     /// Whether the busiest worker had no CPU time left: then figures of speed are those of the client, not the server.
     pub was_bottleneck: Option<bool>,
+    /// How long the client itself stood still: stopped, suspended, or held up by its machine. Of several workers or
+    /// processes, the longest. What depends on time is in doubt then.
+    #[serde(default)]
+    pub stood_still_s: f64,
+    /// How long a worker was ready to run and mostly waited for a processor. Of several, the longest.
+    #[serde(default)]
+    pub starved_s: Option<f64>,
     /// Whether the machine had no CPU time left for the client and the bundled server together: then each may be faster
     /// alone. Null: there was no bundled server, or it is not known.
     pub machine_was_full: Option<bool>,
@@ -218,6 +226,14 @@ impl LoadReport {
     }
 }
 
+impl ClientReport {
+    /// Why figures of time say nothing about the server, if so.
+    pub fn time_doubt(&self) -> Option<String> {
+        let time = |seconds: f64| Duration::try_from_secs_f64(seconds).unwrap_or_default();
+        time_doubt::sentence(time(self.stood_still_s), self.starved_s.map(time))
+    }
+}
+
 impl From<&ClientUsage> for ClientReport {
     fn from(usage: &ClientUsage) -> Self {
         ClientReport {
@@ -226,6 +242,8 @@ impl From<&ClientUsage> for ClientReport {
             memory_before_bytes: usage.memory_before,
             busy: usage.busy.clone(),
             was_bottleneck: usage.was_bottleneck(),
+            stood_still_s: usage.stood_still.as_secs_f64(),
+            starved_s: usage.starved.map(|starved| starved.as_secs_f64()),
             machine_was_full: None,
         }
     }

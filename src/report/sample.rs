@@ -80,6 +80,8 @@ pub(super) fn run(loads: &[&str]) -> RunReport {
             memory_before_bytes: None,
             busy: vec![Some(0.5)],
             was_bottleneck: Some(false),
+            stood_still_s: 0.0,
+            starved_s: Some(0.0),
             machine_was_full: None,
         },
         verdict: VerdictReport { outcome: Verdict::Pass, exit_code: 0, reasons: vec!["nothing wrong".to_owned()] },

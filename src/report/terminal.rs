@@ -175,6 +175,7 @@ fn notes(report: &RunReport) -> Vec<String> {
     let mut notes: Vec<String> = report.loads.iter().filter_map(|load| saturation(load, report)).collect();
     notes.extend(shortages(&report.total).into_iter().map(|shortage| format!("note: {shortage}")));
     notes.extend(report.loads.iter().filter_map(|load| never_begun(load, report)));
+    notes.extend(time_doubt(report));
     notes.extend(bottleneck(report).or_else(|| full_machine(report)));
     notes.extend(not_together(report));
     notes
@@ -218,6 +219,12 @@ fn never_begun(load: &LoadReport, report: &RunReport) -> Option<String> {
         "note: no message{whose} was due: under --rate, messages are due once all connections are open, and the run ended \
          before that"
     ))
+}
+
+/// Says that the figures above are not those of the server alone, unless the verdict says so.
+fn time_doubt(report: &RunReport) -> Option<String> {
+    let doubt = report.client.time_doubt()?;
+    (!report.verdict.reasons.contains(&doubt)).then(|| format!("note: {doubt}"))
 }
 
 /// Says that processes did not run at the same time.

@@ -244,7 +244,7 @@ fn try_run(
 fn default_timeout(scenario: &Scenario) -> Duration {
     let planned_time = |load: &Profile| {
         let opening = load.ramp + load.connect_timeout;
-        load.duration.unwrap_or_default().max(opening) + load.stall_timeout
+        load.duration.unwrap_or_default().max(opening) + load.ends_after(load.conns) + load.grace + load.stall_timeout
     };
     let longest = scenario.loads.iter().map(planned_time).max().unwrap_or_default();
     longest + if scenario.long { LONG_CASE_ALLOWANCE } else { CASE_ALLOWANCE }

@@ -39,6 +39,8 @@ pub fn judged_case(
             client_cpu: outcome.client.cpu,
             client_memory: outcome.client.peak_memory,
             server_cpu: server.as_ref().and_then(ServerReport::cpu),
+            stood_still: outcome.client.stood_still,
+            starved: outcome.client.starved,
         },
         ending: RunEnding { loads_interrupted: outcome.interrupted, ..ending },
     };

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::ending::Ending;
 use super::pattern::ConnId;
 
 /// Bytes before the first wrong one that an excerpt shows.
@@ -40,6 +41,8 @@ pub enum FindingKind {
     Reset,
     /// No EOF after half-close.
     NoFin,
+    /// Not done when the time was up, and not in the grace after it.
+    TooSlow,
     /// Never opened.
     ConnectFailed,
 }
@@ -52,6 +55,8 @@ pub struct FindingKindRow {
     pub name: &'static str,
     /// One sentence for people.
     pub description: &'static str,
+    /// Whether it says that something did not come in time. Then a client without a processor would find it too.
+    pub depends_on_time: bool,
 }
 
 /// Every kind of finding.
@@ -60,61 +65,79 @@ pub const FINDING_KINDS: &[FindingKindRow] = &[
         kind: FindingKind::Corrupt,
         name: "corrupt",
         description: "Bytes came back changed, in their right place.",
+        depends_on_time: false,
     },
     FindingKindRow {
         kind: FindingKind::Lost,
         name: "lost",
         description: "Bytes did not come back while later ones did, or never came at all.",
+        depends_on_time: false,
     },
     FindingKindRow {
         kind: FindingKind::Duplicated,
         name: "duplicated",
         description: "Bytes came back twice in a row.",
+        depends_on_time: false,
     },
     FindingKindRow {
         kind: FindingKind::Reordered,
         name: "reordered",
         description: "Bytes came back after bytes that were sent later.",
+        depends_on_time: false,
     },
     FindingKindRow {
         kind: FindingKind::Crosstalk,
         name: "crosstalk",
         description: "Bytes came back that another open connection had sent.",
+        depends_on_time: false,
     },
     FindingKindRow {
         kind: FindingKind::Stale,
         name: "stale",
         description: "Bytes came back again from an older place of the stream, or from a connection that is closed.",
+        depends_on_time: false,
     },
     FindingKindRow {
         kind: FindingKind::Truncated,
         name: "truncated",
         description: "The stream ended (EOF) before the last byte.",
+        depends_on_time: false,
     },
     FindingKindRow {
         kind: FindingKind::Surplus,
         name: "surplus",
         description: "Bytes came that nobody had sent, or after the last byte.",
+        depends_on_time: false,
     },
     FindingKindRow {
         kind: FindingKind::Stalled,
         name: "stalled",
         description: "Nothing more came until the stall time-out.",
+        depends_on_time: true,
     },
     FindingKindRow {
         kind: FindingKind::Reset,
         name: "reset",
         description: "The other side reset the connection before its end.",
+        depends_on_time: false,
     },
     FindingKindRow {
         kind: FindingKind::NoFin,
         name: "no-fin",
         description: "Every byte came back, but no EOF followed the half-close.",
+        depends_on_time: true,
+    },
+    FindingKindRow {
+        kind: FindingKind::TooSlow,
+        name: "too-slow",
+        description: "Bytes still came, but not the last one before the time and the grace after it were over.",
+        depends_on_time: true,
     },
     FindingKindRow {
         kind: FindingKind::ConnectFailed,
         name: "connect-failed",
         description: "The connection could not be opened.",
+        depends_on_time: false,
     },
 ];
 
@@ -127,6 +150,11 @@ impl FindingKind {
     /// What the kind means, in one sentence.
     pub fn description(self) -> &'static str {
         self.row().description
+    }
+
+    /// Whether it says that something did not come in time.
+    pub fn depends_on_time(self) -> bool {
+        self.row().depends_on_time
     }
 
     /// The kind of this name.
@@ -174,6 +202,9 @@ pub struct Divergence {
     #[serde(with = "hex")]
     #[schemars(with = "String")]
     pub received: Vec<u8>,
+    /// For a finding about the end of the connection: how it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ending: Option<Box<Ending>>,
     /// The circumstances of its first bytes, if they came before it was certain what went wrong.
     #[serde(skip)]
     pub circumstances: Option<Arc<Circumstances>>,
@@ -195,6 +226,7 @@ impl Divergence {
             excerpt_offset: offset,
             expected: Vec::new(),
             received: Vec::new(),
+            ending: None,
             circumstances: None,
         }
     }
@@ -292,15 +324,15 @@ pub struct Finding {
     pub replay: Option<String>,
 }
 
-/// A write or a read of a connection.
+/// Something that this side did with a connection, or that happened to it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Op {
-    /// Which of the two.
+    /// What it was.
     pub kind: OpKind,
     /// Bytes written or read before it.
     pub offset: u64,
-    /// Bytes.
+    /// Bytes, unless the kind says otherwise.
     pub len: u64,
     /// When, in milliseconds since the start of the run.
     pub at_ms: f64,
@@ -314,6 +346,12 @@ pub enum OpKind {
     Write,
     /// Bytes taken from the socket.
     Read,
+    /// This side ended its direction (FIN). It has no length.
+    HalfClose,
+    /// The same ahead of the plan, because nothing had come for the stall time-out.
+    Probe,
+    /// The client itself stood still before it; the length is in milliseconds.
+    StoodStill,
 }
 
 fn is_zero(n: &u64) -> bool {

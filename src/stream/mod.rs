@@ -5,11 +5,12 @@
 //! - Where they differ, `mismatch` divides the bytes into runs that somebody sent, until the own stream resumes.
 //!   `ended_mismatch` fixes their borders. `classify` says what each part is; `pending` holds findings that may still
 //!   turn out to be something else; `change` knows the marks of text conversions and the like.
-//! - [`finding`] holds what went wrong, as values.
+//! - [`finding`] holds what went wrong, as values; [`ending`], how a connection ended.
 
 mod change;
 mod classify;
 mod ended_mismatch;
+pub mod ending;
 pub mod finding;
 mod ledger;
 mod mismatch;
@@ -17,9 +18,10 @@ pub mod pattern;
 mod pending;
 pub mod verify;
 
+pub use ending::{EndedBy, Ending};
 pub use finding::{
     Change, Circumstances, Corruption, Divergence, FINDING_KINDS, Finding, FindingKind, Op, OpKind, StreamSource,
 };
 pub use ledger::{Ledger, LedgerEntry};
 pub use pattern::{ConnId, MAX_SHARED_STREAM_BYTES, MAX_STREAM_BYTES, Stream, WordLocation};
-pub use verify::{End, ExpectedEcho, Verifier};
+pub use verify::{End, Verifier};

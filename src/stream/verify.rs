@@ -9,39 +9,19 @@ use super::ledger::{Ledger, StreamView};
 use super::mismatch::{Fed, Mismatch};
 use super::pattern::{ConnId, Stream};
 
-/// What a plan asserts about the echo of a connection.
+/// What the end of a connection is called, if anything is wrong with it. Whoever knows the circumstances of the end
+/// chooses the names; the verifier knows whether bytes are missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ExpectedEcho {
-    /// Every byte that was sent comes back, and then EOF.
-    Exact,
-    /// A prefix of what was sent comes back: the plan ends in a reset, or leaves echo unread.
-    Prefix,
+pub struct End {
+    /// If bytes that were sent had not come; `None`: nothing is asserted about them.
+    pub missing: Option<FindingKind>,
+    /// If all of them had come; `None`: then all is well.
+    pub complete: Option<FindingKind>,
 }
 
-/// How a connection ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    /// EOF came.
-    Fin {
-        /// What the plan asserts.
-        expected: ExpectedEcho,
-        /// Nothing had come for the stall time-out, and the client half-closed to see what happens. Bytes that are
-        /// still missing were not cut off by the EOF: they were lost before.
-        after_stall: bool,
-    },
-    /// The other side reset the connection.
-    Reset {
-        /// What the plan asserts.
-        expected: ExpectedEcho,
-    },
-    /// Nothing came for the stall time-out, and the client gave up.
-    Stalled {
-        /// Whether the client had half-closed. If it had, and every byte came, the EOF is what is missing.
-        half_closed: bool,
-    },
-    /// The client itself ended the connection, as planned or because the run was stopped. Nothing is asserted about
-    /// bytes that had not come yet.
-    Stopped,
+impl End {
+    /// Nothing is asserted about bytes that had not come: the connection ended as planned, or the run was stopped.
+    pub const STOPPED: End = End { missing: None, complete: None };
 }
 
 /// As many bytes are hardly ever equal to others by chance.
@@ -131,6 +111,7 @@ impl Verifier {
     /// Judges the end of the connection. To be called once, after the last [`Verifier::check`].
     pub fn end(&mut self, stream: &Stream, ledger: &dyn Ledger, end: End, found: &mut Vec<Divergence>) {
         let view = &StreamView::new(stream, ledger, self.conn);
+        let before = found.len();
         if let Some(recovery) = &mut self.recovery {
             let Recovery { mismatch, classifier: state, .. } = recovery.as_mut();
             let mut classifier = Classifier { view, state, found };
@@ -148,15 +129,13 @@ impl Verifier {
             self.position = view.sent;
         }
         let missing = view.sent.saturating_sub(self.position);
-        let kind = match end {
-            End::Fin { expected: ExpectedEcho::Exact, after_stall: true } if missing > 0 => FindingKind::Lost,
-            End::Fin { expected: ExpectedEcho::Exact, after_stall: false } if missing > 0 => FindingKind::Truncated,
-            End::Reset { expected: ExpectedEcho::Exact } => FindingKind::Reset,
-            End::Stalled { .. } if missing > 0 => FindingKind::Stalled,
-            End::Stalled { half_closed: true } => FindingKind::NoFin,
-            _ => return,
-        };
-        found.push(self.broken_off(view, kind, missing));
+        let kind = if missing > 0 { end.missing } else { end.complete };
+        // What was wrong with the bytes explains an end that came too soon or too late.
+        let is_explained = missing == 0 && found.len() > before;
+        let explained = [FindingKind::Truncated, FindingKind::Stalled];
+        if let Some(kind) = kind.filter(|kind| !(is_explained && explained.contains(kind))) {
+            found.push(self.broken_off(view, kind, missing));
+        }
     }
 
     #[cold]

@@ -27,13 +27,20 @@ pub use os::{
     LOOPBACK_IS_A_NETWORK, ProcessGroup, choose_port_at_connect, claim_address, close_with_reset, ephemeral_ports,
     has_ended, interrupt, is_connect_in_progress, is_crash, is_wine, listen_backlog, peak_memory, process_cpu_time,
     raise_descriptor_limit, receive, resident_memory, send, share_port, shortage, thread_cpu_time, thread_limit,
-    usable_memory,
+    thread_run_delay, usable_memory,
 };
 pub use prefetch::prefetch;
 
 /// Processors that this process may use, within its affinity and cgroup limits. `None` if the system does not say.
 pub fn available_cores() -> Option<usize> {
     std::thread::available_parallelism().ok().map(usize::from)
+}
+
+/// Whether TCP has connected this socket to itself. If nothing listens on a port of the ephemeral range, the system may
+/// choose that port as the source port too, and then the SYN meets its own socket (RFC 9293, 3.5: simultaneous open).
+pub fn is_self_connected<'s>(socket: impl Into<SockRef<'s>>) -> bool {
+    let socket = socket.into();
+    matches!((socket.local_addr(), socket.peer_addr()), (Ok(local), Ok(peer)) if local == peer)
 }
 
 /// Prepares a socket that was just accepted: sets TCP_NODELAY, and makes it not inheritable. Best effort: some systems

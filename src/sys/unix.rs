@@ -115,6 +115,13 @@ pub fn thread_cpu_time() -> Option<Duration> {
     cpu_time(ClockId::ThreadCPUTime)
 }
 
+/// How long this thread has been ready to run and waited for a processor (Documentation/scheduler/sched-stats.rst of
+/// Linux, `/proc/<pid>/schedstat`). Known only on Linux, and only if its kernel counts it.
+pub fn thread_run_delay() -> Option<Duration> {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    text.split_whitespace().nth(1)?.parse().ok().map(Duration::from_nanos)
+}
+
 /// The CPU time that all threads of this process have used together.
 pub fn process_cpu_time() -> Option<Duration> {
     cpu_time(ClockId::ProcessCPUTime)

@@ -117,6 +117,11 @@ pub fn thread_cpu_time() -> Option<Duration> {
     })
 }
 
+/// How long this thread has been ready to run and waited for a processor. Windows does not say.
+pub fn thread_run_delay() -> Option<Duration> {
+    None
+}
+
 /// The CPU time that all threads of this process have used together.
 pub fn process_cpu_time() -> Option<Duration> {
     // SAFETY: the pseudo handle of this process is always valid, and the call writes the four live times.

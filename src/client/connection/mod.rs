@@ -49,19 +49,22 @@
 //!
 //! # How a connection is over
 //!
-//! | what happened | `End` | what it asserts |
-//! | --- | --- | --- |
-//! | it carried out its ending, or the run was stopped | `Stopped` | nothing about bytes that had not come |
-//! | the peer's FIN came | `Fin` | every byte came, and the FIN after its own |
-//! | a read or a write failed | `Reset` | every byte came |
-//! | the peer seems to send forever | `Fin` | there is no surplus |
-//! | it stalled | `Stalled` | every byte came, and a FIN after its own |
+//! | what happened | what is asserted |
+//! | --- | --- |
+//! | it carried out its ending, or the run was stopped | nothing about bytes that had not come |
+//! | the peer seems to send forever | that there is no surplus |
+//! | anything else (`EndedBy`) | what the table of names says (`end_names`) |
 //!
 //! With `reset`, `abandon` and `read = "never"` only the bytes that came are asserted, not that all of them did.
 //!
-//! A connection that stalls before it has sent its FIN half-closes ahead of the plan, as a probe: a server that lost
-//! bytes answers with its FIN, one that hangs does not. If the silence goes on after that, the connection is over.
+//! A connection that stalls before it has sent its FIN half-closes ahead of the plan, as a probe: a server that has
+//! forgotten to look for more wakes up, and one that hangs does not. If the silence goes on after that, the connection
+//! is over.
+//!
+//! When its time is up, a connection finishes its message, without further pauses, and ends. If the grace after that is
+//! over too, it is over as well.
 
+mod end_names;
 mod ending;
 mod in_flight;
 mod op_log;
@@ -72,29 +75,33 @@ mod write_stall;
 
 use std::io;
 
+use end_names::{EndFacts, OwnFin};
 use op_log::OpLog;
 use receiver::{ReadAllowance, Receiver};
 use sender::{SendProgress, Sender};
 pub(super) use turn::{Transport, TurnContext, TurnResult, WaitsFor};
 
 use super::clock::nanos;
-use crate::plan::{ConnectionPlan, Profile, Read, Verify};
-use crate::stream::{Circumstances, ConnId, Divergence, End, ExpectedEcho, FindingKind, Op, OpKind};
+use crate::plan::{ConnectionPlan, ExpectedEcho, Profile, Read, Verify};
+use crate::stream::{Circumstances, ConnId, Divergence, End, EndedBy, Ending, FindingKind, Op, OpKind};
 
 /// How often a turn reads and writes at most, so that a fast connection does not keep the others of its worker waiting.
 const PASSES_PER_TURN: u32 = 64;
 /// Surplus bytes after which the peer is assumed to send forever; no fault repeats this much.
 const ENDLESS_SURPLUS_BYTES: u64 = 1 << 20;
 
+/// No time at all.
+const NEVER: u64 = u64::MAX;
+
 /// One connection of a run.
 pub(super) struct ClientConnection {
     sender: Sender,
     receiver: Receiver,
-    /// When its age is reached, in nanoseconds since the start of the run; `u64::MAX` if never, or if that is over.
+    /// When its age is reached, in nanoseconds since the start of the run; [`NEVER`] if never, or if that is over.
     expires: u64,
+    /// When the grace after its time is over; [`NEVER`]: its time is not up.
+    must_end_by: u64,
     log: OpLog,
-    /// Whether it has half-closed ahead of the plan after a stall, to see whether missing bytes or a FIN come.
-    probing: bool,
     /// Whether anything was found wrong.
     failed: bool,
 }
@@ -111,11 +118,11 @@ impl ClientConnection {
     /// A connection that was opened at `opened`, in nanoseconds since the start of the run.
     pub(super) fn new(plan: ConnectionPlan, conn: ConnId, opened: u64) -> Self {
         ClientConnection {
-            expires: plan.max_age().map_or(u64::MAX, |age| opened.saturating_add(nanos(age))),
+            expires: plan.max_age().map_or(NEVER, |age| opened.saturating_add(nanos(age))),
             sender: Sender::new(plan),
             receiver: Receiver::new(conn, opened),
+            must_end_by: NEVER,
             log: OpLog::default(),
-            probing: false,
             failed: false,
         }
     }
@@ -144,6 +151,20 @@ impl ClientConnection {
         self.failed = true;
     }
 
+    /// Whether it has half-closed ahead of the plan, after a stall.
+    pub(super) fn is_probing(&self) -> bool {
+        self.sender.own_fin().is_some_and(|fin| fin.probe_after.is_some())
+    }
+
+    /// The client itself stood still for `gap` nanoseconds, until `now`: that time counts for nobody.
+    pub(super) fn leave_out(&mut self, gap: u64, now: u64) {
+        self.receiver.leave_out(gap);
+        if self.must_end_by != NEVER {
+            self.must_end_by = self.must_end_by.saturating_add(gap);
+        }
+        self.log.push(OpKind::StoodStill, (gap / 1_000_000) as usize, now);
+    }
+
     /// Moves whatever can be moved.
     pub(super) fn advance(&mut self, socket: &mut impl Transport, turn: &mut TurnContext<'_>) -> TurnResult {
         let mut readable = true;
@@ -161,7 +182,7 @@ impl ClientConnection {
             let mut moved = false;
             if readable && self.allowance(now).may_read() {
                 match self.read(socket, turn, &mut now) {
-                    Ok(0) => return self.over_by_fin(turn),
+                    Ok(0) => return self.over(turn, EndedBy::Fin, None),
                     Ok(_) => moved = true,
                     Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
                         readable = false;
@@ -169,7 +190,7 @@ impl ClientConnection {
                             now = turn.clock.read();
                         }
                     }
-                    Err(e) => return self.over_by_error(turn, e),
+                    Err(e) => return self.over(turn, ended_by(&e), Some(e)),
                 }
             }
             if writable {
@@ -184,6 +205,9 @@ impl ClientConnection {
                     Err(e) => return self.over_by_write_error(socket, turn, e),
                 }
             }
+            if now >= self.must_end_by && self.is_owed(now) {
+                return self.over(turn, EndedBy::Overtime, None);
+            }
             if !moved {
                 return self.wait(now, turn.deadline, self.has_progressed(&before));
             }
@@ -194,24 +218,29 @@ impl ClientConnection {
         TurnResult::Yield { owed: self.is_owed(now), progress: self.has_progressed(&before) }
     }
 
-    /// The silence has lasted for the stall time-out. The first time, a connection that was still to send half-closes,
-    /// which distinguishes a server that lost bytes from one that does not answer. The second time it is given up.
+    /// The silence has lasted for the stall time-out, as far as the sweep knows. What lies in the socket is read first.
+    /// Then, the first time, a connection that was still to send half-closes: that wakes a server which has forgotten to
+    /// look for more. The second time it is given up.
     pub(super) fn stalled(&mut self, socket: &mut impl Transport, turn: &mut TurnContext<'_>) -> TurnResult {
-        let may_probe =
-            !self.probing && !self.sender.is_fin_sent() && self.profile().expected_echo() == ExpectedEcho::Exact;
-        if may_probe && self.sender.half_close_early(socket) {
-            self.probing = true;
+        socket.assume_ready();
+        match self.advance(socket, turn) {
+            TurnResult::Wait { owed: true, progress: false, .. } => {}
+            not_stalled => return not_stalled,
+        }
+        let now = turn.clock.last();
+        let may_probe = !self.sender.is_fin_sent() && self.profile().expected_echo() == ExpectedEcho::Exact;
+        let (received, silence) = (self.receiver.received(), self.receiver.silence(now));
+        if may_probe && self.sender.probe(socket, received, silence, now) {
+            self.log.push(OpKind::Probe, 0, now);
             return TurnResult::Wait { timer: None, owed: true, waits_for: WaitsFor::Itself, progress: true };
         }
-        let half_closed = self.sender.is_fin_sent() && !self.probing;
-        self.end(turn, End::Stalled { half_closed });
-        TurnResult::Over(None)
+        self.over(turn, EndedBy::Silence, None)
     }
 
     /// The run was stopped: resets the connection, and asserts nothing more.
     pub(super) fn cut_short(&mut self, socket: &mut impl Transport, turn: &mut TurnContext<'_>) {
         self.sender.leave_unsent(turn.clock.last().min(turn.deadline), &mut turn.stats.open_loop);
-        self.end(turn, End::Stopped);
+        self.end(turn, End::STOPPED);
         socket.close_with_reset();
     }
 
@@ -239,8 +268,13 @@ impl ClientConnection {
         if now >= turn.deadline {
             self.sender.leave_unsent(turn.deadline, &mut turn.stats.open_loop);
         }
+        if self.must_end_by == NEVER {
+            let end = self.sender.end_of_message();
+            let own_delay = self.receiver.own_delay(self.profile().read, end, now);
+            self.must_end_by = now.saturating_add(own_delay).saturating_add(nanos(self.profile().grace));
+        }
         self.sender.stop();
-        self.expires = u64::MAX;
+        self.expires = NEVER;
     }
 
     fn progress(&self) -> TransferProgress {
@@ -273,6 +307,7 @@ impl ClientConnection {
         // After the check: the round trip of a message ends when its last byte is verified.
         *now = turn.clock.read();
         turn.stats.active_time.echoed(*now);
+        self.receiver.came(*now);
         self.log.push(OpKind::Read, n, *now);
         let (log, received) = (&self.log, self.receiver.received());
         self.receiver.note(|| Circumstances { at_ms: *now as f64 / 1e6, recent: log.list(sent, received, *now) });
@@ -300,10 +335,12 @@ impl ClientConnection {
             ReadAllowance::Bytes(_) | ReadAllowance::Nothing => None,
         };
         let never_reads = self.never_reads();
-        let expires = Some(self.expires).filter(|&at| at != u64::MAX && !self.sender.is_fin_sent());
+        let expires = Some(self.expires).filter(|&at| at != NEVER && !self.sender.is_fin_sent());
+        let owed = self.is_owed(now);
+        let must_end_by = Some(self.must_end_by).filter(|&at| at != NEVER && owed);
         let writes = self.sender.writes();
         let stalls = if never_reads { writes.stall_at().filter(|at| *at > now) } else { None };
-        let timer = [reads_at, self.sender.continues_at(now), expires, stalls].into_iter().flatten().min();
+        let timer = [reads_at, self.sender.continues_at(now), expires, must_end_by, stalls].into_iter().flatten().min();
         // A connection that never reads has a time of its own if it was given one, and until its writes stall.
         let has_more =
             (now < deadline && deadline != u64::MAX) || (self.sender.is_writing() && !writes.have_stalled(now));
@@ -314,37 +351,61 @@ impl ClientConnection {
             self.sender.is_ending(),
             self.is_echo_missing(),
         );
-        TurnResult::Wait { timer, owed: self.is_owed(now), waits_for, progress }
+        TurnResult::Wait { timer, owed, waits_for, progress }
     }
 
     fn over_as_planned(&mut self, turn: &mut TurnContext<'_>) -> TurnResult {
-        self.end(turn, End::Stopped);
+        self.end(turn, End::STOPPED);
         TurnResult::Over(None)
     }
 
-    fn over_by_fin(&mut self, turn: &mut TurnContext<'_>) -> TurnResult {
-        let (position, missing) = self.receiver.missing(self.sender.sent());
+    /// The connection is over, and not as planned unless everything has come.
+    fn over(&mut self, turn: &mut TurnContext<'_>, by: EndedBy, error: Option<io::Error>) -> TurnResult {
+        let own_fin = match self.sender.own_fin() {
+            None => OwnFin::NotSent,
+            Some(fin) if fin.probe_after.is_some() => OwnFin::Probe,
+            Some(_) => OwnFin::Sent,
+        };
         let expected = self.profile().expected_echo();
+        let keeps_half_closed = turn.half_close.shows_that_they_stay_open();
+        let end = end_names::name(&EndFacts { by, own_fin, expected, keeps_half_closed });
+        let ending = self.ending(by, turn.clock.last());
         let before = turn.found.len();
-        self.end(turn, End::Fin { expected, after_stall: self.probing });
-        if turn.found.len() == before && expected == ExpectedEcho::Exact {
-            // Every byte came, but too late, or the peer ended a connection that was still to be used.
-            if self.probing {
-                turn.found.push(Divergence::of_connection(FindingKind::Stalled, self.conn(), position, missing));
-            } else if !self.sender.is_fin_sent() {
-                turn.found.push(Divergence::of_connection(FindingKind::Truncated, self.conn(), position, missing));
-            }
+        self.end(turn, end);
+        let of_the_end = [end.missing, end.complete];
+        for divergence in turn.found[before..].iter_mut().filter(|found| of_the_end.contains(&Some(found.kind))) {
+            divergence.ending = Some(Box::new(ending));
         }
-        TurnResult::Over(None)
+        let owed_at_fin = self.sender.own_fin().is_some_and(|fin| fin.received < self.sender.sent());
+        if by == EndedBy::Fin && owed_at_fin && !self.failed {
+            turn.half_close.note(turn.found.len() == before);
+        }
+        TurnResult::Over(error)
     }
 
-    fn over_by_error(&mut self, turn: &mut TurnContext<'_>, error: io::Error) -> TurnResult {
-        self.end(turn, End::Reset { expected: self.profile().expected_echo() });
-        TurnResult::Over(Some(error))
+    /// What is known of an end that comes now.
+    fn ending(&self, by: EndedBy, now: u64) -> Ending {
+        let own_fin = self.sender.own_fin();
+        let probe_after = own_fin.and_then(|fin| fin.probe_after);
+        let (sent, received) = (self.sender.sent(), self.receiver.received());
+        Ending {
+            by,
+            own_fin_ms: own_fin.map(|fin| now.saturating_sub(fin.at) as f64 / 1e6),
+            probed: probe_after.is_some(),
+            silent_ms: probe_after.unwrap_or_else(|| self.receiver.silence(now)) as f64 / 1e6,
+            received_after_fin: own_fin.map_or(0, |fin| received - fin.received),
+            writes_blocked: self.sender.is_writing() && self.sender.writes().stall_at().is_some(),
+            sent,
+            received,
+        }
     }
 
-    /// A write that fails says nothing about the bytes that came before. They are read first, so that a verdict names
-    /// the right place.
+    /// A write or the half-close has failed, which says nothing about the bytes that came before. They are read first,
+    /// so that a verdict names the right place.
+    ///
+    /// The error of a socket is reported once. After a write that was told of a reset, a read returns 0 as if a FIN had
+    /// come. EPIPE is different: the peer's FIN came first, and a reset answered what was written after it (tcp(7);
+    /// Linux, `tcp_reset`).
     fn over_by_write_error(
         &mut self,
         socket: &mut impl Transport,
@@ -352,20 +413,28 @@ impl ClientConnection {
         error: io::Error,
     ) -> TurnResult {
         let mut now = turn.clock.read();
+        let mut error = Some(error).filter(|error| error.kind() != io::ErrorKind::NotConnected);
+        socket.assume_ready();
         while !self.never_reads() {
             match self.read(socket, turn, &mut now) {
-                Ok(0) => return self.over_by_fin(turn),
+                Ok(0) if error.as_ref().is_none_or(follows_a_fin) => return self.over(turn, EndedBy::Fin, None),
+                Ok(0) => break,
                 Ok(_) => {}
-                Err(_) => break,
+                Err(later) => {
+                    if later.kind() != io::ErrorKind::WouldBlock {
+                        error.get_or_insert(later);
+                    }
+                    break;
+                }
             }
         }
-        self.over_by_error(turn, error)
+        self.over(turn, error.as_ref().map_or(EndedBy::Reset, ended_by), error)
     }
 
     /// The peer seems to send forever, and nothing that could still come would say more.
     fn over_by_surplus(&mut self, turn: &mut TurnContext<'_>) -> TurnResult {
         let before = turn.found.len();
-        self.end(turn, End::Fin { expected: ExpectedEcho::Prefix, after_stall: false });
+        self.end(turn, End::STOPPED);
         if !self.failed && turn.found.len() == before {
             let sent = self.sender.sent();
             let extent = self.receiver.received() - sent;
@@ -376,19 +445,38 @@ impl ClientConnection {
 
     fn end(&mut self, turn: &mut TurnContext<'_>, end: End) {
         self.sender.count_stall(turn.stats, turn.clock.last());
-        if self.profile().verify == Verify::Full || !matches!(end, End::Stopped) {
+        if self.profile().verify == Verify::Full || end != End::STOPPED {
             self.receiver.end(turn, self.sender.sent(), end);
         }
         turn.ledger.close(self.conn());
     }
 }
 
+/// Whether the peer's FIN came before what this error of a write reports.
+fn follows_a_fin(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::BrokenPipe
+}
+
+/// What an error of a read or a write says about the end.
+fn ended_by(error: &io::Error) -> EndedBy {
+    match error.kind() {
+        io::ErrorKind::TimedOut
+        | io::ErrorKind::HostUnreachable
+        | io::ErrorKind::NetworkUnreachable
+        | io::ErrorKind::NetworkDown => EndedBy::Vanished,
+        _ => EndedBy::Reset,
+    }
+}
+
 #[cfg(test)]
-mod tests {
+mod tests;
+
+#[cfg(test)]
+mod sizes {
     use super::*;
 
     #[test]
     fn a_connection_is_small() {
-        assert!(size_of::<ClientConnection>() <= 320, "{}", size_of::<ClientConnection>());
+        assert!(size_of::<ClientConnection>() <= 328, "{}", size_of::<ClientConnection>());
     }
 }

@@ -1,4 +1,4 @@
-//! The last writes and reads of a connection, kept in a few bytes in case there is a finding.
+//! What last happened on a connection, kept in a few bytes in case there is a finding.
 
 use crate::stream::{Op, OpKind};
 
@@ -6,8 +6,11 @@ use crate::stream::{Op, OpKind};
 const KEPT_OPS: usize = 6;
 /// Times are kept in ticks of 2^16 ns (65.5 µs), so that 32 bits reach back 78 hours.
 const TICK_SHIFT: u32 = 16;
-/// The bit of a length that marks a read.
-const READ_BIT: u32 = 1 << 31;
+/// The kind of an operation stands above its length.
+const KIND_SHIFT: u32 = 29;
+const MAX_LEN: u32 = (1 << KIND_SHIFT) - 1;
+/// The kinds by their numbers.
+const KINDS: [OpKind; 5] = [OpKind::Write, OpKind::Read, OpKind::HalfClose, OpKind::Probe, OpKind::StoodStill];
 
 /// A ring of the last operations, 8 bytes each. The offset of each follows from the lengths of those after it.
 #[derive(Default)]
@@ -18,8 +21,8 @@ pub(super) struct OpLog {
 
 #[derive(Clone, Copy, Default)]
 struct PackedOp {
-    /// The length, with [`READ_BIT`]. 0: no operation yet.
-    len: u32,
+    /// The number of the kind, and the length. 0: no operation yet, since a write moves at least one byte.
+    kind_and_len: u32,
     ticks: u32,
 }
 
@@ -27,9 +30,8 @@ impl OpLog {
     /// Adds an operation, in place of the oldest.
     #[inline]
     pub(super) fn push(&mut self, kind: OpKind, len: usize, now: u64) {
-        let len = (len as u32).min(READ_BIT - 1);
-        let len = if kind == OpKind::Read { len | READ_BIT } else { len };
-        self.ops[self.next as usize] = PackedOp { len, ticks: (now >> TICK_SHIFT) as u32 };
+        let kind_and_len = ((kind as u32) << KIND_SHIFT) | (len as u32).min(MAX_LEN);
+        self.ops[self.next as usize] = PackedOp { kind_and_len, ticks: (now >> TICK_SHIFT) as u32 };
         self.next = (self.next + 1) % KEPT_OPS as u8;
     }
 
@@ -38,15 +40,15 @@ impl OpLog {
     pub(super) fn list(&self, mut sent: u64, mut received: u64, now: u64) -> Vec<Op> {
         let mut list = Vec::with_capacity(KEPT_OPS);
         let newest_first = (1..=KEPT_OPS).map(|back| self.ops[(self.next as usize + KEPT_OPS - back) % KEPT_OPS]);
-        for op in newest_first.take_while(|op| op.len != 0) {
-            let len = u64::from(op.len & !READ_BIT);
-            let (kind, offset) = if op.len & READ_BIT != 0 {
-                received = received.saturating_sub(len);
-                (OpKind::Read, received)
-            } else {
-                sent = sent.saturating_sub(len);
-                (OpKind::Write, sent)
-            };
+        for op in newest_first.take_while(|op| op.kind_and_len != 0) {
+            let kind = KINDS[(op.kind_and_len >> KIND_SHIFT) as usize];
+            let len = u64::from(op.kind_and_len & MAX_LEN);
+            match kind {
+                OpKind::Write => sent = sent.saturating_sub(len),
+                OpKind::Read => received = received.saturating_sub(len),
+                OpKind::HalfClose | OpKind::Probe | OpKind::StoodStill => {}
+            }
+            let offset = if kind == OpKind::Read { received } else { sent };
             let age = ((now >> TICK_SHIFT) as u32).wrapping_sub(op.ticks);
             let at = now.saturating_sub(u64::from(age) << TICK_SHIFT);
             // Rounded down to the tick, the unit in which it was kept.
@@ -61,6 +63,23 @@ impl OpLog {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_kind_has_its_number() {
+        for (number, kind) in KINDS.into_iter().enumerate() {
+            assert_eq!(kind as usize, number);
+        }
+    }
+
+    #[test]
+    fn a_half_close_stands_where_it_happened() {
+        let mut log = OpLog::default();
+        log.push(OpKind::Write, 100, 0);
+        log.push(OpKind::HalfClose, 0, 1 << 20);
+        log.push(OpKind::Read, 60, 2 << 20);
+        let list: Vec<_> = log.list(100, 60, 3 << 20).iter().map(|op| (op.kind, op.offset, op.len)).collect();
+        assert_eq!(list, [(OpKind::Write, 0, 100), (OpKind::HalfClose, 100, 0), (OpKind::Read, 0, 60)]);
+    }
 
     #[test]
     fn offsets_follow_from_the_lengths_and_only_the_last_operations_are_kept() {

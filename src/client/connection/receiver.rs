@@ -34,6 +34,8 @@ impl ReadAllowance {
 pub(super) struct Receiver {
     verifier: Verifier,
     received: u64,
+    /// When bytes last came, or the connection was opened, in nanoseconds since the start of the run.
+    last_came: u64,
     /// When the connection was opened, in nanoseconds since the start of the run: pauses and slow reading count from
     /// it.
     opened: u64,
@@ -43,7 +45,7 @@ pub(super) struct Receiver {
 
 impl Receiver {
     pub(super) fn new(conn: ConnId, opened: u64) -> Receiver {
-        Receiver { verifier: Verifier::new(conn), received: 0, opened, has_begun: false }
+        Receiver { verifier: Verifier::new(conn), received: 0, last_came: opened, opened, has_begun: false }
     }
 
     pub(super) fn conn(&self) -> ConnId {
@@ -69,6 +71,34 @@ impl Receiver {
     /// See [`Verifier::verified`].
     pub(super) fn verified(&self) -> u64 {
         self.verifier.verified()
+    }
+
+    /// Bytes came at `now`.
+    #[inline]
+    pub(super) fn came(&mut self, now: u64) {
+        self.last_came = now;
+    }
+
+    /// How long nothing has come, in nanoseconds.
+    pub(super) fn silence(&self, now: u64) -> u64 {
+        now.saturating_sub(self.last_came)
+    }
+
+    /// The client itself stood still for this long, which is no silence of the peer's.
+    pub(super) fn leave_out(&mut self, gap: u64) {
+        self.last_came += gap;
+    }
+
+    /// How long this way of reading alone takes for everything up to stream offset `end`, in nanoseconds.
+    pub(super) fn own_delay(&self, read: Read, end: u64, now: u64) -> u64 {
+        match read {
+            Read::Pause(pause) => (self.opened + nanos(pause)).saturating_sub(now),
+            Read::Slow { bytes_per_second } => {
+                let owed = u128::from(end.saturating_sub(self.received));
+                u64::try_from(owed * 1_000_000_000 / u128::from(bytes_per_second.max(1))).unwrap_or(u64::MAX)
+            }
+            Read::Normal | Read::AfterStall | Read::Never => 0,
+        }
     }
 
     /// How much this way of reading allows now. `writes`: how long the connection's own writes have been blocked.
@@ -144,12 +174,6 @@ impl Receiver {
         let ledger = OwnLedger { all: turn.ledger, conn: self.conn(), sent };
         self.verifier.end(turn.stream, &ledger, end, turn.found);
         turn.stats.counters.bytes_verified += self.verifier.verified().saturating_sub(before);
-    }
-
-    /// The bytes that are missing at the end: where they begin, and how many of the `sent` bytes they are.
-    pub(super) fn missing(&self, sent: u64) -> (u64, u64) {
-        let position = self.position();
-        (position, sent - position.min(sent))
     }
 }
 

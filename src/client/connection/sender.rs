@@ -52,7 +52,20 @@ pub(super) struct Sender {
     /// When the first byte was handed to the socket; 0: not yet.
     first_write: u64,
     writes: WriteStall,
-    fin_sent: bool,
+    /// Only what has ended its direction needs the memory.
+    own_fin: Option<Box<SentFin>>,
+    /// The time of the group or of the connection is up: the message that has begun is finished without pauses.
+    is_stopped: bool,
+}
+
+/// The FIN of this side.
+pub(super) struct SentFin {
+    /// When it was sent.
+    pub(super) at: u64,
+    /// Bytes that had come before it.
+    pub(super) received: u64,
+    /// If it was sent ahead of the plan, as a probe: how long the silence had lasted, in nanoseconds.
+    pub(super) probe_after: Option<u64>,
 }
 
 impl Sender {
@@ -65,7 +78,8 @@ impl Sender {
             in_flight: InFlight::default(),
             first_write: 0,
             writes: WriteStall::default(),
-            fin_sent: false,
+            own_fin: None,
+            is_stopped: false,
         }
     }
 
@@ -96,7 +110,18 @@ impl Sender {
     }
 
     pub(super) fn is_fin_sent(&self) -> bool {
-        self.fin_sent
+        self.own_fin.is_some()
+    }
+
+    /// The FIN of this side, if it was sent.
+    pub(super) fn own_fin(&self) -> Option<&SentFin> {
+        self.own_fin.as_deref()
+    }
+
+    /// Bytes of the message that has begun, and of those before it, that are sent when the plan is stopped.
+    pub(super) fn end_of_message(&self) -> u64 {
+        let left = if let SendState::Fragment { left } = self.state { left as u64 } else { 0 };
+        self.sent + left + self.plan.unwritten()
     }
 
     /// Whether everything is written.
@@ -131,17 +156,19 @@ impl Sender {
 
     /// The time of the group or of the connection is up: ends the plan, after the message that has begun.
     pub(super) fn stop(&mut self) {
+        self.is_stopped = true;
         self.plan.stop();
         if matches!(self.state, SendState::Unscheduled | SendState::Begin { .. } | SendState::Pause { .. }) {
             self.state = SendState::NextStep;
         }
     }
 
-    /// Half-closes ahead of the plan, and sends nothing more. Returns whether that was possible.
-    pub(super) fn half_close_early(&mut self, socket: &mut impl Transport) -> bool {
+    /// Half-closes ahead of the plan, because the silence has lasted for `silence` nanoseconds, and sends nothing more.
+    /// Returns whether that was possible.
+    pub(super) fn probe(&mut self, socket: &mut impl Transport, received: u64, silence: u64, now: u64) -> bool {
         let possible = socket.shutdown().is_ok();
         if possible {
-            self.fin_sent = true;
+            self.own_fin = Some(Box::new(SentFin { at: now, received, probe_after: Some(silence) }));
             self.state = SendState::Ended;
         }
         possible
@@ -219,7 +246,13 @@ impl Sender {
                     self.state = if n < left { SendState::Fragment { left: left - n } } else { SendState::NextStep };
                     return Ok(SendProgress::Moved);
                 }
-                SendState::Ending(close) => return self.carry_out_end(close, socket, turn, receiver),
+                SendState::Ending(close) => {
+                    let progress = self.carry_out_end(close, socket, turn, receiver)?;
+                    if self.own_fin.is_some() {
+                        log.push(OpKind::HalfClose, 0, now);
+                    }
+                    return Ok(progress);
+                }
                 SendState::Ended => return Ok(SendProgress::Nothing),
             }
         }
@@ -232,6 +265,7 @@ impl Sender {
                 SendState::Begin { len, due: due.map_or(0, |due| schedule.time_of(nanos(due)).max(1)) }
             }
             Some(PlanStep::Write { len }) => SendState::Fragment { left: len },
+            Some(PlanStep::Gap(_)) if self.is_stopped => SendState::NextStep,
             Some(PlanStep::Gap(gap)) => SendState::Pause { until: now + nanos(gap) },
             Some(PlanStep::Close(close)) => SendState::Ending(close),
             None => SendState::Ended,
@@ -295,7 +329,8 @@ impl Sender {
             EndingStep::Wait => Ok(SendProgress::Nothing),
             EndingStep::HalfClose => {
                 socket.shutdown()?;
-                self.fin_sent = true;
+                let (at, received) = (turn.clock.last(), receiver.received());
+                self.own_fin = Some(Box::new(SentFin { at, received, probe_after: None }));
                 self.state = SendState::Ended;
                 Ok(SendProgress::Moved)
             }

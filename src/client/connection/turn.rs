@@ -4,6 +4,7 @@
 use std::io;
 
 use crate::client::clock::RunClock;
+use crate::client::half_close_evidence::HalfCloseEvidence;
 use crate::client::sent_ledger::SentLedger;
 use crate::measure::LoadStats;
 use crate::stream::{Divergence, Stream};
@@ -17,6 +18,8 @@ pub(in crate::client) trait Transport {
     fn shutdown(&mut self) -> io::Result<()>;
     /// Whether there is something to read, without reading it.
     fn is_readable(&mut self) -> bool;
+    /// Forgets that the socket was not ready: the next read and the next write ask the system.
+    fn assume_ready(&mut self);
     /// Makes the close that follows a reset.
     fn close_with_reset(&mut self);
 }
@@ -30,6 +33,7 @@ pub(in crate::client) struct TurnContext<'a> {
     pub(in crate::client) found: &'a mut Vec<Divergence>,
     pub(in crate::client) stats: &'a mut LoadStats,
     pub(in crate::client) clock: &'a RunClock,
+    pub(in crate::client) half_close: &'a HalfCloseEvidence,
     /// Every connection with an end of its own has ended, so those that only waited for that close.
     pub(in crate::client) others_rest: bool,
     /// All connections of the group have had their echo at one moment, so those that only waited for that close.

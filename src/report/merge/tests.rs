@@ -26,6 +26,8 @@ fn shard(index: u32, count: u32, start: u64, rtts: &[u64]) -> Input {
         memory_before_bytes: Some(600),
         busy: vec![Some(0.5)],
         was_bottleneck: Some(false),
+        stood_still_s: 0.0,
+        starved_s: None,
         machine_was_full: None,
     };
     let none = LatencyReport::from(&Latency::default());

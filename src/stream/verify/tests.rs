@@ -78,7 +78,7 @@ fn verify(sent: u64, received: &[u8], reads: &[usize], end: End) -> Verified {
     Verified { found, verifier }
 }
 
-const FIN: End = End::Fin { expected: ExpectedEcho::Exact, after_stall: false };
+const FIN: End = End { missing: Some(FindingKind::Truncated), complete: None };
 
 /// The findings if all of it comes in one read, followed by EOF.
 fn received(parts: &[Vec<u8>]) -> Vec<Divergence> {
@@ -401,30 +401,36 @@ fn bytes_beyond_what_their_connection_sent_are_surplus() {
 }
 
 #[test]
-fn an_early_eof_is_truncated_and_after_a_stall_the_bytes_were_lost() {
+fn missing_bytes_have_the_name_of_the_end_with_their_place() {
     let divergence = only(verify(SENT, &own(0, 39_000), &[usize::MAX], FIN).found);
     assert_is(&divergence, FindingKind::Truncated, 39_000, 1000);
     assert_eq!((divergence.expected, divergence.received), (own(38_992, 32), own(38_992, 8)));
-    let end = End::Fin { expected: ExpectedEcho::Exact, after_stall: true };
-    assert_is(&only(verify(SENT, &own(0, 39_990), &[usize::MAX], end).found), FindingKind::Lost, 39_990, 10);
-    let end = End::Fin { expected: ExpectedEcho::Prefix, after_stall: false };
-    assert_eq!(verify(SENT, &own(0, 39_000), &[usize::MAX], end).found, []);
+    assert_eq!(verify(SENT, &own(0, 39_000), &[usize::MAX], End::STOPPED).found, []);
 }
 
 #[test]
-fn resets_stalls_and_missing_fins_are_findings_unless_planned() {
+fn an_end_has_one_name_if_bytes_are_missing_and_another_if_not() {
     let all = rest(0);
     let some = &all[..100];
     let kinds = |bytes: &[u8], end| -> Vec<(FindingKind, u64, u64)> {
         let found = verify(SENT, bytes, &[usize::MAX], end).found;
         found.iter().map(|divergence| (divergence.kind, divergence.offset, divergence.extent)).collect()
     };
-    assert_eq!(kinds(some, End::Reset { expected: ExpectedEcho::Exact }), [(FindingKind::Reset, 100, SENT - 100)]);
-    assert_eq!(kinds(some, End::Reset { expected: ExpectedEcho::Prefix }), []);
-    assert_eq!(kinds(some, End::Stalled { half_closed: true }), [(FindingKind::Stalled, 100, SENT - 100)]);
-    assert_eq!(kinds(&all, End::Stalled { half_closed: true }), [(FindingKind::NoFin, SENT, 0)]);
-    assert_eq!(kinds(&all, End::Stalled { half_closed: false }), []);
-    assert_eq!(kinds(some, End::Stopped), []);
+    let end = End { missing: Some(FindingKind::Stalled), complete: Some(FindingKind::NoFin) };
+    assert_eq!(kinds(some, end), [(FindingKind::Stalled, 100, SENT - 100)]);
+    assert_eq!(kinds(&all, end), [(FindingKind::NoFin, SENT, 0)]);
+    assert_eq!(kinds(&all, FIN), []);
+}
+
+#[test]
+fn wrong_bytes_explain_why_the_stream_ended_too_soon() {
+    let extra = [rest(0), bytes(OTHER, 0, 100)].concat();
+    let kinds = |kind| -> Vec<FindingKind> {
+        let end = End { missing: None, complete: Some(kind) };
+        verify(SENT, &extra, &[usize::MAX], end).found.iter().map(|divergence| divergence.kind).collect()
+    };
+    assert_eq!(kinds(FindingKind::Truncated), [FindingKind::Crosstalk]);
+    assert_eq!(kinds(FindingKind::Reset), [FindingKind::Crosstalk, FindingKind::Reset]);
 }
 
 #[test]
@@ -473,7 +479,7 @@ fn a_divergence_that_is_certain_later_keeps_the_circumstances_of_its_bytes() {
         verifier.note(|| Circumstances { at_ms: f64::from(time), recent: Vec::new() });
     }
     assert_eq!(found, []);
-    verifier.end(&stream, &ledger, End::Stopped, &mut found);
+    verifier.end(&stream, &ledger, End::STOPPED, &mut found);
     let lost = only(found);
     assert_is(&lost, FindingKind::Lost, 500, 100);
     assert_eq!(lost.circumstances.map(|circumstances| circumstances.at_ms), Some(2.0));
@@ -663,20 +669,17 @@ proptest! {
     fn any_end_is_survived(
         tamperings in proptest::collection::vec((64usize..80, any_tampering(1)), 1..4),
         cut: prop::sample::Index,
-        which in 0usize..6,
+        which in 0usize..3,
     ) {
         let (received, sent, _) = tampered(&tamperings);
         let received = &received[..cut.index(received.len())];
         let end = [
             FIN,
-            End::Fin { expected: ExpectedEcho::Exact, after_stall: true },
-            End::Fin { expected: ExpectedEcho::Prefix, after_stall: false },
-            End::Reset { expected: ExpectedEcho::Exact },
-            End::Stalled { half_closed: true },
-            End::Stopped,
+            End { missing: Some(FindingKind::Stalled), complete: Some(FindingKind::NoFin) },
+            End::STOPPED,
         ][which];
         let outcome = verify(sent, received, &[100], end);
-        if matches!(end, End::Fin { expected: ExpectedEcho::Exact, .. }) {
+        if end.missing.is_some() {
             prop_assert!(!outcome.found.is_empty() || received == own(0, sent as usize));
         }
         prop_assert!(outcome.verifier.verified() <= outcome.verifier.received());

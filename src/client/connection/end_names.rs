@@ -1,0 +1,107 @@
+//! What the end of a connection is called: the table, as a pure function.
+//!
+//! | ended by | own FIN | bytes are missing | all came |
+//! | --- | --- | --- | --- |
+//! | FIN | not sent | truncated | truncated: the connection was still to be used |
+//! | FIN | sent | truncated | |
+//! | FIN | probe | stalled, or lost | stalled: it came too late |
+//! | reset | not sent, or sent | reset | reset |
+//! | reset | probe | stalled | stalled |
+//! | silence, vanished | not sent | stalled | stalled |
+//! | silence, vanished | sent | stalled | no-fin |
+//! | silence, vanished | probe | stalled | stalled |
+//! | overtime | any | too-slow | too-slow |
+//!
+//! What ends a connection during the probe may be an answer to the probe alone: many proxies close both directions when
+//! one of them ends. So the silence before it gives the name. The bytes were *lost* only if the run has shown that the
+//! target keeps half-closed connections open: then its FIN says that nothing more was to come.
+//!
+//! Where a prefix of the echo is all that is asserted, only silence and overtime have a name.
+
+use crate::plan::ExpectedEcho;
+use crate::stream::{End, EndedBy, FindingKind};
+
+/// Whether this side has sent its FIN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OwnFin {
+    NotSent,
+    /// As the plan says.
+    Sent,
+    /// Ahead of the plan, after a stall.
+    Probe,
+}
+
+/// What the name of an end depends on, besides missing bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct EndFacts {
+    pub(super) by: EndedBy,
+    pub(super) own_fin: OwnFin,
+    pub(super) expected: ExpectedEcho,
+    /// Whether the run has shown that the target keeps half-closed connections open.
+    pub(super) keeps_half_closed: bool,
+}
+
+/// What such an end is called.
+pub(super) fn name(facts: &EndFacts) -> End {
+    use EndedBy::{Fin, Overtime, Reset, Silence, Vanished};
+    use FindingKind::{Lost, NoFin, Stalled, TooSlow, Truncated};
+    let (missing, complete) = match (facts.by, facts.own_fin) {
+        (Fin, OwnFin::NotSent) => (Truncated, Some(Truncated)),
+        (Fin, OwnFin::Sent) => (Truncated, None),
+        (Fin, OwnFin::Probe) if facts.keeps_half_closed => (Lost, Some(Stalled)),
+        (Fin | Reset, OwnFin::Probe) => (Stalled, Some(Stalled)),
+        (Reset, _) => (FindingKind::Reset, Some(FindingKind::Reset)),
+        (Silence | Vanished, OwnFin::Sent) => (Stalled, Some(NoFin)),
+        (Silence | Vanished, _) => (Stalled, Some(Stalled)),
+        (Overtime, _) => (TooSlow, Some(TooSlow)),
+    };
+    match (facts.expected, facts.by) {
+        (ExpectedEcho::Exact, _) => End { missing: Some(missing), complete },
+        (ExpectedEcho::Prefix, Silence | Overtime) => End { missing: Some(missing), complete: None },
+        (ExpectedEcho::Prefix, _) => End::STOPPED,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The names in the order not sent, sent, probe: if bytes are missing, and if all came.
+    fn names(by: EndedBy, expected: ExpectedEcho, keeps_half_closed: bool) -> [[&'static str; 2]; 3] {
+        let text = |kind: Option<FindingKind>| kind.map_or("", FindingKind::name);
+        [OwnFin::NotSent, OwnFin::Sent, OwnFin::Probe].map(|own_fin| {
+            let end = name(&EndFacts { by, own_fin, expected, keeps_half_closed });
+            [text(end.missing), text(end.complete)]
+        })
+    }
+
+    #[test]
+    fn each_end_has_the_name_that_the_table_says() {
+        let exact = |by| names(by, ExpectedEcho::Exact, false);
+        let (truncated, stalled, reset, late) = ("truncated", "stalled", "reset", "too-slow");
+        assert_eq!(exact(EndedBy::Fin), [[truncated, truncated], [truncated, ""], [stalled, stalled]]);
+        assert_eq!(exact(EndedBy::Reset), [[reset, reset], [reset, reset], [stalled, stalled]]);
+        for by in [EndedBy::Silence, EndedBy::Vanished] {
+            assert_eq!(exact(by), [[stalled, stalled], [stalled, "no-fin"], [stalled, stalled]]);
+        }
+        assert_eq!(exact(EndedBy::Overtime), [[late, late]; 3]);
+    }
+
+    #[test]
+    fn bytes_are_lost_at_the_probe_only_if_half_closed_connections_stay_open() {
+        let shown = |by| names(by, ExpectedEcho::Exact, true)[2];
+        assert_eq!(shown(EndedBy::Fin), ["lost", "stalled"]);
+        assert_eq!(shown(EndedBy::Silence), ["stalled", "stalled"]);
+        assert_eq!(shown(EndedBy::Reset), ["stalled", "stalled"]);
+    }
+
+    #[test]
+    fn where_a_prefix_is_expected_only_silence_and_overtime_are_wrong() {
+        let prefix = |by| names(by, ExpectedEcho::Prefix, false);
+        for by in [EndedBy::Fin, EndedBy::Reset, EndedBy::Vanished] {
+            assert_eq!(prefix(by), [["", ""]; 3]);
+        }
+        assert_eq!(prefix(EndedBy::Silence), [["stalled", ""]; 3]);
+        assert_eq!(prefix(EndedBy::Overtime), [["too-slow", ""]; 3]);
+    }
+}
