@@ -77,14 +77,15 @@ pub struct LoadArgs {
     #[arg(long, value_name = "TIME", env = "ECHO_TESTER_RAMP", hide_env = true)]
     pub ramp: Option<Time>,
 
-    /// Connections to end per second, when all end at one time [default: with --close keep, --connect-rate]
+    /// Connections to end per second, when all end at one time [default: all at once]
     ///
     /// All connections end at one time when the --duration is over, and with --close keep when all are done. Thousands
-    /// of ends in one moment can take a machine longer than their time-outs.
+    /// of ends in one moment can take a machine longer than their time-outs. With --close keep, the default is the pace
+    /// at which they were opened: --connect-rate or --ramp.
     #[arg(long, value_name = "RATE", env = "ECHO_TESTER_CLOSE_RATE", hide_env = true)]
     pub close_rate: Option<Rate>,
 
-    /// Time over which connections that end at one time end evenly [default: with --close keep, --ramp; else 0]
+    /// Time over which connections that end at one time end evenly [default: 0]
     #[arg(long, value_name = "TIME", env = "ECHO_TESTER_RAMP_DOWN", hide_env = true)]
     pub ramp_down: Option<Time>,
 
@@ -129,7 +130,7 @@ pub struct LoadArgs {
     #[arg(long, value_name = "TIME", env = "ECHO_TESTER_STALL_TIMEOUT", hide_env = true)]
     pub stall_timeout: Option<Time>,
 
-    /// How long a connection may take to finish when its --duration or --lifetime is over [default: --stall-timeout]
+    /// How long a connection may take to finish when its --duration or --lifetime is over [default: 10s; as --stall-timeout]
     ///
     /// It finishes the message that it is in, and ends. What is not done by then is too-slow.
     #[arg(long, value_name = "TIME", env = "ECHO_TESTER_GRACE", hide_env = true)]

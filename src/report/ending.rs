@@ -7,6 +7,10 @@ use crate::stream::{Divergence, EndedBy, Ending, FindingKind};
 
 /// An EOF this soon after the own FIN is an answer to it.
 const ANSWER_MS: f64 = 1000.0;
+/// Bytes this soon after the probe were there before it.
+const AT_ONCE_MS: f64 = 100.0;
+/// Less than this is shown as no time at all.
+const NO_TIME_MS: f64 = 0.1;
 
 /// One sentence, without its full stop; `None` if this is no finding about an end. `bytes` says a number of bytes.
 pub(super) fn sentence(divergence: &Divergence, bytes: impl Fn(u64) -> String) -> Option<String> {
@@ -103,10 +107,11 @@ fn stalled_and_probed(ending: &Ending, all_came: bool, missing: &str, bytes: imp
     };
     match (all_came, ending.received_after_fin) {
         (true, 0) => format!("{probe}, and {end}"),
-        (true, _) => format!(
-            "{probe}, and the {came} that were missing came at once: the other side had them, but nothing woke it up to \
-             send them"
+        (true, _) if ending.own_fin_ms.is_some_and(|ms| ms <= AT_ONCE_MS) => format!(
+            "{probe}, and the {came} that were missing came at once: the other side had them, but nothing had woken it up \
+             to send them"
         ),
+        (true, _) => format!("{probe}, and the {came} that were missing came {later} later"),
         (false, 0) => format!("{probe}, and {end}, with {missing} missing"),
         (false, _) => format!("{probe}, {came} came, and {end}, with {missing} missing"),
     }
@@ -122,15 +127,15 @@ fn too_slow(ending: &Ending, all_came: bool, missing: &str) -> String {
 
 /// The end of a connection that was of no use at all.
 fn before_a_byte(ending: &Ending) -> String {
+    let when = if ending.silent_ms < NO_TIME_MS { "right".to_owned() } else { after(ending.silent_ms) };
     format!(
-        "{} after the connection was accepted, before a byte was sent. Limits of connections do this, and forwarders \
-         whose own target is down",
-        after(ending.silent_ms)
+        "{when} after the connection was accepted, before a byte was sent. Limits of connections do this, and forwarders \
+         whose own target is down"
     )
 }
 
 fn blocked(ending: &Ending) -> &'static str {
-    if ending.writes_blocked { ", and this side could not write either" } else { "" }
+    if ending.writes_blocked { ", while this side's writes were blocked" } else { "" }
 }
 
 fn after(ms: f64) -> String {
@@ -169,7 +174,7 @@ mod tests {
         let own_fin = |by| Ending { own_fin_ms: Some(0.4), ..ending(by) };
         let unused = |by| Ending { sent: 0, received: 0, silent_ms: 0.7, ..ending(by) };
         let text = [
-            said(FindingKind::Truncated, 0, unused(Fin)),
+            said(FindingKind::Truncated, 0, Ending { silent_ms: 0.0, ..unused(Fin) }),
             said(FindingKind::Truncated, 0, ending(Fin)),
             said(FindingKind::Truncated, 100, ending(Fin)),
             said(FindingKind::Truncated, 100, own_fin(Fin)),
@@ -182,6 +187,7 @@ mod tests {
             said(FindingKind::Stalled, 100, ending(Silence)),
             said(FindingKind::Stalled, 100, Ending { own_fin_ms: Some(10_000.0), ..ending(Silence) }),
             said(FindingKind::Stalled, 100, ending(Vanished)),
+            said(FindingKind::Stalled, 0, Ending { received_after_fin: 100, own_fin_ms: Some(0.4), ..probed(Fin) }),
             said(FindingKind::Stalled, 0, Ending { received_after_fin: 100, ..probed(Fin) }),
             said(FindingKind::Stalled, 100, Ending { own_fin_ms: Some(0.4), ..probed(Fin) }),
             said(FindingKind::Stalled, 100, probed(Reset)),

@@ -279,7 +279,8 @@ mod tests {
         surplus: 3 bytes came that nobody had sent
         stalled: nothing more came before the stall time-out, with 3 bytes missing
         reset: the other side reset the connection, with 3 bytes missing
-        no-fin: every byte came back, but no EOF followed the half-close
+        no-fin: every byte came back, but no EOF followed this side's FIN
+        too-slow: the time and the grace after it were over, with 3 bytes missing
         connect-failed: the connection could not be opened
         ");
     }

@@ -47,11 +47,33 @@ fn variants() -> Vec<Value> {
         json!({ "kind": "stalled" }),
         json!({ "kind": "reset", "of": { "cause": "Connection reset by peer" } }),
         json!({ "kind": "no-fin", "extent": 0 }),
+        json!({ "kind": "too-slow" }),
+        json!({ "kind": "stalled", "ending": ending(), "of": { "recent": history() } }),
         json!({ "kind": "connect-failed", "of": { "local": null, "cause": "Connection refused" } }),
         json!({ "kind": "corrupt", "expected": "00112233", "received": "0011ff33", "excerpt_offset": 98 }),
         json!({ "kind": "lost", "expected": "000102030405060708090a0b0c0d0e0f1011", "received": "000102" }),
     ]);
     all
+}
+
+/// How a connection ended.
+fn ending() -> Value {
+    json!({
+        "by": "fin", "own_fin_ms": 0.4, "probed": true, "silent_ms": 10000.0, "received_after_fin": 0,
+        "writes_blocked": true, "sent": 105, "received": 100,
+    })
+}
+
+/// One operation of each kind.
+fn history() -> Value {
+    let op = |kind: &str, len: u64, at_ms: f64| json!({ "kind": kind, "offset": 100, "len": len, "at_ms": at_ms });
+    json!([
+        op("write", 5, 1.0),
+        op("read", 5, 2.0),
+        op("stood-still", 6100, 3.0),
+        op("half-close", 0, 4.0),
+        op("probe", 0, 5.0),
+    ])
 }
 
 /// A finding with these keys.
