@@ -109,8 +109,8 @@ impl Threshold {
         self.group.as_deref()
     }
 
-    /// Compares the threshold with the measured value. A metric that was not measured does not meet it. `is_time_known`:
-    /// what the run says about time can be trusted.
+    /// Compares the threshold with the measured value. A metric that was not measured does not meet it.
+    /// `is_time_known`: what the run says about time can be trusted.
     pub(super) fn evaluate(&self, source: &MetricSource<'_>, is_time_known: bool) -> EvaluatedThreshold<'_> {
         let measured = source.scope(self.group.as_deref()).and_then(|scope| self.metric.value(&scope));
         let (met, actual) = match measured {

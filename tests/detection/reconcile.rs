@@ -24,7 +24,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use echo_tester::server::fault::{FaultKind, FaultRecord};
-use echo_tester::stream::{Change, ConnId, Divergence, Finding, FindingKind, OpKind, Stream};
+use echo_tester::stream::{Change, ConnId, Divergence, EndedBy, Finding, FindingKind, OpKind, Stream};
 
 /// How well one fault was found, from best to worst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -119,6 +119,9 @@ impl Truth {
         let Divergence { offset, extent, replaced, .. } = *found;
         Some(match found.kind {
             FindingKind::Lost | FindingKind::Truncated => {
+                StreamEdit { at: offset, removed: extent, inserted: Vec::new() }
+            }
+            FindingKind::Stalled if ended_at_the_probe(found) => {
                 StreamEdit { at: offset, removed: extent, inserted: Vec::new() }
             }
             FindingKind::Reordered => self.swap(found.conn, offset, extent, found.overtaken_by),
@@ -306,7 +309,12 @@ fn names(record: &FaultRecord, found: &Divergence, sent: Option<u64>) -> bool {
     }
     match record.kind {
         FaultKind::Flip | FaultKind::Zero => found.kind == FindingKind::Corrupt,
-        FaultKind::Drop => found.kind == FindingKind::Lost || (to_the_end && found.kind == FindingKind::Truncated),
+        // Unless the run has shown that half-closed connections stay open, the FIN that answers the probe does not
+        // prove that the last bytes were lost.
+        FaultKind::Drop if to_the_end => {
+            matches!(found.kind, FindingKind::Lost | FindingKind::Truncated) || ended_at_the_probe(found)
+        }
+        FaultKind::Drop => found.kind == FindingKind::Lost,
         FaultKind::Duplicate => found.kind == FindingKind::Duplicated,
         FaultKind::Reorder => found.kind == FindingKind::Reordered,
         FaultKind::Crosstalk => {
@@ -324,6 +332,12 @@ fn names(record: &FaultRecord, found: &Divergence, sent: Option<u64>) -> bool {
             found.kind == FindingKind::Stalled
         }
     }
+}
+
+/// Whether bytes were missing when the server's FIN answered the probe of a stall.
+fn ended_at_the_probe(found: &Divergence) -> bool {
+    let probed = found.ending.as_ref().is_some_and(|ending| ending.probed && ending.by == EndedBy::Fin);
+    found.kind == FindingKind::Stalled && probed
 }
 
 /// How much the connection had sent, if one of its last operations before the finding was a write.

@@ -219,12 +219,13 @@ impl ClientConnection {
     }
 
     /// The silence has lasted for the stall time-out, as far as the sweep knows. What lies in the socket is read first.
-    /// Then, the first time, a connection that was still to send half-closes: that wakes a server which has forgotten to
-    /// look for more. The second time it is given up.
+    /// Then, the first time, a connection that was still to send half-closes, to wake a server that forgot to look for
+    /// more. The second time it is given up.
     pub(super) fn stalled(&mut self, socket: &mut impl Transport, turn: &mut TurnContext<'_>) -> TurnResult {
         socket.assume_ready();
         match self.advance(socket, turn) {
             TurnResult::Wait { owed: true, progress: false, .. } => {}
+            TurnResult::Yield { owed: true, progress: false } => {}
             not_stalled => return not_stalled,
         }
         let now = turn.clock.last();
@@ -377,7 +378,7 @@ impl ClientConnection {
             divergence.ending = Some(Box::new(ending));
         }
         let owed_at_fin = self.sender.own_fin().is_some_and(|fin| fin.received < self.sender.sent());
-        if by == EndedBy::Fin && owed_at_fin && !self.failed {
+        if by == EndedBy::Fin && owed_at_fin {
             turn.half_close.note(turn.found.len() == before);
         }
         TurnResult::Over(error)
