@@ -262,10 +262,15 @@ impl ClientConnection {
     }
 
     /// Ends the plan when the time of the group or of the connection is up.
+    #[inline]
     fn check_time(&mut self, now: u64, turn: &mut TurnContext<'_>) {
-        if now < turn.deadline && now < self.expires {
-            return;
+        if now >= turn.deadline || now >= self.expires {
+            self.time_is_up(now, turn);
         }
+    }
+
+    #[cold]
+    fn time_is_up(&mut self, now: u64, turn: &mut TurnContext<'_>) {
         if now >= turn.deadline {
             self.sender.leave_unsent(turn.deadline, &mut turn.stats.open_loop);
         }
@@ -355,12 +360,14 @@ impl ClientConnection {
         TurnResult::Wait { timer, owed, waits_for, progress }
     }
 
+    #[cold]
     fn over_as_planned(&mut self, turn: &mut TurnContext<'_>) -> TurnResult {
         self.end(turn, End::STOPPED);
         TurnResult::Over(None)
     }
 
     /// The connection is over, and not as planned unless everything has come.
+    #[cold]
     fn over(&mut self, turn: &mut TurnContext<'_>, by: EndedBy, error: Option<io::Error>) -> TurnResult {
         let own_fin = match self.sender.own_fin() {
             None => OwnFin::NotSent,
@@ -407,6 +414,7 @@ impl ClientConnection {
     /// The error of a socket is reported once. After a write that was told of a reset, a read returns 0 as if a FIN had
     /// come. EPIPE is different: the peer's FIN came first, and a reset answered what was written after it (tcp(7);
     /// Linux, `tcp_reset`).
+    #[cold]
     fn over_by_write_error(
         &mut self,
         socket: &mut impl Transport,
@@ -433,6 +441,7 @@ impl ClientConnection {
     }
 
     /// The peer seems to send forever, and nothing that could still come would say more.
+    #[cold]
     fn over_by_surplus(&mut self, turn: &mut TurnContext<'_>) -> TurnResult {
         let before = turn.found.len();
         self.end(turn, End::STOPPED);
