@@ -21,8 +21,8 @@
 //!   cli                         the command line
 //! ```
 //!
-//! `stream`, `plan`, `measure` and `judge` do no I/O and read no clock. `unsafe` stands in `sys`, `server::models` and
-//! `server::completion` alone.
+//! `stream`, `plan`, `measure` and `judge` do no I/O and read no clock. `unsafe` stands in `sys`, `server::models`,
+//! `server::completion` and the event loop of `server::readiness` alone.
 
 pub mod cli;
 pub mod client;

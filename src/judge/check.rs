@@ -29,7 +29,7 @@ const SERVING: &str = "serving in the end";
 
 /// One expectation and its result, as the JSON report holds it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[schemars(deny_unknown_fields)]
 pub struct CheckReport {
     /// The subject: 'verdict', 'load NAME', 'finding KIND', 'other findings', a threshold as it is written, or
     /// 'server'.

@@ -7,7 +7,9 @@
 //! - [`verdict`]: pass, fail or inconclusive, and why;
 //! - [`expectation`]: the expectations of a case;
 //! - [`check`]: the run compared with them, check by check;
-//! - [`outcome`]: the outcome of a case, and the exit code.
+//! - [`outcome`]: the outcome of a case, and the exit code;
+//! - [`ranking`]: which of several outcomes decides;
+//! - [`shards`]: the verdict on the sum of several processes.
 //!
 //! A run is judged once, when it has ended: [`judge_case`]. Its reports are made of the [`Judgement`] and are never
 //! changed afterwards.
@@ -17,6 +19,8 @@ pub mod expectation;
 pub mod measured;
 pub mod metric;
 pub mod outcome;
+pub mod ranking;
+pub mod shards;
 pub mod threshold;
 pub mod time_doubt;
 pub mod verdict;
@@ -24,7 +28,8 @@ pub mod verdict;
 use check::{CheckReport, Evidence};
 use expectation::Expectations;
 use measured::{MeasuredRun, MetricSource};
-use outcome::{CaseOutcome, gravest};
+use outcome::CaseOutcome;
+use ranking::gravest;
 use threshold::EvaluatedThreshold;
 use verdict::{Verdict, VerdictContext, VerdictReport, judge};
 
@@ -43,7 +48,7 @@ pub struct Judgement {
     pub reasons: Vec<String>,
 }
 
-/// Judges a run by its expectations. A run that is no scenario is judged by [`Expectations::default`].
+/// Judges a run by its expectations. A run without a scenario is judged by [`Expectations::default`].
 pub fn judge_case(expect: &Expectations, run: &MeasuredRun<'_>) -> Judgement {
     let total = run.total();
     let is_interrupted = run.ending.is_interrupted();

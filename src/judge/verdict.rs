@@ -45,13 +45,6 @@ impl Verdict {
             Verdict::Interrupted => "interrupted",
         }
     }
-
-    /// The worst of several runs of equal weight; `None` if there are none. A failure outranks an interrupt.
-    pub fn worst(verdicts: impl Iterator<Item = Verdict> + Clone) -> Option<Verdict> {
-        const WORST_FIRST: [Verdict; 5] =
-            [Verdict::Fail, Verdict::Interrupted, Verdict::Inconclusive, Verdict::ThresholdMissed, Verdict::Pass];
-        WORST_FIRST.into_iter().find(|worst| verdicts.clone().any(|verdict| verdict == *worst))
-    }
 }
 
 impl From<Verdict> for CaseOutcome {
@@ -68,7 +61,7 @@ impl From<Verdict> for CaseOutcome {
 
 /// A verdict with its reasons, as the JSON report holds it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[schemars(deny_unknown_fields)]
 #[schemars(rename = "Verdict")]
 pub struct VerdictReport {
     /// The verdict.
@@ -96,19 +89,8 @@ pub struct VerdictContext {
     pub time_doubt: Option<String>,
 }
 
-/// The facts that a verdict on the sum of several processes rests on besides.
-#[derive(Clone, Debug, Default)]
-pub struct ShardContext {
-    /// The shards that were interrupted.
-    pub interrupted: Vec<String>,
-    /// Why the sum may not be that of the whole run, as sentences.
-    pub doubts: Vec<String>,
-    /// The user accepts the doubts (`--partial`): the sum is judged as if it were the whole run.
-    pub doubts_accepted: bool,
-}
-
 impl VerdictReport {
-    fn new(outcome: Verdict, reasons: Vec<String>) -> VerdictReport {
+    pub(super) fn new(outcome: Verdict, reasons: Vec<String>) -> VerdictReport {
         VerdictReport { outcome, exit_code: outcome.exit().code(), reasons }
     }
 }
@@ -172,30 +154,6 @@ fn judge_finished(counters: &Counters, context: &VerdictContext) -> VerdictRepor
     }
     let (passed, bytes) = (counters.passed, counters.bytes_verified);
     VerdictReport::new(Verdict::Pass, vec![format!("{passed} connections, {bytes} bytes verified, nothing wrong")])
-}
-
-/// Judges the sum of several processes of one run. A finding outranks an interrupt, because the program that starts the
-/// processes may end all of them when one has failed. A sum that may not be the whole run never passes, unless the user
-/// accepts that.
-pub fn judge_shards(counters: &Counters, context: &VerdictContext, shards: &ShardContext) -> VerdictReport {
-    let found_and_interrupted = context.interrupted && !counters.findings.is_empty();
-    let interrupted = context.interrupted && !found_and_interrupted;
-    let mut verdict = judge(counters, &VerdictContext { interrupted, ..context.clone() });
-    if found_and_interrupted {
-        verdict.reasons.push(format!("interrupted: {}", shards.interrupted.join(", ")));
-    }
-    if shards.doubts_accepted {
-        verdict.reasons.extend(shards.doubts.iter().map(|doubt| format!("{doubt} (accepted by --partial)")));
-        return verdict;
-    }
-    if shards.doubts.is_empty() {
-        return verdict;
-    }
-    let outcome = match verdict.outcome {
-        Verdict::Pass | Verdict::ThresholdMissed => Verdict::Inconclusive,
-        outcome => outcome,
-    };
-    VerdictReport::new(outcome, [shards.doubts.clone(), verdict.reasons].concat())
 }
 
 /// The findings, kind by kind.
@@ -332,16 +290,6 @@ mod tests {
     }
 
     #[test]
-    fn a_part_of_a_run_never_passes_and_fails_as_the_whole_would() {
-        let mut bad = good();
-        bad.found(FindingKind::Lost);
-        let doubts = ShardContext { doubts: vec!["a shard is missing".to_owned()], ..Default::default() };
-        let of_a_part = |counters: &Counters| judge_shards(counters, &VerdictContext::default(), &doubts);
-        assert_eq!((of_a_part(&good()).exit_code, of_a_part(&bad).exit_code), (4, 1));
-        assert_eq!(of_a_part(&bad).reasons[0], "a shard is missing");
-    }
-
-    #[test]
     fn a_missed_threshold_an_interrupt_and_a_time_limit_have_their_own_codes() {
         assert_eq!(judge(&good(), &missed()).exit_code, 3);
         let interrupted = VerdictContext { interrupted: true, ..VerdictContext::default() };
@@ -349,13 +297,5 @@ mod tests {
         let timed_out = judge(&good(), &VerdictContext { timed_out: true, ..interrupted });
         assert_eq!(timed_out.exit_code, 1);
         assert!(timed_out.reasons[0].contains("--timeout") && timed_out.reasons.len() == 2, "{timed_out:?}");
-    }
-
-    #[test]
-    fn a_failure_of_one_run_outranks_an_interrupt_of_another() {
-        let worst = |verdicts: &[Verdict]| Verdict::worst(verdicts.iter().copied());
-        assert_eq!(worst(&[Verdict::Interrupted, Verdict::Fail, Verdict::Pass]), Some(Verdict::Fail));
-        assert_eq!(worst(&[Verdict::Pass, Verdict::Inconclusive]), Some(Verdict::Inconclusive));
-        assert_eq!(worst(&[]), None);
     }
 }

@@ -42,7 +42,7 @@ impl ActiveTime {
 
 /// From when to when a load group was active, in seconds since the start of the run: the form in the JSON report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[schemars(deny_unknown_fields)]
 #[schemars(rename = "SpanReport")]
 pub struct ActiveTimeReport {
     /// When the first successful connect began. Null: none succeeded.

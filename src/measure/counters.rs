@@ -11,7 +11,7 @@ macro_rules! counters {
     ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
         /// Totals. Bytes are bytes of payload. A message counts once it is complete.
         #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-        #[serde(deny_unknown_fields)]
+        #[schemars(deny_unknown_fields)]
         pub struct Counters {
             $($(#[doc = $doc])+ pub $name: u64,)+
             /// Of the connects that failed, those that nobody answered in time.

@@ -96,11 +96,11 @@ impl Latency {
 
 /// A histogram, in the form of the JSON report. Times are in nanoseconds, and null if nothing was recorded.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[schemars(deny_unknown_fields)]
 pub struct LatencyReport {
     /// How many were recorded.
     pub count: u64,
-    /// The least.
+    /// The minimum.
     pub min_ns: Option<u64>,
     /// The mean.
     pub mean_ns: Option<u64>,
@@ -112,7 +112,7 @@ pub struct LatencyReport {
     pub p99_ns: Option<u64>,
     /// 99.9 % are at or below.
     pub p999_ns: Option<u64>,
-    /// The greatest.
+    /// The maximum.
     pub max_ns: Option<u64>,
     /// The whole histogram: HdrHistogram V2 encoding, base64. Values are nanoseconds.
     pub hdr: String,

@@ -65,7 +65,7 @@ const BEGIN_GRACE_S: f64 = 1.0;
 
 /// The open loop of a load group, in the form of the JSON report.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[schemars(deny_unknown_fields)]
 pub struct RateReport {
     /// Messages a second asked for. For a shard, or for connections that are run alone: their share.
     pub asked_per_s: f64,

@@ -15,7 +15,7 @@ pub const MAX_POINTS: usize = 512;
 
 /// Counts of one interval.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[schemars(deny_unknown_fields)]
 pub struct Point {
     /// Connections opened.
     pub opened: u64,
@@ -41,7 +41,7 @@ impl Point {
 
 /// Counts over time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[schemars(deny_unknown_fields)]
 pub struct Timeline {
     /// Milliseconds that each point covers.
     pub interval_ms: u64,

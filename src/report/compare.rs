@@ -1,7 +1,7 @@
 //! The same load against several servers, as data: correctness first, numbers second.
 //!
 //! A server that fails the verification in any round has no figures here: the speed of wrong bytes does not count. The
-//! figures of the others are medians over the rounds, with the least and the greatest beside them. A comparison is made
+//! figures of the others are medians over the rounds, with minimum and maximum beside them. A comparison is made
 //! of the [`RunReport`]s of its rounds; the JSON Schema is published by `echo-tester schema compare`.
 
 use schemars::JsonSchema;
@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::run::{LoadReport, RunReport};
 use crate::exit::Exit;
+use crate::judge::ranking::worst_run;
 use crate::judge::verdict::Verdict;
 use crate::measure::Latency;
 use crate::stream::Finding;
@@ -18,7 +19,7 @@ pub const FORM: &str = "echo-tester/compare/1";
 
 /// A comparison.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[schemars(deny_unknown_fields)]
 #[schemars(title = "echo-tester compare report")]
 pub struct CompareReport {
     /// The form of this document.
@@ -41,7 +42,7 @@ pub struct CompareReport {
 
 /// One server.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[schemars(deny_unknown_fields)]
 pub struct Contender {
     /// A bundled model, or the name of a server of the user's own.
     pub name: String,
@@ -63,7 +64,7 @@ pub struct Contender {
 
 /// A model that can't run here.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[schemars(deny_unknown_fields)]
 #[schemars(rename = "Skipped")]
 pub struct SkippedModel {
     /// The model.
@@ -74,7 +75,7 @@ pub struct SkippedModel {
 
 /// One run of one server.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[schemars(deny_unknown_fields)]
 pub struct Round {
     /// The verdict.
     pub outcome: Verdict,
@@ -108,19 +109,19 @@ pub struct Round {
 
 /// A figure over all rounds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[schemars(deny_unknown_fields)]
 pub struct Spread {
     /// The median; of an even number of rounds, the mean of the two in the middle.
     pub median: f64,
-    /// The least.
+    /// The minimum.
     pub min: f64,
-    /// The greatest.
+    /// The maximum.
     pub max: f64,
 }
 
 /// The figures of a server that passed every round; units as in its rounds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[schemars(deny_unknown_fields)]
 #[schemars(rename = "Summary")]
 pub struct RoundSummary {
     /// Messages that came back whole, per second.
@@ -208,8 +209,7 @@ impl RoundSummary {
 impl Contender {
     /// The result of the rounds of one server. Its ratio is known only when all servers are.
     pub fn new(name: String, rounds: Vec<Round>) -> Contender {
-        // Without a round, nothing is known of the server.
-        let outcome = Verdict::worst(rounds.iter().map(|round| round.outcome)).unwrap_or(Verdict::Inconclusive);
+        let outcome = worst_run(rounds.iter().map(|round| round.outcome));
         let bad = rounds.iter().find(|round| round.outcome == outcome && outcome != Verdict::Pass);
         let count = |is: fn(&Round) -> bool| rounds.iter().filter(|round| is(round)).count() as u64;
         Contender {
@@ -240,8 +240,7 @@ impl CompareReport {
             contender.ratio = first.zip(rate(contender)).map(|(first, rate)| rate / first);
         }
         let interrupt = interrupted.then_some(Verdict::Interrupted);
-        let outcome = Verdict::worst(contenders.iter().map(|contender| contender.outcome).chain(interrupt));
-        let outcome = outcome.unwrap_or(Verdict::Inconclusive);
+        let outcome = worst_run(contenders.iter().map(|contender| contender.outcome).chain(interrupt));
         CompareReport {
             form: FORM.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),

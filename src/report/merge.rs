@@ -1,4 +1,5 @@
-//! The reports of the processes of one run, added up to the report of that run. Pure: `command::merge` reads the files.
+//! The reports of the processes of one run, added up to the report of that run. Pure: `command::merge` reads the files,
+//! and the verdict on the sum is that of [`judge_shards`].
 //!
 //! Counters and histograms add up without loss (the JSON holds HdrHistogram's own encoding). Timelines and findings are
 //! moved to the time axis of the earliest process by the wall clocks of the hosts, so the axis is as exact as these
@@ -9,7 +10,8 @@ use std::time::{Duration, SystemTime};
 use serde_json::Value;
 
 use super::run::{ClientReport, FORM, LoadReport, PartReport, RunReport, ServerReport};
-use crate::judge::verdict::{ShardContext, Verdict, VerdictContext, judge_shards};
+use crate::judge::shards::{ProcessTime, ShardContext, judge_shards};
+use crate::judge::verdict::Verdict;
 use crate::measure::active_time::ActiveTimeReport;
 use crate::measure::histogram::LatencyReport;
 use crate::measure::open_loop::RateReport;
@@ -32,10 +34,6 @@ pub struct Input {
 #[error("{0}")]
 pub struct MergeError(String);
 
-/// The longest time between the end of one process and the start of another in the same run: clocks of hosts differ,
-/// and short runs are over before the last process has started.
-const MAX_GAP_IN_ONE_RUN: Duration = Duration::from_secs(60);
-
 /// How to treat shards that are missing, or that ran at another time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Missing {
@@ -56,7 +54,7 @@ pub fn read(file: &str, text: &str) -> Result<Vec<Input>, MergeError> {
             .map_err(|e| MergeError(format!("{file} is not JSON ({e}): give files that 'blast --json=FILE' wrote")))?;
         check_form(file, &value)?;
         let report = serde_json::from_value(value)
-            .map_err(|e| MergeError(format!("{file} claims to be a {FORM} report, but is not: {e}")))?;
+            .map_err(|e| MergeError(format!("{file} says it is an {FORM} report, but cannot be read as one: {e}")))?;
         inputs.push(Input { file: file.to_owned(), report });
     }
     if inputs.is_empty() {
@@ -109,7 +107,7 @@ pub fn merge(inputs: Vec<Input>, findings: usize, missing: Missing) -> Result<Ru
     for (start, input) in &timed {
         sum.add(input, later(base, *start))?;
     }
-    Ok(sum.finish(&absent, findings, missing))
+    Ok(sum.finish(absent, findings, missing))
 }
 
 fn later(base: SystemTime, start: SystemTime) -> Duration {
@@ -253,7 +251,7 @@ impl Sum {
         Ok(())
     }
 
-    fn finish(self, absent: &[Shard], findings: usize, missing: Missing) -> RunReport {
+    fn finish(self, absent: Vec<Shard>, findings: usize, missing: Missing) -> RunReport {
         let Sum { first, loads, total, elapsed_s, interrupted, targets, mut parts, servers } = self;
         parts.sort_by_key(|part| part.shard.parse().map_or(u32::MAX, Shard::index));
         let shard = match absent.first() {
@@ -264,16 +262,14 @@ impl Sum {
             }
         };
         let is_verified = |load: &LoadReport| load.config.get("verify").is_none_or(|verify| verify == "full");
-        let context = VerdictContext {
-            interrupted,
+        let was_interrupted = |part: &&PartReport| part.outcome == Verdict::Interrupted;
+        let context = ShardContext {
             verify_off: !first.loads.iter().any(is_verified),
             time_doubt: ClientReport::sum(parts.iter().map(|part| &part.client)).time_doubt(),
-            ..VerdictContext::default()
-        };
-        let was_interrupted = |part: &&PartReport| part.outcome == Verdict::Interrupted;
-        let shards = ShardContext {
-            interrupted: parts.iter().filter(was_interrupted).map(|part| part.shard.clone()).collect(),
-            doubts: missing_sentence(absent).into_iter().chain(gap_sentence(&parts)).collect(),
+            interrupted,
+            interrupted_shards: parts.iter().filter(was_interrupted).map(|part| part.shard.clone()).collect(),
+            missing: absent,
+            processes: parts.iter().filter_map(process_time).collect(),
             doubts_accepted: missing == Missing::Accepted,
         };
         RunReport {
@@ -285,7 +281,7 @@ impl Sum {
             shard,
             server: ServerReport::sum(&servers),
             loads: first.loads.into_iter().zip(loads).map(|(load, sum)| sum.report(load, findings)).collect(),
-            verdict: judge_shards(&total, &context, &shards),
+            verdict: judge_shards(&total, &context),
             total,
             elapsed_s,
             client: ClientReport::sum(parts.iter().map(|part| &part.client)),
@@ -295,24 +291,11 @@ impl Sum {
     }
 }
 
-/// A sentence about the shards that are missing, if any are.
-fn missing_sentence(absent: &[Shard]) -> Option<String> {
-    let count = absent.first()?.count();
-    let numbers: Vec<String> = absent.iter().map(|shard| shard.index().to_string()).collect();
-    let s = if absent.len() == 1 { " is" } else { "s are" };
-    Some(format!("of {count} shards, number{s} missing: {}", numbers.join(", ")))
-}
-
-/// A sentence about processes that can't have been one run, because one started long after another had ended. Most
-/// often one of the files is left over from an earlier run.
-fn gap_sentence(parts: &[PartReport]) -> Option<String> {
-    let started = |part: &PartReport| humantime::parse_rfc3339_weak(&part.started_at).ok();
-    let ended = |part: &PartReport| Some(started(part)? + Duration::try_from_secs_f64(part.elapsed_s).ok()?);
-    let first = parts.iter().min_by_key(|part| ended(part))?;
-    let last = parts.iter().max_by_key(|part| started(part))?;
-    let gap = started(last)?.duration_since(ended(first)?).ok().filter(|gap| *gap > MAX_GAP_IN_ONE_RUN)?;
-    let gap = humantime::format_duration(Duration::from_secs(gap.as_secs()));
-    Some(format!("not of one run: {} started {gap} after {} had ended", last.file, first.file))
+/// `None` if its times can't be read.
+fn process_time(part: &PartReport) -> Option<ProcessTime> {
+    let start = humantime::parse_rfc3339_weak(&part.started_at).ok()?;
+    let end = start.checked_add(Duration::try_from_secs_f64(part.elapsed_s).ok()?)?;
+    Some(ProcessTime { name: part.file.clone(), start, end })
 }
 
 fn part(file: &str, report: &RunReport) -> PartReport {

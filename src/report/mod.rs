@@ -1,4 +1,5 @@
-//! Results as people and machines read them: one file a format. Nothing here judges.
+//! Results as people and machines read them: one file per format. Nothing here judges: verdicts, checks and exit codes
+//! come from the judge, also for sums ([`merge`]) and for several runs ([`suite`], [`compare`]).
 //!
 //! [`run::RunReport`] is a run as data, [`suite::SuiteReport`] several cases, [`compare::CompareReport`] a comparison.
 //! Every format is made of these alone, so the JSON holds whatever the terminal shows. [`mod@format`] is the table of

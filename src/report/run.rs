@@ -25,7 +25,7 @@ pub const FORM: &str = "echo-tester/run/1";
 
 /// A run.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[schemars(deny_unknown_fields)]
 #[schemars(title = "echo-tester run report")]
 pub struct RunReport {
     /// The form of this document.
@@ -62,7 +62,7 @@ pub struct RunReport {
 
 /// One process of a merged report.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[schemars(deny_unknown_fields)]
 pub struct PartReport {
     /// The file that its report was read from.
     pub file: String,
@@ -84,7 +84,7 @@ pub struct PartReport {
 
 /// One load group.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[schemars(deny_unknown_fields)]
 pub struct LoadReport {
     /// Its name.
     pub name: String,
@@ -115,7 +115,7 @@ pub struct LoadReport {
 
 /// The resources of the client itself.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[schemars(deny_unknown_fields)]
 pub struct ClientReport {
     /// CPU time of the process during the run; of several processes, the sum.
     pub cpu_s: Option<f64>,
@@ -141,7 +141,7 @@ pub struct ClientReport {
 
 /// The bundled server of a run.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[schemars(deny_unknown_fields)]
 pub struct ServerReport {
     /// Its model.
     pub model: String,

@@ -13,7 +13,8 @@ use crate::exit::Exit;
 use crate::judge::Judgement;
 use crate::judge::check::{self, CheckReport};
 use crate::judge::expectation::{CheckedServer, Expectations};
-use crate::judge::outcome::{CaseOutcome, OUTCOMES, suite_exit};
+use crate::judge::outcome::{CaseOutcome, OUTCOMES};
+use crate::judge::ranking::suite_exit;
 use crate::scenario::Scenario;
 
 /// The form of the JSON report. It changes when a reader of the old form would misread the new one.
@@ -59,7 +60,7 @@ impl SuiteState {
 
 /// One case: a scenario against one server.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[schemars(deny_unknown_fields)]
 pub struct CaseReport {
     /// Its stable address, such as 4.1; may be empty.
     pub id: String,
@@ -67,7 +68,7 @@ pub struct CaseReport {
     pub name: String,
     /// Its purpose, and where to look when it fails.
     pub about: String,
-    /// The file; empty for a run that is no scenario.
+    /// The file; empty for a run without a scenario.
     pub file: String,
     /// The outcome.
     pub outcome: CaseOutcome,
@@ -95,7 +96,7 @@ impl CaseReport {
         }
     }
 
-    /// A single run that is no scenario and has not run yet. The only expectation is that nothing is wrong.
+    /// A single run without a scenario that has not run yet. The only expectation is that nothing is wrong.
     pub fn planned_run(name: String, about: String) -> CaseReport {
         CaseReport {
             id: String::new(),
@@ -139,7 +140,7 @@ impl CaseReport {
 
 /// Several cases.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[schemars(deny_unknown_fields)]
 #[schemars(title = "echo-tester suite report")]
 pub struct SuiteReport {
     /// The form of this document.
@@ -184,7 +185,7 @@ impl SuiteReport {
         self.exit_code = self.exit().code();
     }
 
-    /// The exit code: the gravest thing that happened.
+    /// The exit code, as the judge ranks the outcomes.
     pub fn exit(&self) -> Exit {
         suite_exit(self.cases.iter().map(|case| case.outcome), self.state == SuiteState::Interrupted)
     }

@@ -8,13 +8,14 @@ use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use socket2::SockRef;
 
 use super::Options;
+use super::wait::Waker;
 use crate::sys;
 
 /// How far the server is on the way to its end. It only moves forward.
@@ -99,14 +100,12 @@ impl CountersSnapshot {
     }
 }
 
-type Wake = Box<dyn Fn() + Send + Sync>;
-
 /// All that a model sees of the harness.
 pub struct Context {
     options: Options,
     counters: ServerCounters,
     phase: AtomicU8,
-    wake: OnceLock<Wake>,
+    wake: OnceLock<Waker>,
     announce: Mutex<Option<Sender<()>>>,
 }
 
@@ -138,7 +137,7 @@ impl Context {
     /// The model calls it once, when it would serve a connection. `wake` interrupts the waits of *all* its workers. It
     /// may be called from any thread, any number of times, and even after `run` has returned; it must not block.
     pub fn ready(&self, wake: impl Fn() + Send + Sync + 'static) {
-        let first = self.wake.set(Box::new(wake)).is_ok();
+        let first = self.wake.set(Arc::new(wake)).is_ok();
         debug_assert!(first, "ready() is called once");
         // When the phase changed before this call, there was nobody to wake.
         if self.phase() != ServerPhase::Run {

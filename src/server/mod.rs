@@ -5,6 +5,7 @@
 //!   it.
 //! - [`Context`] is all that a model sees of the harness; [`Session`] is all that it sees of a connection's rules, and
 //!   the door that every accepted socket passes.
+//! - `wait` has what several models wait with and are woken by.
 //! - `pool` starts worker threads, hands them connections, and ends them together.
 //! - `readiness` is shared by the models that wait until sockets are ready (reactors), `completion` by those of Windows
 //!   that wait until operations have completed (proactors).
@@ -18,14 +19,13 @@
 mod completion;
 mod context;
 pub mod echo;
-#[cfg(windows)]
-mod event_set;
 pub mod fault;
 mod harness;
 pub mod models;
 mod pool;
 mod readiness;
 mod session;
+mod wait;
 
 pub use context::{Accept, Context, CountersSnapshot, ServerCounters, ServerPhase};
 pub use harness::{Server, Stopped, Waited};

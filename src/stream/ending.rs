@@ -21,7 +21,7 @@ pub enum EndedBy {
 
 /// How a connection ended, for findings about the end. Times are milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[schemars(deny_unknown_fields)]
 pub struct Ending {
     /// What ended it.
     pub by: EndedBy,

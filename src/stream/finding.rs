@@ -169,7 +169,7 @@ impl FindingKind {
 
 /// A difference from what should have come, and its place. Offsets and extents count bytes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[schemars(deny_unknown_fields)]
 pub struct Divergence {
     /// What happened.
     pub kind: FindingKind,
@@ -243,7 +243,7 @@ pub struct Circumstances {
 
 /// Where bytes come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[schemars(deny_unknown_fields)]
 #[schemars(rename = "Source")]
 pub struct StreamSource {
     /// The connection that sent them.
@@ -256,7 +256,7 @@ pub struct StreamSource {
 
 /// How bytes were changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[schemars(deny_unknown_fields)]
 pub struct Corruption {
     /// Bytes that differ; the others within the extent came through unchanged.
     pub bytes: u64,
@@ -297,7 +297,7 @@ pub enum Change {
 
 /// A divergence, with everything the client knows about it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[schemars(deny_unknown_fields)]
 pub struct Finding {
     /// What happened, and where.
     pub divergence: Divergence,
@@ -326,7 +326,7 @@ pub struct Finding {
 
 /// Something that this side did with a connection, or that happened to it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[schemars(deny_unknown_fields)]
 pub struct Op {
     /// What it was.
     pub kind: OpKind,

@@ -14,7 +14,8 @@ use crate::sys::event::Event;
 /// the listener, with nothing outstanding. `wake` ends a wait, so that `phase` is looked at.
 ///
 /// # Errors
-/// Those of `serve`, or of a wait.
+/// AcceptEx can't be looked up. Or those of `serve`, or of a wait. If the last wait fails, for an accept that was
+/// cancelled, that accept is still outstanding, and its memory is leaked.
 pub(in crate::server) fn accept_until_drain(
     listener: TcpListener,
     context: &Arc<Context>,

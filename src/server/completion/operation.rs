@@ -208,8 +208,8 @@ impl<Owner> Operation<Owner, Arc<KernelBuffer>> {
 impl<Owner, Memory> Drop for Operation<Owner, Memory> {
     fn drop(&mut self) {
         if self.outstanding {
-            // The kernel still writes to the block, so it is leaked. This happens only if a worker panics. It must not
-            // be asserted here: a second panic would abort the process.
+            // The kernel still writes to the block, so it is leaked. This happens if a worker ends early, by a panic or
+            // because a wait has failed. It must not be asserted here: a second panic would abort the process.
             return;
         }
         // SAFETY: `new` has leaked the block from a box, nothing is outstanding on it, and it is freed here only.

@@ -279,8 +279,8 @@ impl<Owner> OverlappedConnection<Owner> {
 }
 
 impl<Owner> Drop for OverlappedConnection<Owner> {
-    /// An operation is outstanding only if a worker panics. It leaks its block then, with its share of the buffer, and
-    /// completes when the socket is closed.
+    /// An operation is outstanding only if the worker ends early, by a panic or because a wait has failed. It leaks its
+    /// block then, with its share of the buffer, and completes when the socket is closed.
     fn drop(&mut self) {
         // A plain close sends a FIN. A connection that still owes bytes must not look as if it had ended in order.
         let is_orderly = match self.close_reason {

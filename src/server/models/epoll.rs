@@ -16,23 +16,25 @@
 //!
 //! Source: epoll(7), epoll_ctl(2), epoll_wait(2), eventfd(2).
 
+#![expect(unsafe_code, reason = "registering a socket is unsafe for every selector")]
+
 use std::io;
 use std::net::TcpListener;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
-use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
 use socket2::SockRef;
 
 use crate::server::Context;
-use crate::server::pool::Waker;
 use crate::server::readiness::connection::{Interest, Ready};
 use crate::server::readiness::event_loop::{self, LISTENER, Selector, Token};
 use crate::server::readiness::timespec;
+use crate::server::wait::Waker;
+use crate::server::wait::eventfd::EventFd;
 
 /// Events that one wait may return.
 const EVENTS_PER_WAIT: usize = 256;
@@ -46,7 +48,7 @@ pub(super) fn run(listener: TcpListener, context: Arc<Context>) -> io::Result<()
 /// An epoll instance, and what its last wait returned.
 struct Epoll {
     epoll: OwnedFd,
-    wake: Arc<OwnedFd>,
+    wake: Arc<EventFd>,
     events: Vec<Event>,
     /// Events that were dealt with.
     done: usize,
@@ -55,17 +57,14 @@ struct Epoll {
 impl Selector for Epoll {
     fn new() -> io::Result<(Epoll, Waker)> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-        let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
-        epoll::add(&epoll, &wake, EventData::new_u64(WAKE), EventFlags::IN)?;
+        let wake = Arc::new(EventFd::new()?);
+        epoll::add(&epoll, wake.as_fd(), EventData::new_u64(WAKE), EventFlags::IN)?;
         let of_waker = Arc::clone(&wake);
-        let waker = move || {
-            // It fails only when the counter is full, and then the wait is interrupted already.
-            let _ = rustix::io::write(&of_waker, &1u64.to_ne_bytes());
-        };
-        Ok((Epoll { epoll, wake, events: Vec::with_capacity(EVENTS_PER_WAIT), done: 0 }, Arc::new(waker)))
+        let events = Vec::with_capacity(EVENTS_PER_WAIT);
+        Ok((Epoll { epoll, wake, events, done: 0 }, Arc::new(move || of_waker.wake())))
     }
 
-    fn register(&mut self, token: Token, socket: SockRef<'_>, interest: Interest) -> io::Result<()> {
+    unsafe fn register(&mut self, token: Token, socket: SockRef<'_>, interest: Interest) -> io::Result<()> {
         Ok(epoll::add(&self.epoll, &*socket, data(token), flags(interest))?)
     }
 
@@ -90,8 +89,8 @@ impl Selector for Epoll {
         }
     }
 
-    /// A connection has one event in each wait, and is closed, if at all, when that is dealt with; so none of a closed
-    /// connection is left.
+    /// A connection has one event in each wait, and is closed only while that event is handled. So no event of a closed
+    /// connection remains.
     fn next_ready(&mut self) -> Option<(Token, Ready)> {
         loop {
             let event = self.events.get(self.done)?;
@@ -102,8 +101,7 @@ impl Selector for Epoll {
                 let (read, write) = (flags.contains(EventFlags::IN), flags.contains(EventFlags::OUT));
                 return Some((token as Token, Ready { read, write, hangup }));
             }
-            // Whatever the counter says: the loop looks at everything that a wake can mean.
-            let _ = rustix::io::read(&self.wake, &mut [0; 8]);
+            self.wake.clear();
         }
     }
 }

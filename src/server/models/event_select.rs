@@ -33,11 +33,12 @@ use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
 
-use crate::server::event_set::{self, EventSet};
-use crate::server::pool::{Assigned, IdleTimer, Mailbox, PoolWorker, SlotGuard, ThreadPool, Waker, WorkerGroup};
+use crate::server::pool::{Assigned, IdleTimer, Mailbox, PoolWorker, SlotGuard, ThreadPool, WorkerGroup};
 use crate::server::readiness::accept_notified::accept_one;
 use crate::server::readiness::connection::{BufferPool, NonblockingConnection, Ready, TurnOutcome};
 use crate::server::readiness::retry::{Retry, only_sends};
+use crate::server::wait::Waker;
+use crate::server::wait::event_set::{self, EventSet};
 use crate::server::{Context, ServerPhase};
 use crate::sys::event::{Event, NetworkEvents};
 

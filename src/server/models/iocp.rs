@@ -56,8 +56,9 @@ use crate::server::completion::accept_ex::{AcceptExListener, PendingAccept};
 use crate::server::completion::operation::owner_of;
 use crate::server::completion::overlapped_connection::{Notify, OverlappedConnection};
 use crate::server::completion::winsock::raw;
-use crate::server::event_set::wake_event;
-use crate::server::pool::{IdleTimer, Mailbox, Waker, WorkerGroup, WorkerThreads, lock};
+use crate::server::pool::{IdleTimer, Mailbox, WorkerGroup, WorkerThreads, lock};
+use crate::server::wait::Waker;
+use crate::server::wait::event_set::wake_event;
 use crate::server::{Accept, Context, ServerPhase, Session};
 use crate::sys::event::Event;
 

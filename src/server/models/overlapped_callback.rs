@@ -60,7 +60,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::thread::Builder;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use slab::Slab;
 use socket2::Socket;
@@ -72,13 +72,17 @@ use crate::server::completion::CompletionResult;
 use crate::server::completion::acceptor::accept_until_drain;
 use crate::server::completion::operation::owner_of;
 use crate::server::completion::overlapped_connection::{Notify, OverlappedConnection, Routines};
-use crate::server::event_set::wake_event;
-use crate::server::pool::{IdleTimer, Mailbox, Waker, WorkerGroup, WorkerThreads};
+use crate::server::pool::{IdleTimer, Mailbox, WorkerGroup, WorkerThreads};
+use crate::server::wait::Waker;
+use crate::server::wait::event_set::wake_event;
 use crate::server::{Context, ServerPhase, Session};
 use crate::sys::event::milliseconds;
 
 /// The number of calls that one alertable wait handles at once. Later ones are only noted.
 const CALLS_PER_WAIT: u32 = 256;
+
+/// The pause before a call that could not be queued, because memory is short, is queued again.
+const QUEUE_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
 /// A connection whose operations are owned by its key in [`ApcWorker::connections`].
 type Connection = OverlappedConnection<usize>;
@@ -177,8 +181,10 @@ struct AlertableThreads {
 impl Drop for AlertableThreads {
     fn drop(&mut self) {
         for thread in &self.threads {
-            // It fails only for a thread that has ended.
-            let _ = queue(thread.0.as_handle(), Call::AcceptorEnded(self.last_phase));
+            // Without this call a thread waits for ever, so it is repeated while memory is short.
+            while queue(thread.0.as_handle(), Call::AcceptorEnded(self.last_phase)).is_err() && !thread.has_ended() {
+                std::thread::sleep(QUEUE_AGAIN_AFTER);
+            }
         }
     }
 }
@@ -242,7 +248,8 @@ impl AlertableThread {
 
     /// Ends its wait, so that it looks at the phase.
     fn wake(&self) {
-        // It fails only for a thread that has ended.
+        // It fails for a thread that has ended, which needs no call, or if memory is short. Then the thread looks at the
+        // phase after its next completion, and the harness reports a server that hangs until its time limit.
         let _ = queue(self.0.as_handle(), Call::Wake);
     }
 

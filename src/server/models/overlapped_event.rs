@@ -35,8 +35,9 @@ use socket2::Socket;
 
 use crate::server::completion::acceptor::accept_until_drain;
 use crate::server::completion::overlapped_connection::{Notify, OverlappedConnection};
-use crate::server::event_set::{self, EventSet};
-use crate::server::pool::{Assigned, IdleTimer, Mailbox, PoolWorker, SlotGuard, ThreadPool, Waker, WorkerGroup};
+use crate::server::pool::{Assigned, IdleTimer, Mailbox, PoolWorker, SlotGuard, ThreadPool, WorkerGroup};
+use crate::server::wait::Waker;
+use crate::server::wait::event_set::{self, EventSet};
 use crate::server::{Context, ServerPhase, Session};
 use crate::sys::event::Event;
 

@@ -24,11 +24,11 @@ use rustix::io::Errno;
 use socket2::SockRef;
 
 use crate::server::Context;
-use crate::server::pool::Waker;
 use crate::server::readiness::connection::{Interest, Ready};
 use crate::server::readiness::event_loop::{self, Selector, Token};
-use crate::server::readiness::self_pipe::SelfPipe;
 use crate::server::readiness::timespec;
+use crate::server::wait::Waker;
+use crate::server::wait::self_pipe::SelfPipe;
 
 /// Where the pipe stands in the array: first, and it is never taken out.
 const PIPE: usize = 0;
@@ -40,8 +40,7 @@ pub(super) fn run(listener: TcpListener, context: Arc<Context>) -> io::Result<()
 /// The array, and how far the answers of the last call were searched.
 struct Poll {
     pipe: Arc<SelfPipe>,
-    /// The descriptors are those of the pipe and of registered sockets, which are open: the loop deregisters each
-    /// before it is closed.
+    /// The descriptors are those of the pipe and of registered sockets, so they are open: see [`Selector::register`].
     list: Vec<PollFd<'static>>,
     /// By position in the array. The pipe's means nothing.
     tokens: Vec<Token>,
@@ -65,22 +64,26 @@ impl Selector for Poll {
             unsearched: 0,
             unfound: 0,
         };
-        poll.list.push(entry(pipe.as_fd(), PollFlags::IN));
+        // SAFETY: the pipe is open as long as `Poll` lives, which holds a share of it.
+        poll.list.push(unsafe { entry(pipe.as_fd(), PollFlags::IN) });
         Ok((poll, Arc::new(move || of_waker.wake())))
     }
 
-    fn register(&mut self, token: Token, socket: SockRef<'_>, interest: Interest) -> io::Result<()> {
+    unsafe fn register(&mut self, token: Token, socket: SockRef<'_>, interest: Interest) -> io::Result<()> {
         if self.positions.len() <= token {
             self.positions.resize(token + 1, 0);
         }
         self.positions[token] = self.list.len();
-        self.list.push(entry(socket.as_fd(), events(interest)));
+        // SAFETY: the caller keeps the socket open until it is deregistered, which takes the entry out.
+        self.list.push(unsafe { entry(socket.as_fd(), events(interest)) });
         self.tokens.push(token);
         Ok(())
     }
 
-    fn modify(&mut self, token: Token, socket: SockRef<'_>, interest: Interest) -> io::Result<()> {
-        self.list[self.positions[token]] = entry(socket.as_fd(), events(interest));
+    fn modify(&mut self, token: Token, _socket: SockRef<'_>, interest: Interest) -> io::Result<()> {
+        let changed = &mut self.list[self.positions[token]];
+        // SAFETY: the descriptor is that of the entry, so it is open as long as the entry is used.
+        *changed = unsafe { entry(changed.as_fd(), events(interest)) };
         Ok(())
     }
 
@@ -123,9 +126,11 @@ impl Selector for Poll {
 }
 
 /// An entry of the array, without an answer.
-fn entry(descriptor: BorrowedFd<'_>, events: PollFlags) -> PollFd<'static> {
-    // SAFETY: the entry is used for as long as its descriptor is open. The pipe lives as long as the array; the loop,
-    // the only user of `Poll`, deregisters a socket before it closes it, which takes the entry out.
+///
+/// # Safety
+/// The descriptor stays open as long as the entry is used.
+unsafe fn entry(descriptor: BorrowedFd<'_>, events: PollFlags) -> PollFd<'static> {
+    // SAFETY: the caller's promise is this function's own.
     let descriptor = unsafe { BorrowedFd::borrow_raw(descriptor.as_raw_fd()) };
     PollFd::from_borrowed_fd(descriptor, events)
 }
@@ -164,7 +169,8 @@ mod tests {
         // A socket without data is ready to be written to, and not to be read from.
         let sockets = [(); 5].map(|()| UdpSocket::bind(("127.0.0.1", 0)).expect("a socket"));
         for (token, socket) in sockets.iter().enumerate() {
-            poll.register(token, SockRef::from(socket), WRITE).expect("it is registered");
+            // SAFETY: the sockets outlive `poll`'s last wait.
+            unsafe { poll.register(token, SockRef::from(socket), WRITE) }.expect("it is registered");
         }
         assert_eq!(found(&mut poll), [4, 3, 2, 1, 0]);
         poll.deregister(1, SockRef::from(&sockets[1]));
@@ -172,7 +178,8 @@ mod tests {
         waker();
         assert_eq!(found(&mut poll), [3, 2, 0], "the last one has moved, and the pipe is not reported");
         poll.deregister(3, SockRef::from(&sockets[3]));
-        poll.register(1, SockRef::from(&sockets[1]), WRITE).expect("it is registered");
+        // SAFETY: as above.
+        unsafe { poll.register(1, SockRef::from(&sockets[1]), WRITE) }.expect("it is registered");
         poll.modify(4, SockRef::from(&sockets[4]), WRITE).expect("it is registered");
         assert_eq!(found(&mut poll), [1, 2, 4, 0]);
     }

@@ -7,8 +7,7 @@ use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Interrupts the wait of one thread, now or when it begins. Any thread may call it at any time; it never blocks.
-pub(in crate::server) type Waker = Arc<dyn Fn() + Send + Sync>;
+use crate::server::wait::Waker;
 
 /// Locks a mutex whose data stays whole when a thread panics. The end of that thread reports the panic.
 pub(in crate::server) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

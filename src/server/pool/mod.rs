@@ -18,7 +18,7 @@ mod worker_pool;
 mod worker_threads;
 
 pub(in crate::server) use idle_timer::IdleTimer;
-pub(in crate::server) use mailbox::{Mailbox, Waker, lock};
+pub(in crate::server) use mailbox::{Mailbox, lock};
 pub(in crate::server) use slots::{SlotCount, SlotGuard};
 #[cfg(windows)]
 pub(in crate::server) use thread_pool::{Assigned, PoolWorker, ThreadPool};

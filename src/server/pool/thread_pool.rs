@@ -12,9 +12,10 @@ use std::io;
 use std::sync::Arc;
 use std::thread::Builder;
 
-use super::mailbox::{MailSender, Mailbox, Waker};
+use super::mailbox::{MailSender, Mailbox};
 use super::slots::{SlotCount, SlotGuard};
 use super::worker_threads::{WorkerGroup, WorkerThreads};
+use crate::server::wait::Waker;
 use crate::server::{Context, ServerPhase};
 
 /// A connection and its slot in the thread that serves it. The slot is to be dropped after the connection.

@@ -9,9 +9,10 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::thread::{self, Builder};
 
-use super::mailbox::{MailSender, Mailbox, Waker, mailbox};
+use super::mailbox::{MailSender, Mailbox, mailbox};
 use super::worker_threads::{WorkerGroup, WorkerThreads};
 use crate::server::Context;
+use crate::server::wait::Waker;
 
 /// What a worker needs besides the things that it has prepared.
 pub(in crate::server) struct Position<T> {

@@ -13,7 +13,8 @@ use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::thread::{Builder, JoinHandle};
 
-use super::mailbox::{MailSender, Mailbox, Waker, lock, mailbox};
+use super::mailbox::{MailSender, Mailbox, lock, mailbox};
+use crate::server::wait::Waker;
 use crate::server::{Context, ServerPhase};
 
 /// What the workers of one server share: the context, whether one of them has failed, and the wakers.

@@ -6,6 +6,8 @@
 //!
 //! The loop is generic over its selector, so it is compiled for each model, and a message costs no indirect call.
 
+#![expect(unsafe_code, reason = "a selector holds descriptors without a borrow, so the loop keeps them open")]
+
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -16,7 +18,8 @@ use slab::Slab;
 use socket2::SockRef;
 
 use super::connection::{BufferPool, Interest, NonblockingConnection, Ready, TurnOutcome};
-use crate::server::pool::{Dealer, IdleTimer, Mailbox, Position, Waker, WorkerGroup, run_workers};
+use crate::server::pool::{Dealer, IdleTimer, Mailbox, Position, WorkerGroup, run_workers};
+use crate::server::wait::Waker;
 use crate::server::{Accept, Context, ServerPhase};
 
 /// Accepts in a row, before the connections get their next turn. There are many, because Linux drops the end of a
@@ -31,8 +34,7 @@ pub(in crate::server) const LISTENER: Token = 0;
 
 /// How a model learns which sockets are ready.
 ///
-/// It is level-triggered: a socket is reported after each wait for as long as it is ready. The loop registers a socket
-/// before it waits for it, and deregisters it before it closes it.
+/// It is level-triggered: a socket is reported after each wait for as long as it is ready.
 pub(in crate::server) trait Selector: Sized + 'static {
     /// A selector without sockets, and the waker that interrupts its wait. Called on the thread that will wait.
     ///
@@ -40,25 +42,28 @@ pub(in crate::server) trait Selector: Sized + 'static {
     /// The system's: out of descriptors or memory.
     fn new() -> io::Result<(Self, Waker)>;
 
-    /// Watches a socket from now on.
+    /// Watches a socket from now on, under a token that no other registered socket has.
     ///
     /// # Errors
-    /// The system watches no more sockets.
-    fn register(&mut self, token: Token, socket: SockRef<'_>, interest: Interest) -> io::Result<()>;
+    /// The system watches no more sockets. Then it is not registered.
+    ///
+    /// # Safety
+    /// The socket stays open until it is deregistered with the same token, or until the selector waits no more.
+    unsafe fn register(&mut self, token: Token, socket: SockRef<'_>, interest: Interest) -> io::Result<()>;
 
-    /// Changes what a registered socket is watched for.
+    /// Changes what a registered socket is watched for. `socket` is the one that has this token.
     ///
     /// # Errors
     /// The system's.
     fn modify(&mut self, token: Token, socket: SockRef<'_>, interest: Interest) -> io::Result<()>;
 
-    /// Stops watching a registered socket, which is still open.
+    /// Stops watching a registered socket, which is still open. `socket` is the one that has this token.
     fn deregister(&mut self, token: Token, socket: SockRef<'_>);
 
     /// Waits until a socket is ready, the waker is called, or `timeout` has passed.
     ///
     /// # Errors
-    /// The wait failed. An interruption by a signal is no error.
+    /// The wait failed. An interruption by a signal is not an error.
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()>;
 
     /// The next socket that the last wait has found ready, unless it was deregistered since.
@@ -161,7 +166,10 @@ impl<S: Selector> EventLoop<S> {
         for connection in self.accepted.drain(..).chain(dealt) {
             let entry = self.connections.vacant_entry();
             let socket = SockRef::from(connection.stream());
-            match self.selector.register(entry.key() + 1, socket, connection.interest()) {
+            // SAFETY: the connection is kept in `connections`. Whatever takes it out deregisters it first, by its key; a
+            // panic ends the loop, and then nothing waits any more.
+            let registered = unsafe { self.selector.register(entry.key() + 1, socket, connection.interest()) };
+            match registered {
                 Ok(()) => drop(entry.insert(connection)),
                 Err(_) => connection.abort(),
             }
@@ -193,7 +201,8 @@ impl<S: Selector> EventLoop<S> {
             acceptor.is_registered = is_wanted;
             let listener = SockRef::from(&acceptor.listener);
             if is_wanted {
-                self.selector.register(LISTENER, listener, Interest { read: true, write: false })?;
+                // SAFETY: the acceptor is kept. `stop_watching_listener` alone takes it out, and deregisters it first.
+                unsafe { self.selector.register(LISTENER, listener, Interest { read: true, write: false }) }?;
             } else {
                 self.selector.deregister(LISTENER, listener);
             }

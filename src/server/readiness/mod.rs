@@ -8,8 +8,6 @@ pub(in crate::server) mod connection;
 pub(in crate::server) mod event_loop;
 #[cfg(windows)]
 pub(in crate::server) mod retry;
-#[cfg(unix)]
-pub(in crate::server) mod self_pipe;
 
 /// A time-out as the system calls take it.
 #[cfg(unix)]

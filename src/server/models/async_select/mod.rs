@@ -45,10 +45,11 @@ use std::time::Instant;
 
 use windows_sys::Win32::Networking::WinSock::{FD_ACCEPT, FD_CLOSE, FD_READ, FD_WRITE, SOCKET};
 
-use crate::server::pool::{Assigned, IdleTimer, Mailbox, PoolWorker, SlotGuard, ThreadPool, Waker, WorkerGroup};
+use crate::server::pool::{Assigned, IdleTimer, Mailbox, PoolWorker, SlotGuard, ThreadPool, WorkerGroup};
 use crate::server::readiness::accept_notified::accept_one;
 use crate::server::readiness::connection::{BufferPool, NonblockingConnection, Ready, TurnOutcome};
 use crate::server::readiness::retry::{self, only_sends};
+use crate::server::wait::Waker;
 use crate::server::{Context, ServerPhase, Session};
 use numbered::NumberedConnections;
 use window::{SocketNotice, Window, WindowMessage};

@@ -37,7 +37,7 @@
 //! - *A full queue.* Nothing is lost in either direction ([`ring`]).
 //! - *A client that does not read.* No receive is longer than the room that its connection has, and its bytes leave the
 //!   shared buffers before any wait ([`connection`]).
-//! - *A lost readiness*, since a poll speaks once for everything that came while it was not asked: see `on_receive` in
+//! - *A lost readiness*, since a poll reports once for everything that came while it was not asked: see `on_receive` in
 //!   [`worker`].
 //!
 //! # Workers

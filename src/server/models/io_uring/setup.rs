@@ -1,13 +1,11 @@
 //! The sizes of a worker, and what it waits with.
 
 use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use rustix::event::{EventfdFlags, eventfd};
-
 use super::ring::UringQueues;
-use crate::server::pool::Waker;
+use crate::server::wait::Waker;
+use crate::server::wait::eventfd::EventFd;
 
 /// Sizes of one worker.
 #[derive(Clone, Debug)]
@@ -40,8 +38,8 @@ pub(super) const TUNING: Tuning = Tuning {
 /// What a worker waits with, made on its own thread, since a ring belongs to the thread that makes it.
 pub(super) struct Prepared {
     pub(super) ring: UringQueues,
-    /// An eventfd. It is readable when the worker must look at the phase and its mailbox.
-    pub(super) wake: Arc<OwnedFd>,
+    /// Readable when the worker must look at the phase and its mailbox.
+    pub(super) wake: Arc<EventFd>,
 }
 
 /// Makes a ring, and the waker that interrupts its wait.
@@ -50,11 +48,7 @@ pub(super) struct Prepared {
 /// No ring can be made, or descriptors are short.
 pub(super) fn prepare(tuning: &Tuning) -> io::Result<(Prepared, Waker)> {
     let ring = UringQueues::new(tuning.submissions, tuning.completions)?;
-    let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+    let wake = Arc::new(EventFd::new()?);
     let of_waker = Arc::clone(&wake);
-    let waker = move || {
-        // It fails only when the counter is full, and then the worker is awake already.
-        let _ = rustix::io::write(&of_waker, &1u64.to_ne_bytes());
-    };
-    Ok((Prepared { ring, wake }, Arc::new(waker)))
+    Ok((Prepared { ring, wake }, Arc::new(move || of_waker.wake())))
 }

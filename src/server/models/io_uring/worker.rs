@@ -22,16 +22,17 @@ use super::ring::{Completion, ConnectionKey, OperationKind, OperationToken, Urin
 use super::setup::{Prepared, Tuning};
 use super::table::ConnectionTable;
 use crate::server::pool::{Dealer, IdleTimer, Mailbox, Position, WorkerGroup};
+use crate::server::wait::eventfd::EventFd;
 use crate::server::{Accept, Context, ServerPhase, Session};
 use crate::sys;
 
-/// Receives of a connection in a row, while others wait: its bytes are worked off as long as they are in the cache.
+/// Receives of a connection in a row, while others wait: its bytes are processed while they are still cached.
 const RECEIVES_IN_A_ROW: u8 = 8;
 
 /// One worker: a ring, and the connections that live on it.
 pub(super) struct RingWorker {
     ring: UringQueues,
-    wake: Arc<OwnedFd>,
+    wake: Arc<EventFd>,
     buffers: ReceiveBuffers,
     connections: ConnectionTable,
     context: Arc<Context>,
@@ -83,7 +84,7 @@ impl RingWorker {
         }
     }
 
-    /// Serves until the context says stop. Nothing is outstanding afterwards, unless the ring itself broke.
+    /// Serves until the context says stop. Nothing is outstanding afterwards, unless the ring broke while it wound up.
     ///
     /// # Errors
     /// The listener or the ring broke.
@@ -189,7 +190,9 @@ impl RingWorker {
         connection.began();
         let flags = if piece.wait { SendFlags::NOSIGNAL } else { SendFlags::NOSIGNAL | SendFlags::DONTWAIT };
         let entry = opcode::Send::new(Fd(connection.fd()), piece.start, piece.len).flags(flags.bits() as i32).build();
-        self.push(entry, OperationToken { kind: OperationKind::Send, key });
+        // SAFETY: the connection was told of the operation, so it keeps its descriptor. It leaves the bytes of `piece`
+        // where they are until the send is complete.
+        unsafe { self.push(entry, OperationToken { kind: OperationKind::Send, key }) };
     }
 
     /// Asks the kernel to report whenever a connection has something to receive.
@@ -198,7 +201,8 @@ impl RingWorker {
         connection.began();
         let events = PollFlags::IN | PollFlags::RDHUP;
         let entry = opcode::PollAdd::new(Fd(connection.fd()), mask(events)).multi(true).build();
-        self.push(entry, OperationToken { kind: OperationKind::Ready, key });
+        // SAFETY: a poll points to no memory. The connection was told of it, so it keeps its descriptor.
+        unsafe { self.push(entry, OperationToken { kind: OperationKind::Ready, key }) };
     }
 
     /// Puts a connection in the queue of those that will receive: first, if it has just received and may go on.
@@ -233,17 +237,24 @@ impl RingWorker {
             connection.turns += 1;
             connection.began();
             let entry = receive.flags(RecvFlags::DONTWAIT.bits() as i32).build();
-            self.push(entry, OperationToken { kind: OperationKind::Receive, key });
+            // SAFETY: the connection was told of the receive, so it keeps its descriptor. It keeps the buffer, in
+            // `receiving`, until the receive is complete.
+            unsafe { self.push(entry, OperationToken { kind: OperationKind::Receive, key }) };
         }
     }
 
     /// Pushes an entry. Every entry of this worker goes through here.
-    fn push(&mut self, entry: squeue::Entry, token: OperationToken) {
-        // SAFETY: the entries point to nothing (accept, poll, cancel), to the buffer of a connection's receive, or to
-        // the bytes that it is sending. A connection, with its descriptor and its memory, is removed only when none of
-        // its operations is outstanding; until its receive or send is complete it keeps the buffer, and leaves the
-        // bytes where they are. The listener is closed only when no operation on it is outstanding. What is outstanding
-        // when the worker is dropped keeps its connection, the listener and the eventfd for ever: see `drop`.
+    ///
+    /// Three things are kept while an operation on them is outstanding: a connection, which is removed only when its own
+    /// count of operations is 0; the listener, while its acceptor is armed; and the eventfd, as long as the worker. If
+    /// operations are outstanding when the worker is dropped, all three are leaked: see `drop`.
+    ///
+    /// # Safety
+    /// The entry's descriptor is one of these three, and a connection was told of the operation
+    /// ([`began`](RingConnection::began)). Memory that the entry points to belongs to that connection, which keeps it in
+    /// its place until the last completion.
+    unsafe fn push(&mut self, entry: squeue::Entry, token: OperationToken) {
+        // SAFETY: the descriptor and the memory outlive the last completion, as said above.
         unsafe { self.ring.push(&entry.user_data(token.pack())) }
     }
 
@@ -274,7 +285,7 @@ impl RingWorker {
         match completion.result() {
             Ok(n) => {
                 let n = n as usize;
-                // The poll speaks once for everything that has come. So three things count: whether more came with
+                // The poll reports once for everything that has come. So three things count: whether more came with
                 // these bytes (a FIN too), what the poll said since the receive was pushed, before or after it ran, and
                 // whether the poll has reported the end.
                 connection.readable = completion.sock_nonempty() || connection.readable_again || connection.hung_up;
@@ -336,10 +347,9 @@ impl RingWorker {
     fn cancel(&mut self, operation: OperationToken) {
         let key = operation.key;
         self.connections.get(key).began();
-        self.push(
-            opcode::AsyncCancel::new(operation.pack()).build(),
-            OperationToken { kind: OperationKind::Cancel, key },
-        );
+        let entry = opcode::AsyncCancel::new(operation.pack()).build();
+        // SAFETY: the entry has no descriptor and points to no memory: it names the operation by its token.
+        unsafe { self.push(entry, OperationToken { kind: OperationKind::Cancel, key }) };
     }
 
     // ---- the listener
@@ -354,10 +364,12 @@ impl RingWorker {
             // Accept takes a descriptor before it looks for a connection, so it would fail again even with no client
             // there. It is armed when there is one.
             let entry = opcode::PollAdd::new(fd, mask(PollFlags::IN)).build();
-            self.push(entry, OperationToken::own(OperationKind::Readable));
+            // SAFETY: a poll points to no memory. The acceptor is armed, so it keeps the listener.
+            unsafe { self.push(entry, OperationToken::own(OperationKind::Readable)) };
         } else {
             let entry = opcode::AcceptMulti::new(fd).flags(SocketFlags::CLOEXEC.bits() as i32).build();
-            self.push(entry, OperationToken::own(OperationKind::Accept));
+            // SAFETY: as above. The accept is asked for no address, so it writes to no memory.
+            unsafe { self.push(entry, OperationToken::own(OperationKind::Accept)) };
         }
     }
 
@@ -401,7 +413,9 @@ impl RingWorker {
         if acceptor.armed {
             if !mem::replace(&mut acceptor.stopping, true) {
                 let cancel = CancelBuilder::fd(Fd(acceptor.listener.as_raw_fd())).all();
-                self.push(opcode::AsyncCancel2::new(cancel).build(), OperationToken::own(OperationKind::Cancel));
+                let entry = opcode::AsyncCancel2::new(cancel).build();
+                // SAFETY: a cancellation points to no memory. The acceptor is armed, so it keeps the listener.
+                unsafe { self.push(entry, OperationToken::own(OperationKind::Cancel)) };
             }
             return false;
         }
@@ -425,13 +439,13 @@ impl RingWorker {
     // ---- waking, and the clock
 
     fn watch_wake(&mut self) {
-        let fd = Fd(self.wake.as_raw_fd());
-        self.push(opcode::PollAdd::new(fd, mask(PollFlags::IN)).build(), OperationToken::own(OperationKind::Wake));
+        let entry = opcode::PollAdd::new(Fd(self.wake.as_raw_fd()), mask(PollFlags::IN)).build();
+        // SAFETY: a poll points to no memory, and the eventfd is kept.
+        unsafe { self.push(entry, OperationToken::own(OperationKind::Wake)) };
     }
 
     fn on_wake(&mut self) {
-        // Cleared before the mailbox is read, so that a later item wakes the worker again.
-        let _ = rustix::io::read(&self.wake, &mut [0; 8]);
+        self.wake.clear();
         let sockets = self.mailbox.take();
         if !self.winding_up {
             sockets.into_iter().for_each(|socket| self.adopt(socket));
@@ -484,7 +498,7 @@ impl RingWorker {
             self.advance(key);
         }
         self.cancel_all();
-        let mut batch = Vec::new();
+        let (mut batch, mut result) = (Vec::new(), Ok(()));
         while self.ring.outstanding() > 0 {
             self.ring.enter(Some(CANCEL_AGAIN))?;
             self.ring.reap(&mut batch);
@@ -492,19 +506,23 @@ impl RingWorker {
                 // A cancellation can miss an operation that is just being carried out.
                 self.cancel_all();
             }
-            self.complete_all(&mut batch)?;
+            // The listener may report an error here, and the other operations are still to be waited for.
+            result = result.and(self.complete_all(&mut batch));
         }
-        Ok(())
+        result
     }
 
     fn cancel_all(&mut self) {
-        self.push(opcode::AsyncCancel2::new(CancelBuilder::any()).build(), OperationToken::own(OperationKind::Cancel));
+        let entry = opcode::AsyncCancel2::new(CancelBuilder::any()).build();
+        // SAFETY: the entry has no descriptor and points to no memory.
+        unsafe { self.push(entry, OperationToken::own(OperationKind::Cancel)) };
     }
 }
 
 impl Drop for RingWorker {
-    /// After a panic, or when the ring itself broke, the kernel may still write into buffers, read bytes that are being
-    /// sent, and use descriptors: the connections with their memory, the listener and the eventfd are then leaked.
+    /// After a panic, or when the ring broke, operations are outstanding: the kernel may still write into buffers, read
+    /// bytes that are being sent, and use descriptors. Then the connections with their memory, the listener and the
+    /// eventfd are leaked.
     fn drop(&mut self) {
         if self.ring.outstanding() > 0 {
             mem::forget(mem::take(&mut self.connections));

@@ -15,18 +15,18 @@ use rustix::event::{FdSetElement, FdSetIter, fd_set_bound, fd_set_insert, fd_set
 use rustix::io::Errno;
 use socket2::SockRef;
 
-use crate::server::pool::Waker;
 use crate::server::readiness::connection::{Interest, Ready};
 use crate::server::readiness::event_loop::{Selector, Token};
-use crate::server::readiness::self_pipe::SelfPipe;
 use crate::server::readiness::timespec;
+use crate::server::wait::Waker;
+use crate::server::wait::self_pipe::SelfPipe;
 
 /// The sockets to be watched, and what the last call found.
 pub(super) struct Select {
     pipe: Arc<SelfPipe>,
     tokens: HashMap<RawFd, Token>,
-    /// Watched for reading, the pipe among them. Every descriptor here and in `writable` is open: the loop deregisters
-    /// each socket before it is closed.
+    /// Watched for reading, the pipe among them. Every descriptor here and in `writable` is that of the pipe or of a
+    /// registered socket, so it is open: see [`Selector::register`].
     readable: DescriptorSet,
     /// Watched for writing.
     writable: DescriptorSet,
@@ -53,12 +53,16 @@ impl Selector for Select {
         Ok((select, Arc::new(move || of_waker.wake())))
     }
 
-    fn register(&mut self, token: Token, socket: SockRef<'_>, interest: Interest) -> io::Result<()> {
+    unsafe fn register(&mut self, token: Token, socket: SockRef<'_>, interest: Interest) -> io::Result<()> {
         self.tokens.insert(socket.as_raw_fd(), token);
         self.modify(token, socket, interest)
     }
 
-    fn modify(&mut self, _token: Token, socket: SockRef<'_>, interest: Interest) -> io::Result<()> {
+    fn modify(&mut self, token: Token, socket: SockRef<'_>, interest: Interest) -> io::Result<()> {
+        // The sets hold the descriptors of registered sockets alone.
+        if self.tokens.get(&socket.as_raw_fd()) != Some(&token) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
         self.readable.set(socket.as_raw_fd(), interest.read);
         self.writable.set(socket.as_raw_fd(), interest.write);
         Ok(())
@@ -79,8 +83,8 @@ impl Selector for Select {
         let bound = read.bound().max(write.bound());
         read.reach(bound);
         write.reach(bound);
-        // SAFETY: every descriptor in the sets is open. The pipe is ours; a socket is taken out by `deregister`, which
-        // the loop, the only user of `Select`, calls before it closes the socket. Both maps hold `bound` bits.
+        // SAFETY: every descriptor in the sets is open. The pipe is ours; a socket stays open until `deregister` has taken
+        // it out, as the caller of `register` has promised. Both maps hold `bound` bits.
         let result =
             unsafe { select(bound, Some(&mut read.bits), Some(&mut write.bits), None, timeout.map(timespec).as_ref()) };
         match result {
@@ -180,7 +184,8 @@ mod tests {
         let sockets = [(); 2].map(|()| UdpSocket::bind(("127.0.0.1", 0)).expect("a socket"));
         for (token, socket) in sockets.iter().enumerate() {
             let interest = Interest { read: true, write: true };
-            select.register(token, SockRef::from(socket), interest).expect("it is registered");
+            // SAFETY: the sockets outlive the last wait of `select`.
+            unsafe { select.register(token, SockRef::from(socket), interest) }.expect("it is registered");
         }
         waker();
         select.wait(None).expect("a wait");

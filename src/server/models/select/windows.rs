@@ -27,10 +27,10 @@ use std::time::Duration;
 use socket2::SockRef;
 use windows_sys::Win32::Networking::WinSock::{FD_SET, SOCKET, SOCKET_ERROR, TIMEVAL, select};
 
-use crate::server::pool::Waker;
 use crate::server::readiness::connection::{Interest, Ready};
 use crate::server::readiness::event_loop::{Selector, Token};
 use crate::server::readiness::retry::{Retry, only_sends};
+use crate::server::wait::Waker;
 
 const CAN_READ: Ready = Ready { read: true, write: false, hangup: false };
 const CAN_WRITE: Ready = Ready { read: false, write: true, hangup: false };
@@ -65,13 +65,15 @@ impl Selector for Select {
         Ok((select, Arc::new(move || of_waker.wake())))
     }
 
-    fn register(&mut self, token: Token, socket: SockRef<'_>, interest: Interest) -> io::Result<()> {
+    unsafe fn register(&mut self, token: Token, socket: SockRef<'_>, interest: Interest) -> io::Result<()> {
         self.watched.insert(raw(&*socket), (token, interest));
         Ok(())
     }
 
-    fn modify(&mut self, token: Token, socket: SockRef<'_>, interest: Interest) -> io::Result<()> {
-        self.register(token, socket, interest)
+    fn modify(&mut self, _token: Token, socket: SockRef<'_>, interest: Interest) -> io::Result<()> {
+        let (_, watched_for) = self.watched.get_mut(&raw(&*socket)).ok_or(io::ErrorKind::NotFound)?;
+        *watched_for = interest;
+        Ok(())
     }
 
     fn deregister(&mut self, _token: Token, socket: SockRef<'_>) {
@@ -264,7 +266,9 @@ mod tests {
         let (mut select, _) = Select::new().expect("a socket");
         let mut buffers = BufferPool::new(context.options().buffer);
         let register = |select: &mut Select, connection: &NonblockingConnection| {
-            select.register(7, SockRef::from(connection.stream()), connection.interest()).expect("it is registered");
+            let socket = SockRef::from(connection.stream());
+            // SAFETY: the connection outlives the last wait of `select`.
+            unsafe { select.register(7, socket, connection.interest()) }.expect("it is registered");
         };
         register(&mut select, &connection);
         let end = Instant::now() + Duration::from_secs(20);

@@ -11,7 +11,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
 use crate::server::context::Context;
-use crate::server::readiness::self_pipe::SelfPipe;
+use crate::server::wait::self_pipe::SelfPipe;
 
 /// A listener whose wait can be interrupted.
 pub(super) struct WakeableListener {

@@ -13,7 +13,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::server::pool::Waker;
+use super::Waker;
 use crate::sys::event::{Event, MAX_WAIT};
 
 /// Where the wake event stands: first, so that no busy connection hides it.

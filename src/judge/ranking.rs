@@ -1,0 +1,90 @@
+//! Which of several outcomes decides. Pure.
+//!
+//! There are two rankings, because an interrupt means two things:
+//!
+//! - **Cases of a suite** ([`gravest`]): an interrupt comes first. The cases after it have no result, and a CI system
+//!   must not take the exit code for that of the whole suite. The report still shows each case that failed.
+//! - **Runs of equal weight** ([`worst_run`]): processes of one run, rounds of a comparison. A failure comes first. Wrong
+//!   bytes are a fact that no further run can undo, and the program that started the processes may end all of them when
+//!   one has failed.
+
+use super::outcome::CaseOutcome;
+use super::verdict::Verdict;
+use crate::exit::Exit;
+
+/// The first of these that occurs decides. Skipped cases count only if there is nothing else, and a case without a
+/// result is not a success.
+const GRAVEST_FIRST: [CaseOutcome; 7] = [
+    CaseOutcome::Interrupted,
+    CaseOutcome::Fail,
+    CaseOutcome::ThresholdMissed,
+    CaseOutcome::Inconclusive,
+    CaseOutcome::NotRun,
+    CaseOutcome::Pass,
+    CaseOutcome::Skipped,
+];
+
+/// The first of these that occurs decides. A threshold is worth less than a verdict that is missing: it was measured in
+/// one of the runs alone.
+const WORST_RUN_FIRST: [Verdict; 5] =
+    [Verdict::Fail, Verdict::Interrupted, Verdict::Inconclusive, Verdict::ThresholdMissed, Verdict::Pass];
+
+/// The gravest of these outcomes; `None` if there are none.
+pub fn gravest(outcomes: impl Iterator<Item = CaseOutcome> + Clone) -> Option<CaseOutcome> {
+    GRAVEST_FIRST.into_iter().find(|grave| outcomes.clone().any(|outcome| outcome == *grave))
+}
+
+/// How the process ends after cases with these outcomes. `interrupted`: the suite as a whole was stopped.
+pub fn suite_exit(outcomes: impl Iterator<Item = CaseOutcome> + Clone, interrupted: bool) -> Exit {
+    if interrupted {
+        return Exit::Interrupted;
+    }
+    gravest(outcomes).map_or(Exit::Inconclusive, CaseOutcome::exit)
+}
+
+/// The worst of several runs of equal weight. Without a run, nothing is known.
+pub fn worst_run(verdicts: impl Iterator<Item = Verdict> + Clone) -> Verdict {
+    let worst = WORST_RUN_FIRST.into_iter().find(|worst| verdicts.clone().any(|verdict| verdict == *worst));
+    worst.unwrap_or(Verdict::Inconclusive)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::judge::outcome::OUTCOMES;
+
+    #[test]
+    fn every_outcome_has_a_rank() {
+        for row in OUTCOMES {
+            assert_eq!(GRAVEST_FIRST.iter().filter(|ranked| **ranked == row.outcome).count(), 1, "{}", row.name);
+        }
+        assert_eq!(OUTCOMES.len(), GRAVEST_FIRST.len());
+    }
+
+    #[test]
+    fn the_gravest_outcome_is_the_exit_code() {
+        use CaseOutcome::{Fail, Inconclusive, Interrupted, NotRun, Pass, Skipped, ThresholdMissed};
+        for (outcomes, code) in [
+            (vec![Pass, Skipped], 0),
+            (vec![Skipped, Skipped], 4),
+            (vec![], 4),
+            (vec![Pass, Inconclusive], 4),
+            (vec![Pass, NotRun], 4),
+            (vec![Inconclusive, ThresholdMissed], 3),
+            (vec![ThresholdMissed, NotRun], 3),
+            (vec![ThresholdMissed, Fail], 1),
+            (vec![Fail, Interrupted], 130),
+        ] {
+            assert_eq!(suite_exit(outcomes.iter().copied(), false).code(), code, "{outcomes:?}");
+            assert_eq!(suite_exit(outcomes.iter().copied(), true).code(), 130, "{outcomes:?}");
+        }
+    }
+
+    #[test]
+    fn a_failure_of_one_run_outranks_an_interrupt_of_another() {
+        let worst = |verdicts: &[Verdict]| worst_run(verdicts.iter().copied());
+        assert_eq!(worst(&[Verdict::Interrupted, Verdict::Fail, Verdict::Pass]), Verdict::Fail);
+        assert_eq!(worst(&[Verdict::Pass, Verdict::Inconclusive]), Verdict::Inconclusive);
+        assert_eq!(worst(&[]), Verdict::Inconclusive);
+    }
+}
