@@ -146,7 +146,7 @@ fn without_overridden_variables(words: &[OsString], conflict: clap::Error) -> Re
     if is_typed { Ok(matches) } else { Err(conflict) }
 }
 
-/// What to write instead of `--serve epoll`, where 'epoll' is parsed as a target.
+/// The correct form of `--serve epoll`, where 'epoll' is parsed as a target.
 fn tip_for_serve_without_equals(words: &[OsString]) -> Option<String> {
     let pairs = words.iter().zip(words.iter().skip(1));
     let mut models = pairs.filter(|(flag, _)| *flag == "--serve").filter_map(|(_, model)| model.to_str());

@@ -6,19 +6,19 @@ use crate::exit::Exit;
 
 /// An error that knows its exit code. It travels as an [`anyhow::Error`]; [`exit_of`] finds it again.
 #[derive(Debug)]
-pub struct Failure {
+pub(crate) struct Failure {
     exit: Exit,
     message: String,
 }
 
 impl Failure {
     /// Invalid flags, or an invalid file: exit code 2.
-    pub fn usage(message: impl Into<String>) -> anyhow::Error {
+    pub(crate) fn usage(message: impl Into<String>) -> anyhow::Error {
         Failure { exit: Exit::Usage, message: message.into() }.into()
     }
 
     /// The command could not run: exit code 4.
-    pub fn could_not_run(message: impl Into<String>) -> anyhow::Error {
+    pub(crate) fn could_not_run(message: impl Into<String>) -> anyhow::Error {
         Failure { exit: Exit::Inconclusive, message: message.into() }.into()
     }
 }
@@ -31,9 +31,9 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// The exit code of an error that ended a command. An error that is no [`Failure`] comes from the system, such as a
+/// The exit code of an error that ended a command. An error that is not a [`Failure`] comes from the system, such as a
 /// full disk: the command could not do its work, so nothing is known of the target.
-pub fn exit_of(error: &anyhow::Error) -> Exit {
+pub(crate) fn exit_of(error: &anyhow::Error) -> Exit {
     error.downcast_ref::<Failure>().map_or(Exit::Inconclusive, |failure| failure.exit)
 }
 

@@ -7,7 +7,7 @@ use crate::exit::Exit;
 static INTERRUPTS: AtomicUsize = AtomicUsize::new(0);
 
 /// Whether the user has asked the program to stop.
-pub fn is_requested() -> bool {
+pub(crate) fn is_requested() -> bool {
     INTERRUPTS.load(Ordering::SeqCst) > 0
 }
 
@@ -16,7 +16,7 @@ pub fn is_requested() -> bool {
 ///
 /// # Errors
 /// The system refuses the signal handler.
-pub fn catch(stop: fn(), abort: fn()) -> Result<(), ctrlc::Error> {
+pub(crate) fn catch(stop: fn(), abort: fn()) -> Result<(), ctrlc::Error> {
     static INSTALLED: AtomicBool = AtomicBool::new(false);
     if INSTALLED.swap(true, Ordering::SeqCst) {
         return Ok(());

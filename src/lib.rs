@@ -4,20 +4,20 @@
 //! holds the exact table and fails when it is broken.
 //!
 //! ```text
-//!   exit, units, random, sys    leaves: exit codes · quantities as people write them · numbers from a seed · what
-//!                               differs between systems
+//!   exit, units, random, sys    leaves: exit codes · quantities in text · numbers from a seed · system
+//!                               calls that differ between systems
 //!   failure, interrupt          errors that know their exit code · Ctrl-C
-//!   stream                      what each byte must be, and what is wrong when it is not
-//!   plan, measure               what one connection does · what was measured
+//!   stream                      the expected bytes, and the kinds of mismatch
+//!   plan, measure               the steps of one connection · measurements
 //!   judge                       measurements → verdict → exit code
 //!   server                      the echo servers (never imports stream: it could hide its own bug)
-//!   config                      flags, keys and variables → values that mean something
+//!   config                      flags, keys and variables → complete, valid values
 //!   client                      the engine
 //!   scenario                    TOML → cases
 //!   report                      results → terminal, JSON, JUnit, Markdown, HTML, CSV
-//!   output, target              where results go · servers that a run starts
+//!   output, target              destinations of results · servers that a run starts
 //!   runner                      one run, one case, a suite
-//!   command                     one file a subcommand
+//!   command                     one file per subcommand
 //!   cli                         the command line
 //! ```
 //!
@@ -29,11 +29,11 @@ pub mod client;
 pub mod command;
 pub mod config;
 pub mod exit;
-pub mod failure;
-pub mod interrupt;
+mod failure;
+mod interrupt;
 pub mod judge;
 pub mod measure;
-pub mod output;
+mod output;
 pub mod plan;
 pub mod random;
 pub mod report;

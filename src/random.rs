@@ -4,7 +4,7 @@
 //! It is a leaf so that the servers may use it: they must never import `stream`, and nothing here tells them the bytes
 //! of a stream. A change here would give every seed another meaning.
 
-/// What the state grows by from one output to the next: 2^64 divided by the golden ratio, made odd.
+/// The increment of the state from one output to the next: 2^64 divided by the golden ratio, made odd.
 pub const GOLDEN_GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// A multiplier whose products differ in their upper bits for neighbouring factors (Steele and Vigna, "Computationally

@@ -56,7 +56,7 @@ fn processes_with_one_shard_each_form_one_run() {
 
     let (code, out, _) = said(&["merge", &files[0], &files[2]]);
     assert_eq!(code, 4, "{out}");
-    assert!(out.contains("shard 1/2 is missing"), "{out}");
+    assert!(out.contains("shard 1/3 is missing"), "{out}");
     assert_eq!(said(&["merge", "--partial", &files[0], &files[2]]).0, 0);
     let (code, _, err) = said(&["merge", path]);
     assert_eq!(code, 2, "the folder also holds the sum: {err}");

@@ -116,7 +116,7 @@ pub(crate) fn run(contestant: Contestant, workload: &Workload, window: Duration,
 /// another, so that none always has the same one before it. The samples of each, in the order of the rounds.
 ///
 /// # Errors
-/// A contestant failed: what it showed in other rounds is no figure to compare then.
+/// A contestant failed: its other rounds are then not comparable either.
 pub(crate) fn rounds(
     entries: &[Entry],
     rounds: usize,

@@ -103,7 +103,7 @@ pub(crate) fn serve(server: Server, share: Share, cores: &Cores) -> io::Result<(
     Ok((process, address))
 }
 
-/// Ends a server. An end that is no success is an error: its echo may not have been one either.
+/// Ends a server. An end that is not a success is an error: its echo may not have been one either.
 pub(crate) fn stop(server: Process) -> io::Result<()> {
     match server.end()? {
         (_, status) if status.success() => Ok(()),

@@ -3,6 +3,8 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
+use crate::units::Time;
+
 /// A clock that remembers its last reading. A round trip costs one reading. Everything else that needs a time, and may
 /// lag by a few microseconds, costs none.
 pub(super) struct RunClock {
@@ -32,7 +34,7 @@ impl RunClock {
 
 /// The nanoseconds of a duration, at most some 584 years.
 pub(super) fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+    Time(time).nanos()
 }
 
 /// The milliseconds of a duration, at most some 49 days.

@@ -16,14 +16,14 @@ pub struct Obstacle {
     /// What is too much, and the limit.
     pub what: String,
     /// What to do about it.
-    pub fix: String,
+    pub remedy: String,
     /// Whether the run can't do what was asked. If not, it may only be slower or fail in part.
     pub fatal: bool,
 }
 
 impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.what, self.fix)
+        write!(f, "{}: {}", self.what, self.remedy)
     }
 }
 
@@ -60,7 +60,7 @@ pub fn check(plan: &RunPlan, system: &SystemLimits) -> Vec<Obstacle> {
         };
         obstacles.push(Obstacle {
             what: format!("{at_once} connections need more descriptors than the {usable} that this process may open"),
-            fix: format!("use at most --conns {most}, or {raise}, or split the run among processes (--shard)"),
+            remedy: format!("use at most --conns {most}, or {raise}, or split the run among processes (--shard)"),
             fatal: true,
         });
     }
@@ -71,7 +71,7 @@ pub fn check(plan: &RunPlan, system: &SystemLimits) -> Vec<Obstacle> {
                 what: format!(
                     "{at_once} connections need more local ports than the {ports} that the source addresses have"
                 ),
-                fix: "add source addresses (--source), or widen net.ipv4.ip_local_port_range".to_owned(),
+                remedy: "add source addresses (--source), or widen net.ipv4.ip_local_port_range".to_owned(),
                 fatal: true,
             });
         } else if u128::from(at_once) * 2 > ports * targets && reconnects(plan) {
@@ -79,7 +79,7 @@ pub fn check(plan: &RunPlan, system: &SystemLimits) -> Vec<Obstacle> {
                 what: format!(
                     "closed connections keep their ports for a minute, and the source addresses have {ports} ports"
                 ),
-                fix: "if connects fail, add source addresses (--source) or slow down (--reconnect-delay)".to_owned(),
+                remedy: "if connects fail, add source addresses (--source) or slow down (--reconnect-delay)".to_owned(),
                 fatal: false,
             });
         }
@@ -105,7 +105,7 @@ fn out_of_ids(group: &Profile, reconnects: u32) -> Option<Obstacle> {
             Time(duration),
             Time(age.max())
         ),
-        fix: "use fewer connections (--conns), a longer --lifetime, a --reconnect-delay, or several shorter runs"
+        remedy: "use fewer connections (--conns), a longer --lifetime, a --reconnect-delay, or several shorter runs"
             .to_owned(),
         fatal: false,
     })

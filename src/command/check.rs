@@ -44,7 +44,7 @@ pub fn run(args: &CheckCommand) -> anyhow::Result<Exit> {
         target_address::resolve(target)?;
     }
     if args.patience == Some(Time(Duration::ZERO)) {
-        return Err(Failure::usage("--patience 0: must be above 0: write a time such as 30s, or leave it out"));
+        return Err(Failure::usage("--patience 0: must be longer than 0: write a time such as 30s, or leave it out"));
     }
     let patience = args.patience.map(|time| (conformance::PATIENCE.to_owned(), time.to_string()));
     let variables = Variables::new(patience, |_| None);

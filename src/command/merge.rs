@@ -25,7 +25,7 @@ pub struct MergeArgs {
     #[arg(long, env = "ECHO_TESTER_PARTIAL", hide_env = true)]
     partial: bool,
 
-    /// Findings to keep in full; all are counted [default: 20]
+    /// Findings to report in full; the others are only counted [default: 20]
     #[arg(long, value_name = "N", env = "ECHO_TESTER_FINDINGS", hide_env = true)]
     findings: Option<Count>,
 

@@ -113,7 +113,7 @@ fn collect_files(path: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
                 files.push(entry.into_path());
             }
             Ok(_) => {}
-            // A dangling link to something else is none of our business.
+            // A dangling link to something else is ignored.
             Err(error) if error.depth() > 0 && !error.path().is_some_and(is_toml) && is_absent(&error) => {}
             Err(error) => return Err(unreadable(path, error)),
         }

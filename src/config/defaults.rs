@@ -1,4 +1,5 @@
-//! The values that hold when nothing is given. The help texts repeat them for people; tests hold both equal.
+//! The values that hold when nothing is given, and limits that several options share. The help texts repeat them for
+//! people; tests hold both equal.
 
 use std::time::Duration;
 
@@ -6,6 +7,9 @@ use std::time::Duration;
 pub const DEFAULT_PORT: u16 = 7777;
 /// `--findings`
 pub const DEFAULT_FINDINGS: usize = 20;
+
+/// The most threads that `--workers` of a client or of a server may ask for.
+pub(super) const MAX_WORKERS: u64 = 1024;
 
 /// `--conns`
 pub(super) const CONNS: u32 = 100;

@@ -1,4 +1,4 @@
-//! What is wrong with a configuration whose single values are all well-formed.
+//! Errors of a configuration whose single values are all well-formed.
 
 use std::fmt;
 
@@ -15,9 +15,9 @@ pub struct ConfigError {
     pub key: &'static str,
     /// The value, in its normal form.
     pub value: String,
-    /// What is wrong with it.
+    /// The problem with it.
     pub problem: String,
-    /// What to write instead, unless the problem says it.
+    /// The remedy, unless the problem says it.
     pub remedy: Option<String>,
 }
 

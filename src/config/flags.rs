@@ -1,4 +1,4 @@
-//! What the structs of options share: how clap reads and explains their flags, and how they are written back as flags.
+//! Shared by the structs of options: how clap reads and explains their flags, and how they are written back as flags.
 
 use clap::Arg;
 use clap::builder::{PossibleValuesParser, TypedValueParser};

@@ -15,10 +15,10 @@ use crate::units::{Bytes, Count, Rate, Time};
 /// One load group as it was typed. Each field is a flag (`--connect-rate`), a TOML key (`connect_rate`) and an
 /// environment variable (`ECHO_TESTER_CONNECT_RATE`). Absent fields take their defaults in [`resolve`](Self::resolve).
 #[derive(Args, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[command(next_help_heading = "Load", mut_arg("size", list_forms::<Distribution>))]
+#[command(next_help_heading = "Load", mut_arg("size", list_forms::<Distribution>), mut_arg("read", list_forms::<Read>))]
 #[serde(deny_unknown_fields)]
 pub struct LoadArgs {
-    /// The group's name in reports
+    /// The load's name in reports
     #[arg(skip)]
     pub name: Option<String>,
 
@@ -56,9 +56,9 @@ pub struct LoadArgs {
     #[arg(long, value_name = "TIMES", env = "ECHO_TESTER_GAP", hide_env = true)]
     pub gap: Option<TimeRange>,
 
-    /// Messages in flight: sent before their echo has come [default: 1; unlimited with --rate or --read]
+    /// Messages in flight: sent but not yet echoed [default: 1; unlimited with --rate or --read]
     ///
-    /// A number, or unlimited, which is the default with --rate and with any --read but normal.
+    /// A number, or unlimited, which is the default with --rate and with any --read other than normal.
     #[arg(long, value_name = "N", env = "ECHO_TESTER_PIPELINE", hide_env = true)]
     pub pipeline: Option<Pipeline>,
 
@@ -90,9 +90,6 @@ pub struct LoadArgs {
     pub ramp_down: Option<Time>,
 
     /// How to read the echo: normal, slow:64KiB/s, pause:2s, after-stall, never [default: normal]
-    ///
-    /// normal: as it comes · slow:64KiB/s: at this rate at most · pause:2s: not in the first 2 s · after-stall: not
-    /// before the connection's own writes stall · never: not at all
     #[arg(long, value_name = "HOW", env = "ECHO_TESTER_READ", hide_env = true)]
     pub read: Option<Read>,
 

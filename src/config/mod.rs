@@ -1,6 +1,6 @@
-//! The configuration: what was typed, and what it means. One struct serves flags, TOML keys and environment variables;
-//! its `resolve()` checks the values and fills in the defaults. Nothing below this module sees an `Option` that means
-//! 'default'.
+//! The configuration: options as typed, and their meaning. One struct serves flags, TOML keys and environment
+//! variables; its `resolve()` checks the values and fills in the defaults. Nothing below this module sees an `Option`
+//! that means 'default'.
 
 mod combinations;
 mod command_spec;

@@ -79,8 +79,6 @@ pub struct RunSettings {
     pub timeout: Option<Duration>,
 }
 
-/// The most workers.
-const MAX_WORKERS: u64 = 1024;
 /// Bits of a drawn seed, which people retype.
 const DRAWN_SEED_BITS: u32 = 48;
 
@@ -94,8 +92,8 @@ impl RunArgs {
         let workers = match self.workers {
             None => cores.max(1),
             Some(Count(0)) => return Err(ConfigError::too_small("workers", 0, 1)),
-            Some(Count(workers)) if workers <= MAX_WORKERS => workers as usize,
-            Some(workers) => return Err(ConfigError::too_large("workers", workers, MAX_WORKERS)),
+            Some(Count(workers)) if workers <= defaults::MAX_WORKERS => workers as usize,
+            Some(workers) => return Err(ConfigError::too_large("workers", workers, defaults::MAX_WORKERS)),
         };
         if let (Some(only), Some(shard)) = (&self.only_conn, self.shard) {
             return Err(ConfigError::new("only_conn", only, format!("`shard = {shard}` already selects connections"))

@@ -1,4 +1,4 @@
-//! A bundled server: from what was typed to what it means.
+//! A bundled server: its options as typed, resolved to complete, valid settings.
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -61,7 +61,7 @@ impl ServeArgs {
         let backlog = self.backlog.unwrap_or(Count(defaults::BACKLOG as u64));
         let idle_timeout = self.idle_timeout.map(|Time(time)| time);
         let drain_timeout = self.drain_timeout.map_or(defaults::DRAIN_TIMEOUT, |Time(time)| time);
-        check_range("workers", workers, Count(1)..=Count(1024))?;
+        check_range("workers", workers, Count(1)..=Count(defaults::MAX_WORKERS))?;
         check_range("buffer", buffer, Bytes(1)..=Bytes(1 << 30))?;
         let max_conns = self.max_conns.unwrap_or(Count(conns_within_memory(buffer.0, memory)));
         check_range("max_conns", max_conns, Count(1)..=Count(1 << 30))?;

@@ -14,7 +14,7 @@ use super::threshold::EvaluatedThreshold;
 use super::verdict::Verdict;
 use crate::measure::Counters;
 
-/// The beginning of the name of a check of one load group.
+/// The beginning of the name of a check of one load.
 const LOAD_PREFIX: &str = "load ";
 /// The name of the check that every case has.
 const VERDICT: &str = "verdict";
@@ -25,7 +25,7 @@ const NO_FINDING: &str = "no finding";
 /// The expectation of a server that was started for the case.
 const RUNNING: &str = "running to the end";
 /// The expectation of a server that somebody else runs.
-const SERVING: &str = "serving in the end";
+const SERVING: &str = "still serving after the run";
 
 /// One expectation and its result, as the JSON report holds it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -36,7 +36,7 @@ pub struct CheckReport {
     pub name: String,
     /// The expectation.
     pub expected: String,
-    /// The actual result; null if there was nothing to look at.
+    /// The actual result; null if it was not evaluated.
     pub actual: Option<String>,
     /// The outcome of the check.
     pub outcome: CaseOutcome,
@@ -61,10 +61,10 @@ impl CheckReport {
     /// Name, expected and actual.
     pub fn sentence(&self) -> String {
         let CheckReport { name, expected, actual, .. } = self;
-        let actual = actual.as_deref().unwrap_or("not looked at");
+        let actual = actual.as_deref().unwrap_or("not evaluated");
         match name == expected {
             true => format!("{name}: it was {actual}"),
-            false => format!("{name}: expected {expected}, it was {actual}"),
+            false => format!("{name}: expected {expected}, got {actual}"),
         }
     }
 }
@@ -97,8 +97,8 @@ pub(super) fn evaluated(expect: &Expectations, evidence: &Evidence<'_>) -> Vec<C
     checks
 }
 
-/// If the run as a whole was inconclusive or interrupted, an unmet check is no failure of its own: it takes the outcome
-/// of the run. The server is an exception, because its failure is the cause.
+/// If the run as a whole was inconclusive or interrupted, an unmet check is not a failure of its own: it takes the
+/// outcome of the run. The server is an exception, because its failure is the cause.
 fn excuse(checks: &mut [CheckReport]) {
     let verdict = checks[0].outcome;
     if !matches!(verdict, CaseOutcome::Inconclusive | CaseOutcome::Interrupted) {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::measured::{MetricScope, RunResources};
 use crate::measure::{Latency, LoadStats};
 use crate::stream::{FINDING_KINDS, FindingKind};
+use crate::units::nearest::likeness;
 use crate::units::{ByteRate, Bytes, Count, ParseError, Rate, Time};
 
 /// One row of [`METRICS`].
@@ -84,7 +85,7 @@ enum FamilyMember {
     Finding(FindingKind),
 }
 
-fn nanos(time: Duration) -> f64 {
+fn in_nanos(time: Duration) -> f64 {
     time.as_nanos() as f64
 }
 
@@ -162,12 +163,12 @@ pub const METRICS: &[Metric] = &[
     Metric {
         name: "elapsed",
         description: "from the first connect to the last close; for one load, from its first connect to its last echo",
-        kind: MetricKind::Group(MetricUnit::Time, |scope| scope.elapsed.map(nanos)),
+        kind: MetricKind::Group(MetricUnit::Time, |scope| scope.elapsed.map(in_nanos)),
     },
     Metric {
         name: "client.cpu",
         description: "CPU time of the client during the run; not for one load",
-        kind: MetricKind::Run(MetricUnit::Time, |resources| resources.client_cpu.map(nanos)),
+        kind: MetricKind::Run(MetricUnit::Time, |resources| resources.client_cpu.map(in_nanos)),
     },
     Metric {
         name: "client.memory",
@@ -177,7 +178,7 @@ pub const METRICS: &[Metric] = &[
     Metric {
         name: "server.cpu",
         description: "CPU time of a bundled server; not for one load",
-        kind: MetricKind::Run(MetricUnit::Time, |resources| resources.server_cpu.map(nanos)),
+        kind: MetricKind::Run(MetricUnit::Time, |resources| resources.server_cpu.map(in_nanos)),
     },
 ];
 
@@ -254,7 +255,7 @@ impl Statistic {
             Statistic::Max => latency.max(),
             Statistic::Count => return Some(latency.count() as f64),
         };
-        time.map(nanos)
+        time.map(in_nanos)
     }
 }
 
@@ -326,17 +327,17 @@ pub(super) fn find(text: &str) -> Result<(Option<String>, MetricRef), ParseError
 /// The name that was most likely meant, if one is near enough. A group's name may come first.
 fn suggestion(text: &str) -> String {
     let ends = || std::iter::once(text).chain(text.match_indices('.').map(|(at, _)| &text[at + 1..]));
-    // The edit distance; 0 if the text is the name of a family, which the metric's name continues.
-    let distance = |name: &str, end: &str| match name.strip_prefix(end).is_some_and(|rest| rest.starts_with('.')) {
-        true => 0,
-        false => strsim::damerau_levenshtein(name, end),
+    // The name of a family stands for any of its metrics, whose names continue it.
+    let likeness = |end: &str, name: &str| match name.strip_prefix(end).is_some_and(|rest| rest.starts_with('.')) {
+        true => Some(1.0),
+        false => likeness(end, name),
     };
-    let nearest = METRICS.iter().flat_map(Metric::names).filter_map(|name| {
-        let distance = ends().map(|end| distance(&name, end)).min()?;
-        (distance * 2 <= name.len()).then_some((distance, name))
+    let likely = METRICS.iter().flat_map(Metric::names).filter_map(|name| {
+        let likeness = ends().filter_map(|end| likeness(end, &name)).max_by(f64::total_cmp)?;
+        Some((likeness, name))
     });
     // Among equals, the first of the table.
-    let nearest = nearest.min_by_key(|(distance, _)| *distance);
+    let nearest = likely.reduce(|best, next| if next.0 > best.0 { next } else { best });
     nearest.map_or_else(String::new, |(_, name)| format!("did you mean {name}? If not, "))
 }
 
@@ -386,7 +387,7 @@ pub fn description() -> String {
 impl MetricUnit {
     pub(super) fn read(self, text: &str) -> Result<f64, ParseError> {
         match self {
-            MetricUnit::Time => text.parse().map(|Time(time)| nanos(time)),
+            MetricUnit::Time => text.parse().map(|Time(time)| in_nanos(time)),
             MetricUnit::Count => text.parse().map(|Count(n)| n as f64),
             MetricUnit::Bytes => text.parse().map(|Bytes(n)| n as f64),
             MetricUnit::BytesPerSecond => ByteRate::measured(text),

@@ -1,7 +1,7 @@
 //! The outcomes of a case, with the words and the exit code of each. Pure.
 //!
-//! [`OUTCOMES`] is the table. A run's [`Verdict`](super::Verdict) takes its exit code from here; its words, which stand in
-//! sentences, are its own. Which of several outcomes decides is said in [`ranking`](super::ranking).
+//! [`OUTCOMES`] is the table. A run's [`Verdict`](super::Verdict) takes its exit code from here; its words, which stand
+//! in sentences, are its own. Which of several outcomes decides is said in [`ranking`](super::ranking).
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -4,9 +4,9 @@
 //!
 //! - **Cases of a suite** ([`gravest`]): an interrupt comes first. The cases after it have no result, and a CI system
 //!   must not take the exit code for that of the whole suite. The report still shows each case that failed.
-//! - **Runs of equal weight** ([`worst_run`]): processes of one run, rounds of a comparison. A failure comes first. Wrong
-//!   bytes are a fact that no further run can undo, and the program that started the processes may end all of them when
-//!   one has failed.
+//! - **Runs of equal weight** ([`worst_run`]): processes of one run, rounds of a comparison. A failure comes first.
+//!   Wrong bytes are a fact that no further run can undo, and the program that started the processes may end all of
+//!   them when one has failed.
 
 use super::outcome::CaseOutcome;
 use super::verdict::Verdict;

@@ -1,7 +1,7 @@
 //! The sum of several processes of one run, judged. Pure.
 //!
-//! A sum is judged like a run, with two differences. It may lack a shard or mix two runs, and then it never passes unless
-//! the user accepts that. And a finding outranks an interrupt: see [`ranking`](super::ranking).
+//! A sum is judged like a run, with two differences. It may lack a shard or mix two runs, and then it never passes
+//! unless the user accepts that. And a finding outranks an interrupt: see [`ranking`](super::ranking).
 
 use std::time::{Duration, SystemTime};
 

@@ -177,11 +177,11 @@ fn thresholds_are_not_evaluated_for_a_part_of_a_run() {
 #[test]
 fn an_unmet_check_says_what_was_expected_and_what_came() {
     let scenario = scenario(ONE_LOAD, "thresholds = ['passed == 2']");
-    let judgement = judged(&scenario, &[good()], &with_server(Some("ended by itself")));
+    let judgement = judged(&scenario, &[good()], &with_server(Some("exited during the run")));
     let sentences: Vec<String> = judgement.checks.iter().map(CheckReport::sentence).collect();
     assert_eq!(
         sentences[1..],
-        ["passed == 2: it was 1", "server: expected running to the end, it was ended by itself"]
+        ["passed == 2: it was 1", "server: expected running to the end, got exited during the run"]
     );
 }
 

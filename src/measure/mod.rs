@@ -1,4 +1,4 @@
-//! What was measured: histograms, counters and a time line, as pure values that add up. No I/O and no clock: the client
+//! Measurements: histograms, counters and a time line, as pure values that add up. No I/O and no clock: the client
 //! brings the times. Adding two of these values loses nothing, so workers, shards and hosts can be one run.
 //!
 //! The form in which a report holds a value is defined here too, beside the value (`LatencyReport`, `RateReport`,

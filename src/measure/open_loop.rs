@@ -90,8 +90,8 @@ pub struct RateReport {
 }
 
 impl RateReport {
-    /// For slots that were asked for `asked_per_s` messages a second, the first of them due `first` after the schedule
-    /// began.
+    /// For slots that were asked for `asked_per_s` messages per second, the first of them due `first` after the
+    /// schedule began.
     pub fn new(asked_per_s: f64, first: Duration, schedule: &OpenLoopStats, counters: &Counters) -> RateReport {
         let seconds = |nanos: u64| nanos as f64 / 1e9;
         let mut report = RateReport {

@@ -4,11 +4,11 @@ use std::io::{self, Write};
 
 use anyhow::Context as _;
 
-/// Writes a result to stdout. A reader that has closed the pipe has read what it wanted, so that is no error.
+/// Writes a result to stdout. A reader that has closed the pipe has read what it wanted, so that is not an error.
 ///
 /// # Errors
 /// Standard output cannot be written for any other reason.
-pub fn print(text: &str) -> anyhow::Result<()> {
+pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     let mut stdout = anstream::stdout().lock();
     match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -17,20 +17,20 @@ pub fn print(text: &str) -> anyhow::Result<()> {
 }
 
 /// Writes progress, a remark or an error to stderr. If stderr is closed, nobody reads it, so a failure is ignored.
-pub fn say(text: &str) {
+pub(crate) fn say(text: &str) {
     let _ = writeln!(anstream::stderr(), "{text}");
 }
 
-/// Quotes a word of a command line so that a POSIX shell passes it on unchanged. So does PowerShell, if the word holds
+/// Quotes a word of a command line so that a POSIX shell passes it on unchanged. PowerShell does too, if the word has
 /// no quote.
-pub fn quote(word: &str) -> String {
+pub(crate) fn quote(word: &str) -> String {
     // Only a NUL is refused, which no path and no argument can hold.
     shlex::try_quote(word).map_or_else(|_| word.to_owned(), |quoted| quoted.into_owned())
 }
 
 /// Joins words to a command line that a shell splits into the same words again. Of `--flag=value` only the value is
 /// quoted, which reads better.
-pub fn command_line(words: &[String]) -> String {
+pub(crate) fn command_line(words: &[String]) -> String {
     let is_flag = |word: &str| word.starts_with("--") && quote(word) == word;
     let quoted = |word: &String| match word.split_once('=') {
         Some((flag, value)) if is_flag(flag) => format!("{flag}={}", quote(value)),

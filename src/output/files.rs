@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use crate::failure::Failure;
 
 /// The path, unless it is `-`, which stands for standard output as in most programs.
-pub fn unless_stdout(path: &Path) -> Option<&Path> {
+pub(crate) fn unless_stdout(path: &Path) -> Option<&Path> {
     (path.as_os_str() != "-").then_some(path)
 }
 
@@ -19,7 +19,7 @@ pub fn unless_stdout(path: &Path) -> Option<&Path> {
 ///
 /// # Errors
 /// The file cannot be written; the message names it.
-pub fn write(path: &Path, text: &str) -> anyhow::Result<()> {
+pub(crate) fn write(path: &Path, text: &str) -> anyhow::Result<()> {
     replace(path, text).with_context(|| format!("writing {}", path.display()))
 }
 
@@ -27,7 +27,7 @@ pub fn write(path: &Path, text: &str) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// Exit code 2, with what to do.
-pub fn write_before_run(flag: &str, path: &Path, text: &str) -> anyhow::Result<()> {
+pub(crate) fn write_before_run(flag: &str, path: &Path, text: &str) -> anyhow::Result<()> {
     refuse_stdout(flag, path)?;
     replace(path, text).map_err(|error| usage_error(flag, path, &error))
 }
@@ -36,7 +36,7 @@ pub fn write_before_run(flag: &str, path: &Path, text: &str) -> anyhow::Result<(
 ///
 /// # Errors
 /// Exit code 2, with what to do.
-pub fn check_writable(flag: &str, path: &Path) -> anyhow::Result<()> {
+pub(crate) fn check_writable(flag: &str, path: &Path) -> anyhow::Result<()> {
     refuse_stdout(flag, path)?;
     let temporary = temporary_path(path);
     let result = match fs::metadata(path) {
@@ -52,7 +52,7 @@ pub fn check_writable(flag: &str, path: &Path) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// Exit code 2, with what to do.
-pub fn clear(flag: &str, path: &Path) -> anyhow::Result<()> {
+pub(crate) fn clear(flag: &str, path: &Path) -> anyhow::Result<()> {
     check_writable(flag, path)?;
     discard(path).map_err(|error| usage_error(flag, path, &error))
 }

@@ -16,7 +16,7 @@ use crate::report::suite::{CaseReport, SuiteReport};
 const SUMMARY_VARIABLE: &str = "GITHUB_STEP_SUMMARY";
 
 /// The summary of the GitHub Actions step that this process runs in.
-pub struct StepSummary {
+pub(crate) struct StepSummary {
     path: PathBuf,
     /// Offset of this program's part; other commands of the same step wrote what stands before it.
     start: u64,
@@ -29,7 +29,7 @@ impl StepSummary {
     ///
     /// # Errors
     /// This is not GitHub Actions, or the file cannot be written: exit code 2.
-    pub fn open() -> anyhow::Result<StepSummary> {
+    pub(crate) fn open() -> anyhow::Result<StepSummary> {
         let Some(path) = std::env::var_os(SUMMARY_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from) else {
             let problem = format!("--github: {SUMMARY_VARIABLE} is not set, so this is not a step of GitHub Actions");
             return Err(Failure::usage(format!("{problem}: leave the flag out, or use --markdown FILE")));
@@ -45,7 +45,7 @@ impl StepSummary {
     ///
     /// # Errors
     /// The file cannot be written; the message names it.
-    pub fn write(&mut self, report: &SuiteReport) -> anyhow::Result<()> {
+    pub(crate) fn write(&mut self, report: &SuiteReport) -> anyhow::Result<()> {
         self.replace(report).with_context(|| format!("writing {}", self.path.display()))
     }
 
@@ -64,7 +64,7 @@ impl StepSummary {
     }
 
     /// The line for GitHub's log that marks a case as failed. If the scenario is a file here, it points into that file.
-    pub fn annotation(&self, case: &CaseReport) -> Option<String> {
+    pub(crate) fn annotation(&self, case: &CaseReport) -> Option<String> {
         let text = fs::read_to_string(&case.file).ok();
         // GitHub wants slashes in a path, on Windows too.
         let file = case.file.replace(std::path::MAIN_SEPARATOR, "/");

@@ -17,14 +17,14 @@ use crate::report::suite::{CaseReport, SuiteReport, SuiteState};
 /// The flags of `run` and `check` that choose reports and their destinations.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Reports")]
-pub struct ReportArgs {
+pub(crate) struct ReportArgs {
     /// Where the result goes.
     #[command(flatten)]
-    pub result: ResultArgs,
+    pub(crate) result: ResultArgs,
 
     /// Which report files are written.
     #[command(flatten)]
-    pub files: FileArgs,
+    pub(crate) files: FileArgs,
 }
 
 impl ReportArgs {
@@ -32,7 +32,7 @@ impl ReportArgs {
     ///
     /// # Errors
     /// The list cannot be written where the flags say: exit code 2.
-    pub fn list(&self, lines: &str, cases: Vec<CaseReport>) -> anyhow::Result<()> {
+    pub(crate) fn list(&self, lines: &str, cases: Vec<CaseReport>) -> anyhow::Result<()> {
         let json = (JSON.render)(&SuiteReport::new(cases))?;
         self.result.check()?;
         self.result.write(lines, &json)
@@ -41,7 +41,7 @@ impl ReportArgs {
 
 /// A flag for each row of [`FORMATS`], and `--github`.
 #[derive(Debug, Default)]
-pub struct FileArgs {
+pub(crate) struct FileArgs {
     files: Vec<(&'static Format, PathBuf)>,
     github: bool,
 }
@@ -77,7 +77,7 @@ impl FromArgMatches for FileArgs {
 }
 
 /// The report files of a run, kept up to date after every case.
-pub struct ReportFiles {
+pub(crate) struct ReportFiles {
     report: SuiteReport,
     files: Vec<(&'static Format, PathBuf)>,
     step_summary: Option<StepSummary>,
@@ -89,7 +89,7 @@ impl ReportFiles {
     ///
     /// # Errors
     /// A file cannot be written, or this is not GitHub Actions: exit code 2.
-    pub fn open(args: &FileArgs, json: Option<&Path>, planned: Vec<CaseReport>) -> anyhow::Result<ReportFiles> {
+    pub(crate) fn open(args: &FileArgs, json: Option<&Path>, planned: Vec<CaseReport>) -> anyhow::Result<ReportFiles> {
         let json = json.map(|file| (&JSON, file.to_owned()));
         let files: Vec<_> = args.files.iter().cloned().chain(json).collect();
         let report = SuiteReport::new(planned);
@@ -102,7 +102,7 @@ impl ReportFiles {
 
     /// Sets the result of case `i` and rewrites every file. Returns the line that marks the case in GitHub's log. If a
     /// file cannot be written, a warning says so, and the next case tries again.
-    pub fn set(&mut self, i: usize, case: CaseReport) -> Option<String> {
+    pub(crate) fn set(&mut self, i: usize, case: CaseReport) -> Option<String> {
         let annotation = self.step_summary.as_ref().and_then(|summary| summary.annotation(&case));
         self.report.set(i, case);
         if let Err(error) = self.write() {
@@ -115,7 +115,7 @@ impl ReportFiles {
     ///
     /// # Errors
     /// A file cannot be written.
-    pub fn end(&mut self, why: SuiteState) -> anyhow::Result<()> {
+    pub(crate) fn end(&mut self, why: SuiteState) -> anyhow::Result<()> {
         self.report.end(why);
         self.write()
     }
@@ -131,15 +131,15 @@ impl ReportFiles {
 }
 
 /// The exit code after results were written. An error is printed, and turns a pass into 'inconclusive': a result that
-/// is lost is no success. Any other exit code stays, because it says something worse.
-pub fn exit_after_writing(exit: Exit, written: anyhow::Result<()>) -> Exit {
+/// is lost is not a success. Any other exit code stays, because it says something worse.
+pub(crate) fn exit_after_writing(exit: Exit, written: anyhow::Result<()>) -> Exit {
     let Err(error) = written else { return exit };
     say(&format!("error: {error:#}"));
     if exit == Exit::Pass { Exit::Inconclusive } else { exit }
 }
 
 /// Prints a line for each case that has ended, and keeps the report files up to date.
-pub struct Reports {
+pub(crate) struct Reports {
     is_json: bool,
     /// The file that takes the place of standard output.
     output: Option<PathBuf>,
@@ -155,7 +155,7 @@ impl Reports {
     ///
     /// # Errors
     /// A result cannot be written where the flags say: exit code 2.
-    pub fn open(args: &ReportArgs, planned: Vec<CaseReport>) -> anyhow::Result<Reports> {
+    pub(crate) fn open(args: &ReportArgs, planned: Vec<CaseReport>) -> anyhow::Result<Reports> {
         let report_files = ReportFiles::open(&args.files, args.result.json_file(), planned)?;
         let output = args.result.output_file().map(Path::to_owned);
         if let Some(file) = &output {
@@ -166,7 +166,7 @@ impl Reports {
     }
 
     /// Sets the result of case `i`, prints its line and rewrites the files.
-    pub fn add(&mut self, i: usize, case: CaseReport) {
+    pub(crate) fn add(&mut self, i: usize, case: CaseReport) {
         let line = line(&case);
         // The files come first: a reader of the line must find the case in them, and it is kept whatever happens to the
         // next case.
@@ -186,7 +186,7 @@ impl Reports {
     ///
     /// # Errors
     /// A result cannot be rendered as JSON, which is a bug.
-    pub fn finish(mut self, why: SuiteState) -> anyhow::Result<Exit> {
+    pub(crate) fn finish(mut self, why: SuiteState) -> anyhow::Result<Exit> {
         let written = self.files.end(why);
         let report = &self.files.report;
         let last = format!("\n{}", last_lines(report));

@@ -10,9 +10,11 @@ use crate::report::format::JSON;
 
 /// The flags of every command that has a result. For both, `-` means standard output.
 #[derive(Args, Debug, Default)]
-pub struct ResultArgs {
-    /// Write the result as JSON: to standard output in place of the text, or to FILE in addition to it
-    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, env = JSON.env, hide_env = true)]
+pub(crate) struct ResultArgs {
+    #[arg(
+        long, value_name = "FILE", num_args = 0..=1, require_equals = true, env = JSON.env, hide_env = true,
+        help = JSON.help
+    )]
     json: Option<Option<PathBuf>>,
 
     /// Write to this file instead of standard output
@@ -23,34 +25,34 @@ pub struct ResultArgs {
 /// Where the result goes, and whether anything else is printed.
 #[derive(Args, Debug, Default)]
 #[command(next_help_heading = "Output")]
-pub struct OutputArgs {
+pub(crate) struct OutputArgs {
     /// Where the result goes.
     #[command(flatten)]
-    pub result: ResultArgs,
+    pub(crate) result: ResultArgs,
 
     /// Print no progress and no remarks
     #[arg(short, long, env = "ECHO_TESTER_QUIET", hide_env = true)]
-    pub quiet: bool,
+    pub(crate) quiet: bool,
 }
 
 impl ResultArgs {
     /// Whether JSON takes the place of the text.
-    pub fn is_json(&self) -> bool {
+    pub(crate) fn is_json(&self) -> bool {
         self.json.is_some() && self.json_file().is_none()
     }
 
     /// Whether remarks must go to stderr, because stdout is for JSON or replaced by a file.
-    pub fn is_stdout_taken(&self) -> bool {
+    pub(crate) fn is_stdout_taken(&self) -> bool {
         self.is_json() || self.output_file().is_some()
     }
 
     /// The file that gets JSON in addition to the text.
-    pub fn json_file(&self) -> Option<&Path> {
+    pub(crate) fn json_file(&self) -> Option<&Path> {
         self.json.as_ref()?.as_deref().and_then(files::unless_stdout)
     }
 
     /// The file that takes the place of standard output.
-    pub fn output_file(&self) -> Option<&Path> {
+    pub(crate) fn output_file(&self) -> Option<&Path> {
         self.output.as_deref().and_then(files::unless_stdout)
     }
 
@@ -58,7 +60,7 @@ impl ResultArgs {
     ///
     /// # Errors
     /// A file cannot be written: exit code 2.
-    pub fn check(&self) -> anyhow::Result<()> {
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
         self.files().try_for_each(|(flag, file)| files::check_writable(flag, file))
     }
 
@@ -67,7 +69,7 @@ impl ResultArgs {
     ///
     /// # Errors
     /// A file cannot be written: exit code 2.
-    pub fn clear(&self) -> anyhow::Result<()> {
+    pub(crate) fn clear(&self) -> anyhow::Result<()> {
         self.files().try_for_each(|(flag, file)| files::clear(flag, file))
     }
 
@@ -80,7 +82,7 @@ impl ResultArgs {
     ///
     /// # Errors
     /// A file or standard output cannot be written.
-    pub fn write(&self, text: &str, json: &str) -> anyhow::Result<()> {
+    pub(crate) fn write(&self, text: &str, json: &str) -> anyhow::Result<()> {
         if let Some(file) = self.json_file() {
             files::write(file, json)?;
         }

@@ -1,4 +1,4 @@
-//! What one connection does: a pure, seeded iterator of steps.
+//! The plan of one connection: a pure, seeded iterator of steps.
 //!
 //! [`Profile`] says what all connections of a load group have in common. [`Slots`] says which connection belongs to
 //! which group. [`ConnectionPlan`] says what one connection does, step by step. It follows from the seed, the profile

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::time_range::TimeRange;
-use crate::units::text::{Form, TextForm, pattern, text_form};
+use crate::units::text::{Form, TextForm, not_one_of, pattern, remedy, text_form};
 use crate::units::{ByteRate, Count, ParseError, Time};
 
 /// How a connection reads its echo.
@@ -16,7 +16,7 @@ pub enum Read {
     Normal,
     /// No faster than this.
     Slow {
-        /// Bytes a second, at least 1.
+        /// Bytes per second, at least 1.
         bytes_per_second: u64,
     },
     /// Not for this long after it opened, then normally.
@@ -91,11 +91,10 @@ impl Verify {
     pub const KEYWORDS: &'static [(&'static str, Verify)] = &[("full", Verify::Full), ("off", Verify::Off)];
 }
 
-fn parse_keyword<T: Copy>(text: &str, keywords: &[(&str, T)]) -> Result<T, ParseError> {
-    keywords.iter().find(|(keyword, _)| *keyword == text.trim()).map(|(_, value)| *value).ok_or_else(|| {
-        let valid: Vec<&str> = keywords.iter().map(|(keyword, _)| *keyword).collect();
-        ParseError::new(format!("{} is none of {}", text.trim(), valid.join(", ")))
-    })
+fn parse_keyword<T: TextForm + Copy>(text: &str, keywords: &[(&str, T)]) -> Result<T, ParseError> {
+    let text = text.trim();
+    let found = keywords.iter().find(|(keyword, _)| *keyword == text);
+    found.map(|(_, value)| *value).ok_or_else(|| not_one_of::<T>(text))
 }
 
 fn keyword_of<T: PartialEq>(value: &T, keywords: &[(&'static str, T)]) -> &'static str {
@@ -146,7 +145,7 @@ impl FromStr for Read {
             None if text == "normal" => Ok(Read::Normal),
             None if text == "after-stall" => Ok(Read::AfterStall),
             None if text == "never" => Ok(Read::Never),
-            _ => Err(ParseError::new(format!("{text} is none of normal, slow:64KiB/s, pause:2s, after-stall, never"))),
+            _ => Err(not_one_of::<Read>(text)),
         }
     }
 }
@@ -179,7 +178,7 @@ impl FromStr for Lifetime {
                 (Ok(low), Ok(high)) if low > high => Err(ParseError::new(format!("the range {low}..{high} is empty"))
                     .with_remedy(format!("did you mean {high}..{low}?"))),
                 (Ok(low), Ok(high)) => Ok(Lifetime::Messages(low, high)),
-                _ => Err(ParseError::new(format!("{text} messages are too many"))),
+                _ => Err(ParseError::new(format!("too many messages: {text}"))),
             };
         }
         match text.parse() {
@@ -212,7 +211,7 @@ impl FromStr for Reconnect {
             text => match text.parse::<Count>().map(|Count(times)| u32::try_from(times)) {
                 Ok(Ok(0)) => Ok(Reconnect::Off),
                 Ok(Ok(times)) => Ok(Reconnect::Times(times)),
-                _ => Err(ParseError::new(format!("{text} is neither off, forever, nor a number of times"))),
+                _ => Err(ParseError::new(format!("{text} is not a number of times")).with_remedy(remedy::<Self>())),
             },
         }
     }
@@ -233,11 +232,11 @@ impl TextForm for Read {
 
     fn forms() -> Vec<Form> {
         vec![
-            Form::keyword("normal"),
-            Form::new("slow:64KiB/s", format!(r"slow:\s*{}", pattern::<ByteRate>())),
-            Form::new("pause:2s", format!(r"pause:\s*{}", pattern::<Time>())),
-            Form::keyword("after-stall"),
-            Form::keyword("never"),
+            Form::keyword("normal").meaning("as it comes"),
+            Form::new("slow:64KiB/s", format!(r"slow:\s*{}", pattern::<ByteRate>())).meaning("at this rate at most"),
+            Form::new("pause:2s", format!(r"pause:\s*{}", pattern::<Time>())).meaning("not in the first 2 s"),
+            Form::keyword("after-stall").meaning("not before the connection's own writes stall"),
+            Form::keyword("never").meaning("not at all"),
         ]
     }
 }
@@ -316,16 +315,16 @@ mod tests {
 
     #[test]
     fn a_refusal_names_the_valid_values() {
-        assert_eq!(refusal::<Close>("fin"), "fin is none of half-close, after-echo, reset, abandon, together, keep");
-        assert_eq!(refusal::<Verify>("on"), "on is none of full, off");
-        assert_eq!(refusal::<Read>("slow"), "slow is none of normal, slow:64KiB/s, pause:2s, after-stall, never");
-        assert!(refusal::<Read>("slow:0").starts_with("slow:0: a rate of 0 bytes a second moves nothing"));
+        assert_eq!(refusal::<Close>("fin"), "fin is not one of half-close, after-echo, reset, abandon, together, keep");
+        assert_eq!(refusal::<Verify>("on"), "on is not one of full, off");
+        assert_eq!(refusal::<Read>("slow"), "slow is not one of normal, slow:64KiB/s, pause:2s, after-stall, never");
+        assert!(refusal::<Read>("slow:0").starts_with("slow:0: a rate of 0 bytes per second moves nothing"));
         assert_eq!(refusal::<Read>("pause:2"), "pause:2: 2 has no unit: did you mean 2s?");
         assert_eq!(refusal::<Lifetime>("0"), "a lifetime of 0 messages: the shortest is 1, or a time");
         assert_eq!(refusal::<Lifetime>("0s"), "a lifetime of 0: write a time above 0, such as 5s");
         assert_eq!(refusal::<Lifetime>("9..3"), "the range 9..3 is empty: did you mean 3..9?");
         assert!(refusal::<Lifetime>("10k").contains("or a number of messages such as 10 or 1..20"));
-        assert_eq!(refusal::<Reconnect>("twice"), "twice is neither off, forever, nor a number of times");
+        assert_eq!(refusal::<Reconnect>("twice"), "twice is not a number of times: write off, forever or 10 (times)");
     }
 
     #[test]

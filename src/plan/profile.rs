@@ -50,9 +50,9 @@ pub struct Profile {
     #[serde(serialize_with = "limit")]
     #[schemars(with = "Option<u32>")]
     pub pipeline: u32,
-    /// Open loop: messages a second, the whole group together. Null: closed loop.
+    /// Open loop: messages per second, the whole group together. Null: closed loop.
     pub rate: Option<Rate>,
-    /// Connections opened a second, the whole group together. Null: at once, or over `ramp`.
+    /// Connections opened per second, the whole group together. Null: at once, or over `ramp`.
     pub connect_rate: Option<Rate>,
     /// The time over which connections are opened evenly. 0: at once, or by `connect_rate`.
     #[serde(serialize_with = "time")]
@@ -156,7 +156,7 @@ fn optional_time<S: serde::Serializer>(duration: &Option<Duration>, serializer: 
     duration.map(Time).serialize(serializer)
 }
 
-/// One sentence that says what was understood. Defaults are left out where they go without saying.
+/// One sentence that summarizes the profile. Obvious defaults are left out.
 impl fmt::Display for Profile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let s = if self.conns == 1 { "" } else { "s" };

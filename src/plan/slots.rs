@@ -210,7 +210,7 @@ fn group_of(starts: &[u32], number: u32) -> usize {
     starts.partition_point(|&start| start <= number) - 1
 }
 
-/// More processes than anybody starts. The number that a report contains must not make a list of four billion.
+/// Sanity limit on the shard count: a number that a report contains must not make a list of four billion.
 const MAX_SHARDS: u32 = 1 << 16;
 
 impl Shard {

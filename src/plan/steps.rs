@@ -16,7 +16,7 @@ pub const MAX_WRITE_BYTES: u64 = 1 << 30;
 /// The message index whose words are for the connection as a whole. No plan gets that far: it would take 2^64 bytes.
 const CONNECTION_WORDS_INDEX: u64 = u64::MAX;
 
-/// What a connection does next.
+/// The next step of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PlanStep {
     /// Begins a message, once fewer than `pipeline` are in flight and it is due.
@@ -102,7 +102,7 @@ impl ConnectionPlan {
         }
     }
 
-    /// What the connections of its group have in common.
+    /// The common profile of the connections of its group.
     pub fn profile(&self) -> &Arc<Profile> {
         &self.profile
     }

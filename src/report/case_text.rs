@@ -38,7 +38,7 @@ pub(super) fn columns(case: &CaseReport) -> CaseColumns {
     CaseColumns {
         time: show_time(run.elapsed()),
         verified: show_bytes(run.total.bytes_verified as f64),
-        rtt_p99: terminal::nanos(rtt_p99),
+        rtt_p99: terminal::show_nanos(rtt_p99),
     }
 }
 
@@ -94,7 +94,7 @@ pub fn line(case: &CaseReport) -> String {
 fn skipped_checks(case: &CaseReport) -> Option<String> {
     let skipped = case.checks.iter().filter(|check| case.run.is_some() && check.outcome == CaseOutcome::Skipped);
     let names: Vec<&str> = skipped.map(|check| check.name.as_str()).collect();
-    (!names.is_empty()).then(|| format!("not looked at: {} ({})", names.join(", "), NEEDS_WHOLE_RUN))
+    (!names.is_empty()).then(|| format!("not evaluated: {} ({})", names.join(", "), NEEDS_WHOLE_RUN))
 }
 
 /// A reason. Its further lines are somebody else's output, and are marked as such.

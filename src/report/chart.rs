@@ -65,7 +65,7 @@ fn round_trips(points: &[Point], peak: u64) -> String {
         }
         let middle = (place(index, points.len()) + place(index + 1, points.len())) / 2.0;
         let y = height(point.rtt_max_ns, peak);
-        // A single point would be a line of no length, which nobody sees: it gets a short one.
+        // A single point would be a line of zero length, hence invisible: it gets a short one.
         let _ = match is_broken {
             true => write!(path, "M{:.1} {y:.1}H{middle:.1}", middle - 1.0),
             false => write!(path, "L{middle:.1} {y:.1}"),

@@ -27,7 +27,7 @@ impl std::fmt::Debug for Format {
 pub const JSON: Format = Format {
     name: "json",
     env: "ECHO_TESTER_JSON",
-    help: "Write the result as JSON: to standard output instead of the lines, or to a file beside them",
+    help: "Write the result as JSON: to standard output in place of the text, or to FILE in addition to it",
     render: |report| Ok(serde_json::to_string_pretty(report)?),
 };
 

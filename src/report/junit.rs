@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn characters_that_xml_can_not_hold_are_left_out() {
         let text = render(&sample::suite()).expect("a result can be rendered");
-        // The production Char of XML 1.0; a char is no surrogate.
+        // The production Char of XML 1.0; a char is never a surrogate.
         let is_allowed = |letter: char| match letter {
             '\t' | '\n' | '\r' => true,
             '\u{fffe}' | '\u{ffff}' => false,

@@ -172,7 +172,7 @@ fn check_loads(first: &Input, other: &Input) -> Result<(), MergeError> {
         )))
     };
     if ours.len() != theirs.len() {
-        return differ(format!("{} and {} groups", ours.len(), theirs.len()));
+        return differ(format!("{} and {} loads", ours.len(), theirs.len()));
     }
     for (ours, theirs) in ours.iter().zip(theirs) {
         if ours.config == theirs.config {

@@ -43,9 +43,9 @@ pub struct RunReport {
     pub shard: String,
     /// The bundled server, if one was started for the run.
     pub server: Option<ServerReport>,
-    /// The load groups.
+    /// The loads.
     pub loads: Vec<LoadReport>,
-    /// All groups together.
+    /// All loads together.
     pub total: Counters,
     /// From the first connect to the last close; in a merged report, of all processes.
     pub elapsed_s: f64,
@@ -82,7 +82,7 @@ pub struct PartReport {
     pub client: ClientReport,
 }
 
-/// One load group.
+/// One load.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct LoadReport {

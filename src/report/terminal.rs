@@ -51,7 +51,7 @@ pub fn table(header: &[&str], rows: Vec<Vec<String>>) -> Table {
 fn latencies(load: &LoadReport) -> String {
     let header = ["", "count", "p50", "p90", "p99", "p99.9", "max"];
     let row = |name: &str, latency: &LatencyReport| {
-        let times = [latency.p50_ns, latency.p90_ns, latency.p99_ns, latency.p999_ns, latency.max_ns].map(nanos);
+        let times = [latency.p50_ns, latency.p90_ns, latency.p99_ns, latency.p999_ns, latency.max_ns].map(show_nanos);
         [vec![name.to_owned(), show_count(latency.count)], times.to_vec()].concat()
     };
     let rows = vec![row("round trip", &load.rtt), row("first byte", &load.first_byte), row("connect", &load.connect)];
@@ -134,8 +134,8 @@ pub(super) fn groups(report: &RunReport) -> String {
             show_count(counters.passed),
             show_count(counters.failed),
             show_bytes(counters.bytes_verified as f64),
-            nanos(rtt.p50_ns),
-            nanos(rtt.p99_ns),
+            show_nanos(rtt.p50_ns),
+            show_nanos(rtt.p99_ns),
             findings_in_words(counters),
         ]
     };
@@ -143,7 +143,7 @@ pub(super) fn groups(report: &RunReport) -> String {
 }
 
 /// A time; `-` if it was not measured.
-pub(super) fn nanos(nanos: Option<u64>) -> String {
+pub(super) fn show_nanos(nanos: Option<u64>) -> String {
     nanos.map_or_else(|| "-".to_owned(), |n| show_time(Duration::from_nanos(n)))
 }
 
@@ -165,8 +165,8 @@ fn processes(report: &RunReport) -> Vec<Vec<String>> {
     let cpu = client.cpu_s.map_or_else(unknown, |s| show_time(Duration::try_from_secs_f64(s).unwrap_or_default()));
     vec![
         vec!["processes".to_owned(), show_count(report.parts.len() as u64), shards],
-        vec!["their CPU".to_owned(), cpu, String::new()],
-        vec!["their memory".to_owned(), memory, "the sum of the most of each".to_owned()],
+        vec!["total CPU".to_owned(), cpu, String::new()],
+        vec!["total memory".to_owned(), memory, "the sum of each process's peak".to_owned()],
     ]
 }
 

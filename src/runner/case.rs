@@ -68,7 +68,7 @@ pub struct CaseArgs {
 
     /// Which reports are written, and where.
     #[command(flatten)]
-    pub reports: ReportArgs,
+    pub(crate) reports: ReportArgs,
 
     /// Seed, workers and the other flags of a run. They override the values in a scenario file.
     #[command(flatten)]
@@ -100,7 +100,7 @@ impl CaseArgs {
 ///
 /// # Errors
 /// Before the first case: the flags are invalid, or do not fit a case. After the last: a result cannot be written. A
-/// case that could not run is no error; its outcome says so.
+/// case that could not run is not an error; its outcome says so.
 pub fn run_all(
     scenarios: &[Scenario],
     args: &CaseArgs,

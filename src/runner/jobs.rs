@@ -104,7 +104,7 @@ mod tests {
             let count = |_| {
                 begun.fetch_add(1, Ordering::SeqCst);
             };
-            run(1, jobs, count, |_, ()| ControlFlow::Break(())).expect("a break is no error");
+            run(1, jobs, count, |_, ()| ControlFlow::Break(())).expect("a break is not an error");
             assert_eq!(begun.load(Ordering::SeqCst), 1);
         }
         let begun = AtomicUsize::new(0);
@@ -116,7 +116,7 @@ mod tests {
             reported += 1;
             ControlFlow::Break(())
         };
-        run(100, 1, count, stop).expect("a break is no error");
+        run(100, 1, count, stop).expect("a break is not an error");
         assert_eq!((begun.load(Ordering::SeqCst), reported), (1, 1));
     }
 }

@@ -9,7 +9,7 @@ use crate::judge::{Judgement, judge_case};
 use crate::report::run::{RunReport, ServerReport};
 use crate::units::Time;
 
-/// Judges and reports a run that is no scenario: nothing may be wrong in it. `timed_out_after` is the time limit that
+/// Judges and reports a run without a scenario: nothing may be wrong in it. `timed_out_after` is the time limit that
 /// ended the run, if one did.
 pub fn judged_run(
     plan: &RunPlan,

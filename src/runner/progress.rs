@@ -15,7 +15,7 @@ use crate::report::text::{show_bytes, show_count, show_time};
 
 /// Interval between two updates of the bar on a terminal.
 const BAR_INTERVAL: Duration = Duration::from_millis(100);
-/// Interval between two lines where stderr is no terminal.
+/// Interval between two lines where stderr is not a terminal.
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
 /// Length of the bar in steps; it moves only in whole ones.
 const BAR_STEPS: u64 = 1000;

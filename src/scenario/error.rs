@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 
+use crate::units::nearest::nearest;
+
 /// An invisible character that some editors put at the start of a file. It does not count as a column.
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
@@ -86,13 +88,6 @@ impl fmt::Display for ScenarioError {
 }
 
 impl std::error::Error for ScenarioError {}
-
-/// The word that was most likely meant, if one is near enough.
-pub(super) fn nearest<'w>(unknown: &str, words: impl Iterator<Item = &'w str>) -> Option<&'w str> {
-    let likeness = |word: &str| strsim::jaro_winkler(unknown, word);
-    let nearest = words.max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
-    nearest.filter(|word| likeness(word) > 0.7)
-}
 
 /// A message of serde about an unknown key or value, with the nearest known one instead of all of them.
 ///

@@ -34,7 +34,7 @@ pub struct ScenarioFile {
     pub(super) run: RunArgs,
     /// Instead of loads of its own: the cases of 'echo-tester check', against this server
     pub(super) suite: Option<Suite>,
-    /// The load groups, which run at the same time
+    /// The loads, which run at the same time
     #[serde(default)]
     pub(super) load: Vec<LoadArgs>,
     /// The expectations

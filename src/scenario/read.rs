@@ -114,7 +114,8 @@ impl FileReader<'_> {
     /// A problem with a key of a table.
     fn config_error(self, table: &[KeyStep<'_>], error: &ConfigError) -> ScenarioError {
         let steps = [table, &[KeyStep::Key(error.key)]].concat();
-        self.error_at(&steps, &format!("{}: {}", error.key, error.message()))
+        // The mark shows the key.
+        self.error_at(&steps, &error.message())
     }
 
     /// The place of a key at the top of the file.
@@ -175,7 +176,7 @@ impl FileReader<'_> {
 
     fn loads(self, written: &[LoadArgs]) -> Result<Vec<Profile>, ScenarioError> {
         if written.is_empty() {
-            return Err(self.error_at(&[KeyStep::Key("load")], "without a [[load]] nothing is tested: add one"));
+            return Err(self.error_at(&[KeyStep::Key("load")], "needs at least one [[load]]"));
         }
         let mut loads: Vec<Profile> = Vec::new();
         for (i, load) in written.iter().enumerate() {

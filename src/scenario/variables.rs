@@ -11,7 +11,8 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::error::{Location, ScenarioError, nearest};
+use super::error::{Location, ScenarioError};
+use crate::units::nearest::nearest;
 
 /// The values of variables, and which variables the files use.
 pub struct Variables {
@@ -53,7 +54,7 @@ impl Variables {
             None if seen.is_empty() => "they have no variables at all: leave it out".to_owned(),
             None => format!("the variables are {}", names().collect::<Vec<_>>().join(", ")),
         };
-        Some(format!("--set {name}={value}: ${{{name}}} is in none of the files: {remedy}"))
+        Some(format!("--set {name}={value}: ${{{name}}} is not used in any file: {remedy}"))
     }
 
     /// Parses a file and fills in its variables. Places stay those of the text. Also gives the variables that took

@@ -1,4 +1,4 @@
-//! What a model sees of the harness: the options, the counters, the phase, and how it is woken.
+//! The harness as a model sees it: the options, the counters, the phase, and how it is woken.
 //!
 //! A model never learns why it stops. It calls [`Context::ready`] once, when it would serve a connection, with a
 //! closure that interrupts its own waits (eventfd, PostMessage, SetEvent, QueueUserAPC, PostQueuedCompletionStatus …),
@@ -29,7 +29,7 @@ pub enum ServerPhase {
     Abort,
 }
 
-/// What the acceptor does after a failed accept.
+/// How the acceptor goes on after a failed accept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Accept {
     /// The connection is gone and the listener is fine: go on at once.

@@ -13,7 +13,7 @@ use std::ops::Range;
 /// Two pieces of the buffer, in order; the second is empty unless the ring wraps.
 pub type Pieces = [Range<usize>; 2];
 
-/// What is due on a connection.
+/// The actions that are due on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Due {
     /// Receive: there is room, and the peer has not ended its direction.
@@ -74,8 +74,8 @@ impl Echo {
         [start..start + first, 0..len - first]
     }
 
-    /// Maps a position of less than twice the capacity into the buffer. Not by `%`: three divisions a round trip can be
-    /// measured.
+    /// Maps a position of less than twice the capacity into the buffer. It avoids `%`: three divisions per
+    /// round trip are measurable.
     fn wrapped(&self, position: usize) -> usize {
         if position >= self.capacity { position - self.capacity } else { position }
     }
@@ -128,7 +128,7 @@ impl Echo {
         self.fin_sent = true;
     }
 
-    /// What is due.
+    /// The actions that are due.
     pub fn due(&self) -> Due {
         Due {
             receive: !self.fin_received && self.len < self.capacity,

@@ -43,7 +43,7 @@ pub enum Waited {
     Ended(io::Result<()>),
     /// An [`interrupter`](Server::interrupter) was called.
     Interrupted,
-    /// The time is over.
+    /// The time limit has passed.
     TimedOut,
 }
 
@@ -238,7 +238,7 @@ mod tests {
 
     #[test]
     fn an_address_that_can_not_be_bound_is_named() {
-        // Its network interface does not exist; where there is no IPv6 the system refuses that first.
+        // Its network interface does not exist. Without IPv6 the bind fails earlier.
         let address: SocketAddr = "[fe80::1%4000000000]:0".parse().expect("it is an address");
         let run = |_, _| Ok(());
         let error = Server::start_with(run, "none", address, Options::default()).err().expect("it can't be bound");

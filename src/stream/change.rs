@@ -79,7 +79,7 @@ impl DiffStats {
 
     /// How the bytes were changed in place.
     pub(super) fn corruption(&self) -> Corruption {
-        // One flipped bit can make a byte zero or a letter upper case, so one bit alone is no evidence of a rule.
+        // One flipped bit can make a byte zero or a letter upper case, so one bit alone is not evidence of a rule.
         let is_evidence = self.differing >= 2 || (self.differing == 1 && self.differing_bits >= 2);
         let unbroken = BYTE_RULES.iter().enumerate().find(|(n, _)| self.broken_rules >> n & 1 == 0);
         let by_rule = unbroken.map(|(_, rule)| rule.0).filter(|_| is_evidence);

@@ -5,7 +5,7 @@
 //! aligned bytes tell which connection and offset they belong to ([`Stream::locate`]). Servers must never import this
 //! module: a server that knew the pattern could hide its own bug.
 //!
-//! A churn of hours has more connections than 24 bits can number. So an id has seven more bits, its round, which become
+//! Hours of churn open more connections than 24 bits can number. So an id has seven more bits, its round, which become
 //! the highest of `i`. The ids `c`, `c + 2^24`, `c + 2 * 2^24` … share the words of `c`: each has 2^33 of them, and the
 //! first one must not have more either. `plan` says which ids are used like this.
 //!
@@ -13,7 +13,7 @@
 //! multiplication, xor-shift, key. The constants are those of SplitMix64 (Steele, Lea, Flood 2014), with one
 //! multiplication fewer. That is a choice by measurement: 19 / 27 / 110 GB/s (portable / AVX2 / AVX-512, on a Zen 4)
 //! against 13 / 16 / 81, and still neighbouring words, connections and seeds share no more bytes than chance allows
-//! (see the tests). It is no cipher and need not be: no part of a stream must be mistaken for another.
+//! (see the tests). It is not a cipher and need not be: no part of a stream must be mistaken for another.
 
 use std::fmt;
 

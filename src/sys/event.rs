@@ -71,7 +71,7 @@ impl Event {
 
     /// Signals the event: ends a wait for it, now or as soon as one begins.
     pub(crate) fn set(&self) {
-        // SAFETY: the handle is open as long as `self` lives. The call fails only for a handle that is no event.
+        // SAFETY: the handle is open as long as `self` lives. The call fails only for a handle that is not an event.
         unsafe { SetEvent(self.0.as_raw_handle()) };
     }
 
@@ -189,7 +189,8 @@ impl NetworkEvents {
     }
 }
 
-fn raw(socket: &impl AsRawSocket) -> SOCKET {
+/// The socket as Winsock names it.
+pub(crate) fn raw(socket: &impl AsRawSocket) -> SOCKET {
     socket.as_raw_socket() as SOCKET
 }
 

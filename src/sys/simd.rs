@@ -81,7 +81,7 @@ impl Level {
 
 /// A loop that gains from being compiled once for each level.
 pub trait Kernel {
-    /// What the loop returns.
+    /// The result of the loop.
     type Output;
 
     /// The loop. Mark it `#[inline(always)]`.

@@ -125,7 +125,7 @@ impl BundledServer {
         StoppedServer { broke, report: Some(report), output: self.output.lines() }
     }
 
-    /// Waits for the process to end. When the time is over, kills it and returns no status.
+    /// Waits for the process to end. When the time limit has passed, kills it and returns no status.
     fn end(&mut self, patience: Duration) -> Option<ExitStatus> {
         self.stdin.take();
         let until = Instant::now() + patience;

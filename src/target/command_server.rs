@@ -134,7 +134,7 @@ impl CommandServer {
     pub fn stop(mut self) -> StoppedServer {
         let remark = self.end(self.stop_timeout);
         let crashed = self.status.filter(|status| remark.is_none() && sys::is_crash(*status));
-        let broke = crashed.map(|status| format!("ended by itself when it was told to end ({status})"));
+        let broke = crashed.map(|status| format!("crashed while stopping ({status})"));
         let mut output = self.output.lines();
         output.extend(remark);
         StoppedServer { broke, report: None, output }

@@ -11,7 +11,7 @@ pub struct StartFailure {
     pub output: Vec<String>,
 }
 
-/// What is known of a server that has stopped.
+/// The facts about a server that has stopped.
 #[derive(Debug, Default)]
 pub struct StoppedServer {
     /// How it ended, if it did not end as it was told to.

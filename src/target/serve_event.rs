@@ -1,4 +1,5 @@
-//! The line protocol of `serve --json`: one JSON object a line, written by `serve` and read by the runs that start it.
+//! The line protocol of `serve --json`: one JSON object per line, written by `serve` and read by the runs that start
+//! it.
 //!
 //! docs/protocol.md describes it for scripts. A reader ignores events and keys that it does not know.
 

@@ -92,7 +92,7 @@ impl TestServer {
                 TestServer::Command(server) => server.ended(),
             };
             if let Some(status) = status {
-                return Some(format!("ended by itself during the run ({status})"));
+                return Some(format!("exited during the run ({status})"));
             }
             if Instant::now() >= until {
                 return None;

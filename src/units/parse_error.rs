@@ -5,9 +5,9 @@ use std::fmt;
 /// Why a text could not be parsed. Reads as `{what}: {remedy}`, so that every refusal says both.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParseError {
-    /// What is wrong: `unknown unit x of a count`.
+    /// The problem: `unknown unit x of a count`.
     pub what: String,
-    /// What to write instead, unless that follows from what is wrong: `write 500, 19k or 2g`.
+    /// The remedy, unless it follows from the problem: `write 500, 19k or 2g`.
     pub remedy: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! Rates: events a second, bytes a second.
+//! Rates: events per second, bytes per second.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,28 +7,30 @@ use std::time::Duration;
 use super::text::{Form, TextForm, remedy, text_form};
 use super::{Bytes, ParseError, decimal};
 
-/// Events a second: `1000`, `10k`, `0.5`, `1000/s`, `30/m`. Kept in millionths, so schedules are computed in integers.
+/// Events per second: `1000`, `10k`, `0.5`, `1000/s`, `30/m`. Kept in millionths, so schedules are computed in
+/// integers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rate {
     micro: u64,
 }
 
-/// Bytes a second: `64KiB/s`, `100MB/s` (10⁶), `64k`.
+/// Bytes per second: `64KiB/s`, `100MB/s` (10⁶), `64k`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ByteRate(pub u64);
 
 impl Rate {
-    /// A whole number of events a second. `None` for 0 and for more than 18 billion.
+    /// A whole number of events per second. `None` for 0 and for more than 18 billion.
     pub fn per_second(rate: u64) -> Option<Rate> {
         rate.checked_mul(1_000_000).filter(|&micro| micro > 0).map(|micro| Rate { micro })
     }
 
-    /// Events a second.
+    /// Events per second.
     pub fn get(self) -> f64 {
         self.micro as f64 / 1e6
     }
 
-    /// Parses the events a second that a measured rate is compared with. Unlike a rate that is asked for, it may be 0.
+    /// Parses the events per second that a measured rate is compared with. Unlike a rate that is asked for, it may be
+    /// 0.
     ///
     /// # Errors
     /// Those of `FromStr`, except for 0.
@@ -51,7 +53,7 @@ impl Rate {
 }
 
 impl ByteRate {
-    /// Parses the bytes a second that a measured rate is compared with. Unlike a rate that is asked for, it may be 0.
+    /// Parses the bytes per second that a measured rate is compared with. Unlike a rate that is asked for, it may be 0.
     ///
     /// # Errors
     /// Those of `FromStr`, except for 0.
@@ -72,15 +74,14 @@ impl FromStr for Rate {
     }
 }
 
-/// Parses millionths of an event a second.
+/// Parses millionths of an event per second.
 fn micro(text: &str) -> Result<u64, ParseError> {
     let (number, seconds) = match text.trim().split_once('/') {
         Some((number, "s")) => (number, 1),
         Some((number, "m")) => (number, 60),
         Some((_, per)) => {
-            return Err(
-                ParseError::new(format!("/{per} is not /s (a second) or /m (a minute)")).with_remedy(remedy::<Rate>())
-            );
+            return Err(ParseError::new(format!("/{per} is not /s (per second) or /m (per minute)"))
+                .with_remedy(remedy::<Rate>()));
         }
         None => (text.trim(), 1),
     };
@@ -95,7 +96,7 @@ fn micro(text: &str) -> Result<u64, ParseError> {
         Some(micro) if micro > 0 && micro / seconds == 0 => None,
         micro => micro.map(|micro| micro / seconds),
     }
-    .ok_or_else(|| ParseError::new(format!("{} is too large or finer than a millionth a second", text.trim())))
+    .ok_or_else(|| ParseError::new(format!("{} is too large or finer than a millionth per second", text.trim())))
 }
 
 impl fmt::Display for Rate {
@@ -110,7 +111,7 @@ impl FromStr for ByteRate {
 
     fn from_str(text: &str) -> Result<Self, ParseError> {
         match bytes_a_second(text)? {
-            0 => Err(ParseError::new("a rate of 0 bytes a second moves nothing").with_remedy(remedy::<ByteRate>())),
+            0 => Err(ParseError::new("a rate of 0 bytes per second moves nothing").with_remedy(remedy::<ByteRate>())),
             rate => Ok(ByteRate(rate)),
         }
     }
@@ -129,7 +130,7 @@ fn bytes_a_second(text: &str) -> Result<u64, ParseError> {
     match decimal_factor {
         Some(factor) => number
             .times(factor)
-            .ok_or_else(|| ParseError::new(format!("{text} is not whole bytes a second, or is too large"))),
+            .ok_or_else(|| ParseError::new(format!("{text} is not whole bytes per second, or is too large"))),
         None => Ok(amount.parse::<Bytes>()?.0),
     }
 }
@@ -206,12 +207,12 @@ mod tests {
         );
         assert_eq!(
             refused("10/h"),
-            "/h is not /s (a second) or /m (a minute): write 1000, 10k, 0.5, 1000/s or 30/m (per minute)"
+            "/h is not /s (per second) or /m (per minute): write 1000, 10k, 0.5, 1000/s or 30/m (per minute)"
         );
         assert_eq!(refused("10x/s"), "unknown unit x of a rate: write 1000, 10k, 0.5, 1000/s or 30/m (per minute)");
-        assert_eq!(refused("0.0000001"), "0.0000001 is too large or finer than a millionth a second");
+        assert_eq!(refused("0.0000001"), "0.0000001 is too large or finer than a millionth per second");
         let refused = |text| byte_rate(text).expect_err(text);
-        assert_eq!(refused("0"), "a rate of 0 bytes a second moves nothing: write 64KiB/s, 1MiB/s, 100MB/s or 64k");
+        assert_eq!(refused("0"), "a rate of 0 bytes per second moves nothing: write 64KiB/s, 1MiB/s, 100MB/s or 64k");
         assert!(refused("5 furlongs/s").starts_with("unknown unit furlongs of bytes"));
     }
 

@@ -14,7 +14,7 @@ use super::ParseError;
 pub(crate) struct Form {
     /// An example: `1..16KiB`.
     pub(crate) example: &'static str,
-    /// What the example means, unless it explains itself: `uniform`.
+    /// The meaning of the example, unless it explains itself: `uniform`.
     pub(crate) meaning: Option<&'static str>,
     /// A regular expression for all texts of this form, without anchors.
     pattern: String,
@@ -44,7 +44,7 @@ impl Display for Form {
 
 /// A value that is written as a text or as a plain number.
 pub(crate) trait TextForm: FromStr<Err = ParseError> + Display {
-    /// What a value is, in the words before the list of its forms: `a size such as`.
+    /// The kind of value, in the words before the list of its forms: `a size such as`.
     const WHAT: &'static str;
 
     /// Every way to write a value.
@@ -59,6 +59,12 @@ pub(crate) fn description<T: TextForm>() -> String {
 /// The remedy of an error: `write 64, 1..16KiB (uniform) or each:1..2048 (in order)`.
 pub(crate) fn remedy<T: TextForm>() -> String {
     format!("write {}", alternatives(&T::forms()))
+}
+
+/// The error of a text that is in none of the forms: `x is not one of a, b, c`.
+pub(crate) fn not_one_of<T: TextForm>(text: &str) -> ParseError {
+    let examples: Vec<&str> = T::forms().iter().map(|form| form.example).collect();
+    ParseError::new(format!("{text} is not one of {}", examples.join(", ")))
 }
 
 /// A regular expression for all texts of a value, without anchors, to be used in the patterns of others.

@@ -1,4 +1,4 @@
-//! What a plan promises, step by step.
+//! The promises of a plan, step by step.
 
 use super::super::options::Reconnect;
 use super::super::profile::tests::{profile, sizes};

@@ -177,7 +177,11 @@ fn missing_shards_are_named_and_never_pass_unless_accepted() {
     assert_eq!(sum.verdict.reasons[0], "shards 0/4, 2/4 are missing");
     let accepted = merge(some.to_vec(), 20, Missing::Accepted).expect("the shards are one run");
     assert_eq!(accepted.verdict.outcome, Verdict::Pass);
-    assert!(accepted.verdict.reasons[1].contains("0, 2 (accepted by --partial)"), "{:?}", accepted.verdict);
+    assert!(
+        accepted.verdict.reasons[1].contains("shards 0/4, 2/4 are missing (accepted by --partial)"),
+        "{:?}",
+        accepted.verdict
+    );
 }
 
 #[test]
@@ -292,5 +296,5 @@ fn processes_that_did_not_run_at_the_same_time_are_reported() {
     let apart = render(&[shard(0, 2, 0, &[1]), shard(1, 2, 5, &[1])]);
     assert!(apart.contains("started up to 5 s apart") && apart.contains("--start-at"), "{apart}");
     let together = render(&[shard(0, 2, 0, &[1]), shard(1, 2, 0, &[1])]);
-    assert!(!together.contains("apart") && together.contains("the sum of the most of each"), "{together}");
+    assert!(!together.contains("apart") && together.contains("the sum of each process's peak"), "{together}");
 }

@@ -8,22 +8,21 @@
 #![expect(unsafe_code, reason = "overlapped calls have no safe wrapper in std or socket2")]
 
 use std::io;
-use std::os::windows::io::AsRawSocket;
 use std::ptr;
 
 pub(in crate::server) use socket2::Socket;
 use windows_sys::Win32::Foundation::HANDLE;
 pub(in crate::server) use windows_sys::Win32::Networking::WinSock::WSABUF;
 use windows_sys::Win32::Networking::WinSock::{
-    LPWSAOVERLAPPED_COMPLETION_ROUTINE, SOCKET, SOCKET_ERROR, WSA_IO_INCOMPLETE, WSA_IO_PENDING,
-    WSAGetOverlappedResult, WSARecv, WSASend,
+    LPWSAOVERLAPPED_COMPLETION_ROUTINE, SOCKET_ERROR, WSA_IO_INCOMPLETE, WSA_IO_PENDING, WSAGetOverlappedResult,
+    WSARecv, WSASend,
 };
 use windows_sys::Win32::System::IO::CancelIoEx;
 pub(in crate::server) use windows_sys::Win32::System::IO::OVERLAPPED;
 
 use super::CompletionResult;
 use crate::sys;
-pub(in crate::server) use crate::sys::event::Event;
+pub(in crate::server) use crate::sys::event::{Event, raw};
 
 /// The function that the system calls when an operation has completed, if any.
 pub(in crate::server) type CompletionRoutine = LPWSAOVERLAPPED_COMPLETION_ROUTINE;
@@ -100,12 +99,7 @@ fn success_or_pending(result: i32) -> io::Result<()> {
     if result == SOCKET_ERROR { unless_pending(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// The error of a call that has begun no operation: WSA_IO_PENDING is none.
+/// The error of a call that has begun no operation: WSA_IO_PENDING is not an error.
 pub(super) fn unless_pending(error: io::Error) -> io::Result<()> {
     if error.raw_os_error() == Some(WSA_IO_PENDING) { Ok(()) } else { Err(error) }
-}
-
-/// The socket as Winsock names it.
-pub(in crate::server) fn raw(socket: &impl AsRawSocket) -> SOCKET {
-    socket.as_raw_socket() as SOCKET
 }

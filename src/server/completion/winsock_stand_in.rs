@@ -4,7 +4,7 @@
 //! when a test says so: late, on another thread, or after the connection was dropped. Under Miri a wrong access is then
 //! an error, such as one to memory that was freed too early.
 //!
-//! It knows no more of Winsock than the program uses, and it is no proof of what Windows does.
+//! It knows no more of Winsock than the program uses, and it does not prove what Windows does.
 
 #![expect(unsafe_code, reason = "plays the kernel, which writes through raw pointers")]
 #![expect(non_snake_case, clippy::upper_case_acronyms, reason = "the names are those of Windows")]

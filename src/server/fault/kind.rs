@@ -94,7 +94,7 @@ pub struct FaultRow {
     pub kind: FaultKind,
     /// Its name in specs, in the log and in JSON.
     pub name: &'static str,
-    /// What it does, in one line.
+    /// Its effect, in one line.
     pub about: &'static str,
     /// The keys that may follow the name.
     pub keys: &'static [FaultKey],
@@ -187,12 +187,18 @@ pub static FAULT_TABLE: &[FaultRow] = &[
     FaultRow {
         kind: FaultKind::Surplus,
         name: "surplus",
-        about: "sends len bytes that no client sent, after the last byte or at a place",
+        about: "sends len bytes that no client sent, after the last byte or at the offset that at names",
         keys: WITH_LEN,
         len: 16,
         ..PLAIN
     },
-    FaultRow { kind: FaultKind::Stall, name: "stall", about: "sends nothing from byte at on", keys: ONCE, ..PLAIN },
+    FaultRow {
+        kind: FaultKind::Stall,
+        name: "stall",
+        about: "stops sending at the offset that at names",
+        keys: ONCE,
+        ..PLAIN
+    },
     FaultRow {
         kind: FaultKind::Reset,
         name: "reset",
@@ -210,8 +216,8 @@ pub static FAULT_TABLE: &[FaultRow] = &[
     FaultRow {
         kind: FaultKind::FinWithoutDrain,
         name: "fin-without-drain",
-        about: "answers the FIN at once, without the bytes that were not sent back yet; delays each echo by time, so that \
-                there are some",
+        about: "answers the FIN at once, and drops the echo that is unsent; each echo is delayed by time, so that there \
+                is some",
         keys: &[FaultKey::Time, FaultKey::P, FaultKey::Conn],
         time: Duration::from_millis(5),
         ..PLAIN

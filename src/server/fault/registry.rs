@@ -6,8 +6,8 @@
 //! the id that was named.
 //!
 //! **Replays.** A connection that begins with the same bytes as an earlier, closed one gets the same number. So a
-//! client that repeats a single connection meets the same faults. Only the first [`PREFIX_LEN`] bytes decide; their
-//! meaning plays no part.
+//! client that repeats a single connection meets the same faults. Only the first [`PREFIX_LEN`] bytes decide;
+//! their meaning is ignored.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;

@@ -1,4 +1,4 @@
-//! What one connection of the faulty server has to do, in order: bytes to send, and actions between them. Pure.
+//! The actions of one connection of the faulty server, in order: bytes to send, and actions between them. Pure.
 
 use std::collections::VecDeque;
 use std::time::Duration;

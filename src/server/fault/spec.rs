@@ -37,7 +37,7 @@ pub enum Placement {
     Move,
 }
 
-/// What happens to connections beyond a `limit` (`beyond`).
+/// The fate of connections beyond a `limit` (`beyond`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OverLimit {
     /// They are never served, as when a table of connections is full.
@@ -67,7 +67,7 @@ pub struct Fault {
     pub from: StaleOrigin,
     /// Where foreign or old bytes go.
     pub mode: Placement,
-    /// What happens to connections beyond a limit.
+    /// The fate of connections beyond a limit.
     pub beyond: OverLimit,
     /// Offset in the bytes that the server received on the connection.
     pub at: Option<u64>,

@@ -39,7 +39,7 @@ use crate::server::wait::eventfd::EventFd;
 /// Events that one wait may return.
 const EVENTS_PER_WAIT: usize = 256;
 /// The eventfd's token.
-const WAKE: u64 = u64::MAX;
+const WAKE_TOKEN: u64 = u64::MAX;
 
 pub(super) fn run(listener: TcpListener, context: Arc<Context>) -> io::Result<()> {
     event_loop::run::<Epoll>(listener, context)
@@ -58,7 +58,7 @@ impl Selector for Epoll {
     fn new() -> io::Result<(Epoll, Waker)> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         let wake = Arc::new(EventFd::new()?);
-        epoll::add(&epoll, wake.as_fd(), EventData::new_u64(WAKE), EventFlags::IN)?;
+        epoll::add(&epoll, wake.as_fd(), EventData::new_u64(WAKE_TOKEN), EventFlags::IN)?;
         let of_waker = Arc::clone(&wake);
         let events = Vec::with_capacity(EVENTS_PER_WAIT);
         Ok((Epoll { epoll, wake, events, done: 0 }, Arc::new(move || of_waker.wake())))
@@ -96,7 +96,7 @@ impl Selector for Epoll {
             let event = self.events.get(self.done)?;
             self.done += 1;
             let (token, flags) = (event.data.u64(), event.flags);
-            if token != WAKE {
+            if token != WAKE_TOKEN {
                 let hangup = flags.intersects(EventFlags::HUP | EventFlags::ERR);
                 let (read, write) = (flags.contains(EventFlags::IN), flags.contains(EventFlags::OUT));
                 return Some((token as Token, Ready { read, write, hangup }));

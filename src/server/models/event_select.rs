@@ -33,7 +33,7 @@ use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
 
-use crate::server::pool::{Assigned, IdleTimer, Mailbox, PoolWorker, SlotGuard, ThreadPool, WorkerGroup};
+use crate::server::pool::{Assigned, GrowingPool, IdleTimer, Mailbox, PoolWorker, SlotGuard, WorkerGroup};
 use crate::server::readiness::accept_notified::accept_one;
 use crate::server::readiness::connection::{BufferPool, NonblockingConnection, Ready, TurnOutcome};
 use crate::server::readiness::retry::{Retry, only_sends};
@@ -47,14 +47,14 @@ pub(super) fn run(listener: TcpListener, context: Arc<Context>) -> io::Result<()
     let (wake_event, waker) = event_set::wake_event()?;
     let arrivals = Event::manual()?;
     NetworkEvents::of_listener(&listener, &arrivals)?;
-    let mut pool: ThreadPool<EventSelectWorker> = ThreadPool::start(&context, &waker)?;
+    let mut pool: GrowingPool<EventSelectWorker> = GrowingPool::start(&context, &waker)?;
     context.ready(pool.group().wake_all());
     let result = accept(&listener, &[wake_event, arrivals], &mut pool);
     drop(listener);
     pool.finish(result)
 }
 
-fn accept(listener: &TcpListener, events: &[Event; 2], pool: &mut ThreadPool<EventSelectWorker>) -> io::Result<()> {
+fn accept(listener: &TcpListener, events: &[Event; 2], pool: &mut GrowingPool<EventSelectWorker>) -> io::Result<()> {
     let [_, arrivals] = events;
     while pool.phase() == ServerPhase::Run {
         // Not the wake event.

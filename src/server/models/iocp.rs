@@ -56,7 +56,7 @@ use crate::server::completion::accept_ex::{AcceptExListener, PendingAccept};
 use crate::server::completion::operation::owner_of;
 use crate::server::completion::overlapped_connection::{Notify, OverlappedConnection};
 use crate::server::completion::winsock::raw;
-use crate::server::pool::{IdleTimer, Mailbox, WorkerGroup, WorkerThreads, lock};
+use crate::server::pool::{IdleTimer, WorkerGroup, WorkerThreads, lock};
 use crate::server::wait::Waker;
 use crate::server::wait::event_set::wake_event;
 use crate::server::{Accept, Context, ServerPhase, Session};
@@ -92,8 +92,8 @@ fn start_workers(server: &Arc<IocpServer>, threads: &mut WorkerThreads) -> io::R
         let of_worker = Arc::clone(server);
         let thread = Builder::new().name(format!("iocp-{i}"));
         // Nothing wakes a worker but packets: the supervisor looks at the phase for all of them.
-        let prepare = || Ok(((), Arc::new(|| {}) as Waker));
-        threads.start(thread, prepare, move |(), _: Mailbox<()>| of_worker.work())?;
+        let prepare = || Ok(Arc::new(|| {}) as Waker);
+        threads.start_without_mailbox(thread, prepare, move || of_worker.work())?;
     }
     Ok(())
 }

@@ -46,6 +46,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 
 use super::context::Context;
+use crate::units::nearest::nearest;
 
 /// The systems on which a model runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +72,7 @@ impl fmt::Display for Os {
     }
 }
 
-/// What the system reports: that a socket is ready (reactor), or that an operation has completed (proactor).
+/// The event that the system reports: that a socket is ready (reactor), or that an operation has completed (proactor).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pattern {
     /// A call blocks until it has moved bytes.
@@ -147,8 +148,8 @@ pub static TABLE: &[Model] = &[
         name: "threads",
         os: Os::All,
         pattern: Pattern::Blocking,
-        about: "blocking calls, one thread a connection",
-        limit: "the system's number of threads, and a stack for each; stacks are small here, and without a thread only \
+        about: "blocking calls, one thread per connection",
+        limit: "the system's number of threads, and a stack for each; stacks are small here, and if no thread can be started, only \
                 the new connection is lost",
         workers: false,
         probe: always,
@@ -199,7 +200,7 @@ pub static TABLE: &[Model] = &[
         name: "tokio",
         os: Os::All,
         pattern: Pattern::Reactor,
-        about: "a task a connection under an asynchronous runtime",
+        about: "one task per connection on an asynchronous runtime",
         limit: "none that matters",
         workers: true,
         probe: always,
@@ -221,7 +222,7 @@ pub static TABLE: &[Model] = &[
         os: Os::Windows,
         pattern: Pattern::Reactor,
         about: "event objects say which sockets are ready (WSAEventSelect)",
-        limit: "64 handles a wait; avoided by threads of 63 connections each, and more threads as connections come",
+        limit: "64 handles per wait; avoided by threads of 63 connections each, and more threads as connections come",
         workers: true,
         probe: always,
         run: only!(windows, event_select::run),
@@ -231,7 +232,7 @@ pub static TABLE: &[Model] = &[
         os: Os::Windows,
         pattern: Pattern::Proactor,
         about: "overlapped operations signal event objects",
-        limit: "64 handles a wait; avoided by threads of 63 connections each, and more threads as connections come",
+        limit: "64 handles per wait; avoided by threads of 63 connections each, and more threads as connections come",
         workers: true,
         probe: always,
         run: only!(windows, overlapped_event::run),
@@ -286,9 +287,7 @@ pub fn find(name: &str) -> Result<&'static Model, String> {
     let wanted = if name == "auto" { AUTO } else { name };
     TABLE.iter().find(|model| model.name == wanted).ok_or_else(|| {
         let names: Vec<&str> = TABLE.iter().map(|model| model.name).collect();
-        let likeness = |other: &str| strsim::jaro_winkler(&name.to_lowercase(), other);
-        let nearest = names.iter().copied().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
-        let meant = nearest.filter(|nearest| likeness(nearest) > 0.7);
+        let meant = nearest(name, names.iter().copied());
         let meant = meant.map_or_else(String::new, |nearest| format!(" (did you mean {nearest}?)"));
         format!("there is no model '{name}'{meant}; the models are auto, {}", names.join(", "))
     })
@@ -393,7 +392,9 @@ mod tests {
 
     #[test]
     fn a_wrong_name_is_answered_with_the_nearest_one() {
-        for (wrong, meant) in [("epol", "epoll"), ("io_uring", "io-uring"), ("IOCP", "iocp"), ("callback", "")] {
+        for (wrong, meant) in
+            [("epol", "epoll"), ("io_uring", "io-uring"), ("IOCP", "iocp"), ("callback", ""), ("all", "")]
+        {
             let error = find(wrong).err().expect("there is no such model");
             assert_eq!(error.contains("did you mean"), !meant.is_empty(), "{error}");
             assert!(error.contains(meant) && error.contains("auto, threads, select"), "{error}");

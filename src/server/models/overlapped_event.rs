@@ -20,7 +20,7 @@
 //! # The drawback
 //!
 //! One wait takes 64 handles. So a thread serves 63 connections and keeps one handle to be woken by, and there is a
-//! thread for each 63 connections: see `thread_pool`. Completion routines and ports were made to remove this limit.
+//! thread for each 63 connections: see `growing_pool`. Completion routines and ports were made to remove this limit.
 //!
 //! Accepts work in the same way: AcceptEx with an event, on the thread that called [`run`].
 //!
@@ -35,7 +35,7 @@ use socket2::Socket;
 
 use crate::server::completion::acceptor::accept_until_drain;
 use crate::server::completion::overlapped_connection::{Notify, OverlappedConnection};
-use crate::server::pool::{Assigned, IdleTimer, Mailbox, PoolWorker, SlotGuard, ThreadPool, WorkerGroup};
+use crate::server::pool::{Assigned, GrowingPool, IdleTimer, Mailbox, PoolWorker, SlotGuard, WorkerGroup};
 use crate::server::wait::Waker;
 use crate::server::wait::event_set::{self, EventSet};
 use crate::server::{Context, ServerPhase, Session};
@@ -44,7 +44,7 @@ use crate::sys::event::Event;
 /// Accepts on this thread; others serve the connections. See the head of this file.
 pub(super) fn run(listener: TcpListener, context: Arc<Context>) -> io::Result<()> {
     let (wake, waker) = event_set::wake_event()?;
-    let mut pool: ThreadPool<OverlappedEventWorker> = ThreadPool::start(&context, &waker)?;
+    let mut pool: GrowingPool<OverlappedEventWorker> = GrowingPool::start(&context, &waker)?;
     let group = pool.group().clone();
     context.ready(group.wake_all());
     let accepted = accept_until_drain(

@@ -6,8 +6,8 @@
 //! stays on its thread; the first worker accepts and deals the connections out in turn.
 //!
 //! **Drawbacks.** The reactor is edge-triggered and notifies a task once, so the task must try until a call would
-//! block. A round trip therefore costs one receive more than in `epoll`, unless a short one is believed (tokio believes
-//! it where the system allows), and a scheduler runs in between.
+//! block. A round trip therefore costs one receive more than in `epoll`, unless a short read is taken to mean that the
+//! socket is empty (tokio does so where the system allows), and a scheduler runs in between.
 //!
 //! **Limit.** None that matters: descriptors.
 //!

@@ -17,7 +17,7 @@ use super::mailbox::{MailSender, Mailbox, lock, mailbox};
 use crate::server::wait::Waker;
 use crate::server::{Context, ServerPhase};
 
-/// What the workers of one server share: the context, whether one of them has failed, and the wakers.
+/// The state that the workers of one server share: the context, whether one of them has failed, and the wakers.
 #[derive(Clone)]
 pub(in crate::server) struct WorkerGroup {
     context: Arc<Context>,
@@ -140,6 +140,20 @@ impl WorkerThreads {
                 Err(ended(handle).err().unwrap_or_else(|| io::Error::other("a worker ended before it was ready")))
             }
         }
+    }
+
+    /// Starts a thread that is handed its connections in another way than by a mailbox. See [`start`](Self::start).
+    ///
+    /// # Errors
+    /// The thread can't be started, or `prepare` failed.
+    #[cfg(windows)]
+    pub(in crate::server) fn start_without_mailbox(
+        &mut self,
+        thread: Builder,
+        prepare: impl FnOnce() -> io::Result<Waker> + Send + 'static,
+        serve: impl FnOnce() -> io::Result<()> + Send + 'static,
+    ) -> io::Result<()> {
+        self.start(thread, || Ok(((), prepare()?)), |(), _: Mailbox<()>| serve()).map(drop)
     }
 
     /// Waits for all threads. `result` is that of the calling thread: if it is an error, the threads abort. Drop their

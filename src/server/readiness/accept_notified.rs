@@ -5,14 +5,14 @@ use std::io;
 use std::net::TcpListener;
 
 use super::connection::NonblockingConnection;
-use crate::server::pool::{PoolWorker, ThreadPool};
+use crate::server::pool::{GrowingPool, PoolWorker};
 use crate::server::{Accept, ServerPhase};
 
 /// Accepts one connection and has it served. Call it once for each FD_ACCEPT. The listener must be nonblocking.
 ///
 /// It does not accept in a row until the accept would block. On Windows that would re-arm FD_ACCEPT too. Under Wine 8.0
 /// it would not, and after a notice whose client has gone, no other would come.
-pub(in crate::server) fn accept_one<W>(listener: &TcpListener, pool: &mut ThreadPool<W>)
+pub(in crate::server) fn accept_one<W>(listener: &TcpListener, pool: &mut GrowingPool<W>)
 where
     W: PoolWorker<Connection = NonblockingConnection>,
 {
@@ -24,7 +24,7 @@ where
     }
 }
 
-fn try_accept<W>(listener: &TcpListener, pool: &mut ThreadPool<W>) -> Result<(), Accept>
+fn try_accept<W>(listener: &TcpListener, pool: &mut GrowingPool<W>) -> Result<(), Accept>
 where
     W: PoolWorker<Connection = NonblockingConnection>,
 {

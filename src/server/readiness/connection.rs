@@ -1,5 +1,5 @@
-//! One connection of a readiness model (reactor): what is done with a socket that is ready. How a model learns that it
-//! is ready stands in its own file.
+//! One connection of a readiness model (reactor): how a ready socket is served. How a model learns that a socket is
+//! ready stands in the model's own file.
 //!
 //! A [`NonblockingConnection`] is a non-blocking socket, its [`Session`], and, only while bytes wait to be sent, a
 //! buffer out of its worker's [`BufferPool`]: an idle connection holds none. [`NonblockingConnection::turn`] moves
@@ -8,8 +8,8 @@
 //! It serves level-triggered waits (select, poll, epoll: a socket is reported for as long as it is ready), and those
 //! that report once and are re-armed by a call (WSAAsyncSelect, WSAEventSelect: FD_READ by recv, FD_WRITE by a send
 //! that would block, FD_CLOSE never). Therefore:
-//! - what was reported is remembered until a call shows that it no longer holds: the socket gave less than there was
-//!   room for, or a send would block. A short receive is believed, without a second call that only answers 'would
+//! - a report is remembered until a call shows that it no longer holds: the socket gave less than there was room for,
+//!   or a send would block. A short receive is believed, without a second call that only answers 'would
 //!   block';
 //! - a turn that ends because its share is used up has just received, which re-arms; after a hangup nothing re-arms, so
 //!   then it goes on to the end;
@@ -32,7 +32,7 @@ const POOLED_BUFFERS: usize = 64;
 /// Bytes that the kept buffers may have together. One buffer is always kept.
 const POOLED_BYTES: usize = 4 << 20;
 
-/// What the system reported of a socket.
+/// The readiness that the system reported of a socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::server) struct Ready {
     /// A receive would not block.
@@ -44,7 +44,7 @@ pub(in crate::server) struct Ready {
     pub(in crate::server) hangup: bool,
 }
 
-/// What to wait for.
+/// The readiness to wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::server) struct Interest {
     /// Until a receive would not block.
@@ -53,7 +53,7 @@ pub(in crate::server) struct Interest {
     pub(in crate::server) write: bool,
 }
 
-/// What to do after a turn.
+/// How to go on after a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::server) enum TurnOutcome {
     /// Wait for the same as before.
@@ -111,7 +111,7 @@ impl NonblockingConnection {
         &self.stream
     }
 
-    /// What to wait for now.
+    /// The readiness to wait for now.
     pub(in crate::server) fn interest(&self) -> Interest {
         self.interest
     }

@@ -166,8 +166,8 @@ impl<S: Selector> EventLoop<S> {
         for connection in self.accepted.drain(..).chain(dealt) {
             let entry = self.connections.vacant_entry();
             let socket = SockRef::from(connection.stream());
-            // SAFETY: the connection is kept in `connections`. Whatever takes it out deregisters it first, by its key; a
-            // panic ends the loop, and then nothing waits any more.
+            // SAFETY: the connection is kept in `connections`. Whatever takes it out deregisters it first, by its key;
+            // a panic ends the loop, and then nothing waits any more.
             let registered = unsafe { self.selector.register(entry.key() + 1, socket, connection.interest()) };
             match registered {
                 Ok(()) => drop(entry.insert(connection)),

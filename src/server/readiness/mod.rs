@@ -1,4 +1,4 @@
-//! What the readiness models (reactors) share: what is done with a socket that is ready ([`connection`]), the loop of
+//! Shared by the readiness models (reactors): how a ready socket is served ([`connection`]), the loop of
 //! those that ask for all sockets at once ([`event_loop`]), and the parts of the others. How a model learns that a
 //! socket is ready stands in its own file, in `models`.
 

@@ -17,7 +17,7 @@ use super::Waker;
 use crate::sys::event::{Event, MAX_WAIT};
 
 /// Where the wake event stands: first, so that no busy connection hides it.
-const WAKE: usize = 0;
+const WAKE_INDEX: usize = 0;
 
 /// An event that interrupts a wait, to be waited for first, and the waker that signals it.
 ///
@@ -72,7 +72,7 @@ impl<T> EventSet<T> {
         let mut signalled = Event::wait_any(&self.events, limit)?;
         while let Some(index) = signalled {
             // The last item moves to the place of a removed one, and has not had its turn yet.
-            let keeps_place = index == WAKE || self.turn(index - 1, &mut turn);
+            let keeps_place = index == WAKE_INDEX || self.turn(index - 1, &mut turn);
             let rest = index + usize::from(keeps_place);
             if rest == self.events.len() {
                 break;
@@ -154,7 +154,7 @@ mod tests {
     #[test]
     fn the_wake_event_hides_no_item() {
         let mut set = signalled(2);
-        set.events[WAKE].set();
+        set.events[WAKE_INDEX].set();
         assert_eq!(turns(&mut set, |_| true), [0, 1]);
     }
 }

@@ -1,5 +1,6 @@
-//! What the threads of several models wait with, and what wakes them: a file each for an eventfd (Linux), a pipe (Unix),
-//! and a set of events (Windows). What a model does after the wait stands in `models`.
+//! Shared by several models: the means by which a thread waits, and by which others wake it. There is a file each for
+//! an eventfd (Linux), a pipe (Unix), and a set of events (Windows). What a model does after the wait stands in
+//! `models`.
 
 use std::sync::Arc;
 

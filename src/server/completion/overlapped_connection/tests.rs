@@ -186,7 +186,7 @@ fn an_aborted_connection_is_over_after_both_cancelled_operations_have_completed(
     drop(connection);
     assert!(kernel.was_reset());
     let counters = context.snapshot();
-    assert_eq!((counted(&context), counters.connection_errors), ((5, 0, 5), 0), "an abort is no error");
+    assert_eq!((counted(&context), counters.connection_errors), ((5, 0, 5), 0), "an abort is not an error");
 }
 
 #[test]

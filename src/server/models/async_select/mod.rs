@@ -45,7 +45,7 @@ use std::time::Instant;
 
 use windows_sys::Win32::Networking::WinSock::{FD_ACCEPT, FD_CLOSE, FD_READ, FD_WRITE, SOCKET};
 
-use crate::server::pool::{Assigned, IdleTimer, Mailbox, PoolWorker, SlotGuard, ThreadPool, WorkerGroup};
+use crate::server::pool::{Assigned, GrowingPool, IdleTimer, Mailbox, PoolWorker, SlotGuard, WorkerGroup};
 use crate::server::readiness::accept_notified::accept_one;
 use crate::server::readiness::connection::{BufferPool, NonblockingConnection, Ready, TurnOutcome};
 use crate::server::readiness::retry::{self, only_sends};
@@ -63,14 +63,14 @@ const RETRY_TIMER: usize = 2;
 pub(super) fn run(listener: TcpListener, context: Arc<Context>) -> io::Result<()> {
     let (window, waker) = window()?;
     window.select(&listener, 1, FD_ACCEPT)?;
-    let mut pool: ThreadPool<MessagePump> = ThreadPool::start(&context, &waker)?;
+    let mut pool: GrowingPool<MessagePump> = GrowingPool::start(&context, &waker)?;
     context.ready(pool.group().wake_all());
     let result = accept(&listener, &window, &mut pool);
     drop(listener);
     pool.finish(result)
 }
 
-fn accept(listener: &TcpListener, window: &Window, pool: &mut ThreadPool<MessagePump>) -> io::Result<()> {
+fn accept(listener: &TcpListener, window: &Window, pool: &mut GrowingPool<MessagePump>) -> io::Result<()> {
     while pool.phase() == ServerPhase::Run {
         if let WindowMessage::Socket(_) = window.next()? {
             accept_one(listener, pool);

@@ -31,7 +31,7 @@ use windows_sys::w;
 use crate::sys::event::milliseconds;
 
 /// The message of a waker. The rest of WM_APP..=0xBFFF, the range for a program's own messages, is for sockets.
-const WAKE: u32 = WM_APP;
+const WAKE_MESSAGE: u32 = WM_APP;
 /// The message numbers that a socket may be registered under are 1 to this.
 pub(super) const MAX_NUMBER: u16 = 0xBFFF - WM_APP as u16;
 
@@ -91,8 +91,8 @@ impl WindowMessage {
     fn of(number: u32, wparam: usize, lparam: isize) -> WindowMessage {
         match number {
             WM_TIMER => WindowMessage::Timer(wparam),
-            WAKE => WindowMessage::Wake,
-            _ => match number.checked_sub(WAKE).and_then(|number| u16::try_from(number).ok()) {
+            WAKE_MESSAGE => WindowMessage::Wake,
+            _ => match number.checked_sub(WAKE_MESSAGE).and_then(|number| u16::try_from(number).ok()) {
                 Some(number @ 1..=MAX_NUMBER) => {
                     let both = lparam as u32;
                     WindowMessage::Socket(SocketNotice {
@@ -152,7 +152,7 @@ impl Window {
     /// The system's.
     pub(super) fn select(&self, socket: &impl AsRawSocket, number: u16, events: u32) -> io::Result<()> {
         debug_assert!((1..=MAX_NUMBER).contains(&number));
-        let message = WAKE + u32::from(number);
+        let message = WAKE_MESSAGE + u32::from(number);
         // SAFETY: the window lives as long as `self`, the socket is open as long as it is borrowed.
         let result =
             unsafe { WSAAsyncSelect(socket.as_raw_socket() as SOCKET, self.poster.window, message, events as i32) };
@@ -167,7 +167,7 @@ impl Window {
     pub(super) fn mark(&self, number: u16) -> io::Result<()> {
         debug_assert!((1..=MAX_NUMBER).contains(&number));
         // SAFETY: the window lives as long as `self`; the message has no pointers in it.
-        let posted = unsafe { PostMessageW(self.poster.window, WAKE + u32::from(number), 0, 0) };
+        let posted = unsafe { PostMessageW(self.poster.window, WAKE_MESSAGE + u32::from(number), 0, 0) };
         if posted == 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
@@ -241,7 +241,7 @@ impl Poster {
         if !self.is_posted.swap(true, Ordering::AcqRel) {
             // SAFETY: any number may be passed as a window; the message has no pointers in it, so it can do no harm to
             // memory in whichever window it arrives.
-            let posted = unsafe { PostMessageW(self.window, WAKE, 0, 0) };
+            let posted = unsafe { PostMessageW(self.window, WAKE_MESSAGE, 0, 0) };
             if posted == 0 {
                 self.is_posted.store(false, Ordering::Release);
             }

@@ -165,8 +165,8 @@ impl Deref for FilledBuffer {
     fn deref(&self) -> &[u8] {
         let start = self.memory().start.as_ptr();
         // SAFETY: within the buffer (`received` checked it), and initialized (zeroed at first, written by the kernel
-        // then). The receive is complete, and while there are bytes here no other is given this buffer; a send that
-        // reads it is no writer.
+        // then). The receive is complete, and while there are bytes here no other is given this buffer; a send
+        // only reads it.
         unsafe { slice::from_raw_parts(start.add(self.from), self.to - self.from) }
     }
 }

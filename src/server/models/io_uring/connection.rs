@@ -51,7 +51,7 @@ enum EchoBytes {
     Backlog(Memory),
 }
 
-/// What to send: an address and a length that stay valid until the send completes, and whether the send may wait.
+/// Bytes to send: an address and a length that stay valid until the send completes, and whether the send may wait.
 pub(super) struct Piece {
     pub(super) start: *const u8,
     pub(super) len: u32,
@@ -116,7 +116,7 @@ impl RingConnection {
         self.session.received(len);
     }
 
-    /// What to send next. Not while a send is outstanding. `None`: nothing.
+    /// The bytes to send next. Not while a send is outstanding. `None`: nothing.
     ///
     /// The memory stays where it is until [`sent`](Self::sent) or [`would_block`](Self::would_block) is called: bytes
     /// that are received meanwhile are put behind it.

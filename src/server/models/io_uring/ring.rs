@@ -95,7 +95,7 @@ impl OperationToken {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Completion {
     pub(super) token: OperationToken,
-    /// What the system call would have returned: a count, a descriptor, or a negative error number.
+    /// The return value of the system call: a count, a descriptor, or a negative error number.
     result: i32,
     flags: u32,
 }
@@ -180,7 +180,7 @@ impl UringQueues {
     /// Submits what was pushed, and waits for a completion, for `timeout` at most (`None`: without end).
     ///
     /// # Errors
-    /// The ring is broken. A signal, the end of the time and a queue that is full for now are no errors.
+    /// The ring is broken. A signal, the end of the time and a queue that is full for now are not errors.
     pub(super) fn enter(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         loop {
             self.refill();

@@ -1,4 +1,4 @@
-//! The sizes of a worker, and what it waits with.
+//! The sizes of a worker, its ring and its eventfd.
 
 use std::io;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ pub(super) const TUNING: Tuning = Tuning {
     stack: |_| 2 * 1024 * 1024,
 };
 
-/// What a worker waits with, made on its own thread, since a ring belongs to the thread that makes it.
+/// The ring and the eventfd of a worker, made on its own thread, since a ring belongs to the thread that makes it.
 pub(super) struct Prepared {
     pub(super) ring: UringQueues,
     /// Readable when the worker must look at the phase and its mailbox.

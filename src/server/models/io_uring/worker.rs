@@ -245,14 +245,14 @@ impl RingWorker {
 
     /// Pushes an entry. Every entry of this worker goes through here.
     ///
-    /// Three things are kept while an operation on them is outstanding: a connection, which is removed only when its own
-    /// count of operations is 0; the listener, while its acceptor is armed; and the eventfd, as long as the worker. If
-    /// operations are outstanding when the worker is dropped, all three are leaked: see `drop`.
+    /// Three things are kept while an operation on them is outstanding: a connection, which is removed only when its
+    /// own count of operations is 0; the listener, while its acceptor is armed; and the eventfd, as long as the worker.
+    /// If operations are outstanding when the worker is dropped, all three are leaked: see `drop`.
     ///
     /// # Safety
     /// The entry's descriptor is one of these three, and a connection was told of the operation
-    /// ([`began`](RingConnection::began)). Memory that the entry points to belongs to that connection, which keeps it in
-    /// its place until the last completion.
+    /// ([`began`](RingConnection::began)). Memory that the entry points to belongs to that connection, which keeps it
+    /// in its place until the last completion.
     unsafe fn push(&mut self, entry: squeue::Entry, token: OperationToken) {
         // SAFETY: the descriptor and the memory outlive the last completion, as said above.
         unsafe { self.ring.push(&entry.user_data(token.pack())) }
@@ -286,8 +286,8 @@ impl RingWorker {
             Ok(n) => {
                 let n = n as usize;
                 // The poll reports once for everything that has come. So three things count: whether more came with
-                // these bytes (a FIN too), what the poll said since the receive was pushed, before or after it ran, and
-                // whether the poll has reported the end.
+                // these bytes (a FIN too), any report of the poll since the receive was pushed, before or after it ran,
+                // and whether the poll has reported the end.
                 connection.readable = completion.sock_nonempty() || connection.readable_again || connection.hung_up;
                 connection.expected = n;
                 if !connection.readable {

@@ -83,8 +83,8 @@ impl Selector for Select {
         let bound = read.bound().max(write.bound());
         read.reach(bound);
         write.reach(bound);
-        // SAFETY: every descriptor in the sets is open. The pipe is ours; a socket stays open until `deregister` has taken
-        // it out, as the caller of `register` has promised. Both maps hold `bound` bits.
+        // SAFETY: every descriptor in the sets is open. The pipe is ours; a socket stays open until `deregister` has
+        // taken it out, as the caller of `register` has promised. Both maps hold `bound` bits.
         let result =
             unsafe { select(bound, Some(&mut read.bits), Some(&mut write.bits), None, timeout.map(timespec).as_ref()) };
         match result {

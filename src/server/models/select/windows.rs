@@ -19,7 +19,6 @@ use std::collections::HashMap;
 use std::io;
 use std::mem::{align_of, offset_of, size_of};
 use std::net::{Ipv4Addr, UdpSocket};
-use std::os::windows::io::AsRawSocket;
 use std::ptr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +30,7 @@ use crate::server::readiness::connection::{Interest, Ready};
 use crate::server::readiness::event_loop::{Selector, Token};
 use crate::server::readiness::retry::{Retry, only_sends};
 use crate::server::wait::Waker;
+use crate::sys::event::raw;
 
 const CAN_READ: Ready = Ready { read: true, write: false, hangup: false };
 const CAN_WRITE: Ready = Ready { read: false, write: true, hangup: false };
@@ -211,10 +211,6 @@ impl WakeSocket {
     fn clear(&self) {
         let _ = self.0.recv(&mut [0; 1]);
     }
-}
-
-fn raw(socket: &impl AsRawSocket) -> SOCKET {
-    socket.as_raw_socket() as SOCKET
 }
 
 /// Whole milliseconds, rounded up, so that a wait never ends before its time and spins.

@@ -72,7 +72,7 @@ use crate::server::completion::CompletionResult;
 use crate::server::completion::acceptor::accept_until_drain;
 use crate::server::completion::operation::owner_of;
 use crate::server::completion::overlapped_connection::{Notify, OverlappedConnection, Routines};
-use crate::server::pool::{IdleTimer, Mailbox, WorkerGroup, WorkerThreads};
+use crate::server::pool::{IdleTimer, WorkerGroup, WorkerThreads};
 use crate::server::wait::Waker;
 use crate::server::wait::event_set::wake_event;
 use crate::server::{Context, ServerPhase, Session};
@@ -85,7 +85,7 @@ const CALLS_PER_WAIT: u32 = 256;
 const QUEUE_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
 /// A connection whose operations are owned by its key in [`ApcWorker::connections`].
-type Connection = OverlappedConnection<usize>;
+type ApcConnection = OverlappedConnection<usize>;
 
 /// Serves until told to stop. This thread accepts; `--workers` threads serve.
 pub(super) fn run(listener: TcpListener, context: Arc<Context>) -> io::Result<()> {
@@ -145,12 +145,12 @@ impl ApcWorkers {
                 let this = Arc::new(AlertableThread::current()?);
                 // The thread that started this one waits for it.
                 let _ = tell.send(Arc::clone(&this));
-                Ok(((), Arc::new(move || this.wake()) as Waker))
+                Ok(Arc::new(move || this.wake()) as Waker)
             };
             let of_worker = workers.group.clone();
             // An APC that is queued to a thread before it runs is called before the thread's first line. None is queued
             // before the worker has prepared.
-            workers.threads.start(thread(i), prepare, move |(), _: Mailbox<()>| serve(&of_worker))?;
+            workers.threads.start_without_mailbox(thread(i), prepare, move || serve(&of_worker))?;
             workers.alertable.threads.push(this.recv().expect("a worker that has prepared has sent its handle"));
         }
         Ok(workers)
@@ -248,8 +248,8 @@ impl AlertableThread {
 
     /// Ends its wait, so that it looks at the phase.
     fn wake(&self) {
-        // It fails for a thread that has ended, which needs no call, or if memory is short. Then the thread looks at the
-        // phase after its next completion, and the harness reports a server that hangs until its time limit.
+        // It fails for a thread that has ended, which needs no call, or if memory is short. Then the thread looks at
+        // the phase after its next completion, and the harness reports a server that hangs until its time limit.
         let _ = queue(self.0.as_handle(), Call::Wake);
     }
 
@@ -305,7 +305,7 @@ thread_local! {
 /// The connections of one thread.
 #[derive(Default)]
 struct ApcWorker {
-    connections: Slab<Connection>,
+    connections: Slab<ApcConnection>,
     /// The keys of connections that are over, for the loop to close.
     over: Vec<usize>,
     /// All connections are aborted, including those that are still to be adopted.
@@ -332,7 +332,7 @@ impl ApcWorker {
         let key = entry.key();
         // SAFETY: the routines take the owner of an operation for a key, and the owners here are keys.
         let routines = unsafe { Routines::new(Some(received), Some(sent)) };
-        entry.insert(Connection::new(socket, session, [key, key], Notify::Routines(routines)));
+        entry.insert(ApcConnection::new(socket, session, [key, key], Notify::Routines(routines)));
         let aborting = self.aborting;
         self.advance(key, |connection| {
             if aborting {
@@ -341,7 +341,7 @@ impl ApcWorker {
         });
     }
 
-    fn advance(&mut self, key: usize, tell: impl FnOnce(&mut Connection)) {
+    fn advance(&mut self, key: usize, tell: impl FnOnce(&mut ApcConnection)) {
         let connection = &mut self.connections[key];
         let over = catch_unwind(AssertUnwindSafe(|| {
             tell(connection);
@@ -358,7 +358,7 @@ impl ApcWorker {
     }
 
     /// Takes out the connections that are over. Drop them, which closes them, while the worker is not borrowed.
-    fn take_over(&mut self) -> Vec<Connection> {
+    fn take_over(&mut self) -> Vec<ApcConnection> {
         let over = mem::take(&mut self.over).into_iter().map(|key| self.connections.remove(key));
         over.inspect(|connection| debug_assert_eq!(connection.outstanding(), 0, "it is closed too early")).collect()
     }
@@ -386,7 +386,7 @@ fn serve(group: &WorkerGroup) -> io::Result<()> {
 
 /// `close` gets the connections that are over. Routines may run inside it, because a Winsock call that waits does so
 /// alertably.
-fn serve_and_close(group: &WorkerGroup, mut close: impl FnMut(Vec<Connection>)) -> io::Result<()> {
+fn serve_and_close(group: &WorkerGroup, mut close: impl FnMut(Vec<ApcConnection>)) -> io::Result<()> {
     let mut idle = IdleTimer::new(group.context());
     loop {
         WOKEN.set(false);

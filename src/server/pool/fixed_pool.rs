@@ -14,11 +14,11 @@ use super::worker_threads::{WorkerGroup, WorkerThreads};
 use crate::server::Context;
 use crate::server::wait::Waker;
 
-/// What a worker needs besides the things that it has prepared.
+/// A worker's place among the others, besides the things that it has prepared.
 pub(in crate::server) struct Position<T> {
     /// The phase, and the context.
     pub(in crate::server) group: WorkerGroup,
-    /// What the first worker deals to this one.
+    /// Receives the items that the first worker deals to this one.
     pub(in crate::server) mailbox: Mailbox<T>,
     /// The listener and the dealer, for the first worker.
     pub(in crate::server) accepting: Option<(TcpListener, Dealer<T>)>,

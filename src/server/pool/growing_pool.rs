@@ -23,7 +23,7 @@ pub(in crate::server) type Assigned<C> = (C, SlotGuard);
 
 /// A serving thread of a model.
 pub(in crate::server) trait PoolWorker: Sized + 'static {
-    /// What the thread is called.
+    /// The name of the thread.
     const NAME: &'static str;
     /// Connections that one thread can serve.
     const CAPACITY: usize;
@@ -45,7 +45,7 @@ pub(in crate::server) trait PoolWorker: Sized + 'static {
 }
 
 /// The serving threads of one server, as its accepting thread sees them.
-pub(in crate::server) struct ThreadPool<W: PoolWorker> {
+pub(in crate::server) struct GrowingPool<W: PoolWorker> {
     group: WorkerGroup,
     // Before the senders: dropped first, it aborts the threads.
     threads: WorkerThreads,
@@ -57,7 +57,7 @@ struct PoolThread<C> {
     sender: MailSender<Assigned<C>>,
 }
 
-impl<W: PoolWorker> ThreadPool<W> {
+impl<W: PoolWorker> GrowingPool<W> {
     /// Starts as many threads as `--workers` asks for. `waker` is that of the accepting thread.
     ///
     /// # Errors
@@ -65,7 +65,7 @@ impl<W: PoolWorker> ThreadPool<W> {
     pub(in crate::server) fn start(context: &Arc<Context>, waker: &Waker) -> io::Result<Self> {
         let group = WorkerGroup::new(context);
         group.add_waker(waker);
-        let mut pool = ThreadPool { threads: WorkerThreads::new(&group), group, members: Vec::new() };
+        let mut pool = GrowingPool { threads: WorkerThreads::new(&group), group, members: Vec::new() };
         for _ in 0..context.options().workers.max(1) {
             pool.grow()?;
         }
@@ -184,7 +184,7 @@ mod tests {
 
     struct Exchange {
         context: Arc<Context>,
-        pool: ThreadPool<Operator>,
+        pool: GrowingPool<Operator>,
         served_by: (Sender<std::thread::ThreadId>, Receiver<std::thread::ThreadId>),
         hang_up: Arc<AtomicBool>,
         /// Receives each call of the accepting thread's waker.
@@ -196,7 +196,7 @@ mod tests {
             let context = Arc::new(Context::new(Options { workers, ..Options::default() }, channel().0));
             let (wake, woken) = channel();
             let waker: Waker = Arc::new(move || wake.send(()).unwrap_or_default());
-            let pool = ThreadPool::start(&context, &waker).expect("threads start");
+            let pool = GrowingPool::start(&context, &waker).expect("threads start");
             context.ready(pool.group().wake_all());
             Exchange { context, pool, served_by: channel(), hang_up: Arc::default(), woken }
         }

@@ -20,10 +20,10 @@
 //! Source: accept(2), recv(2), shutdown(2), socket(7); Microsoft, 'SO_RCVTIMEO', 'CancelIoEx'.
 
 #[cfg(unix)]
-#[path = "threads/unix.rs"]
+#[path = "unix.rs"]
 mod os;
 #[cfg(windows)]
-#[path = "threads/windows.rs"]
+#[path = "windows.rs"]
 mod os;
 
 use std::cell::Cell;
@@ -47,7 +47,7 @@ const STACK_SIZE: usize = 128 * 1024;
 const FIRST_BUFFER_SIZE: usize = 4 * 1024;
 /// An interrupted call returns at once. This is the time until those are interrupted again that were about to block.
 const INTERRUPT_AGAIN_AFTER: Duration = Duration::from_millis(20);
-/// What a call returns when SO_RCVTIMEO or SO_SNDTIMEO has passed. Unix has another error for a peer that no longer
+/// The error of a call when SO_RCVTIMEO or SO_SNDTIMEO has passed. Unix has another error for a peer that no longer
 /// acknowledges, which is a failure; Windows has one error for both.
 const TIMED_OUT: ErrorKind = if cfg!(windows) { ErrorKind::TimedOut } else { ErrorKind::WouldBlock };
 
@@ -91,7 +91,7 @@ fn run_with_threads(listener: TcpListener, context: Arc<Context>, most_threads: 
     server.open.wait_for_the_end(&context)
 }
 
-/// What the accepting thread knows of the others.
+/// The other threads, as the accepting thread knows them.
 struct ThreadServer {
     context: Arc<Context>,
     open: Arc<OpenConnections>,
@@ -128,7 +128,8 @@ impl ThreadServer {
     fn pause(&self, error: &io::Error) {
         if let Accept::After(time) = self.context.accept_failed(error) {
             let entries = lock(&self.open.entries);
-            // Ended early by a change of phase, and by any connection that closes: it may have freed what was short.
+            // Ended early by a change of phase, and by any connection that closes: it may have freed the scarce
+            // resource.
             drop(self.open.changed.wait_timeout_while(entries, time, |_| self.context.phase() == ServerPhase::Run));
         }
     }
@@ -136,13 +137,12 @@ impl ThreadServer {
 
 thread_local! {
     /// A thread-local value is dropped after everything that the thread's closure owns, and after the alternate stack
-    /// that std gives it. Among thousands of threads that end, one whose connection has ended may exist for a good
-    /// while.
+    /// that std gives it. Among thousands of threads that end, one whose connection has ended may linger.
     static THREAD_SLOT: Cell<Option<SlotGuard>> = const { Cell::new(None) };
 }
 
-/// What a connection's thread owns. The order matters: the socket is closed before the session counts it as closed, and
-/// only then is its entry removed.
+/// The possessions of a connection's thread. The order matters: the socket is closed before the session counts it as
+/// closed, and only then is its entry removed.
 struct BlockingConnection {
     stream: Arc<TcpStream>,
     session: Session,
@@ -301,7 +301,7 @@ mod tests {
         let (send, ended) = channel();
         thread::spawn(move || send.send(connection.serve_until_over().map(|()| connection.context.snapshot())));
         let counters =
-            ended.recv_timeout(Duration::from_secs(20)).expect("it ends").expect("ending idle is no failure");
+            ended.recv_timeout(Duration::from_secs(20)).expect("it ends").expect("ending idle is not a failure");
         counters.idle_closed
     }
 
