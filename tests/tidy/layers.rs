@@ -134,6 +134,38 @@ fn the_map_in_lib_rs_names_every_room_and_only_points_up() {
     }
 }
 
+/// The rooms of the table in `docs/architecture.md`, in its order.
+fn table_rows(text: &str) -> Vec<&str> {
+    let table = text.split("\n## The rooms\n").nth(1).and_then(|rest| rest.split("\n## ").next());
+    let rows = table.expect("docs/architecture.md has a table of rooms").lines();
+    rows.filter_map(|row| row.strip_prefix("| `")?.split('`').next()).collect()
+}
+
+#[test]
+fn the_table_in_architecture_md_names_every_room_and_only_points_up() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/architecture.md");
+    let text = std::fs::read_to_string(path).expect("docs/architecture.md is there");
+    let rows = table_rows(&text);
+    let row_of = |room: &str| rows.iter().position(|name| *name == room);
+    let mut in_the_document = rows.clone();
+    let mut in_the_table: Vec<&str> = LAYERS.iter().map(|(room, _)| *room).collect();
+    in_the_document.sort_unstable();
+    in_the_table.sort_unstable();
+    assert_eq!(in_the_document, in_the_table);
+    for (room, allowed) in LAYERS {
+        for other in *allowed {
+            assert!(row_of(other) < row_of(room), "'{room}' imports '{other}', which is not above it in the table");
+        }
+    }
+}
+
+#[test]
+fn a_table_is_read_by_its_first_column_until_the_next_heading() {
+    let text =
+        "# A\n\n## The rooms\n\n| room | trade |\n| --- | --- |\n| `exit` | `codes` |\n| `cli` | |\n\n## B\n| `c` |\n";
+    assert_eq!(table_rows(text), ["exit", "cli"]);
+}
+
 #[test]
 fn a_map_is_read_by_its_lines_and_descriptions_are_not_rooms() {
     let text = "//! a\n//! ```text\n//!   exit, units    codes · numbers\n//!                  more\n//!   cli            x\n//! ```\n";

@@ -10,11 +10,11 @@ mod rules;
 mod structure;
 
 use std::fs;
-use std::io;
 use std::path::Path;
 
 use rules::{Complaint, RULES};
 use structure::Tree;
+use walkdir::{DirEntry, WalkDir};
 
 /// One text file of the repository.
 pub(crate) struct SourceFile {
@@ -26,29 +26,21 @@ pub(crate) struct SourceFile {
 /// Folders at the top that are not the repository's: cargo's output, and git's own files.
 const NOT_OURS: &[&str] = &["target", ".git"];
 
-/// Every text file below `folder`; a file that is no UTF-8 is no text.
-fn collect(top: &Path, folder: &Path, files: &mut Vec<SourceFile>) -> io::Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        let path = entry.path();
-        if folder == top && NOT_OURS.iter().any(|name| entry.file_name() == *name) {
-            continue;
-        }
-        if entry.file_type()?.is_dir() {
-            collect(top, &path, files)?;
-        } else if let Ok(text) = String::from_utf8(fs::read(&path)?) {
-            let inside = path.strip_prefix(top).expect("the walk starts at the top");
+/// Every text file of the repository. A file that is not UTF-8 is not a text.
+fn repository() -> Vec<SourceFile> {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let is_ours = |entry: &DirEntry| entry.depth() != 1 || !NOT_OURS.iter().any(|name| entry.file_name() == *name);
+    let mut files = Vec::new();
+    for entry in WalkDir::new(top).sort_by_file_name().into_iter().filter_entry(is_ours) {
+        let entry = entry.expect("the repository can be read");
+        if entry.file_type().is_file()
+            && let Ok(text) = String::from_utf8(fs::read(entry.path()).expect("a file can be read"))
+        {
+            let inside = entry.path().strip_prefix(top).expect("the walk starts at the top");
             let parts: Vec<_> = inside.iter().map(|part| part.to_string_lossy()).collect();
             files.push(SourceFile { path: parts.join("/"), text });
         }
     }
-    Ok(())
-}
-
-fn repository() -> Vec<SourceFile> {
-    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut files = Vec::new();
-    collect(top, top, &mut files).expect("the repository can be read");
     files
 }
 
@@ -132,7 +124,7 @@ fn every_permission_of_the_table_of_layers_is_used() {
 }
 
 #[test]
-fn a_type_name_stands_in_one_room() {
+fn a_type_name_stands_in_one_file() {
     assert_none(&structure::homonyms(&Tree::of(&repository()), structure::SHARED_NAMES));
 }
 

@@ -165,6 +165,7 @@ pub(crate) const RULES: &[Rule] = &[
         breaks: &[
             ("src/a.rs", concat!("//! a\n// S", "o many threads.\n"), 2),
             ("README.md", concat!("It is read an", "ew.\n"), 1),
+            ("src/a.rs", concat!("//! a\n    // It ends by\n    // it", "self.\n"), 2),
         ],
         keeps: &[
             ("src/a.rs", "//! a\n// As long as it runs, many threads do so.\n"),
@@ -419,17 +420,26 @@ fn words_are_plain(file: &SourceFile) -> Vec<Complaint> {
         concat!("wheref", "rom"),
         concat!("for want", " of"),
         concat!("one too ma", "ny"),
+        concat!("by it", "self"),
     ];
     let is_prose = is_rust(file) || file.path.ends_with(".md") || file.path.ends_with(".toml");
     if !is_prose || file.path == "CHANGELOG.md" {
         return Vec::new();
     }
-    lines(file, |line| {
-        let words: Vec<String> = line.split(|letter: char| !letter.is_alphanumeric()).map(str::to_lowercase).collect();
-        let text = format!(" {} ", words.join(" "));
-        let found = foreign.iter().find(|phrase| text.contains(&format!(" {phrase} ")));
-        found.map(|phrase| format!("'{phrase}'"))
-    })
+    // A phrase may go on in the next line, and the marks of comments are not words.
+    let is_mark = |letter: char| !letter.is_alphanumeric();
+    let of_line = |(at, line): (usize, &str)| -> Vec<(usize, String)> {
+        line.split(is_mark).filter(|word| !word.is_empty()).map(|word| (at + 1, word.to_lowercase())).collect()
+    };
+    let words: Vec<(usize, String)> = file.text.lines().enumerate().flat_map(of_line).collect();
+    let phrase_at = |at: usize| {
+        foreign.iter().find(|phrase| {
+            let mut next = words[at..].iter().map(|(_, word)| word.as_str());
+            phrase.split(' ').all(|wanted| next.next() == Some(wanted))
+        })
+    };
+    let found = (0..words.len()).filter_map(|at| Some((words[at].0, phrase_at(at)?)));
+    found.map(|(line, phrase)| Complaint { line, what: format!("'{phrase}'") }).collect()
 }
 
 fn ignored_tests_say_why(file: &SourceFile) -> Vec<Complaint> {

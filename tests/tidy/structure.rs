@@ -1,4 +1,4 @@
-//! Rules about all files together: no circle of imports, no permission that nobody uses, no type name in two rooms.
+//! Rules about all files together: no circle of imports, no permission that nobody uses, no type name in two files.
 //!
 //! Names are resolved as far as module paths and `pub use` go. A name that reaches a file by a glob or a method call is
 //! not seen.
@@ -53,7 +53,7 @@ pub(crate) fn long_functions(tree: &Tree, most: usize) -> Vec<String> {
     tree.modules.values().flat_map(of_module).collect()
 }
 
-/// Type names that may stand in more than one room, and why.
+/// Type names that may stand in more than one file, and why.
 pub(crate) const SHARED_NAMES: &[(&str, &str)] =
     &[("Event", "the stand-in for Winsock in tests names what it stands for as the original does")];
 
@@ -190,23 +190,29 @@ pub(crate) fn unused_permissions(tree: &Tree) -> Vec<String> {
     LAYERS.iter().flat_map(of_room).collect()
 }
 
-/// Type names that stand in two rooms without being listed, and listed ones that do not.
+/// Type names that stand in two files without being listed, and listed ones that do not.
 pub(crate) fn homonyms(tree: &Tree, shared: &[(&str, &str)]) -> Vec<String> {
-    let mut places: BTreeMap<&str, BTreeMap<&str, &str>> = BTreeMap::new();
+    let mut places: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for module in tree.modules.values() {
-        let Some(room) = part_of(&module.file) else { continue };
         for defined in module.code.types.iter().filter(|defined| !defined.in_test) {
-            places.entry(&defined.name).or_default().insert(room, &module.file);
+            places.entry(&defined.name).or_default().insert(&module.file);
         }
     }
-    let twice: BTreeMap<_, _> = places.into_iter().filter(|(_, rooms)| rooms.len() > 1).collect();
+    let twice: BTreeMap<_, _> = places.into_iter().filter(|(_, files)| is_two_types(files)).collect();
     let is_listed = |name: &str| shared.iter().any(|(listed, _)| *listed == name);
-    let unlisted = twice.iter().filter(|(name, _)| !is_listed(name)).map(|(name, rooms)| {
-        let files: Vec<&str> = rooms.values().copied().collect();
+    let unlisted = twice.iter().filter(|(name, _)| !is_listed(name)).map(|(name, files)| {
+        let files: Vec<&str> = files.iter().copied().collect();
         format!("'{name}' stands in {}", files.join(" and "))
     });
     let stale = shared.iter().filter(|(name, _)| !twice.contains_key(name));
-    unlisted.chain(stale.map(|(name, _)| format!("'{name}' is listed and stands in one room"))).collect()
+    unlisted.chain(stale.map(|(name, _)| format!("'{name}' is listed and stands in one file"))).collect()
+}
+
+/// Whether a name in these files is that of several types. The halves of a file for two systems are one type.
+fn is_two_types(files: &BTreeSet<&str>) -> bool {
+    let halves = ["/unix.rs", "/windows.rs"];
+    let whole = |file: &&str| halves.iter().fold((*file).to_owned(), |file, half| file.replace(half, "/os.rs"));
+    files.iter().map(whole).collect::<BTreeSet<_>>().len() > 1
 }
 
 #[cfg(test)]
@@ -278,15 +284,15 @@ mod tests {
     }
 
     #[test]
-    fn a_type_name_in_two_rooms_is_told_and_one_in_two_files_of_a_room_is_not() {
+    fn a_type_name_in_two_files_is_told_and_one_in_the_halves_for_two_systems_is_not() {
         let tree = tree(&[
             ("src/plan/a.rs", "struct Twice;\nstruct Once;"),
             ("src/client/b.rs", "enum Twice {}\n#[cfg(test)]\nmod tests {\n    struct Once;\n}"),
-            ("src/client/c.rs", "type Near = u8;"),
-            ("src/client/d.rs", "struct Near;"),
+            ("src/sys/unix.rs", "type Half = u8;"),
+            ("src/sys/windows.rs", "struct Half;"),
         ]);
         assert_eq!(homonyms(&tree, &[]), ["'Twice' stands in src/client/b.rs and src/plan/a.rs"]);
         let listed = [("Twice", "for a reason"), ("Once", "for none")];
-        assert_eq!(homonyms(&tree, &listed), ["'Once' is listed and stands in one room"]);
+        assert_eq!(homonyms(&tree, &listed), ["'Once' is listed and stands in one file"]);
     }
 }
