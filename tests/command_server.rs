@@ -192,7 +192,7 @@ mod crashing {
     #[test]
     fn a_server_that_dies_after_the_last_close_fails_the_case() {
         let reasons = reasons_of_case("yes");
-        for part in ["server: expected running to the end, it was ended by itself", "it said: ", "running 1 test"] {
+        for part in ["server: expected running to the end, got exited during the run", "it said: ", "running 1 test"] {
             assert!(reasons.contains(part), "{reasons}");
         }
     }
@@ -200,7 +200,7 @@ mod crashing {
     #[test]
     fn a_server_that_stops_accepting_after_the_last_close_fails_the_case() {
         let reasons = reasons_of_case("no");
-        let part = "server: expected running to the end, it was taking no connection (";
+        let part = "server: expected running to the end, got taking no connection (";
         assert!(reasons.contains(part) && reasons.contains("for 400ms"), "{reasons}");
     }
 }
@@ -250,15 +250,15 @@ mod scripts {
         let (code, case) = case.report();
         assert_eq!((code, &case["outcome"]), (1, &"fail".into()));
         let reasons = reasons(&case);
-        assert!(reasons.contains("ended by itself during the run (signal: 9 (SIGKILL))"), "{reasons}");
+        assert!(reasons.contains("exited during the run (signal: 9 (SIGKILL))"), "{reasons}");
     }
 
     #[test]
     fn a_server_that_crashes_when_it_is_told_to_end_fails_the_case() {
         for (end, how) in [
-            ("kill -SEGV $$$$", Some("ended by itself when it was told to end (signal: 11 (SIGSEGV)")),
+            ("kill -SEGV $$$$", Some("crashed while stopping (signal: 11 (SIGSEGV)")),
             // A shell turns the SIGABRT of its child into this exit status.
-            ("exit 134", Some("ended by itself when it was told to end (exit status: 134)")),
+            ("exit 134", Some("crashed while stopping (exit status: 134)")),
             ("exit 143", None),
             ("trap - TERM; kill -TERM $$$$", None),
         ] {

@@ -30,17 +30,17 @@ fn a_case_that_passes_is_exit_0() {
 fn a_case_that_fails_is_exit_1_with_its_replay_line() {
     let (code, out, err) = run(FAULTY, &["--seed", "7"]);
     assert_eq!(code, 1, "{out}{err}");
-    assert!(out.contains("expected pass, it was fail") && out.contains("--seed 7 --only-conn"), "{out}");
+    assert!(out.contains("expected pass, got fail") && out.contains("--seed 7 --only-conn"), "{out}");
     let (code, out, err) = run(&format!("{FAULTY}[expect]\nfindings = ['corrupt']"), &[]);
     assert_eq!(code, 0, "an expected fault is a pass: {out}{err}");
     let (code, out, _) = run(&format!("{FAULTY}[expect]\nfindings = ['corrupt', 'no-fin']"), &[]);
-    assert!(code == 1 && out.contains("finding no-fin: expected at least one, it was none"), "{out}");
+    assert!(code == 1 && out.contains("finding no-fin: expected at least one, got none"), "{out}");
 }
 
 #[test]
 fn an_expected_fault_that_does_not_come_is_exit_1() {
     let (code, out, _) = run(&format!("{SMALL}[expect]\nfindings = ['lost']"), &[]);
-    assert!(code == 1 && out.contains("expected fail, it was pass"), "{out}");
+    assert!(code == 1 && out.contains("expected fail, got pass"), "{out}");
 }
 
 #[test]
@@ -104,10 +104,10 @@ fn thresholds_about_the_whole_run_are_skipped_in_a_part_of_it() {
     for part in [&["--only-conn", "1"][..], &["--shard", "0/2", "--seed", "1"]] {
         let (code, out, err) = run(&text, part);
         assert_eq!(code, 0, "{out}{err}");
-        assert!(out.contains("not looked at: passed == 3 (about the whole run"), "{out}");
+        assert!(out.contains("not evaluated: passed == 3 (about the whole run"), "{out}");
     }
     let (code, out, _) = run(&text, &["--shard", "0/1"]);
-    assert!(code == 0 && !out.contains("not looked at"), "{out}");
+    assert!(code == 0 && !out.contains("not evaluated"), "{out}");
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn a_case_that_exceeds_its_time_fails_and_the_others_run() {
     let path = folder.path().to_str().expect("the path is UTF-8");
     let (code, out, err) = said(&["run", path, "-q"]);
     assert_eq!(code, 1, "{out}{err}");
-    assert!(out.contains("verdict: expected pass, it was not done within 300ms"), "{out}");
+    assert!(out.contains("verdict: expected pass, got not done within 300ms"), "{out}");
     assert!(out.contains("timeout in [run]") && out.contains("2 cases: 1 passed, 1 failed"), "{out}");
 
     for flag in ["--timeout", "--case-timeout"] {
@@ -289,7 +289,7 @@ fn variables_come_from_the_command_line_and_are_part_of_the_replay_line() {
         "{err}"
     );
     let (code, _, err) = run(&text, &["--set", "N=3", "--set", "M=1"]);
-    assert!(code == 2 && err.contains("${M} is in none of the files"), "{err}");
+    assert!(code == 2 && err.contains("${M} is not used in any file"), "{err}");
     for (set, why) in [("N", "--set N=VALUE"), ("1=2", "'1' is not a name")] {
         let (code, _, err) = run(&text, &["--set", set]);
         assert!(code == 2 && err.contains(why), "{err}");

@@ -61,7 +61,10 @@ fn a_server_that_still_serves_at_the_end_passes_and_gets_one_more_connection() {
     let (target, server) = echo_server(2);
     let (code, case) = run(target, "");
     assert_eq!((code, case["outcome"].as_str()), (0, Some("pass")), "{case}");
-    assert_eq!(server_check(&case), Some(["serving in the end", "serving in the end", "pass"].map(str::to_owned)));
+    assert_eq!(
+        server_check(&case),
+        Some(["still serving after the run", "still serving after the run", "pass"].map(str::to_owned))
+    );
     for _ in 0..2 {
         server.recv_timeout(PATIENCE).expect("two connections came");
     }

@@ -50,17 +50,6 @@ impl CommandSpec {
         })
     }
 
-    /// The first key that only belongs to a command.
-    pub(super) fn first_key(table: &ServerTable) -> Option<&'static str> {
-        let keys = [
-            ("env", !table.env.is_empty()),
-            ("cwd", table.cwd.is_some()),
-            ("ready_timeout", table.ready_timeout.is_some()),
-            ("stop_timeout", table.stop_timeout.is_some()),
-        ];
-        keys.into_iter().find(|(_, is_given)| *is_given).map(|(key, _)| key)
-    }
-
     /// The program and its arguments, for a server on this address.
     pub fn command_at(&self, address: SocketAddr) -> Vec<String> {
         self.command.iter().map(|word| fill_in(word, address)).collect()

@@ -13,6 +13,8 @@ use crate::failure::Failure;
 pub struct ConfigError {
     /// The TOML key; the flag is the same with hyphens.
     pub key: &'static str,
+    /// The item that is wrong, if the value is a list.
+    pub item: Option<usize>,
     /// The value, in its normal form.
     pub value: String,
     /// The problem with it.
@@ -23,7 +25,7 @@ pub struct ConfigError {
 
 impl ConfigError {
     pub(super) fn new(key: &'static str, value: impl ToString, problem: impl Into<String>) -> Self {
-        ConfigError { key, value: value.to_string(), problem: problem.into(), remedy: None }
+        ConfigError { key, item: None, value: value.to_string(), problem: problem.into(), remedy: None }
     }
 
     /// The value is smaller than `least`.
@@ -34,6 +36,12 @@ impl ConfigError {
     /// The value is greater than `most`.
     pub(super) fn too_large(key: &'static str, value: impl ToString, most: impl fmt::Display) -> Self {
         ConfigError::new(key, value, format!("must be at most {most}"))
+    }
+
+    /// The same error about one item of a list.
+    #[must_use]
+    pub(super) fn in_item(self, item: usize) -> Self {
+        ConfigError { item: Some(item), ..self }
     }
 
     /// The same error, with what to write instead.

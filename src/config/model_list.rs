@@ -34,11 +34,11 @@ impl ModelList {
             ModelList::Named(named) => named,
         };
         let mut names = Vec::new();
-        for name in named {
-            let model =
-                models::find(name).map_err(|problem| ConfigError::new("models", name, problem).remedy(SEE_MODELS))?;
+        for (item, name) in named.iter().enumerate() {
+            let wrong = |problem: String| ConfigError::new("models", name, problem).in_item(item);
+            let model = models::find(name).map_err(|problem| wrong(problem).remedy(SEE_MODELS))?;
             if names.contains(&model.name) {
-                return Err(ConfigError::new("models", name, "it is listed twice").remedy("leave one of them out"));
+                return Err(wrong("it is listed twice".to_owned()).remedy("leave one of them out"));
             }
             names.push(model.name);
         }

@@ -56,7 +56,7 @@ impl ServerTable {
             let server = ServerSpec::Command(CommandSpec::new(command, self)?);
             return Ok(vec![ServerVariant { label: None, server }]);
         }
-        if let Some(key) = CommandSpec::first_key(self) {
+        if let Some(key) = self.command_keys().next() {
             return Err(ConfigError::new(key, "…", "it is only for a server that `command` starts")
                 .remedy("add command = [\"PROGRAM\", \"{addr}\"], or leave it out"));
         }

@@ -70,6 +70,17 @@ macro_rules! server_options {
         }
 
         impl ServerTable {
+            /// The given keys that only belong to a command.
+            pub(super) fn command_keys(&self) -> impl Iterator<Item = &'static str> {
+                let keys = [
+                    ("env", !self.env.is_empty()),
+                    ("cwd", self.cwd.is_some()),
+                    ("ready_timeout", self.ready_timeout.is_some()),
+                    ("stop_timeout", self.stop_timeout.is_some()),
+                ];
+                keys.into_iter().filter(|(_, is_given)| *is_given).map(|(key, _)| key)
+            }
+
             /// The options of a bundled server.
             pub(super) fn options(&self) -> ServeArgs {
                 ServeArgs { $($key: self.$key.clone(),)+ }

@@ -11,7 +11,6 @@ use crate::exit::Exit;
 /// The outcome of a case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-#[schemars(rename = "Came")]
 pub enum CaseOutcome {
     /// It came out as the scenario expects.
     Pass,

@@ -103,7 +103,7 @@ fn where_only_some_kinds_are_expected_another_fails_the_case() {
     let mut both = bad(FindingKind::Lost);
     both.add(&bad(FindingKind::Stale));
     let judgement = judged(&canary, &[both], &nothing_special());
-    assert_eq!(judgement.checks[2].sentence(), "other findings: expected no finding, it was 1 × stale");
+    assert_eq!(judgement.checks[2].sentence(), "other findings: expected no finding, got 1 × stale");
     assert_eq!(judgement.outcome, CaseOutcome::Fail);
 }
 
@@ -155,7 +155,7 @@ fn a_run_that_was_not_done_in_its_time_fails_whatever_was_expected() {
         assert_eq!((outcome, checks[0]), (CaseOutcome::Fail, ("verdict", CaseOutcome::Fail)), "{expect}");
     }
     let Judgement { reasons, verdict, .. } = judged(&scenario(ONE_LOAD, ""), &[good()], &ending);
-    assert_eq!(reasons[0], "verdict: expected pass, it was not done within 90s");
+    assert_eq!(reasons[0], "verdict: expected pass, got not done within 90s");
     assert!(reasons[1].contains("--timeout") && verdict.exit_code == 1, "{reasons:?}");
 }
 

@@ -152,7 +152,7 @@ mod tests {
         let text = line(&case);
         assert!(
             text.ends_with(
-                "\n    not looked at: messages > 1k (about the whole run, of which --only-conn or --shard \
+                "\n    not evaluated: messages > 1k (about the whole run, of which --only-conn or --shard \
                                runs a part)"
             ),
             "{text}"

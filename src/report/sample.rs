@@ -152,7 +152,7 @@ pub(super) fn fail() -> CaseReport {
         reasons: vec![format!("{kinds}: {}", FindingKind::Corrupt.description())],
     };
     CaseReport {
-        reasons: vec!["verdict: expected pass, it was fail".to_owned(), run.verdict.reasons[0].clone()],
+        reasons: vec!["verdict: expected pass, got fail".to_owned(), run.verdict.reasons[0].clone()],
         checks: vec![
             check("verdict", "pass", Some("fail"), CaseOutcome::Fail),
             check("load stalled", "no finding", Some(&kinds), CaseOutcome::Fail),

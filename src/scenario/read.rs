@@ -113,9 +113,12 @@ impl FileReader<'_> {
 
     /// A problem with a key of a table.
     fn config_error(self, table: &[KeyStep<'_>], error: &ConfigError) -> ScenarioError {
-        let steps = [table, &[KeyStep::Key(error.key)]].concat();
-        // The mark shows the key.
-        self.error_at(&steps, &error.message())
+        let item = error.item.map(KeyStep::Index);
+        let steps: Vec<KeyStep<'_>> = table.iter().copied().chain([KeyStep::Key(error.key)]).chain(item).collect();
+        // The mark shows the key, unless the file does not have it.
+        let is_marked = span_of(self.text, &steps) != span_of(self.text, table);
+        let key = if is_marked { String::new() } else { format!("{}: ", error.key) };
+        self.error_at(&steps, &format!("{key}{}", error.message()))
     }
 
     /// The place of a key at the top of the file.
@@ -284,7 +287,13 @@ mod tests {
     fn an_error_shows_its_place_and_what_to_write() {
         for (text, place, remedy, marked) in [
             ("name = 'n'\n[[load]]\ncons = 5\n", "--> a.toml:3:1\n", "did you mean `conns`?", "  | ^^^^"),
-            ("name = 'n'\n[[load]]\nconns = 0\n", "--> a.toml:3:9\n", "conns: must be at least 1", "  |         ^"),
+            ("name = 'n'\n[[load]]\nconns = 0\n", "--> a.toml:3:9\n", "must be at least 1", "  |         ^"),
+            (
+                "name = 'n'\n[server]\nmodels = ['select', 'epol']\n[[load]]\n",
+                "--> a.toml:3:21\n",
+                "did you mean epoll?",
+                "^^^^^^",
+            ),
             ("name = 'n'\n[[load]]\nsize = '12XB'\n", "--> a.toml:3:8\n", "12XB", "^^^^^^"),
             ("name = 'n'\n[server]\nmodel = 'epol'\n[[load]]\n", "--> a.toml:3:9\n", "did you mean epoll?", "^^^^^^"),
             ("name = 'n'\n[server]\nbind = '7777'\n[[load]]\n", "--> a.toml:3:8\n", "leave it out", "^"),

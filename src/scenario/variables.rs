@@ -238,7 +238,7 @@ mod tests {
             variables.unused()
         };
         assert_eq!(typed("CONNS"), None);
-        let message = "--set CONS=5: ${CONS} is in none of the files: did you mean CONNS?";
+        let message = "--set CONS=5: ${CONS} is not used in any file: did you mean CONNS?";
         assert_eq!(typed("CONS").as_deref(), Some(message));
         assert!(typed("XYZ").expect("unused").ends_with("the variables are CONNS, SIZE"));
         assert!(typed("ESCAPED").is_some());

@@ -418,7 +418,7 @@ fn words_are_plain(file: &SourceFile) -> Vec<Complaint> {
         concat!("an", "ew"),
         concat!("in va", "in"),
         concat!("wheref", "rom"),
-        concat!("for want", " of"),
+        concat!("for wa", "nt of"),
         concat!("one too ma", "ny"),
         concat!("by it", "self"),
     ];
