@@ -4,8 +4,8 @@
 //! holds the exact table and fails when it is broken.
 //!
 //! ```text
-//!   exit, units, random, sys    leaves: exit codes · quantities in text · numbers from a seed · system
-//!                               calls that differ between systems
+//!   exit, units, random         leaves: exit codes · quantities in text · numbers from a seed
+//!   sync, sys                   leaves: locks · system calls that differ between systems
 //!   failure, interrupt          errors that know their exit code · Ctrl-C
 //!   stream                      the expected bytes, and the kinds of mismatch
 //!   plan, measure               the steps of one connection · measurements
@@ -41,6 +41,7 @@ pub mod runner;
 pub mod scenario;
 pub mod server;
 pub mod stream;
+mod sync;
 pub mod sys;
 pub mod target;
 pub mod units;

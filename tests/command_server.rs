@@ -116,7 +116,7 @@ fn a_command_that_never_mentions_its_address_is_exit_2() {
     let (code, _, err) = Case::new("command = ['./server', '9000']", LOAD).run(&[]);
     assert!(
         code == 2
-            && err.contains("command: it does not say where to listen: write {addr}")
+            && err.contains("error: it does not say where to listen: write {addr}")
             && err.contains("case.toml:3:11"),
         "{err}"
     );

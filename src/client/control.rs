@@ -1,11 +1,12 @@
 //! The handle through which the rest of the program watches a run and stops it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::run_plan::RunPlan;
 use crate::measure::Counters;
+use crate::sync::lock;
 
 /// Watches a run that is going on, and stops it.
 pub struct Control {
@@ -39,7 +40,7 @@ impl Control {
     pub fn counters(&self) -> Counters {
         let mut sum = Counters::default();
         for worker in &self.live {
-            sum.add(&worker.lock().unwrap_or_else(PoisonError::into_inner));
+            sum.add(&lock(worker));
         }
         sum
     }
@@ -51,6 +52,6 @@ impl Control {
 
     /// Replaces the counters of a worker.
     pub(super) fn publish(&self, worker: usize, counters: Counters) {
-        *self.live[worker].lock().unwrap_or_else(PoisonError::into_inner) = counters;
+        *lock(&self.live[worker]) = counters;
     }
 }

@@ -150,6 +150,10 @@ fn servers(args: &CompareArgs) -> anyhow::Result<(Vec<ComparedServer>, Vec<Skipp
     }
     for target in &args.targets {
         let (name, target) = target.split_once('=').unwrap_or((target, target));
+        if name.trim().is_empty() {
+            let remedy = format!("write --target NAME={target}, or --target {target}");
+            return Err(Failure::usage(format!("--target ={target}: the name is empty: {remedy}")));
+        }
         target_address::resolve(target)?;
         servers.push(ComparedServer::Target { name: name.to_owned(), target: target.to_owned() });
     }

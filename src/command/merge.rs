@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
+use walkdir::WalkDir;
 
 use crate::config::DEFAULT_FINDINGS;
 use crate::exit::Exit;
@@ -66,8 +67,8 @@ fn texts(file: &Path) -> anyhow::Result<Vec<(String, String)>> {
         return Ok(vec![(file.display().to_string(), text)]);
     }
     let mut inside: Vec<PathBuf> = Vec::new();
-    for entry in std::fs::read_dir(file).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
+    for entry in WalkDir::new(file).min_depth(1).max_depth(1).sort_by_file_name() {
+        let path = entry.map_err(|error| failed(error.into()))?.into_path();
         if path.extension().is_some_and(|extension| extension == "json") {
             inside.push(path);
         }
@@ -75,6 +76,5 @@ fn texts(file: &Path) -> anyhow::Result<Vec<(String, String)>> {
     if inside.is_empty() {
         return Err(Failure::usage(format!("{} contains no *.json", file.display())));
     }
-    inside.sort();
     inside.iter().map(|file| texts(file)).collect::<anyhow::Result<Vec<_>>>().map(|all| all.concat())
 }

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -18,6 +18,7 @@ use crate::output::files;
 use crate::report::terminal;
 use crate::server::fault::{FaultLog, FaultyServer};
 use crate::server::{Server, Stopped, Waited};
+use crate::sync::lock;
 use crate::sys;
 use crate::target::serve_event::ServeEvent;
 use crate::units::Bytes;
@@ -185,7 +186,7 @@ impl StopRequests {
     }
 
     fn lock(&self) -> MutexGuard<'_, Requests> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     /// From now on requests go to this server, earlier ones included.

@@ -1,4 +1,4 @@
-//! A load group: from what was typed to the profile of its connections. The defaults are filled in here;
+//! A load group: its options as typed, resolved to the profile of its connections. The defaults are filled in here;
 //! `combinations` refuses the values that exclude each other.
 
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! A run compared with its expectations, check by check. Pure.
 //!
-//! Which checks a case has follows from its scenario alone, whatever happens in the run: a CI system compares them from
-//! one run to the next by their names. `KINDS` is the table of the kinds of checks; a new kind is a row there and its
+//! The checks of a case follow from its scenario alone, whatever happens in the run: a CI system compares them from one
+//! run to the next by their names. `KINDS` is the table of the kinds of checks; a new kind is a row there and its
 //! function.
 
 use schemars::JsonSchema;
@@ -61,10 +61,11 @@ impl CheckReport {
     /// Name, expected and actual.
     pub fn sentence(&self) -> String {
         let CheckReport { name, expected, actual, .. } = self;
-        let actual = actual.as_deref().unwrap_or("not evaluated");
-        match name == expected {
-            true => format!("{name}: it was {actual}"),
-            false => format!("{name}: expected {expected}, got {actual}"),
+        match actual {
+            None if name == expected => format!("{name}: not evaluated"),
+            None => format!("{name}: expected {expected}, but it was not evaluated"),
+            Some(actual) if name == expected => format!("{name}: it was {actual}"),
+            Some(actual) => format!("{name}: expected {expected}, got {actual}"),
         }
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
@@ -19,6 +19,7 @@ use crate::failure::Failure;
 use crate::interrupt;
 use crate::output::console::say;
 use crate::plan::{Profile, Slots};
+use crate::sync::lock;
 use crate::sys;
 use crate::target::command_server;
 
@@ -109,7 +110,7 @@ pub fn run_plan(
 ) -> anyhow::Result<(RunOutcome, bool)> {
     wait_until(start_at);
     let control = Control::new(&plan);
-    let mut active_runs = ACTIVE_RUNS.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut active_runs = lock(&ACTIVE_RUNS);
     active_runs.retain(|other| other.strong_count() > 0);
     active_runs.push(Arc::downgrade(&control));
     drop(active_runs);
@@ -138,7 +139,7 @@ pub fn catch_interrupts() -> anyhow::Result<()> {
 }
 
 fn interrupt_runs() {
-    for control in ACTIVE_RUNS.lock().unwrap_or_else(PoisonError::into_inner).iter().filter_map(Weak::upgrade) {
+    for control in lock(&ACTIVE_RUNS).iter().filter_map(Weak::upgrade) {
         control.interrupt();
     }
 }

@@ -4,11 +4,12 @@
 //! say what to write instead.
 
 use std::net::{Ipv6Addr, SocketAddr};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use crate::client::target;
 use crate::config::DEFAULT_PORT;
 use crate::failure::Failure;
+use crate::sync::lock;
 
 /// Resolves `HOST:PORT`. Each text is resolved once in the life of the process, because finding out which address
 /// family answers may open a connection to the target.
@@ -18,7 +19,7 @@ use crate::failure::Failure;
 pub fn resolve(text: &str) -> anyhow::Result<Vec<SocketAddr>> {
     static RESOLVED: Mutex<Vec<(String, Vec<SocketAddr>)>> = Mutex::new(Vec::new());
     check_form(text).map_err(|error| Failure::usage(format!("'{text}' is not a valid target: {error}")))?;
-    let mut resolved = RESOLVED.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut resolved = lock(&RESOLVED);
     if let Some((_, addresses)) = resolved.iter().find(|(target, _)| target == text) {
         return Ok(addresses.clone());
     }

@@ -8,7 +8,7 @@ use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,7 @@ use socket2::SockRef;
 
 use super::Options;
 use super::wait::Waker;
+use crate::sync::lock;
 use crate::sys;
 
 /// How far the server is on the way to its end. It only moves forward.
@@ -143,7 +144,7 @@ impl Context {
         if self.phase() != ServerPhase::Run {
             self.wake();
         }
-        if let Some(announce) = self.announce.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        if let Some(announce) = lock(&self.announce).take() {
             // The harness may have given up waiting for it.
             let _ = announce.send(());
         }
@@ -151,7 +152,7 @@ impl Context {
 
     /// The model has ended. If it is not ready by now, it never will be.
     pub(super) fn never_ready(&self) {
-        drop(self.announce.lock().unwrap_or_else(PoisonError::into_inner).take());
+        drop(lock(&self.announce).take());
     }
 
     /// Counts a failed accept, and says how to go on.

@@ -398,6 +398,7 @@ fn cases_and_comparisons() {
          compare --models threads,threads
          compare --target 127.0.0.1:1,127.0.0.1:1
          compare --target a=127.0.0.1:1 --target a=127.0.0.1:2
+         compare --target =127.0.0.1:1
          compare --models threads --conns 0
          compare --models threads --workers 0",
     );

@@ -56,10 +56,11 @@ use crate::server::completion::accept_ex::{AcceptExListener, PendingAccept};
 use crate::server::completion::operation::owner_of;
 use crate::server::completion::overlapped_connection::{Notify, OverlappedConnection};
 use crate::server::completion::winsock::raw;
-use crate::server::pool::{IdleTimer, WorkerGroup, WorkerThreads, lock};
+use crate::server::pool::{IdleTimer, WorkerGroup, WorkerThreads};
 use crate::server::wait::Waker;
 use crate::server::wait::event_set::wake_event;
 use crate::server::{Accept, Context, ServerPhase, Session};
+use crate::sync::lock;
 use crate::sys::event::Event;
 
 /// Accepts that wait in advance. An accept's packet queues behind those of all connections, so under load only this

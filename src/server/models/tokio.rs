@@ -32,9 +32,10 @@ use tokio::task::{JoinError, JoinSet};
 
 use crate::server::Session;
 use crate::server::context::{Accept, Context, ServerPhase};
-use crate::server::pool::{Dealer, Mailbox, Position, WorkerGroup, lock, run_workers};
+use crate::server::pool::{Dealer, Mailbox, Position, WorkerGroup, run_workers};
 use crate::server::readiness::connection::{BufferPool, slices, slices_mut};
 use crate::server::wait::Waker;
+use crate::sync::lock;
 use crate::sys;
 
 /// A connection on its way to its worker.

@@ -5,14 +5,10 @@
 
 use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use crate::server::wait::Waker;
-
-/// Locks a mutex whose data stays whole when a thread panics. The end of that thread reports the panic.
-pub(in crate::server) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
+use crate::sync::lock;
 
 /// Makes a queue whose reader is woken by `waker`.
 pub(in crate::server) fn mailbox<T>(waker: Waker) -> (MailSender<T>, Mailbox<T>) {

@@ -21,7 +21,7 @@ pub(in crate::server) use fixed_pool::{Dealer, Position, run_workers};
 #[cfg(windows)]
 pub(in crate::server) use growing_pool::{Assigned, GrowingPool, PoolWorker};
 pub(in crate::server) use idle_timer::IdleTimer;
-pub(in crate::server) use mailbox::{Mailbox, lock};
+pub(in crate::server) use mailbox::Mailbox;
 pub(in crate::server) use slots::{SlotCount, SlotGuard};
 pub(in crate::server) use worker_threads::WorkerGroup;
 #[cfg(windows)]

@@ -13,9 +13,10 @@ use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::thread::{Builder, JoinHandle};
 
-use super::mailbox::{MailSender, Mailbox, lock, mailbox};
+use super::mailbox::{MailSender, Mailbox, mailbox};
 use crate::server::wait::Waker;
 use crate::server::{Context, ServerPhase};
+use crate::sync::lock;
 
 /// The state that the workers of one server share: the context, whether one of them has failed, and the wakers.
 #[derive(Clone)]

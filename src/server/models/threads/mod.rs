@@ -31,13 +31,14 @@ use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
 use std::thread;
 use std::time::Duration;
 
 use crate::server::Session;
 use crate::server::context::{Accept, Context, ServerPhase};
-use crate::server::pool::{SlotCount, SlotGuard, lock};
+use crate::server::pool::{SlotCount, SlotGuard};
+use crate::sync::{lock, whole};
 use crate::sys;
 use os::WakeableListener;
 
@@ -240,7 +241,7 @@ impl OpenConnections {
         let entries = lock(&self.entries);
         let unforced =
             self.changed.wait_while(entries, |open| !open.is_empty() && context.phase() != ServerPhase::Abort);
-        let mut entries: MutexGuard<'_, _> = unforced.unwrap_or_else(PoisonError::into_inner);
+        let mut entries: MutexGuard<'_, _> = whole(unforced);
         // First only the receives, which sends no FIN: the close that follows is to be a reset. A thread that was
         // blocked in a send, or about to block, is still there the second time.
         let mut how = Shutdown::Read;
@@ -251,7 +252,7 @@ impl OpenConnections {
             }
             how = Shutdown::Both;
             let waited = self.changed.wait_timeout_while(entries, INTERRUPT_AGAIN_AFTER, |open| !open.is_empty());
-            entries = waited.unwrap_or_else(PoisonError::into_inner).0;
+            entries = whole(waited).0;
         }
         let has_panicked = self.has_panicked.load(Ordering::Acquire);
         if has_panicked { Err(io::Error::other("the thread of a connection panicked")) } else { Ok(()) }
