@@ -11,7 +11,7 @@ use std::process::Command;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use program::{finish, program, said, text};
+use program::{Serving, finish, program, said, text};
 use serde_json::Value;
 
 /// More than anything here takes on a busy machine.
@@ -151,17 +151,19 @@ fn a_lifetime_is_a_bound_too() {
 
 #[test]
 fn a_client_that_reads_slowly_accuses_nobody_of_its_own_pace() {
-    let (address, _) = server(echo);
+    let server = Serving::start(&[]);
     let load = ["-c", "1", "-d", "200ms", "--grace", "200ms", "--size", "64KiB", "--read", "slow:64KiB/s"];
-    let (code, out, err) = said(&[&["blast", &address.to_string(), "--pipeline", "1", "-q"][..], &load].concat());
+    let (code, out, err) = said(&[&["blast", &server.address, "--pipeline", "1", "-q"][..], &load].concat());
     assert_eq!(code, 0, "{err}\n{out}");
+    server.stop();
 }
 
 #[test]
 fn connections_that_end_at_one_time_end_at_the_pace_asked_for() {
-    let (address, _) = server(echo);
+    let server = Serving::start(&[]);
     let load = ["-c", "4", "-n", "1", "--close", "keep", "--ramp-down", "800ms"];
-    let (code, out, err) = said(&[&["blast", &address.to_string(), "-q", "--json"][..], &load].concat());
+    let (code, out, err) = said(&[&["blast", &server.address, "-q", "--json"][..], &load].concat());
+    server.stop();
     let report = json(&out);
     // The last of four connections ends three quarters of the time after the first.
     assert_eq!(code, 0, "{err}\n{out}");

@@ -74,6 +74,8 @@ pub struct ClientUsage {
     pub stood_still: Duration,
     /// How long a worker was ready to run and mostly waited for a processor. Of several workers, the longest.
     pub starved: Option<Duration>,
+    /// CPU time that this machine, if it is a virtual one, did not get from its host during the run.
+    pub stolen: Option<Duration>,
 }
 
 /// A shorter run may consist of nothing but starting up, so it does not show whether the machine was full.
@@ -88,6 +90,7 @@ impl ClientUsage {
             cpu: sys::process_cpu_time(),
             memory_before: sys::resident_memory(),
             cores: sys::available_cores(),
+            stolen: sys::stolen_cpu_time(),
             ..ClientUsage::default()
         }
     }
@@ -102,6 +105,7 @@ impl ClientUsage {
     /// Turns the usage before the run into that of the run.
     pub(super) fn finish(&mut self) {
         self.cpu = sys::process_cpu_time().zip(self.cpu).map(|(after, before)| after.saturating_sub(before));
+        self.stolen = sys::stolen_cpu_time().zip(self.stolen).map(|(after, before)| after.saturating_sub(before));
         self.peak_memory = sys::peak_memory();
     }
 

@@ -43,6 +43,8 @@ pub struct RunResources {
     pub stood_still: Duration,
     /// How long the client was ready to run and mostly waited for a processor.
     pub starved: Option<Duration>,
+    /// CPU time that the machine did not get from its host.
+    pub stolen: Option<Duration>,
 }
 
 /// How a run came to its end, besides what its connections tell.

@@ -15,20 +15,26 @@ const SHORTEST_GAP: Duration = Duration::from_secs(1);
 /// The same for a client that waited for a processor.
 const SHORTEST_STARVATION: Duration = Duration::from_secs(2);
 
+/// A host that took less than this part of the run's length, in time of all processors, or less than this time, hardly
+/// slows anything down.
+const SMALLEST_STOLEN_PART: f64 = 0.25;
+const SHORTEST_STOLEN: Duration = Duration::from_secs(1);
+
 /// Why figures of time say nothing about the server, as a sentence; `None`: they do.
-pub fn sentence(stood_still: Duration, starved: Option<Duration>) -> Option<String> {
+pub fn sentence(resources: &RunResources) -> Option<String> {
+    let RunResources { stood_still, starved, stolen, elapsed, .. } = *resources;
     let rounded = |time: Duration| Time(Duration::from_millis(time.as_millis() as u64 / 100 * 100));
     if stood_still >= SHORTEST_GAP {
         let gap = rounded(stood_still);
         return Some(format!("the client itself stood still for {gap}: stopped, suspended, or held up by its machine"));
     }
-    let starved = starved.filter(|starved| *starved >= SHORTEST_STARVATION)?;
-    Some(format!("the machine had no processor for the client for {}: other processes had them", rounded(starved)))
-}
-
-/// The same of a run that has ended.
-pub(super) fn of(resources: &RunResources) -> Option<String> {
-    sentence(resources.stood_still, resources.starved)
+    if let Some(starved) = starved.filter(|starved| *starved >= SHORTEST_STARVATION) {
+        let starved = rounded(starved);
+        return Some(format!("the machine had no processor for the client for {starved}: other processes had them"));
+    }
+    let most = SHORTEST_STOLEN.max(elapsed.mul_f64(SMALLEST_STOLEN_PART));
+    let stolen = rounded(stolen.filter(|stolen| *stolen >= most)?);
+    Some(format!("this virtual machine did not get {stolen} of processor time from its host"))
 }
 
 /// Whether all that was found wrong depends on time: the other side did not answer soon enough.
@@ -49,11 +55,19 @@ mod tests {
     #[test]
     fn a_short_pause_is_no_reason_to_doubt() {
         let (ms, second) = (Duration::from_millis, Duration::from_secs);
-        assert_eq!(sentence(ms(900), Some(second(1))), None);
-        let still = sentence(ms(6_130), None).expect("a reason to doubt");
-        assert!(still.contains("stood still for 6.1s"), "{still}");
-        let starved = sentence(ms(0), Some(second(12))).expect("a reason to doubt");
-        assert!(starved.contains("for 12s"), "{starved}");
+        let run = |stood_still, starved, stolen| {
+            let elapsed = second(10);
+            let (starved, stolen) = (Some(starved), Some(stolen));
+            sentence(&RunResources { elapsed, stood_still, starved, stolen, ..RunResources::default() })
+        };
+        assert_eq!(run(ms(900), second(1), second(2)), None);
+        for (run, why) in [
+            (run(ms(6_130), ms(0), ms(0)), "stood still for 6.1s"),
+            (run(ms(0), second(12), ms(0)), "no processor for the client for 12s"),
+            (run(ms(0), ms(0), second(3)), "did not get 3s of processor time"),
+        ] {
+            assert!(run.as_ref().is_some_and(|said| said.contains(why)), "{why}: {run:?}");
+        }
     }
 
     #[test]

@@ -101,6 +101,9 @@ pub struct Round {
     pub client_was_bottleneck: Option<bool>,
     /// Whether the machine had no CPU time left for client and server together; null if that is not known.
     pub machine_was_full: Option<bool>,
+    /// Why figures of time say nothing about the server, if so: the client stood still, or had no processor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_doubt: Option<String>,
     /// From the first connect to the last close.
     pub elapsed_s: f64,
     /// The findings that were kept in full.
@@ -160,6 +163,7 @@ impl Round {
             client_cpu_s: report.client.cpu_s,
             client_was_bottleneck: report.client.was_bottleneck,
             machine_was_full: report.client.machine_was_full,
+            time_doubt: report.client.time_doubt(report.elapsed()),
             elapsed_s: report.elapsed_s,
             findings: report.loads.iter().flat_map(|load| load.findings.iter().cloned()).collect(),
         }
@@ -277,6 +281,7 @@ pub(super) mod tests {
             server_cpu_s_per_gib: Some(2.0),
             client_cpu_s: Some(0.5),
             client_was_bottleneck: Some(messages_per_s > 150.0),
+            time_doubt: None,
             machine_was_full: Some(messages_per_s > 150.0),
             elapsed_s: 1.0,
             findings: Vec::new(),

@@ -85,6 +85,15 @@ fn notes(report: &CompareReport) -> Vec<String> {
              the figures and their ratios may differ"
         )
     }));
+    for contender in &report.contenders {
+        for (number, round) in (1..).zip(&contender.rounds) {
+            let Some(doubt) = &round.time_doubt else { continue };
+            notes.push(format!(
+                "note: in round {number} of {}, {doubt}: its figures are not those of the server",
+                contender.name
+            ));
+        }
+    }
     notes
 }
 

@@ -265,7 +265,8 @@ impl Sum {
         let was_interrupted = |part: &&PartReport| part.outcome == Verdict::Interrupted;
         let context = ShardContext {
             verify_off: !first.loads.iter().any(is_verified),
-            time_doubt: ClientReport::sum(parts.iter().map(|part| &part.client)).time_doubt(),
+            time_doubt: ClientReport::sum(parts.iter().map(|part| &part.client))
+                .time_doubt(Duration::try_from_secs_f64(elapsed_s).unwrap_or_default()),
             interrupted,
             interrupted_shards: parts.iter().filter(was_interrupted).map(|part| part.shard.clone()).collect(),
             missing: absent,
@@ -376,6 +377,7 @@ impl ClientReport {
             was_bottleneck: any(parts.clone().map(|part| part.was_bottleneck)),
             stood_still_s: parts.clone().map(|part| part.stood_still_s).fold(0.0, f64::max),
             starved_s: parts.clone().filter_map(|part| part.starved_s).reduce(f64::max),
+            stolen_s: parts.clone().filter_map(|part| part.stolen_s).reduce(f64::max),
             machine_was_full: any(parts.map(|part| part.machine_was_full)),
         }
     }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::client::{ClientUsage, RunOutcome, RunPlan};
 use crate::judge::Judgement;
+use crate::judge::measured::RunResources;
 use crate::judge::time_doubt;
 use crate::judge::verdict::{Verdict, VerdictReport};
 use crate::measure::active_time::ActiveTimeReport;
@@ -134,6 +135,9 @@ pub struct ClientReport {
     /// How long a worker was ready to run and mostly waited for a processor. Of several, the longest.
     #[serde(default)]
     pub starved_s: Option<f64>,
+    /// CPU time that the machine, if it is a virtual one, did not get from its host. Of several, the longest.
+    #[serde(default)]
+    pub stolen_s: Option<f64>,
     /// Whether the machine had no CPU time left for the client and the bundled server together: then each may be faster
     /// alone. Null: there was no bundled server, or it is not known.
     pub machine_was_full: Option<bool>,
@@ -227,10 +231,16 @@ impl LoadReport {
 }
 
 impl ClientReport {
-    /// Why figures of time say nothing about the server, if so.
-    pub fn time_doubt(&self) -> Option<String> {
+    /// Why figures of time say nothing about the server, if so. `elapsed`: the length of the run.
+    pub fn time_doubt(&self, elapsed: Duration) -> Option<String> {
         let time = |seconds: f64| Duration::try_from_secs_f64(seconds).unwrap_or_default();
-        time_doubt::sentence(time(self.stood_still_s), self.starved_s.map(time))
+        time_doubt::sentence(&RunResources {
+            elapsed,
+            stood_still: time(self.stood_still_s),
+            starved: self.starved_s.map(time),
+            stolen: self.stolen_s.map(time),
+            ..RunResources::default()
+        })
     }
 }
 
@@ -244,6 +254,7 @@ impl From<&ClientUsage> for ClientReport {
             was_bottleneck: usage.was_bottleneck(),
             stood_still_s: usage.stood_still.as_secs_f64(),
             starved_s: usage.starved.map(|starved| starved.as_secs_f64()),
+            stolen_s: usage.stolen.map(|stolen| stolen.as_secs_f64()),
             machine_was_full: None,
         }
     }

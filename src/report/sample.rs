@@ -82,6 +82,7 @@ pub(super) fn run(loads: &[&str]) -> RunReport {
             was_bottleneck: Some(false),
             stood_still_s: 0.0,
             starved_s: Some(0.0),
+            stolen_s: Some(0.0),
             machine_was_full: None,
         },
         verdict: VerdictReport { outcome: Verdict::Pass, exit_code: 0, reasons: vec!["nothing wrong".to_owned()] },

@@ -41,6 +41,7 @@ pub fn judged_case(
             server_cpu: server.as_ref().and_then(ServerReport::cpu),
             stood_still: outcome.client.stood_still,
             starved: outcome.client.starved,
+            stolen: outcome.client.stolen,
         },
         ending: RunEnding { loads_interrupted: outcome.interrupted, ..ending },
     };

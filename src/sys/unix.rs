@@ -122,6 +122,16 @@ pub fn thread_run_delay() -> Option<Duration> {
     text.split_whitespace().nth(1)?.parse().ok().map(Duration::from_nanos)
 }
 
+/// How much processor time this machine, if it is a virtual one, did not get from its host (proc_stat(5), steal).
+/// Known only on Linux.
+pub fn stolen_cpu_time() -> Option<Duration> {
+    // In ticks of 10 ms (time(7), USER_HZ).
+    const TICK: Duration = Duration::from_millis(10);
+    let text = std::fs::read_to_string("/proc/stat").ok()?;
+    let ticks: u32 = text.lines().next()?.strip_prefix("cpu ")?.split_whitespace().nth(7)?.parse().ok()?;
+    Some(TICK * ticks)
+}
+
 /// The CPU time that all threads of this process have used together.
 pub fn process_cpu_time() -> Option<Duration> {
     cpu_time(ClockId::ProcessCPUTime)

@@ -122,6 +122,11 @@ pub fn thread_run_delay() -> Option<Duration> {
     None
 }
 
+/// How much time of its processors this machine did not get from its host. Windows does not say.
+pub fn stolen_cpu_time() -> Option<Duration> {
+    None
+}
+
 /// The CPU time that all threads of this process have used together.
 pub fn process_cpu_time() -> Option<Duration> {
     // SAFETY: the pseudo handle of this process is always valid, and the call writes the four live times.
