@@ -10,7 +10,9 @@ use clap::{Arg, ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, S
 use crate::command::{blast, check, compare, completions, man, merge, models, run, schema, serve};
 use crate::exit::Exit;
 use crate::failure;
+use crate::interrupt;
 use crate::output::console::say;
+use crate::runner::interrupts::interruptible;
 use crate::server::models::TABLE;
 
 /// The command line.
@@ -61,13 +63,22 @@ pub enum Command {
     Schema(schema::SchemaArgs),
 }
 
+/// Catches Ctrl-C, parses the command line, and runs the subcommand. The handler comes first, so that no moment is left
+/// in which a signal would end the process without a report.
+pub fn run() -> Exit {
+    match interrupt::install() {
+        Ok(()) => dispatch(parse()),
+        Err(error) => fail(&anyhow::Error::new(error).context("installing the handler for Ctrl-C")),
+    }
+}
+
 /// Runs the subcommand. An error is printed to stderr and becomes an exit code.
-pub fn dispatch(cli: Cli) -> Exit {
+fn dispatch(cli: Cli) -> Exit {
     let result = match cli.command {
-        Command::Blast(args) => blast::run(*args),
-        Command::Run(command) => run::run(&command),
-        Command::Check(command) => check::run(&command),
-        Command::Compare(args) => compare::run(&args),
+        Command::Blast(args) => interruptible(|| blast::run(*args)),
+        Command::Run(command) => interruptible(|| run::run(&command)),
+        Command::Check(command) => interruptible(|| check::run(&command)),
+        Command::Compare(args) => interruptible(|| compare::run(&args)),
         Command::Merge(args) => merge::run(&args),
         Command::Serve(command) => serve::run(&command),
         Command::Models(command) => models::run(&command),
@@ -75,10 +86,13 @@ pub fn dispatch(cli: Cli) -> Exit {
         Command::Man(args) => man::run(&args, Cli::command()),
         Command::Schema(args) => schema::run(&args),
     };
-    result.unwrap_or_else(|error| {
-        say(&format!("error: {error:#}"));
-        failure::exit_of(&error)
-    })
+    result.unwrap_or_else(|error| fail(&error))
+}
+
+/// Prints an error that ends the program, and returns its exit code.
+fn fail(error: &anyhow::Error) -> Exit {
+    say(&format!("error: {error:#}"));
+    failure::exit_of(error)
 }
 
 /// Ids of arguments that exclude each other. If one of them is typed, it overrides the variable of another.
@@ -86,7 +100,7 @@ const EXCLUSIVE_ARGS: &[&str] = &["target", "serve", "model"];
 
 /// Parses the command line and the environment. If they are invalid, prints why and ends the process with exit code 2;
 /// `--help` and `--version` end it with 0.
-pub fn parse() -> Cli {
+fn parse() -> Cli {
     try_parse(std::env::args_os().collect()).unwrap_or_else(|error| {
         // If it cannot be printed, the exit code still tells.
         let _ = error.print();

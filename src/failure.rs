@@ -21,6 +21,11 @@ impl Failure {
     pub(crate) fn could_not_run(message: impl Into<String>) -> anyhow::Error {
         Failure { exit: Exit::Inconclusive, message: message.into() }.into()
     }
+
+    /// The user interrupted before there was anything to report: exit code 130.
+    pub(crate) fn interrupted(message: impl Into<String>) -> anyhow::Error {
+        Failure { exit: Exit::Interrupted, message: message.into() }.into()
+    }
 }
 
 impl fmt::Display for Failure {
@@ -48,6 +53,7 @@ mod tests {
         let wrapped = |error: anyhow::Error| exit_of(&Err::<(), _>(error).context("reading").expect_err("an error"));
         assert_eq!(wrapped(Failure::usage("a flag is wrong")), Exit::Usage);
         assert_eq!(wrapped(Failure::could_not_run("no such host")), Exit::Inconclusive);
+        assert_eq!(wrapped(Failure::interrupted("before the start")), Exit::Interrupted);
         assert_eq!(wrapped(std::io::Error::other("the disk is full").into()), Exit::Inconclusive);
     }
 }

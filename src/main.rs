@@ -5,6 +5,5 @@ use std::process::ExitCode;
 use echo_tester::cli;
 
 fn main() -> ExitCode {
-    let cli = cli::parse();
-    cli::dispatch(cli).into()
+    cli::run().into()
 }

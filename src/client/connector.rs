@@ -20,6 +20,7 @@ use super::run_state::RunState;
 use super::slot::{Handshake, LiveConnection, SlotStage, SlotState};
 use super::slot_assignment::SlotAssignment;
 use super::socket::RegisteredSocket;
+use super::target::bind_address;
 use super::timers::NEVER;
 use crate::measure::{Counters, LoadStats};
 use crate::plan::{ConnectionPlan, Profile};
@@ -424,7 +425,7 @@ fn start_handshake(
     }
     if let Some(source) = source {
         sys::choose_port_at_connect(SockRef::from(&socket));
-        socket.bind(&SocketAddr::new(source, 0).into()).map_err(|error| bind_error(error, source))?;
+        socket.bind(&bind_address(source, target).into()).map_err(|error| bind_error(error, source))?;
     }
     match socket.connect(&target.into()) {
         Err(error) if !sys::is_connect_in_progress(&error) => return Err(error),

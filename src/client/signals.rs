@@ -18,7 +18,7 @@ pub(super) struct RunSignals {
 impl RunSignals {
     pub(super) fn new(run: &RunState) -> RunSignals {
         RunSignals {
-            stopped: false,
+            stopped: run.control.is_interrupted(),
             others_rest_since: NEVER,
             group_arrived: vec![false; run.plan.groups.len()],
             deadlines: run.plan.groups.iter().map(|profile| deadline(profile)).collect(),

@@ -1,7 +1,7 @@
 //! The addresses of a run: where its connections go, and where they come from.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6, TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
 use crate::config::SourceAddresses;
@@ -35,6 +35,17 @@ fn of_one_family(all: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let (first, other): (Vec<_>, Vec<_>) = all.iter().partition(|address| address.is_ipv4() == all[0].is_ipv4());
     let answers = |address: &SocketAddr| TcpStream::connect_timeout(address, PROBE_TIMEOUT).is_ok();
     if other.is_empty() || first.iter().take(MAX_PROBED).any(answers) { first } else { other }
+}
+
+/// What to bind for a connection from this source address: any port of it. A link-local address is one of a zone
+/// (RFC 4007), and that is the target's, since it reaches no other.
+pub fn bind_address(source: IpAddr, target: SocketAddr) -> SocketAddr {
+    match (source, target) {
+        (IpAddr::V6(ip), SocketAddr::V6(target)) if ip.is_unicast_link_local() => {
+            SocketAddrV6::new(ip, 0, 0, target.scope_id()).into()
+        }
+        _ => SocketAddr::new(source, 0),
+    }
 }
 
 /// The index of a connection's target, if there are this many. Connections take the targets in turn, and each round

@@ -6,21 +6,24 @@ use anyhow::Context as _;
 use clap::Args;
 
 use crate::client::RunPlan;
+use crate::client::target::SourceChoice;
 use crate::config::{DEFAULT_PORT, LoadArgs, RunArgs, RunSettings};
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::judge::verdict;
+use crate::interrupt;
 use crate::output::console::{command_line, print, say};
 use crate::output::files;
 use crate::output::reports::{FileArgs, ReportFiles, exit_after_writing};
 use crate::output::result::OutputArgs;
+use crate::output::server_log::ServerLogArgs;
 use crate::plan::{self, describe};
 use crate::report::run::RunReport;
 use crate::report::suite::{CaseReport, SuiteState};
 use crate::report::terminal;
 use crate::runner::judged::judged_run;
+use crate::runner::unreachable::{self, Remedies};
 use crate::runner::{launch, target_address};
-use crate::stream::{ConnId, FindingKind};
+use crate::stream::ConnId;
 use crate::target::bundled::BundledServer;
 
 /// How many writes of each connection `--dry-run` shows.
@@ -52,6 +55,9 @@ pub struct BlastArgs {
     #[command(flatten)]
     files: FileArgs,
 
+    #[command(flatten)]
+    server_log: ServerLogArgs,
+
     /// Print the plan of the connections in --only-conn, or of the first, and send nothing
     #[arg(long)]
     dry_run: bool,
@@ -69,45 +75,80 @@ pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
         return dry_run(&launch::plan(&run, Vec::new(), vec![profile], None)?, &about, &args.output);
     }
     args.output.result.clear()?;
+    prepare_log(&args)?;
     let default_target = format!("127.0.0.1:{DEFAULT_PORT}");
     let target = args.target.as_deref().unwrap_or(&default_target);
     // The plan is checked before a server is started for it, with an address that stands for the server's.
-    let mut targets = if args.serve.is_some() {
+    let targets = if args.serve.is_some() {
         vec![SocketAddr::from(([127, 0, 0, 1], 0))]
     } else {
         target_address::resolve(target)?
     };
     let replay = replay(&args, &run);
-    let mut plan = launch::plan(&run, targets.clone(), vec![profile], Some(replay.clone()))?;
+    let mut plan = launch::plan(&run, targets, vec![profile], Some(replay.clone()))?;
     launch::check_limits(&plan)?;
     let name = args.serve.as_ref().map_or_else(|| format!("blast {target}"), |model| format!("blast --serve={model}"));
     let planned = CaseReport::planned_run(name, about.clone());
     let mut report_files = ReportFiles::open(&args.files, None, vec![planned.clone()])?;
-    launch::catch_interrupts()?;
-    let server = args.serve.as_deref().map(|model| BundledServer::start(Some(model), &[])).transpose()?;
-    if let Some(server) = &server {
-        targets = vec![server.address];
-        plan.sources = crate::client::target::SourceChoice::new(&run.sources, &targets);
-        plan.targets = targets;
+    let server = start(&args)?;
+    if args.serve.is_some() {
+        aim_at(&mut plan, server.as_ref(), &run);
     }
     announce(&args.output, &plan, server.as_ref(), target, &about)?;
-    let (outcome, timed_out) = launch::run_plan(plan.clone(), run.start_at, run.timeout, args.output.quiet)?;
+    let (mut outcome, timed_out) = launch::run_plan(plan.clone(), run.start_at, run.timeout, args.output.quiet)?;
     let stopped = server.map(BundledServer::stop).unwrap_or_default();
     if let Some(how) = &stopped.broke {
         say(&format!("warning: the bundled server {how}"));
     }
+    // An interrupt counts until the end, so that the exit code tells of it.
+    outcome.interrupted |= interrupt::is_requested();
     let (report, judgement) = judged_run(&plan, &outcome, stopped.report, run.timeout.filter(|_| timed_out));
-    let mut case = CaseReport { server_output: stopped.output, replay: Some(replay), ..planned };
-    case.record_run(report.clone(), judgement);
-    let annotation = report_files.set(0, case);
-    let exit = finish(&args.output, &report, target, !run.sources.is_empty());
+    let mut annotation = None;
+    if !report.interrupted || report.total.connects > 0 {
+        let mut case = CaseReport { server_output: stopped.output, replay: Some(replay), ..planned };
+        case.record_run(report.clone(), judgement);
+        annotation = report_files.set(0, case);
+    }
+    let remedies = Remedies {
+        is_default_target: args.target.is_none() && args.serve.is_none(),
+        has_sources: !run.sources.is_empty(),
+    };
+    let exit = finish(&args.output, &report, target, remedies);
     match annotation {
         Some(line) if args.output.result.is_json() => say(&line),
         Some(line) => print(&line)?,
         None => {}
     }
+    let state = if report.interrupted { SuiteState::Interrupted } else { SuiteState::Incomplete };
+    let written = report_files.end(state);
     // The result has been printed, so a file that cannot be written only changes the exit code.
-    exit.map(|exit| exit_after_writing(exit, report_files.end(SuiteState::Incomplete)))
+    exit.map(|exit| exit_after_writing(exit, written))
+}
+
+/// Makes the folder for the output of the server. If there will be no server, a note says so.
+fn prepare_log(args: &BlastArgs) -> anyhow::Result<()> {
+    args.server_log.make_folder()?;
+    if args.serve.is_none() && !args.output.quiet {
+        args.server_log.note_without_server();
+    }
+    Ok(())
+}
+
+/// The bundled server, if there is to be one. `None`, too, if the user interrupts before it is up.
+fn start(args: &BlastArgs) -> anyhow::Result<Option<BundledServer>> {
+    let Some(model) = args.serve.as_deref() else { return Ok(None) };
+    let log = args.server_log.file(&format!("serve {model}"))?;
+    match BundledServer::start(Some(model), &[], log) {
+        Err(_) if interrupt::is_requested() => Ok(None),
+        started => started.map(Some),
+    }
+}
+
+/// Makes the server the target of the plan. Without one, the plan has no target, and the interrupt that is the reason
+/// ends its run before the first connection.
+fn aim_at(plan: &mut RunPlan, server: Option<&BundledServer>, run: &RunSettings) {
+    plan.targets = server.map(|server| server.address).into_iter().collect();
+    plan.sources = SourceChoice::new(&run.sources, &plan.targets);
 }
 
 /// Prints the first lines: the seed and the load. They go to stdout, or to stderr if JSON or a file takes its place.
@@ -124,7 +165,7 @@ fn announce(
         _ => target.to_owned(),
     };
     let lines = format!("seed {}, {} workers, target {to}\n{about}\n", plan.seed, plan.workers);
-    match (output.quiet, output.result.is_stdout_taken()) {
+    match (output.quiet || interrupt::is_requested(), output.result.is_stdout_taken()) {
         (true, _) => {}
         (false, true) => say(&lines),
         (false, false) => print(&lines)?,
@@ -132,39 +173,18 @@ fn announce(
     Ok(())
 }
 
-fn finish(output: &OutputArgs, report: &RunReport, target: &str, has_sources: bool) -> anyhow::Result<Exit> {
+fn finish(output: &OutputArgs, report: &RunReport, target: &str, remedies: Remedies) -> anyhow::Result<Exit> {
     let json = serde_json::to_string_pretty(report).context("writing the report as JSON")?;
-    let nothing_opened = report.total.opened == 0 && !report.interrupted;
-    if !nothing_opened || output.result.is_json() {
+    let why_unreachable = unreachable::why(report, target, remedies);
+    if why_unreachable.is_none() || output.result.is_json() {
         output.result.write(&terminal::render(report), &json)?;
     } else if let Some(file) = output.result.json_file() {
         files::write(file, &json)?;
     }
-    if nothing_opened {
-        return Err(Failure::could_not_run(why_nothing_opened(report, target, has_sources)));
+    match why_unreachable {
+        Some(why) => Err(Failure::could_not_run(why)),
+        None => Ok(report.verdict.outcome.exit()),
     }
-    Ok(report.verdict.outcome.exit())
-}
-
-/// One sentence about a target that cannot be reached, instead of a page of equal findings.
-fn why_nothing_opened(report: &RunReport, target: &str, has_sources: bool) -> String {
-    if let (0, Some(shortage)) = (report.total.connects, verdict::shortages(&report.total).first()) {
-        return format!("no connection to {target} could be opened: {shortage}");
-    }
-    let cause = report
-        .loads
-        .iter()
-        .flat_map(|load| &load.findings)
-        .find(|finding| finding.divergence.kind == FindingKind::ConnectFailed)
-        .and_then(|finding| finding.cause.clone())
-        .unwrap_or_else(|| "no connection was tried".to_owned());
-    if cause.contains("refused") {
-        return format!("nothing listens on {target} ({cause}): start 'echo-tester serve', or add --serve");
-    }
-    let source = if has_sources { ", and that --source names addresses of this machine" } else { "" };
-    format!(
-        "no connection to {target} could be opened: {cause}: check the address, the network and any firewall{source}"
-    )
 }
 
 fn dry_run(plan: &RunPlan, about: &str, output: &OutputArgs) -> anyhow::Result<Exit> {

@@ -16,12 +16,14 @@ use crate::interrupt;
 use crate::output::console::{print, say};
 use crate::output::files;
 use crate::output::result::OutputArgs;
+use crate::output::server_log::ServerLogArgs;
 use crate::plan::Profile;
 use crate::report::compare::{CompareReport, Contender, Round, SkippedModel};
 use crate::report::compare_text::{csv, markdown, render};
 use crate::report::run::RunReport;
 use crate::report::text::show_count;
 use crate::runner::judged::judged_run;
+use crate::runner::unreachable::{self, Remedies};
 use crate::runner::{launch, target_address};
 use crate::server::models::{self, TABLE};
 use crate::target::bundled::BundledServer;
@@ -62,6 +64,9 @@ pub struct CompareArgs {
     #[command(flatten)]
     output: OutputArgs,
 
+    #[command(flatten)]
+    server_log: ServerLogArgs,
+
     /// Write a line of comma-separated values for each round to this file
     #[arg(long, value_name = "FILE", env = "ECHO_TESTER_CSV", hide_env = true, help_heading = "Output")]
     csv: Option<PathBuf>,
@@ -86,6 +91,14 @@ impl ComparedServer {
             ComparedServer::Target { name, .. } => name,
         }
     }
+
+    /// The address of a server that runs already.
+    fn target(&self) -> Option<&str> {
+        match self {
+            ComparedServer::Bundled(_) => None,
+            ComparedServer::Target { target, .. } => Some(target),
+        }
+    }
 }
 
 /// Runs the rounds and prints the table.
@@ -101,8 +114,8 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<Exit> {
     };
     let (servers, skipped) = servers(args)?;
     clear_files(args)?;
+    args.server_log.make_folder()?;
     launch::check_limits(&launch::plan(&run, Vec::new(), vec![profile.clone()], None)?)?;
-    launch::catch_interrupts()?;
     let about = profile.to_string();
     announce(args, run.seed, &about, &servers, rounds)?;
     let done = all_rounds(args, &run, &profile, &servers, rounds)?;
@@ -176,7 +189,7 @@ fn announce(args: &CompareArgs, seed: u64, about: &str, servers: &[ComparedServe
     }
 }
 
-/// The rounds of each server; fewer if interrupted.
+/// The rounds of each server; fewer if interrupted, or if a server is not there.
 fn all_rounds(
     args: &CompareArgs,
     run: &RunSettings,
@@ -192,8 +205,14 @@ fn all_rounds(
                 return Ok(done);
             }
             let server = &servers[index];
-            let report = one_run(run, profile, server, args)?;
+            let Some(report) = one_run(run, profile, server, (args, round + 1))? else { return Ok(done) };
             let result = Round::of(&report);
+            let absent = server.target().filter(|_| unreachable::is_absent(&report.total));
+            if let Some(why) = absent.and_then(|target| unreachable::why(&report, target, remedies(run))) {
+                // It is told once, and without this server there is nothing to compare with.
+                done[index].push(Round { reasons: vec![why], findings: Vec::new(), ..result });
+                return Ok(done);
+            }
             if !args.output.quiet {
                 let rate = show_count(result.messages_per_s.round() as u64);
                 let outcome = result.outcome.name();
@@ -205,15 +224,24 @@ fn all_rounds(
     Ok(done)
 }
 
+fn remedies(run: &RunSettings) -> Remedies {
+    Remedies { has_sources: !run.sources.is_empty(), ..Remedies::default() }
+}
+
+/// Runs the load once. `None`: the user interrupted before the first connection.
 fn one_run(
     run: &RunSettings,
     profile: &Profile,
     server: &ComparedServer,
-    args: &CompareArgs,
-) -> anyhow::Result<RunReport> {
+    (args, round): (&CompareArgs, u64),
+) -> anyhow::Result<Option<RunReport>> {
     let (bundled, targets, server_word) = match server {
         ComparedServer::Bundled(model) => {
-            let bundled = BundledServer::start(Some(model), &[])?;
+            let log = args.server_log.file(&format!("{model} round {round}"))?;
+            let bundled = match BundledServer::start(Some(model), &[], log) {
+                Err(_) if interrupt::is_requested() => return Ok(None),
+                started => started?,
+            };
             let address = bundled.address;
             (Some(bundled), vec![address], format!("--serve={model}"))
         }
@@ -226,7 +254,8 @@ fn one_run(
     if let Some(how) = stopped.broke {
         say(&format!("warning: the bundled server {} {how}", server.name()));
     }
-    Ok(judged_run(&plan, &outcome, stopped.report, run.timeout.filter(|_| timed_out)).0)
+    let report = judged_run(&plan, &outcome, stopped.report, run.timeout.filter(|_| timed_out)).0;
+    Ok(Some(report).filter(|report| !report.interrupted || report.total.connects > 0))
 }
 
 fn write(args: &CompareArgs, report: &CompareReport) -> anyhow::Result<()> {

@@ -13,6 +13,7 @@ use clap::Args;
 use crate::config::{ServeArgs, ServeSettings};
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::interrupt;
 use crate::output::console::{print, say};
 use crate::output::files;
 use crate::report::terminal;
@@ -53,7 +54,7 @@ pub fn run(command: &ServeCommand) -> anyhow::Result<Exit> {
     warn(command, &serve, memory);
     sys::raise_descriptor_limit();
     // Before it serves: the first client may also be the one that stops it.
-    let stop = StopRequests::on_signals()?;
+    let stop = StopRequests::on_signals();
     let server = start(command, &serve)?;
     stop.apply_to(&server);
     if command.until_stdin_closes {
@@ -178,11 +179,11 @@ struct Requests {
 }
 
 impl StopRequests {
-    fn on_signals() -> anyhow::Result<StopRequests> {
+    fn on_signals() -> StopRequests {
         let stop = StopRequests::default();
         let for_handler = stop.clone();
-        ctrlc::set_handler(move || for_handler.lock().add()).context("listening for Ctrl-C")?;
-        Ok(stop)
+        interrupt::on_signal(move |_| for_handler.lock().add());
+        stop
     }
 
     fn lock(&self) -> MutexGuard<'_, Requests> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::defaults;
 use super::error::ConfigError;
+use super::readiness::Readiness;
 use super::server_options::ServerTable;
 use crate::units::Time;
 
@@ -22,7 +23,9 @@ pub struct CommandSpec {
     env: BTreeMap<String, String>,
     /// The folder to start it in; `None`: the current one.
     pub cwd: Option<PathBuf>,
-    /// How long it may take to accept connections.
+    /// When it is ready.
+    pub ready: Readiness,
+    /// How long it may take to get ready.
     pub ready_timeout: Duration,
     /// How long it may take to end when told to.
     pub stop_timeout: Duration,
@@ -45,6 +48,7 @@ impl CommandSpec {
             command: command.to_vec(),
             env: table.env.clone(),
             cwd: table.cwd.clone(),
+            ready: table.ready.unwrap_or(Readiness::Echo),
             ready_timeout: table.ready_timeout.map_or(defaults::READY_TIMEOUT, |Time(time)| time),
             stop_timeout: table.stop_timeout.map_or(defaults::STOP_TIMEOUT, |Time(time)| time),
         })

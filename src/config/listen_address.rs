@@ -1,10 +1,11 @@
 //! The address that a bundled server listens on.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 
 use super::defaults::DEFAULT_PORT;
+use super::zone::{self, ZonedIp};
 use crate::units::ParseError;
 use crate::units::text::{Form, TextForm, remedy, text_form};
 
@@ -18,23 +19,29 @@ impl FromStr for ListenAddress {
     fn from_str(text: &str) -> Result<Self, ParseError> {
         let text = text.trim();
         if let Ok(address) = text.parse() {
+            zone::check(address)?;
             return Ok(ListenAddress(address));
         }
         let without_port = |with_port: String| {
             Err(ParseError::new(format!("{text} has no port")).with_remedy(format!("did you mean {with_port}?")))
         };
-        if let Ok(ip) = text.trim_matches(['[', ']']).parse::<IpAddr>() {
-            return without_port(SocketAddr::new(ip, DEFAULT_PORT).to_string());
+        let with_default_port = |ip: &str| format!("[{ip}]:{DEFAULT_PORT}");
+        if let Some(ip) = ZonedIp::parse(text.trim_matches(['[', ']']), with_default_port) {
+            return without_port(ip?.written_with_port(DEFAULT_PORT));
         }
         if text == "localhost" {
             return without_port(format!("{text}:{DEFAULT_PORT}"));
         }
         let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
         let is_own = matches!(host, "" | "localhost");
-        let is_ip = host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
-        match port.parse::<u16>() {
-            Ok(port) if is_own => Ok(ListenAddress((Ipv4Addr::LOCALHOST, port).into())),
-            Err(_) if is_own || is_ip => {
+        let ip = ZonedIp::parse(host.trim_matches(['[', ']']), |ip| format!("[{ip}]:{port}")).transpose()?;
+        match (port.parse::<u16>(), ip) {
+            // The standard library knows zones only as numbers.
+            (Ok(port), Some(ip)) if ip.zone.is_some() && host.starts_with('[') && host.ends_with(']') => {
+                Ok(ListenAddress(ip.with_port(port)))
+            }
+            (Ok(port), _) if is_own => Ok(ListenAddress((Ipv4Addr::LOCALHOST, port).into())),
+            (Err(_), ip) if is_own || ip.is_some() => {
                 Err(ParseError::new(format!("'{port}' is not a port")).with_remedy("write a number up to 65535"))
             }
             _ => Err(ParseError::new(format!("{text} is not an address of this machine"))
@@ -53,7 +60,7 @@ impl TextForm for ListenAddress {
     const WHAT: &'static str = "an address to listen on such as";
 
     fn forms() -> Vec<Form> {
-        let pattern = r"([0-9.]+:|\[[0-9a-fA-F:.%]+\]:|localhost:|:)?\+?[0-9]+";
+        let pattern = r"([0-9.]+:|\[[0-9a-fA-F:.]+(%[^\]\s]+)?\]:|localhost:|:)?\+?[0-9]+";
         vec![
             Form::new("127.0.0.1:7777", pattern),
             Form::new("[::1]:7777", pattern),
@@ -75,6 +82,10 @@ mod tests {
         for (text, address) in [("7000", "127.0.0.1:7000"), (":0", "127.0.0.1:0"), ("localhost:1", "127.0.0.1:1")] {
             assert_eq!(text.parse::<ListenAddress>().map(|address| address.to_string()), Ok(address.to_owned()));
         }
+        let by_number = "[fe80::1%1]:80".parse::<ListenAddress>();
+        assert_eq!(by_number.as_ref().map(ToString::to_string), Ok("[fe80::1%1]:80".to_owned()));
+        #[cfg(target_os = "linux")]
+        assert_eq!("[fe80::1%lo]:80".parse::<ListenAddress>(), by_number);
         for (text, part) in [
             ("127.0.0.1", "127.0.0.1 has no port: did you mean 127.0.0.1:7777?"),
             ("::1", "did you mean [::1]:7777?"),
@@ -85,6 +96,11 @@ mod tests {
             ("localhost", "did you mean localhost:7777?"),
             ("[127.0.0.1]:80", "is not an address of this machine"),
             ("example.com:80", "write 127.0.0.1:7777"),
+            ("[fe80::1]:80", "fe80::1 is a link-local address, which needs its zone"),
+            ("[fe80::1%nosuch]:80", "this machine has no interface 'nosuch'"),
+            ("[fe80::1%7]", "did you mean [fe80::1%7]:7777?"),
+            ("[fe80::1%7]:x", "'x' is not a port"),
+            ("fe80::1%7:80", "is not an address of this machine"),
         ] {
             let error = text.parse::<ListenAddress>().expect_err(text).to_string();
             assert!(error.contains(part), "{error}");

@@ -11,12 +11,14 @@ mod forms;
 mod listen_address;
 mod load;
 mod model_list;
+mod readiness;
 mod resolve;
 mod run;
 mod scenario_server;
 mod serve;
 mod server_options;
 mod sources;
+mod zone;
 
 pub use command_spec::CommandSpec;
 pub use defaults::{DEFAULT_FINDINGS, DEFAULT_PORT};
@@ -25,11 +27,13 @@ pub use forms::{ConnList, Fragment, Pipeline, Seed, StartTime};
 pub use listen_address::ListenAddress;
 pub use load::LoadArgs;
 pub use model_list::ModelList;
+pub use readiness::Readiness;
 pub use run::{RunArgs, RunSettings};
 pub use scenario_server::{ServerSpec, ServerVariant};
 pub use serve::{FaultSettings, ServeSettings};
 pub use server_options::{ServeArgs, ServerTable};
 pub use sources::SourceAddresses;
+pub use zone::{ZonedIp, check as check_zone};
 
 #[cfg(test)]
 mod tests;

@@ -17,6 +17,7 @@ use super::flags::{list_fault_kinds, to_flags};
 use super::forms::Seed;
 use super::listen_address::ListenAddress;
 use super::model_list::ModelList;
+use super::readiness::Readiness;
 use crate::server::fault::Fault;
 use crate::units::{Bytes, Count, Time};
 
@@ -54,7 +55,7 @@ macro_rules! server_options {
             pub(super) models: Option<ModelList>,
             /// A server of your own: the program and its arguments; {addr}, {host} and {port} stand for a free port
             ///
-            /// It is ready when it accepts a connection, which is closed again. At the end of the case it is told to
+            /// It is ready when it echoes a byte; `ready` changes that. At the end of the case it is told to
             /// stop, with every process that it started. On Unix it gets the limit of open files ('ulimit -n') with
             /// which echo-tester was started.
             pub(super) command: Option<Vec<String>>,
@@ -63,7 +64,12 @@ macro_rules! server_options {
             pub(super) env: BTreeMap<String, String>,
             /// With command: the folder to start it in [default: the current folder of echo-tester]
             pub(super) cwd: Option<PathBuf>,
-            /// With command: how long it may take to accept connections [default: 10s]
+            /// With command: when it is ready: echo, or connect for one that echoes no single byte [default: echo]
+            ///
+            /// echo: it echoes a byte on a connection of its own. A proxy accepts connections before its backend is up,
+            /// and ends them; then this waits. connect: it accepts a connection, which is closed again.
+            pub(super) ready: Option<Readiness>,
+            /// With command: how long it may take to get ready [default: 10s]
             pub(super) ready_timeout: Option<Time>,
             /// With command: how long it may take to end after SIGTERM; then it is killed [default: 5s]
             pub(super) stop_timeout: Option<Time>,
@@ -75,6 +81,7 @@ macro_rules! server_options {
                 let keys = [
                     ("env", !self.env.is_empty()),
                     ("cwd", self.cwd.is_some()),
+                    ("ready", self.ready.is_some()),
                     ("ready_timeout", self.ready_timeout.is_some()),
                     ("stop_timeout", self.stop_timeout.is_some()),
                 ];

@@ -2,18 +2,26 @@
 //! one shows that.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use ipnet::{IpAdd, IpNet};
 
+use super::zone::{Zone, ZonedIp};
 use crate::units::ParseError;
 use crate::units::text::{Form, TextForm, remedy, text_form};
 
-/// Source addresses: `10.0.0.5`, `10.0.0.5,10.0.0.6`, `127.0.0.0/8`, `fd00::/120`. A single address is a network with a
-/// prefix of full length.
+/// Source addresses: `10.0.0.5`, `10.0.0.5,10.0.0.6`, `127.0.0.0/8`, `fd00::/120`, `fe80::1%eth0`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SourceAddresses(Vec<IpNet>);
+pub struct SourceAddresses(Vec<SourceNetwork>);
+
+/// A network to connect from. A single address is a network with a prefix of full length.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct SourceNetwork {
+    network: IpNet,
+    /// The zone of link-local addresses.
+    zone: Option<Zone>,
+}
 
 impl SourceAddresses {
     /// No addresses: the system chooses.
@@ -26,18 +34,27 @@ impl SourceAddresses {
 
     /// Those of the same family as this target, which can reach it.
     pub fn towards(&self, target: IpAddr) -> SourceAddresses {
-        SourceAddresses(self.0.iter().copied().filter(|network| network.addr().is_ipv4() == target.is_ipv4()).collect())
+        let is_of_family = |source: &&SourceNetwork| source.network.addr().is_ipv4() == target.is_ipv4();
+        SourceAddresses(self.0.iter().filter(is_of_family).cloned().collect())
+    }
+
+    /// The first that is in another zone than this target, so that it cannot reach it.
+    pub fn in_another_zone(&self, target: SocketAddr) -> Option<String> {
+        let SocketAddr::V6(target) = target else { return None };
+        let is_elsewhere = |zone: &Zone| zone.index != target.scope_id();
+        let source = self.0.iter().find(|source| source.zone.as_ref().is_some_and(is_elsewhere))?;
+        Some(source.to_string())
     }
 
     /// How many addresses there are.
     pub fn count(&self) -> u128 {
-        self.0.iter().fold(0, |sum, network| sum.saturating_add(host_count(*network)))
+        self.0.iter().fold(0, |sum, source| sum.saturating_add(host_count(source.network)))
     }
 
     /// The address with this index. Indices past the last address start over at the first; `None` if there are none.
     pub fn nth(&self, index: u128) -> Option<IpAddr> {
         let mut index = index.checked_rem(self.count())?;
-        for network in &self.0 {
+        for SourceNetwork { network, .. } in &self.0 {
             if index < host_count(*network) {
                 return Some(host(*network, index));
             }
@@ -74,25 +91,25 @@ fn host(network: IpNet, index: u128) -> IpAddr {
 
 /// One address or network. `IpNet` has the same notation, but takes no address without a prefix, none in brackets, and
 /// accepts bits after the prefix.
-fn network(text: &str) -> Result<IpNet, ParseError> {
+fn network(text: &str) -> Result<SourceNetwork, ParseError> {
     let text = text.trim();
     let (address, prefix) = match text.split_once('/') {
         Some((address, prefix)) => (address, Some(prefix)),
         None => (text, None),
     };
-    let address: IpAddr = address
-        .trim_matches(['[', ']'])
-        .parse()
-        .map_err(|_| ParseError::new(format!("{text} is not an address")).with_remedy(remedy::<SourceAddresses>()))?;
-    let Some(prefix) = prefix else { return Ok(IpNet::from(address)) };
+    let written = |ip: &str| prefix.map_or_else(|| ip.to_owned(), |prefix| format!("{ip}/{prefix}"));
+    let no_address = || ParseError::new(format!("{text} is not an address")).with_remedy(remedy::<SourceAddresses>());
+    let ZonedIp { ip: address, zone } =
+        ZonedIp::parse(address.trim_matches(['[', ']']), written).ok_or_else(no_address)??;
+    let Some(prefix) = prefix else { return Ok(SourceNetwork { network: IpNet::from(address), zone }) };
     let network = prefix.parse().ok().and_then(|prefix| IpNet::new(address, prefix).ok()).ok_or_else(|| {
         let max = IpNet::from(address).max_prefix_len();
         ParseError::new(format!("{text} has a wrong prefix")).with_remedy(format!("write a number from 0 to {max}"))
     })?;
     match network.trunc() {
-        truncated if truncated == network => Ok(network),
+        truncated if truncated == network => Ok(SourceNetwork { network, zone }),
         truncated => Err(ParseError::new(format!("{text} has bits set after its prefix"))
-            .with_remedy(format!("did you mean {truncated}?"))),
+            .with_remedy(format!("did you mean {}?", SourceNetwork { network: truncated, zone }))),
     }
 }
 
@@ -106,14 +123,19 @@ impl FromStr for SourceAddresses {
 
 impl fmt::Display for SourceAddresses {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, network) in self.0.iter().enumerate() {
-            f.write_str(if i == 0 { "" } else { "," })?;
-            match host_bits(*network) {
-                0 => write!(f, "{}", network.addr())?,
-                _ => write!(f, "{network}")?,
-            }
+        for (i, source) in self.0.iter().enumerate() {
+            write!(f, "{}{source}", if i == 0 { "" } else { "," })?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for SourceNetwork {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let SourceNetwork { network, zone } = self;
+        write!(f, "{}", network.addr())?;
+        zone.as_ref().map_or(Ok(()), |zone| zone.fmt(f))?;
+        if host_bits(*network) > 0 { write!(f, "/{}", network.prefix_len()) } else { Ok(()) }
     }
 }
 
@@ -121,9 +143,11 @@ impl TextForm for SourceAddresses {
     const WHAT: &'static str = "addresses and networks, separated by commas, such as";
 
     fn forms() -> Vec<Form> {
-        let network = r"[\[\]0-9a-fA-F.:]+(/\+?[0-9]+)?";
+        let network = r"[\[\]0-9a-fA-F.:]+(%[^\s,/]+)?(/\+?[0-9]+)?";
         let list = format!(r"{network}(\s*,\s*{network})*");
-        ["10.0.0.5", "10.0.0.5,10.0.0.6", "127.0.0.0/8", "fd00::/120"].map(|example| Form::new(example, &list)).into()
+        ["10.0.0.5", "10.0.0.5,10.0.0.6", "127.0.0.0/8", "fd00::/120", "fe80::1%2"]
+            .map(|example| Form::new(example, &list))
+            .into()
     }
 }
 
@@ -172,10 +196,23 @@ mod tests {
     }
 
     #[test]
+    fn a_link_local_source_reaches_only_targets_of_its_own_zone() {
+        let text = "fd00::1,fe80::1%2,fe80::%2/64";
+        assert_eq!(sources(text).to_string(), text);
+        let elsewhere = |target: &str| sources(text).in_another_zone(target.parse().expect("it is an address"));
+        assert_eq!(elsewhere("[fe80::5%2]:80"), None);
+        assert_eq!(elsewhere("[fe80::5%3]:80").as_deref(), Some("fe80::1%2"));
+        assert_eq!(elsewhere("[fd00::5]:80").as_deref(), Some("fe80::1%2"));
+        assert_eq!(elsewhere("10.0.0.1:80"), None, "the other family is left out");
+    }
+
+    #[test]
     fn errors_name_the_mistake_and_what_to_write_instead() {
         let refusal = |text: &str| text.parse::<SourceAddresses>().expect_err(text).to_string();
         assert!(refusal("localhost").starts_with("localhost is not an address: write 10.0.0.5"));
         assert_eq!(refusal("10.0.0.0/33"), "10.0.0.0/33 has a wrong prefix: write a number from 0 to 32");
+        assert!(refusal("fe80::1").starts_with("fe80::1 is a link-local address, which needs its zone"));
+        assert_eq!(refusal("fe80::1%2/64"), "fe80::1%2/64 has bits set after its prefix: did you mean fe80::%2/64?");
         assert_eq!(refusal("127.0.0.1/8"), "127.0.0.1/8 has bits set after its prefix: did you mean 127.0.0.0/8?");
     }
 

@@ -2,9 +2,10 @@
 //!
 //! There are two rankings, because an interrupt means two things:
 //!
-//! - **Cases of a suite** ([`gravest`]): an interrupt comes first. The cases after it have no result, and a CI system
-//!   must not take the exit code for that of the whole suite. The report still shows each case that failed.
-//! - **Runs of equal weight** ([`worst_run`]): processes of one run, rounds of a comparison. A failure comes first.
+//! - **Cases of a suite, servers of a comparison** ([`gravest`]): an interrupt comes first. What comes after it has no
+//!   result, and a CI system must not take the exit code for that of the whole. The report still shows each case that
+//!   failed.
+//! - **Runs of equal weight** ([`worst_run`]): processes of one run, rounds of one server. A failure comes first.
 //!   Wrong bytes are a fact that no further run can undo, and the program that started the processes may end all of
 //!   them when one has failed.
 

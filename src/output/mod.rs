@@ -6,3 +6,4 @@ pub(crate) mod files;
 pub(crate) mod github;
 pub(crate) mod reports;
 pub(crate) mod result;
+pub(crate) mod server_log;

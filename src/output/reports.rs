@@ -141,6 +141,8 @@ pub(crate) fn exit_after_writing(exit: Exit, written: anyhow::Result<()>) -> Exi
 /// Prints a line for each case that has ended, and keeps the report files up to date.
 pub(crate) struct Reports {
     is_json: bool,
+    /// Lines that standard output has no place for are not printed to standard error instead.
+    is_quiet: bool,
     /// The file that takes the place of standard output.
     output: Option<PathBuf>,
     /// The lines so far, for that file.
@@ -155,14 +157,14 @@ impl Reports {
     ///
     /// # Errors
     /// A result cannot be written where the flags say: exit code 2.
-    pub(crate) fn open(args: &ReportArgs, planned: Vec<CaseReport>) -> anyhow::Result<Reports> {
+    pub(crate) fn open(args: &ReportArgs, planned: Vec<CaseReport>, is_quiet: bool) -> anyhow::Result<Reports> {
         let report_files = ReportFiles::open(&args.files, args.result.json_file(), planned)?;
         let output = args.result.output_file().map(Path::to_owned);
         if let Some(file) = &output {
             files::write_before_run("output", file, "")?;
         }
         let is_json = args.result.is_json();
-        Ok(Reports { is_json, output, lines: String::new(), files: report_files, print_error: None })
+        Ok(Reports { is_json, is_quiet, output, lines: String::new(), files: report_files, print_error: None })
     }
 
     /// Sets the result of case `i`, prints its line and rewrites the files.
@@ -171,9 +173,9 @@ impl Reports {
         // The files come first: a reader of the line must find the case in them, and it is kept whatever happens to the
         // next case.
         let annotation = self.files.set(i, case);
-        for line in std::iter::once(line).chain(annotation) {
-            self.show(&line);
-        }
+        self.show(&line, self.is_quiet);
+        // GitHub looks for it on both streams.
+        annotation.iter().for_each(|annotation| self.show(annotation, false));
         if let Some(file) = &self.output
             && let Err(error) = self.result(&self.lines).and_then(|text| files::write(file, &text))
         {
@@ -204,14 +206,16 @@ impl Reports {
         if self.is_json { (JSON.render)(&self.files.report) } else { Ok(lines.to_owned()) }
     }
 
-    /// Prints a line to stdout, or to stderr if JSON or a file takes the place of stdout.
-    fn show(&mut self, line: &str) {
+    /// Prints a line to stdout, or to stderr if JSON or a file takes the place of stdout and `is_quiet` is not set.
+    fn show(&mut self, line: &str, is_quiet: bool) {
         if self.output.is_some() {
             self.lines.push_str(line);
             self.lines.push('\n');
         }
         if self.is_json || self.output.is_some() {
-            say(line);
+            if !is_quiet {
+                say(line);
+            }
         } else if let Err(error) = print(line) {
             self.print_error.get_or_insert(error);
         }

@@ -4,14 +4,14 @@ use std::fmt::Write as _;
 
 use super::suite::{CaseReport, SuiteReport};
 use super::terminal;
-use super::text::{show_bytes, show_time, visible};
+use super::text::{both_ends, show_bytes, show_time, visible};
 use crate::judge::check::CheckReport;
 use crate::judge::outcome::CaseOutcome;
 
-/// Lines of a server's output that documents show people; JSON and JUnit hold all of it.
-const MAX_OUTPUT_LINES: usize = 50;
+/// Lines of a server's output that documents show people, the first and the last ones; JSON and JUnit hold all of it.
+const DOCUMENT_LINES: (usize, usize) = (15, 35);
 /// Lines of it that the terminal shows, if the server ended on its own.
-const MAX_LAST_LINES: usize = 10;
+const TERMINAL_LINES: (usize, usize) = (4, 6);
 /// Characters that are shown of each of these lines.
 const MAX_OUTPUT_COLUMNS: usize = 500;
 /// Findings of a load group that the terminal shows of a case.
@@ -42,16 +42,14 @@ pub(super) fn columns(case: &CaseReport) -> CaseColumns {
     }
 }
 
-/// The end of a server's output, for a document.
+/// The beginning and the end of a server's output, for a document.
 pub(super) fn server_output(case: &CaseReport) -> String {
-    let first = case.server_output.len().saturating_sub(MAX_OUTPUT_LINES);
-    let lines = last_lines_of_output(case, MAX_OUTPUT_LINES).collect::<Vec<_>>().join("\n");
-    if first == 0 { lines } else { format!("({first} lines before)\n{lines}") }
+    lines_of_output(case, DOCUMENT_LINES).join("\n")
 }
 
-fn last_lines_of_output(case: &CaseReport, most: usize) -> impl Iterator<Item = String> + '_ {
-    let first = case.server_output.len().saturating_sub(most);
-    case.server_output[first..].iter().map(|line| line.chars().take(MAX_OUTPUT_COLUMNS).collect())
+fn lines_of_output(case: &CaseReport, most: (usize, usize)) -> Vec<String> {
+    let lines = both_ends(&case.server_output, most);
+    lines.iter().map(|line| line.chars().take(MAX_OUTPUT_COLUMNS).collect()).collect()
 }
 
 /// The last lines of a suite: the summary, and which cases did not pass. Cases that were not run are only counted.
@@ -79,7 +77,9 @@ pub fn line(case: &CaseReport) -> String {
         let loads = case.run.iter().flat_map(|run| &run.loads);
         parts.extend(loads.map(|load| terminal::findings(load, MAX_FINDINGS)));
         parts.extend(case.replay.as_ref().map(|replay| format!("replay: {replay}")));
-        parts.push(case.about.clone());
+        // Where to look when the case fails is no advice where its server was not there.
+        let has_run = case.outcome != CaseOutcome::Inconclusive || case.run.is_some();
+        parts.extend(has_run.then(|| case.about.clone()));
     }
     for line in parts.iter().flat_map(|part| part.trim_end().lines()) {
         // GitHub Actions reads a line that begins with '::' as a command, even after blanks.
@@ -104,7 +104,7 @@ fn reason_lines(reason: &str) -> String {
     lines.map(|line| line.trim_start().trim_start_matches("| ")).fold(first, |text, line| format!("{text}\n| {line}"))
 }
 
-/// The end of the output of a server that ended on its own, which may say why. If a server did not start, the reasons
+/// The output of a server that ended on its own, which may say why. If a server did not start, the reasons
 /// hold its output.
 fn last_words_of_server(case: &CaseReport) -> Option<String> {
     let died = |check: &CheckReport| check.is_of_server() && check.outcome == CaseOutcome::Fail;
@@ -114,8 +114,8 @@ fn last_words_of_server(case: &CaseReport) -> Option<String> {
     if case.server_output.is_empty() {
         return Some("the server said nothing".to_owned());
     }
-    let lines = last_lines_of_output(case, MAX_LAST_LINES);
-    Some(lines.fold("the server said:".to_owned(), |text, line| format!("{text}\n| {line}")))
+    let lines = lines_of_output(case, TERMINAL_LINES);
+    Some(lines.iter().fold("the server said:".to_owned(), |text, line| format!("{text}\n| {line}")))
 }
 
 #[cfg(test)]
@@ -136,7 +136,8 @@ mod tests {
         let text = line(&case);
         assert!(text.starts_with("FAIL         4.1  \\u{1b}[2Jcleared"), "{text}");
         assert!(text.contains("it said:\n    | ::error::a\n    | ## [error]b\\u{1b}[31m\n"), "{text}");
-        assert!(text.contains("the server said:\n    |   ::error::line 2\n") && !text.contains("line 1\n"), "{text}");
+        assert!(text.contains("the server said:\n    |   ::error::line 0\n"), "{text}");
+        assert!(text.contains("line 3\n    | (the lines between are not shown)\n    |   ::error::line 6\n"), "{text}");
         assert!(text.contains("    | ::warning::about"), "{text}");
         assert!(!text.lines().any(|line| line.trim_start().starts_with("::")), "{text}");
         case.checks.pop();

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::run::{LoadReport, RunReport};
 use crate::exit::Exit;
-use crate::judge::ranking::worst_run;
+use crate::judge::outcome::CaseOutcome;
+use crate::judge::ranking::{suite_exit, worst_run};
 use crate::judge::verdict::Verdict;
 use crate::measure::Latency;
 use crate::stream::Finding;
@@ -46,8 +47,8 @@ pub struct CompareReport {
 pub struct Contender {
     /// A bundled model, or the name of a server of the user's own.
     pub name: String,
-    /// The worst verdict of a round.
-    pub outcome: Verdict,
+    /// The worst verdict of a round; 'not-run' if there was none.
+    pub outcome: CaseOutcome,
     /// Why, unless it is a pass.
     pub reasons: Vec<String>,
     /// The figures of the server; null unless every round passed.
@@ -213,20 +214,34 @@ impl RoundSummary {
 impl Contender {
     /// The result of the rounds of one server. Its ratio is known only when all servers are.
     pub fn new(name: String, rounds: Vec<Round>) -> Contender {
-        let outcome = worst_run(rounds.iter().map(|round| round.outcome));
-        let bad = rounds.iter().find(|round| round.outcome == outcome && outcome != Verdict::Pass);
+        let worst = worst_of(&rounds);
+        let bad = rounds.iter().find(|round| Some(round.outcome) == worst && worst != Some(Verdict::Pass));
         let count = |is: fn(&Round) -> bool| rounds.iter().filter(|round| is(round)).count() as u64;
         Contender {
             name,
-            outcome,
-            reasons: bad.map_or_else(Vec::new, |round| round.reasons.clone()),
-            figures: RoundSummary::of(&rounds).filter(|_| outcome == Verdict::Pass),
+            outcome: worst.map_or(CaseOutcome::NotRun, CaseOutcome::from),
+            reasons: match (bad, worst) {
+                (Some(round), _) => round.reasons.clone(),
+                (None, None) => vec!["the comparison ended before its first round".to_owned()],
+                (None, Some(_)) => Vec::new(),
+            },
+            figures: RoundSummary::of(&rounds).filter(|_| worst == Some(Verdict::Pass)),
             ratio: None,
             client_was_bottleneck: count(|round| round.client_was_bottleneck == Some(true)),
             machine_was_full: count(|round| round.machine_was_full == Some(true)),
             rounds,
         }
     }
+
+    /// The outcome in one or two words for people.
+    pub fn outcome_name(&self) -> &'static str {
+        worst_of(&self.rounds).map_or(CaseOutcome::NotRun.name(), Verdict::name)
+    }
+}
+
+/// The worst verdict of these rounds; `None` if there are none.
+fn worst_of(rounds: &[Round]) -> Option<Verdict> {
+    (!rounds.is_empty()).then(|| worst_run(rounds.iter().map(|round| round.outcome)))
 }
 
 impl CompareReport {
@@ -243,8 +258,7 @@ impl CompareReport {
         for contender in &mut contenders {
             contender.ratio = first.zip(rate(contender)).map(|(first, rate)| rate / first);
         }
-        let interrupt = interrupted.then_some(Verdict::Interrupted);
-        let outcome = worst_run(contenders.iter().map(|contender| contender.outcome).chain(interrupt));
+        let exit = suite_exit(contenders.iter().map(|contender| contender.outcome), interrupted);
         CompareReport {
             form: FORM.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -253,7 +267,7 @@ impl CompareReport {
             contenders,
             skipped,
             interrupted,
-            exit_code: outcome.exit().code(),
+            exit_code: exit.code(),
         }
     }
 
@@ -312,7 +326,7 @@ pub(super) mod tests {
         rounds.push(round(Verdict::Fail, 2000.0));
         let report = compared(vec![Contender::new("a".to_owned(), rounds), contender("b", &[100.0])]);
         let wrong = &report.contenders[0];
-        assert_eq!((wrong.outcome, wrong.figures, wrong.ratio), (Verdict::Fail, None, None));
+        assert_eq!((wrong.outcome, wrong.figures, wrong.ratio), (CaseOutcome::Fail, None, None));
         assert_eq!((report.contenders[1].ratio, report.exit()), (Some(1.0), Exit::VerificationFailed));
     }
 
@@ -322,5 +336,6 @@ pub(super) mod tests {
         assert_eq!(compared(vec![contender("a", &[])]).exit(), Exit::Inconclusive);
         let stopped = CompareReport::new(7, String::new(), vec![contender("a", &[1.0])], Vec::new(), true);
         assert_eq!(stopped.exit(), Exit::Interrupted);
+        assert_eq!((contender("a", &[]).outcome, contender("a", &[]).outcome_name()), (CaseOutcome::NotRun, "not run"));
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::compare::{CompareReport, Contender, SkippedModel, Spread};
 use super::text::{show_bytes, show_count, show_time, wrapped};
 use super::{finding, terminal};
-use crate::judge::verdict::Verdict;
+use crate::judge::outcome::CaseOutcome;
 
 /// The columns of the table.
 const HEADER: [&str; 10] = [
@@ -23,7 +23,7 @@ const HEADER: [&str; 10] = [
 ];
 
 fn cells(contender: &Contender) -> Vec<String> {
-    let mut cells = vec![contender.name.clone(), contender.outcome.name().to_owned()];
+    let mut cells = vec![contender.name.clone(), contender.outcome_name().to_owned()];
     let Some(figures) = &contender.figures else {
         cells.resize(HEADER.len(), "-".to_owned());
         return cells;
@@ -48,8 +48,8 @@ fn cells(contender: &Contender) -> Vec<String> {
 pub fn render(report: &CompareReport) -> String {
     let rows = report.contenders.iter().map(cells).collect();
     let mut text = format!("{}\n", terminal::table(&HEADER, rows).trim_fmt());
-    for contender in report.contenders.iter().filter(|contender| contender.outcome != Verdict::Pass) {
-        let _ = write!(text, "\n{}: {}", contender.name, contender.outcome.name());
+    for contender in report.contenders.iter().filter(|contender| contender.outcome != CaseOutcome::Pass) {
+        let _ = write!(text, "\n{}: {}", contender.name, contender.outcome_name());
         contender.reasons.iter().for_each(|reason| {
             let _ = write!(text, "\n  {reason}");
         });
@@ -155,6 +155,7 @@ fn quoted(cell: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::judge::verdict::Verdict;
     use crate::report::compare::tests::{compared, contender, round};
 
     #[test]

@@ -55,9 +55,8 @@ fn status(state: SuiteState, case: &CaseReport, check: &CheckReport) -> TestCase
     let kind = match check.outcome {
         CaseOutcome::Pass => return TestCaseStatus::success(),
         CaseOutcome::Skipped => return skipped(),
-        // With --fail-fast there is a failure already. In any other state, a report that broke off must not look
-        // complete.
-        CaseOutcome::NotRun if state == SuiteState::Stopped => return skipped(),
+        // There is a failure or an error already. In any other state, a report that broke off must not look complete.
+        CaseOutcome::NotRun if matches!(state, SuiteState::Stopped | SuiteState::NoServer) => return skipped(),
         CaseOutcome::Fail | CaseOutcome::ThresholdMissed => NonSuccessKind::Failure,
         CaseOutcome::Inconclusive | CaseOutcome::Interrupted | CaseOutcome::NotRun => NonSuccessKind::Error,
     };

@@ -31,6 +31,9 @@ pub enum SuiteState {
     Complete,
     /// It ended at the first case that did not pass, as --fail-fast asks.
     Stopped,
+    /// The cases without a result have no server: the target is not there, or their command did not start for an
+    /// earlier case.
+    NoServer,
     /// Somebody ended it.
     Interrupted,
 }
@@ -42,6 +45,7 @@ impl SuiteState {
             SuiteState::Complete => None,
             SuiteState::Incomplete => Some("still running, or broken off"),
             SuiteState::Stopped => Some("stopped by --fail-fast"),
+            SuiteState::NoServer => Some("their server is not there"),
             SuiteState::Interrupted => Some("interrupted"),
         }
     }
@@ -53,6 +57,7 @@ impl SuiteState {
                 "there is no result yet: the suite is still running, or broke off"
             }
             SuiteState::Stopped => "--fail-fast: an earlier case did not pass",
+            SuiteState::NoServer => "its server is not there: an earlier case says why",
             SuiteState::Interrupted => "interrupted before it started",
         }
     }
@@ -80,7 +85,7 @@ pub struct CaseReport {
     pub replay: Option<String>,
     /// The run, if there was one. Its verdict is about the bytes; 'outcome' is about what was expected.
     pub run: Option<RunReport>,
-    /// The lines that the server wrote to stderr.
+    /// The first and the last lines that the server printed: of a bundled one, to stderr.
     pub server_output: Vec<String>,
 }
 
@@ -238,7 +243,10 @@ mod tests {
         assert_eq!((report.state, report.exit_code), (SuiteState::Incomplete, 4));
         assert_eq!(report.summary(), "2 cases: 1 passed, 1 not run (still running, or broken off)");
         let (stopped, interrupted) = (SuiteState::Stopped, SuiteState::Interrupted);
-        for (why, code, words) in [(stopped, 4, "--fail-fast"), (interrupted, 130, "interrupted")] {
+        let gone = SuiteState::NoServer;
+        for (why, code, words) in
+            [(stopped, 4, "--fail-fast"), (gone, 4, "not there"), (interrupted, 130, "interrupted")]
+        {
             let mut report = report.clone();
             report.end(why);
             assert_eq!((report.state, report.exit_code), (why, code));

@@ -45,6 +45,18 @@ pub fn show_count(count: u64) -> String {
     shown
 }
 
+/// The first and the last lines of a text that may be long. A crash may print its message first and then pages of
+/// state.
+pub fn both_ends(lines: &[String], (first, last): (usize, usize)) -> Vec<String> {
+    let left_out = lines.len().saturating_sub(first + last);
+    if left_out <= 1 {
+        return lines.to_vec();
+    }
+    // How many they are is not known here: the text may have been shortened before.
+    let between = "(the lines between are not shown)".to_owned();
+    lines[..first].iter().cloned().chain([between]).chain(lines[lines.len() - last..].iter().cloned()).collect()
+}
+
 /// Text for a document: without escape sequences of terminals, other control characters, and characters that no
 /// document may hold (XML 1.0, section 2.2). A server does not always write text.
 pub(super) fn plain(text: &str) -> String {
@@ -99,6 +111,14 @@ fn three_digits(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_a_long_text_both_ends_are_shown() {
+        let lines: Vec<String> = (0..6).map(|n| n.to_string()).collect();
+        assert_eq!(both_ends(&lines, (2, 3)), lines, "a remark would take the place of the one line that it is about");
+        assert_eq!(both_ends(&lines, (1, 2)), ["0", "(the lines between are not shown)", "4", "5"]);
+        assert!(both_ends(&[], (1, 2)).is_empty());
+    }
 
     #[test]
     fn a_document_leaves_out_what_is_not_text() {

@@ -1,13 +1,14 @@
 //! Runs the cases of `run` and `check`: chooses them, starts a server for each, runs the loads, and reports each case
-//! as it ends. An error in a case is the result of that case, so the others still run.
+//! as it ends. An error in a case is the result of that case, so the others still run. Those whose server is known to
+//! be missing are left out.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
 
 use clap::Args;
 
-use crate::client::RunOutcome;
 use crate::client::limits::{self, SystemLimits};
+use crate::client::{RunOutcome, RunPlan};
 use crate::config::{RunArgs, ServerSpec};
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -16,9 +17,13 @@ use crate::judge::expectation::CheckedServer;
 use crate::judge::measured::{RunEnding, ServerFate};
 use crate::judge::outcome::CaseOutcome;
 use crate::output::reports::{ReportArgs, Reports};
+use crate::output::server_log::ServerLogArgs;
 use crate::plan::Profile;
+use crate::report::run::RunReport;
 use crate::report::suite::{CaseReport, SuiteState};
 use crate::runner::judged::judged_case;
+use crate::runner::known_servers::KnownServers;
+use crate::runner::unreachable::{self, Remedies};
 use crate::runner::{jobs, launch, target_address};
 use crate::scenario::{Scenario, names};
 use crate::server::models;
@@ -31,6 +36,8 @@ use crate::units::{Count, Time};
 const CASE_ALLOWANCE: Duration = Duration::from_secs(10 * 60);
 /// The same for a case that needs `--long`.
 const LONG_CASE_ALLOWANCE: Duration = Duration::from_secs(2 * 60 * 60);
+/// How long the last attempt to reach a target may take that took no connection of a whole run.
+const ABSENT_TIMEOUT: Duration = Duration::from_secs(1);
 /// The largest value of `--jobs`. More threads would not finish the cases sooner.
 const MAX_JOBS: u64 = 64;
 
@@ -62,13 +69,17 @@ pub struct CaseArgs {
     #[arg(long, value_name = "N", env = "ECHO_TESTER_JOBS", hide_env = true)]
     pub jobs: Option<Count>,
 
-    /// Print no progress
+    /// Print no progress, and nothing to standard error but errors and warnings
     #[arg(short, long, env = "ECHO_TESTER_QUIET", hide_env = true)]
     pub quiet: bool,
 
     /// Which reports are written, and where.
     #[command(flatten)]
     pub(crate) reports: ReportArgs,
+
+    /// Where the output of the servers goes.
+    #[command(flatten)]
+    pub server_log: ServerLogArgs,
 
     /// Seed, workers and the other flags of a run. They override the values in a scenario file.
     #[command(flatten)]
@@ -105,7 +116,7 @@ pub fn run_all(
     scenarios: &[Scenario],
     args: &CaseArgs,
     target: Option<&str>,
-    replay: impl Fn(&Scenario) -> String,
+    replay: impl Fn(&Scenario) -> String + Sync,
 ) -> anyhow::Result<Exit> {
     let jobs = args.jobs()?;
     let wanted: Vec<&Scenario> = scenarios.iter().filter(|scenario| args.is_wanted(scenario)).collect();
@@ -120,13 +131,18 @@ pub fn run_all(
         return args.reports.list(&list(&wanted), planned).map(|()| Exit::Pass);
     }
     check_flags(&wanted, args, target)?;
-    launch::catch_interrupts()?;
-    let replays: Vec<String> = wanted.iter().map(|case| replay(case)).collect();
-    let mut reports = Reports::open(&args.reports, planned.clone())?;
+    prepare_log(args, target)?;
+    let mut reports = Reports::open(&args.reports, planned.clone(), args.quiet)?;
     let mut is_stopped = false;
+    let known = KnownServers::default();
     // After an interrupt no thread begins another case.
     let run = |i: usize| {
-        (!interrupt::is_requested()).then(|| run_one(planned[i].clone(), wanted[i], args, target, &replays[i]))
+        let server = wanted[i].server.as_ref().filter(|_| target.is_none());
+        if interrupt::is_requested() || known.is_target_gone() || known.is_missing(server) {
+            return None;
+        }
+        let context = CaseContext { args, target, number: i + 1, replay: replay(wanted[i]), known: &known };
+        run_one(planned[i].clone(), wanted[i], &context)
     };
     let result = jobs::run(wanted.len(), jobs, run, |i, case| {
         if let Some(case) = case {
@@ -134,16 +150,27 @@ pub fn run_all(
             reports.add(i, case);
         }
         // Checked again, because an interrupt may come while a server stops or while a case is skipped.
-        let is_over = is_stopped || interrupt::is_requested();
+        let is_over = is_stopped || known.is_target_gone() || interrupt::is_requested();
         if is_over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
+    // Cases that were left out for no other reason had no server.
+    let state = if result.is_ok() { SuiteState::NoServer } else { SuiteState::Incomplete };
     let exit = reports.finish(match interrupt::is_requested() {
         true => SuiteState::Interrupted,
-        false if is_stopped => SuiteState::Stopped,
-        false => SuiteState::Incomplete,
+        false if is_stopped && !known.is_target_gone() => SuiteState::Stopped,
+        false => state,
     });
     result?;
     exit
+}
+
+/// Makes the folder for the output of servers. If there will be no server, a note says so.
+fn prepare_log(args: &CaseArgs, target: Option<&str>) -> anyhow::Result<()> {
+    args.server_log.make_folder()?;
+    if target.is_some() && !args.quiet {
+        args.server_log.note_without_server();
+    }
+    Ok(())
 }
 
 /// Checks the flags against every case before the first one runs, so that a late case cannot fail because of them.
@@ -165,31 +192,35 @@ fn list(cases: &[&Scenario]) -> String {
     cases.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// Runs a case. If anything goes wrong, the case is inconclusive; the other cases still run, and no result is lost.
-fn run_one(
-    mut case: CaseReport,
-    scenario: &Scenario,
-    args: &CaseArgs,
-    target: Option<&str>,
-    replay: &str,
-) -> CaseReport {
-    if let Some(reason) = why_skipped(scenario, args, target) {
-        case.record_no_run(CaseOutcome::Skipped, reason);
-        return case;
-    }
-    if let Err(error) = try_run(&mut case, scenario, args, target, replay) {
-        case.record_no_run(CaseOutcome::Inconclusive, format!("{error:#}"));
-    }
-    case
+/// What a case needs besides its scenario.
+struct CaseContext<'a> {
+    args: &'a CaseArgs,
+    target: Option<&'a str>,
+    /// Its place among the cases, from 1 on.
+    number: usize,
+    /// The start of the command that runs it again.
+    replay: String,
+    known: &'a KnownServers,
 }
 
-fn try_run(
-    case: &mut CaseReport,
-    scenario: &Scenario,
-    args: &CaseArgs,
-    target: Option<&str>,
-    replay: &str,
-) -> anyhow::Result<()> {
+/// Runs a case. If anything goes wrong, the case is inconclusive; the other cases still run, and no result is lost.
+/// `None`: the user interrupted before anything had run.
+fn run_one(mut case: CaseReport, scenario: &Scenario, context: &CaseContext<'_>) -> Option<CaseReport> {
+    if let Some(reason) = why_skipped(scenario, context.args, context.target) {
+        case.record_no_run(CaseOutcome::Skipped, reason);
+        return Some(case);
+    }
+    if let Err(error) = try_run(&mut case, scenario, context)
+        && !interrupt::is_requested()
+    {
+        case.record_no_run(CaseOutcome::Inconclusive, format!("{error:#}"));
+    }
+    (case.outcome != CaseOutcome::NotRun).then_some(case)
+}
+
+/// Runs a case, and records the result. After an interrupt there may be none.
+fn try_run(case: &mut CaseReport, scenario: &Scenario, context: &CaseContext<'_>) -> anyhow::Result<()> {
+    let CaseContext { args, target, replay, .. } = context;
     let run = launch::resolve_run(&merged(&args.run, &scenario.run))?;
     let replay = format!("{replay} --seed {}", run.seed);
     case.replay = Some(replay.clone());
@@ -197,15 +228,9 @@ fn try_run(
     let targets = match (target, &scenario.server) {
         (Some(target), _) => target_address::resolve(target)?,
         (None, None) => return Err(Failure::usage(format!("{} has no [server]", scenario.path))),
-        (None, Some(wanted)) => match TestServer::start(wanted) {
-            Ok(started) => vec![server.insert(started).address()],
-            Err(not_started) => {
-                let outcome =
-                    if interrupt::is_requested() { CaseOutcome::Interrupted } else { CaseOutcome::Inconclusive };
-                case.record_no_run(outcome, not_started.reason);
-                case.server_output = not_started.output;
-                return Ok(());
-            }
+        (None, Some(wanted)) => match start(case, wanted, scenario, context)? {
+            Some(started) => vec![server.insert(started).address()],
+            None => return Ok(()),
         },
     };
     let plan = launch::plan(&run, targets, scenario.loads.clone(), Some(replay))?;
@@ -236,8 +261,52 @@ fn try_run(
         ..RunEnding::default()
     };
     let (report, judgement) = judged_case(&plan, &outcome, report, &scenario.expect, ending);
-    case.record_run(report, judgement);
+    if report.interrupted && report.total.connects == 0 {
+        return Ok(());
+    }
+    let absent = target.filter(|_| judgement.outcome == CaseOutcome::Inconclusive);
+    match absent.and_then(|target| why_absent(&report, target, &plan)) {
+        None => case.record_run(report, judgement),
+        Some(why) => {
+            context.known.target_is_gone();
+            case.record_no_run(CaseOutcome::Inconclusive, why);
+        }
+    }
     Ok(())
+}
+
+/// Starts the server of a case. `None`: it did not start, which is the result of the case, unless the user interrupted.
+fn start(
+    case: &mut CaseReport,
+    wanted: &ServerSpec,
+    scenario: &Scenario,
+    context: &CaseContext<'_>,
+) -> anyhow::Result<Option<TestServer>> {
+    let log = context.args.server_log.file(&format!("{:03} {}", context.number, scenario.title()))?;
+    match TestServer::start(wanted, log) {
+        Ok(started) => {
+            context.known.has_started(wanted);
+            Ok(Some(started))
+        }
+        Err(_) if interrupt::is_requested() => Ok(None),
+        Err(not_started) => {
+            context.known.did_not_start(wanted);
+            case.record_no_run(CaseOutcome::Inconclusive, not_started.reason);
+            case.server_output = not_started.output;
+            Ok(None)
+        }
+    }
+}
+
+/// Why no connection to the target could be opened, if it is still not there after the run. A server that is only busy
+/// with the end of an earlier case takes this one.
+fn why_absent(report: &RunReport, target: &str, plan: &RunPlan) -> Option<String> {
+    let source = plan.sources.of(0, 0, 1);
+    if !unreachable::is_absent(&report.total) || liveness::is_there(&plan.targets, source, ABSENT_TIMEOUT) {
+        return None;
+    }
+    let remedies = Remedies { has_sources: source.is_some(), ..Remedies::default() };
+    unreachable::why(report, target, remedies)
 }
 
 /// The default time limit of a case: what its longest load takes by its own options, plus an allowance.
@@ -303,7 +372,10 @@ mod tests {
         let scenario = Scenario::parse("a.toml", "name = 'n'\n[[load]]\n").expect("it is well");
         let planned = CaseReport::planned(&scenario, CheckedServer::Target);
         // A name that no longer resolves would do the same, but would need a resolver.
-        let case = run_one(planned, &scenario, &args, Some("no-port"), "echo-tester run a.toml");
+        let known = KnownServers::default();
+        let replay = "echo-tester run a.toml".to_owned();
+        let context = CaseContext { args: &args, target: Some("no-port"), number: 1, replay, known: &known };
+        let case = run_one(planned, &scenario, &context).expect("nobody interrupts");
         assert_eq!((case.outcome, case.checks[0].outcome), (CaseOutcome::Inconclusive, CaseOutcome::Inconclusive));
         assert!(case.reasons[0].contains("no-port") && case.replay.is_some(), "{:?}", case.reasons);
     }

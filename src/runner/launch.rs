@@ -4,12 +4,13 @@
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 
 use super::deadline::Deadline;
+use super::interrupts;
 use super::progress::ProgressDisplay;
 use crate::client::limits::{self, SystemLimits};
 use crate::client::target::SourceChoice;
@@ -19,12 +20,10 @@ use crate::failure::Failure;
 use crate::interrupt;
 use crate::output::console::say;
 use crate::plan::{Profile, Slots};
-use crate::sync::lock;
 use crate::sys;
-use crate::target::command_server;
 
-/// How often a process that waits for a common start looks at the clock and for an interrupt.
-const START_POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// How long a process that waits for a common start sleeps before it looks at the clock again, which somebody may set.
+const MAX_START_WAIT: Duration = Duration::from_millis(50);
 
 /// Validates the flags of the run as a whole and fills in defaults: a random seed, and a worker for each core.
 ///
@@ -44,10 +43,21 @@ fn check_sources(sources: &SourceAddresses, targets: &[SocketAddr]) -> anyhow::R
     match targets.first() {
         Some(target) if !sources.is_empty() && sources.towards(target.ip()).is_empty() => {
             let family = if target.is_ipv4() { "IPv4" } else { "IPv6" };
-            Err(Failure::usage(format!("--source {sources}: the target is {target}: give an {family} address")))
+            return Err(Failure::usage(format!(
+                "--source {sources}: the target is {target}: give an {family} address"
+            )));
         }
-        _ => Ok(()),
+        _ => {}
     }
+    for target in targets {
+        if let Some(source) = sources.in_another_zone(*target) {
+            return Err(Failure::usage(format!(
+                "--source {source}: a link-local address reaches only its own zone, and the target is {target}: give a \
+                 target of that zone, or another source"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// The plan of a run.
@@ -94,9 +104,6 @@ pub fn check_limits(plan: &RunPlan) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The runs that an interrupt ends.
-static ACTIVE_RUNS: Mutex<Vec<Weak<Control>>> = Mutex::new(Vec::new());
-
 /// Runs the plan. Ctrl-C ends it early with a report, and so does `limit`. Returns the outcome, and whether `limit` has
 /// ended the run; a run that timed out does not count as interrupted.
 ///
@@ -110,14 +117,7 @@ pub fn run_plan(
 ) -> anyhow::Result<(RunOutcome, bool)> {
     wait_until(start_at);
     let control = Control::new(&plan);
-    let mut active_runs = lock(&ACTIVE_RUNS);
-    active_runs.retain(|other| other.strong_count() > 0);
-    active_runs.push(Arc::downgrade(&control));
-    drop(active_runs);
-    // The signal may have come before this run was in the list.
-    if interrupt::is_requested() {
-        control.interrupt();
-    }
+    interrupts::applies_to(&control);
     let progress = ProgressDisplay::start(&plan, &control, quiet);
     let deadline = limit.map(|limit| Deadline::set(limit, &control)).transpose().context("watching the time")?;
     let mut outcome = client::run(plan, &control).context("running the load")?;
@@ -128,26 +128,10 @@ pub fn run_plan(
     Ok((outcome, timed_out))
 }
 
-/// From now on, Ctrl-C or SIGTERM ends the active runs with their reports, and a second signal ends the process. Call
-/// this before anything is printed: a program that reads the first line may send a signal at once.
-///
-/// # Errors
-/// The system refuses the signal handler.
-pub fn catch_interrupts() -> anyhow::Result<()> {
-    // After a second signal nothing waits for servers to stop, so they are killed.
-    interrupt::catch(interrupt_runs, command_server::kill_all).context("installing the handler for Ctrl-C")
-}
-
-fn interrupt_runs() {
-    for control in lock(&ACTIVE_RUNS).iter().filter_map(Weak::upgrade) {
-        control.interrupt();
-    }
-}
-
 /// Waits until the common start of several processes, or until an interrupt.
 fn wait_until(time: Option<SystemTime>) {
     let left = || time.and_then(|time| time.duration_since(SystemTime::now()).ok());
     while let Some(left) = left().filter(|_| !interrupt::is_requested()) {
-        std::thread::sleep(left.min(START_POLL_INTERVAL));
+        interrupt::pause(left.min(MAX_START_WAIT));
     }
 }

@@ -3,8 +3,11 @@
 
 pub mod case;
 mod deadline;
+pub mod interrupts;
 mod jobs;
 pub mod judged;
+mod known_servers;
 pub mod launch;
 mod progress;
 pub mod target_address;
+pub mod unreachable;

@@ -7,32 +7,53 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Mutex;
 
 use crate::client::target;
-use crate::config::DEFAULT_PORT;
+use crate::config::{DEFAULT_PORT, ZonedIp, check_zone};
 use crate::failure::Failure;
+use crate::interrupt;
 use crate::sync::lock;
 
 /// Resolves `HOST:PORT`. Each text is resolved once in the life of the process, because finding out which address
 /// family answers may open a connection to the target.
 ///
 /// # Errors
-/// The text does not have that form (exit code 2), or there is no such host (exit code 4). Both say what to do.
+/// The text does not have that form (exit code 2), there is no such host (exit code 4), or the user interrupts a
+/// resolver that does not answer (exit code 130). All say what to do.
 pub fn resolve(text: &str) -> anyhow::Result<Vec<SocketAddr>> {
     static RESOLVED: Mutex<Vec<(String, Vec<SocketAddr>)>> = Mutex::new(Vec::new());
-    check_form(text).map_err(|error| Failure::usage(format!("'{text}' is not a valid target: {error}")))?;
+    let invalid = |error: String| Failure::usage(format!("'{text}' is not a valid target: {error}"));
+    let (host, port) = split(text).map_err(invalid)?;
+    // A resolver knows nothing of zones.
+    if let Some(ip) = ZonedIp::parse(host.trim_matches(['[', ']']), |ip| format!("[{ip}]:{port}")) {
+        return Ok(vec![ip.map_err(|error| invalid(error.to_string()))?.with_port(port)]);
+    }
     let mut resolved = lock(&RESOLVED);
     if let Some((_, addresses)) = resolved.iter().find(|(target, _)| target == text) {
         return Ok(addresses.clone());
     }
-    let addresses = target::resolve(text).map_err(|error| {
-        Failure::could_not_run(format!("cannot resolve {text}: {error}: check the name, or give the address"))
-    })?;
+    let addresses = look_up(text)?;
     resolved.push((text.to_owned(), addresses.clone()));
     Ok(addresses)
 }
 
-/// Tells a text that cannot be a target from a host that does not exist. The error says what is wrong and what to
-/// write.
-fn check_form(text: &str) -> Result<(), String> {
+/// The addresses of a name.
+fn look_up(text: &str) -> anyhow::Result<Vec<SocketAddr>> {
+    let wrong = |error: &dyn std::fmt::Display| {
+        Failure::could_not_run(format!("cannot resolve {text}: {error}: check the name, or give the address"))
+    };
+    let wanted = text.to_owned();
+    let addresses = match interrupt::unless_requested(move || target::resolve(&wanted)) {
+        Ok(resolved) => resolved.map_err(|error| wrong(&error))?,
+        Err(_) if interrupt::is_requested() => {
+            return Err(Failure::interrupted(format!("interrupted while {text} was looked up")));
+        }
+        Err(error) => return Err(wrong(&error)),
+    };
+    addresses.iter().try_for_each(|address| check_zone(*address)).map_err(|error| wrong(&error))?;
+    Ok(addresses)
+}
+
+/// The host and the port of a target. The error says what is wrong with a text that cannot be one, and what to write.
+fn split(text: &str) -> Result<(String, u16), String> {
     if let Some((_, rest)) = text.split_once("://") {
         let rest = rest.split('/').next().unwrap_or(rest);
         return Err(format!("it is a URL, and HOST:PORT is needed: write {rest}"));
@@ -45,7 +66,7 @@ fn check_form(text: &str) -> Result<(), String> {
         _ if host.is_empty() => Err(format!("it has no host: write 127.0.0.1:{port}")),
         _ if host.contains(char::is_whitespace) => Err("its host contains a space: remove the space".to_owned()),
         _ if port.is_empty() => Err(format!("it has no port: write {host}:{DEFAULT_PORT}")),
-        Ok(1..=65535) if port.bytes().all(|byte| byte.is_ascii_digit()) => Ok(()),
+        Ok(number @ 1..=65535) if port.bytes().all(|byte| byte.is_ascii_digit()) => Ok((host, number as u16)),
         _ => Err(format!("{port} is not a port: ports go from 1 to 65535")),
     }
 }
@@ -67,6 +88,10 @@ fn split_plain(text: &str) -> Result<(String, &str), String> {
     if host.contains(':') {
         let default_port = DEFAULT_PORT.to_string();
         let (address, port) = if host.ends_with(':') { (text, default_port.as_str()) } else { (host, port) };
+        // The form with brackets alone would be refused in turn.
+        if let Some(Err(error)) = ZonedIp::parse(address, |ip| format!("[{ip}]:{port}")) {
+            return Err(error.to_string());
+        }
         return Err(format!("an IPv6 address needs brackets: write [{address}]:{port}"));
     }
     Ok((host.to_owned(), port))
@@ -97,7 +122,9 @@ mod tests {
             ("[]:80", "write [::1]:7777"),
             ("[localhost]:80", "write [::1]:7777"),
             ("::1:80", "write [::1]:80"),
-            ("fe80::", "write [fe80::]:7777"),
+            ("fe80::", "needs its zone, the interface: write [fe80::%"),
+            ("fe80::1%7", "write [fe80::1%7]:7777"),
+            ("fe80::1%7:80", "write [fe80::1%7]:80"),
             ("http://127.0.0.1:80/path", "write 127.0.0.1:80"),
             ("tcp://localhost:80", "write localhost:80"),
         ] {
@@ -106,7 +133,18 @@ mod tests {
             assert!(error.contains(remedy), "{error}");
         }
         for text in ["localhost:80", "127.0.0.1:65535", "[::1]:1", "[fe80::1%2]:80", "a-b.example:7777"] {
-            assert!(check_form(text).is_ok(), "{text}");
+            assert!(split(text).is_ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_zone_is_resolved_here_and_a_link_local_address_without_one_is_refused() {
+        let resolved = resolve("[fe80::1%2]:80").expect("the zone is a number");
+        assert_eq!(resolved, ["[fe80::1%2]:80".parse::<SocketAddr>().expect("the zone is a number")]);
+        for (text, remedy) in [("[fe80::1]:80", "needs its zone"), ("[fe80::1%nosuch]:80", "no interface 'nosuch'")] {
+            let error = resolve(text).expect_err(text);
+            assert!(error.to_string().contains(remedy), "{error}");
+            assert_eq!(crate::failure::exit_of(&error), crate::exit::Exit::Usage);
         }
     }
 }

@@ -25,9 +25,9 @@ use socket2::SockRef;
 pub use alarm::Alarm;
 pub use os::{
     LOOPBACK_IS_A_NETWORK, ProcessGroup, choose_port_at_connect, claim_address, close_with_reset, ephemeral_ports,
-    has_ended, interrupt, is_connect_in_progress, is_crash, is_wine, listen_backlog, peak_memory, process_cpu_time,
-    raise_descriptor_limit, receive, resident_memory, send, share_port, shortage, stolen_cpu_time, thread_cpu_time,
-    thread_limit, thread_run_delay, usable_memory,
+    has_ended, interface_index, interrupt, is_connect_in_progress, is_crash, is_wine, link_local_interfaces,
+    listen_backlog, peak_memory, process_cpu_time, raise_descriptor_limit, receive, resident_memory, send, share_port,
+    shortage, stolen_cpu_time, thread_cpu_time, thread_limit, thread_run_delay, usable_memory,
 };
 pub use prefetch::prefetch;
 

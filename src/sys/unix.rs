@@ -236,6 +236,55 @@ pub fn choose_port_at_connect<'s>(socket: impl Into<SockRef<'s>>) {
 #[cfg(not(target_os = "linux"))]
 pub fn choose_port_at_connect<'s>(_socket: impl Into<SockRef<'s>>) {}
 
+/// The number of a network interface, which is the zone of its link-local addresses, by its name (if_nametoindex(3)).
+/// `None`: there is none of this name.
+pub fn interface_index(name: &str) -> Option<u32> {
+    let name = std::ffi::CString::new(name).ok()?;
+    // SAFETY: the call only reads the string, which lives and ends with a zero.
+    let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
+    (index != 0).then_some(index)
+}
+
+/// The names of the network interfaces that have a link-local IPv6 address (getifaddrs(3)), without repeats.
+pub fn link_local_interfaces() -> Vec<String> {
+    let mut first: *mut libc::ifaddrs = std::ptr::null_mut();
+    // SAFETY: the call writes the live pointer. If it fails, there is nothing to free.
+    if unsafe { libc::getifaddrs(&raw mut first) } != 0 {
+        return Vec::new();
+    }
+    let mut names: Vec<String> = Vec::new();
+    let mut next = first;
+    // SAFETY: the list is as getifaddrs made it, and is freed below, after the last use.
+    while let Some(interface) = unsafe { next.as_ref() } {
+        next = interface.ifa_next;
+        // SAFETY: the name is a string that ends with a zero, and lives as long as the list.
+        let name = unsafe { std::ffi::CStr::from_ptr(interface.ifa_name) }.to_string_lossy().into_owned();
+        // SAFETY: the address of an interface of the list is null or as its own family says.
+        let address = unsafe { ipv6_address(interface.ifa_addr) };
+        if address.is_some_and(|address| address.is_unicast_link_local()) && !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    // SAFETY: `first` is the list of a call that succeeded, and is not used any more.
+    unsafe { libc::freeifaddrs(first) };
+    names
+}
+
+/// The IPv6 address that a pointer of the system leads to, if it is one.
+///
+/// # Safety
+/// The pointer is null, or leads to an address that is as long as its family says.
+unsafe fn ipv6_address(address: *const libc::sockaddr) -> Option<std::net::Ipv6Addr> {
+    // SAFETY: the caller's promise: what is not null can be read.
+    let family = unsafe { address.as_ref() }?.sa_family;
+    if i32::from(family) != libc::AF_INET6 {
+        return None;
+    }
+    // SAFETY: the family says that it is a sockaddr_in6. It need not be aligned as one, so it is copied.
+    let address = unsafe { address.cast::<libc::sockaddr_in6>().read_unaligned() };
+    Some(address.sin6_addr.s6_addr.into())
+}
+
 /// Ends calls of another thread that are blocked on this connection: with `Shutdown::Read` its receive, without telling
 /// the peer; with `Shutdown::Both` its send too. Best effort: some systems miss a call that is just about to block, so
 /// repeat this until the thread has left the call.
@@ -335,6 +384,14 @@ mod tests {
         assert_eq!(limits("0::/../..\n"), [0; 0]);
         #[cfg(target_os = "linux")]
         assert!(usable_memory().is_some_and(|bytes| bytes > 1 << 20));
+    }
+
+    #[test]
+    fn an_interface_is_found_by_its_name() {
+        let loopback = if cfg!(target_os = "linux") { "lo" } else { "lo0" };
+        assert!(interface_index(loopback).is_some_and(|index| index > 0));
+        assert_eq!((interface_index("no-such-interface"), interface_index("a\0b")), (None, None));
+        assert!(link_local_interfaces().iter().all(|name| interface_index(name).is_some()));
     }
 
     #[test]

@@ -197,6 +197,16 @@ pub fn is_wine() -> bool {
 /// Does nothing: on Windows bind chooses the port.
 pub fn choose_port_at_connect<'s>(_socket: impl Into<SockRef<'s>>) {}
 
+/// None: on Windows a zone is the number of its interface.
+pub fn interface_index(_name: &str) -> Option<u32> {
+    None
+}
+
+/// None are listed on Windows; `netsh interface ipv6 show addresses` shows them.
+pub fn link_local_interfaces() -> Vec<String> {
+    Vec::new()
+}
+
 /// Ends calls of another thread that are blocked on this connection. Shutdown makes later calls fail but does not wake
 /// a blocked one. That one waits for an operation of its own, which CancelIoEx cancels ('any outstanding I/O for the
 /// handle, regardless of which thread issued it'). Best effort: it misses a call that is just about to block, so repeat

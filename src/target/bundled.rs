@@ -2,18 +2,24 @@
 //!
 //! A separate process has its own descriptor limit and its own CPU time. It runs this program again, as `serve --json`
 //! on a free port, and lives as long as the pipe to its standard input. When the pipe closes, on purpose or because
-//! this process died, the server drains and ends. So no server is left behind.
+//! this process died, the server drains and ends. So no server is left behind. It stands in a process group of its own:
+//! a Ctrl-C at the terminal ends the run, and the run ends the server.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::process::{ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use super::captured_output::CapturedOutput;
 use super::lifecycle::StoppedServer;
+use super::patience::Patience;
 use super::serve_event::ServeEvent;
+use super::server_log::ServerLog;
+use super::started_process::StartedProcess;
 use crate::failure::Failure;
+use crate::interrupt;
 use crate::report::run::ServerReport;
 use anyhow::Context as _;
 
@@ -23,15 +29,15 @@ const START_TIMEOUT: Duration = Duration::from_secs(60);
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the server may take to end after it failed to start.
 const FAILED_START_TIMEOUT: Duration = Duration::from_secs(1);
-/// Pause between two looks at the process.
-const POLL_INTERVAL: Duration = Duration::from_millis(5);
+/// How often the wait for the first line looks for an interrupt.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The environment variables that stand for flags begin with this.
 const VARIABLE_PREFIX: &str = "ECHO_TESTER_";
 
 /// A running bundled server.
 pub struct BundledServer {
-    child: Child,
+    process: StartedProcess,
     stdin: Option<ChildStdin>,
     /// The lines of its standard output.
     events: Receiver<String>,
@@ -44,11 +50,13 @@ pub struct BundledServer {
 }
 
 impl BundledServer {
-    /// Starts `serve --model MODEL` with further flags, and waits until it listens. A faulty server takes no model.
+    /// Starts `serve --model MODEL` with further flags, and waits until it listens. A faulty server takes no model. The
+    /// file gets all that it prints.
     ///
     /// # Errors
-    /// The process cannot be started, ends early or does not report in time; the error quotes its output.
-    pub fn start(model: Option<&str>, flags: &[String]) -> anyhow::Result<BundledServer> {
+    /// The process cannot be started, ends early or does not report in time; the error quotes its output. Or the user
+    /// interrupted.
+    pub fn start(model: Option<&str>, flags: &[String], log: Option<File>) -> anyhow::Result<BundledServer> {
         let program = std::env::current_exe().context("finding this program, to start it as a server")?;
         let mut command = Command::new(program);
         command.args(["serve", "--json", "--bind", "127.0.0.1:0", "--until-stdin-closes"]);
@@ -59,32 +67,46 @@ impl BundledServer {
                 command.env_remove(name);
             }
         }
-        BundledServer::wait_for(command, model)
+        BundledServer::wait_for(command, model, log.map(ServerLog::new))
     }
 
     /// Starts the command, and waits until it reports that it listens.
-    fn wait_for(mut command: Command, model: Option<&str>) -> anyhow::Result<BundledServer> {
+    fn wait_for(mut command: Command, model: Option<&str>, log: Option<ServerLog>) -> anyhow::Result<BundledServer> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().context("starting the bundled server")?;
-        let events = lines_of(child.stdout.take());
-        let output = CapturedOutput::of(&mut child);
-        let stdin = child.stdin.take();
+        let mut process = StartedProcess::start(&mut command).context("starting the bundled server")?;
+        let events = lines_of(process.child().stdout.take(), log.clone());
+        let stdin = process.child().stdin.take();
+        let output = CapturedOutput::of(process.child(), log);
         let model = model.unwrap_or("faulty");
         let unknown = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut server = BundledServer { child, stdin, events, output, address: unknown, model: model.to_owned() };
-        let first = server.events.recv_timeout(START_TIMEOUT);
-        match first.ok().and_then(|line| serde_json::from_str(&line).ok()) {
+        let mut server = BundledServer { process, stdin, events, output, address: unknown, model: model.to_owned() };
+        match server.first_line().and_then(|line| serde_json::from_str(&line).ok()) {
             Some(ServeEvent::Listening { address, model, .. }) => {
                 server.address = address;
                 server.model = model;
                 Ok(server)
             }
+            _ if interrupt::is_requested() => {
+                Err(Failure::interrupted(format!("interrupted before the bundled server (--serve={model}) was up")))
+            }
             _ => Err(server.why_it_did_not_start(model)),
         }
     }
 
+    /// The first line of its standard output. `None`: it ended, it took too long, or the user interrupted.
+    fn first_line(&self) -> Option<String> {
+        let until = Instant::now() + START_TIMEOUT;
+        while !interrupt::is_requested() && Instant::now() < until {
+            match self.events.recv_timeout(LOOK_INTERVAL) {
+                Err(RecvTimeoutError::Timeout) => {}
+                line => return line.ok(),
+            }
+        }
+        None
+    }
+
     fn why_it_did_not_start(mut self, model: &str) -> anyhow::Error {
-        let status = self.end(FAILED_START_TIMEOUT);
+        let status = self.end(Patience::new(FAILED_START_TIMEOUT));
         let said = self.output.lines().join("\n").trim_start_matches("error: ").to_owned();
         let said = if said.is_empty() { "it said nothing".to_owned() } else { said };
         let message = format!("the bundled server (--serve={model}) did not start: {said}");
@@ -98,25 +120,26 @@ impl BundledServer {
 
     /// The exit status, if the process has ended before it was told to.
     pub fn ended(&mut self) -> Option<ExitStatus> {
-        self.child.try_wait().ok().flatten()
+        self.process.ended()
     }
 
     /// Lets the server drain and end, and collects its counters. A server that does not report them, or does not exit
-    /// with success, is broken.
+    /// with success, is broken. After an interrupt it is killed soon, which does not make it broken.
     pub fn stop(mut self) -> StoppedServer {
         self.stdin.take();
-        let until = Instant::now() + STOP_TIMEOUT;
+        let mut patience = Patience::new(STOP_TIMEOUT);
         let mut report = ServerReport { model: self.model.clone(), counters: None, cpu_s: None };
-        while let Ok(line) = self.events.recv_timeout(until.saturating_duration_since(Instant::now())) {
+        while let Some(line) = patience.receive(&self.events) {
             if let Ok(ServeEvent::Stopped { counters, cpu_seconds, .. }) = serde_json::from_str(&line) {
                 report.counters = Some(counters);
                 report.cpu_s = cpu_seconds;
             }
         }
-        let broke = match self.end(until.saturating_duration_since(Instant::now())) {
+        let broke = match self.end(patience) {
             Some(status) if report.counters.is_none() => Some(format!("ended without its counters ({status})")),
             Some(status) if !status.success() => Some(format!("ended with an error ({status})")),
             Some(_) => None,
+            None if interrupt::is_requested() => None,
             None => Some(format!(
                 "did not end within {} when told to, and was killed",
                 humantime::format_duration(STOP_TIMEOUT)
@@ -125,38 +148,23 @@ impl BundledServer {
         StoppedServer { broke, report: Some(report), output: self.output.lines() }
     }
 
-    /// Waits for the process to end. When the time limit has passed, kills it and returns no status.
-    fn end(&mut self, patience: Duration) -> Option<ExitStatus> {
+    /// Waits for the process to end. When the time is over, which includes its drain and its abort, it hangs: then it
+    /// is killed, and there is no status.
+    fn end(&mut self, patience: Patience) -> Option<ExitStatus> {
         self.stdin.take();
-        let until = Instant::now() + patience;
-        loop {
-            match self.child.try_wait() {
-                Ok(Some(status)) => return Some(status),
-                Ok(None) if Instant::now() < until => std::thread::sleep(POLL_INTERVAL),
-                _ => break,
-            }
-        }
-        // The time includes its drain and its abort, so the process hangs.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        None
-    }
-}
-
-impl Drop for BundledServer {
-    fn drop(&mut self) {
-        if self.ended().is_none() {
-            self.end(Duration::ZERO);
-        }
+        self.process.end_within(patience)
     }
 }
 
 /// Reads a pipe line by line on a thread, so that a wait for a line can time out. The thread ends with the pipe.
-fn lines_of(pipe: Option<impl Read + Send + 'static>) -> Receiver<String> {
+fn lines_of(pipe: Option<impl Read + Send + 'static>, log: Option<ServerLog>) -> Receiver<String> {
     let (sender, lines) = channel();
     if let Some(pipe) = pipe {
         std::thread::spawn(move || {
             for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+                if let Some(log) = &log {
+                    log.write(format!("{line}\n").as_bytes());
+                }
                 if sender.send(line).is_err() {
                     break;
                 }
@@ -179,7 +187,7 @@ mod tests {
         let listening = serde_json::to_string(&listening).expect("an event is valid JSON");
         let mut command = Command::new("sh");
         command.args(["-c", &format!("echo '{listening}'; read nothing; {script}")]);
-        BundledServer::wait_for(command, Some("sh")).expect("the script reports that it listens").stop()
+        BundledServer::wait_for(command, Some("sh"), None).expect("the script reports that it listens").stop()
     }
 
     #[test]
@@ -203,7 +211,7 @@ mod tests {
         // The process that is left behind still holds the pipe.
         assert_eq!(stopped_after("(sleep 0.2; echo late >&2) & exit 1").output, ["late"]);
         let lines = stopped_after("i=0; while [ $i -lt 1000 ]; do echo $i >&2; i=$((i+1)); done; exit 1").output;
-        assert_eq!((lines.len(), lines[0].as_str()), (201, "(800 earlier lines are left out)"));
-        assert_eq!(lines[200], "999");
+        assert_eq!((lines.len(), lines[0].as_str(), lines[200].as_str()), (201, "0", "999"));
+        assert_eq!(lines[100], "(echo-tester: 800 lines are left out here; --server-log keeps them)");
     }
 }

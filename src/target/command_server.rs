@@ -1,79 +1,70 @@
 //! A server that a command line starts for one case: `command` in a scenario.
 //!
-//! The server gets a free port of 127.0.0.1. It is ready when it accepts a connection. It is stopped together with all
-//! processes that it started: on Unix by SIGTERM to its process group, then SIGKILL; on Windows by ending its job
+//! The server gets a free port of 127.0.0.1. It is ready when it echoes a byte, because a proxy accepts connections
+//! long before its backend is up; with `ready = "connect"`, when it accepts a connection. It is stopped together with
+//! all processes that it started: on Unix by SIGTERM to its process group, then SIGKILL; on Windows by ending its job
 //! object. A port cannot be reserved until the server binds it. If the server reports that its port is in use, it is
 //! started again on another one.
 
-use std::collections::BTreeMap;
+use std::fs::File;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use super::captured_output::CapturedOutput;
+use super::echo_probe::{self, NoEcho};
 use super::lifecycle::{StartFailure, StoppedServer};
-use crate::config::CommandSpec;
+use super::patience::{AFTER_INTERRUPT, Patience};
+use super::server_log::ServerLog;
+use super::started_process::StartedProcess;
+use crate::config::{CommandSpec, Readiness};
 use crate::interrupt;
-use crate::sys::{self, ProcessGroup};
-use crate::target::liveness;
+use crate::report::text::both_ends;
+use crate::sys;
 
 /// Starts of a server whose port was taken in the meantime.
 const MAX_STARTS: usize = 3;
-/// Lines of output in the message about a server that did not start.
-const SHOWN_LINES: usize = 5;
-/// Pause between two attempts to connect, or between two looks at the process.
+/// Lines of output in the message about a server that did not start: the first ones and the last ones.
+const SHOWN_LINES: (usize, usize) = (3, 5);
+/// Pause between two attempts to connect.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
-/// Time limit of one attempt to connect.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// The process groups that run, by the id of the leading process: they are killed when this process must end at once.
-static RUNNING: Mutex<BTreeMap<u32, Arc<ProcessGroup>>> = Mutex::new(BTreeMap::new());
-
-/// Kills every server that still runs, and all processes that it started. For an exit that cannot wait.
-pub fn kill_all() {
-    for group in RUNNING.lock().unwrap_or_else(PoisonError::into_inner).values() {
-        group.kill();
-    }
-}
+/// Time limit of one attempt.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A running server.
 #[derive(Debug)]
 pub struct CommandServer {
     /// The address that it listens on.
     pub address: SocketAddr,
-    child: Child,
-    group: Arc<ProcessGroup>,
-    /// The exit status, once the process has ended.
-    status: Option<ExitStatus>,
+    process: StartedProcess,
     output: CapturedOutput,
     stop_timeout: Duration,
 }
 
-/// Why a server accepts no connection.
+/// Why a server is not ready.
 enum NotReady {
-    Ended(ExitStatus),
-    Refused(io::Error),
-    Interrupted,
+    ProcessEnded(ExitStatus),
+    NoEcho(NoEcho),
 }
 
 impl CommandServer {
-    /// Starts the server and waits until it accepts a connection.
+    /// Starts the server and waits until it is ready. The file gets all that it prints.
     ///
     /// # Errors
-    /// The command cannot be started, ends at once, or accepts no connection before its time is over; the error quotes
-    /// its output.
-    pub fn start(server: &CommandSpec) -> Result<CommandServer, StartFailure> {
+    /// The command cannot be started, ends at once, or is not ready before its time is over; the error quotes its
+    /// output.
+    pub fn start(server: &CommandSpec, log: Option<File>) -> Result<CommandServer, StartFailure> {
+        let log = log.map(ServerLog::new);
         let mut starts = 1;
         loop {
             let failed = |reason: String| StartFailure { reason, output: Vec::new() };
             let address =
                 free_address().map_err(|error| failed(format!("finding a free port of 127.0.0.1: {error}")))?;
-            let mut started = CommandServer::spawn(server, address).map_err(failed)?;
-            let Err(why) = started.wait_until_ready(server.ready_timeout) else { return Ok(started) };
+            let mut started = CommandServer::spawn(server, address, log.clone()).map_err(failed)?;
+            let Err(why) = started.wait_until_ready(server) else { return Ok(started) };
             let output = started.stop().output;
-            if matches!(why, NotReady::Ended(_)) && starts < MAX_STARTS && says_port_is_taken(&output) {
+            if matches!(why, NotReady::ProcessEnded(_)) && starts < MAX_STARTS && says_port_is_taken(&output) {
                 starts += 1;
                 continue;
             }
@@ -81,7 +72,7 @@ impl CommandServer {
         }
     }
 
-    fn spawn(server: &CommandSpec, address: SocketAddr) -> Result<CommandServer, String> {
+    fn spawn(server: &CommandSpec, address: SocketAddr, log: Option<ServerLog>) -> Result<CommandServer, String> {
         let words = server.command_at(address);
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).envs(server.env_at(address)).stdin(Stdio::null());
@@ -89,115 +80,94 @@ impl CommandServer {
         if let Some(folder) = &server.cwd {
             command.current_dir(folder);
         }
-        ProcessGroup::prepare(&mut command);
-        let wrong = |error: io::Error| {
+        let mut process = StartedProcess::start(&mut command).map_err(|error| {
             let folder = server.cwd.as_ref().map_or_else(String::new, |folder| format!(" in {}", folder.display()));
             format!("starting '{}'{folder}: {error}: check the program of `command`", server.program())
-        };
-        let mut child = command.spawn().map_err(wrong)?;
-        let output = CapturedOutput::of(&mut child);
-        let group = ProcessGroup::of(&child).inspect_err(|_| drop(child.kill())).map_err(wrong)?;
-        let group = Arc::new(group);
-        RUNNING.lock().unwrap_or_else(PoisonError::into_inner).insert(child.id(), Arc::clone(&group));
-        Ok(CommandServer { address, child, group, status: None, output, stop_timeout: server.stop_timeout })
+        })?;
+        let output = CapturedOutput::of(process.child(), log);
+        Ok(CommandServer { address, process, output, stop_timeout: server.stop_timeout })
     }
 
-    fn wait_until_ready(&mut self, patience: Duration) -> Result<(), NotReady> {
-        let until = Instant::now() + patience;
+    fn wait_until_ready(&mut self, server: &CommandSpec) -> Result<(), NotReady> {
+        let until = Instant::now() + server.ready_timeout;
         loop {
-            let refused = liveness::connect(self.address, None, CONNECT_TIMEOUT.min(patience).max(POLL_INTERVAL)).err();
-            // Checked after the connect: another process may answer on this port, and then the server has ended.
+            let timeout = ATTEMPT_TIMEOUT.min(server.ready_timeout).max(POLL_INTERVAL);
+            let answer = match server.ready {
+                Readiness::Echo => echo_probe::echoes(self.address, None, timeout),
+                Readiness::Connect => echo_probe::connects(self.address, None, timeout),
+            };
+            // Checked after the attempt: another process may answer on this port, and then the server has ended.
             if let Some(status) = self.ended() {
-                return Err(NotReady::Ended(status));
+                return Err(NotReady::ProcessEnded(status));
             }
-            let Some(error) = refused else { return Ok(()) };
-            if interrupt::is_requested() {
-                return Err(NotReady::Interrupted);
+            let is_over = Instant::now() >= until;
+            match answer {
+                // A server that answers wrongly is up. What is wrong with it, the run will show.
+                Ok(()) | Err(NoEcho::Wrong(_)) => return Ok(()),
+                // So is one that keeps its connections and says nothing, unless it is only slow to start.
+                Err(NoEcho::Silent(_)) if is_over => return Ok(()),
+                Err(why) if is_over || matches!(why, NoEcho::Interrupted) => return Err(NotReady::NoEcho(why)),
+                Err(_) => interrupt::pause(POLL_INTERVAL),
             }
-            if Instant::now() >= until {
-                return Err(NotReady::Refused(error));
-            }
-            std::thread::sleep(POLL_INTERVAL);
         }
     }
 
     /// The exit status, if the process has ended. All processes that it started end with it.
     pub fn ended(&mut self) -> Option<ExitStatus> {
-        if self.status.is_none() && sys::has_ended(&mut self.child) {
-            self.reap();
-        }
-        self.status
+        self.process.ended()
     }
 
     /// Stops the server and all processes that it started. If it must be killed, its output says so; that does not make
     /// it broken.
     pub fn stop(mut self) -> StoppedServer {
-        let remark = self.end(self.stop_timeout);
-        let crashed = self.status.filter(|status| remark.is_none() && sys::is_crash(*status));
+        if self.ended().is_none() {
+            self.process.ask_to_end();
+        }
+        let status = self.process.end_within(Patience::new(self.stop_timeout));
+        let crashed = status.filter(|status| sys::is_crash(*status));
         let broke = crashed.map(|status| format!("crashed while stopping ({status})"));
         let mut output = self.output.lines();
-        output.extend(remark);
+        if status.is_none() {
+            let is_cut_short = interrupt::is_requested() && AFTER_INTERRUPT < self.stop_timeout;
+            let patience = if is_cut_short { AFTER_INTERRUPT } else { self.stop_timeout };
+            let patience = humantime::format_duration(patience);
+            output.push(format!("(echo-tester: it did not end within {patience} when told to, and was killed)"));
+        }
         StoppedServer { broke, report: None, output }
     }
-
-    /// Asks the server to end, and kills it when its time is over. Returns a remark if it was killed.
-    fn end(&mut self, patience: Duration) -> Option<String> {
-        if self.ended().is_some() {
-            return None;
-        }
-        self.group.ask_to_end();
-        let until = Instant::now() + patience;
-        while Instant::now() < until {
-            if self.ended().is_some() {
-                return None;
-            }
-            std::thread::sleep(POLL_INTERVAL.min(patience));
-        }
-        self.reap();
-        let patience = humantime::format_duration(patience);
-        Some(format!("(echo-tester: it did not end within {patience} when told to, and was killed)"))
-    }
-
-    /// Kills the rest of the group, then waits for the process. The order matters: as long as the process is not waited
-    /// for, the system cannot give its id, which is the group's id, to another process.
-    fn reap(&mut self) {
-        self.group.kill();
-        RUNNING.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.child.id());
-        self.status = self.child.wait().ok().or(self.status);
-    }
 }
 
-impl Drop for CommandServer {
-    fn drop(&mut self) {
-        if self.status.is_none() {
-            self.reap();
-        }
-    }
-}
-
-/// Why the server did not start, as a sentence, and its last output.
+/// Why the server did not start, as a sentence, and its first and last output.
 fn reason(server: &CommandSpec, address: SocketAddr, why: &NotReady, output: &[String], starts: usize) -> String {
     let program = server.program();
+    let patience = humantime::format_duration(server.ready_timeout);
     let why = match why {
-        NotReady::Ended(status) if starts > 1 => {
+        NotReady::ProcessEnded(status) if starts > 1 => {
             format!(
                 "'{program}' ended before it took connections ({status}), {starts} times, each on another free port"
             )
         }
-        NotReady::Ended(status) => format!("'{program}' ended before it took connections on {address} ({status})"),
-        NotReady::Refused(error) => {
-            let patience = humantime::format_duration(server.ready_timeout);
-            format!(
-                "'{program}' took no connection on {address} within {patience} (until then: {error}): check its \
-                     arguments, or give it a longer ready_timeout"
-            )
+        NotReady::ProcessEnded(status) => {
+            format!("'{program}' ended before it took connections on {address} ({status})")
         }
-        NotReady::Interrupted => format!("interrupted before '{program}' took connections"),
+        NotReady::NoEcho(NoEcho::Interrupted) => format!("interrupted before '{program}' was ready"),
+        NotReady::NoEcho(NoEcho::Ended(error)) => format!(
+            "'{program}' took connections on {address}, and ended each without an echo, for {patience} (until then: \
+             {error}): see whether the server behind it is up, or give it a longer ready_timeout; ready = \"connect\" \
+             waits for no echo"
+        ),
+        NotReady::NoEcho(why) => format!(
+            "'{program}' took no connection on {address} within {patience} (until then: {}): check its arguments, or \
+             give it a longer ready_timeout",
+            match why {
+                NoEcho::NoConnection(error) => error.to_string(),
+                why => why.to_string(),
+            }
+        ),
     };
-    let said: Vec<&str> = output.iter().rev().take(SHOWN_LINES).rev().map(String::as_str).collect();
-    match said.is_empty() {
-        true => format!("{why}; it said nothing"),
-        false => format!("{why}; it said:\n      {}", said.join("\n      ")),
+    match both_ends(output, SHOWN_LINES) {
+        said if said.is_empty() => format!("{why}; it said nothing"),
+        said => format!("{why}; it said:\n      {}", said.join("\n      ")),
     }
 }
 

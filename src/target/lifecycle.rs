@@ -7,7 +7,7 @@ use crate::report::run::ServerReport;
 pub struct StartFailure {
     /// One sentence for the report.
     pub reason: String,
-    /// The last lines that the server printed.
+    /// The first and the last lines that the server printed.
     pub output: Vec<String>,
 }
 
@@ -18,6 +18,6 @@ pub struct StoppedServer {
     pub broke: Option<String>,
     /// Counters and CPU time; a bundled server reports them.
     pub report: Option<ServerReport>,
-    /// The last lines that the server printed.
+    /// The first and the last lines that the server printed.
     pub output: Vec<String>,
 }

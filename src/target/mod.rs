@@ -6,8 +6,12 @@
 
 pub mod bundled;
 mod captured_output;
-pub mod command_server;
+mod command_server;
+mod echo_probe;
 pub mod lifecycle;
 pub mod liveness;
+mod patience;
 pub mod serve_event;
+mod server_log;
+pub mod started_process;
 pub mod test_server;

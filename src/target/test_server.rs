@@ -1,5 +1,6 @@
 //! The server of a case while it runs: a bundled one, or one that a command line started.
 
+use std::fs::File;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -8,6 +9,8 @@ use super::command_server::CommandServer;
 use super::lifecycle::{StartFailure, StoppedServer};
 use super::liveness::Probed;
 use crate::config::{ServeArgs, ServerSpec};
+use crate::interrupt;
+use crate::report::text::both_ends;
 
 /// How long a process that has broken its connections may take to end. The system closes the sockets of a crashed
 /// process first, so its connections break before its end can be seen.
@@ -18,8 +21,8 @@ const CRASH_GRACE: Duration = Duration::from_millis(500);
 const LAST_CLOSE_GRACE: Duration = Duration::from_millis(50);
 /// Pause between two looks at the process.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
-/// Lines of output in the message about a server that broke.
-const SHOWN_LINES: usize = 5;
+/// Lines of output in the message about a server that broke: the first ones and the last ones.
+const SHOWN_LINES: (usize, usize) = (3, 5);
 /// Characters of each such line.
 const SHOWN_COLUMNS: usize = 200;
 
@@ -32,21 +35,21 @@ pub enum TestServer {
 }
 
 impl TestServer {
-    /// Starts the server and waits until it accepts connections.
+    /// Starts the server and waits until it is ready. The file gets all that it prints.
     ///
     /// # Errors
-    /// The server cannot be started, ends at once, or accepts no connection.
-    pub fn start(server: &ServerSpec) -> Result<TestServer, StartFailure> {
+    /// The server cannot be started, ends at once, or does not get ready.
+    pub fn start(server: &ServerSpec, log: Option<File>) -> Result<TestServer, StartFailure> {
         match server {
             ServerSpec::Bundled(args) => {
                 let flags = ServeArgs { model: None, ..(**args).clone() }.to_flags();
-                let started = BundledServer::start(args.model.as_deref(), &flags);
+                let started = BundledServer::start(args.model.as_deref(), &flags, log);
                 started
                     .map(|server| TestServer::Bundled(Box::new(server)))
                     .map_err(|error| StartFailure { reason: format!("{error:#}"), output: Vec::new() })
             }
             ServerSpec::Command(command) => {
-                CommandServer::start(command).map(|server| TestServer::Command(Box::new(server)))
+                CommandServer::start(command, log).map(|server| TestServer::Command(Box::new(server)))
             }
         }
     }
@@ -94,7 +97,7 @@ impl TestServer {
             if let Some(status) = status {
                 return Some(format!("exited during the run ({status})"));
             }
-            if Instant::now() >= until {
+            if Instant::now() >= until || interrupt::is_requested() {
                 return None;
             }
             std::thread::sleep(POLL_INTERVAL);
@@ -102,9 +105,9 @@ impl TestServer {
     }
 }
 
-/// The end of the output in one line, because it also stands in tables.
+/// The beginning and the end of the output in one line, because it also stands in tables.
 fn last_words(output: &[String]) -> String {
-    let shown = output.iter().skip(output.len().saturating_sub(SHOWN_LINES));
-    let shown: Vec<String> = shown.map(|line| line.chars().take(SHOWN_COLUMNS).collect()).collect();
+    let shown: Vec<String> =
+        both_ends(output, SHOWN_LINES).iter().map(|line| line.chars().take(SHOWN_COLUMNS).collect()).collect();
     if shown.is_empty() { "; it said nothing".to_owned() } else { format!("; it said: {}", shown.join(" / ")) }
 }

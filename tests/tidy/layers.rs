@@ -9,7 +9,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
     ("sync", &[]),
     ("sys", &[]),
     ("failure", &["exit"]),
-    ("interrupt", &["exit"]),
+    ("interrupt", &["exit", "sync"]),
     // The instructions of the CPU are unsafe to call, so they stand in `sys`; the rest of it is out of bounds
     // (rules.rs).
     ("stream", &["random", "sys"]),
@@ -17,12 +17,12 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
     ("measure", &["stream"]),
     ("judge", &["exit", "measure", "plan", "stream", "units"]),
     ("server", &["random", "sync", "sys", "units"]),
-    ("config", &["failure", "plan", "server", "stream", "units"]),
+    ("config", &["failure", "plan", "server", "stream", "sys", "units"]),
     ("client", &["config", "measure", "plan", "stream", "sync", "sys", "units"]),
     ("scenario", &["config", "judge", "plan", "stream", "units"]),
     ("report", &["client", "exit", "judge", "measure", "plan", "scenario", "server", "stream"]),
     ("output", &["exit", "failure", "judge", "report"]),
-    ("target", &["client", "config", "failure", "interrupt", "report", "scenario", "server", "sys"]),
+    ("target", &["client", "config", "failure", "interrupt", "report", "scenario", "server", "sync", "sys"]),
     (
         "runner",
         &[
@@ -38,6 +38,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
             "report",
             "scenario",
             "server",
+            "stream",
             "sync",
             "sys",
             "target",
@@ -52,7 +53,6 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
             "exit",
             "failure",
             "interrupt",
-            "judge",
             "output",
             "plan",
             "report",
@@ -66,7 +66,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
             "units",
         ],
     ),
-    ("cli", &["command", "exit", "failure", "output", "server"]),
+    ("cli", &["command", "exit", "failure", "interrupt", "output", "runner", "server"]),
 ];
 
 /// What wires everything together, and so may know everything.

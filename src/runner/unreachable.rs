@@ -1,0 +1,69 @@
+//! A target that was not there: one sentence about it, instead of a page of equal findings.
+
+use crate::judge::verdict;
+use crate::measure::Counters;
+use crate::report::run::RunReport;
+use crate::stream::FindingKind;
+
+/// What a user can do about a target that is not there, as far as it depends on the flags.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Remedies {
+    /// The target is the default one of `blast`, so perhaps nobody has started a server yet.
+    pub is_default_target: bool,
+    /// There are source addresses, which may be wrong.
+    pub has_sources: bool,
+}
+
+/// Why no connection of a run could be opened; `None` if one was, or if none was tried because of an interrupt.
+pub fn why(report: &RunReport, target: &str, remedies: Remedies) -> Option<String> {
+    if report.total.opened > 0 || report.interrupted {
+        return None;
+    }
+    if let (0, Some(shortage)) = (report.total.connects, verdict::shortages(&report.total).first()) {
+        return Some(format!("no connection to {target} could be opened: {shortage}"));
+    }
+    let cause = first_cause(report).unwrap_or_else(|| match is_absent(&report.total) {
+        true => "every connect failed".to_owned(),
+        false => "no connection was tried".to_owned(),
+    });
+    Some(sentence(&cause, target, remedies))
+}
+
+fn sentence(cause: &str, target: &str, remedies: Remedies) -> String {
+    if cause.contains("refused") {
+        let remedy = match remedies.is_default_target {
+            true => "start 'echo-tester serve', or add --serve, or name a target",
+            false => "start the server, or check the address and the port",
+        };
+        return format!("nothing listens on {target} ({cause}): {remedy}");
+    }
+    let source = if remedies.has_sources { ", and that --source names addresses of this machine" } else { "" };
+    format!(
+        "no connection to {target} could be opened: {cause}: check the address, the network and any firewall{source}"
+    )
+}
+
+/// Whether every connect of a run was tried and failed: the target was not there.
+pub fn is_absent(total: &Counters) -> bool {
+    total.connects > 0 && total.opened == 0
+}
+
+fn first_cause(report: &RunReport) -> Option<String> {
+    let mut findings = report.loads.iter().flat_map(|load| &load.findings);
+    findings.find(|finding| finding.divergence.kind == FindingKind::ConnectFailed)?.cause.clone()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_who_named_no_target_is_told_to_start_the_bundled_server() {
+        let remedies = |is_default_target, has_sources| Remedies { is_default_target, has_sources };
+        let refused = "Connection refused (os error 111)";
+        assert!(sentence(refused, "127.0.0.1:7777", remedies(true, false)).contains("start 'echo-tester serve'"));
+        let foreign = sentence(refused, "10.0.0.1:80", remedies(false, false));
+        assert!(foreign.ends_with("start the server, or check the address and the port"), "{foreign}");
+        assert!(sentence("no route to host", "a:1", remedies(true, true)).contains("and that --source names"));
+    }
+}

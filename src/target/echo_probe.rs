@@ -1,0 +1,178 @@
+//! One connection to a server, and the echo of one byte: is it there, does it echo?
+//!
+//! Nothing blocks here for longer than the user wants to wait: an interrupt ends every call at once.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, Socket, Type};
+
+use crate::client::target::bind_address;
+use crate::interrupt;
+use crate::sys;
+
+/// The byte that must come back. It belongs to no stream; only this file verifies it.
+const PROBE_BYTE: u8 = b'e';
+
+/// Why no echo came.
+#[derive(Debug)]
+pub(super) enum NoEcho {
+    /// The server takes no connection.
+    NoConnection(io::Error),
+    /// It took the connection, and ended it.
+    Ended(io::Error),
+    /// It took the connection, and sent nothing for this time.
+    Silent(Duration),
+    /// It sent another byte.
+    Wrong(u8),
+    /// The user interrupted.
+    Interrupted,
+}
+
+impl fmt::Display for NoEcho {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NoEcho::NoConnection(error) => write!(f, "taking no connection ({error})"),
+            NoEcho::Ended(error) => write!(f, "echoing no byte ({error})"),
+            NoEcho::Silent(time) => write!(f, "echoing no byte (no answer within {})", whole_milliseconds(*time)),
+            NoEcho::Wrong(byte) => write!(f, "echoing no byte (it sent {byte:#04x} for {PROBE_BYTE:#04x})"),
+            NoEcho::Interrupted => f.write_str("interrupted"),
+        }
+    }
+}
+
+/// Connects, from the source address if one is given, and closes the connection again.
+///
+/// # Errors
+/// No connection came about, or the user interrupted.
+pub(super) fn connects(address: SocketAddr, source: Option<IpAddr>, patience: Duration) -> Result<(), NoEcho> {
+    unless_interrupted(move || connect(address, source, patience).map(drop))
+}
+
+/// Connects, and waits for the echo of a byte.
+///
+/// # Errors
+/// What the server does instead, or that the user interrupted.
+pub(super) fn echoes(address: SocketAddr, source: Option<IpAddr>, patience: Duration) -> Result<(), NoEcho> {
+    unless_interrupted(move || {
+        let until = Instant::now() + patience;
+        let stream = connect(address, source, patience)?;
+        echo(stream, until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1)))
+    })
+}
+
+fn unless_interrupted(probe: impl FnOnce() -> Result<(), NoEcho> + Send + 'static) -> Result<(), NoEcho> {
+    match interrupt::unless_requested(probe) {
+        Ok(result) => result,
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(NoEcho::Interrupted),
+        Err(error) => Err(NoEcho::NoConnection(error)),
+    }
+}
+
+fn connect(address: SocketAddr, source: Option<IpAddr>, patience: Duration) -> Result<TcpStream, NoEcho> {
+    let connect = || -> io::Result<TcpStream> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+        if let Some(source) = source {
+            socket.bind(&bind_address(source, address).into())?;
+        }
+        socket.connect_timeout(&address.into(), patience)?;
+        let stream = TcpStream::from(socket);
+        if sys::is_self_connected(&stream) {
+            return Err(io::ErrorKind::ConnectionRefused.into());
+        }
+        Ok(stream)
+    };
+    connect().map_err(|error| match is_time_out(&error) {
+        true => NoEcho::NoConnection(io::Error::other(format!("no answer within {}", whole_milliseconds(patience)))),
+        false => NoEcho::NoConnection(error),
+    })
+}
+
+fn echo(mut stream: TcpStream, patience: Duration) -> Result<(), NoEcho> {
+    let mut answer = [0];
+    let read = stream
+        .set_read_timeout(Some(patience))
+        .and_then(|()| stream.write_all(&[PROBE_BYTE]))
+        .and_then(|()| retry_interrupted(|| stream.read(&mut answer)));
+    match read {
+        Ok(0) => Err(NoEcho::Ended(io::Error::other("it closed the connection"))),
+        Ok(_) if answer == [PROBE_BYTE] => Ok(()),
+        Ok(_) => Err(NoEcho::Wrong(answer[0])),
+        Err(error) if is_time_out(&error) => Err(NoEcho::Silent(patience)),
+        Err(error) => Err(NoEcho::Ended(error)),
+    }
+}
+
+/// Whether a time limit was over: Unix says EAGAIN (socket(7), SO_RCVTIMEO), Windows WSAETIMEDOUT.
+fn is_time_out(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+}
+
+fn retry_interrupted(mut read: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    loop {
+        match read() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
+/// A time as people write it: what is left of 5 s a moment later is 5s.
+fn whole_milliseconds(time: Duration) -> humantime::FormattedDuration {
+    humantime::format_duration(Duration::from_millis((time.as_secs_f64() * 1000.0).round() as u64))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// More than anything here takes on a busy machine.
+    const PATIENCE: Duration = Duration::from_secs(60);
+    /// As long as a server may keep silent in a test that waits for that.
+    const SHORT: Duration = Duration::from_millis(50);
+
+    /// What a server does that treats its first connection like this.
+    fn against(serve: impl FnOnce(TcpStream) + Send + 'static, patience: Duration) -> Result<(), String> {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let address = listener.local_addr().expect("the listener is bound");
+        let server = std::thread::spawn(move || serve(listener.accept().expect("the listener accepts").0));
+        let result = echoes(address, None, patience).map_err(|why| why.to_string());
+        server.join().expect("the server does not panic");
+        result
+    }
+
+    #[test]
+    fn each_way_not_to_echo_is_told_in_words() {
+        let reading = |mut stream: TcpStream| {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).expect("the probe sends a byte");
+            (stream, byte)
+        };
+        let echo = move |stream| {
+            let (mut stream, byte) = reading(stream);
+            stream.write_all(&byte).expect("the probe reads");
+        };
+        assert_eq!(against(echo, PATIENCE), Ok(()));
+        let closed = against(move |stream| drop(reading(stream)), PATIENCE);
+        assert_eq!(closed, Err("echoing no byte (it closed the connection)".to_owned()));
+        let wrong = move |stream| reading(stream).0.write_all(b"E").expect("the probe reads");
+        assert_eq!(against(wrong, PATIENCE), Err("echoing no byte (it sent 0x45 for 0x65)".to_owned()));
+        let silent = move |stream| {
+            let (mut stream, _) = reading(stream);
+            // Returns when the probe has given up.
+            let _ = stream.read(&mut [0]);
+        };
+        assert_eq!(against(silent, SHORT), Err("echoing no byte (no answer within 50ms)".to_owned()));
+    }
+
+    #[test]
+    fn a_port_without_a_listener_takes_no_connection() {
+        let nobody = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+        let refused = connects(nobody.expect("a port was free"), None, PATIENCE).expect_err("nobody listens");
+        assert!(matches!(refused, NoEcho::NoConnection(_)), "{refused:?}");
+    }
+}

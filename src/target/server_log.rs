@@ -1,0 +1,38 @@
+//! A file that gets everything that a server prints, byte by byte (`--server-log`).
+
+use crate::sync::lock;
+use std::fs::File;
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex};
+
+/// The log of one server. Clones write to the same file.
+#[derive(Clone, Debug)]
+pub(super) struct ServerLog(Arc<Mutex<LogFile>>);
+
+#[derive(Debug)]
+struct LogFile {
+    file: File,
+    /// The first error. Nothing is written after it.
+    error: Option<io::Error>,
+}
+
+impl ServerLog {
+    /// A log in this file.
+    pub(super) fn new(file: File) -> ServerLog {
+        ServerLog(Arc::new(Mutex::new(LogFile { file, error: None })))
+    }
+
+    /// Appends bytes.
+    pub(super) fn write(&self, bytes: &[u8]) {
+        let mut log = lock(&self.0);
+        if log.error.is_none() {
+            log.error = log.file.write_all(bytes).err();
+        }
+    }
+
+    /// A remark, if not everything could be written.
+    pub(super) fn remark(&self) -> Option<String> {
+        let log = lock(&self.0);
+        log.error.as_ref().map(|error| format!("(echo-tester: --server-log is not complete: {error})"))
+    }
+}
