@@ -76,7 +76,7 @@ fn nothing_listening_is_exit_4_and_says_what_to_do() {
     let free = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port exists").to_string();
     let (code, _, err) = said(&["blast", &free, "-c", "3"]);
     assert_eq!(code, 4);
-    assert!(err.contains(&format!("nothing listens on {free}")) && err.contains("--serve"), "{err}");
+    assert!(err.contains(&format!("nothing listens on {free}")) && err.contains("start the server"), "{err}");
 }
 
 #[test]

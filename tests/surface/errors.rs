@@ -192,7 +192,7 @@ fn targets() {
          blast http://127.0.0.1:80/index
          blast ::1
          blast ::1:7777
-         blast fe80::
+         blast fd00::
          blast [::1]
          blast [::1
          blast [x]:7777

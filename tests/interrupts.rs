@@ -1,0 +1,266 @@
+//! Ctrl-C at any moment and in every wait: the program ends soon, its exit code is 130, what did not run is 'not run',
+//! and nobody is blamed for it. The signal goes to the whole process group, as a terminal sends it, so the servers that
+//! the program starts would get it too if they stood in that group.
+#![cfg(unix)]
+
+use std::io::Read;
+use std::net::TcpListener;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
+use std::process::{Child, ExitStatus};
+use std::time::{Duration, Instant};
+
+use program::{Serving, finish, program, said, text};
+use serde_json::Value;
+
+mod program;
+
+/// The longest time that a test waits for an event.
+const EVENT_TIMEOUT: Duration = Duration::from_secs(60);
+/// More than a run needs to end after an interrupt, even on a busy machine. The waits that it cuts short are longer by
+/// far, so a wait that goes on shows.
+const END_TIMEOUT: Duration = Duration::from_secs(20);
+/// A wait that only an interrupt ends.
+const LONG: &str = "1h";
+
+/// The program in a process group of its own, as a shell starts it.
+fn start(args: &[&str]) -> Child {
+    program(args).process_group(0).spawn().expect("the program starts")
+}
+
+/// Sends Ctrl-C to the whole process group.
+fn press_ctrl_c(child: &Child) {
+    let kill = std::process::Command::new("kill").args(["-INT", "--", &format!("-{}", child.id())]).status();
+    assert!(kill.expect("kill is installed").success());
+}
+
+/// Presses Ctrl-C and returns how the program ended, and its output.
+fn interrupted(child: Child, args: &[&str]) -> (ExitStatus, String, String) {
+    press_ctrl_c(&child);
+    let pressed = Instant::now();
+    let output = finish(child, args);
+    assert!(pressed.elapsed() < END_TIMEOUT, "{args:?} took {:?} to end", pressed.elapsed());
+    (output.status, text(&output.stdout), text(&output.stderr))
+}
+
+/// Waits until the file is there.
+fn wait_for(file: &Path) {
+    let until = Instant::now() + EVENT_TIMEOUT;
+    while !file.exists() {
+        assert!(Instant::now() < until, "{} did not come", file.display());
+        // sleep: another process is watched, and it sends no notification.
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A folder with scenario files.
+fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a temporary folder is created");
+    for (name, text) in files {
+        std::fs::write(folder.path().join(name), text).expect("the file is writable");
+    }
+    folder
+}
+
+fn path(folder: &tempfile::TempDir, name: &str) -> String {
+    folder.path().join(name).to_str().expect("the path is UTF-8").to_owned()
+}
+
+/// The state of a report, and the outcomes of its cases.
+fn outcomes(report: &str) -> (String, Vec<String>) {
+    let report: Value = serde_json::from_str(report).unwrap_or_else(|error| panic!("{error}: {report}"));
+    let word = |value: &Value| value.as_str().expect("it is a word").to_owned();
+    let cases = report["cases"].as_array().expect("the report has cases").iter();
+    (word(&report["state"]), cases.map(|case| word(&case["outcome"])).collect())
+}
+
+/// What an interrupt must never bring about.
+fn assert_blames_nobody(said: &str) {
+    for blame in
+        ["did not start", "connect-failed", "on its own", "ended without", "inconclusive", "Connection refused"]
+    {
+        assert!(!said.contains(blame), "'{blame}' in {said}");
+    }
+}
+
+#[test]
+fn every_command_ends_with_130_whenever_it_is_interrupted() {
+    let scenarios = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios");
+    let commands: [&[&str]; 5] = [
+        &["blast", "--serve", "--conns", "20", "--duration", LONG],
+        &["blast", "--serve=threads", "--json", "--quiet", "--duration", LONG],
+        &["check", "--patience", LONG],
+        &["run", scenarios, "--quiet"],
+        &["compare", "--models", "threads,tokio", "--conns", "20", "--duration", LONG],
+    ];
+    for args in commands {
+        for delay in [5, 20, 100, 300] {
+            let child = start(args);
+            // sleep: the moment of the interrupt is what varies here; nothing is waited for.
+            std::thread::sleep(Duration::from_millis(delay));
+            let (status, out, err) = interrupted(child, args);
+            // Before main has begun, the signal itself ends the process, which a shell calls 130 too.
+            let is_too_early = status.signal() == Some(2) && out.is_empty() && err.is_empty();
+            assert!(status.code() == Some(130) || is_too_early, "{args:?} after {delay} ms: {status}: {out}{err}");
+            assert_blames_nobody(&format!("{out}{err}"));
+        }
+    }
+}
+
+#[test]
+fn an_interrupt_before_the_common_start_runs_nothing() {
+    let files = folder(&[]);
+    let junit = path(&files, "j.xml");
+    let at = "2099-01-01T00:00:00Z";
+    let args = ["blast", "--serve=threads", "--start-at", at, "--junit", &junit];
+    let mut child = start(&args);
+    // The first lines are printed when the server is up, and the wait for the start follows.
+    let mut first = [0; 64];
+    let read = child.stdout.as_mut().expect("the pipe is open").read(&mut first).expect("the pipe is readable");
+    assert!(read > 0);
+    let (status, out, err) = interrupted(child, &args);
+    assert_eq!(status.code(), Some(130), "{out}{err}");
+    assert!(out.contains("interrupted with 0 of 0 connections ended"), "{out}{err}");
+    assert_blames_nobody(&format!("{out}{err}"));
+    let junit = std::fs::read_to_string(junit).expect("the file exists");
+    assert!(junit.contains("interrupted before it started"), "{junit}");
+
+    let case = format!("name = 'a'\n[server]\nmodel = 'threads'\n[run]\nstart_at = '{at}'\n[[load]]\nconns = 1\n");
+    let files = folder(&[("a.toml", &case), ("b.toml", &case.replace("'a'", "'b'"))]);
+    let (json, log) = (format!("--json={}", path(&files, "r.json")), path(&files, "log"));
+    let args = ["run", &path(&files, "."), "--quiet", &json, "--server-log", &log];
+    let child = start(&args);
+    wait_for(&files.path().join("log/001-a.log"));
+    let (status, out, err) = interrupted(child, &args);
+    assert_eq!(status.code(), Some(130), "{out}{err}");
+    let report = std::fs::read_to_string(files.path().join("r.json")).expect("the file exists");
+    assert_eq!(outcomes(&report), ("interrupted".to_owned(), vec!["not-run".to_owned(); 2]));
+    assert_blames_nobody(&format!("{out}{err}"));
+}
+
+/// A scenario whose server is a shell script, which first touches the file `begun`.
+fn scripted(files: &tempfile::TempDir, script: &str, more: &str) -> String {
+    let begun = path(files, "begun");
+    format!(
+        "name = 'n'\n[server]\ncommand = ['sh', '-c', \"touch '{begun}'; {script}\", 'sh', '{{addr}}']\n{more}\n\
+         [[load]]\nconns = 1\nmessages = 1\n"
+    )
+}
+
+#[test]
+fn an_interrupt_ends_the_wait_for_a_server_that_is_not_ready() {
+    let files = folder(&[]);
+    let case = scripted(&files, "exec sleep 3600", &format!("ready_timeout = '{LONG}'"));
+    std::fs::write(files.path().join("a.toml"), case).expect("the file is writable");
+    let args = ["run", &path(&files, "a.toml"), "--json", "--quiet"];
+    let child = start(&args);
+    wait_for(&files.path().join("begun"));
+    let (status, out, err) = interrupted(child, &args);
+    assert_eq!(status.code(), Some(130), "{out}{err}");
+    assert_eq!(outcomes(&out), ("interrupted".to_owned(), vec!["not-run".to_owned()]));
+}
+
+#[test]
+fn an_interrupt_ends_the_wait_for_a_server_that_does_not_stop() {
+    let files = folder(&[]);
+    let stopping = path(&files, "stopping");
+    let serve = format!("'{}' serve --quiet --bind $1", env!("CARGO_BIN_EXE_echo-tester"));
+    let script = format!("trap 'touch {stopping}' TERM; {serve} & while :; do sleep 0.1; done");
+    let case = scripted(&files, &script, &format!("stop_timeout = '{LONG}'"));
+    std::fs::write(files.path().join("a.toml"), case).expect("the file is writable");
+    let args = ["run", &path(&files, "a.toml"), "--json", "--quiet"];
+    let child = start(&args);
+    wait_for(Path::new(&stopping));
+    let (status, out, err) = interrupted(child, &args);
+    assert_eq!(status.code(), Some(130), "{out}{err}");
+    assert_eq!(outcomes(&out), ("interrupted".to_owned(), vec!["pass".to_owned()]), "its loads had ended");
+}
+
+#[test]
+fn an_interrupt_ends_the_probe_of_a_server_that_hangs() {
+    // It echoes on one connection and then accepts no more; the system goes on taking connections for it.
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let address = listener.local_addr().expect("the listener is bound").to_string();
+    let (ended, has_ended) = std::sync::mpsc::channel();
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("the listener accepts");
+        let mut reader = stream.try_clone().expect("a socket can be shared");
+        std::io::copy(&mut reader, &mut stream).expect("the client reads its echo");
+        drop((reader, stream));
+        let probe = listener.accept().expect("the listener accepts");
+        ended.send(()).expect("the test listens");
+        (listener, probe)
+    });
+    let load = format!("[[load]]\nconns = 1\nmessages = 1\nconnect_timeout = '{LONG}'\nstall_timeout = '{LONG}'\n");
+    let files = folder(&[("a.toml", &format!("name = 'n'\n{load}"))]);
+    let args = ["run", &path(&files, "a.toml"), "--target", &address, "--json", "--quiet"];
+    let child = start(&args);
+    has_ended.recv_timeout(EVENT_TIMEOUT).expect("the probe comes after the load");
+    let (status, out, err) = interrupted(child, &args);
+    assert_eq!(status.code(), Some(130), "{out}{err}");
+    assert_eq!(outcomes(&out).0, "interrupted");
+    assert!(!out.contains("echoing no byte"), "{out}");
+    drop(server.join().expect("the server does not panic"));
+}
+
+#[test]
+fn a_comparison_that_is_interrupted_says_which_servers_were_not_run() {
+    let args = ["compare", "--models", "threads,tokio,poll", "--conns", "5", "--duration", LONG, "--json"];
+    let mut child = start(&args);
+    // The announcement comes before the first round; a moment later its server is up.
+    let mut first = [0; 64];
+    let read = child.stderr.as_mut().expect("the pipe is open").read(&mut first).expect("the pipe is readable");
+    assert!(read > 0);
+    let (status, out, err) = interrupted(child, &args);
+    assert_eq!(status.code(), Some(130), "{out}{err}");
+    let report: Value = serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}"));
+    let outcome = |i: usize| report["contenders"][i]["outcome"].as_str().expect("it is a word");
+    assert!(["interrupted", "not-run"].contains(&outcome(0)), "{report}");
+    assert_eq!((outcome(1), outcome(2), &report["exit_code"]), ("not-run", "not-run", &Value::from(130)));
+    assert_blames_nobody(&format!("{out}{err}"));
+}
+
+#[test]
+fn the_server_of_somebody_else_takes_no_harm() {
+    let server = Serving::start(&[]);
+    let args = ["blast", &server.address, "--conns", "5", "--duration", LONG];
+    let mut child = start(&args);
+    let mut first = [0; 64];
+    let read = child.stdout.as_mut().expect("the pipe is open").read(&mut first).expect("the pipe is readable");
+    assert!(read > 0);
+    let (status, out, err) = interrupted(child, &args);
+    assert_eq!(status.code(), Some(130), "{out}{err}");
+    assert_blames_nobody(&format!("{out}{err}"));
+    let (code, out, err) = said(&["blast", &server.address, "--conns", "2", "--messages", "2", "--quiet"]);
+    assert_eq!(code, 0, "{out}{err}");
+    let counters = server.stop()["counters"].clone();
+    assert_eq!(counters["accepted"], counters["closed"]);
+}
+
+#[test]
+fn a_bundled_server_ends_when_the_program_is_killed() {
+    let files = folder(&[]);
+    let log = path(&files, "log");
+    let args = ["blast", "--serve=threads", "--conns", "1", "--duration", LONG, "--server-log", &log];
+    let mut child = start(&args);
+    let file = files.path().join("log/serve-threads.log");
+    let until = Instant::now() + EVENT_TIMEOUT;
+    let pid = loop {
+        let event = std::fs::read_to_string(&file).unwrap_or_default();
+        if let Ok(event) = serde_json::from_str::<Value>(event.trim()) {
+            break event["pid"].to_string();
+        }
+        assert!(Instant::now() < until, "the server does not listen");
+        // sleep: another process is watched, and it sends no notification.
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    child.kill().expect("the program runs");
+    child.wait().expect("the process can be waited for");
+    let is_alive =
+        || std::process::Command::new("kill").args(["-0", &pid]).stderr(std::process::Stdio::null()).status();
+    while is_alive().expect("kill is installed").success() {
+        assert!(Instant::now() < until, "the server outlives the program");
+        // sleep: another process is watched, and it sends no notification.
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

@@ -1,0 +1,121 @@
+//! Servers that are not there: told once, with what to do, and what needs them is not run. Every report lists it.
+
+use std::net::TcpListener;
+
+use program::{Serving, program, said, text};
+use serde_json::Value;
+
+mod program;
+
+/// An address where nothing listens.
+fn nobody() -> String {
+    TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port exists").to_string()
+}
+
+/// A folder with scenario files.
+fn folder(files: &[(&str, String)]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a temporary folder is created");
+    for (name, text) in files {
+        std::fs::write(folder.path().join(name), text).expect("the file is writable");
+    }
+    folder
+}
+
+fn path(folder: &tempfile::TempDir, name: &str) -> String {
+    folder.path().join(name).to_str().expect("the path is UTF-8").to_owned()
+}
+
+#[test]
+fn a_target_that_is_not_there_is_told_once_and_the_rest_is_not_run() {
+    let files = folder(&[("summary.md", String::new())]);
+    let [json, junit, html, markdown, summary] =
+        ["r.json", "r.xml", "r.html", "r.md", "summary.md"].map(|name| path(&files, name));
+    let address = nobody();
+    let json_flag = format!("--json={json}");
+    let args = ["check", &address, "--quiet", &json_flag, "--junit", &junit, "--html", &html, "--markdown", &markdown];
+    let output = program(&[&args[..], &["--github"]].concat()).env("GITHUB_STEP_SUMMARY", &summary).output();
+    let output = output.expect("the program starts");
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(4), "{out}{err}");
+    assert_eq!(out.matches(&format!("nothing listens on {address}")).count(), 2, "a line and its annotation: {out}");
+    assert!(out.contains("26 cases: 1 inconclusive, 25 not run (their server is not there)"), "{out}");
+    assert!(out.lines().count() < 10 && !out.contains("FD_SETSIZE") && !out.contains("echo-tester serve"), "{out}");
+
+    let read = |name: &str| std::fs::read_to_string(name).expect("the file exists");
+    let report: Value = serde_json::from_str(&read(&json)).expect("the file is JSON");
+    assert_eq!((&report["state"], &report["exit_code"]), (&"no-server".into(), &4.into()));
+    let outcomes = report["cases"].as_array().expect("there are cases").iter().map(|case| case["outcome"].clone());
+    let expected = std::iter::once("inconclusive").chain(std::iter::repeat_n("not-run", 25)).map(Value::from);
+    assert!(outcomes.eq(expected), "{report}");
+    assert_eq!(read(&junit).matches("<testsuite ").count(), 26);
+    for file in [&html, &markdown, &summary] {
+        assert_eq!(read(file).matches("its server is not there").count(), 25, "{file}");
+    }
+}
+
+#[test]
+fn a_target_that_is_gone_ends_the_run_of_scenario_files_too() {
+    let case = |name: &str| format!("name = '{name}'\n[server]\nmodel = 'threads'\n[[load]]\nconns = 3\n");
+    let files = folder(&[("a.toml", case("a")), ("b.toml", case("b")), ("c.toml", case("c"))]);
+    let (code, out, err) = said(&["run", &path(&files, "."), "--target", &nobody(), "--jobs", "2", "--quiet"]);
+    assert_eq!(code, 4, "{out}{err}");
+    assert!(out.contains("not run (their server is not there)") && out.contains("nothing listens on"), "{out}");
+    // A case that expects that nothing is there passes, and the next one runs.
+    let expecting = "[[load]]\nconns = 3\n[expect]\nverdict = 'inconclusive'\n";
+    let files =
+        folder(&[("a.toml", format!("name = 'a'\n{expecting}")), ("b.toml", format!("name = 'b'\n{expecting}"))]);
+    let (code, out, err) = said(&["run", &path(&files, "."), "--target", &nobody(), "--quiet"]);
+    assert!(code == 0 && out.contains("2 cases: 2 passed"), "{out}{err}");
+}
+
+#[test]
+fn a_target_that_is_not_there_ends_a_comparison() {
+    let (gone, other) = (nobody(), Serving::start(&[]));
+    let targets = format!("a={gone},b={}", other.address);
+    let args = ["compare", "--target", &targets, "--conns", "3", "--messages", "2", "--rounds", "3"];
+    let (code, out, err) = said(&args);
+    assert_eq!(code, 4, "{out}{err}");
+    assert_eq!(format!("{out}{err}").matches("nothing listens on").count(), 1, "{out}{err}");
+    assert!(out.contains("\nb: not run\n") && !out.contains("connect-failed"), "{out}");
+    assert_eq!(other.stop()["counters"]["accepted"], 0);
+}
+
+#[test]
+fn a_command_that_does_not_start_is_told_once_and_others_still_run() {
+    let case =
+        |name: &str, server: &str| format!("name = '{name}'\n[server]\n{server}\n[[load]]\nconns = 1\nmessages = 1\n");
+    let missing = "command = ['./no-such-server', '{addr}']";
+    let files = folder(&[
+        ("a.toml", case("a", missing)),
+        ("b.toml", case("b", missing)),
+        ("c.toml", case("c", "model = 'threads'")),
+        ("d.toml", case("d", missing)),
+    ]);
+    let (code, out, err) = said(&["run", &path(&files, "."), "--quiet"]);
+    assert_eq!(code, 4, "{out}{err}");
+    assert_eq!(out.matches("starting './no-such-server'").count(), 1, "{out}");
+    assert!(out.contains("4 cases: 1 passed, 1 inconclusive, 2 not run (their server is not there)"), "{out}");
+}
+
+#[test]
+fn the_advice_for_a_target_is_about_that_target() {
+    let address = nobody();
+    let (code, out, err) = said(&["blast", &address, "--conns", "2", "--quiet"]);
+    assert!(code == 4 && out.is_empty(), "{out}{err}");
+    assert!(err.contains("start the server, or check the address") && !err.contains("echo-tester serve"), "{err}");
+}
+
+#[test]
+fn quiet_with_a_file_prints_nothing_to_either_stream() {
+    let files = folder(&[]);
+    let file = path(&files, "out.txt");
+    let small = ["--quiet", "--output", &file];
+    for args in [
+        &["check", "--model", "threads", "--filter", "1.1"][..],
+        &["blast", "--serve=threads", "--conns", "1", "--messages", "1"],
+        &["compare", "--models", "threads", "--rounds", "1", "--conns", "1", "--messages", "1"],
+    ] {
+        assert_eq!(said(&[args, &small].concat()), (0, String::new(), String::new()), "{args:?}");
+        assert!(std::fs::read_to_string(&file).expect("the file exists").contains("pass"), "{args:?}");
+    }
+}
