@@ -319,8 +319,7 @@ impl ClientWorker {
                     WaitsFor::Run => self.rest(index),
                 }
                 // Without a pace the sweep tells all slots at once.
-                let paced =
-                    [deadline, others_rest_since].into_iter().filter(|at| delay > 0 && (now..NEVER).contains(at));
+                let paced = if delay > 0 { earliest([deadline, others_rest_since], now) } else { None };
                 if let Some(at) = timer.into_iter().chain(paced).min() {
                     self.timers.wake_at(&mut self.slots, index, at);
                 }
@@ -445,4 +444,10 @@ impl ClientWorker {
         self.run.ledger.note(counters.bytes_sent);
         self.run.control.publish(self.index, counters);
     }
+}
+
+/// The earliest of these times that is still to come.
+#[cold]
+fn earliest(times: [u64; 2], now: u64) -> Option<u64> {
+    times.into_iter().filter(|at| (now..NEVER).contains(at)).min()
 }
