@@ -337,16 +337,18 @@ impl ClientConnection {
     /// What it waits for when nothing moves any more.
     fn wait(&self, now: u64, deadline: u64, progress: bool) -> TurnResult {
         let reads_at = match self.allowance(now) {
-            ReadAllowance::NotBefore(at) => Some(at),
-            ReadAllowance::Bytes(_) | ReadAllowance::Nothing => None,
+            ReadAllowance::NotBefore(at) => at,
+            ReadAllowance::Bytes(_) | ReadAllowance::Nothing => NEVER,
         };
-        let never_reads = self.never_reads();
-        let expires = Some(self.expires).filter(|&at| at != NEVER && !self.sender.is_fin_sent());
-        let owed = self.is_owed(now);
-        let must_end_by = Some(self.must_end_by).filter(|&at| at != NEVER && owed);
+        let (never_reads, owed) = (self.never_reads(), self.is_owed(now));
+        let expires = if self.sender.is_fin_sent() { NEVER } else { self.expires };
+        let must_end_by = if owed { self.must_end_by } else { NEVER };
         let writes = self.sender.writes();
-        let stalls = if never_reads { writes.stall_at().filter(|at| *at > now) } else { None };
-        let timer = [reads_at, self.sender.continues_at(now), expires, must_end_by, stalls].into_iter().flatten().min();
+        let stalls = if never_reads { writes.stall_at().filter(|at| *at > now).unwrap_or(NEVER) } else { NEVER };
+        let continues_at = self.sender.continues_at(now).unwrap_or(NEVER);
+        // Of plain numbers: this is done for each message, and an iterator over options takes 40 instructions more.
+        let at = reads_at.min(continues_at).min(expires).min(must_end_by).min(stalls);
+        let timer = (at != NEVER).then_some(at);
         // A connection that never reads has a time of its own if it was given one, and until its writes stall.
         let has_more =
             (now < deadline && deadline != u64::MAX) || (self.sender.is_writing() && !writes.have_stalled(now));
