@@ -1,6 +1,7 @@
 //! What a worker does when something is found wrong: it makes a finding with addresses, time and circumstances, counts
 //! it, and keeps it.
 
+use std::collections::HashSet;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -8,7 +9,8 @@ use std::time::Duration;
 use super::run_state::RunState;
 use super::slot::LiveConnection;
 use crate::measure::LoadStats;
-use crate::stream::{Divergence, Finding, Op};
+use crate::stream::kept::{is_worth_keeping, keep_first};
+use crate::stream::{ConnId, Divergence, Finding, FindingKind, Op};
 
 /// What was found wrong, by one worker.
 pub(super) struct Findings {
@@ -16,7 +18,12 @@ pub(super) struct Findings {
     found: Vec<Divergence>,
     /// For each group, the findings that are kept in full.
     kept: Vec<Vec<Finding>>,
+    /// The connections that have findings, and of which kinds.
+    connections: HashSet<(ConnId, FindingKind)>,
 }
+
+/// Entries of `connections`. Beyond that it is emptied, and a connection that fails again may count twice.
+const MAX_CONNECTIONS: usize = 1 << 20;
 
 /// The circumstances under which something was found wrong.
 #[derive(Clone)]
@@ -33,7 +40,7 @@ pub(super) struct FindingContext<'a> {
 
 impl Findings {
     pub(super) fn new(groups: usize) -> Findings {
-        Findings { found: Vec::new(), kept: vec![Vec::new(); groups] }
+        Findings { found: Vec::new(), kept: vec![Vec::new(); groups], connections: HashSet::new() }
     }
 
     /// Where a turn puts what it finds wrong.
@@ -80,15 +87,26 @@ impl Findings {
         divergence: Divergence,
         context: FindingContext<'_>,
     ) {
-        stats.counters.found(divergence.kind);
+        let at_ms = divergence.circumstances.as_ref().map_or(context.now as f64 / 1e6, |then| then.at_ms);
+        let is_first_of_connection = self.is_first(&divergence);
+        stats.found(&divergence, at_ms, is_first_of_connection);
         stats.timeline.at(Duration::from_nanos(context.now)).findings += 1;
         let kept = &mut self.kept[group];
-        if kept.len() < run.plan.findings {
+        if is_worth_keeping(kept, run.plan.findings, divergence.kind) {
             kept.push(finding(run, divergence, context));
+            keep_first(kept, run.plan.findings);
         }
         if run.plan.groups[group].fail_fast {
             run.fail_fast();
         }
+    }
+
+    /// Whether this is the connection's first finding of its kind.
+    fn is_first(&mut self, divergence: &Divergence) -> bool {
+        if self.connections.len() >= MAX_CONNECTIONS {
+            self.connections.clear();
+        }
+        self.connections.insert((divergence.conn, divergence.kind))
     }
 
     /// The findings of each group that were kept, in the order of the plan.

@@ -4,6 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use crate::measure::LoadStats;
 use crate::stream::Finding;
+use crate::stream::answer::{self, Answer};
+use crate::stream::kept::keep_first;
 use crate::sys;
 
 /// What a run measured and found.
@@ -47,11 +49,18 @@ impl RunOutcome {
         }
     }
 
-    /// Orders the findings by time, and keeps the first `keep` of each group.
+    /// What the server answered, if it is no echo server.
+    pub fn answered(&self) -> Option<Answer> {
+        let sum = |count: fn(&LoadStats) -> u64| self.groups.iter().map(count).sum();
+        let received = sum(|stats| stats.counters.bytes_received);
+        answer::recognize(self.findings.iter().flatten(), received, sum(|stats| stats.counters.bytes_verified))
+    }
+
+    /// Orders the findings by time, and keeps at most `keep` of each group.
     pub(super) fn sort_findings(&mut self, keep: usize) {
         for findings in &mut self.findings {
             findings.sort_by(|a, b| a.at_ms.total_cmp(&b.at_ms));
-            findings.truncate(keep);
+            keep_first(findings, keep);
         }
     }
 }

@@ -13,6 +13,7 @@ use super::outcome::CaseOutcome;
 use super::threshold::EvaluatedThreshold;
 use super::verdict::Verdict;
 use crate::measure::Counters;
+use crate::units::grouped;
 
 /// The beginning of the name of a check of one load.
 const LOAD_PREFIX: &str = "load ";
@@ -263,6 +264,7 @@ fn server<'c>(case: &ExpectedCase<'c>) -> Vec<Check<'c>> {
 
 /// The findings by their kinds, counted: `3 × lost, 1 × stale`.
 pub fn findings_in_words(counters: &Counters) -> String {
-    let kinds: Vec<String> = counters.findings.iter().map(|(kind, n)| format!("{n} × {}", kind.name())).collect();
+    let kinds: Vec<String> =
+        counters.findings.iter().map(|(kind, n)| format!("{} × {}", grouped(*n), kind.name())).collect();
     if kinds.is_empty() { NO_FINDING.to_owned() } else { kinds.join(", ") }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::measure::{Counters, LoadStats};
 use crate::plan::Verify;
+use crate::stream::answer::Answer;
 use crate::units::Time;
 
 /// A run that has ended.
@@ -15,6 +16,8 @@ pub struct MeasuredRun<'r> {
     pub resources: RunResources,
     /// How it ended.
     pub ending: RunEnding,
+    /// What the server answered, if it is no echo server.
+    pub answered: Option<Answer>,
 }
 
 /// A load group of a run that has ended.

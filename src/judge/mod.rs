@@ -68,6 +68,7 @@ pub fn judge_case(expect: &Expectations, run: &MeasuredRun<'_>) -> Judgement {
         missed_thresholds: missed.map(EvaluatedThreshold::sentence).collect(),
         doubtful_thresholds: doubtful.map(EvaluatedThreshold::sentence).collect(),
         time_doubt,
+        answered: run.answered.clone(),
     };
     let verdict = judge(&total, &context);
     let evidence = Evidence {

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use super::verdict::{Verdict, VerdictContext, VerdictReport, judge};
 use crate::measure::Counters;
 use crate::plan::Shard;
+use crate::stream::answer::Answer;
 
 /// The longest time between the end of one process and the start of another in the same run: clocks of hosts differ,
 /// and short runs are over before the last process has started.
@@ -30,6 +31,8 @@ pub struct ShardContext {
     pub processes: Vec<ProcessTime>,
     /// The user accepts doubts (`--partial`): the sum is judged as if it were the whole run.
     pub doubts_accepted: bool,
+    /// What the server answered, if it is no echo server.
+    pub answered: Option<Answer>,
 }
 
 /// When a process of the run ran.
@@ -51,6 +54,7 @@ pub fn judge_shards(counters: &Counters, context: &ShardContext) -> VerdictRepor
         interrupted,
         verify_off: context.verify_off,
         time_doubt: context.time_doubt.clone(),
+        answered: context.answered.clone(),
         ..VerdictContext::default()
     };
     let mut verdict = judge(counters, &of_run);

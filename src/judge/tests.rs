@@ -25,6 +25,7 @@ fn judged(scenario: &Scenario, groups: &[LoadStats], ending: &RunEnding) -> Judg
         loads: loads.iter().map(|(name, verify, stats)| MeasuredLoad { name, verify: *verify, stats }).collect(),
         resources: RunResources::default(),
         ending: ending.clone(),
+        answered: None,
     };
     let judgement = judge_case(&scenario.expect, &run);
     let server = match ending.server {

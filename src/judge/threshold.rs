@@ -191,7 +191,7 @@ mod tests {
     /// Whether a run of these load groups meets a threshold, and the measured value.
     fn evaluated(text: &str, groups: &[(&str, &LoadStats)], resources: RunResources) -> (bool, String) {
         let loads = groups.iter().map(|(name, stats)| MeasuredLoad { name, verify: Verify::Full, stats });
-        let run = MeasuredRun { loads: loads.collect(), resources, ending: RunEnding::default() };
+        let run = MeasuredRun { loads: loads.collect(), resources, ending: RunEnding::default(), answered: None };
         let threshold: Threshold = text.parse().expect(text);
         let EvaluatedThreshold { met, actual, .. } = threshold.evaluate(&MetricSource::new(&run), true);
         (met, actual)

@@ -11,6 +11,8 @@ use super::time_doubt;
 use crate::exit::Exit;
 use crate::measure::Counters;
 use crate::stream::FindingKind;
+use crate::stream::answer::Answer;
+use crate::units::grouped;
 
 /// The verdict on the bytes of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -87,6 +89,8 @@ pub struct VerdictContext {
     pub doubtful_thresholds: Vec<String>,
     /// Why what the run says about time cannot be trusted, if so.
     pub time_doubt: Option<String>,
+    /// What the server answered, if it is no echo server.
+    pub answered: Option<Answer>,
 }
 
 impl VerdictReport {
@@ -130,6 +134,7 @@ fn judge_finished(counters: &Counters, context: &VerdictContext) -> VerdictRepor
         return VerdictReport::new(Verdict::Inconclusive, reasons);
     }
     if has_findings {
+        reasons.splice(0..0, context.answered.as_ref().map(Answer::sentence));
         return VerdictReport::new(Verdict::Fail, reasons);
     }
     if counters.bytes_verified == 0 {
@@ -152,13 +157,17 @@ fn judge_finished(counters: &Counters, context: &VerdictContext) -> VerdictRepor
             [vec![doubt.clone()], context.doubtful_thresholds.clone()].concat(),
         );
     }
-    let (passed, bytes) = (counters.passed, counters.bytes_verified);
+    let (passed, bytes) = (grouped(counters.passed), grouped(counters.bytes_verified));
     VerdictReport::new(Verdict::Pass, vec![format!("{passed} connections, {bytes} bytes verified, nothing wrong")])
 }
 
 /// The findings, kind by kind.
 fn findings(counters: &Counters) -> Vec<String> {
-    counters.findings.iter().map(|(kind, n)| format!("{n} × {}: {}", kind.name(), kind.description())).collect()
+    counters
+        .findings
+        .iter()
+        .map(|(kind, n)| format!("{} × {}: {}", grouped(*n), kind.name(), kind.description()))
+        .collect()
 }
 
 /// Tasks that were not done through no fault of the server, and the remedies.
@@ -249,6 +258,16 @@ mod tests {
         counters.found(FindingKind::Lost);
         assert_eq!(outcome(&counters), Verdict::Fail);
         assert_eq!(judge(&counters, &missed()).exit_code, 1, "a failure outranks a threshold");
+    }
+
+    #[test]
+    fn a_server_that_does_not_echo_fails_and_the_first_reason_says_what_it_is() {
+        let mut counters = Counters { bytes_verified: 0, ..good() };
+        counters.found(FindingKind::Corrupt);
+        let answered = Some(Answer { protocol: "SSH".to_owned(), begins: "SSH-2.0".to_owned() });
+        let verdict = judge(&counters, &VerdictContext { answered, ..VerdictContext::default() });
+        assert_eq!((verdict.outcome, verdict.reasons.len()), (Verdict::Fail, 2));
+        assert_eq!(verdict.reasons[0], "this is no echo server: it answered \"SSH-2.0\" (SSH)");
     }
 
     #[test]

@@ -2,26 +2,32 @@
 //! brings the times. Adding two of these values loses nothing, so workers, shards and hosts can be one run.
 //!
 //! The form in which a report holds a value is defined here too, beside the value (`LatencyReport`, `RateReport`,
-//! `ActiveTimeReport`): the forms of several processes add up as well, by the same rules. `report` composes these forms
-//! and renders them. It defines none of its own for measured values.
+//! `ActiveTimeReport`, `KindStats`): the forms of several processes add up as well, by the same rules. `report`
+//! composes these forms and renders them. It defines none of its own for measured values.
 
 pub mod active_time;
 pub mod counters;
 pub mod histogram;
+pub mod kind_stats;
 pub mod open_loop;
 pub mod timeline;
 
 pub use active_time::ActiveTime;
 pub use counters::Counters;
 pub use histogram::Latency;
+pub use kind_stats::{KindStats, KindStatsMap};
 pub use open_loop::OpenLoopStats;
 pub use timeline::{Point, Timeline};
+
+use crate::stream::Divergence;
 
 /// Everything measured of one load group, by one worker or by several together.
 #[derive(Clone, Debug, Default)]
 pub struct LoadStats {
     /// Totals.
     pub counters: Counters,
+    /// The findings of each kind, in sum.
+    pub kinds: KindStatsMap,
     /// From the first byte of a message handed to the socket (in an open loop: from its scheduled time) to its last
     /// byte verified.
     pub rtt: Latency,
@@ -43,6 +49,7 @@ impl LoadStats {
     /// Adds what another worker measured, without loss.
     pub fn add(&mut self, other: &LoadStats) {
         self.counters.add(&other.counters);
+        other.kinds.iter().for_each(|(kind, stats)| kind_stats::add(&mut self.kinds, *kind, stats));
         self.rtt.add(&other.rtt);
         self.connect.add(&other.connect);
         self.first_byte.add(&other.first_byte);
@@ -50,5 +57,11 @@ impl LoadStats {
         self.timeline.add(&other.timeline);
         self.open_loop.add(&other.open_loop);
         self.rtt_unmarked_ns = self.rtt_unmarked_ns.max(other.rtt_unmarked_ns);
+    }
+
+    /// Counts a finding, whose first bytes came `at_ms` milliseconds after the start of the run.
+    pub fn found(&mut self, divergence: &Divergence, at_ms: f64, is_first_of_connection: bool) {
+        self.counters.found(divergence.kind);
+        kind_stats::count(&mut self.kinds, divergence, at_ms, is_first_of_connection);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::finding_list;
 use super::suite::{CaseReport, SuiteReport};
 use super::terminal;
 use super::text::{both_ends, show_bytes, show_time, visible};
@@ -74,8 +75,8 @@ pub fn line(case: &CaseReport) -> String {
     if !case.outcome.is_good() {
         parts.extend(last_words_of_server(case));
         parts.extend(case.run.iter().filter(|run| run.loads.len() > 1).map(terminal::groups));
-        let loads = case.run.iter().flat_map(|run| &run.loads);
-        parts.extend(loads.map(|load| terminal::findings(load, MAX_FINDINGS)));
+        let loads = case.run.iter().flat_map(|run| run.loads.iter().map(move |load| (run, load)));
+        parts.extend(loads.map(|(run, load)| finding_list::of_load(run, load, MAX_FINDINGS)));
         parts.extend(case.replay.as_ref().map(|replay| format!("replay: {replay}")));
         // Where to look when the case fails is no advice where its server was not there.
         let has_run = case.outcome != CaseOutcome::Inconclusive || case.run.is_some();

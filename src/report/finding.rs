@@ -1,15 +1,16 @@
-//! A finding as people read it: a paragraph that says what happened, where and when; the expected bytes above the
-//! received ones, with differences marked; the writes and reads before it; and the command that runs it again.
+//! A finding as people read it: a paragraph that says what happened, where and when; the hex dump ([`excerpt`]); the
+//! writes and reads before it; and the command that runs it again.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::ending;
-use super::text::{show_time, wrapped};
+use super::excerpt::{self, place};
+use super::text::{show_count, show_time, wrapped};
 use crate::stream::{Change, Corruption, Divergence, Finding, FindingKind, Op, OpKind, StreamSource};
 
-/// Bytes in one row of an excerpt.
-const EXCERPT_ROW_BYTES: usize = 16;
+/// As many bytes at the start of a connection can be lost to SYN cookies.
+const MAX_SYN_COOKIE_BYTES: u64 = 3;
 
 /// The whole finding, ending in a line break.
 pub fn render(finding: &Finding) -> String {
@@ -18,7 +19,7 @@ pub fn render(finding: &Finding) -> String {
     // Where nothing is missing, the end has no place in the stream.
     let is_placed = divergence.extent > 0 || divergence.ending.is_none();
     if divergence.kind != FindingKind::ConnectFailed && is_placed {
-        let _ = write!(text, " at offset {}", place(divergence.offset));
+        let _ = write!(text, " at {}", place("offset", divergence.offset));
     }
     let _ = write!(text, ". {}.", capitalized(&what_happened(divergence, finding.source_shard.as_deref())));
     if let Some(cause) = &finding.cause {
@@ -26,7 +27,7 @@ pub fn render(finding: &Finding) -> String {
     }
     let _ = write!(text, " {}.", capitalized(&where_and_when(finding)));
     let mut text = wrapped(&text);
-    text.push_str(&excerpts(divergence));
+    text.push_str(&excerpt::render(divergence));
     if !finding.recent.is_empty() {
         let ops: Vec<String> = finding.recent.iter().map(|op| operation(op, finding.at_ms)).collect();
         text.push_str(&indented(&format!("before it: {}", ops.join(", "))));
@@ -45,16 +46,18 @@ fn what_happened(divergence: &Divergence, shard: Option<&str>) -> String {
     }
     let extent = bytes(divergence.extent);
     match divergence.kind {
-        FindingKind::Corrupt => format!("{extent} came back changed{}", how(divergence.detail)),
-        FindingKind::Lost => format!("{extent} did not come back"),
-        FindingKind::Duplicated => format!("{extent} came back twice{}", from(divergence, ", those", shard)),
+        FindingKind::Corrupt => changed(divergence),
+        FindingKind::Lost => format!("{extent} did not come back{}", cause_of_loss(divergence)),
+        FindingKind::Duplicated => {
+            format!("{extent} came back twice{}", from(divergence, ", those", shard).trim_end_matches(','))
+        }
         FindingKind::Reordered => {
             format!("{extent} came back after {} that were sent after them", bytes(divergence.overtaken_by))
         }
         FindingKind::Crosstalk | FindingKind::Stale => {
             format!("{extent}{} came {}", from(divergence, "", shard), instead_of(divergence))
         }
-        FindingKind::Surplus => format!("{extent} came that nobody had sent{}", how(divergence.detail)),
+        FindingKind::Surplus => format!("{extent} came that nobody had sent{}", looks_like(divergence)),
         FindingKind::ConnectFailed => "the connection could not be opened".to_owned(),
         other => other.description().trim_end_matches('.').to_owned(),
     }
@@ -62,17 +65,17 @@ fn what_happened(divergence: &Divergence, shard: Option<&str>) -> String {
 
 fn from(divergence: &Divergence, those: &str, shard: Option<&str>) -> String {
     let Some(StreamSource { conn, offset, open }) = divergence.source else { return String::new() };
-    let offset = place(offset);
+    let from = place("offset", offset);
     if let Some(shard) = shard {
         return format!(
-            "{those} of connection {conn}, which belongs to another process of the run (shard {shard}), from its offset \
-             {offset} on,"
+            "{those} of connection {conn}, which belongs to another process of the run (shard {shard}), from its {from} \
+             on,"
         );
     }
     match (conn == divergence.conn, open) {
-        (true, _) => format!("{those} from offset {offset} on"),
-        (false, true) => format!("{those} of connection {conn}, from its offset {offset} on,"),
-        (false, false) => format!("{those} of connection {conn}, which is closed, from its offset {offset} on,"),
+        (true, _) => format!("{those} from {from} on"),
+        (false, true) => format!("{those} of connection {conn}, from its {from} on,"),
+        (false, false) => format!("{those} of connection {conn}, which is closed, from its {from} on,"),
     }
 }
 
@@ -80,23 +83,47 @@ fn instead_of(divergence: &Divergence) -> String {
     match divergence.replaced {
         0 => "in between".to_owned(),
         all if all == divergence.extent => "in place of the right ones".to_owned(),
-        some => format!("in place of {} of the right ones", some),
+        some => format!("in place of {} of the right ones", show_count(some)),
     }
 }
 
-fn how(detail: Option<Corruption>) -> String {
-    let Some(Corruption { bytes: changed, bits, looks_like }) = detail else { return String::new() };
-    let count = match bits {
-        0 => String::new(),
-        1 => ": one bit differs".to_owned(),
-        _ => format!(": {} and {bits} bits differ", bytes(changed)),
+/// What was changed: '307 of 512 bytes came back changed (1,272 bits)'.
+fn changed(divergence: &Divergence) -> String {
+    let extent = bytes(divergence.extent);
+    let came = match divergence.detail {
+        Some(Corruption { bytes: changed, bits, .. }) if bits > 0 => {
+            let of = if changed < divergence.extent { format!("{} of ", show_count(changed)) } else { String::new() };
+            let bits = if bits == 1 { "1 bit".to_owned() } else { format!("{} bits", show_count(bits)) };
+            format!("{of}{extent} came back changed ({bits})")
+        }
+        _ => format!("{extent} came back changed"),
     };
-    looks_like.map_or(count.clone(), |change| format!("{count}; {}", looks(change)))
+    came + &looks_like(divergence)
+}
+
+/// What the bytes look like, after a semicolon; nothing if they look like nothing known.
+fn looks_like(divergence: &Divergence) -> String {
+    let change = divergence.detail.and_then(|detail| detail.looks_like);
+    match change {
+        Some(Change::ZeroFilled) if divergence.extent == 1 => "; it is zero".to_owned(),
+        change => change.map_or_else(String::new, |change| format!("; {}", looks(change))),
+    }
+}
+
+/// The typical cause of a loss, after a semicolon, if there is one.
+fn cause_of_loss(divergence: &Divergence) -> &'static str {
+    if divergence.offset == 0 && divergence.extent <= MAX_SYN_COOKIE_BYTES {
+        "; typically by SYN cookies: when the queue of a listener overflows, Linux may take a connection up at a later \
+         segment and lose up to 3 bytes before it. A longer backlog prevents that (listen, net.core.somaxconn)"
+    } else {
+        ""
+    }
 }
 
 fn looks(change: Change) -> &'static str {
     match change {
         Change::ZeroFilled => "all are zero",
+        Change::MostlyZero => "nearly all are zero",
         Change::ConstantFill => "all are the same byte",
         Change::HighBitStripped => "bit 7 was cleared in all of them",
         Change::Inverted => "all bits were inverted",
@@ -125,35 +152,12 @@ fn time(ms: f64) -> String {
     show_time(Duration::from_nanos((ms.max(0.0) * 1e6) as u64))
 }
 
-/// Rows of expected bytes above the received ones, with differences marked in a line below; `--` is a byte that is
-/// missing or not known.
-fn excerpts(divergence: &Divergence) -> String {
-    let Divergence { expected, received, .. } = divergence;
-    let mut text = String::new();
-    let len = expected.len().max(received.len());
-    for start in (0..len).step_by(EXCERPT_ROW_BYTES) {
-        let row = start..len.min(start + EXCERPT_ROW_BYTES);
-        let offset = divergence.excerpt_offset + start as u64;
-        let cells = |bytes: &[u8]| {
-            let cell = |n| bytes.get(n).map_or_else(|| "--".to_owned(), |byte| format!("{byte:02x}"));
-            row.clone().map(cell).collect::<Vec<_>>().join(" ")
-        };
-        let differs = |n: usize| received.get(n).is_some_and(|byte| expected.get(n) != Some(byte));
-        let marks: Vec<&str> = row.clone().map(|n| if differs(n) { "^^" } else { "  " }).collect();
-        let _ = writeln!(text, "  {offset:>12} expected  {}", cells(expected));
-        let _ = writeln!(text, "  {:>12} received  {}", format!("{offset:#x}"), cells(received));
-        if row.clone().any(differs) {
-            let _ = writeln!(text, "{}", format!("{:24}{}", "", marks.join(" ")).trim_end());
-        }
-    }
-    text
-}
-
 fn operation(op: &Op, found_at_ms: f64) -> String {
     let earlier = time(found_at_ms - op.at_ms);
+    let (len, offset) = (show_count(op.len), show_count(op.offset));
     match op.kind {
-        OpKind::Write => format!("wrote {} at {} ({earlier} earlier)", op.len, op.offset),
-        OpKind::Read => format!("read {} at {} ({earlier} earlier)", op.len, op.offset),
+        OpKind::Write => format!("wrote {len} at {offset} ({earlier} earlier)"),
+        OpKind::Read => format!("read {len} at {offset} ({earlier} earlier)"),
         OpKind::HalfClose => format!("sent FIN ({earlier} earlier)"),
         OpKind::Probe => format!("half-closed as a probe ({earlier} earlier)"),
         OpKind::StoodStill => {
@@ -162,12 +166,8 @@ fn operation(op: &Op, found_at_ms: f64) -> String {
     }
 }
 
-fn place(offset: u64) -> String {
-    format!("{offset} ({offset:#x})")
-}
-
 fn bytes(n: u64) -> String {
-    if n == 1 { "1 byte".to_owned() } else { format!("{n} bytes") }
+    if n == 1 { "1 byte".to_owned() } else { format!("{} bytes", show_count(n)) }
 }
 
 fn capitalized(sentence: &str) -> String {
@@ -216,16 +216,17 @@ mod tests {
         ];
         finding.replay = Some("echo-tester blast 127.0.0.1:7777 --seed 1 --only-conn 12,7".to_owned());
         insta::assert_snapshot!(render(&finding), @r"
-        connection 12: crosstalk at offset 65536 (0x10000). 1460 bytes of connection 7, from its offset 4096
-          (0x1000) on, came in place of the right ones. From 127.0.0.1:40312 to 127.0.0.1:7777, found 1.25 s
-          after the start.
-                 65528 expected  00 01 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f
-                0xfff8 received  00 01 02 03 04 05 06 07 64 65 66 67 68 69 6a 6b
-                                                        ^^ ^^ ^^ ^^ ^^ ^^ ^^ ^^
-                 65544 expected  10 11 12 13 14 15 16 17
-               0x10008 received  6c 6d 6e 6f 70 71 -- --
-                                ^^ ^^ ^^ ^^ ^^ ^^
-          before it: wrote 16384 at 65536 (1.50 ms earlier), read 2000 at 65000 (250 µs earlier)
+        connection 12: crosstalk at offset 65,536 (0x10000). 1,460 bytes of connection 7, from its offset
+          4,096 (0x1000) on, came in place of the right ones. From 127.0.0.1:40312 to 127.0.0.1:7777, found
+          1.25 s after the start.
+          hex dump from offset 65,528 (0xfff8):
+         expected 00 01 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f  ................
+         received 00 01 02 03 04 05 06 07 64 65 66 67 68 69 6a 6b  ........defghijk
+                                          ^^ ^^ ^^ ^^ ^^ ^^ ^^ ^^
+         expected 10 11 12 13 14 15 16 17                          ........
+         received 6c 6d 6e 6f 70 71 .. ..                          lmnopq
+                  ^^ ^^ ^^ ^^ ^^ ^^
+          before it: wrote 16,384 at 65,536 (1.50 ms earlier), read 2,000 at 65,000 (250 µs earlier)
           replay: echo-tester blast 127.0.0.1:7777 --seed 1 --only-conn 12,7
         ");
     }
@@ -254,6 +255,29 @@ mod tests {
     }
 
     #[test]
+    fn changed_bytes_are_counted_in_bytes_and_bits() {
+        let sentence = |extent, bytes, bits| {
+            let mut divergence = Divergence::of_connection(FindingKind::Corrupt, conn(1), 10, extent);
+            divergence.detail = Some(Corruption { bytes, bits, looks_like: None });
+            what_happened(&divergence, None)
+        };
+        assert_eq!(sentence(1, 1, 1), "1 byte came back changed (1 bit)");
+        assert_eq!(sentence(1, 1, 5), "1 byte came back changed (5 bits)");
+        assert_eq!(sentence(307, 307, 1272), "307 bytes came back changed (1,272 bits)");
+        assert_eq!(sentence(4000, 1307, 5272), "1,307 of 4,000 bytes came back changed (5,272 bits)");
+        assert_eq!(sentence(4000, 0, 0), "4,000 bytes came back changed", "not counted");
+    }
+
+    #[test]
+    fn the_first_bytes_of_a_connection_are_lost_to_syn_cookies() {
+        let lost = |offset, extent| {
+            what_happened(&Divergence::of_connection(FindingKind::Lost, conn(1), offset, extent), None)
+        };
+        assert!(lost(0, 1).contains("SYN cookies") && lost(0, 3).contains("SYN cookies"));
+        assert_eq!((lost(0, 4), lost(1, 1)), ("4 bytes did not come back".into(), "1 byte did not come back".into()));
+    }
+
+    #[test]
     fn every_kind_has_a_sentence() {
         let mut sentences = Vec::new();
         for row in FINDING_KINDS {
@@ -269,7 +293,7 @@ mod tests {
             sentences.push(format!("{}: {}", row.name, what_happened(&divergence, None)));
         }
         insta::assert_snapshot!(sentences.join("\n"), @r"
-        corrupt: 3 bytes came back changed: 2 bytes and 9 bits differ; all are zero
+        corrupt: 2 of 3 bytes came back changed (9 bits); all are zero
         lost: 3 bytes did not come back
         duplicated: 3 bytes came back twice, those from offset 20 (0x14) on
         reordered: 3 bytes came back after 8 bytes that were sent after them

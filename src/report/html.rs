@@ -8,7 +8,7 @@ use super::case_text::{columns, server_output};
 use super::run::{LoadReport, RunReport};
 use super::suite::{CaseReport, SuiteReport};
 use super::text::plain;
-use super::{chart, terminal};
+use super::{chart, finding_list, terminal};
 use crate::judge::outcome::CaseOutcome;
 
 const STYLE: &str = "
@@ -102,7 +102,8 @@ fn section(index: usize, case: &CaseReport) -> Markup {
 }
 
 fn loads(run: &RunReport, is_good: bool) -> Markup {
-    let findings = |load: &LoadReport| if is_good { String::new() } else { terminal::findings(load, usize::MAX) };
+    let findings =
+        |load: &LoadReport| if is_good { String::new() } else { finding_list::of_load(run, load, usize::MAX) };
     html! {
         @for load in &run.loads {
             h3 { (plain(&load.name)) ": " (plain(&load.about)) }

@@ -9,9 +9,9 @@ use std::time::Duration;
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
 use super::case_text::NEEDS_WHOLE_RUN;
+use super::finding_list;
 use super::run::{LoadReport, RunReport};
 use super::suite::{CaseReport, SuiteReport, SuiteState};
-use super::terminal;
 use super::text::plain;
 use crate::judge::check::CheckReport;
 use crate::judge::outcome::CaseOutcome;
@@ -78,7 +78,9 @@ fn reasons(case: &CaseReport) -> String {
 fn body(case: &CaseReport, check: &CheckReport) -> String {
     let mut parts = vec![case.reasons.join("\n")];
     if let Some(run) = &case.run {
-        parts.extend(loads_of(check, &case.checks, run).into_iter().map(|load| terminal::findings(load, usize::MAX)));
+        parts.extend(
+            loads_of(check, &case.checks, run).into_iter().map(|load| finding_list::of_load(run, load, usize::MAX)),
+        );
     }
     parts.extend(case.replay.as_ref().map(|replay| format!("replay: {replay}")));
     parts.push(case.about.clone());

@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 
 use super::case_text::{columns, server_output};
+use super::finding_list;
 use super::suite::{CaseReport, SuiteReport};
 use super::terminal;
 use super::text::plain;
@@ -77,8 +78,8 @@ fn section(case: &CaseReport) -> String {
     }
     let groups: String = case.run.iter().filter(|run| run.loads.len() > 1).map(terminal::groups).collect();
     text.push_str(&block("Loads", "text", &groups));
-    let loads = case.run.iter().flat_map(|run| &run.loads);
-    let findings: String = loads.map(|load| terminal::findings(load, usize::MAX)).collect();
+    let loads = case.run.iter().flat_map(|run| run.loads.iter().map(move |load| (run, load)));
+    let findings: String = loads.map(|(run, load)| finding_list::of_load(run, load, usize::MAX)).collect();
     text.push_str(&block("Findings", "text", &findings));
     text.push_str(&block("Run it again", "sh", case.replay.as_deref().unwrap_or_default()));
     text.push_str(&block("The server said", "text", &server_output(case)));

@@ -15,10 +15,12 @@ use crate::judge::verdict::Verdict;
 use crate::measure::active_time::ActiveTimeReport;
 use crate::measure::histogram::LatencyReport;
 use crate::measure::open_loop::RateReport;
-use crate::measure::{Counters, Latency, Timeline};
+use crate::measure::{Counters, KindStatsMap, Latency, Timeline, kind_stats};
 use crate::plan::Shard;
 use crate::server::CountersSnapshot;
 use crate::stream::Finding;
+use crate::stream::answer;
+use crate::stream::kept::keep_first;
 
 /// A report and the file that it came from.
 #[derive(Clone, Debug)]
@@ -208,6 +210,7 @@ struct Sum {
 #[derive(Default)]
 struct LoadSum {
     counters: Counters,
+    kinds: KindStatsMap,
     latencies: [Latency; 3],
     active: ActiveTimeReport,
     rate: Option<RateReport>,
@@ -272,7 +275,13 @@ impl Sum {
             missing: absent,
             processes: parts.iter().filter_map(process_time).collect(),
             doubts_accepted: missing == Missing::Accepted,
+            answered: None,
         };
+        let loads: Vec<LoadReport> =
+            first.loads.into_iter().zip(loads).map(|(load, sum)| sum.report(load, findings)).collect();
+        let kept = loads.iter().flat_map(|load| &load.findings);
+        let answered = answer::recognize(kept, total.bytes_received, total.bytes_verified);
+        let context = ShardContext { answered: answered.clone(), ..context };
         RunReport {
             form: first.form,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -281,8 +290,9 @@ impl Sum {
             targets,
             shard,
             server: ServerReport::sum(&servers),
-            loads: first.loads.into_iter().zip(loads).map(|(load, sum)| sum.report(load, findings)).collect(),
+            loads,
             verdict: judge_shards(&total, &context),
+            answered,
             total,
             elapsed_s,
             client: ClientReport::sum(parts.iter().map(|part| &part.client)),
@@ -327,6 +337,7 @@ impl LoadSum {
         };
         self.timeline.add_later(&load.timeline, later);
         let later_ms = later.as_secs_f64() * 1e3;
+        load.kinds.iter().for_each(|(kind, stats)| kind_stats::add(&mut self.kinds, *kind, &stats.later(later_ms)));
         self.findings.extend(load.findings.iter().cloned().map(|mut finding| {
             finding.at_ms += later_ms;
             finding.recent.iter_mut().for_each(|op| op.at_ms += later_ms);
@@ -338,13 +349,14 @@ impl LoadSum {
     /// The sum as a report. `first` is that of one process, `findings` are kept in full.
     fn report(mut self, first: LoadReport, findings: usize) -> LoadReport {
         self.findings.sort_by(|a, b| a.at_ms.total_cmp(&b.at_ms));
-        self.findings.truncate(findings);
+        keep_first(&mut self.findings, findings);
         let [rtt, connect, first_byte] = self.latencies.map(|latency| LatencyReport::from(&latency));
         LoadReport {
             name: first.name,
             config: first.config,
             about: first.about,
             counters: self.counters,
+            kinds: self.kinds,
             rtt,
             connect,
             first_byte,

@@ -3,6 +3,7 @@
 //! `echo-tester schema run` prints the JSON Schema of [`RunReport`]. Times of histograms are in nanoseconds, others in
 //! seconds or milliseconds as their names say; bytes are bytes of payload; null means 'not known', never 0.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -16,10 +17,11 @@ use crate::judge::verdict::{Verdict, VerdictReport};
 use crate::measure::active_time::ActiveTimeReport;
 use crate::measure::histogram::LatencyReport;
 use crate::measure::open_loop::RateReport;
-use crate::measure::{Counters, LoadStats, Timeline};
+use crate::measure::{Counters, KindStatsMap, LoadStats, Timeline};
 use crate::plan::Profile;
 use crate::server::CountersSnapshot;
 use crate::stream::Finding;
+use crate::stream::answer::Answer;
 
 /// The form of the JSON report. It changes when a reader of the old form would misread the new one.
 pub const FORM: &str = "echo-tester/run/1";
@@ -54,6 +56,9 @@ pub struct RunReport {
     pub client: ClientReport,
     /// The verdict.
     pub verdict: VerdictReport,
+    /// What the server answered, if it is no echo server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answered: Option<Answer>,
     /// Somebody stopped the run before its end.
     pub interrupted: bool,
     /// The processes that a merged report is made of, in the order of their shards.
@@ -95,6 +100,9 @@ pub struct LoadReport {
     pub about: String,
     /// Totals.
     pub counters: Counters,
+    /// The findings of each kind, in sum.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub kinds: KindStatsMap,
     /// Round trips: from a message's first byte handed over (or its scheduled time, under `rate`) to its last byte
     /// verified.
     pub rtt: LatencyReport,
@@ -110,7 +118,7 @@ pub struct LoadReport {
     pub rate: Option<RateReport>,
     /// The same over time.
     pub timeline: Timeline,
-    /// The findings that were kept in full, in the order of time.
+    /// The findings that were kept in full, in the order of time: the first of each kind, and then the earliest.
     pub findings: Vec<Finding>,
 }
 
@@ -181,6 +189,7 @@ impl RunReport {
                 })
                 .collect(),
             verdict: judgement.verdict.clone(),
+            answered: outcome.answered(),
             total,
             elapsed_s: outcome.elapsed.as_secs_f64(),
             client: ClientReport { machine_was_full, ..ClientReport::from(&outcome.client) },
@@ -219,6 +228,7 @@ impl LoadReport {
             config: serde_json::to_value(profile).unwrap_or_default(),
             about: profile.to_string(),
             counters: stats.counters.clone(),
+            kinds: stats.kinds.clone(),
             rtt: (&stats.rtt).into(),
             connect: (&stats.connect).into(),
             first_byte: (&stats.first_byte).into(),

@@ -8,7 +8,7 @@ use crate::judge::outcome::CaseOutcome;
 use crate::judge::verdict::{Verdict, VerdictReport};
 use crate::measure::active_time::ActiveTimeReport;
 use crate::measure::timeline::Point;
-use crate::measure::{Counters, LoadStats, Timeline};
+use crate::measure::{Counters, LoadStats, Timeline, kind_stats};
 use crate::stream::{Change, ConnId, Corruption, Divergence, Finding, FindingKind};
 
 /// Text that could end a string, a cell, a fence, an element or a document.
@@ -86,12 +86,13 @@ pub(super) fn run(loads: &[&str]) -> RunReport {
             machine_was_full: None,
         },
         verdict: VerdictReport { outcome: Verdict::Pass, exit_code: 0, reasons: vec!["nothing wrong".to_owned()] },
+        answered: None,
         interrupted: false,
         parts: Vec::new(),
     }
 }
 
-fn load(name: &str) -> LoadReport {
+pub(super) fn load(name: &str) -> LoadReport {
     let mut stats = LoadStats {
         counters: Counters { connects: 3, opened: 3, passed: 3, bytes_verified: 1 << 20, ..Counters::default() },
         ..LoadStats::default()
@@ -104,6 +105,7 @@ fn load(name: &str) -> LoadReport {
         config: serde_json::json!({ "name": name }),
         about: "3 connections".to_owned(),
         counters: stats.counters,
+        kinds: stats.kinds,
         rtt: (&stats.rtt).into(),
         connect: (&stats.connect).into(),
         first_byte: (&stats.first_byte).into(),
@@ -145,6 +147,7 @@ pub(super) fn fail() -> CaseReport {
     let stalled = &mut run.loads[0];
     stalled.findings = (0..5).map(finding).collect();
     stalled.counters.findings.insert(FindingKind::Corrupt, 25);
+    (0..25).for_each(|n| kind_stats::count(&mut stalled.kinds, &finding(n % 5).divergence, 250.0, n < 5));
     run.total.findings.insert(FindingKind::Corrupt, 25);
     let kinds = findings_in_words(&run.total);
     run.verdict = VerdictReport {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use comfy_table::{Cell, CellAlignment, Table, presets};
 
-use super::finding;
+use super::finding_list;
 use super::run::{LoadReport, PartReport, RunReport};
 use super::text::{show_bytes, show_count, show_time, wrapped};
 use crate::judge::check::findings_in_words;
@@ -24,7 +24,7 @@ pub fn render(report: &RunReport) -> String {
     }
     let _ = writeln!(text, "{}\n", totals(report));
     for load in &report.loads {
-        text.push_str(&findings(load, usize::MAX));
+        text.push_str(&finding_list::of_load(report, load, usize::MAX));
     }
     for note in notes(report) {
         let _ = writeln!(text, "{}", wrapped(&note));
@@ -100,28 +100,6 @@ fn totals(report: &RunReport) -> String {
         }
     }
     trimmed(&table)
-}
-
-/// At most `at_most` of the findings of a load group that were kept, and how many there are in all.
-pub(super) fn findings(load: &LoadReport, at_most: usize) -> String {
-    let mut text = String::new();
-    let (kept, shown) = (load.findings.len(), load.findings.len().min(at_most));
-    for finding in load.findings.iter().take(shown) {
-        let _ = writeln!(text, "{}", finding::render(finding));
-    }
-    let counted = load.counters.findings_total();
-    if counted > shown as u64 {
-        let kinds: Vec<String> =
-            load.counters.findings.iter().map(|(kind, n)| format!("{n} {}", kind.name())).collect();
-        let more = if shown < kept { format!("--json holds {kept}") } else { "--findings N shows more".to_owned() };
-        let _ = writeln!(
-            text,
-            "{} findings in all ({}); the first {shown} are shown, {more}\n",
-            show_count(counted),
-            kinds.join(", ")
-        );
-    }
-    text
 }
 
 /// A line for each load group, with what it did.

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use textwrap::{Options, WordSeparator, WordSplitter, WrapAlgorithm};
 
+use crate::units::grouped;
+
 /// Columns of a paragraph.
 const PARAGRAPH_COLUMNS: usize = 100;
 
@@ -34,15 +36,7 @@ pub fn show_bytes(bytes: f64) -> String {
 
 /// A count with its thousands separated: `1,234,567`.
 pub fn show_count(count: u64) -> String {
-    let digits = count.to_string();
-    let mut shown = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            shown.push(',');
-        }
-        shown.push(digit);
-    }
-    shown
+    grouped(count)
 }
 
 /// The first and the last lines of a text that may be long. A crash may print its message first and then pages of
@@ -139,6 +133,5 @@ mod tests {
             ["0 ns", "38.1 µs", "1.25 s"]
         );
         assert_eq!([show_bytes(0.0), show_bytes(1023.0), show_bytes(64e6)], ["0 B", "1023 B", "61.0 MiB"]);
-        assert_eq!([show_count(0), show_count(999), show_count(1_234_567)], ["0", "999", "1,234,567"]);
     }
 }

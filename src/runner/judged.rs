@@ -44,6 +44,7 @@ pub fn judged_case(
             stolen: outcome.client.stolen,
         },
         ending: RunEnding { loads_interrupted: outcome.interrupted, ..ending },
+        answered: outcome.answered(),
     };
     let judgement = judge_case(expect, &run);
     (RunReport::new(plan, outcome, server, &judgement), judgement)

@@ -31,6 +31,8 @@ const TEXT_RULES: &[TextRule] = &[
 
 /// Received bytes that must match a text conversion before it is reported.
 const MIN_CONVERTED_BYTES: usize = 12;
+/// Received bytes of which most must be zero before that is reported.
+const MIN_PADDED_BYTES: u64 = 32;
 
 /// How bytes differ from those in whose place they came.
 #[derive(Clone, Debug, Default)]
@@ -44,6 +46,10 @@ pub(super) struct DiffStats {
     first: Option<u8>,
     /// Whether a later byte received was not equal to the first.
     varied: bool,
+    /// Received bytes that are zero.
+    zeros: u64,
+    /// How many bytes and bits differ is not known.
+    is_uncounted: bool,
 }
 
 impl DiffStats {
@@ -58,6 +64,7 @@ impl DiffStats {
     pub(super) fn compare(&mut self, expected: &[u8], received: &[u8]) {
         for (&expected, &received) in expected.iter().zip(received) {
             self.compared += 1;
+            self.zeros += u64::from(received == 0);
             self.differing += u64::from(expected != received);
             self.differing_bits += u64::from((expected ^ received).count_ones());
             self.varied |= *self.first.get_or_insert(received) != received;
@@ -71,10 +78,17 @@ impl DiffStats {
     pub(super) fn append(&mut self, later: &DiffStats) {
         self.varied |= later.varied || (self.first.is_some() && later.first.is_some() && self.first != later.first);
         self.compared += later.compared;
+        self.zeros += later.zeros;
+        self.is_uncounted |= later.is_uncounted;
         self.differing += later.differing;
         self.differing_bits += later.differing_bits;
         self.broken_rules |= later.broken_rules;
         self.first = self.first.or(later.first);
+    }
+
+    /// The same, without the number of bytes and bits that differ: some of the bytes compared came in between.
+    pub(super) fn without_counts(&self) -> DiffStats {
+        DiffStats { is_uncounted: true, ..self.clone() }
     }
 
     /// How the bytes were changed in place.
@@ -83,16 +97,19 @@ impl DiffStats {
         let is_evidence = self.differing >= 2 || (self.differing == 1 && self.differing_bits >= 2);
         let unbroken = BYTE_RULES.iter().enumerate().find(|(n, _)| self.broken_rules >> n & 1 == 0);
         let by_rule = unbroken.map(|(_, rule)| rule.0).filter(|_| is_evidence);
-        let constant = (self.compared >= 3 && !self.varied).then_some(Change::ConstantFill);
-        Corruption { bytes: self.differing, bits: self.differing_bits, looks_like: by_rule.or(constant) }
+        let (bytes, bits) = if self.is_uncounted { (0, 0) } else { (self.differing, self.differing_bits) };
+        Corruption { bytes, bits, looks_like: by_rule.or(self.fill()) }
     }
 
-    /// What the received bytes look like on their own, if they came in the place of no others.
+    /// What the received bytes look like on their own.
     pub(super) fn fill(&self) -> Option<Change> {
         match self.first? {
-            _ if self.varied || self.compared < 3 => None,
-            0 => Some(Change::ZeroFilled),
-            _ => Some(Change::ConstantFill),
+            _ if self.compared < 3 => None,
+            0 if !self.varied => Some(Change::ZeroFilled),
+            _ if !self.varied => Some(Change::ConstantFill),
+            _ => {
+                (self.compared >= MIN_PADDED_BYTES && self.zeros >= self.compared / 8 * 7).then_some(Change::MostlyZero)
+            }
         }
     }
 }
@@ -174,6 +191,17 @@ mod tests {
     fn one_flipped_bit_is_no_conversion() {
         assert_eq!(DiffStats::of(b"\x01", b"\x00").corruption(), Corruption { bytes: 1, bits: 1, looks_like: None });
         assert_eq!(DiffStats::of(b"k", b"K").corruption().looks_like, None);
+    }
+
+    #[test]
+    fn bytes_of_which_most_are_zero_look_padded() {
+        let received: Vec<u8> = (0..=255).map(|n| if n % 64 == 0 { 7 } else { 0 }).collect();
+        let stats = DiffStats::of(&[1; 256], &received);
+        assert_eq!((stats.fill(), stats.corruption().looks_like), (Some(Change::MostlyZero), Some(Change::MostlyZero)));
+        assert_eq!(DiffStats::of(&[1; 20], &received[1..21]).fill(), Some(Change::ZeroFilled));
+        assert_eq!(DiffStats::of(&[1; 20], &received[..20]).fill(), None, "too few to tell");
+        let Corruption { bytes, bits, .. } = stats.without_counts().corruption();
+        assert_eq!((bytes, bits), (0, 0), "not known");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! From a mismatch to findings: which segments came in place of own bytes and which in between, what is missing, and
 //! the kind of each. A finding that may still turn out to be something else stays pending for a while: a gap that late
 //! bytes may fill (`reordered` instead of `lost`), a few unknown bytes that may be missing further on, a change in
-//! place that may continue.
+//! place that may continue. Each run of late bytes is a finding of its own; what it leaves of the gap stays a gap.
 //!
 //! Some cases cannot be told apart in principle. Of equal bytes next to each other, nothing shows which was lost or
 //! doubled. Fewer than 15 bytes from another connection hold no aligned word for certain, so they are `corrupt` or
@@ -13,19 +13,26 @@ use std::sync::Arc;
 use super::change::{DiffStats, begun_conversion};
 use super::ended_mismatch::{Background, EndedMismatch, SHORT_PIECE_BYTES, resumption_at_end};
 use super::finding::{Circumstances, Corruption, Divergence, FindingKind, StreamSource};
+use super::late::{Part, Stretch, parts, settle_borders};
 use super::ledger::StreamView;
 use super::mismatch::{BORDER_SLACK_BYTES, KEPT_HEAD_BYTES, Mismatch, Resumption, Segment, SegmentOrigin};
 use super::pending::{Pending, PendingKind, are_the_missing};
 
-/// Right bytes within which late bytes may still fill a gap.
-const REORDER_WINDOW_BYTES: u64 = 1 << 20;
+/// Right bytes within which late bytes may still fill a gap: about what the buffers of a path and of a server hold.
+const LATE_WINDOW_BYTES: u64 = 16 << 20;
+/// Right bytes within which bytes too few to tell their place may be those of a gap. Further away, chance would find
+/// such a gap.
+const SHORT_LATE_WINDOW_BYTES: u64 = 1 << 20;
 /// Right bytes between two changes in place that still make one finding.
 const CHANGE_MERGE_BYTES: u64 = 32;
 /// Findings that are pending at a time.
-const MAX_PENDING: usize = 16;
+const MAX_PENDING: usize = 64;
 /// Findings of a connection that are examined in full and have excerpts. A stream in which everything is wrong must not
 /// cost more than it is worth.
 const MAX_DETAILED_FINDINGS: u64 = 64;
+/// A lost or doubled piece of at most this length is kept, to see what all such pieces have in common. Of longer ones,
+/// too many values are in each by chance.
+const MAX_SHORT_BYTES: u64 = 8;
 /// How far back a short piece is searched for in what the connection had sent before.
 const STALE_SEARCH_BYTES: u64 = 64 << 10;
 
@@ -70,7 +77,7 @@ impl Classifier<'_> {
 
     /// Classifies a mismatch that has as many segments as are kept, as bytes that came in between.
     pub(super) fn overflow(&mut self, mismatch: Mismatch) {
-        self.classify(EndedMismatch::cut_off(self.view, mismatch, self.background(), 0));
+        self.classify(EndedMismatch::cut_off(self.view, mismatch, self.background()));
     }
 
     /// Classifies a mismatch after which nothing more came. Returns the position.
@@ -79,10 +86,11 @@ impl Classifier<'_> {
         let position = if let Some(resumption) = resumption_at_end(self.view, &mut mismatch) {
             self.resume(mismatch, resumption)
         } else {
-            let late: u64 = mismatch.segments.iter().map(|segment| self.late_bytes(segment)).sum();
-            let missing = mismatch.len.saturating_sub(late).min(self.view.sent.saturating_sub(mismatch.at));
-            let position = mismatch.at + missing;
-            self.classify(EndedMismatch::cut_off(self.view, mismatch, self.background(), missing));
+            let mut mismatch = EndedMismatch::cut_off(self.view, mismatch, self.background());
+            let late = mismatch.settle_borders(self.gaps());
+            mismatch.replace_own(mismatch.len().saturating_sub(late));
+            let position = mismatch.position;
+            self.classify(mismatch);
             position
         };
         self.state.right_since = position;
@@ -107,19 +115,24 @@ impl Classifier<'_> {
         }
     }
 
-    fn report(&mut self, divergence: Divergence) {
+    fn report(&mut self, mut divergence: Divergence) {
         self.state.reported += 1;
+        let place = match divergence.kind {
+            FindingKind::Lost => Some(divergence.offset),
+            FindingKind::Duplicated => divergence.source.map(|source| source.offset),
+            _ => None,
+        };
+        let short = place.filter(|_| divergence.extent <= MAX_SHORT_BYTES);
+        divergence.short = short.map(|offset| self.view.own(offset, divergence.extent as usize));
         self.found.push(divergence);
     }
 
     fn report_pending(&mut self, pending: Pending) {
-        for divergence in pending.resolve() {
-            self.report(divergence);
-        }
+        self.report(pending.resolve());
     }
 
     fn defer(&mut self, divergence: Divergence, settles_at: u64, kind: PendingKind) {
-        if self.state.pending.len() == MAX_PENDING {
+        if self.state.pending.len() >= MAX_PENDING {
             let oldest = self.state.pending.remove(0);
             self.report_pending(oldest);
         }
@@ -132,6 +145,7 @@ impl Classifier<'_> {
 
     /// Finds out what every part of a mismatch is.
     fn classify(&mut self, mut mismatch: EndedMismatch<'_>) {
+        mismatch.settle_borders(self.gaps());
         self.state.wrong += mismatch.missing;
         if self.completes_a_swap(&mismatch) {
             return;
@@ -160,7 +174,7 @@ impl Classifier<'_> {
         }
         if mismatch.missing > 0 {
             let divergence = mismatch.divergence(FindingKind::Lost, mismatch.missing, mismatch.segments.len());
-            self.defer(divergence, mismatch.position + REORDER_WINDOW_BYTES, PendingKind::Gap { late: 0 });
+            self.defer(divergence, mismatch.position + LATE_WINDOW_BYTES, PendingKind::Gap);
         }
     }
 
@@ -207,67 +221,77 @@ impl Classifier<'_> {
 
     /// Bytes of the connection itself that had come, or should have come, before.
     fn classify_own(&mut self, mismatch: &mut EndedMismatch<'_>, number: usize, source: StreamSource) {
-        let len = mismatch.segments[number].len;
-        let again = len.saturating_sub(self.fill_gaps(mismatch.at, source.offset, len));
-        if again == 0 || (again < len && again < BORDER_SLACK_BYTES) {
-            return;
-        }
-        let repeats = mismatch.repeats && number + 1 == mismatch.segments.len();
-        let kind = if repeats { FindingKind::Duplicated } else { FindingKind::Stale };
-        let mut divergence = mismatch.divergence(kind, again, number);
-        divergence.source = Some(StreamSource { offset: source.offset + len - again, ..source });
-        divergence.replaced = mismatch.replace(again);
-        if repeats && len < BORDER_SLACK_BYTES && number == 0 {
-            // So few bytes may equal the ones before them by chance.
-            let bytes = self.view.own(source.offset, len as usize);
-            if !self.fill_gap_with(&bytes, mismatch.at) {
-                let settles_at = mismatch.position + REORDER_WINDOW_BYTES;
-                self.defer(divergence, settles_at, PendingKind::Early { bytes });
+        let run = Stretch::new(source.offset, mismatch.segments[number].len);
+        let parts = self.fill_gaps(mismatch, number, run);
+        let some_were_late = parts.iter().any(|part| part.gap.is_some());
+        for part in parts.into_iter().filter(|part| part.gap.is_none()) {
+            let again = part.stretch.len();
+            if some_were_late && again < BORDER_SLACK_BYTES {
+                continue;
             }
-            return;
-        }
-        self.report(divergence);
-    }
-
-    /// How many bytes of a segment are late ones that fill gaps.
-    fn late_bytes(&self, segment: &Segment) -> u64 {
-        match &segment.origin {
-            SegmentOrigin::Sent(source) if source.conn == self.view.conn => {
-                self.state.pending.iter().map(|pending| pending.filled_by(source.offset, segment.len)).sum()
+            let is_last = number + 1 == mismatch.segments.len() && part.stretch.to == run.to;
+            let repeats = mismatch.repeats && is_last;
+            let kind = if repeats { FindingKind::Duplicated } else { FindingKind::Stale };
+            let mut divergence = mismatch.divergence(kind, again, number);
+            divergence.source = Some(StreamSource { offset: part.stretch.from, ..source });
+            divergence.replaced = mismatch.replace(again);
+            if repeats && run.len() < BORDER_SLACK_BYTES && number == 0 {
+                // So few bytes may equal the ones before them by chance.
+                let bytes = self.view.own(source.offset, run.len() as usize);
+                if !self.fill_gap_with(&bytes, mismatch.at) {
+                    let settles_at = mismatch.position + SHORT_LATE_WINDOW_BYTES;
+                    self.defer(divergence, settles_at, PendingKind::Early { bytes });
+                }
+                return;
             }
-            _ => 0,
+            self.report(divergence);
         }
     }
 
-    /// Fills gaps with late bytes. A gap that is full was bytes out of order. Returns how many of the bytes were late.
-    fn fill_gaps(&mut self, at: u64, offset: u64, len: u64) -> u64 {
-        let mut filled = 0;
-        let mut n = 0;
-        while n < self.state.pending.len() {
-            let pending = &mut self.state.pending[n];
-            let fills = pending.filled_by(offset, len);
-            if let PendingKind::Gap { late } = &mut pending.kind
-                && fills > 0
-            {
-                filled += fills;
-                *late += fills;
-                let divergence = &mut pending.divergence;
-                if len == divergence.extent && divergence.offset.abs_diff(offset) < BORDER_SLACK_BYTES {
-                    // All of them came at once, so now it is certain where they begin.
-                    divergence.offset = offset;
-                }
-                if divergence.overtaken_by == 0 {
-                    divergence.overtaken_by = at.saturating_sub(divergence.offset + divergence.extent);
-                }
-                if *late + BORDER_SLACK_BYTES > divergence.extent {
-                    let full = self.state.pending.remove(n);
-                    self.report_pending(full);
-                    continue;
-                }
-            }
-            n += 1;
+    /// The gaps, in the order of `pending`.
+    fn gaps(&self) -> Vec<Stretch> {
+        self.state.pending.iter().filter_map(Pending::gap).collect()
+    }
+
+    /// Fills gaps with the bytes of a run that came late, and reports these. Returns the parts of the run.
+    fn fill_gaps(&mut self, mismatch: &EndedMismatch<'_>, number: usize, run: Stretch) -> Vec<Part> {
+        let mut gaps = self.gaps();
+        settle_borders(self.view, &mut gaps, run);
+        let pending = self.state.pending.iter_mut().filter(|pending| pending.gap().is_some());
+        for (pending, gap) in pending.zip(&gaps) {
+            (pending.divergence.offset, pending.divergence.extent) = (gap.from, gap.len());
         }
-        filled
+        self.state.pending.retain(|pending| pending.gap().is_none_or(|gap| gap.len() > 0));
+        let parts = parts(&gaps, run);
+        for part in &parts {
+            if let Some(gap) = part.gap.map(|n| gaps[n]) {
+                self.fill_gap(mismatch, number, gap, part.stretch);
+            }
+        }
+        parts
+    }
+
+    /// Reports that a part of a gap came late. What is left of the gap stays one.
+    fn fill_gap(&mut self, mismatch: &EndedMismatch<'_>, number: usize, gap: Stretch, part: Stretch) {
+        let Some(n) = self.state.pending.iter().position(|pending| pending.gap() == Some(gap)) else { return };
+        let Pending { divergence, settles_at, kind } = self.state.pending.remove(n);
+        let [before, after] = gap.without(&part);
+        if after.len() > 0 {
+            let divergence = mismatch.still_missing(&divergence, after, number);
+            self.state.pending.insert(n, Pending { divergence, settles_at, kind: PendingKind::Gap });
+        }
+        let missing_beyond = self.gaps().iter().filter(|gap| gap.from >= part.to).map(Stretch::len).sum();
+        let mut late = divergence.clone();
+        late.kind = FindingKind::Reordered;
+        (late.offset, late.extent) = (part.from, part.len());
+        late.overtaken_by = mismatch.at.saturating_sub(part.to).saturating_sub(missing_beyond);
+        if before.len() > 0 {
+            // What came in its place is not known.
+            (late.excerpt_offset, late.expected, late.received) = (part.from, Vec::new(), Vec::new());
+            let divergence = Divergence { extent: before.len(), ..divergence };
+            self.state.pending.insert(n, Pending { divergence, settles_at, kind });
+        }
+        self.report(late);
     }
 
     /// Bytes that belong nowhere: changed ones as far as own bytes are missing, extra ones beyond that.
@@ -275,17 +299,19 @@ impl Classifier<'_> {
         let view = self.view;
         let len = mismatch.segments[number].len;
         let SegmentOrigin::Unknown(unknown) = &mismatch.segments[number].origin else { return };
-        let head = unknown.head.clone();
-        let fill = unknown.stats.fill();
+        let (head, stats) = (unknown.head.clone(), unknown.stats.clone());
         let to_the_end = view.sent.saturating_sub(mismatch.cursor);
         let right = view.own(mismatch.cursor, to_the_end.min(KEPT_HEAD_BYTES as u64) as usize);
+        if head.len() as u64 == len && (self.came_late(mismatch, &head) || self.came_in_place(mismatch, &right, &head))
+        {
+            return;
+        }
         if let Some(change) = begun_conversion(&right, &head) {
             let mut divergence = mismatch.divergence(FindingKind::Corrupt, len.min(mismatch.missing.max(1)), number);
             mismatch.replace(len);
             divergence.detail = Some(Corruption { bytes: divergence.extent, bits: 0, looks_like: Some(change) });
             return self.report(divergence);
         }
-        let alone = mismatch.segments.len() == 1 && mismatch.missing == 0 && len <= SHORT_PIECE_BYTES as u64;
         if mismatch.background.in_detail
             && let Some(offset) = find_earlier(view, mismatch.at, &head, len)
         {
@@ -294,21 +320,24 @@ impl Classifier<'_> {
             divergence.replaced = mismatch.replace(len);
             return self.report(divergence);
         }
+        let alone = mismatch.segments.len() == 1 && mismatch.missing == 0 && len <= SHORT_PIECE_BYTES as u64;
         let in_place = len.min(mismatch.missing);
         if in_place > 0 {
-            // The statistics that were kept assume that all bytes before these stood in place.
-            let is_complete = head.len() as u64 == len;
-            let stats =
-                if is_complete { DiffStats::of(&right, &head[..in_place as usize]) } else { unknown.stats.clone() };
+            // Only the first bytes are kept. The statistics hold for all, and assume that they began in their place.
+            let stats = match head.get(..in_place as usize) {
+                Some(changed) if in_place < len || head.len() as u64 == len => DiffStats::of(&right, changed),
+                _ if in_place < len => stats.without_counts(),
+                _ => stats.clone(),
+            };
             let divergence = mismatch.divergence(FindingKind::Corrupt, in_place, number);
             self.change_in_place(divergence, stats, number == 0);
             mismatch.replace(in_place);
         }
         if len > in_place {
-            let mut divergence = mismatch.divergence(FindingKind::Surplus, len - in_place, number);
-            divergence.detail = fill.map(|change| Corruption { bytes: 0, bits: 0, looks_like: Some(change) });
+            let mut divergence = mismatch.divergence_within(FindingKind::Surplus, len - in_place, number, in_place);
+            divergence.detail = stats.fill().map(|change| Corruption { bytes: 0, bits: 0, looks_like: Some(change) });
             if alone {
-                let settles_at = mismatch.position + REORDER_WINDOW_BYTES;
+                let settles_at = mismatch.position + SHORT_LATE_WINDOW_BYTES;
                 self.defer(divergence, settles_at, PendingKind::Early { bytes: head });
             } else {
                 self.report(divergence);
@@ -316,20 +345,32 @@ impl Classifier<'_> {
         }
     }
 
+    /// Whether a few bytes between late ones, too few to tell their place, are late too.
+    fn came_late(&mut self, mismatch: &EndedMismatch<'_>, bytes: &[u8]) -> bool {
+        mismatch.has_own_runs() && bytes.len() <= SHORT_PIECE_BYTES && self.fill_gap_with(bytes, mismatch.at)
+    }
+
+    /// Whether bytes between others are the right ones in their place: they were too few to tell it.
+    fn came_in_place(&mut self, mismatch: &mut EndedMismatch<'_>, right: &[u8], bytes: &[u8]) -> bool {
+        let is_right = bytes.len() as u64 <= mismatch.missing && right.starts_with(bytes);
+        if is_right {
+            self.state.wrong -= mismatch.replace(bytes.len() as u64);
+        }
+        is_right
+    }
+
     /// Fills a gap with a few bytes, too few to tell their place, if they are the ones missing there.
     fn fill_gap_with(&mut self, bytes: &[u8], at: u64) -> bool {
         let view = self.view;
         let fits = |pending: &Pending| {
-            matches!(pending.kind, PendingKind::Gap { late: 0 })
-                && pending.divergence.extent == bytes.len() as u64
-                && are_the_missing(view, at, bytes, pending.divergence.offset)
+            let is_near = |gap: &Stretch| gap.to + SHORT_LATE_WINDOW_BYTES > at && gap.len() == bytes.len() as u64;
+            pending.gap().is_some_and(|gap| is_near(&gap) && are_the_missing(view, at, bytes, gap.from))
         };
         let Some(n) = self.state.pending.iter().position(fits) else { return false };
-        let mut pending = self.state.pending.remove(n);
-        let gap = &mut pending.divergence;
-        gap.overtaken_by = at.saturating_sub(gap.offset + gap.extent);
-        pending.kind = PendingKind::Gap { late: gap.extent };
-        self.report_pending(pending);
+        let mut late = self.state.pending.remove(n).divergence;
+        late.kind = FindingKind::Reordered;
+        late.overtaken_by = at.saturating_sub(late.offset + late.extent);
+        self.report(late);
         true
     }
 

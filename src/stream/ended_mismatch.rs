@@ -8,6 +8,7 @@ use super::change::whole_conversion;
 use super::finding::{
     Change, Circumstances, Divergence, EXCERPT_AFTER_BYTES, EXCERPT_BEFORE_BYTES, FindingKind, StreamSource,
 };
+use super::late::{Stretch, is_slack, same, settle_borders, take};
 use super::ledger::StreamView;
 use super::mismatch::{
     BORDER_SLACK_BYTES, KEPT_HEAD_BYTES, Mismatch, Resumption, Segment, SegmentOrigin, UnknownBytes,
@@ -84,14 +85,12 @@ impl<'a> EndedMismatch<'a> {
         }
     }
 
-    /// Nothing is known of what comes after the mismatch, in which `missing` own bytes did not come.
-    pub(super) fn cut_off(
-        view: &'a StreamView<'a>,
-        mismatch: Mismatch,
-        background: Background,
-        missing: u64,
-    ) -> EndedMismatch<'a> {
-        let Mismatch { at, segments, circumstances, .. } = mismatch;
+    /// Nothing is known of what comes after the mismatch.
+    pub(super) fn cut_off(view: &'a StreamView<'a>, mismatch: Mismatch, background: Background) -> EndedMismatch<'a> {
+        let Mismatch { mut at, mut segments, circumstances, .. } = mismatch;
+        if let Some(first) = segments.first_mut().filter(|first| own_run(view, first).is_some()) {
+            at += trim_right_start(view, Some(first), at, view.sent.max(at));
+        }
         EndedMismatch {
             view,
             at,
@@ -100,38 +99,180 @@ impl<'a> EndedMismatch<'a> {
             background,
             circumstances,
             repeats: false,
-            position: at + missing,
+            position: at,
             cursor: at,
-            missing,
+            missing: 0,
+        }
+    }
+
+    /// Bytes that came.
+    pub(super) fn len(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.len).sum()
+    }
+
+    /// Whether any of its bytes are own ones of another place.
+    pub(super) fn has_own_runs(&self) -> bool {
+        self.segments.iter().any(|segment| own_run(self.view, segment).is_some())
+    }
+
+    /// Assumes that `len` bytes of a mismatch that was cut off came in place of own ones, as far as those were sent.
+    pub(super) fn replace_own(&mut self, len: u64) {
+        self.missing = len.min(self.view.sent.saturating_sub(self.at));
+        self.position = self.at + self.missing;
+    }
+
+    /// Moves the borders of own runs to those of the gaps that they fill, where the same bytes would have come. Returns
+    /// how many bytes fill gaps. To be called before anything is accounted for.
+    pub(super) fn settle_borders(&mut self, mut gaps: Vec<Stretch>) -> u64 {
+        let mut late = 0;
+        let begins: Vec<u64> = gaps.iter().map(|gap| gap.from).collect();
+        for number in 0..self.segments.len() {
+            if let Some(run) = own_run(self.view, &self.segments[number]) {
+                settle_borders(self.view, &mut gaps, run);
+            }
+            for gap in &gaps {
+                self.settle_start(number, gap);
+                self.settle_end(number, gap);
+            }
+            if let Some(run) = own_run(self.view, &self.segments[number]) {
+                late += take(self.view, &mut gaps, run);
+            }
+        }
+        // Now more may be missing than was known when the first run was trimmed.
+        let from = self.cursor + self.missing;
+        let first = self.segments.first_mut().filter(|first| {
+            own_run(self.view, first).is_some_and(|run| self.missing > 0 && !begins.contains(&run.from))
+        });
+        let right = trim_right_start(self.view, first, self.at, from);
+        (self.at, self.cursor, self.missing) = (self.at + right, self.cursor + right, self.missing - right);
+        late
+    }
+
+    /// Gives a run that begins shortly after a gap does the bytes before it, if these are the same.
+    fn settle_start(&mut self, number: usize, gap: &Stretch) {
+        let Some(run) = own_run(self.view, &self.segments[number]) else { return };
+        let by = run.from.saturating_sub(gap.from);
+        if !is_slack(by) || run.from >= gap.to {
+            return;
+        }
+        match number.checked_sub(1) {
+            None => {
+                // These seemed to be in their place, but the bytes that belong there are missing.
+                let right = self.at.saturating_sub(self.background.right_since);
+                if self.missing == 0 || right < by || !same(self.view, self.at - by, gap.from, by) {
+                    return;
+                }
+                (self.at, self.cursor, self.missing) = (self.at - by, self.cursor - by, self.missing + by);
+            }
+            Some(before) => {
+                let Segment { len, origin: SegmentOrigin::Sent(source) } = &mut self.segments[before] else { return };
+                let last = source.offset + len.saturating_sub(by);
+                if *len <= by || self.view.bytes(source.conn, last, by as usize) != self.view.own(gap.from, by as usize)
+                {
+                    return;
+                }
+                *len -= by;
+            }
+        }
+        let segment = &mut self.segments[number];
+        segment.len += by;
+        if let SegmentOrigin::Sent(source) = &mut segment.origin {
+            source.offset -= by;
+        }
+    }
+
+    /// Moves the end of a run to the end of the gap near by: the bytes after it take over what was too much, or hand
+    /// over what was too little, if these are the same.
+    fn settle_end(&mut self, number: usize, gap: &Stretch) {
+        let Some(run) = own_run(self.view, &self.segments[number]) else { return };
+        let (view, is_last, from) = (self.view, number + 1 == self.segments.len(), self.cursor + self.missing);
+        if gap.to <= run.from || (is_last && (self.repeats || self.after.is_empty())) {
+            return;
+        }
+        let (over, under) = (run.to.saturating_sub(gap.to), gap.to.saturating_sub(run.to));
+        if is_slack(over) && is_last && self.missing >= over && same(view, from - over, gap.to, over) {
+            self.segments[number].len -= over;
+            self.missing -= over;
+        } else if is_slack(over)
+            && let Some(Segment { len, origin: SegmentOrigin::Sent(next) }) = self.segments.get_mut(number + 1)
+            && next.offset >= over
+            && view.bytes(next.conn, next.offset - over, over as usize) == view.own(gap.to, over as usize)
+        {
+            next.offset -= over;
+            *len += over;
+            self.segments[number].len -= over;
+        } else if is_slack(under) && is_last && self.position >= from + under && same(view, run.to, from, under) {
+            self.segments[number].len += under;
+            self.missing += under;
+        } else {
+            return;
+        }
+        if is_last {
+            let from = self.cursor + self.missing;
+            self.after = view.own(from, (self.position - from).min(EXCERPT_AFTER_BYTES as u64) as usize);
         }
     }
 
     /// A divergence at the cursor. Its excerpt shows what was received from the segment of this index on.
     pub(super) fn divergence(&self, kind: FindingKind, extent: u64, segment: usize) -> Divergence {
+        self.divergence_within(kind, extent, segment, 0)
+    }
+
+    /// The same, without the first `skip` bytes of the segment, which have a finding of their own.
+    pub(super) fn divergence_within(&self, kind: FindingKind, extent: u64, segment: usize, skip: u64) -> Divergence {
         let mut divergence = Divergence::of_connection(kind, self.view.conn, self.cursor, extent);
         divergence.circumstances.clone_from(&self.circumstances);
         if !self.background.in_detail {
             return divergence;
         }
         let right_before = self.cursor - self.background.right_since.min(self.cursor);
-        let before = if segment == 0 { right_before.min(EXCERPT_BEFORE_BYTES) } else { 0 };
-        divergence.excerpt_offset = self.cursor - before;
+        self.show(&mut divergence, if segment == 0 && skip == 0 { right_before } else { 0 }, segment, skip);
+        divergence
+    }
+
+    /// What is missing after a part of `gap` came as this segment.
+    pub(super) fn still_missing(&self, gap: &Divergence, missing: Stretch, segment: usize) -> Divergence {
+        let mut divergence = Divergence::of_connection(gap.kind, gap.conn, missing.from, missing.len());
+        divergence.circumstances.clone_from(&gap.circumstances);
+        let comes_last = own_run(self.view, &self.segments[segment]).is_some_and(|run| run.to == missing.from);
+        if self.background.in_detail && comes_last {
+            self.show(&mut divergence, self.segments[segment].len, segment + 1, 0);
+        }
+        divergence
+    }
+
+    /// Adds excerpts to a divergence: of the bytes before it, which were right, and from the segment of this index on,
+    /// without its first `skip` bytes.
+    fn show(&self, divergence: &mut Divergence, right_before: u64, segment: usize, skip: u64) {
+        let before = right_before.min(EXCERPT_BEFORE_BYTES);
+        divergence.excerpt_offset = divergence.offset - before;
         divergence.received = self.view.own(divergence.excerpt_offset, before as usize);
         let room = divergence.received.len() + EXCERPT_AFTER_BYTES;
+        // What comes after is shown only if it is known what comes before.
+        let (mut skip, mut is_known) = (skip, true);
         for segment in self.segments.iter().skip(segment) {
-            let len = segment.len.min(EXCERPT_AFTER_BYTES as u64) as usize;
+            if !is_known {
+                break;
+            }
+            let skipped = std::mem::take(&mut skip);
+            let len = (segment.len - skipped).min(EXCERPT_AFTER_BYTES as u64) as usize;
             match &segment.origin {
                 SegmentOrigin::Sent(source) => {
-                    divergence.received.extend(self.view.bytes(source.conn, source.offset, len));
+                    divergence.received.extend(self.view.bytes(source.conn, source.offset + skipped, len));
                 }
-                SegmentOrigin::Unknown(unknown) => divergence.received.extend_from_slice(&unknown.head[..len]),
+                SegmentOrigin::Unknown(unknown) => {
+                    let known = unknown.head.get(skipped as usize..).unwrap_or_default();
+                    divergence.received.extend_from_slice(&known[..len.min(known.len())]);
+                    is_known = known.len() >= len;
+                }
             }
         }
-        divergence.received.extend_from_slice(&self.after);
+        if is_known {
+            divergence.received.extend_from_slice(&self.after);
+        }
         divergence.received.truncate(room);
         let expected = (self.view.sent.saturating_sub(divergence.excerpt_offset)).min(room as u64);
         divergence.expected = self.view.own(divergence.excerpt_offset, expected as usize);
-        divergence
     }
 
     /// All bytes of the mismatch, if they are no more than `most` and than what is kept of unknown bytes.
@@ -181,6 +322,14 @@ impl<'a> EndedMismatch<'a> {
         self.cursor += replaced;
         self.missing -= replaced;
         replaced
+    }
+}
+
+/// The stretch of the own stream that a segment is, if it is one.
+fn own_run(view: &StreamView<'_>, segment: &Segment) -> Option<Stretch> {
+    match &segment.origin {
+        SegmentOrigin::Sent(source) if source.conn == view.conn => Some(Stretch::new(source.offset, segment.len)),
+        _ => None,
     }
 }
 

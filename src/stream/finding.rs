@@ -205,6 +205,9 @@ pub struct Divergence {
     /// For a finding about the end of the connection: how it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ending: Option<Box<Ending>>,
+    /// The bytes that were lost or doubled, if they are few.
+    #[serde(skip)]
+    pub short: Option<Vec<u8>>,
     /// The circumstances of its first bytes, if they came before it was certain what went wrong.
     #[serde(skip)]
     pub circumstances: Option<Arc<Circumstances>>,
@@ -227,6 +230,7 @@ impl Divergence {
             expected: Vec::new(),
             received: Vec::new(),
             ending: None,
+            short: None,
             circumstances: None,
         }
     }
@@ -258,9 +262,9 @@ pub struct StreamSource {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Corruption {
-    /// Bytes that differ; the others within the extent came through unchanged.
+    /// Bytes that differ; the others within the extent came through unchanged. 0: not counted.
     pub bytes: u64,
-    /// Bits that differ.
+    /// Bits that differ. 0: not counted.
     pub bits: u64,
     /// What the change looks like, if it resembles a known one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -275,6 +279,8 @@ pub enum Change {
     ZeroFilled,
     /// All the same byte, which is not zero.
     ConstantFill,
+    /// Nearly all zero: what came was padded.
+    MostlyZero,
     /// Bit 7 cleared in every byte.
     HighBitStripped,
     /// Every bit inverted.

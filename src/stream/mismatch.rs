@@ -272,7 +272,9 @@ impl Search {
     /// it comes from.
     fn find_word(&mut self, view: &StreamView<'_>, in_place: u64) -> Option<(usize, StreamSource)> {
         for last in self.examined..self.recent.len() {
-            self.right = if self.recent[last] == self.in_place[last] { self.right + 1 } else { 0 };
+            // What was not sent yet cannot have come back.
+            let is_right = self.recent[last] == self.in_place[last] && in_place + (last as u64) < view.sent;
+            self.right = if is_right { self.right + 1 } else { 0 };
             let Some(start) = (last + 1).checked_sub(WORD_BYTES) else { continue };
             if self.right >= RESUME_BYTES {
                 return Some((start, StreamSource { conn: view.conn, offset: in_place + start as u64, open: true }));

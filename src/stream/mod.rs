@@ -4,14 +4,19 @@
 //! - [`verify`] compares received bytes with the stream. [`Ledger`] tells it what other connections have sent.
 //! - Where they differ, `mismatch` divides the bytes into runs that somebody sent, until the own stream resumes.
 //!   `ended_mismatch` fixes their borders. `classify` says what each part is; `pending` holds findings that may still
-//!   turn out to be something else; `change` knows the marks of text conversions and the like.
-//! - [`finding`] holds what went wrong, as values; [`ending`], how a connection ended.
+//!   turn out to be something else; `late` tells which gaps late bytes fill; `change` knows the marks of text
+//!   conversions and the like.
+//! - [`finding`] holds what went wrong, as values; [`ending`], how a connection ended; [`kept`] says which of many
+//!   findings are kept, [`answer`] what a server is that does not echo.
 
+pub mod answer;
 mod change;
 mod classify;
 mod ended_mismatch;
 pub mod ending;
 pub mod finding;
+pub mod kept;
+mod late;
 mod ledger;
 mod mismatch;
 pub mod pattern;

@@ -2,7 +2,8 @@
 //! be missing further on, a change in place that may continue.
 
 use super::change::DiffStats;
-use super::finding::{Divergence, FindingKind};
+use super::finding::Divergence;
+use super::late::Stretch;
 use super::ledger::StreamView;
 use super::mismatch::BORDER_SLACK_BYTES;
 
@@ -16,8 +17,8 @@ pub(super) struct Pending {
 
 /// What a pending divergence is so far.
 pub(super) enum PendingKind {
-    /// Bytes are missing. Of these, `late` bytes have come since.
-    Gap { late: u64 },
+    /// Bytes are missing.
+    Gap,
     /// Unknown bytes came in between. They may be missing further on.
     Early { bytes: Vec<u8> },
     /// Bytes were changed in place. More may follow.
@@ -25,36 +26,19 @@ pub(super) enum PendingKind {
 }
 
 impl Pending {
-    /// How many of these own bytes fill the gap.
-    pub(super) fn filled_by(&self, offset: u64, len: u64) -> u64 {
-        let PendingKind::Gap { late } = self.kind else { return 0 };
-        let (from, to) = (self.divergence.offset, self.divergence.offset + self.divergence.extent);
-        let overlap = to.min(offset + len).saturating_sub(from.max(offset));
-        // A piece as long as the gap, and in the same place but for its borders, is what was missing.
-        if overlap > 0 && len == self.divergence.extent && from.abs_diff(offset) < BORDER_SLACK_BYTES {
-            return len - late;
-        }
-        let counts = overlap >= BORDER_SLACK_BYTES || overlap == self.divergence.extent;
-        if counts { overlap.min(self.divergence.extent - late) } else { 0 }
+    /// The bytes that are missing, if it is a gap.
+    pub(super) fn gap(&self) -> Option<Stretch> {
+        let Divergence { offset, extent, .. } = self.divergence;
+        matches!(self.kind, PendingKind::Gap).then(|| Stretch::new(offset, extent))
     }
 
     /// What it has turned out to be.
-    pub(super) fn resolve(self) -> impl Iterator<Item = Divergence> {
+    pub(super) fn resolve(self) -> Divergence {
         let Pending { mut divergence, kind, .. } = self;
-        let mut lost = None;
-        match kind {
-            PendingKind::Early { .. } | PendingKind::Gap { late: 0 } => {}
-            PendingKind::Gap { late } => {
-                let never_came = divergence.extent.saturating_sub(late);
-                if never_came >= BORDER_SLACK_BYTES {
-                    lost = Some(Divergence { extent: never_came, overtaken_by: 0, ..divergence.clone() });
-                    divergence.extent = late;
-                }
-                divergence.kind = FindingKind::Reordered;
-            }
-            PendingKind::Changed { stats } => divergence.detail = Some(stats.corruption()),
+        if let PendingKind::Changed { stats } = kind {
+            divergence.detail = Some(stats.corruption());
         }
-        [Some(divergence), lost].into_iter().flatten()
+        divergence
     }
 }
 

@@ -10,6 +10,7 @@
 
 mod amount;
 mod decimal;
+mod grouped;
 pub(crate) mod nearest;
 mod parse_error;
 mod rate;
@@ -17,6 +18,7 @@ pub(crate) mod text;
 mod time;
 
 pub use amount::{Bytes, Count};
+pub use grouped::grouped;
 pub use parse_error::ParseError;
 pub use rate::{ByteRate, Rate};
 pub use time::Time;

@@ -107,8 +107,8 @@ fn unbroken(text: &str) -> String {
     for line in text.lines() {
         let words = line.trim_start();
         let indent = line.len() - words.len();
-        let begins = words.starts_with("before it: ") || is_finding(words);
-        let is_dump = [" expected ", " received "].iter().any(|word| words.contains(word)) || words.starts_with('^');
+        let begins = words.starts_with("before it: ") || is_finding(words) || is_sum_of_kind(words);
+        let is_dump = ["hex dump from", "expected ", "received ", "^"].iter().any(|begin| words.starts_with(begin));
         match (paragraph, lines.last_mut()) {
             (Some(above), Some(last))
                 if !begins && !is_dump && indent >= above && !words.is_empty() && !words.starts_with("replay:") =>
@@ -124,6 +124,11 @@ fn unbroken(text: &str) -> String {
         }
     }
     lines.join("\n")
+}
+
+/// Whether a line sums up the findings of a kind: `4 × corrupt on 2 of 4 connections`.
+fn is_sum_of_kind(words: &str) -> bool {
+    Regex::new(r"^(.*<pre>)?[0-9,]+ × [a-z-]+ on ").expect("the pattern is valid").is_match(words)
 }
 
 /// Whether a line is the first of a finding, such as `connection 0: corrupt at offset 10`. In HTML it follows `<pre>`.

@@ -20,7 +20,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
     ("config", &["failure", "plan", "server", "stream", "sys", "units"]),
     ("client", &["config", "measure", "plan", "stream", "sync", "sys", "units"]),
     ("scenario", &["config", "judge", "plan", "stream", "units"]),
-    ("report", &["client", "exit", "judge", "measure", "plan", "scenario", "server", "stream"]),
+    ("report", &["client", "exit", "judge", "measure", "plan", "scenario", "server", "stream", "units"]),
     ("output", &["exit", "failure", "judge", "report"]),
     ("target", &["client", "config", "failure", "interrupt", "report", "scenario", "server", "sync", "sys"]),
     (

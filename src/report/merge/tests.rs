@@ -37,6 +37,7 @@ fn shard(index: u32, count: u32, start: u64, rtts: &[u64]) -> Input {
         config: serde_json::json!({ "conns": 2, "verify": "full" }),
         about: "2 connections".to_owned(),
         counters: counters.clone(),
+        kinds: KindStatsMap::new(),
         rtt: LatencyReport::from(&rtt),
         connect: none.clone(),
         first_byte: none,
@@ -58,6 +59,7 @@ fn shard(index: u32, count: u32, start: u64, rtts: &[u64]) -> Input {
         elapsed_s: 10.0,
         client,
         verdict: judge(&counters, &VerdictContext::default()),
+        answered: None,
         interrupted: false,
         parts: Vec::new(),
     };
