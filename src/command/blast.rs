@@ -66,7 +66,7 @@ pub struct BlastArgs {
 /// Runs the load and prints the report.
 ///
 /// # Errors
-/// The load could not run; see [`Failure`].
+/// The load could not run; the error knows its exit code.
 pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
     let run = launch::resolve_run(&args.run)?;
     let profile = args.load.resolve("load").map_err(|e| e.in_flags())?;

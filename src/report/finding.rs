@@ -1,4 +1,4 @@
-//! A finding as people read it: a paragraph that says what happened, where and when; the hex dump ([`excerpt`]); the
+//! A finding as people read it: a paragraph that says what happened, where and when; the hex dump (`excerpt`); the
 //! writes and reads before it; and the command that runs it again.
 
 use std::fmt::Write as _;
