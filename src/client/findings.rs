@@ -118,12 +118,13 @@ impl Findings {
 fn finding(run: &RunState, mut divergence: Divergence, context: FindingContext<'_>) -> Finding {
     let FindingContext { now, local, remote, recent, error } = context;
     let replay = run.plan.replay.as_ref().map(|command| match divergence.source {
-        Some(source) if source.conn != divergence.conn => {
+        Some(source) if source.conn != divergence.conn && divergence.earlier.is_none() => {
             format!("{command} --only-conn {},{}", divergence.conn, source.conn)
         }
         _ => format!("{command} --only-conn {}", divergence.conn),
     });
-    let source_shard = divergence.source.and_then(|source| run.ledger.other_shard(source.conn));
+    let own_source = divergence.source.filter(|_| divergence.earlier.is_none());
+    let source_shard = own_source.and_then(|source| run.ledger.other_shard(source.conn));
     // The operations around the wrong bytes are not those around the moment at which their nature became certain.
     let (at_ms, recent) = match divergence.circumstances.take() {
         Some(then) => (then.at_ms, then.recent.clone()),

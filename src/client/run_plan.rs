@@ -7,6 +7,7 @@ use super::clock::nanos;
 use super::target::{self, SourceChoice};
 use crate::plan::{Profile, Shard, Slot, Slots};
 use crate::stream::ConnId;
+use crate::stream::earlier::EarlierRun;
 
 /// Everything that a run needs to know, resolved.
 #[derive(Clone, Debug)]
@@ -31,6 +32,8 @@ pub struct RunPlan {
     pub findings: usize,
     /// The command that runs a connection again, once `--only-conn N` is added to it.
     pub replay: Option<String>,
+    /// Earlier runs against the same server, which may still hold their bytes.
+    pub earlier: Vec<EarlierRun>,
 }
 
 impl RunPlan {

@@ -44,7 +44,7 @@ impl RunState {
         let groups = plan.groups.iter().map(|profile| &**profile).zip(slots.iter().copied());
         RunState {
             stream: Stream::new(plan.seed),
-            ledger: SentLedger::new(plan.slots.clone(), plan.shard),
+            ledger: SentLedger::new(plan.slots.clone(), plan.shard).after(plan.earlier.clone()),
             control: Arc::clone(control),
             connect_order: ConnectOrder::new(wakers),
             start_schedule: StartSchedule::new(groups, lead),

@@ -13,6 +13,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::plan::{Shard, Slots};
+use crate::stream::earlier::EarlierRun;
 use crate::stream::{ConnId, Ledger, LedgerEntry};
 
 /// How many entries are allocated at once.
@@ -41,6 +42,8 @@ pub(super) struct SentLedger {
     most_sent: AtomicU64,
     /// The highest generation that a slot of this process has reached.
     generation: AtomicU32,
+    /// Earlier runs against the same server.
+    earlier: Vec<EarlierRun>,
 }
 
 impl SentLedger {
@@ -52,7 +55,13 @@ impl SentLedger {
             shard,
             most_sent: AtomicU64::new(0),
             generation: AtomicU32::new(0),
+            earlier: Vec::new(),
         }
+    }
+
+    /// The ledger of a run that comes after these.
+    pub(super) fn after(self, earlier: Vec<EarlierRun>) -> Self {
+        SentLedger { earlier, ..self }
     }
 
     fn entry(&self, conn: ConnId) -> &AtomicU64 {
@@ -118,6 +127,10 @@ impl Ledger for OwnLedger<'_> {
     fn sent(&self, conn: ConnId) -> Option<LedgerEntry> {
         let own = LedgerEntry { bytes: self.sent, open: true, known: true };
         if conn == self.conn { Some(own) } else { self.all.sent(conn) }
+    }
+
+    fn earlier(&self) -> &[EarlierRun] {
+        &self.all.earlier
     }
 }
 

@@ -30,7 +30,10 @@ pub struct KindStats {
     pub most_bytes: u64,
     /// When the first bytes of the first came, in milliseconds since the start of the run.
     pub first_ms: f64,
-    /// The values of the bytes that were lost or doubled, if all of them are among four at most; else null.
+    /// Lost or doubled pieces of a single byte.
+    #[serde(default)]
+    pub single: u64,
+    /// The values of these single bytes; null if they are more than four.
     #[serde(default)]
     pub values: Option<Vec<u8>>,
     /// The values that each lost or doubled piece contains; null if not all pieces are short.
@@ -46,6 +49,7 @@ impl KindStats {
             values.sort_unstable();
             values.dedup();
         }
+        let single = divergence.short.clone().filter(|bytes| bytes.len() == 1);
         KindStats {
             count: 1,
             connections: u64::from(is_first_of_connection),
@@ -53,7 +57,8 @@ impl KindStats {
             least_bytes: divergence.extent,
             most_bytes: divergence.extent,
             first_ms: at_ms,
-            values: values.clone().filter(|values| values.len() <= MAX_VALUES),
+            single: u64::from(single.is_some()),
+            values: Some(single.unwrap_or_default()),
             in_each: values,
         }
     }
@@ -66,6 +71,7 @@ impl KindStats {
         self.least_bytes = self.least_bytes.min(other.least_bytes);
         self.most_bytes = self.most_bytes.max(other.most_bytes);
         self.first_ms = self.first_ms.min(other.first_ms);
+        self.single += other.single;
         self.values = self.values.take().zip(other.values.as_ref()).and_then(|(mut all, others)| {
             all.extend(others);
             all.sort_unstable();
@@ -128,10 +134,12 @@ mod tests {
 
     #[test]
     fn values_that_all_bytes_or_all_pieces_share_are_known() {
-        assert_eq!(lost(&[&[0], &[0, 0], &[0]]).values, Some(vec![0]));
+        let nul = lost(&[&[0], &[0, 7, 0], &[0]]);
+        assert_eq!((nul.single, nul.values, nul.in_each), (2, Some(vec![0]), Some(vec![0])));
+        assert_eq!(lost(&[&[1], &[2], &[3], &[4], &[5]]).values, None);
         assert_eq!(lost(&[&[0x13], &[0x11], &[0x13]]).values, Some(vec![0x11, 0x13]));
         let escaped = lost(&[&[0xff, 3], &[7, 0xff], &[0xff, 9, 3], &[0xff, 1, 2]]);
-        assert_eq!((escaped.values, escaped.in_each), (None, Some(vec![0xff])));
+        assert_eq!((escaped.single, escaped.in_each), (0, Some(vec![0xff])));
         let none = lost(&[&[1, 2], &[3, 4]]);
         assert_eq!(none.in_each, Some(vec![]));
     }

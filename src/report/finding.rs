@@ -66,6 +66,9 @@ fn what_happened(divergence: &Divergence, shard: Option<&str>) -> String {
 fn from(divergence: &Divergence, those: &str, shard: Option<&str>) -> String {
     let Some(StreamSource { conn, offset, open }) = divergence.source else { return String::new() };
     let from = place("offset", offset);
+    if let Some(earlier) = &divergence.earlier {
+        return format!("{those} of connection {conn} of the earlier case '{earlier}', from its {from} on,");
+    }
     if let Some(shard) = shard {
         return format!(
             "{those} of connection {conn}, which belongs to another process of the run (shard {shard}), from its {from} \

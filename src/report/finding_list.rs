@@ -16,6 +16,7 @@ const MIN_COMMON: u64 = 4;
 const KNOWN_VALUES: &[(&[u8], &str)] = &[
     (&[0x00], "NUL, which ends a C string"),
     (&[0xff], "IAC of telnet"),
+    (&[0x00, 0xff], "NUL and IAC of telnet"),
     (&[0x11, 0x13], "XON and XOFF, the flow control of a terminal"),
     (&[0x0d], "CR"),
     (&[0x0a], "LF"),
@@ -123,15 +124,15 @@ fn in_common(kind: FindingKind, stats: &KindStats) -> String {
         let known = KNOWN_VALUES.iter().find(|(known, _)| *known == values);
         known.map_or_else(String::new, |(_, meaning)| format!(" ({meaning})"))
     };
-    match (&stats.values, &stats.in_each) {
-        // By chance, pieces as few as this are of so few values hardly ever.
-        (Some(values), _) if values.len() as u64 * 4 <= stats.bytes => {
-            let names = values.iter().map(name).collect::<Vec<_>>().join(" or ");
-            format!(": all {} {what} bytes were {names}{}", show_count(stats.bytes), known(values))
-        }
-        (_, Some(in_each)) if in_each.len() == 1 => {
-            format!(": each {what} piece contains {}{}", name(&in_each[0]), known(in_each))
-        }
+    let KindStats { count, single, bytes, .. } = stats;
+    let values = stats.values.as_deref().unwrap_or_default();
+    // By chance, this many bytes hardly ever have so few values.
+    let are_few = !values.is_empty() && values.len() as u64 * 4 <= *single && single * 2 >= *count;
+    let names = || values.iter().map(name).collect::<Vec<_>>().join(" or ") + &known(values);
+    match stats.in_each.as_deref() {
+        _ if are_few && single == count => format!(": all {} {what} bytes were {}", show_count(*bytes), names()),
+        Some([value]) => format!(": each {what} piece contains {}{}", name(value), known(&[*value])),
+        _ if are_few => format!(": all {} that were {what} alone were {}", show_count(*single), names()),
         _ => String::new(),
     }
 }
@@ -193,10 +194,14 @@ mod tests {
             let pieces: Vec<_> = pieces.iter().map(|bytes| (FindingKind::Lost, 1, 0, *bytes)).collect();
             kind_lines(&load(&pieces)).concat().split_whitespace().collect::<Vec<_>>().join(" ")
         };
-        let nul = lost(&[&[0], &[0, 0], &[0], &[0]]);
-        assert!(nul.contains("1 to 2 bytes each, 5 in all, from 357 ms on: all 5 lost bytes were 0x00 (NUL,"), "{nul}");
+        let nul = lost(&[&[0], &[0], &[0], &[0], &[0]]);
+        assert!(nul.contains("1 byte each, from 357 ms on: all 5 lost bytes were 0x00 (NUL,"), "{nul}");
         let flow = lost(&[&[0x11], &[0x13], &[0x11], &[0x13], &[0x11], &[0x11], &[0x11], &[0x13]]);
         assert!(flow.contains("all 8 lost bytes were 0x11 or 0x13 (XON"), "{flow}");
+        let pieces: [&[u8]; 10] =
+            [&[0x11], &[0x13], &[0x11, 7, 0x13], &[0x11], &[8, 0x13], &[0x11], &[0x11], &[0x13], &[0x13], &[0x11]];
+        let some_together = lost(&pieces);
+        assert!(some_together.contains("all 8 that were lost alone were 0x11 or 0x13 (XON"), "{some_together}");
         let telnet = lost(&[&[0xff, 3], &[7, 0xff], &[0xff, 9, 3], &[0xff, 1, 2]]);
         assert!(telnet.contains("each lost piece contains 0xff (IAC of"), "{telnet}");
         for few_or_varied in [&[&[0][..], &[0], &[0]][..], &[&[1], &[2], &[3], &[4], &[5], &[6]]] {

@@ -27,6 +27,8 @@ use crate::runner::unreachable::{self, Remedies};
 use crate::runner::{jobs, launch, target_address};
 use crate::scenario::{Scenario, names};
 use crate::server::models;
+use crate::stream::Stream;
+use crate::stream::earlier::EarlierRun;
 use crate::sys;
 use crate::target::liveness;
 use crate::target::test_server::TestServer;
@@ -233,7 +235,9 @@ fn try_run(case: &mut CaseReport, scenario: &Scenario, context: &CaseContext<'_>
             None => return Ok(()),
         },
     };
-    let plan = launch::plan(&run, targets, scenario.loads.clone(), Some(replay))?;
+    let mut plan = launch::plan(&run, targets, scenario.loads.clone(), Some(replay))?;
+    // A server that is started for a case holds nothing of others.
+    plan.earlier = target.map(|_| context.known.runs()).unwrap_or_default();
     if let Some(obstacle) = limits::check(&plan, &SystemLimits::ask(&plan)).into_iter().find(|obstacle| obstacle.fatal)
     {
         case.record_no_run(CaseOutcome::Inconclusive, obstacle.to_string());
@@ -253,6 +257,9 @@ fn try_run(case: &mut CaseReport, scenario: &Scenario, context: &CaseContext<'_>
     let interrupt_requested = interrupt::is_requested();
     case.server_output = output;
     let (outcome, is_over) = outcome?;
+    if target.is_some() {
+        context.known.has_run(earlier_run(scenario, &plan, &outcome));
+    }
     let ending = RunEnding {
         interrupt_requested,
         timed_out_after: is_over.then_some(Time(limit)),
@@ -273,6 +280,15 @@ fn try_run(case: &mut CaseReport, scenario: &Scenario, context: &CaseContext<'_>
         }
     }
     Ok(())
+}
+
+/// What later cases against the same target must know of this one.
+fn earlier_run(scenario: &Scenario, plan: &RunPlan, outcome: &RunOutcome) -> EarlierRun {
+    let (slots, opened) =
+        (u64::from(plan.slots.total()), outcome.groups.iter().map(|stats| stats.counters.connects).sum::<u64>());
+    let bytes = outcome.groups.iter().map(|stats| stats.counters.bytes_sent).sum();
+    // Slots that reconnect may be ahead of others by any number of ids.
+    EarlierRun { name: scenario.title(), stream: Stream::new(plan.seed), conns: slots * (opened + 1), bytes }
 }
 
 /// Starts the server of a case. `None`: it did not start, which is the result of the case, unless the user interrupted.

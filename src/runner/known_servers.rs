@@ -1,9 +1,11 @@
 //! What earlier cases of a suite have found out about the servers of later ones: a target that is not there, a command
-//! that does not start. It is told once, and the cases that need it are not run.
+//! that does not start. It is told once, and the cases that need it are not run. The target may also still hold bytes
+//! that earlier cases had sent.
 
 use std::sync::{Mutex, MutexGuard};
 
 use crate::config::ServerSpec;
+use crate::stream::earlier::{EarlierRun, MAX_EARLIER_RUNS};
 use crate::sync::lock;
 
 /// What is known of the servers of a suite so far.
@@ -15,6 +17,7 @@ struct Known {
     target_is_gone: bool,
     started: Vec<ServerSpec>,
     never_started: Vec<ServerSpec>,
+    runs: Vec<EarlierRun>,
 }
 
 impl KnownServers {
@@ -25,6 +28,20 @@ impl KnownServers {
     /// The target takes no connection any more.
     pub(super) fn target_is_gone(&self) {
         self.lock().target_is_gone = true;
+    }
+
+    /// A case has run against the target.
+    pub(super) fn has_run(&self, run: EarlierRun) {
+        let runs = &mut self.lock().runs;
+        if runs.len() >= MAX_EARLIER_RUNS {
+            runs.remove(0);
+        }
+        runs.push(run);
+    }
+
+    /// The cases that have run against the target, the latest last.
+    pub(super) fn runs(&self) -> Vec<EarlierRun> {
+        self.lock().runs.clone()
     }
 
     /// This server has started.
@@ -58,6 +75,7 @@ impl KnownServers {
 mod tests {
     use super::*;
     use crate::config::ServerTable;
+    use crate::stream::Stream;
 
     fn server(toml: &str) -> ServerSpec {
         let table: ServerTable = toml::from_str(toml).expect("the table is well-formed");
@@ -75,5 +93,14 @@ mod tests {
         assert!(!known.is_target_gone());
         known.target_is_gone();
         assert!(known.is_target_gone());
+    }
+
+    #[test]
+    fn the_latest_cases_against_the_target_are_known() {
+        let known = KnownServers::default();
+        let run = |n: usize| EarlierRun { name: n.to_string(), stream: Stream::new(1), conns: 1, bytes: 1 };
+        (0..MAX_EARLIER_RUNS + 5).for_each(|n| known.has_run(run(n)));
+        let names: Vec<String> = known.runs().into_iter().map(|run| run.name).collect();
+        assert_eq!((names.len(), names[0].as_str()), (MAX_EARLIER_RUNS, "5"));
     }
 }

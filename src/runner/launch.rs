@@ -87,6 +87,7 @@ pub fn plan(
         workers: run.workers,
         findings: run.findings,
         replay,
+        earlier: Vec::new(),
     })
 }
 

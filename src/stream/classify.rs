@@ -11,6 +11,7 @@
 use std::sync::Arc;
 
 use super::change::{DiffStats, begun_conversion};
+use super::earlier::{self, EarlierSource};
 use super::ended_mismatch::{Background, EndedMismatch, SHORT_PIECE_BYTES, resumption_at_end};
 use super::finding::{Circumstances, Corruption, Divergence, FindingKind, StreamSource};
 use super::late::{Part, Stretch, parts, settle_borders};
@@ -305,6 +306,15 @@ impl Classifier<'_> {
         if head.len() as u64 == len && (self.came_late(mismatch, &head) || self.came_in_place(mismatch, &right, &head))
         {
             return;
+        }
+        if mismatch.background.in_detail
+            && let Some(EarlierSource { run, conn, offset }) = earlier::find(view.ledger.earlier(), &head)
+        {
+            let mut divergence = mismatch.divergence(FindingKind::Stale, len, number);
+            divergence.source = Some(StreamSource { conn, offset, open: false });
+            divergence.earlier = Some(run);
+            divergence.replaced = mismatch.replace(len);
+            return self.report(divergence);
         }
         if let Some(change) = begun_conversion(&right, &head) {
             let mut divergence = mismatch.divergence(FindingKind::Corrupt, len.min(mismatch.missing.max(1)), number);

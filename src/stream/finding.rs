@@ -189,6 +189,9 @@ pub struct Divergence {
     /// Where the bytes come from, if anyone sent them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<StreamSource>,
+    /// If the bytes are those of an earlier case of the suite: its id and name. The source is one of its connections.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub earlier: Option<String>,
     /// How the bytes were changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<Corruption>,
@@ -225,6 +228,7 @@ impl Divergence {
             replaced: 0,
             overtaken_by: 0,
             source: None,
+            earlier: None,
             detail: None,
             excerpt_offset: offset,
             expected: Vec::new(),

@@ -1,5 +1,6 @@
 //! What the verifier of a connection may know of the run: the stream, and how much each connection has sent of it.
 
+use super::earlier::EarlierRun;
 use super::finding::StreamSource;
 use super::pattern::{ConnId, Stream, WORD_BYTES, WordLocation};
 
@@ -7,6 +8,11 @@ use super::pattern::{ConnId, Stream, WORD_BYTES, WordLocation};
 pub trait Ledger {
     /// What this connection has sent, or `None` if this run never opened it.
     fn sent(&self, conn: ConnId) -> Option<LedgerEntry>;
+
+    /// Earlier runs against the same server, the latest last.
+    fn earlier(&self) -> &[EarlierRun] {
+        &[]
+    }
 }
 
 /// What a connection has sent.

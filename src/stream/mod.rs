@@ -7,11 +7,12 @@
 //!   turn out to be something else; `late` tells which gaps late bytes fill; `change` knows the marks of text
 //!   conversions and the like.
 //! - [`finding`] holds what went wrong, as values; [`ending`], how a connection ended; [`kept`] says which of many
-//!   findings are kept, [`answer`] what a server is that does not echo.
+//!   findings are kept, [`answer`] what a server is that does not echo, [`earlier`] what earlier runs had sent to it.
 
 pub mod answer;
 mod change;
 mod classify;
+pub mod earlier;
 mod ended_mismatch;
 pub mod ending;
 pub mod finding;

@@ -39,6 +39,7 @@ pub(crate) fn blast(target: SocketAddr, load: &str, seed: u64) -> (Counters, Vec
         workers: 2,
         findings: MAX_FINDINGS,
         replay: None,
+        earlier: Vec::new(),
     };
     let control = Control::new(&plan);
     let mut outcome = client::run(plan, &control).expect("the client starts its threads");

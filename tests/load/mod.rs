@@ -29,5 +29,6 @@ pub(crate) fn plan(target: SocketAddr, loads: &[&str]) -> RunPlan {
         workers: 2,
         findings: 100,
         replay: Some("replay".to_owned()),
+        earlier: Vec::new(),
     }
 }

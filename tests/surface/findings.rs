@@ -14,6 +14,7 @@ fn variants() -> Vec<Value> {
     ];
     for change in [
         "zero-filled",
+        "mostly-zero",
         "constant-fill",
         "high-bit-stripped",
         "inverted",
@@ -31,6 +32,7 @@ fn variants() -> Vec<Value> {
     all.extend([
         json!({ "kind": "lost" }),
         json!({ "kind": "lost", "extent": 1 }),
+        json!({ "kind": "lost", "extent": 1, "offset": 0 }),
         json!({ "kind": "duplicated" }),
         json!({ "kind": "duplicated", "source": source(7, true) }),
         json!({ "kind": "duplicated", "source": source(9, true) }),
@@ -41,6 +43,7 @@ fn variants() -> Vec<Value> {
         json!({ "kind": "crosstalk", "source": source(9, true), "of": { "source_shard": "1/4" } }),
         json!({ "kind": "stale", "source": source(7, true) }),
         json!({ "kind": "stale", "source": source(9, false), "replaced": 5 }),
+        json!({ "kind": "stale", "source": source(9, false), "earlier": "3.4 resets in mid-stream" }),
         json!({ "kind": "truncated" }),
         json!({ "kind": "surplus" }),
         json!({ "kind": "surplus", "detail": { "bytes": 5, "bits": 0, "looks_like": "zero-filled" } }),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::stream::earlier::EarlierRun;
 use crate::stream::finding::{Change, Corruption, StreamSource};
 use crate::stream::ledger::LedgerEntry;
 
@@ -40,18 +41,28 @@ fn noise(seed: u64, len: usize) -> Vec<u8> {
     out
 }
 
-struct TestLedger(BTreeMap<ConnId, LedgerEntry>);
+struct TestLedger(BTreeMap<ConnId, LedgerEntry>, Vec<EarlierRun>);
 
 impl Ledger for TestLedger {
     fn sent(&self, conn: ConnId) -> Option<LedgerEntry> {
         self.0.get(&conn).copied()
     }
+
+    fn earlier(&self) -> &[EarlierRun] {
+        &self.1
+    }
+}
+
+/// A run before this one, whose connections have sent as much.
+fn earlier(name: &str, seed: u64) -> EarlierRun {
+    EarlierRun { name: name.to_owned(), stream: Stream::new(seed), conns: 20, bytes: SENT }
 }
 
 fn ledger(own: u64) -> TestLedger {
     let sent = |bytes, open| LedgerEntry { bytes, open, known: true };
     TestLedger(
         [(conn(OWN), sent(own, true)), (conn(OTHER), sent(SENT, true)), (conn(CLOSED), sent(SENT, false))].into(),
+        vec![earlier("3.4 first", 7), earlier("3.5 second", 8)],
     )
 }
 
@@ -356,6 +367,27 @@ fn bytes_of_a_closed_connection_are_stale() {
     let divergence = only(received(&[own(0, 900), bytes(CLOSED, 77, 200), rest(900)]));
     assert_is(&divergence, FindingKind::Stale, 900, 200);
     assert_eq!(divergence.source, Some(StreamSource { conn: conn(CLOSED), offset: 77, open: false }));
+}
+
+#[test]
+fn bytes_of_an_earlier_run_against_the_same_server_are_stale_and_name_it() {
+    let of_earlier = |seed, id, offset, len| {
+        let mut out = vec![0; len];
+        Stream::new(seed).fill(conn(id), offset, &mut out);
+        out
+    };
+    for (offset, len) in [(16, 24), (17, 24), (23, 3000)] {
+        for (seed, name) in [(7, "3.4 first"), (8, "3.5 second")] {
+            let stale = only(received(&[own(0, 900), of_earlier(seed, 3, offset, len), rest(900)]));
+            assert_is(&stale, FindingKind::Stale, 900, len as u64);
+            assert_eq!(stale.source, Some(StreamSource { conn: conn(3), offset, open: false }), "{offset}, {len}");
+            assert_eq!(stale.earlier.as_deref(), Some(name));
+        }
+    }
+    for unsent in [of_earlier(9, 3, 0, 300), of_earlier(7, 20, 0, 300), of_earlier(7, 3, SENT, 300)] {
+        let surplus = only(received(&[own(0, 900), unsent, rest(900)]));
+        assert_is(&surplus, FindingKind::Surplus, 900, 300);
+    }
 }
 
 #[test]
