@@ -50,7 +50,7 @@ fn a_server_that_echoes_wrong_bytes_has_no_figures_and_fails_the_comparison() {
     let row = out.lines().find(|line| line.starts_with("wrong")).expect("the server has a row");
     let cells: Vec<&str> = row.split_whitespace().collect();
     assert_eq!((cells[1], cells[2]), ("fail", "-"), "{out}");
-    assert!(out.contains("corrupt at offset 1000"), "{out}");
+    assert!(out.contains("corrupt at offset 1,000"), "{out}");
 }
 
 #[test]
