@@ -10,9 +10,11 @@ use std::path::Path;
 use std::process::{Child, ExitStatus};
 use std::time::{Duration, Instant};
 
+use files::{folder, path};
 use program::{Serving, finish, program, said, text};
 use serde_json::Value;
 
+mod files;
 mod program;
 
 /// The longest time that a test waits for an event.
@@ -43,6 +45,12 @@ fn interrupted(child: Child, args: &[&str]) -> (ExitStatus, String, String) {
     (output.status, text(&output.stdout), text(&output.stderr))
 }
 
+/// Waits until the program prints something.
+fn wait_for_output(pipe: Option<&mut impl Read>) {
+    let read = pipe.expect("the pipe is open").read(&mut [0; 64]).expect("the pipe is readable");
+    assert!(read > 0, "it ended without a word");
+}
+
 /// Waits until the file is there.
 fn wait_for(file: &Path) {
     let until = Instant::now() + EVENT_TIMEOUT;
@@ -51,19 +59,6 @@ fn wait_for(file: &Path) {
         // sleep: another process is watched, and it sends no notification.
         std::thread::sleep(Duration::from_millis(5));
     }
-}
-
-/// A folder with scenario files.
-fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
-    let folder = tempfile::tempdir().expect("a temporary folder is created");
-    for (name, text) in files {
-        std::fs::write(folder.path().join(name), text).expect("the file is writable");
-    }
-    folder
-}
-
-fn path(folder: &tempfile::TempDir, name: &str) -> String {
-    folder.path().join(name).to_str().expect("the path is UTF-8").to_owned()
 }
 
 /// The state of a report, and the outcomes of its cases.
@@ -109,15 +104,13 @@ fn every_command_ends_with_130_whenever_it_is_interrupted() {
 
 #[test]
 fn an_interrupt_before_the_common_start_runs_nothing() {
-    let files = folder(&[]);
+    let files = folder::<&str>(&[]);
     let junit = path(&files, "j.xml");
     let at = "2099-01-01T00:00:00Z";
     let args = ["blast", "--serve=threads", "--start-at", at, "--junit", &junit];
     let mut child = start(&args);
     // The first lines are printed when the server is up, and the wait for the start follows.
-    let mut first = [0; 64];
-    let read = child.stdout.as_mut().expect("the pipe is open").read(&mut first).expect("the pipe is readable");
-    assert!(read > 0);
+    wait_for_output(child.stdout.as_mut());
     let (status, out, err) = interrupted(child, &args);
     assert_eq!(status.code(), Some(130), "{out}{err}");
     assert!(out.contains("interrupted with 0 of 0 connections ended"), "{out}{err}");
@@ -149,7 +142,7 @@ fn scripted(files: &tempfile::TempDir, script: &str, more: &str) -> String {
 
 #[test]
 fn an_interrupt_ends_the_wait_for_a_server_that_is_not_ready() {
-    let files = folder(&[]);
+    let files = folder::<&str>(&[]);
     let case = scripted(&files, "exec sleep 3600", &format!("ready_timeout = '{LONG}'"));
     std::fs::write(files.path().join("a.toml"), case).expect("the file is writable");
     let args = ["run", &path(&files, "a.toml"), "--json", "--quiet"];
@@ -162,7 +155,7 @@ fn an_interrupt_ends_the_wait_for_a_server_that_is_not_ready() {
 
 #[test]
 fn an_interrupt_ends_the_wait_for_a_server_that_does_not_stop() {
-    let files = folder(&[]);
+    let files = folder::<&str>(&[]);
     let stopping = path(&files, "stopping");
     let serve = format!("'{}' serve --quiet --bind $1", env!("CARGO_BIN_EXE_echo-tester"));
     let script = format!("trap 'touch {stopping}' TERM; {serve} & while :; do sleep 0.1; done");
@@ -208,9 +201,7 @@ fn a_comparison_that_is_interrupted_says_which_servers_were_not_run() {
     let args = ["compare", "--models", "threads,tokio,poll", "--conns", "5", "--duration", LONG, "--json"];
     let mut child = start(&args);
     // The announcement comes before the first round; a moment later its server is up.
-    let mut first = [0; 64];
-    let read = child.stderr.as_mut().expect("the pipe is open").read(&mut first).expect("the pipe is readable");
-    assert!(read > 0);
+    wait_for_output(child.stderr.as_mut());
     let (status, out, err) = interrupted(child, &args);
     assert_eq!(status.code(), Some(130), "{out}{err}");
     let report: Value = serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}"));
@@ -225,9 +216,7 @@ fn the_server_of_somebody_else_takes_no_harm() {
     let server = Serving::start(&[]);
     let args = ["blast", &server.address, "--conns", "5", "--duration", LONG];
     let mut child = start(&args);
-    let mut first = [0; 64];
-    let read = child.stdout.as_mut().expect("the pipe is open").read(&mut first).expect("the pipe is readable");
-    assert!(read > 0);
+    wait_for_output(child.stdout.as_mut());
     let (status, out, err) = interrupted(child, &args);
     assert_eq!(status.code(), Some(130), "{out}{err}");
     assert_blames_nobody(&format!("{out}{err}"));
@@ -239,7 +228,7 @@ fn the_server_of_somebody_else_takes_no_harm() {
 
 #[test]
 fn a_bundled_server_ends_when_the_program_is_killed() {
-    let files = folder(&[]);
+    let files = folder::<&str>(&[]);
     let log = path(&files, "log");
     let args = ["blast", "--serve=threads", "--conns", "1", "--duration", LONG, "--server-log", &log];
     let mut child = start(&args);

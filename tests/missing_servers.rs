@@ -2,27 +2,16 @@
 
 use std::net::TcpListener;
 
+use files::{folder, path};
 use program::{Serving, program, said, text};
 use serde_json::Value;
 
+mod files;
 mod program;
 
 /// An address where nothing listens.
 fn nobody() -> String {
     TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port exists").to_string()
-}
-
-/// A folder with scenario files.
-fn folder(files: &[(&str, String)]) -> tempfile::TempDir {
-    let folder = tempfile::tempdir().expect("a temporary folder is created");
-    for (name, text) in files {
-        std::fs::write(folder.path().join(name), text).expect("the file is writable");
-    }
-    folder
-}
-
-fn path(folder: &tempfile::TempDir, name: &str) -> String {
-    folder.path().join(name).to_str().expect("the path is UTF-8").to_owned()
 }
 
 #[test]
@@ -107,7 +96,7 @@ fn the_advice_for_a_target_is_about_that_target() {
 
 #[test]
 fn quiet_with_a_file_prints_nothing_to_either_stream() {
-    let files = folder(&[]);
+    let files = folder::<&str>(&[]);
     let file = path(&files, "out.txt");
     let small = ["--quiet", "--output", &file];
     for args in [
