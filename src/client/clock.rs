@@ -32,6 +32,9 @@ impl RunClock {
     }
 }
 
+/// A time of the run that never comes.
+pub(super) const NEVER: u64 = u64::MAX;
+
 /// The nanoseconds of a duration, at most some 584 years.
 pub(super) fn nanos(time: Duration) -> u64 {
     Time(time).nanos()

@@ -13,7 +13,7 @@ use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use super::clock::{RunClock, millis, nanos};
+use super::clock::{NEVER, RunClock, millis, nanos};
 use super::connection::ClientConnection;
 use super::run_plan::{RunPlan, deadline};
 use super::run_state::RunState;
@@ -21,7 +21,6 @@ use super::slot::{Handshake, LiveConnection, SlotStage, SlotState};
 use super::slot_assignment::SlotAssignment;
 use super::socket::RegisteredSocket;
 use super::target::bind_address;
-use super::timers::NEVER;
 use crate::measure::{Counters, LoadStats};
 use crate::plan::{ConnectionPlan, Profile};
 use crate::stream::ConnId;
@@ -260,10 +259,7 @@ impl Connector {
         let place = self.assignments[index].slot(plan);
         let conn = plan.slots.id(place, slot.generation()).expect("the connection began to connect under this id");
         match result {
-            Ok(()) if sys::is_self_connected(&stream) => {
-                // Closed by a reset: a port that is left in TIME-WAIT would be in the way of the server that is to
-                // listen on it.
-                sys::close_with_reset(&stream);
+            Ok(()) if sys::refuses_itself(&stream) => {
                 let _ = context.registry.deregister(&mut stream);
                 drop(stream);
                 self.met_itself((index, slot), &mut stats.counters, (conn, source, target), context)
@@ -367,7 +363,7 @@ impl Connector {
             Shortage::Ports => counters.port_shortages += 1,
             Shortage::Resources => counters.resource_shortages += 1,
         }
-        if slot.failures() + 1 >= MAX_ATTEMPTS {
+        if slot.failures() >= MAX_ATTEMPTS - 1 {
             self.settle_first(index, slot, context);
             counters.not_opened += 1;
             slot.clear_failures();

@@ -1,8 +1,8 @@
 //! What a worker knows of the run as a whole. Its sweep looks; in between, every turn goes by the last look.
 
+use super::clock::NEVER;
 use super::run_plan::deadline;
 use super::run_state::RunState;
-use super::timers::NEVER;
 
 /// The state of the run, as of the last sweep.
 pub(super) struct RunSignals {

@@ -56,7 +56,7 @@ impl Transport for RegisteredSocket {
         if !self.readable {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let result = retry_interrupted(|| sys::receive(&self.stream, into));
+        let result = sys::retry_interrupted(|| sys::receive(&self.stream, into));
         match &result {
             Ok(n) if SHORT_CALL_IS_LAST && *n < into.len() => self.readable = self.ended,
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.readable = false,
@@ -70,7 +70,7 @@ impl Transport for RegisteredSocket {
         if !self.writable {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let result = retry_interrupted(|| sys::send(&self.stream, from));
+        let result = sys::retry_interrupted(|| sys::send(&self.stream, from));
         match &result {
             Ok(n) if SHORT_CALL_IS_LAST && *n < from.len() => self.writable = false,
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.writable = false,
@@ -93,15 +93,5 @@ impl Transport for RegisteredSocket {
 
     fn close_with_reset(&mut self) {
         sys::close_with_reset(&self.stream);
-    }
-}
-
-/// Repeats a call that a signal has interrupted: it has done nothing.
-fn retry_interrupted(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
-    loop {
-        match call() {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            result => return result,
-        }
     }
 }

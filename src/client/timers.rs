@@ -6,13 +6,11 @@ use std::time::Duration;
 
 use mio::Registry;
 
+use super::clock::NEVER;
 use super::slot::SlotState;
 use super::timer_heap::TimerHeap;
 use super::wait::ALARM;
 use crate::sys::Alarm;
-
-/// No time at all.
-pub(super) const NEVER: u64 = u64::MAX;
 
 /// The timers of a worker. Times are nanoseconds since the start of the run.
 pub(super) struct Timers {

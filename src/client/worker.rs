@@ -25,7 +25,7 @@ use std::time::Duration;
 use mio::event::Event;
 use mio::{Events, Poll, Token};
 
-use super::clock::{RunClock, millis, nanos};
+use super::clock::{NEVER, RunClock, millis, nanos};
 use super::connection::{TurnContext, TurnResult, WaitsFor};
 use super::connector::{ConnectContext, ConnectFailure, Connector, SlotAction};
 use super::cpu_saturation::CpuSaturation;
@@ -38,7 +38,7 @@ use super::signals::RunSignals;
 use super::slot::{LiveConnection, SlotStage, SlotState};
 use super::slot_assignment::SlotAssignment;
 use super::stand_still::StandStill;
-use super::timers::{NEVER, Timers};
+use super::timers::Timers;
 use super::wait::{ALARM, EventWait, WAKE};
 use crate::measure::LoadStats;
 use crate::stream::{Divergence, Finding, FindingKind};

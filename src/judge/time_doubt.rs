@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::measured::RunResources;
 use crate::measure::Counters;
-use crate::stream::FINDING_KINDS;
+use crate::stream::FindingKind;
 use crate::units::Time;
 
 /// A client that stood still for less than this has figures that are still about the server.
@@ -39,10 +39,9 @@ pub fn sentence(resources: &RunResources) -> Option<String> {
 
 /// Whether all that was found wrong depends on time: the other side did not answer soon enough.
 pub(super) fn explains_all(counters: &Counters) -> bool {
-    let is_of_time = |(kind, count): (&crate::stream::FindingKind, &u64)| {
-        let row = FINDING_KINDS.iter().find(|row| row.kind == *kind);
-        let by_kind = row.is_some_and(|row| row.depends_on_time);
-        by_kind || (*kind == crate::stream::FindingKind::ConnectFailed && *count <= counters.connect_timeouts)
+    let is_of_time = |(kind, count): (&FindingKind, &u64)| match kind {
+        FindingKind::ConnectFailed => *count <= counters.connect_timeouts,
+        _ => kind.depends_on_time(),
     };
     counters.findings.iter().all(is_of_time)
 }
@@ -50,7 +49,6 @@ pub(super) fn explains_all(counters: &Counters) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stream::FindingKind;
 
     #[test]
     fn a_short_pause_is_no_reason_to_doubt() {

@@ -20,6 +20,8 @@ mod alarm;
 pub(crate) mod event;
 mod prefetch;
 
+use std::io;
+
 use socket2::SockRef;
 
 pub use alarm::Alarm;
@@ -38,9 +40,25 @@ pub fn available_cores() -> Option<usize> {
 
 /// Whether TCP has connected this socket to itself. If nothing listens on a port of the ephemeral range, the system may
 /// choose that port as the source port too, and then the SYN meets its own socket (RFC 9293, 3.5: simultaneous open).
-pub fn is_self_connected<'s>(socket: impl Into<SockRef<'s>>) -> bool {
+/// Such a socket is made to close with a reset: a port in TIME-WAIT would be in the way of the server that is to listen
+/// on it.
+pub fn refuses_itself<'s>(socket: impl Into<SockRef<'s>>) -> bool {
     let socket = socket.into();
-    matches!((socket.local_addr(), socket.peer_addr()), (Ok(local), Ok(peer)) if local == peer)
+    let is_itself = matches!((socket.local_addr(), socket.peer_addr()), (Ok(local), Ok(peer)) if local == peer);
+    if is_itself {
+        close_with_reset(&*socket);
+    }
+    is_itself
+}
+
+/// Repeats a call that a signal has interrupted: it has done nothing.
+pub fn retry_interrupted(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
 }
 
 /// Prepares a socket that was just accepted: sets TCP_NODELAY, and makes it not inheritable. Best effort: some systems
@@ -71,9 +89,21 @@ pub struct DescriptorLimit {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-
     use super::*;
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_socket_that_refuses_itself_leaves_its_port_to_others() {
+        let socket = || socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+        let itself = socket();
+        itself.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a port is free");
+        let address = itself.local_addr().expect("it is bound");
+        itself.connect(&address).expect("the SYN meets the socket itself");
+        assert!(refuses_itself(&itself));
+        drop(itself);
+        // Without SO_REUSEADDR a port in TIME-WAIT is in use.
+        socket().bind(&address).expect("the port is free");
+    }
 
     #[test]
     fn a_refusal_by_the_peer_or_a_wrong_source_address_is_not_a_shortage() {

@@ -79,7 +79,7 @@ fn connect(address: SocketAddr, source: Option<IpAddr>, patience: Duration) -> R
         }
         socket.connect_timeout(&address.into(), patience)?;
         let stream = TcpStream::from(socket);
-        if sys::is_self_connected(&stream) {
+        if sys::refuses_itself(&stream) {
             return Err(io::ErrorKind::ConnectionRefused.into());
         }
         Ok(stream)
@@ -95,7 +95,7 @@ fn echo(mut stream: TcpStream, patience: Duration) -> Result<(), NoEcho> {
     let read = stream
         .set_read_timeout(Some(patience))
         .and_then(|()| stream.write_all(&[PROBE_BYTE]))
-        .and_then(|()| retry_interrupted(|| stream.read(&mut answer)));
+        .and_then(|()| sys::retry_interrupted(|| stream.read(&mut answer)));
     match read {
         Ok(0) => Err(NoEcho::Ended(io::Error::other("it closed the connection"))),
         Ok(_) if answer == [PROBE_BYTE] => Ok(()),
@@ -108,15 +108,6 @@ fn echo(mut stream: TcpStream, patience: Duration) -> Result<(), NoEcho> {
 /// Whether a time limit was over: Unix says EAGAIN (socket(7), SO_RCVTIMEO), Windows WSAETIMEDOUT.
 fn is_time_out(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
-}
-
-fn retry_interrupted(mut read: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
-    loop {
-        match read() {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            result => return result,
-        }
-    }
 }
 
 /// A time as people write it: what is left of 5 s a moment later is 5s.

@@ -81,7 +81,7 @@ use receiver::{ReadAllowance, Receiver};
 use sender::{SendProgress, Sender};
 pub(super) use turn::{Transport, TurnContext, TurnResult, WaitsFor};
 
-use super::clock::nanos;
+use super::clock::{NEVER, nanos};
 use crate::plan::{ConnectionPlan, ExpectedEcho, Profile, Read, Verify};
 use crate::stream::{Circumstances, ConnId, Divergence, End, EndedBy, Ending, FindingKind, Op, OpKind};
 
@@ -89,9 +89,6 @@ use crate::stream::{Circumstances, ConnId, Divergence, End, EndedBy, Ending, Fin
 const PASSES_PER_TURN: u32 = 64;
 /// Surplus bytes after which the peer is assumed to send forever; no fault repeats this much.
 const ENDLESS_SURPLUS_BYTES: u64 = 1 << 20;
-
-/// No time at all.
-const NEVER: u64 = u64::MAX;
 
 /// One connection of a run.
 pub(super) struct ClientConnection {
