@@ -3,6 +3,7 @@
 //! The cases are the same each time. One order in some 100,000 has borders that several bytes hide together, and then a
 //! byte more may be named. `PROPTEST_CASES=40000 PROPTEST_RNG_SEED=n cargo test --lib reordering` searches for more.
 
+use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
 use super::*;
