@@ -221,7 +221,9 @@ mod tests {
     #[test]
     fn a_slot_is_small_with_and_without_a_connection() {
         assert!(size_of::<SlotState>() <= 56, "{}", size_of::<SlotState>());
-        assert!(size_of::<LiveConnection>() <= 352, "{}", size_of::<LiveConnection>());
+        // On Windows mio keeps 8 bytes more for each socket.
+        let limit = if cfg!(windows) { 360 } else { 352 };
+        assert!(size_of::<LiveConnection>() <= limit, "{}", size_of::<LiveConnection>());
     }
 
     #[test]

@@ -59,7 +59,12 @@ pub(super) fn echoes(address: SocketAddr, source: Option<IpAddr>, patience: Dura
     unless_interrupted(move || {
         let until = Instant::now() + patience;
         let stream = connect(address, source, patience)?;
-        echo(stream, until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1)))
+        let rest = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        echo(stream, rest).map_err(|error| match error {
+            // The connect took a part of the time that the user gave.
+            NoEcho::Silent(_) => NoEcho::Silent(patience),
+            other => other,
+        })
     })
 }
 
