@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use command_line::said;
-use echo_tester::scenario::{Scenario, Variables};
+use echo_tester::scenario::{Scenario, Variables, conformance};
 use echo_tester::server::fault::{Fault, FaultKind, kind};
 use echo_tester::stream::FindingKind;
 use serde_json::Value;
@@ -139,10 +139,12 @@ fn a_case_that_two_files_share_runs_once() {
     let both = ["run", "scenarios/conformance", "scenarios/models.toml", "--list"];
     let (code, out, err) = said(&[&both[..], &["--set", "MODELS=auto,threads"]].concat());
     assert_eq!(code, 0, "{err}");
-    assert_eq!(out.lines().count(), 52, "26 of auto, 26 of threads");
-    assert!(err.contains("26 of 52 cases of scenarios/models.toml are in earlier files too"), "{err}");
+    let cases = conformance::FILES.len();
+    assert_eq!(out.lines().count(), 2 * cases, "those of auto, and those of threads");
+    let shared = format!("{cases} of {} cases of scenarios/models.toml are in earlier files too", 2 * cases);
+    assert!(err.contains(&shared), "{err}");
     let (_, out, _) = said(&[&both[..], &["--target", "127.0.0.1:9"]].concat());
-    assert_eq!(out.lines().count(), 26, "a target is one server: {out}");
+    assert_eq!(out.lines().count(), cases, "a target is one server: {out}");
 }
 
 /// The ids of the cases of the suite that do not pass against a server with this fault. Many run at a time, since a

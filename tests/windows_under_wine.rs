@@ -27,6 +27,7 @@ mod under_wine {
     use std::process::{Command, Stdio};
     use std::sync::Arc;
 
+    use echo_tester::scenario::conformance;
     use echo_tester::server::models::{Model, Os, TABLE};
     use libtest_mimic::{Arguments, Failed, Trial};
     use serde_json::Value;
@@ -145,7 +146,7 @@ mod under_wine {
         let host = Box::new(OwnProcess::start(exe.command::<_, &str>([]), model.name, &Setup::DEFAULT));
         let address = host.address().to_string();
         let mut check = exe.command(["check", &address, "--patience", "30s", "--json", "-q"]);
-        let passed = cases_pass(&mut check, 26, &["a large stream of 5 GiB"]);
+        let passed = cases_pass(&mut check, conformance::FILES.len(), &["a large stream of 5 GiB"]);
         let ended = host.end();
         passed?;
         if ended.counters.add_up() { Ok(()) } else { Err(format!("{ended:?}").into()) }
