@@ -111,3 +111,28 @@ fn quiet_with_a_file_prints_nothing_to_either_stream() {
         assert!(std::fs::read_to_string(&file).expect("the file exists").contains("pass"), "{args:?}");
     }
 }
+
+#[test]
+fn a_target_that_dies_after_some_connections_says_how_many_it_had_taken() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let address = listener.local_addr().expect("the listener is bound").to_string();
+    let server = std::thread::spawn(move || {
+        for stream in listener.incoming().take(5) {
+            let stream = stream.expect("a client connects");
+            // The client may break off at any time.
+            let _ = std::io::copy(&mut &stream, &mut &stream);
+        }
+    });
+    let load = "conns = 1\nmessages = 1\nreconnect = '1'\nconnect_timeout = '500ms'\nstall_timeout = '500ms'";
+    let case = |name: &str| format!("name = '{name}'\n[[load]]\n{load}\n");
+    let files = folder(&[("a.toml", case("a")), ("b.toml", case("b")), ("c.toml", case("c")), ("d.toml", case("d"))]);
+    let (code, out, err) = said(&["run", &path(&files, "."), "--target", &address, "--quiet"]);
+    server.join().expect("the server does not panic");
+    // Two connections and a probe, then two more.
+    assert_eq!(code, 1, "{out}{err}");
+    assert_eq!(out.matches("the target has taken 5 connections since the start").count(), 2, "{out}");
+    assert!(
+        out.contains("4 cases: 1 passed, 1 failed, 1 inconclusive, 1 not run (their server is not there)"),
+        "{out}"
+    );
+}

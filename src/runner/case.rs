@@ -248,7 +248,7 @@ fn try_run(case: &mut CaseReport, scenario: &Scenario, context: &CaseContext<'_>
     let has_findings = |outcome: &RunOutcome| outcome.groups.iter().any(|stats| !stats.counters.findings.is_empty());
     let is_broken = outcome.as_ref().is_ok_and(|(outcome, _)| has_findings(outcome));
     let probe = || outcome.as_ref().ok().and_then(|(outcome, _)| liveness::probe(scenario, &plan, outcome));
-    let probed = target.and_then(|_| probe());
+    let probed = target.and_then(|_| context.known.probed_after(outcome.as_ref().ok(), probe()));
     let stopped = server.map(|server| server.stop(is_broken, probe));
     let (server, report, output) = match stopped {
         None => (ServerFate::Target { probe: probed }, None, Vec::new()),
@@ -275,7 +275,7 @@ fn try_run(case: &mut CaseReport, scenario: &Scenario, context: &CaseContext<'_>
     match absent.and_then(|target| why_absent(&report, target, &plan)) {
         None => case.record_run(report, judgement),
         Some(why) => {
-            context.known.target_is_gone();
+            let why = context.known.target_is_gone(why);
             case.record_no_run(CaseOutcome::Inconclusive, why);
         }
     }

@@ -1,12 +1,15 @@
 //! What earlier cases of a suite have found out about the servers of later ones: a target that is not there, a command
 //! that does not start. It is told once, and the cases that need it are not run. The target may also still hold bytes
-//! that earlier cases had sent.
+//! that earlier cases had sent, and the number of connections that it had taken may be why it serves no more.
 
 use std::sync::{Mutex, MutexGuard};
 
+use crate::client::RunOutcome;
 use crate::config::ServerSpec;
 use crate::stream::earlier::{EarlierRun, MAX_EARLIER_RUNS};
 use crate::sync::lock;
+use crate::target::liveness::Probed;
+use crate::units::grouped;
 
 /// What is known of the servers of a suite so far.
 #[derive(Debug, Default)]
@@ -15,6 +18,10 @@ pub(super) struct KnownServers(Mutex<Known>);
 #[derive(Debug, Default)]
 struct Known {
     target_is_gone: bool,
+    /// How many connections it has taken.
+    taken: u64,
+    /// The cases in a row, up to now, after which it served nobody.
+    unserved: u32,
     started: Vec<ServerSpec>,
     never_started: Vec<ServerSpec>,
     runs: Vec<EarlierRun>,
@@ -25,9 +32,34 @@ impl KnownServers {
         lock(&self.0)
     }
 
-    /// The target takes no connection any more.
-    pub(super) fn target_is_gone(&self) {
-        self.lock().target_is_gone = true;
+    /// The target takes no connection any more. Why, with the number of those that it has taken.
+    pub(super) fn target_is_gone(&self, why: String) -> String {
+        let mut known = self.lock();
+        known.target_is_gone = true;
+        if known.taken == 0 { why } else { format!("{why}; {}", taken_in_words(known.taken)) }
+    }
+
+    /// The result of the probe after a case. What is wrong with the target stands there with the number of connections
+    /// that it has taken: a server that fails by their number, because it leaks slots or descriptors, shows itself so.
+    pub(super) fn probed_after<P>(&self, outcome: Option<&(RunOutcome, P)>, probed: Probed) -> Probed {
+        let counters = || outcome.into_iter().flat_map(|(outcome, _)| &outcome.groups).map(|group| &group.counters);
+        let opened = counters().map(|counters| counters.opened).sum();
+        self.has_taken(opened, counters().map(|counters| counters.bytes_verified).sum(), probed)
+    }
+
+    fn has_taken(&self, opened: u64, verified: u64, probed: Probed) -> Probed {
+        let mut known = self.lock();
+        // The probe that succeeds is a connection too.
+        known.taken += opened + u64::from(probed == Some(Ok(())));
+        known.unserved = match probed {
+            Some(Err(_)) => known.unserved + 1,
+            _ => 0,
+        };
+        // Once, it may still recover. It did not for a whole case.
+        known.target_is_gone |= known.unserved > 1 && verified == 0;
+        let taken = known.taken;
+        drop(known);
+        probed.map(|result| result.map_err(|why| format!("{why}; {}", taken_in_words(taken))))
     }
 
     /// A case has run against the target.
@@ -71,6 +103,11 @@ impl KnownServers {
     }
 }
 
+fn taken_in_words(connections: u64) -> String {
+    let s = if connections == 1 { "" } else { "s" };
+    format!("the target has taken {} connection{s} since the start", grouped(connections))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -91,7 +128,24 @@ mod tests {
         known.did_not_start(&b);
         assert!(!known.is_missing(Some(&a)) && known.is_missing(Some(&b)) && !known.is_missing(None));
         assert!(!known.is_target_gone());
-        known.target_is_gone();
+        assert_eq!(known.target_is_gone("refused".to_owned()), "refused");
+        assert!(known.is_target_gone());
+    }
+
+    #[test]
+    fn a_target_that_serves_nobody_after_two_cases_is_gone_and_its_connections_are_told() {
+        let known = KnownServers::default();
+        let silent = || Some(Err("echoing no byte".to_owned()));
+        assert_eq!(known.has_taken(1, 10, Some(Ok(()))), Some(Ok(())));
+        let why = known.has_taken(1255, 10, silent()).and_then(Result::err).expect("it serves nobody");
+        assert_eq!(why, "echoing no byte; the target has taken 1,257 connections since the start");
+        assert!(!known.is_target_gone(), "it may recover");
+        known.has_taken(4, 10, silent());
+        assert!(!known.is_target_gone(), "it served some in this case");
+        known.has_taken(0, 0, None);
+        known.has_taken(1, 0, silent());
+        assert!(!known.is_target_gone(), "only in a row");
+        known.has_taken(1, 0, silent());
         assert!(known.is_target_gone());
     }
 
