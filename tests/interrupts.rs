@@ -253,3 +253,15 @@ fn a_bundled_server_ends_when_the_program_is_killed() {
         std::thread::sleep(Duration::from_millis(20));
     }
 }
+
+#[test]
+fn a_wait_for_a_target_that_does_not_come_ends_at_once() {
+    let nobody = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port is free").to_string();
+    for args in [["check", &nobody, "--wait", LONG], ["blast", &nobody, "--wait", LONG]] {
+        let mut child = start(&args);
+        wait_for_output(child.stderr.as_mut());
+        let (status, out, err) = interrupted(child, &args);
+        assert_eq!((status.code(), out.as_str()), (Some(130), ""), "{err}");
+        assert!(err.contains("interrupted while waiting for") && err.contains("refused"), "{err}");
+    }
+}

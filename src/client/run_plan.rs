@@ -14,6 +14,8 @@ use crate::stream::earlier::EarlierRun;
 pub struct RunPlan {
     /// The source of all randomness.
     pub seed: u64,
+    /// The seed that `--seed` takes to run this again. A case of a suite derives `seed` from it.
+    pub typed_seed: u64,
     /// Where to connect. The connections take these in turn.
     pub targets: Vec<SocketAddr>,
     /// Where to connect from.

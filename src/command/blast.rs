@@ -22,6 +22,7 @@ use crate::report::suite::{CaseReport, SuiteState};
 use crate::report::terminal;
 use crate::runner::judged::judged_run;
 use crate::runner::unreachable::{self, Remedies};
+use crate::runner::wait_for_target::WaitArgs;
 use crate::runner::{launch, target_address};
 use crate::stream::ConnId;
 use crate::target::bundled::BundledServer;
@@ -42,6 +43,9 @@ pub struct BlastArgs {
         conflicts_with = "target", env = "ECHO_TESTER_SERVE", hide_env = true
     )]
     serve: Option<String>,
+
+    #[command(flatten)]
+    wait: WaitArgs,
 
     #[command(flatten)]
     load: LoadArgs,
@@ -78,12 +82,7 @@ pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
     prepare_log(&args)?;
     let default_target = format!("127.0.0.1:{DEFAULT_PORT}");
     let target = args.target.as_deref().unwrap_or(&default_target);
-    // The plan is checked before a server is started for it, with an address that stands for the server's.
-    let targets = if args.serve.is_some() {
-        vec![SocketAddr::from(([127, 0, 0, 1], 0))]
-    } else {
-        target_address::resolve(target)?
-    };
+    let targets = targets(&args, target)?;
     let replay = replay(&args, &run);
     let mut plan = launch::plan(&run, targets, vec![profile], Some(replay.clone()))?;
     launch::check_limits(&plan)?;
@@ -123,6 +122,15 @@ pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
     let written = report_files.end(state);
     // The result has been printed, so a file that cannot be written only changes the exit code.
     exit.map(|exit| exit_after_writing(exit, written))
+}
+
+/// The addresses of the target, once it is there. The plan is checked before a server is started for it: then an
+/// address stands for the server's.
+fn targets(args: &BlastArgs, target: &str) -> anyhow::Result<Vec<SocketAddr>> {
+    let is_started_here = args.serve.is_some();
+    let waited_for = if is_started_here { &[][..] } else { &[target] };
+    args.wait.wait_for(waited_for, &args.run, args.output.quiet)?;
+    if is_started_here { Ok(vec![SocketAddr::from(([127, 0, 0, 1], 0))]) } else { target_address::resolve(target) }
 }
 
 /// Makes the folder for the output of the server. If there will be no server, a note says so.

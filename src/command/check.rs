@@ -40,6 +40,9 @@ pub struct CheckCommand {
 /// # Errors
 /// The target is not valid, or a model does not exist.
 pub fn run(args: &CheckCommand) -> anyhow::Result<Exit> {
+    if !args.cases.list {
+        args.cases.wait.wait_for(args.target.as_deref().as_slice(), &args.cases.run, args.cases.quiet)?;
+    }
     if let Some(target) = &args.target {
         target_address::resolve(target)?;
     }

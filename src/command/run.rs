@@ -39,6 +39,9 @@ pub struct RunCommand {
 /// # Errors
 /// A file does not exist or is not valid: exit code 2.
 pub fn run(args: &RunCommand) -> anyhow::Result<Exit> {
+    if !args.cases.list {
+        args.cases.wait.wait_for(args.target.as_deref().as_slice(), &args.cases.run, args.cases.quiet)?;
+    }
     if let Some(target) = &args.target {
         target_address::resolve(target)?;
     }

@@ -6,6 +6,7 @@
 //!
 //! No I/O and no clock. The client carries out the steps.
 
+mod case_seed;
 mod describe;
 mod distribution;
 mod draw;
@@ -17,6 +18,7 @@ mod steps;
 mod time_range;
 
 pub use crate::stream::ConnId;
+pub use case_seed::case_seed;
 pub use describe::{Described, DescribedMessage, DescribedWrite, describe};
 pub use distribution::{Distribution, MAX_SIZE};
 pub use options::{Close, Lifetime, Read, Reconnect, Verify};

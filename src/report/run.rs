@@ -37,7 +37,8 @@ pub struct RunReport {
     pub version: String,
     /// When the run started, RFC 3339, UTC.
     pub started_at: String,
-    /// The seed, as `--seed` takes it. In a string, since 64 bits do not fit a JSON number.
+    /// The seed, as `--seed` takes it; a case of a suite derives its own from it. In a string, since 64 bits do not fit
+    /// a JSON number.
     pub seed: String,
     /// The addresses that were connected to.
     pub targets: Vec<String>,
@@ -177,7 +178,7 @@ impl RunReport {
             form: FORM.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started_at: humantime::format_rfc3339_micros(outcome.began).to_string(),
-            seed: plan.seed.to_string(),
+            seed: plan.typed_seed.to_string(),
             targets: plan.targets.iter().map(ToString::to_string).collect(),
             shard: plan.shard.to_string(),
             server,

@@ -2,6 +2,7 @@
 //! as it ends. An error in a case is the result of that case, so the others still run. Those whose server is known to
 //! be missing are left out.
 
+use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use clap::Args;
 
 use crate::client::limits::{self, SystemLimits};
 use crate::client::{RunOutcome, RunPlan};
-use crate::config::{RunArgs, ServerSpec};
+use crate::config::{RunArgs, RunSettings, ServerSpec};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::interrupt;
@@ -18,12 +19,13 @@ use crate::judge::measured::{RunEnding, ServerFate};
 use crate::judge::outcome::CaseOutcome;
 use crate::output::reports::{ReportArgs, Reports};
 use crate::output::server_log::ServerLogArgs;
-use crate::plan::Profile;
+use crate::plan::{Profile, case_seed};
 use crate::report::run::RunReport;
 use crate::report::suite::{CaseReport, SuiteState};
 use crate::runner::judged::judged_case;
 use crate::runner::known_servers::KnownServers;
 use crate::runner::unreachable::{self, Remedies};
+use crate::runner::wait_for_target::WaitArgs;
 use crate::runner::{jobs, launch, target_address};
 use crate::scenario::{Scenario, names};
 use crate::server::models;
@@ -58,6 +60,10 @@ pub struct CaseArgs {
     /// List the cases without running them; with --json, as a report without results
     #[arg(long)]
     pub list: bool,
+
+    /// How long to wait for the target.
+    #[command(flatten)]
+    pub wait: WaitArgs,
 
     /// Begin no further case after the first one that does not pass
     #[arg(long, env = "ECHO_TESTER_FAIL_FAST", hide_env = true)]
@@ -235,9 +241,9 @@ fn try_run(case: &mut CaseReport, scenario: &Scenario, context: &CaseContext<'_>
             None => return Ok(()),
         },
     };
-    let mut plan = launch::plan(&run, targets, scenario.loads.clone(), Some(replay))?;
     // A server that is started for a case holds nothing of others.
-    plan.earlier = target.map(|_| context.known.runs()).unwrap_or_default();
+    let earlier = target.map(|_| context.known.runs()).unwrap_or_default();
+    let plan = RunPlan { earlier, ..plan_of(scenario, &run, targets, replay)? };
     if let Some(obstacle) = limits::check(&plan, &SystemLimits::ask(&plan)).into_iter().find(|obstacle| obstacle.fatal)
     {
         case.record_no_run(CaseOutcome::Inconclusive, obstacle.to_string());
@@ -280,6 +286,17 @@ fn try_run(case: &mut CaseReport, scenario: &Scenario, context: &CaseContext<'_>
         }
     }
     Ok(())
+}
+
+/// The plan of a case. Its seed is its own, so that no other case of the suite sends the same bytes.
+fn plan_of(
+    scenario: &Scenario,
+    run: &RunSettings,
+    targets: Vec<SocketAddr>,
+    replay: String,
+) -> anyhow::Result<RunPlan> {
+    let plan = launch::plan(run, targets, scenario.loads.clone(), Some(replay))?;
+    Ok(RunPlan { seed: case_seed(run.seed, scenario.address()), ..plan })
 }
 
 /// What later cases against the same target must know of this one.

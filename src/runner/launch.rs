@@ -78,6 +78,7 @@ pub fn plan(
     }
     Ok(RunPlan {
         seed: run.seed,
+        typed_seed: run.seed,
         sources: SourceChoice::new(&run.sources, &targets),
         targets,
         groups: groups.into_iter().map(Arc::new).collect(),

@@ -11,3 +11,4 @@ pub mod launch;
 mod progress;
 pub mod target_address;
 pub mod unreachable;
+pub mod wait_for_target;

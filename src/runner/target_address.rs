@@ -20,19 +20,28 @@ use crate::sync::lock;
 /// resolver that does not answer (exit code 130). All say what to do.
 pub fn resolve(text: &str) -> anyhow::Result<Vec<SocketAddr>> {
     static RESOLVED: Mutex<Vec<(String, Vec<SocketAddr>)>> = Mutex::new(Vec::new());
-    let invalid = |error: String| Failure::usage(format!("'{text}' is not a valid target: {error}"));
-    let (host, port) = split(text).map_err(invalid)?;
-    // A resolver knows nothing of zones.
-    if let Some(ip) = ZonedIp::parse(host.trim_matches(['[', ']']), |ip| format!("[{ip}]:{port}")) {
-        return Ok(vec![ip.map_err(|error| invalid(error.to_string()))?.with_port(port)]);
-    }
     let mut resolved = lock(&RESOLVED);
     if let Some((_, addresses)) = resolved.iter().find(|(target, _)| target == text) {
         return Ok(addresses.clone());
     }
-    let addresses = look_up(text)?;
+    let addresses = resolve_now(text)?;
     resolved.push((text.to_owned(), addresses.clone()));
     Ok(addresses)
+}
+
+/// Resolves `HOST:PORT` each time that it is called, for a target that is still starting: which address family answers
+/// may change.
+///
+/// # Errors
+/// As [`resolve`].
+pub(super) fn resolve_now(text: &str) -> anyhow::Result<Vec<SocketAddr>> {
+    let invalid = |error: String| Failure::usage(format!("'{text}' is not a valid target: {error}"));
+    let (host, port) = split(text).map_err(invalid)?;
+    // A resolver knows nothing of zones.
+    match ZonedIp::parse(host.trim_matches(['[', ']']), |ip| format!("[{ip}]:{port}")) {
+        Some(ip) => Ok(vec![ip.map_err(|error| invalid(error.to_string()))?.with_port(port)]),
+        None => look_up(text),
+    }
 }
 
 /// The addresses of a name.

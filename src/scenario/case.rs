@@ -60,6 +60,11 @@ impl Scenario {
         self.source == other.source
     }
 
+    /// What tells it from other cases, whatever server it is run against: its id, or else its name.
+    pub fn address(&self) -> &str {
+        if self.id.is_empty() { &self.name } else { &self.id }
+    }
+
     /// Its id and its name.
     pub fn title(&self) -> String {
         format!("{} {}", self.id, self.name).trim().to_owned()

@@ -50,6 +50,14 @@ pub fn probe(scenario: &Scenario, plan: &RunPlan, outcome: &RunOutcome) -> Probe
     }
 }
 
+/// Connects to the target, and closes the connection again.
+///
+/// # Errors
+/// What the target does instead, as the end of a sentence: 'taking no connection (…)'.
+pub fn connects(target: SocketAddr, source: Option<IpAddr>, patience: Duration) -> Result<(), String> {
+    echo_probe::connects(target, source, patience).map_err(|why| why.to_string())
+}
+
 /// Whether any of these addresses takes a connection now.
 pub fn is_there(targets: &[SocketAddr], source: Option<IpAddr>, patience: Duration) -> bool {
     targets.iter().any(|target| echo_probe::connects(*target, source, patience).is_ok())

@@ -30,6 +30,7 @@ pub(crate) fn blast(target: SocketAddr, load: &str, seed: u64) -> (Counters, Vec
     let profile = args.resolve("load").expect("the load of a test is valid");
     let plan = RunPlan {
         seed,
+        typed_seed: seed,
         targets: vec![target],
         sources: SourceChoice::System,
         slots: Slots::new([&profile]).expect("the load has few connections"),

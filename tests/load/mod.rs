@@ -20,6 +20,7 @@ pub(crate) fn plan(target: SocketAddr, loads: &[&str]) -> RunPlan {
         .collect();
     RunPlan {
         seed: 42,
+        typed_seed: 42,
         targets: vec![target],
         sources: SourceChoice::new(&SourceAddresses::NONE, &[target]),
         slots: Slots::new(&groups).expect("there are ids for so few connections"),

@@ -1,0 +1,91 @@
+//! `--wait`: waits until a target takes a connection, for servers that were started a moment ago.
+//!
+//! A name that does not resolve yet is waited for too, because containers get their names when they start. Whether the
+//! target echoes is not asked here: that is what the run finds out.
+
+use std::time::{Duration, Instant};
+
+use anyhow::anyhow;
+use clap::Args;
+
+use super::{launch, target_address};
+use crate::config::RunArgs;
+use crate::exit::Exit;
+use crate::failure::{self, Failure};
+use crate::interrupt;
+use crate::output::console::say;
+use crate::target::liveness;
+use crate::units::Time;
+
+/// Pause between two attempts.
+const PAUSE: Duration = Duration::from_millis(100);
+/// How long one attempt may take. A packet that is lost while a server starts must not take the whole wait.
+const MAX_ATTEMPT: Duration = Duration::from_secs(1);
+/// The shortest time of an attempt.
+const MIN_ATTEMPT: Duration = Duration::from_millis(10);
+
+/// The flag `--wait` of every command that can have a target.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub struct WaitArgs {
+    /// Wait this long for the target to take a connection, before anything else [default: 0]
+    #[arg(long, value_name = "TIME", env = "ECHO_TESTER_WAIT", hide_env = true)]
+    wait: Option<Time>,
+}
+
+impl WaitArgs {
+    /// Waits until each of the targets takes a connection; all of them together have the time of `--wait`. Without
+    /// the flag, it does nothing. Unless `is_quiet`, a line says that it waits.
+    ///
+    /// # Errors
+    /// The time was up (exit code 4), or the user interrupted (exit code 130). A target that has not the form
+    /// HOST:PORT, or flags that are not valid, are refused at once (exit code 2).
+    pub fn wait_for(&self, targets: &[&str], run: &RunArgs, is_quiet: bool) -> anyhow::Result<()> {
+        let Some(Time(patience)) = self.wait else { return Ok(()) };
+        if targets.is_empty() {
+            let remedy = "name a target, or leave it out: a server that is started here is waited for anyway";
+            return Err(Failure::usage(format!("--wait {}: there is no target: {remedy}", Time(patience))));
+        }
+        launch::resolve_run(run)?;
+        let until = Instant::now() + patience;
+        targets.iter().try_for_each(|target| wait_for(target, run, patience, until, is_quiet))
+    }
+}
+
+fn wait_for(target: &str, run: &RunArgs, patience: Duration, until: Instant, mut is_quiet: bool) -> anyhow::Result<()> {
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let last = match attempt(target, run, left.clamp(MIN_ATTEMPT, MAX_ATTEMPT)) {
+            Ok(()) => return Ok(()),
+            Err(error) if failure::exit_of(&error) == Exit::Usage => return Err(error),
+            Err(error) => error,
+        };
+        if interrupt::is_requested() {
+            return Err(Failure::interrupted(format!("interrupted while waiting for {target}: at last, {last:#}")));
+        }
+        if Instant::now() >= until {
+            let patience = Time(patience);
+            let remedy = "start it, check the address and the port, or give --wait more time";
+            return Err(Failure::could_not_run(format!(
+                "{target} took no connection within --wait {patience}: at last, {last:#}: {remedy}"
+            )));
+        }
+        if !is_quiet {
+            say(&format!("waiting for {target}, at most {}: {last:#}", Time(patience)));
+            is_quiet = true;
+        }
+        interrupt::pause(PAUSE.min(until.saturating_duration_since(Instant::now())));
+    }
+}
+
+/// Opens a connection to one of the target's addresses, and closes it again. The error is the last address's answer.
+fn attempt(target: &str, run: &RunArgs, patience: Duration) -> anyhow::Result<()> {
+    let mut last = anyhow!("the name has no address");
+    for address in target_address::resolve_now(target)? {
+        let source = run.source.as_ref().and_then(|sources| sources.towards(address.ip()).nth(0));
+        match liveness::connects(address, source, patience) {
+            Ok(()) => return Ok(()),
+            Err(why) => last = anyhow!("{address} was {why}"),
+        }
+    }
+    Err(last)
+}
