@@ -1,0 +1,206 @@
+"""A second opinion: asks a server the suite's questions with plain sockets, and shares no code with echo-tester.
+
+When the suite and a program disagree, this tells which of the two is right. It reports what happened and judges nothing.
+"""
+
+import contextlib
+import errno
+import selectors
+import socket
+import struct
+import time
+
+# Seconds that a question may take.
+PATIENCE = 10
+RESET = struct.pack("ii", 1, 0)
+
+
+def connect(port: int) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
+
+
+def read(client: socket.socket, most: int) -> tuple[int, str]:
+    """Up to 'most' bytes: how many came, and how it ended."""
+    count = 0
+    try:
+        while count < most:
+            data = client.recv(min(65536, most - count))
+            if not data:
+                return count, "FIN"
+            count += len(data)
+    except TimeoutError:
+        return count, f"silence for {client.gettimeout():g} s"
+    except OSError as error:
+        return count, errno.errorcode.get(error.errno, str(error))
+    return count, "all came"
+
+
+def echo(port: int) -> str:
+    with connect(port) as client:
+        client.sendall(b"x" * 1000)
+        return "1,000 bytes: {} back, {}".format(*read(client, 1000))
+
+
+def half_close(port: int) -> str:
+    with connect(port) as client:
+        client.sendall(b"x" * 1000)
+        client.shutdown(socket.SHUT_WR)
+        return "1,000 bytes and FIN: {} back, {}".format(*read(client, 2000))
+
+
+def half_close_later(port: int) -> str:
+    """The FIN comes alone, when all bytes are back: only the end itself is in question."""
+    with connect(port) as client:
+        client.sendall(b"x" * 1000)
+        came = read(client, 1000)[0]
+        client.shutdown(socket.SHUT_WR)
+        return f"FIN after {came} of 1,000 bytes are back: {read(client, 1)[1]}"
+
+
+def backlog_behind_fin(port: int) -> str:
+    """Writes 512 KiB without reading, then FIN, then reads after 1 s."""
+    with connect(port) as client:
+        client.settimeout(2)
+        sent, problem = 0, ""
+        try:
+            while sent < 512 * 1024:
+                sent += client.send(b"x" * 16384)
+        except TimeoutError:
+            problem = " (blocked)"
+        client.shutdown(socket.SHUT_WR)
+        time.sleep(1)
+        client.settimeout(PATIENCE)
+        return "{} bytes{} and FIN, unread for 1 s: {} back, {}".format(sent, problem, *read(client, sent + 1))
+
+
+def blocks_and_goes_on(port: int) -> str:
+    """Writes without reading until it blocks, 64 MiB at most, then reads all that is owed while it writes nothing."""
+    sent = 0
+    with connect(port) as client:
+        client.settimeout(2)
+        with contextlib.suppress(TimeoutError):
+            while sent < 64 << 20:
+                sent += client.send(b"x" * 65536)
+        client.settimeout(PATIENCE)
+        return "{} bytes written unread: {} back, {}".format(sent, *read(client, sent))
+
+
+def blocks(port: int) -> str:
+    """Writes without reading until nothing is taken for 3 s, 512 MiB at most."""
+    sent, since = 0, time.monotonic()
+    with connect(port) as client:
+        client.settimeout(3)
+        try:
+            while sent < 512 << 20:
+                sent += client.send(b"x" * 65536)
+        except TimeoutError:
+            return f"a write blocks after {sent / 1048576:.1f} MiB"
+        except OSError as error:
+            return f"after {sent / 1048576:.1f} MiB: {errno.errorcode.get(error.errno, error)}"
+        return f"never blocks: {sent / 1048576:.0f} MiB taken in {time.monotonic() - since:.1f} s"
+
+
+def beside(port: int) -> str:
+    """Whether a connection is served while another one is silent, and while another one does not read."""
+    with connect(port):
+        silent = echo(port)
+    with connect(port) as stuck:
+        stuck.settimeout(1)
+        with contextlib.suppress(OSError):
+            for _ in range(1024):
+                stuck.send(b"x" * 65536)
+        return f"beside a silent one: {silent}; beside one that does not read: {echo(port)}"
+
+
+def many(port: int, count: int, burst: bool) -> str:
+    """So many connections at once, each with two segments; in a burst, all connects are sent before any is awaited."""
+    selector, clients, outcomes = selectors.DefaultSelector(), [], {}
+    for _ in range(count):
+        client = socket.socket()
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        client.setblocking(False)
+        client.connect_ex(("127.0.0.1", port))
+        selector.register(client, selectors.EVENT_WRITE)
+        clients.append(client)
+        if not burst:
+            time.sleep(0.002)
+    waiting, deadline = count, time.monotonic() + PATIENCE
+
+    def done(client: socket.socket, how: str) -> int:
+        selector.unregister(client)
+        outcomes[how] = outcomes.get(how, 0) + 1
+        return 1
+
+    while waiting and time.monotonic() < deadline:
+        for key, _ in selector.select(0.5):
+            client = key.fileobj
+            try:
+                if key.events == selectors.EVENT_WRITE:
+                    client.send(b"x" * 100)
+                    client.send(b"x" * 100)
+                    selector.modify(client, selectors.EVENT_READ)
+                else:
+                    waiting -= done(client, "echo" if client.recv(100) else "FIN")
+            except OSError as error:
+                waiting -= done(client, errno.errorcode.get(error.errno, str(error)))
+    for client in clients:
+        client.close()
+    return ", ".join(f"{number} {how}" for how, number in [*outcomes.items(), ("silence", waiting)] if number)
+
+
+def serial(port: int) -> str:
+    start = time.monotonic()
+    for number in range(2000):
+        try:
+            with connect(port) as client:
+                client.sendall(b"x" * 100)
+                count, how = read(client, 100)
+        except OSError as error:
+            return f"connection {number}: {error}"
+        if count < 100:
+            return f"connection {number}: {count} of 100 bytes, {how}"
+    return f"2,000 times open, echo, close in {time.monotonic() - start:.1f} s"
+
+
+def resets(port: int) -> str:
+    """Thirty connections are reset while they are served; then one more asks for an echo."""
+    for _ in range(30):
+        with connect(port) as client:
+            client.sendall(b"x" * 50000)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+    return echo(port)
+
+
+def idle(port: int) -> str:
+    with connect(port) as client:
+        client.sendall(b"x")
+        first = read(client, 1)
+        client.settimeout(5)
+        end = read(client, 1)
+        return f"after one byte ({first[1]}), idle: {end[1]}"
+
+
+QUESTIONS = {
+    "echo": echo,
+    "half-close": half_close,
+    "half-close later": half_close_later,
+    "half-close behind a backlog": backlog_behind_fin,
+    "blocks": blocks,
+    "reads after it": blocks_and_goes_on,
+    "beside others": beside,
+    "65 at once": lambda port: many(port, 65, burst=False),
+    "1,025 at once": lambda port: many(port, 1025, burst=False),
+    "500 in a burst": lambda port: many(port, 500, burst=True),
+    "one after the other": serial,
+    "after resets": resets,
+    "idle": idle,
+}
+
+
+def ask_all(port: int) -> None:
+    for name, ask in QUESTIONS.items():
+        try:
+            answer = ask(port)
+        except OSError as error:
+            answer = f"{type(error).__name__}: {error}"
+        print(f"  {name + ':':30} {answer}", flush=True)
