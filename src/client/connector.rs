@@ -9,9 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mio::event::Event;
-use mio::net::TcpStream;
-use mio::{Interest, Registry, Token};
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use mio::{Registry, Token};
 
 use super::clock::{NEVER, RunClock, millis, nanos};
 use super::connection::ClientConnection;
@@ -20,7 +18,7 @@ use super::run_state::RunState;
 use super::slot::{Handshake, LiveConnection, SlotStage, SlotState};
 use super::slot_assignment::SlotAssignment;
 use super::socket::RegisteredSocket;
-use super::target::bind_address;
+use super::socket_options::{Begun, Route, begin_connect, handshake_result};
 use crate::measure::{Counters, LoadStats};
 use crate::plan::{ConnectionPlan, Profile};
 use crate::stream::ConnId;
@@ -200,15 +198,19 @@ impl Connector {
             slot.stage = SlotStage::Pausing { until };
             return SlotAction::WakeAt(until);
         }
-        let (source, target) = (source(plan, assignment, generation), plan.target(conn));
+        let route = route(plan, assignment, generation, conn);
+        let Route { source, target, .. } = route;
         let began = clock.read();
-        let started = start_handshake(registry, index, (source, target), profile);
+        let started = begin_connect(registry, Token(index), route, profile);
         if let Some(shortage) = started.as_ref().err().and_then(sys::shortage) {
             return self.put_off((index, slot), counters, shortage, context);
         }
         counters.connects += 1;
         match started {
-            Ok(stream) => {
+            Ok(Begun::WithFirstWrite(stream)) => {
+                self.opened((index, slot), stats, (conn, RegisteredSocket::new(stream), began), context)
+            }
+            Ok(Begun::Handshake(stream)) => {
                 self.handshakes += 1;
                 slot.owes(true, began, millis(profile.connect_timeout), true);
                 slot.stage = SlotStage::Connecting(Box::new(Handshake { stream, target, source, began }));
@@ -269,6 +271,7 @@ impl Connector {
                 if let Some(event) = event {
                     socket.notice(event);
                 }
+                stats.connect.record(context.clock.last() - began);
                 self.opened((index, slot), stats, (conn, socket, began), context)
             }
             Err(error) => {
@@ -292,7 +295,6 @@ impl Connector {
         let assignment = self.assignments[index];
         stats.counters.opened += 1;
         stats.counters.reconnects += u64::from(slot.generation() > assignment.first_generation());
-        stats.connect.record(now - began);
         stats.active_time.opened(began);
         stats.timeline.at(Duration::from_nanos(now)).opened += 1;
         let settles = self.settles_first(index, slot);
@@ -359,11 +361,13 @@ impl Connector {
         shortage: Shortage,
         context: &ConnectContext<'_>,
     ) -> SlotAction {
+        let profile = &*context.run.plan.groups[slot.group()];
         match shortage {
+            Shortage::Ports if profile.source_port.is_some() => counters.source_ports_refused += 1,
             Shortage::Ports => counters.port_shortages += 1,
             Shortage::Resources => counters.resource_shortages += 1,
         }
-        if slot.failures() >= MAX_ATTEMPTS - 1 {
+        if slot.failures() >= max_attempts(profile) - 1 {
             self.settle_first(index, slot, context);
             counters.not_opened += 1;
             slot.clear_failures();
@@ -396,62 +400,33 @@ impl Connector {
     }
 }
 
-/// The address that a connection binds, if it is not left to the system.
-fn source(plan: &RunPlan, assignment: SlotAssignment, generation: u32) -> Option<IpAddr> {
-    let number = u64::from(assignment.slot(plan).number);
-    let nth = number + u64::from(generation) * u64::from(plan.slots.total());
-    plan.sources.of(nth, plan.shard.count(), plan.targets.len())
+/// Where a connection comes from and where it goes. With source ports, a slot keeps its source address: a reconnect
+/// that comes to a port again then has the addresses and ports of the connection before it.
+fn route(plan: &RunPlan, assignment: SlotAssignment, generation: u32, conn: ConnId) -> Route {
+    let slot = assignment.slot(plan);
+    let profile = &plan.groups[slot.group as usize];
+    let source_port = profile.source_port.map(|ports| {
+        let nth = u64::from(slot.index) + u64::from(generation) * u64::from(profile.conns);
+        ports.nth(nth)
+    });
+    let generation = if source_port.is_some() { 0 } else { generation };
+    let nth = u64::from(slot.number) + u64::from(generation) * u64::from(plan.slots.total());
+    let source = plan.sources.of(nth, plan.shard.count(), plan.targets.len());
+    Route { source, source_port, target: plan.target(conn) }
 }
 
-/// Begins to connect, and has the wait report the end of the handshake.
-fn start_handshake(
-    registry: &Registry,
-    index: usize,
-    (source, target): (Option<IpAddr>, SocketAddr),
-    profile: &Profile,
-) -> io::Result<TcpStream> {
-    let socket = Socket::new(Domain::for_address(target), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_nonblocking(true)?;
-    socket.set_tcp_nodelay(profile.nodelay)?;
-    if let Some(bytes) = profile.sndbuf {
-        socket.set_send_buffer_size(bytes)?;
+/// How often opening one connection is tried while this machine is short of something. A source port that it still
+/// keeps for the connection before is asked for as long as a connect may take.
+fn max_attempts(profile: &Profile) -> u8 {
+    if profile.source_port.is_none() {
+        return MAX_ATTEMPTS;
     }
-    if let Some(bytes) = profile.rcvbuf {
-        socket.set_recv_buffer_size(bytes)?;
-    }
-    if let Some(source) = source {
-        sys::choose_port_at_connect(SockRef::from(&socket));
-        socket.bind(&bind_address(source, target).into()).map_err(|error| bind_error(error, source))?;
-    }
-    match socket.connect(&target.into()) {
-        Err(error) if !sys::is_connect_in_progress(&error) => return Err(error),
-        _ => {}
-    }
-    let mut stream = TcpStream::from_std(socket.into());
-    registry.register(&mut stream, Token(index), Interest::READABLE | Interest::WRITABLE)?;
-    Ok(stream)
-}
-
-/// How the handshake of this socket ended; `None`: it has not.
-fn handshake_result(stream: &TcpStream) -> Option<io::Result<()>> {
-    match stream.take_error() {
-        Ok(Some(error)) | Err(error) => Some(Err(error)),
-        Ok(None) => match stream.peer_addr() {
-            Ok(_) => Some(Ok(())),
-            Err(error) if error.kind() != io::ErrorKind::NotConnected => Some(Err(error)),
-            Err(_) => None,
-        },
-    }
-}
-
-/// A source address that can't be bound is not a shortage: this machine has no such address.
-fn bind_error(error: io::Error, source: IpAddr) -> io::Error {
-    match error.kind() {
-        io::ErrorKind::AddrNotAvailable => {
-            io::Error::new(error.kind(), format!("this machine has no address {source}: {error}"))
-        }
-        _ => error,
-    }
+    let mut waited = Duration::ZERO;
+    let is_in_time = |attempt: &u8| {
+        waited += back_off(*attempt);
+        waited <= profile.connect_timeout
+    };
+    1 + (1..MAX_ATTEMPTS).take_while(is_in_time).count() as u8
 }
 
 /// How long to wait after this many connects in a row that failed.

@@ -30,6 +30,7 @@ mod signals;
 mod slot;
 mod slot_assignment;
 mod socket;
+mod socket_options;
 mod stand_still;
 mod start_schedule;
 pub mod target;

@@ -27,7 +27,7 @@ pub(super) struct RegisteredSocket {
 }
 
 impl RegisteredSocket {
-    /// A socket that has just connected, and so can be written to.
+    /// A socket that has just connected, or that connects with its first write (Fast Open): it can be written to.
     pub(super) fn new(stream: TcpStream) -> RegisteredSocket {
         RegisteredSocket { stream, readable: false, writable: true, ended: false }
     }
@@ -74,6 +74,11 @@ impl Transport for RegisteredSocket {
         match &result {
             Ok(n) if SHORT_CALL_IS_LAST && *n < from.len() => self.writable = false,
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.writable = false,
+            // The write has begun the handshake (Fast Open), and took nothing along.
+            Err(e) if sys::is_connect_in_progress(e) => {
+                self.writable = false;
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
             _ => {}
         }
         result

@@ -354,6 +354,9 @@ impl ClientWorker {
                 (false, false) => &mut counters.passed,
             };
             *count += 1;
+            if self.run.plan.groups[slot.group()].fast_open {
+                counters.fast_open += u64::from(sys::was_opened_fast(open.socket.stream()));
+            }
         }
         if let Some(mut stream) = slot.close() {
             // Closing the socket does the same on most systems.

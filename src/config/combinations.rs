@@ -10,6 +10,7 @@ pub(super) fn check(profile: &Profile) -> Result<(), ConfigError> {
     check_reading(profile)?;
     check_pace(profile)?;
     check_end_of_run(profile)?;
+    check_opening(profile)?;
     check_reconnects(profile)
 }
 
@@ -72,6 +73,30 @@ fn check_end_of_run(profile: &Profile) -> Result<(), ConfigError> {
     match profile.lifetime {
         Some(lifetime @ Lifetime::Age(_)) => {
             Err(ConfigError::new("lifetime", lifetime, format!("{stay}, so none ends early")).remedy(remedy))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_opening(profile: &Profile) -> Result<(), ConfigError> {
+    let wrong = |problem: String| Err(ConfigError::new("fast_open", true, problem).remedy("leave out one of them"));
+    match profile.rate {
+        _ if !profile.fast_open => {}
+        _ if profile.messages == Some(0) => {
+            return wrong("a connection without a message has nothing to send with its SYN".to_owned());
+        }
+        Some(rate) => {
+            return wrong(format!(
+                "with `rate = {rate}` messages wait until all connections are open, and here the first message opens \
+                 them"
+            ));
+        }
+        None => {}
+    }
+    match profile.source_port {
+        Some(ports) if ports.count() < profile.conns => {
+            let problem = format!("it has {} ports for {} connections at a time", ports.count(), profile.conns);
+            Err(ConfigError::new("source_port", ports, problem).remedy("write a wider range, or fewer `conns`"))
         }
         _ => Ok(()),
     }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::flags::{keyword_parser, list_forms, to_flags};
 use super::forms::{Fragment, Pipeline};
-use crate::plan::{Close, Distribution, Lifetime, Read, Reconnect, TimeRange, Verify};
+use crate::plan::{Close, Distribution, Lifetime, PortRange, Read, Reconnect, TimeRange, Verify};
 use crate::units::{Bytes, Count, Rate, Time};
 
 /// One load group as it was typed. Each field is a flag (`--connect-rate`), a TOML key (`connect_rate`) and an
@@ -162,6 +162,32 @@ pub struct LoadArgs {
     /// Receive buffer, SO_RCVBUF [default: the system's choice]
     #[arg(long, value_name = "BYTES", env = "ECHO_TESTER_RCVBUF", hide_env = true)]
     pub rcvbuf: Option<Bytes>,
+
+    /// The largest segment that is asked for and sent, TCP_MAXSEG; not on Windows [default: the system's choice]
+    #[arg(long, value_name = "BYTES", env = "ECHO_TESTER_MSS", hide_env = true)]
+    pub mss: Option<Bytes>,
+
+    /// Probe a silent connection after this time, and so on; 3 lost probes end it [default: the system's choice]
+    #[arg(long, value_name = "TIME", env = "ECHO_TESTER_KEEPALIVE", hide_env = true)]
+    pub keepalive: Option<Time>,
+
+    /// Send the first bytes with the SYN, TCP Fast Open; only on Linux [default: false]
+    ///
+    /// It happens once the server has given a cookie, which takes a first connection, and only if the server takes part
+    /// (net.ipv4.tcp_fastopen). The metric fast_open counts the connections for which it happened.
+    #[arg(
+        long, value_name = "BOOL", env = "ECHO_TESTER_FAST_OPEN", hide_env = true, num_args = 0..=1,
+        require_equals = true, default_missing_value = "true", value_parser = BoolishValueParser::new(),
+        hide_possible_values = true
+    )]
+    pub fast_open: Option<bool>,
+
+    /// Ports to connect from, used in turn: 20000, or 20000..20100 [default: the system's choice]
+    ///
+    /// A reconnect that comes to a port again has the addresses and ports of the connection before it. As long as this
+    /// machine keeps a port for a closed connection (TIME_WAIT), the connect is put off, for --connect-timeout at most.
+    #[arg(long, value_name = "PORTS", env = "ECHO_TESTER_SOURCE_PORT", hide_env = true)]
+    pub source_port: Option<PortRange>,
 }
 
 impl LoadArgs {

@@ -2,6 +2,7 @@
 //! variables; its `resolve()` checks the values and fills in the defaults. Nothing below this module sees an `Option`
 //! that means 'default'.
 
+mod availability;
 mod combinations;
 mod command_spec;
 mod defaults;
@@ -20,6 +21,7 @@ mod server_options;
 mod sources;
 mod zone;
 
+pub use availability::unavailable;
 pub use command_spec::CommandSpec;
 pub use defaults::{DEFAULT_FINDINGS, DEFAULT_PORT};
 pub use error::ConfigError;

@@ -57,6 +57,10 @@ impl LoadArgs {
             verify: self.verify.unwrap_or(Verify::Full),
             sndbuf: socket_buffer("sndbuf", self.sndbuf)?,
             rcvbuf: socket_buffer("rcvbuf", self.rcvbuf)?,
+            mss: mss(self.mss)?,
+            keepalive: keepalive(self.keepalive)?,
+            fast_open: self.fast_open.unwrap_or(false),
+            source_port: self.source_port,
         };
         combinations::check(&profile)?;
         Ok(profile)
@@ -119,6 +123,30 @@ fn positive_time(key: &'static str, time: Option<Time>) -> Result<Option<Duratio
         Some(Time(Duration::ZERO)) => {
             Err(ConfigError::new(key, 0, "must be longer than 0").remedy("write a time such as 10s, or leave it out"))
         }
+        time => Ok(time.map(|Time(time)| time)),
+    }
+}
+
+/// The range is Linux's (its tcp(7), TCP_MAXSEG): every IPv4 path carries 88 bytes and their headers.
+fn mss(mss: Option<Bytes>) -> Result<Option<u32>, ConfigError> {
+    const RANGE: std::ops::RangeInclusive<u64> = 88..=32_767;
+    match mss {
+        Some(mss) if mss.0 < *RANGE.start() => Err(ConfigError::too_small("mss", mss, RANGE.start())
+            .remedy("systems take no smaller one; leave it out for the system's choice")),
+        Some(mss) if mss.0 > *RANGE.end() => Err(ConfigError::too_large("mss", mss, RANGE.end())),
+        mss => Ok(mss.map(|Bytes(bytes)| bytes as u32)),
+    }
+}
+
+/// Systems count these times in whole seconds, and Linux takes at most 32,767 of them (tcp(7), TCP_KEEPIDLE).
+fn keepalive(time: Option<Time>) -> Result<Option<Duration>, ConfigError> {
+    const LONGEST: Duration = Duration::from_secs(32_767);
+    match time {
+        Some(time) if time.0.is_zero() || time.0.subsec_nanos() != 0 => {
+            Err(ConfigError::new("keepalive", time, "must be whole seconds")
+                .remedy("write 1s or more, or leave it out"))
+        }
+        Some(time) if time.0 > LONGEST => Err(ConfigError::too_large("keepalive", time, Time(LONGEST))),
         time => Ok(time.map(|Time(time)| time)),
     }
 }
@@ -237,6 +265,13 @@ mod tests {
             ),
             ("sndbuf = 0", "--sndbuf 0: must be at least 1: leave it out for the system's default"),
             ("rcvbuf = '2GiB'", "--rcvbuf 2GiB: must be at most 2147483647"),
+            (
+                "mss = 87",
+                "--mss 87: must be at least 88: systems take no smaller one; leave it out for the system's choice",
+            ),
+            ("mss = '64KiB'", "--mss 64KiB: must be at most 32767"),
+            ("keepalive = '1500ms'", "--keepalive 1.5s: must be whole seconds: write 1s or more, or leave it out"),
+            ("keepalive = '10h'", "--keepalive 10h: must be at most 32767s"),
         ] {
             assert_eq!(refusal(toml), expected);
         }
@@ -300,6 +335,21 @@ mod tests {
             (
                 "ramp_down = '5s'\nclose_rate = 10",
                 "--ramp-down 5s: --close-rate 10/s already sets how fast connections end: leave out one of them",
+            ),
+            (
+                "fast_open = true\nmessages = 0",
+                "--fast-open true: a connection without a message has nothing to send with its SYN: leave out one of \
+                 them",
+            ),
+            (
+                "fast_open = true\nrate = 10",
+                "--fast-open true: with --rate 10/s messages wait until all connections are open, and here the first \
+                 message opens them: leave out one of them",
+            ),
+            (
+                "source_port = '20000..20098'",
+                "--source-port 20000..20098: it has 99 ports for 100 connections at a time: write a wider range, or \
+                 fewer --conns",
             ),
             ("bytes = '1TiB'\nreconnect = 1", "--bytes 1TiB: must be at most 64GiB if connections are reopened"),
         ] {

@@ -133,6 +133,12 @@ pub const METRICS: &[Metric] = &[
     total!("reconnects", Count, reconnects, "connections that replaced one that had ended"),
     total!("connect_failures", Count, connect_failures, "connects that failed or timed out"),
     Metric {
+        name: "slow_connects",
+        description: "connects that took 1 s more than the fastest: their SYN was dropped and sent again",
+        kind: MetricKind::Group(MetricUnit::Count, |scope| Some(scope.stats.slow_connects() as f64)),
+    },
+    total!("fast_open", Count, fast_open, "connections whose SYN carried data that was acknowledged"),
+    Metric {
         name: "errors",
         description: "findings of all kinds",
         kind: MetricKind::Group(MetricUnit::Count, |scope| Some(scope.stats.counters.findings_total() as f64)),

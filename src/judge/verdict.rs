@@ -209,6 +209,14 @@ pub fn shortages(counters: &Counters) -> Vec<String> {
             counters.port_shortages
         ));
     }
+    if counters.source_ports_refused > 0 {
+        shortages.push(format!(
+            "{} connects were put off because this machine still kept their source port for the connection before \
+             (TIME_WAIT, which on Linux net.ipv4.tcp_tw_reuse shortens): give more ports (--source-port), or reconnect \
+             more slowly (--reconnect-delay)",
+            counters.source_ports_refused
+        ));
+    }
     if counters.resource_shortages > 0 {
         shortages.push(format!(
             "{} connects were put off because this machine had no descriptors or no memory left: raise the limit ('ulimit \

@@ -8,15 +8,17 @@ use serde::{Deserialize, Serialize};
 use crate::stream::FindingKind;
 
 macro_rules! counters {
-    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
+    ($($(#[doc = $doc:literal])+ $name:ident,)+ rare: $($(#[doc = $rare_doc:literal])+ $rare:ident,)+) => {
         /// Totals. Bytes are bytes of payload. A message counts once it is complete.
         #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
         #[schemars(deny_unknown_fields)]
         pub struct Counters {
             $($(#[doc = $doc])+ pub $name: u64,)+
-            /// Of the connects that failed, those that nobody answered in time.
-            #[serde(default, skip_serializing_if = "is_zero")]
-            pub connect_timeouts: u64,
+            $(
+                $(#[doc = $rare_doc])+
+                #[serde(default, skip_serializing_if = "is_zero")]
+                pub $rare: u64,
+            )+
             /// Findings of each kind, including those beyond the number that is kept in full.
             #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
             pub findings: BTreeMap<FindingKind, u64>,
@@ -26,7 +28,7 @@ macro_rules! counters {
             /// Adds other totals.
             pub fn add(&mut self, other: &Counters) {
                 $(self.$name += other.$name;)+
-                self.connect_timeouts += other.connect_timeouts;
+                $(self.$rare += other.$rare;)+
                 for (kind, n) in &other.findings {
                     *self.findings.entry(*kind).or_default() += n;
                 }
@@ -81,6 +83,14 @@ counters! {
     reads,
     /// Connections whose own writes were blocked for 200 ms or longer at least once.
     write_stalls,
+    // A report leaves them out where they are 0.
+    rare:
+    /// Of the connects that failed, those that nobody answered in time.
+    connect_timeouts,
+    /// Connects postponed and retried because this machine still kept the source port for an earlier connection.
+    source_ports_refused,
+    /// Connections whose SYN carried data that the other side acknowledged with its SYN (Fast Open).
+    fast_open,
 }
 
 fn is_zero(n: &u64) -> bool {

@@ -69,6 +69,14 @@ impl Latency {
         self.of(|h| h.value_at_percentile(percent))
     }
 
+    /// How many are `nanos` or more, as far as the digits that are kept tell.
+    pub fn count_from(&self, nanos: u64) -> u64 {
+        if self.max().is_none_or(|max| max.as_nanos() < u128::from(nanos)) {
+            return 0;
+        }
+        self.0.count_between(nanos, u64::MAX)
+    }
+
     fn of(&self, value: impl Fn(&Histogram<u64>) -> u64) -> Option<Duration> {
         (!self.0.is_empty()).then(|| Duration::from_nanos(value(&self.0)))
     }

@@ -21,6 +21,17 @@ pub use timeline::{Point, Timeline};
 
 use crate::stream::Divergence;
 
+/// A SYN that nobody answers is sent again after 1 s, and then after 2 s and 4 s more (RFC 6298, 2.1 and 5.5). Clocks
+/// and the digits of a histogram may take a hundredth of that.
+const SYN_SENT_AGAIN_NS: u64 = 990_000_000;
+
+/// Of these connects, those that took a second longer than the fastest one: a SYN, or its answer, was lost or dropped
+/// and sent again. A path that takes a second for each connect is only a long one.
+pub fn slow_connects(connects: &Latency) -> u64 {
+    let Some(fastest) = connects.min() else { return 0 };
+    connects.count_from(SYN_SENT_AGAIN_NS.saturating_add(u64::try_from(fastest.as_nanos()).unwrap_or(u64::MAX)))
+}
+
 /// Everything measured of one load group, by one worker or by several together.
 #[derive(Clone, Debug, Default)]
 pub struct LoadStats {
@@ -57,6 +68,11 @@ impl LoadStats {
         self.timeline.add(&other.timeline);
         self.open_loop.add(&other.open_loop);
         self.rtt_unmarked_ns = self.rtt_unmarked_ns.max(other.rtt_unmarked_ns);
+    }
+
+    /// Connects that took a second longer than the fastest one: see [`slow_connects`].
+    pub fn slow_connects(&self) -> u64 {
+        slow_connects(&self.connect)
     }
 
     /// Counts a finding, whose first bytes came `at_ms` milliseconds after the start of the run.

@@ -12,6 +12,7 @@ mod distribution;
 mod draw;
 mod log2;
 mod options;
+mod port_range;
 mod profile;
 mod slots;
 mod steps;
@@ -22,6 +23,7 @@ pub use case_seed::case_seed;
 pub use describe::{Described, DescribedMessage, DescribedWrite, describe};
 pub use distribution::{Distribution, MAX_SIZE};
 pub use options::{Close, Lifetime, Read, Reconnect, Verify};
+pub use port_range::PortRange;
 pub use profile::{ExpectedEcho, Profile, UNLIMITED};
 pub use slots::{MAX_CONNECTIONS, Shard, Slot, Slots, SlotsError};
 pub use steps::{ConnectionPlan, MAX_WRITE_BYTES, PlanStep};
@@ -37,6 +39,7 @@ mod tests {
     fn the_examples_in_the_schemas_are_valid() {
         checks::examples_are_valid::<Distribution>();
         checks::examples_are_valid::<TimeRange>();
+        checks::examples_are_valid::<PortRange>();
         checks::examples_are_valid::<Shard>();
         checks::examples_are_valid::<Read>();
         checks::examples_are_valid::<Close>();
@@ -50,6 +53,7 @@ mod tests {
         fn no_text_makes_a_parser_panic(text in checks::texts()) {
             checks::any_text_is_handled::<Distribution>(&text);
             checks::any_text_is_handled::<TimeRange>(&text);
+            checks::any_text_is_handled::<PortRange>(&text);
             checks::any_text_is_handled::<Shard>(&text);
             checks::any_text_is_handled::<Read>(&text);
             checks::any_text_is_handled::<Close>(&text);

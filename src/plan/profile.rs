@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::distribution::Distribution;
 use super::options::{Close, Lifetime, Read, Reconnect, Verify};
+use super::port_range::PortRange;
 use super::time_range::TimeRange;
 use crate::units::{Bytes, Count, Rate, Time};
 
@@ -98,6 +99,16 @@ pub struct Profile {
     pub sndbuf: Option<usize>,
     /// SO_RCVBUF in bytes. Null: the system chooses.
     pub rcvbuf: Option<usize>,
+    /// TCP_MAXSEG in bytes. Null: the system chooses.
+    pub mss: Option<u32>,
+    /// After this silence, and after each further one, TCP probes the connection. Null: it does not.
+    #[serde(serialize_with = "optional_time")]
+    #[schemars(with = "Option<Time>")]
+    pub keepalive: Option<Duration>,
+    /// TCP Fast Open: the first bytes go with the SYN.
+    pub fast_open: bool,
+    /// Ports to connect from. Null: the system chooses.
+    pub source_port: Option<PortRange>,
 }
 
 impl Profile {
@@ -246,6 +257,10 @@ pub(super) mod tests {
             verify: Verify::Full,
             sndbuf: None,
             rcvbuf: None,
+            mss: None,
+            keepalive: None,
+            fast_open: false,
+            source_port: None,
         }
     }
 
@@ -320,6 +335,8 @@ pub(super) mod tests {
             rate: Rate::per_second(5),
             lifetime: Some(Lifetime::Messages(1, 2)),
             sndbuf: Some(4096),
+            keepalive: Some(Duration::from_secs(1)),
+            source_port: Some("20000..20100".parse().expect("a range")),
             ..profile()
         };
         for profile in [profile(), Profile { pipeline: UNLIMITED, fragment: None, ..profile() }, full] {

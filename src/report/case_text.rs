@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::finding_list;
+use super::remarks;
 use super::suite::{CaseReport, SuiteReport};
 use super::terminal;
 use super::text::{both_ends, show_bytes, show_time, visible};
@@ -72,6 +73,7 @@ pub fn line(case: &CaseReport) -> String {
         parts.extend(case.reasons.iter().map(|reason| reason_lines(reason)));
     }
     parts.extend(skipped_checks(case));
+    parts.extend(case.run.iter().flat_map(remarks::of).map(|remark| format!("note: {remark}")));
     if !case.outcome.is_good() {
         parts.extend(last_words_of_server(case));
         parts.extend(case.run.iter().filter(|run| run.loads.len() > 1).map(terminal::groups));

@@ -19,6 +19,7 @@ mod html;
 mod junit;
 mod markdown;
 pub mod merge;
+mod remarks;
 pub mod run;
 #[cfg(test)]
 mod sample;

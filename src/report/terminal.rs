@@ -6,6 +6,7 @@ use std::time::Duration;
 use comfy_table::{Cell, CellAlignment, Table, presets};
 
 use super::finding_list;
+use super::remarks;
 use super::run::{LoadReport, PartReport, RunReport};
 use super::text::{show_bytes, show_count, show_time, wrapped};
 use crate::judge::check::findings_in_words;
@@ -153,6 +154,7 @@ fn notes(report: &RunReport) -> Vec<String> {
     let mut notes: Vec<String> = report.loads.iter().filter_map(|load| saturation(load, report)).collect();
     notes.extend(shortages(&report.total).into_iter().map(|shortage| format!("note: {shortage}")));
     notes.extend(report.loads.iter().filter_map(|load| never_begun(load, report)));
+    notes.extend(remarks::of(report).into_iter().map(|remark| format!("note: {remark}")));
     notes.extend(time_doubt(report));
     notes.extend(bottleneck(report).or_else(|| full_machine(report)));
     notes.extend(not_together(report));

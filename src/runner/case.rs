@@ -10,7 +10,7 @@ use clap::Args;
 
 use crate::client::limits::{self, SystemLimits};
 use crate::client::{RunOutcome, RunPlan};
-use crate::config::{RunArgs, RunSettings, ServerSpec};
+use crate::config::{self, RunArgs, RunSettings, ServerSpec};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::interrupt;
@@ -359,6 +359,9 @@ fn why_skipped(scenario: &Scenario, args: &CaseArgs, target: Option<&str>) -> Op
     }
     if let Some(reason) = scenario.skip_under_wine.as_ref().filter(|_| sys::is_wine()) {
         return Some(format!("under Wine: {reason}"));
+    }
+    if let Some(lacking) = scenario.loads.iter().find_map(config::unavailable) {
+        return Some(lacking.to_string());
     }
     match (target, &scenario.server) {
         (Some(_), Some(server)) if server.is_faulty() => {

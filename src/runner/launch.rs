@@ -15,7 +15,7 @@ use super::progress::ProgressDisplay;
 use crate::client::limits::{self, SystemLimits};
 use crate::client::target::SourceChoice;
 use crate::client::{self, Control, RunOutcome, RunPlan};
-use crate::config::{RunArgs, RunSettings, SourceAddresses};
+use crate::config::{self, RunArgs, RunSettings, SourceAddresses};
 use crate::failure::Failure;
 use crate::interrupt;
 use crate::output::console::say;
@@ -63,8 +63,8 @@ fn check_sources(sources: &SourceAddresses, targets: &[SocketAddr]) -> anyhow::R
 /// The plan of a run.
 ///
 /// # Errors
-/// There are more connections than ids, a connection to replay does not exist, or no source address has the targets'
-/// family.
+/// There are more connections than ids, a connection to replay does not exist, no source address has the targets'
+/// family, or this system lacks an option of a load.
 pub fn plan(
     run: &RunSettings,
     targets: Vec<SocketAddr>,
@@ -73,6 +73,9 @@ pub fn plan(
 ) -> anyhow::Result<RunPlan> {
     let slots = Slots::new(&groups).map_err(|e| Failure::usage(e.to_string()))?;
     check_sources(&run.sources, &targets)?;
+    if let Some(error) = groups.iter().find_map(config::unavailable) {
+        return Err(error.in_flags());
+    }
     for conn in &run.only_conns {
         slots.of(*conn).map_err(|e| Failure::usage(format!("--only-conn {conn}: {e}")))?;
     }

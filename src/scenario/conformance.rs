@@ -36,6 +36,12 @@ files![
     "5.4-a-burst-of-500-connects.toml",
     "6.1-gaps-of-200-ms-between-fragments-of-one-message.toml",
     "6.2-idle-then-traffic.toml",
+    "7.1-a-tiny-mss.toml",
+    "7.2-no-window-scaling.toml",
+    "7.3-nagle-on-write-write-read.toml",
+    "7.4-the-same-four-tuple-again.toml",
+    "7.5-data-with-the-syn.toml",
+    "7.6-keep-alive-at-its-shortest.toml",
 ];
 
 /// The variable in the files that says how long a connection may wait for the server.

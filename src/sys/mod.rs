@@ -1,10 +1,11 @@
 //! The differences between operating systems (socket options, descriptors, processes, CPU time, memory) and between
 //! processors (vector instructions, prefetching).
 //!
-//! `unix.rs` and `windows.rs` export the same functions under the name `os`, so callers need no `cfg`. Three things
-//! stand apart: [`Alarm`], which has a Linux half and an empty one; `event`, which only Windows has; and `simd` and
-//! `prefetch`, which ask for the processor instead. The servers have `cfg` of their own, because a model may exist on
-//! one system only. This room decides nothing: it wraps one system call, or reads one value, at a time.
+//! `unix.rs` and `windows.rs` export the same functions under the name `os`, so callers need no `cfg`. Some things
+//! stand apart: [`Alarm`] and `fast_open`, which have a Linux half and an empty one; `event`, which only Windows has;
+//! and `simd` and `prefetch`, which ask for the processor instead. The servers have `cfg` of their own, because a
+//! model may exist on one system only. This room decides nothing: it wraps one system call, or reads one value, at a
+//! time.
 
 #[cfg(unix)]
 #[path = "unix.rs"]
@@ -18,6 +19,7 @@ pub mod simd;
 mod alarm;
 #[cfg(windows)]
 pub(crate) mod event;
+mod fast_open;
 mod prefetch;
 
 use std::io;
@@ -25,11 +27,13 @@ use std::io;
 use socket2::SockRef;
 
 pub use alarm::Alarm;
+pub use fast_open::{HAS_FAST_OPEN, open_fast, was_opened_fast};
 pub use os::{
-    LOOPBACK_IS_A_NETWORK, ProcessGroup, choose_port_at_connect, claim_address, close_with_reset, ephemeral_ports,
-    has_ended, interface_index, interrupt, is_connect_in_progress, is_crash, is_wine, link_local_interfaces,
-    listen_backlog, peak_memory, process_cpu_time, raise_descriptor_limit, receive, resident_memory, send, share_port,
-    shortage, stolen_cpu_time, thread_cpu_time, thread_limit, thread_run_delay, usable_memory,
+    HAS_MSS, LOOPBACK_IS_A_NETWORK, ProcessGroup, choose_port_at_connect, claim_address, close_with_reset,
+    ephemeral_ports, has_ended, interface_index, interrupt, is_connect_in_progress, is_crash, is_wine, limit_segments,
+    link_local_interfaces, listen_backlog, peak_memory, process_cpu_time, raise_descriptor_limit, receive,
+    resident_memory, send, share_port, share_port_with_closed, shortage, stolen_cpu_time, thread_cpu_time,
+    thread_limit, thread_run_delay, usable_memory,
 };
 pub use prefetch::prefetch;
 

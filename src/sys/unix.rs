@@ -35,6 +35,25 @@ pub fn share_port(socket: &Socket) -> io::Result<()> {
     socket.set_reuse_port(true)
 }
 
+/// Lets a socket bind the port of a connection that is closed (SO_REUSEADDR, socket(7)). Call it before bind.
+///
+/// # Errors
+/// The system's.
+pub fn share_port_with_closed(socket: &Socket) -> io::Result<()> {
+    socket.set_reuse_address(true)
+}
+
+/// Whether programs can set the largest segment of a connection.
+pub const HAS_MSS: bool = true;
+
+/// Limits the segments of a connection that is to be opened, in both directions (TCP_MAXSEG, tcp(7)).
+///
+/// # Errors
+/// The system's.
+pub fn limit_segments(socket: &Socket, bytes: u32) -> io::Result<()> {
+    socket.set_tcp_mss(bytes)
+}
+
 /// The argument for listen that asks for a queue of `wanted` connections: the number itself. Windows has its own rule.
 pub fn listen_backlog(wanted: i32) -> i32 {
     wanted

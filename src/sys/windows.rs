@@ -60,6 +60,26 @@ pub fn share_port(_socket: &Socket) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::Unsupported, "--reuse-port: Windows can't share a port among listeners"))
 }
 
+/// Does nothing: on Windows a closed connection keeps nobody from binding its port, and SO_REUSEADDR would let a socket
+/// take over one that is in use.
+///
+/// # Errors
+/// Never on Windows.
+pub fn share_port_with_closed(_socket: &Socket) -> io::Result<()> {
+    Ok(())
+}
+
+/// Whether programs can set the largest segment of a connection: Windows only lets them read it.
+pub const HAS_MSS: bool = false;
+
+/// Fails: Windows lets nobody set TCP_MAXSEG.
+///
+/// # Errors
+/// Always on Windows.
+pub fn limit_segments(_socket: &Socket, _bytes: u32) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 /// The argument for listen that asks for a queue of `wanted` connections. listen reduces a plain number to 200. To ask
 /// for more, pass SOMAXCONN_HINT(N), which is -N; listen adjusts N to 200..=65,535 (Microsoft, 'listen').
 pub fn listen_backlog(wanted: i32) -> i32 {

@@ -1,0 +1,157 @@
+//! The socket of a connection up to its handshake: its options, its source, and the connect that begins.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use mio::net::TcpStream;
+use mio::{Interest, Registry, Token};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+
+use super::target::bind_address;
+use crate::plan::Profile;
+use crate::sys;
+
+/// A connection that answers none of this many keep-alive probes is dead.
+const KEEPALIVE_PROBES: u32 = 3;
+
+/// Where a connection comes from, as far as it is not left to the system, and where it goes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Route {
+    pub(super) source: Option<IpAddr>,
+    pub(super) source_port: Option<u16>,
+    pub(super) target: SocketAddr,
+}
+
+/// A connect that has begun.
+pub(super) enum Begun {
+    /// The wait reports the end of the handshake.
+    Handshake(TcpStream),
+    /// The first write sends the SYN (Fast Open), so it can be written at once.
+    WithFirstWrite(TcpStream),
+}
+
+/// Begins to connect, and has the wait report the end of the handshake under this token.
+///
+/// # Errors
+/// The system's.
+pub(super) fn begin_connect(registry: &Registry, token: Token, route: Route, profile: &Profile) -> io::Result<Begun> {
+    let socket = Socket::new(Domain::for_address(route.target), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    set_options(&socket, profile)?;
+    bind(&socket, route)?;
+    let is_connected = match socket.connect(&route.target.into()) {
+        Ok(()) => true,
+        Err(error) if sys::is_connect_in_progress(&error) => false,
+        Err(error) => return Err(error),
+    };
+    let mut stream = TcpStream::from_std(socket.into());
+    registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
+    Ok(if is_connected && profile.fast_open { Begun::WithFirstWrite(stream) } else { Begun::Handshake(stream) })
+}
+
+/// The window scale and the MSS go with the SYN, so all options are set before it.
+fn set_options(socket: &Socket, profile: &Profile) -> io::Result<()> {
+    socket.set_tcp_nodelay(profile.nodelay)?;
+    if let Some(bytes) = profile.sndbuf {
+        socket.set_send_buffer_size(bytes)?;
+    }
+    if let Some(bytes) = profile.rcvbuf {
+        socket.set_recv_buffer_size(bytes)?;
+    }
+    if let Some(bytes) = profile.mss {
+        sys::limit_segments(socket, bytes)?;
+    }
+    if let Some(time) = profile.keepalive {
+        let probes = TcpKeepalive::new().with_time(time).with_interval(time).with_retries(KEEPALIVE_PROBES);
+        socket.set_tcp_keepalive(&probes)?;
+    }
+    if profile.fast_open {
+        sys::open_fast(socket)?;
+    }
+    Ok(())
+}
+
+fn bind(socket: &Socket, route: Route) -> io::Result<()> {
+    let Route { source, source_port, target } = route;
+    let any = if target.is_ipv4() { IpAddr::from([0; 4]) } else { IpAddr::from([0; 16]) };
+    let mut address = bind_address(source.unwrap_or(any), target);
+    match (source, source_port) {
+        (None, None) => return Ok(()),
+        (Some(_), None) => sys::choose_port_at_connect(SockRef::from(socket)),
+        (_, Some(port)) => {
+            sys::share_port_with_closed(socket)?;
+            address.set_port(port);
+        }
+    }
+    socket.bind(&address.into()).map_err(|error| match source {
+        Some(source) => bind_error(error, source),
+        None => error,
+    })
+}
+
+/// A source address that can't be bound is not a shortage: this machine has no such address.
+fn bind_error(error: io::Error, source: IpAddr) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::AddrNotAvailable => {
+            io::Error::new(error.kind(), format!("this machine has no address {source}: {error}"))
+        }
+        _ => error,
+    }
+}
+
+/// How the handshake of this socket ended; `None`: it has not.
+pub(super) fn handshake_result(stream: &TcpStream) -> Option<io::Result<()>> {
+    match stream.take_error() {
+        Ok(Some(error)) | Err(error) => Some(Err(error)),
+        Ok(None) => match stream.peer_addr() {
+            Ok(_) => Some(Ok(())),
+            Err(error) if error.kind() != io::ErrorKind::NotConnected => Some(Err(error)),
+            Err(_) => None,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::config::LoadArgs;
+
+    /// A socket with the options of this load that has begun to connect to the listener.
+    fn begun(toml: &str, target: SocketAddr, source_port: Option<u16>) -> io::Result<TcpStream> {
+        let args: LoadArgs = toml::from_str(toml).expect("the load of a test is well-formed");
+        let profile = args.resolve("load").expect("the load of a test is valid");
+        let poll = mio::Poll::new()?;
+        let route = Route { source: None, source_port, target };
+        begin_connect(poll.registry(), Token(0), route, &profile).map(|begun| match begun {
+            Begun::Handshake(stream) | Begun::WithFirstWrite(stream) => stream,
+        })
+    }
+
+    #[test]
+    fn keep_alive_and_the_source_port_are_as_asked_for() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let target = listener.local_addr().expect("the listener is bound");
+        // Bound for a moment, so that it is known to be free.
+        let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port is free");
+        let stream = begun("keepalive = '7s'", target, Some(free.port())).expect("the connect begins");
+        assert_eq!(stream.local_addr().expect("it is bound").port(), free.port());
+        let socket = SockRef::from(&stream);
+        assert!(socket.keepalive().expect("the option can be read"));
+        #[cfg(target_os = "linux")]
+        assert_eq!(socket.tcp_keepalive_time().expect("the option can be read").as_secs(), 7);
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_small_mss_holds_for_both_directions() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let target = listener.local_addr().expect("the listener is bound");
+        let client = begun("mss = 256", target, None).expect("the connect begins");
+        let (server, _) = listener.accept().expect("the client has connected");
+        // The server sends no larger segments because the SYN asked for it; options of TCP take some of the bytes.
+        let of = |socket: SockRef<'_>| socket.tcp_mss().expect("the option can be read");
+        assert!(of(SockRef::from(&server)) <= 256 && of(SockRef::from(&client)) <= 256);
+    }
+}
