@@ -16,7 +16,7 @@ use crate::output::files;
 use crate::output::reports::{FileArgs, ReportFiles, exit_after_writing};
 use crate::output::result::OutputArgs;
 use crate::output::server_log::ServerLogArgs;
-use crate::plan::{self, describe};
+use crate::plan::{self, Profile, describe};
 use crate::report::run::RunReport;
 use crate::report::suite::{CaseReport, SuiteState};
 use crate::report::terminal;
@@ -50,6 +50,13 @@ pub struct BlastArgs {
     #[command(flatten)]
     load: LoadArgs,
 
+    /// Only regular connections: without a flag that shapes the load, a tenth of them is rough [default: false]
+    ///
+    /// Rough connections, at most 100, read slowly or late, write single bytes, or reset. They are loads of their own
+    /// in the report. Any flag that shapes the load, such as --size, --messages or --duration, gives a uniform run too.
+    #[arg(long, env = "ECHO_TESTER_PLAIN", hide_env = true, help_heading = "Load")]
+    plain: bool,
+
     #[command(flatten)]
     run: RunArgs,
 
@@ -73,10 +80,10 @@ pub struct BlastArgs {
 /// The load could not run; the error knows its exit code.
 pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
     let run = launch::resolve_run(&args.run)?;
-    let profile = args.load.resolve("load").map_err(|e| e.in_flags())?;
-    let about = profile.to_string();
+    let profiles = profiles(&args.load, args.plain)?;
+    let about = about(&profiles);
     if args.dry_run {
-        return dry_run(&launch::plan(&run, Vec::new(), vec![profile], None)?, &about, &args.output);
+        return dry_run(&launch::plan(&run, Vec::new(), profiles, None)?, &about, &args.output);
     }
     args.output.result.clear()?;
     prepare_log(&args)?;
@@ -84,7 +91,7 @@ pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
     let target = args.target.as_deref().unwrap_or(&default_target);
     let targets = targets(&args, target)?;
     let replay = replay(&args, &run);
-    let mut plan = launch::plan(&run, targets, vec![profile], Some(replay.clone()))?;
+    let mut plan = launch::plan(&run, targets, profiles, Some(replay.clone()))?;
     launch::check_limits(&plan)?;
     let name = args.serve.as_ref().map_or_else(|| format!("blast {target}"), |model| format!("blast --serve={model}"));
     let planned = CaseReport::planned_run(name, about.clone());
@@ -131,6 +138,24 @@ fn targets(args: &BlastArgs, target: &str) -> anyhow::Result<Vec<SocketAddr>> {
     let waited_for = if is_started_here { &[][..] } else { &[target] };
     args.wait.wait_for(waited_for, &args.run, args.output.quiet)?;
     if is_started_here { Ok(vec![SocketAddr::from(([127, 0, 0, 1], 0))]) } else { target_address::resolve(target) }
+}
+
+/// The loads. Without a flag that shapes it, and without --plain, a part of the connections is rough.
+fn profiles(load: &LoadArgs, plain: bool) -> anyhow::Result<Vec<Profile>> {
+    let resolve = |load: &LoadArgs| load.resolve("load").map_err(|error| error.in_flags());
+    let whole = resolve(load)?;
+    if plain || !load.is_default_shape() {
+        return Ok(vec![whole]);
+    }
+    load.with_rough().iter().map(|load| resolve(load).map_err(anyhow::Error::from)).collect()
+}
+
+/// A line for each load; with its name, if there are several.
+fn about(profiles: &[Profile]) -> String {
+    match profiles {
+        [only] => only.to_string(),
+        several => several.iter().map(|load| format!("{}: {load}", load.name)).collect::<Vec<_>>().join("\n"),
+    }
 }
 
 /// Makes the folder for the output of the server. If there will be no server, a note says so.
@@ -217,14 +242,16 @@ fn replay(args: &BlastArgs, run: &RunSettings) -> String {
         (Some(model), _) => Some(format!("--serve={model}")),
         (None, target) => target.clone(),
     };
-    replay_line(server, run.seed, &args.load)
+    replay_line(server, run.seed, &args.load, args.plain)
 }
 
 /// The `blast` command that runs a load with this seed against this server: a flag, a target, or the default.
-pub(super) fn replay_line(server: Option<String>, seed: u64, load: &LoadArgs) -> String {
+pub(super) fn replay_line(server: Option<String>, seed: u64, load: &LoadArgs, plain: bool) -> String {
     let blast = ["echo-tester", "blast"].map(str::to_owned);
     let seed = ["--seed".to_owned(), seed.to_string()];
-    let words: Vec<String> = blast.into_iter().chain(server).chain(seed).chain(load.to_flags()).collect();
+    // Where the load has a shape, the flag would say nothing.
+    let plain = (plain && load.is_default_shape()).then(|| "--plain".to_owned());
+    let words: Vec<String> = blast.into_iter().chain(server).chain(seed).chain(load.to_flags()).chain(plain).collect();
     command_line(&words)
 }
 
@@ -244,7 +271,7 @@ mod tests {
     fn a_shell_passes_the_replay_line_on_as_the_same_flags() {
         let flags = ["--conns", "7", "--duration", "1m 30s", "--size", "pick:1, 64", "--nagle"];
         let typed = BlastCommand::parse_from([["blast", "[::1]:9000"].as_slice(), &flags].concat()).args;
-        let line = replay_line(typed.target.clone(), 5, &typed.load);
+        let line = replay_line(typed.target.clone(), 5, &typed.load, true);
         assert!(line.starts_with("echo-tester blast '[::1]:9000' --seed 5 "), "zsh expands an unquoted [: {line}");
         let words = shlex::split(&line).expect("the quotes match");
         let parsed = BlastCommand::parse_from(&words[1..]).args;

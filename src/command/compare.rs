@@ -247,7 +247,7 @@ fn one_run(
         }
         ComparedServer::Target { target, .. } => (None, target_address::resolve(target)?, target.clone()),
     };
-    let replay = replay_line(Some(server_word), run.seed, &with_end(&args.load));
+    let replay = replay_line(Some(server_word), run.seed, &with_end(&args.load), true);
     let plan = launch::plan(run, targets, vec![profile.clone()], Some(replay))?;
     let (outcome, timed_out) = launch::run_plan(plan.clone(), run.start_at, run.timeout, true)?;
     let stopped = bundled.map(BundledServer::stop).unwrap_or_default();

@@ -14,6 +14,7 @@ mod load;
 mod model_list;
 mod readiness;
 mod resolve;
+mod rough;
 mod run;
 mod scenario_server;
 mod serve;

@@ -1,0 +1,99 @@
+//! The default load of `blast`: a tenth of its connections are rough.
+//!
+//! Small messages, one at a time, never fill a buffer, so a server that loses bytes under back-pressure passes them. The
+//! rough connections read slowly or late, cut their writes into single bytes, or reset. They are loads of their own, so
+//! that the figures of the other connections stay comparable.
+
+use super::defaults;
+use super::load::LoadArgs;
+use crate::units::Count;
+
+/// Of so many connections one is rough.
+const ONE_IN: u64 = 10;
+/// More rough connections would show nothing new, and make a large run long: they move megabytes.
+const MAX_ROUGH: u64 = 100;
+
+/// The rough loads: their names in reports, and their keys as in a scenario. The first has a connection before the
+/// second has one, and so on.
+const ROUGH: &[(&str, &str)] = &[
+    // More than the socket buffers hold, which is some 4 MB: the server itself must wait, and be woken.
+    ("rough-slow", "bytes = '8MiB'\nsize = '1MiB..8MiB'\nfragment = 'off'\nread = 'slow:16MiB/s'\nrcvbuf = '64KiB'"),
+    ("rough-late", "bytes = '8MiB'\nsize = '1..1MiB'\nfragment = 'log:1..64KiB'\nread = 'pause:500ms'"),
+    ("rough-bytes", "messages = 20\nsize = '1..200'\nfragment = '1'"),
+    ("rough-reset", "messages = 20\npipeline = 8\nclose = 'reset'"),
+];
+
+impl LoadArgs {
+    /// Whether nothing was typed that shapes the load: only the number of connections, time-outs and what ends the run.
+    pub fn is_default_shape(&self) -> bool {
+        let shape = LoadArgs {
+            name: None,
+            conns: None,
+            connect_timeout: None,
+            stall_timeout: None,
+            grace: None,
+            fail_fast: None,
+            ..self.clone()
+        };
+        shape == LoadArgs::default()
+    }
+
+    /// The loads that `blast` runs when nothing shapes them: this one, with fewer connections, and the rough ones.
+    /// With fewer than ten connections none is rough.
+    pub fn with_rough(&self) -> Vec<LoadArgs> {
+        let Count(conns) = self.conns.unwrap_or(Count(u64::from(defaults::CONNS)));
+        let rough = (conns / ONE_IN).min(MAX_ROUGH);
+        let rows = ROUGH.len() as u64;
+        let mut loads = vec![LoadArgs { conns: Some(Count(conns - rough)), ..self.clone() }];
+        for ((name, keys), at) in ROUGH.iter().zip(0..) {
+            let share = (rough + rows - 1 - at) / rows;
+            if share > 0 {
+                let shape: LoadArgs = toml::from_str(keys).expect("a test parses every row");
+                let (name, conns) = (Some((*name).to_owned()), Some(Count(share)));
+                let LoadArgs { connect_timeout, stall_timeout, grace, fail_fast, .. } = *self;
+                let load = LoadArgs { name, conns, connect_timeout, stall_timeout, grace, fail_fast, ..shape };
+                loads.push(load);
+            }
+        }
+        loads
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(conns: Option<u64>) -> Vec<(String, u64)> {
+        let load = LoadArgs { conns: conns.map(Count), ..LoadArgs::default() };
+        let named = |load: LoadArgs| (load.name.unwrap_or_default(), load.conns.map_or(0, |Count(n)| n));
+        load.with_rough().into_iter().map(named).collect()
+    }
+
+    #[test]
+    fn a_tenth_is_rough_and_no_more_than_a_hundred() {
+        assert_eq!(of(Some(9)), [(String::new(), 9)]);
+        assert_eq!(of(Some(19)), [(String::new(), 18), ("rough-slow".to_owned(), 1)]);
+        let shares = |loads: Vec<(String, u64)>| loads.into_iter().map(|(_, n)| n).collect::<Vec<_>>();
+        assert_eq!(shares(of(None)), [90, 3, 3, 2, 2]);
+        assert_eq!(shares(of(Some(500))), [450, 13, 13, 12, 12]);
+        assert_eq!(shares(of(Some(20_000))), [19_900, 25, 25, 25, 25]);
+    }
+
+    #[test]
+    fn every_rough_load_is_valid_and_keeps_the_time_outs() {
+        let load = LoadArgs { stall_timeout: "3s".parse().ok(), ..LoadArgs::default() };
+        assert!(load.is_default_shape());
+        for rough in load.with_rough() {
+            let profile = rough.resolve("load").unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!(profile.stall_timeout.as_secs(), 3, "{}", profile.name);
+        }
+    }
+
+    #[test]
+    fn whatever_shapes_the_load_gives_a_uniform_run() {
+        let shaped = LoadArgs { messages: Some(Count(5)), ..LoadArgs::default() };
+        assert!(!shaped.is_default_shape());
+        let paced = LoadArgs { connect_rate: "10/s".parse().ok(), ..LoadArgs::default() };
+        assert!(!paced.is_default_shape());
+    }
+}
