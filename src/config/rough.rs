@@ -1,8 +1,8 @@
 //! The default load of `blast`: a tenth of its connections are rough.
 //!
 //! Small messages, one at a time, never fill a buffer, so a server that loses bytes under back-pressure passes them.
-//! The rough connections read slowly or late, cut their writes into single bytes, or reset. They are loads of their own,
-//! so that the figures of the other connections stay comparable.
+//! The rough connections read slowly or late, cut their writes into single bytes, or reset. They are loads of their
+//! own, so that the figures of the other connections stay comparable.
 
 use super::defaults;
 use super::load::LoadArgs;
