@@ -1,6 +1,11 @@
 //! The cases of the conformance suite find what they are for: small servers with one defect each pass every case but
 //! the one that looks for it. `tests/shipped.rs` proves the same for the faults of `serve --fault`.
 
+mod ends;
+#[cfg(target_os = "linux")]
+mod lost_events;
+
+#[path = "../command_line/mod.rs"]
 mod command_line;
 
 use std::io::{self, ErrorKind, Read, Write};
