@@ -107,17 +107,24 @@ def cargo(program: Program, scratch: Path, install: bool) -> None:
     if not shutil.which("cargo"):
         raise Skip("no 'cargo' on this machine")
     (program.directory / "src").mkdir(exist_ok=True)
-    shutil.copy(program.examples / program.cargo["example"], program.directory / "src/main.rs")
-    (program.directory / "Cargo.toml").write_text(
-        '[package]\nname = "server"\nversion = "0.0.0"\nedition = "2021"\n[workspace]\n'
-        f"[profile.dev]\nopt-level = 1\ndebug = false\n[dependencies]\n{program.cargo['dependencies']}\n"
+    write_if_other(program.directory / "src/main.rs", (program.examples / program.cargo["example"]).read_text())
+    write_if_other(
+        program.directory / "Cargo.toml",
+        f'[package]\nname = "field-{program.name}"\nversion = "0.0.0"\nedition = "2024"\n[workspace]\n'
+        f"[profile.dev]\nopt-level = 1\ndebug = false\n[dependencies]\n{program.cargo['dependencies']}\n",
     )
     target = scratch / "cargo-target"
     command = ["cargo", "build", "--quiet", "--target-dir", str(target)] + ([] if install else ["--offline"])
     call(command, "cargo", cwd=program.directory)
-    # A link that is replaced: the next program with the name 'server' must not overwrite this one.
-    (program.directory / "server").unlink(missing_ok=True)
-    shutil.copy(target / "debug/server", program.directory / "server")
+    server = program.directory / "server"
+    server.unlink(missing_ok=True)
+    server.symlink_to(target / f"debug/field-{program.name}")
+
+
+def write_if_other(file: Path, text: str) -> None:
+    """Leaves the time of an unchanged file alone, so that it is not built again."""
+    if not file.is_file() or file.read_text() != text:
+        file.write_text(text)
 
 
 def version(program: Program) -> str:

@@ -112,6 +112,29 @@ def beside(port: int) -> str:
         return f"beside a silent one: {silent}; beside one that does not read: {echo(port)}"
 
 
+def round_trips(port: int) -> str:
+    """Round trips of 100 bytes beside sixteen connections that write and never read: as they fill up, and after."""
+    stuck = [connect(port) for _ in range(16)]
+    for client in stuck:
+        client.setblocking(False)
+    times = []
+    with connect(port) as client:
+        for _ in range(40):
+            for other in stuck:
+                with contextlib.suppress(OSError):
+                    for _ in range(64):
+                        other.send(b"x" * 65536)
+            start = time.monotonic()
+            client.sendall(b"x" * 100)
+            if read(client, 100)[0] < 100:
+                return f"after {len(times)} round trips: no echo"
+            times.append(time.monotonic() - start)
+    for other in stuck:
+        other.close()
+    first, last = (sorted(half)[10] * 1000 for half in (times[:20], times[20:]))
+    return f"median round trip {first:.0f} ms as they fill up, {last:.0f} ms after; longest {max(times) * 1000:.0f} ms"
+
+
 def many(port: int, count: int, burst: bool) -> str:
     """So many connections at once, each with two segments; in a burst, all connects are sent before any is awaited."""
     selector, clients, outcomes = selectors.DefaultSelector(), [], {}
@@ -188,6 +211,7 @@ QUESTIONS = {
     "blocks": blocks,
     "reads after it": blocks_and_goes_on,
     "beside others": beside,
+    "beside sixteen": round_trips,
     "65 at once": lambda port: many(port, 65, burst=False),
     "1,025 at once": lambda port: many(port, 1025, burst=False),
     "500 in a burst": lambda port: many(port, 500, burst=True),

@@ -11,7 +11,7 @@ fn main() -> io::Result<()> {
         loop {
             let (stream, _) = listener.accept().await?;
             task::spawn(async move {
-                let _ = io::copy(&stream, &mut &stream).await;
+                let _ = io::copy(&mut &stream, &mut &stream).await;
             });
         }
     })

@@ -1,5 +1,6 @@
 //! Echo with compio: completions of io_uring.
 
+use compio::BufResult;
 use compio::io::{AsyncRead, AsyncWriteExt};
 use compio::net::{TcpListener, TcpStream};
 
@@ -16,11 +17,12 @@ async fn main() {
 async fn echo(mut stream: TcpStream) {
     let mut buffer = Vec::with_capacity(8192);
     loop {
-        let Ok((count, filled)) = stream.read(buffer).await.into() else { return };
-        if count == 0 {
+        let BufResult(count, filled) = stream.read(buffer).await;
+        let Ok(1..) = count else { return };
+        let BufResult(sent, mut written) = stream.write_all(filled).await;
+        if sent.is_err() {
             return;
         }
-        let Ok((_, mut written)) = stream.write_all(filled).await.into() else { return };
         written.clear();
         buffer = written;
     }

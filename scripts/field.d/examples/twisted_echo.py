@@ -1,4 +1,4 @@
-"""Echo with Twisted, as in its documentation; the second argument 'producer' adds flow control."""
+"""Echo with Twisted, as in its documentation."""
 
 import sys
 
@@ -6,10 +6,6 @@ from twisted.internet import protocol, reactor
 
 
 class Echo(protocol.Protocol):
-    def connectionMade(self):
-        if sys.argv[2:] == ["producer"]:
-            self.transport.registerProducer(self.transport, True)
-
     def dataReceived(self, data):
         self.transport.write(data)
 
