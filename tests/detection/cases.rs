@@ -101,6 +101,36 @@ pub(crate) const SERVER_FAULTS: &[&str] = &["one-at-a-time", "limit-2", "limit-6
 pub(crate) const STAYING: &str =
     "conns = 100\nmessages = 4\nsize = '1..2KiB'\nclose = 'keep'\nstall_timeout = '1200ms'\nconnect_timeout = '20s'";
 
+/// Slow readers, behind which answers wait in the server.
+const SLOW: &str = "conns = 4\nmessages = 4\nsize = '1MiB..4MiB'\nfragment = 'off'\nread = 'slow:8MiB/s'\n\
+                    rcvbuf = '64KiB'\nstall_timeout = '1200ms'";
+
+/// Connections with pauses.
+const PAUSES: &str =
+    "conns = 4\nmessages = 3\nsize = '1..4KiB'\nfragment = 'off'\ngap = '400ms'\nstall_timeout = '1200ms'";
+
+/// Many connections that are busy at once.
+const BUSY: &str = "conns = 200\nmessages = 20\nsize = '1..2KiB'\nstall_timeout = '1200ms'";
+
+/// Connections one after the other.
+const CHURN: &str =
+    "conns = 4\nlifetime = 1\nreconnect = 5\nsize = '1..2KiB'\nclose = 'after-echo'\nstall_timeout = '1200ms'";
+
+/// Faults of a connection's socket or time, each with a name for the load that brings it out, and that load.
+pub(crate) const CONNECTION_FAULTS: &[(&str, &str, &str)] = &[
+    ("lost-wakeup", "slow readers", SLOW),
+    ("lockup", "slow readers", SLOW),
+    ("short-send", "slow readers", SLOW),
+    ("idle-drop:after=150ms", "pauses", PAUSES),
+    ("busy-writers:n=16", "busy at once", BUSY),
+    ("slot-leak:n=12", "one after the other", CHURN),
+    ("telnet:what=nul,p=0.02", "ping-pong", LOADS[1].toml),
+    ("telnet:what=iac,p=0.02", "ping-pong", LOADS[1].toml),
+    ("telnet:what=double,p=0.02", "ping-pong", LOADS[1].toml),
+    ("telnet:what=xon,p=0.02", "ping-pong", LOADS[1].toml),
+    ("reset-at-end", "ping-pong", LOADS[1].toml),
+];
+
 /// The fault of a template, for this load.
 pub(crate) fn fault(template: &str, load: &Load) -> Fault {
     let mut spec = template.to_owned();

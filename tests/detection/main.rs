@@ -13,8 +13,8 @@ mod table;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use cases::{FAULTS, LOADS, Load, MIXED, SERVER_FAULTS, STAYING};
-use echo_tester::server::fault::spec::StaleOrigin;
+use cases::{CONNECTION_FAULTS, FAULTS, LOADS, Load, MIXED, SERVER_FAULTS, STAYING};
+use echo_tester::server::fault::choice::StaleOrigin;
 use echo_tester::server::fault::{Fault, FaultKind};
 use echo_tester::server::models::{self, TABLE};
 use echo_tester::server::{Options, Server};
@@ -60,6 +60,11 @@ fn all_cases() -> Vec<DetectionCase> {
     for spec in SERVER_FAULTS {
         let fault: Fault = spec.parse().expect("a valid fault spec");
         add(format!("`{}`", fault.kind), &[fault], "connections that stay", STAYING, true);
+    }
+    for (spec, load, toml) in CONNECTION_FAULTS {
+        let fault: Fault = spec.parse().expect("a valid fault spec");
+        let reopens = fault.kind == FaultKind::SlotLeak;
+        add(format!("`{}`", fault.kind), &[fault], load, toml, !reopens);
     }
     let mixed: Vec<Fault> = MIXED.iter().map(|spec| spec.parse().expect(spec)).collect();
     let bulk = LOADS.iter().find(|load| load.stream > 500_000).expect("one load is bulk");

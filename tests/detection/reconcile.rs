@@ -187,14 +187,16 @@ impl Truth {
             FaultKind::Reorder => {
                 (found.offset, found.extent, Some(found.overtaken_by)) == (record.offset, record.extent, record.over)
             }
-            FaultKind::Drop | FaultKind::Zero | FaultKind::FinWithoutDrain => {
-                (found.offset, found.extent) == (record.offset, record.extent)
+            FaultKind::Drop
+            | FaultKind::Zero
+            | FaultKind::FinWithoutDrain
+            | FaultKind::CloseTimer
+            | FaultKind::EarlyFin => (found.offset, found.extent) == (record.offset, record.extent),
+            FaultKind::Reset | FaultKind::ResetAtEnd | FaultKind::SessionReset | FaultKind::Rdhup => {
+                found.offset <= record.offset
             }
-            FaultKind::Reset => found.offset <= record.offset,
             FaultKind::NoFin => (found.offset, found.extent) == (record.offset, 0) && to_the_end(0),
-            FaultKind::Truncate | FaultKind::Stall | FaultKind::Delay | FaultKind::Limit | FaultKind::OneAtATime => {
-                found.offset == record.offset && to_the_end(found.extent)
-            }
+            _ => found.offset == record.offset && to_the_end(found.extent),
         };
         if exact {
             return Verdict::Exact;
@@ -314,6 +316,10 @@ fn names(record: &FaultRecord, found: &Divergence, sent: Option<u64>) -> bool {
         FaultKind::Drop if to_the_end => {
             matches!(found.kind, FindingKind::Lost | FindingKind::Truncated) || ended_at_the_probe(found)
         }
+        // How much was sent is known only if one of the last operations was a write; a slow reader has read since.
+        FaultKind::Drop if record.fault.kind == FaultKind::ShortSend => {
+            matches!(found.kind, FindingKind::Lost | FindingKind::Truncated)
+        }
         FaultKind::Drop => found.kind == FindingKind::Lost,
         FaultKind::Duplicate => found.kind == FindingKind::Duplicated,
         FaultKind::Reorder => found.kind == FindingKind::Reordered,
@@ -322,15 +328,17 @@ fn names(record: &FaultRecord, found: &Divergence, sent: Option<u64>) -> bool {
             found.kind == FindingKind::Crosstalk || (closed && found.kind == FindingKind::Stale)
         }
         FaultKind::Stale => found.kind == FindingKind::Stale,
-        FaultKind::Truncate | FaultKind::FinWithoutDrain => found.kind == FindingKind::Truncated,
+        FaultKind::Truncate | FaultKind::FinWithoutDrain | FaultKind::CloseTimer | FaultKind::EarlyFin => {
+            found.kind == FindingKind::Truncated
+        }
         FaultKind::Surplus => {
             found.kind == FindingKind::Surplus || (record.extent == 1 && found.kind == FindingKind::Duplicated)
         }
-        FaultKind::Reset => found.kind == FindingKind::Reset,
-        FaultKind::NoFin => found.kind == FindingKind::NoFin,
-        FaultKind::Stall | FaultKind::Delay | FaultKind::Limit | FaultKind::OneAtATime => {
-            found.kind == FindingKind::Stalled
+        FaultKind::Reset | FaultKind::ResetAtEnd | FaultKind::SessionReset | FaultKind::Rdhup => {
+            found.kind == FindingKind::Reset
         }
+        FaultKind::NoFin => found.kind == FindingKind::NoFin,
+        _ => found.kind == FindingKind::Stalled,
     }
 }
 

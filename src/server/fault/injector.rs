@@ -8,12 +8,14 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use super::buffer::FixedBuffer;
+use super::choice::{Placement, StaleOrigin};
 use super::history::{ByteHistory, MovedBytes, SourcedBytes};
 use super::kind::FaultKind;
 use super::log::StreamPlace;
 use super::schedule::{FaultSchedule, draw};
 use super::script::{Action, InjectedFault, Script};
-use super::spec::{Fault, Placement, StaleOrigin};
+use super::spec::Fault;
+use super::terminal::{Passed, TerminalLayer};
 
 /// The faults of one connection.
 pub(super) struct Injector {
@@ -23,6 +25,8 @@ pub(super) struct Injector {
     peer: SocketAddr,
     schedules: Vec<FaultSchedule>,
     whole_buffer: Option<WholeBuffer>,
+    /// `telnet`: the number of the fault, and its layer.
+    terminal: Option<(usize, TerminalLayer)>,
     /// Bytes received so far.
     offset: u64,
     /// Bytes sent so far that were not received here.
@@ -78,6 +82,7 @@ impl Injector {
             peer,
             schedules: Vec::new(),
             whole_buffer: None,
+            terminal: None,
             offset: 0,
             added: 0,
             edit: None,
@@ -97,6 +102,16 @@ impl Injector {
             let buffer = FixedBuffer::new(self.faults[fault].len as usize);
             WholeBuffer { fault, buffer, injected: 0 }
         });
+        let is_terminal =
+            |fault: &&Fault| fault.kind == FaultKind::Telnet && fault.conn.is_none_or(|only| only == conn);
+        let terminal = self.faults.iter().enumerate().find(|(_, fault)| is_terminal(fault));
+        self.terminal = terminal.map(|(n, fault)| (n, TerminalLayer::new(fault, draw(self.seed, &[n as u64, conn]))));
+    }
+
+    /// The first fault of this kind that applies to this connection, and its number.
+    pub(super) fn fault(&self, kind: FaultKind) -> Option<(usize, &Fault)> {
+        let number = self.first_that_applies(|fault| fault.kind == kind)?;
+        Some((number, &self.faults[number]))
     }
 
     /// Bytes sent so far that were not received here.
@@ -117,6 +132,11 @@ impl Injector {
     /// Stops the echo before the first byte.
     pub(super) fn silence(&mut self) {
         self.silent = true;
+    }
+
+    /// Takes note of received bytes that are not echoed.
+    pub(super) fn discard(&mut self, n: usize) {
+        self.offset += n as u64;
     }
 
     /// Processes received bytes.
@@ -157,16 +177,24 @@ impl Injector {
         if let Some(fault) = self.first_that_applies(|fault| fault.kind == FaultKind::Surplus && !fault.is_placed()) {
             self.insert_surplus(fault, script);
         }
-        if let Some(fault) = self.first_that_applies(|fault| fault.kind == FaultKind::FinWithoutDrain) {
+        if let Some((fault, (offset, extent))) =
+            self.terminal.as_mut().and_then(|(fault, layer)| Some((*fault, layer.end()?)))
+        {
+            script.push(Action::Log(dropped(fault, offset, extent)));
+        }
+        let is_early = |fault: &Fault| matches!(fault.kind, FaultKind::FinWithoutDrain | FaultKind::EarlyFin);
+        if let Some(fault) = self.first_that_applies(is_early) {
             let extent = script.clear() as u64;
             if extent > 0 {
                 let offset = self.offset.saturating_sub(extent);
                 script.push(Action::Log(InjectedFault { fault, offset, extent, ..InjectedFault::default() }));
             }
         }
-        if let Some(fault) = self.first_that_applies(|fault| fault.kind == FaultKind::NoFin) {
+        let instead = |fault: &Fault| matches!(fault.kind, FaultKind::NoFin | FaultKind::ResetAtEnd);
+        if let Some(fault) = self.first_that_applies(instead) {
             script.push(Action::Log(InjectedFault { fault, offset: self.offset, ..InjectedFault::default() }));
-            script.push(Action::Hold);
+            let resets = self.faults[fault].kind == FaultKind::ResetAtEnd;
+            script.push(if resets { Action::Reset } else { Action::Hold });
         } else {
             script.push(Action::Fin);
         }
@@ -230,7 +258,7 @@ impl Injector {
             FaultKind::Truncate => self.end_connection(injected, Action::Fin, script),
             FaultKind::Stall => self.end_connection(injected, Action::Hold, script),
             FaultKind::Reset => self.end_connection(injected, Action::Reset, script),
-            FaultKind::NoFin | FaultKind::FinWithoutDrain | FaultKind::OneAtATime | FaultKind::Limit => {
+            _ => {
                 unreachable!("{kind} has no place in the stream, so its schedule never returns one")
             }
         };
@@ -305,7 +333,7 @@ impl Injector {
         self.offset += piece.len() as u64;
         let Some(edit) = &mut self.edit else {
             if !self.silent {
-                script.send(piece);
+                self.echo_unchanged(piece, offset, script);
             }
             return;
         };
@@ -338,6 +366,28 @@ impl Injector {
         {
             self.end(edit, script);
         }
+    }
+
+    /// Echoes bytes that no fault in progress changes, through the terminal's layer if there is one.
+    fn echo_unchanged(&mut self, piece: &[u8], offset: u64, script: &mut Script) {
+        let Some((fault, layer)) = &mut self.terminal else { return script.send(piece) };
+        let (fault, added, first) = (*fault, &mut self.added, offset);
+        layer.pass(piece, offset, |passed| match passed {
+            Passed::Bytes(bytes) => script.send(bytes),
+            Passed::Dropped { offset, extent } => script.push(Action::Log(dropped(fault, offset, extent))),
+            Passed::Doubled { offset } => {
+                *added += 1;
+                script.send(&[piece[(offset - first) as usize]]);
+                let effect = Some(FaultKind::Duplicate);
+                script.push(Action::Log(InjectedFault {
+                    fault,
+                    effect,
+                    offset,
+                    extent: 1,
+                    ..InjectedFault::default()
+                }));
+            }
+        });
     }
 
     /// Ends a fault: every byte that it waited for came, or no more will.
@@ -394,6 +444,11 @@ impl Injector {
             self.insert(fault, bytes, script);
         }
     }
+}
+
+/// Bytes that are left out by a fault whose kind has another name.
+pub(super) fn dropped(fault: usize, offset: u64, extent: u64) -> InjectedFault {
+    InjectedFault { fault, effect: Some(FaultKind::Drop), offset, extent, ..InjectedFault::default() }
 }
 
 /// A mask of `n` different bits of a byte.

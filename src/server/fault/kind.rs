@@ -44,6 +44,34 @@ pub enum FaultKind {
     Limit,
     /// Sends nothing for a while.
     Delay,
+    /// Stops for good when a write blocks that had blocked and drained before.
+    LostWakeup,
+    /// Closes some time after the client's FIN, flushed or not.
+    CloseTimer,
+    /// Passes the FIN on while bytes still wait to be sent.
+    EarlyFin,
+    /// Serves no connection after the first ones: each leaves a slot behind.
+    SlotLeak,
+    /// Forgets a connection that was idle.
+    IdleDrop,
+    /// Stops in both directions when its buffer is full.
+    Lockup,
+    /// Resets every connection when a client resets one.
+    SessionReset,
+    /// Drops what a short send did not take.
+    ShortSend,
+    /// Sends very slowly.
+    Trickle,
+    /// Takes an urgent byte for the end, or drops what came before it.
+    UrgentCut,
+    /// Stops serving some connections when many have something to send at once.
+    BusyWriters,
+    /// Treats the bytes as those of a terminal.
+    Telnet,
+    /// Takes the news of the client's FIN for the end, whatever is still unread.
+    Rdhup,
+    /// Answers the client's FIN with a reset.
+    ResetAtEnd,
 }
 
 /// A key of a fault spec, which may follow the kind.
@@ -55,12 +83,24 @@ pub enum FaultKey {
     N,
     /// A duration.
     Time,
+    /// The time until something is closed or forgotten.
+    After,
+    /// Bytes per second.
+    Rate,
     /// Where old bytes come from.
     From,
     /// Whether foreign bytes replace others, are inserted or are moved.
     Mode,
     /// Whether connections beyond a limit are ignored or wait.
     Beyond,
+    /// What ends the silence of a connection whose wake-up was lost.
+    Until,
+    /// What an idle connection meets.
+    Then,
+    /// What an urgent byte cuts.
+    Cuts,
+    /// Which bytes a terminal does not pass.
+    What,
     /// An offset in the bytes that the server received on the connection.
     At,
     /// The length of an interval, each of which holds one place.
@@ -78,9 +118,15 @@ pub(super) const FAULT_KEYS: &[(FaultKey, &str, &str)] = &[
     (FaultKey::Len, "len", "len=64"),
     (FaultKey::N, "n", "n=2"),
     (FaultKey::Time, "time", "time=200ms"),
+    (FaultKey::After, "after", "after=1s"),
+    (FaultKey::Rate, "rate", "rate=64KiB/s"),
     (FaultKey::From, "from", "from=buffer|older|closed"),
     (FaultKey::Mode, "mode", "mode=replace|insert|move"),
     (FaultKey::Beyond, "beyond", "beyond=ignore|queue"),
+    (FaultKey::Until, "until", "until=never|input"),
+    (FaultKey::Then, "then", "then=silence|reset"),
+    (FaultKey::Cuts, "cuts", "cuts=connection|pending"),
+    (FaultKey::What, "what", "what=nul|iac|double|xon"),
     (FaultKey::At, "at", "at=64KiB"),
     (FaultKey::Every, "every", "every=1MiB"),
     (FaultKey::Times, "times", "times=3"),
@@ -102,13 +148,15 @@ pub struct FaultRow {
     pub(super) len: u64,
     /// The same for `n`.
     pub(super) n: u64,
-    /// The same for `time`.
+    /// The same for `time` or `after`.
     pub(super) time: Duration,
+    /// The same for `rate`, in bytes per second.
+    pub(super) rate: u64,
 }
 
 /// A row without defaults, for the fields that a row does not name.
 const PLAIN: FaultRow =
-    FaultRow { kind: FaultKind::Stall, name: "", about: "", keys: &[], len: 0, n: 0, time: Duration::ZERO };
+    FaultRow { kind: FaultKind::Stall, name: "", about: "", keys: &[], len: 0, n: 0, time: Duration::ZERO, rate: 0 };
 const ONCE: &[FaultKey] = &[FaultKey::At, FaultKey::P, FaultKey::Conn];
 const AT_END: &[FaultKey] = &[FaultKey::P, FaultKey::Conn];
 const WITH_LEN: &[FaultKey] =
@@ -239,6 +287,116 @@ pub static FAULT_TABLE: &[FaultRow] = &[
         time: Duration::from_millis(200),
         ..PLAIN
     },
+    FaultRow {
+        kind: FaultKind::LostWakeup,
+        name: "lost-wakeup",
+        about: "does not arm the socket again when a write blocks after n that had blocked and were drained: it is never \
+                served again, or (until=input) only when more bytes come",
+        keys: &[FaultKey::N, FaultKey::Until, FaultKey::P, FaultKey::Conn],
+        n: 1,
+        ..PLAIN
+    },
+    FaultRow {
+        kind: FaultKind::CloseTimer,
+        name: "close-timer",
+        about: "closes the connection a time after the client's FIN, even if echo is unsent",
+        keys: &[FaultKey::After, FaultKey::P, FaultKey::Conn],
+        time: Duration::from_secs(1),
+        ..PLAIN
+    },
+    FaultRow {
+        kind: FaultKind::EarlyFin,
+        name: "early-fin",
+        about: "passes the client's FIN on while echo is still in the pipe, and drops that echo",
+        keys: AT_END,
+        ..PLAIN
+    },
+    FaultRow {
+        kind: FaultKind::SlotLeak,
+        name: "slot-leak",
+        about: "leaks a slot with each connection: after n in total none is served",
+        keys: &[FaultKey::N],
+        n: 1024,
+        ..PLAIN
+    },
+    FaultRow {
+        kind: FaultKind::IdleDrop,
+        name: "idle-drop",
+        about: "forgets a connection that was idle for that time: it never answers again, or (then=reset) resets the \
+                connection at the next byte",
+        keys: &[FaultKey::After, FaultKey::Then, FaultKey::P, FaultKey::Conn],
+        time: Duration::from_secs(12),
+        ..PLAIN
+    },
+    FaultRow {
+        kind: FaultKind::Lockup,
+        name: "lockup",
+        about: "locks up in both directions when more bytes come while len bytes wait and can't be sent",
+        keys: &[FaultKey::Len, FaultKey::P, FaultKey::Conn],
+        len: 64 << 10,
+        ..PLAIN
+    },
+    FaultRow {
+        kind: FaultKind::SessionReset,
+        name: "session-reset",
+        about: "resets every connection when a client resets one",
+        ..PLAIN
+    },
+    FaultRow {
+        kind: FaultKind::ShortSend,
+        name: "short-send",
+        about: "ignores the count of a short send: what it did not take is lost",
+        keys: AT_END,
+        ..PLAIN
+    },
+    FaultRow {
+        kind: FaultKind::Trickle,
+        name: "trickle",
+        about: "answers at this rate: one byte a second unless it is given",
+        keys: &[FaultKey::Rate, FaultKey::P, FaultKey::Conn],
+        rate: 1,
+        ..PLAIN
+    },
+    FaultRow {
+        kind: FaultKind::UrgentCut,
+        name: "urgent-cut",
+        about: "takes an urgent byte for the end of the connection, or (cuts=pending) drops what it holds and what it \
+                receives next",
+        keys: &[FaultKey::Cuts, FaultKey::P, FaultKey::Conn],
+        ..PLAIN
+    },
+    FaultRow {
+        kind: FaultKind::BusyWriters,
+        name: "busy-writers",
+        about: "clears the write interest of a connection when n others have something to send: it is never served \
+                again, or (until=input) only when more bytes come",
+        keys: &[FaultKey::N, FaultKey::Until],
+        n: 64,
+        ..PLAIN
+    },
+    FaultRow {
+        kind: FaultKind::Telnet,
+        name: "telnet",
+        about: "treats the bytes as a terminal's: drops NUL (what=nul), takes 0xFF for the start of a command (iac), \
+                doubles 0xFF (double), or drops XON and XOFF (xon)",
+        keys: &[FaultKey::What, FaultKey::P, FaultKey::Conn],
+        ..PLAIN
+    },
+    FaultRow {
+        kind: FaultKind::Rdhup,
+        name: "rdhup",
+        about: "takes the news of the client's FIN for the end: receives at most len bytes more, and closes",
+        keys: &[FaultKey::Len, FaultKey::P, FaultKey::Conn],
+        len: 2048,
+        ..PLAIN
+    },
+    FaultRow {
+        kind: FaultKind::ResetAtEnd,
+        name: "reset-at-end",
+        about: "echoes everything and answers the FIN with a reset",
+        keys: AT_END,
+        ..PLAIN
+    },
 ];
 
 impl FaultKind {
@@ -284,9 +442,11 @@ mod tests {
             assert_eq!(serde_json::to_value(row.kind).expect("a unit variant is a JSON string"), name);
             assert!(row.about.len() > 10, "{name}: {}", row.about);
             assert_eq!(row.takes(FaultKey::Len), row.len > 0, "{name} takes len if and only if it has a default");
-            assert_eq!(row.takes(FaultKey::Time), !row.time.is_zero(), "{name} takes time if it has a default");
+            let takes_a_time = row.takes(FaultKey::Time) || row.takes(FaultKey::After);
+            assert_eq!(takes_a_time, !row.time.is_zero(), "{name} takes time or after if and only if it has a default");
+            assert_eq!(row.takes(FaultKey::Rate), row.rate > 0, "{name} takes rate if and only if it has a default");
             assert_eq!(row.takes(FaultKey::N), row.n > 0, "{name} takes n if and only if it has a default");
         }
-        assert_eq!(FaultKind::Delay as usize + 1, FAULT_TABLE.len(), "the last kind has the last row");
+        assert_eq!(FaultKind::ResetAtEnd as usize + 1, FAULT_TABLE.len(), "the last kind has the last row");
     }
 }

@@ -2,10 +2,12 @@
 //! It proves that the client detects, names and locates each defect, and that a user's own test set-up does.
 //!
 //! - [`kind`] is the table of kinds, and of the keys that each takes;
+//! - [`choice`] holds the keywords that keys take;
 //! - [`spec`] is one fault as it is requested: `drop:len=3,at=65536,conn=7`;
 //! - `schedule` draws from the seed where in a connection's stream a fault is due;
 //! - `injector` turns the bytes that one connection receives into a `script` of actions;
 //! - `registry`, `history` and `buffer` know what was received earlier and on other connections;
+//! - `terminal` is a terminal's layer, `send_side` the interest in a socket's space that a fault loses;
 //! - `serve`, `shared` and `connection` own the sockets;
 //! - [`log`] writes one JSON object for each injected fault.
 //!
@@ -35,6 +37,20 @@
 //! | `one-at-a-time` | nothing is received until the earlier connections have ended |
 //! | `limit` | accepted while `n` others are served, the connection is ignored: bytes are discarded, nothing is sent, and the socket stays open; with `beyond=queue` nothing is received until one of the others has ended |
 //! | `delay` | nothing is sent for `time` after `[0, at)` |
+//! | `lost-wakeup` | a write blocks after `n` earlier ones had blocked and were drained: the socket is not armed again. Later bytes are discarded, and the socket stays open; with `until=input` each receive tries one write, and only that |
+//! | `close-timer` | `after` the client's FIN the socket is closed; what is unsent by then is dropped |
+//! | `early-fin` | at the client's FIN, what the socket does not take at once is dropped, and the FIN is sent |
+//! | `slot-leak` | when `n` connections were accepted since the server began, further ones are ignored as beyond a `limit` |
+//! | `idle-drop` | after `after` without a byte in either direction and with nothing to send, the next byte and all later ones are discarded, and the socket stays open; with `then=reset` the next packet of the client is answered with a reset |
+//! | `lockup` | when `len` bytes wait, the socket takes none of them and more came, nothing is received or sent any more |
+//! | `session-reset` | when a client resets its connection, every other open one is reset |
+//! | `short-send` | what a write did not take of the bytes that wait is dropped |
+//! | `trickle` | `rate` bytes a second are sent, a tenth of a second's bytes at a time, but at least one |
+//! | `urgent-cut` | when an urgent byte has come, the socket is closed; with `cuts=pending` the unsent bytes and those of the next receive are dropped |
+//! | `busy-writers` | a connection that gets something to send while `n` others have something is treated as by `lost-wakeup` |
+//! | `telnet` | `what=nul`: each 0x00 is dropped; `iac`: 0xFF and the command behind it are dropped, of 0xFF 0xFF one; `double`: each 0xFF is sent twice; `xon`: each 0x11 and 0x13 is dropped. `p` is that of each such byte. The log has a `drop` or a `duplicate` for each |
+//! | `rdhup` | once the FIN is known to have come, at most `len` further bytes are received; then the socket is closed, which resets the connection if bytes were unread |
+//! | `reset-at-end` | all of `s`, 50 ms for it to arrive, then a reset in place of the FIN |
 //!
 //! `at` alone is one place on each connection. `every` is one place in each interval of that length, drawn from the
 //! seed. Without both, `every=256KiB` holds, and a fault that ends its connection does so at a place drawn below 64
@@ -44,6 +60,7 @@
 //! connections are numbered, and why a replayed one keeps its number.
 
 mod buffer;
+pub mod choice;
 mod connection;
 mod history;
 mod injector;
@@ -52,9 +69,11 @@ pub mod log;
 mod registry;
 mod schedule;
 mod script;
+mod send_side;
 mod serve;
 mod shared;
 pub mod spec;
+mod terminal;
 
 pub use kind::FaultKind;
 pub use log::{FaultLog, FaultRecord, StreamPlace};

@@ -84,6 +84,11 @@ impl Script {
         self.backlog
     }
 
+    /// Whether nothing is left to do.
+    pub(super) fn is_done(&self) -> bool {
+        self.actions.is_empty()
+    }
+
     /// The bytes to send now: empty if another action is first, or none.
     pub(super) fn to_send(&self) -> &[u8] {
         match self.actions.front() {
@@ -108,6 +113,15 @@ impl Script {
             return None;
         }
         self.actions.pop_front()
+    }
+
+    /// Drops the bytes that could be sent now, up to the next other action. Returns how many they were.
+    pub(super) fn drop_next(&mut self) -> usize {
+        let dropped = self.to_send().len();
+        if dropped > 0 {
+            self.sent(dropped);
+        }
+        dropped
     }
 
     /// Drops everything queued. Returns how many bytes were not sent.
@@ -139,6 +153,16 @@ mod tests {
         assert_eq!(script.take_action(), Some(Action::Pause(Duration::from_millis(1))));
         script.sent(3);
         assert_eq!((script.take_action(), script.take_action()), (Some(Action::Fin), None));
+    }
+
+    #[test]
+    fn dropping_what_is_next_leaves_the_actions_behind_it() {
+        let mut script = Script::default();
+        script.send(b"abcdef");
+        script.sent(2);
+        script.push(Action::Fin);
+        assert_eq!((script.drop_next(), script.backlog()), (4, 0));
+        assert_eq!((script.take_action(), script.drop_next()), (Some(Action::Fin), 0));
     }
 
     #[test]

@@ -1,13 +1,13 @@
 //! What all connections of the faulty server share, and what each of them registers there.
 
-use std::cell::{Ref, RefCell, RefMut};
+use std::cell::{Cell, Ref, RefCell, RefMut};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, watch};
 
 use super::kind::FaultKind;
 use super::log::{FaultLog, FaultRecord, timestamp};
@@ -35,6 +35,12 @@ pub(super) struct SharedState {
     /// `one-at-a-time`, or `limit` with a queue: the number of the fault, and a permit for each connection that is
     /// served at a time.
     queue: Option<(usize, Semaphore)>,
+    /// Connections accepted in total.
+    accepted: Cell<u64>,
+    /// Connections that have something to send.
+    writers: Cell<u64>,
+    /// `session-reset`: a client has reset its connection.
+    session: watch::Sender<()>,
     scratch: RefCell<Box<[u8]>>,
 }
 
@@ -53,6 +59,9 @@ impl SharedState {
             log_error: RefCell::new(None),
             log_has_failed: Notify::new(),
             queue: queue.map(|(fault, limit)| (fault, Semaphore::new(permits(limit)))),
+            accepted: Cell::new(0),
+            writers: Cell::new(0),
+            session: watch::channel(()).0,
             scratch: RefCell::new(vec![0; MAX_RECEIVE_BYTES].into()),
         }
     }
@@ -75,12 +84,36 @@ impl SharedState {
         self.queue.as_ref().map(|(fault, permits)| (*fault, permits))
     }
 
+    /// Counts a connection accepted now. Returns the fault that ignores it, if one does.
+    pub(super) fn ignored_by(&self) -> Option<usize> {
+        let accepted = self.accepted.replace(self.accepted.get() + 1);
+        let is_full = |fault: &Fault| fault.kind == FaultKind::SlotLeak && accepted >= fault.n;
+        self.faults.iter().position(is_full).or_else(|| self.ignoring_limit())
+    }
+
     /// The `limit` that ignores a connection accepted now, if the limit is reached.
-    pub(super) fn ignoring_limit(&self) -> Option<usize> {
+    fn ignoring_limit(&self) -> Option<usize> {
         let limit = self.faults.iter().position(|fault| fault.kind == FaultKind::Limit)?;
         let fault = &self.faults[limit];
         let is_reached = self.registry().served() as u64 >= fault.n;
         (fault.queue_limit().is_none() && is_reached).then_some(limit)
+    }
+
+    /// Tells a connection when another one's client resets.
+    pub(super) fn session(&self) -> watch::Receiver<()> {
+        self.session.subscribe()
+    }
+
+    /// `session-reset`: ends every open connection, if that fault was requested.
+    pub(super) fn end_session(&self) {
+        if self.session_fault().is_some() {
+            self.session.send_replace(());
+        }
+    }
+
+    /// The number of the `session-reset`.
+    pub(super) fn session_fault(&self) -> Option<usize> {
+        self.faults.iter().position(|fault| fault.kind == FaultKind::SessionReset)
     }
 
     /// Waits until the log can't be written. A server that injects faults without a log of them is worse than none.
@@ -110,6 +143,7 @@ pub(super) struct Registration {
     pub(super) received: u64,
     pub(super) added: u64,
     pub(super) sent: u64,
+    is_writer: bool,
 }
 
 impl Registration {
@@ -117,12 +151,25 @@ impl Registration {
     pub(super) fn new(shared: &Rc<SharedState>, peer: SocketAddr) -> (Registration, Rc<Notify>) {
         let (id, conn, wake) = shared.registry_mut().add(peer, Instant::now());
         let shared = Rc::clone(shared);
-        (Registration { shared, id, conn, peer, received: 0, added: 0, sent: 0 }, wake)
+        (Registration { shared, id, conn, peer, received: 0, added: 0, sent: 0, is_writer: false }, wake)
     }
 
     /// The registry as this connection sees it.
     pub(super) fn view<'r>(&self, registry: &'r Registry) -> RegistryView<'r> {
         RegistryView { registry, me: self.id, now: Instant::now() }
+    }
+
+    /// The connection has something to send. If that is new, returns how many others do.
+    pub(super) fn begins_to_write(&mut self) -> Option<u64> {
+        let is_new = !std::mem::replace(&mut self.is_writer, true);
+        is_new.then(|| self.shared.writers.replace(self.shared.writers.get() + 1))
+    }
+
+    /// The connection has nothing to send any more.
+    pub(super) fn ends_writing(&mut self) {
+        if std::mem::take(&mut self.is_writer) {
+            self.shared.writers.set(self.shared.writers.get() - 1);
+        }
     }
 
     /// Removes the connection from the registry before it is closed.
@@ -153,6 +200,7 @@ impl Drop for Registration {
     /// Added bytes were never received, so here, and only here, `received + added = sent + discarded`.
     fn drop(&mut self) {
         self.leave();
+        self.ends_writing();
         self.shared.context.closed((self.received + self.added).saturating_sub(self.sent));
     }
 }

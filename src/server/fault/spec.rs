@@ -4,9 +4,13 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::choice::{
+    AfterIdle, BEYOND, CUTS, MODES, ORIGINS, OverLimit, Placement, RULES, SilentUntil, StaleOrigin, THEN, TerminalRule,
+    UNTIL, UrgentCut, keyword, keyword_for,
+};
 use super::kind::{FAULT_KEYS, FAULT_TABLE, FaultKey, FaultKind, FaultRow};
 use crate::units::text::{Form, TextForm, text_form};
-use crate::units::{Bytes, Count, ParseError, Time};
+use crate::units::{ByteRate, Bytes, Count, ParseError, Time};
 
 /// The most bytes that one fault concerns: it may have to keep a copy of them.
 const MAX_LEN_BYTES: u64 = 1 << 20;
@@ -14,43 +18,6 @@ const MAX_LEN_BYTES: u64 = 1 << 20;
 const MAX_OFFSET_BYTES: u64 = 1 << 43;
 /// The probability 1, in millionths.
 const CERTAIN_MILLIONTHS: u32 = 1_000_000;
-
-/// Where the bytes of `stale` come from (`from`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StaleOrigin {
-    /// A fixed buffer, whose whole content is sent after each receive.
-    Buffer,
-    /// An earlier place in the stream of the same connection.
-    Older,
-    /// A closed connection.
-    Closed,
-}
-
-/// Where foreign or old bytes go (`mode`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Placement {
-    /// They replace as many of the connection's own bytes, as when a buffer is reused too early.
-    Replace,
-    /// They are inserted between the connection's own bytes.
-    Insert,
-    /// Crosstalk only: the connection's own bytes are inserted on another connection instead.
-    Move,
-}
-
-/// The fate of connections beyond a `limit` (`beyond`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OverLimit {
-    /// They are never served, as when a table of connections is full.
-    Ignore,
-    /// They are served when earlier ones have ended, as with a pool of threads.
-    Queue,
-}
-
-const ORIGINS: &[(&str, StaleOrigin)] =
-    &[("buffer", StaleOrigin::Buffer), ("older", StaleOrigin::Older), ("closed", StaleOrigin::Closed)];
-const MODES: &[(&str, Placement)] =
-    &[("replace", Placement::Replace), ("insert", Placement::Insert), ("move", Placement::Move)];
-const BEYOND: &[(&str, OverLimit)] = &[("ignore", OverLimit::Ignore), ("queue", OverLimit::Queue)];
 
 /// One fault as it was requested. Fields that its kind does not take hold their defaults.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,14 +28,24 @@ pub struct Fault {
     pub len: u64,
     /// A number of bits, or of connections.
     pub n: u64,
-    /// A duration.
+    /// A duration (`time` or `after`).
     pub time: Duration,
+    /// Bytes per second.
+    pub rate: u64,
     /// Where old bytes come from.
     pub from: StaleOrigin,
     /// Where foreign or old bytes go.
     pub mode: Placement,
     /// The fate of connections beyond a limit.
     pub beyond: OverLimit,
+    /// What ends the silence of a connection whose wake-up was lost.
+    pub until: SilentUntil,
+    /// What an idle connection meets.
+    pub then: AfterIdle,
+    /// What an urgent byte cuts.
+    pub cuts: UrgentCut,
+    /// Which bytes a terminal layer does not pass.
+    pub what: TerminalRule,
     /// Offset in the bytes that the server received on the connection.
     pub at: Option<u64>,
     /// The length of an interval, each of which holds one place that the seed draws; from `at` on if that is given.
@@ -89,9 +66,14 @@ impl Fault {
             len: row.len,
             n: row.n,
             time: row.time,
+            rate: row.rate,
             from: StaleOrigin::Buffer,
             mode: if places_old_bytes { Placement::Insert } else { Placement::Replace },
             beyond: OverLimit::Ignore,
+            until: SilentUntil::Never,
+            then: AfterIdle::Silence,
+            cuts: UrgentCut::Connection,
+            what: TerminalRule::Nul,
             at: None,
             every: None,
             times: None,
@@ -141,10 +123,15 @@ impl Fault {
                 let most = if self.kind == FaultKind::Flip { 8 } else { u64::from(u32::MAX) };
                 self.n = count(value, 1, most)?;
             }
-            FaultKey::Time => self.time = value.parse::<Time>()?.0,
+            FaultKey::Time | FaultKey::After => self.time = value.parse::<Time>()?.0,
+            FaultKey::Rate => self.rate = value.parse::<ByteRate>()?.0,
             FaultKey::From => self.from = keyword(value, ORIGINS)?,
             FaultKey::Mode => self.mode = keyword(value, MODES)?,
             FaultKey::Beyond => self.beyond = keyword(value, BEYOND)?,
+            FaultKey::Until => self.until = keyword(value, UNTIL)?,
+            FaultKey::Then => self.then = keyword(value, THEN)?,
+            FaultKey::Cuts => self.cuts = keyword(value, CUTS)?,
+            FaultKey::What => self.what = keyword(value, RULES)?,
             FaultKey::At => self.at = Some(bytes(value, 0, MAX_OFFSET_BYTES)?),
             FaultKey::Every => self.every = Some(bytes(value, 1, MAX_OFFSET_BYTES)?),
             FaultKey::Times => self.times = Some(count(value, 1, u64::MAX)?),
@@ -245,18 +232,6 @@ fn probability(value: &str) -> Result<u32, ParseError> {
     }
 }
 
-/// The meaning of one of these keywords.
-fn keyword<T: Copy>(value: &str, keywords: &[(&str, T)]) -> Result<T, ParseError> {
-    keywords.iter().find(|(keyword, _)| *keyword == value).map(|(_, meaning)| *meaning).ok_or_else(|| {
-        let keywords: Vec<_> = keywords.iter().map(|(keyword, _)| *keyword).collect();
-        ParseError::new("unknown value").with_remedy(format!("write {}", keywords.join(" or ")))
-    })
-}
-
-fn keyword_for<T: PartialEq>(meaning: &T, keywords: &'static [(&str, T)]) -> &'static str {
-    keywords.iter().find(|(_, known)| known == meaning).expect("every meaning has a keyword").0
-}
-
 impl fmt::Display for Fault {
     /// The normal form: the values that differ from their defaults, in the order of the keys.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -268,12 +243,17 @@ impl fmt::Display for Fault {
             let value = match key {
                 FaultKey::Len => (self.len != default.len).then(|| Bytes(self.len).to_string()),
                 FaultKey::N => (self.n != default.n || self.kind == FaultKind::Limit).then(|| self.n.to_string()),
-                FaultKey::Time => (self.time != default.time).then(|| Time(self.time).to_string()),
+                FaultKey::Time | FaultKey::After => (self.time != default.time).then(|| Time(self.time).to_string()),
+                FaultKey::Rate => (self.rate != default.rate).then(|| ByteRate(self.rate).to_string()),
                 FaultKey::From => (self.from != default.from).then(|| keyword_for(&self.from, ORIGINS).to_owned()),
                 FaultKey::Mode => (self.mode != default.mode).then(|| keyword_for(&self.mode, MODES).to_owned()),
                 FaultKey::Beyond => {
                     (self.beyond != default.beyond).then(|| keyword_for(&self.beyond, BEYOND).to_owned())
                 }
+                FaultKey::Until => (self.until != default.until).then(|| keyword_for(&self.until, UNTIL).to_owned()),
+                FaultKey::Then => (self.then != default.then).then(|| keyword_for(&self.then, THEN).to_owned()),
+                FaultKey::Cuts => (self.cuts != default.cuts).then(|| keyword_for(&self.cuts, CUTS).to_owned()),
+                FaultKey::What => (self.what != default.what).then(|| keyword_for(&self.what, RULES).to_owned()),
                 FaultKey::At => self.at.map(|at| Bytes(at).to_string()),
                 FaultKey::Every => self.every.map(|every| Bytes(every).to_string()),
                 FaultKey::Times => self.times.map(|times| times.to_string()),
@@ -352,7 +332,9 @@ mod tests {
         assert_eq!(
             error("flop"),
             "'flop' is not a fault: write one of flip, zero, drop, duplicate, reorder, crosstalk, stale, truncate, surplus, \
-             stall, reset, no-fin, fin-without-drain, one-at-a-time, limit, delay"
+             stall, reset, no-fin, fin-without-drain, one-at-a-time, limit, delay, lost-wakeup, close-timer, early-fin, \
+             slot-leak, idle-drop, lockup, session-reset, short-send, trickle, urgent-cut, busy-writers, telnet, rdhup, \
+             reset-at-end"
         );
         assert_eq!(error("no-fin:at=5"), "no-fin does not take 'at': write no-fin[:p=0.5,conn=7]");
         assert_eq!(error("one-at-a-time:n=5"), "one-at-a-time does not take 'n': write one-at-a-time");
