@@ -1,6 +1,7 @@
-//! The server that fails on purpose, over real sockets and with a simple client: each fault does what its documentation
-//! says, at the exact byte, and logs it. `fault_connection` has the faults that concern a connection's socket, its time or
-//! its neighbours. `tests/detection` is the other half: the real client finds each fault.
+//! The server that fails on purpose, over real sockets and with a simple client: each fault does what its
+//! documentation says, at the exact byte, and logs it. `fault_connection` has the faults that concern a
+//! connection's socket, its time or its neighbours. `tests/detection` is the other half: the real client finds each
+//! fault.
 
 mod faulty;
 

@@ -8,11 +8,11 @@ pub(super) struct SendSide {
     is_armed: bool,
     /// How often what waited was drained.
     drained: u64,
-    interest: Interest,
+    interest: WriteInterest,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Interest {
+enum WriteInterest {
     /// Space in the socket wakes the connection.
     #[default]
     Kept,
@@ -25,18 +25,18 @@ enum Interest {
 impl SendSide {
     /// Whether a write may be tried.
     pub(super) fn may_send(&self) -> bool {
-        self.interest != Interest::Lost
+        self.interest != WriteInterest::Lost
     }
 
     /// Whether the interest was lost before.
     pub(super) fn is_lost(&self) -> bool {
-        self.interest != Interest::Kept
+        self.interest != WriteInterest::Kept
     }
 
     /// A write has blocked. After `limit` blocked writes that were drained, the interest is lost. True: it is lost now.
     pub(super) fn blocked(&mut self, limit: Option<u64>) -> bool {
         if self.is_lost() {
-            self.interest = Interest::Lost;
+            self.interest = WriteInterest::Lost;
             return false;
         }
         let was_armed = std::mem::replace(&mut self.is_armed, true);
@@ -54,13 +54,13 @@ impl SendSide {
 
     /// From now on space wakes nobody.
     pub(super) fn lose(&mut self) {
-        self.interest = Interest::Lost;
+        self.interest = WriteInterest::Lost;
     }
 
     /// Bytes were received, so a write is tried whatever woke the connection.
     pub(super) fn received(&mut self) {
         if self.is_lost() {
-            self.interest = Interest::Tried;
+            self.interest = WriteInterest::Tried;
         }
     }
 }

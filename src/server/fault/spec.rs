@@ -332,9 +332,9 @@ mod tests {
         assert_eq!(
             error("flop"),
             "'flop' is not a fault: write one of flip, zero, drop, duplicate, reorder, crosstalk, stale, truncate, surplus, \
-             stall, reset, no-fin, fin-without-drain, one-at-a-time, limit, delay, lost-wakeup, close-timer, early-fin, \
-             slot-leak, idle-drop, lockup, session-reset, short-send, trickle, urgent-cut, busy-writers, telnet, rdhup, \
-             reset-at-end"
+             stall, reset, no-fin, fin-without-drain, one-at-a-time, limit, delay, lost-wakeup, close-timer, \
+             early-fin, slot-leak, idle-drop, lockup, session-reset, short-send, trickle, urgent-cut, busy-writers, \
+             telnet, rdhup, reset-at-end"
         );
         assert_eq!(error("no-fin:at=5"), "no-fin does not take 'at': write no-fin[:p=0.5,conn=7]");
         assert_eq!(error("one-at-a-time:n=5"), "one-at-a-time does not take 'n': write one-at-a-time");

@@ -1,5 +1,5 @@
-//! What faults of the connection itself do: those that concern its socket, its time or its neighbours rather than the bytes
-//! of its stream, which the [`Injector`](super::super::injector::Injector) changes.
+//! What faults of the connection itself do: those that concern its socket, its time or its neighbours rather than the
+//! bytes of its stream, which the [`Injector`](super::super::injector::Injector) changes.
 
 use std::io;
 use std::mem::MaybeUninit;
