@@ -37,6 +37,12 @@ pub(super) enum Begun {
 pub(super) fn begin_connect(registry: &Registry, token: Token, route: Route, profile: &Profile) -> io::Result<Begun> {
     let socket = Socket::new(Domain::for_address(route.target), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
+    if let SocketAddr::V6(target) = route.target
+        && target.ip().to_ipv4_mapped().is_some()
+    {
+        // Windows, and some settings of Linux, keep such a socket from IPv4 (RFC 3493, 5.3).
+        socket.set_only_v6(false)?;
+    }
     set_options(&socket, profile)?;
     bind(&socket, route)?;
     let is_connected = match socket.connect(&route.target.into()) {

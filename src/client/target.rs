@@ -31,6 +31,16 @@ pub fn resolve(target: &str) -> io::Result<Vec<SocketAddr>> {
     Ok(of_one_family(all))
 }
 
+/// All addresses of `HOST:PORT` at which something takes connections now.
+///
+/// # Errors
+/// There is no such host, or the text does not have that form.
+pub fn answering(target: &str) -> io::Result<Vec<SocketAddr>> {
+    let mut all: Vec<SocketAddr> = target.to_socket_addrs()?.collect();
+    all.dedup();
+    Ok(all.into_iter().filter(|address| TcpStream::connect_timeout(address, PROBE_TIMEOUT).is_ok()).collect())
+}
+
 fn of_one_family(all: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let (first, other): (Vec<_>, Vec<_>) = all.iter().partition(|address| address.is_ipv4() == all[0].is_ipv4());
     let answers = |address: &SocketAddr| TcpStream::connect_timeout(address, PROBE_TIMEOUT).is_ok();

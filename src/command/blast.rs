@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::client::RunPlan;
 use crate::client::target::SourceChoice;
-use crate::config::{DEFAULT_PORT, LoadArgs, RunArgs, RunSettings};
+use crate::config::{DEFAULT_PORT, LoadArgs, RunArgs, RunSettings, ServerConditions};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::interrupt;
@@ -171,7 +171,7 @@ fn prepare_log(args: &BlastArgs) -> anyhow::Result<()> {
 fn start(args: &BlastArgs) -> anyhow::Result<Option<BundledServer>> {
     let Some(model) = args.serve.as_deref() else { return Ok(None) };
     let log = args.server_log.file(&format!("serve {model}"))?;
-    match BundledServer::start(Some(model), &[], log) {
+    match BundledServer::start(Some(model), &[], &ServerConditions::default(), log) {
         Err(_) if interrupt::is_requested() => Ok(None),
         started => started.map(Some),
     }

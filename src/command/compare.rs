@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use clap::Args;
 
 use super::blast::replay_line;
-use crate::config::{LoadArgs, RunArgs, RunSettings};
+use crate::config::{LoadArgs, RunArgs, RunSettings, ServerConditions};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::interrupt;
@@ -238,7 +238,7 @@ fn one_run(
     let (bundled, targets, server_word) = match server {
         ComparedServer::Bundled(model) => {
             let log = args.server_log.file(&format!("{model} round {round}"))?;
-            let bundled = match BundledServer::start(Some(model), &[], log) {
+            let bundled = match BundledServer::start(Some(model), &[], &ServerConditions::default(), log) {
                 Err(_) if interrupt::is_requested() => return Ok(None),
                 started => started?,
             };

@@ -18,6 +18,7 @@ use super::forms::Seed;
 use super::listen_address::ListenAddress;
 use super::model_list::ModelList;
 use super::readiness::Readiness;
+use super::server_conditions::AddressFamily;
 use crate::server::fault::Fault;
 use crate::units::{Bytes, Count, Time};
 
@@ -73,6 +74,12 @@ macro_rules! server_options {
             pub(super) ready_timeout: Option<Time>,
             /// With command: how long it may take to end after SIGTERM; then it is killed [default: 5s]
             pub(super) stop_timeout: Option<Time>,
+            /// How many descriptors it may open, on Unix [default: as many as echo-tester]
+            pub(super) descriptors: Option<Count>,
+            /// Which addresses of it connections go to; a server that is started listens there [default: any]
+            pub(super) family: Option<AddressFamily>,
+            /// When a server that is started gets SIGTERM, after the start of the run, on Unix [default: at the end]
+            pub(super) stop_after: Option<Time>,
         }
 
         impl ServerTable {

@@ -6,11 +6,12 @@ use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use clap::Args;
 
 use crate::client::limits::{self, SystemLimits};
 use crate::client::{RunOutcome, RunPlan};
-use crate::config::{self, RunArgs, RunSettings, ServerSpec};
+use crate::config::{self, AddressFamily, RunArgs, RunSettings, ServerSpec};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::interrupt;
@@ -24,9 +25,10 @@ use crate::report::run::RunReport;
 use crate::report::suite::{CaseReport, SuiteState};
 use crate::runner::judged::judged_case;
 use crate::runner::known_servers::KnownServers;
+use crate::runner::stop_under_load::StopUnderLoad;
 use crate::runner::unreachable::{self, Remedies};
 use crate::runner::wait_for_target::WaitArgs;
-use crate::runner::{jobs, launch, target_address};
+use crate::runner::{family, jobs, launch};
 use crate::scenario::{Scenario, names};
 use crate::server::models;
 use crate::stream::Stream;
@@ -234,10 +236,16 @@ fn try_run(case: &mut CaseReport, scenario: &Scenario, context: &CaseContext<'_>
     case.replay = Some(replay.clone());
     let mut server = None;
     let targets = match (target, &scenario.server) {
-        (Some(target), _) => target_address::resolve(target)?,
+        (Some(target), _) => match family::addresses(target, scenario.conditions.family)? {
+            Ok(addresses) => addresses,
+            Err(why) => {
+                case.record_no_run(CaseOutcome::Skipped, why);
+                return Ok(());
+            }
+        },
         (None, None) => return Err(Failure::usage(format!("{} has no [server]", scenario.path))),
         (None, Some(wanted)) => match start(case, wanted, scenario, context)? {
-            Some(started) => vec![server.insert(started).address()],
+            Some(started) => server.insert(started).addresses(),
             None => return Ok(()),
         },
     };
@@ -250,12 +258,16 @@ fn try_run(case: &mut CaseReport, scenario: &Scenario, context: &CaseContext<'_>
         return Ok(());
     }
     let limit = run.timeout.unwrap_or_else(|| default_timeout(scenario));
+    let stop_after = scenario.conditions.stop_after;
+    let stop = server.as_ref().zip(stop_after).map(|(server, time)| StopUnderLoad::after(time, server.stopper()));
+    let stop = stop.transpose().context("starting the thread that stops the server")?;
     let outcome = launch::run_plan(plan.clone(), run.start_at, Some(limit), args.is_quiet());
+    drop(stop);
     let has_findings = |outcome: &RunOutcome| outcome.groups.iter().any(|stats| !stats.counters.findings.is_empty());
     let is_broken = outcome.as_ref().is_ok_and(|(outcome, _)| has_findings(outcome));
     let probe = || outcome.as_ref().ok().and_then(|(outcome, _)| liveness::probe(scenario, &plan, outcome));
     let probed = target.and_then(|_| context.known.probed_after(outcome.as_ref().ok(), probe()));
-    let stopped = server.map(|server| server.stop(is_broken, probe));
+    let stopped = server.map(|server| server.stop(is_broken, stop_after.is_some(), probe));
     let (server, report, output) = match stopped {
         None => (ServerFate::Target { probe: probed }, None, Vec::new()),
         Some(stopped) => (ServerFate::Started { died: stopped.broke }, stopped.report, stopped.output),
@@ -316,12 +328,18 @@ fn start(
     context: &CaseContext<'_>,
 ) -> anyhow::Result<Option<TestServer>> {
     let log = context.args.server_log.file(&format!("{:03} {}", context.number, scenario.title()))?;
-    match TestServer::start(wanted, log) {
+    match TestServer::start(wanted, &scenario.conditions, log) {
         Ok(started) => {
             context.known.has_started(wanted);
             Ok(Some(started))
         }
         Err(_) if interrupt::is_requested() => Ok(None),
+        Err(not_started) if scenario.conditions.family != AddressFamily::Any => {
+            let why = format!("a server that does not listen there can't be judged by it: {}", not_started.reason);
+            case.record_no_run(CaseOutcome::Skipped, why);
+            case.server_output = not_started.output;
+            Ok(None)
+        }
         Err(not_started) => {
             context.known.did_not_start(wanted);
             case.record_no_run(CaseOutcome::Inconclusive, not_started.reason);
@@ -362,6 +380,9 @@ fn why_skipped(scenario: &Scenario, args: &CaseArgs, target: Option<&str>) -> Op
     }
     if let Some(lacking) = scenario.loads.iter().find_map(config::unavailable) {
         return Some(lacking.to_string());
+    }
+    if let Some(lacking) = scenario.conditions.unavailable() {
+        return Some(lacking.to_owned());
     }
     match (target, &scenario.server) {
         (Some(_), Some(server)) if server.is_faulty() => {

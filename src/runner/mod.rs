@@ -3,12 +3,14 @@
 
 pub mod case;
 mod deadline;
+mod family;
 pub mod interrupts;
 mod jobs;
 pub mod judged;
 mod known_servers;
 pub mod launch;
 mod progress;
+mod stop_under_load;
 pub mod target_address;
 pub mod unreachable;
 pub mod wait_for_target;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::error::Location;
 use super::variables::Environment;
-use crate::config::{RunArgs, ServerSpec, ServerVariant};
+use crate::config::{RunArgs, ServerConditions, ServerSpec, ServerVariant};
 use crate::judge::expectation::{Expectations, ExpectedLoad};
 use crate::plan::Profile;
 
@@ -25,6 +25,8 @@ pub struct Scenario {
     pub skip_under_wine: Option<String>,
     /// The server; `None`: the user's own.
     pub server: Option<ServerSpec>,
+    /// The conditions under which it runs, whichever server that is.
+    pub conditions: ServerConditions,
     /// The seed, the workers …
     pub run: RunArgs,
     /// The load groups.
@@ -52,7 +54,7 @@ impl Scenario {
     /// Whether running both would run the same thing twice, provided that their variables have the same values.
     pub fn is_same_as(&self, other: &Scenario) -> bool {
         let same_loads = self.is_written_as(other) && self.long == other.long;
-        same_loads && self.server == other.server && self.run == other.run
+        same_loads && self.server == other.server && self.conditions == other.conditions && self.run == other.run
     }
 
     /// Whether both are the same case, perhaps against different servers.

@@ -54,8 +54,12 @@ files![
     "7.4-the-same-four-tuple-again.toml",
     "7.5-data-with-the-syn.toml",
     "7.6-keep-alive-at-its-shortest.toml",
+    "7.7-ipv6.toml",
+    "7.8-dual-stack-and-v4-mapped.toml",
     "9.1-a-reset-before-accept.toml",
     "9.2-bytes-and-fin-before-accept.toml",
+    "10.1-descriptors-exhausted-and-come-back.toml",
+    "10.2-sigterm-under-load.toml",
 ];
 
 /// The variable in the files that says how long a connection may wait for the server.
@@ -66,13 +70,19 @@ mod tests {
     use super::*;
     use crate::scenario::{Scenario, Variables};
 
+    /// The parts of a name as numbers where they are: 5.6 < 5.6L < 10.1.
+    fn in_natural_order(name: &str) -> (Vec<u32>, String) {
+        let id = name.split('-').next().unwrap_or_default();
+        (id.trim_end_matches('L').split('.').map(|part| part.parse().expect("a number")).collect(), name.to_owned())
+    }
+
     #[test]
     fn the_table_is_the_folder() {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/conformance");
         let entries = std::fs::read_dir(folder).expect("the folder can be read");
         let name = |entry: std::io::Result<std::fs::DirEntry>| entry.expect("the entry can be read").file_name();
         let mut names: Vec<String> = entries.map(|entry| name(entry).to_string_lossy().into_owned()).collect();
-        names.sort();
+        names.sort_by_key(|name| in_natural_order(name));
         assert_eq!(FILES.iter().map(|(name, _)| *name).collect::<Vec<_>>(), names);
     }
 

@@ -13,7 +13,7 @@ use super::error::{Location, ScenarioError, with_suggestion};
 use super::file::{ExpectTable, ScenarioFile, Suite};
 use super::toml_path::{KeyStep, span_of};
 use super::variables::{Environment, Variables};
-use crate::config::{ConfigError, ConnList, LoadArgs, ServerTable, ServerVariant};
+use crate::config::{ConfigError, ConnList, LoadArgs, ServerConditions, ServerTable, ServerVariant};
 use crate::judge::expectation::{Expectations, ExpectedVerdict};
 use crate::judge::threshold::Threshold;
 use crate::plan::{Profile, Reconnect, Slots, SlotsError};
@@ -47,6 +47,8 @@ impl Scenario {
         let in_table = |table, error| reader.config_error(&[KeyStep::Key(table)], &error);
         reader.check_names(&file)?;
         file.run.resolve(0, 1).map_err(|error| in_table("run", error))?;
+        let conditions = file.server.as_ref().map(ServerTable::conditions).transpose();
+        let conditions = conditions.map_err(|error| in_table("server", error))?.unwrap_or_default();
         let variants = file.server.as_ref().map(ServerTable::resolve).transpose();
         let mut variants = variants.map_err(|error| in_table("server", error))?;
         if target {
@@ -61,6 +63,7 @@ impl Scenario {
         };
         for case in &mut cases {
             case.environment.extend(environment.clone());
+            case.conditions = case.conditions.or(conditions);
         }
         reader.check_only_conn(&cases)?;
         let Some(variants) = variants else { return Ok(cases) };
@@ -153,6 +156,7 @@ impl FileReader<'_> {
             long: file.long,
             skip_under_wine: file.skip_under_wine,
             server: None,
+            conditions: ServerConditions::default(),
             run: file.run,
             loads,
             expect,

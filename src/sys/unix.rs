@@ -320,19 +320,20 @@ pub(super) fn make_not_inheritable(_socket: &SockRef<'_>) {}
 pub struct ProcessGroup(Pid);
 
 impl ProcessGroup {
-    /// Makes the command start its process in a group of its own, with the limit of open descriptors with which this
-    /// process was started. Call it before the process is started.
-    pub fn prepare(command: &mut Command) {
+    /// Makes the command start its process in a group of its own, with this limit of open descriptors, or with the one
+    /// with which this process was started. Call it before the process is started.
+    pub fn prepare(command: &mut Command, descriptors: Option<u64>) {
         command.process_group(0);
-        let prepare = || {
-            if let Some(limit) = INITIAL_DESCRIPTOR_LIMIT.get() {
+        let own = descriptors.map(|most| Rlimit { current: Some(most), maximum: Some(most) });
+        let prepare = move || {
+            if let Some(limit) = own.as_ref().or(INITIAL_DESCRIPTOR_LIMIT.get()) {
                 // Lowering a limit always succeeds.
                 let _ = setrlimit(Resource::Nofile, *limit);
             }
             Ok(())
         };
-        // SAFETY: between fork and exec the closure only reads an initialized static and makes one system call. It
-        // takes no lock, allocates nothing and does not panic.
+        // SAFETY: between fork and exec the closure only reads its own value or an initialized static, and makes one
+        // system call. It takes no lock, allocates nothing and does not panic.
         unsafe { command.pre_exec(prepare) };
     }
 

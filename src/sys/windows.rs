@@ -250,8 +250,8 @@ pub struct ProcessGroup(OwnedHandle);
 
 impl ProcessGroup {
     /// Makes the command start its process in a group of its own, which a console's Ctrl-C does not reach. Call it
-    /// before the process is started.
-    pub fn prepare(command: &mut Command) {
+    /// before the process is started. There is no limit of descriptors here.
+    pub fn prepare(command: &mut Command, _descriptors: Option<u64>) {
         command.creation_flags(CREATE_NEW_PROCESS_GROUP);
     }
 

@@ -14,10 +14,12 @@ use std::time::{Duration, Instant};
 
 use super::captured_output::CapturedOutput;
 use super::lifecycle::StoppedServer;
+use super::listening;
 use super::patience::Patience;
 use super::serve_event::ServeEvent;
 use super::server_log::ServerLog;
 use super::started_process::StartedProcess;
+use crate::config::ServerConditions;
 use crate::failure::Failure;
 use crate::interrupt;
 use crate::report::run::ServerReport;
@@ -50,16 +52,22 @@ pub struct BundledServer {
 }
 
 impl BundledServer {
-    /// Starts `serve --model MODEL` with further flags, and waits until it listens. A faulty server takes no model. The
-    /// file gets all that it prints.
+    /// Starts `serve --model MODEL` with further flags under these conditions, and waits until it listens. A faulty
+    /// server takes no model. The file gets all that it prints.
     ///
     /// # Errors
     /// The process cannot be started, ends early or does not report in time; the error quotes its output. Or the user
     /// interrupted.
-    pub fn start(model: Option<&str>, flags: &[String], log: Option<File>) -> anyhow::Result<BundledServer> {
+    pub fn start(
+        model: Option<&str>,
+        flags: &[String],
+        conditions: &ServerConditions,
+        log: Option<File>,
+    ) -> anyhow::Result<BundledServer> {
         let program = std::env::current_exe().context("finding this program, to start it as a server")?;
         let mut command = Command::new(program);
-        command.args(["serve", "--json", "--bind", "127.0.0.1:0", "--until-stdin-closes"]);
+        let bind = SocketAddr::new(listening::ip(conditions.family), 0).to_string();
+        command.args(["serve", "--json", "--bind", &bind, "--until-stdin-closes"]);
         command.args(model.iter().flat_map(|model| ["--model", model])).args(flags);
         // The flags above describe this server. Variables that a user set for another server do not apply to it.
         for (name, _) in std::env::vars_os() {
@@ -67,13 +75,18 @@ impl BundledServer {
                 command.env_remove(name);
             }
         }
-        BundledServer::wait_for(command, model, log.map(ServerLog::new))
+        BundledServer::wait_for(command, model, conditions.descriptors, log.map(ServerLog::new))
     }
 
     /// Starts the command, and waits until it reports that it listens.
-    fn wait_for(mut command: Command, model: Option<&str>, log: Option<ServerLog>) -> anyhow::Result<BundledServer> {
+    fn wait_for(
+        mut command: Command,
+        model: Option<&str>,
+        descriptors: Option<u64>,
+        log: Option<ServerLog>,
+    ) -> anyhow::Result<BundledServer> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut process = StartedProcess::start(&mut command).context("starting the bundled server")?;
+        let mut process = StartedProcess::start(&mut command, descriptors).context("starting the bundled server")?;
         let events = lines_of(process.child().stdout.take(), log.clone());
         let stdin = process.child().stdin.take();
         let output = CapturedOutput::of(process.child(), log);
@@ -121,6 +134,11 @@ impl BundledServer {
     /// The exit status, if the process has ended before it was told to.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.process.ended()
+    }
+
+    /// Asks the server to drain and end, from another thread.
+    pub fn stopper(&self) -> impl FnOnce() + Send + 'static {
+        self.process.stopper()
     }
 
     /// Lets the server drain and end, and collects its counters. A server that does not report them, or does not exit
@@ -187,7 +205,7 @@ mod tests {
         let listening = serde_json::to_string(&listening).expect("an event is valid JSON");
         let mut command = Command::new("sh");
         command.args(["-c", &format!("echo '{listening}'; read nothing; {script}")]);
-        BundledServer::wait_for(command, Some("sh"), None).expect("the script reports that it listens").stop()
+        BundledServer::wait_for(command, Some("sh"), None, None).expect("the script reports that it listens").stop()
     }
 
     #[test]

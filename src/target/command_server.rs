@@ -8,17 +8,18 @@
 
 use std::fs::File;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use super::captured_output::CapturedOutput;
 use super::echo_probe::{self, NoEcho};
 use super::lifecycle::{StartFailure, StoppedServer};
+use super::listening;
 use super::patience::{AFTER_INTERRUPT, Patience};
 use super::server_log::ServerLog;
 use super::started_process::StartedProcess;
-use crate::config::{CommandSpec, Readiness};
+use crate::config::{CommandSpec, Readiness, ServerConditions};
 use crate::interrupt;
 use crate::report::text::both_ends;
 use crate::sys;
@@ -54,14 +55,17 @@ impl CommandServer {
     /// # Errors
     /// The command cannot be started, ends at once, or is not ready before its time is over; the error quotes its
     /// output.
-    pub fn start(server: &CommandSpec, log: Option<File>) -> Result<CommandServer, StartFailure> {
+    pub fn start(
+        server: &CommandSpec,
+        conditions: &ServerConditions,
+        log: Option<File>,
+    ) -> Result<CommandServer, StartFailure> {
         let log = log.map(ServerLog::new);
         let mut starts = 1;
         loop {
             let failed = |reason: String| StartFailure { reason, output: Vec::new() };
-            let address =
-                free_address().map_err(|error| failed(format!("finding a free port of 127.0.0.1: {error}")))?;
-            let mut started = CommandServer::spawn(server, address, log.clone()).map_err(failed)?;
+            let address = free_address(conditions).map_err(|error| failed(format!("finding a free port: {error}")))?;
+            let mut started = CommandServer::spawn(server, address, conditions, log.clone()).map_err(failed)?;
             let Err(why) = started.wait_until_ready(server) else { return Ok(started) };
             let output = started.stop().output;
             if matches!(why, NotReady::ProcessEnded(_)) && starts < MAX_STARTS && says_port_is_taken(&output) {
@@ -72,7 +76,12 @@ impl CommandServer {
         }
     }
 
-    fn spawn(server: &CommandSpec, address: SocketAddr, log: Option<ServerLog>) -> Result<CommandServer, String> {
+    fn spawn(
+        server: &CommandSpec,
+        address: SocketAddr,
+        conditions: &ServerConditions,
+        log: Option<ServerLog>,
+    ) -> Result<CommandServer, String> {
         let words = server.command_at(address);
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).envs(server.env_at(address)).stdin(Stdio::null());
@@ -80,7 +89,7 @@ impl CommandServer {
         if let Some(folder) = &server.cwd {
             command.current_dir(folder);
         }
-        let mut process = StartedProcess::start(&mut command).map_err(|error| {
+        let mut process = StartedProcess::start(&mut command, conditions.descriptors).map_err(|error| {
             let folder = server.cwd.as_ref().map_or_else(String::new, |folder| format!(" in {}", folder.display()));
             format!("starting '{}'{folder}: {error}: check the program of `command`", server.program())
         })?;
@@ -90,11 +99,12 @@ impl CommandServer {
 
     fn wait_until_ready(&mut self, server: &CommandSpec) -> Result<(), NotReady> {
         let until = Instant::now() + server.ready_timeout;
+        let address = listening::reached_at(self.address)[0];
         loop {
             let timeout = ATTEMPT_TIMEOUT.min(server.ready_timeout).max(POLL_INTERVAL);
             let answer = match server.ready {
-                Readiness::Echo => echo_probe::echoes(self.address, None, timeout),
-                Readiness::Connect => echo_probe::connects(self.address, None, timeout),
+                Readiness::Echo => echo_probe::echoes(address, None, timeout),
+                Readiness::Connect => echo_probe::connects(address, None, timeout),
             };
             // Checked after the attempt: another process may answer on this port, and then the server has ended.
             if let Some(status) = self.ended() {
@@ -115,6 +125,11 @@ impl CommandServer {
     /// The exit status, if the process has ended. All processes that it started end with it.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.process.ended()
+    }
+
+    /// Asks the server to end, from another thread.
+    pub fn stopper(&self) -> impl FnOnce() + Send + 'static {
+        self.process.stopper()
     }
 
     /// Stops the server and all processes that it started. If it must be killed, its output says so; that does not make
@@ -181,6 +196,6 @@ fn says_port_is_taken(output: &[String]) -> bool {
 }
 
 /// An address whose port was free a moment ago.
-fn free_address() -> io::Result<SocketAddr> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()
+fn free_address(conditions: &ServerConditions) -> io::Result<SocketAddr> {
+    TcpListener::bind((listening::ip(conditions.family), 0))?.local_addr()
 }

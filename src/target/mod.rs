@@ -9,6 +9,7 @@ mod captured_output;
 mod command_server;
 mod echo_probe;
 pub mod lifecycle;
+mod listening;
 pub mod liveness;
 mod patience;
 pub mod serve_event;

@@ -33,12 +33,12 @@ pub(super) struct StartedProcess {
 }
 
 impl StartedProcess {
-    /// Starts the command in a group of its own.
+    /// Starts the command in a group of its own, with this limit of open descriptors if one is given.
     ///
     /// # Errors
     /// The system's.
-    pub(super) fn start(command: &mut Command) -> io::Result<StartedProcess> {
-        ProcessGroup::prepare(command);
+    pub(super) fn start(command: &mut Command, descriptors: Option<u64>) -> io::Result<StartedProcess> {
+        ProcessGroup::prepare(command, descriptors);
         let mut child = command.spawn()?;
         let group = Arc::new(ProcessGroup::of(&child).inspect_err(|_| drop(child.kill()))?);
         lock(&RUNNING).insert(child.id(), Arc::clone(&group));
@@ -61,6 +61,12 @@ impl StartedProcess {
     /// Asks all processes of the group to end.
     pub(super) fn ask_to_end(&self) {
         self.group.ask_to_end();
+    }
+
+    /// The same request, for another thread to make while this is alive.
+    pub(super) fn stopper(&self) -> impl FnOnce() + Send + 'static {
+        let group = Arc::clone(&self.group);
+        move || group.ask_to_end()
     }
 
     /// Waits for the end of the process, and kills it when the time is over. Returns the exit status of a process that

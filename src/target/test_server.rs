@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use super::bundled::BundledServer;
 use super::command_server::CommandServer;
 use super::lifecycle::{StartFailure, StoppedServer};
+use super::listening;
 use super::liveness::Probed;
-use crate::config::{ServeArgs, ServerSpec};
+use crate::config::{ServeArgs, ServerConditions, ServerSpec};
 use crate::interrupt;
 use crate::report::text::both_ends;
 
@@ -35,39 +36,52 @@ pub enum TestServer {
 }
 
 impl TestServer {
-    /// Starts the server and waits until it is ready. The file gets all that it prints.
+    /// Starts the server under these conditions and waits until it is ready. The file gets all that it prints.
     ///
     /// # Errors
     /// The server cannot be started, ends at once, or does not get ready.
-    pub fn start(server: &ServerSpec, log: Option<File>) -> Result<TestServer, StartFailure> {
+    pub fn start(
+        server: &ServerSpec,
+        conditions: &ServerConditions,
+        log: Option<File>,
+    ) -> Result<TestServer, StartFailure> {
         match server {
             ServerSpec::Bundled(args) => {
                 let flags = ServeArgs { model: None, ..(**args).clone() }.to_flags();
-                let started = BundledServer::start(args.model.as_deref(), &flags, log);
+                let started = BundledServer::start(args.model.as_deref(), &flags, conditions, log);
                 started
                     .map(|server| TestServer::Bundled(Box::new(server)))
                     .map_err(|error| StartFailure { reason: format!("{error:#}"), output: Vec::new() })
             }
             ServerSpec::Command(command) => {
-                CommandServer::start(command, log).map(|server| TestServer::Command(Box::new(server)))
+                CommandServer::start(command, conditions, log).map(|server| TestServer::Command(Box::new(server)))
             }
         }
     }
 
-    /// The address that it listens on.
-    pub fn address(&self) -> SocketAddr {
-        match self {
+    /// The addresses at which it can be reached.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        listening::reached_at(match self {
             TestServer::Bundled(server) => server.address,
             TestServer::Command(server) => server.address,
+        })
+    }
+
+    /// Asks the server to end while its loads run, from another thread.
+    pub fn stopper(&self) -> Box<dyn FnOnce() + Send + 'static> {
+        match self {
+            TestServer::Bundled(server) => Box::new(server.stopper()),
+            TestServer::Command(server) => Box::new(server.stopper()),
         }
     }
 
     /// Stops the server after a grace in which a crash can show. `is_broken` says that connections broke, so the server
     /// may be about to end. `probe` asks whether it still serves. A bundled server is not probed, because a probe is a
-    /// connection and would count in its counters.
-    pub fn stop(mut self, is_broken: bool, probe: impl FnOnce() -> Probed) -> StoppedServer {
-        let mut ended = self.ended(is_broken);
+    /// connection and would count in its counters. A server that `was_asked` to end may have done so.
+    pub fn stop(mut self, is_broken: bool, was_asked: bool, probe: impl FnOnce() -> Probed) -> StoppedServer {
+        let mut ended = self.ended(is_broken && !was_asked).filter(|_| !was_asked);
         if ended.is_none()
+            && !was_asked
             && let TestServer::Command(_) = self
             && let Some(Err(what)) = probe()
         {
