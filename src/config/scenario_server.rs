@@ -5,7 +5,12 @@ use super::command_spec::CommandSpec;
 use super::error::ConfigError;
 use super::listen_address::ListenAddress;
 use super::model_list::ModelList;
+use super::server_conditions::ServerConditions;
 use super::server_options::{ServeArgs, ServerTable};
+use crate::units::{Count, Time};
+
+/// Every server needs some descriptors besides its connections: streams, a listener, a poll.
+const LEAST_DESCRIPTORS: u64 = 32;
 
 /// The server that a case starts.
 #[derive(Clone, Debug, PartialEq)]
@@ -78,6 +83,20 @@ impl ServerTable {
         models.names()?.into_iter().map(variant).collect()
     }
 
+    /// The conditions of the table, validated.
+    ///
+    /// # Errors
+    /// They name the key, its value and what to write instead.
+    pub fn conditions(&self) -> Result<ServerConditions, ConfigError> {
+        let descriptors = self.descriptors.map(|Count(descriptors)| descriptors);
+        if let Some(few) = descriptors.filter(|descriptors| *descriptors < LEAST_DESCRIPTORS) {
+            return Err(ConfigError::too_small("descriptors", few, LEAST_DESCRIPTORS)
+                .remedy("a server needs some besides its connections"));
+        }
+        let stop_after = self.stop_after.map(|Time(time)| time);
+        Ok(ServerConditions { descriptors, family: self.family.unwrap_or_default(), stop_after })
+    }
+
     fn bundled(&self, model: Option<&str>) -> Result<ServerSpec, ConfigError> {
         let args = ServeArgs { model: model.map(str::to_owned), ..self.options() };
         let serve = args.resolve(1, None)?;
@@ -98,6 +117,7 @@ mod tests {
     use clap::{Args, Command};
 
     use super::super::defaults;
+    use super::super::server_conditions::AddressFamily;
     use super::*;
     use crate::server::models;
 
@@ -176,5 +196,31 @@ mod tests {
             let help = flag.get_help().expect("each flag has a help text").to_string();
             assert_eq!(description.lines().next(), Some(help.as_str()), "{}", flag.get_id());
         }
+    }
+
+    fn conditions(toml: &str) -> Result<ServerConditions, ConfigError> {
+        let table: ServerTable = toml::from_str(toml).unwrap_or_else(|error| panic!("{toml}: {error}"));
+        table.conditions()
+    }
+
+    #[test]
+    fn the_conditions_of_a_case_go_before_those_of_its_suite() {
+        let case = conditions("descriptors = 64").expect("they are valid");
+        let suite = conditions("descriptors = 100\nfamily = 'ipv6'\nstop_after = '1s'").expect("they are valid");
+        let both = case.or(suite);
+        assert_eq!((both.descriptors, both.family), (Some(64), AddressFamily::Ipv6));
+        assert_eq!(both.stop_after, Some(std::time::Duration::from_secs(1)));
+        assert_eq!(case.unavailable(false).is_some(), cfg!(windows));
+        assert!(case.unavailable(true).is_some() && ServerConditions::default().unavailable(true).is_none());
+        assert_eq!(conditions("model = 'auto'").expect("there are none"), ServerConditions::default());
+    }
+
+    #[test]
+    fn a_server_gets_as_many_descriptors_as_it_needs_itself() {
+        let error = conditions("descriptors = 31").expect_err("too few");
+        assert_eq!(
+            error.to_string(),
+            "descriptors = 31: must be at least 32: a server needs some besides its connections"
+        );
     }
 }

@@ -234,21 +234,7 @@ fn try_run(case: &mut CaseReport, scenario: &Scenario, context: &CaseContext<'_>
     let run = launch::resolve_run(&merged(&args.run, &scenario.run))?;
     let replay = format!("{replay} --seed {}", run.seed);
     case.replay = Some(replay.clone());
-    let mut server = None;
-    let targets = match (target, &scenario.server) {
-        (Some(target), _) => match family::addresses(target, scenario.conditions.family)? {
-            Ok(addresses) => addresses,
-            Err(why) => {
-                case.record_no_run(CaseOutcome::Skipped, why);
-                return Ok(());
-            }
-        },
-        (None, None) => return Err(Failure::usage(format!("{} has no [server]", scenario.path))),
-        (None, Some(wanted)) => match start(case, wanted, scenario, context)? {
-            Some(started) => server.insert(started).addresses(),
-            None => return Ok(()),
-        },
-    };
+    let Some((targets, server)) = reached(case, scenario, context)? else { return Ok(()) };
     // A server that is started for a case holds nothing of others.
     let earlier = target.map(|_| context.known.runs()).unwrap_or_default();
     let plan = RunPlan { earlier, ..plan_of(scenario, &run, targets, replay)? };
@@ -259,8 +245,7 @@ fn try_run(case: &mut CaseReport, scenario: &Scenario, context: &CaseContext<'_>
     }
     let limit = run.timeout.unwrap_or_else(|| default_timeout(scenario));
     let stop_after = scenario.conditions.stop_after;
-    let stop = server.as_ref().zip(stop_after).map(|(server, time)| StopUnderLoad::after(time, server.stopper()));
-    let stop = stop.transpose().context("starting the thread that stops the server")?;
+    let stop = StopUnderLoad::of(server.as_ref(), stop_after).context("starting the thread that stops the server")?;
     let outcome = launch::run_plan(plan.clone(), run.start_at, Some(limit), args.is_quiet());
     drop(stop);
     let has_findings = |outcome: &RunOutcome| outcome.groups.iter().any(|stats| !stats.counters.findings.is_empty());
@@ -309,6 +294,29 @@ fn plan_of(
 ) -> anyhow::Result<RunPlan> {
     let plan = launch::plan(run, targets, scenario.loads.clone(), Some(replay))?;
     Ok(RunPlan { seed: case_seed(run.seed, scenario.address()), ..plan })
+}
+
+/// The addresses that connections go to, with the server if one was started. `None`: there are none, which is the
+/// result of the case, unless the user interrupted.
+fn reached(
+    case: &mut CaseReport,
+    scenario: &Scenario,
+    context: &CaseContext<'_>,
+) -> anyhow::Result<Option<(Vec<SocketAddr>, Option<TestServer>)>> {
+    match (context.target, &scenario.server) {
+        (Some(target), _) => match family::addresses(target, scenario.conditions.family)? {
+            Ok(addresses) => Ok(Some((addresses, None))),
+            Err(why) => {
+                case.record_no_run(CaseOutcome::Skipped, why);
+                Ok(None)
+            }
+        },
+        (None, None) => Err(Failure::usage(format!("{} has no [server]", scenario.path))),
+        (None, Some(wanted)) => {
+            let started = start(case, wanted, scenario, context)?;
+            Ok(started.map(|server| (server.addresses(), Some(server))))
+        }
+    }
 }
 
 /// What later cases against the same target must know of this one.
@@ -381,7 +389,7 @@ fn why_skipped(scenario: &Scenario, args: &CaseArgs, target: Option<&str>) -> Op
     if let Some(lacking) = scenario.loads.iter().find_map(config::unavailable) {
         return Some(lacking.to_string());
     }
-    if let Some(lacking) = scenario.conditions.unavailable() {
+    if let Some(lacking) = scenario.conditions.unavailable(target.is_some()) {
         return Some(lacking.to_owned());
     }
     match (target, &scenario.server) {

@@ -7,8 +7,8 @@ use crate::client::target;
 use crate::config::AddressFamily;
 use crate::interrupt;
 
-/// The addresses that connections of the case go to. The inner error says why the case can't be judged by this target: a
-/// name has no address of that family, or nothing listens there, which is nobody's fault.
+/// The addresses that connections of the case go to. The inner error says why the case can't be judged by this target:
+/// a name has no address of that family, or nothing listens there, which is nobody's fault.
 ///
 /// # Errors
 /// As [`target_address::resolve`].

@@ -4,6 +4,8 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crate::target::test_server::TestServer;
+
 /// A request that is made after a time, unless this is dropped before.
 pub(super) struct StopUnderLoad {
     cancel: Option<Sender<()>>,
@@ -11,11 +13,19 @@ pub(super) struct StopUnderLoad {
 }
 
 impl StopUnderLoad {
+    /// Asks this server to end after this time, if there are both.
+    ///
+    /// # Errors
+    /// As [`after`](Self::after).
+    pub(super) fn of(server: Option<&TestServer>, time: Option<Duration>) -> std::io::Result<Option<StopUnderLoad>> {
+        server.zip(time).map(|(server, time)| StopUnderLoad::after(time, server.stopper())).transpose()
+    }
+
     /// Makes the request after this time.
     ///
     /// # Errors
     /// The thread that waits cannot be started.
-    pub(super) fn after(time: Duration, ask: impl FnOnce() + Send + 'static) -> std::io::Result<StopUnderLoad> {
+    fn after(time: Duration, ask: impl FnOnce() + Send + 'static) -> std::io::Result<StopUnderLoad> {
         let (cancel, cancelled) = channel();
         let wait = move || {
             if cancelled.recv_timeout(time) == Err(RecvTimeoutError::Timeout) {

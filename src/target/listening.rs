@@ -13,8 +13,8 @@ pub(super) fn ip(family: AddressFamily) -> IpAddr {
     }
 }
 
-/// The addresses of this machine at which a server that listens there is reached. One that listens on `[::]` serves both
-/// families: it sees the clients of IPv4 as `::ffff:127.0.0.1` (RFC 3493, 3.7), and so may a client see the server.
+/// The addresses of this machine at which a server that listens there is reached. One that listens on `[::]` serves
+/// both families: it sees the clients of IPv4 as `::ffff:127.0.0.1` (RFC 3493, 3.7), as which a client may see it too.
 pub(super) fn reached_at(address: SocketAddr) -> Vec<SocketAddr> {
     if address.ip() != IpAddr::from(Ipv6Addr::UNSPECIFIED) {
         return vec![address];

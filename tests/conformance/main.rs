@@ -3,7 +3,10 @@
 
 mod ends;
 #[cfg(target_os = "linux")]
+mod filters;
+#[cfg(target_os = "linux")]
 mod lost_events;
+mod sockets;
 
 #[path = "../command_line/mod.rs"]
 mod command_line;
@@ -20,7 +23,11 @@ use serde_json::Value;
 
 /// A server with a thread for each connection.
 fn server(behave: impl Fn(TcpStream) -> io::Result<()> + Send + Sync + 'static) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    serve(TcpListener::bind("127.0.0.1:0").expect("a port is free"), behave)
+}
+
+/// The same on this listener.
+fn serve(listener: TcpListener, behave: impl Fn(TcpStream) -> io::Result<()> + Send + Sync + 'static) -> SocketAddr {
     let address = listener.local_addr().expect("the listener is bound");
     let behave = Arc::new(behave);
     thread::spawn(move || {
