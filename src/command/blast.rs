@@ -93,7 +93,9 @@ pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
     let replay = replay(&args, &run);
     let mut plan = launch::plan(&run, targets, profiles, Some(replay.clone()))?;
     launch::check_limits(&plan)?;
-    let name = args.serve.as_ref().map_or_else(|| format!("blast {target}"), |model| format!("blast --serve={model}"));
+    // CI systems follow a run by its name, so it has no port: that may be another one each time.
+    let host = target.rsplit_once(':').map_or(target, |(host, _)| host);
+    let name = args.serve.as_ref().map_or_else(|| format!("blast {host}"), |model| format!("blast --serve={model}"));
     let planned = CaseReport::planned_run(name, about.clone());
     let mut report_files = ReportFiles::open(&args.files, None, vec![planned.clone()])?;
     let server = start(&args)?;

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::grade::Grade;
+use super::property::ReportedMetric;
 use super::threshold::Threshold;
 use super::verdict::Verdict;
 use crate::plan::Verify;
@@ -33,9 +35,11 @@ impl ExpectedVerdict {
     }
 }
 
-/// Everything that is expected of a case. The default expects a run in which nothing is wrong.
+/// Everything that is expected of a case, and what it reports. The default expects a run in which nothing is wrong.
 #[derive(Clone, Debug, Default)]
 pub struct Expectations {
+    /// How much the case weighs.
+    pub grade: Grade,
     /// The verdict of the run.
     pub verdict: ExpectedVerdict,
     /// Kinds of finding, each of which must be seen.
@@ -44,6 +48,8 @@ pub struct Expectations {
     pub no_other_findings: bool,
     /// Limits that the metrics must keep to.
     pub thresholds: Vec<Threshold>,
+    /// Metrics that are reported, whatever their values are.
+    pub report: Vec<ReportedMetric>,
 }
 
 /// A load group, as far as expectations depend on it.

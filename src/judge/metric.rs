@@ -8,10 +8,11 @@ use std::fmt;
 use std::time::Duration;
 
 use super::measured::{MetricScope, RunResources};
+use super::metric_unit::MetricUnit;
 use crate::measure::{Latency, LoadStats};
 use crate::stream::{FINDING_KINDS, FindingKind};
+use crate::units::ParseError;
 use crate::units::nearest::likeness;
-use crate::units::{ByteRate, Bytes, Count, ParseError, Rate, Time};
 
 /// One row of [`METRICS`].
 pub struct Metric {
@@ -32,17 +33,6 @@ enum MetricKind {
     Group(MetricUnit, fn(&MetricScope<'_>) -> Option<f64>),
     /// A metric of the run alone.
     Run(MetricUnit, fn(&RunResources) -> Option<f64>),
-}
-
-/// The unit of a metric.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum MetricUnit {
-    /// Nanoseconds.
-    Time,
-    Count,
-    Bytes,
-    BytesPerSecond,
-    PerSecond,
 }
 
 /// How latencies are summarized.
@@ -388,38 +378,6 @@ pub fn description() -> String {
         rows.join("\n"),
         reading_notes().join("; ")
     )
-}
-
-impl MetricUnit {
-    pub(super) fn read(self, text: &str) -> Result<f64, ParseError> {
-        match self {
-            MetricUnit::Time => text.parse().map(|Time(time)| in_nanos(time)),
-            MetricUnit::Count => text.parse().map(|Count(n)| n as f64),
-            MetricUnit::Bytes => text.parse().map(|Bytes(n)| n as f64),
-            MetricUnit::BytesPerSecond => ByteRate::measured(text),
-            MetricUnit::PerSecond => Rate::measured(text),
-        }
-    }
-
-    pub(super) fn show(self, value: f64) -> String {
-        match self {
-            MetricUnit::Time => Time(Duration::from_nanos(value as u64)).to_string(),
-            MetricUnit::Count => format!("{value}"),
-            MetricUnit::Bytes => format!("{value} bytes"),
-            MetricUnit::BytesPerSecond => format!("{value:.0} bytes/s"),
-            MetricUnit::PerSecond => format!("{value:.1}/s"),
-        }
-    }
-
-    pub(super) fn example(self) -> &'static str {
-        match self {
-            MetricUnit::Time => "5ms",
-            MetricUnit::Count => "100",
-            MetricUnit::Bytes => "1MiB",
-            MetricUnit::BytesPerSecond => "100MB/s",
-            MetricUnit::PerSecond => "1000/s",
-        }
-    }
 }
 
 #[cfg(test)]

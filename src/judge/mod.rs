@@ -2,11 +2,15 @@
 //!
 //! - [`measured`]: a run that has ended, as the judge sees it;
 //! - [`metric`]: the table of metrics that a threshold can name;
+//! - [`metric_unit`]: the units of metrics;
 //! - [`threshold`]: expressions over metrics;
+//! - [`property`]: metrics that are reported without a limit;
 //! - [`time_doubt`]: whether what a run says about time can be trusted;
 //! - [`verdict`]: pass, fail or inconclusive, and why;
 //! - [`expectation`]: the expectations of a case;
 //! - [`check`]: the run compared with them, check by check;
+//! - [`grade`]: how much a case weighs;
+//! - [`weighing`]: what the grade makes of the checks;
 //! - [`outcome`]: the outcome of a case, and the exit code;
 //! - [`ranking`]: which of several outcomes decides;
 //! - [`shards`]: the verdict on the sum of several processes.
@@ -16,19 +20,24 @@
 
 pub mod check;
 pub mod expectation;
+pub mod grade;
 pub mod measured;
 pub mod metric;
+pub mod metric_unit;
 pub mod outcome;
+pub mod property;
 pub mod ranking;
 pub mod shards;
 pub mod threshold;
 pub mod time_doubt;
 pub mod verdict;
+mod weighing;
 
 use check::{CheckReport, Evidence};
 use expectation::Expectations;
 use measured::{MeasuredRun, MetricSource};
 use outcome::CaseOutcome;
+use property::Property;
 use ranking::gravest;
 use threshold::EvaluatedThreshold;
 use verdict::{Verdict, VerdictContext, VerdictReport, judge};
@@ -42,7 +51,9 @@ pub struct Judgement {
     pub is_interrupted: bool,
     /// The checks: each expectation and its result.
     pub checks: Vec<CheckReport>,
-    /// The outcome of the case, by its checks.
+    /// The metrics that the case reports.
+    pub properties: Vec<Property>,
+    /// The outcome of the case, by its checks and its grade.
     pub outcome: CaseOutcome,
     /// Why, in sentences: the checks that were not met, then the reasons of the verdict.
     pub reasons: Vec<String>,
@@ -79,20 +90,24 @@ pub fn judge_case(expect: &Expectations, run: &MeasuredRun<'_>) -> Judgement {
         ending: &run.ending,
         is_time_known,
     };
-    let checks = check::evaluated(expect, &evidence);
+    let mut checks = check::evaluated(expect, &evidence);
+    let grave = weighing::weigh(&mut checks, expect.grade, &total, &expect.findings);
     let outcome = gravest(checks.iter().map(|check| check.outcome)).unwrap_or(CaseOutcome::Pass);
-    let reasons = reasons(&checks, &verdict);
-    Judgement { verdict, is_interrupted, checks, outcome, reasons }
+    let outcome = weighing::outcome_of_case(expect.grade, outcome);
+    let reasons = reasons(&checks, &verdict).chain(grave).collect();
+    let properties = expect.report.iter().map(|metric| metric.measured(&source)).collect();
+    Judgement { verdict, is_interrupted, checks, properties, outcome, reasons }
 }
 
-fn reasons(checks: &[CheckReport], verdict: &VerdictReport) -> Vec<String> {
-    let unmet = checks.iter().filter(|check| !check.outcome.is_good()).map(CheckReport::sentence);
+fn reasons<'r>(checks: &'r [CheckReport], verdict: &'r VerdictReport) -> impl Iterator<Item = String> + 'r {
+    let is_unmet = |check: &&CheckReport| !check.outcome.is_good() || check.outcome == CaseOutcome::Info;
+    let unmet = checks.iter().filter(is_unmet).map(CheckReport::sentence);
     let of_the_verdict = match verdict.outcome {
         // Each missed threshold is a check, and has said so.
         Verdict::ThresholdMissed => &[][..],
         _ => &verdict.reasons,
     };
-    unmet.chain(of_the_verdict.iter().cloned()).collect()
+    unmet.chain(of_the_verdict.iter().cloned())
 }
 
 #[cfg(test)]

@@ -18,10 +18,16 @@ pub enum CaseOutcome {
     Fail,
     /// Only a threshold was missed.
     ThresholdMissed,
+    /// It did not, but it is what a good server does, not what every server must do: a case of the grade *should*.
+    Weak,
+    /// The case reports a property, and can't fail.
+    Info,
     /// Nothing was verified, or the case could not run.
     Inconclusive,
     /// The case does not apply here; the reasons say why.
     Skipped,
+    /// This target can't be judged by this case, or not from this machine; the reasons say why.
+    Unsupported,
     /// The case was stopped before its end.
     Interrupted,
     /// There is no result: the case has not started yet, or never will; the reasons say which.
@@ -50,6 +56,8 @@ pub const OUTCOMES: &[OutcomeRow] = &[
         counted: "missed a threshold",
         exit: Exit::ThresholdMissed,
     },
+    OutcomeRow { outcome: CaseOutcome::Weak, name: "weak", counted: "weak", exit: Exit::Pass },
+    OutcomeRow { outcome: CaseOutcome::Info, name: "info", counted: "info", exit: Exit::Pass },
     OutcomeRow {
         outcome: CaseOutcome::Inconclusive,
         name: "inconclusive",
@@ -57,6 +65,12 @@ pub const OUTCOMES: &[OutcomeRow] = &[
         exit: Exit::Inconclusive,
     },
     OutcomeRow { outcome: CaseOutcome::Skipped, name: "skipped", counted: "skipped", exit: Exit::Inconclusive },
+    OutcomeRow {
+        outcome: CaseOutcome::Unsupported,
+        name: "unsupported",
+        counted: "unsupported",
+        exit: Exit::Inconclusive,
+    },
     OutcomeRow {
         outcome: CaseOutcome::Interrupted,
         name: "interrupted",
@@ -67,9 +81,14 @@ pub const OUTCOMES: &[OutcomeRow] = &[
 ];
 
 impl CaseOutcome {
-    /// Whether there is nothing to report: the case passed, or does not apply.
+    /// Whether nothing is wrong: the case passed, reports a property, or does not apply.
     pub fn is_good(self) -> bool {
-        matches!(self, CaseOutcome::Pass | CaseOutcome::Skipped)
+        matches!(self, CaseOutcome::Pass | CaseOutcome::Info | CaseOutcome::Skipped | CaseOutcome::Unsupported)
+    }
+
+    /// Whether the case did not run because it does not apply.
+    pub fn is_left_out(self) -> bool {
+        matches!(self, CaseOutcome::Skipped | CaseOutcome::Unsupported)
     }
 
     /// One or two words for people.
@@ -102,12 +121,15 @@ mod tests {
                 CaseOutcome::Pass
                 | CaseOutcome::Fail
                 | CaseOutcome::ThresholdMissed
+                | CaseOutcome::Weak
+                | CaseOutcome::Info
                 | CaseOutcome::Inconclusive
                 | CaseOutcome::Skipped
+                | CaseOutcome::Unsupported
                 | CaseOutcome::Interrupted
                 | CaseOutcome::NotRun => assert_eq!(outcome.row().outcome, outcome),
             }
         }
-        assert_eq!(OUTCOMES.len(), 7);
+        assert_eq!(OUTCOMES.len(), 10);
     }
 }

@@ -9,19 +9,23 @@
 //!   Wrong bytes are a fact that no further run can undo, and the program that started the processes may end all of
 //!   them when one has failed.
 
+use super::grade::Grade;
 use super::outcome::CaseOutcome;
 use super::verdict::Verdict;
 use crate::exit::Exit;
 
-/// The first of these that occurs decides. Skipped cases count only if there is nothing else, and a case without a
-/// result is not a success.
-const GRAVEST_FIRST: [CaseOutcome; 7] = [
+/// The first of these that occurs decides. A case without a result is not a success. Cases that were left out count
+/// only if there is nothing else.
+const GRAVEST_FIRST: [CaseOutcome; 10] = [
     CaseOutcome::Interrupted,
     CaseOutcome::Fail,
     CaseOutcome::ThresholdMissed,
     CaseOutcome::Inconclusive,
     CaseOutcome::NotRun,
+    CaseOutcome::Weak,
+    CaseOutcome::Info,
     CaseOutcome::Pass,
+    CaseOutcome::Unsupported,
     CaseOutcome::Skipped,
 ];
 
@@ -35,12 +39,19 @@ pub fn gravest(outcomes: impl Iterator<Item = CaseOutcome> + Clone) -> Option<Ca
     GRAVEST_FIRST.into_iter().find(|grave| outcomes.clone().any(|outcome| outcome == *grave))
 }
 
-/// How the process ends after cases with these outcomes. `interrupted`: the suite as a whole was stopped.
-pub fn suite_exit(outcomes: impl Iterator<Item = CaseOutcome> + Clone, interrupted: bool) -> Exit {
+/// How the process ends after cases with these grades and outcomes. `interrupted`: the suite as a whole was stopped.
+///
+/// A case that is no *must* may be inconclusive, and the others still pass: it counts only if it is all there is.
+pub fn suite_exit(cases: impl Iterator<Item = (Grade, CaseOutcome)> + Clone, interrupted: bool) -> Exit {
     if interrupted {
         return Exit::Interrupted;
     }
-    gravest(outcomes).map_or(Exit::Inconclusive, CaseOutcome::exit)
+    let is_minor =
+        |(grade, outcome): &(Grade, CaseOutcome)| *outcome == CaseOutcome::Inconclusive && !grade.needs_a_result();
+    let major = cases.clone().filter(|case| !is_minor(case)).map(|(_, outcome)| outcome);
+    let decides = gravest(major).filter(|outcome| !outcome.is_left_out());
+    let decides = decides.or_else(|| gravest(cases.map(|(_, outcome)| outcome)));
+    decides.map_or(Exit::Inconclusive, CaseOutcome::exit)
 }
 
 /// The worst of several runs of equal weight. Without a run, nothing is known.
@@ -64,7 +75,9 @@ mod tests {
 
     #[test]
     fn the_gravest_outcome_is_the_exit_code() {
-        use CaseOutcome::{Fail, Inconclusive, Interrupted, NotRun, Pass, Skipped, ThresholdMissed};
+        use CaseOutcome::{
+            Fail, Inconclusive, Info, Interrupted, NotRun, Pass, Skipped, ThresholdMissed, Unsupported, Weak,
+        };
         for (outcomes, code) in [
             (vec![Pass, Skipped], 0),
             (vec![Skipped, Skipped], 4),
@@ -75,9 +88,24 @@ mod tests {
             (vec![ThresholdMissed, NotRun], 3),
             (vec![ThresholdMissed, Fail], 1),
             (vec![Fail, Interrupted], 130),
+            (vec![Pass, Weak, Info, Unsupported], 0),
+            (vec![Unsupported, Skipped], 4),
         ] {
-            assert_eq!(suite_exit(outcomes.iter().copied(), false).code(), code, "{outcomes:?}");
-            assert_eq!(suite_exit(outcomes.iter().copied(), true).code(), 130, "{outcomes:?}");
+            let cases = outcomes.iter().map(|outcome| (Grade::Must, *outcome));
+            assert_eq!(suite_exit(cases.clone(), false).code(), code, "{outcomes:?}");
+            assert_eq!(suite_exit(cases, true).code(), 130, "{outcomes:?}");
+        }
+    }
+
+    #[test]
+    fn a_minor_case_may_be_inconclusive_unless_it_is_all_there_is() {
+        use CaseOutcome::{Inconclusive, NotRun, Pass, Skipped};
+        let code = |cases: &[(Grade, CaseOutcome)]| suite_exit(cases.iter().copied(), false).code();
+        for grade in [Grade::Should, Grade::Info] {
+            assert_eq!(code(&[(Grade::Must, Pass), (grade, Inconclusive)]), 0);
+            assert_eq!(code(&[(grade, Inconclusive)]), 4);
+            assert_eq!(code(&[(Grade::Must, Skipped), (grade, Inconclusive)]), 4, "nothing was judged");
+            assert_eq!(code(&[(Grade::Must, Pass), (grade, NotRun)]), 4, "the suite is not complete");
         }
     }
 

@@ -201,3 +201,52 @@ fn a_target_must_still_serve_in_the_end_where_an_echo_was_expected() {
     let canary = scenario(ONE_LOAD, "findings = ['lost']");
     assert_eq!(judged(&canary, &[bad(FindingKind::Lost)], &target(None)).checks.len(), 2, "no echo is expected");
 }
+
+/// A case of this grade with one load, which must pass and have opened ten connections.
+fn graded(grade: &str) -> Scenario {
+    let text = format!("name = 'n'\ngrade = '{grade}'\nreport = ['connections', 'connect.max']\n[[load]]\n");
+    scenario(&text, "thresholds = ['connections == 10']")
+}
+
+#[test]
+fn a_should_that_fails_is_weak_and_an_info_is_never_more_than_info() {
+    use CaseOutcome::{Info, ThresholdMissed, Weak};
+    for (grade, missed, failed) in
+        [("must", ThresholdMissed, CaseOutcome::Fail), ("should", Weak, Weak), ("info", Info, Info)]
+    {
+        let case = graded(grade);
+        let judgement = judged(&case, &[good()], &nothing_special());
+        assert_eq!((judgement.outcome, judgement.checks[1].outcome), (missed, missed), "{grade}");
+        assert!(judgement.reasons[0].contains("connections == 10: it was 1"), "{:?}", judgement.reasons);
+        let mut stats = good();
+        stats.counters.found(FindingKind::Reset);
+        assert_eq!(judged(&case, &[stats], &nothing_special()).outcome, failed, "{grade}");
+        let strict = judged(&case.in_force(true), &[good()], &nothing_special());
+        assert_eq!(strict.outcome, if grade == "info" { Info } else { ThresholdMissed }, "{grade}, strict");
+        let properties: Vec<_> =
+            judgement.properties.iter().map(|shown| (shown.metric.as_str(), shown.value)).collect();
+        assert_eq!(properties, [("connections", Some(1.0)), ("connect.max", None)]);
+    }
+}
+
+#[test]
+fn wrong_bytes_and_a_dead_server_fail_whatever_the_grade_is() {
+    for grade in ["must", "should", "info"] {
+        let case = graded(grade);
+        let mut stats = good();
+        stats.counters.found(FindingKind::Lost);
+        let judgement = judged(&case, &[stats], &nothing_special());
+        assert_eq!(judgement.outcome, CaseOutcome::Fail, "{grade}");
+        let says_why = judgement.reasons.iter().any(|reason| reason.contains("wrong bytes fail the run even in"));
+        assert_eq!(says_why, grade != "must", "{:?}", judgement.reasons);
+        let dead = judged(&case, &[good()], &with_server(Some("died")));
+        assert_eq!(dead.outcome, CaseOutcome::Fail, "{grade}");
+    }
+}
+
+#[test]
+fn an_info_in_which_all_is_well_is_info_and_one_without_bytes_inconclusive() {
+    let case = scenario("name = 'n'\ngrade = 'info'\n[[load]]\n", "");
+    assert_eq!(judged(&case, &[good()], &nothing_special()).outcome, CaseOutcome::Info);
+    assert_eq!(judged(&case, &[LoadStats::default()], &nothing_special()).outcome, CaseOutcome::Inconclusive);
+}

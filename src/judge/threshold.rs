@@ -7,7 +7,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::measured::MetricSource;
-use super::metric::{self, MetricRef, MetricUnit};
+use super::metric::{self, MetricRef};
+use super::metric_unit::MetricUnit;
 use crate::units::ParseError;
 
 /// A threshold, checked for form: the metric exists and the value has its unit.

@@ -1,14 +1,17 @@
 //! A case as text: the lines that the terminal shows when it ends, and the parts that several documents share.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use super::finding_list;
 use super::remarks;
 use super::suite::{CaseReport, SuiteReport};
 use super::terminal;
-use super::text::{both_ends, show_bytes, show_time, visible};
+use super::text::{both_ends, show_bytes, show_count, show_time, visible};
 use crate::judge::check::CheckReport;
+use crate::judge::metric_unit::MetricUnit;
 use crate::judge::outcome::CaseOutcome;
+use crate::judge::property::Property;
 
 /// Lines of a server's output that documents show people, the first and the last ones; JSON and JUnit hold all of it.
 const DOCUMENT_LINES: (usize, usize) = (15, 35);
@@ -44,6 +47,35 @@ pub(super) fn columns(case: &CaseReport) -> CaseColumns {
     }
 }
 
+/// The metrics that the case reports: `buffered.max 5.1 MiB, rtt.p50 38.1 µs`.
+pub(super) fn properties(case: &CaseReport) -> String {
+    case.properties.iter().map(property).collect::<Vec<_>>().join(", ")
+}
+
+fn property(property: &Property) -> String {
+    let shown = property.value.map(|value| match property.unit {
+        MetricUnit::Time => show_time(Duration::from_nanos(value as u64)),
+        MetricUnit::Count => show_count(value as u64),
+        MetricUnit::Bytes => show_bytes(value),
+        MetricUnit::BytesPerSecond => format!("{}/s", show_bytes(value)),
+        MetricUnit::PerSecond => format!("{value:.1}/s"),
+    });
+    format!("{} {}", property.metric, shown.as_deref().unwrap_or("not measured"))
+}
+
+/// The name and what the case reports, in a table.
+pub(super) fn name_in_table(case: &CaseReport) -> String {
+    match case.properties.is_empty() {
+        true => case.name.clone(),
+        false => format!("{}: {}", case.name, properties(case)),
+    }
+}
+
+/// Whether the case, whose grade excuses it, missed anything that it looks for.
+pub(super) fn has_unmet_checks(case: &CaseReport) -> bool {
+    case.checks.iter().any(|check| matches!(check.outcome, CaseOutcome::Info | CaseOutcome::Weak))
+}
+
 /// The beginning and the end of a server's output, for a document.
 pub(super) fn server_output(case: &CaseReport) -> String {
     lines_of_output(case, DOCUMENT_LINES).join("\n")
@@ -68,8 +100,15 @@ pub fn last_lines(report: &SuiteReport) -> String {
 pub fn line(case: &CaseReport) -> String {
     let elapsed = case.run.as_ref().map_or_else(String::new, |run| format!(" ({})", show_time(run.elapsed())));
     let mut text = format!("{:<12} {:<4} {}{elapsed}", case.outcome.name(), case.id, case.name);
+    if !case.properties.is_empty() {
+        let _ = write!(text, ": {}", properties(case));
+    }
     let mut parts: Vec<String> = Vec::new();
-    if case.outcome != CaseOutcome::Pass {
+    let is_plain = match case.outcome {
+        CaseOutcome::Info => !has_unmet_checks(case),
+        outcome => outcome == CaseOutcome::Pass,
+    };
+    if !is_plain {
         parts.extend(case.reasons.iter().map(|reason| reason_lines(reason)));
     }
     parts.extend(skipped_checks(case));
@@ -77,8 +116,10 @@ pub fn line(case: &CaseReport) -> String {
     if !case.outcome.is_good() {
         parts.extend(last_words_of_server(case));
         parts.extend(case.run.iter().filter(|run| run.loads.len() > 1).map(terminal::groups));
-        let loads = case.run.iter().flat_map(|run| run.loads.iter().map(move |load| (run, load)));
-        parts.extend(loads.map(|(run, load)| finding_list::of_load(run, load, MAX_FINDINGS)));
+    }
+    let loads = case.run.iter().flat_map(|run| run.loads.iter().map(move |load| (run, load)));
+    parts.extend(loads.filter(|_| !is_plain).map(|(run, load)| finding_list::of_load(run, load, MAX_FINDINGS)));
+    if !case.outcome.is_good() {
         parts.extend(case.replay.as_ref().map(|replay| format!("replay: {replay}")));
         // Where to look when the case fails is no advice where its server was not there.
         let has_run = case.outcome != CaseOutcome::Inconclusive || case.run.is_some();
@@ -161,6 +202,19 @@ mod tests {
             ),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_case_that_reports_a_property_is_one_line_unless_it_found_something() {
+        let mut case = sample::info();
+        assert_eq!(
+            line(&case),
+            "info         2.4  the room in the path (1.25 s): buffered.max 5.10 MiB, rtt.p50 not measured"
+        );
+        case.checks[0].outcome = CaseOutcome::Info;
+        case.reasons = vec!["verdict: expected pass, got fail".to_owned()];
+        assert!(line(&case).ends_with("\n    verdict: expected pass, got fail"), "{}", line(&case));
+        assert!(!last_lines(&SuiteReport::new(vec![case])).contains('\n'), "it is not among those that failed");
     }
 
     #[test]

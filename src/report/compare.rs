@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::run::{LoadReport, RunReport};
 use crate::exit::Exit;
+use crate::judge::grade::Grade;
 use crate::judge::outcome::CaseOutcome;
 use crate::judge::ranking::{suite_exit, worst_run};
 use crate::judge::verdict::Verdict;
@@ -258,7 +259,7 @@ impl CompareReport {
         for contender in &mut contenders {
             contender.ratio = first.zip(rate(contender)).map(|(first, rate)| rate / first);
         }
-        let exit = suite_exit(contenders.iter().map(|contender| contender.outcome), interrupted);
+        let exit = suite_exit(contenders.iter().map(|contender| (Grade::Must, contender.outcome)), interrupted);
         CompareReport {
             form: FORM.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),

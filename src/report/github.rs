@@ -16,7 +16,8 @@ pub fn summary(report: &SuiteReport, used: usize) -> String {
     markdown::render_within(report, MAX_SUMMARY_BYTES.saturating_sub(used))
 }
 
-/// The line that marks a case as failed; nothing for a case that passed, was skipped or has no result. `place` is a
+/// The line that marks a case as failed, or warns of a weak one; nothing for a case in which nothing is wrong, or that
+/// has no result. `place` is a
 /// file of the repository and a line in it, counted from 1.
 pub fn annotation(case: &CaseReport, place: Option<(&str, usize)>) -> Option<String> {
     if case.outcome.is_good() || case.outcome == CaseOutcome::NotRun {
@@ -26,7 +27,8 @@ pub fn annotation(case: &CaseReport, place: Option<(&str, usize)>) -> Option<Str
     let place = place.map_or_else(String::new, |(file, line)| format!(",file={},line={line}", property(file)));
     let replay = case.replay.as_ref().map(|replay| format!("replay: {replay}"));
     let lines: Vec<String> = case.reasons.iter().cloned().chain(replay).collect();
-    Some(format!("::error title={title}{place}::{}", message(&lines.join("\n"))))
+    let level = if case.outcome == CaseOutcome::Weak { "warning" } else { "error" };
+    Some(format!("::{level} title={title}{place}::{}", message(&lines.join("\n"))))
 }
 
 fn message(text: &str) -> String {
@@ -57,8 +59,10 @@ mod tests {
 
     #[test]
     fn only_cases_that_did_not_pass_are_marked() {
-        let marked = sample::suite().cases.iter().filter_map(|case| annotation(case, None)).count();
-        assert_eq!(marked, 3);
+        let marked: Vec<String> = sample::suite().cases.iter().filter_map(|case| annotation(case, None)).collect();
+        let level = |line: &String| line.split_once(' ').map(|(level, _)| level.to_owned()).expect("it has a title");
+        let levels: Vec<String> = marked.iter().map(level).collect();
+        assert_eq!(levels, ["::error", "::error", "::warning", "::error"]);
     }
 
     #[test]

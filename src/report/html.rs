@@ -4,7 +4,7 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::case_text::{columns, server_output};
+use super::case_text::{columns, has_unmet_checks, name_in_table, server_output};
 use super::run::{LoadReport, RunReport};
 use super::suite::{CaseReport, SuiteReport};
 use super::text::plain;
@@ -57,15 +57,16 @@ fn overview(report: &SuiteReport) -> Markup {
     html! {
         table {
             tr {
-                @for name in ["verdict", "id", "name"] { th { (name) } }
+                @for name in ["verdict", "grade", "id", "name"] { th { (name) } }
                 @for name in ["time", "verified", "rtt p99"] { th.figure { (name) } }
             }
             @for (index, case) in report.cases.iter().enumerate() {
                 @let columns = columns(case);
                 tr {
                     td class=(class(case.outcome)) { (case.outcome.name()) }
+                    td { (case.grade.name()) }
                     td { (plain(&case.id)) }
-                    td { a href={ "#case-" (index) } { (plain(&case.name)) } }
+                    td { a href={ "#case-" (index) } { (plain(&name_in_table(case))) } }
                     @for figure in [columns.time, columns.verified, columns.rtt_p99] { td.figure { (figure) } }
                 }
             }
@@ -74,7 +75,7 @@ fn overview(report: &SuiteReport) -> Markup {
 }
 
 fn section(index: usize, case: &CaseReport) -> Markup {
-    let is_good = case.outcome.is_good();
+    let is_good = case.outcome.is_good() && !has_unmet_checks(case);
     html! {
         details id={ "case-" (index) } open[!is_good && case.outcome != CaseOutcome::NotRun] {
             summary { span class=(class(case.outcome)) { (case.outcome.name()) } " " (plain(&case.title())) }
@@ -123,7 +124,13 @@ fn class(outcome: CaseOutcome) -> &'static str {
     match outcome {
         CaseOutcome::Pass => "pass",
         CaseOutcome::Fail | CaseOutcome::ThresholdMissed => "bad",
-        CaseOutcome::Inconclusive | CaseOutcome::Skipped | CaseOutcome::Interrupted | CaseOutcome::NotRun => "so-so",
+        CaseOutcome::Info => "info",
+        CaseOutcome::Weak
+        | CaseOutcome::Inconclusive
+        | CaseOutcome::Skipped
+        | CaseOutcome::Unsupported
+        | CaseOutcome::Interrupted
+        | CaseOutcome::NotRun => "so-so",
     }
 }
 

@@ -1,12 +1,14 @@
 //! A result as JUnit XML, the form that CI systems read: a test suite per case, a test case per check.
 //!
-//! There is no standard; GitLab and others read what Jenkins reads (<https://llg.cubic.org/docs/junit/>). Names hold no
-//! measured value, so that a system which follows a test from run to run finds it again. Escape sequences of terminals,
-//! and characters that XML can't hold, are left out.
+//! There is no standard; GitLab and others read what Jenkins reads (<https://llg.cubic.org/docs/junit/>). A test case
+//! has the title of its case, since most systems show nothing else; what it checks besides the verdict follows the
+//! title. Names hold no measured value, so that a system which follows a test from run to run finds it again. The form
+//! has no word for a warning: a weak case is shown as skipped, with its reasons, so that it fails no build. Escape
+//! sequences of terminals, and characters that XML can't hold, are left out.
 
 use std::time::Duration;
 
-use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
+use quick_junit::{NonSuccessKind, Property, Report, TestCase, TestCaseStatus, TestSuite};
 
 use super::case_text::NEEDS_WHOLE_RUN;
 use super::finding_list;
@@ -15,6 +17,9 @@ use super::suite::{CaseReport, SuiteReport, SuiteState};
 use super::text::plain;
 use crate::judge::check::CheckReport;
 use crate::judge::outcome::CaseOutcome;
+
+/// The class of every test: systems that sort tests by class show all of them together.
+const CLASS: &str = "echo-tester";
 
 /// The whole document.
 pub(super) fn render(report: &SuiteReport) -> anyhow::Result<String> {
@@ -27,12 +32,17 @@ pub(super) fn render(report: &SuiteReport) -> anyhow::Result<String> {
 fn suite(state: SuiteState, case: &CaseReport) -> TestSuite {
     let mut suite = TestSuite::new(plain(&case.title()));
     suite.set_time(case.elapsed());
+    suite.add_property(Property::new("grade", case.grade.name()));
+    for property in &case.properties {
+        let value = property.value.map_or_else(String::new, |value| value.to_string());
+        suite.add_property(Property::new(plain(&property.metric), value));
+    }
     if let Some(run) = &case.run {
         suite.extra.insert("timestamp".into(), run.started_at.as_str().into());
     }
     for (index, check) in case.checks.iter().enumerate() {
-        let mut test = TestCase::new(plain(&check.name), status(state, case, check));
-        test.set_classname(plain(&case.title()));
+        let mut test = TestCase::new(plain(&test_name(case, check)), status(state, case, check));
+        test.set_classname(CLASS);
         if !case.file.is_empty() {
             test.extra.insert("file".into(), plain(&case.file).into());
         }
@@ -46,6 +56,11 @@ fn suite(state: SuiteState, case: &CaseReport) -> TestSuite {
     suite
 }
 
+/// The title of the case, and what is checked besides its verdict.
+fn test_name(case: &CaseReport, check: &CheckReport) -> String {
+    if check.is_of_verdict() { case.title() } else { format!("{}: {}", case.title(), check.name) }
+}
+
 fn status(state: SuiteState, case: &CaseReport, check: &CheckReport) -> TestCaseStatus {
     let skipped = || {
         let mut status = TestCaseStatus::skipped();
@@ -53,8 +68,14 @@ fn status(state: SuiteState, case: &CaseReport, check: &CheckReport) -> TestCase
         status
     };
     let kind = match check.outcome {
-        CaseOutcome::Pass => return TestCaseStatus::success(),
-        CaseOutcome::Skipped => return skipped(),
+        CaseOutcome::Pass | CaseOutcome::Info => return TestCaseStatus::success(),
+        CaseOutcome::Skipped | CaseOutcome::Unsupported => return skipped(),
+        CaseOutcome::Weak => {
+            let mut status = TestCaseStatus::skipped();
+            status.set_type("weak").set_message(plain(&format!("weak: {}", check.sentence())));
+            status.set_description(plain(&body(case, check)));
+            return status;
+        }
         // There is a failure or an error already. In any other state, a report that broke off must not look complete.
         CaseOutcome::NotRun if matches!(state, SuiteState::Stopped | SuiteState::NoServer) => return skipped(),
         CaseOutcome::Fail | CaseOutcome::ThresholdMissed => NonSuccessKind::Failure,
@@ -132,9 +153,9 @@ mod tests {
         let checks: usize = report.cases.iter().map(|case| case.checks.len()).sum();
         let counts = ["testsuite", "testcase", "failure", "error", "skipped", "system-out"];
         let counts = counts.map(|name| count(&elements, name));
-        assert_eq!(counts, [report.cases.len(), checks, 3, 2, 1, 1]);
+        assert_eq!(counts, [report.cases.len(), checks, 3, 2, 3, 1]);
         let root = elements.first().expect("there is a root");
-        for (name, value) in [("tests", checks), ("failures", 3), ("errors", 2), ("skipped", 1)] {
+        for (name, value) in [("tests", checks), ("failures", 3), ("errors", 2), ("skipped", 3)] {
             let attribute = root.try_get_attribute(name).expect("well-formed").expect(name);
             assert_eq!(attribute.value.as_ref(), value.to_string().as_bytes(), "{name}");
         }

@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use super::case_text::{columns, server_output};
+use super::case_text::{columns, has_unmet_checks, name_in_table, server_output};
 use super::finding_list;
 use super::suite::{CaseReport, SuiteReport};
 use super::terminal;
@@ -42,12 +42,15 @@ pub(super) fn render_within(report: &SuiteReport, limit: usize) -> String {
 /// The document in parts; it may end after any of them.
 fn pieces(report: &SuiteReport) -> Vec<String> {
     let mut pieces = vec![format!(
-        "## echo-tester: {}\n\n| verdict | id | name | time | verified | rtt p99 |\n| --- | --- | --- | ---: | ---: | ---: |\n",
+        "## echo-tester: {}\n\n| verdict | grade | id | name | time | verified | rtt p99 |\n| --- | --- | --- | --- | ---: | ---: | ---: |\n",
         report.summary()
     )];
     pieces.extend(report.cases.iter().map(row));
     // The row says all there is to say of a case that was not run.
-    let unmet = |case: &&CaseReport| !case.outcome.is_good() && case.outcome != CaseOutcome::NotRun;
+    let unmet = |case: &&CaseReport| match case.outcome {
+        CaseOutcome::Info => has_unmet_checks(case),
+        outcome => !outcome.is_good() && outcome != CaseOutcome::NotRun,
+    };
     pieces.extend(report.cases.iter().filter(unmet).map(section));
     pieces
 }
@@ -59,11 +62,13 @@ fn row(case: &CaseReport) -> String {
         outcome => format!("**{}**", outcome.name()),
     };
     let name = match case.outcome {
-        CaseOutcome::Skipped | CaseOutcome::NotRun => format!("{} ({})", case.name, case.reasons.join("; ")),
-        _ => case.name.clone(),
+        outcome if outcome.is_left_out() || outcome == CaseOutcome::NotRun => {
+            format!("{} ({})", case.name, case.reasons.join("; "))
+        }
+        _ => name_in_table(case),
     };
-    let (id, name) = (escaped(&case.id), escaped(&name));
-    format!("| {verdict} | {id} | {name} | {} | {} | {} |\n", columns.time, columns.verified, columns.rtt_p99)
+    let (grade, id, name) = (case.grade.name(), escaped(&case.id), escaped(&name));
+    format!("| {verdict} | {grade} | {id} | {name} | {} | {} | {} |\n", columns.time, columns.verified, columns.rtt_p99)
 }
 
 fn section(case: &CaseReport) -> String {
@@ -122,10 +127,10 @@ mod tests {
     use crate::report::sample;
 
     #[test]
-    fn a_row_has_its_six_cells_whatever_the_name_is() {
+    fn a_row_has_its_seven_cells_whatever_the_name_is() {
         let text = render(&sample::suite());
         let rows: Vec<&str> = text.lines().filter(|line| line.starts_with("| ")).collect();
-        let head = rows.iter().filter(|row| row.replace("\\|", "").matches('|').count() == 7);
+        let head = rows.iter().filter(|row| row.replace("\\|", "").matches('|').count() == 8);
         assert_eq!(head.count(), sample::suite().cases.len() + 2, "{text}");
     }
 

@@ -4,7 +4,10 @@
 use super::run::{ClientReport, FORM, LoadReport, RunReport};
 use super::suite::{CaseReport, SuiteReport};
 use crate::judge::check::{CheckReport, findings_in_words};
+use crate::judge::grade::Grade;
+use crate::judge::metric_unit::MetricUnit;
 use crate::judge::outcome::CaseOutcome;
+use crate::judge::property::Property;
 use crate::judge::verdict::{Verdict, VerdictReport};
 use crate::measure::active_time::ActiveTimeReport;
 use crate::measure::timeline::Point;
@@ -17,7 +20,17 @@ pub(super) const HOSTILE: &str =
 
 /// One case of each outcome.
 pub(super) fn suite() -> SuiteReport {
-    let mut report = SuiteReport::new(vec![pass(), fail(), missed(), skipped(), inconclusive(), not_run()]);
+    let mut report = SuiteReport::new(vec![
+        pass(),
+        fail(),
+        missed(),
+        weak(),
+        info(),
+        unsupported(),
+        skipped(),
+        inconclusive(),
+        not_run(),
+    ]);
     report.version = "0.0.0".to_owned();
     report
 }
@@ -29,9 +42,11 @@ pub(super) fn cases(outcomes: &[CaseOutcome]) -> Vec<CaseReport> {
         name: "n".to_owned(),
         about: "Look there.\n".to_owned(),
         file: "a.toml".to_owned(),
+        grade: Grade::Must,
         outcome: *outcome,
         reasons: vec!["why".to_owned()],
         checks: Vec::new(),
+        properties: Vec::new(),
         replay: Some("again".to_owned()),
         run: None,
         server_output: Vec::new(),
@@ -45,9 +60,11 @@ fn case(id: &str, name: &str, outcome: CaseOutcome) -> CaseReport {
         name: name.to_owned(),
         about: "Proves: that it does.\nLook at: the server.\n".to_owned(),
         file: format!("scenarios/{id}.toml"),
+        grade: Grade::Must,
         outcome,
         reasons: Vec::new(),
         checks: vec![check("verdict", "pass", Some("pass"), CaseOutcome::Pass)],
+        properties: Vec::new(),
         replay: Some(format!("echo-tester run 'scenarios/{id}.toml' --seed 7")),
         run: None,
         server_output: Vec::new(),
@@ -178,6 +195,40 @@ pub(super) fn missed() -> CaseReport {
             check("messages > 1k", "messages > 1k", Some("9"), CaseOutcome::ThresholdMissed),
         ],
         ..case("5.1", "many messages", CaseOutcome::ThresholdMissed)
+    }
+}
+
+fn weak() -> CaseReport {
+    CaseReport {
+        grade: Grade::Should,
+        run: Some(run(&["load"])),
+        reasons: vec!["passed == 500: it was 128".to_owned()],
+        checks: vec![
+            check("verdict", "pass", Some("pass"), CaseOutcome::Pass),
+            check("passed == 500", "passed == 500", Some("128"), CaseOutcome::Weak),
+        ],
+        ..case("5.4", "a burst", CaseOutcome::Weak)
+    }
+}
+
+pub(super) fn info() -> CaseReport {
+    let property = |metric: &str, unit, value| Property { metric: metric.to_owned(), unit, value };
+    CaseReport {
+        grade: Grade::Info,
+        run: Some(run(&["load"])),
+        properties: vec![
+            property("buffered.max", MetricUnit::Bytes, Some(5_347_738.0)),
+            property("rtt.p50", MetricUnit::Time, None),
+        ],
+        ..case("2.4", "the room in the path", CaseOutcome::Info)
+    }
+}
+
+fn unsupported() -> CaseReport {
+    CaseReport {
+        reasons: vec!["this machine's loopback has no IPv6 address ::1".to_owned()],
+        checks: vec![check("verdict", "pass", None, CaseOutcome::Unsupported)],
+        ..case("10.1", "dual stack", CaseOutcome::Unsupported)
     }
 }
 

@@ -13,7 +13,9 @@ use crate::exit::Exit;
 use crate::judge::Judgement;
 use crate::judge::check::{self, CheckReport};
 use crate::judge::expectation::{CheckedServer, Expectations};
+use crate::judge::grade::Grade;
 use crate::judge::outcome::{CaseOutcome, OUTCOMES};
+use crate::judge::property::Property;
 use crate::judge::ranking::suite_exit;
 use crate::scenario::Scenario;
 
@@ -75,12 +77,18 @@ pub struct CaseReport {
     pub about: String,
     /// The file; empty for a run without a scenario.
     pub file: String,
+    /// How much it weighs. With --strict, every *should* is a *must*.
+    #[serde(default)]
+    pub grade: Grade,
     /// The outcome.
     pub outcome: CaseOutcome,
     /// Why, in sentences.
     pub reasons: Vec<String>,
     /// The expectations, one by one. They follow from the scenario alone, so a skipped case has them too.
     pub checks: Vec<CheckReport>,
+    /// The metrics that the case reports, whatever their values are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub properties: Vec<Property>,
     /// The command that runs the case again from the same seed; null if it did not run.
     pub replay: Option<String>,
     /// The run, if there was one. Its verdict is about the bytes; 'outcome' is about what was expected.
@@ -96,6 +104,7 @@ impl CaseReport {
             id: scenario.id.clone(),
             about: scenario.about.clone(),
             file: scenario.path.clone(),
+            grade: scenario.expect.grade,
             checks: check::planned(&scenario.expect, scenario.expected_loads(), server),
             ..CaseReport::planned_run(scenario.name.clone(), String::new())
         }
@@ -108,9 +117,11 @@ impl CaseReport {
             name,
             about,
             file: String::new(),
+            grade: Grade::Must,
             outcome: CaseOutcome::NotRun,
             reasons: Vec::new(),
             checks: check::planned(&Expectations::default(), std::iter::empty(), CheckedServer::Unchecked),
+            properties: Vec::new(),
             replay: None,
             run: None,
             server_output: Vec::new(),
@@ -119,8 +130,9 @@ impl CaseReport {
 
     /// Records the run of the case and its judgement.
     pub fn record_run(&mut self, run: RunReport, judgement: Judgement) {
-        let Judgement { checks, outcome, reasons, .. } = judgement;
-        (self.checks, self.outcome, self.reasons, self.run) = (checks, outcome, reasons, Some(run));
+        let Judgement { checks, properties, outcome, reasons, .. } = judgement;
+        (self.checks, self.properties, self.outcome) = (checks, properties, outcome);
+        (self.reasons, self.run) = (reasons, Some(run));
     }
 
     /// Records the outcome of a case that did not run. Its checks have no result.
@@ -192,7 +204,7 @@ impl SuiteReport {
 
     /// The exit code, as the judge ranks the outcomes.
     pub fn exit(&self) -> Exit {
-        suite_exit(self.cases.iter().map(|case| case.outcome), self.state == SuiteState::Interrupted)
+        suite_exit(self.cases.iter().map(|case| (case.grade, case.outcome)), self.state == SuiteState::Interrupted)
     }
 
     /// The number of cases with each outcome, on one line.
@@ -266,12 +278,15 @@ mod tests {
             CaseOutcome::Pass,
             CaseOutcome::Fail,
             CaseOutcome::ThresholdMissed,
+            CaseOutcome::Weak,
+            CaseOutcome::Info,
             CaseOutcome::Inconclusive,
             CaseOutcome::Skipped,
+            CaseOutcome::Unsupported,
             CaseOutcome::Interrupted,
         ];
         let all = [&all[..], &[CaseOutcome::NotRun]].concat();
         assert_eq!(OUTCOMES.iter().map(|row| row.outcome).collect::<Vec<_>>(), all);
-        assert!(SuiteReport::new(sample::cases(&all)).summary().starts_with("7 cases: 1 passed, 1 failed, 1 missed"));
+        assert!(SuiteReport::new(sample::cases(&all)).summary().starts_with("10 cases: 1 passed, 1 failed, 1 missed"));
     }
 }

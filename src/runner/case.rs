@@ -28,7 +28,7 @@ use crate::runner::known_servers::KnownServers;
 use crate::runner::stop_under_load::StopUnderLoad;
 use crate::runner::unreachable::{self, Remedies};
 use crate::runner::wait_for_target::WaitArgs;
-use crate::runner::{family, jobs, launch};
+use crate::runner::{family, jobs, launch, needs};
 use crate::scenario::{Scenario, names};
 use crate::server::models;
 use crate::stream::Stream;
@@ -58,6 +58,10 @@ pub struct CaseArgs {
     /// Also run cases that move gigabytes or take minutes
     #[arg(long, env = "ECHO_TESTER_LONG", hide_env = true)]
     pub long: bool,
+
+    /// A case of the grade 'should' that fails, fails the run: it counts as a 'must'
+    #[arg(long, env = "ECHO_TESTER_STRICT", hide_env = true)]
+    pub strict: bool,
 
     /// List the cases without running them; with --json, as a report without results
     #[arg(long)]
@@ -129,7 +133,8 @@ pub fn run_all(
     replay: impl Fn(&Scenario) -> String + Sync,
 ) -> anyhow::Result<Exit> {
     let jobs = args.jobs()?;
-    let wanted: Vec<&Scenario> = scenarios.iter().filter(|scenario| args.is_wanted(scenario)).collect();
+    let graded: Vec<Scenario> = scenarios.iter().map(|scenario| scenario.in_force(args.strict)).collect();
+    let wanted: Vec<&Scenario> = graded.iter().filter(|scenario| args.is_wanted(scenario)).collect();
     if wanted.is_empty() {
         let filter = args.filter.as_deref().unwrap_or_default();
         return Err(Failure::usage(format!("no case contains '{filter}': --list shows them")));
@@ -156,7 +161,7 @@ pub fn run_all(
     };
     let result = jobs::run(wanted.len(), jobs, run, |i, case| {
         if let Some(case) = case {
-            is_stopped |= args.fail_fast && !case.outcome.is_good();
+            is_stopped |= args.fail_fast && !case.outcome.is_good() && case.outcome != CaseOutcome::Weak;
             reports.add(i, case);
         }
         // Checked again, because an interrupt may come while a server stops or while a case is skipped.
@@ -195,10 +200,12 @@ fn check_flags(wanted: &[&Scenario], args: &CaseArgs, target: Option<&str>) -> a
     Ok(())
 }
 
-/// A line for each case: id, name, file.
+/// A line for each case: id, grade, name, file.
 fn list(cases: &[&Scenario]) -> String {
     let width = cases.iter().map(|case| case.name.chars().count()).max().unwrap_or(0);
-    let line = |case: &&Scenario| format!("{:<4} {:<width$}  {}", case.id, case.name, case.path);
+    let line = |case: &&Scenario| {
+        format!("{:<4} {:<6} {:<width$}  {}", case.id, case.expect.grade.name(), case.name, case.path)
+    };
     cases.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
@@ -218,6 +225,10 @@ struct CaseContext<'a> {
 fn run_one(mut case: CaseReport, scenario: &Scenario, context: &CaseContext<'_>) -> Option<CaseReport> {
     if let Some(reason) = why_skipped(scenario, context.args, context.target) {
         case.record_no_run(CaseOutcome::Skipped, reason);
+        return Some(case);
+    }
+    if let Some(reason) = needs::why_unsupported(scenario, context.target.is_some()) {
+        case.record_no_run(CaseOutcome::Unsupported, reason);
         return Some(case);
     }
     if let Err(error) = try_run(&mut case, scenario, context)

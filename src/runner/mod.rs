@@ -9,6 +9,7 @@ mod jobs;
 pub mod judged;
 mod known_servers;
 pub mod launch;
+mod needs;
 mod progress;
 mod stop_under_load;
 pub mod target_address;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::error::Location;
+use super::need::Need;
 use super::variables::Environment;
 use crate::config::{RunArgs, ServerConditions, ServerSpec, ServerVariant};
 use crate::judge::expectation::{Expectations, ExpectedLoad};
@@ -21,6 +22,8 @@ pub struct Scenario {
     pub about: String,
     /// It is run only when asked for.
     pub long: bool,
+    /// What it can't be judged without.
+    pub needs: Vec<Need>,
     /// Why it is skipped under Wine.
     pub skip_under_wine: Option<String>,
     /// The server; `None`: the user's own.
@@ -31,7 +34,7 @@ pub struct Scenario {
     pub run: RunArgs,
     /// The load groups.
     pub loads: Vec<Profile>,
-    /// The expectations.
+    /// The expectations, and the grade.
     pub expect: Expectations,
     /// The environment variables that were filled in, which another run needs too.
     pub environment: Environment,
@@ -49,6 +52,13 @@ impl Scenario {
             self.name = format!("{} [{label}]", self.name);
         }
         self
+    }
+
+    /// The same case with the grade that counts: with `strict`, a *should* is a *must*.
+    pub fn in_force(&self, strict: bool) -> Scenario {
+        let mut case = self.clone();
+        case.expect.grade = case.expect.grade.in_force(strict);
+        case
     }
 
     /// Whether running both would run the same thing twice, provided that their variables have the same values.

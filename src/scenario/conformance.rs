@@ -115,9 +115,10 @@ mod tests {
         for (name, text) in FILES {
             let case = Scenario::parse(name, text).unwrap_or_else(|error| panic!("{error}"));
             assert!(name.starts_with(&format!("{}-", case.id)), "{name} is {}", case.id);
-            for part in ["Proves: ", "Catches: ", "Look at: "] {
+            for part in ["Proves: ", "Catches: ", "Look at: ", "See: "] {
                 assert!(case.about.contains(part), "{name} has no '{part}'");
             }
+            assert_eq!(case.long, case.id.ends_with('L'), "{name}: the id of a long case ends in L, and no other");
         }
     }
 }

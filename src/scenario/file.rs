@@ -4,8 +4,10 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::need::Need;
 use crate::config::{LoadArgs, RunArgs, ServerTable};
 use crate::judge::expectation::ExpectedVerdict;
+use crate::judge::grade::Grade;
 use crate::judge::metric;
 use crate::stream::FindingKind;
 
@@ -25,6 +27,15 @@ pub struct ScenarioFile {
     /// It moves gigabytes or takes minutes: it is skipped without --long
     #[serde(default)]
     pub(super) long: bool,
+    /// must: a failure fails the suite; should: it is reported, and fails the suite with --strict; info: the case can't
+    /// fail, it reports a property [default: must]
+    pub(super) grade: Option<Grade>,
+    /// What the case can't be judged without; where one of them is missing, it is unsupported
+    #[serde(default)]
+    pub(super) needs: Vec<Need>,
+    /// Metrics that the report shows, whatever their values are: 'connect.max', 'others.rtt.p50'
+    #[serde(default)]
+    pub(super) report: Vec<String>,
     /// Why it can't pass under Wine, where it is skipped for this reason
     pub(super) skip_under_wine: Option<String>,
     /// The server that each case starts; without this table a --target is needed

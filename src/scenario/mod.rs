@@ -5,6 +5,7 @@
 //! - [`read`]: from the text of a file to its cases;
 //! - [`case`]: a case, resolved;
 //! - [`error`]: the problem of a file, and its place;
+//! - [`need`]: what a case can't be judged without;
 //! - [`names`]: that no two cases have the same name;
 //! - [`schema`]: the JSON Schema for editors;
 //! - [`conformance`]: the files that are embedded for `check`.
@@ -16,6 +17,7 @@ pub mod conformance;
 pub mod error;
 pub mod file;
 pub mod names;
+pub mod need;
 pub mod read;
 pub mod schema;
 mod toml_path;

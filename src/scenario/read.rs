@@ -15,6 +15,7 @@ use super::toml_path::{KeyStep, span_of};
 use super::variables::{Environment, Variables};
 use crate::config::{ConfigError, ConnList, LoadArgs, ServerConditions, ServerTable, ServerVariant};
 use crate::judge::expectation::{Expectations, ExpectedVerdict};
+use crate::judge::property::ReportedMetric;
 use crate::judge::threshold::Threshold;
 use crate::plan::{Profile, Reconnect, Slots, SlotsError};
 use crate::units::ParseError;
@@ -147,13 +148,16 @@ impl FileReader<'_> {
     /// The case of a file that has loads of its own, without its server.
     fn case(self, file: ScenarioFile) -> Result<Scenario, ScenarioError> {
         let loads = self.loads(&file.load)?;
+        let report = self.reported(&file.report, &loads)?;
         let expect = self.expectations(file.expect.unwrap_or_default(), &loads)?;
+        let expect = Expectations { grade: file.grade.unwrap_or_default(), report, ..expect };
         Ok(Scenario {
             path: self.path.to_owned(),
             id: file.id,
             name: file.name,
             about: file.about,
             long: file.long,
+            needs: file.needs,
             skip_under_wine: file.skip_under_wine,
             server: None,
             conditions: ServerConditions::default(),
@@ -178,7 +182,8 @@ impl FileReader<'_> {
             let problem = "no other kind than which? add findings = [\"lost\"]; a run that must pass has none anyway";
             return Err(self.error_at(&[KeyStep::Key("expect"), KeyStep::Key("only")], problem));
         }
-        Ok(Expectations { verdict, findings: expect.findings, no_other_findings: expect.only, thresholds })
+        let (findings, no_other_findings) = (expect.findings, expect.only);
+        Ok(Expectations { verdict, findings, no_other_findings, thresholds, ..Expectations::default() })
     }
 
     fn loads(self, written: &[LoadArgs]) -> Result<Vec<Profile>, ScenarioError> {
@@ -234,19 +239,42 @@ impl FileReader<'_> {
             let steps = [KeyStep::Key("expect"), KeyStep::Key("thresholds"), KeyStep::Index(i)];
             let threshold: Threshold =
                 threshold.parse().map_err(|error: ParseError| self.error_at(&steps, &error.to_string()))?;
-            if let Some(group) = threshold.group().filter(|group| loads.iter().all(|load| load.name != **group)) {
-                let names: Vec<&str> = loads.iter().map(|load| load.name.as_str()).collect();
-                let problem = format!("there is no load '{group}': there is {}", names.join(", "));
-                return Err(self.error_at(&steps, &problem));
-            }
+            self.check_group(threshold.group(), loads, &steps)?;
             thresholds.push(threshold);
         }
         Ok(thresholds)
     }
 
+    fn reported(self, written: &[String], loads: &[Profile]) -> Result<Vec<ReportedMetric>, ScenarioError> {
+        let mut metrics = Vec::new();
+        for (i, metric) in written.iter().enumerate() {
+            let steps = [KeyStep::Key("report"), KeyStep::Index(i)];
+            let metric: ReportedMetric =
+                metric.parse().map_err(|error: ParseError| self.error_at(&steps, &error.to_string()))?;
+            self.check_group(metric.group(), loads, &steps)?;
+            metrics.push(metric);
+        }
+        Ok(metrics)
+    }
+
+    /// Whether there is a load of this name.
+    fn check_group(self, group: Option<&str>, loads: &[Profile], steps: &[KeyStep<'_>]) -> Result<(), ScenarioError> {
+        let Some(group) = group.filter(|group| loads.iter().all(|load| load.name != **group)) else { return Ok(()) };
+        let names: Vec<&str> = loads.iter().map(|load| load.name.as_str()).collect();
+        let problem = format!("there is no load '{group}': there is {}", names.join(", "));
+        Err(self.error_at(steps, &problem))
+    }
+
     /// The cases of a file that names a suite, without its server.
     fn suite(self, suite: Suite, file: &ScenarioFile, variables: &Variables) -> Result<Vec<Scenario>, ScenarioError> {
-        let written = [("load", !file.load.is_empty()), ("expect", file.expect.is_some()), ("id", !file.id.is_empty())];
+        let written = [
+            ("load", !file.load.is_empty()),
+            ("expect", file.expect.is_some()),
+            ("id", !file.id.is_empty()),
+            ("grade", file.grade.is_some()),
+            ("needs", !file.needs.is_empty()),
+            ("report", !file.report.is_empty()),
+        ];
         if let Some((key, _)) = written.into_iter().find(|(_, is_written)| *is_written) {
             let problem = format!("the cases of the suite bring this with them: leave out either {key} or suite");
             return Err(self.error_at(&[KeyStep::Key(key)], &problem));
@@ -328,6 +356,11 @@ mod tests {
             ("name = 'n'\n[[load]]\nconns = '${N}'", "--> a.toml:3:10\n", "--set N=", "^^^^"),
             ("name = 'n'\n[[load]]\nconns = '${N:-x}'", "--> a.toml:3:9\n", "x", "^^^^^^^^^"),
             ("name = 'n\n", "--> a.toml:1:", "", "^"),
+            ("name = 'n'\ngrade = 'shall'\n[[load]]", "--> a.toml:2:9\n", "`should`", "^^^^^^^"),
+            ("name = 'n'\nneeds = ['ipv4']\n[[load]]", "--> a.toml:2:10\n", "did you mean `ipv6`?", "^^^^^^"),
+            ("name = 'n'\nreport = ['rtt.p5O']\n[[load]]", "--> a.toml:2:11\n", "did you mean rtt.p50?", "^^^^"),
+            ("name = 'n'\nreport = ['x.errors']\n[[load]]", "--> a.toml:2:11\n", "there is load", "^^^^"),
+            ("name = 'n'\nsuite = 'conformance'\ngrade = 'info'", "--> a.toml:3:9\n", "either grade or suite", "^"),
             ("name = ' '\n[[load]]", "--> a.toml:1:8\n", "without a name", "^^^"),
             ("name = 'n'\nid = \"1\\n\"\n[[load]]", "--> a.toml:2:6\n", "line break", "^"),
             ("name = 'n'\n[[load]]\nconns = '16m'\n[[load]]\nconns = '1m'", "--> a.toml:5:9\n", "several runs", "^^^^"),
