@@ -285,6 +285,10 @@ fn try_run(case: &mut CaseReport, scenario: &Scenario, context: &CaseContext<'_>
     if report.interrupted && report.total.connects == 0 {
         return Ok(());
     }
+    if let Some(why) = unconfirmed(scenario, &report).filter(|_| judgement.outcome == CaseOutcome::Pass) {
+        case.record_no_run(CaseOutcome::Skipped, why);
+        return Ok(());
+    }
     let absent = target.filter(|_| judgement.outcome == CaseOutcome::Inconclusive);
     match absent.and_then(|target| why_absent(&report, target, &plan)) {
         None => case.record_run(report, judgement),
@@ -377,6 +381,16 @@ fn why_absent(report: &RunReport, target: &str, plan: &RunPlan) -> Option<String
     }
     let remedies = Remedies { has_sources: source.is_some(), ..Remedies::default() };
     unreachable::why(report, target, remedies)
+}
+
+/// Why a run that passed tells nothing of what it was for: no data went with a SYN.
+fn unconfirmed(scenario: &Scenario, report: &RunReport) -> Option<String> {
+    let is_asked_for = scenario.loads.iter().any(|load| load.fast_open);
+    (is_asked_for && report.total.fast_open == 0).then(|| {
+        "no data that went with a SYN was acknowledged: the server, or a box on the way, takes no Fast Open (its listener \
+         needs TCP_FASTOPEN, and on Linux net.ipv4.tcp_fastopen the bit 2)"
+            .to_owned()
+    })
 }
 
 /// The default time limit of a case: what its longest load takes by its own options, plus an allowance.

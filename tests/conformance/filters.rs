@@ -96,6 +96,16 @@ fn a_path_that_drops_segments_without_data_fails_7_6_alone() {
     assert_eq!(failed(drops_probes, &["1.1", "6.2", "7.6"]), ["7.6"]);
 }
 
+#[test]
+fn a_server_that_takes_no_fast_open_is_not_judged_by_it() {
+    let target = server(echo).to_string();
+    let (_, out, err) = said(&["check", &target, "--filter", "7.5 ", "-q", "--json"]);
+    let report: serde_json::Value = serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {err}"));
+    let case = &report["cases"][0];
+    assert_eq!(case["outcome"], "skipped", "{case}");
+    assert!(case["reasons"][0].to_string().contains("takes no Fast Open"), "{case}");
+}
+
 /// Drops a segment that has no data and neither SYN, FIN nor RST.
 fn no_bare_acks() -> [Op; 11] {
     [
