@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::measure::LoadStats;
+use crate::measure::{LoadStats, ServerUsage};
 use crate::stream::Finding;
 use crate::stream::answer::{self, Answer};
 use crate::stream::kept::keep_first;
@@ -25,6 +25,8 @@ pub struct RunOutcome {
     pub failed_fast: bool,
     /// What the client itself used.
     pub client: ClientUsage,
+    /// What the processes of the server used, if they were watched. Whoever watches them fills it in.
+    pub server: Option<ServerUsage>,
 }
 
 impl RunOutcome {
@@ -38,7 +40,13 @@ impl RunOutcome {
             interrupted: false,
             failed_fast: false,
             client,
+            server: None,
         }
+    }
+
+    /// Connections that were opened.
+    pub fn opened(&self) -> u64 {
+        self.groups.iter().map(|stats| stats.counters.opened).sum()
     }
 
     /// Adds what a worker measured and found: statistics and findings by group.

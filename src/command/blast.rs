@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::client::RunPlan;
 use crate::client::target::SourceChoice;
-use crate::config::{DEFAULT_PORT, LoadArgs, RunArgs, RunSettings, ServerConditions};
+use crate::config::{DEFAULT_PORT, LoadArgs, RunArgs, RunSettings, ServerConditions, WatchArgs};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::interrupt;
@@ -23,9 +23,10 @@ use crate::report::terminal;
 use crate::runner::judged::judged_run;
 use crate::runner::unreachable::{self, Remedies};
 use crate::runner::wait_for_target::WaitArgs;
-use crate::runner::{launch, target_address};
+use crate::runner::{launch, server_watch, target_address};
 use crate::stream::ConnId;
 use crate::target::bundled::BundledServer;
+use crate::target::resources::ServerWatch;
 
 /// How many writes of each connection `--dry-run` shows.
 const DRY_RUN_WRITES: usize = 1000;
@@ -61,6 +62,9 @@ pub struct BlastArgs {
     run: RunArgs,
 
     #[command(flatten)]
+    watch: WatchArgs,
+
+    #[command(flatten)]
     output: OutputArgs,
 
     #[command(flatten)]
@@ -85,6 +89,7 @@ pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
     if args.dry_run {
         return dry_run(&launch::plan(&run, Vec::new(), profiles, None)?, &about, &args.output);
     }
+    let watch = watch(&args)?;
     args.output.result.clear()?;
     prepare_log(&args)?;
     let default_target = format!("127.0.0.1:{DEFAULT_PORT}");
@@ -103,7 +108,12 @@ pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
         aim_at(&mut plan, server.as_ref(), &run);
     }
     announce(&args.output, &plan, server.as_ref(), target, &about)?;
-    let (mut outcome, timed_out) = launch::run_plan(plan.clone(), run.start_at, run.timeout, args.output.quiet)?;
+    let watch = server.as_ref().map_or(watch, |server| ServerWatch::of(server.pid()));
+    let (mut outcome, timed_out) =
+        launch::run_plan(plan.clone(), run.start_at, run.timeout, args.output.quiet, watch.as_ref())?;
+    if let Some(watch) = watch {
+        server_watch::record(&watch, &mut outcome);
+    }
     let stopped = server.map(BundledServer::stop).unwrap_or_default();
     if let Some(how) = &stopped.broke {
         say(&format!("warning: the bundled server {how}"));
@@ -157,6 +167,16 @@ fn about(profiles: &[Profile]) -> String {
     match profiles {
         [only] => only.to_string(),
         several => several.iter().map(|load| format!("{}: {load}", load.name)).collect::<Vec<_>>().join("\n"),
+    }
+}
+
+/// The watch of the process that `--pid` names, if it does.
+fn watch(args: &BlastArgs) -> anyhow::Result<Option<ServerWatch>> {
+    match (args.watch.pid, &args.serve) {
+        (Some(pid), Some(_)) => {
+            Err(Failure::usage(format!("--pid {pid}: the server of --serve is watched anyway: leave out one of them")))
+        }
+        _ => server_watch::named(args.watch),
     }
 }
 

@@ -249,7 +249,7 @@ fn one_run(
     };
     let replay = replay_line(Some(server_word), run.seed, &with_end(&args.load), true);
     let plan = launch::plan(run, targets, vec![profile.clone()], Some(replay))?;
-    let (outcome, timed_out) = launch::run_plan(plan.clone(), run.start_at, run.timeout, true)?;
+    let (outcome, timed_out) = launch::run_plan(plan.clone(), run.start_at, run.timeout, true, None)?;
     let stopped = bundled.map(BundledServer::stop).unwrap_or_default();
     if let Some(how) = stopped.broke {
         say(&format!("warning: the bundled server {} {how}", server.name()));

@@ -21,6 +21,7 @@ mod serve;
 mod server_conditions;
 mod server_options;
 mod sources;
+mod watch;
 mod zone;
 
 pub use availability::unavailable;
@@ -38,6 +39,7 @@ pub use serve::{FaultSettings, ServeSettings};
 pub use server_conditions::{AddressFamily, ServerConditions};
 pub use server_options::{ServeArgs, ServerTable};
 pub use sources::SourceAddresses;
+pub use watch::WatchArgs;
 pub use zone::{ZonedIp, check as check_zone};
 
 #[cfg(test)]

@@ -249,11 +249,12 @@ fn server<'c>(case: &ExpectedCase<'c>) -> Vec<Check<'c>> {
         CheckedServer::Target | CheckedServer::Unchecked => return Vec::new(),
     };
     let evaluate = |evidence: &Evidence<'_>| match &evidence.ending.server {
-        ServerFate::Started { died: None } => (Some(RUNNING.to_owned()), CaseOutcome::Pass),
-        ServerFate::Target { probe: Some(Ok(())) } => (Some(SERVING.to_owned()), CaseOutcome::Pass),
         ServerFate::Started { died: Some(defect) } | ServerFate::Target { probe: Some(Err(defect)) } => {
             (Some(defect.clone()), CaseOutcome::Fail)
         }
+        _ if evidence.ending.left_behind.is_some() => (evidence.ending.left_behind.clone(), CaseOutcome::Fail),
+        ServerFate::Started { died: None } => (Some(RUNNING.to_owned()), CaseOutcome::Pass),
+        ServerFate::Target { probe: Some(Ok(())) } => (Some(SERVING.to_owned()), CaseOutcome::Pass),
         _ if evidence.ending.is_interrupted() || evidence.ending.interrupt_requested => {
             (None, CaseOutcome::Interrupted)
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::measure::{Counters, LoadStats};
+use crate::measure::{Counters, LoadStats, ServerFigures};
 use crate::plan::Verify;
 use crate::stream::answer::Answer;
 use crate::units::Time;
@@ -42,6 +42,10 @@ pub struct RunResources {
     pub client_memory: Option<u64>,
     /// CPU time of the server.
     pub server_cpu: Option<Duration>,
+    /// What else the processes of the server used.
+    pub server: ServerFigures,
+    /// Whether the processes of the server were watched.
+    pub is_server_watched: bool,
     /// How long the client itself stood still.
     pub stood_still: Duration,
     /// How long the client was ready to run and mostly waited for a processor.
@@ -63,6 +67,8 @@ pub struct RunEnding {
     pub is_partial: bool,
     /// The end of the server.
     pub server: ServerFate,
+    /// What the server kept of connections that had closed, in words.
+    pub left_behind: Option<String>,
 }
 
 /// The end of the server, as far as a case checks it.
@@ -128,6 +134,11 @@ impl<'r> MetricSource<'r> {
         let mut total = LoadStats::default();
         run.loads.iter().for_each(|load| total.add(load.stats));
         MetricSource { run, total }
+    }
+
+    /// The time and the resources of the run.
+    pub(super) fn resources(&self) -> &RunResources {
+        &self.run.resources
     }
 
     /// The whole run, or the load group of this name, if there is one.

@@ -98,6 +98,17 @@ macro_rules! total {
     };
 }
 
+/// A figure of the server's processes.
+macro_rules! of_server {
+    ($name:literal, $unit:ident, $field:ident, $description:literal) => {
+        Metric {
+            name: $name,
+            description: $description,
+            kind: MetricKind::Run(MetricUnit::$unit, |resources| resources.server.$field.map(|value| value as f64)),
+        }
+    };
+}
+
 /// Every metric.
 pub const METRICS: &[Metric] = &[
     Metric {
@@ -173,9 +184,22 @@ pub const METRICS: &[Metric] = &[
     },
     Metric {
         name: "server.cpu",
-        description: "CPU time of a bundled server; not for one load",
+        description: "CPU time of the server's processes; this and the rows below, of a server that the program starts or \
+                      that `--pid` names, with all processes that it has started; not for one load",
         kind: MetricKind::Run(MetricUnit::Time, |resources| resources.server_cpu.map(in_nanos)),
     },
+    of_server!("server.memory", Bytes, memory, "the most resident memory of any sample"),
+    of_server!(
+        "server.memory.growth",
+        Bytes,
+        memory_growth,
+        "resident memory when all connections have closed, less that of the first ones: the lowest sample between a tenth \
+         and a half of all connections"
+    ),
+    of_server!("server.fds", Count, fds, "the most open descriptors of any sample; on Windows, handles of every kind"),
+    of_server!("server.fds.growth", Count, fds_growth, "the same as `server.memory.growth`, of open descriptors"),
+    of_server!("server.threads", Count, threads, "the most threads of any sample"),
+    of_server!("server.threads.growth", Count, threads_growth, "the same as `server.memory.growth`, of threads"),
 ];
 
 impl Metric {
@@ -280,6 +304,18 @@ impl MetricRef {
         match (&self.metric.kind, self.member) {
             (MetricKind::Findings, FamilyMember::Finding(kind)) => kind.depends_on_time(),
             _ => matches!(self.unit(), MetricUnit::Time | MetricUnit::BytesPerSecond | MetricUnit::PerSecond),
+        }
+    }
+
+    /// Why it was not measured, as the end of a sentence; empty where its name says enough.
+    pub(super) fn why_unmeasured(&self, resources: &RunResources) -> &'static str {
+        match self.metric.name.strip_prefix("server.") {
+            None => "",
+            Some(_) if !resources.is_server_watched => ": no process of the server was watched (--pid names one)",
+            Some(name) if name.ends_with(".growth") => {
+                ": no sample fell between a tenth and a half of the connections, or this system does not tell"
+            }
+            Some(_) => ": this system does not tell, or not this user",
         }
     }
 

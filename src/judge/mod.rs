@@ -11,6 +11,7 @@
 //! - [`check`]: the run compared with them, check by check;
 //! - [`grade`]: how much a case weighs;
 //! - [`weighing`]: what the grade makes of the checks;
+//! - [`leftovers`]: whether a server kept descriptors or threads of connections that have closed;
 //! - [`outcome`]: the outcome of a case, and the exit code;
 //! - [`ranking`]: which of several outcomes decides;
 //! - [`shards`]: the verdict on the sum of several processes.
@@ -21,6 +22,7 @@
 pub mod check;
 pub mod expectation;
 pub mod grade;
+pub mod leftovers;
 pub mod measured;
 pub mod metric;
 pub mod metric_unit;

@@ -28,7 +28,8 @@ pub struct Threshold {
 pub(super) struct EvaluatedThreshold<'t> {
     pub(super) threshold: &'t Threshold,
     pub(super) met: bool,
-    /// It is not met, but it is about time, and what the run says about time cannot be trusted.
+    /// It is not met, but that says nothing: it is about time, and what the run says about time cannot be trusted; or
+    /// it is about growth, and there are too few samples.
     pub(super) is_doubtful: bool,
     /// The measured value, with its unit.
     pub(super) actual: String,
@@ -110,15 +111,22 @@ impl Threshold {
         self.group.as_deref()
     }
 
+    /// Whether it is about what the server's processes keep.
+    pub fn is_about_growth(&self) -> bool {
+        self.metric.name().ends_with(".growth")
+    }
+
     /// Compares the threshold with the measured value. A metric that was not measured does not meet it.
     /// `is_time_known`: what the run says about time can be trusted.
     pub(super) fn evaluate(&self, source: &MetricSource<'_>, is_time_known: bool) -> EvaluatedThreshold<'_> {
         let measured = source.scope(self.group.as_deref()).and_then(|scope| self.metric.value(&scope));
         let (met, actual) = match measured {
-            None => (false, "not measured".to_owned()),
+            None => (false, format!("not measured{}", self.metric.why_unmeasured(source.resources()))),
             Some(value) => (self.comparison.is_met(value, self.value), self.metric.unit().show(value)),
         };
-        let is_doubtful = !met && !is_time_known && self.metric.depends_on_time();
+        // A tester that got too little time took too few samples, which is no fault of the server.
+        let lacks_samples = measured.is_none() && self.is_about_growth() && source.resources().is_server_watched;
+        let is_doubtful = !met && (lacks_samples || !is_time_known && self.metric.depends_on_time());
         EvaluatedThreshold { threshold: self, met, is_doubtful, actual }
     }
 }
@@ -141,7 +149,7 @@ mod tests {
 
     use super::*;
     use crate::judge::measured::{MeasuredLoad, MeasuredRun, RunEnding, RunResources};
-    use crate::measure::{LoadStats, OpenLoopStats};
+    use crate::measure::{LoadStats, OpenLoopStats, ServerFigures};
     use crate::plan::Verify;
     use crate::stream::FindingKind;
 
@@ -247,6 +255,31 @@ mod tests {
     }
 
     #[test]
+    fn figures_of_the_server_come_from_its_processes() {
+        let server = ServerFigures {
+            memory: Some(5 << 20),
+            fds: Some(12),
+            fds_growth: Some(-3),
+            memory_growth: Some(-4096),
+            ..ServerFigures::default()
+        };
+        let resources = RunResources { server, is_server_watched: true, ..RunResources::default() };
+        for (text, met, actual) in [
+            ("server.memory < 6MiB", true, "5242880 bytes"),
+            ("server.fds < 12", false, "12"),
+            ("server.fds.growth < 10", true, "-3"),
+            ("server.memory.growth < 1MiB", true, "-4096 bytes"),
+            ("server.threads < 9", false, "not measured: this system does not tell, or not this user"),
+        ] {
+            assert_eq!(evaluated(text, &[], resources), (met, actual.to_owned()), "{text}");
+        }
+        let (_, why) = evaluated("server.threads.growth < 9", &[], resources);
+        assert!(why.starts_with("not measured: no sample fell between"), "{why}");
+        let growth = |text: &str| text.parse::<Threshold>().expect(text).is_about_growth();
+        assert!(growth("server.threads.growth < 9") && !growth("server.threads < 9"));
+    }
+
+    #[test]
     fn every_kind_of_metric_says_what_was_measured() {
         let mut stats = group(1_000_000);
         (1..1000).for_each(|_| stats.rtt.record(1_000_000));
@@ -275,7 +308,8 @@ mod tests {
             ("elapsed < 3s", true, "2.5s"),
             ("client.cpu < 1s", false, "1.5s"),
             ("client.memory <= 4KiB", true, "4096 bytes"),
-            ("server.cpu < 1s", false, "not measured"),
+            ("server.cpu < 1s", false, "not measured: no process of the server was watched (--pid names one)"),
+            ("server.fds < 9", false, "not measured: no process of the server was watched (--pid names one)"),
         ] {
             assert_eq!(evaluated(text, &[("load", &stats)], resources), (met, actual.to_owned()), "{text}");
         }

@@ -10,6 +10,7 @@ pub mod counters;
 pub mod histogram;
 pub mod kind_stats;
 pub mod open_loop;
+pub mod server_usage;
 pub mod timeline;
 
 pub use active_time::ActiveTime;
@@ -17,6 +18,7 @@ pub use counters::Counters;
 pub use histogram::Latency;
 pub use kind_stats::{KindStats, KindStatsMap};
 pub use open_loop::OpenLoopStats;
+pub use server_usage::{ServerFigures, ServerUsage};
 pub use timeline::{Point, Timeline};
 
 use crate::stream::Divergence;

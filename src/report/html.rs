@@ -8,7 +8,7 @@ use super::case_text::{columns, has_unmet_checks, name_in_table, server_output};
 use super::run::{LoadReport, RunReport};
 use super::suite::{CaseReport, SuiteReport};
 use super::text::plain;
-use super::{chart, finding_list, terminal};
+use super::{chart, finding_list, terminal, usage_chart};
 use crate::judge::outcome::CaseOutcome;
 
 const STYLE: &str = "
@@ -111,6 +111,7 @@ fn loads(run: &RunReport, is_good: bool) -> Markup {
             (chart::timeline(&load.timeline))
             (block("Findings", &findings(load)))
         }
+        @if let Some(usage) = &run.server_usage { (usage_chart::server_usage(usage)) }
     }
 }
 

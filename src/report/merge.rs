@@ -290,6 +290,7 @@ impl Sum {
             targets,
             shard,
             server: ServerReport::sum(&servers),
+            server_usage: None,
             loads,
             verdict: judge_shards(&total, &context),
             answered,

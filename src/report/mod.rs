@@ -26,3 +26,4 @@ mod sample;
 pub mod suite;
 pub mod terminal;
 pub mod text;
+mod usage_chart;

@@ -17,7 +17,7 @@ use crate::judge::verdict::{Verdict, VerdictReport};
 use crate::measure::active_time::ActiveTimeReport;
 use crate::measure::histogram::LatencyReport;
 use crate::measure::open_loop::RateReport;
-use crate::measure::{Counters, KindStatsMap, LoadStats, Timeline};
+use crate::measure::{Counters, KindStatsMap, LoadStats, ServerUsage, Timeline};
 use crate::plan::Profile;
 use crate::server::CountersSnapshot;
 use crate::stream::Finding;
@@ -47,6 +47,10 @@ pub struct RunReport {
     pub shard: String,
     /// The bundled server, if one was started for the run.
     pub server: Option<ServerReport>,
+    /// What the processes of the server used: of one that was started for the run, or that --pid names. Absent where
+    /// they were not watched, and in a merged report.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_usage: Option<ServerUsage>,
     /// The loads.
     pub loads: Vec<LoadReport>,
     /// All loads together.
@@ -172,7 +176,7 @@ impl RunReport {
             total.add(&stats.counters);
         }
         let loads = plan.groups.iter().zip(&outcome.groups).zip(&outcome.findings);
-        let server_cpu = server.as_ref().and_then(ServerReport::cpu);
+        let server_cpu = server_cpu(outcome, server.as_ref());
         let machine_was_full = outcome.client.filled_the_machine(server_cpu, outcome.elapsed);
         RunReport {
             form: FORM.to_owned(),
@@ -182,6 +186,7 @@ impl RunReport {
             targets: plan.targets.iter().map(ToString::to_string).collect(),
             shard: plan.shard.to_string(),
             server,
+            server_usage: outcome.server.clone(),
             loads: loads
                 .enumerate()
                 .map(|(group, ((profile, stats), findings))| {
@@ -208,6 +213,12 @@ impl RunReport {
     pub fn per_second(&self, amount: u64) -> Option<f64> {
         (self.elapsed_s > 0.0).then(|| amount as f64 / self.elapsed_s)
     }
+}
+
+/// The CPU time of the server: what a bundled one says of itself, or else what was seen of its processes.
+pub fn server_cpu(outcome: &RunOutcome, server: Option<&ServerReport>) -> Option<Duration> {
+    let of_itself = server.and_then(ServerReport::cpu);
+    of_itself.or_else(|| outcome.server.as_ref().and_then(ServerUsage::cpu))
 }
 
 impl ServerReport {

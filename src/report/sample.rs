@@ -88,6 +88,7 @@ pub(super) fn run(loads: &[&str]) -> RunReport {
         targets: vec!["127.0.0.1:7777".to_owned()],
         shard: "0/1".to_owned(),
         server: None,
+        server_usage: None,
         loads,
         total,
         elapsed_s: 1.25,

@@ -10,9 +10,12 @@ use super::remarks;
 use super::run::{LoadReport, PartReport, RunReport};
 use super::text::{show_bytes, show_count, show_time, wrapped};
 use crate::judge::check::findings_in_words;
+use crate::judge::leftovers::LEFT_BEHIND;
 use crate::judge::verdict::shortages;
+use crate::measure::ServerUsage;
 use crate::measure::histogram::LatencyReport;
 use crate::measure::open_loop::RateReport;
+use crate::measure::server_usage::UsageLevel;
 
 /// The whole report, ending in the verdict.
 pub fn render(report: &RunReport) -> String {
@@ -88,6 +91,7 @@ fn totals(report: &RunReport) -> String {
         let moved = format!("{} in, {} out", show_count(counters.bytes_in), show_count(counters.bytes_out));
         rows.push(vec!["server".to_owned(), server.model.clone(), format!("{moved} bytes")]);
     }
+    rows.extend(report.server_usage.as_ref().and_then(peak_of_server));
     if !report.parts.is_empty() {
         rows.extend(processes(report));
     }
@@ -133,6 +137,39 @@ fn rate_row(load: &LoadReport, schedule: &RateReport, named: bool) -> Vec<String
     vec![name, sent, format!("sent, {}/s asked for", show_rate(schedule.asked_per_s))]
 }
 
+/// The most that the server's processes used; nothing if the system does not tell.
+fn peak_of_server(usage: &ServerUsage) -> Option<Vec<String>> {
+    let UsageLevel { fds, threads, memory_bytes } = usage.peak;
+    let counts = [fds.map(|n| format!("{} descriptors", show_count(n))), threads.map(|n| plural(n, "thread"))];
+    let counts = counts.into_iter().flatten().collect::<Vec<_>>().join(", ");
+    let memory = memory_bytes.map(|bytes| show_bytes(bytes as f64))?;
+    Some(vec!["server peak".to_owned(), memory, counts])
+}
+
+fn plural(n: u64, what: &str) -> String {
+    format!("{} {what}{}", show_count(n), if n == 1 { "" } else { "s" })
+}
+
+/// Says that the server has more open than before. What is pooled and what leaks look alike after one run.
+fn left_open(report: &RunReport) -> Option<String> {
+    let usage = report.server_usage.as_ref()?;
+    let kinds: [(&str, fn(&UsageLevel) -> Option<u64>); 2] =
+        [("descriptors", |level| level.fds), ("threads", |level| level.threads)];
+    let more = kinds.iter().filter_map(|(what, of)| {
+        let (before, after) = of(&usage.before).zip(of(&usage.settled))?;
+        (after >= before + LEFT_BEHIND)
+            .then(|| format!("{} {what}, and {} before", show_count(after), show_count(before)))
+    });
+    let more: Vec<String> = more.collect();
+    (!more.is_empty()).then(|| {
+        format!(
+            "note: the server has {} the first connection: it pools them, or leaks them; case 10.3 of 'check' tells these \
+             apart",
+            more.join(", and ")
+        )
+    })
+}
+
 /// The resources of the processes of a merged report.
 fn processes(report: &RunReport) -> Vec<Vec<String>> {
     let unknown = || "-".to_owned();
@@ -158,6 +195,7 @@ fn notes(report: &RunReport) -> Vec<String> {
     notes.extend(time_doubt(report));
     notes.extend(bottleneck(report).or_else(|| full_machine(report)));
     notes.extend(not_together(report));
+    notes.extend(left_open(report));
     notes
 }
 

@@ -11,10 +11,11 @@ use clap::Args;
 
 use crate::client::limits::{self, SystemLimits};
 use crate::client::{RunOutcome, RunPlan};
-use crate::config::{self, AddressFamily, RunArgs, RunSettings, ServerSpec};
+use crate::config::{self, AddressFamily, RunArgs, RunSettings, ServerSpec, WatchArgs};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::interrupt;
+use crate::judge::Judgement;
 use crate::judge::expectation::CheckedServer;
 use crate::judge::measured::{RunEnding, ServerFate};
 use crate::judge::outcome::CaseOutcome;
@@ -25,6 +26,8 @@ use crate::report::run::RunReport;
 use crate::report::suite::{CaseReport, SuiteState};
 use crate::runner::judged::judged_case;
 use crate::runner::known_servers::KnownServers;
+use crate::runner::needs::NeededServer;
+use crate::runner::server_watch::{self, WatchedRun};
 use crate::runner::stop_under_load::StopUnderLoad;
 use crate::runner::unreachable::{self, Remedies};
 use crate::runner::wait_for_target::WaitArgs;
@@ -94,6 +97,10 @@ pub struct CaseArgs {
     /// Where the output of the servers goes.
     #[command(flatten)]
     pub server_log: ServerLogArgs,
+
+    /// The process of a target.
+    #[command(flatten)]
+    pub watch: WatchArgs,
 
     /// Seed, workers and the other flags of a run. They override the values in a scenario file.
     #[command(flatten)]
@@ -191,6 +198,12 @@ fn prepare_log(args: &CaseArgs, target: Option<&str>) -> anyhow::Result<()> {
 /// Checks the flags against every case before the first one runs, so that a late case cannot fail because of them.
 fn check_flags(wanted: &[&Scenario], args: &CaseArgs, target: Option<&str>) -> anyhow::Result<()> {
     launch::resolve_run(&args.run)?;
+    if let (Some(pid), None) = (args.watch.pid, target) {
+        return Err(Failure::usage(format!(
+            "--pid {pid}: without a HOST:PORT each case starts a server of its own, which is watched anyway: leave it out"
+        )));
+    }
+    server_watch::named(args.watch)?;
     for scenario in wanted.iter().filter(|scenario| why_skipped(scenario, args, target).is_none()) {
         let run = launch::resolve_run(&merged(&args.run, &scenario.run));
         let plan = run.and_then(|run| launch::plan(&run, Vec::new(), scenario.loads.clone(), None));
@@ -220,6 +233,12 @@ struct CaseContext<'a> {
     known: &'a KnownServers,
 }
 
+impl CaseContext<'_> {
+    fn needed_server(&self) -> NeededServer {
+        NeededServer { is_target: self.target.is_some(), has_pid: self.args.watch.pid.is_some() }
+    }
+}
+
 /// Runs a case. If anything goes wrong, the case is inconclusive; the other cases still run, and no result is lost.
 /// `None`: the user interrupted before anything had run.
 fn run_one(mut case: CaseReport, scenario: &Scenario, context: &CaseContext<'_>) -> Option<CaseReport> {
@@ -227,7 +246,7 @@ fn run_one(mut case: CaseReport, scenario: &Scenario, context: &CaseContext<'_>)
         case.record_no_run(CaseOutcome::Skipped, reason);
         return Some(case);
     }
-    if let Some(reason) = needs::why_unsupported(scenario, context.target.is_some()) {
+    if let Some(reason) = needs::why_unsupported(scenario, context.needed_server()) {
         case.record_no_run(CaseOutcome::Unsupported, reason);
         return Some(case);
     }
@@ -257,7 +276,7 @@ fn try_run(case: &mut CaseReport, scenario: &Scenario, context: &CaseContext<'_>
     let limit = run.timeout.unwrap_or_else(|| default_timeout(scenario));
     let stop_after = scenario.conditions.stop_after;
     let stop = StopUnderLoad::of(server.as_ref(), stop_after).context("starting the thread that stops the server")?;
-    let outcome = launch::run_plan(plan.clone(), run.start_at, Some(limit), args.is_quiet());
+    let (outcome, left_behind) = run_loads(scenario, &plan, (&run, limit), server.as_ref(), args);
     drop(stop);
     let has_findings = |outcome: &RunOutcome| outcome.groups.iter().any(|stats| !stats.counters.findings.is_empty());
     let is_broken = outcome.as_ref().is_ok_and(|(outcome, _)| has_findings(outcome));
@@ -279,6 +298,7 @@ fn try_run(case: &mut CaseReport, scenario: &Scenario, context: &CaseContext<'_>
         timed_out_after: is_over.then_some(Time(limit)),
         is_partial: !run.only_conns.is_empty() || run.shard.count() > 1,
         server,
+        left_behind,
         ..RunEnding::default()
     };
     let (report, judgement) = judged_case(&plan, &outcome, report, &scenario.expect, ending);
@@ -289,15 +309,40 @@ fn try_run(case: &mut CaseReport, scenario: &Scenario, context: &CaseContext<'_>
         case.record_no_run(CaseOutcome::Skipped, why);
         return Ok(());
     }
-    let absent = target.filter(|_| judgement.outcome == CaseOutcome::Inconclusive);
-    match absent.and_then(|target| why_absent(&report, target, &plan)) {
+    record(case, report, judgement, &plan, context);
+    Ok(())
+}
+
+/// Runs the loads of a case, and watches its server. Returns their outcome, and what the server has left behind.
+fn run_loads(
+    scenario: &Scenario,
+    plan: &RunPlan,
+    (run, limit): (&RunSettings, Duration),
+    server: Option<&TestServer>,
+    args: &CaseArgs,
+) -> (anyhow::Result<(RunOutcome, bool)>, Option<String>) {
+    let watched = WatchedRun {
+        scenario,
+        plan,
+        limit,
+        // What a server keeps while it ends says nothing.
+        pid: server.map(TestServer::pid).or(args.watch.pid).filter(|_| scenario.conditions.stop_after.is_none()),
+        is_bundled: server.is_some_and(TestServer::is_bundled),
+        is_shared: server.is_none() && args.jobs.is_some_and(|Count(jobs)| jobs > 1),
+    };
+    watched.run(run.start_at, args.is_quiet())
+}
+
+/// Records the result of a case, or that its target is gone.
+fn record(case: &mut CaseReport, report: RunReport, judgement: Judgement, plan: &RunPlan, context: &CaseContext<'_>) {
+    let absent = context.target.filter(|_| judgement.outcome == CaseOutcome::Inconclusive);
+    match absent.and_then(|target| why_absent(&report, target, plan)) {
         None => case.record_run(report, judgement),
         Some(why) => {
             let why = context.known.target_is_gone(why);
             case.record_no_run(CaseOutcome::Inconclusive, why);
         }
     }
-    Ok(())
 }
 
 /// The plan of a case. Its seed is its own, so that no other case of the suite sends the same bytes.

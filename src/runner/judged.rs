@@ -6,7 +6,8 @@ use crate::client::{RunOutcome, RunPlan};
 use crate::judge::expectation::Expectations;
 use crate::judge::measured::{MeasuredLoad, MeasuredRun, RunEnding, RunResources};
 use crate::judge::{Judgement, judge_case};
-use crate::report::run::{RunReport, ServerReport};
+use crate::measure::ServerUsage;
+use crate::report::run::{RunReport, ServerReport, server_cpu};
 use crate::units::Time;
 
 /// Judges and reports a run without a scenario: nothing may be wrong in it. `timed_out_after` is the time limit that
@@ -38,7 +39,9 @@ pub fn judged_case(
             elapsed: outcome.elapsed,
             client_cpu: outcome.client.cpu,
             client_memory: outcome.client.peak_memory,
-            server_cpu: server.as_ref().and_then(ServerReport::cpu),
+            server_cpu: server_cpu(outcome, server.as_ref()),
+            server: outcome.server.as_ref().map(ServerUsage::figures).unwrap_or_default(),
+            is_server_watched: outcome.server.is_some(),
             stood_still: outcome.client.stood_still,
             starved: outcome.client.starved,
             stolen: outcome.client.stolen,

@@ -21,6 +21,7 @@ use crate::interrupt;
 use crate::output::console::say;
 use crate::plan::{Profile, Slots};
 use crate::sys;
+use crate::target::resources::ServerWatch;
 
 /// How long a process that waits for a common start sleeps before it looks at the clock again, which somebody may set.
 const MAX_START_WAIT: Duration = Duration::from_millis(50);
@@ -109,8 +110,9 @@ pub fn check_limits(plan: &RunPlan) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs the plan. Ctrl-C ends it early with a report, and so does `limit`. Returns the outcome, and whether `limit` has
-/// ended the run; a run that timed out does not count as interrupted.
+/// Runs the plan, and takes samples of the server's processes if they are watched. Ctrl-C ends it early with a report,
+/// and so does `limit`. Returns the outcome, and whether `limit` has ended the run; a run that timed out does not count
+/// as interrupted.
 ///
 /// # Errors
 /// A thread cannot be started.
@@ -119,14 +121,16 @@ pub fn run_plan(
     start_at: Option<SystemTime>,
     limit: Option<Duration>,
     quiet: bool,
+    watch: Option<&ServerWatch>,
 ) -> anyhow::Result<(RunOutcome, bool)> {
     wait_until(start_at);
     let control = Control::new(&plan);
     interrupts::applies_to(&control);
     let progress = ProgressDisplay::start(&plan, &control, quiet);
     let deadline = limit.map(|limit| Deadline::set(limit, &control)).transpose().context("watching the time")?;
+    let sampler = watch.map(|watch| watch.sample(&control));
     let mut outcome = client::run(plan, &control).context("running the load")?;
-    drop(progress);
+    drop((progress, sampler));
     let timed_out =
         outcome.interrupted && deadline.is_some_and(|deadline| deadline.has_passed()) && !interrupt::is_requested();
     outcome.interrupted &= !timed_out;

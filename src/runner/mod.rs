@@ -11,6 +11,7 @@ mod known_servers;
 pub mod launch;
 mod needs;
 mod progress;
+pub mod server_watch;
 mod stop_under_load;
 pub mod target_address;
 pub mod unreachable;

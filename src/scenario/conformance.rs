@@ -60,6 +60,7 @@ files![
     "9.2-bytes-and-fin-before-accept.toml",
     "10.1-descriptors-exhausted-and-come-back.toml",
     "10.2-sigterm-under-load.toml",
+    "10.3-a-connection-leaves-nothing-behind-in-the-server.toml",
 ];
 
 /// The variable in the files that says how long a connection may wait for the server.

@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 pub enum Need {
     /// A server that the program starts
     StartedServer,
+    /// A server whose processes can be watched
+    WatchedServer,
     /// IPv6 on this machine's loopback
     Ipv6,
     /// Linux on this machine
@@ -37,6 +39,12 @@ pub const NEEDS: &[NeedRow] = &[
         name: "started-server",
         unmet: "it needs a server that echo-tester starts: leave out the target, or start yours by a scenario's command",
         probe: "the case has no target",
+    },
+    NeedRow {
+        need: Need::WatchedServer,
+        name: "watched-server",
+        unmet: "it needs to see the server's processes: give the id of its process (--pid), if it runs on this machine",
+        probe: "echo-tester starts the server, or --pid names it, and the system tells what processes use",
     },
     NeedRow {
         need: Need::Ipv6,
@@ -73,7 +81,7 @@ mod tests {
         // A new need does not compile here without a look at the table.
         for row in NEEDS {
             match row.need {
-                Need::StartedServer | Need::Ipv6 | Need::Linux | Need::Unix => {
+                Need::StartedServer | Need::WatchedServer | Need::Ipv6 | Need::Linux | Need::Unix => {
                     assert_eq!(serde_json::to_value(row.need).expect("a word"), row.name);
                 }
             }
@@ -82,6 +90,6 @@ mod tests {
                 assert!(text.len() > 10 && !text.ends_with('.'), "{}: {text}", row.name);
             }
         }
-        assert_eq!(NEEDS.len(), 4);
+        assert_eq!(NEEDS.len(), 5);
     }
 }

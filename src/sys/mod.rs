@@ -2,10 +2,10 @@
 //! processors (vector instructions, prefetching).
 //!
 //! `unix.rs` and `windows.rs` export the same functions under the name `os`, so callers need no `cfg`. Some things
-//! stand apart: [`Alarm`] and `fast_open`, which have a Linux half and an empty one; `event`, which only Windows has;
-//! and `simd` and `prefetch`, which ask for the processor instead. The servers have `cfg` of their own, because a
-//! model may exist on one system only. This room decides nothing: it wraps one system call, or reads one value, at a
-//! time.
+//! stand apart: [`Alarm`] and `fast_open`, which have a Linux half and an empty one; `processes`, with a file for
+//! each system; `event`, which only Windows has; and `simd` and `prefetch`, which ask for the processor instead. The
+//! servers have `cfg` of their own, because a model may exist on one system only. This room decides nothing: it wraps
+//! one system call, or reads one value, at a time.
 
 #[cfg(unix)]
 #[path = "unix.rs"]
@@ -21,6 +21,7 @@ mod alarm;
 pub(crate) mod event;
 mod fast_open;
 mod prefetch;
+mod processes;
 
 use std::io;
 
@@ -36,6 +37,7 @@ pub use os::{
     thread_limit, thread_run_delay, usable_memory,
 };
 pub use prefetch::prefetch;
+pub use processes::{ProcessUsage, usage_of_tree};
 
 /// Processors that this process may use, within its affinity and cgroup limits. `None` if the system does not say.
 pub fn available_cores() -> Option<usize> {

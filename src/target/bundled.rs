@@ -131,6 +131,11 @@ impl BundledServer {
         }
     }
 
+    /// The id of its process, of which all others descend.
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
     /// The exit status, if the process has ended before it was told to.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.process.ended()

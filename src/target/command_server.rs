@@ -122,6 +122,11 @@ impl CommandServer {
         }
     }
 
+    /// The id of its process, of which all others descend.
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
     /// The exit status, if the process has ended. All processes that it started end with it.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.process.ended()

@@ -12,6 +12,7 @@ pub mod lifecycle;
 mod listening;
 pub mod liveness;
 mod patience;
+pub mod resources;
 pub mod serve_event;
 mod server_log;
 pub mod started_process;

@@ -45,6 +45,11 @@ impl StartedProcess {
         Ok(StartedProcess { child, group, status: None })
     }
 
+    /// The id of the process.
+    pub(super) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The process itself, for its pipes.
     pub(super) fn child(&mut self) -> &mut Child {
         &mut self.child

@@ -75,6 +75,19 @@ impl TestServer {
         }
     }
 
+    /// The id of its process, of which all others descend.
+    pub fn pid(&self) -> u32 {
+        match self {
+            TestServer::Bundled(server) => server.pid(),
+            TestServer::Command(server) => server.pid(),
+        }
+    }
+
+    /// Whether it comes with this program.
+    pub fn is_bundled(&self) -> bool {
+        matches!(self, TestServer::Bundled(_))
+    }
+
     /// Stops the server after a grace in which a crash can show. `is_broken` says that connections broke, so the server
     /// may be about to end. `probe` asks whether it still serves. A bundled server is not probed, because a probe is a
     /// connection and would count in its counters. A server that `was_asked` to end may have done so.

@@ -11,6 +11,9 @@ const VOLATILE: &[(&str, &str)] = &[
     (r"\b\d{4}-\d\d-\d\dT[0-9:.]+Z", "[moment]"),
     (r#"(\btime)="[0-9.]+""#, r#"$1="[seconds]""#),
     (r#"(<path class="\w+" d)="[^"]*""#, r#"$1="[curve]""#),
+    // What the server's processes used: the row, and the drawings of a run that was long enough for them.
+    (r"(?m)^server peak .*\n", ""),
+    (r#"(?s)<svg class="server".*?</svg>"#, ""),
     (r"\b\d[0-9,]*(\.\d+)?( [KMGT]?i?B)?/s", "[rate]"),
     (r"\b\d[0-9,]* round trips/s", "[number] round trips/s"),
     (r"\bmachine has \d+ MiB", "machine has [number] MiB"),
@@ -63,15 +66,32 @@ pub(crate) fn text(text: &str) -> String {
 
 /// Redacts a report in JSON.
 pub(crate) fn json(text: &str) -> String {
-    let text = without_remarks(&versionless(&first_points(text)));
+    let text = without_usage(&without_remarks(&versionless(&first_points(text))));
     replace_all(&replace_all(&text, VOLATILE_JSON), VOLATILE)
 }
 
-/// Removes the notes about a busy machine, which depend on its other work (`merging` covers them), and the line of a
-/// server that drains.
+/// Removes what the server's processes used, which differs from run to run and from system to system.
+fn without_usage(text: &str) -> String {
+    let mut kept = String::new();
+    let mut end: Option<String> = None;
+    for line in text.split_inclusive('\n') {
+        if let Some(indent) = line.strip_suffix("\"server_usage\": {\n") {
+            end = Some(format!("{indent}}}"));
+        }
+        match &end {
+            None => kept.push_str(line),
+            Some(last) if line.starts_with(last.as_str()) => end = None,
+            Some(_) => {}
+        }
+    }
+    kept
+}
+
+/// Removes the notes about a busy machine, which depend on its other work (`merging` covers them), those about threads
+/// that a server pools, and the line of a server that drains.
 fn without_remarks(text: &str) -> String {
-    let whose =
-        "the client was the bottleneck|client and server together left|the client had no time|the machine had no";
+    let whose = "the client was the bottleneck|client and server together left|the client had no time|the machine had \
+                 no|the server has";
     let notes = format!(r"(?m)^note: ({whose})[^\n]*\n(  [^\n]*\n)*\n?");
     let mut text = Regex::new(&notes).expect("the pattern is valid").replace_all(text, "").into_owned();
     for (pattern, with) in DRAINING {

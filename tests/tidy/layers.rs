@@ -22,7 +22,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
     ("scenario", &["config", "judge", "plan", "stream", "units"]),
     ("report", &["client", "exit", "judge", "measure", "plan", "scenario", "server", "stream", "units"]),
     ("output", &["exit", "failure", "judge", "report"]),
-    ("target", &["client", "config", "failure", "interrupt", "report", "scenario", "server", "sync", "sys"]),
+    ("target", &["client", "config", "failure", "interrupt", "measure", "report", "scenario", "server", "sync", "sys"]),
     (
         "runner",
         &[

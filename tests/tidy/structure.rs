@@ -55,6 +55,7 @@ pub(crate) fn long_functions(tree: &Tree, most: usize) -> Vec<String> {
 
 /// Type names that may stand in more than one file, and why.
 pub(crate) const SHARED_NAMES: &[(&str, &str)] = &[
+    ("Listed", "what the list of processes of each of four systems tells"),
     ("CompletionRoutine", "the stand-in for Winsock in tests has the names of the original"),
     ("Event", "the stand-in for Winsock in tests has the names of the original"),
 ];

@@ -54,6 +54,7 @@ fn shard(index: u32, count: u32, start: u64, rtts: &[u64]) -> Input {
         targets: vec!["127.0.0.1:7777".to_owned()],
         shard: format!("{index}/{count}"),
         server: None,
+        server_usage: None,
         loads: vec![load],
         total: counters.clone(),
         elapsed_s: 10.0,

@@ -1,0 +1,129 @@
+//! Watches the processes of a run's server: from before its first connection until it has come to rest, and, where
+//! something seems to be left behind, through the same load again.
+
+use std::time::{Duration, SystemTime};
+
+use super::launch;
+use crate::client::{RunOutcome, RunPlan};
+use crate::config::WatchArgs;
+use crate::failure::Failure;
+use crate::interrupt;
+use crate::judge::leftovers::{self, LEFT_BEHIND, REPETITIONS};
+use crate::measure::server_usage::UsageLevel;
+use crate::scenario::Scenario;
+use crate::target::resources::{RestRule, ServerWatch};
+
+/// How long a server may take to come to rest where nothing depends on it.
+const BRIEF: Duration = Duration::from_secs(2);
+/// A run that takes longer is not run again to find out whether its server leaks.
+const MAX_REPEATED: Duration = Duration::from_secs(5);
+
+/// The run of a case, as far as its server's processes are judged by it.
+pub(super) struct WatchedRun<'r> {
+    pub(super) scenario: &'r Scenario,
+    pub(super) plan: &'r RunPlan,
+    /// The time limit of the loads.
+    pub(super) limit: Duration,
+    /// The server's process, if it is known.
+    pub(super) pid: Option<u32>,
+    /// The server comes with this program: it is sampled, but not examined.
+    pub(super) is_bundled: bool,
+    /// Other cases use the same server at the same time.
+    pub(super) is_shared: bool,
+}
+
+/// The watch of the process that `--pid` names, if it does.
+///
+/// # Errors
+/// There is no such process, or the system tells nothing about it.
+pub fn named(args: WatchArgs) -> anyhow::Result<Option<ServerWatch>> {
+    let Some(pid) = args.pid else { return Ok(None) };
+    let missing = || {
+        Failure::usage(format!(
+            "--pid {pid}: this machine has no such process, or tells nothing about it: give the id of the server's \
+             process, such as 'pgrep -f NAME' prints"
+        ))
+    };
+    ServerWatch::of(pid).map(Some).ok_or_else(missing)
+}
+
+/// Waits shortly until the server has come to rest, and adds what it used to the outcome.
+pub fn record(watch: &ServerWatch, outcome: &mut RunOutcome) {
+    let goal = watch.before();
+    watch.finish(&RestRule { goal, at_once: LEFT_BEHIND - 1, unchanged: u64::MAX, patience: BRIEF });
+    outcome.server = Some(watch.usage(outcome.opened()));
+}
+
+impl WatchedRun<'_> {
+    /// Runs the loads, and watches the server until it has come to rest. Returns the result of [`launch::run_plan`],
+    /// and what the server has left behind, in words, if that is certain.
+    pub(super) fn run(
+        &self,
+        start_at: Option<SystemTime>,
+        quiet: bool,
+    ) -> (anyhow::Result<(RunOutcome, bool)>, Option<String>) {
+        let watch = self.pid.and_then(ServerWatch::of);
+        let mut result = launch::run_plan(self.plan.clone(), start_at, Some(self.limit), quiet, watch.as_ref());
+        let watched = watch.zip(result.as_mut().ok());
+        let left_behind = watched.and_then(|(watch, (outcome, is_over))| self.finish(&watch, outcome, *is_over));
+        (result, left_behind)
+    }
+
+    /// Waits until the server has come to rest, and adds what it used to the outcome. Returns what it has left behind,
+    /// in words, if that is certain.
+    fn finish(&self, watch: &ServerWatch, outcome: &mut RunOutcome, is_over: bool) -> Option<String> {
+        let opened = outcome.opened();
+        let is_judged_by_growth = self.scenario.expect.thresholds.iter().any(|threshold| threshold.is_about_growth());
+        let early = watch.early(opened);
+        if is_judged_by_growth {
+            let goal = early.unwrap_or_else(|| watch.before());
+            watch.finish(&RestRule { goal, at_once: 0, unchanged: LEFT_BEHIND - 1, patience: self.patience() });
+        } else if self.is_bundled {
+            watch.finish(&RestRule { goal: watch.before(), at_once: u64::MAX, unchanged: u64::MAX, patience: BRIEF });
+        } else {
+            record(watch, outcome);
+        }
+        let usage = watch.usage(opened);
+        let settled = usage.settled;
+        outcome.server = Some(usage);
+        let is_examined = !is_judged_by_growth && !is_over && self.can_be_repeated(outcome);
+        if !is_examined || !leftovers::is_suspicious(&watch.before(), early.as_ref(), &settled) {
+            return None;
+        }
+        leftovers::sentence(&self.repeat(watch, settled)?, opened)
+    }
+
+    /// How long the server may take to let go of what it has: as long as a connection waits for it.
+    fn patience(&self) -> Duration {
+        self.scenario.loads.iter().map(|load| load.stall_timeout).max().unwrap_or(BRIEF)
+    }
+
+    /// Whether the same load would do the same again, on this server alone.
+    fn can_be_repeated(&self, outcome: &RunOutcome) -> bool {
+        let is_right = outcome.groups.iter().all(|stats| stats.counters.findings.is_empty());
+        let is_whole = !outcome.interrupted && !interrupt::is_requested() && outcome.elapsed <= MAX_REPEATED;
+        let expects_an_echo = self.scenario.expect.need_an_echo(self.scenario.expected_loads());
+        is_right && is_whole && expects_an_echo && !self.is_bundled && !self.is_shared
+    }
+
+    /// Runs the same load again, for as long as something more is left behind each time. Returns the levels: before the
+    /// run, after it, and after each repetition. `None`: nothing more is left behind, or a repetition did not run.
+    fn repeat(&self, watch: &ServerWatch, settled: UsageLevel) -> Option<Vec<UsageLevel>> {
+        let mut levels = vec![watch.before(), settled];
+        let mut goal = settled;
+        for _ in 0..REPETITIONS {
+            let (outcome, is_over) = launch::run_plan(self.plan.clone(), None, Some(self.limit), true, None).ok()?;
+            if outcome.interrupted || is_over {
+                return None;
+            }
+            let few = LEFT_BEHIND - 1;
+            let level = watch.rest(&RestRule { goal, at_once: few, unchanged: few, patience: self.patience() })?;
+            levels.push(level);
+            if level.excess_over(&goal) < LEFT_BEHIND {
+                return None;
+            }
+            goal = level;
+        }
+        Some(levels)
+    }
+}

@@ -1,0 +1,144 @@
+//! What the processes of a server use while a load runs, and whether they have come to rest afterwards.
+//!
+//! The samples are taken on a thread of their own, each 100 to 500 ms: the longer a look takes, the rarer it is. The
+//! numbers are only collected here; `measure::server_usage` says what they mean.
+
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::client::Control;
+use crate::interrupt;
+use crate::measure::ServerUsage;
+use crate::measure::server_usage::{UsageLevel, UsageRecorder};
+use crate::sync::lock;
+use crate::sys;
+
+/// The shortest time between two samples.
+const MIN_INTERVAL: Duration = Duration::from_millis(100);
+/// The longest time between two samples.
+const MAX_INTERVAL: Duration = Duration::from_millis(500);
+/// Between these limits, looks may take this part of a processor's time.
+const SHARE_OF_TIME: u32 = 30;
+/// A server is at rest when its descriptors and threads have not changed for this long.
+const UNCHANGED_FOR: Duration = Duration::from_millis(300);
+/// The first pause between two looks at a server that comes to rest; it doubles up to [`MIN_INTERVAL`].
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+
+/// The processes of a server, watched.
+pub struct ServerWatch {
+    pid: u32,
+    recorder: Arc<Mutex<UsageRecorder>>,
+}
+
+/// When a server counts as being at rest. What counts is by how many descriptors or threads it exceeds `goal`.
+#[derive(Clone, Copy, Debug)]
+pub struct RestRule {
+    /// The level that it is held against.
+    pub goal: UsageLevel,
+    /// An excess that is at rest at once.
+    pub at_once: u64,
+    /// An excess that is at rest if it does not change for a while.
+    pub unchanged: u64,
+    /// How long to wait at most.
+    pub patience: Duration,
+}
+
+/// Takes samples until it is dropped.
+pub struct Sampler {
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+fn look(pid: u32) -> Option<(UsageLevel, Option<Duration>)> {
+    let usage = sys::usage_of_tree(pid)?;
+    Some((UsageLevel { fds: usage.fds, threads: usage.threads, memory_bytes: usage.memory }, usage.cpu))
+}
+
+impl ServerWatch {
+    /// Watches the process of this id and all its descendants, from before the first connection on. `None`: there is no
+    /// such process, or the system does not tell.
+    pub fn of(pid: u32) -> Option<ServerWatch> {
+        let (level, cpu) = look(pid)?;
+        Some(ServerWatch { pid, recorder: Arc::new(Mutex::new(UsageRecorder::new(level, cpu))) })
+    }
+
+    /// Takes samples of a run, until the sampler is dropped. If the system refuses the thread, there are none.
+    pub fn sample(&self, control: &Arc<Control>) -> Sampler {
+        let (pid, recorder, control) = (self.pid, Arc::clone(&self.recorder), Arc::clone(control));
+        let (stop, stopped) = channel::<()>();
+        let work = move || {
+            let mut interval = MIN_INTERVAL;
+            while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
+                let (opened, begun) = (control.counters().opened, sys::thread_cpu_time().unwrap_or_default());
+                let Some((level, cpu)) = look(pid) else { break };
+                let cost = sys::thread_cpu_time().unwrap_or_default().saturating_sub(begun);
+                interval = (cost * SHARE_OF_TIME).clamp(MIN_INTERVAL, MAX_INTERVAL);
+                lock(&recorder).sample(control.elapsed(), opened, level, cpu);
+            }
+        };
+        let thread = std::thread::Builder::new().name("server-watch".to_owned()).spawn(work).ok();
+        Sampler { stop: Some(stop), thread }
+    }
+
+    /// The level before the first connection.
+    pub fn before(&self) -> UsageLevel {
+        lock(&self.recorder).before()
+    }
+
+    /// The level of the first connections, if the run of this many was long enough to tell.
+    pub fn early(&self, opened: u64) -> Option<UsageLevel> {
+        lock(&self.recorder).early(opened)
+    }
+
+    /// Waits until the server is at rest, and returns its level then. `None`: it has ended.
+    pub fn rest(&self, rule: &RestRule) -> Option<UsageLevel> {
+        self.wait_for_rest(rule).map(|(level, _)| level)
+    }
+
+    /// Waits until the server is at rest, which ends the run that is recorded.
+    pub fn finish(&self, rule: &RestRule) {
+        if let Some((level, cpu)) = self.wait_for_rest(rule) {
+            lock(&self.recorder).came_to_rest(level, cpu);
+        }
+    }
+
+    fn wait_for_rest(&self, rule: &RestRule) -> Option<(UsageLevel, Option<Duration>)> {
+        let until = Instant::now() + rule.patience;
+        let mut last: Option<(UsageLevel, Instant)> = None;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let now = Instant::now();
+            let (level, cpu) = look(self.pid)?;
+            let excess = level.excess_over(&rule.goal);
+            let since = last.filter(|(last, _)| is_alike(last, &level)).map_or(now, |(_, since)| since);
+            let is_unchanged = excess <= rule.unchanged && now.duration_since(since) >= UNCHANGED_FOR;
+            if excess <= rule.at_once || is_unchanged || now >= until || interrupt::is_requested() {
+                return Some((level, cpu));
+            }
+            last = Some((level, since));
+            interrupt::pause(pause);
+            pause = (pause * 2).min(MIN_INTERVAL);
+        }
+    }
+
+    /// The usage of the run, in which `opened` connections were opened.
+    pub fn usage(&self, opened: u64) -> ServerUsage {
+        lock(&self.recorder).usage(opened)
+    }
+}
+
+fn is_alike(a: &UsageLevel, b: &UsageLevel) -> bool {
+    (a.fds, a.threads) == (b.fds, b.threads)
+}
+
+impl Drop for Sampler {
+    fn drop(&mut self) {
+        self.stop.take();
+        if let Some(thread) = self.thread.take() {
+            // The thread does not panic. If it did, the run's results would still be right.
+            let _ = thread.join();
+        }
+    }
+}
