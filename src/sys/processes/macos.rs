@@ -52,13 +52,12 @@ fn process(pid: libc::pid_t) -> Option<Process> {
 }
 
 /// A time that is counted in units of the processor's timer, such as 125/3 ns on Apple's own.
+#[expect(deprecated, reason = "the crate that libc names instead is needed for nothing else")]
 fn time(units: u64) -> Duration {
     static UNIT: OnceLock<(u32, u32)> = OnceLock::new();
     let (numerator, denominator) = *UNIT.get_or_init(|| {
-        #[expect(deprecated, reason = "the crate that libc names instead is needed for nothing else")]
         let mut unit = libc::mach_timebase_info { numer: 1, denom: 1 };
         // SAFETY: the call writes the live struct.
-        #[expect(deprecated, reason = "the crate that libc names instead is needed for nothing else")]
         let status = unsafe { libc::mach_timebase_info(&raw mut unit) };
         if status == 0 && unit.denom != 0 { (unit.numer, unit.denom) } else { (1, 1) }
     });
