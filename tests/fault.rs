@@ -7,7 +7,6 @@ mod faulty;
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::time::Duration;
 
 use echo_tester::server::fault::{FaultKind, FaultLog, FaultyServer};
 use echo_tester::server::{Options, Server};
