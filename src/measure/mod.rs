@@ -27,10 +27,10 @@ use crate::stream::Divergence;
 /// and the digits of a histogram may take a hundredth of that.
 const SYN_SENT_AGAIN_NS: u64 = 990_000_000;
 
-/// Of these connects, those that took a second longer than the fastest one: a SYN, or its answer, was lost or dropped
-/// and sent again. A path that takes a second for each connect is only a long one.
-pub fn slow_connects(connects: &Latency) -> u64 {
-    let Some(fastest) = connects.min() else { return 0 };
+/// Of these connects, those that took a second longer than the fastest one, or than the fastest round trip: a SYN, or
+/// its answer, was lost or dropped and sent again. A path that takes a second for everything is only a long one.
+pub fn slow_connects(connects: &Latency, round_trips: &Latency) -> u64 {
+    let Some(fastest) = connects.min().into_iter().chain(round_trips.min()).min() else { return 0 };
     connects.count_from(SYN_SENT_AGAIN_NS.saturating_add(u64::try_from(fastest.as_nanos()).unwrap_or(u64::MAX)))
 }
 
@@ -74,7 +74,7 @@ impl LoadStats {
 
     /// Connects that took a second longer than the fastest one: see [`slow_connects`].
     pub fn slow_connects(&self) -> u64 {
-        slow_connects(&self.connect)
+        slow_connects(&self.connect, &self.rtt)
     }
 
     /// Counts a finding, whose first bytes came `at_ms` milliseconds after the start of the run.

@@ -21,7 +21,11 @@ pub(super) fn of(report: &RunReport) -> Vec<String> {
 }
 
 fn slow(report: &RunReport) -> Option<String> {
-    let of_load = |load: &LoadReport| Latency::decode(&load.connect.hdr).map_or(0, |connects| slow_connects(&connects));
+    let of_load = |load: &LoadReport| {
+        let [connects, trips] =
+            [&load.connect, &load.rtt].map(|latency| Latency::decode(&latency.hdr).unwrap_or_default());
+        slow_connects(&connects, &trips)
+    };
     let slow: u64 = report.loads.iter().map(of_load).sum();
     (slow > 0).then(|| {
         format!(
@@ -81,6 +85,7 @@ mod tests {
     fn a_connect_is_slow_by_the_second_that_it_takes_longer_than_the_fastest() {
         let said = |millis: &[u64]| {
             let mut run = run();
+            run.loads[0].rtt = times(&[]);
             run.loads[0].connect = times(millis);
             of(&run)
         };
@@ -88,6 +93,9 @@ mod tests {
         assert!(said(&[0, 1, 1003])[0].starts_with("1 connect took 1 s and more"));
         assert!(said(&[0, 1003, 3100, 7005])[0].starts_with("3 connects took 1 s and more"));
         assert_eq!(said(&[1100, 1200, 2000]), [""; 0], "a path that takes a second is only a long one");
+        let mut all_slow = run();
+        (all_slow.loads[0].connect, all_slow.loads[0].rtt) = (times(&[1003, 1004]), times(&[1]));
+        assert!(of(&all_slow)[0].starts_with("2 connects"), "their round trips show that the path is short");
         assert!(said(&[600, 1700])[0].starts_with("1 connect"));
     }
 

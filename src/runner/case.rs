@@ -306,7 +306,7 @@ fn try_run(case: &mut CaseReport, scenario: &Scenario, context: &CaseContext<'_>
         return Ok(());
     }
     if let Some(why) = unconfirmed(scenario, &report).filter(|_| judgement.outcome == CaseOutcome::Pass) {
-        case.record_no_run(CaseOutcome::Skipped, why);
+        case.record_no_run(CaseOutcome::Unsupported, why);
         return Ok(());
     }
     record(case, report, judgement, &plan, context);
@@ -367,7 +367,7 @@ fn reached(
         (Some(target), _) => match family::addresses(target, scenario.conditions.family)? {
             Ok(addresses) => Ok(Some((addresses, None))),
             Err(why) => {
-                case.record_no_run(CaseOutcome::Skipped, why);
+                case.record_no_run(CaseOutcome::Unsupported, why);
                 Ok(None)
             }
         },
@@ -404,7 +404,7 @@ fn start(
         Err(_) if interrupt::is_requested() => Ok(None),
         Err(not_started) if scenario.conditions.family != AddressFamily::Any => {
             let why = format!("a server that does not listen there can't be judged by it: {}", not_started.reason);
-            case.record_no_run(CaseOutcome::Skipped, why);
+            case.record_no_run(CaseOutcome::Unsupported, why);
             case.server_output = not_started.output;
             Ok(None)
         }
