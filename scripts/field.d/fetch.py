@@ -130,7 +130,8 @@ def write_if_other(file: Path, text: str) -> None:
 def version(program: Program) -> str:
     """The first line that the version command prints: the command is written so that this is the version alone."""
     try:
-        lines = call(["sh", "-c", program.fill(program.version, {})], "version", cwd=program.directory).split("\n")
+        command = f"{{ {program.fill(program.version, {})}; }} 2>/dev/null"
+        lines = call(["sh", "-c", command], "version", cwd=program.directory).split("\n")
         return lines[0].strip() or "unknown"
     except Skip:
         return "unknown"

@@ -5,15 +5,19 @@ import re
 import subprocess
 from pathlib import Path
 
+from launch import Running
 from program import Program, Skip
 
 # Outcomes of a case that say nothing about the program.
 NEUTRAL = {"skipped", "unsupported", "info"}
 
 
-def run_suite(tester: Path, port: int, program: Program, again: int, limit: int) -> dict:
-    """Each case with its outcomes ('pass', 'fail', 'inconclusive') and what was found when it first did not pass."""
-    report = check(tester, port, program, [], limit)
+def run_suite(tester: Path, running: Running, program: Program, again: int, limit: int) -> dict:
+    """Each case with its outcomes ('pass', 'fail', 'inconclusive') and what was found when it first did not pass.
+
+    A program that has crashed is started again before a case runs again.
+    """
+    report = check(tester, running.port, program, [], limit)
     cases = {}
     for case in report["cases"]:
         if case["outcome"] not in NEUTRAL:
@@ -22,7 +26,8 @@ def run_suite(tester: Path, port: int, program: Program, again: int, limit: int)
                 cases[case["id"]]["found"] = found(case)
     for id, case in cases.items():
         while not is_settled(case["outcomes"], again):
-            rerun = check(tester, port, program, ["--filter", f"{id} {case['name']}"], limit)["cases"]
+            running.start_if_gone()
+            rerun = check(tester, running.port, program, ["--filter", f"{id} {case['name']}"], limit)["cases"]
             case["outcomes"] += [outcome(other) for other in rerun if other["id"] == id]
             if case["outcomes"][-1] == "fail" and "fail" not in case["outcomes"][:-1]:
                 case["found"] = next(found(other) for other in rerun if other["id"] == id)
@@ -31,6 +36,8 @@ def run_suite(tester: Path, port: int, program: Program, again: int, limit: int)
 
 
 def outcome(case: dict) -> str:
+    if any(reason.startswith("its server is not there") for reason in case["reasons"]):
+        return "inconclusive"
     return case["outcome"] if case["outcome"] in ("pass", "inconclusive") else "fail"
 
 

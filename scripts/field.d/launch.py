@@ -29,23 +29,41 @@ def adopt_orphans() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
+class Running:
+    """A program that runs, with its backend if it has one. After a crash it can be started again, on the same ports."""
+
+    def __init__(self, program: Program, tester: Path) -> None:
+        names = program.ports() + (["backend"] if program.has_backend() else [])
+        ports = dict(zip(names, free_ports(len(names))))
+        for name, text in program.files.items():
+            (program.directory / name).write_text(program.fill(text, ports))
+        self.port = ports["port"]
+        self.ports = set(ports.values())
+        self.directory = program.directory
+        self.log = program.directory / "output.log"
+        self.log.write_text("")
+        self.commands = [shlex.split(program.fill(command, ports)) for command in program.start]
+        if "backend" in ports:
+            self.commands.insert(0, [str(tester), "serve", "--bind", f"127.0.0.1:{ports['backend']}"])
+
+    def start(self) -> None:
+        for command in self.commands:
+            start(command, self.directory, self.log)
+        wait_until_listening(self.ports, self.log)
+
+    def start_if_gone(self) -> None:
+        if not self.ports <= listening_ports():
+            end_all()
+            self.start()
+
+
 @contextlib.contextmanager
-def started(program: Program, tester: Path) -> Iterator[int]:
-    """The program, and its backend if it has one, for the length of a 'with'; the value is the port to test."""
-    names = program.ports() + (["backend"] if program.has_backend() else [])
-    ports = dict(zip(names, free_ports(len(names))))
-    for name, text in program.files.items():
-        (program.directory / name).write_text(program.fill(text, ports))
-    log = program.directory / "output.log"
-    log.write_text("")
-    commands = [shlex.split(program.fill(command, ports)) for command in program.start]
-    if "backend" in ports:
-        commands.insert(0, [str(tester), "serve", "--bind", f"127.0.0.1:{ports['backend']}"])
+def started(program: Program, tester: Path) -> Iterator[Running]:
+    """The program, and its backend if it has one, for the length of a 'with'."""
+    running = Running(program, tester)
     try:
-        for command in commands:
-            start(command, program.directory, log)
-        wait_until_listening(set(ports.values()), log)
-        yield ports["port"]
+        running.start()
+        yield running
     finally:
         end_all()
 
