@@ -1,14 +1,18 @@
-//! `check [HOST:PORT]`: the conformance suite, with a verdict for each case.
+//! `check [HOST:PORT …]`: the conformance suite, with a verdict for each case.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
+use clap::builder::PossibleValuesParser;
 
 use crate::config::{ConfigError, ModelList, ServerTable};
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::judge::assumption::{ASSUMPTIONS, Assumption};
 use crate::output::console::quote;
-use crate::runner::case::{self, CaseArgs};
+use crate::runner::case::CaseArgs;
+use crate::runner::suite::{self, SuiteTargets};
 use crate::runner::target_address;
 use crate::scenario::{Scenario, Variables, conformance};
 use crate::units::Time;
@@ -16,12 +20,36 @@ use crate::units::Time;
 /// The flags of `check`.
 #[derive(Args, Debug)]
 pub struct CheckCommand {
-    /// The server: HOST:PORT, IPv6 in brackets [default: a bundled server for each case]
+    /// Servers, one after the other: HOST:PORT, IPv6 in brackets [default: a bundled server for each case]
     #[arg(value_name = "HOST:PORT", env = "ECHO_TESTER_TARGET", hide_env = true)]
-    target: Option<String>,
+    targets: Vec<String>,
+
+    /// Check the servers in this file too: one HOST:PORT a line; what follows a # is a comment
+    #[arg(long = "targets", value_name = "FILE", env = "ECHO_TESTER_TARGETS", hide_env = true)]
+    targets_file: Option<PathBuf>,
+
+    /// The target is a proxy, and this is its backend: check both, and judge the proxy by what it makes worse
+    ///
+    /// Each case runs through the proxy and straight at the backend. What fails in both is the backend's own.
+    #[arg(long, value_name = "HOST:PORT", env = "ECHO_TESTER_DIRECT", hide_env = true)]
+    direct: Option<String>,
+
+    /// What the target is known not to do; no-half-close: it does not keep a half-closed connection open, as many
+    /// proxies
+    ///
+    /// Cases about the half-close may then fail by what follows from it: truncated, reset, stalled, no-fin. The report
+    /// says 'expected'. All other cases end their connections when the echo is there.
+    #[arg(
+        long, value_name = "WHAT", env = "ECHO_TESTER_ASSUME", hide_env = true, hide_possible_values = true,
+        value_parser = PossibleValuesParser::new(ASSUMPTIONS.iter().map(|row| row.name))
+    )]
+    assume: Option<String>,
 
     /// Check bundled servers of these models, each with every case: names with commas, or all [default: auto]
-    #[arg(long, value_name = "NAME,…|all", env = "ECHO_TESTER_MODEL", hide_env = true, conflicts_with = "target")]
+    #[arg(
+        long, value_name = "NAME,…|all", env = "ECHO_TESTER_MODEL", hide_env = true,
+        conflicts_with_all = ["targets", "targets_file", "direct"]
+    )]
     model: Option<String>,
 
     /// How long a connection may wait for the server; give a slow or distant server more [default: 5s]
@@ -38,17 +66,32 @@ pub struct CheckCommand {
 /// Runs the scenarios of the conformance suite, which are part of the program.
 ///
 /// # Errors
-/// The target is not valid, or a model does not exist.
+/// A target is not valid, or a model does not exist.
 pub fn run(args: &CheckCommand) -> anyhow::Result<Exit> {
-    if !args.cases.list {
-        args.cases.wait.wait_for(args.target.as_deref().as_slice(), &args.cases.run, args.cases.quiet)?;
-    }
-    if let Some(target) = &args.target {
-        target_address::resolve(target)?;
-    }
+    let targets = targets(args)?;
     if args.patience == Some(Time(Duration::ZERO)) {
         return Err(Failure::usage("--patience 0: must be longer than 0: write a time such as 30s, or leave it out"));
     }
+    let scenarios = scenarios(args)?;
+    let flag = |name: &str, value: Option<String>| {
+        value.map_or_else(String::new, |value| format!(" --{name} {}", quote(&value)))
+    };
+    let flags = [
+        flag("model", args.model.clone()),
+        flag("patience", args.patience.map(|time| time.to_string())),
+        flag("assume", args.assume.clone()),
+    ];
+    let flags = flags.concat();
+    let replay = |scenario: &Scenario, target: Option<&str>| {
+        let target = target.map_or_else(String::new, |target| format!(" {}", quote(target)));
+        let long = if scenario.long { " --long" } else { "" };
+        format!("echo-tester check{target}{flags}{long} --filter {}", quote(&scenario.title()))
+    };
+    suite::run_all(&scenarios, &args.cases, &targets, replay)
+}
+
+/// The cases: the suite against each model, and with what is assumed of the target.
+fn scenarios(args: &CheckCommand) -> anyhow::Result<Vec<Scenario>> {
     let patience = args.patience.map(|time| (conformance::PATIENCE.to_owned(), time.to_string()));
     let variables = Variables::new(patience, |_| None);
     let scenarios = match &args.model {
@@ -61,12 +104,41 @@ pub fn run(args: &CheckCommand) -> anyhow::Result<Exit> {
         }
     };
     let scenarios = scenarios.map_err(|error| Failure::usage(error.styled()))?;
-    let model = args.model.as_ref().map_or_else(String::new, |model| format!(" --model {}", quote(model)));
-    let target = args.target.as_ref().map_or_else(String::new, |target| format!(" {}", quote(target)));
-    let patience = args.patience.map_or_else(String::new, |time| format!(" --patience {}", quote(&time.to_string())));
-    let replay = |scenario: &Scenario| {
-        let long = if scenario.long { " --long" } else { "" };
-        format!("echo-tester check{target}{model}{patience}{long} --filter {}", quote(&scenario.title()))
-    };
-    case::run_all(&scenarios, &args.cases, args.target.as_deref(), replay)
+    let assumed = args.assume.as_deref().and_then(Assumption::named);
+    Ok(scenarios.into_iter().map(|scenario| scenario.assuming(assumed)).collect())
+}
+
+/// The targets that were typed, and those of the file.
+fn targets(args: &CheckCommand) -> anyhow::Result<SuiteTargets> {
+    let of_file = args.targets_file.as_deref().map(read_targets).transpose()?;
+    let targets: Vec<String> = args.targets.iter().cloned().chain(of_file.into_iter().flatten()).collect();
+    targets.iter().chain(&args.direct).try_for_each(|target| target_address::check(target))?;
+    if let Some(direct) = &args.direct {
+        let problem = match &targets[..] {
+            [proxy] if proxy == direct => "it is the target too: name the proxy first, and the backend here",
+            [_] => return Ok(SuiteTargets { targets, direct: args.direct.clone() }),
+            [] => "there is no proxy: name it as the target",
+            _ => "there are several targets: check one proxy at a time",
+        };
+        return Err(Failure::usage(format!("--direct {direct}: {problem}")));
+    }
+    Ok(SuiteTargets { targets, direct: None })
+}
+
+/// The targets in a file.
+fn read_targets(file: &Path) -> anyhow::Result<Vec<String>> {
+    let wrong = |problem: &dyn std::fmt::Display| Failure::usage(format!("--targets {}: {problem}", file.display()));
+    let text = std::fs::read_to_string(file).map_err(|error| wrong(&error))?;
+    let mut targets = Vec::new();
+    for (i, line) in text.lines().enumerate() {
+        let target = line.split('#').next().unwrap_or_default().trim();
+        if !target.is_empty() {
+            target_address::check(target).map_err(|error| wrong(&format!("line {}: {error}", i + 1)))?;
+            targets.push(target.to_owned());
+        }
+    }
+    if targets.is_empty() {
+        return Err(wrong(&"it names no target: write one HOST:PORT a line"));
+    }
+    Ok(targets)
 }

@@ -10,7 +10,8 @@ use walkdir::WalkDir;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::console::{quote, say};
-use crate::runner::case::{self, CaseArgs};
+use crate::runner::case::CaseArgs;
+use crate::runner::suite::{self, SuiteTargets};
 use crate::runner::target_address;
 use crate::scenario::variables::is_name;
 use crate::scenario::{Scenario, Variables};
@@ -39,11 +40,8 @@ pub struct RunCommand {
 /// # Errors
 /// A file does not exist or is not valid: exit code 2.
 pub fn run(args: &RunCommand) -> anyhow::Result<Exit> {
-    if !args.cases.list {
-        args.cases.wait.wait_for(args.target.as_deref().as_slice(), &args.cases.run, args.cases.quiet)?;
-    }
     if let Some(target) = &args.target {
-        target_address::resolve(target)?;
+        target_address::check(target)?;
     }
     let mut files = Vec::new();
     for path in &args.paths {
@@ -56,7 +54,7 @@ pub fn run(args: &RunCommand) -> anyhow::Result<Exit> {
     let target = args.target.as_ref().map_or_else(String::new, |target| format!(" --target {}", quote(target)));
     let set = |(name, value): (&String, &String)| format!(" --set {name}={}", quote(value));
     let typed: String = args.set.iter().map(|(name, value)| set((name, value))).collect();
-    let replay = |scenario: &Scenario| {
+    let replay = |scenario: &Scenario, _: Option<&str>| {
         let long = if scenario.long { " --long" } else { "" };
         let is_one_of_many = scenarios.iter().filter(|other| other.path == scenario.path).count() > 1;
         let filter = if is_one_of_many { format!(" --filter {}", quote(&scenario.title())) } else { String::new() };
@@ -64,7 +62,8 @@ pub fn run(args: &RunCommand) -> anyhow::Result<Exit> {
         let found: String = scenario.environment.iter().map(set).collect();
         format!("echo-tester run {}{target}{typed}{found}{long}{filter}", quote(&scenario.path))
     };
-    case::run_all(&scenarios, &args.cases, args.target.as_deref(), replay)
+    let targets = SuiteTargets { targets: args.target.iter().cloned().collect(), direct: None };
+    suite::run_all(&scenarios, &args.cases, &targets, replay)
 }
 
 /// The cases of all files. A case that several files share is there once.

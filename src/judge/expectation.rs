@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::assumption::Assumption;
 use super::grade::Grade;
 use super::property::ReportedMetric;
 use super::threshold::Threshold;
@@ -50,6 +51,8 @@ pub struct Expectations {
     pub thresholds: Vec<Threshold>,
     /// Metrics that are reported, whatever their values are.
     pub report: Vec<ReportedMetric>,
+    /// What is known of the target, if the case cannot pass because of it.
+    pub assumed: Option<Assumption>,
 }
 
 /// A load group, as far as expectations depend on it.

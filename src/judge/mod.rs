@@ -13,13 +13,19 @@
 //! - [`weighing`]: what the grade makes of the checks;
 //! - [`leftovers`]: whether a server kept descriptors or threads of connections that have closed;
 //! - [`outcome`]: the outcome of a case, and the exit code;
+//! - [`assumption`]: what a user knows of a target before, and what follows from it;
+//! - [`direct`]: a proxy, compared with its backend;
+//! - [`baseline`]: failures that are known;
 //! - [`ranking`]: which of several outcomes decides;
 //! - [`shards`]: the verdict on the sum of several processes.
 //!
 //! A run is judged once, when it has ended: [`judge_case`]. Its reports are made of the [`Judgement`] and are never
 //! changed afterwards.
 
+pub mod assumption;
+pub mod baseline;
 pub mod check;
+pub mod direct;
 pub mod expectation;
 pub mod grade;
 pub mod leftovers;
@@ -35,6 +41,7 @@ pub mod time_doubt;
 pub mod verdict;
 mod weighing;
 
+use crate::measure::Counters;
 use check::{CheckReport, Evidence};
 use expectation::Expectations;
 use measured::{MeasuredRun, MetricSource};
@@ -96,9 +103,18 @@ pub fn judge_case(expect: &Expectations, run: &MeasuredRun<'_>) -> Judgement {
     let grave = weighing::weigh(&mut checks, expect.grade, &total, &expect.findings);
     let outcome = gravest(checks.iter().map(|check| check.outcome)).unwrap_or(CaseOutcome::Pass);
     let outcome = weighing::outcome_of_case(expect.grade, outcome);
-    let reasons = reasons(&checks, &verdict).chain(grave).collect();
+    let excuse = excuse(expect, outcome, &total, &checks);
+    let outcome = if excuse.is_some() { CaseOutcome::Expected } else { outcome };
+    let reasons = excuse.into_iter().chain(reasons(&checks, &verdict)).chain(grave).collect();
     let properties = expect.report.iter().map(|metric| metric.measured(&source)).collect();
     Judgement { verdict, is_interrupted, checks, properties, outcome, reasons }
+}
+
+/// Why a failure had to come, given what is known of the target. A server that is gone afterwards is gone for all.
+fn excuse(expect: &Expectations, outcome: CaseOutcome, total: &Counters, checks: &[CheckReport]) -> Option<String> {
+    let is_server_well = checks.iter().all(|check| !check.is_of_server() || check.outcome.is_good());
+    let assumed = expect.assumed.filter(|_| outcome == CaseOutcome::Fail && is_server_well)?;
+    assumed.excuse(total.findings.keys().copied())
 }
 
 fn reasons<'r>(checks: &'r [CheckReport], verdict: &'r VerdictReport) -> impl Iterator<Item = String> + 'r {

@@ -22,6 +22,14 @@ pub enum CaseOutcome {
     Weak,
     /// The case reports a property, and can't fail.
     Info,
+    /// It passes, but the list of known failures says that it fails: the list is out of date.
+    Stale,
+    /// It failed as the list of known failures says.
+    Known,
+    /// It failed as it had to, given what the user knows of the target.
+    Expected,
+    /// It failed, but straight at the backend it fails too: the proxy is not to blame.
+    BackendsOwn,
     /// Nothing was verified, or the case could not run.
     Inconclusive,
     /// The case does not apply here; the reasons say why.
@@ -59,6 +67,15 @@ pub const OUTCOMES: &[OutcomeRow] = &[
     OutcomeRow { outcome: CaseOutcome::Weak, name: "weak", counted: "weak", exit: Exit::Pass },
     OutcomeRow { outcome: CaseOutcome::Info, name: "info", counted: "info", exit: Exit::Pass },
     OutcomeRow {
+        outcome: CaseOutcome::Stale,
+        name: "STALE",
+        counted: "stale in the baseline",
+        exit: Exit::VerificationFailed,
+    },
+    OutcomeRow { outcome: CaseOutcome::Known, name: "known", counted: "known to fail", exit: Exit::Pass },
+    OutcomeRow { outcome: CaseOutcome::Expected, name: "expected", counted: "failed as expected", exit: Exit::Pass },
+    OutcomeRow { outcome: CaseOutcome::BackendsOwn, name: "backend's", counted: "the backend's own", exit: Exit::Pass },
+    OutcomeRow {
         outcome: CaseOutcome::Inconclusive,
         name: "inconclusive",
         counted: "inconclusive",
@@ -81,14 +98,20 @@ pub const OUTCOMES: &[OutcomeRow] = &[
 ];
 
 impl CaseOutcome {
-    /// Whether nothing is wrong: the case passed, reports a property, or does not apply.
+    /// Whether nothing is wrong that counts: the case passed, reports a property, does not apply, or its failure is
+    /// excused.
     pub fn is_good(self) -> bool {
-        matches!(self, CaseOutcome::Pass | CaseOutcome::Info | CaseOutcome::Skipped | CaseOutcome::Unsupported)
+        matches!(self, CaseOutcome::Pass | CaseOutcome::Info) || self.is_left_out() || self.is_excused()
     }
 
     /// Whether the case did not run because it does not apply.
     pub fn is_left_out(self) -> bool {
         matches!(self, CaseOutcome::Skipped | CaseOutcome::Unsupported)
+    }
+
+    /// Whether the case failed, and does not fail the run.
+    pub fn is_excused(self) -> bool {
+        matches!(self, CaseOutcome::Known | CaseOutcome::Expected | CaseOutcome::BackendsOwn)
     }
 
     /// One or two words for people.
@@ -123,6 +146,10 @@ mod tests {
                 | CaseOutcome::ThresholdMissed
                 | CaseOutcome::Weak
                 | CaseOutcome::Info
+                | CaseOutcome::Stale
+                | CaseOutcome::Known
+                | CaseOutcome::Expected
+                | CaseOutcome::BackendsOwn
                 | CaseOutcome::Inconclusive
                 | CaseOutcome::Skipped
                 | CaseOutcome::Unsupported
@@ -130,6 +157,6 @@ mod tests {
                 | CaseOutcome::NotRun => assert_eq!(outcome.row().outcome, outcome),
             }
         }
-        assert_eq!(OUTCOMES.len(), 10);
+        assert_eq!(OUTCOMES.len(), 14);
     }
 }

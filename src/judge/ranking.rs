@@ -16,14 +16,18 @@ use crate::exit::Exit;
 
 /// The first of these that occurs decides. A case without a result is not a success. Cases that were left out count
 /// only if there is nothing else.
-const GRAVEST_FIRST: [CaseOutcome; 10] = [
+const GRAVEST_FIRST: [CaseOutcome; 14] = [
     CaseOutcome::Interrupted,
     CaseOutcome::Fail,
+    CaseOutcome::Stale,
     CaseOutcome::ThresholdMissed,
     CaseOutcome::Inconclusive,
     CaseOutcome::NotRun,
     CaseOutcome::Weak,
     CaseOutcome::Info,
+    CaseOutcome::BackendsOwn,
+    CaseOutcome::Known,
+    CaseOutcome::Expected,
     CaseOutcome::Pass,
     CaseOutcome::Unsupported,
     CaseOutcome::Skipped,
@@ -76,7 +80,8 @@ mod tests {
     #[test]
     fn the_gravest_outcome_is_the_exit_code() {
         use CaseOutcome::{
-            Fail, Inconclusive, Info, Interrupted, NotRun, Pass, Skipped, ThresholdMissed, Unsupported, Weak,
+            BackendsOwn, Expected, Fail, Inconclusive, Info, Interrupted, Known, NotRun, Pass, Skipped, Stale,
+            ThresholdMissed, Unsupported, Weak,
         };
         for (outcomes, code) in [
             (vec![Pass, Skipped], 0),
@@ -90,6 +95,10 @@ mod tests {
             (vec![Fail, Interrupted], 130),
             (vec![Pass, Weak, Info, Unsupported], 0),
             (vec![Unsupported, Skipped], 4),
+            (vec![Known, Expected, BackendsOwn, Pass], 0),
+            (vec![Known], 0),
+            (vec![Known, Stale], 1),
+            (vec![Expected, Inconclusive], 4),
         ] {
             let cases = outcomes.iter().map(|outcome| (Grade::Must, *outcome));
             assert_eq!(suite_exit(cases.clone(), false).code(), code, "{outcomes:?}");

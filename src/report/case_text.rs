@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::finding_list;
 use super::remarks;
-use super::suite::{CaseReport, SuiteReport};
+use super::suite::{CaseReport, DirectReport, SuiteReport};
+use super::target_grid;
 use super::terminal;
 use super::text::{both_ends, show_bytes, show_count, show_time, visible};
 use crate::judge::check::CheckReport;
@@ -92,6 +93,9 @@ pub fn last_lines(report: &SuiteReport) -> String {
     for case in report.cases.iter().filter(|case| !case.outcome.is_good() && case.outcome != CaseOutcome::NotRun) {
         let _ = write!(text, "\n  {:<12} {}", case.outcome.name(), case.title());
     }
+    if let Some(grid) = target_grid::render(report) {
+        let _ = write!(text, "\n\n{grid}");
+    }
     visible(&text)
 }
 
@@ -99,7 +103,8 @@ pub fn last_lines(report: &SuiteReport) -> String {
 /// the command that runs it again, and where to look.
 pub fn line(case: &CaseReport) -> String {
     let elapsed = case.run.as_ref().map_or_else(String::new, |run| format!(" ({})", show_time(run.elapsed())));
-    let mut text = format!("{:<12} {:<4} {}{elapsed}", case.outcome.name(), case.id, case.name);
+    let directly = directly(case);
+    let mut text = format!("{:<12} {:<4} {}{elapsed}{directly}", case.outcome.name(), case.id, case.name);
     if !case.properties.is_empty() {
         let _ = write!(text, ": {}", properties(case));
     }
@@ -132,6 +137,13 @@ pub fn line(case: &CaseReport) -> String {
         text.push_str(format!("    {mark}{line}").trim_end());
     }
     visible(&text)
+}
+
+/// Both columns of a case that ran through a proxy and straight at its backend.
+pub(super) fn directly(case: &CaseReport) -> String {
+    let both =
+        |direct: &DirectReport| format!(" · proxy: {}, directly: {}", direct.through.name(), direct.outcome.name());
+    case.direct.as_deref().map_or_else(String::new, both)
 }
 
 /// The checks that were skipped although the case ran.

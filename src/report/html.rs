@@ -4,11 +4,11 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::case_text::{columns, has_unmet_checks, name_in_table, server_output};
+use super::case_text::{columns, directly, has_unmet_checks, name_in_table, server_output};
 use super::run::{LoadReport, RunReport};
 use super::suite::{CaseReport, SuiteReport};
 use super::text::plain;
-use super::{chart, finding_list, terminal, usage_chart};
+use super::{chart, finding_list, target_grid, terminal, usage_chart};
 use crate::judge::outcome::CaseOutcome;
 
 const STYLE: &str = "
@@ -45,6 +45,7 @@ pub(super) fn render(report: &SuiteReport) -> String {
             body {
                 h1 { "echo-tester: " (report.summary()) }
                 (overview(report))
+                (block("Side by side", &target_grid::render(report).unwrap_or_default()))
                 @for (index, case) in report.cases.iter().enumerate() { (section(index, case)) }
                 p { "echo-tester " (report.version) }
             }
@@ -66,7 +67,7 @@ fn overview(report: &SuiteReport) -> Markup {
                     td class=(class(case.outcome)) { (case.outcome.name()) }
                     td { (case.grade.name()) }
                     td { (plain(&case.id)) }
-                    td { a href={ "#case-" (index) } { (plain(&name_in_table(case))) } }
+                    td { a href={ "#case-" (index) } { (plain(&name_in_table(case))) } (directly(case)) }
                     @for figure in [columns.time, columns.verified, columns.rtt_p99] { td.figure { (figure) } }
                 }
             }
@@ -124,9 +125,12 @@ fn block(title: &str, text: &str) -> Markup {
 fn class(outcome: CaseOutcome) -> &'static str {
     match outcome {
         CaseOutcome::Pass => "pass",
-        CaseOutcome::Fail | CaseOutcome::ThresholdMissed => "bad",
+        CaseOutcome::Fail | CaseOutcome::Stale | CaseOutcome::ThresholdMissed => "bad",
         CaseOutcome::Info => "info",
-        CaseOutcome::Weak
+        CaseOutcome::Known
+        | CaseOutcome::Expected
+        | CaseOutcome::BackendsOwn
+        | CaseOutcome::Weak
         | CaseOutcome::Inconclusive
         | CaseOutcome::Skipped
         | CaseOutcome::Unsupported

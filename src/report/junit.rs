@@ -67,8 +67,20 @@ fn status(state: SuiteState, case: &CaseReport, check: &CheckReport) -> TestCase
         status.set_message(if case.run.is_some() { NEEDS_WHOLE_RUN.to_owned() } else { reasons(case) });
         status
     };
-    let kind = match check.outcome {
+    // The case does not fail the run, so none of its checks may. The form has no word for it but 'skipped'.
+    let outcome = match case.outcome {
+        outcome if outcome.is_excused() && !check.outcome.is_good() => outcome,
+        CaseOutcome::Stale if check.is_of_verdict() => CaseOutcome::Stale,
+        _ => check.outcome,
+    };
+    let kind = match outcome {
         CaseOutcome::Pass | CaseOutcome::Info => return TestCaseStatus::success(),
+        CaseOutcome::Known | CaseOutcome::Expected | CaseOutcome::BackendsOwn => {
+            let mut status = TestCaseStatus::skipped();
+            status.set_type(outcome.name()).set_message(format!("{}: {}", outcome.name(), reasons(case)));
+            status.set_description(plain(&body(case, check)));
+            return status;
+        }
         CaseOutcome::Skipped | CaseOutcome::Unsupported => return skipped(),
         CaseOutcome::Weak => {
             let mut status = TestCaseStatus::skipped();
@@ -78,13 +90,14 @@ fn status(state: SuiteState, case: &CaseReport, check: &CheckReport) -> TestCase
         }
         // There is a failure or an error already. In any other state, a report that broke off must not look complete.
         CaseOutcome::NotRun if matches!(state, SuiteState::Stopped | SuiteState::NoServer) => return skipped(),
-        CaseOutcome::Fail | CaseOutcome::ThresholdMissed => NonSuccessKind::Failure,
+        CaseOutcome::Fail | CaseOutcome::Stale | CaseOutcome::ThresholdMissed => NonSuccessKind::Failure,
         CaseOutcome::Inconclusive | CaseOutcome::Interrupted | CaseOutcome::NotRun => NonSuccessKind::Error,
     };
     // If nothing could be looked at, the reason is what counts.
-    let message = if check.actual.is_none() { reasons(case) } else { plain(&check.sentence()) };
+    let message =
+        if check.actual.is_none() || outcome == CaseOutcome::Stale { reasons(case) } else { plain(&check.sentence()) };
     let mut status = TestCaseStatus::non_success(kind);
-    status.set_type(check.outcome.name().to_lowercase()).set_message(message);
+    status.set_type(outcome.name().to_lowercase()).set_message(message);
     status.set_description(plain(&body(case, check)));
     status
 }

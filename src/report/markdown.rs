@@ -5,11 +5,11 @@
 
 use std::fmt::Write as _;
 
-use super::case_text::{columns, has_unmet_checks, name_in_table, server_output};
+use super::case_text::{columns, directly, has_unmet_checks, name_in_table, server_output};
 use super::finding_list;
 use super::suite::{CaseReport, SuiteReport};
-use super::terminal;
 use super::text::plain;
+use super::{target_grid, terminal};
 use crate::judge::outcome::CaseOutcome;
 
 /// The whole document.
@@ -46,6 +46,7 @@ fn pieces(report: &SuiteReport) -> Vec<String> {
         report.summary()
     )];
     pieces.extend(report.cases.iter().map(row));
+    pieces.extend(target_grid::render(report).map(|grid| block("Side by side", "text", &grid)));
     // The row says all there is to say of a case that was not run.
     let unmet = |case: &&CaseReport| match case.outcome {
         CaseOutcome::Info => has_unmet_checks(case),
@@ -65,7 +66,10 @@ fn row(case: &CaseReport) -> String {
         outcome if outcome.is_left_out() || outcome == CaseOutcome::NotRun => {
             format!("{} ({})", case.name, case.reasons.join("; "))
         }
-        _ => name_in_table(case),
+        outcome if outcome.is_excused() => {
+            format!("{}{} ({})", case.name, directly(case), case.reasons.first().map_or("", String::as_str))
+        }
+        _ => format!("{}{}", name_in_table(case), directly(case)),
     };
     let (grade, id, name) = (case.grade.name(), escaped(&case.id), escaped(&name));
     format!("| {verdict} | {grade} | {id} | {name} | {} | {} | {} |\n", columns.time, columns.verified, columns.rtt_p99)

@@ -24,6 +24,7 @@ pub mod run;
 #[cfg(test)]
 mod sample;
 pub mod suite;
+mod target_grid;
 pub mod terminal;
 pub mod text;
 mod usage_chart;

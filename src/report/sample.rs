@@ -43,12 +43,14 @@ pub(super) fn cases(outcomes: &[CaseOutcome]) -> Vec<CaseReport> {
         about: "Look there.\n".to_owned(),
         file: "a.toml".to_owned(),
         grade: Grade::Must,
+        target: None,
         outcome: *outcome,
         reasons: vec!["why".to_owned()],
         checks: Vec::new(),
         properties: Vec::new(),
         replay: Some("again".to_owned()),
         run: None,
+        direct: None,
         server_output: Vec::new(),
     };
     outcomes.iter().map(case).collect()
@@ -61,12 +63,14 @@ fn case(id: &str, name: &str, outcome: CaseOutcome) -> CaseReport {
         about: "Proves: that it does.\nLook at: the server.\n".to_owned(),
         file: format!("scenarios/{id}.toml"),
         grade: Grade::Must,
+        target: None,
         outcome,
         reasons: Vec::new(),
         checks: vec![check("verdict", "pass", Some("pass"), CaseOutcome::Pass)],
         properties: Vec::new(),
         replay: Some(format!("echo-tester run 'scenarios/{id}.toml' --seed 7")),
         run: None,
+        direct: None,
         server_output: Vec::new(),
     }
 }

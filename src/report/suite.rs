@@ -80,6 +80,9 @@ pub struct CaseReport {
     /// How much it weighs. With --strict, every *should* is a *must*.
     #[serde(default)]
     pub grade: Grade,
+    /// The target, if the cases run against several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
     /// The outcome.
     pub outcome: CaseOutcome,
     /// Why, in sentences.
@@ -93,8 +96,29 @@ pub struct CaseReport {
     pub replay: Option<String>,
     /// The run, if there was one. Its verdict is about the bytes; 'outcome' is about what was expected.
     pub run: Option<RunReport>,
+    /// The same case straight at the backend, if the target is a proxy (--direct).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub direct: Option<Box<DirectReport>>,
     /// The first and the last lines that the server printed: of a bundled one, to stderr.
     pub server_output: Vec<String>,
+}
+
+/// A case straight at the backend of a proxy.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct DirectReport {
+    /// The backend.
+    pub target: String,
+    /// The outcome through the proxy, before it was compared with the backend.
+    pub through: CaseOutcome,
+    /// The outcome at the backend.
+    pub outcome: CaseOutcome,
+    /// Why, in sentences.
+    pub reasons: Vec<String>,
+    /// The command that runs it there again; null if it did not run.
+    pub replay: Option<String>,
+    /// The run at the backend, if there was one.
+    pub run: Option<RunReport>,
 }
 
 impl CaseReport {
@@ -118,14 +142,25 @@ impl CaseReport {
             about,
             file: String::new(),
             grade: Grade::Must,
+            target: None,
             outcome: CaseOutcome::NotRun,
             reasons: Vec::new(),
             checks: check::planned(&Expectations::default(), std::iter::empty(), CheckedServer::Unchecked),
             properties: Vec::new(),
             replay: None,
             run: None,
+            direct: None,
             server_output: Vec::new(),
         }
+    }
+
+    /// The same case with its target, which its name mentions; without one, it stays as it is.
+    pub fn at(mut self, target: Option<&str>) -> CaseReport {
+        if let Some(target) = target {
+            self.name = format!("{} [{target}]", self.name);
+            self.target = Some(target.to_owned());
+        }
+        self
     }
 
     /// Records the run of the case and its judgement.
@@ -209,18 +244,24 @@ impl SuiteReport {
 
     /// The number of cases with each outcome, on one line.
     pub fn summary(&self) -> String {
-        let count = |outcome: CaseOutcome| self.cases.iter().filter(|case| case.outcome == outcome).count();
+        // Where a case was interrupted, the counts already say so.
+        let is_said = self.cases.is_empty() || self.cases.iter().any(|case| case.outcome == CaseOutcome::Interrupted);
+        let remark = self.state.remark().filter(|_| !is_said);
+        let remark = remark.map_or_else(String::new, |remark| format!(" ({remark})"));
+        format!("{}{remark}", SuiteReport::count(self.cases.iter()))
+    }
+
+    /// The number of these cases with each outcome, on one line.
+    pub(super) fn count<'c>(cases: impl Iterator<Item = &'c CaseReport> + Clone) -> String {
+        let count = |outcome: CaseOutcome| cases.clone().filter(|case| case.outcome == outcome).count();
         let counts = OUTCOMES.iter().map(|row| (count(row.outcome), row.counted)).filter(|(n, _)| *n > 0);
         let counts: Vec<String> = counts.map(|(n, counted)| format!("{n} {counted}")).collect();
-        let cases = match self.cases.len() {
+        let number = match cases.clone().count() {
             0 => return "no case".to_owned(),
             1 => "1 case".to_owned(),
             n => format!("{n} cases"),
         };
-        // Where a case was interrupted, the counts already say so.
-        let remark = self.state.remark().filter(|_| count(CaseOutcome::Interrupted) == 0);
-        let remark = remark.map_or_else(String::new, |remark| format!(" ({remark})"));
-        format!("{cases}: {}{remark}", counts.join(", "))
+        format!("{number}: {}", counts.join(", "))
     }
 }
 
@@ -280,6 +321,10 @@ mod tests {
             CaseOutcome::ThresholdMissed,
             CaseOutcome::Weak,
             CaseOutcome::Info,
+            CaseOutcome::Stale,
+            CaseOutcome::Known,
+            CaseOutcome::Expected,
+            CaseOutcome::BackendsOwn,
             CaseOutcome::Inconclusive,
             CaseOutcome::Skipped,
             CaseOutcome::Unsupported,
@@ -287,6 +332,6 @@ mod tests {
         ];
         let all = [&all[..], &[CaseOutcome::NotRun]].concat();
         assert_eq!(OUTCOMES.iter().map(|row| row.outcome).collect::<Vec<_>>(), all);
-        assert!(SuiteReport::new(sample::cases(&all)).summary().starts_with("10 cases: 1 passed, 1 failed, 1 missed"));
+        assert!(SuiteReport::new(sample::cases(&all)).summary().starts_with("14 cases: 1 passed, 1 failed, 1 missed"));
     }
 }

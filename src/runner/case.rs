@@ -1,9 +1,7 @@
-//! Runs the cases of `run` and `check`: chooses them, starts a server for each, runs the loads, and reports each case
-//! as it ends. An error in a case is the result of that case, so the others still run. Those whose server is known to
-//! be missing are left out.
+//! Runs one case of `run` or `check`: starts its server, runs the loads, and has the result judged. An error in a case
+//! is the result of that case, so the others still run. Which cases run, and against what, `suite` knows.
 
 use std::net::SocketAddr;
-use std::ops::ControlFlow;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -11,28 +9,27 @@ use clap::Args;
 
 use crate::client::limits::{self, SystemLimits};
 use crate::client::{RunOutcome, RunPlan};
-use crate::config::{self, AddressFamily, RunArgs, RunSettings, ServerSpec, WatchArgs};
-use crate::exit::Exit;
+use crate::config::{self, AddressFamily, RunArgs, RunSettings, Seed, ServerSpec, WatchArgs};
 use crate::failure::Failure;
 use crate::interrupt;
 use crate::judge::Judgement;
-use crate::judge::expectation::CheckedServer;
 use crate::judge::measured::{RunEnding, ServerFate};
 use crate::judge::outcome::CaseOutcome;
-use crate::output::reports::{ReportArgs, Reports};
+use crate::output::reports::ReportArgs;
 use crate::output::server_log::ServerLogArgs;
 use crate::plan::{Profile, case_seed};
 use crate::report::run::RunReport;
-use crate::report::suite::{CaseReport, SuiteState};
+use crate::report::suite::CaseReport;
 use crate::runner::judged::judged_case;
+use crate::runner::known_failures::BaselineArgs;
 use crate::runner::known_servers::KnownServers;
 use crate::runner::needs::NeededServer;
-use crate::runner::server_watch::{self, WatchedRun};
+use crate::runner::server_watch::WatchedRun;
 use crate::runner::stop_under_load::StopUnderLoad;
 use crate::runner::unreachable::{self, Remedies};
 use crate::runner::wait_for_target::WaitArgs;
-use crate::runner::{family, jobs, launch, needs};
-use crate::scenario::{Scenario, names};
+use crate::runner::{family, launch, needs};
+use crate::scenario::Scenario;
 use crate::server::models;
 use crate::stream::Stream;
 use crate::stream::earlier::EarlierRun;
@@ -74,6 +71,10 @@ pub struct CaseArgs {
     #[command(flatten)]
     pub wait: WaitArgs,
 
+    /// Which failures are known.
+    #[command(flatten)]
+    pub baseline: BaselineArgs,
+
     /// Begin no further case after the first one that does not pass
     #[arg(long, env = "ECHO_TESTER_FAIL_FAST", hide_env = true)]
     pub fail_fast: bool,
@@ -108,7 +109,7 @@ pub struct CaseArgs {
 }
 
 impl CaseArgs {
-    fn jobs(&self) -> anyhow::Result<usize> {
+    pub(super) fn jobs(&self) -> anyhow::Result<usize> {
         match self.jobs.unwrap_or(Count(1)) {
             Count(0) => Err(Failure::usage("--jobs 0: must be at least 1")),
             Count(jobs) if jobs > MAX_JOBS => Err(Failure::usage(format!("--jobs {jobs}: must be at most {MAX_JOBS}"))),
@@ -116,7 +117,7 @@ impl CaseArgs {
         }
     }
 
-    fn is_wanted(&self, scenario: &Scenario) -> bool {
+    pub(super) fn is_wanted(&self, scenario: &Scenario) -> bool {
         let contains = |text: &String| scenario.title().contains(text) || scenario.path.contains(text);
         self.filter.as_ref().is_none_or(contains)
     }
@@ -127,110 +128,34 @@ impl CaseArgs {
     }
 }
 
-/// Runs the scenarios, against `target` if there is one. `replay` returns the start of the command that runs a case
-/// again.
-///
-/// # Errors
-/// Before the first case: the flags are invalid, or do not fit a case. After the last: a result cannot be written. A
-/// case that could not run is not an error; its outcome says so.
-pub fn run_all(
-    scenarios: &[Scenario],
-    args: &CaseArgs,
-    target: Option<&str>,
-    replay: impl Fn(&Scenario) -> String + Sync,
-) -> anyhow::Result<Exit> {
-    let jobs = args.jobs()?;
-    let graded: Vec<Scenario> = scenarios.iter().map(|scenario| scenario.in_force(args.strict)).collect();
-    let wanted: Vec<&Scenario> = graded.iter().filter(|scenario| args.is_wanted(scenario)).collect();
-    if wanted.is_empty() {
-        let filter = args.filter.as_deref().unwrap_or_default();
-        return Err(Failure::usage(format!("no case contains '{filter}': --list shows them")));
-    }
-    names::check(&wanted).map_err(|error| Failure::usage(error.styled()))?;
-    let server = if target.is_some() { CheckedServer::Target } else { CheckedServer::Started };
-    let planned: Vec<CaseReport> = wanted.iter().map(|scenario| CaseReport::planned(scenario, server)).collect();
-    if args.list {
-        return args.reports.list(&list(&wanted), planned).map(|()| Exit::Pass);
-    }
-    check_flags(&wanted, args, target)?;
-    prepare_log(args, target)?;
-    let mut reports = Reports::open(&args.reports, planned.clone(), args.quiet)?;
-    let mut is_stopped = false;
-    let known = KnownServers::default();
-    // After an interrupt no thread begins another case.
-    let run = |i: usize| {
-        let server = wanted[i].server.as_ref().filter(|_| target.is_none());
-        if interrupt::is_requested() || known.is_target_gone() || known.is_missing(server) {
-            return None;
-        }
-        let context = CaseContext { args, target, number: i + 1, replay: replay(wanted[i]), known: &known };
-        run_one(planned[i].clone(), wanted[i], &context)
-    };
-    let result = jobs::run(wanted.len(), jobs, run, |i, case| {
-        if let Some(case) = case {
-            is_stopped |= args.fail_fast && !case.outcome.is_good() && case.outcome != CaseOutcome::Weak;
-            reports.add(i, case);
-        }
-        // Checked again, because an interrupt may come while a server stops or while a case is skipped.
-        let is_over = is_stopped || known.is_target_gone() || interrupt::is_requested();
-        if is_over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    });
-    // Cases that were left out for no other reason had no server.
-    let state = if result.is_ok() { SuiteState::NoServer } else { SuiteState::Incomplete };
-    let exit = reports.finish(match interrupt::is_requested() {
-        true => SuiteState::Interrupted,
-        false if is_stopped && !known.is_target_gone() => SuiteState::Stopped,
-        false => state,
-    });
-    result?;
-    exit
-}
-
-/// Makes the folder for the output of servers. If there will be no server, a note says so.
-fn prepare_log(args: &CaseArgs, target: Option<&str>) -> anyhow::Result<()> {
-    args.server_log.make_folder()?;
-    if target.is_some() && !args.quiet {
-        args.server_log.note_without_server();
-    }
-    Ok(())
-}
-
-/// Checks the flags against every case before the first one runs, so that a late case cannot fail because of them.
-fn check_flags(wanted: &[&Scenario], args: &CaseArgs, target: Option<&str>) -> anyhow::Result<()> {
-    launch::resolve_run(&args.run)?;
-    if let (Some(pid), None) = (args.watch.pid, target) {
-        return Err(Failure::usage(format!(
-            "--pid {pid}: without a HOST:PORT each case starts a server of its own, which is watched anyway: leave it out"
-        )));
-    }
-    server_watch::named(args.watch)?;
-    for scenario in wanted.iter().filter(|scenario| why_skipped(scenario, args, target).is_none()) {
-        let run = launch::resolve_run(&merged(&args.run, &scenario.run));
-        let plan = run.and_then(|run| launch::plan(&run, Vec::new(), scenario.loads.clone(), None));
-        let remedy = "use --filter to choose cases that it fits";
-        plan.map_err(|error| Failure::usage(format!("{}: {error:#}; {remedy}", scenario.path)))?;
-    }
-    Ok(())
-}
-
-/// A line for each case: id, grade, name, file.
-fn list(cases: &[&Scenario]) -> String {
-    let width = cases.iter().map(|case| case.name.chars().count()).max().unwrap_or(0);
-    let line = |case: &&Scenario| {
-        format!("{:<4} {:<6} {:<width$}  {}", case.id, case.expect.grade.name(), case.name, case.path)
-    };
-    cases.iter().map(line).collect::<Vec<_>>().join("\n")
-}
-
 /// What a case needs besides its scenario.
-struct CaseContext<'a> {
-    args: &'a CaseArgs,
-    target: Option<&'a str>,
+#[derive(Clone)]
+pub(super) struct CaseContext<'a> {
+    pub(super) args: &'a CaseArgs,
+    pub(super) target: Option<&'a str>,
     /// Its place among the cases, from 1 on.
-    number: usize,
+    pub(super) number: usize,
     /// The start of the command that runs it again.
-    replay: String,
-    known: &'a KnownServers,
+    pub(super) replay: String,
+    /// The seed, if it is neither that of the flags nor of the file.
+    pub(super) seed: Option<Seed>,
+    /// What is known of its server.
+    pub(super) known: &'a KnownServers,
+    /// Another server that gets the same bytes: the backend of a proxy, or the proxy of a backend.
+    pub(super) also: Option<&'a KnownServers>,
+}
+
+impl CaseContext<'_> {
+    /// The flags and the keys of the run, resolved.
+    fn resolve_run(&self, scenario: &Scenario) -> anyhow::Result<RunSettings> {
+        let run = merged(&self.args.run, &scenario.run);
+        launch::resolve_run(&RunArgs { seed: self.seed.or(run.seed), ..run })
+    }
+
+    /// The case has run against its target.
+    fn has_run(&self, run: &EarlierRun) {
+        [Some(self.known), self.also].into_iter().flatten().for_each(|known| known.has_run(run.clone()));
+    }
 }
 
 impl CaseContext<'_> {
@@ -241,7 +166,7 @@ impl CaseContext<'_> {
 
 /// Runs a case. If anything goes wrong, the case is inconclusive; the other cases still run, and no result is lost.
 /// `None`: the user interrupted before anything had run.
-fn run_one(mut case: CaseReport, scenario: &Scenario, context: &CaseContext<'_>) -> Option<CaseReport> {
+pub(super) fn run_one(mut case: CaseReport, scenario: &Scenario, context: &CaseContext<'_>) -> Option<CaseReport> {
     if let Some(reason) = why_skipped(scenario, context.args, context.target) {
         case.record_no_run(CaseOutcome::Skipped, reason);
         return Some(case);
@@ -261,7 +186,7 @@ fn run_one(mut case: CaseReport, scenario: &Scenario, context: &CaseContext<'_>)
 /// Runs a case, and records the result. After an interrupt there may be none.
 fn try_run(case: &mut CaseReport, scenario: &Scenario, context: &CaseContext<'_>) -> anyhow::Result<()> {
     let CaseContext { args, target, replay, .. } = context;
-    let run = launch::resolve_run(&merged(&args.run, &scenario.run))?;
+    let run = context.resolve_run(scenario)?;
     let replay = format!("{replay} --seed {}", run.seed);
     case.replay = Some(replay.clone());
     let Some((targets, server)) = reached(case, scenario, context)? else { return Ok(()) };
@@ -291,7 +216,7 @@ fn try_run(case: &mut CaseReport, scenario: &Scenario, context: &CaseContext<'_>
     case.server_output = output;
     let (outcome, is_over) = outcome?;
     if target.is_some() {
-        context.known.has_run(earlier_run(scenario, &plan, &outcome));
+        context.has_run(&earlier_run(scenario, &plan, &outcome));
     }
     let ending = RunEnding {
         interrupt_requested,
@@ -449,7 +374,7 @@ fn default_timeout(scenario: &Scenario) -> Duration {
 }
 
 /// Why a case is skipped here, if it is.
-fn why_skipped(scenario: &Scenario, args: &CaseArgs, target: Option<&str>) -> Option<String> {
+pub(super) fn why_skipped(scenario: &Scenario, args: &CaseArgs, target: Option<&str>) -> Option<String> {
     if scenario.long && !args.long {
         return Some("it moves gigabytes or takes minutes: add --long".to_owned());
     }
@@ -476,7 +401,7 @@ fn why_skipped(scenario: &Scenario, args: &CaseArgs, target: Option<&str>) -> Op
 }
 
 /// The flags of a case: those on the command line override those in the file.
-fn merged(typed: &RunArgs, file: &RunArgs) -> RunArgs {
+pub(super) fn merged(typed: &RunArgs, file: &RunArgs) -> RunArgs {
     RunArgs {
         seed: typed.seed.or(file.seed),
         workers: typed.workers.or(file.workers),
@@ -494,6 +419,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
+    use crate::judge::expectation::CheckedServer;
 
     #[derive(Parser)]
     struct CaseCommand {
@@ -509,7 +435,15 @@ mod tests {
         // A name that no longer resolves would do the same, but would need a resolver.
         let known = KnownServers::default();
         let replay = "echo-tester run a.toml".to_owned();
-        let context = CaseContext { args: &args, target: Some("no-port"), number: 1, replay, known: &known };
+        let context = CaseContext {
+            args: &args,
+            target: Some("no-port"),
+            number: 1,
+            replay,
+            seed: None,
+            known: &known,
+            also: None,
+        };
         let case = run_one(planned, &scenario, &context).expect("nobody interrupts");
         assert_eq!((case.outcome, case.checks[0].outcome), (CaseOutcome::Inconclusive, CaseOutcome::Inconclusive));
         assert!(case.reasons[0].contains("no-port") && case.replay.is_some(), "{:?}", case.reasons);

@@ -3,16 +3,19 @@
 
 pub mod case;
 mod deadline;
+mod directly;
 mod family;
 pub mod interrupts;
 mod jobs;
 pub mod judged;
+pub mod known_failures;
 mod known_servers;
 pub mod launch;
 mod needs;
 mod progress;
 pub mod server_watch;
 mod stop_under_load;
+pub mod suite;
 pub mod target_address;
 pub mod unreachable;
 pub mod wait_for_target;

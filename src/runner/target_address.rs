@@ -29,17 +29,28 @@ pub fn resolve(text: &str) -> anyhow::Result<Vec<SocketAddr>> {
     Ok(addresses)
 }
 
+/// Whether a text has the form `HOST:PORT`. Nothing is looked up.
+///
+/// # Errors
+/// What is wrong, and what to write: exit code 2.
+pub fn check(text: &str) -> anyhow::Result<()> {
+    split(text).map(drop).map_err(|error| invalid(text, error))
+}
+
+fn invalid(text: &str, error: impl std::fmt::Display) -> anyhow::Error {
+    Failure::usage(format!("'{text}' is not a valid target: {error}"))
+}
+
 /// Resolves `HOST:PORT` each time that it is called, for a target that is still starting: which address family answers
 /// may change.
 ///
 /// # Errors
 /// As [`resolve`].
 pub(super) fn resolve_now(text: &str) -> anyhow::Result<Vec<SocketAddr>> {
-    let invalid = |error: String| Failure::usage(format!("'{text}' is not a valid target: {error}"));
-    let (host, port) = split(text).map_err(invalid)?;
+    let (host, port) = split(text).map_err(|error| invalid(text, error))?;
     // A resolver knows nothing of zones.
     match ZonedIp::parse(host.trim_matches(['[', ']']), |ip| format!("[{ip}]:{port}")) {
-        Some(ip) => Ok(vec![ip.map_err(|error| invalid(error.to_string()))?.with_port(port)]),
+        Some(ip) => Ok(vec![ip.map_err(|error| invalid(text, error))?.with_port(port)]),
         None => look_up(text),
     }
 }

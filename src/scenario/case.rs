@@ -6,8 +6,9 @@ use super::error::Location;
 use super::need::Need;
 use super::variables::Environment;
 use crate::config::{RunArgs, ServerConditions, ServerSpec, ServerVariant};
+use crate::judge::assumption::Assumption;
 use crate::judge::expectation::{Expectations, ExpectedLoad};
-use crate::plan::Profile;
+use crate::plan::{Close, Profile};
 
 /// A case: a scenario, resolved, against one server.
 #[derive(Clone, Debug)]
@@ -59,6 +60,20 @@ impl Scenario {
         let mut case = self.clone();
         case.expect.grade = case.expect.grade.in_force(strict);
         case
+    }
+
+    /// The same case against a target of which this is known: if it cannot pass there, its failure is expected.
+    pub fn assuming(mut self, assumed: Option<Assumption>) -> Scenario {
+        self.expect.assumed = assumed.filter(|assumed| match assumed {
+            Assumption::NoHalfClose => self.is_about_half_close(),
+        });
+        self
+    }
+
+    /// Whether the case looks at what follows a half-close. In the suite, the loads of every other case end by another
+    /// way, so that one defect does not fail them all.
+    pub fn is_about_half_close(&self) -> bool {
+        self.loads.iter().any(|load| load.close == Close::HalfClose)
     }
 
     /// Whether running both would run the same thing twice, provided that their variables have the same values.

@@ -53,6 +53,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
             "exit",
             "failure",
             "interrupt",
+            "judge",
             "output",
             "plan",
             "report",

@@ -1,0 +1,224 @@
+//! Runs the cases of `run` and `check` against one server or several: chooses them, runs each, compares it with what is
+//! known, and reports it as it ends. Those whose server is known to be missing are left out.
+
+use std::ops::ControlFlow;
+
+use crate::exit::Exit;
+use crate::failure::{self, Failure};
+use crate::interrupt;
+use crate::judge::expectation::CheckedServer;
+use crate::judge::outcome::CaseOutcome;
+use crate::output::console::say;
+use crate::output::reports::Reports;
+use crate::report::suite::{CaseReport, SuiteState};
+use crate::runner::case::{CaseArgs, CaseContext, merged, run_one, why_skipped};
+use crate::runner::directly;
+use crate::runner::known_failures::KnownFailures;
+use crate::runner::known_servers::KnownServers;
+use crate::runner::server_watch;
+use crate::runner::{jobs, launch, target_address};
+use crate::scenario::{Scenario, names};
+
+/// What the cases run against.
+#[derive(Clone, Debug, Default)]
+pub struct SuiteTargets {
+    /// Servers that somebody else runs, HOST:PORT, one after the other; none: the servers of the scenarios.
+    pub targets: Vec<String>,
+    /// The backend of the only target, which is a proxy: each case runs against it too.
+    pub direct: Option<String>,
+}
+
+impl SuiteTargets {
+    /// Waits for the targets if the user wants that, and resolves their names.
+    ///
+    /// # Errors
+    /// A target has not the form HOST:PORT, or stands there twice. With one target: it is not there.
+    fn prepare(&self, args: &CaseArgs) -> anyhow::Result<()> {
+        for (i, target) in self.targets.iter().enumerate() {
+            if self.targets[..i].contains(target) {
+                return Err(Failure::usage(format!("{target} is there twice: a report would show only one of them")));
+            }
+        }
+        let all: Vec<&str> = self.targets.iter().chain(&self.direct).map(String::as_str).collect();
+        let is_only_one = all.len() < 2;
+        let waited = args.wait.wait_for(&all, &args.run, args.quiet);
+        let resolved = |target: &&str| target_address::resolve(target).map(drop);
+        for result in [waited].into_iter().chain(all.iter().map(resolved)) {
+            match result {
+                Ok(()) => {}
+                // The others can still be checked. Its own cases will say what is wrong with it.
+                Err(error) if !is_only_one && failure::exit_of(&error) == Exit::Inconclusive => {
+                    say(&format!("warning: {error:#}"));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// The targets, in their order: `None` stands for the servers of the scenarios.
+    fn each(&self) -> Vec<Option<&str>> {
+        if self.targets.is_empty() {
+            vec![None]
+        } else {
+            self.targets.iter().map(|target| Some(target.as_str())).collect()
+        }
+    }
+}
+
+/// Runs the scenarios, against each of the targets if there are any. `replay` returns the start of the command that
+/// runs a case against this target again.
+///
+/// # Errors
+/// Before the first case: the flags are invalid, or do not fit a case. After the last: a result cannot be written. A
+/// case that could not run is not an error; its outcome says so.
+pub fn run_all(
+    scenarios: &[Scenario],
+    args: &CaseArgs,
+    targets: &SuiteTargets,
+    replay: impl Fn(&Scenario, Option<&str>) -> String + Sync,
+) -> anyhow::Result<Exit> {
+    let jobs = args.jobs()?;
+    let graded: Vec<Scenario> = scenarios.iter().map(|scenario| scenario.in_force(args.strict)).collect();
+    let wanted: Vec<&Scenario> = graded.iter().filter(|scenario| args.is_wanted(scenario)).collect();
+    if wanted.is_empty() {
+        let filter = args.filter.as_deref().unwrap_or_default();
+        return Err(Failure::usage(format!("no case contains '{filter}': --list shows them")));
+    }
+    names::check(&wanted).map_err(|error| Failure::usage(error.styled()))?;
+    let each = targets.each();
+    let planned: Vec<CaseReport> = planned(&wanted, &each);
+    if args.list {
+        let cases = planned.into_iter().take(wanted.len()).collect();
+        return args.reports.list(&list(&wanted), cases).map(|()| Exit::Pass);
+    }
+    check_flags(&wanted, args, each[0])?;
+    if let Some(pid) = args.watch.pid.filter(|_| each.len() > 1 || targets.direct.is_some()) {
+        return Err(Failure::usage(format!("--pid {pid}: it is the process of one server: check that one alone")));
+    }
+    let failures = KnownFailures::open(&args.baseline, scenarios, each.len())?;
+    targets.prepare(args)?;
+    prepare_log(args, each[0])?;
+    let mut reports = Reports::open(&args.reports, planned.clone(), args.quiet)?;
+    let suite = SuiteRun {
+        args,
+        wanted: &wanted,
+        planned: &planned,
+        known: each.iter().map(|_| KnownServers::default()).collect(),
+        each,
+        direct: targets.direct.as_deref(),
+        known_directly: KnownServers::default(),
+        replay: &replay,
+    };
+    let (mut is_stopped, mut ended) = (false, 0);
+    let run = |i: usize| suite.run(i).map(|case| failures.judged(case));
+    let result = jobs::run(planned.len(), jobs, run, |i, case| {
+        if let Some(case) = case {
+            is_stopped |= args.fail_fast && !case.outcome.is_good() && case.outcome != CaseOutcome::Weak;
+            ended += 1;
+            reports.add(i, case);
+        }
+        // Checked again, because an interrupt may come while a server stops or while a case is skipped.
+        let is_over = is_stopped || suite.is_nobody_there() || interrupt::is_requested();
+        if is_over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    // Cases that were left out for no other reason had no server.
+    let state = if result.is_ok() { SuiteState::NoServer } else { SuiteState::Incomplete };
+    let exit = reports.finish(match interrupt::is_requested() {
+        true => SuiteState::Interrupted,
+        false if is_stopped && !suite.is_nobody_there() => SuiteState::Stopped,
+        false => state,
+    });
+    result?;
+    failures.write(exit?, ended == planned.len())
+}
+
+/// Everything that the cases of a suite need.
+struct SuiteRun<'a> {
+    args: &'a CaseArgs,
+    /// The cases, which run against each target.
+    wanted: &'a [&'a Scenario],
+    planned: &'a [CaseReport],
+    each: Vec<Option<&'a str>>,
+    /// What is known of each target.
+    known: Vec<KnownServers>,
+    /// The backend of the target, and what is known of it.
+    direct: Option<&'a str>,
+    known_directly: KnownServers,
+    replay: &'a (dyn Fn(&Scenario, Option<&str>) -> String + Sync),
+}
+
+impl SuiteRun<'_> {
+    /// Runs a case; `None`: it has no server, or the user interrupted. After an interrupt no thread begins another one.
+    fn run(&self, i: usize) -> Option<CaseReport> {
+        let (scenario, target) = (self.wanted[i % self.wanted.len()], self.each[i / self.wanted.len()]);
+        let known = &self.known[i / self.wanted.len()];
+        let server = scenario.server.as_ref().filter(|_| target.is_none());
+        if interrupt::is_requested() || known.is_target_gone() || known.is_missing(server) {
+            return None;
+        }
+        let replay = (self.replay)(scenario, target);
+        let context = CaseContext { args: self.args, target, number: i + 1, replay, seed: None, known, also: None };
+        let planned = self.planned[i].clone();
+        let Some(backend) = self.direct else { return run_one(planned, scenario, &context) };
+        let at_backend = CaseContext {
+            target: Some(backend),
+            replay: (self.replay)(scenario, Some(backend)),
+            known: &self.known_directly,
+            also: Some(known),
+            ..context.clone()
+        };
+        directly::run_both(planned, scenario, &context, at_backend)
+    }
+
+    /// Whether no target takes connections any more.
+    fn is_nobody_there(&self) -> bool {
+        self.known.iter().all(KnownServers::is_target_gone)
+    }
+}
+
+/// The cases without results. Of several targets each case names its own.
+fn planned(wanted: &[&Scenario], each: &[Option<&str>]) -> Vec<CaseReport> {
+    let of_target = |target: &Option<&str>| {
+        let server = if target.is_some() { CheckedServer::Target } else { CheckedServer::Started };
+        let label = target.filter(|_| each.len() > 1);
+        wanted.iter().map(move |scenario| CaseReport::planned(scenario, server).at(label)).collect::<Vec<_>>()
+    };
+    each.iter().flat_map(of_target).collect()
+}
+
+/// Makes the folder for the output of servers. If there will be no server, a note says so.
+fn prepare_log(args: &CaseArgs, target: Option<&str>) -> anyhow::Result<()> {
+    args.server_log.make_folder()?;
+    if target.is_some() && !args.quiet {
+        args.server_log.note_without_server();
+    }
+    Ok(())
+}
+
+/// Checks the flags against every case before the first one runs, so that a late case cannot fail because of them.
+fn check_flags(wanted: &[&Scenario], args: &CaseArgs, target: Option<&str>) -> anyhow::Result<()> {
+    launch::resolve_run(&args.run)?;
+    if let (Some(pid), None) = (args.watch.pid, target) {
+        return Err(Failure::usage(format!(
+            "--pid {pid}: without a HOST:PORT each case starts a server of its own, which is watched anyway: leave it out"
+        )));
+    }
+    server_watch::named(args.watch)?;
+    for scenario in wanted.iter().filter(|scenario| why_skipped(scenario, args, target).is_none()) {
+        let run = launch::resolve_run(&merged(&args.run, &scenario.run));
+        let plan = run.and_then(|run| launch::plan(&run, Vec::new(), scenario.loads.clone(), None));
+        let remedy = "use --filter to choose cases that it fits";
+        plan.map_err(|error| Failure::usage(format!("{}: {error:#}; {remedy}", scenario.path)))?;
+    }
+    Ok(())
+}
+
+/// A line for each case: id, grade, name, file.
+fn list(cases: &[&Scenario]) -> String {
+    let width = cases.iter().map(|case| case.name.chars().count()).max().unwrap_or(0);
+    let line = |case: &&Scenario| {
+        format!("{:<4} {:<6} {:<width$}  {}", case.id, case.expect.grade.name(), case.name, case.path)
+    };
+    cases.iter().map(line).collect::<Vec<_>>().join("\n")
+}
