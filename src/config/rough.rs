@@ -8,7 +8,7 @@ use super::defaults;
 use super::load::LoadArgs;
 use crate::units::Count;
 
-/// Of so many connections one is rough.
+/// One connection in ten is rough.
 const ONE_IN: u64 = 10;
 /// More rough connections would show nothing new, and make a large run long: they move megabytes.
 const MAX_ROUGH: u64 = 100;
