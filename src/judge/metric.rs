@@ -152,6 +152,17 @@ pub const METRICS: &[Metric] = &[
         kind: MetricKind::Group(MetricUnit::Count, |scope| Some(scope.stats.open_loop.unsent as f64)),
     },
     total!("write_stalls", Count, write_stalls, "connections whose own writes were blocked for 200 ms or longer"),
+    Metric {
+        name: "buffered.min",
+        description: "the least that a connection with `read` after-stall or never had handed over when its writes \
+                      stalled: what the path holds",
+        kind: MetricKind::Group(MetricUnit::Bytes, |scope| scope.stats.buffered.min().map(|bytes| bytes as f64)),
+    },
+    Metric {
+        name: "buffered.max",
+        description: "the most that such a connection had handed over",
+        kind: MetricKind::Group(MetricUnit::Bytes, |scope| scope.stats.buffered.max().map(|bytes| bytes as f64)),
+    },
     total!("sent_bytes", Bytes, bytes_sent, "bytes handed to the sockets"),
     total!("received_bytes", Bytes, bytes_received, "bytes that came back, right or wrong"),
     total!("verified_bytes", Bytes, bytes_verified, "bytes that came back and were right"),

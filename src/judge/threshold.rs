@@ -29,7 +29,7 @@ pub(super) struct EvaluatedThreshold<'t> {
     pub(super) threshold: &'t Threshold,
     pub(super) met: bool,
     /// It is not met, but that says nothing: it is about time, and what the run says about time cannot be trusted; or
-    /// it is about growth, and there are too few samples.
+    /// it is about growth, and there are too few samples; or only some connections stalled.
     pub(super) is_doubtful: bool,
     /// The measured value, with its unit.
     pub(super) actual: String,
@@ -126,7 +126,10 @@ impl Threshold {
         };
         // A tester that got too little time took too few samples, which is no fault of the server.
         let lacks_samples = measured.is_none() && self.is_about_growth() && source.resources().is_server_watched;
-        let is_doubtful = !met && (lacks_samples || !is_time_known && self.metric.depends_on_time());
+        // If some connections stalled, the path can take back-pressure: the others accuse nobody.
+        let is_count_of_stalls = self.metric.name() == "write_stalls";
+        let is_partial = is_count_of_stalls && measured.is_some_and(|n| n > 0.0 && n < self.value);
+        let is_doubtful = !met && (lacks_samples || is_partial || !is_time_known && self.metric.depends_on_time());
         EvaluatedThreshold { threshold: self, met, is_doubtful, actual }
     }
 }
@@ -312,6 +315,24 @@ mod tests {
             ("server.fds < 9", false, "not measured: no process of the server was watched (--pid names one)"),
         ] {
             assert_eq!(evaluated(text, &[("load", &stats)], resources), (met, actual.to_owned()), "{text}");
+        }
+    }
+
+    #[test]
+    fn stalls_of_some_of_the_connections_are_a_doubt_and_of_none_a_miss() {
+        for (stalls, met, is_doubtful) in [(0, false, false), (1, false, true), (2, true, false)] {
+            let mut stats = LoadStats::default();
+            stats.counters.write_stalls = stalls;
+            let run = MeasuredRun {
+                loads: vec![MeasuredLoad { name: "load", verify: Verify::Full, stats: &stats }],
+                resources: RunResources::default(),
+                ending: RunEnding::default(),
+                answered: None,
+            };
+            let threshold: Threshold = "write_stalls == 2".parse().expect("it is a threshold");
+            let source = MetricSource::new(&run);
+            let evaluated = threshold.evaluate(&source, true);
+            assert_eq!((evaluated.met, evaluated.is_doubtful), (met, is_doubtful), "{stalls}");
         }
     }
 }

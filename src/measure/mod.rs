@@ -10,6 +10,7 @@ pub mod counters;
 pub mod histogram;
 pub mod kind_stats;
 pub mod open_loop;
+pub mod range;
 pub mod server_usage;
 pub mod timeline;
 
@@ -18,6 +19,7 @@ pub use counters::Counters;
 pub use histogram::Latency;
 pub use kind_stats::{KindStats, KindStatsMap};
 pub use open_loop::OpenLoopStats;
+pub use range::Range;
 pub use server_usage::{ServerFigures, ServerUsage};
 pub use timeline::{Point, Timeline};
 
@@ -48,6 +50,8 @@ pub struct LoadStats {
     pub connect: Latency,
     /// From the first byte of a connection handed to the socket to the first byte that came back.
     pub first_byte: Latency,
+    /// Bytes that a connection which did not read had handed to its socket when its writes stalled: what the path holds.
+    pub buffered: Range,
     /// From when to when the group was active.
     pub active_time: ActiveTime,
     /// Some of these values over time.
@@ -66,6 +70,7 @@ impl LoadStats {
         self.rtt.add(&other.rtt);
         self.connect.add(&other.connect);
         self.first_byte.add(&other.first_byte);
+        self.buffered.add(&other.buffered);
         self.active_time.add(&other.active_time);
         self.timeline.add(&other.timeline);
         self.open_loop.add(&other.open_loop);

@@ -21,7 +21,8 @@ pub enum Read {
     },
     /// Not for this long after it opened, then normally.
     Pause(Duration),
-    /// Not until its own writes stall or everything is written, then normally.
+    /// Not until its own writes stall or everything is written, then normally. After a stall it ends with the message
+    /// that has begun.
     AfterStall,
     /// Not at all.
     Never,

@@ -41,7 +41,7 @@
 //! | `normal` | always |
 //! | `pause` | once its pause is over, which begins with the opening |
 //! | `slow` | when a twentieth of a second's bytes are allowed |
-//! | `after-stall` | once its own writes have stalled, or all is written |
+//! | `after-stall` | once its own writes have stalled, which ends its plan, or all is written |
 //! | `never` | never |
 //!
 //! While it may read, silence is a stall if echo is missing, if the peer's FIN is missing after its own, or if a write

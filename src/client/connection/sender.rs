@@ -185,9 +185,19 @@ impl Sender {
         self.writes.block(now);
     }
 
-    /// Counts the connection among those whose writes have stalled, if they have.
+    /// Counts the connection among those whose writes have stalled, if they have. One that did not read knows then what
+    /// the path holds; one that reads after its stall moves no more.
     pub(super) fn count_stall(&mut self, stats: &mut LoadStats, now: u64) {
-        stats.counters.write_stalls += u64::from(self.writes.take_stall(now));
+        if !self.writes.take_stall(now) {
+            return;
+        }
+        stats.counters.write_stalls += 1;
+        if matches!(self.profile().read, Read::AfterStall | Read::Never) {
+            stats.buffered.record(self.sent);
+        }
+        if self.profile().read == Read::AfterStall {
+            self.stop();
+        }
     }
 
     /// Completes the messages whose echo has come, and measures their round trips. `is_first`: these are the first
@@ -299,8 +309,8 @@ impl Sender {
         if self.first_write == 0 {
             self.first_write = now.max(1);
         }
-        self.sent += n as u64;
         self.count_stall(turn.stats, now);
+        self.sent += n as u64;
         self.writes.unblock();
         turn.stats.counters.bytes_sent += n as u64;
         turn.stats.counters.writes += 1;
