@@ -6,6 +6,7 @@
 //! its wait report again (mio's documentation of `Poll`, 'Portability').
 
 use std::io;
+use std::net::Shutdown;
 
 use mio::event::Event;
 use mio::net::TcpStream;
@@ -22,7 +23,8 @@ pub(super) struct RegisteredSocket {
     stream: TcpStream,
     readable: bool,
     writable: bool,
-    /// A FIN or an error has come. The wait will report nothing more, so a short read does not count as the last.
+    /// A FIN or an error has come, and the wait will report nothing more; or urgent data may come. A short read does
+    /// not count as the last.
     ended: bool,
 }
 
@@ -84,8 +86,20 @@ impl Transport for RegisteredSocket {
         result
     }
 
-    fn shutdown(&mut self) -> io::Result<()> {
-        SockRef::from(&self.stream).shutdown(std::net::Shutdown::Write)
+    fn write_urgent(&mut self, byte: u8) -> io::Result<()> {
+        if !self.writable {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let result = sys::retry_interrupted(|| SockRef::from(&self.stream).send_out_of_band(&[byte]));
+        self.writable = result.is_ok();
+        // If urgent data comes back, a read ends at its mark, with more behind it (tcp(7)). So, as after an end, a
+        // short read does not count as the last.
+        self.ended = true;
+        result.map(drop)
+    }
+
+    fn shutdown(&mut self, how: Shutdown) -> io::Result<()> {
+        SockRef::from(&self.stream).shutdown(how)
     }
 
     fn is_readable(&mut self) -> bool {

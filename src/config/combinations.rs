@@ -11,11 +11,13 @@ pub(super) fn check(profile: &Profile) -> Result<(), ConfigError> {
     check_pace(profile)?;
     check_end_of_run(profile)?;
     check_opening(profile)?;
+    check_urgent(profile)?;
     check_reconnects(profile)
 }
 
 fn check_reading(profile: &Profile) -> Result<(), ConfigError> {
-    if profile.read == Read::Never && matches!(profile.close, Close::HalfClose | Close::AfterEcho | Close::Together) {
+    let waits = matches!(profile.close, Close::HalfClose | Close::HalfCloseReset | Close::AfterEcho | Close::Together);
+    if profile.read == Read::Never && waits {
         let problem = "it waits for the echo, which is never read with `read = never`";
         return Err(ConfigError::new("close", profile.close, problem).remedy("write keep, abandon or reset"));
     }
@@ -61,7 +63,13 @@ fn check_end_of_run(profile: &Profile) -> Result<(), ConfigError> {
     let until = match profile.close {
         Close::Keep => "the run ends",
         Close::Together => "all have their echo",
-        Close::HalfClose | Close::AfterEcho | Close::Reset | Close::Abandon => return Ok(()),
+        Close::HalfClose
+        | Close::AfterEcho
+        | Close::Reset
+        | Close::HalfCloseReset
+        | Close::Abandon
+        | Close::ShutdownRead
+        | Close::ShutdownBoth => return Ok(()),
     };
     let stay = format!("with `close = {}` connections stay open until {until}", profile.close);
     let remedy = "leave it out, or choose another `close`";
@@ -97,6 +105,22 @@ fn check_opening(profile: &Profile) -> Result<(), ConfigError> {
         Some(ports) if ports.count() < profile.conns => {
             let problem = format!("it has {} ports for {} connections at a time", ports.count(), profile.conns);
             Err(ConfigError::new("source_port", ports, problem).remedy("write a wider range, or fewer `conns`"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_urgent(profile: &Profile) -> Result<(), ConfigError> {
+    let Some(at) = profile.urgent else { return Ok(()) };
+    let wrong = |problem: String| ConfigError::new("urgent", Bytes(at), problem);
+    match (profile.first_bytes, profile.bytes) {
+        (Some(first), _) if at < first.len() => {
+            let len = first.len();
+            Err(wrong(format!("the first {len} bytes are those of `first_bytes = {first}`"))
+                .remedy(format!("write at least {len}")))
+        }
+        (_, Some(bytes)) if at >= bytes => {
+            Err(wrong(format!("no connection has more than {}", Bytes(bytes))).remedy("write less, or leave it out"))
         }
         _ => Ok(()),
     }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::flags::{keyword_parser, list_forms, to_flags};
 use super::forms::{Fragment, Pipeline};
-use crate::plan::{Close, Distribution, Lifetime, PortRange, Read, Reconnect, TimeRange, Verify};
+use crate::plan::{Close, Distribution, FirstBytes, Lifetime, PortRange, Read, Reconnect, TimeRange, Verify};
 use crate::units::{Bytes, Count, Rate, Time};
 
 /// One load group as it was typed. Each field is a flag (`--connect-rate`), a TOML key (`connect_rate`) and an
@@ -89,15 +89,17 @@ pub struct LoadArgs {
     #[arg(long, value_name = "TIME", env = "ECHO_TESTER_RAMP_DOWN", hide_env = true)]
     pub ramp_down: Option<Time>,
 
-    /// How to read the echo: normal, slow:64KiB/s, pause:2s, after-stall, never [default: normal]
+    /// How to read the echo: normal, slow:64KiB/s, pause:2s, dribble:2s, after-stall, never [default: normal]
     #[arg(long, value_name = "HOW", env = "ECHO_TESTER_READ", hide_env = true)]
     pub read: Option<Read>,
 
     /// How connections end [default: half-close; keep with --read never]
     ///
     /// half-close: FIN, then every byte must come, then EOF · after-echo: every byte must come, then close · reset: RST
-    /// in mid-stream · abandon: close with the echo unread · together: as after-echo, but no connection closes before
-    /// every connection of the load has its echo · keep: stay open until the run ends
+    /// in mid-stream · half-close-reset: FIN, half of the echo, then RST · abandon: close with the echo unread ·
+    /// shutdown-read, shutdown-both: shut down that direction of the socket while echo is owed, and close a moment
+    /// later · together: as after-echo, but no connection closes before every connection of the load has its echo ·
+    /// keep: stay open until the run ends
     #[arg(
         long, value_name = "HOW", env = "ECHO_TESTER_CLOSE", hide_env = true,
         value_parser = keyword_parser(Close::KEYWORDS), hide_possible_values = false
@@ -188,6 +190,22 @@ pub struct LoadArgs {
     /// machine keeps a port for a closed connection (TIME_WAIT), the connect is put off, for --connect-timeout at most.
     #[arg(long, value_name = "PORTS", env = "ECHO_TESTER_SOURCE_PORT", hide_env = true)]
     pub source_port: Option<PortRange>,
+
+    /// First bytes that look like tls, http, ssh, proxy-v1 or proxy-v2 [default: the stream's own]
+    ///
+    /// They stand in place of the first bytes of the stream, and must come back like all others. A proxy that looks
+    /// into connections treats them as it finds right.
+    #[arg(
+        long, value_name = "PROTOCOL", env = "ECHO_TESTER_FIRST_BYTES", hide_env = true,
+        value_parser = keyword_parser(FirstBytes::KEYWORDS), hide_possible_values = true
+    )]
+    pub first_bytes: Option<FirstBytes>,
+
+    /// Send a byte of urgent data (MSG_OOB) before this offset of each connection's stream [default: none]
+    ///
+    /// It is not a byte of the stream. The server may drop it or send it back at its place; all others must be exact.
+    #[arg(long, value_name = "OFFSET", env = "ECHO_TESTER_URGENT", hide_env = true)]
+    pub urgent: Option<Bytes>,
 }
 
 impl LoadArgs {

@@ -61,6 +61,8 @@ impl LoadArgs {
             keepalive: keepalive(self.keepalive)?,
             fast_open: self.fast_open.unwrap_or(false),
             source_port: self.source_port,
+            first_bytes: self.first_bytes,
+            urgent: self.urgent.map(|Bytes(at)| at),
         };
         combinations::check(&profile)?;
         Ok(profile)
@@ -93,7 +95,7 @@ impl LoadArgs {
         Ok(match read {
             _ if has_end => (messages, bytes),
             Read::AfterStall | Read::Never => (None, Some(defaults::BYTES_TO_STALL)),
-            Read::Normal | Read::Slow { .. } | Read::Pause(_) => (Some(defaults::MESSAGES), None),
+            Read::Normal | Read::Slow { .. } | Read::Pause(_) | Read::Dribble(_) => (Some(defaults::MESSAGES), None),
         })
     }
 
@@ -350,6 +352,19 @@ mod tests {
                 "source_port = '20000..20098'",
                 "--source-port 20000..20098: it has 99 ports for 100 connections at a time: write a wider range, or \
                  fewer --conns",
+            ),
+            (
+                "first_bytes = 'ssh'\nurgent = 5",
+                "--urgent 5: the first 32 bytes are those of --first-bytes ssh: write at least 32",
+            ),
+            (
+                "urgent = '2MiB'\nbytes = '1MiB'",
+                "--urgent 2MiB: no connection has more than 1MiB: write less, or leave it out",
+            ),
+            (
+                "read = 'never'\nclose = 'half-close-reset'",
+                "--close half-close-reset: it waits for the echo, which is never read with --read never: write keep, \
+                 abandon or reset",
             ),
             ("bytes = '1TiB'\nreconnect = 1", "--bytes 1TiB: must be at most 64GiB if connections are reopened"),
         ] {

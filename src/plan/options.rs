@@ -21,8 +21,9 @@ pub enum Read {
     },
     /// Not for this long after it opened, then normally.
     Pause(Duration),
-    /// Not until its own writes stall or everything is written, then normally. After a stall it ends with the message
-    /// that has begun.
+    /// As `Pause`, then for a while a byte at a time, then normally: a window that opens a little at a time.
+    Dribble(Duration),
+    /// Not until its own writes stall or everything is written, then normally.
     AfterStall,
     /// Not at all.
     Never,
@@ -37,8 +38,14 @@ pub enum Close {
     AfterEcho,
     /// RST at once, in mid-stream.
     Reset,
+    /// FIN. Then at least half of the echo is read, then RST.
+    HalfCloseReset,
     /// A plain close that leaves echo unread.
     Abandon,
+    /// The socket's reading direction is shut down while echo is owed, and a moment later it is closed.
+    ShutdownRead,
+    /// Both directions are shut down while echo is owed, and a moment later the socket is closed.
+    ShutdownBoth,
     /// As `AfterEcho`, but all connections of the load end together: each stays open, and must stay open, until all of
     /// them have their echo.
     Together,
@@ -81,7 +88,10 @@ impl Close {
         ("half-close", Close::HalfClose),
         ("after-echo", Close::AfterEcho),
         ("reset", Close::Reset),
+        ("half-close-reset", Close::HalfCloseReset),
         ("abandon", Close::Abandon),
+        ("shutdown-read", Close::ShutdownRead),
+        ("shutdown-both", Close::ShutdownBoth),
         ("together", Close::Together),
         ("keep", Close::Keep),
     ];
@@ -92,13 +102,13 @@ impl Verify {
     pub const KEYWORDS: &'static [(&'static str, Verify)] = &[("full", Verify::Full), ("off", Verify::Off)];
 }
 
-fn parse_keyword<T: TextForm + Copy>(text: &str, keywords: &[(&str, T)]) -> Result<T, ParseError> {
+pub(super) fn parse_keyword<T: TextForm + Copy>(text: &str, keywords: &[(&str, T)]) -> Result<T, ParseError> {
     let text = text.trim();
     let found = keywords.iter().find(|(keyword, _)| *keyword == text);
     found.map(|(_, value)| *value).ok_or_else(|| not_one_of::<T>(text))
 }
 
-fn keyword_of<T: PartialEq>(value: &T, keywords: &[(&'static str, T)]) -> &'static str {
+pub(super) fn keyword_of<T: PartialEq>(value: &T, keywords: &[(&'static str, T)]) -> &'static str {
     keywords.iter().find(|(_, other)| other == value).map_or("", |(keyword, _)| keyword)
 }
 
@@ -143,6 +153,9 @@ impl FromStr for Read {
             Some(("pause", time)) => {
                 time.parse().map(|Time(pause)| Read::Pause(pause)).map_err(|error: ParseError| error.in_part(text))
             }
+            Some(("dribble", time)) => {
+                time.parse().map(|Time(pause)| Read::Dribble(pause)).map_err(|error: ParseError| error.in_part(text))
+            }
             None if text == "normal" => Ok(Read::Normal),
             None if text == "after-stall" => Ok(Read::AfterStall),
             None if text == "never" => Ok(Read::Never),
@@ -157,6 +170,7 @@ impl fmt::Display for Read {
             Read::Normal => f.write_str("normal"),
             Read::Slow { bytes_per_second } => write!(f, "slow:{}", ByteRate(*bytes_per_second)),
             Read::Pause(pause) => write!(f, "pause:{}", Time(*pause)),
+            Read::Dribble(pause) => write!(f, "dribble:{}", Time(*pause)),
             Read::AfterStall => f.write_str("after-stall"),
             Read::Never => f.write_str("never"),
         }
@@ -236,6 +250,8 @@ impl TextForm for Read {
             Form::keyword("normal").meaning("as it comes"),
             Form::new("slow:64KiB/s", format!(r"slow:\s*{}", pattern::<ByteRate>())).meaning("at this rate at most"),
             Form::new("pause:2s", format!(r"pause:\s*{}", pattern::<Time>())).meaning("not in the first 2 s"),
+            Form::new("dribble:2s", format!(r"dribble:\s*{}", pattern::<Time>()))
+                .meaning("not in the first 2 s, then 1,000 single bytes in a second, then as it comes"),
             Form::keyword("after-stall").meaning("not before the connection's own writes stall"),
             Form::keyword("never").meaning("not at all"),
         ]
@@ -316,9 +332,16 @@ mod tests {
 
     #[test]
     fn a_refusal_names_the_valid_values() {
-        assert_eq!(refusal::<Close>("fin"), "fin is not one of half-close, after-echo, reset, abandon, together, keep");
+        assert_eq!(
+            refusal::<Close>("fin"),
+            "fin is not one of half-close, after-echo, reset, half-close-reset, abandon, shutdown-read, shutdown-both, \
+             together, keep"
+        );
         assert_eq!(refusal::<Verify>("on"), "on is not one of full, off");
-        assert_eq!(refusal::<Read>("slow"), "slow is not one of normal, slow:64KiB/s, pause:2s, after-stall, never");
+        assert_eq!(
+            refusal::<Read>("slow"),
+            "slow is not one of normal, slow:64KiB/s, pause:2s, dribble:2s, after-stall, never"
+        );
         assert!(refusal::<Read>("slow:0").starts_with("slow:0: a rate of 0 bytes per second moves nothing"));
         assert_eq!(refusal::<Read>("pause:2"), "pause:2: 2 has no unit: did you mean 2s?");
         assert_eq!(refusal::<Lifetime>("0"), "a lifetime of 0 messages: the shortest is 1, or a time");

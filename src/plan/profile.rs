@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::distribution::Distribution;
+use super::first_bytes::FirstBytes;
 use super::options::{Close, Lifetime, Read, Reconnect, Verify};
 use super::port_range::PortRange;
 use super::time_range::TimeRange;
@@ -109,6 +110,10 @@ pub struct Profile {
     pub fast_open: bool,
     /// Ports to connect from. Null: the system chooses.
     pub source_port: Option<PortRange>,
+    /// What the first bytes of a connection look like. Null: they are bytes of the stream like all others.
+    pub first_bytes: Option<FirstBytes>,
+    /// The stream offset before which a byte is sent as urgent data. Null: none is.
+    pub urgent: Option<u64>,
 }
 
 impl Profile {
@@ -121,9 +126,18 @@ impl Profile {
     /// What can be asserted of the stream of a connection that ended as planned.
     pub fn expected_echo(&self) -> ExpectedEcho {
         match (self.read, self.close) {
-            (Read::Never, _) | (_, Close::Reset | Close::Abandon) => ExpectedEcho::Prefix,
+            (Read::Never, _)
+            | (_, Close::Reset | Close::HalfCloseReset | Close::Abandon | Close::ShutdownRead | Close::ShutdownBoth) => {
+                ExpectedEcho::Prefix
+            }
             (_, Close::HalfClose | Close::AfterEcho | Close::Together | Close::Keep) => ExpectedEcho::Exact,
         }
+    }
+
+    /// Up to which stream offset the wire has other bytes than the stream, or more of them: 0 if it never has.
+    pub fn marked_until(&self) -> u64 {
+        let first = self.first_bytes.map_or(0, FirstBytes::len);
+        self.urgent.map_or(first, |at| at + 1)
     }
 
     /// When the slot of this index in the group is to be opened, after the start of the run. Later indices are never
@@ -189,6 +203,12 @@ impl fmt::Display for Profile {
         }
         if !self.gap.is_zero() {
             write!(f, " {} apart", self.gap)?;
+        }
+        if let Some(first) = self.first_bytes {
+            write!(f, ", first bytes as of {first}")?;
+        }
+        if let Some(at) = self.urgent {
+            write!(f, ", an urgent byte at {}", Bytes(at))?;
         }
         if let Some(bytes) = self.bytes {
             write!(f, ", at most {} each", Bytes(bytes))?;
@@ -261,6 +281,8 @@ pub(super) mod tests {
             keepalive: None,
             fast_open: false,
             source_port: None,
+            first_bytes: None,
+            urgent: None,
         }
     }
 

@@ -1,7 +1,8 @@
 //! Servers that go wrong at the beginning or at the end of a connection.
 
-use std::io;
-use std::net::{Shutdown, TcpListener};
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -72,4 +73,84 @@ fn a_server_that_ends_at_a_socket_without_a_peer_fails_at_early_resets() {
         }
     });
     assert_eq!(failed(address, &["3.4", "9.1"]), ["9.1"]);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_server_that_gives_up_at_a_zero_window_fails_where_it_lasts() {
+    let impatient = server(|mut stream| {
+        SockRef::from(&stream).set_tcp_user_timeout(Some(Duration::from_secs(1)))?;
+        io::copy(&mut stream.try_clone()?, &mut stream).map(drop)
+    });
+    assert_eq!(failed(impatient, &["1.1", "2.5"]), ["2.5"]);
+}
+
+#[test]
+fn a_server_that_ends_with_an_error_of_one_connection_fails_at_abrupt_ends() {
+    // One for each case, because it ends.
+    for id in ["9.3", "9.4", "9.5"] {
+        let is_over = AtomicBool::new(false);
+        let fragile = server(move |mut stream| {
+            let mut buffer = vec![0; 1 << 16];
+            let mut echo = || -> io::Result<bool> {
+                let n = stream.read(&mut buffer)?;
+                stream.write_all(&buffer[..n])?;
+                Ok(n > 0)
+            };
+            while !is_over.load(Ordering::Relaxed) && echo().inspect_err(|_| is_over.store(true, Ordering::Relaxed))? {}
+            Ok(())
+        });
+        assert_eq!(failed(fragile, &["1.1", id]), [id]);
+    }
+}
+
+/// Looks at the first bytes, as a proxy does, and treats those of other protocols as it likes.
+fn sniff(mut stream: TcpStream) -> io::Result<()> {
+    let mut first = vec![0; 16];
+    let n = stream.peek(&mut first)?;
+    let line = |stream: &mut TcpStream| -> io::Result<()> {
+        let mut byte = [0];
+        while byte != *b"\n" && stream.read(&mut byte)? > 0 {}
+        Ok(())
+    };
+    match &first[..n] {
+        [0x16, 3, ..] => return Ok(()),
+        [b'G', b'E', b'T', b' ', ..] => return stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n"),
+        [b'S', b'S', b'H', b'-', ..] | [b'P', b'R', b'O', b'X', b'Y', b' ', ..] => line(&mut stream)?,
+        [b'\r', b'\n', b'\r', b'\n', 0, ..] => stream.read_exact(&mut [0; 28])?,
+        _ => {}
+    }
+    io::copy(&mut stream.try_clone()?, &mut stream).map(drop)
+}
+
+#[test]
+fn a_proxy_that_looks_into_connections_fails_at_the_protocols_that_it_knows() {
+    assert_eq!(failed(server(sniff), &["1.5", "8.1", "8.2", "8.3", "8.4", "8.5"]), ["8.1", "8.2", "8.3", "8.4", "8.5"]);
+}
+
+#[test]
+#[cfg(unix)]
+fn a_server_that_ends_at_urgent_data_fails_where_there_is_some() {
+    use rustix::event::{PollFd, PollFlags, poll};
+    let ends = server(|mut stream| {
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            let mut watched = [PollFd::new(&stream, PollFlags::IN | PollFlags::PRI)];
+            poll(&mut watched, None)?;
+            if watched[0].revents().contains(PollFlags::PRI) {
+                return Ok(());
+            }
+            let n = stream.read(&mut buffer)?;
+            stream.write_all(&buffer[..n])?;
+            if n == 0 {
+                return Ok(());
+            }
+        }
+    });
+    assert_eq!(failed(ends, &["1.5", "9.6"]), ["9.6"]);
+    let inline = server(|mut stream| {
+        SockRef::from(&stream).set_out_of_band_inline(true)?;
+        io::copy(&mut stream.try_clone()?, &mut stream).map(drop)
+    });
+    assert!(failed(inline, &["9.6"]).is_empty(), "the byte may come back at its place");
 }

@@ -1,5 +1,7 @@
 //! What a connection does once everything is written: the table of endings, as pure functions.
 
+use std::net::Shutdown;
+
 use super::turn::WaitsFor;
 use crate::plan::Close;
 
@@ -14,6 +16,8 @@ pub(super) struct EndingFacts {
     pub(super) group_arrived: bool,
     /// Whether there is something to read.
     pub(super) readable: bool,
+    /// Whether the FIN of this side was sent.
+    pub(super) fin_sent: bool,
     /// Bytes sent.
     pub(super) sent: u64,
     /// Bytes received, right or wrong.
@@ -31,6 +35,8 @@ pub(super) enum EndingStep {
     Wait,
     /// Send the FIN, and read until the peer's.
     HalfClose,
+    /// Shut down a direction, or both, and close the socket a moment later.
+    ShutDown(Shutdown),
     /// Close the socket with a reset.
     Reset,
     /// Close the socket.
@@ -51,7 +57,11 @@ pub(super) fn next_step(close: Close, facts: &EndingFacts) -> EndingStep {
         Close::AfterEcho | Close::Together if received == sent && facts.verified == sent => EndingStep::Close,
         // Under the last three something was wrong, and the bytes that still come help to name it.
         Close::HalfClose | Close::Keep | Close::AfterEcho | Close::Together => EndingStep::HalfClose,
-        Close::Reset => EndingStep::Reset,
+        Close::HalfCloseReset if !facts.fin_sent => EndingStep::HalfClose,
+        Close::HalfCloseReset if received < sent / 2 => EndingStep::Wait,
+        Close::Reset | Close::HalfCloseReset => EndingStep::Reset,
+        Close::ShutdownRead => EndingStep::ShutDown(Shutdown::Read),
+        Close::ShutdownBoth => EndingStep::ShutDown(Shutdown::Both),
         // The close means something only while echo lies unread. With nothing owed there is none to wait for.
         Close::Abandon if received < sent && !facts.readable => EndingStep::Wait,
         Close::Abandon => EndingStep::Close,
@@ -84,12 +94,27 @@ mod tests {
     const CLOSES: [Close; 6] =
         [Close::HalfClose, Close::Keep, Close::AfterEcho, Close::Together, Close::Abandon, Close::Reset];
 
+    #[test]
+    fn abrupt_ends_take_their_steps_whatever_has_come_back() {
+        let step = |close, received, fin_sent| {
+            next_step(close, &EndingFacts { received, fin_sent, others_rest: false, group_arrived: false, ..DONE })
+        };
+        assert_eq!([0, 4, 5, 10].map(|received| step(Close::HalfCloseReset, received, false)), [HalfClose; 4]);
+        let after_fin = [0, 4, 5, 10].map(|received| step(Close::HalfCloseReset, received, true));
+        assert_eq!(after_fin, [Wait, Wait, Reset, Reset], "of ten bytes, five are half");
+        for received in [0, 10] {
+            assert_eq!(step(Close::ShutdownRead, received, false), EndingStep::ShutDown(Shutdown::Read));
+            assert_eq!(step(Close::ShutdownBoth, received, false), EndingStep::ShutDown(Shutdown::Both));
+        }
+    }
+
     /// All echo has come and was right, and no other connection is waited for.
     const DONE: EndingFacts = EndingFacts {
         never_reads: false,
         others_rest: true,
         group_arrived: true,
         readable: false,
+        fin_sent: false,
         sent: 10,
         received: 10,
         reached: 10,

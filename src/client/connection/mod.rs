@@ -28,8 +28,10 @@
 //! | `keep` | all other connections of the run have ended | FIN |
 //! | `after-echo` | all echo has come and nothing is unread | closes; FIN if something was wrong |
 //! | `together` | all connections of the group have had their echo at one moment | as `after-echo` |
+//! | `half-close-reset` | | FIN; resets once half of the echo has come |
 //! | `abandon` | echo lies unread, or none is owed | closes |
 //! | `reset` | | resets |
+//! | `shutdown-read`, `shutdown-both` | | shuts down that direction; closes 200 ms later |
 //! | any, with `read = "never"` | all other connections of the run have ended | resets |
 //!
 //! After its FIN a connection reads until the peer's.
@@ -40,6 +42,7 @@
 //! | --- | --- |
 //! | `normal` | always |
 //! | `pause` | once its pause is over, which begins with the opening |
+//! | `dribble` | as `pause`, then a byte a millisecond until 1,000 have come |
 //! | `slow` | when a twentieth of a second's bytes are allowed |
 //! | `after-stall` | once its own writes have stalled, which ends its plan, or all is written |
 //! | `never` | never |
@@ -55,7 +58,7 @@
 //! | the peer seems to send forever | that there is no surplus |
 //! | anything else (`EndedBy`) | what the table of names says (`end_names`) |
 //!
-//! With `reset`, `abandon` and `read = "never"` only the bytes that came are asserted, not that all of them did.
+//! Of abrupt ends (see [`Profile::expected_echo`]) only the bytes that came are asserted, not that all of them did.
 //!
 //! A connection that stalls before it has sent its FIN half-closes ahead of the plan, as a probe: a server that has
 //! forgotten to look for more wakes up, and one that hangs does not. If the silence goes on after that, the connection
@@ -116,8 +119,8 @@ impl ClientConnection {
     pub(super) fn new(plan: ConnectionPlan, conn: ConnId, opened: u64) -> Self {
         ClientConnection {
             expires: plan.max_age().map_or(NEVER, |age| opened.saturating_add(nanos(age))),
+            receiver: Receiver::new(conn, opened, plan.profile().marked_until() > 0),
             sender: Sender::new(plan),
-            receiver: Receiver::new(conn, opened),
             must_end_by: NEVER,
             log: OpLog::default(),
             failed: false,
@@ -164,7 +167,7 @@ impl ClientConnection {
 
     /// Moves whatever can be moved.
     pub(super) fn advance(&mut self, socket: &mut impl Transport, turn: &mut TurnContext<'_>) -> TurnResult {
-        let mut readable = true;
+        let mut readable = !self.sender.is_lingering();
         let mut writable = true;
         // May lag by some microseconds: a read that brings something reads the clock, and so does a turn without one.
         let mut now = turn.clock.last();
@@ -193,7 +196,7 @@ impl ClientConnection {
             if writable {
                 match self.sender.send(socket, turn, &self.receiver, &mut self.log, now) {
                     Ok(SendProgress::Moved) => moved = true,
-                    Ok(SendProgress::Nothing) => {}
+                    Ok(SendProgress::Nothing) => readable &= !self.sender.is_lingering(),
                     Ok(SendProgress::Over) => return self.over_as_planned(turn),
                     Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
                         writable = false;
@@ -302,8 +305,8 @@ impl ClientConnection {
             // Only after a write that failed: then everything that came is read.
             ReadAllowance::NotBefore(_) | ReadAllowance::Nothing => usize::MAX,
         };
-        let (verify, sent) = (self.profile().verify, self.sender.sent());
-        let n = self.receiver.receive(socket, turn, most, verify, sent)?;
+        let sent = self.sender.sent();
+        let n = self.receiver.receive(socket, turn, most, self.sender.profile(), sent)?;
         if n == 0 {
             return Ok(0);
         }
@@ -328,7 +331,8 @@ impl ClientConnection {
     /// Whether silence counts as a stall.
     fn is_owed(&self, now: u64) -> bool {
         let owes = self.is_echo_missing() || self.sender.is_fin_sent() || self.sender.is_writing();
-        (self.allowance(now).may_read() && owes) || (self.sender.is_abandoning() && !self.never_reads())
+        (self.allowance(now).may_read() && owes && !self.sender.is_lingering())
+            || (self.sender.is_abandoning() && !self.never_reads())
     }
 
     /// What it waits for when nothing moves any more.
@@ -383,7 +387,8 @@ impl ClientConnection {
         for divergence in turn.found[before..].iter_mut().filter(|found| of_the_end.contains(&Some(found.kind))) {
             divergence.ending = Some(Box::new(ending));
         }
-        let owed_at_fin = self.sender.own_fin().is_some_and(|fin| fin.received < self.sender.sent());
+        let is_exact = expected == ExpectedEcho::Exact;
+        let owed_at_fin = is_exact && self.sender.own_fin().is_some_and(|fin| fin.received < self.sender.sent());
         if by == EndedBy::Fin && owed_at_fin {
             turn.half_close.note(turn.found.len() == before);
         }
@@ -455,7 +460,7 @@ impl ClientConnection {
     fn end(&mut self, turn: &mut TurnContext<'_>, end: End) {
         self.sender.count_stall(turn.stats, turn.clock.last());
         if self.profile().verify == Verify::Full || end != End::STOPPED {
-            self.receiver.end(turn, self.sender.sent(), end);
+            self.receiver.end(turn, self.sender.profile(), self.sender.sent(), end);
         }
         turn.ledger.close(self.conn());
     }

@@ -6,11 +6,15 @@ use super::turn::{Transport, TurnContext};
 use super::write_stall::WriteStall;
 use crate::client::clock::nanos;
 use crate::client::sent_ledger::OwnLedger;
-use crate::plan::{Read, Verify};
+use crate::plan::{Profile, Read, Verify};
 use crate::stream::{Circumstances, ConnId, End, Verifier};
 
 /// How many times a second a slow reader reads, at most: it waits until this part of a second's bytes is allowed.
 const SLOW_READS_PER_SECOND: u64 = 20;
+
+/// How many single bytes `dribble` reads before it reads as it comes, and the time from one to the next.
+const DRIBBLED_BYTES: u64 = 1000;
+const DRIBBLE_INTERVAL_NS: u64 = 1_000_000;
 
 /// How much a connection may read now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,11 +45,14 @@ pub(super) struct Receiver {
     opened: u64,
     /// `read = "after-stall"`: it has begun to read, and goes on.
     has_begun: bool,
+    /// The wire may still have other bytes than the stream, or more of them.
+    has_marks: bool,
 }
 
 impl Receiver {
-    pub(super) fn new(conn: ConnId, opened: u64) -> Receiver {
-        Receiver { verifier: Verifier::new(conn), received: 0, last_came: opened, opened, has_begun: false }
+    pub(super) fn new(conn: ConnId, opened: u64, has_marks: bool) -> Receiver {
+        let verifier = Verifier::new(conn);
+        Receiver { verifier, received: 0, last_came: opened, opened, has_begun: false, has_marks }
     }
 
     pub(super) fn conn(&self) -> ConnId {
@@ -93,6 +100,10 @@ impl Receiver {
     pub(super) fn own_delay(&self, read: Read, end: u64, now: u64) -> u64 {
         match read {
             Read::Pause(pause) => (self.opened + nanos(pause)).saturating_sub(now),
+            Read::Dribble(pause) => {
+                let left = DRIBBLED_BYTES.saturating_sub(self.received).saturating_mul(DRIBBLE_INTERVAL_NS);
+                (self.opened + nanos(pause)).saturating_sub(now).saturating_add(left)
+            }
             Read::Slow { bytes_per_second } => {
                 let owed = u128::from(end.saturating_sub(self.received));
                 u64::try_from(owed * 1_000_000_000 / u128::from(bytes_per_second.max(1))).unwrap_or(u64::MAX)
@@ -110,6 +121,16 @@ impl Receiver {
             Read::Pause(pause) => {
                 let until = self.opened + nanos(pause);
                 if now >= until { ReadAllowance::Bytes(usize::MAX) } else { ReadAllowance::NotBefore(until) }
+            }
+            Read::Dribble(pause) => {
+                let single = self.received < DRIBBLED_BYTES;
+                let dribbled = self.received.min(DRIBBLED_BYTES) * DRIBBLE_INTERVAL_NS;
+                let until = (self.opened + nanos(pause)).saturating_add(dribbled);
+                match (now >= until, single) {
+                    (false, _) => ReadAllowance::NotBefore(until),
+                    (true, true) => ReadAllowance::Bytes(1),
+                    (true, false) => ReadAllowance::Bytes(usize::MAX),
+                }
             }
             Read::Slow { bytes_per_second } => self.slow_allowance(bytes_per_second.max(1), now),
             Read::AfterStall if self.has_begun || all_written || writes.have_stalled(now) => {
@@ -138,11 +159,18 @@ impl Receiver {
         socket: &mut impl Transport,
         turn: &mut TurnContext<'_>,
         most: usize,
-        verify: Verify,
+        profile: &Profile,
         sent: u64,
     ) -> io::Result<usize> {
         let most = most.min(turn.scratch.len());
-        let n = socket.read(&mut turn.scratch[..most])?;
+        let mut n = socket.read(&mut turn.scratch[..most])?;
+        if n > 0 && self.has_marks {
+            n = self.unmark(turn, profile, n);
+            if n == 0 {
+                // Only the urgent byte came.
+                n = socket.read(&mut turn.scratch[..most])?;
+            }
+        }
         if n == 0 {
             return Ok(0);
         }
@@ -150,16 +178,51 @@ impl Receiver {
         self.received += n as u64;
         turn.stats.counters.bytes_received += n as u64;
         turn.stats.counters.reads += 1;
-        match verify {
+        match profile.verify {
             Verify::Full => {
-                let before = self.verifier.verified();
+                let (before, found) = (self.verifier.verified(), turn.found.len());
                 let ledger = OwnLedger { all: turn.ledger, conn: self.conn(), sent };
                 self.verifier.check(turn.stream, &ledger, &turn.scratch[..n], turn.found);
                 turn.stats.counters.bytes_verified += self.verifier.verified().saturating_sub(before);
+                if turn.found.len() > found {
+                    self.show_the_wire(turn, profile, found);
+                }
             }
             Verify::Off => self.verifier.trust(n as u64),
         }
         Ok(n)
+    }
+
+    /// Makes bytes of the stream of what came where the wire has others, and takes out the urgent byte if it came at
+    /// its place. Returns how many there are then.
+    #[cold]
+    fn unmark(&mut self, turn: &mut TurnContext<'_>, profile: &Profile, n: usize) -> usize {
+        self.has_marks = self.received < profile.marked_until();
+        let (conn, bytes) = (self.conn(), &mut turn.scratch[..n]);
+        if let Some(first) = profile.first_bytes {
+            first.exchange(turn.stream, conn, self.received, bytes);
+        }
+        let Some(at) = profile.urgent.filter(|_| self.has_marks) else { return n };
+        let Some(index) = usize::try_from(at - self.received).ok().filter(|index| *index < n) else { return n };
+        let mut own = [0];
+        turn.stream.fill(conn, at, &mut own);
+        if bytes[index] != !own[0] {
+            return n;
+        }
+        bytes.copy_within(index + 1.., index);
+        self.has_marks = false;
+        n - 1
+    }
+
+    /// Lets the excerpts of findings from the `found`th on show the first bytes as they stood on the wire.
+    #[cold]
+    fn show_the_wire(&self, turn: &mut TurnContext<'_>, profile: &Profile, found: usize) {
+        let Some(first) = profile.first_bytes else { return };
+        for divergence in &mut turn.found[found..] {
+            let offset = divergence.excerpt_offset;
+            first.exchange(turn.stream, self.conn(), offset, &mut divergence.expected);
+            first.exchange(turn.stream, self.conn(), offset, &mut divergence.received);
+        }
     }
 
     /// Notes the circumstances of bytes that were just found wrong, if there are any.
@@ -169,10 +232,11 @@ impl Receiver {
     }
 
     /// The connection has ended in this way: finds what is missing or wrong.
-    pub(super) fn end(&mut self, turn: &mut TurnContext<'_>, sent: u64, end: End) {
-        let before = self.verifier.verified();
+    pub(super) fn end(&mut self, turn: &mut TurnContext<'_>, profile: &Profile, sent: u64, end: End) {
+        let (before, found) = (self.verifier.verified(), turn.found.len());
         let ledger = OwnLedger { all: turn.ledger, conn: self.conn(), sent };
         self.verifier.end(turn.stream, &ledger, end, turn.found);
+        self.show_the_wire(turn, profile, found);
         turn.stats.counters.bytes_verified += self.verifier.verified().saturating_sub(before);
     }
 }
@@ -187,7 +251,7 @@ mod tests {
     const SECOND: u64 = 1_000_000_000;
 
     fn receiver(opened: u64) -> Receiver {
-        Receiver::new(ConnId::new(0).expect("0 is an id"), opened)
+        Receiver::new(ConnId::new(0).expect("0 is an id"), opened, false)
     }
 
     #[test]
@@ -198,6 +262,8 @@ mod tests {
         assert_eq!(at(Read::Never, 9 * SECOND), Nothing);
         let pause = Read::Pause(Duration::from_secs(2));
         assert_eq!((at(pause, 2 * SECOND), at(pause, 3 * SECOND)), (NotBefore(3 * SECOND), Bytes(usize::MAX)));
+        let dribble = Read::Dribble(Duration::from_secs(2));
+        assert_eq!((at(dribble, 2 * SECOND), at(dribble, 3 * SECOND)), (NotBefore(3 * SECOND), Bytes(1)));
         let slow = Read::Slow { bytes_per_second: 200 };
         assert_eq!(at(slow, SECOND), NotBefore(SECOND + SECOND / 20 + 1), "ten bytes are a twentieth of a second");
         assert_eq!(at(slow, SECOND + SECOND / 2), Bytes(100));

@@ -1,6 +1,7 @@
 //! The sending side of a connection: takes one step of the plan after another, and carries out its end.
 
 use std::io;
+use std::net::Shutdown;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,10 @@ use super::write_stall::WriteStall;
 use crate::client::clock::nanos;
 use crate::measure::{LoadStats, OpenLoopStats};
 use crate::plan::{Close, ConnectionPlan, PlanStep, Profile, Read};
-use crate::stream::OpKind;
+use crate::stream::{ConnId, OpKind};
+
+/// How long a socket stays open after a direction was shut down while echo is owed, so that more of it comes.
+const LINGER: Duration = Duration::from_millis(200);
 
 /// The state of the sending side. Times are nanoseconds since the start of the run.
 enum SendState {
@@ -29,6 +33,8 @@ enum SendState {
     Pause { until: u64 },
     /// All is written; the connection is to be ended in this way.
     Ending(Close),
+    /// A direction was shut down while echo is owed; the connection is over at this time.
+    Lingering { until: u64 },
     /// The FIN was sent, or nothing more will be.
     Ended,
 }
@@ -56,6 +62,8 @@ pub(super) struct Sender {
     own_fin: Option<Box<SentFin>>,
     /// The time of the group or of the connection is up: the message that has begun is finished without pauses.
     is_stopped: bool,
+    /// The wire may still have other bytes than the stream, or more of them.
+    has_marks: bool,
 }
 
 /// The FIN of this side.
@@ -72,6 +80,7 @@ impl Sender {
     pub(super) fn new(plan: ConnectionPlan) -> Sender {
         let state = if plan.profile().rate.is_some() { SendState::Unscheduled } else { SendState::NextStep };
         Sender {
+            has_marks: plan.profile().marked_until() > 0,
             plan,
             state,
             sent: 0,
@@ -127,7 +136,7 @@ impl Sender {
     /// Whether everything is written.
     #[inline]
     pub(super) fn has_written_all(&self) -> bool {
-        matches!(self.state, SendState::Ending(_) | SendState::Ended)
+        matches!(self.state, SendState::Ending(_) | SendState::Lingering { .. } | SendState::Ended)
     }
 
     /// Whether everything is written and the end is still to be carried out.
@@ -140,6 +149,12 @@ impl Sender {
         matches!(self.state, SendState::Ending(Close::Abandon))
     }
 
+    /// Whether it has shut down a direction while echo is owed, and reads no more.
+    #[inline]
+    pub(super) fn is_lingering(&self) -> bool {
+        matches!(self.state, SendState::Lingering { .. })
+    }
+
     /// Whether a write is under way.
     pub(super) fn is_writing(&self) -> bool {
         matches!(self.state, SendState::Fragment { .. })
@@ -149,7 +164,7 @@ impl Sender {
     pub(super) fn continues_at(&self, now: u64) -> Option<u64> {
         match self.state {
             SendState::Begin { due, .. } if due > now => Some(due),
-            SendState::Pause { until } => Some(until),
+            SendState::Pause { until } | SendState::Lingering { until } => Some(until),
             _ => None,
         }
     }
@@ -166,7 +181,7 @@ impl Sender {
     /// Half-closes ahead of the plan, because the silence has lasted for `silence` nanoseconds, and sends nothing more.
     /// Returns whether that was possible.
     pub(super) fn probe(&mut self, socket: &mut impl Transport, received: u64, silence: u64, now: u64) -> bool {
-        let possible = socket.shutdown().is_ok();
+        let possible = socket.shutdown(Shutdown::Write).is_ok();
         if possible {
             self.own_fin = Some(Box::new(SentFin { at: now, received, probe_after: Some(silence) }));
             self.state = SendState::Ended;
@@ -257,13 +272,15 @@ impl Sender {
                     return Ok(SendProgress::Moved);
                 }
                 SendState::Ending(close) => {
-                    let progress = self.carry_out_end(close, socket, turn, receiver)?;
-                    if self.own_fin.is_some() {
+                    let had_fin = self.own_fin.is_some();
+                    let progress = self.carry_out_end(close, socket, turn, receiver, now)?;
+                    if self.own_fin.is_some() && !had_fin {
                         log.push(OpKind::HalfClose, 0, now);
                     }
                     return Ok(progress);
                 }
-                SendState::Ended => return Ok(SendProgress::Nothing),
+                SendState::Lingering { until } if now >= until => return Ok(SendProgress::Over),
+                SendState::Lingering { .. } | SendState::Ended => return Ok(SendProgress::Nothing),
             }
         }
     }
@@ -293,9 +310,13 @@ impl Sender {
         left: usize,
         now: u64,
     ) -> io::Result<usize> {
-        let most = left.min(turn.scratch.len());
+        let mut most = left.min(turn.scratch.len());
         let conn = receiver.conn();
-        turn.stream.fill(conn, self.sent, &mut turn.scratch[..most]);
+        if self.has_marks {
+            most = self.mark(socket, turn, conn, most)?;
+        } else {
+            turn.stream.fill(conn, self.sent, &mut turn.scratch[..most]);
+        }
         turn.ledger.set(conn, self.sent + most as u64);
         let result = socket.write(&turn.scratch[..most]);
         let n = *result.as_ref().unwrap_or(&0);
@@ -317,6 +338,37 @@ impl Sender {
         Ok(n)
     }
 
+    /// Fills what the write begins with where the wire has other bytes than the stream: the first bytes, and the urgent
+    /// byte, which goes before its offset. Returns how many bytes of the stream there are to write, at most `most`.
+    #[cold]
+    fn mark(
+        &mut self,
+        socket: &mut impl Transport,
+        turn: &mut TurnContext<'_>,
+        conn: ConnId,
+        most: usize,
+    ) -> io::Result<usize> {
+        let mut most = most;
+        self.has_marks = self.sent < self.profile().marked_until();
+        if let Some(at) = self.profile().urgent.filter(|_| self.has_marks) {
+            let before = at.saturating_sub(self.sent);
+            if before == 0 {
+                let mut own = [0];
+                turn.stream.fill(conn, at, &mut own);
+                // Not the byte of the stream at its place, so that it can be told from it if it comes back.
+                socket.write_urgent(!own[0])?;
+                self.has_marks = false;
+            } else {
+                most = most.min(usize::try_from(before).unwrap_or(most));
+            }
+        }
+        turn.stream.fill(conn, self.sent, &mut turn.scratch[..most]);
+        if let Some(first) = self.profile().first_bytes {
+            first.overwrite(self.sent, &mut turn.scratch[..most]);
+        }
+        Ok(most)
+    }
+
     /// Takes the next step of the ending.
     fn carry_out_end(
         &mut self,
@@ -324,12 +376,14 @@ impl Sender {
         socket: &mut impl Transport,
         turn: &TurnContext<'_>,
         receiver: &Receiver,
+        now: u64,
     ) -> io::Result<SendProgress> {
         let facts = EndingFacts {
             never_reads: self.profile().read == Read::Never,
             others_rest: turn.others_rest,
             group_arrived: turn.group_arrived,
             readable: socket.is_readable(),
+            fin_sent: self.own_fin.is_some(),
             sent: self.sent,
             received: receiver.received(),
             reached: receiver.reached(),
@@ -338,11 +392,17 @@ impl Sender {
         match ending::next_step(close, &facts) {
             EndingStep::Wait => Ok(SendProgress::Nothing),
             EndingStep::HalfClose => {
-                socket.shutdown()?;
+                socket.shutdown(Shutdown::Write)?;
                 let (at, received) = (turn.clock.last(), receiver.received());
                 self.own_fin = Some(Box::new(SentFin { at, received, probe_after: None }));
-                self.state = SendState::Ended;
+                let has_more = close == Close::HalfCloseReset;
+                self.state = if has_more { SendState::Ending(close) } else { SendState::Ended };
                 Ok(SendProgress::Moved)
+            }
+            EndingStep::ShutDown(how) => {
+                socket.shutdown(how)?;
+                self.state = SendState::Lingering { until: now + nanos(LINGER) };
+                Ok(SendProgress::Nothing)
             }
             EndingStep::Reset => {
                 socket.close_with_reset();

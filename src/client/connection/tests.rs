@@ -1,5 +1,6 @@
 //! How the ends of a connection are named, cell by cell, over a socket that follows a script.
 
+use std::net::Shutdown;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -46,6 +47,8 @@ struct ScriptedSocket {
     /// something to read.
     write_meets_end: bool,
     sent_fin: bool,
+    /// Bytes of urgent data that were sent.
+    urgent: Vec<u8>,
 }
 
 impl Transport for ScriptedSocket {
@@ -85,8 +88,13 @@ impl Transport for ScriptedSocket {
         if n == 0 { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(n) }
     }
 
-    fn shutdown(&mut self) -> io::Result<()> {
-        self.sent_fin = true;
+    fn write_urgent(&mut self, byte: u8) -> io::Result<()> {
+        self.urgent.push(byte);
+        Ok(())
+    }
+
+    fn shutdown(&mut self, how: Shutdown) -> io::Result<()> {
+        self.sent_fin |= how != Shutdown::Read;
         Ok(())
     }
 
@@ -330,4 +338,77 @@ fn time_in_which_the_client_stood_still_is_no_silence_and_no_overtime() {
     assert_eq!(bench.connection.receiver.silence(now), 0);
     let last = bench.connection.recent_ops(now).pop().expect("it stands in the history");
     assert_eq!((last.kind, last.len), (OpKind::StoodStill, 1_000_000));
+}
+
+/// A connection of one message of 100 bytes, whose peer sends back what `change` makes of its bytes.
+fn found_in(toml: &str, change: impl FnOnce(&mut Vec<u8>)) -> Bench {
+    let mut bench =
+        Bench::new(&format!("messages = 1\nsize = 100\nfragment = 'off'\nclose = 'after-echo'\n{toml}"), LEN);
+    bench.advance();
+    bench.echo(LEN);
+    change(&mut bench.socket.echo);
+    if matches!(bench.advance(), TurnResult::Wait { .. }) {
+        bench.socket.end = Some(Peer::Fin);
+        bench.advance();
+    }
+    bench
+}
+
+#[test]
+fn an_urgent_byte_may_be_dropped_or_come_at_its_place() {
+    let own = found_in("", |_| {});
+    let mut bytes = vec![0; LEN];
+    own.stream.fill(ConnId::new(0).expect("0 is an id"), 0, &mut bytes);
+    for at in [0, 40, 99] {
+        let urgent = format!("urgent = {at}");
+        for inline in [false, true] {
+            let bench = found_in(&urgent, |echo| {
+                if inline {
+                    echo.insert(at, !bytes[at])
+                }
+            });
+            assert_eq!((bench.socket.urgent.as_slice(), bench.kinds()), (&[!bytes[at]][..], vec![]), "{at} {inline}");
+            assert_eq!(bench.connection.receiver.received(), LEN as u64);
+        }
+    }
+    assert!(!found_in("urgent = 40", |echo| echo.insert(41, !bytes[40])).found.is_empty(), "at another place");
+    assert!(!found_in("urgent = 40", |echo| echo[40] = !bytes[40]).found.is_empty(), "in place of a byte");
+    assert!(found_in("urgent = 100", |_| {}).socket.urgent.is_empty(), "beyond the end of the stream");
+}
+
+#[test]
+fn first_bytes_come_back_as_they_were_sent_and_are_shown_so() {
+    use crate::plan::FirstBytes;
+    let ssh = FirstBytes::Ssh.bytes();
+    assert!(!found_in("first_bytes = 'ssh'", |_| {}).found.is_empty(), "these are the bytes of the stream");
+    let right = found_in("first_bytes = 'ssh'", |echo| echo[..ssh.len()].copy_from_slice(ssh));
+    assert!(right.kinds().is_empty(), "{:?}", right.found);
+    let wrong = found_in("first_bytes = 'ssh'", |echo| {
+        echo[..ssh.len()].copy_from_slice(ssh);
+        echo[0] = b'Z';
+    });
+    let [finding] = wrong.found.as_slice() else { panic!("{:?}", wrong.found) };
+    assert_eq!((finding.offset, finding.excerpt_offset, finding.extent), (0, 0, 1));
+    assert!(finding.expected.starts_with(b"SSH-2.0-") && finding.received.starts_with(b"ZSH-2.0-"), "{finding:?}");
+}
+
+#[test]
+fn a_connection_that_shut_down_reading_reads_no_more_and_closes_a_moment_later() {
+    for (close, is_fin_sent) in [("shutdown-read", false), ("shutdown-both", true)] {
+        let mut bench = Bench::new(&format!("messages = 1\nsize = 100\nfragment = 'off'\nclose = '{close}'"), LEN);
+        // After a shutdown the socket reads as ended.
+        bench.socket.end = Some(Peer::Fin);
+        bench.echo(40);
+        let result = bench.turn(|connection, socket, turn| {
+            socket.end = None;
+            let result = connection.advance(socket, turn);
+            socket.end = Some(Peer::Fin);
+            result
+        });
+        assert!(matches!(result, TurnResult::Wait { timer: Some(_), owed: false, .. }), "{close}: {result:?}");
+        let closed_after =
+            (0..1000).map(|_| bench.advance()).take_while(|result| matches!(result, TurnResult::Wait { .. })).count();
+        assert_eq!((closed_after, bench.socket.sent_fin), (1000, is_fin_sent), "{close}: it lingers");
+        assert!(bench.kinds().is_empty());
+    }
 }

@@ -2,6 +2,7 @@
 //! the end of it.
 
 use std::io;
+use std::net::Shutdown;
 
 use crate::client::clock::RunClock;
 use crate::client::half_close_evidence::HalfCloseEvidence;
@@ -14,8 +15,10 @@ use crate::stream::{Divergence, Stream};
 pub(in crate::client) trait Transport {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize>;
     fn write(&mut self, from: &[u8]) -> io::Result<usize>;
-    /// Sends the FIN.
-    fn shutdown(&mut self) -> io::Result<()>;
+    /// Sends a byte of urgent data, which is not one of the stream.
+    fn write_urgent(&mut self, byte: u8) -> io::Result<()>;
+    /// Shuts down a direction. For writing, that sends the FIN.
+    fn shutdown(&mut self, how: Shutdown) -> io::Result<()>;
     /// Whether there is something to read, without reading it.
     fn is_readable(&mut self) -> bool;
     /// Forgets that the socket was not ready: the next read and the next write ask the system.
