@@ -101,7 +101,8 @@ fn stated_default(argument: &clap::Arg) -> Option<String> {
 
 #[test]
 fn the_help_states_the_real_defaults() {
-    const PROSE: &[&str] = &["closed loop", "no limit", "all at once", "the system's choice", "never"];
+    const PROSE: &[&str] =
+        &["closed loop", "no limit", "all at once", "the system's choice", "the stream's own", "none", "never"];
     let default = LoadArgs::default().resolve("load").expect("the defaults are valid");
     for argument in command::<LoadArgs>().get_arguments() {
         let id = argument.get_id();
