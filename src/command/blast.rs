@@ -159,7 +159,7 @@ fn profiles(load: &LoadArgs, plain: bool) -> anyhow::Result<Vec<Profile>> {
     if plain || !load.is_default_shape() {
         return Ok(vec![whole]);
     }
-    load.with_rough().iter().map(|load| resolve(load).map_err(anyhow::Error::from)).collect()
+    load.with_rough().iter().map(resolve).collect()
 }
 
 /// A line for each load; with its name, if there are several.

@@ -114,10 +114,10 @@ fn check_urgent(profile: &Profile) -> Result<(), ConfigError> {
     let Some(at) = profile.urgent else { return Ok(()) };
     let wrong = |problem: String| ConfigError::new("urgent", Bytes(at), problem);
     match (profile.first_bytes, profile.bytes) {
-        (Some(first), _) if at < first.len() => {
-            let len = first.len();
-            Err(wrong(format!("the first {len} bytes are those of `first_bytes = {first}`"))
-                .remedy(format!("write at least {len}")))
+        (Some(first), _) if at < first.count() => {
+            let count = first.count();
+            Err(wrong(format!("the first {count} bytes are those of `first_bytes = {first}`"))
+                .remedy(format!("write at least {count}")))
         }
         (_, Some(bytes)) if at >= bytes => {
             Err(wrong(format!("no connection has more than {}", Bytes(bytes))).remedy("write less, or leave it out"))

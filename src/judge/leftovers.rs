@@ -4,7 +4,7 @@
 //! What is evidence is growth with the number of connections. So the same load is run again, twice: it leaves behind
 //! about as much each time, or it has not leaked. Memory proves nothing here, because allocators keep what was freed.
 
-use crate::measure::server_usage::UsageLevel;
+use crate::measure::server_usage::{UsageFigure, UsageLevel};
 use crate::units::grouped;
 
 /// Fewer descriptors or threads than this are nothing: loggers, resolvers and runtimes open some when they first need
@@ -22,9 +22,9 @@ pub fn is_suspicious(before: &UsageLevel, early: Option<&UsageLevel>, settled: &
 /// What is left behind, in words. `levels`: before the first connection, after the last had closed, and after each
 /// repetition. `None`: a level is missing, or nothing is left behind that grows with the number of connections.
 pub fn sentence(levels: &[UsageLevel], connections: u64) -> Option<String> {
-    let kinds: [(&str, fn(&UsageLevel) -> Option<u64>); 2] =
+    let kinds: [(&str, UsageFigure); 2] =
         [("descriptors left open", |level| level.fds), ("threads left running", |level| level.threads)];
-    let of_kind = |(what, of): &(&str, fn(&UsageLevel) -> Option<u64>)| {
+    let of_kind = |(what, of): &(&str, UsageFigure)| {
         let levels: Option<Vec<u64>> = levels.iter().map(of).collect();
         growth(&levels?, connections).map(|growth| growth.replacen("{}", what, 1))
     };

@@ -50,7 +50,8 @@ pub struct LoadStats {
     pub connect: Latency,
     /// From the first byte of a connection handed to the socket to the first byte that came back.
     pub first_byte: Latency,
-    /// Bytes that a connection which did not read had handed to its socket when its writes stalled: what the path holds.
+    /// Bytes that a connection which did not read had handed to its socket when its writes stalled: what the path
+    /// holds.
     pub buffered: Range,
     /// From when to when the group was active.
     pub active_time: ActiveTime,

@@ -23,6 +23,9 @@ pub struct UsageLevel {
     pub memory_bytes: Option<u64>,
 }
 
+/// One of the figures of a level.
+pub type UsageFigure = fn(&UsageLevel) -> Option<u64>;
+
 /// One sample of a run, or several neighbours: then the highest values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]

@@ -60,7 +60,7 @@ impl FirstBytes {
     }
 
     /// How many there are.
-    pub fn len(self) -> u64 {
+    pub fn count(self) -> u64 {
         self.bytes().len() as u64
     }
 

@@ -136,7 +136,7 @@ impl Profile {
 
     /// Up to which stream offset the wire has other bytes than the stream, or more of them: 0 if it never has.
     pub fn marked_until(&self) -> u64 {
-        let first = self.first_bytes.map_or(0, FirstBytes::len);
+        let first = self.first_bytes.map_or(0, FirstBytes::count);
         self.urgent.map_or(first, |at| at + 1)
     }
 

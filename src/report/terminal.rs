@@ -15,7 +15,7 @@ use crate::judge::verdict::shortages;
 use crate::measure::ServerUsage;
 use crate::measure::histogram::LatencyReport;
 use crate::measure::open_loop::RateReport;
-use crate::measure::server_usage::UsageLevel;
+use crate::measure::server_usage::{UsageFigure, UsageLevel};
 
 /// The whole report, ending in the verdict.
 pub fn render(report: &RunReport) -> String {
@@ -153,8 +153,7 @@ fn plural(n: u64, what: &str) -> String {
 /// Says that the server has more open than before. What is pooled and what leaks look alike after one run.
 fn left_open(report: &RunReport) -> Option<String> {
     let usage = report.server_usage.as_ref()?;
-    let kinds: [(&str, fn(&UsageLevel) -> Option<u64>); 2] =
-        [("descriptors", |level| level.fds), ("threads", |level| level.threads)];
+    let kinds: [(&str, UsageFigure); 2] = [("descriptors", |level| level.fds), ("threads", |level| level.threads)];
     let more = kinds.iter().filter_map(|(what, of)| {
         let (before, after) = of(&usage.before).zip(of(&usage.settled))?;
         (after >= before + LEFT_BEHIND)

@@ -92,12 +92,15 @@ fn a_server_that_ends_with_an_error_of_one_connection_fails_at_abrupt_ends() {
         let is_over = AtomicBool::new(false);
         let fragile = server(move |mut stream| {
             let mut buffer = vec![0; 1 << 16];
-            let mut echo = || -> io::Result<bool> {
+            let mut echo = || -> io::Result<usize> {
                 let n = stream.read(&mut buffer)?;
                 stream.write_all(&buffer[..n])?;
-                Ok(n > 0)
+                Ok(n)
             };
-            while !is_over.load(Ordering::Relaxed) && echo().inspect_err(|_| is_over.store(true, Ordering::Relaxed))? {}
+            let mut moved = usize::MAX;
+            while moved > 0 && !is_over.load(Ordering::Relaxed) {
+                moved = echo().inspect_err(|_| is_over.store(true, Ordering::Relaxed))?;
+            }
             Ok(())
         });
         assert_eq!(failed(fragile, &["1.1", id]), [id]);

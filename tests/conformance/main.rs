@@ -1,6 +1,7 @@
 //! The cases of the conformance suite find what they are for: small servers with one defect each pass every case but
 //! the one that looks for it. `tests/shipped.rs` proves the same for the faults of `serve --fault`.
 
+mod chains;
 mod ends;
 #[cfg(target_os = "linux")]
 mod filters;
