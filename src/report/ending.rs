@@ -81,6 +81,11 @@ fn reset(ending: &Ending, all_came: bool, missing: &str) -> String {
             format!("{broke} {} after this side's own FIN, instead of ending it; every byte had come", after(since))
         }
         Some(since) => format!("{broke} {} after this side's own FIN, with {missing} missing", after(since)),
+        None if ending.received == 0 && ending.by == EndedBy::Reset => format!(
+            "{broke} before any of the echo had come, with {missing} missing{}. A backlog that is full does this: see \
+             case 5.4 of 'check'",
+            blocked(ending)
+        ),
         None => format!("{broke}, with {missing} missing{}", blocked(ending)),
     }
 }
@@ -107,6 +112,12 @@ fn stalled_and_probed(ending: &Ending, all_came: bool, missing: &str, bytes: imp
     };
     match (all_came, ending.received_after_fin) {
         (true, 0) => format!("{probe}, and {end}"),
+        // A lost wake-up needs a connection that is served. One that waits for its turn gets it sooner or later, and
+        // the probe has nothing to do with it.
+        (true, all) if all == ending.received => format!(
+            "{probe}, and the {came} of the whole echo came {later} later: until then the other side had not begun to \
+             serve this connection"
+        ),
         (true, _) if ending.own_fin_ms.is_some_and(|ms| ms <= AT_ONCE_MS) => format!(
             "{probe}, and the {came} that were missing came at once: the other side had them, but nothing had woken it up \
              to send them"
@@ -182,6 +193,7 @@ mod tests {
             said(FindingKind::Reset, 0, unused(Reset)),
             said(FindingKind::Reset, 0, Ending { silent_ms: 12_000.0, ..ending(Reset) }),
             said(FindingKind::Reset, 100, Ending { writes_blocked: true, ..ending(Reset) }),
+            said(FindingKind::Reset, 500, Ending { received: 0, ..ending(Reset) }),
             said(FindingKind::Reset, 0, own_fin(Reset)),
             said(FindingKind::Reset, 100, own_fin(Reset)),
             said(FindingKind::Stalled, 100, ending(Silence)),
@@ -189,6 +201,7 @@ mod tests {
             said(FindingKind::Stalled, 100, ending(Vanished)),
             said(FindingKind::Stalled, 0, Ending { received_after_fin: 100, own_fin_ms: Some(0.4), ..probed(Fin) }),
             said(FindingKind::Stalled, 0, Ending { received_after_fin: 100, ..probed(Fin) }),
+            said(FindingKind::Stalled, 0, Ending { received_after_fin: 500, received: 500, ..probed(Fin) }),
             said(FindingKind::Stalled, 100, Ending { own_fin_ms: Some(0.4), ..probed(Fin) }),
             said(FindingKind::Stalled, 100, probed(Reset)),
             said(FindingKind::Stalled, 100, Ending { writes_blocked: true, ..probed(Silence) }),
