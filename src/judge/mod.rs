@@ -10,7 +10,7 @@
 //! - [`expectation`]: the expectations of a case;
 //! - [`check`]: the run compared with them, check by check;
 //! - [`grade`]: how much a case weighs;
-//! - [`weighing`]: what the grade makes of the checks;
+//! - `weighing`: what the grade makes of the checks;
 //! - [`leftovers`]: whether a server kept descriptors or threads of connections that have closed;
 //! - [`outcome`]: the outcome of a case, and the exit code;
 //! - [`assumption`]: what a user knows of a target before, and what follows from it;
