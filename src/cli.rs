@@ -96,7 +96,7 @@ fn fail(error: &anyhow::Error) -> Exit {
 }
 
 /// Ids of arguments that exclude each other. If one of them is typed, it overrides the variable of another.
-const EXCLUSIVE_ARGS: &[&str] = &["target", "serve", "model"];
+const EXCLUSIVE_ARGS: &[&str] = &["target", "targets", "targets_file", "direct", "serve", "model"];
 
 /// Parses the command line and the environment. If they are invalid, prints why and ends the process with exit code 2;
 /// `--help` and `--version` end it with 0.
