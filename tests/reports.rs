@@ -159,7 +159,7 @@ fn blast_is_a_suite_of_one_case() {
     let (folder, mut command) = program(&[], &args);
     let (code, out, err) = said(&mut command);
     assert_eq!(code, 0, "{out}{err}");
-    assert!(read(&folder, "j.xml").contains("<testcase name=\"verdict\" classname=\"blast --serve=auto\""));
+    assert!(read(&folder, "j.xml").contains("<testcase name=\"blast --serve=auto\""));
     assert!(read(&folder, "h.html").contains("<svg"));
     let (summary, code, out, _) = github(&[], &["blast", "127.0.0.1:1", "-q", "-c", "2", "--github"]);
     assert!(code == 4 && summary.contains("| **inconclusive** |"), "{summary}");

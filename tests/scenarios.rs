@@ -226,7 +226,7 @@ fn output_goes_to_a_file_instead_of_standard_output_when_asked() {
     let report: Value = serde_json::from_str(&read()).expect("the output is JSON alone");
     assert_eq!(report["cases"][0]["outcome"], "pass");
     assert_eq!(said(&[&args[..], &["--list"]].concat()).1, "");
-    assert!(read().starts_with("1.1  one byte"), "{}", read());
+    assert!(read().starts_with("1.1  must   one byte"), "{}", read());
     let (code, _, err) = said(&["check", "--filter", "1.1", "--output", "/no/such/folder/out"]);
     assert!(code == 2 && err.contains("--output /no/such/folder/out"), "{err}");
 }
@@ -235,10 +235,13 @@ fn output_goes_to_a_file_instead_of_standard_output_when_asked() {
 fn check_lists_its_cases_and_filters_them() {
     let (code, out, _) = said(&["check", "--list", "--filter", "delays nobody"]);
     assert_eq!((code, out.lines().count()), (0, 2), "{out}");
-    assert!(out.starts_with("4.1  a silent connection delays nobody"), "{out}");
+    assert!(out.starts_with("4.1  must   a silent connection delays nobody"), "{out}");
     assert!(out.lines().all(|line| line.ends_with(".toml")), "{out}");
     let (code, out, _) = said(&["check", "--list", "--filter", "4.2-a-connection"]);
-    assert!(code == 0 && out.starts_with("4.2  a connection that never reads") && out.lines().count() == 1, "{out}");
+    assert!(
+        code == 0 && out.starts_with("4.2  must   a connection that never reads") && out.lines().count() == 1,
+        "{out}"
+    );
     let (code, out, _) = said(&["check", "--list", "--filter", "4.2-a-connection", "--json"]);
     let list: Value = serde_json::from_str(&out).expect("the output is JSON alone");
     assert_eq!((code, &list["cases"][0]["id"], &list["cases"][0]["outcome"]), (0, &"4.2".into(), &"not-run".into()));
@@ -251,7 +254,11 @@ fn parallel_cases_give_the_same_report_as_sequential_ones() {
     assert_eq!(code, 0, "{out}{err}");
     let report: Value = serde_json::from_str(&out).expect("stdout is JSON alone");
     let ids: Vec<&str> = report["cases"].as_array().into_iter().flatten().filter_map(|c| c["id"].as_str()).collect();
-    assert_eq!(ids, ["3.1", "3.2", "3.3", "3.4", "3.5", "3.6"], "the report keeps the order of the files");
+    assert_eq!(
+        ids,
+        ["3.1", "3.2", "3.3", "3.4", "3.5", "3.6", "3.7", "3.8"],
+        "the report keeps the order of the files"
+    );
     for jobs in ["0", "65", "many"] {
         assert_eq!(said(&["check", "--jobs", jobs]).0, 2, "{jobs}");
     }

@@ -128,7 +128,7 @@ fn the_cases_are_those_of_the_requested_models() {
         list(&["run", "scenarios/models.toml", "--set", "MODELS=threads,select", "--filter", "4.1 "]);
     assert_eq!(code, 0, "{err}");
     let titles: Vec<&str> = out.lines().filter_map(|line| line.split("  scenarios").next()).map(str::trim).collect();
-    let title = "4.1  a silent connection delays nobody";
+    let title = "4.1  must   a silent connection delays nobody";
     assert_eq!(titles, [format!("{title} [threads]"), format!("{title} [select]")]);
     let (_, out, _) = list(&["check", "--model", "threads,select", "--filter", "4.1 "]);
     assert!(out.contains(&format!("{title} [threads]")) && out.lines().count() == 2, "{out}");
@@ -166,13 +166,13 @@ fn failed_by(fault: &str) -> Vec<String> {
         let good = ["pass", "skipped", "info", "unsupported"];
         let failed = cases.filter(|case| !good.iter().any(|good| case["outcome"] == *good));
         let id = |case: &Value| case["id"].as_str().expect("an id is text").to_owned();
-        // With 26 cases at a time, thresholds are missed and time is in doubt.
+        // With 8 cases at a time, thresholds are missed and time is in doubt.
         let is_of_time = |case: &Value| case["outcome"] == "threshold-missed" || case["outcome"] == "inconclusive";
         failed.map(|case| (id(case), is_of_time(case))).collect()
     };
     let is_confirmed =
         |(id, is_of_time): &(String, bool)| !is_of_time || !not_passed(&["--filter", &format!("{id} ")]).is_empty();
-    not_passed(&["--jobs", "26"]).into_iter().filter(is_confirmed).map(|(id, _)| id).collect()
+    not_passed(&["--jobs", "8"]).into_iter().filter(is_confirmed).map(|(id, _)| id).collect()
 }
 
 /// The server fails these cases, and others only where that depends on speed.
@@ -185,11 +185,11 @@ fn assert_failed_by(fault: &str, must: &[&str], may: &[&str]) {
 
 #[test]
 fn a_server_that_serves_one_at_a_time_fails_where_others_must_not_wait() {
-    // 2.4, 3.6, 6.1, 6.3: slow connections keep the others from being served. 4.1, 4.2: so do connections that are
+    // 3.6, 6.1, 6.3: slow connections keep the others from being served. 4.1, 4.2: so do connections that are
     // silent or do not read. 5.1, 5.2: the connections must be served at once. In the others each connection ends soon:
     // waiting in line is slow, but every byte comes, unless there are very many.
-    let must = ["2.4", "3.6", "4.1", "4.2", "5.1", "5.2", "6.1", "6.3"];
-    let may = ["2.5", "3.4", "3.7", "3.8", "5.5", "5.6", "8.1", "9.1", "9.2", "9.3", "9.4", "9.5", "9.6"];
+    let must = ["3.6", "4.1", "4.2", "5.1", "5.2", "6.1", "6.3"];
+    let may = ["2.4", "2.5", "3.4", "3.7", "3.8", "5.5", "5.6", "8.1", "9.1", "9.2", "9.3", "9.4", "9.5", "9.6"];
     assert_failed_by("one-at-a-time", &must, &may);
 }
 
@@ -215,6 +215,7 @@ fn a_pool_of_32_fails_where_32_silent_connections_occupy_it() {
 
 #[test]
 fn a_server_that_never_sends_its_fin_fails_where_the_client_waits_for_it() {
-    // Half-close, then every byte, then EOF. In all other cases the client closes once it has its echo.
-    assert_eq!(failed_by("no-fin"), ["3.2", "3.3", "3.7", "3.8", "9.2"]);
+    // Half-close, then every byte, then EOF. In all other cases the client closes once it has its echo. But the sockets
+    // without a FIN stay open, which 10.3 notices, and 5.6, where they may become too many.
+    assert_failed_by("no-fin", &["3.2", "3.3", "3.7", "3.8", "9.2", "10.3"], &["5.6"]);
 }
