@@ -152,8 +152,8 @@ mod under_wine {
         if ended.counters.add_up() { Ok(()) } else { Err(format!("{ended:?}").into()) }
     }
 
-    /// Checks that the report has at least `count` cases, and that each passes, tells of a property, does not apply to a
-    /// server that was not started by the program, or is skipped and may be.
+    /// Checks that the report has at least `count` cases, and that each passes, tells of a property, does not apply to
+    /// a server that was not started by the program, or is skipped and may be.
     fn cases_pass(command: &mut Command, count: usize, may_be_skipped: &[&str]) -> Result<(), Failed> {
         let output = command.stdin(Stdio::null()).output()?;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();

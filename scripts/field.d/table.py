@@ -10,8 +10,8 @@ HEAD = """\
 
 `echo-tester check` against {tried} echo servers, proxies and tunnels that other people wrote, as packages deliver them,
 or behind a short example server in the usual style of a library (`scripts/field.d/examples/`). A proxy or tunnel stands
-in front of `echo-tester serve`. Everything runs on loopback, with 16,384 descriptors allowed. The machine, of two cores,
-had other work at times, so times are not compared.
+in front of `echo-tester serve`. Everything runs on loopback, with 16,384 descriptors allowed. The machine, of two
+cores, had other work at times, so times are not compared.
 
 The table is made by `scripts/field`; `scripts/field --list` lists the programs, `--only NAME` tries one. Do not edit
 this page: measurements are in `scripts/field.d/results.json`, explanations in `scripts/field.d/programs/`.
