@@ -91,7 +91,8 @@ mod under_wine {
             |exe| {
                 let folders = ["scenarios/canaries", "scenarios/ci.toml", "scenarios/quickstart.toml"];
                 let mut run = exe.command(["run", "--jobs", "4", "--json", "-q"]);
-                cases_pass(run.args(folders), 18, &["canary: a reset in mid-stream"])
+                let canaries = std::fs::read_dir(folders[0])?.count();
+                cases_pass(run.args(folders), canaries + 2, &["canary: a reset in mid-stream"])
             },
         ));
         trials.push(trial(program.as_ref(), "usage is exit code 2".to_owned(), |exe| {
@@ -141,12 +142,26 @@ mod under_wine {
         Ok(())
     }
 
+    /// The cases of the suite that are tried under Wine. Those that take many seconds each are left out, and those of
+    /// the later sections: seven models would take half an hour with them.
+    fn cases() -> Vec<String> {
+        const LEFT_OUT: &[&str] = &["2.4", "2.5", "2.6", "3.7", "3.8", "5.5", "5.6", "6.3"];
+        const SECTIONS: std::ops::RangeInclusive<char> = '1'..='6';
+        let is_tried = |id: &str| !LEFT_OUT.contains(&id) && id.starts_with(|section| SECTIONS.contains(&section));
+        let is_short = |id: &str| id.split_once('.').is_some_and(|(section, _)| section.len() == 1);
+        let files = conformance::FILES.iter().filter(|(_, text)| !text.contains("\nlong = true"));
+        let names = files.map(|(name, _)| *name);
+        let tried = names.filter(|name| name.split_once('-').is_some_and(|(id, _)| is_short(id) && is_tried(id)));
+        tried.map(|name| format!("scenarios/conformance/{name}")).collect()
+    }
+
     /// Client and server are the Windows program, and one server serves all cases.
     fn conformance(exe: &WinExe, model: &Model) -> Result<(), Failed> {
         let host = Box::new(OwnProcess::start(exe.command::<_, &str>([]), model.name, &Setup::DEFAULT));
         let address = host.address().to_string();
-        let mut check = exe.command(["check", &address, "--patience", "30s", "--json", "-q"]);
-        let passed = cases_pass(&mut check, conformance::FILES.len(), &["a large stream of 5 GiB"]);
+        let cases = cases();
+        let mut run = exe.command(["run", "--target", &address, "--set", "PATIENCE=30s", "--json", "-q"]);
+        let passed = cases_pass(run.args(&cases), cases.len(), &[]);
         let ended = host.end();
         passed?;
         if ended.counters.add_up() { Ok(()) } else { Err(format!("{ended:?}").into()) }
