@@ -11,7 +11,9 @@ use super::target::bind_address;
 use crate::plan::Profile;
 use crate::sys;
 
-/// A connection that answers none of this many keep-alive probes is dead.
+/// A connection that answers none of this many keep-alive probes is dead. Windows sends ten: it knows TCP_KEEPCNT only
+/// since Windows 10, version 1703, and Wine does not know it.
+#[cfg(not(windows))]
 const KEEPALIVE_PROBES: u32 = 3;
 
 /// Where a connection comes from, as far as it is not left to the system, and where it goes.
@@ -68,7 +70,9 @@ fn set_options(socket: &Socket, profile: &Profile) -> io::Result<()> {
         sys::limit_segments(socket, bytes)?;
     }
     if let Some(time) = profile.keepalive {
-        let probes = TcpKeepalive::new().with_time(time).with_interval(time).with_retries(KEEPALIVE_PROBES);
+        let probes = TcpKeepalive::new().with_time(time).with_interval(time);
+        #[cfg(not(windows))]
+        let probes = probes.with_retries(KEEPALIVE_PROBES);
         socket.set_tcp_keepalive(&probes)?;
     }
     if profile.fast_open {
