@@ -169,7 +169,9 @@ pub struct LoadArgs {
     #[arg(long, value_name = "BYTES", env = "ECHO_TESTER_MSS", hide_env = true)]
     pub mss: Option<Bytes>,
 
-    /// Probe a silent connection after this time, and so on; 3 lost probes (10 on Windows) end it [default: the system's choice]
+    /// Probe a silent connection after this time, and so on [default: the system's choice]
+    ///
+    /// Three lost probes end it; ten on Windows.
     #[arg(long, value_name = "TIME", env = "ECHO_TESTER_KEEPALIVE", hide_env = true)]
     pub keepalive: Option<Time>,
 
