@@ -74,8 +74,8 @@ fn on_a_pooled_thread(stream: TcpStream) {
 #[test]
 #[ignore = "this is the server of the other tests, which start it"]
 fn serves_until_it_is_stopped() {
-    let address = std::env::var(ADDRESS).expect("whoever starts the server says where it listens");
-    let kept = std::env::var(KEPT).expect("whoever starts the server says what it keeps");
+    let address = std::env::var(ADDRESS).expect("the test that starts the server sets its address");
+    let kept = std::env::var(KEPT).expect("the test that starts the server sets what it keeps");
     let listener = TcpListener::bind(&address).expect("the port is free");
     println!("listening on {}", listener.local_addr().expect("it is bound"));
     for stream in listener.incoming().map_while(Result::ok) {

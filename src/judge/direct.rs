@@ -48,7 +48,7 @@ pub fn judge_proxy(through: &Way, direct: &Way) -> (CaseOutcome, Option<String>)
     let new: Vec<&str> = through
         .kinds
         .iter()
-        .filter(|kind| is_of_bytes(**kind) && !direct.kinds.contains(kind))
+        .filter(|kind| kind.is_of_bytes() && !direct.kinds.contains(kind))
         .map(|k| k.name())
         .collect();
     if !new.is_empty() {
@@ -58,25 +58,6 @@ pub fn judge_proxy(through: &Way, direct: &Way) -> (CaseOutcome, Option<String>)
         return say(through.outcome, "directly it fails too, but the backend still serves after it".to_owned());
     }
     say(CaseOutcome::BackendsOwn, format!("the backend fails too (directly: {directly})"))
-}
-
-/// Whether a finding is about which bytes came, not about how a connection broke.
-fn is_of_bytes(kind: FindingKind) -> bool {
-    match kind {
-        FindingKind::Corrupt
-        | FindingKind::Lost
-        | FindingKind::Duplicated
-        | FindingKind::Reordered
-        | FindingKind::Crosstalk
-        | FindingKind::Stale
-        | FindingKind::Surplus => true,
-        FindingKind::Truncated
-        | FindingKind::Stalled
-        | FindingKind::Reset
-        | FindingKind::NoFin
-        | FindingKind::TooSlow
-        | FindingKind::ConnectFailed => false,
-    }
 }
 
 #[cfg(test)]

@@ -8,29 +8,11 @@ use super::outcome::CaseOutcome;
 use crate::measure::Counters;
 use crate::stream::FindingKind;
 
-/// Whether a kind of finding is wrong bytes. A server may end or delay a connection for reasons of its own, which may
-/// be a property; a stream that is not exact is none.
-fn is_of_bytes(kind: FindingKind) -> bool {
-    match kind {
-        FindingKind::Corrupt
-        | FindingKind::Lost
-        | FindingKind::Duplicated
-        | FindingKind::Reordered
-        | FindingKind::Crosstalk
-        | FindingKind::Stale
-        | FindingKind::Surplus => true,
-        FindingKind::Truncated
-        | FindingKind::Stalled
-        | FindingKind::Reset
-        | FindingKind::NoFin
-        | FindingKind::TooSlow
-        | FindingKind::ConnectFailed => false,
-    }
-}
-
-/// Whether a run fails its case whatever the grade of the case is: bytes were wrong that the case did not ask for.
+/// Whether a run fails its case whatever the grade of the case is: bytes were wrong that the case did not ask for. A
+/// server may end or delay a connection for reasons of its own, which may be a property; a stream that is not exact is
+/// none.
 fn is_grave(total: &Counters, expected: &[FindingKind]) -> bool {
-    total.findings.keys().any(|kind| is_of_bytes(*kind) && !expected.contains(kind))
+    total.findings.keys().any(|kind| kind.is_of_bytes() && !expected.contains(kind))
 }
 
 /// Gives the checks of a case the outcomes that its grade gives them. A server that died or does not serve any more is

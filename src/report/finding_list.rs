@@ -8,6 +8,7 @@ use super::run::{LoadReport, RunReport};
 use super::text::{show_count, show_time, wrapped};
 use crate::measure::KindStats;
 use crate::stream::{Finding, FindingKind};
+use crate::units::counted;
 
 /// Findings of a kind from which on it says something that all of them have in common.
 const MIN_COMMON: u64 = 4;
@@ -77,16 +78,12 @@ fn kind_line(load: &LoadReport, kind: FindingKind, count: u64) -> String {
         FindingKind::ConnectFailed => load.counters.connects,
         _ => load.counters.opened,
     };
-    let all = show_count(connections.max(stats.connections));
-    let _ = write!(line, " on {} of {all} connection{}", show_count(stats.connections), plural(connections));
+    let all = counted(connections.max(stats.connections), "connection");
+    let _ = write!(line, " on {} of {all}", show_count(stats.connections));
     line.push_str(&sizes(kind, stats));
     let first = show_time(std::time::Duration::from_nanos((stats.first_ms.max(0.0) * 1e6) as u64));
     let _ = if count == 1 { write!(line, ", after {first}") } else { write!(line, ", from {first} on") };
     line + &in_common(kind, stats)
-}
-
-fn plural(n: u64) -> &'static str {
-    if n == 1 { "" } else { "s" }
 }
 
 /// How many bytes each of them is about; nothing if they are not about bytes.
@@ -99,7 +96,7 @@ fn sizes(kind: FindingKind, stats: &KindStats) -> String {
     let each = if *count == 1 { "" } else { " each" };
     match (least, most) {
         (_, 0) => String::new(),
-        _ if least == most => format!(", {} byte{}{missing}{each}", show_count(*most), plural(*most)),
+        _ if least == most => format!(", {}{missing}{each}", counted(*most, "byte")),
         _ => format!(
             ", {} to {} bytes{missing}{each}, {} in all",
             show_count(*least),

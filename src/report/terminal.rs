@@ -16,6 +16,7 @@ use crate::measure::ServerUsage;
 use crate::measure::histogram::LatencyReport;
 use crate::measure::open_loop::RateReport;
 use crate::measure::server_usage::{UsageFigure, UsageLevel};
+use crate::units::counted;
 
 /// The whole report, ending in the verdict.
 pub fn render(report: &RunReport) -> String {
@@ -140,14 +141,10 @@ fn rate_row(load: &LoadReport, schedule: &RateReport, named: bool) -> Vec<String
 /// The most that the server's processes used; nothing if the system does not tell.
 fn peak_of_server(usage: &ServerUsage) -> Option<Vec<String>> {
     let UsageLevel { fds, threads, memory_bytes } = usage.peak;
-    let counts = [fds.map(|n| format!("{} descriptors", show_count(n))), threads.map(|n| plural(n, "thread"))];
+    let counts = [fds.map(|n| format!("{} descriptors", show_count(n))), threads.map(|n| counted(n, "thread"))];
     let counts = counts.into_iter().flatten().collect::<Vec<_>>().join(", ");
     let memory = memory_bytes.map(|bytes| show_bytes(bytes as f64))?;
     Some(vec!["server peak".to_owned(), memory, counts])
-}
-
-fn plural(n: u64, what: &str) -> String {
-    format!("{} {what}{}", show_count(n), if n == 1 { "" } else { "s" })
 }
 
 /// Says that the server has more open than before. What is pooled and what leaks look alike after one run.

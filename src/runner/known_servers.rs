@@ -9,7 +9,7 @@ use crate::config::ServerSpec;
 use crate::stream::earlier::{EarlierRun, MAX_EARLIER_RUNS};
 use crate::sync::lock;
 use crate::target::liveness::Probed;
-use crate::units::grouped;
+use crate::units::counted;
 
 /// What is known of the servers of a suite so far.
 #[derive(Debug, Default)]
@@ -104,8 +104,7 @@ impl KnownServers {
 }
 
 fn taken_in_words(connections: u64) -> String {
-    let s = if connections == 1 { "" } else { "s" };
-    format!("the target has taken {} connection{s} since the start", grouped(connections))
+    format!("the target has taken {} since the start", counted(connections, "connection"))
 }
 
 #[cfg(test)]

@@ -55,6 +55,8 @@ pub struct FindingKindRow {
     pub name: &'static str,
     /// One sentence for people.
     pub description: &'static str,
+    /// Whether it is about which bytes came, not about how a connection ended, waited or was not opened.
+    pub is_of_bytes: bool,
     /// Whether it says that something did not come in time. Then a client without a processor would find it too.
     pub depends_on_time: bool,
 }
@@ -65,78 +67,91 @@ pub const FINDING_KINDS: &[FindingKindRow] = &[
         kind: FindingKind::Corrupt,
         name: "corrupt",
         description: "Bytes came back changed, in their right place.",
+        is_of_bytes: true,
         depends_on_time: false,
     },
     FindingKindRow {
         kind: FindingKind::Lost,
         name: "lost",
         description: "Bytes did not come back while later ones did, or never came at all.",
+        is_of_bytes: true,
         depends_on_time: false,
     },
     FindingKindRow {
         kind: FindingKind::Duplicated,
         name: "duplicated",
         description: "Bytes came back twice in a row.",
+        is_of_bytes: true,
         depends_on_time: false,
     },
     FindingKindRow {
         kind: FindingKind::Reordered,
         name: "reordered",
         description: "Bytes came back after bytes that were sent later.",
+        is_of_bytes: true,
         depends_on_time: false,
     },
     FindingKindRow {
         kind: FindingKind::Crosstalk,
         name: "crosstalk",
         description: "Bytes came back that another open connection had sent.",
+        is_of_bytes: true,
         depends_on_time: false,
     },
     FindingKindRow {
         kind: FindingKind::Stale,
         name: "stale",
         description: "Bytes came back again from an older place of the stream, or from a connection that is closed.",
+        is_of_bytes: true,
         depends_on_time: false,
     },
     FindingKindRow {
         kind: FindingKind::Truncated,
         name: "truncated",
         description: "The stream ended (EOF) before the last byte.",
+        is_of_bytes: false,
         depends_on_time: false,
     },
     FindingKindRow {
         kind: FindingKind::Surplus,
         name: "surplus",
         description: "Bytes came that nobody had sent, or after the last byte.",
+        is_of_bytes: true,
         depends_on_time: false,
     },
     FindingKindRow {
         kind: FindingKind::Stalled,
         name: "stalled",
         description: "Nothing more came until the stall time-out.",
+        is_of_bytes: false,
         depends_on_time: true,
     },
     FindingKindRow {
         kind: FindingKind::Reset,
         name: "reset",
         description: "The other side reset the connection before its end.",
+        is_of_bytes: false,
         depends_on_time: false,
     },
     FindingKindRow {
         kind: FindingKind::NoFin,
         name: "no-fin",
         description: "Every byte came back, but no EOF followed the half-close.",
+        is_of_bytes: false,
         depends_on_time: true,
     },
     FindingKindRow {
         kind: FindingKind::TooSlow,
         name: "too-slow",
         description: "Bytes still came, but not the last one before the time and the grace after it were over.",
+        is_of_bytes: false,
         depends_on_time: true,
     },
     FindingKindRow {
         kind: FindingKind::ConnectFailed,
         name: "connect-failed",
         description: "The connection could not be opened.",
+        is_of_bytes: false,
         depends_on_time: false,
     },
 ];
@@ -150,6 +165,11 @@ impl FindingKind {
     /// What the kind means, in one sentence.
     pub fn description(self) -> &'static str {
         self.row().description
+    }
+
+    /// Whether it is about which bytes came, not about how a connection ended, waited or was not opened.
+    pub fn is_of_bytes(self) -> bool {
+        self.row().is_of_bytes
     }
 
     /// Whether it says that something did not come in time.

@@ -13,12 +13,22 @@ pub fn grouped(count: u64) -> String {
     shown
 }
 
+/// A count with what is counted, in the singular or the plural: `1 thread`, `1,234 threads`.
+pub fn counted(count: u64, noun: &str) -> String {
+    format!("{} {noun}{}", grouped(count), if count == 1 { "" } else { "s" })
+}
+
 #[cfg(test)]
 mod tests {
-    use super::grouped;
+    use super::*;
 
     #[test]
     fn thousands_are_separated() {
         assert_eq!([grouped(0), grouped(999), grouped(1000), grouped(1_234_567)], ["0", "999", "1,000", "1,234,567"]);
+    }
+
+    #[test]
+    fn only_one_is_singular() {
+        assert_eq!([0, 1, 1000].map(|n| counted(n, "thread")), ["0 threads", "1 thread", "1,000 threads"]);
     }
 }

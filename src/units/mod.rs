@@ -18,7 +18,7 @@ pub(crate) mod text;
 mod time;
 
 pub use amount::{Bytes, Count};
-pub use grouped::grouped;
+pub use grouped::{counted, grouped};
 pub use parse_error::ParseError;
 pub use rate::{ByteRate, Rate};
 pub use time::Time;
