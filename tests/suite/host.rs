@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use echo_tester::server::models::Model;
 use echo_tester::server::{CountersSnapshot, Options, Server};
+use echo_tester::sys::{ProcessUsage, usage_of_tree};
 use serde::Deserialize;
 
 use super::client::PATIENCE;
@@ -56,6 +57,10 @@ pub(crate) trait Host {
     fn address(&self) -> SocketAddr;
     /// Bytes of resident memory of its process, if it has its own and the system reports them.
     fn resident_memory(&self) -> Option<u64>;
+    /// CPU time that its process has used, if it has its own and the system reports it while it runs.
+    fn cpu_time(&self) -> Option<Duration> {
+        None
+    }
     /// Its counters now, if it can be asked while it runs.
     fn counters(&self) -> Option<CountersSnapshot> {
         None
@@ -170,6 +175,11 @@ impl OwnProcess {
         }
     }
 
+    /// Under Wine too, where the child is the Windows program itself.
+    fn usage(&self) -> Option<ProcessUsage> {
+        usage_of_tree(self.child.id())
+    }
+
     fn event(&self) -> Event {
         let line = self.lines.recv_timeout(PATIENCE).expect("the server prints a line");
         serde_json::from_str(&line).unwrap_or_else(|e| panic!("{line}: {e}"))
@@ -181,11 +191,12 @@ impl Host for OwnProcess {
         self.address
     }
 
-    /// Linux reports it of every process, and under Wine the child is the Windows program itself.
     fn resident_memory(&self) -> Option<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-        Some(line.trim().strip_suffix(" kB")?.trim().parse::<u64>().expect("a number of KiB") * 1024)
+        self.usage()?.memory
+    }
+
+    fn cpu_time(&self) -> Option<Duration> {
+        self.usage()?.cpu
     }
 
     fn begin_stop(&mut self) {

@@ -353,8 +353,13 @@ pub(crate) static CASES: &[Case] = &[
                 (client, sent)
             });
             half_closed.stream.shutdown(Shutdown::Write).expect("it is open");
+            let before = host.cpu_time();
             // sleep: the time in which the server must do nothing
             std::thread::sleep(Duration::from_secs(2));
+            let used = host.cpu_time().zip(before).map(|(after, before)| after.saturating_sub(before));
+            // What the last bytes cost may be counted late. A server that spins uses up to 2 s.
+            let allowed = Duration::from_millis(200);
+            assert!(used.is_none_or(|used| used < allowed), "the server spun: {used:?} in 2 s");
             clients.into_iter().for_each(Client::finish);
             deaf.finish();
             half_closed.expect(owed);
@@ -362,8 +367,8 @@ pub(crate) static CASES: &[Case] = &[
         },
         then: |ended| {
             nothing_was_lost(ended);
-            // Starting and stopping takes some hundredths of a second. A server that spins uses up to 2 s.
-            assert!(ended.cpu_seconds.is_none_or(|seconds| seconds < 0.3), "the server spun: {ended:?}");
+            // For systems that do not tell of a running process: its whole life, with 18 MiB echoed on a slow machine.
+            assert!(ended.cpu_seconds.is_none_or(|seconds| seconds < 1.0), "the server spun: {ended:?}");
         },
     },
 ];
