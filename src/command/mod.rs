@@ -7,6 +7,7 @@ pub mod compare;
 pub mod completions;
 pub mod man;
 pub mod merge;
+mod model_page;
 pub mod models;
 pub mod run;
 pub mod schema;

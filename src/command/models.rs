@@ -1,12 +1,14 @@
-//! `models`: the table of server models, and which of them run here.
+//! `models`: the table of server models, and which of them run here. `models NAME`: the page of one.
 
 use clap::Args;
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 
+use super::model_page::page;
 use crate::exit::Exit;
+use crate::failure::Failure;
 use crate::output::console::print;
-use crate::server::models::{AUTO, Model, TABLE};
+use crate::server::models::{AUTO, Model, TABLE, find};
 
 /// Width of the table if standard output is not a terminal.
 const DEFAULT_WIDTH_COLUMNS: u16 = 120;
@@ -19,6 +21,9 @@ const LIMIT: &str = "limit, and how ours avoids it";
 /// The flags of `models`.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ModelsCommand {
+    /// Print the page of this model: its calls, what they cost, its limit, when to choose it
+    #[arg(conflicts_with_all = ["json", "markdown"])]
+    name: Option<String>,
     /// Print JSON: a list of objects
     #[arg(long)]
     json: bool,
@@ -60,11 +65,16 @@ impl ModelRow {
     }
 }
 
-/// Lists the models.
+/// Lists the models, or prints the page of one.
 ///
 /// # Errors
-/// Standard output cannot be written.
+/// There is no model of this name, or standard output cannot be written.
 pub fn run(command: &ModelsCommand) -> anyhow::Result<Exit> {
+    if let Some(name) = &command.name {
+        let model = find(name).map_err(Failure::usage)?;
+        print(page(model.name))?;
+        return Ok(Exit::Pass);
+    }
     let rows: Vec<ModelRow> = TABLE.iter().map(ModelRow::of).collect();
     let text = match command {
         ModelsCommand { json: true, .. } => serde_json::to_string_pretty(&rows)?,
