@@ -3,7 +3,8 @@
 
 use std::ffi::OsString;
 
-use clap::builder::{BoolishValueParser, Resettable};
+use anstream::ColorChoice;
+use clap::builder::{BoolishValueParser, PossibleValuesParser, Resettable, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
@@ -11,7 +12,7 @@ use crate::command::{blast, check, compare, completions, man, merge, models, run
 use crate::exit::Exit;
 use crate::failure;
 use crate::interrupt;
-use crate::output::console::say;
+use crate::output::console::{say, set_colour};
 use crate::runner::interrupts::interruptible;
 use crate::server::models::TABLE;
 
@@ -26,13 +27,21 @@ use crate::server::models::TABLE;
                   wrong.\n\n\
                   Each flag has an environment variable: ECHO_TESTER_CONNECT_RATE for --connect-rate, \
                   ECHO_TESTER_SERVE_WORKERS for --workers of 'serve'. The command line wins. The exceptions are --set, \
-                  --list and --dry-run, and all flags of models, completions, man and schema: they have no variable.",
+                  --list and --dry-run, and all flags of models, completions, man and schema but --color: they have no \
+                  variable.",
     after_help = crate::exit::help(),
     subcommand_required = true,
     arg_required_else_help = true,
     max_term_width = 100
 )]
 pub struct Cli {
+    /// When to write in colour: auto (on a terminal, unless NO_COLOR is set), always or never
+    #[arg(
+        long, value_name = "WHEN", global = true, env = "ECHO_TESTER_COLOR", hide_env = true, default_value = "auto",
+        hide_default_value = true, hide_possible_values = true, value_parser = colour_parser()
+    )]
+    color: ColorChoice,
+
     /// The subcommand, with its flags.
     #[command(subcommand)]
     pub command: Command,
@@ -74,6 +83,7 @@ pub fn run() -> Exit {
 
 /// Runs the subcommand. An error is printed to stderr and becomes an exit code.
 fn dispatch(cli: Cli) -> Exit {
+    set_colour(cli.color);
     let result = match cli.command {
         Command::Blast(args) => interruptible(|| blast::run(*args)),
         Command::Run(command) => interruptible(|| run::run(&command)),
@@ -89,6 +99,27 @@ fn dispatch(cli: Cli) -> Exit {
     result.unwrap_or_else(|error| fail(&error))
 }
 
+/// The values of `--color`.
+const COLOURS: [(&str, ColorChoice); 3] =
+    [("auto", ColorChoice::Auto), ("always", ColorChoice::Always), ("never", ColorChoice::Never)];
+
+fn colour_parser() -> impl TypedValueParser<Value = ColorChoice> {
+    PossibleValuesParser::new(COLOURS.map(|(name, _)| name)).map(|given| colour_of(&given).unwrap_or(ColorChoice::Auto))
+}
+
+fn colour_of(name: &str) -> Option<ColorChoice> {
+    COLOURS.iter().find(|(known, _)| *known == name).map(|(_, choice)| *choice)
+}
+
+/// The colour that a command line asks for which cannot be parsed: its error has a colour too.
+fn colour_before_parsing(words: &[OsString]) -> Option<ColorChoice> {
+    let words: Vec<&str> = words.iter().filter_map(|word| word.to_str()).collect();
+    let typed = words.iter().find_map(|word| word.strip_prefix("--color="));
+    let typed = typed.or_else(|| words.windows(2).find(|pair| pair[0] == "--color").map(|pair| pair[1]));
+    let variable = || std::env::var("ECHO_TESTER_COLOR").ok();
+    colour_of(&typed.map(str::to_owned).or_else(variable)?)
+}
+
 /// Prints an error that ends the program, and returns its exit code.
 fn fail(error: &anyhow::Error) -> Exit {
     say(&format!("error: {error:#}"));
@@ -101,7 +132,9 @@ const EXCLUSIVE_ARGS: &[&str] = &["target", "targets", "targets_file", "direct",
 /// Parses the command line and the environment. If they are invalid, prints why and ends the process with exit code 2;
 /// `--help` and `--version` end it with 0.
 fn parse() -> Cli {
-    try_parse(std::env::args_os().collect()).unwrap_or_else(|error| {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    set_colour(colour_before_parsing(&words).unwrap_or(ColorChoice::Auto));
+    try_parse(words).unwrap_or_else(|error| {
         // If it cannot be printed, the exit code still tells.
         let _ = error.print();
         let names = std::env::vars_os().filter(|(_, value)| !value.is_empty()).map(|(name, _)| name);
@@ -136,7 +169,7 @@ fn command() -> clap::Command {
         // CI systems set a variable to the empty string when its value was left out.
         if is_empty(&arg) { arg.env(Resettable::Reset) } else { arg }
     };
-    Cli::command().mut_subcommands(move |command| command.mut_args(with_shared_settings))
+    Cli::command().mut_args(with_shared_settings).mut_subcommands(move |command| command.mut_args(with_shared_settings))
 }
 
 /// Parses the words again without the variables of [`EXCLUSIVE_ARGS`], so that an argument that was typed overrides the

@@ -100,13 +100,14 @@ fn the_terminal_names_the_load_that_failed_and_the_cases_that_failed() {
     let (code, out, _) = said(&mut command);
     assert_eq!(code, 1);
     for words in
-        ["    load   passed", "    left ", "    right ", " corrupt at offset 10", "\n2 cases: 1 passed, 1 failed\n"]
+        ["    load   passed", "    left ", "    right ", " corrupt at offset 10", "\nfound: 2 × corrupt in 1 case\n"]
     {
         assert!(out.contains(words), "no '{words}' in\n{out}");
     }
-    assert!(out.ends_with("  FAIL         1.2 faulty: a, b\n"), "{out}");
+    assert!(out.contains("\n  FAIL         1.2 faulty: a, b\n"), "{out}");
+    assert!(out.ends_with("\nverdict: fail · 2 cases: 1 passed, 1 failed\n"), "{out}");
     let (_folder, mut command) = program(&[GOOD], &["run", "cases", "-q"]);
-    assert!(said(&mut command).1.ends_with("\n1 case: 1 passed\n"));
+    assert!(said(&mut command).1.ends_with("\nverdict: pass · 1 case: 1 passed\n"));
 }
 
 #[test]

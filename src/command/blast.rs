@@ -11,15 +11,17 @@ use crate::config::{DEFAULT_PORT, LoadArgs, RunArgs, RunSettings, ServerConditio
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::interrupt;
-use crate::output::console::{command_line, print, say};
+use crate::output::console::{command_line, print, say, stderr_style, stdout_style};
 use crate::output::files;
 use crate::output::reports::{FileArgs, ReportFiles, exit_after_writing};
 use crate::output::result::OutputArgs;
 use crate::output::server_log::ServerLogArgs;
 use crate::plan::{self, Profile, describe};
+use crate::report::closing::Closing;
 use crate::report::run::RunReport;
 use crate::report::suite::{CaseReport, SuiteState};
 use crate::report::terminal;
+use crate::report::text::wrapped;
 use crate::runner::judged::judged_run;
 use crate::runner::unreachable::{self, Remedies};
 use crate::runner::wait_for_target::WaitArgs;
@@ -27,6 +29,7 @@ use crate::runner::{launch, server_watch, target_address};
 use crate::stream::ConnId;
 use crate::target::bundled::BundledServer;
 use crate::target::resources::ServerWatch;
+use crate::units::counted;
 
 /// How many writes of each connection `--dry-run` shows.
 const DRY_RUN_WRITES: usize = 1000;
@@ -123,7 +126,7 @@ pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
     let (report, judgement) = judged_run(&plan, &outcome, stopped.report, run.timeout.filter(|_| timed_out));
     let mut annotation = None;
     if !report.interrupted || report.total.connects > 0 {
-        let mut case = CaseReport { server_output: stopped.output, replay: Some(replay), ..planned };
+        let mut case = CaseReport { server_output: stopped.output, replay: Some(replay.clone()), ..planned };
         case.record_run(report.clone(), judgement);
         annotation = report_files.set(0, case);
     }
@@ -131,12 +134,15 @@ pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
         is_default_target: args.target.is_none() && args.serve.is_none(),
         has_sources: !run.sources.is_empty(),
     };
-    let exit = finish(&args.output, &report, target, remedies);
     match annotation {
         Some(line) if args.output.result.is_json() => say(&line),
         Some(line) => print(&line)?,
         None => {}
     }
+    let json = args.output.result.json_file().map(files::shown);
+    let written = json.into_iter().chain(report_files.written().iter().cloned());
+    let closing = Closing { files: written.collect(), replay: Some(replay) };
+    let exit = finish(&args.output, &report, &closing, target, remedies);
     let state = if report.interrupted { SuiteState::Interrupted } else { SuiteState::Incomplete };
     let written = report_files.end(state);
     // The result has been printed, so a file that cannot be written only changes the exit code.
@@ -219,7 +225,9 @@ fn announce(
         (None, Some(address)) if address.to_string() != target => format!("{target} ({address})"),
         _ => target.to_owned(),
     };
-    let lines = format!("seed {}, {} workers, target {to}\n{about}\n", plan.seed, plan.workers);
+    let style = if output.result.is_stdout_taken() { stderr_style() } else { stdout_style() };
+    let head = format!("seed {}, {}, target {to}", plan.seed, counted(plan.workers as u64, "worker"));
+    let lines: String = [head.as_str()].into_iter().chain(about.lines()).map(|line| wrapped(line, style)).collect();
     match (output.quiet || interrupt::is_requested(), output.result.is_stdout_taken()) {
         (true, _) => {}
         (false, true) => say(&lines),
@@ -228,11 +236,17 @@ fn announce(
     Ok(())
 }
 
-fn finish(output: &OutputArgs, report: &RunReport, target: &str, remedies: Remedies) -> anyhow::Result<Exit> {
+fn finish(
+    output: &OutputArgs,
+    report: &RunReport,
+    closing: &Closing,
+    target: &str,
+    remedies: Remedies,
+) -> anyhow::Result<Exit> {
     let json = serde_json::to_string_pretty(report).context("writing the report as JSON")?;
     let why_unreachable = unreachable::why(report, target, remedies);
     if why_unreachable.is_none() || output.result.is_json() {
-        output.result.write(&terminal::render(report), &json)?;
+        output.result.write(&terminal::render(report, closing, output.result.style()), &json)?;
     } else if let Some(file) = output.result.json_file() {
         files::write(file, &json)?;
     }

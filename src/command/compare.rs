@@ -13,7 +13,7 @@ use crate::config::{LoadArgs, RunArgs, RunSettings, ServerConditions};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::interrupt;
-use crate::output::console::{print, say};
+use crate::output::console::{print, say, stderr_style, stdout_style};
 use crate::output::files;
 use crate::output::result::OutputArgs;
 use crate::output::server_log::ServerLogArgs;
@@ -21,13 +21,13 @@ use crate::plan::Profile;
 use crate::report::compare::{CompareReport, Contender, Round, SkippedModel};
 use crate::report::compare_text::{csv, markdown, render};
 use crate::report::run::RunReport;
-use crate::report::text::show_count;
+use crate::report::text::{show_count, wrapped};
 use crate::runner::judged::judged_run;
 use crate::runner::unreachable::{self, Remedies};
 use crate::runner::{launch, target_address};
 use crate::server::models::{self, TABLE};
 use crate::target::bundled::BundledServer;
-use crate::units::{Count, Time};
+use crate::units::{Count, Time, counted};
 
 /// Default of `--rounds`.
 const DEFAULT_ROUNDS: u64 = 3;
@@ -178,7 +178,9 @@ fn servers(args: &CompareArgs) -> anyhow::Result<(Vec<ComparedServer>, Vec<Skipp
 
 fn announce(args: &CompareArgs, seed: u64, about: &str, servers: &[ComparedServer], rounds: u64) -> anyhow::Result<()> {
     let names: Vec<&str> = servers.iter().map(ComparedServer::name).collect();
-    let text = format!("seed {seed}, {rounds} rounds of {}\n{about}\n", names.join(", "));
+    let style = if args.output.result.is_stdout_taken() { stderr_style() } else { stdout_style() };
+    let head = format!("seed {seed}, {} of {}", counted(rounds, "round"), names.join(", "));
+    let text: String = [&*head, about].map(|line| wrapped(line, style)).concat();
     match (args.output.quiet, args.output.result.is_stdout_taken()) {
         (true, _) => Ok(()),
         (false, true) => {
@@ -266,5 +268,5 @@ fn write(args: &CompareArgs, report: &CompareReport) -> anyhow::Result<()> {
         files::write(file, &markdown(report))?;
     }
     let json = serde_json::to_string_pretty(report).context("writing the report as JSON")?;
-    args.output.result.write(&render(report), &json)
+    args.output.result.write(&render(report, args.output.result.style()), &json)
 }

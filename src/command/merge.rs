@@ -10,7 +10,9 @@ use walkdir::WalkDir;
 use crate::config::DEFAULT_FINDINGS;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::output::files::shown;
 use crate::output::result::OutputArgs;
+use crate::report::closing::Closing;
 use crate::report::merge::{self, Input, Missing};
 use crate::report::terminal;
 use crate::units::Count;
@@ -49,8 +51,9 @@ pub fn run(args: &MergeArgs) -> anyhow::Result<Exit> {
     let missing = if args.partial { Missing::Accepted } else { Missing::Inconclusive };
     let findings = args.findings.map_or(DEFAULT_FINDINGS, |Count(n)| usize::try_from(n).unwrap_or(usize::MAX));
     let report = merge::merge(inputs, findings, missing).map_err(|e| Failure::usage(e.to_string()))?;
+    let closing = Closing { files: args.output.result.json_file().map(shown).into_iter().collect(), replay: None };
     let json = serde_json::to_string_pretty(&report).context("writing the report as JSON")?;
-    args.output.result.write(&terminal::render(&report), &json)?;
+    args.output.result.write(&terminal::render(&report, &closing, args.output.result.style()), &json)?;
     Ok(report.verdict.outcome.exit())
 }
 

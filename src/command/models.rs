@@ -1,18 +1,17 @@
 //! `models`: the table of server models, and which of them run here. `models NAME`: the page of one.
 
 use clap::Args;
-use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 
 use super::model_page::page;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::output::console::print;
+use crate::output::console::{print, stdout_style};
+use crate::report::style::{Role, Style};
+use crate::report::text::wrapped;
 use crate::server::models::{AUTO, Model, TABLE, find};
 
-/// Width of the table if standard output is not a terminal.
-const DEFAULT_WIDTH_COLUMNS: u16 = 120;
-/// Titles of the columns that both tables have.
+/// Titles of the columns.
 const OS: &str = "OS";
 const PATTERN: &str = "pattern";
 const ABOUT: &str = "how it works";
@@ -79,7 +78,7 @@ pub fn run(command: &ModelsCommand) -> anyhow::Result<Exit> {
     let text = match command {
         ModelsCommand { json: true, .. } => serde_json::to_string_pretty(&rows)?,
         ModelsCommand { markdown: true, .. } => markdown(),
-        _ => table(&rows).trim_fmt(),
+        _ => cards(&rows, stdout_style()),
     };
     print(&text)?;
     Ok(Exit::Pass)
@@ -96,21 +95,21 @@ pub fn markdown() -> String {
     format!("{head}{}", rows.trim_end())
 }
 
-fn table(rows: &[ModelRow]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
-    table.set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_width(terminal_size::terminal_size().map_or(DEFAULT_WIDTH_COLUMNS, |(width, _)| width.0));
-    table.set_header(["model", "here", OS, PATTERN, ABOUT, LIMIT]);
-    table.add_rows(rows.iter().map(|row| {
-        let here = match &row.why_not {
-            None if row.auto => "yes (auto)".to_owned(),
-            None => "yes".to_owned(),
-            Some(why_not) => format!("no: {why_not}"),
+/// Two lines for each model and more: what it is and whether it runs here, and below how it works and its limit.
+fn cards(rows: &[ModelRow], style: Style) -> String {
+    let width = rows.iter().map(|row| row.name.len()).max().unwrap_or(0);
+    let card = |row: &ModelRow| {
+        let (role, here) = match &row.why_not {
+            None if row.auto => (Role::Good, "runs here, and is 'auto'".to_owned()),
+            None => (Role::Good, "runs here".to_owned()),
+            Some(why_not) => (Role::Quiet, format!("does not run here: {why_not}")),
         };
+        let name = style.paint(Role::Strong, &format!("{:<width$}", row.name));
+        let head = format!("{name}  {} · {} · {}", row.pattern, row.os, style.paint(role, &here));
         let workers = if row.workers { "; takes --workers" } else { "" };
-        let about = format!("{}{workers}", row.about);
-        [row.name.to_owned(), here, row.os.clone(), row.pattern.clone(), about, row.limit.to_owned()]
-    }));
-    table
+        let indented = |text: &str| format!("  {}", wrapped(text, style.indented(2)).replace('\n', "\n  ").trim_end());
+        let limit = indented(&format!("limit: {}", row.limit));
+        format!("{head}\n{}\n{limit}", indented(&format!("{}{workers}", row.about)))
+    };
+    rows.iter().map(card).collect::<Vec<_>>().join("\n\n")
 }

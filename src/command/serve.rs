@@ -14,9 +14,9 @@ use crate::config::{ServeArgs, ServeSettings};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::interrupt;
-use crate::output::console::{print, say};
+use crate::output::console::{print, say, stdout_style};
 use crate::output::files;
-use crate::report::terminal;
+use crate::report::table::Table;
 use crate::server::fault::{FaultLog, FaultyServer};
 use crate::server::{Server, Stopped, Waited};
 use crate::sync::lock;
@@ -294,7 +294,7 @@ fn report(command: &ServeCommand, stopped: &Stopped) -> anyhow::Result<()> {
     if let Some(seconds) = cpu_seconds {
         rows.push(vec!["CPU time".to_owned(), format!("{seconds:.2} s")]);
     }
-    print(&terminal::table(&["stopped", ""], rows).trim_fmt())
+    print(&Table::new(&["stopped", ""], rows).render(stdout_style()))
 }
 
 fn exit(stopped: &Stopped, cause: Cause, is_faulty: bool) -> Exit {

@@ -12,7 +12,7 @@ use crate::exit::Exit;
 use crate::measure::Counters;
 use crate::stream::FindingKind;
 use crate::stream::answer::Answer;
-use crate::units::grouped;
+use crate::units::{counted, grouped};
 
 /// The verdict on the bytes of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -35,6 +35,12 @@ impl Verdict {
     /// The exit code that says the same.
     pub fn exit(self) -> Exit {
         CaseOutcome::from(self).exit()
+    }
+
+    /// The verdict that an exit code stands for. A command line that is wrong has none: nothing ran.
+    pub fn of(exit: Exit) -> Verdict {
+        let all = [Verdict::Pass, Verdict::Fail, Verdict::ThresholdMissed, Verdict::Interrupted];
+        all.into_iter().find(|verdict| verdict.exit() == exit).unwrap_or(Verdict::Inconclusive)
     }
 
     /// One or two words for people.
@@ -143,7 +149,10 @@ fn judge_finished(counters: &Counters, context: &VerdictContext) -> VerdictRepor
     }
     let open = counters.unfinished() + counters.cut_short;
     if open > 0 {
-        return VerdictReport::new(Verdict::Inconclusive, vec![format!("{open} connections did not finish")]);
+        return VerdictReport::new(
+            Verdict::Inconclusive,
+            vec![format!("{} did not finish", counted(open, "connection"))],
+        );
     }
     if !shortfalls.is_empty() {
         return VerdictReport::new(Verdict::Inconclusive, shortfalls);
@@ -157,8 +166,8 @@ fn judge_finished(counters: &Counters, context: &VerdictContext) -> VerdictRepor
             [vec![doubt.clone()], context.doubtful_thresholds.clone()].concat(),
         );
     }
-    let (passed, bytes) = (grouped(counters.passed), grouped(counters.bytes_verified));
-    VerdictReport::new(Verdict::Pass, vec![format!("{passed} connections, {bytes} bytes verified, nothing wrong")])
+    let (passed, bytes) = (counted(counters.passed, "connection"), counted(counters.bytes_verified, "byte"));
+    VerdictReport::new(Verdict::Pass, vec![format!("{passed}, {bytes} verified, nothing wrong")])
 }
 
 /// The findings, kind by kind.

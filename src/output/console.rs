@@ -1,8 +1,38 @@
 //! Standard output and standard error, and quoting for command lines that a user can paste into a shell.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
+use anstream::{AutoStream, ColorChoice};
 use anyhow::Context as _;
+use terminal_size::{Width, terminal_size_of};
+
+use crate::report::style::{MAX_COLUMNS, Role, Style};
+use crate::report::text::wrapped;
+
+/// Sets whether text on standard output and standard error is coloured.
+pub(crate) fn set_colour(choice: ColorChoice) {
+    choice.write_global();
+}
+
+/// How a text looks that goes to standard output. `--color`, NO_COLOR, CLICOLOR_FORCE and TERM decide on colour.
+pub(crate) fn stdout_style() -> Style {
+    let stdout = io::stdout();
+    let columns = columns(terminal_size_of(&stdout).map(|(width, _)| width));
+    Style::new(columns, AutoStream::choice(&stdout) != ColorChoice::Never)
+}
+
+/// The same for standard error.
+pub(crate) fn stderr_style() -> Style {
+    let stderr = io::stderr();
+    let columns = columns(terminal_size_of(&stderr).map(|(width, _)| width));
+    Style::new(columns, AutoStream::choice(&stderr) != ColorChoice::Never)
+}
+
+/// The width of a terminal; without one, COLUMNS if it is set, and the widest that is easy to read if not.
+fn columns(terminal: Option<Width>) -> usize {
+    let variable = || std::env::var("COLUMNS").ok()?.parse().ok();
+    terminal.map(|Width(columns)| usize::from(columns)).or_else(variable).unwrap_or(MAX_COLUMNS)
+}
 
 /// Writes a result to stdout. A reader that has closed the pipe has read what it wanted, so that is not an error.
 ///
@@ -16,9 +46,17 @@ pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     }
 }
 
-/// Writes progress, a remark or an error to stderr. If stderr is closed, nobody reads it, so a failure is ignored.
+/// Writes progress, a remark or an error to stderr. If stderr is closed, nobody reads it, so a failure is ignored. A
+/// terminal gets a line of its width; elsewhere a message stays on one line, for those who search for it.
 pub(crate) fn say(text: &str) {
-    let _ = writeln!(anstream::stderr(), "{text}");
+    let style = stderr_style();
+    let labels = [("error: ", Role::Bad), ("warning: ", Role::Doubtful), ("note: ", Role::Strong)];
+    let label = labels.into_iter().find(|(label, _)| text.starts_with(label));
+    let painted = label.map(|(label, role)| style.paint(role, label.trim_end()) + &text[label.len() - 1..]);
+    let text = painted.unwrap_or_else(|| text.to_owned());
+    let is_paragraph = io::stderr().is_terminal() && !text.contains('\n');
+    let text = if is_paragraph { wrapped(&text, style) } else { text + "\n" };
+    let _ = anstream::stderr().write_all(text.as_bytes());
 }
 
 /// Quotes a word of a command line so that a POSIX shell passes it on unchanged. PowerShell does too, if the word has

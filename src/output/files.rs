@@ -14,6 +14,11 @@ pub(crate) fn unless_stdout(path: &Path) -> Option<&Path> {
     (path.as_os_str() != "-").then_some(path)
 }
 
+/// The path as a report names it.
+pub(crate) fn shown(path: &Path) -> String {
+    path.display().to_string()
+}
+
 /// Writes `text` and a line break to the file `path`. A reader finds either the old content or all of the new, even
 /// after a crash: the text goes to a temporary file in the same folder, which is then renamed.
 ///

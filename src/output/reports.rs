@@ -8,10 +8,12 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_pars
 use super::github::StepSummary;
 use super::result::ResultArgs;
 use crate::exit::Exit;
-use crate::output::console::{print, say};
+use crate::output::console::{print, say, stderr_style, stdout_style};
 use crate::output::files;
 use crate::report::case_text::{last_lines, line};
+use crate::report::closing::Closing;
 use crate::report::format::{FORMATS, Format, JSON};
+use crate::report::style::Style;
 use crate::report::suite::{CaseReport, SuiteReport, SuiteState};
 
 /// The flags of `run` and `check` that choose reports and their destinations.
@@ -81,6 +83,8 @@ pub(crate) struct ReportFiles {
     report: SuiteReport,
     files: Vec<(&'static Format, PathBuf)>,
     step_summary: Option<StepSummary>,
+    /// The files that hold the latest result.
+    written: Vec<String>,
 }
 
 impl ReportFiles {
@@ -97,7 +101,7 @@ impl ReportFiles {
         for (format, path) in &files {
             files::write_before_run(format.name, path, &(format.render)(&report)?)?;
         }
-        Ok(ReportFiles { report, files, step_summary })
+        Ok(ReportFiles { report, files, step_summary, written: Vec::new() })
     }
 
     /// Sets the result of case `i` and rewrites every file. Returns the line that marks the case in GitHub's log. If a
@@ -120,11 +124,18 @@ impl ReportFiles {
         self.write()
     }
 
+    /// The files that hold the latest result.
+    pub(crate) fn written(&self) -> &[String] {
+        &self.written
+    }
+
     /// Writes every file that it can, and returns the first error.
     fn write(&mut self) -> anyhow::Result<()> {
         let report = &self.report;
         let file = |(format, path): &(&Format, PathBuf)| files::write(path, &(format.render)(report)?);
         let files: Vec<anyhow::Result<()>> = self.files.iter().map(file).collect();
+        let written = self.files.iter().zip(&files).filter(|(_, result)| result.is_ok());
+        self.written = written.map(|((_, path), _)| files::shown(path)).collect();
         let step_summary = self.step_summary.as_mut().map(|summary| summary.write(report));
         files.into_iter().chain(step_summary).collect()
     }
@@ -169,13 +180,23 @@ impl Reports {
 
     /// Sets the result of case `i`, prints its line and rewrites the files.
     pub(crate) fn add(&mut self, i: usize, case: CaseReport) {
-        let line = line(&case);
+        let on_screen = line(&case, self.screen_style());
+        if self.output.is_some() {
+            self.lines.push_str(&line(&case, Style::PLAIN));
+            self.lines.push('\n');
+        }
         // The files come first: a reader of the line must find the case in them, and it is kept whatever happens to the
         // next case.
         let annotation = self.files.set(i, case);
-        self.show(&line, self.is_quiet);
+        self.show(&on_screen, self.is_quiet);
         // GitHub looks for it on both streams.
-        annotation.iter().for_each(|annotation| self.show(annotation, false));
+        if let Some(annotation) = &annotation {
+            self.show(annotation, false);
+            if self.output.is_some() {
+                self.lines.push_str(annotation);
+                self.lines.push('\n');
+            }
+        }
         if let Some(file) = &self.output
             && let Err(error) = self.result(&self.lines).and_then(|text| files::write(file, &text))
         {
@@ -191,7 +212,9 @@ impl Reports {
     pub(crate) fn finish(mut self, why: SuiteState) -> anyhow::Result<Exit> {
         let written = self.files.end(why);
         let report = &self.files.report;
-        let last = format!("\n{}", last_lines(report));
+        let closing = Closing { files: self.files.written().to_vec(), replay: None };
+        let style = if self.output.is_some() { Style::PLAIN } else { stdout_style() };
+        let last = format!("\n{}", last_lines(report, &closing, style));
         let exit = report.exit();
         let printed = match &self.output {
             Some(file) => files::write(file, &self.result(&format!("{}{last}", self.lines))?),
@@ -206,12 +229,13 @@ impl Reports {
         if self.is_json { (JSON.render)(&self.files.report) } else { Ok(lines.to_owned()) }
     }
 
+    /// How a line looks that [`show`](Self::show) prints.
+    fn screen_style(&self) -> Style {
+        if self.is_json || self.output.is_some() { stderr_style() } else { stdout_style() }
+    }
+
     /// Prints a line to stdout, or to stderr if JSON or a file takes the place of stdout and `is_quiet` is not set.
     fn show(&mut self, line: &str, is_quiet: bool) {
-        if self.output.is_some() {
-            self.lines.push_str(line);
-            self.lines.push('\n');
-        }
         if self.is_json || self.output.is_some() {
             if !is_quiet {
                 say(line);

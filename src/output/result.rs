@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::output::console::print;
+use crate::output::console::{print, stdout_style};
 use crate::output::files;
 use crate::report::format::JSON;
+use crate::report::style::Style;
 
 /// The flags of every command that has a result. For both, `-` means standard output.
 #[derive(Args, Debug, Default)]
@@ -44,6 +45,11 @@ impl ResultArgs {
     /// Whether remarks must go to stderr, because stdout is for JSON or replaced by a file.
     pub(crate) fn is_stdout_taken(&self) -> bool {
         self.is_json() || self.output_file().is_some()
+    }
+
+    /// How the text looks where it goes.
+    pub(crate) fn style(&self) -> Style {
+        if self.output_file().is_some() { Style::PLAIN } else { stdout_style() }
     }
 
     /// The file that gets JSON in addition to the text.

@@ -3,16 +3,20 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use super::closing::{self, Closing};
 use super::finding_list;
 use super::remarks;
+use super::style::Style;
 use super::suite::{CaseReport, DirectReport, SuiteReport};
 use super::target_grid;
 use super::terminal;
-use super::text::{both_ends, show_bytes, show_count, show_time, visible};
+use super::text::{both_ends, hanging, show_bytes, show_count, show_time, visible};
 use crate::judge::check::CheckReport;
 use crate::judge::metric_unit::MetricUnit;
 use crate::judge::outcome::CaseOutcome;
 use crate::judge::property::Property;
+use crate::measure::Counters;
+use crate::units::counted;
 
 /// Lines of a server's output that documents show people, the first and the last ones; JSON and JUnit hold all of it.
 const DOCUMENT_LINES: (usize, usize) = (15, 35);
@@ -87,56 +91,99 @@ fn lines_of_output(case: &CaseReport, most: (usize, usize)) -> Vec<String> {
     lines.iter().map(|line| line.chars().take(MAX_OUTPUT_COLUMNS).collect()).collect()
 }
 
-/// The last lines of a suite: the summary, and which cases did not pass. Cases that were not run are only counted.
-pub fn last_lines(report: &SuiteReport) -> String {
-    let mut text = report.summary();
-    for case in report.cases.iter().filter(|case| !case.outcome.is_good() && case.outcome != CaseOutcome::NotRun) {
-        let _ = write!(text, "\n  {:<12} {}", case.outcome.name(), case.title());
+/// The last lines of a suite: which cases did not pass, what was found, what to do next, and the verdict with the
+/// counts. Cases that were not run are only counted.
+pub fn last_lines(report: &SuiteReport, closing: &Closing, style: Style) -> String {
+    let mut text = String::new();
+    let bad = || report.cases.iter().filter(|case| !case.outcome.is_good() && case.outcome != CaseOutcome::NotRun);
+    for case in bad() {
+        let line = format!("  {} {}", outcome(case.outcome, style), visible(&case.title()));
+        let _ = writeln!(text, "{}", hanging(&line, &" ".repeat(2 + OUTCOME_COLUMNS + 1), style));
     }
-    if let Some(grid) = target_grid::render(report) {
-        let _ = write!(text, "\n\n{grid}");
+    text.extend(found(bad(), style));
+    if let Some(grid) = target_grid::render(report, style) {
+        let gap = if text.is_empty() { "" } else { "\n" };
+        let _ = writeln!(text, "{gap}{}\n", visible(&grid));
     }
-    visible(&text)
+    text.extend(closing.files(style));
+    let worst = bad().find(|case| case.outcome == CaseOutcome::Fail).or_else(|| bad().next());
+    if let Some((id, replay)) = worst.and_then(|case| Some((&case.id, case.replay.as_ref()?))) {
+        let what = format!("replay {}", visible(id));
+        text.push_str(&closing::command(what.trim_end(), replay, style));
+    }
+    text + &closing::verdict_line(report.verdict(), &report.summary(), style)
+}
+
+/// What was found in all of these cases, on a line; nothing if nothing was.
+fn found<'c>(cases: impl Iterator<Item = &'c CaseReport>, style: Style) -> Option<String> {
+    let (mut sum, mut count) = (Counters::default(), 0);
+    for run in cases.filter_map(|case| case.run.as_ref()).filter(|run| !run.total.findings.is_empty()) {
+        sum.add(&run.total);
+        count += 1;
+    }
+    let line = format!("found: {} in {}", closing::kinds(&sum), counted(count, "case"));
+    (count > 0).then(|| hanging(&line, "  ", style) + "\n")
+}
+
+/// Columns of an outcome.
+const OUTCOME_COLUMNS: usize = 12;
+
+/// An outcome in its colour, with the blanks after it.
+fn outcome(outcome: CaseOutcome, style: Style) -> String {
+    let room = OUTCOME_COLUMNS.saturating_sub(outcome.name().len());
+    format!("{}{}", style.paint(outcome.into(), outcome.name()), " ".repeat(room))
 }
 
 /// The text that is shown when a case ends: a line, and if it did not pass, the reasons, the load groups, the findings,
 /// the command that runs it again, and where to look.
-pub fn line(case: &CaseReport) -> String {
+pub fn line(case: &CaseReport, style: Style) -> String {
     let elapsed = case.run.as_ref().map_or_else(String::new, |run| format!(" ({})", show_time(run.elapsed())));
     let directly = directly(case);
-    let mut text = format!("{:<12} {:<4} {}{elapsed}{directly}", case.outcome.name(), case.id, case.name);
+    let mut head = format!("{:<4} {}{elapsed}{directly}", case.id, case.name);
     if !case.properties.is_empty() {
-        let _ = write!(text, ": {}", properties(case));
+        let _ = write!(head, ": {}", properties(case));
     }
+    let head = format!("{} {}", outcome(case.outcome, style), visible(&head));
+    let mut text = hanging(&head, &" ".repeat(OUTCOME_COLUMNS + 6), style);
     let mut parts: Vec<String> = Vec::new();
+    let within = style.indented(PART_INDENT.len());
     let is_plain = match case.outcome {
         CaseOutcome::Info => !has_unmet_checks(case),
         outcome => outcome == CaseOutcome::Pass,
     };
     if !is_plain {
-        parts.extend(case.reasons.iter().map(|reason| reason_lines(reason)));
+        parts.extend(case.reasons.iter().map(|reason| reason_lines(reason, within)));
     }
-    parts.extend(skipped_checks(case));
-    parts.extend(case.run.iter().flat_map(remarks::of).map(|remark| format!("note: {remark}")));
+    parts.extend(skipped_checks(case).map(|skipped| foreign(&skipped, within)));
+    let remarks = case.run.iter().flat_map(remarks::of);
+    parts.extend(remarks.map(|remark| foreign(&format!("note: {remark}"), within)));
     if !case.outcome.is_good() {
-        parts.extend(last_words_of_server(case));
-        parts.extend(case.run.iter().filter(|run| run.loads.len() > 1).map(terminal::groups));
+        parts.extend(last_words_of_server(case, within));
+        parts.extend(case.run.iter().filter(|run| run.loads.len() > 1).map(|run| terminal::groups(run, within)));
     }
     let loads = case.run.iter().flat_map(|run| run.loads.iter().map(move |load| (run, load)));
-    parts.extend(loads.filter(|_| !is_plain).map(|(run, load)| finding_list::of_load(run, load, MAX_FINDINGS)));
+    parts.extend(loads.filter(|_| !is_plain).map(|(run, load)| finding_list::of_load(run, load, MAX_FINDINGS, within)));
     if !case.outcome.is_good() {
-        parts.extend(case.replay.as_ref().map(|replay| format!("replay: {replay}")));
+        parts.extend(case.replay.as_ref().map(|replay| closing::command("replay", replay, style)));
         // Where to look when the case fails is no advice where its server was not there.
         let has_run = case.outcome != CaseOutcome::Inconclusive || case.run.is_some();
-        parts.extend(has_run.then(|| case.about.clone()));
+        parts.extend(has_run.then(|| foreign(&case.about, within)));
     }
     for line in parts.iter().flat_map(|part| part.trim_end().lines()) {
         // GitHub Actions reads a line that begins with '::' as a command, even after blanks.
         let mark = if line.trim_start().starts_with("::") { "| " } else { "" };
         text.push('\n');
-        text.push_str(format!("    {mark}{line}").trim_end());
+        text.push_str(format!("{PART_INDENT}{mark}{line}").trim_end());
     }
-    visible(&text)
+    text
+}
+
+/// What stands before each line below a case.
+const PART_INDENT: &str = "    ";
+
+/// Lines of somebody else, each a paragraph.
+fn foreign(text: &str, style: Style) -> String {
+    text.lines().map(|line| hanging(&visible(line), "  ", style)).collect::<Vec<_>>().join("\n")
 }
 
 /// Both columns of a case that ran through a proxy and straight at its backend.
@@ -154,15 +201,20 @@ fn skipped_checks(case: &CaseReport) -> Option<String> {
 }
 
 /// A reason. Its further lines are somebody else's output, and are marked as such.
-fn reason_lines(reason: &str) -> String {
+fn reason_lines(reason: &str, style: Style) -> String {
     let mut lines = reason.lines();
-    let first = lines.next().unwrap_or_default().to_owned();
-    lines.map(|line| line.trim_start().trim_start_matches("| ")).fold(first, |text, line| format!("{text}\n| {line}"))
+    let first = foreign(lines.next().unwrap_or_default(), style);
+    lines.map(|line| line.trim_start().trim_start_matches("| ")).fold(first, |text, line| text + &quoted(line, style))
+}
+
+/// A line of a server, marked as such, after a line break.
+fn quoted(line: &str, style: Style) -> String {
+    format!("\n{}", hanging(&visible(&format!("| {line}")), "| ", style))
 }
 
 /// The output of a server that ended on its own, which may say why. If a server did not start, the reasons
 /// hold its output.
-fn last_words_of_server(case: &CaseReport) -> Option<String> {
+fn last_words_of_server(case: &CaseReport, style: Style) -> Option<String> {
     let died = |check: &CheckReport| check.is_of_server() && check.outcome == CaseOutcome::Fail;
     if case.run.is_none() || !case.checks.iter().any(died) {
         return None;
@@ -171,7 +223,7 @@ fn last_words_of_server(case: &CaseReport) -> Option<String> {
         return Some("the server said nothing".to_owned());
     }
     let lines = lines_of_output(case, TERMINAL_LINES);
-    Some(lines.iter().fold("the server said:".to_owned(), |text, line| format!("{text}\n| {line}")))
+    Some(lines.iter().fold("the server said:".to_owned(), |text, line| text + &quoted(line, style)))
 }
 
 #[cfg(test)]
@@ -189,7 +241,7 @@ mod tests {
         let (died, alive) = (server(CaseOutcome::Fail), server(CaseOutcome::Pass));
         case.server_output = (0..12).map(|n| format!("  ::error::line {n}")).collect();
         case.checks.push(died);
-        let text = line(&case);
+        let text = line(&case, Style::PLAIN);
         assert!(text.starts_with("FAIL         4.1  \\u{1b}[2Jcleared"), "{text}");
         assert!(text.contains("it said:\n    | ::error::a\n    | ## [error]b\\u{1b}[31m\n"), "{text}");
         assert!(text.contains("the server said:\n    |   ::error::line 0\n"), "{text}");
@@ -198,7 +250,7 @@ mod tests {
         assert!(!text.lines().any(|line| line.trim_start().starts_with("::")), "{text}");
         case.checks.pop();
         case.checks.push(alive);
-        assert!(!line(&case).contains("line 11"), "it has not died");
+        assert!(!line(&case, Style::PLAIN).contains("line 11"), "it has not died");
     }
 
     #[test]
@@ -206,7 +258,7 @@ mod tests {
         let mut case = sample::missed();
         case.outcome = CaseOutcome::Pass;
         case.checks[1].outcome = CaseOutcome::Skipped;
-        let text = line(&case);
+        let text = line(&case, Style::PLAIN);
         assert!(
             text.ends_with(
                 "\n    not evaluated: messages > 1k (about the whole run, of which --only-conn or --shard \
@@ -220,13 +272,20 @@ mod tests {
     fn a_case_that_reports_a_property_is_one_line_unless_it_found_something() {
         let mut case = sample::info();
         assert_eq!(
-            line(&case),
+            line(&case, Style::PLAIN),
             "info         2.4  the room in the path (1.25 s): buffered.max 5.10 MiB, rtt.p50 not measured"
         );
         case.checks[0].outcome = CaseOutcome::Info;
         case.reasons = vec!["verdict: expected pass, got fail".to_owned()];
-        assert!(line(&case).ends_with("\n    verdict: expected pass, got fail"), "{}", line(&case));
-        assert!(!last_lines(&SuiteReport::new(vec![case])).contains('\n'), "it is not among those that failed");
+        assert!(
+            line(&case, Style::PLAIN).ends_with("\n    verdict: expected pass, got fail"),
+            "{}",
+            line(&case, Style::PLAIN)
+        );
+        assert!(
+            !last_lines(&SuiteReport::new(vec![case]), &Closing::default(), Style::PLAIN).contains('\n'),
+            "it is not among those that failed"
+        );
     }
 
     #[test]
@@ -234,8 +293,8 @@ mod tests {
         let [passed, failed] = &sample::cases(&[CaseOutcome::Pass, CaseOutcome::Fail])[..] else {
             unreachable!("two in, two out")
         };
-        assert_eq!(line(passed), "pass         1.1  n");
-        assert_eq!(line(failed), "FAIL         1.1  n\n    why\n    replay: again\n    Look there.");
+        assert_eq!(line(passed, Style::PLAIN), "pass         1.1  n");
+        assert_eq!(line(failed, Style::PLAIN), "FAIL         1.1  n\n    why\n    replay: again\n    Look there.");
         let report = SuiteReport::new(sample::cases(&[CaseOutcome::Pass, CaseOutcome::Pass, CaseOutcome::Skipped]));
         assert_eq!(report.summary(), "3 cases: 2 passed, 1 skipped");
         assert_eq!(SuiteReport::new(sample::cases(&[CaseOutcome::Fail])).summary(), "1 case: 1 failed");

@@ -4,9 +4,14 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::compare::{CompareReport, Contender, SkippedModel, Spread};
-use super::text::{show_bytes, show_count, show_time, wrapped};
-use super::{finding, terminal};
+use super::finding;
+use super::style::Style;
+use super::table::Table;
+use super::text::{show_bytes, show_count, show_time, visible, wrapped};
 use crate::judge::outcome::CaseOutcome;
+
+/// The columns that a narrow screen can do without, the first of them first.
+const DISPENSABLE: [usize; 4] = [8, 4, 3, 5];
 
 /// The columns of the table.
 const HEADER: [&str; 10] = [
@@ -45,9 +50,15 @@ fn cells(contender: &Contender) -> Vec<String> {
 
 /// The comparison as people read it on a terminal: the table, the first finding of each server that failed, and notes
 /// on the figures.
-pub fn render(report: &CompareReport) -> String {
-    let rows = report.contenders.iter().map(cells).collect();
-    let mut text = format!("{}\n", terminal::table(&HEADER, rows).trim_fmt());
+pub fn render(report: &CompareReport, style: Style) -> String {
+    let painted = |contender: &Contender| {
+        let mut cells = cells(contender);
+        cells[0] = visible(&cells[0]);
+        cells[1] = style.paint(contender.outcome.into(), &cells[1]);
+        cells
+    };
+    let table = Table::new(&HEADER, report.contenders.iter().map(painted).collect());
+    let mut text = format!("{}\n", table.left(&[0, 1]).dispensable(&DISPENSABLE).render(style));
     for contender in report.contenders.iter().filter(|contender| contender.outcome != CaseOutcome::Pass) {
         let _ = write!(text, "\n{}: {}", contender.name, contender.outcome_name());
         contender.reasons.iter().for_each(|reason| {
@@ -55,11 +66,11 @@ pub fn render(report: &CompareReport) -> String {
         });
         text.push('\n');
         if let Some(finding) = contender.rounds.iter().flat_map(|round| &round.findings).next() {
-            let _ = write!(text, "\n{}", finding::render(finding));
+            let _ = write!(text, "\n{}", finding::render(finding, style));
         }
     }
     for note in notes(report) {
-        let _ = write!(text, "\n{}", wrapped(&note));
+        let _ = write!(text, "\n{}", wrapped(&note, style));
     }
     text.trim_end().to_owned()
 }
@@ -161,7 +172,7 @@ mod tests {
     #[test]
     fn a_server_that_failed_is_shown_with_its_reasons() {
         let report = compared(vec![Contender::new("a".to_owned(), vec![round(Verdict::Fail, 2000.0)])]);
-        assert!(render(&report).contains("a: fail\n  why"), "{}", render(&report));
+        assert!(render(&report, Style::PLAIN).contains("a: fail\n  why"), "{}", render(&report, Style::PLAIN));
     }
 
     #[test]
@@ -172,7 +183,7 @@ mod tests {
             Contender::new("mine, too".to_owned(), vec![round(Verdict::Inconclusive, 5.0)]),
         ]);
         report.skipped = vec![SkippedModel { name: "iocp".to_owned(), why: "it needs Windows".to_owned() }];
-        insta::assert_snapshot!(render(&report));
+        insta::assert_snapshot!(render(&report, Style::PLAIN));
         insta::assert_snapshot!(markdown(&report));
         insta::assert_snapshot!(csv(&report));
     }

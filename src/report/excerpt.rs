@@ -6,39 +6,50 @@
 
 use std::fmt::Write as _;
 
+use super::style::{Role, Style};
 use super::text::show_count;
 use crate::stream::{Divergence, FindingKind};
 
-/// Bytes in one row.
+/// Bytes in one row, and in one where the screen is narrow.
 const ROW_BYTES: usize = 16;
+const NARROW_ROW_BYTES: usize = 8;
+/// Columns of a row.
+const ROW_COLUMNS: usize = 75;
 const DOES_NOT_EXIST: &str = "--";
 const IS_NOT_KNOWN: &str = "..";
 
 /// The hex dump; empty if no byte differs.
-pub(super) fn render(divergence: &Divergence) -> String {
+pub(super) fn render(divergence: &Divergence, style: Style) -> String {
     let Divergence { expected, received, .. } = divergence;
     if is_all_right(divergence) {
         return String::new();
     }
+    let row_bytes = if style.columns() < ROW_COLUMNS { NARROW_ROW_BYTES } else { ROW_BYTES };
     let mut text = format!("  {}:\n", place("hex dump from offset", divergence.excerpt_offset));
     let (after_received, len) = if nothing_more_came(divergence) {
         (DOES_NOT_EXIST, expected.len())
     } else {
         // A row of which nothing is known says nothing.
-        (IS_NOT_KNOWN, expected.len().min(received.len().next_multiple_of(ROW_BYTES)))
+        (IS_NOT_KNOWN, expected.len().min(received.len().next_multiple_of(row_bytes)))
     };
     let len = len.max(received.len());
-    for start in (0..len).step_by(ROW_BYTES) {
-        let row = start..len.min(start + ROW_BYTES);
+    let rows =
+        [("expected", &expected[..], DOES_NOT_EXIST, Role::Good), ("received", received, after_received, Role::Bad)];
+    for start in (0..len).step_by(row_bytes) {
+        let row = start..len.min(start + row_bytes);
         let differs = |n: usize| received.get(n).is_some_and(|byte| expected.get(n) != Some(byte));
-        let mut line = |name: &str, bytes: &[u8], absent: &str| {
-            let cell = |n| bytes.get(n).map_or_else(|| absent.to_owned(), |byte| format!("{byte:02x}"));
+        for (name, bytes, absent, role) in rows {
+            let painted = |n: usize, text: &str| match differs(n) {
+                true => style.paint(role, text),
+                false => text.to_owned(),
+            };
+            let cell = |n| bytes.get(n).map_or_else(|| absent.to_owned(), |byte| painted(n, &format!("{byte:02x}")));
             let cells = row.clone().map(cell).collect::<Vec<_>>().join(" ");
-            let letters: String = row.clone().filter_map(|n| bytes.get(n)).map(|byte| letter(*byte)).collect();
-            let _ = writeln!(text, "{}", format!(" {name:<9}{cells:<49}{letters}").trim_end());
-        };
-        line("expected", expected, DOES_NOT_EXIST);
-        line("received", received, after_received);
+            let room = " ".repeat(3 * (row_bytes - row.len()) + 2);
+            let letter = |n: usize| bytes.get(n).map(|byte| painted(n, &letter(*byte)));
+            let letters: String = row.clone().filter_map(letter).collect();
+            let _ = writeln!(text, "{}", format!(" {name:<9}{cells}{room}{letters}").trim_end());
+        }
         if row.clone().any(differs) {
             let marks: Vec<&str> = row.clone().map(|n| if differs(n) { "^^" } else { "  " }).collect();
             let _ = writeln!(text, "{}", format!("{:10}{}", "", marks.join(" ")).trim_end());
@@ -67,10 +78,11 @@ fn nothing_more_came(divergence: &Divergence) -> bool {
     divergence.received.len() as u64 <= divergence.offset.saturating_sub(divergence.excerpt_offset)
 }
 
-fn letter(byte: u8) -> char {
+/// The byte as a character of ASCII, or a dot.
+fn letter(byte: u8) -> String {
     match byte {
-        b' '..=b'~' => char::from(byte),
-        _ => '.',
+        b' '..=b'~' => char::from(byte).to_string(),
+        _ => ".".to_owned(),
     }
 }
 
@@ -90,7 +102,7 @@ mod tests {
     fn bytes_that_came_are_shown_below_those_expected_with_their_characters() {
         let expected: Vec<u8> = (48..80).collect();
         let received = b"01234567HTTP/1.0 400 Bad";
-        insta::assert_snapshot!(render(&divergence(FindingKind::Corrupt, &expected, received)), @r"
+        insta::assert_snapshot!(render(&divergence(FindingKind::Corrupt, &expected, received), Style::PLAIN), @r"
           hex dump from offset 65,528 (0xfff8):
          expected 30 31 32 33 34 35 36 37 38 39 3a 3b 3c 3d 3e 3f  0123456789:;<=>?
          received 30 31 32 33 34 35 36 37 48 54 54 50 2f 31 2e 30  01234567HTTP/1.0
@@ -104,11 +116,11 @@ mod tests {
     #[test]
     fn a_byte_that_was_not_sent_did_not_come_or_is_not_known_has_its_mark() {
         let row: Vec<u8> = (0..12).collect();
-        let surplus = render(&divergence(FindingKind::Surplus, &row[..8], &row));
+        let surplus = render(&divergence(FindingKind::Surplus, &row[..8], &row), Style::PLAIN);
         assert!(surplus.contains(" expected 00 01 02 03 04 05 06 07 -- -- -- --              ........\n"), "{surplus}");
-        let nothing_came = render(&divergence(FindingKind::Lost, &row, &row[..8]));
+        let nothing_came = render(&divergence(FindingKind::Lost, &row, &row[..8]), Style::PLAIN);
         assert!(nothing_came.contains(" received 00 01 02 03 04 05 06 07 -- -- -- --"), "{nothing_came}");
-        let not_known = render(&divergence(FindingKind::Lost, &row, &[0, 1, 2, 3, 4, 5, 6, 7, 9, 10]));
+        let not_known = render(&divergence(FindingKind::Lost, &row, &[0, 1, 2, 3, 4, 5, 6, 7, 9, 10]), Style::PLAIN);
         assert!(not_known.contains(" received 00 01 02 03 04 05 06 07 09 0a .. .."), "{not_known}");
     }
 
@@ -116,15 +128,27 @@ mod tests {
     fn without_a_byte_that_differs_there_is_no_dump() {
         let row: Vec<u8> = (0..12).collect();
         for kind in [FindingKind::NoFin, FindingKind::Stalled, FindingKind::Reset, FindingKind::Truncated] {
-            assert_eq!(render(&divergence(kind, &row, &row[..8])), "");
-            assert_eq!(render(&divergence(kind, &row[..8], &row[..8])), "");
+            assert_eq!(render(&divergence(kind, &row, &row[..8]), Style::PLAIN), "");
+            assert_eq!(render(&divergence(kind, &row[..8], &row[..8]), Style::PLAIN), "");
         }
-        assert_eq!(render(&divergence(FindingKind::Lost, &[], &[])), "");
+        assert_eq!(render(&divergence(FindingKind::Lost, &[], &[]), Style::PLAIN), "");
     }
 
     #[test]
     fn a_dump_fits_eighty_columns_under_a_case() {
-        let dump = render(&divergence(FindingKind::Corrupt, &[b'a'; 32], &[b'b'; 32]));
+        let dump = render(&divergence(FindingKind::Corrupt, &[b'a'; 32], &[b'b'; 32]), Style::PLAIN);
         assert_eq!(dump.lines().map(str::len).max(), Some(75), "{dump}");
+        let narrow = render(&divergence(FindingKind::Corrupt, &[b'a'; 32], &[b'b'; 32]), Style::new(60, false));
+        assert!(narrow.lines().all(|line| line.len() <= 60) && narrow.lines().count() > dump.lines().count());
+    }
+
+    #[test]
+    fn the_bytes_that_differ_are_coloured_and_nothing_else() {
+        let coloured = render(&divergence(FindingKind::Corrupt, b"ab", b"ax"), Style::new(80, true));
+        let red = |text: &str| Style::new(80, true).paint(Role::Bad, text);
+        assert!(coloured.contains(&format!(" received 61 {}", red("78"))), "{coloured}");
+        assert!(coloured.contains(&format!("a{}\n", red("x"))), "{coloured}");
+        let plain = render(&divergence(FindingKind::Corrupt, b"ab", b"ax"), Style::new(80, false));
+        assert_eq!(anstream::adapter::strip_str(&coloured).to_string(), plain);
     }
 }

@@ -6,16 +6,18 @@ use std::time::Duration;
 
 use super::ending;
 use super::excerpt::{self, place};
-use super::text::{show_count, show_time, wrapped};
+use super::style::{Role, Style};
+use super::text::{hanging, show_count, show_time, visible, wrapped};
 use crate::stream::{Change, Corruption, Divergence, Finding, FindingKind, Op, OpKind, StreamSource};
 
 /// As many bytes at the start of a connection can be lost to SYN cookies.
 const MAX_SYN_COOKIE_BYTES: u64 = 3;
 
 /// The whole finding, ending in a line break.
-pub fn render(finding: &Finding) -> String {
+pub fn render(finding: &Finding, style: Style) -> String {
     let divergence = &finding.divergence;
-    let mut text = format!("connection {}: {}", divergence.conn, divergence.kind.name());
+    let kind = style.paint(Role::Kind, divergence.kind.name());
+    let mut text = format!("connection {}: {kind}", divergence.conn);
     // Where nothing is missing, the end has no place in the stream.
     let is_placed = divergence.extent > 0 || divergence.ending.is_none();
     if divergence.kind != FindingKind::ConnectFailed && is_placed {
@@ -23,18 +25,19 @@ pub fn render(finding: &Finding) -> String {
     }
     let _ = write!(text, ". {}.", capitalized(&what_happened(divergence, finding.source_shard.as_deref())));
     if let Some(cause) = &finding.cause {
-        let _ = write!(text, " The system said: {cause}.");
+        let _ = write!(text, " The system said: {}.", visible(cause));
     }
     let _ = write!(text, " {}.", capitalized(&where_and_when(finding)));
-    let mut text = wrapped(&text);
-    text.push_str(&excerpt::render(divergence));
+    let mut text = wrapped(&text, style);
+    text.push_str(&excerpt::render(divergence, style));
     if !finding.recent.is_empty() {
         let ops: Vec<String> = finding.recent.iter().map(|op| operation(op, finding.at_ms)).collect();
-        text.push_str(&indented(&format!("before it: {}", ops.join(", "))));
+        let ops = format!("before it: {}", ops.join(", "));
+        let _ = writeln!(text, "  {}", hanging(&ops, "  ", style.indented(2)));
     }
     if let Some(replay) = &finding.replay {
         // On one line, so that it can be copied.
-        let _ = writeln!(text, "  replay: {replay}");
+        let _ = writeln!(text, "  replay: {}", visible(replay));
     }
     text
 }
@@ -178,10 +181,6 @@ fn capitalized(sentence: &str) -> String {
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
-fn indented(text: &str) -> String {
-    format!("  {}", wrapped(text))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -218,7 +217,7 @@ mod tests {
             Op { kind: OpKind::Read, offset: 65000, len: 2000, at_ms: 1250.25 },
         ];
         finding.replay = Some("echo-tester blast 127.0.0.1:7777 --seed 1 --only-conn 12,7".to_owned());
-        insta::assert_snapshot!(render(&finding), @r"
+        insta::assert_snapshot!(render(&finding, Style::PLAIN), @r"
         connection 12: crosstalk at offset 65,536 (0x10000). 1,460 bytes of connection 7, from its offset
           4,096 (0x1000) on, came in place of the right ones. From 127.0.0.1:40312 to 127.0.0.1:7777, found
           1.25 s after the start.
@@ -239,7 +238,7 @@ mod tests {
         let mut finding = finding(Divergence::of_connection(FindingKind::ConnectFailed, conn(3), 0, 0));
         finding.cause = Some("Connection refused (os error 111)".to_owned());
         finding.local = None;
-        insta::assert_snapshot!(render(&finding), @r"
+        insta::assert_snapshot!(render(&finding, Style::PLAIN), @r"
         connection 3: connect-failed. The connection could not be opened. The system said: Connection
           refused (os error 111). To 127.0.0.1:7777, found 1.25 s after the start.
         ");
@@ -250,7 +249,7 @@ mod tests {
         let mut divergence = Divergence::of_connection(FindingKind::Crosstalk, conn(12), 0, 8);
         divergence.source = Some(StreamSource { conn: conn(7), offset: 16, open: true });
         let finding = Finding { source_shard: Some("1/2".to_owned()), ..finding(divergence) };
-        insta::assert_snapshot!(render(&finding), @r"
+        insta::assert_snapshot!(render(&finding, Style::PLAIN), @r"
         connection 12: crosstalk at offset 0 (0x0). 8 bytes of connection 7, which belongs to another
           process of the run (shard 1/2), from its offset 16 (0x10) on, came in between. From
           127.0.0.1:40312 to 127.0.0.1:7777, found 1.25 s after the start.

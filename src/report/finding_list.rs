@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use super::finding;
 use super::run::{LoadReport, RunReport};
+use super::style::{Role, Style};
 use super::text::{show_count, show_time, wrapped};
 use crate::measure::KindStats;
 use crate::stream::{Finding, FindingKind};
@@ -28,24 +29,26 @@ const KNOWN_VALUES: &[(&[u8], &str)] = &[
 
 /// The kinds of findings of a load group of a run, and at most `at_most` of the findings that were kept. The answers of
 /// a server that does not echo are not taken apart: the verdict says what they are.
-pub(super) fn of_load(run: &RunReport, load: &LoadReport, at_most: usize) -> String {
-    render(load, if run.answered.is_some() { 0 } else { at_most })
+pub(super) fn of_load(run: &RunReport, load: &LoadReport, at_most: usize, style: Style) -> String {
+    render(load, if run.answered.is_some() { 0 } else { at_most }, style)
 }
 
 /// The kinds, and at most `at_most` of the findings that were kept.
-fn render(load: &LoadReport, at_most: usize) -> String {
+fn render(load: &LoadReport, at_most: usize, style: Style) -> String {
     let counted = load.counters.findings_total();
     if counted == 0 {
         return String::new();
     }
     let mut text = String::new();
     if counted > 1 {
-        load.counters.findings.iter().for_each(|(kind, n)| text.push_str(&wrapped(&kind_line(load, *kind, *n))));
+        for (kind, n) in &load.counters.findings {
+            text.push_str(&wrapped(&kind_line(load, *kind, *n, style), style));
+        }
         text.push('\n');
     }
     let shown = in_order(&load.findings, at_most);
     for finding in &shown {
-        let _ = writeln!(text, "{}", finding::render(finding));
+        let _ = writeln!(text, "{}", finding::render(finding, style));
     }
     if counted > shown.len() as u64 {
         let kept = load.findings.len();
@@ -70,8 +73,8 @@ fn in_order(findings: &[Finding], at_most: usize) -> Vec<&Finding> {
 }
 
 /// `122 × crosstalk on 20 of 20 connections, 512 bytes each, from 357 ms on`.
-fn kind_line(load: &LoadReport, kind: FindingKind, count: u64) -> String {
-    let mut line = format!("{} × {}", show_count(count), kind.name());
+fn kind_line(load: &LoadReport, kind: FindingKind, count: u64, style: Style) -> String {
+    let mut line = format!("{} × {}", show_count(count), style.paint(Role::Kind, kind.name()));
     // A report of an earlier version has no sums.
     let Some(stats) = load.kinds.get(&kind) else { return line };
     let connections = match kind {
@@ -163,7 +166,7 @@ mod tests {
     }
 
     fn kind_lines(load: &LoadReport) -> Vec<String> {
-        let text = render(load, 0);
+        let text = render(load, 0, Style::PLAIN);
         text.lines().take_while(|line| !line.is_empty()).map(str::to_owned).collect()
     }
 
@@ -182,7 +185,11 @@ mod tests {
                 "1 × no-fin on 1 of 20 connections, after 358 ms"
             ]
         );
-        assert_eq!(render(&load(&mixed[..1]), 0), "0 of 1 findings are shown, --json holds 1\n\n", "one needs no sum");
+        assert_eq!(
+            render(&load(&mixed[..1]), 0, Style::PLAIN),
+            "0 of 1 findings are shown, --json holds 1\n\n",
+            "one needs no sum"
+        );
     }
 
     #[test]

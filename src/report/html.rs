@@ -6,6 +6,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::case_text::{columns, directly, has_unmet_checks, name_in_table, server_output};
 use super::run::{LoadReport, RunReport};
+use super::style::Style;
 use super::suite::{CaseReport, SuiteReport};
 use super::text::plain;
 use super::{chart, finding_list, target_grid, terminal, usage_chart};
@@ -45,7 +46,7 @@ pub(super) fn render(report: &SuiteReport) -> String {
             body {
                 h1 { "echo-tester: " (report.summary()) }
                 (overview(report))
-                (block("Side by side", &target_grid::render(report).unwrap_or_default()))
+                (block("Side by side", &target_grid::render(report, Style::PLAIN).unwrap_or_default()))
                 @for (index, case) in report.cases.iter().enumerate() { (section(index, case)) }
                 p { "echo-tester " (report.version) }
             }
@@ -93,7 +94,7 @@ fn section(index: usize, case: &CaseReport) -> Markup {
                 }
             }
             @if let Some(run) = &case.run {
-                (block("Loads", &terminal::groups(run)))
+                (block("Loads", &terminal::groups(run, Style::PLAIN)))
                 (loads(run, is_good))
             }
             (block("Run it again", case.replay.as_deref().unwrap_or_default()))
@@ -104,8 +105,9 @@ fn section(index: usize, case: &CaseReport) -> Markup {
 }
 
 fn loads(run: &RunReport, is_good: bool) -> Markup {
-    let findings =
-        |load: &LoadReport| if is_good { String::new() } else { finding_list::of_load(run, load, usize::MAX) };
+    let findings = |load: &LoadReport| {
+        if is_good { String::new() } else { finding_list::of_load(run, load, usize::MAX, Style::PLAIN) }
+    };
     html! {
         @for load in &run.loads {
             h3 { (plain(&load.name)) ": " (plain(&load.about)) }

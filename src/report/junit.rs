@@ -13,6 +13,7 @@ use quick_junit::{NonSuccessKind, Property, Report, TestCase, TestCaseStatus, Te
 use super::case_text::NEEDS_WHOLE_RUN;
 use super::finding_list;
 use super::run::{LoadReport, RunReport};
+use super::style::Style;
 use super::suite::{CaseReport, SuiteReport, SuiteState};
 use super::text::plain;
 use crate::judge::check::CheckReport;
@@ -113,7 +114,9 @@ fn body(case: &CaseReport, check: &CheckReport) -> String {
     let mut parts = vec![case.reasons.join("\n")];
     if let Some(run) = &case.run {
         parts.extend(
-            loads_of(check, &case.checks, run).into_iter().map(|load| finding_list::of_load(run, load, usize::MAX)),
+            loads_of(check, &case.checks, run)
+                .into_iter()
+                .map(|load| finding_list::of_load(run, load, usize::MAX, Style::PLAIN)),
         );
     }
     parts.extend(case.replay.as_ref().map(|replay| format!("replay: {replay}")));

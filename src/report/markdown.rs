@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 
 use super::case_text::{columns, directly, has_unmet_checks, name_in_table, server_output};
 use super::finding_list;
+use super::style::Style;
 use super::suite::{CaseReport, SuiteReport};
 use super::text::plain;
 use super::{target_grid, terminal};
@@ -46,7 +47,7 @@ fn pieces(report: &SuiteReport) -> Vec<String> {
         report.summary()
     )];
     pieces.extend(report.cases.iter().map(row));
-    pieces.extend(target_grid::render(report).map(|grid| block("Side by side", "text", &grid)));
+    pieces.extend(target_grid::render(report, Style::PLAIN).map(|grid| block("Side by side", "text", &grid)));
     // The row says all there is to say of a case that was not run.
     let unmet = |case: &&CaseReport| match case.outcome {
         CaseOutcome::Info => has_unmet_checks(case),
@@ -85,10 +86,12 @@ fn section(case: &CaseReport) -> String {
         let cells = [&check.name, &check.expected, check.actual.as_deref().unwrap_or("–")].map(escaped);
         let _ = writeln!(text, "| {} | {} |", cells.join(" | "), check.outcome.name());
     }
-    let groups: String = case.run.iter().filter(|run| run.loads.len() > 1).map(terminal::groups).collect();
+    let groups: String =
+        case.run.iter().filter(|run| run.loads.len() > 1).map(|run| terminal::groups(run, Style::PLAIN)).collect();
     text.push_str(&block("Loads", "text", &groups));
     let loads = case.run.iter().flat_map(|run| run.loads.iter().map(move |load| (run, load)));
-    let findings: String = loads.map(|(run, load)| finding_list::of_load(run, load, usize::MAX)).collect();
+    let findings: String =
+        loads.map(|(run, load)| finding_list::of_load(run, load, usize::MAX, Style::PLAIN)).collect();
     text.push_str(&block("Findings", "text", &findings));
     text.push_str(&block("Run it again", "sh", case.replay.as_deref().unwrap_or_default()));
     text.push_str(&block("The server said", "text", &server_output(case)));

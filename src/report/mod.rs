@@ -7,6 +7,7 @@
 
 pub mod case_text;
 mod chart;
+pub mod closing;
 pub mod compare;
 pub mod compare_text;
 mod ending;
@@ -23,7 +24,9 @@ mod remarks;
 pub mod run;
 #[cfg(test)]
 mod sample;
+pub mod style;
 pub mod suite;
+pub mod table;
 mod target_grid;
 pub mod terminal;
 pub mod text;

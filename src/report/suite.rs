@@ -17,6 +17,7 @@ use crate::judge::grade::Grade;
 use crate::judge::outcome::{CaseOutcome, OUTCOMES};
 use crate::judge::property::Property;
 use crate::judge::ranking::suite_exit;
+use crate::judge::verdict::Verdict;
 use crate::scenario::Scenario;
 
 /// The form of the JSON report. It changes when a reader of the old form would misread the new one.
@@ -240,6 +241,11 @@ impl SuiteReport {
     /// The exit code, as the judge ranks the outcomes.
     pub fn exit(&self) -> Exit {
         suite_exit(self.cases.iter().map(|case| (case.grade, case.outcome)), self.state == SuiteState::Interrupted)
+    }
+
+    /// The verdict that the exit code stands for.
+    pub fn verdict(&self) -> Verdict {
+        Verdict::of(self.exit())
     }
 
     /// The number of cases with each outcome, on one line.

@@ -2,11 +2,10 @@
 
 use std::fmt::Write as _;
 
+use super::style::Style;
 use super::suite::{CaseReport, SuiteReport};
 use crate::judge::outcome::{CaseOutcome, OUTCOMES};
 
-/// Columns of the grid, as a terminal has at least.
-const MAX_COLUMNS: usize = 80;
 /// Columns of a target's name; a longer one loses its beginning, since ends tell targets apart.
 const MAX_NAME_COLUMNS: usize = 28;
 
@@ -17,7 +16,7 @@ struct Row {
 }
 
 /// The lines and the grid of all targets; nothing if there is only one server to look at.
-pub(super) fn render(report: &SuiteReport) -> Option<String> {
+pub(super) fn render(report: &SuiteReport, style: Style) -> Option<String> {
     let (cases, rows, lines) = match report.cases.iter().any(|case| case.direct.is_some()) {
         true => (report.cases.iter().collect(), both_ways(&report.cases), String::new()),
         false => {
@@ -32,7 +31,7 @@ pub(super) fn render(report: &SuiteReport) -> Option<String> {
             (first, targets.iter().map(row).collect(), format!("{}\n", lines.collect::<String>()))
         }
     };
-    Some(format!("{lines}{}{}", grid(&sections(&cases), &rows), legend(&rows)))
+    Some(format!("{lines}{}{}", grid(&sections(&cases), &rows, style), legend(&rows)))
 }
 
 /// The targets in their order, if the cases have several.
@@ -77,9 +76,9 @@ fn sections(cases: &[&CaseReport]) -> Vec<(String, usize)> {
 }
 
 /// The grid. If it is too wide, it is several grids, one below the other.
-fn grid(sections: &[(String, usize)], rows: &[Row]) -> String {
+fn grid(sections: &[(String, usize)], rows: &[Row], style: Style) -> String {
     let width = rows.iter().map(|row| shortened(&row.name).chars().count()).max().unwrap_or(0);
-    let room = MAX_COLUMNS - width - 1;
+    let room = style.columns().saturating_sub(width + 1);
     let mut text = String::new();
     let mut from = 0;
     let mut rest = pieces(sections, room).into_iter().peekable();
@@ -180,7 +179,8 @@ mod tests {
 
     #[test]
     fn each_target_has_a_line_and_a_row_with_a_letter_for_each_case() {
-        let text = render(&report(&["127.0.0.1:7001", "example.com:80"], 3, 3)).expect("there are two targets");
+        let text =
+            render(&report(&["127.0.0.1:7001", "example.com:80"], 3, 3), Style::PLAIN).expect("there are two targets");
         insta::assert_snapshot!(text, @r"
         127.0.0.1:7001: 9 cases: 6 passed, 3 failed
         example.com:80: 9 cases: 6 passed, 3 failed
@@ -196,13 +196,14 @@ mod tests {
     fn no_line_is_wider_than_a_terminal_and_every_case_is_there() {
         let long = "a-very-long-name.of.a.host.in.some.cluster.example.com:12345";
         for (sections, cases) in [(1, 200), (10, 9), (60, 1), (5, 77)] {
-            let text = render(&report(&[long, "b:1"], sections, cases)).expect("there are two targets");
+            let text =
+                render(&report(&[long, "b:1"], sections, cases), Style::new(80, false)).expect("there are two targets");
             let grid: Vec<&str> = text.lines().skip_while(|line| !line.is_empty()).collect();
-            assert!(grid.iter().all(|line| line.chars().count() <= MAX_COLUMNS), "{text}");
+            assert!(grid.iter().all(|line| line.chars().count() <= 80), "{text}");
             let letters = grid.iter().filter_map(|line| line.strip_prefix("b:1 ")).flat_map(str::chars);
             assert_eq!(letters.filter(|letter| ".F".contains(*letter)).count(), sections * cases, "{text}");
         }
-        assert_eq!(render(&sample::suite()), None, "one server needs no grid");
+        assert_eq!(render(&sample::suite(), Style::PLAIN), None, "one server needs no grid");
     }
 
     #[test]

@@ -3,12 +3,13 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use comfy_table::{Cell, CellAlignment, Table, presets};
-
+use super::closing::{self, Closing};
 use super::finding_list;
 use super::remarks;
 use super::run::{LoadReport, PartReport, RunReport};
-use super::text::{show_bytes, show_count, show_time, wrapped};
+use super::style::{Role, Style};
+use super::table::Table;
+use super::text::{show_bytes, show_count, show_time, visible, wrapped};
 use crate::judge::check::findings_in_words;
 use crate::judge::leftovers::LEFT_BEHIND;
 use crate::judge::verdict::shortages;
@@ -19,60 +20,46 @@ use crate::measure::server_usage::{UsageFigure, UsageLevel};
 use crate::units::counted;
 
 /// The whole report, ending in the verdict.
-pub fn render(report: &RunReport) -> String {
+pub fn render(report: &RunReport, closing: &Closing, style: Style) -> String {
     let mut text = String::new();
     for load in &report.loads {
         if report.loads.len() > 1 {
-            let _ = writeln!(text, "{}: {}", load.name, load.about);
+            text.push_str(&wrapped(&visible(&format!("{}: {}", load.name, load.about)), style));
         }
-        let _ = writeln!(text, "{}\n", latencies(load));
+        let _ = writeln!(text, "{}\n", latencies(load, style));
     }
-    let _ = writeln!(text, "{}\n", totals(report));
+    let _ = writeln!(text, "{}\n", totals(report, style));
     for load in &report.loads {
-        text.push_str(&finding_list::of_load(report, load, usize::MAX));
+        text.push_str(&finding_list::of_load(report, load, usize::MAX, style));
     }
     for note in notes(report) {
-        let _ = writeln!(text, "{}", wrapped(&note));
+        let _ = writeln!(text, "{}", wrapped(&visible(&note), style));
     }
-    text.push_str(&verdict(report));
-    text
+    text + &closing::of_run(report, closing, style)
 }
 
-/// A table without borders, the first column aligned to the left and the others to the right.
-pub fn table(header: &[&str], rows: Vec<Vec<String>>) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table.set_header(header.iter().map(Cell::new));
-    table.add_rows(rows);
-    for (index, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((0, 2));
-        if index > 0 {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    table
-}
-
-fn latencies(load: &LoadReport) -> String {
+fn latencies(load: &LoadReport, style: Style) -> String {
     let header = ["", "count", "p50", "p90", "p99", "p99.9", "max"];
     let row = |name: &str, latency: &LatencyReport| {
         let times = [latency.p50_ns, latency.p90_ns, latency.p99_ns, latency.p999_ns, latency.max_ns].map(show_nanos);
         [vec![name.to_owned(), show_count(latency.count)], times.to_vec()].concat()
     };
     let rows = vec![row("round trip", &load.rtt), row("first byte", &load.first_byte), row("connect", &load.connect)];
-    trimmed(&table(&header, rows))
+    Table::new(&header, rows).dispensable(&[5, 3]).render(style)
 }
 
-fn totals(report: &RunReport) -> String {
+fn totals(report: &RunReport, style: Style) -> String {
     let total = &report.total;
     let rate = |amount: u64| report.per_second(amount);
     let bytes_rate = rate(total.bytes_verified).map_or_else(String::new, |r| format!("{}/s", show_bytes(r)));
     let messages_rate = rate(total.messages_echoed).map_or_else(String::new, |r| format!("{}/s", show_count(r as u64)));
+    let failed = format!("{} failed", show_count(total.failed));
+    let failed = if total.failed > 0 { style.paint(Role::Bad, &failed) } else { failed };
     let mut rows = vec![
         vec![
             "connections".to_owned(),
             show_count(total.opened),
-            format!("{} passed, {} failed", show_count(total.passed), show_count(total.failed)),
+            format!("{} passed, {}", show_count(total.passed), failed),
         ],
         vec!["messages".to_owned(), show_count(total.messages_echoed), messages_rate],
         vec!["verified".to_owned(), show_bytes(total.bytes_verified as f64), bytes_rate],
@@ -96,25 +83,16 @@ fn totals(report: &RunReport) -> String {
     if !report.parts.is_empty() {
         rows.extend(processes(report));
     }
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table.add_rows(rows);
-    for (index, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((0, 2));
-        if index == 1 {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    trimmed(&table)
+    Table::new(&[], rows).left(&[0, 2]).render(style)
 }
 
 /// A line for each load group, with what it did.
-pub(super) fn groups(report: &RunReport) -> String {
+pub(super) fn groups(report: &RunReport, style: Style) -> String {
     let header = ["load", "passed", "failed", "verified", "rtt p50", "rtt p99", "findings"];
     let row = |load: &LoadReport| {
         let LoadReport { name, counters, rtt, .. } = load;
         vec![
-            name.clone(),
+            visible(name),
             show_count(counters.passed),
             show_count(counters.failed),
             show_bytes(counters.bytes_verified as f64),
@@ -123,7 +101,7 @@ pub(super) fn groups(report: &RunReport) -> String {
             findings_in_words(counters),
         ]
     };
-    trimmed(&table(&header, report.loads.iter().map(row).collect()))
+    Table::new(&header, report.loads.iter().map(row).collect()).dispensable(&[4, 3]).render(style)
 }
 
 /// A time; `-` if it was not measured.
@@ -276,16 +254,4 @@ fn full_machine(report: &RunReport) -> Option<String> {
         "note: client and server together used all CPU time of this machine: on its own the server may be faster than this"
             .to_owned()
     })
-}
-
-fn verdict(report: &RunReport) -> String {
-    let mut text = format!("verdict: {}", report.verdict.outcome.name());
-    for reason in &report.verdict.reasons {
-        let _ = write!(text, "\n  {reason}");
-    }
-    text
-}
-
-fn trimmed(table: &Table) -> String {
-    table.trim_fmt()
 }

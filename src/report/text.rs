@@ -1,14 +1,12 @@
 //! Values and foreign text as people read them: times, bytes and counts in the unit that shows them best, and text of
-//! a server or a user, made safe for a document or a terminal. A leaf.
+//! a server or a user, made safe for a document or a terminal.
 
 use std::time::Duration;
 
 use textwrap::{Options, WordSeparator, WordSplitter, WrapAlgorithm};
 
+use super::style::Style;
 use crate::units::grouped;
-
-/// Columns of a paragraph.
-const PARAGRAPH_COLUMNS: usize = 100;
 
 /// A time in the unit that shows it best: `1.25 s`, `38.1 µs`.
 pub fn show_time(time: Duration) -> String {
@@ -83,14 +81,38 @@ pub(super) fn visible(text: &str) -> String {
 
 /// A paragraph, ending in a line break; its lines after the first are indented by two blanks. A word is never divided,
 /// so that addresses and commands stay whole.
-pub(super) fn wrapped(text: &str) -> String {
-    let options = Options::new(PARAGRAPH_COLUMNS)
-        .subsequent_indent("  ")
+pub(crate) fn wrapped(text: &str, style: Style) -> String {
+    hanging(text, "  ", style) + "\n"
+}
+
+/// A paragraph without a line break at the end; its lines after the first begin with `indent`.
+pub(super) fn hanging(text: &str, indent: &str, style: Style) -> String {
+    let options = Options::new(style.columns())
+        .subsequent_indent(indent)
         .wrap_algorithm(WrapAlgorithm::FirstFit)
         .word_separator(WordSeparator::AsciiSpace)
         .word_splitter(WordSplitter::NoHyphenation)
         .break_words(false);
-    textwrap::fill(text, options) + "\n"
+    textwrap::fill(&with_units(text), options).replace(UNBROKEN, " ")
+}
+
+/// A blank at which no line ends, while a text is wrapped.
+const UNBROKEN: char = '\u{a0}';
+
+/// The text with unbroken blanks between a number and its unit.
+fn with_units(text: &str) -> String {
+    const UNITS: &[&str] = &["ns", "µs", "ms", "s", "B", "KiB", "MiB", "GiB", "TiB", "%", "×"];
+    let mut words = text.split(' ');
+    let mut joined = words.next().unwrap_or_default().to_owned();
+    let is_number = |word: &str| word.trim_start_matches('(').starts_with(|c: char| c.is_ascii_digit());
+    let mut follows_number = is_number(&joined);
+    for word in words {
+        let unit = word.trim_end_matches([',', '.', ';', ':', ')']);
+        joined.push(if follows_number && UNITS.contains(&unit) { UNBROKEN } else { ' ' });
+        joined.push_str(word);
+        follows_number = is_number(word);
+    }
+    joined
 }
 
 fn three_digits(value: f64) -> String {
@@ -123,6 +145,15 @@ mod tests {
     fn a_terminal_shows_what_it_would_otherwise_obey() {
         assert_eq!(visible("a\u{1b}[31mb\0\r\n\té\u{9b}\u{202e}"), "a\\u{1b}[31mb\\u{0}\\r\n\té\\u{9b}\\u{202e}");
         assert_eq!(visible("a ##[error]b"), "a ## [error]b");
+    }
+
+    #[test]
+    fn no_line_ends_between_a_number_and_its_unit_or_within_a_word() {
+        let text = "it was found after (464 µs earlier), and then 3 × lost: 12 MiB.";
+        let narrow = Style::PLAIN.indented(100 - 24);
+        let lines = wrapped(text, narrow);
+        assert_eq!(lines, "it was found after\n  (464 µs earlier), and\n  then 3 × lost: 12 MiB.\n");
+        assert_eq!(wrapped(&"x".repeat(50), narrow), "x".repeat(50) + "\n");
     }
 
     #[test]

@@ -4,6 +4,8 @@ use super::*;
 use crate::judge::verdict::{Verdict, VerdictContext, judge};
 use crate::measure::Point;
 use crate::measure::open_loop::OpenLoopStats;
+use crate::report::closing::Closing;
+use crate::report::style::Style;
 use crate::stream::{ConnId, Divergence, FindingKind, Op, OpKind};
 
 /// Shard `index` of `count`, started `start` seconds after the others, with `rtts` in milliseconds.
@@ -296,7 +298,7 @@ fn keys_that_this_version_does_not_know_are_ignored_at_any_depth() {
 
 #[test]
 fn processes_that_did_not_run_at_the_same_time_are_reported() {
-    let render = |inputs: &[Input]| crate::report::terminal::render(&merged(inputs));
+    let render = |inputs: &[Input]| crate::report::terminal::render(&merged(inputs), &Closing::default(), Style::PLAIN);
     let apart = render(&[shard(0, 2, 0, &[1]), shard(1, 2, 5, &[1])]);
     assert!(apart.contains("started up to 5 s apart") && apart.contains("--start-at"), "{apart}");
     let together = render(&[shard(0, 2, 0, &[1]), shard(1, 2, 0, &[1])]);
