@@ -100,7 +100,7 @@ fn the_terminal_names_the_load_that_failed_and_the_cases_that_failed() {
     let (code, out, _) = said(&mut command);
     assert_eq!(code, 1);
     for words in
-        ["    load   passed", "    left ", "    right ", " corrupt at offset 10", "\nfound: 2 × corrupt in 1 case\n"]
+        ["    load   passed", "    left ", "    right ", " corrupt at offset 10", "\nfound: 3 × corrupt in 1 case\n"]
     {
         assert!(out.contains(words), "no '{words}' in\n{out}");
     }

@@ -219,7 +219,9 @@ fn output_goes_to_a_file_instead_of_standard_output_when_asked() {
     let (code, out, err) = said(&args);
     assert_eq!((code, out.as_str()), (0, ""), "{err}");
     assert!(
-        err.starts_with("pass ") && read().starts_with("pass ") && read().contains("\n\nverdict: pass · 1 case: 1 passed"),
+        err.starts_with("pass ")
+            && read().starts_with("pass ")
+            && read().contains("\n\nverdict: pass · 1 case: 1 passed"),
         "{err}"
     );
     assert_eq!(said(&[&args[..], &["--json"]].concat()).1, "");

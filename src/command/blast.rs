@@ -134,14 +134,8 @@ pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
         is_default_target: args.target.is_none() && args.serve.is_none(),
         has_sources: !run.sources.is_empty(),
     };
-    match annotation {
-        Some(line) if args.output.result.is_json() => say(&line),
-        Some(line) => print(&line)?,
-        None => {}
-    }
-    let json = args.output.result.json_file().map(files::shown);
-    let written = json.into_iter().chain(report_files.written().iter().cloned());
-    let closing = Closing { files: written.collect(), replay: Some(replay) };
+    annotate(&args.output, annotation)?;
+    let closing = closing(&args.output, &report_files, replay);
     let exit = finish(&args.output, &report, &closing, target, remedies);
     let state = if report.interrupted { SuiteState::Interrupted } else { SuiteState::Incomplete };
     let written = report_files.end(state);
@@ -234,6 +228,21 @@ fn announce(
         (false, false) => print(&lines)?,
     }
     Ok(())
+}
+
+/// Prints the line that marks the run in GitHub's log.
+fn annotate(output: &OutputArgs, annotation: Option<String>) -> anyhow::Result<()> {
+    match annotation {
+        Some(line) if output.result.is_json() => say(&line),
+        Some(line) => print(&line)?,
+        None => {}
+    }
+    Ok(())
+}
+
+fn closing(output: &OutputArgs, report_files: &ReportFiles, replay: String) -> Closing {
+    let json = output.result.json_file().map(files::shown);
+    Closing { files: json.into_iter().chain(report_files.written().iter().cloned()).collect(), replay: Some(replay) }
 }
 
 fn finish(

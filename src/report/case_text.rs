@@ -106,8 +106,12 @@ pub fn last_lines(report: &SuiteReport, closing: &Closing, style: Style) -> Stri
         let _ = writeln!(text, "{gap}{}\n", visible(&grid));
     }
     text.extend(closing.files(style));
+    // A single case has told its own just before.
+    let is_one_of_many = report.cases.iter().filter(|case| case.outcome != CaseOutcome::NotRun).nth(1).is_some();
     let worst = bad().find(|case| case.outcome == CaseOutcome::Fail).or_else(|| bad().next());
-    if let Some((id, replay)) = worst.and_then(|case| Some((&case.id, case.replay.as_ref()?))) {
+    if let Some((id, replay)) =
+        worst.filter(|_| is_one_of_many).and_then(|case| Some((&case.id, case.replay.as_ref()?)))
+    {
         let what = format!("replay {}", visible(id));
         text.push_str(&closing::command(what.trim_end(), replay, style));
     }

@@ -39,7 +39,7 @@ impl Style {
     /// For files, documents and everything else that is not a terminal.
     pub const PLAIN: Style = Style { columns: MAX_COLUMNS, is_coloured: false };
 
-    /// For a screen of so many columns.
+    /// For a screen of this width.
     pub fn new(columns: usize, is_coloured: bool) -> Style {
         Style { columns: columns.clamp(MIN_COLUMNS, MAX_COLUMNS), is_coloured }
     }
@@ -49,7 +49,7 @@ impl Style {
         self.columns
     }
 
-    /// The style of a text that is indented by so many columns afterwards.
+    /// The style of a text that is indented by this many columns afterwards.
     pub fn indented(self, columns: usize) -> Style {
         Style { columns: self.columns.saturating_sub(columns).max(MIN_COLUMNS / 2), ..self }
     }
