@@ -10,10 +10,11 @@ use crate::config::{ConfigError, ModelList, ServerTable};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::judge::assumption::{ASSUMPTIONS, Assumption};
-use crate::output::console::quote;
+use crate::output::console::{quote, say};
 use crate::runner::case::CaseArgs;
 use crate::runner::suite::{self, SuiteTargets};
 use crate::runner::target_address;
+use crate::scenario::distance::Distance;
 use crate::scenario::{Scenario, Variables, conformance};
 use crate::units::Time;
 
@@ -72,7 +73,7 @@ pub fn run(args: &CheckCommand) -> anyhow::Result<Exit> {
     if args.patience == Some(Time(Duration::ZERO)) {
         return Err(Failure::usage("--patience 0: must be longer than 0: write a time such as 30s, or leave it out"));
     }
-    let scenarios = scenarios(args)?;
+    let scenarios = scenarios(args, None)?;
     let flag = |name: &str, value: Option<String>| {
         value.map_or_else(String::new, |value| format!(" --{name} {}", quote(&value)))
     };
@@ -87,13 +88,20 @@ pub fn run(args: &CheckCommand) -> anyhow::Result<Exit> {
         let long = if scenario.long { " --long" } else { "" };
         format!("echo-tester check{target}{flags}{long} --filter {}", quote(&scenario.title()))
     };
-    suite::run_all(&scenarios, &args.cases, &targets, replay)
+    let at_distance = |distance: Distance| {
+        if !args.cases.quiet {
+            say(&format!("note: {}", distance.in_words(args.patience.map(|Time(time)| time))));
+        }
+        self::scenarios(args, Some(distance))
+    };
+    suite::run_all(&scenarios, &args.cases, &targets, Some(&at_distance), replay)
 }
 
-/// The cases: the suite against each model, and with what is assumed of the target.
-fn scenarios(args: &CheckCommand) -> anyhow::Result<Vec<Scenario>> {
+/// The cases: the suite against each model, as far away as the target is, and with what is assumed of it.
+fn scenarios(args: &CheckCommand, distance: Option<Distance>) -> anyhow::Result<Vec<Scenario>> {
     let patience = args.patience.map(|time| (conformance::PATIENCE.to_owned(), time.to_string()));
-    let variables = Variables::new(patience, |_| None);
+    let values = distance.map(Distance::variables).into_iter().flatten().chain(patience);
+    let variables = Variables::new(values, |_| None);
     let scenarios = match &args.model {
         None => Scenario::conformance(&variables),
         Some(model) => {

@@ -63,7 +63,7 @@ pub fn run(args: &RunCommand) -> anyhow::Result<Exit> {
         format!("echo-tester run {}{target}{typed}{found}{long}{filter}", quote(&scenario.path))
     };
     let targets = SuiteTargets { targets: args.target.iter().cloned().collect(), direct: None };
-    suite::run_all(&scenarios, &args.cases, &targets, replay)
+    suite::run_all(&scenarios, &args.cases, &targets, None, replay)
 }
 
 /// The cases of all files. A case that several files share is there once.

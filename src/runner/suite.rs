@@ -2,6 +2,7 @@
 //! known, and reports it as it ends. Those whose server is known to be missing are left out.
 
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use crate::exit::Exit;
 use crate::failure::{self, Failure};
@@ -17,7 +18,9 @@ use crate::runner::known_failures::KnownFailures;
 use crate::runner::known_servers::KnownServers;
 use crate::runner::server_watch;
 use crate::runner::{jobs, launch, target_address};
+use crate::scenario::distance::Distance;
 use crate::scenario::{Scenario, names};
+use crate::target::liveness;
 
 /// What the cases run against.
 #[derive(Clone, Debug, Default)]
@@ -56,6 +59,16 @@ impl SuiteTargets {
         Ok(())
     }
 
+    /// The longest round trip to a target that echoes.
+    fn round_trip(&self, args: &CaseArgs) -> Option<Duration> {
+        let of = |target: &String| {
+            let addresses = target_address::resolve(target).ok()?;
+            let source = |ip| args.run.source.as_ref().and_then(|sources| sources.towards(ip).nth(0));
+            liveness::round_trip(&addresses, source)
+        };
+        self.targets.iter().chain(&self.direct).filter_map(of).max()
+    }
+
     /// The targets, in their order: `None` stands for the servers of the scenarios.
     fn each(&self) -> Vec<Option<&str>> {
         if self.targets.is_empty() {
@@ -66,7 +79,11 @@ impl SuiteTargets {
     }
 }
 
-/// Runs the scenarios, against each of the targets if there are any. `replay` returns the start of the command that
+/// The scenarios for a target at this distance.
+pub type AtDistance<'a> = &'a dyn Fn(Distance) -> anyhow::Result<Vec<Scenario>>;
+
+/// Runs the scenarios, against each of the targets if there are any. If the target is far away, those of `at_distance`
+/// run in their place; they must be the same cases. `replay` returns the start of the command that
 /// runs a case against this target again.
 ///
 /// # Errors
@@ -76,11 +93,12 @@ pub fn run_all(
     scenarios: &[Scenario],
     args: &CaseArgs,
     targets: &SuiteTargets,
+    at_distance: Option<AtDistance<'_>>,
     replay: impl Fn(&Scenario, Option<&str>) -> String + Sync,
 ) -> anyhow::Result<Exit> {
     let jobs = args.jobs()?;
-    let graded: Vec<Scenario> = scenarios.iter().map(|scenario| scenario.in_force(args.strict)).collect();
-    let wanted: Vec<&Scenario> = graded.iter().filter(|scenario| args.is_wanted(scenario)).collect();
+    let graded = graded(scenarios, args);
+    let wanted = chosen(&graded, args);
     if wanted.is_empty() {
         let filter = args.filter.as_deref().unwrap_or_default();
         return Err(Failure::usage(format!("no case contains '{filter}': --list shows them")));
@@ -98,8 +116,10 @@ pub fn run_all(
     }
     let failures = KnownFailures::open(&args.baseline, scenarios, each.len())?;
     targets.prepare(args)?;
+    let far = far(targets, args, at_distance)?;
+    let wanted = far.as_ref().map_or(wanted, |far| chosen(far, args));
     prepare_log(args, each[0])?;
-    let mut reports = Reports::open(&args.reports, planned.clone(), args.quiet)?;
+    let reports = Reports::open(&args.reports, planned.clone(), args.quiet)?;
     let suite = SuiteRun {
         args,
         wanted: &wanted,
@@ -110,27 +130,28 @@ pub fn run_all(
         known_directly: KnownServers::default(),
         replay: &replay,
     };
-    let (mut is_stopped, mut ended) = (false, 0);
-    let run = |i: usize| suite.run(i).map(|case| failures.judged(case));
-    let result = jobs::run(planned.len(), jobs, run, |i, case| {
-        if let Some(case) = case {
-            is_stopped |= args.fail_fast && !case.outcome.is_good() && case.outcome != CaseOutcome::Weak;
-            ended += 1;
-            reports.add(i, case);
-        }
-        // Checked again, because an interrupt may come while a server stops or while a case is skipped.
-        let is_over = is_stopped || suite.is_nobody_there() || interrupt::is_requested();
-        if is_over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    });
-    // Cases that were left out for no other reason had no server.
-    let state = if result.is_ok() { SuiteState::NoServer } else { SuiteState::Incomplete };
-    let exit = reports.finish(match interrupt::is_requested() {
-        true => SuiteState::Interrupted,
-        false if is_stopped && !suite.is_nobody_there() => SuiteState::Stopped,
-        false => state,
-    });
-    result?;
-    failures.write(exit?, ended == planned.len())
+    suite.run_each(jobs, &failures, reports)
+}
+
+/// The scenarios with the grades in force.
+fn graded(scenarios: &[Scenario], args: &CaseArgs) -> Vec<Scenario> {
+    scenarios.iter().map(|scenario| scenario.in_force(args.strict)).collect()
+}
+
+/// Those that the user wants.
+fn chosen<'s>(graded: &'s [Scenario], args: &CaseArgs) -> Vec<&'s Scenario> {
+    graded.iter().filter(|scenario| args.is_wanted(scenario)).collect()
+}
+
+/// The scenarios for a target that is far away, graded. `None`: it is near, or there is none.
+fn far(
+    targets: &SuiteTargets,
+    args: &CaseArgs,
+    at_distance: Option<AtDistance<'_>>,
+) -> anyhow::Result<Option<Vec<Scenario>>> {
+    let Some(at_distance) = at_distance else { return Ok(None) };
+    let Some(distance) = targets.round_trip(args).and_then(Distance::of) else { return Ok(None) };
+    at_distance(distance).map(|scenarios| Some(graded(&scenarios, args)))
 }
 
 /// Everything that the cases of a suite need.
@@ -149,6 +170,31 @@ struct SuiteRun<'a> {
 }
 
 impl SuiteRun<'_> {
+    /// Runs the cases, reports each as it ends, and ends the reports.
+    fn run_each(&self, jobs: usize, failures: &KnownFailures, mut reports: Reports) -> anyhow::Result<Exit> {
+        let (mut is_stopped, mut ended) = (false, 0);
+        let run = |i: usize| self.run(i).map(|case| failures.judged(case));
+        let result = jobs::run(self.planned.len(), jobs, run, |i, case| {
+            if let Some(case) = case {
+                is_stopped |= self.args.fail_fast && !case.outcome.is_good() && case.outcome != CaseOutcome::Weak;
+                ended += 1;
+                reports.add(i, case);
+            }
+            // Checked again, because an interrupt may come while a server stops or while a case is skipped.
+            let is_over = is_stopped || self.is_nobody_there() || interrupt::is_requested();
+            if is_over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        // Cases that were left out for no other reason had no server.
+        let state = if result.is_ok() { SuiteState::NoServer } else { SuiteState::Incomplete };
+        let exit = reports.finish(match interrupt::is_requested() {
+            true => SuiteState::Interrupted,
+            false if is_stopped && !self.is_nobody_there() => SuiteState::Stopped,
+            false => state,
+        });
+        result?;
+        failures.write(exit?, ended == self.planned.len())
+    }
+
     /// Runs a case; `None`: it has no server, or the user interrupted. After an interrupt no thread begins another one.
     fn run(&self, i: usize) -> Option<CaseReport> {
         let (scenario, target) = (self.wanted[i % self.wanted.len()], self.each[i / self.wanted.len()]);

@@ -31,6 +31,8 @@ files![
     "3.6-the-server-does-not-close-first.toml",
     "3.7-a-half-close-behind-a-backlog-of-any-length.toml",
     "3.8-a-flush-that-takes-seconds.toml",
+    "3.9-a-flush-of-any-length-in-small-segments.toml",
+    "3.9L-a-flush-that-takes-40-s.toml",
     "4.1-a-silent-connection-delays-nobody.toml",
     "4.2-a-connection-that-never-reads-delays-nobody.toml",
     "4.3-no-crosstalk-among-64.toml",

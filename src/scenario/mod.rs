@@ -8,12 +8,14 @@
 //! - [`need`]: what a case can't be judged without;
 //! - [`names`]: that no two cases have the same name;
 //! - [`schema`]: the JSON Schema for editors;
-//! - [`conformance`]: the files that are embedded for `check`.
+//! - [`conformance`]: the files that are embedded for `check`;
+//! - [`distance`]: what they do differently against a distant target.
 //!
 //! Nothing here runs anything: `runner::case` does.
 
 pub mod case;
 pub mod conformance;
+pub mod distance;
 pub mod error;
 pub mod file;
 pub mod names;

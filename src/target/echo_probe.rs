@@ -58,9 +58,9 @@ pub(super) fn connects(address: SocketAddr, source: Option<IpAddr>, patience: Du
 pub(super) fn echoes(address: SocketAddr, source: Option<IpAddr>, patience: Duration) -> Result<(), NoEcho> {
     unless_interrupted(move || {
         let until = Instant::now() + patience;
-        let stream = connect(address, source, patience)?;
+        let mut stream = connect(address, source, patience)?;
         let rest = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-        echo(stream, rest).map_err(|error| match error {
+        echo(&mut stream, rest).map_err(|error| match error {
             // The connect took a part of the time that the user gave.
             NoEcho::Silent(_) => NoEcho::Silent(patience),
             other => other,
@@ -68,7 +68,34 @@ pub(super) fn echoes(address: SocketAddr, source: Option<IpAddr>, patience: Dura
     })
 }
 
-fn unless_interrupted(probe: impl FnOnce() -> Result<(), NoEcho> + Send + 'static) -> Result<(), NoEcho> {
+/// The shortest of `tries` round trips of a byte on one connection. What delays the first byte alone, such as a proxy
+/// that looks up its backend, does not count.
+///
+/// # Errors
+/// What the server does instead, within `patience` for all of it, or that the user interrupted.
+pub(super) fn round_trip(
+    address: SocketAddr,
+    source: Option<IpAddr>,
+    tries: u32,
+    patience: Duration,
+) -> Result<Duration, NoEcho> {
+    unless_interrupted(move || {
+        let until = Instant::now() + patience;
+        let left = || until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        let mut stream = connect(address, source, patience)?;
+        let mut shortest = Duration::MAX;
+        for _ in 0..tries {
+            let begin = Instant::now();
+            echo(&mut stream, left())?;
+            shortest = shortest.min(begin.elapsed());
+        }
+        Ok(shortest)
+    })
+}
+
+fn unless_interrupted<T: Send + 'static>(
+    probe: impl FnOnce() -> Result<T, NoEcho> + Send + 'static,
+) -> Result<T, NoEcho> {
     match interrupt::unless_requested(probe) {
         Ok(result) => result,
         Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(NoEcho::Interrupted),
@@ -95,7 +122,7 @@ fn connect(address: SocketAddr, source: Option<IpAddr>, patience: Duration) -> R
     })
 }
 
-fn echo(mut stream: TcpStream, patience: Duration) -> Result<(), NoEcho> {
+fn echo(stream: &mut TcpStream, patience: Duration) -> Result<(), NoEcho> {
     let mut answer = [0];
     let read = stream
         .set_read_timeout(Some(patience))
@@ -163,6 +190,26 @@ mod tests {
             let _ = stream.read(&mut [0]);
         };
         assert_eq!(against(silent, SHORT), Err("echoing no byte (no answer within 50ms)".to_owned()));
+    }
+
+    #[test]
+    fn a_round_trip_is_the_shortest_one_on_one_connection() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let address = listener.local_addr().expect("the listener is bound");
+        let slow = Duration::from_millis(100);
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("the listener accepts");
+            for delay in [slow * 3, slow, slow * 3] {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).expect("the probe sends a byte");
+                // sleep: the delay of a distant server, of which the second is the shortest
+                std::thread::sleep(delay);
+                stream.write_all(&byte).expect("the probe reads");
+            }
+        });
+        let measured = round_trip(address, None, 3, PATIENCE).expect("each byte comes back");
+        assert!(measured >= slow && measured < slow * 3, "{measured:?}");
+        server.join().expect("the server does not panic");
     }
 
     #[test]

@@ -18,6 +18,11 @@ const PROBE_INTERVAL: Duration = Duration::from_millis(20);
 /// The shortest time limit of one probe.
 const MIN_PROBE_TIMEOUT: Duration = Duration::from_millis(10);
 
+/// How many round trips are measured, of which the shortest counts: packets get lost, and processors are busy.
+const ROUND_TRIPS: u32 = 5;
+/// How long all of them may take.
+const ROUND_TRIP_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// The result of a probe: an error says what is wrong. `None`: the server was not probed.
 pub type Probed = Option<Result<(), String>>;
 
@@ -56,6 +61,15 @@ pub fn probe(scenario: &Scenario, plan: &RunPlan, outcome: &RunOutcome) -> Probe
 /// What the target does instead, as the end of a sentence: 'taking no connection (…)'.
 pub fn connects(target: SocketAddr, source: Option<IpAddr>, patience: Duration) -> Result<(), String> {
     echo_probe::connects(target, source, patience).map_err(|why| why.to_string())
+}
+
+/// The round trip of a byte, at the first of these addresses that echoes. `None`: none echoes soon, which the run will
+/// find out with more patience.
+pub fn round_trip(targets: &[SocketAddr], source: impl Fn(IpAddr) -> Option<IpAddr>) -> Option<Duration> {
+    let of = |target: &SocketAddr| {
+        echo_probe::round_trip(*target, source(target.ip()), ROUND_TRIPS, ROUND_TRIP_TIMEOUT).ok()
+    };
+    targets.iter().find_map(of)
 }
 
 /// Whether any of these addresses takes a connection now.

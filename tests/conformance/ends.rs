@@ -19,7 +19,7 @@ fn a_timer_that_cuts_off_the_flush_fails_where_it_takes_seconds() {
         thread::sleep(Duration::from_secs(2)); // sleep: the time that the server waits is its defect
         SockRef::from(&stream).set_linger(Some(Duration::ZERO))
     });
-    assert_eq!(failed(impatient, &["3.2", "3.3", "3.8"]), ["3.8"]);
+    assert_eq!(failed(impatient, &["3.2", "3.3", "3.8", "3.9"]), ["3.8", "3.9"]);
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn a_fin_that_overtakes_the_bytes_in_a_pipe_fails_where_the_end_comes_anywhere()
             }
         }
     });
-    assert_eq!(failed(overtakes, &["3.2", "3.7"]), ["3.7"]);
+    assert_eq!(failed(overtakes, &["3.2", "3.7", "3.9"]), ["3.7", "3.9"]);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! the one that looks for it. `tests/shipped.rs` proves the same for the faults of `serve --fault`.
 
 mod chains;
+mod distance;
 mod ends;
 #[cfg(target_os = "linux")]
 mod filters;
