@@ -8,7 +8,7 @@ use clap::builder::{BoolishValueParser, PossibleValuesParser, Resettable, TypedV
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::command::{blast, check, compare, completions, man, merge, models, run, schema, serve};
+use crate::command::{blast, check, compare, completions, man, merge, models, report, run, schema, serve};
 use crate::exit::Exit;
 use crate::failure;
 use crate::interrupt;
@@ -60,6 +60,8 @@ pub enum Command {
     Compare(Box<compare::CompareArgs>),
     /// Merge the JSON reports of the processes of one run (blast --shard), and judge the total
     Merge(merge::MergeArgs),
+    /// Render an earlier result (--json): as text, an HTML page, Markdown, JUnit XML or CSV
+    Report(report::RenderArgs),
     /// Run one bundled echo server until Ctrl-C
     Serve(serve::ServeCommand),
     /// List the server models: how each works, its limits, and whether it runs here
@@ -90,6 +92,7 @@ fn dispatch(cli: Cli) -> Exit {
         Command::Check(command) => interruptible(|| check::run(&command)),
         Command::Compare(args) => interruptible(|| compare::run(&args)),
         Command::Merge(args) => merge::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Serve(command) => serve::run(&command),
         Command::Models(command) => models::run(&command),
         Command::Completions(args) => completions::run(&args, Cli::command()),

@@ -94,6 +94,32 @@ fn every_requested_file_is_written_and_no_other() {
     assert_eq!(json["cases"][2]["checks"][1]["actual"], "9");
 }
 
+/// What `report` makes of the result of each command, in every format that the command itself has written.
+#[test]
+fn an_earlier_result_is_rendered_as_the_command_itself_would_have() {
+    let of_suite = ["--junit", "--markdown", "--html"];
+    let of_comparison = ["--csv", "--markdown", "--html"];
+    for (args, formats) in [
+        (&["run", "cases", "-q", "--seed", "7"][..], of_suite),
+        (&["blast", "--serve", "-q", "-c", "3", "-n", "3"], of_suite),
+        (&["blast", "127.0.0.1:1", "-q", "-c", "3", "-n", "3"], of_suite),
+        (&["compare", "--models", "threads", "--rounds", "2", "-q", "-c", "3", "-n", "3"], of_comparison),
+    ] {
+        let files = formats.map(|flag| [flag.to_owned(), flag.trim_start_matches('-').to_owned()]).concat();
+        let flags: Vec<&str> =
+            args.iter().copied().chain(["--json=r.json"]).chain(files.iter().map(String::as_str)).collect();
+        let (folder, mut command) = program(&[GOOD, FAULTY, MISSED], &flags);
+        let (code, out, err) = said(&mut command);
+        for flag in formats {
+            let mut report = Command::new(env!("CARGO_BIN_EXE_echo-tester"));
+            let (rendered, text, problem) =
+                said(report.args(["report", "r.json", flag]).stdin(Stdio::null()).current_dir(folder.path()));
+            assert_eq!((rendered, problem.as_str()), (0, ""), "{args:?} {flag} after {code}: {out}{err}");
+            assert_eq!(text, read(&folder, flag.trim_start_matches('-')), "{args:?} {flag}");
+        }
+    }
+}
+
 #[test]
 fn the_terminal_names_the_load_that_failed_and_the_cases_that_failed() {
     let (_folder, mut command) = program(&[GOOD, FAULTY], &["run", "cases", "-q"]);

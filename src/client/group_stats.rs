@@ -30,7 +30,8 @@ impl GroupStats {
                 let point = stats.timeline.at(at);
                 point.messages += messages - marked.0;
                 point.bytes_verified += bytes - marked.1;
-                point.rtt_max_ns = point.rtt_max_ns.max(std::mem::take(&mut stats.rtt_unmarked_ns));
+                point.rtt_max_ns = point.rtt_max_ns.max(stats.unmarked.longest());
+                stats.unmarked.move_to(&mut point.trips);
                 *marked = (messages, bytes);
             }
         }

@@ -86,6 +86,8 @@ pub struct ClientUsage {
     pub busy: Vec<Option<f64>>,
     /// Processors that this process may use.
     pub cores: Option<usize>,
+    /// The name of this machine.
+    pub host: Option<String>,
     /// How long the client itself stood still: stopped, suspended with its virtual machine, or held up by its machine.
     /// Of several workers, the one that stood still longest.
     pub stood_still: Duration,
@@ -107,6 +109,7 @@ impl ClientUsage {
             cpu: sys::process_cpu_time(),
             memory_before: sys::resident_memory(),
             cores: sys::available_cores(),
+            host: sys::host_name(),
             stolen: sys::stolen_cpu_time(),
             ..ClientUsage::default()
         }

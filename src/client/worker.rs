@@ -346,7 +346,9 @@ impl ClientWorker {
     fn close(&mut self, index: usize) {
         let slot = &mut self.slots[index];
         if let SlotStage::Open(open) = &slot.stage {
-            let counters = &mut self.stats.of(slot.group()).counters;
+            let stats = self.stats.of(slot.group());
+            stats.timeline.at(Duration::from_nanos(self.clock.last())).closed += 1;
+            let counters = &mut stats.counters;
             // A connection with which something was wrong has failed, whatever ended it.
             let count = match (open.connection.has_failed(), self.signals.is_stopped()) {
                 (true, _) => &mut counters.failed,

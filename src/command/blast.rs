@@ -104,8 +104,8 @@ pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
     // CI systems follow a run by its name, so it has no port: that may be another one each time.
     let host = target.rsplit_once(':').map_or(target, |(host, _)| host);
     let name = args.serve.as_ref().map_or_else(|| format!("blast {host}"), |model| format!("blast --serve={model}"));
-    let planned = CaseReport::planned_run(name, about.clone());
-    let mut report_files = ReportFiles::open(&args.files, None, vec![planned.clone()])?;
+    let planned = CaseReport::planned_run(name.clone(), about.clone());
+    let mut report_files = ReportFiles::open(&args.files, None, vec![planned])?;
     let server = start(&args)?;
     if args.serve.is_some() {
         aim_at(&mut plan, server.as_ref(), &run);
@@ -124,11 +124,10 @@ pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
     // An interrupt counts until the end, so that the exit code tells of it.
     outcome.interrupted |= interrupt::is_requested();
     let (report, judgement) = judged_run(&plan, &outcome, stopped.report, run.timeout.filter(|_| timed_out));
+    let report = report.with_case(name, replay.clone(), judgement, stopped.output);
     let mut annotation = None;
     if !report.interrupted || report.total.connects > 0 {
-        let mut case = CaseReport { server_output: stopped.output, replay: Some(replay.clone()), ..planned };
-        case.record_run(report.clone(), judgement);
-        annotation = report_files.set(0, case);
+        annotation = report_files.set(0, CaseReport::of_run(report.clone()));
     }
     let remedies = Remedies {
         is_default_target: args.target.is_none() && args.serve.is_none(),

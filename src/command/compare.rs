@@ -20,6 +20,7 @@ use crate::output::server_log::ServerLogArgs;
 use crate::plan::Profile;
 use crate::report::compare::{CompareReport, Contender, Round, SkippedModel};
 use crate::report::compare_text::{csv, markdown, render};
+use crate::report::page;
 use crate::report::run::RunReport;
 use crate::report::text::{show_count, wrapped};
 use crate::runner::judged::judged_run;
@@ -74,6 +75,10 @@ pub struct CompareArgs {
     /// Write the table as Markdown to this file
     #[arg(long, value_name = "FILE", env = "ECHO_TESTER_MARKDOWN", hide_env = true, help_heading = "Output")]
     markdown: Option<PathBuf>,
+
+    /// Write the comparison as one HTML page, with a bar for each server, to this file
+    #[arg(long, value_name = "FILE", env = "ECHO_TESTER_HTML", hide_env = true, help_heading = "Output")]
+    html: Option<PathBuf>,
 }
 
 /// A server that is compared.
@@ -129,7 +134,7 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<Exit> {
 /// Reports files that cannot be written before anything runs, and removes the results of an earlier run.
 fn clear_files(args: &CompareArgs) -> anyhow::Result<()> {
     args.output.result.clear()?;
-    for (flag, file) in [("csv", &args.csv), ("markdown", &args.markdown)] {
+    for (flag, file) in [("csv", &args.csv), ("markdown", &args.markdown), ("html", &args.html)] {
         if let Some(file) = file {
             files::clear(flag, file)?;
         }
@@ -266,6 +271,9 @@ fn write(args: &CompareArgs, report: &CompareReport) -> anyhow::Result<()> {
     }
     if let Some(file) = &args.markdown {
         files::write(file, &markdown(report))?;
+    }
+    if let Some(file) = &args.html {
+        files::write(file, &page::comparison(report))?;
     }
     let json = serde_json::to_string_pretty(report).context("writing the report as JSON")?;
     args.output.result.write(&render(report, args.output.result.style()), &json)

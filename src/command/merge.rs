@@ -10,10 +10,14 @@ use walkdir::WalkDir;
 use crate::config::DEFAULT_FINDINGS;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::output::console::say;
 use crate::output::files::shown;
+use crate::output::reports::{FileArgs, ReportFiles, exit_after_writing};
 use crate::output::result::OutputArgs;
 use crate::report::closing::Closing;
 use crate::report::merge::{self, Input, Missing};
+use crate::report::run::RunReport;
+use crate::report::suite::{CaseReport, SuiteState};
 use crate::report::terminal;
 use crate::units::Count;
 
@@ -34,6 +38,9 @@ pub struct MergeArgs {
 
     #[command(flatten)]
     output: OutputArgs,
+
+    #[command(flatten)]
+    reports: FileArgs,
 }
 
 /// Merges the reports and prints the merged one.
@@ -51,10 +58,29 @@ pub fn run(args: &MergeArgs) -> anyhow::Result<Exit> {
     let missing = if args.partial { Missing::Accepted } else { Missing::Inconclusive };
     let findings = args.findings.map_or(DEFAULT_FINDINGS, |Count(n)| usize::try_from(n).unwrap_or(usize::MAX));
     let report = merge::merge(inputs, findings, missing).map_err(|e| Failure::usage(e.to_string()))?;
-    let closing = Closing { files: args.output.result.json_file().map(shown).into_iter().collect(), replay: None };
     let json = serde_json::to_string_pretty(&report).context("writing the report as JSON")?;
+    let exit = report.verdict.outcome.exit();
+    let (files, written) = write_files(&args.reports, report.clone());
+    let json_file = args.output.result.json_file().map(shown);
+    let closing = Closing { files: json_file.into_iter().chain(files).collect(), replay: None };
     args.output.result.write(&terminal::render(&report, &closing, args.output.result.style()), &json)?;
-    Ok(report.verdict.outcome.exit())
+    Ok(exit_after_writing(exit, written))
+}
+
+/// Writes the report files that were asked for. Returns those that were written, and the first error.
+fn write_files(args: &FileArgs, report: RunReport) -> (Vec<String>, anyhow::Result<()>) {
+    let state = if report.interrupted { SuiteState::Interrupted } else { SuiteState::Incomplete };
+    let case = CaseReport::of_run(report);
+    let planned = CaseReport::planned_run(case.name.clone(), case.about.clone());
+    let mut files = match ReportFiles::open(args, None, vec![planned]) {
+        Ok(files) => files,
+        Err(error) => return (Vec::new(), Err(error)),
+    };
+    if let Some(line) = files.set(0, case) {
+        say(&line);
+    }
+    let written = files.end(state);
+    (files.written().to_vec(), written)
 }
 
 /// The names and texts of a file, of standard input, or of the JSON files in a folder.

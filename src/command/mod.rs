@@ -9,6 +9,7 @@ pub mod man;
 pub mod merge;
 mod model_page;
 pub mod models;
+pub mod report;
 pub mod run;
 pub mod schema;
 pub mod serve;

@@ -44,6 +44,16 @@ pub struct CheckReport {
 }
 
 impl CheckReport {
+    /// The check of the verdict of a run in which nothing may be wrong.
+    pub fn of_verdict(verdict: Verdict) -> CheckReport {
+        CheckReport {
+            name: VERDICT.to_owned(),
+            expected: ExpectedVerdict::Pass.name().to_owned(),
+            actual: Some(verdict.name().to_owned()),
+            outcome: verdict.into(),
+        }
+    }
+
     /// The load group that the check is about, if it is about one.
     pub fn load(&self) -> Option<&str> {
         self.name.strip_prefix(LOAD_PREFIX)

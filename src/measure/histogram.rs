@@ -69,6 +69,23 @@ impl Latency {
         self.of(|h| h.value_at_percentile(percent))
     }
 
+    /// The same for several percentages above 0 in ascending order, in one walk through the histogram. There are fewer
+    /// values only if nothing was recorded.
+    pub fn percentiles(&self, percents: impl Iterator<Item = f64>) -> Vec<Duration> {
+        let mut values = self.0.iter_recorded();
+        let (mut seen, mut nanos) = (0, 0);
+        let of = |percent: f64| {
+            let wanted = ((percent / 100.0 * self.count() as f64).ceil() as u64).max(1);
+            while seen < wanted {
+                let value = values.next()?;
+                seen += value.count_since_last_iteration();
+                nanos = value.value_iterated_to();
+            }
+            Some(Duration::from_nanos(nanos))
+        };
+        percents.map_while(of).collect()
+    }
+
     /// How many are `nanos` or more, as far as the digits that are kept tell.
     pub fn count_from(&self, nanos: u64) -> u64 {
         if self.max().is_none_or(|max| max.as_nanos() < u128::from(nanos)) {
@@ -173,6 +190,9 @@ mod tests {
             prop_assert_eq!(sum.count(), all.count());
             prop_assert_eq!(sum.max(), all.max());
             prop_assert!(sum.0 == all.0);
+            let percents = [1.0, 50.0, 90.0, 99.0, 100.0];
+            let one_by_one: Vec<_> = percents.into_iter().filter_map(|percent| all.percentile(percent)).collect();
+            prop_assert_eq!(all.percentiles(percents.into_iter()), one_by_one);
         }
     }
 }

@@ -13,6 +13,7 @@ pub mod open_loop;
 pub mod range;
 pub mod server_usage;
 pub mod timeline;
+pub mod trip_counts;
 
 pub use active_time::ActiveTime;
 pub use counters::Counters;
@@ -22,6 +23,7 @@ pub use open_loop::OpenLoopStats;
 pub use range::Range;
 pub use server_usage::{ServerFigures, ServerUsage};
 pub use timeline::{Point, Timeline};
+pub use trip_counts::{TripCounts, TripRecorder};
 
 use crate::stream::Divergence;
 
@@ -59,8 +61,8 @@ pub struct LoadStats {
     pub timeline: Timeline,
     /// How well an open loop kept its schedule.
     pub open_loop: OpenLoopStats,
-    /// The longest round trip that is not in the time line yet, in nanoseconds.
-    pub rtt_unmarked_ns: u64,
+    /// The round trips that are not in the time line yet.
+    pub unmarked: TripRecorder,
 }
 
 impl LoadStats {
@@ -75,7 +77,7 @@ impl LoadStats {
         self.active_time.add(&other.active_time);
         self.timeline.add(&other.timeline);
         self.open_loop.add(&other.open_loop);
-        self.rtt_unmarked_ns = self.rtt_unmarked_ns.max(other.rtt_unmarked_ns);
+        self.unmarked.add(&other.unmarked);
     }
 
     /// Connects that took a second longer than the fastest one: see [`slow_connects`].

@@ -8,17 +8,22 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::trip_counts::TripCounts;
+
 /// The first interval.
 const FIRST_INTERVAL: Duration = Duration::from_millis(100);
 /// The most points that are kept.
 pub const MAX_POINTS: usize = 512;
 
 /// Counts of one interval.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Point {
     /// Connections opened.
     pub opened: u64,
+    /// Connections closed, of those that were open.
+    #[serde(default)]
+    pub closed: u64,
     /// Messages whose last byte came back.
     pub messages: u64,
     /// Bytes that came back and were right.
@@ -27,15 +32,21 @@ pub struct Point {
     pub findings: u64,
     /// The longest round trip that ended here, in nanoseconds.
     pub rtt_max_ns: u64,
+    /// How long the round trips took that ended here.
+    #[serde(default, skip_serializing_if = "TripCounts::is_empty")]
+    pub trips: TripCounts,
 }
 
 impl Point {
-    fn add(&mut self, other: &Point) {
+    /// Adds the counts of another interval.
+    pub fn add(&mut self, other: &Point) {
         self.opened += other.opened;
+        self.closed += other.closed;
         self.messages += other.messages;
         self.bytes_verified += other.bytes_verified;
         self.findings += other.findings;
         self.rtt_max_ns = self.rtt_max_ns.max(other.rtt_max_ns);
+        self.trips.add(&other.trips);
     }
 }
 
@@ -91,7 +102,7 @@ impl Timeline {
 
     fn coarsen(&mut self) {
         let pairs = self.points.chunks(2).map(|pair| {
-            let mut sum = pair[0];
+            let mut sum = pair[0].clone();
             pair[1..].iter().for_each(|second| sum.add(second));
             sum
         });

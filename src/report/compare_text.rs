@@ -14,7 +14,7 @@ use crate::judge::outcome::CaseOutcome;
 const DISPENSABLE: [usize; 4] = [8, 4, 3, 5];
 
 /// The columns of the table.
-const HEADER: [&str; 10] = [
+pub(super) const HEADER: [&str; 10] = [
     "server",
     "verdict",
     "round trips",
@@ -27,7 +27,8 @@ const HEADER: [&str; 10] = [
     "ratio",
 ];
 
-fn cells(contender: &Contender) -> Vec<String> {
+/// The cells of a server's row.
+pub(super) fn cells(contender: &Contender) -> Vec<String> {
     let mut cells = vec![contender.name.clone(), contender.outcome_name().to_owned()];
     let Some(figures) = &contender.figures else {
         cells.resize(HEADER.len(), "-".to_owned());
@@ -75,7 +76,8 @@ pub fn render(report: &CompareReport, style: Style) -> String {
     text.trim_end().to_owned()
 }
 
-fn notes(report: &CompareReport) -> Vec<String> {
+/// What a reader of the figures must know.
+pub(super) fn notes(report: &CompareReport) -> Vec<String> {
     let skipped = |skipped: &SkippedModel| format!("skipped: {}: {}", skipped.name, skipped.why);
     let mut notes: Vec<String> = report.skipped.iter().map(skipped).collect();
     let rounds_in = |count: fn(&Contender) -> u64| {

@@ -64,7 +64,7 @@ pub(super) fn place(name: &str, offset: u64) -> String {
 }
 
 /// Whether no byte differs. Bytes that are only missing, because the connection ended, are of no interest.
-fn is_all_right(divergence: &Divergence) -> bool {
+pub(super) fn is_all_right(divergence: &Divergence) -> bool {
     let Divergence { expected, received, kind, .. } = divergence;
     match kind {
         FindingKind::Lost => expected.is_empty() && received.is_empty(),
@@ -73,13 +73,13 @@ fn is_all_right(divergence: &Divergence) -> bool {
 }
 
 /// Whether the bytes after those received are known not to have come.
-fn nothing_more_came(divergence: &Divergence) -> bool {
+pub(super) fn nothing_more_came(divergence: &Divergence) -> bool {
     // Of bytes lost in mid-stream, those after them are known.
     divergence.received.len() as u64 <= divergence.offset.saturating_sub(divergence.excerpt_offset)
 }
 
 /// The byte as a character of ASCII, or a dot.
-fn letter(byte: u8) -> String {
+pub(super) fn letter(byte: u8) -> String {
     match byte {
         b' '..=b'~' => char::from(byte).to_string(),
         _ => ".".to_owned(),

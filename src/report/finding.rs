@@ -15,24 +15,11 @@ const MAX_SYN_COOKIE_BYTES: u64 = 3;
 
 /// The whole finding, ending in a line break.
 pub fn render(finding: &Finding, style: Style) -> String {
-    let divergence = &finding.divergence;
-    let kind = style.paint(Role::Kind, divergence.kind.name());
-    let mut text = format!("connection {}: {kind}", divergence.conn);
-    // Where nothing is missing, the end has no place in the stream.
-    let is_placed = divergence.extent > 0 || divergence.ending.is_none();
-    if divergence.kind != FindingKind::ConnectFailed && is_placed {
-        let _ = write!(text, " at {}", place("offset", divergence.offset));
-    }
-    let _ = write!(text, ". {}.", capitalized(&what_happened(divergence, finding.source_shard.as_deref())));
-    if let Some(cause) = &finding.cause {
-        let _ = write!(text, " The system said: {}.", visible(cause));
-    }
-    let _ = write!(text, " {}.", capitalized(&where_and_when(finding)));
-    let mut text = wrapped(&text, style);
-    text.push_str(&excerpt::render(divergence, style));
+    let kind = style.paint(Role::Kind, finding.divergence.kind.name());
+    let mut text = wrapped(&format!("{}. {}", heading_of(&finding.divergence, &kind), sentences(finding)), style);
+    text.push_str(&excerpt::render(&finding.divergence, style));
     if !finding.recent.is_empty() {
-        let ops: Vec<String> = finding.recent.iter().map(|op| operation(op, finding.at_ms)).collect();
-        let ops = format!("before it: {}", ops.join(", "));
+        let ops = format!("before it: {}", operations(finding).join(", "));
         let _ = writeln!(text, "  {}", hanging(&ops, "  ", style.indented(2)));
     }
     if let Some(replay) = &finding.replay {
@@ -40,6 +27,37 @@ pub fn render(finding: &Finding, style: Style) -> String {
         let _ = writeln!(text, "  replay: {}", visible(replay));
     }
     text
+}
+
+/// `connection 12: crosstalk at offset 65,536 (0x10000)`.
+pub(super) fn heading(divergence: &Divergence) -> String {
+    heading_of(divergence, divergence.kind.name())
+}
+
+/// The same with this word for the kind.
+fn heading_of(divergence: &Divergence, kind: &str) -> String {
+    let mut text = format!("connection {}: {kind}", divergence.conn);
+    // Where nothing is missing, the end has no place in the stream.
+    let is_placed = divergence.extent > 0 || divergence.ending.is_none();
+    if divergence.kind != FindingKind::ConnectFailed && is_placed {
+        let _ = write!(text, " at {}", place("offset", divergence.offset));
+    }
+    text
+}
+
+/// What happened, what the system said, where and when.
+pub(super) fn sentences(finding: &Finding) -> String {
+    let mut text = format!("{}.", capitalized(&what_happened(&finding.divergence, finding.source_shard.as_deref())));
+    if let Some(cause) = &finding.cause {
+        let _ = write!(text, " The system said: {}.", visible(cause));
+    }
+    let _ = write!(text, " {}.", capitalized(&where_and_when(finding)));
+    text
+}
+
+/// The writes and reads before it, oldest first.
+pub(super) fn operations(finding: &Finding) -> Vec<String> {
+    finding.recent.iter().map(|op| operation(op, finding.at_ms)).collect()
 }
 
 /// One sentence, without its full stop.

@@ -62,7 +62,7 @@ fn render(load: &LoadReport, at_most: usize, style: Style) -> String {
 }
 
 /// The first of each kind, and then the others; both by their place. None says what another has said.
-fn in_order(findings: &[Finding], at_most: usize) -> Vec<&Finding> {
+pub(super) fn in_order(findings: &[Finding], at_most: usize) -> Vec<&Finding> {
     let place = |finding: &&Finding| (finding.divergence.conn, finding.divergence.offset);
     let mut all: Vec<&Finding> = findings.iter().collect();
     all.sort_by_key(place);
@@ -73,7 +73,7 @@ fn in_order(findings: &[Finding], at_most: usize) -> Vec<&Finding> {
 }
 
 /// `122 × crosstalk on 20 of 20 connections, 512 bytes each, from 357 ms on`.
-fn kind_line(load: &LoadReport, kind: FindingKind, count: u64, style: Style) -> String {
+pub(super) fn kind_line(load: &LoadReport, kind: FindingKind, count: u64, style: Style) -> String {
     let mut line = format!("{} × {}", show_count(count), style.paint(Role::Kind, kind.name()));
     // A report of an earlier version has no sums.
     let Some(stats) = load.kinds.get(&kind) else { return line };

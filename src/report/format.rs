@@ -2,7 +2,7 @@
 //! flag, its tests and the check that its file can be written follow from the row.
 
 use super::suite::SuiteReport;
-use super::{html, junit, markdown};
+use super::{junit, markdown, page};
 
 /// One row of [`FORMATS`].
 pub struct Format {
@@ -48,8 +48,8 @@ pub const FORMATS: &[Format] = &[
     Format {
         name: "html",
         env: "ECHO_TESTER_HTML",
-        help: "Write the result as one HTML page, with throughput and round trips over time",
-        render: |report| Ok(html::render(report)),
+        help: "Write the result as one HTML page: verdict, findings, latencies, and the run over time",
+        render: |report| Ok(page::suite(report)),
     },
 ];
 

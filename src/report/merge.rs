@@ -298,6 +298,7 @@ impl Sum {
             elapsed_s,
             client: ClientReport::sum(parts.iter().map(|part| &part.client)),
             interrupted,
+            case: None,
             parts,
         }
     }
@@ -391,7 +392,11 @@ impl ClientReport {
             stood_still_s: parts.clone().map(|part| part.stood_still_s).fold(0.0, f64::max),
             starved_s: parts.clone().filter_map(|part| part.starved_s).reduce(f64::max),
             stolen_s: parts.clone().filter_map(|part| part.stolen_s).reduce(f64::max),
-            machine_was_full: any(parts.map(|part| part.machine_was_full)),
+            machine_was_full: any(parts.clone().map(|part| part.machine_was_full)),
+            machine: parts
+                .map(|part| part.machine.clone())
+                .reduce(|a, b| a.filter(|a| Some(a) == b.as_ref()))
+                .flatten(),
         }
     }
 }

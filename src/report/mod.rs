@@ -6,20 +6,20 @@
 //! formats: a new one is a file and a row there.
 
 pub mod case_text;
-mod chart;
 pub mod closing;
 pub mod compare;
 pub mod compare_text;
+pub mod document;
 mod ending;
 mod excerpt;
 pub mod finding;
 mod finding_list;
 pub mod format;
 pub mod github;
-mod html;
 mod junit;
 mod markdown;
 pub mod merge;
+pub mod page;
 mod remarks;
 pub mod run;
 #[cfg(test)]
@@ -30,4 +30,3 @@ pub mod table;
 mod target_grid;
 pub mod terminal;
 pub mod text;
-mod usage_chart;

@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::client::{ClientUsage, RunOutcome, RunPlan};
 use crate::judge::Judgement;
+use crate::judge::check::CheckReport;
 use crate::judge::measured::RunResources;
+use crate::judge::outcome::CaseOutcome;
 use crate::judge::time_doubt;
 use crate::judge::verdict::{Verdict, VerdictReport};
 use crate::measure::active_time::ActiveTimeReport;
@@ -66,9 +68,43 @@ pub struct RunReport {
     pub answered: Option<Answer>,
     /// Somebody stopped the run before its end.
     pub interrupted: bool,
+    /// The run as other reports show it: as a case. Absent in a suite, whose case holds it, and in a merged report.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub case: Option<RunCase>,
     /// The processes that a merged report is made of, in the order of their shards.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<PartReport>,
+}
+
+/// What other reports than this one say of a run without a scenario.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct RunCase {
+    /// The name of the run, such as 'blast 127.0.0.1'.
+    pub name: String,
+    /// The command that runs the load again from the same seed; null if it is not known.
+    pub replay: Option<String>,
+    /// The outcome.
+    pub outcome: CaseOutcome,
+    /// Why the run came out as it did, in sentences.
+    pub reasons: Vec<String>,
+    /// The expectations, one by one.
+    pub checks: Vec<CheckReport>,
+    /// The first and the last lines that a bundled server printed to stderr.
+    pub server_output: Vec<String>,
+}
+
+/// The machine that the client ran on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[schemars(rename = "Machine")]
+pub struct MachineReport {
+    /// Its name.
+    pub host: Option<String>,
+    /// Its system and processor, such as 'linux x86_64'.
+    pub system: String,
+    /// Processors that the program could use.
+    pub cores: Option<u64>,
 }
 
 /// One process of a merged report.
@@ -154,6 +190,9 @@ pub struct ClientReport {
     /// Whether the machine had no CPU time left for the client and the bundled server together: then each may be faster
     /// alone. Null: there was no bundled server, or it is not known.
     pub machine_was_full: Option<bool>,
+    /// The machine; null in a merged report of several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<MachineReport>,
 }
 
 /// The bundled server of a run.
@@ -169,6 +208,46 @@ pub struct ServerReport {
 }
 
 impl RunReport {
+    /// The same, with what other reports say of it.
+    #[must_use]
+    pub fn with_case(
+        self,
+        name: String,
+        replay: String,
+        judgement: Judgement,
+        server_output: Vec<String>,
+    ) -> RunReport {
+        let Judgement { checks, outcome, reasons, .. } = judgement;
+        RunReport {
+            case: Some(RunCase { name, replay: Some(replay), outcome, reasons, checks, server_output }),
+            ..self
+        }
+    }
+
+    /// What other reports say of it. A report of several processes, or of an earlier version, only has its verdict.
+    pub(super) fn as_case(&self) -> RunCase {
+        self.case.clone().unwrap_or_else(|| RunCase {
+            name: match self.parts.len() {
+                0 | 1 => format!("blast {}", self.targets.join(", ")),
+                parts => format!("{parts} processes of one run"),
+            },
+            replay: None,
+            outcome: self.verdict.outcome.into(),
+            reasons: self.verdict.reasons.clone(),
+            checks: vec![CheckReport::of_verdict(self.verdict.outcome)],
+            server_output: Vec::new(),
+        })
+    }
+
+    /// The loads as sentences: with their names, if there are several.
+    pub(super) fn about(&self) -> String {
+        match self.loads.as_slice() {
+            [only] => only.about.clone(),
+            several => {
+                several.iter().map(|load| format!("{}: {}", load.name, load.about)).collect::<Vec<_>>().join("\n")
+            }
+        }
+    }
     /// The report of a run that has ended and was judged.
     pub fn new(plan: &RunPlan, outcome: &RunOutcome, server: Option<ServerReport>, judgement: &Judgement) -> RunReport {
         let mut total = Counters::default();
@@ -200,6 +279,7 @@ impl RunReport {
             elapsed_s: outcome.elapsed.as_secs_f64(),
             client: ClientReport { machine_was_full, ..ClientReport::from(&outcome.client) },
             interrupted: judgement.is_interrupted,
+            case: None,
             parts: Vec::new(),
         }
     }
@@ -278,6 +358,11 @@ impl From<&ClientUsage> for ClientReport {
             starved_s: usage.starved.map(|starved| starved.as_secs_f64()),
             stolen_s: usage.stolen.map(|stolen| stolen.as_secs_f64()),
             machine_was_full: None,
+            machine: Some(MachineReport {
+                host: usage.host.clone(),
+                system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+                cores: usage.cores.map(|cores| cores as u64),
+            }),
         }
     }
 }

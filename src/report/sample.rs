@@ -106,10 +106,12 @@ pub(super) fn run(loads: &[&str]) -> RunReport {
             starved_s: Some(0.0),
             stolen_s: Some(0.0),
             machine_was_full: None,
+            machine: None,
         },
         verdict: VerdictReport { outcome: Verdict::Pass, exit_code: 0, reasons: vec!["nothing wrong".to_owned()] },
         answered: None,
         interrupted: false,
+        case: None,
         parts: Vec::new(),
     }
 }
@@ -171,6 +173,7 @@ pub(super) fn fail() -> CaseReport {
     stalled.counters.findings.insert(FindingKind::Corrupt, 25);
     (0..25).for_each(|n| kind_stats::count(&mut stalled.kinds, &finding(n % 5).divergence, 250.0, n < 5));
     run.total.findings.insert(FindingKind::Corrupt, 25);
+    (run.total.passed, run.total.failed) = (1, 5);
     let kinds = findings_in_words(&run.total);
     run.verdict = VerdictReport {
         outcome: Verdict::Fail,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::run::RunReport;
+use super::run::{RunCase, RunReport};
 use crate::exit::Exit;
 use crate::judge::Judgement;
 use crate::judge::check::{self, CheckReport};
@@ -153,6 +153,13 @@ impl CaseReport {
             direct: None,
             server_output: Vec::new(),
         }
+    }
+
+    /// A run without a scenario that has ended.
+    pub fn of_run(run: RunReport) -> CaseReport {
+        let RunCase { name, replay, outcome, reasons, checks, server_output } = run.as_case();
+        let planned = CaseReport::planned_run(name, run.about());
+        CaseReport { outcome, reasons, checks, replay, server_output, run: Some(run), ..planned }
     }
 
     /// The same case with its target, which its name mentions; without one, it stays as it is.

@@ -161,7 +161,7 @@ fn processes(report: &RunReport) -> Vec<Vec<String>> {
 }
 
 /// Notes that a reader of the figures needs.
-fn notes(report: &RunReport) -> Vec<String> {
+pub(super) fn notes(report: &RunReport) -> Vec<String> {
     let mut notes: Vec<String> = report.loads.iter().filter_map(|load| saturation(load, report)).collect();
     notes.extend(shortages(&report.total).into_iter().map(|shortage| format!("note: {shortage}")));
     notes.extend(report.loads.iter().filter_map(|load| never_begun(load, report)));

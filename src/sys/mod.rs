@@ -31,9 +31,9 @@ pub use alarm::Alarm;
 pub use fast_open::{HAS_FAST_OPEN, open_fast, was_opened_fast};
 pub use os::{
     HAS_MSS, LOOPBACK_IS_A_NETWORK, ProcessGroup, choose_port_at_connect, claim_address, close_with_reset,
-    ephemeral_ports, has_ended, interface_index, interrupt, is_connect_in_progress, is_crash, is_wine, limit_segments,
-    link_local_interfaces, listen_backlog, peak_memory, process_cpu_time, raise_descriptor_limit, receive,
-    resident_memory, send, share_port, share_port_with_closed, shortage, stolen_cpu_time, thread_cpu_time,
+    ephemeral_ports, has_ended, host_name, interface_index, interrupt, is_connect_in_progress, is_crash, is_wine,
+    limit_segments, link_local_interfaces, listen_backlog, peak_memory, process_cpu_time, raise_descriptor_limit,
+    receive, resident_memory, send, share_port, share_port_with_closed, shortage, stolen_cpu_time, thread_cpu_time,
     thread_limit, thread_run_delay, usable_memory,
 };
 pub use prefetch::prefetch;

@@ -1,6 +1,6 @@
 //! The Unix half, on top of `rustix` and `socket2`.
 
-#![expect(unsafe_code, reason = "no crate wraps IP_BIND_ADDRESS_NO_PORT, and pre_exec is unsafe")]
+#![expect(unsafe_code, reason = "no crate in use wraps gethostname or IP_BIND_ADDRESS_NO_PORT, and pre_exec is unsafe")]
 
 use std::io;
 use std::net::{Shutdown, TcpStream};
@@ -17,6 +17,16 @@ use rustix::time::{ClockId, clock_gettime};
 use socket2::{SockRef, Socket};
 
 use super::{DescriptorLimit, Shortage};
+
+/// The name of this machine. `None` if the system does not say, or if it is no text.
+pub fn host_name() -> Option<String> {
+    let mut name = [0u8; 256];
+    // SAFETY: the pointer and the length are those of `name`. One byte is left, so the name ends in a zero even if it
+    // is cut short.
+    let result = unsafe { libc::gethostname(name.as_mut_ptr().cast(), name.len() - 1) };
+    let end = name.iter().position(|byte| *byte == 0).filter(|end| result == 0 && *end > 0)?;
+    String::from_utf8(name[..end].to_vec()).ok()
+}
 
 /// Claims an address before bind: no other process can listen on it. Connections that linger from a server that has
 /// just ended do not prevent the bind (SO_REUSEADDR, socket(7)).

@@ -69,6 +69,11 @@ pub fn share_port_with_closed(_socket: &Socket) -> io::Result<()> {
     Ok(())
 }
 
+/// The name of this machine. `None` if the system does not say.
+pub fn host_name() -> Option<String> {
+    std::env::var("COMPUTERNAME").ok().filter(|name| !name.is_empty())
+}
+
 /// Whether programs can set the largest segment of a connection: Windows only lets them read it.
 pub const HAS_MSS: bool = false;
 

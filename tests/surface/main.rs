@@ -16,6 +16,7 @@ mod findings;
 mod merging;
 mod pages;
 mod redact;
+mod rendering;
 mod reports;
 mod scenario_errors;
 mod serving;

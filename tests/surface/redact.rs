@@ -10,12 +10,16 @@ const VOLATILE: &[(&str, &str)] = &[
     (r"\b127\.\d+\.\d+\.\d+:\d+", "[address]"),
     (r"\b\d{4}-\d\d-\d\dT[0-9:.]+Z", "[moment]"),
     (r#"(\btime)="[0-9.]+""#, r#"$1="[seconds]""#),
-    (r#"(<path class="\w+" d)="[^"]*""#, r#"$1="[curve]""#),
-    // What the server's processes used: the row, and the drawings of a run that was long enough for them.
+    (r"\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC\b", "[moment]"),
+    (r"(<dt>ran on</dt>\s*<dd>)[^<]*", "$1[machine]"),
+    // The drawings of a run that was long enough for them.
+    (r#"(?s)<h3>Over time</h3>.*?</section>\n?"#, ""),
+    (r#"(?s)<figure class="plot">.*?</figure>\n?"#, ""),
+    // What the server's processes used.
     (r"(?m)^server peak .*\n", ""),
-    (r#"(?s)<svg class="server".*?</svg>"#, ""),
     (r"\b\d[0-9,]*(\.\d+)?( [KMGT]?i?B)?/s", "[rate]"),
     (r"\b\d[0-9,]* round trips/s", "[number] round trips/s"),
+    (r"\b\d[0-9,]* messages/s", "[number] messages/s"),
     (r"\bmachine has \d+ MiB", "machine has [number] MiB"),
     (r"\b\d[0-9,]*(\.\d+)? %", "[percent]"),
     (r"\b\d[0-9,]*(\.\d+)? (ns|µs|ms|s|m|min)\b", "[time]"),
@@ -31,7 +35,7 @@ const VOLATILE: &[(&str, &str)] = &[
 const DRAINING: &[(&str, &str)] = &[
     (r#"\[\s*"DRAINING"\s*\]"#, "[]"),
     (r#",\s*"DRAINING""#, ""),
-    (r"<h4>The server said</h4>\n?<pre>DRAINING</pre>\n?", ""),
+    (r#"<h4>The server said</h4>\n?<pre class="text">DRAINING</pre>\n?"#, ""),
     (r"(<testcase [^>]*)>\s*<system-out>DRAINING</system-out>\s*</testcase>", "$1/>"),
     (r"\s*<system-out>DRAINING</system-out>", ""),
     (r"\nThe server said:\n\n```text\nDRAINING\n```\n", ""),
@@ -43,6 +47,10 @@ const DRAINING: &[(&str, &str)] = &[
 const VOLATILE_JSON: &[(&str, &str)] = &[
     (r#"("\w+_ns": )(\d+|null)"#, "$1[ns]"),
     (r#"("hdr": )"[^"]*""#, r#"$1"[histogram]""#),
+    (r#",\s*"trips": "[^"]*""#, ""),
+    (r#"("host": )("[^"]*"|null)"#, r#"$1"[host]""#),
+    (r#"("cores": )(\d+|null)"#, "$1[number]"),
+    (r#"("system": )"[^"]*""#, r#"$1"[system]""#),
     (r#"("(was_bottleneck|machine_was_full|client_was_bottleneck)": )(true|false|null|\d+)"#, "$1[unsure]"),
     (r#"("(peak_memory_bytes|memory_before_bytes|reads)": )(\d+|null)"#, "$1[number]"),
     (

@@ -226,7 +226,7 @@ impl Sender {
             stats.counters.messages_echoed += 1;
             let rtt = now.saturating_sub(began);
             stats.rtt.record(rtt);
-            stats.rtt_unmarked_ns = stats.rtt_unmarked_ns.max(rtt);
+            stats.unmarked.record(rtt);
             stats.open_loop.last_echo = now;
         }
     }

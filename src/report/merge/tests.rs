@@ -32,6 +32,7 @@ fn shard(index: u32, count: u32, start: u64, rtts: &[u64]) -> Input {
         starved_s: None,
         stolen_s: None,
         machine_was_full: None,
+        machine: None,
     };
     let none = LatencyReport::from(&Latency::default());
     let load = LoadReport {
@@ -64,6 +65,7 @@ fn shard(index: u32, count: u32, start: u64, rtts: &[u64]) -> Input {
         verdict: judge(&counters, &VerdictContext::default()),
         answered: None,
         interrupted: false,
+        case: None,
         parts: Vec::new(),
     };
     Input { file: format!("{index}.json"), report }

@@ -1,0 +1,252 @@
+//! A run over time, as plots over one axis: throughput; round trips; open connections, with the findings; and what the
+//! server's processes used.
+
+use std::time::Duration;
+
+use maud::{Markup, html};
+
+use super::axis::{Quantity, Scale};
+use super::frame::{Frame, curve, steps};
+use crate::measure::server_usage::{UsageFigure, UsageSample};
+use crate::measure::{Point, ServerUsage, Timeline};
+use crate::report::run::RunReport;
+
+/// Fewer intervals than this are no course of time.
+const FEWEST_BUCKETS: usize = 5;
+
+/// One interval of the run, in seconds from its start.
+struct Bucket {
+    from_s: f64,
+    to_s: f64,
+    point: Point,
+}
+
+impl Bucket {
+    fn middle_s(&self) -> f64 {
+        f64::midpoint(self.from_s, self.to_s)
+    }
+}
+
+/// The plots; nothing for a run that is too short for them.
+pub(super) fn of(run: &RunReport) -> Markup {
+    let mut line = Timeline::default();
+    run.loads.iter().for_each(|load| line.add(&load.timeline));
+    let buckets = buckets(&line, run.elapsed_s);
+    if buckets.len() < FEWEST_BUCKETS {
+        return html! {};
+    }
+    let across = Scale::time(run.elapsed_s);
+    let found = buckets.iter().filter(|bucket| bucket.point.findings > 0);
+    let found: Vec<f64> = found.map(|bucket| across.place(bucket.middle_s())).collect();
+    html! {
+        section.time {
+            (throughput(&buckets, &across, &found))
+            (round_trips(&buckets, &across, &found))
+            (open_connections(&buckets, &across, &found))
+            @if let Some(usage) = &run.server_usage { (server(usage, &across, run.elapsed_s)) }
+        }
+    }
+}
+
+/// The intervals of the line. The last one ends with the run; if less than half of it is in the run, it is a part of
+/// the one before, because a rate over a moment says nothing.
+fn buckets(line: &Timeline, elapsed_s: f64) -> Vec<Bucket> {
+    let interval = line.interval_ms as f64 / 1000.0;
+    let mut buckets: Vec<Bucket> = Vec::new();
+    for (n, point) in line.points.iter().enumerate() {
+        let from_s = interval * n as f64;
+        let to_s = (from_s + interval).min(elapsed_s);
+        match buckets.last_mut() {
+            Some(last) if to_s - from_s < interval / 2.0 => {
+                last.to_s = last.to_s.max(to_s);
+                last.point.add(point);
+            }
+            _ => buckets.push(Bucket { from_s, to_s: to_s.max(from_s), point: point.clone() }),
+        }
+    }
+    buckets
+}
+
+fn throughput(buckets: &[Bucket], across: &Scale, found: &[f64]) -> Markup {
+    let rate = |bucket: &Bucket| bucket.point.bytes_verified as f64 / (bucket.to_s - bucket.from_s).max(1e-9);
+    let most = buckets.iter().map(rate).fold(0.0, f64::max);
+    let up = Scale::linear(most, Quantity::BytesPerSecond);
+    let stairs = buckets.iter().map(|b| (across.place(b.from_s), across.place(b.to_s), up.place(rate(b))));
+    let frame = Frame {
+        title: "Verified bytes per second",
+        sentence: format!("throughput over time, at most {}", Quantity::BytesPerSecond.show(most)),
+        key: &[],
+        across,
+        up: &up,
+        events: found,
+    };
+    frame.around(&html! { path.fill.rtt d=(steps(stairs)) {} })
+}
+
+/// A curve of the plot of round trips: its class, its name, and its value in an interval.
+type TripCurve = (&'static str, &'static str, fn(&Point) -> Option<u64>);
+
+const TRIP_CURVES: [TripCurve; 3] = [
+    ("max", "longest", |point| Some(point.rtt_max_ns).filter(|nanos| *nanos > 0)),
+    ("p99", "p99", |point| Some(point.trips.percentile(99.0)?.min(point.rtt_max_ns))),
+    ("p50", "p50", |point| Some(point.trips.percentile(50.0)?.min(point.rtt_max_ns))),
+];
+
+fn round_trips(buckets: &[Bucket], across: &Scale, found: &[f64]) -> Markup {
+    let values = |(_, _, of): &TripCurve| buckets.iter().filter_map(|b| of(&b.point)).collect::<Vec<u64>>();
+    // Reports of an earlier version only have the longest.
+    let drawn: Vec<&TripCurve> = TRIP_CURVES.iter().filter(|curve| !values(curve).is_empty()).collect();
+    let all: Vec<u64> = drawn.iter().flat_map(|curve| values(curve)).collect();
+    let (Some(least), Some(most)) = (all.iter().min(), all.iter().max()) else { return html! {} };
+    let up = Scale::log(*least as f64, *most as f64, Quantity::Nanos);
+    let key: Vec<(&str, &str)> = drawn.iter().map(|(class, name, _)| (*class, *name)).collect();
+    let path = |of: fn(&Point) -> Option<u64>| {
+        curve(buckets.iter().map(|b| Some((across.place(b.middle_s()), up.place(of(&b.point)? as f64)))))
+    };
+    let frame = Frame {
+        title: "Round trips",
+        sentence: format!("round trips over time, at most {}", Quantity::Nanos.show(*most as f64)),
+        key: &key,
+        across,
+        up: &up,
+        events: found,
+    };
+    frame.around(&html! { @for (class, _, of) in &drawn { path.line.(*class) d=(path(*of)) {} } })
+}
+
+fn open_connections(buckets: &[Bucket], across: &Scale, found: &[f64]) -> Markup {
+    // Reports of an earlier version do not say when connections closed.
+    if buckets.iter().all(|bucket| bucket.point.closed == 0) && found.is_empty() {
+        return html! {};
+    }
+    let (mut opened, mut closed) = (0, 0);
+    let open: Vec<u64> = buckets
+        .iter()
+        .map(|bucket| {
+            // At its beginning or at its end, whichever are more. How many came and went in between is not known.
+            let before: u64 = opened - closed;
+            opened += bucket.point.opened;
+            closed = (closed + bucket.point.closed).min(opened);
+            before.max(opened - closed)
+        })
+        .collect();
+    let most = open.iter().copied().max().unwrap_or_default() as f64;
+    let up = Scale::linear(most, Quantity::Count);
+    let stairs = buckets.iter().zip(&open);
+    let stairs = stairs.map(|(b, open)| (across.place(b.from_s), across.place(b.to_s), up.place(*open as f64)));
+    let key: &[(&str, &str)] = if found.is_empty() { &[] } else { &[("event", "findings")] };
+    let frame = Frame {
+        title: "Open connections",
+        sentence: format!("open connections over time, at most {}", Quantity::Count.show(most)),
+        key,
+        across,
+        up: &up,
+        events: found,
+    };
+    frame.around(&html! { path.fill.open d=(steps(stairs)) {} })
+}
+
+/// A plot of the server's use: its title, its unit, and its value in a sample.
+const SERVER_PLOTS: [(&str, Quantity, UsageFigure); 3] = [
+    ("Server's memory", Quantity::Bytes, |level| level.memory_bytes),
+    ("Server's descriptors", Quantity::Count, |level| level.fds),
+    ("Server's threads", Quantity::Count, |level| level.threads),
+];
+
+fn server(usage: &ServerUsage, across: &Scale, elapsed_s: f64) -> Markup {
+    let seconds = |sample: &UsageSample| Duration::from_millis(sample.at_ms).as_secs_f64();
+    let samples: Vec<&UsageSample> = usage.samples.iter().filter(|sample| seconds(sample) <= elapsed_s).collect();
+    if samples.len() < FEWEST_BUCKETS {
+        return html! {};
+    }
+    let plot = |(title, quantity, of): &(&str, Quantity, UsageFigure)| {
+        let most = samples.iter().filter_map(|sample| of(&sample.level)).max()? as f64;
+        let up = Scale::linear(most, *quantity);
+        let points = samples.iter().map(|s| Some((across.place(seconds(s)), up.place(of(&s.level)? as f64))));
+        let known = |value: Option<u64>| value.map_or_else(|| "–".to_owned(), |value| quantity.show(value as f64));
+        let (before, settled) = (known(of(&usage.before)), known(of(&usage.settled)));
+        let sentence = format!("{before} before, at most {}, {settled} when all had closed", known(of(&usage.peak)));
+        let title = format!("{title}: {sentence}");
+        let frame = Frame { title: &title, sentence: title.clone(), key: &[], across, up: &up, events: &[] };
+        Some(frame.around(&html! { path.line.server d=(curve(points)) {} }))
+    };
+    html! { @for row in &SERVER_PLOTS { @if let Some(plot) = plot(row) { div.low { (plot) } } } }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measure::TripRecorder;
+    use crate::measure::server_usage::UsageLevel;
+    use crate::report::sample;
+
+    fn point(bytes_verified: u64, opened: u64, closed: u64) -> Point {
+        let mut recorder = TripRecorder::default();
+        (1..=100).for_each(|n| recorder.record(n * 1_000_000));
+        let mut point = Point { bytes_verified, opened, closed, rtt_max_ns: 100_000_000, ..Point::default() };
+        recorder.move_to(&mut point.trips);
+        point
+    }
+
+    fn run(points: Vec<Point>, elapsed_s: f64) -> RunReport {
+        let mut run = sample::run(&["load"]);
+        run.loads[0].timeline.points = points;
+        RunReport { elapsed_s, ..run }
+    }
+
+    #[test]
+    fn a_run_of_less_than_five_intervals_has_no_plots() {
+        assert_eq!(of(&run(vec![point(1, 1, 0); 4], 0.4)).into_string(), "");
+        let page = of(&run(vec![point(1, 1, 1); 5], 0.5)).into_string();
+        assert_eq!(page.matches("<svg").count(), 3, "{page}");
+        assert!(page.contains("p50") && page.contains("p99") && page.contains("longest"), "{page}");
+    }
+
+    #[test]
+    fn no_rate_is_higher_than_what_came_in_the_time_that_it_took() {
+        // 1,000 bytes in each tenth of a second, and a rest that came in its last 3 ms.
+        let line = Timeline { interval_ms: 100, points: [vec![point(1000, 0, 0); 5], vec![point(900, 0, 0)]].concat() };
+        let all = buckets(&line, 0.503);
+        assert_eq!((all.len(), all[4].to_s, all[4].point.bytes_verified), (5, 0.503, 1900));
+        let page = of(&run(line.points.clone(), 0.503)).into_string();
+        assert!(page.contains("at most 18.0 KiB/s"), "1,900 bytes in 103 ms: {page}");
+        let half = buckets(&line, 0.56);
+        assert_eq!((half.len(), half[5].to_s), (6, 0.56), "more than half of an interval stands alone");
+    }
+
+    #[test]
+    fn open_connections_are_those_opened_less_those_closed_before() {
+        let points = vec![point(1, 10, 0), point(1, 0, 4), point(1, 0, 0), point(1, 0, 6), point(1, 0, 0)];
+        let page = of(&run(points, 0.5)).into_string();
+        assert!(page.contains("open connections over time, at most 10"), "{page}");
+        let found = Point { findings: 1, ..point(1, 0, 0) };
+        let page = of(&run([vec![point(1, 1, 0); 4], vec![found]].concat(), 0.5)).into_string();
+        assert!(page.contains("class=\"event\" style=\"left:90.00%\""), "{page}");
+    }
+
+    #[test]
+    fn a_report_of_an_earlier_version_has_the_plots_that_it_has_figures_for() {
+        let old = Point { bytes_verified: 9, opened: 1, rtt_max_ns: 5_000, ..Point::default() };
+        let page = of(&run(vec![old; 5], 0.5)).into_string();
+        assert!(page.contains("longest") && !page.contains("p99"), "{page}");
+        assert!(!page.contains("open connections over time"), "{page}");
+    }
+
+    #[test]
+    fn of_the_server_what_is_known_is_drawn_with_its_levels() {
+        let level = |fds| UsageLevel { fds: Some(fds), threads: None, memory_bytes: Some(1 << 20) };
+        let sample = |n: u64| UsageSample { at_ms: n * 100, level: level(n), cpu_ms: None };
+        let usage = ServerUsage {
+            before: level(5),
+            peak: level(10),
+            settled: level(7),
+            samples: (0..=9).map(sample).collect(),
+            ..ServerUsage::default()
+        };
+        let mut run = run(vec![point(1, 1, 1); 9], 0.9);
+        run.server_usage = Some(usage);
+        let page = of(&run).into_string();
+        assert!(page.contains("descriptors: 5 before, at most 10, 7 when all had closed"), "{page}");
+        assert!(page.contains("memory") && !page.contains("threads"), "{page}");
+    }
+}
