@@ -76,10 +76,44 @@ fn many_processes_hold_their_connections_open_at_once() {
     let folder = tempfile::tempdir().expect("a temporary folder is created");
     let results = folder.path().to_str().expect("the path is UTF-8");
     let short = [("RESULTS", results), ("OPENING", "1"), ("OPEN", "8"), ("RATE", "500")];
-    let output = script("190000.sh", &["2", "30"], &short);
+    let output = script("scale.sh", &["2", "30"], &short);
     let said = text(&output.stdout);
     assert!(output.status.success(), "{said}{}", text(&output.stderr));
     assert!(said.contains("open at the same time: 60 of 60 connections"), "{said}");
+}
+
+/// A shell with this limit of descriptors runs the script, and may set no variable of its own.
+#[cfg(target_os = "linux")]
+fn scale(descriptors: u32, args: &str) -> Output {
+    let mut command = Command::new("bash");
+    command.args(["-c", &format!("ulimit -n {descriptors} && exec bash \"$0\" {args}")]).arg(deploy("scale.sh"));
+    command.env("ECHO_TESTER", env!("CARGO_BIN_EXE_echo-tester")).env_remove("FORCE");
+    command.output().expect("bash is installed")
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn the_plan_says_how_many_the_machine_holds_and_what_stops_it() {
+    let output = scale(256, "--plan 100");
+    let said = text(&output.stdout);
+    assert!(output.status.success(), "{said}{}", text(&output.stderr));
+    for wanted in ["memory: ", "fs.file-max", "source ports", "it holds ", "what stops it: ", "to go further: "] {
+        assert!(said.contains(wanted), "no '{wanted}' in {said}");
+    }
+    assert!(!said.contains("ulimit -Hn"), "100 fit into 256 descriptors: {said}");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_run_that_the_machine_cannot_hold_is_refused_with_its_limit() {
+    for (args, limit) in [("1 1000", "descriptors of a process (ulimit -Hn: 256)"), ("900000 100", "what stops it: ")] {
+        let output = scale(256, args);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{args}: {}{said}", text(&output.stdout));
+        assert!(said.contains(limit) && said.contains("that fit") && said.contains("to go further"), "{args}: {said}");
+    }
+    let output = scale(256, "many 100");
+    assert!(output.status.code() == Some(2) && text(&output.stderr).contains("'many' is no count"), "{output:?}");
 }
 
 #[test]

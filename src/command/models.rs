@@ -26,7 +26,7 @@ pub struct ModelsCommand {
     /// Print JSON: a list of objects
     #[arg(long)]
     json: bool,
-    /// Print the table in Markdown, as in the README: it does not say what runs here
+    /// Print the table in Markdown, as in docs/models.md: it does not say what runs here
     #[arg(long, conflicts_with = "json")]
     markdown: bool,
 }
@@ -84,7 +84,7 @@ pub fn run(command: &ModelsCommand) -> anyhow::Result<Exit> {
     Ok(Exit::Pass)
 }
 
-/// The table of the README, which is the same on every system. A test compares the README with it.
+/// The table of docs/models.md, which is the same on every system. A test compares the two.
 pub fn markdown() -> String {
     let row = |model: &Model| {
         let Model { name, os, pattern, about, limit, .. } = model;

@@ -1,5 +1,5 @@
-//! The metrics that a threshold can name: one table, which the parser, its error message, the README and the JSON
-//! Schema share. Pure.
+//! The metrics that a threshold can name: one table, which the parser, its error message, docs/scenarios.md and the
+//! JSON Schema share. Pure.
 //!
 //! A metric is measured over the whole run, or over one load group, whose name then comes first: `GROUP.METRIC`. A new
 //! metric is a row of [`METRICS`] and nothing else.
@@ -400,7 +400,7 @@ fn reading_notes() -> [String; 3] {
     ]
 }
 
-/// The table in Markdown, as the README has it.
+/// The table in Markdown, as docs/scenarios.md has it.
 pub fn markdown() -> String {
     let row = |metric: &Metric| {
         let name = metric.names().into_iter().find(|name| name.ends_with(".p99") || name.ends_with(".stalled"));
