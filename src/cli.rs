@@ -1,6 +1,10 @@
 //! The command line: its declarations, and how flags and environment variables are combined. `config` says what the
 //! values mean; `command` does the work.
 
+mod same_file;
+mod tips;
+mod variables;
+
 use std::ffi::OsString;
 
 use anstream::ColorChoice;
@@ -8,19 +12,18 @@ use clap::builder::{BoolishValueParser, PossibleValuesParser, Resettable, TypedV
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::command::{blast, check, compare, completions, man, merge, models, report, run, schema, serve};
+use crate::command::{blast, check, compare, completions, examples, man, merge, models, report, run, schema, serve};
 use crate::exit::Exit;
 use crate::failure;
 use crate::interrupt;
 use crate::output::console::{say, set_colour};
 use crate::runner::interrupts::interruptible;
-use crate::server::models::TABLE;
 
 /// The command line.
 #[derive(Debug, Parser)]
 #[command(
     name = "echo-tester",
-    version,
+    version = env!("BUILD_VERSION"),
     about = "Find out whether a TCP server, proxy, tunnel or network stack carries bytes faithfully",
     long_about = "Find out whether a TCP server, proxy, tunnel or network stack carries bytes faithfully: open many \
                   connections, send random payloads in random fragments, check every echoed byte, and name what is \
@@ -95,8 +98,8 @@ fn dispatch(cli: Cli) -> Exit {
         Command::Report(args) => report::run(&args),
         Command::Serve(command) => serve::run(&command),
         Command::Models(command) => models::run(&command),
-        Command::Completions(args) => completions::run(&args, Cli::command()),
-        Command::Man(args) => man::run(&args, Cli::command()),
+        Command::Completions(args) => completions::run(&args, program()),
+        Command::Man(args) => man::run(&args, program()),
         Command::Schema(args) => schema::run(&args),
     };
     result.unwrap_or_else(|error| fail(&error))
@@ -137,25 +140,66 @@ const EXCLUSIVE_ARGS: &[&str] = &["target", "targets", "targets_file", "direct",
 fn parse() -> Cli {
     let words: Vec<OsString> = std::env::args_os().collect();
     set_colour(colour_before_parsing(&words).unwrap_or(ColorChoice::Auto));
-    try_parse(words).unwrap_or_else(|error| {
+    let cli = try_parse(words).unwrap_or_else(|error| {
         // If it cannot be printed, the exit code still tells.
         let _ = error.print();
-        let names = std::env::vars_os().filter(|(_, value)| !value.is_empty()).map(|(name, _)| name);
-        let names = names.filter_map(|name| name.into_string().ok()).filter(|name| name.starts_with("ECHO_TESTER_"));
-        let names: Vec<String> = names.collect();
+        let names = variables::set_for_flags(&Cli::command());
         if error.use_stderr() && !names.is_empty() {
             say(&format!("note: flags are also set in the environment: {}", names.join(", ")));
         }
+        warn_of_variables();
         std::process::exit(error.exit_code())
-    })
+    });
+    warn_of_variables();
+    cli
+}
+
+fn warn_of_variables() {
+    if let Some(warning) = variables::warning(&Cli::command()) {
+        say(&warning);
+    }
 }
 
 fn try_parse(words: Vec<OsString>) -> Result<Cli, clap::Error> {
     let matches = match command().try_get_matches_from(&words) {
-        Err(error) if error.kind() == ErrorKind::ArgumentConflict => without_overridden_variables(&words, error)?,
-        matches => matches?,
+        Err(error) => corrected(&words, error)?,
+        Ok(matches) => matches,
     };
+    if let Some(refusal) = matches.subcommand().and_then(|(_, matches)| same_file::refusal(matches)) {
+        return Err(clap::Error::raw(ErrorKind::ArgumentConflict, format!("{refusal}\n")));
+    }
     Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command()))
+}
+
+/// The arguments after all, if only a variable stood in the way.
+///
+/// # Errors
+/// The error, with a tip if one is known.
+fn corrected(words: &[OsString], mut error: clap::Error) -> Result<ArgMatches, clap::Error> {
+    match error.kind() {
+        ErrorKind::ArgumentConflict => without_overridden_variables(words, error),
+        ErrorKind::UnknownArgument => {
+            let joined = tips::with_negative_values(words);
+            match joined.and_then(|joined| command().try_get_matches_from(joined).err()) {
+                Some(about_value) if about_value.kind() == ErrorKind::ValueValidation => Err(about_value),
+                _ => {
+                    tips::add(&mut error, words);
+                    Err(error)
+                }
+            }
+        }
+        _ => Err(error),
+    }
+}
+
+/// The declarations, with examples at the end of each help.
+fn program() -> clap::Command {
+    let program = Cli::command().mut_subcommands(|command| {
+        let examples = examples::help(command.get_name());
+        command.after_long_help(examples)
+    });
+    let ends = format!("{}\n\n{}", crate::exit::help(), examples::help(""));
+    program.after_long_help(ends)
 }
 
 /// The declarations, with the settings that all arguments share.
@@ -165,14 +209,12 @@ fn command() -> clap::Command {
         let arg = match arg.get_action() {
             // By default clap takes only true and false from a variable; 1 and yes are common too.
             ArgAction::SetTrue => arg.value_parser(BoolishValueParser::new()),
-            // Without this, -1 would be an 'unexpected argument'; now the value's own parser says what is wrong.
-            ArgAction::Set | ArgAction::Append => arg.allow_negative_numbers(true),
             _ => arg,
         };
         // CI systems set a variable to the empty string when its value was left out.
         if is_empty(&arg) { arg.env(Resettable::Reset) } else { arg }
     };
-    Cli::command().mut_args(with_shared_settings).mut_subcommands(move |command| command.mut_args(with_shared_settings))
+    program().mut_args(with_shared_settings).mut_subcommands(move |command| command.mut_args(with_shared_settings))
 }
 
 /// Parses the words again without the variables of [`EXCLUSIVE_ARGS`], so that an argument that was typed overrides the
@@ -180,28 +222,22 @@ fn command() -> clap::Command {
 ///
 /// # Errors
 /// The conflict remains: both were typed, or neither was.
-fn without_overridden_variables(words: &[OsString], conflict: clap::Error) -> Result<ArgMatches, clap::Error> {
+fn without_overridden_variables(words: &[OsString], mut conflict: clap::Error) -> Result<ArgMatches, clap::Error> {
     let without_variable = |arg: Arg| match EXCLUSIVE_ARGS.contains(&arg.get_id().as_str()) {
         true => arg.env(Resettable::Reset),
         false => arg,
     };
-    let mut command = command().mut_subcommands(move |command| command.mut_args(without_variable));
-    let Ok(matches) = command.try_get_matches_from_mut(words) else {
-        let tip = tip_for_serve_without_equals(words);
-        return Err(tip.map_or(conflict, |tip| command.error(ErrorKind::ArgumentConflict, tip)));
+    let command = command().mut_subcommands(move |command| command.mut_args(without_variable));
+    let Ok(matches) = command.try_get_matches_from(words) else {
+        if let Some(tip) = tips::serve_without_equals(words) {
+            tips::set(&mut conflict, tip);
+        }
+        return Err(conflict);
     };
     let is_typed = matches
         .subcommand()
         .is_some_and(|(_, matches)| EXCLUSIVE_ARGS.iter().any(|id| matches.try_contains_id(id).unwrap_or(false)));
     if is_typed { Ok(matches) } else { Err(conflict) }
-}
-
-/// The correct form of `--serve epoll`, where 'epoll' is parsed as a target.
-fn tip_for_serve_without_equals(words: &[OsString]) -> Option<String> {
-    let pairs = words.iter().zip(words.iter().skip(1));
-    let mut models = pairs.filter(|(flag, _)| *flag == "--serve").filter_map(|(_, model)| model.to_str());
-    let model = models.find(|model| *model == "auto" || TABLE.iter().any(|row| row.name == *model))?;
-    Some(format!("the model goes after '=': write --serve={model}"))
 }
 
 #[cfg(test)]
@@ -261,6 +297,46 @@ mod tests {
         }
     }
 
+    #[test]
+    fn every_flag_that_names_a_file_to_write_is_known_as_one() {
+        const READ: &[&str] = &["targets_file", "baseline", "files", "paths"];
+        let mut seen = 0;
+        for command in command().get_subcommands() {
+            let is_file = |arg: &&Arg| arg.get_value_names().is_some_and(|names| names[0].contains("FILE"));
+            for id in command.get_arguments().filter(is_file).map(|arg| arg.get_id().as_str()) {
+                let lists = [same_file::WRITTEN, READ].map(|list| list.contains(&id));
+                assert_eq!(lists.iter().filter(|is_there| **is_there).count(), 1, "{id} of {}", command.get_name());
+                seen += 1;
+            }
+        }
+        assert!(seen > 20, "{seen}");
+    }
+
+    #[test]
+    fn two_results_in_one_file_are_refused() {
+        for flags in [["--junit", "a.x", "--html", "a.x"], ["--json=./a.x", "--html", "a.x", "-q"]] {
+            let said = refusal(&[&["blast"], &flags[..]].concat());
+            assert!(said.contains("name the same file, ") && said.contains(": give each its own"), "{said}");
+        }
+        for flags in [["--junit", "a.x", "--html", "b.x"], ["--junit", "/dev/null", "--html", "/dev/null"]] {
+            let words = [&["echo-tester", "blast"], &flags[..]].concat();
+            assert!(try_parse(words.iter().map(OsString::from).collect()).is_ok(), "{flags:?}");
+        }
+    }
+
+    #[test]
+    fn every_example_is_a_command_line() {
+        let names = command().get_subcommands().map(|command| command.get_name().to_owned()).collect::<Vec<_>>();
+        for example in names.iter().map(String::as_str).chain([""]).flat_map(examples::of) {
+            let line = example.line.split(['>', '|']).next().unwrap_or_default();
+            let words = shlex::split(line).expect("the quotes match");
+            if words[1] != "help" {
+                let parsed = try_parse(words.into_iter().map(OsString::from).collect());
+                assert!(parsed.is_ok(), "{}: {}", example.line, parsed.expect_err("it is refused"));
+            }
+        }
+    }
+
     fn refusal(words: &[&str]) -> String {
         let words = std::iter::once("echo-tester").chain(words.iter().copied()).map(OsString::from).collect();
         try_parse(words).expect_err("the command line is refused").to_string()
@@ -271,12 +347,14 @@ mod tests {
         for words in [["blast", "--conns", "-1"], ["blast", "-c", "-1"], ["check", "--jobs", "-1"]] {
             assert!(refusal(&words).contains("-1 is negative: write 500"), "{}", refusal(&words));
         }
+        assert!(refusal(&["blast", "--duration", "-5s"]).contains("-5s is negative: write 10s"));
         assert!(refusal(&["blast", "--no-such-flag"]).contains("unexpected argument '--no-such-flag'"));
     }
 
     #[test]
     fn a_model_after_serve_without_equals_gets_a_tip() {
         assert!(refusal(&["blast", "--serve", "threads"]).contains("write --serve=threads"));
+        assert!(refusal(&["blast", "--serve", "kqueue"]).contains("the model goes after '=', and there is no model"));
         assert!(refusal(&["blast", "--serve", "127.0.0.1:9000"]).contains("cannot be used with"));
     }
 }

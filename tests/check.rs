@@ -130,7 +130,7 @@ fn a_wait_that_is_over_says_what_the_last_attempt_answered_and_what_to_do() {
             assert!(err.contains(words), "no '{words}' in {err}");
         }
     }
-    let (code, _, err) = said(&["check", "--wait", "5s"]);
+    let (code, _, err) = said(&["check", "--model", "auto", "--wait", "5s"]);
     assert!(code == 2 && err.contains("--wait 5s: there is no target"), "{err}");
     let (code, _, err) = said(&["check", "localhost", "--wait", "5s"]);
     assert!(code == 2 && err.contains("it has no port"), "{err}");
@@ -216,7 +216,8 @@ fn a_list_of_known_failures_that_cannot_be_used_is_refused_with_what_to_do() {
         (vec!["--write-baseline", "/"], "--write-baseline /"),
         ([&targets[..], &["--baseline", &path(&list, "new.toml")]].concat(), "there are several targets"),
     ] {
-        let (code, _, err) = said(&[&["check", "--filter", "1.1 "], &flags[..]].concat());
+        let target = if flags.len() == 2 { &["--model", "auto"][..] } else { &[] };
+        let (code, _, err) = said(&[&["check", "--filter", "1.1 "], target, &flags[..]].concat());
         assert!(code == 2 && err.contains(words), "{flags:?}: no '{words}' in {err}");
     }
 }

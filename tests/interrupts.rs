@@ -84,7 +84,7 @@ fn every_command_ends_with_130_whenever_it_is_interrupted() {
     let commands: [&[&str]; 5] = [
         &["blast", "--serve", "--conns", "20", "--duration", LONG],
         &["blast", "--serve=threads", "--json", "--quiet", "--duration", LONG],
-        &["check", "--patience", LONG],
+        &["check", "--model", "auto", "--patience", LONG],
         &["run", scenarios, "--quiet"],
         &["compare", "--models", "threads,tokio", "--conns", "20", "--duration", LONG],
     ];

@@ -216,7 +216,7 @@ fn a_process_that_can_not_be_watched_is_refused() {
     for (args, remedy) in [
         (&["blast", &running.address, "--pid", &nobody][..], "no such process"),
         (&["check", &running.address, "--pid", &nobody], "no such process"),
-        (&["check", "--pid", &running.pid()], "leave it out"),
+        (&["check", "--model", "auto", "--pid", &running.pid()], "leave it out"),
         (&["blast", "--serve=threads", "--pid", &running.pid()], "leave out one of them"),
     ] {
         let (code, _, err) = said(args);

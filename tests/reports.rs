@@ -141,7 +141,7 @@ fn a_file_that_can_not_be_written_is_refused_before_anything_runs() {
     for flags in
         [["--junit", "no/j.xml"], ["--markdown", "no/m.md"], ["--html", "no/h.html"], ["-q", "--json=no/r.json"]]
     {
-        for args in [&["run", "cases"][..], &["check"], &["blast", "--serve"]] {
+        for args in [&["run", "cases"][..], &["check", "--model", "auto"], &["blast", "--serve"]] {
             let (_folder, mut command) = program(&[GOOD], &[args, &flags[..]].concat());
             let (code, out, err) = said(&mut command);
             assert_eq!((code, out.as_str()), (2, ""), "{args:?} {flags:?}: {err}");

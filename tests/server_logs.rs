@@ -73,7 +73,7 @@ fn every_command_that_starts_servers_keeps_their_output() {
 
 #[test]
 fn a_folder_that_cannot_be_made_is_refused_and_a_useless_flag_is_noted() {
-    let (code, _, err) = said(&["check", "--filter", "1.1", "--server-log", PROGRAM]);
+    let (code, _, err) = said(&["check", "--model", "auto", "--filter", "1.1", "--server-log", PROGRAM]);
     assert!(code == 2 && err.contains("--server-log") && err.contains("name a folder"), "{err}");
     let folder = tempfile::tempdir().expect("a temporary folder is created");
     let log = folder.path().to_str().expect("the path is UTF-8");

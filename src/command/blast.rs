@@ -26,6 +26,7 @@ use crate::runner::judged::judged_run;
 use crate::runner::unreachable::{self, Remedies};
 use crate::runner::wait_for_target::WaitArgs;
 use crate::runner::{launch, server_watch, target_address};
+use crate::server::models;
 use crate::stream::ConnId;
 use crate::target::bundled::BundledServer;
 use crate::target::resources::ServerWatch;
@@ -92,6 +93,7 @@ pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
     if args.dry_run {
         return dry_run(&launch::plan(&run, Vec::new(), profiles, None)?, &about, &args.output);
     }
+    launch::note_late_start(&args.run);
     let watch = watch(&args)?;
     args.output.result.clear()?;
     prepare_log(&args)?;
@@ -135,7 +137,8 @@ pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
     };
     annotate(&args.output, annotation)?;
     let closing = closing(&args.output, &report_files, replay);
-    let exit = finish(&args.output, &report, &closing, target, remedies);
+    let address = plan.targets.first().filter(|_| args.serve.is_some()).map(ToString::to_string);
+    let exit = finish(&args.output, &report, &closing, address.as_deref().unwrap_or(target), remedies);
     let state = if report.interrupted { SuiteState::Interrupted } else { SuiteState::Incomplete };
     let written = report_files.end(state);
     // The result has been printed, so a file that cannot be written only changes the exit code.
@@ -170,7 +173,13 @@ fn about(profiles: &[Profile]) -> String {
 }
 
 /// The watch of the process that `--pid` names, if it does.
+///
+/// # Errors
+/// There is no such process, or no such model for a server to watch.
 fn watch(args: &BlastArgs) -> anyhow::Result<Option<ServerWatch>> {
+    if let Some(model) = &args.serve {
+        models::find(model).map_err(|why| Failure::usage(format!("--serve={model}: {why}")))?;
+    }
     match (args.watch.pid, &args.serve) {
         (Some(pid), Some(_)) => {
             Err(Failure::usage(format!("--pid {pid}: the server of --serve is watched anyway: leave out one of them")))

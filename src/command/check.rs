@@ -11,6 +11,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::judge::assumption::{ASSUMPTIONS, Assumption};
 use crate::output::console::{quote, say};
+use crate::output::files;
 use crate::runner::case::CaseArgs;
 use crate::runner::suite::{self, SuiteTargets};
 use crate::runner::target_address;
@@ -21,7 +22,7 @@ use crate::units::Time;
 /// The flags of `check`.
 #[derive(Args, Debug)]
 pub struct CheckCommand {
-    /// Servers, one after the other: HOST:PORT, IPv6 in brackets [default: a bundled server for each case]
+    /// Servers, one after the other: HOST:PORT, IPv6 in brackets; --model names a bundled one instead
     #[arg(value_name = "HOST:PORT", env = "ECHO_TESTER_TARGET", hide_env = true)]
     targets: Vec<String>,
 
@@ -46,7 +47,7 @@ pub struct CheckCommand {
     )]
     assume: Option<String>,
 
-    /// Check bundled servers of these models, each with every case: names with commas, or all [default: auto]
+    /// Check bundled servers of these models, each with every case: names with commas, auto, or all
     #[arg(
         long, value_name = "NAME,…|all", env = "ECHO_TESTER_MODEL", hide_env = true,
         conflicts_with_all = ["targets", "targets_file", "direct"]
@@ -70,6 +71,12 @@ pub struct CheckCommand {
 /// A target is not valid, or a model does not exist.
 pub fn run(args: &CheckCommand) -> anyhow::Result<Exit> {
     let targets = targets(args)?;
+    let is_nothing_named = targets.targets.is_empty() && args.model.is_none() && !args.cases.list;
+    if is_nothing_named {
+        return Err(Failure::usage(
+            "there is no target: write 'echo-tester check HOST:PORT', or --model auto for a bundled server",
+        ));
+    }
     if args.patience == Some(Time(Duration::ZERO)) {
         return Err(Failure::usage("--patience 0: must be longer than 0: write a time such as 30s, or leave it out"));
     }
@@ -136,7 +143,7 @@ fn targets(args: &CheckCommand) -> anyhow::Result<SuiteTargets> {
 /// The targets in a file.
 fn read_targets(file: &Path) -> anyhow::Result<Vec<String>> {
     let wrong = |problem: &dyn std::fmt::Display| Failure::usage(format!("--targets {}: {problem}", file.display()));
-    let text = std::fs::read_to_string(file).map_err(|error| wrong(&error))?;
+    let text = files::read("--targets", file)?;
     let mut targets = Vec::new();
     for (i, line) in text.lines().enumerate() {
         let target = line.split('#').next().unwrap_or_default().trim();

@@ -111,6 +111,7 @@ impl ComparedServer {
 /// # Errors
 /// A flag is invalid, or a server could not be started or reached.
 pub fn run(args: &CompareArgs) -> anyhow::Result<Exit> {
+    args.run.check_whole().map_err(|error| error.in_flags())?;
     let run = launch::resolve_run(&args.run)?;
     let profile = with_end(&args.load).resolve("load").map_err(|e| e.in_flags())?;
     let rounds = match args.rounds.map_or(DEFAULT_ROUNDS, |Count(n)| n) {
@@ -182,7 +183,11 @@ fn servers(args: &CompareArgs) -> anyhow::Result<(Vec<ComparedServer>, Vec<Skipp
 }
 
 fn announce(args: &CompareArgs, seed: u64, about: &str, servers: &[ComparedServer], rounds: u64) -> anyhow::Result<()> {
-    let names: Vec<&str> = servers.iter().map(ComparedServer::name).collect();
+    let named = |server: &ComparedServer| match server.target().filter(|target| *target != server.name()) {
+        Some(target) => format!("{} ({target})", server.name()),
+        None => server.name().to_owned(),
+    };
+    let names: Vec<String> = servers.iter().map(named).collect();
     let style = if args.output.result.is_stdout_taken() { stderr_style() } else { stdout_style() };
     let head = format!("seed {seed}, {} of {}", counted(rounds, "round"), names.join(", "));
     let text: String = [&*head, about].map(|line| wrapped(line, style)).concat();

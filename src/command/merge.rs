@@ -11,7 +11,7 @@ use crate::config::DEFAULT_FINDINGS;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::console::say;
-use crate::output::files::shown;
+use crate::output::files::{self, shown};
 use crate::output::reports::{FileArgs, ReportFiles, exit_after_writing};
 use crate::output::result::OutputArgs;
 use crate::report::closing::Closing;
@@ -90,20 +90,26 @@ fn texts(file: &Path) -> anyhow::Result<Vec<(String, String)>> {
         std::io::stdin().read_to_string(&mut text).context("reading standard input")?;
         return Ok(vec![("standard input".to_owned(), text)]);
     }
-    let failed = |error: std::io::Error| Failure::usage(format!("cannot read {}: {error}", file.display()));
     if !file.is_dir() {
-        let text = std::fs::read_to_string(file).map_err(failed)?;
+        let text = files::read("reading", file)?;
         return Ok(vec![(file.display().to_string(), text)]);
     }
     let mut inside: Vec<PathBuf> = Vec::new();
     for entry in WalkDir::new(file).min_depth(1).max_depth(1).sort_by_file_name() {
-        let path = entry.map_err(|error| failed(error.into()))?.into_path();
+        let unreadable = |error: std::io::Error| {
+            let remedy = files::remedy_for_reading(&error);
+            Failure::usage(format!("reading {}: {error}: {remedy}", file.display()))
+        };
+        let path = entry.map_err(|error| unreadable(error.into()))?.into_path();
         if path.extension().is_some_and(|extension| extension == "json") {
             inside.push(path);
         }
     }
     if inside.is_empty() {
-        return Err(Failure::usage(format!("{} contains no *.json", file.display())));
+        return Err(Failure::usage(format!(
+            "{} contains no *.json: name reports that blast --json=FILE has written",
+            file.display()
+        )));
     }
     inside.iter().map(|file| texts(file)).collect::<anyhow::Result<Vec<_>>>().map(|all| all.concat())
 }

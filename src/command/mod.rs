@@ -5,6 +5,7 @@ pub mod blast;
 pub mod check;
 pub mod compare;
 pub mod completions;
+pub mod examples;
 pub mod man;
 pub mod merge;
 mod model_page;

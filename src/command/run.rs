@@ -10,6 +10,7 @@ use walkdir::WalkDir;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::console::{quote, say};
+use crate::output::files;
 use crate::runner::case::CaseArgs;
 use crate::runner::suite::{self, SuiteTargets};
 use crate::runner::target_address;
@@ -72,10 +73,7 @@ fn read(files: &[PathBuf], args: &RunCommand) -> anyhow::Result<Vec<Scenario>> {
     let mut cases: Vec<Scenario> = Vec::new();
     for file in files {
         let path = file.display().to_string();
-        let text = std::fs::read_to_string(file).map_err(|error| {
-            let utf8 = if error.kind() == ErrorKind::InvalidData { ": save it in UTF-8" } else { "" };
-            Failure::usage(format!("reading {path}: {error}{utf8}"))
-        })?;
+        let text = files::read("reading", file)?;
         let target = args.target.is_some();
         let mut of_file =
             Scenario::read(&path, &text, &variables, target).map_err(|error| Failure::usage(error.styled()))?;
@@ -129,9 +127,9 @@ fn is_absent(error: &walkdir::Error) -> bool {
 
 fn unreadable(folder: &Path, error: walkdir::Error) -> anyhow::Error {
     let path = error.path().unwrap_or(folder).display().to_string();
-    match error.loop_ancestor() {
-        Some(ancestor) => anyhow!("{path} is a link back to {}: remove it", ancestor.display()),
-        None => anyhow::Error::from(error.into_io_error().unwrap_or_else(|| ErrorKind::Other.into()))
-            .context(format!("reading {path}")),
+    if let Some(ancestor) = error.loop_ancestor() {
+        return anyhow!("{path} is a link back to {}: remove it", ancestor.display());
     }
+    let error = error.into_io_error().unwrap_or_else(|| ErrorKind::Other.into());
+    anyhow!("reading {path}: {error}: {}", files::remedy_for_reading(&error))
 }

@@ -26,6 +26,10 @@ impl FromStr for ListenAddress {
             Err(ParseError::new(format!("{text} has no port")).with_remedy(format!("did you mean {with_port}?")))
         };
         let with_default_port = |ip: &str| format!("[{ip}]:{DEFAULT_PORT}");
+        if let (address, Some(port)) = zone::without_brackets(text) {
+            return Err(ParseError::new("an IPv6 address needs brackets")
+                .with_remedy(format!("did you mean [{address}]:{port}?")));
+        }
         if let Some(ip) = ZonedIp::parse(text.trim_matches(['[', ']']), with_default_port) {
             return without_port(ip?.written_with_port(DEFAULT_PORT));
         }
@@ -100,7 +104,8 @@ mod tests {
             ("[fe80::1%nosuch]:80", "this machine has no interface 'nosuch'"),
             ("[fe80::1%7]", "did you mean [fe80::1%7]:7777?"),
             ("[fe80::1%7]:x", "'x' is not a port"),
-            ("fe80::1%7:80", "is not an address of this machine"),
+            ("::1:5000", "an IPv6 address needs brackets: did you mean [::1]:5000?"),
+            ("fe80::1%7:80", "did you mean [fe80::1%7]:80?"),
         ] {
             let error = text.parse::<ListenAddress>().expect_err(text).to_string();
             assert!(error.contains(part), "{error}");

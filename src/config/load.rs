@@ -143,7 +143,9 @@ pub struct LoadArgs {
     )]
     pub fail_fast: Option<bool>,
 
-    /// Whether to compare the echo byte for byte; off only counts it [default: full]
+    /// Whether to compare the echo byte for byte; off only counts it, and never passes [default: full]
+    ///
+    /// off is for measuring: as nothing was verified, the verdict is inconclusive at best (exit code 4).
     #[arg(
         long, value_name = "HOW", env = "ECHO_TESTER_VERIFY", hide_env = true, value_parser = keyword_parser(Verify::KEYWORDS)
     )]

@@ -40,7 +40,7 @@ pub use server_conditions::{AddressFamily, ServerConditions};
 pub use server_options::{ServeArgs, ServerTable};
 pub use sources::SourceAddresses;
 pub use watch::WatchArgs;
-pub use zone::{ZonedIp, check as check_zone};
+pub use zone::{ZonedIp, check as check_zone, without_brackets};
 
 #[cfg(test)]
 mod tests;

@@ -11,9 +11,6 @@ use serde::de::{Deserializer, SeqAccess, Visitor};
 use super::error::ConfigError;
 use crate::server::models::{self, TABLE};
 
-/// The remedy for a name that no model has.
-pub(super) const SEE_MODELS: &str = "'echo-tester models' lists the models that run here";
-
 /// Several models: `all`, or names as a list or with commas between them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ModelList {
@@ -36,7 +33,7 @@ impl ModelList {
         let mut names = Vec::new();
         for (item, name) in named.iter().enumerate() {
             let wrong = |problem: String| ConfigError::new("models", name, problem).in_item(item);
-            let model = models::find(name).map_err(|problem| wrong(problem).remedy(SEE_MODELS))?;
+            let model = models::find(name).map_err(wrong)?;
             if names.contains(&model.name) {
                 return Err(wrong("it is listed twice".to_owned()).remedy("leave one of them out"));
             }

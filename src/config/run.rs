@@ -121,6 +121,24 @@ impl RunArgs {
         })
     }
 
+    /// Refuses the options that run a part of the load, or begin at a set time: a comparison needs the whole load, and
+    /// its rounds begin one after another.
+    ///
+    /// # Errors
+    /// The option, and what to do.
+    pub fn check_whole(&self) -> Result<(), ConfigError> {
+        const PART: &str = "the servers are compared under the whole load";
+        let refused = |key, value: &dyn std::fmt::Display, problem| {
+            Err(ConfigError::new(key, value, problem).remedy("leave it out"))
+        };
+        match self {
+            RunArgs { only_conn: Some(only), .. } => refused("only_conn", only, PART),
+            RunArgs { shard: Some(shard), .. } if shard.count() > 1 => refused("shard", shard, PART),
+            RunArgs { start_at: Some(time), .. } => refused("start_at", time, "the rounds begin one after another"),
+            _ => Ok(()),
+        }
+    }
+
     /// The flags that say the same, for a command line that runs it again.
     pub fn to_flags(&self) -> Vec<String> {
         to_flags(self, &[])
@@ -148,6 +166,19 @@ mod tests {
             run("").expect("the options are valid");
         assert_eq!((workers, findings, shard), (2, 20, Shard::WHOLE));
         assert!(sources.is_empty() && only_conns.is_empty() && start_at.is_none());
+    }
+
+    #[test]
+    fn a_comparison_takes_no_part_of_a_load_and_no_start() {
+        for (toml, is_refused) in [
+            ("only_conn = 5", true),
+            ("shard = '0/2'\nseed = 1", true),
+            ("start_at = '2026-01-31T12:00:00Z'", true),
+            ("shard = '0/1'\nseed = 1\nworkers = 3", false),
+        ] {
+            let args: RunArgs = toml::from_str(toml).unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!(args.check_whole().is_err(), is_refused, "{toml}");
+        }
     }
 
     #[test]

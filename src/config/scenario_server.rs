@@ -174,7 +174,7 @@ mod tests {
             ("model = 'select'\nfault = ['flip']", "model", "leave out `model` or `fault`"),
             ("models = []", "models", "name a model"),
             ("models = ['select', 'select']", "models", "leave one of them out"),
-            ("models = ['epol']", "models", "'echo-tester models'"),
+            ("models = ['epol']", "models", "did you mean epoll?"),
             ("models = ['select']\nworkers = 0", "workers", "must be at least 1"),
             ("ready_timeout = '1s'", "ready_timeout", "add command"),
             ("env = { A = 'b' }", "env", "add command"),

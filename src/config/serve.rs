@@ -10,7 +10,6 @@ use super::defaults;
 use super::error::ConfigError;
 use super::forms::Seed;
 use super::listen_address::ListenAddress;
-use super::model_list::SEE_MODELS;
 use super::server_options::ServeArgs;
 use crate::server::Options;
 use crate::server::fault::Fault;
@@ -54,8 +53,7 @@ impl ServeArgs {
     /// They name the key, its value and what to write instead.
     pub fn resolve(&self, cores: usize, memory: Option<u64>) -> Result<ServeSettings, ConfigError> {
         let name = self.model.as_deref().unwrap_or("auto");
-        let model =
-            models::find(name).map_err(|problem| ConfigError::new("model", name, problem).remedy(SEE_MODELS))?;
+        let model = models::find(name).map_err(|problem| ConfigError::new("model", name, problem))?;
         let workers = self.workers.unwrap_or(Count(cores.max(1) as u64));
         let buffer = self.buffer.unwrap_or(Bytes(defaults::BUFFER_BYTES));
         let backlog = self.backlog.unwrap_or(Count(defaults::BACKLOG as u64));

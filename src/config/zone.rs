@@ -4,7 +4,7 @@
 //! its link. The standard library reads zones only as numbers. This is the one place that reads them.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 use crate::sys;
 use crate::units::ParseError;
@@ -56,6 +56,17 @@ impl ZonedIp {
             IpAddr::V6(ip) => SocketAddrV6::new(ip, port, 0, self.zone.as_ref().map_or(0, |zone| zone.index)).into(),
             IpAddr::V4(_) => SocketAddr::new(self.ip, port),
         }
+    }
+}
+
+/// An IPv6 address without brackets as the address and the port that the writer probably meant: `::1:80` is read as
+/// port 80 of `::1`, although it is an address too. The port is `None` if the text can only be an address.
+pub fn without_brackets(text: &str) -> (&str, Option<&str>) {
+    let is_address = |text: &str| text.split('%').next().is_some_and(|ip| ip.parse::<Ipv6Addr>().is_ok());
+    let is_port = |text: &str| text.parse::<u16>().is_ok_and(|port| port > 0);
+    match text.rsplit_once(':') {
+        Some((address, port)) if is_address(address) && is_port(port) => (address, Some(port)),
+        _ => (text, None),
     }
 }
 
@@ -150,6 +161,23 @@ mod tests {
         #[cfg(target_os = "linux")]
         assert_eq!(read("fe80::1%lo"), "[fe80::1%1]:80");
         assert_eq!((parse("localhost"), parse("a%lo"), parse("fe80::1%lo]:80")), (None, None, None));
+    }
+
+    #[test]
+    fn a_last_group_that_can_be_a_port_is_one() {
+        for (text, address, port) in [
+            ("::1:5000", "::1", Some("5000")),
+            ("fd00::1:80", "fd00::1", Some("80")),
+            ("fe80::1%7:80", "fe80::1%7", Some("80")),
+            ("::1", "::1", None),
+            ("fe80::", "fe80::", None),
+            ("fe80::1%7", "fe80::1%7", None),
+            ("::1:0", "::1:0", None),
+            ("::1:beef", "::1:beef", None),
+            ("1:2:3:4:5:6:7:8", "1:2:3:4:5:6:7:8", None),
+        ] {
+            assert_eq!(without_brackets(text), (address, port), "{text}");
+        }
     }
 
     #[test]

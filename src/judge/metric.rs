@@ -361,14 +361,14 @@ pub(super) fn find(text: &str) -> Result<(Option<String>, MetricRef), ParseError
         }
         Some((group, found)) => Ok((Some(group.to_owned()), found)),
         None => {
-            let remedy = format!("{}there are {}", suggestion(text), list());
+            let remedy = suggestion(text).unwrap_or_else(|| format!("there are {}", list()));
             Err(ParseError::new(format!("there is no metric '{text}'")).with_remedy(remedy))
         }
     }
 }
 
 /// The name that was most likely meant, if one is near enough. A group's name may come first.
-fn suggestion(text: &str) -> String {
+fn suggestion(text: &str) -> Option<String> {
     let ends = || std::iter::once(text).chain(text.match_indices('.').map(|(at, _)| &text[at + 1..]));
     // The name of a family stands for any of its metrics, whose names continue it.
     let likeness = |end: &str, name: &str| match name.strip_prefix(end).is_some_and(|rest| rest.starts_with('.')) {
@@ -381,7 +381,17 @@ fn suggestion(text: &str) -> String {
     });
     // Among equals, the first of the table.
     let nearest = likely.reduce(|best, next| if next.0 > best.0 { next } else { best });
-    nearest.map_or_else(String::new, |(_, name)| format!("did you mean {name}? If not, "))
+    nearest.map(|(_, name)| {
+        let is_family =
+            METRICS.iter().any(|metric| matches!(metric.kind, MetricKind::Latency(_)) && is_of(&name, metric));
+        let notes = if is_family { format!(" {}", reading_notes()[0]) } else { String::new() };
+        format!("did you mean {name}?{notes}")
+    })
+}
+
+/// Whether a name is one of those of this family.
+fn is_of(name: &str, family: &Metric) -> bool {
+    name.strip_prefix(family.name).is_some_and(|rest| rest.starts_with('.'))
 }
 
 /// All metrics, as part of a sentence.
@@ -499,6 +509,7 @@ mod tests {
         assert!(error("others.findings.tsalled").contains("did you mean findings.stalled?"));
         assert!(error("rtt.p101").contains("did you mean rtt.p"), "{}", error("rtt.p101"));
         assert!(error("rtt").contains("did you mean rtt.min?") && error("rtt").contains("pNN is any percentile"));
+        assert!(error("othres.troughput").ends_with("did you mean throughput?"));
         assert!(error("others.xyzzy").contains("no metric 'others.xyzzy': there are rtt.STATISTIC, "));
     }
 }

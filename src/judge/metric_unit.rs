@@ -35,6 +35,24 @@ impl MetricUnit {
         }
     }
 
+    /// A value to three digits, which are enough for a person: the rounded value, and its text.
+    pub(super) fn rounded(self, value: f64) -> (f64, String) {
+        let units: &[(&str, f64)] = match self {
+            MetricUnit::Time => return (three_digits(value), self.show(three_digits(value))),
+            MetricUnit::Bytes => &[("GiB", 1_073_741_824.0), ("MiB", 1_048_576.0)],
+            MetricUnit::BytesPerSecond => &[("GB/s", 1e9), ("MB/s", 1e6)],
+            MetricUnit::Count | MetricUnit::PerSecond => &[],
+        };
+        match units.iter().find(|(_, unit)| value.abs() >= *unit) {
+            Some((name, unit)) => {
+                let shown = three_digits(value / unit);
+                (shown * unit, format!("{shown} {name}"))
+            }
+            None => (value, self.show(value)),
+        }
+    }
+
+    /// A value with all of its digits.
     pub(super) fn show(self, value: f64) -> String {
         match self {
             MetricUnit::Time => Time(Duration::from_nanos(value as u64)).to_string(),
@@ -52,6 +70,44 @@ impl MetricUnit {
             MetricUnit::Bytes => "1MiB",
             MetricUnit::BytesPerSecond => "100MB/s",
             MetricUnit::PerSecond => "1000/s",
+        }
+    }
+}
+
+/// A number rounded to three significant digits.
+fn three_digits(value: f64) -> f64 {
+    if value == 0.0 {
+        return value;
+    }
+    // Powers of ten up to 10^22 are exact, and so is the quotient's nearest number: 4.15 and not 4.1499999999999995.
+    let exponent = value.abs().log10().floor() as i32 - 2;
+    match exponent {
+        0.. => (value / 10f64.powi(exponent)).round() * 10f64.powi(exponent),
+        _ => (value * 10f64.powi(-exponent)).round() / 10f64.powi(-exponent),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_person_reads_three_digits_with_a_unit() {
+        for (unit, value, text) in [
+            (MetricUnit::Time, 4_145_151.0, "4.15ms"),
+            (MetricUnit::Time, 248_063.0, "248us"),
+            (MetricUnit::Time, 999.0, "999ns"),
+            (MetricUnit::Time, 0.0, "0"),
+            (MetricUnit::Time, 123_456_789_012.0, "123s"),
+            (MetricUnit::Bytes, 5_242_881.0, "5 MiB"),
+            (MetricUnit::Bytes, 1234.0, "1234 bytes"),
+            (MetricUnit::Bytes, -4_145_151.0, "-3.95 MiB"),
+            (MetricUnit::BytesPerSecond, 123_456_789.0, "123 MB/s"),
+            (MetricUnit::BytesPerSecond, 999.0, "999 bytes/s"),
+            (MetricUnit::Count, 1_234_567.0, "1234567"),
+            (MetricUnit::PerSecond, 23_503.25, "23503.2/s"),
+        ] {
+            assert_eq!(unit.rounded(value).1, text, "{unit:?} {value}");
         }
     }
 }

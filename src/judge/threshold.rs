@@ -55,6 +55,14 @@ const COMPARISONS: &[(&str, Comparison)] = &[
     (">", Comparison::Greater),
 ];
 
+/// What to write instead of another sign.
+const COMPARISON_REMEDY: &str = "write one of < <= > >= == !=";
+
+/// Whether signs of comparisons are made of this character.
+fn is_of_sign(character: char) -> bool {
+    matches!(character, '<' | '>' | '=' | '!')
+}
+
 impl Comparison {
     fn is_met(self, actual: f64, limit: f64) -> bool {
         match self {
@@ -74,11 +82,21 @@ impl FromStr for Threshold {
     fn from_str(text: &str) -> Result<Self, ParseError> {
         // The last sign counts: a load's name may contain one, and a value can't.
         let found = COMPARISONS.iter().filter_map(|(sign, c)| Some((text.rfind(sign)?, *sign, *c)));
-        let (at, sign, comparison) = found.max_by_key(|(at, sign, _)| at + sign.len()).ok_or_else(|| {
-            ParseError::new(format!("'{text}' compares nothing"))
-                .with_remedy("write a metric, one of < <= > >= == !=, and a value")
-        })?;
+        let (at, sign, comparison) =
+            found.max_by_key(|(at, sign, _)| at + sign.len()).ok_or_else(|| match text.contains(is_of_sign) {
+                true => {
+                    ParseError::new(format!("'{text}' has no comparison that exists")).with_remedy(COMPARISON_REMEDY)
+                }
+                false => ParseError::new(format!("'{text}' compares nothing"))
+                    .with_remedy("write a metric, one of < <= > >= == !=, and a value"),
+            })?;
         let (name, value) = (text[..at].trim(), text[at + sign.len()..].trim());
+        let begins = name.trim_end_matches(is_of_sign).len();
+        if begins < name.len() {
+            let written = &text.trim()[begins..];
+            let written = written.strip_suffix(value).unwrap_or(written).trim();
+            return Err(ParseError::new(format!("'{written}' is not a comparison")).with_remedy(COMPARISON_REMEDY));
+        }
         let (group, metric) = metric::find(name)?;
         let unit = metric.unit();
         let value = read_value(unit, value).map_err(|error| {
@@ -116,13 +134,22 @@ impl Threshold {
         self.metric.name().ends_with(".growth")
     }
 
+    /// The measured value for people: rounded, unless that would hide on which side of the limit it is.
+    fn shown(&self, value: f64) -> String {
+        let (rounded, text) = self.metric.unit().rounded(value);
+        match rounded.partial_cmp(&self.value) == value.partial_cmp(&self.value) {
+            true => text,
+            false => self.metric.unit().show(value),
+        }
+    }
+
     /// Compares the threshold with the measured value. A metric that was not measured does not meet it.
     /// `is_time_known`: what the run says about time can be trusted.
     pub(super) fn evaluate(&self, source: &MetricSource<'_>, is_time_known: bool) -> EvaluatedThreshold<'_> {
         let measured = source.scope(self.group.as_deref()).and_then(|scope| self.metric.value(&scope));
         let (met, actual) = match measured {
             None => (false, format!("not measured{}", self.metric.why_unmeasured(source.resources()))),
-            Some(value) => (self.comparison.is_met(value, self.value), self.metric.unit().show(value)),
+            Some(value) => (self.comparison.is_met(value, self.value), self.shown(value)),
         };
         // A tester that got too little time took too few samples, which is no fault of the server.
         let lacks_samples = measured.is_none() && self.is_about_growth() && source.resources().is_server_watched;
@@ -181,6 +208,10 @@ mod tests {
         assert!(error("othres.troughput > 1MB/s").contains("did you mean throughput?"));
         assert!(error("rtt.p99 < 5MiB").contains("5ms"));
         assert!(error("rtt.p99").contains("compares nothing"));
+        for (text, sign) in [("rtt.p99 << 5ms", "<<"), ("rtt.p99 =< 5ms", "=<"), (" errors === 0 ", "===")] {
+            assert_eq!(error(text), format!("'{sign}' is not a comparison: write one of < <= > >= == !="), "{text}");
+        }
+        assert!(error("rtt.p99 = 5ms").ends_with("no comparison that exists: write one of < <= > >= == !="));
         assert!(error("errors == no").contains("100"));
         assert!(error("1ms < rtt.p99 < 5ms").contains("no load") || error("1ms < rtt.p99 < 5ms").contains("no metric"));
         assert!(error("rtt.p99 < 5s/0").contains("5ms") && error("rtt.p99 < 5/2").contains("5s"));
@@ -191,6 +222,16 @@ mod tests {
         let value = |text: &str| text.parse::<Threshold>().expect(text).value;
         assert_eq!((value("rtt.p99 < 5s/10"), value("rtt.p99 < 5s / 2")), (5e8, 2.5e9));
         assert_eq!((value("message_rate > 100/s"), value("throughput > 1MB/s/4")), (100.0, 250_000.0));
+    }
+
+    #[test]
+    fn a_value_is_rounded_unless_that_would_move_it_to_the_limit_or_past_it() {
+        let shown = |text: &str, value| text.parse::<Threshold>().expect(text).shown(value);
+        assert_eq!(shown("rtt.p99 < 4ms", 4_145_151.0), "4.15ms");
+        assert_eq!(shown("rtt.p99 < 4ms", 4_000_001.0), "4.000001ms");
+        assert_eq!(shown("rtt.p99 < 4.148ms", 4_147_000.0), "4.147ms");
+        assert_eq!(shown("sent_bytes > 5MiB", 5_242_879.0), "5242879 bytes");
+        assert_eq!(shown("sent_bytes == 5MiB", 5_242_880.0), "5 MiB");
     }
 
     #[test]
@@ -268,7 +309,7 @@ mod tests {
         };
         let resources = RunResources { server, is_server_watched: true, ..RunResources::default() };
         for (text, met, actual) in [
-            ("server.memory < 6MiB", true, "5242880 bytes"),
+            ("server.memory < 6MiB", true, "5 MiB"),
             ("server.fds < 12", false, "12"),
             ("server.fds.growth < 10", true, "-3"),
             ("server.memory.growth < 1MiB", true, "-4096 bytes"),
@@ -297,9 +338,9 @@ mod tests {
             ..RunResources::default()
         };
         for (text, met, actual) in [
-            ("rtt.p75 < 2ms", true, "1.000447ms"),
-            ("rtt.p99.9 < 2ms", true, "1.000447ms"),
-            ("rtt.p99.99 < 2ms", false, "9.003007ms"),
+            ("rtt.p75 < 2ms", true, "1ms"),
+            ("rtt.p99.9 < 2ms", true, "1ms"),
+            ("rtt.p99.99 < 2ms", false, "9ms"),
             ("rtt.count == 1001", true, "1001"),
             ("findings.stalled == 0", false, "1"),
             ("findings.lost == 0", true, "0"),

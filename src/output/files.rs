@@ -5,8 +5,6 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
-
 use crate::failure::Failure;
 
 /// The path, unless it is `-`, which stands for standard output as in most programs.
@@ -25,7 +23,30 @@ pub(crate) fn shown(path: &Path) -> String {
 /// # Errors
 /// The file cannot be written; the message names it.
 pub(crate) fn write(path: &Path, text: &str) -> anyhow::Result<()> {
-    replace(path, text).with_context(|| format!("writing {}", path.display()))
+    replace(path, text).map_err(|error| {
+        let remedy = if is_full(&error) { ": free some space there" } else { "" };
+        Failure::could_not_run(format!("writing {}: {error}{remedy}", path.display()))
+    })
+}
+
+/// Reads a file that the user named; `what` says as what: `--targets`, `reading`.
+///
+/// # Errors
+/// Exit code 2, with what to do.
+pub(crate) fn read(what: &str, path: &Path) -> anyhow::Result<String> {
+    fs::read_to_string(path)
+        .map_err(|error| Failure::usage(format!("{what} {}: {error}: {}", path.display(), remedy_for_reading(&error))))
+}
+
+/// What to do about a file or a folder that cannot be read.
+pub(crate) fn remedy_for_reading(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound => "check its name",
+        io::ErrorKind::PermissionDenied => "make it readable for this user",
+        io::ErrorKind::InvalidData => "save it in UTF-8",
+        io::ErrorKind::IsADirectory => "name a file in it",
+        _ => "name a file that can be read",
+    }
 }
 
 /// Like [`write()`], for a file that is written before anything runs: if it cannot be written, `flag` is wrong.
@@ -82,11 +103,21 @@ fn refuse_stdout(flag: &str, path: &Path) -> anyhow::Result<()> {
     }
 }
 
+/// Whether the place for a file has no room left, which is no mistake of the command line.
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 fn usage_error(flag: &str, path: &Path, error: &io::Error) -> anyhow::Error {
     let folder = folder_of(path);
+    if is_full(error) {
+        let remedy = "free some space there, or name another place";
+        return Failure::could_not_run(format!("--{flag} {}: {error}: {remedy}", path.display()));
+    }
     let remedy = match error.kind() {
         io::ErrorKind::NotFound => format!("create the folder {} first", folder.display()),
         io::ErrorKind::IsADirectory => "name a file in it".to_owned(),
+        io::ErrorKind::ReadOnlyFilesystem => "name another place".to_owned(),
         _ => format!("make {} writable for this user, or name another place", folder.display()),
     };
     Failure::usage(format!("--{flag} {}: {error}: {remedy}", path.display()))

@@ -178,6 +178,21 @@ impl Reports {
         Ok(Reports { is_json, is_quiet, output, lines: String::new(), files: report_files, print_error: None })
     }
 
+    /// Prints the first line, unless the user wants no remarks: what is tested.
+    ///
+    /// # Errors
+    /// Standard output cannot be written.
+    pub(crate) fn announce(&self, what: &str) -> anyhow::Result<()> {
+        match (self.is_quiet, self.is_json || self.output.is_some()) {
+            (true, _) => Ok(()),
+            (false, true) => {
+                say(&format!("{what}\n"));
+                Ok(())
+            }
+            (false, false) => print(&format!("{what}\n")),
+        }
+    }
+
     /// Sets the result of case `i`, prints its line and rewrites the files.
     pub(crate) fn add(&mut self, i: usize, case: CaseReport) {
         let on_screen = line(&case, self.screen_style());

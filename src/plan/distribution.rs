@@ -15,7 +15,7 @@ use std::str::FromStr;
 use super::log2::{exp2, log2};
 use crate::random::below;
 use crate::units::text::{Form, TextForm, pattern, remedy, text_form};
-use crate::units::{Bytes, ParseError};
+use crate::units::{Bytes, ParseError, range as ranges};
 
 /// The greatest size that a distribution may hold: 1 TiB.
 pub const MAX_SIZE: u64 = 1 << 40;
@@ -159,7 +159,10 @@ fn edges(text: &str) -> Result<Values, ParseError> {
 fn values(text: &str) -> Result<Values, ParseError> {
     match text.split_once("..") {
         Some((low, high)) => range(size(low, text)?, size(high, text)?),
-        None => list(text).map(Values::List),
+        None => match ranges::with_hyphen(text) {
+            Some(error) => Err(error),
+            None => list(text).map(Values::List),
+        },
     }
 }
 
@@ -322,6 +325,8 @@ mod tests {
     fn a_refusal_names_what_is_wrong_and_what_to_write() {
         assert_eq!(refusal("9..3"), "the range 9..3 is empty: did you mean 3..9?");
         assert_eq!(refusal("16KiB..1"), "the range 16KiB..1 is empty: did you mean 1..16KiB?");
+        assert_eq!(refusal("1-16KiB"), "1-16KiB is not how a range is written: write 1..16KiB");
+        assert_eq!(refusal("log:1-16KiB"), refusal("1-16KiB"));
         assert_eq!(refusal("12XB"), "12XB: unknown unit XB of bytes: write 64, 16KiB, 1.5MiB or 2g (2GiB)");
         assert!(refusal("1..16KB").starts_with("16KB: KB is a power of 1000 to some and of 1024 to others: write KiB"));
         assert_eq!(refusal("0"), "a size of 0 sends nothing: the smallest is 1");

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::time_range::TimeRange;
 use crate::units::text::{Form, TextForm, not_one_of, pattern, remedy, text_form};
-use crate::units::{ByteRate, Count, ParseError, Time};
+use crate::units::{ByteRate, Count, ParseError, Time, range};
 
 /// How a connection reads its echo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,6 +183,9 @@ impl FromStr for Lifetime {
     fn from_str(text: &str) -> Result<Self, ParseError> {
         let text = text.trim();
         let (low, high) = text.split_once("..").unwrap_or((text, text));
+        if let Some(error) = range::with_hyphen(text) {
+            return Err(error);
+        }
         // A unit always means time: '5m' is five minutes, never five million messages.
         let is_count = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
         if is_count(low.trim()) && is_count(high.trim()) {
@@ -346,6 +349,7 @@ mod tests {
         assert_eq!(refusal::<Read>("pause:2"), "pause:2: 2 has no unit: did you mean 2s?");
         assert_eq!(refusal::<Lifetime>("0"), "a lifetime of 0 messages: the shortest is 1, or a time");
         assert_eq!(refusal::<Lifetime>("0s"), "a lifetime of 0: write a time above 0, such as 5s");
+        assert_eq!(refusal::<Lifetime>("1-20"), "1-20 is not how a range is written: write 1..20");
         assert_eq!(refusal::<Lifetime>("9..3"), "the range 9..3 is empty: did you mean 3..9?");
         assert!(refusal::<Lifetime>("10k").contains("or a number of messages such as 10 or 1..20"));
         assert_eq!(refusal::<Reconnect>("twice"), "twice is not a number of times: write off, forever or 10 (times)");

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::units::ParseError;
 use crate::units::text::{Form, TextForm, remedy, text_form};
+use crate::units::{ParseError, range};
 
 /// Ports from the first to the last, both included: `20000`, `20000..20100`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +30,9 @@ impl FromStr for PortRange {
     type Err = ParseError;
 
     fn from_str(text: &str) -> Result<Self, ParseError> {
+        if let Some(error) = range::with_hyphen(text) {
+            return Err(error);
+        }
         let (first, last) = text.split_once("..").unwrap_or((text, text));
         let port = |text: &str| match text.trim().parse::<u16>() {
             Ok(port) if port > 0 => Ok(port),
@@ -81,6 +84,7 @@ mod tests {
         let refusal = |text: &str| text.parse::<PortRange>().expect_err(text).to_string();
         assert_eq!(refusal("0"), "'0' is not a port from 1 to 65535: write 20000 or 20000..20100");
         assert_eq!(refusal("1..70000"), "'70000' is not a port from 1 to 65535: write 20000 or 20000..20100");
+        assert_eq!(refusal("8-9"), "8-9 is not how a range is written: write 8..9");
         assert_eq!(refusal("9..8"), "the range 9..8 is empty: did you mean 8..9?");
     }
 }

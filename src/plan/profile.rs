@@ -193,12 +193,12 @@ impl fmt::Display for Profile {
         }
         match self.messages {
             Some(0) => f.write_str(", no messages")?,
-            Some(1) => write!(f, ", 1 message each of {}", self.size)?,
-            Some(messages) => write!(f, ", {} messages each of {}", Count(messages), self.size)?,
-            None => write!(f, ", messages of {}", self.size)?,
+            Some(1) => write!(f, ", 1 message each of {}", with_unit(&self.size))?,
+            Some(messages) => write!(f, ", {} messages each of {}", Count(messages), with_unit(&self.size))?,
+            None => write!(f, ", messages of {}", with_unit(&self.size))?,
         }
         match &self.fragment {
-            Some(fragment) => write!(f, " in fragments of {fragment}")?,
+            Some(fragment) => write!(f, " in fragments of {}", with_unit(fragment))?,
             None => f.write_str(" in one write each")?,
         }
         if !self.gap.is_zero() {
@@ -211,7 +211,7 @@ impl fmt::Display for Profile {
             write!(f, ", an urgent byte at {}", Bytes(at))?;
         }
         if let Some(bytes) = self.bytes {
-            write!(f, ", at most {} each", Bytes(bytes))?;
+            write!(f, ", at most {} each", with_unit(Bytes(bytes)))?;
         }
         if let Some(duration) = self.duration {
             write!(f, ", for {}", Time(duration))?;
@@ -231,6 +231,7 @@ impl fmt::Display for Profile {
         }
         match self.reconnect {
             Reconnect::Off => {}
+            Reconnect::Times(1) => f.write_str(", reconnected once")?,
             Reconnect::Times(times) => write!(f, ", reconnected {times} times")?,
             Reconnect::Forever => f.write_str(", always reconnected")?,
         }
@@ -241,6 +242,12 @@ impl fmt::Display for Profile {
             (_, Some(rate)) => write!(f, " at {rate}"),
         }
     }
+}
+
+/// A number of bytes, or several, for people: one without a unit gets it.
+fn with_unit(bytes: impl fmt::Display) -> String {
+    let text = bytes.to_string();
+    if text.ends_with(|last: char| last.is_ascii_digit()) { format!("{text} B") } else { text }
 }
 
 #[cfg(test)]
@@ -318,7 +325,7 @@ pub(super) mod tests {
     fn the_sentence_says_what_was_understood() {
         assert_eq!(
             profile().to_string(),
-            "4 connections, 3 messages each of 1..100 in fragments of 1..40, 1 in flight, then half-close"
+            "4 connections, 3 messages each of 1..100 B in fragments of 1..40 B, 1 in flight, then half-close"
         );
         let churn = Profile {
             conns: 1,
@@ -337,15 +344,15 @@ pub(super) mod tests {
         };
         assert_eq!(
             churn.to_string(),
-            "1 connection opened over 1.5s, messages of 1..100 in one write each 0..5ms apart, at most 5GiB each, for 90s, \
-             sent without waiting for the echo, read slow:64KiB/s, each ended after 1..20 messages, always \
+            "1 connection opened over 1.5s, messages of 1..100 B in one write each 0..5ms apart, at most 5GiB each, for \
+             90s, sent without waiting for the echo, read slow:64KiB/s, each ended after 1..20 messages, always \
              reconnected, then abandon"
         );
         let open = Profile { rate: Rate::per_second(20_000), connect_rate: Rate::per_second(50), ..profile() };
         assert_eq!(
             open.to_string(),
-            "4 connections opened at 50/s, 3 messages each of 1..100 in fragments of 1..40, 20000/s in all, at most 1 in \
-             flight, then half-close"
+            "4 connections opened at 50/s, 3 messages each of 1..100 B in fragments of 1..40 B, 20000/s in all, at most 1 \
+             in flight, then half-close"
         );
     }
 

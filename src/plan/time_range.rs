@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::random::below;
 use crate::units::text::{Form, TextForm, pattern, text_form};
-use crate::units::{ParseError, Time};
+use crate::units::{ParseError, Time, range};
 
 /// Durations from `low` to `high`, both included, uniform to the nanosecond: `0`, `5ms`, `0..5ms`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +55,9 @@ impl FromStr for TimeRange {
     type Err = ParseError;
 
     fn from_str(text: &str) -> Result<Self, ParseError> {
+        if let Some(error) = range::with_hyphen(text) {
+            return Err(error);
+        }
         let (low, high) = text.split_once("..").unwrap_or((text, text));
         Self::new(low.parse::<Time>()?.0, high.parse::<Time>()?.0)
     }
@@ -91,6 +94,7 @@ mod tests {
     #[test]
     fn a_refusal_names_what_is_wrong_and_what_to_write() {
         assert_eq!(refusal("5ms..1ms"), "the range 5ms..1ms is empty: did you mean 1ms..5ms?");
+        assert_eq!(refusal("1ms-5ms"), "1ms-5ms is not how a range is written: write 1ms..5ms");
         assert_eq!(refusal("1..5ms"), "1 has no unit: did you mean 1s?");
         assert_eq!(refusal("5ms.."), "a time is missing: write 10s, 1.5s, 250ms, 2m, 1h 30m or 0");
     }

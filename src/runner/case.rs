@@ -67,6 +67,12 @@ pub struct CaseArgs {
     #[arg(long)]
     pub list: bool,
 
+    /// List the cases with their servers, say which would be skipped and why, and run nothing
+    ///
+    /// Nothing is started, and no connection is opened. With --json, a report without results.
+    #[arg(long, conflicts_with = "list")]
+    pub dry_run: bool,
+
     /// How long to wait for the target.
     #[command(flatten)]
     pub wait: WaitArgs,

@@ -104,7 +104,10 @@ fn read(file: &Path) -> anyhow::Result<Baseline> {
     let name = file.display();
     let wrong = |problem: String| Failure::usage(format!("--baseline {name}: {problem}"));
     let remedy = "--write-baseline writes such a file";
-    let text = std::fs::read_to_string(file).map_err(|error| wrong(format!("{error}: {remedy}")))?;
+    let text = match file.exists() {
+        true => files::read("--baseline", file)?,
+        false => return Err(wrong(format!("there is no such file: {remedy}"))),
+    };
     let version = toml::from_str::<toml::Table>(&text).ok().and_then(|table| table.get("version")?.as_integer());
     match version {
         Some(version) if version != i64::from(VERSION) => {

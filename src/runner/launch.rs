@@ -15,7 +15,7 @@ use super::progress::ProgressDisplay;
 use crate::client::limits::{self, SystemLimits};
 use crate::client::target::SourceChoice;
 use crate::client::{self, Control, RunOutcome, RunPlan};
-use crate::config::{self, RunArgs, RunSettings, SourceAddresses};
+use crate::config::{self, RunArgs, RunSettings, SourceAddresses, StartTime};
 use crate::failure::Failure;
 use crate::interrupt;
 use crate::output::console::say;
@@ -25,6 +25,9 @@ use crate::target::resources::ServerWatch;
 
 /// How long a process that waits for a common start sleeps before it looks at the clock again, which somebody may set.
 const MAX_START_WAIT: Duration = Duration::from_millis(50);
+
+/// A start that is less late than this is not worth a word.
+const LATE: Duration = Duration::from_secs(1);
 
 /// Validates the flags of the run as a whole and fills in defaults: a random seed, and a worker for each core.
 ///
@@ -135,6 +138,16 @@ pub fn run_plan(
         outcome.interrupted && deadline.is_some_and(|deadline| deadline.has_passed()) && !interrupt::is_requested();
     outcome.interrupted &= !timed_out;
     Ok((outcome, timed_out))
+}
+
+/// Says that the common start of several processes is over already, so that this one begins at once.
+pub fn note_late_start(args: &RunArgs) {
+    let start = args.start_at.map(|StartTime(time)| time);
+    let Some(late) = start.and_then(|time| SystemTime::now().duration_since(time).ok()) else { return };
+    if let (Some(start), true) = (args.start_at, late >= LATE) {
+        let late = humantime::format_duration(Duration::from_secs(late.as_secs()));
+        say(&format!("warning: --start-at {start}: that was {late} ago, so this starts at once"));
+    }
 }
 
 /// Waits until the common start of several processes, or until an interrupt.

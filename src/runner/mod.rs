@@ -12,6 +12,7 @@ pub mod known_failures;
 mod known_servers;
 pub mod launch;
 mod needs;
+mod planned;
 mod progress;
 pub mod server_watch;
 mod stop_under_load;

@@ -16,6 +16,7 @@ use crate::runner::case::{CaseArgs, CaseContext, merged, run_one, why_skipped};
 use crate::runner::directly;
 use crate::runner::known_failures::KnownFailures;
 use crate::runner::known_servers::KnownServers;
+use crate::runner::planned;
 use crate::runner::server_watch;
 use crate::runner::{jobs, launch, target_address};
 use crate::scenario::distance::Distance;
@@ -105,7 +106,7 @@ pub fn run_all(
     }
     names::check(&wanted).map_err(|error| Failure::usage(error.styled()))?;
     let each = targets.each();
-    let planned: Vec<CaseReport> = planned(&wanted, &each);
+    let mut planned: Vec<CaseReport> = planned(&wanted, &each);
     if args.list {
         let cases = planned.into_iter().take(wanted.len()).collect();
         return args.reports.list(&list(&wanted), cases).map(|()| Exit::Pass);
@@ -114,12 +115,18 @@ pub fn run_all(
     if let Some(pid) = args.watch.pid.filter(|_| each.len() > 1 || targets.direct.is_some()) {
         return Err(Failure::usage(format!("--pid {pid}: it is the process of one server: check that one alone")));
     }
+    if args.dry_run {
+        let lines = planned::dry_run(&wanted, &each, args, &mut planned);
+        return args.reports.list(&lines.join("\n"), planned).map(|()| Exit::Pass);
+    }
+    launch::note_late_start(&args.run);
     let failures = KnownFailures::open(&args.baseline, scenarios, each.len())?;
     targets.prepare(args)?;
     let far = far(targets, args, at_distance)?;
     let wanted = far.as_ref().map_or(wanted, |far| chosen(far, args));
     prepare_log(args, each[0])?;
     let reports = Reports::open(&args.reports, planned.clone(), args.quiet)?;
+    reports.announce(&planned::opening(&wanted, &targets.targets, targets.direct.as_deref()))?;
     let suite = SuiteRun {
         args,
         wanted: &wanted,

@@ -7,7 +7,7 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Mutex;
 
 use crate::client::target;
-use crate::config::{DEFAULT_PORT, ZonedIp, check_zone};
+use crate::config::{DEFAULT_PORT, ZonedIp, check_zone, without_brackets};
 use crate::failure::Failure;
 use crate::interrupt;
 use crate::sync::lock;
@@ -104,10 +104,14 @@ fn split_bracketed(text: &str) -> Result<(String, &str), String> {
 
 /// `localhost:80` as its host and its port, which is empty if there is none.
 fn split_plain(text: &str) -> Result<(String, &str), String> {
+    if text.parse::<u16>().is_ok_and(|port| port > 0) {
+        return Err(format!("it is a port alone: write 127.0.0.1:{text}"));
+    }
     let (host, port) = text.rsplit_once(':').unwrap_or((text, ""));
     if host.contains(':') {
         let default_port = DEFAULT_PORT.to_string();
-        let (address, port) = if host.ends_with(':') { (text, default_port.as_str()) } else { (host, port) };
+        let (address, port) = without_brackets(text);
+        let port = port.unwrap_or(&default_port);
         // The form with brackets alone would be refused in turn.
         if let Some(Err(error)) = ZonedIp::parse(address, |ip| format!("[{ip}]:{port}")) {
             return Err(error.to_string());
@@ -128,6 +132,8 @@ mod tests {
             ("localhost:", "it has no port: write localhost:7777"),
             ("127.0.0.1", "it has no port: write 127.0.0.1:7777"),
             (":80", "it has no host: write 127.0.0.1:80"),
+            ("9000", "it is a port alone: write 127.0.0.1:9000"),
+            ("fd00:1:2:3:4:5:6:7", "write [fd00:1:2:3:4:5:6:7]:7777"),
             ("", "write 127.0.0.1:7777"),
             (":", "write 127.0.0.1:7777"),
             ("1.2.3.4:99999", "99999 is not a port: ports go from 1 to 65535"),

@@ -29,6 +29,9 @@ pub fn why(report: &RunReport, target: &str, remedies: Remedies) -> Option<Strin
     Some(sentence(&cause, target, remedies))
 }
 
+/// How the client's error begins when a source address is none of this machine's.
+const NO_SUCH_SOURCE: &str = "this machine has no address";
+
 fn sentence(cause: &str, target: &str, remedies: Remedies) -> String {
     if cause.contains("refused") {
         let remedy = match remedies.is_default_target {
@@ -37,10 +40,11 @@ fn sentence(cause: &str, target: &str, remedies: Remedies) -> String {
         };
         return format!("nothing listens on {target} ({cause}): {remedy}");
     }
-    let source = if remedies.has_sources { ", and that --source names addresses of this machine" } else { "" };
-    format!(
-        "no connection to {target} could be opened: {cause}: check the address, the network and any firewall{source}"
-    )
+    let remedy = match remedies.has_sources && cause.contains(NO_SUCH_SOURCE) {
+        true => "give --source an address of this machine",
+        false => "check the address, the network and any firewall",
+    };
+    format!("no connection to {target} could be opened: {cause}: {remedy}")
 }
 
 /// Whether every connect of a run was tried and failed: the target was not there.
@@ -64,6 +68,9 @@ mod tests {
         assert!(sentence(refused, "127.0.0.1:7777", remedies(true, false)).contains("start 'echo-tester serve'"));
         let foreign = sentence(refused, "10.0.0.1:80", remedies(false, false));
         assert!(foreign.ends_with("start the server, or check the address and the port"), "{foreign}");
-        assert!(sentence("no route to host", "a:1", remedies(true, true)).contains("and that --source names"));
+        let no_route = sentence("no route to host", "a:1", remedies(true, true));
+        assert!(no_route.ends_with("check the address, the network and any firewall"), "{no_route}");
+        let no_source = sentence("this machine has no address 8.8.8.8: EADDRNOTAVAIL", "a:1", remedies(true, true));
+        assert!(no_source.ends_with("EADDRNOTAVAIL: give --source an address of this machine"), "{no_source}");
     }
 }

@@ -94,6 +94,10 @@ impl std::error::Error for ScenarioError {}
 /// The message is all there is: `toml::de::Error` keeps serde's `unknown_field(field, expected)` as text. It names the
 /// unknown word first and then the known ones, each in backticks.
 pub(super) fn with_suggestion(message: &str) -> String {
+    // Of all keys, only a scenario's name must be there.
+    if message == "missing field `name`" {
+        return "the scenario has no `name`: write name = \"WHAT IT SHOWS\" as its first line".to_owned();
+    }
     let mut words = message.split('`').skip(1).step_by(2);
     let (Some(unknown), true) = (words.next(), message.starts_with("unknown")) else { return message.to_owned() };
     match nearest(unknown, words) {

@@ -13,6 +13,7 @@ mod decimal;
 mod grouped;
 pub(crate) mod nearest;
 mod parse_error;
+pub(crate) mod range;
 mod rate;
 pub(crate) mod text;
 mod time;

@@ -8,7 +8,7 @@ use crate::shell::Folder;
 use crate::snapshot;
 
 /// Compares the answers to these command lines with the snapshot of this name.
-fn check(name: &str, folder: &Folder, lines: &str) {
+pub(crate) fn check(name: &str, folder: &Folder, lines: &str) {
     let said = folder.session(lines);
     assert!(!said.contains("(exit code 0)"), "all of these are errors: {said}");
     snapshot(&format!("errors-{name}"), &said);
@@ -375,22 +375,22 @@ fn cases_and_comparisons() {
     check(
         "cases",
         &folder,
-        "check --patience 0
-         check --patience 5
+        "check --model auto --patience 0
+         check --model auto --patience 5
          check --model ''
          check --model nonsense
          check --model threads,nonsense
          check --model threads,threads
-         check --jobs 0
-         check --jobs 65
-         check --jobs -1
-         check --filter nonsense
-         check --filter 1.1 --workers 0
-         check --filter 1.1 --only-conn 500
+         check --model auto --jobs 0
+         check --model auto --jobs 65
+         check --model auto --jobs -1
+         check --model auto --filter nonsense
+         check --model auto --filter 1.1 --workers 0
+         check --model auto --filter 1.1 --only-conn 500
          check --filter 1.1 --source fd00::1 --seed 7 127.0.0.1:1
-         check --filter 1.1 --shard 0/2
-         check --filter 1.1 --github
-         GITHUB_STEP_SUMMARY=no/summary.md check --filter 1.1 --github
+         check --model auto --filter 1.1 --shard 0/2
+         check --model auto --filter 1.1 --github
+         GITHUB_STEP_SUMMARY=no/summary.md check --model auto --filter 1.1 --github
          blast --serve --github
          compare --rounds 0
          compare --models nonsense
@@ -410,7 +410,7 @@ fn results_that_cannot_be_written() {
     let report = include_str!("fixtures/churn.json");
     let folder = Folder::with(&[("a.toml", scenario), ("report.json", report), ("folder/file", "")]);
     let mut lines = String::new();
-    for command in ["blast --serve", "run a.toml", "check"] {
+    for command in ["blast --serve", "run a.toml", "check --model auto"] {
         for flag in ["--junit no/a", "--markdown no/a", "--html no/a", "--json=no/a", "-o no/a"] {
             lines.push_str(&format!("{command} {flag}\n"));
         }

@@ -11,9 +11,11 @@
 #[path = "../program/mod.rs"]
 mod program;
 
+mod completions;
 mod errors;
 mod findings;
 mod merging;
+mod mistakes;
 mod pages;
 mod redact;
 mod rendering;
@@ -21,6 +23,7 @@ mod reports;
 mod scenario_errors;
 mod serving;
 mod shell;
+mod version;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

@@ -64,9 +64,21 @@ fn the_files_of_the_manual_are_its_pages() {
         .map(|entry| entry.expect("the folder is readable").file_name().to_string_lossy().into_owned())
         .collect();
     let mut missing: Vec<String> = commands().iter().map(|words| page_name("echo-tester", words) + ".1").collect();
-    // There are more files, because clap adds a subcommand 'help' with a page for each command.
     missing.retain(|name| !written.contains(name));
     assert_eq!(missing, Vec::<String>::new(), "in {written:?}");
+    assert_eq!(written.len(), commands().len(), "and no others: {written:?}");
+    for tool in [&["groff", "-man", "-Tutf8", "-ww", "-z"][..], &["mandoc", "-T", "lint", "-W", "warning"]] {
+        for page in &written {
+            let mut checker = std::process::Command::new(tool[0]);
+            match checker.args(&tool[1..]).arg(folder.path().join("pages").join(page)).output() {
+                Err(error) => println!("SKIPPED: {page} by {}: {error}", tool[0]),
+                Ok(output) => {
+                    let said = [output.stdout, output.stderr].concat();
+                    assert_eq!(String::from_utf8_lossy(&said), "", "{tool:?}");
+                }
+            }
+        }
+    }
 }
 
 /// Their texts come from the help, which has snapshots, so it is enough that they contain every flag.

@@ -282,14 +282,18 @@ impl Model {
 /// Looks a model up; `auto` is the default of this OS.
 ///
 /// # Errors
-/// A sentence with all names, and the one that was probably meant.
+/// A sentence with the name that was probably meant, or else with all of this system.
 pub fn find(name: &str) -> Result<&'static Model, String> {
     let wanted = if name == "auto" { AUTO } else { name };
     TABLE.iter().find(|model| model.name == wanted).ok_or_else(|| {
-        let names: Vec<&str> = TABLE.iter().map(|model| model.name).collect();
-        let meant = nearest(name, names.iter().copied());
-        let meant = meant.map_or_else(String::new, |nearest| format!(" (did you mean {nearest}?)"));
-        format!("there is no model '{name}'{meant}; the models are auto, {}", names.join(", "))
+        let remedy = match nearest(name, TABLE.iter().map(|model| model.name)) {
+            Some(nearest) => format!("did you mean {nearest}?"),
+            None => {
+                let here = TABLE.iter().filter(|model| model.run.is_some()).map(|model| model.name);
+                format!("the models of this system are auto, {}", here.collect::<Vec<_>>().join(", "))
+            }
+        };
+        format!("there is no model '{name}': {remedy}")
     })
 }
 
@@ -397,7 +401,8 @@ mod tests {
         {
             let error = find(wrong).err().expect("there is no such model");
             assert_eq!(error.contains("did you mean"), !meant.is_empty(), "{error}");
-            assert!(error.contains(meant) && error.contains("auto, threads, select"), "{error}");
+            assert_eq!(error.contains("this system are auto, threads, select"), meant.is_empty(), "{error}");
+            assert!(error.contains(meant), "{error}");
         }
     }
 }

@@ -1,0 +1,177 @@
+//! Tips for words that people bring from other programs, or type in the wrong place: what to write here instead.
+
+use std::ffi::OsString;
+
+use clap::builder::StyledStr;
+use clap::error::{ContextKind, ContextValue};
+
+use crate::server::models;
+
+/// What another program calls a flag, and what to write here. `{}` stands for the value.
+struct Foreign {
+    commands: &'static [&'static str],
+    flags: &'static [&'static str],
+    write: &'static str,
+}
+
+const FOREIGN_FLAGS: &[Foreign] = &[
+    Foreign {
+        commands: &["serve"],
+        flags: &["--port", "-p", "--host", "--listen", "-l", "--address", "--addr"],
+        write: "write --bind {}",
+    },
+    Foreign { commands: &["serve"], flags: &["--serve"], write: "write --model {}" },
+    Foreign { commands: &["blast"], flags: &["--model", "-m"], write: "write --serve={}" },
+    Foreign {
+        commands: &["blast", "check"],
+        flags: &["--target", "-t", "--host", "--connect", "--address", "--addr"],
+        write: "write the target without a flag: {}",
+    },
+    Foreign { commands: &["check"], flags: &["--serve"], write: "write --model {}" },
+    Foreign { commands: &["compare"], flags: &["--serve", "--model", "-m"], write: "write --models {}" },
+    Foreign { commands: &["blast", "compare"], flags: &["--time", "--seconds"], write: "write --duration {}" },
+    Foreign {
+        commands: &["blast", "compare"],
+        flags: &["--connections", "--clients", "--parallel"],
+        write: "write --conns {}",
+    },
+    Foreign { commands: &["blast", "compare", "serve"], flags: &["--threads"], write: "write --workers {}" },
+];
+
+/// Adds what to write instead to an error about the word that it names, if that is known.
+pub(super) fn add(error: &mut clap::Error, words: &[OsString]) {
+    let Some(ContextValue::String(invalid)) = error.get(ContextKind::InvalidArg) else { return };
+    let texts: Vec<&str> = words.iter().map(|word| word.to_str().unwrap_or_default()).collect();
+    let Some(command) = texts.get(1) else { return };
+    if let Some(tip) = tip(command, invalid, &texts) {
+        set(error, tip);
+    }
+}
+
+/// Makes this the only tip of an error. Usage goes too: it shows the flag that is spelt most alike.
+pub(super) fn set(error: &mut clap::Error, tip: String) {
+    error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![StyledStr::from(tip)]));
+    for kind in [ContextKind::SuggestedArg, ContextKind::SuggestedValue, ContextKind::Usage] {
+        error.remove(kind);
+    }
+}
+
+fn tip(command: &str, invalid: &str, words: &[&str]) -> Option<String> {
+    if !invalid.starts_with('-') {
+        return word_tip(command, invalid);
+    }
+    let is_meant = |row: &&Foreign| row.commands.contains(&command) && row.flags.contains(&invalid);
+    let row = FOREIGN_FLAGS.iter().find(is_meant)?;
+    let mut pairs = words.iter().zip(words.iter().skip(1).chain([&""]));
+    let value = pairs.find_map(|(word, next)| match word.strip_prefix(invalid)? {
+        "" => Some(*next),
+        rest => rest.strip_prefix('='),
+    });
+    let example = match row.write {
+        write if write.contains("--bind") => "7777",
+        write if write.contains("--model") || write.contains("--serve") => "auto",
+        _ => "…",
+    };
+    let value = value.filter(|value| !value.is_empty() && !value.starts_with('-')).unwrap_or(example);
+    Some(row.write.replace("{}", value))
+}
+
+/// The tip for a word that is no flag, of a command that takes none.
+fn word_tip(command: &str, word: &str) -> Option<String> {
+    let is_model = models::find(word).is_ok();
+    let is_address = word.contains(':') || word.parse::<u16>().is_ok();
+    match command {
+        "serve" if is_model => Some(format!("write --model {word}")),
+        "serve" if is_address => Some(format!("write --bind {word}")),
+        "compare" if is_model => Some(format!("write --models {word}")),
+        "compare" if is_address => Some(format!("write --target {word}")),
+        _ => None,
+    }
+}
+
+/// The correct form of `--serve epoll`, where 'epoll' is parsed as a target.
+pub(super) fn serve_without_equals(words: &[OsString]) -> Option<String> {
+    let mut pairs = words.iter().zip(words.iter().skip(1));
+    let (_, model) = pairs.find(|(flag, _)| *flag == "--serve")?;
+    let model = model.to_str().filter(|model| !model.contains(':') && !model.starts_with('-'))?;
+    match models::find(model) {
+        Ok(_) => Some(format!("the model goes after '=': write --serve={model}")),
+        Err(why) => Some(format!("the model goes after '=', and {why}")),
+    }
+}
+
+/// The words with every value that begins with a hyphen joined to its flag: `--duration=-5s`. Then the value is read as
+/// a value, and refused as one. `None`: there is no such value.
+pub(super) fn with_negative_values(words: &[OsString]) -> Option<Vec<OsString>> {
+    let is_number = |word: &OsString| {
+        let rest = word.to_str().and_then(|word| word.strip_prefix('-'));
+        rest.is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit() || first == '.'))
+    };
+    let mut joined: Vec<OsString> = Vec::new();
+    for word in words {
+        match joined.last_mut().filter(|last| is_flag(last) && is_number(word)) {
+            Some(flag) => {
+                flag.push("=");
+                flag.push(word);
+            }
+            None => joined.push(word.clone()),
+        }
+    }
+    (joined.len() < words.len()).then_some(joined)
+}
+
+/// Whether a word is a flag without a value: `-c`, `--conns`.
+fn is_flag(word: &OsString) -> bool {
+    word.to_str().is_some_and(|word| {
+        let name = word.trim_start_matches('-');
+        let has_hyphens = word.len() - name.len() == if name.len() == 1 { 1 } else { 2 };
+        has_hyphens && name.starts_with(|first: char| first.is_ascii_alphabetic()) && !name.contains('=')
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(line: &str) -> Vec<OsString> {
+        line.split(' ').map(OsString::from).collect()
+    }
+
+    #[test]
+    fn a_negative_value_is_joined_to_its_flag_and_nothing_else_is() {
+        let joined = |line| with_negative_values(&words(line)).map(|words| words.join(" ".as_ref()));
+        assert_eq!(joined("blast --duration -5s -c -1"), Some("blast --duration=-5s -c=-1".into()));
+        for line in ["blast --conns 5", "blast --quiet -c", "blast a:1 -5", "blast --seed=1 -5", "blast -- -5"] {
+            assert_eq!(joined(line), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn every_foreign_flag_is_none_of_the_command_that_it_is_foreign_to() {
+        let program = crate::cli::command();
+        for row in FOREIGN_FLAGS {
+            for name in row.commands {
+                let command = program.find_subcommand(name).expect("the command exists");
+                let is_known = |flag: &&str| match flag.strip_prefix("--") {
+                    Some(long) => command.get_arguments().any(|arg| arg.get_long() == Some(long)),
+                    None => command.get_arguments().any(|arg| arg.get_short() == flag.chars().nth(1)),
+                };
+                assert_eq!(row.flags.iter().find(|flag| is_known(flag)), None, "{name} has this flag itself");
+            }
+        }
+    }
+
+    #[test]
+    fn a_value_is_kept_wherever_it_stands() {
+        for (line, tip_text) in [
+            ("echo-tester serve --port 5000", "write --bind 5000"),
+            ("echo-tester serve --port=5000", "write --bind 5000"),
+            ("echo-tester serve --port", "write --bind 7777"),
+            ("echo-tester blast --model epoll", "write --serve=epoll"),
+        ] {
+            let words: Vec<&str> = line.split(' ').collect();
+            let flag = words[2].split('=').next().expect("a flag");
+            assert_eq!(tip(words[1], flag, &words).as_deref(), Some(tip_text), "{line}");
+        }
+    }
+}
