@@ -36,6 +36,22 @@ fn the_readme_names_each_model_and_links_its_page() {
 }
 
 #[test]
+fn the_program_prints_the_page_of_a_model_and_tells_the_nearest_name() {
+    let models = |name: &str| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_echo-tester"));
+        command.args(["models", name]).output().expect("the program starts")
+    };
+    for model in echo_tester::server::models::TABLE {
+        let output = models(model.name);
+        let page = document(&format!("docs/models/{}.md", model.name)).text;
+        assert_eq!(String::from_utf8_lossy(&output.stdout), page, "{}", model.name);
+    }
+    let output = models("epol");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(2) && said.contains("did you mean epoll?"), "{said}");
+}
+
+#[test]
 fn a_first_look_at_the_readme_takes_no_more_than_200_lines() {
     let lines = document("README.md").text.lines().count();
     assert!(lines <= 200, "README.md has {lines} lines: move a part to docs/");
