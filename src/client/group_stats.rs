@@ -37,6 +37,13 @@ impl GroupStats {
         }
     }
 
+    /// Notes on the time line of the first group that the client stood still until `now`, for this long.
+    pub(super) fn stood_still(&mut self, gap: Duration, now: Duration) {
+        if let Some(stats) = self.groups.first_mut() {
+            stats.timeline.stood_still(now.saturating_sub(gap), now);
+        }
+    }
+
     /// The counters of all groups added up.
     pub(super) fn counters(&self) -> Counters {
         let mut sum = Counters::default();

@@ -168,7 +168,9 @@ impl ClientWorker {
         // Everything since the last sweep, which in a short run is all of it.
         let now = self.clock.read();
         self.mark_time(now);
-        self.stand_still.look(now);
+        if let Some(gap) = self.stand_still.look(now) {
+            self.stats.stood_still(Duration::from_nanos(gap), Duration::from_nanos(now));
+        }
         self.publish();
         WorkerResult {
             groups: self.stats.into_groups().into_iter().zip(self.findings.into_groups()).collect(),
@@ -400,6 +402,7 @@ impl ClientWorker {
         self.saturation.sample(now, sys::thread_cpu_time);
         self.starvation.sample(now, sys::thread_cpu_time, sys::thread_run_delay);
         if let Some(gap) = self.stand_still.look(now) {
+            self.stats.stood_still(Duration::from_nanos(gap), Duration::from_nanos(now));
             self.leave_out(gap, now);
         }
         let wake_all = self.signals.look(&self.run, now);

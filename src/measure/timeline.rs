@@ -32,13 +32,16 @@ pub struct Point {
     pub findings: u64,
     /// The longest round trip that ended here, in nanoseconds.
     pub rtt_max_ns: u64,
+    /// How long the client itself stood still here, in milliseconds; of several workers, the one that did longest.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub stood_still_ms: u64,
     /// How long the round trips took that ended here.
     #[serde(default, skip_serializing_if = "TripCounts::is_empty")]
     pub trips: TripCounts,
 }
 
 impl Point {
-    /// Adds the counts of another interval.
+    /// Adds the counts of another worker.
     pub fn add(&mut self, other: &Point) {
         self.opened += other.opened;
         self.closed += other.closed;
@@ -46,8 +49,13 @@ impl Point {
         self.bytes_verified += other.bytes_verified;
         self.findings += other.findings;
         self.rtt_max_ns = self.rtt_max_ns.max(other.rtt_max_ns);
+        self.stood_still_ms = self.stood_still_ms.max(other.stood_still_ms);
         self.trips.add(&other.trips);
     }
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 /// Counts over time.
@@ -80,6 +88,21 @@ impl Timeline {
         &mut self.points[index]
     }
 
+    /// Notes that the client itself stood still between these times since the start of the run.
+    pub fn stood_still(&mut self, from: Duration, to: Duration) {
+        // The line is made as long as it must be, and its interval with it.
+        self.at(to);
+        let interval = Duration::from_millis(self.interval_ms);
+        let mut at = from;
+        while at < to {
+            let next = (interval * (at.as_millis() as u64 / self.interval_ms) as u32 + interval).min(to);
+            let point = self.at(at);
+            let most = interval.as_millis() as u64;
+            point.stood_still_ms = (point.stood_still_ms + (next - at).as_millis() as u64).min(most);
+            at = next;
+        }
+    }
+
     /// Adds another line, of a run that began at the same time.
     pub fn add(&mut self, other: &Timeline) {
         self.add_later(other, Duration::ZERO);
@@ -104,6 +127,8 @@ impl Timeline {
         let pairs = self.points.chunks(2).map(|pair| {
             let mut sum = pair[0].clone();
             pair[1..].iter().for_each(|second| sum.add(second));
+            // One after the other, not at the same time.
+            sum.stood_still_ms = pair.iter().map(|point| point.stood_still_ms).sum();
             sum
         });
         self.points = pairs.collect();
@@ -141,6 +166,21 @@ mod tests {
         let mut other_way = line(&long);
         other_way.add(&line(&short));
         assert_eq!(other_way, sum);
+    }
+
+    #[test]
+    fn a_stand_still_is_noted_in_every_interval_that_it_touches() {
+        let of = |line: &Timeline| line.points.iter().map(|point| point.stood_still_ms).collect::<Vec<u64>>();
+        let ms = Duration::from_millis;
+        let mut one = Timeline::default();
+        one.stood_still(ms(150), ms(420));
+        assert_eq!(of(&one), [0, 50, 100, 100, 20]);
+        let mut two = Timeline::default();
+        two.stood_still(ms(110), ms(200));
+        two.add(&one);
+        assert_eq!(of(&two), [0, 90, 100, 100, 20], "of two workers, the longer one");
+        two.coarsen();
+        assert_eq!(of(&two), [90, 200, 20]);
     }
 
     #[test]

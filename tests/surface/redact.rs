@@ -48,6 +48,7 @@ const VOLATILE_JSON: &[(&str, &str)] = &[
     (r#"("\w+_ns": )(\d+|null)"#, "$1[ns]"),
     (r#"("hdr": )"[^"]*""#, r#"$1"[histogram]""#),
     (r#",\s*"trips": "[^"]*""#, ""),
+    (r#",\s*"stood_still_ms": [^,\n]*"#, ""),
     (r#"("host": )("[^"]*"|null)"#, r#"$1"[host]""#),
     (r#"("cores": )(\d+|null)"#, "$1[number]"),
     (r#"("system": )"[^"]*""#, r#"$1"[system]""#),

@@ -52,7 +52,7 @@ pub(super) fn figures(run: &RunReport, depth: Depth) -> Markup {
 fn table(run: &RunReport) -> Markup {
     html! {
         div.wide {
-            table {
+            table.loads {
                 tr {
                     th { "load" }
                     @for name in ["passed", "failed", "verified", "p50", "p99", "findings"] { th.figure { (name) } }

@@ -22,7 +22,7 @@ pre, code { font: 12px/1.5 ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, mo
 table { border-collapse: collapse; margin: .5rem 0; font-size: .92rem; }
 th, td { text-align: start; padding: .2rem .6rem; border-bottom: 1px solid var(--faint); overflow-wrap: normal; }
 .figure { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-.wide { overflow-x: auto; } .wide td:first-child { min-width: 6.5rem; }
+.wide { overflow-x: auto; } .wide td:first-child { min-width: 6.5rem; } .loads td { white-space: nowrap; }
 .band { background: var(--card); border: 1px solid var(--faint); border-left: 6px solid currentColor;
   border-radius: 8px; padding: 1rem 1.1rem; font-weight: 400; }
 .band > * { color: var(--ink); } .band .badge { color: var(--paper); border-radius: 5px; padding: .05rem .55rem; }
@@ -51,7 +51,7 @@ summary { cursor: pointer; } .example, .load { margin: .4rem 0; } .example > sum
 pre { margin: .3rem 0; } pre.text { overflow-x: auto; max-height: 22rem; padding: .6rem;
   border: 1px solid var(--faint);
   border-radius: 6px; }
-.dump { display: flex; flex-wrap: wrap; gap: .1rem 2rem; margin: .5rem 0; }
+.dump { display: flex; flex-wrap: wrap; gap: .1rem 2rem; margin: .5rem 0; max-width: 44rem; }
 .dump pre { margin: 0; overflow-wrap: normal; } .dump .offset { color: var(--soft); }
 .dump b.is { background: var(--bad-bytes); color: var(--bad); } .dump b.was { text-decoration: underline; }
 .side-by-side { display: flex; flex-wrap: wrap; gap: 0 2rem; align-items: start; }
@@ -70,6 +70,8 @@ figure { margin: .8rem 0; break-inside: avoid; } figcaption { font-size: .9rem; 
 .area path { fill: none; stroke: currentColor; stroke-width: 2; vector-effect: non-scaling-stroke; }
 .area path.grid { stroke: var(--faint); stroke-width: 1; } .area path.max { stroke-width: 1; }
 .area path.fill { stroke: none; fill: var(--fill); } .area path.open { fill: var(--fill-two); }
+.area path.shade { stroke: none; fill: var(--soft); opacity: .3; }
+.key i.shade { height: .8rem; border: 0; background: var(--soft); opacity: .3; }
 .area .event { position: absolute; bottom: 0; width: 3px; height: .7rem; margin-left: -1px; background: var(--bad); }
 .up, .across { position: relative; color: var(--soft); font-size: .78rem; font-variant-numeric: tabular-nums; }
 .up span { position: absolute; right: .4rem; transform: translateY(50%); white-space: nowrap; }
@@ -107,7 +109,7 @@ footer { margin: 2rem 0 1rem; }
   .tiles b { font-size: 1.05rem; }
   .head { display: none; } .case > summary { grid-template-columns: repeat(3, auto) 1fr; gap: 0 .8rem; }
   .case > summary .name { grid-column: 1 / -1; grid-row: 1; }
-  .figure[data-name=p99]::before { content: 'p99 '; } .case > summary .figure { text-align: left; }
+  .figure[data-name=p99]:not(:empty)::before { content: 'p99 '; } .case > summary .figure { text-align: left; }
   .case > summary .verdict { grid-row: 2; } .case > summary .figure { color: var(--soft); font-size: .84rem; }
   .case .body { padding: .2rem 0 1rem .6rem; margin-left: 0; } .card { padding: .2rem .6rem .6rem; }
   .frame { grid-template-columns: 4.3rem minmax(0, 1fr); } .dump { gap: .5rem; } .dump pre { font-size: 11px; }

@@ -27,6 +27,41 @@ impl Bucket {
     }
 }
 
+/// What all plots share: the axis, the findings, and when the client stood still.
+struct TimeAxis {
+    across: Scale,
+    found: Vec<f64>,
+    still: Vec<(f64, f64)>,
+}
+
+impl TimeAxis {
+    fn new(buckets: &[Bucket], elapsed_s: f64) -> TimeAxis {
+        let across = Scale::time(elapsed_s);
+        let found = buckets.iter().filter(|bucket| bucket.point.findings > 0);
+        let found = found.map(|bucket| across.place(bucket.middle_s())).collect();
+        let is_still =
+            |bucket: &&Bucket| bucket.point.stood_still_ms as f64 / 1000.0 >= (bucket.to_s - bucket.from_s) / 2.0;
+        let is_told = |bucket: &&Bucket| bucket.point.stood_still_ms > 0;
+        let still = buckets.iter().filter(is_told).filter(is_still);
+        let still = still.map(|bucket| (across.place(bucket.from_s), across.place(bucket.to_s))).collect();
+        TimeAxis { across, found, still }
+    }
+
+    /// A shade behind the curves where the client stood still.
+    fn shade(&self) -> Markup {
+        let path = |(from, to): &(f64, f64)| steps(std::iter::once((*from, *to, 1.0)));
+        html! { @for still in &self.still { path.shade d=(path(still)) {} } }
+    }
+
+    /// The key of findings and of stand-stills, for one of the plots.
+    fn key(&self) -> Vec<(&'static str, &'static str)> {
+        let found = ("event", "findings");
+        let still = ("shade", "the client stood still");
+        let found = (!self.found.is_empty()).then_some(found);
+        found.into_iter().chain((!self.still.is_empty()).then_some(still)).collect()
+    }
+}
+
 /// The plots; nothing for a run that is too short for them.
 pub(super) fn of(run: &RunReport) -> Markup {
     let mut line = Timeline::default();
@@ -35,15 +70,13 @@ pub(super) fn of(run: &RunReport) -> Markup {
     if buckets.len() < FEWEST_BUCKETS {
         return html! {};
     }
-    let across = Scale::time(run.elapsed_s);
-    let found = buckets.iter().filter(|bucket| bucket.point.findings > 0);
-    let found: Vec<f64> = found.map(|bucket| across.place(bucket.middle_s())).collect();
+    let axis = TimeAxis::new(&buckets, run.elapsed_s);
     html! {
         section.time {
-            (throughput(&buckets, &across, &found))
-            (round_trips(&buckets, &across, &found))
-            (open_connections(&buckets, &across, &found))
-            @if let Some(usage) = &run.server_usage { (server(usage, &across, run.elapsed_s)) }
+            (throughput(&buckets, &axis))
+            (round_trips(&buckets, &axis))
+            (open_connections(&buckets, &axis))
+            @if let Some(usage) = &run.server_usage { (server(usage, &axis, run.elapsed_s)) }
         }
     }
 }
@@ -67,7 +100,8 @@ fn buckets(line: &Timeline, elapsed_s: f64) -> Vec<Bucket> {
     buckets
 }
 
-fn throughput(buckets: &[Bucket], across: &Scale, found: &[f64]) -> Markup {
+fn throughput(buckets: &[Bucket], axis: &TimeAxis) -> Markup {
+    let across = &axis.across;
     let rate = |bucket: &Bucket| bucket.point.bytes_verified as f64 / (bucket.to_s - bucket.from_s).max(1e-9);
     let most = buckets.iter().map(rate).fold(0.0, f64::max);
     let up = Scale::linear(most, Quantity::BytesPerSecond);
@@ -78,9 +112,9 @@ fn throughput(buckets: &[Bucket], across: &Scale, found: &[f64]) -> Markup {
         key: &[],
         across,
         up: &up,
-        events: found,
+        events: &axis.found,
     };
-    frame.around(&html! { path.fill.rtt d=(steps(stairs)) {} })
+    frame.around(&html! { (axis.shade()) path.fill.rtt d=(steps(stairs)) {} })
 }
 
 /// A curve of the plot of round trips: its class, its name, and its value in an interval.
@@ -92,7 +126,8 @@ const TRIP_CURVES: [TripCurve; 3] = [
     ("p50", "p50", |point| Some(point.trips.percentile(50.0)?.min(point.rtt_max_ns))),
 ];
 
-fn round_trips(buckets: &[Bucket], across: &Scale, found: &[f64]) -> Markup {
+fn round_trips(buckets: &[Bucket], axis: &TimeAxis) -> Markup {
+    let across = &axis.across;
     let values = |(_, _, of): &TripCurve| buckets.iter().filter_map(|b| of(&b.point)).collect::<Vec<u64>>();
     // Reports of an earlier version only have the longest.
     let drawn: Vec<&TripCurve> = TRIP_CURVES.iter().filter(|curve| !values(curve).is_empty()).collect();
@@ -109,14 +144,15 @@ fn round_trips(buckets: &[Bucket], across: &Scale, found: &[f64]) -> Markup {
         key: &key,
         across,
         up: &up,
-        events: found,
+        events: &axis.found,
     };
-    frame.around(&html! { @for (class, _, of) in &drawn { path.line.(*class) d=(path(*of)) {} } })
+    frame.around(&html! { (axis.shade()) @for (class, _, of) in &drawn { path.line.(*class) d=(path(*of)) {} } })
 }
 
-fn open_connections(buckets: &[Bucket], across: &Scale, found: &[f64]) -> Markup {
+fn open_connections(buckets: &[Bucket], axis: &TimeAxis) -> Markup {
+    let across = &axis.across;
     // Reports of an earlier version do not say when connections closed.
-    if buckets.iter().all(|bucket| bucket.point.closed == 0) && found.is_empty() {
+    if buckets.iter().all(|bucket| bucket.point.closed == 0) && axis.found.is_empty() {
         return html! {};
     }
     let (mut opened, mut closed) = (0, 0);
@@ -134,16 +170,16 @@ fn open_connections(buckets: &[Bucket], across: &Scale, found: &[f64]) -> Markup
     let up = Scale::linear(most, Quantity::Count);
     let stairs = buckets.iter().zip(&open);
     let stairs = stairs.map(|(b, open)| (across.place(b.from_s), across.place(b.to_s), up.place(*open as f64)));
-    let key: &[(&str, &str)] = if found.is_empty() { &[] } else { &[("event", "findings")] };
+    let key = axis.key();
     let frame = Frame {
         title: "Open connections",
         sentence: format!("open connections over time, at most {}", Quantity::Count.show(most)),
-        key,
+        key: &key,
         across,
         up: &up,
-        events: found,
+        events: &axis.found,
     };
-    frame.around(&html! { path.fill.open d=(steps(stairs)) {} })
+    frame.around(&html! { (axis.shade()) path.fill.open d=(steps(stairs)) {} })
 }
 
 /// A plot of the server's use: its title, its unit, and its value in a sample.
@@ -153,7 +189,8 @@ const SERVER_PLOTS: [(&str, Quantity, UsageFigure); 3] = [
     ("Server's threads", Quantity::Count, |level| level.threads),
 ];
 
-fn server(usage: &ServerUsage, across: &Scale, elapsed_s: f64) -> Markup {
+fn server(usage: &ServerUsage, axis: &TimeAxis, elapsed_s: f64) -> Markup {
+    let across = &axis.across;
     let seconds = |sample: &UsageSample| Duration::from_millis(sample.at_ms).as_secs_f64();
     let samples: Vec<&UsageSample> = usage.samples.iter().filter(|sample| seconds(sample) <= elapsed_s).collect();
     if samples.len() < FEWEST_BUCKETS {
@@ -168,7 +205,7 @@ fn server(usage: &ServerUsage, across: &Scale, elapsed_s: f64) -> Markup {
         let sentence = format!("{before} before, at most {}, {settled} when all had closed", known(of(&usage.peak)));
         let title = format!("{title}: {sentence}");
         let frame = Frame { title: &title, sentence: title.clone(), key: &[], across, up: &up, events: &[] };
-        Some(frame.around(&html! { path.line.server d=(curve(points)) {} }))
+        Some(frame.around(&html! { (axis.shade()) path.line.server d=(curve(points)) {} }))
     };
     html! { @for row in &SERVER_PLOTS { @if let Some(plot) = plot(row) { div.low { (plot) } } } }
 }
@@ -222,6 +259,16 @@ mod tests {
         let found = Point { findings: 1, ..point(1, 0, 0) };
         let page = of(&run([vec![point(1, 1, 0); 4], vec![found]].concat(), 0.5)).into_string();
         assert!(page.contains("class=\"event\" style=\"left:90.00%\""), "{page}");
+    }
+
+    #[test]
+    fn the_time_in_which_the_client_stood_still_is_shaded() {
+        let mut points = vec![point(1, 1, 1); 5];
+        points[2].stood_still_ms = 100;
+        points[3].stood_still_ms = 20;
+        let page = of(&run(points, 0.5)).into_string();
+        assert_eq!(page.matches("<path class=\"shade\" d=\"M400.0 1000V0.0H600.0V1000Z\"").count(), 3, "{page}");
+        assert_eq!(page.matches("the client stood still").count(), 1, "{page}");
     }
 
     #[test]
