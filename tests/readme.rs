@@ -122,7 +122,7 @@ fn accepts(place: &str, line: &str) -> bool {
         ["echo-tester", rest @ ..] | ["cargo", "run", "--release", "--", rest @ ..] => rest.to_vec(),
         _ => return false,
     };
-    let is_end = |word: &&&str| !["&", "|", ">", ";", "&&"].contains(*word) && !word.starts_with('>');
+    let is_end = |word: &&&str| !["&", "|", "<", ">", ";", "&&"].contains(*word) && !word.starts_with('>');
     let words = of_program.iter().take_while(is_end).copied();
     if let Err(error) =
         echo_tester::cli::Cli::command().try_get_matches_from(std::iter::once("echo-tester").chain(words))
