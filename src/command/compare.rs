@@ -1,46 +1,53 @@
 //! `compare`: runs the same load against several servers in interleaved rounds, and verifies each run.
-//!
-//! A round runs every server once, and each round begins with another server. So other work of the machine affects all
-//! of them alike. Every run has the same seed, so all servers get the same bytes in the same fragments.
 
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use anyhow::Context as _;
 use clap::Args;
 
 use super::blast::replay_line;
-use crate::config::{LoadArgs, RunArgs, RunSettings, ServerConditions};
+use crate::config::{LoadArgs, NamedCommand, RunArgs, ServeArgs, ServerSpec, Sweep, SweepValue};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::interrupt;
-use crate::output::console::{print, say, stderr_style, stdout_style};
+use crate::output::console::{command_line, print, say, stderr_style, stdout_style};
 use crate::output::files;
 use crate::output::result::OutputArgs;
 use crate::output::server_log::ServerLogArgs;
 use crate::plan::Profile;
-use crate::report::compare::{CompareReport, Contender, Round, SkippedModel};
-use crate::report::compare_text::{csv, markdown, render};
+use crate::report::compare::{
+    ComparePoint, CompareReport, CompareSetting, Contender, Pinned, ServerKind, ServerSetting, SkippedModel, SweepAxis,
+};
+use crate::report::compare_csv::csv;
+use crate::report::compare_figures::Figure;
+use crate::report::compare_text::{markdown, render};
 use crate::report::page;
-use crate::report::run::RunReport;
-use crate::report::text::{show_count, wrapped};
-use crate::runner::judged::judged_run;
-use crate::runner::unreachable::{self, Remedies};
-use crate::runner::{launch, target_address};
+use crate::report::text::wrapped;
+use crate::runner::comparison::{ComparedServer, Comparison, PlannedPoint};
+use crate::runner::{launch, pinning, target_address};
 use crate::server::models::{self, TABLE};
-use crate::target::bundled::BundledServer;
+use crate::sys;
 use crate::units::{Count, Time, counted};
 
-/// Default of `--rounds`.
-const DEFAULT_ROUNDS: u64 = 3;
+/// Default of `--rounds`. Of two equal servers, 1 comparison in 126 then shows a difference (`judge::difference`).
+const DEFAULT_ROUNDS: u64 = 5;
 /// Default of `--duration` if nothing else ends the load. It is long enough for the start-up not to matter.
-const DEFAULT_DURATION: std::time::Duration = std::time::Duration::from_secs(3);
+const DEFAULT_DURATION: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// The flags of `compare`.
 #[derive(Args, Debug)]
 pub struct CompareArgs {
-    /// The bundled models: epoll,io-uring, or all [default: all, or none if there is a --target]
+    /// The bundled models: epoll,io-uring, or all [default: all, or none if there is a --target or --with]
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', env = "ECHO_TESTER_MODELS", hide_env = true)]
     models: Vec<String>,
+
+    /// A server that a command starts, with a name for the table: 'mine=./my-server --listen {addr}'; repeatable
+    ///
+    /// {addr}, {host} and {port} stand for a free port of this machine. The server is ready when it echoes a byte. It
+    /// is started again for each round, and stopped with all processes that it started.
+    #[arg(long = "with", value_name = "NAME=COMMAND", env = "ECHO_TESTER_WITH", hide_env = true)]
+    commands: Vec<NamedCommand>,
 
     /// Your own server, with an optional name for the table: 127.0.0.1:9000 or mine=127.0.0.1:9000; repeatable
     #[arg(
@@ -52,7 +59,14 @@ pub struct CompareArgs {
     )]
     targets: Vec<String>,
 
-    /// How often each server is run; the figures are medians [default: 3]
+    /// Compare at each of these values of one flag: conns=10,100,1k; of size, fragment, rate or pipeline too
+    ///
+    /// The values are written as for the flag. Values with commas of their own are separated by semicolons:
+    /// 'size=64;pick:1,64'.
+    #[arg(long, value_name = "FLAG=VALUE,…", env = "ECHO_TESTER_SWEEP", hide_env = true)]
+    sweep: Option<Sweep>,
+
+    /// How often each server is run; the figures are medians [default: 5]
     #[arg(long, value_name = "N", env = "ECHO_TESTER_ROUNDS", hide_env = true)]
     rounds: Option<Count>,
 
@@ -76,34 +90,9 @@ pub struct CompareArgs {
     #[arg(long, value_name = "FILE", env = "ECHO_TESTER_MARKDOWN", hide_env = true, help_heading = "Output")]
     markdown: Option<PathBuf>,
 
-    /// Write the comparison as one HTML page, with a bar for each server, to this file
+    /// Write the comparison as one HTML page, with bars, or lines along a sweep, to this file
     #[arg(long, value_name = "FILE", env = "ECHO_TESTER_HTML", hide_env = true, help_heading = "Output")]
     html: Option<PathBuf>,
-}
-
-/// A server that is compared.
-enum ComparedServer {
-    /// A bundled server, by its model.
-    Bundled(&'static str),
-    /// A server that runs already.
-    Target { name: String, target: String },
-}
-
-impl ComparedServer {
-    fn name(&self) -> &str {
-        match self {
-            ComparedServer::Bundled(name) => name,
-            ComparedServer::Target { name, .. } => name,
-        }
-    }
-
-    /// The address of a server that runs already.
-    fn target(&self) -> Option<&str> {
-        match self {
-            ComparedServer::Bundled(_) => None,
-            ComparedServer::Target { target, .. } => Some(target),
-        }
-    }
 }
 
 /// Runs the rounds and prints the table.
@@ -112,24 +101,99 @@ impl ComparedServer {
 /// A flag is invalid, or a server could not be started or reached.
 pub fn run(args: &CompareArgs) -> anyhow::Result<Exit> {
     args.run.check_whole().map_err(|error| error.in_flags())?;
+    let (servers, skipped) = servers(args)?;
+    let is_started_here = servers.iter().any(|server| server.start.is_some());
+    let pinned = pinning::plan().filter(|pinned| is_started_here && pinning::keep_client(pinned));
     let run = launch::resolve_run(&args.run)?;
-    let profile = with_end(&args.load).resolve("load").map_err(|e| e.in_flags())?;
     let rounds = match args.rounds.map_or(DEFAULT_ROUNDS, |Count(n)| n) {
         0 => return Err(Failure::usage("--rounds 0: must be at least 1")),
         rounds => rounds,
     };
-    let (servers, skipped) = servers(args)?;
+    let points = points(args)?;
     clear_files(args)?;
     args.server_log.make_folder()?;
-    launch::check_limits(&launch::plan(&run, Vec::new(), vec![profile.clone()], None)?)?;
-    let about = profile.to_string();
-    announce(args, run.seed, &about, &servers, rounds)?;
-    let done = all_rounds(args, &run, &profile, &servers, rounds)?;
-    let contenders = servers.iter().zip(done);
-    let contenders = contenders.map(|(server, rounds)| Contender::new(server.name().to_owned(), rounds)).collect();
-    let report = CompareReport::new(run.seed, about, contenders, skipped, interrupt::is_requested());
-    write(args, &report)?;
+    for point in &points {
+        launch::check_limits(&launch::plan(&run, Vec::new(), vec![point.profile.clone()], None)?)?;
+    }
+    let setting = CompareSetting {
+        started_at: humantime::format_rfc3339_micros(SystemTime::now()).to_string(),
+        seed: run.seed.to_string(),
+        command: command(args, run.seed),
+        servers: servers.iter().map(|server| server.setting.clone()).collect(),
+        rounds,
+        cores: sys::available_cores().map(|cores| cores as u64),
+        pinned: pinned.clone(),
+    };
+    announce(args, &setting, &points)?;
+    let compared_by = compared_by(&points);
+    let replay = |server: &ComparedServer, load: &LoadArgs| replay(server, load, run.seed);
+    let mut comparison = Comparison::new(&run, &servers, rounds, &replay, &args.server_log);
+    comparison.pinned = pinned.as_ref();
+    comparison.compared_by = compared_by;
+    comparison.quiet = args.output.quiet;
+    let report = |done: Vec<ComparePoint>| {
+        let sweep = args.sweep.as_ref().map(axis);
+        CompareReport::new(setting.clone(), sweep, compared_by, done, skipped.clone(), interrupt::is_requested())
+    };
+    let report = all_points(args, comparison, &points, report)?;
+    let json = serde_json::to_string_pretty(&report).context("writing the report as JSON")?;
+    args.output.result.write(&render(&report, args.output.result.style()), &json)?;
     Ok(report.exit())
+}
+
+/// Runs all points. The files are written after each, so that a later failure loses nothing.
+fn all_points(
+    args: &CompareArgs,
+    mut comparison: Comparison<'_>,
+    points: &[PlannedPoint],
+    report: impl Fn(Vec<ComparePoint>) -> CompareReport,
+) -> anyhow::Result<CompareReport> {
+    let mut done: Vec<ComparePoint> = Vec::new();
+    for point in points {
+        let rounds = comparison.point(point)?;
+        let names = comparison.servers.iter().map(|server| server.setting.name.clone());
+        let contenders = names.zip(rounds).map(|(name, rounds)| Contender::new(name, rounds)).collect();
+        done.push(ComparePoint {
+            value: point.value.as_ref().map(ToString::to_string),
+            number: point.value.as_ref().and_then(SweepValue::number),
+            ..ComparePoint::new(point.profile.to_string(), comparison.compared_by, contenders)
+        });
+        write_files(args, &report(done.clone()))?;
+        if comparison.is_over() {
+            break;
+        }
+    }
+    Ok(report(done))
+}
+
+/// The loads: one for each value of the sweep, or one.
+fn points(args: &CompareArgs) -> anyhow::Result<Vec<PlannedPoint>> {
+    let base = with_end(&args.load);
+    let resolve = |load: &LoadArgs| load.resolve("load").map_err(|error| error.in_flags());
+    let Some(sweep) = &args.sweep else {
+        let profile = resolve(&base)?;
+        return Ok(vec![PlannedPoint { value: None, place: None, load: base, profile }]);
+    };
+    sweep.check(&args.load).map_err(|error| error.in_flags())?;
+    let point = |value: &SweepValue| {
+        let load = value.applied_to(&base);
+        let profile = resolve(&load)?;
+        Ok(PlannedPoint { value: Some(value.clone()), place: Some(format!("{} {value}", sweep.key())), load, profile })
+    };
+    sweep.values.iter().map(point).collect()
+}
+
+fn axis(sweep: &Sweep) -> SweepAxis {
+    SweepAxis { axis: sweep.key().to_owned(), values: sweep.values.iter().map(ToString::to_string).collect() }
+}
+
+/// With a rate all servers are asked for the same round trips, so what they cost is compared.
+fn compared_by(points: &[PlannedPoint]) -> Figure {
+    let has_rate = |profile: &Profile| profile.rate.is_some();
+    match points.iter().any(|point| has_rate(&point.profile)) {
+        true => Figure::ServerCpuUsPerMessage,
+        false => Figure::MessagesPerS,
+    }
 }
 
 /// Reports files that cannot be written before anything runs, and removes the results of an earlier run.
@@ -152,8 +216,8 @@ fn with_end(typed: &LoadArgs) -> LoadArgs {
 /// The servers that can be run here, and those that cannot.
 fn servers(args: &CompareArgs) -> anyhow::Result<(Vec<ComparedServer>, Vec<SkippedModel>)> {
     let mut names: Vec<&'static str> = Vec::new();
-    let all = args.models.iter().any(|name| name == "all") || (args.models.is_empty() && args.targets.is_empty());
-    if all {
+    let are_named = !(args.models.is_empty() && args.targets.is_empty() && args.commands.is_empty());
+    if !are_named || args.models.iter().any(|name| name == "all") {
         names.extend(TABLE.iter().map(|model| model.name));
     } else {
         for name in &args.models {
@@ -163,34 +227,92 @@ fn servers(args: &CompareArgs) -> anyhow::Result<(Vec<ComparedServer>, Vec<Skipp
     let (mut servers, mut skipped) = (Vec::new(), Vec::new());
     for name in names {
         match models::find(name).ok().and_then(models::Model::why_not) {
-            None => servers.push(ComparedServer::Bundled(name)),
+            None => servers.push(bundled(name)),
             Some(why) => skipped.push(SkippedModel { name: name.to_owned(), why }),
         }
     }
+    servers.extend(args.commands.iter().map(by_command));
     for target in &args.targets {
-        let (name, target) = target.split_once('=').unwrap_or((target, target));
-        if name.trim().is_empty() {
-            let remedy = format!("write --target NAME={target}, or --target {target}");
-            return Err(Failure::usage(format!("--target ={target}: the name is empty: {remedy}")));
-        }
-        target_address::resolve(target)?;
-        servers.push(ComparedServer::Target { name: name.to_owned(), target: target.to_owned() });
+        servers.push(by_target(target)?);
     }
-    if let Some(twice) = servers.iter().enumerate().find(|(i, s)| servers[..*i].iter().any(|o| o.name() == s.name())) {
-        return Err(Failure::usage(format!("{} is given twice: leave one out, or rename it", twice.1.name())));
+    let names: Vec<&str> = servers.iter().map(|server| server.setting.name.as_str()).collect();
+    if let Some((_, twice)) = names.iter().enumerate().find(|(i, name)| names[..*i].contains(*name)) {
+        return Err(Failure::usage(format!("{twice} is given twice: leave one out, or rename it")));
     }
     Ok((servers, skipped))
 }
 
-fn announce(args: &CompareArgs, seed: u64, about: &str, servers: &[ComparedServer], rounds: u64) -> anyhow::Result<()> {
-    let named = |server: &ComparedServer| match server.target().filter(|target| *target != server.name()) {
-        Some(target) => format!("{} ({target})", server.name()),
-        None => server.name().to_owned(),
+fn bundled(model: &'static str) -> ComparedServer {
+    let setting = ServerSetting { name: model.to_owned(), kind: ServerKind::Bundled, what: model.to_owned() };
+    let options = ServeArgs { model: Some(model.to_owned()), ..ServeArgs::default() };
+    ComparedServer { setting, start: Some(ServerSpec::Bundled(Box::new(options))) }
+}
+
+fn by_command(named: &NamedCommand) -> ComparedServer {
+    let NamedCommand { name, line, command } = named.clone();
+    let setting = ServerSetting { name, kind: ServerKind::Command, what: line };
+    ComparedServer { setting, start: Some(ServerSpec::Command(command)) }
+}
+
+fn by_target(typed: &str) -> anyhow::Result<ComparedServer> {
+    let (name, target) = typed.split_once('=').unwrap_or((typed, typed));
+    if name.trim().is_empty() {
+        let remedy = format!("write --target NAME={target}, or --target {target}");
+        return Err(Failure::usage(format!("--target ={target}: the name is empty: {remedy}")));
+    }
+    target_address::resolve(target)?;
+    let setting = ServerSetting { name: name.to_owned(), kind: ServerKind::Target, what: target.to_owned() };
+    Ok(ComparedServer { setting, start: None })
+}
+
+/// The command that runs the same comparison again.
+fn command(args: &CompareArgs, seed: u64) -> String {
+    let mut words = ["echo-tester", "compare"].map(str::to_owned).to_vec();
+    let mut add = |flag: &str, value: String| words.extend([flag.to_owned(), value]);
+    if !args.models.is_empty() {
+        add("--models", args.models.join(","));
+    }
+    args.commands.iter().for_each(|named| add("--with", format!("{}={}", named.name, named.line)));
+    args.targets.iter().for_each(|target| add("--target", target.clone()));
+    if let Some(sweep) = &args.sweep {
+        add("--sweep", sweep.to_string());
+    }
+    if let Some(rounds) = args.rounds {
+        add("--rounds", rounds.to_string());
+    }
+    words.extend(args.load.to_flags());
+    words.extend(RunArgs { seed: Some(crate::config::Seed(seed)), ..args.run.clone() }.to_flags());
+    command_line(&words)
+}
+
+/// The command that repeats one run of one server.
+fn replay(server: &ComparedServer, load: &LoadArgs, seed: u64) -> String {
+    let what = &server.setting.what;
+    match server.setting.kind {
+        ServerKind::Bundled => replay_line(Some(format!("--serve={what}")), seed, load, true),
+        ServerKind::Target => replay_line(Some(what.clone()), seed, load, true),
+        // The server of a round is gone, and with it its port.
+        ServerKind::Command => replay_line(Some("HOST:PORT".to_owned()), seed, load, true),
+    }
+}
+
+fn announce(args: &CompareArgs, setting: &CompareSetting, points: &[PlannedPoint]) -> anyhow::Result<()> {
+    let named = |server: &ServerSetting| match server.what == server.name {
+        true => server.name.clone(),
+        false => format!("{} ({})", server.name, server.what),
     };
-    let names: Vec<String> = servers.iter().map(named).collect();
+    let names: Vec<String> = setting.servers.iter().map(named).collect();
     let style = if args.output.result.is_stdout_taken() { stderr_style() } else { stdout_style() };
-    let head = format!("seed {seed}, {} of {}", counted(rounds, "round"), names.join(", "));
-    let text: String = [&*head, about].map(|line| wrapped(line, style)).concat();
+    let rounds = counted(setting.rounds, "round");
+    let mut lines = vec![format!("seed {}, {rounds} of {}", setting.seed, names.join(", "))];
+    match &args.sweep {
+        None => lines.extend(points.iter().map(|point| point.profile.to_string())),
+        Some(sweep) => lines.push(format!("at {sweep}; the first: {}", points[0].profile)),
+    }
+    if let Some(Pinned { servers, client }) = &setting.pinned {
+        lines.push(format!("servers on processors {}, client on {}", listed(servers), listed(client)));
+    }
+    let text: String = lines.iter().map(|line| wrapped(line, style)).collect();
     match (args.output.quiet, args.output.result.is_stdout_taken()) {
         (true, _) => Ok(()),
         (false, true) => {
@@ -201,76 +323,21 @@ fn announce(args: &CompareArgs, seed: u64, about: &str, servers: &[ComparedServe
     }
 }
 
-/// The rounds of each server; fewer if interrupted, or if a server is not there.
-fn all_rounds(
-    args: &CompareArgs,
-    run: &RunSettings,
-    profile: &Profile,
-    servers: &[ComparedServer],
-    rounds: u64,
-) -> anyhow::Result<Vec<Vec<Round>>> {
-    let mut done: Vec<Vec<Round>> = servers.iter().map(|_| Vec::new()).collect();
-    for round in 0..rounds {
-        for turn in 0..servers.len() {
-            let index = (turn + round as usize) % servers.len();
-            if interrupt::is_requested() {
-                return Ok(done);
-            }
-            let server = &servers[index];
-            let Some(report) = one_run(run, profile, server, (args, round + 1))? else { return Ok(done) };
-            let result = Round::of(&report);
-            let absent = server.target().filter(|_| unreachable::is_absent(&report.total));
-            if let Some(why) = absent.and_then(|target| unreachable::why(&report, target, remedies(run))) {
-                // It is told once, and without this server there is nothing to compare with.
-                done[index].push(Round { reasons: vec![why], findings: Vec::new(), ..result });
-                return Ok(done);
-            }
-            if !args.output.quiet {
-                let rate = show_count(result.messages_per_s.round() as u64);
-                let outcome = result.outcome.name();
-                say(&format!("round {} of {rounds}: {}: {outcome}, {rate} round trips/s", round + 1, server.name()));
-            }
-            done[index].push(result);
+/// Numbers with runs of neighbours as one: `0-3,8`.
+fn listed(ids: &[u32]) -> String {
+    let mut runs: Vec<(u32, u32)> = Vec::new();
+    for id in ids {
+        match runs.last_mut() {
+            Some((_, last)) if *last + 1 == *id => *last = *id,
+            _ => runs.push((*id, *id)),
         }
     }
-    Ok(done)
+    let run = |(first, last): &(u32, u32)| if first == last { first.to_string() } else { format!("{first}-{last}") };
+    runs.iter().map(run).collect::<Vec<_>>().join(",")
 }
 
-fn remedies(run: &RunSettings) -> Remedies {
-    Remedies { has_sources: !run.sources.is_empty(), ..Remedies::default() }
-}
-
-/// Runs the load once. `None`: the user interrupted before the first connection.
-fn one_run(
-    run: &RunSettings,
-    profile: &Profile,
-    server: &ComparedServer,
-    (args, round): (&CompareArgs, u64),
-) -> anyhow::Result<Option<RunReport>> {
-    let (bundled, targets, server_word) = match server {
-        ComparedServer::Bundled(model) => {
-            let log = args.server_log.file(&format!("{model} round {round}"))?;
-            let bundled = match BundledServer::start(Some(model), &[], &ServerConditions::default(), log) {
-                Err(_) if interrupt::is_requested() => return Ok(None),
-                started => started?,
-            };
-            let address = bundled.address;
-            (Some(bundled), vec![address], format!("--serve={model}"))
-        }
-        ComparedServer::Target { target, .. } => (None, target_address::resolve(target)?, target.clone()),
-    };
-    let replay = replay_line(Some(server_word), run.seed, &with_end(&args.load), true);
-    let plan = launch::plan(run, targets, vec![profile.clone()], Some(replay))?;
-    let (outcome, timed_out) = launch::run_plan(plan.clone(), run.start_at, run.timeout, true, None)?;
-    let stopped = bundled.map(BundledServer::stop).unwrap_or_default();
-    if let Some(how) = stopped.broke {
-        say(&format!("warning: the bundled server {} {how}", server.name()));
-    }
-    let report = judged_run(&plan, &outcome, stopped.report, run.timeout.filter(|_| timed_out)).0;
-    Ok(Some(report).filter(|report| !report.interrupted || report.total.connects > 0))
-}
-
-fn write(args: &CompareArgs, report: &CompareReport) -> anyhow::Result<()> {
+/// Writes the files that were asked for, besides that of --output.
+fn write_files(args: &CompareArgs, report: &CompareReport) -> anyhow::Result<()> {
     if let Some(file) = &args.csv {
         files::write(file, &csv(report))?;
     }
@@ -280,6 +347,53 @@ fn write(args: &CompareArgs, report: &CompareReport) -> anyhow::Result<()> {
     if let Some(file) = &args.html {
         files::write(file, &page::comparison(report))?;
     }
-    let json = serde_json::to_string_pretty(report).context("writing the report as JSON")?;
-    args.output.result.write(&render(report, args.output.result.style()), &json)
+    if let Some(file) = args.output.result.json_file() {
+        files::write(file, &serde_json::to_string_pretty(report).context("writing the report as JSON")?)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct CompareCommand {
+        #[command(flatten)]
+        args: CompareArgs,
+    }
+
+    fn parsed(words: &[&str]) -> CompareArgs {
+        CompareCommand::try_parse_from([["compare"].as_slice(), words].concat()).unwrap_or_else(|e| panic!("{e}")).args
+    }
+
+    #[test]
+    fn the_command_of_a_report_is_that_of_the_comparison() {
+        let flags = [
+            "--models",
+            "threads,tokio",
+            "--with",
+            "mine=./a 'b c' {addr}",
+            "--target",
+            "x=[::1]:7",
+            "--sweep",
+            "conns=10,20",
+            "--rounds",
+            "4",
+            "--size",
+            "64",
+        ];
+        let line = command(&parsed(&flags), 5);
+        let words = shlex::split(&line).expect("the quotes match");
+        let again = parsed(&words[2..].iter().map(String::as_str).collect::<Vec<_>>());
+        assert_eq!(command(&again, 5), line);
+        assert!(line.contains("--sweep 'conns=10,20' --rounds 4 --size 64 --seed 5"), "{line}");
+    }
+
+    #[test]
+    fn processors_are_listed_in_runs() {
+        assert_eq!(listed(&[0, 1, 2, 3, 8, 10, 11]), "0-3,8,10-11");
+        assert_eq!(listed(&[5]), "5");
+    }
 }

@@ -16,6 +16,7 @@
 //! - [`assumption`]: what a user knows of a target before, and what follows from it;
 //! - [`direct`]: a proxy, compared with its backend;
 //! - [`baseline`]: failures that are known;
+//! - [`difference`]: whether the rounds of two servers show a difference;
 //! - [`ranking`]: which of several outcomes decides;
 //! - [`shards`]: the verdict on the sum of several processes.
 //!
@@ -25,6 +26,7 @@
 pub mod assumption;
 pub mod baseline;
 pub mod check;
+pub mod difference;
 pub mod direct;
 pub mod expectation;
 pub mod grade;

@@ -12,6 +12,7 @@ pub mod kind_stats;
 pub mod open_loop;
 pub mod range;
 pub mod server_usage;
+pub mod spread;
 pub mod timeline;
 pub mod trip_counts;
 
@@ -22,6 +23,7 @@ pub use kind_stats::{KindStats, KindStatsMap};
 pub use open_loop::OpenLoopStats;
 pub use range::Range;
 pub use server_usage::{ServerFigures, ServerUsage};
+pub use spread::Spread;
 pub use timeline::{Point, Timeline};
 pub use trip_counts::{TripCounts, TripRecorder};
 

@@ -1,23 +1,29 @@
 //! The same load against several servers, as data: correctness first, numbers second.
 //!
-//! A server that fails the verification in any round has no figures here: the speed of wrong bytes does not count. The
-//! figures of the others are medians over the rounds, with minimum and maximum beside them. A comparison is made
-//! of the [`RunReport`]s of its rounds; the JSON Schema is published by `echo-tester schema compare`.
+//! A server that fails the verification in any round has findings here and no figures: the speed of wrong bytes does
+//! not count. The figures of the others are medians over the rounds, with minimum and maximum beside them, and their
+//! ratios to the first server have an interval ([`Ratio`]). With `--sweep` all of this is there for each value of the
+//! axis. A comparison is made of the [`RunReport`](super::run::RunReport)s of its rounds; the JSON Schema is published
+//! by `echo-tester schema compare`.
+
+use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::run::{LoadReport, RunReport};
+use super::compare_figures::{Figure, Figures};
+use super::compare_round::Round;
 use crate::exit::Exit;
+use crate::judge::difference::Ratio;
 use crate::judge::grade::Grade;
 use crate::judge::outcome::CaseOutcome;
 use crate::judge::ranking::{suite_exit, worst_run};
 use crate::judge::verdict::Verdict;
-use crate::measure::Latency;
-use crate::stream::Finding;
+use crate::measure::Spread;
+use crate::stream::FindingKind;
 
 /// The form of the JSON report. It changes when a reader of the old form would misread the new one.
-pub const FORM: &str = "echo-tester/compare/1";
+pub const FORM: &str = "echo-tester/compare/2";
 
 /// A comparison.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -28,12 +34,15 @@ pub struct CompareReport {
     pub form: String,
     /// The version of the program.
     pub version: String,
-    /// The seed of every run, as `--seed` takes it.
-    pub seed: String,
-    /// The load of every run as a sentence.
-    pub about: String,
-    /// The servers that were compared, in the order in which they were named.
-    pub contenders: Vec<Contender>,
+    /// How it was run, in which all points and servers are alike.
+    pub setting: CompareSetting,
+    /// What varies between the points; null without --sweep.
+    pub sweep: Option<SweepAxis>,
+    /// The figure by which the servers are compared: with --rate the CPU time per message, since all are asked for the
+    /// same round trips.
+    pub compared_by: Figure,
+    /// The results, one for each value of the sweep, in its order; one in all without a sweep.
+    pub points: Vec<ComparePoint>,
     /// The models that can't run here.
     pub skipped: Vec<SkippedModel>,
     /// The comparison was stopped before its end.
@@ -42,7 +51,89 @@ pub struct CompareReport {
     pub exit_code: u8,
 }
 
-/// One server.
+/// How a comparison was run.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[schemars(rename = "Setting")]
+pub struct CompareSetting {
+    /// When it started, RFC 3339, UTC.
+    pub started_at: String,
+    /// The seed of every run, as `--seed` takes it.
+    pub seed: String,
+    /// The command that runs it again.
+    pub command: String,
+    /// The servers, in the order in which they were named.
+    pub servers: Vec<ServerSetting>,
+    /// How often each server was to be run at each point.
+    pub rounds: u64,
+    /// Processors that the program may use; null if the system does not tell.
+    pub cores: Option<u64>,
+    /// The processors that servers and client were kept on; null if they shared all of them.
+    pub pinned: Option<Pinned>,
+}
+
+/// A server of a comparison.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[schemars(rename = "Server")]
+pub struct ServerSetting {
+    /// Its name in the tables.
+    pub name: String,
+    /// What it is.
+    pub kind: ServerKind,
+    /// The model, the command line or the address.
+    pub what: String,
+}
+
+/// What a server of a comparison is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ServerKind {
+    /// A bundled model
+    Bundled,
+    /// A command line that starts it
+    Command,
+    /// It runs already; nothing is known of its processes
+    Target,
+}
+
+/// The processors of each side.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Pinned {
+    /// Those of the servers.
+    pub servers: Vec<u32>,
+    /// Those of the client.
+    pub client: Vec<u32>,
+}
+
+/// What varies in a sweep.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[schemars(rename = "Sweep")]
+pub struct SweepAxis {
+    /// The flag without its hyphens: conns, size, fragment, rate, pipeline.
+    pub axis: String,
+    /// Its values, of which the points are the results; fewer points if the comparison was stopped.
+    pub values: Vec<String>,
+}
+
+/// The servers under one load.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[schemars(rename = "Point")]
+pub struct ComparePoint {
+    /// The value on the axis; null without a sweep.
+    pub value: Option<String>,
+    /// The value as a number (connections, bytes, messages per second), if it is one.
+    pub number: Option<f64>,
+    /// The load as a sentence.
+    pub about: String,
+    /// The servers, in the order in which they were named.
+    pub contenders: Vec<Contender>,
+}
+
+/// One server at one point.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Contender {
@@ -52,10 +143,13 @@ pub struct Contender {
     pub outcome: CaseOutcome,
     /// Why, unless it is a pass.
     pub reasons: Vec<String>,
-    /// The figures of the server; null unless every round passed.
-    pub figures: Option<RoundSummary>,
-    /// Its round trips per second, relative to those of the first server that passed.
-    pub ratio: Option<f64>,
+    /// How many findings there were of each kind, in all rounds.
+    pub kinds: BTreeMap<FindingKind, u64>,
+    /// The figures of the server; null unless every round passed. A figure that is not known in a round is null.
+    pub figures: Option<Figures<Option<Spread>>>,
+    /// The figure of `compared_by`, relative to that of the first server that has one; null for that server itself, and
+    /// where there is none.
+    pub ratio: Option<Ratio>,
     /// Rounds in which the client had no CPU time left, so that this server may be faster than its figures.
     pub client_was_bottleneck: u64,
     /// Rounds in which the machine had no CPU time left for client and server together.
@@ -75,149 +169,17 @@ pub struct SkippedModel {
     pub why: String,
 }
 
-/// One run of one server.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[schemars(deny_unknown_fields)]
-pub struct Round {
-    /// The verdict.
-    pub outcome: Verdict,
-    /// Why.
-    pub reasons: Vec<String>,
-    /// Messages that came back whole, per second.
-    pub messages_per_s: f64,
-    /// Bytes that came back and were right, per second.
-    pub bytes_per_s: f64,
-    /// The median round trip, in nanoseconds.
-    pub rtt_p50_ns: Option<u64>,
-    /// The 99th percentile of the round trips, in nanoseconds.
-    pub rtt_p99_ns: Option<u64>,
-    /// CPU time of the server; null if it is not a bundled one, or does not tell.
-    pub server_cpu_s: Option<f64>,
-    /// CPU seconds of the server per thousand messages.
-    pub server_cpu_s_per_1000_messages: Option<f64>,
-    /// CPU seconds of the server per GiB echoed.
-    pub server_cpu_s_per_gib: Option<f64>,
-    /// CPU time of the client.
-    pub client_cpu_s: Option<f64>,
-    /// Whether the client had no CPU time left.
-    pub client_was_bottleneck: Option<bool>,
-    /// Whether the machine had no CPU time left for client and server together; null if that is not known.
-    pub machine_was_full: Option<bool>,
-    /// Why figures of time say nothing about the server, if so: the client stood still, or had no processor.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub time_doubt: Option<String>,
-    /// From the first connect to the last close.
-    pub elapsed_s: f64,
-    /// The findings that were kept in full.
-    pub findings: Vec<Finding>,
-}
-
-/// A figure over all rounds.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[schemars(deny_unknown_fields)]
-pub struct Spread {
-    /// The median; of an even number of rounds, the mean of the two in the middle.
-    pub median: f64,
-    /// The minimum.
-    pub min: f64,
-    /// The maximum.
-    pub max: f64,
-}
-
-/// The figures of a server that passed every round; units as in its rounds.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[schemars(deny_unknown_fields)]
-#[schemars(rename = "Summary")]
-pub struct RoundSummary {
-    /// Messages that came back whole, per second.
-    pub messages_per_s: Spread,
-    /// Bytes that came back and were right, per second.
-    pub bytes_per_s: Spread,
-    /// The median round trip.
-    pub rtt_p50_ns: Option<Spread>,
-    /// The 99th percentile of the round trips.
-    pub rtt_p99_ns: Option<Spread>,
-    /// CPU seconds of the server per thousand messages.
-    pub server_cpu_s_per_1000_messages: Option<Spread>,
-    /// CPU seconds of the server per GiB echoed.
-    pub server_cpu_s_per_gib: Option<Spread>,
-}
-
-impl Round {
-    /// The round that this report is about.
-    pub fn of(report: &RunReport) -> Round {
-        let total = &report.total;
-        let per_second = |amount| report.per_second(amount).unwrap_or(0.0);
-        let server_cpu_s = report.server.as_ref().and_then(|server| server.cpu_s);
-        let cpu_per = |amount: f64| server_cpu_s.filter(|_| amount > 0.0).map(|cpu| cpu / amount);
-        let rtt = round_trips(&report.loads);
-        let nanos = |percent| rtt.percentile(percent).and_then(|time| u64::try_from(time.as_nanos()).ok());
-        Round {
-            outcome: report.verdict.outcome,
-            reasons: report.verdict.reasons.clone(),
-            messages_per_s: per_second(total.messages_echoed),
-            bytes_per_s: per_second(total.bytes_verified),
-            rtt_p50_ns: nanos(50.0),
-            rtt_p99_ns: nanos(99.0),
-            server_cpu_s,
-            server_cpu_s_per_1000_messages: cpu_per(total.messages_echoed as f64 / 1e3),
-            server_cpu_s_per_gib: cpu_per(total.bytes_verified as f64 / f64::from(1 << 30)),
-            client_cpu_s: report.client.cpu_s,
-            client_was_bottleneck: report.client.was_bottleneck,
-            machine_was_full: report.client.machine_was_full,
-            time_doubt: report.client.time_doubt(report.elapsed()),
-            elapsed_s: report.elapsed_s,
-            findings: report.loads.iter().flat_map(|load| load.findings.iter().cloned()).collect(),
-        }
-    }
-}
-
-/// The round trips of all groups.
-fn round_trips(loads: &[LoadReport]) -> Latency {
-    let mut sum = Latency::default();
-    for latency in loads.iter().filter_map(|load| Latency::decode(&load.rtt.hdr).ok()) {
-        sum.add(&latency);
-    }
-    sum
-}
-
-impl Spread {
-    /// `None` if there are no values, or if one of them is not known.
-    fn of(values: impl Iterator<Item = Option<f64>>) -> Option<Spread> {
-        let mut values: Vec<f64> = values.collect::<Option<_>>()?;
-        values.sort_by(f64::total_cmp);
-        let (min, max) = (*values.first()?, *values.last()?);
-        let half = values.len() / 2;
-        let median = if values.len() % 2 == 1 { values[half] } else { f64::midpoint(values[half - 1], values[half]) };
-        Some(Spread { median, min, max })
-    }
-
-    /// How far the rounds are apart, in per cent of the median.
-    pub(super) fn percent(&self) -> f64 {
-        if self.median > 0.0 { (self.max - self.min) / self.median * 100.0 } else { 0.0 }
-    }
-}
-
-impl RoundSummary {
-    fn of(rounds: &[Round]) -> Option<RoundSummary> {
-        let over = |figure: fn(&Round) -> Option<f64>| Spread::of(rounds.iter().map(figure));
-        Some(RoundSummary {
-            messages_per_s: over(|round| Some(round.messages_per_s))?,
-            bytes_per_s: over(|round| Some(round.bytes_per_s))?,
-            rtt_p50_ns: over(|round| round.rtt_p50_ns.map(|nanos| nanos as f64)),
-            rtt_p99_ns: over(|round| round.rtt_p99_ns.map(|nanos| nanos as f64)),
-            server_cpu_s_per_1000_messages: over(|round| round.server_cpu_s_per_1000_messages),
-            server_cpu_s_per_gib: over(|round| round.server_cpu_s_per_gib),
-        })
-    }
-}
-
 impl Contender {
     /// The result of the rounds of one server. Its ratio is known only when all servers are.
     pub fn new(name: String, rounds: Vec<Round>) -> Contender {
         let worst = worst_of(&rounds);
         let bad = rounds.iter().find(|round| Some(round.outcome) == worst && worst != Some(Verdict::Pass));
         let count = |is: fn(&Round) -> bool| rounds.iter().filter(|round| is(round)).count() as u64;
+        let mut kinds = BTreeMap::new();
+        for (kind, n) in rounds.iter().flat_map(|round| &round.kinds) {
+            *kinds.entry(*kind).or_default() += n;
+        }
+        let over = |figure| Spread::of(rounds.iter().map(|round| *round.figures.get(figure)));
         Contender {
             name,
             outcome: worst.map_or(CaseOutcome::NotRun, CaseOutcome::from),
@@ -226,7 +188,8 @@ impl Contender {
                 (None, None) => vec!["the comparison ended before its first round".to_owned()],
                 (None, Some(_)) => Vec::new(),
             },
-            figures: RoundSummary::of(&rounds).filter(|_| worst == Some(Verdict::Pass)),
+            kinds,
+            figures: (worst == Some(Verdict::Pass)).then(|| Figures::from_fn(over)),
             ratio: None,
             client_was_bottleneck: count(|round| round.client_was_bottleneck == Some(true)),
             machine_was_full: count(|round| round.machine_was_full == Some(true)),
@@ -238,6 +201,11 @@ impl Contender {
     pub fn outcome_name(&self) -> &'static str {
         worst_of(&self.rounds).map_or(CaseOutcome::NotRun.name(), Verdict::name)
     }
+
+    /// A figure over all rounds, if the server passed and it is known.
+    pub fn figure(&self, figure: Figure) -> Option<Spread> {
+        *self.figures.as_ref()?.get(figure)
+    }
 }
 
 /// The worst verdict of these rounds; `None` if there are none.
@@ -245,27 +213,43 @@ fn worst_of(rounds: &[Round]) -> Option<Verdict> {
     (!rounds.is_empty()).then(|| worst_run(rounds.iter().map(|round| round.outcome)))
 }
 
+impl ComparePoint {
+    /// The servers under one load, each compared with the first that has the figure.
+    pub fn new(about: String, compared_by: Figure, mut contenders: Vec<Contender>) -> ComparePoint {
+        let first = contenders.iter().position(|contender| contender.figure(compared_by).is_some());
+        let basis = first.and_then(|first| contenders[first].figure(compared_by));
+        for (index, contender) in contenders.iter_mut().enumerate() {
+            let figure = contender.figure(compared_by).filter(|_| Some(index) != first);
+            contender.ratio = figure.zip(basis).and_then(|(figure, basis)| Ratio::of(&figure, &basis));
+        }
+        ComparePoint { value: None, number: None, about, contenders }
+    }
+
+    /// The server that the others are compared with.
+    pub fn basis(&self, compared_by: Figure) -> Option<&Contender> {
+        self.contenders.iter().find(|contender| contender.figure(compared_by).is_some())
+    }
+}
+
 impl CompareReport {
-    /// A comparison that has ended.
+    /// A comparison that has ended, or that is as far as these points.
     pub fn new(
-        seed: u64,
-        about: String,
-        mut contenders: Vec<Contender>,
+        setting: CompareSetting,
+        sweep: Option<SweepAxis>,
+        compared_by: Figure,
+        points: Vec<ComparePoint>,
         skipped: Vec<SkippedModel>,
         interrupted: bool,
     ) -> Self {
-        let rate = |contender: &Contender| contender.figures.map(|figures| figures.messages_per_s.median);
-        let first = contenders.iter().find_map(rate).filter(|rate| *rate > 0.0);
-        for contender in &mut contenders {
-            contender.ratio = first.zip(rate(contender)).map(|(first, rate)| rate / first);
-        }
-        let exit = suite_exit(contenders.iter().map(|contender| (Grade::Must, contender.outcome)), interrupted);
+        let contenders = points.iter().flat_map(|point| &point.contenders);
+        let exit = suite_exit(contenders.map(|contender| (Grade::Must, contender.outcome)), interrupted);
         CompareReport {
             form: FORM.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            seed: seed.to_string(),
-            about,
-            contenders,
+            setting,
+            sweep,
+            compared_by,
+            points,
             skipped,
             interrupted,
             exit_code: exit.code(),
@@ -277,28 +261,57 @@ impl CompareReport {
         let row = crate::exit::TABLE.iter().find(|row| row.exit.code() == self.exit_code);
         row.map_or(Exit::Inconclusive, |row| row.exit)
     }
+
+    /// The names of the servers, in the order of the tables.
+    pub(super) fn names(&self) -> Vec<&str> {
+        self.points.first().map_or_else(Vec::new, |point| point.contenders.iter().map(|c| c.name.as_str()).collect())
+    }
+
+    /// Every server at every point, with its point.
+    pub fn contenders(&self) -> impl Iterator<Item = (&ComparePoint, &Contender)> {
+        self.points.iter().flat_map(|point| point.contenders.iter().map(move |contender| (point, contender)))
+    }
+
+    /// The point in words: `conns 100`; without a sweep, nothing.
+    pub fn place(&self, point: &ComparePoint) -> Option<String> {
+        let (sweep, value) = self.sweep.as_ref().zip(point.value.as_ref())?;
+        Some(format!("{} {value}", sweep.axis))
+    }
 }
 
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::judge::difference::Difference;
 
     pub(in super::super) fn round(outcome: Verdict, messages_per_s: f64) -> Round {
+        let value = |figure| {
+            Some(match figure {
+                Figure::MessagesPerS => messages_per_s,
+                Figure::BytesPerS => messages_per_s * 1024.0,
+                Figure::RttP50Ns => 50_000.0,
+                Figure::RttP99Ns => 1_000_000.0,
+                Figure::ConnectP99Ns => 300_000.0,
+                Figure::ServerCpuUsPerMessage => 1000.0 / messages_per_s,
+                Figure::ServerCpuSPerGib => 2.0,
+                Figure::ContextSwitchesPerMessage => 0.5,
+                Figure::SystemCallsPerMessage => return None,
+                Figure::Threads => 3.0,
+                Figure::MemoryAtRestBytes => 3_500_000.0,
+                Figure::MemoryPerConnectionBytes => 1500.0,
+            })
+        };
         Round {
             outcome,
             reasons: vec!["why".to_owned()],
-            messages_per_s,
-            bytes_per_s: messages_per_s * 1024.0,
-            rtt_p50_ns: Some(50_000),
-            rtt_p99_ns: Some(1_000_000),
+            figures: Figures::from_fn(value),
             server_cpu_s: Some(0.5),
-            server_cpu_s_per_1000_messages: Some(0.01),
-            server_cpu_s_per_gib: Some(2.0),
             client_cpu_s: Some(0.5),
             client_was_bottleneck: Some(messages_per_s > 150.0),
             time_doubt: None,
             machine_was_full: Some(messages_per_s > 150.0),
             elapsed_s: 1.0,
+            kinds: BTreeMap::new(),
             findings: Vec::new(),
         }
     }
@@ -307,35 +320,81 @@ pub(super) mod tests {
         Contender::new(name.to_owned(), rates.iter().map(|rate| round(Verdict::Pass, *rate)).collect())
     }
 
+    pub(in super::super) fn point(contenders: Vec<Contender>) -> ComparePoint {
+        ComparePoint::new("3 connections".to_owned(), Figure::MessagesPerS, contenders)
+    }
+
+    pub(in super::super) fn report(points: Vec<ComparePoint>, sweep: Option<SweepAxis>) -> CompareReport {
+        let setting = CompareSetting { seed: "7".to_owned(), rounds: 3, ..CompareSetting::default() };
+        CompareReport::new(setting, sweep, Figure::MessagesPerS, points, Vec::new(), false)
+    }
+
     pub(in super::super) fn compared(contenders: Vec<Contender>) -> CompareReport {
-        CompareReport::new(7, "3 connections".to_owned(), contenders, Vec::new(), false)
+        report(vec![point(contenders)], None)
+    }
+
+    /// Two servers along an axis of these numbers of connections.
+    pub(in super::super) fn swept(values: &[&str]) -> CompareReport {
+        let points = values.iter().zip(1..).map(|(value, n)| ComparePoint {
+            value: Some((*value).to_owned()),
+            number: value.parse().ok(),
+            ..point(vec![
+                contender("epoll", &[100.0, 110.0, 105.0]),
+                contender("select", &[100.0 / f64::from(n), 101.0 / f64::from(n), 102.0 / f64::from(n)]),
+            ])
+        });
+        let values = values.iter().map(|value| (*value).to_owned()).collect();
+        report(points.collect(), Some(SweepAxis { axis: "conns".to_owned(), values }))
     }
 
     #[test]
     fn figures_are_medians_and_ratios_are_to_the_first_that_passed() {
-        let report = compared(vec![contender("a", &[100.0, 140.0, 90.0]), contender("b", &[300.0, 100.0])]);
-        let rates: Vec<Spread> = report.contenders.iter().filter_map(|c| c.figures.map(|f| f.messages_per_s)).collect();
-        assert_eq!(rates[0], Spread { median: 100.0, min: 90.0, max: 140.0 });
-        assert_eq!(rates[1], Spread { median: 200.0, min: 100.0, max: 300.0 });
-        assert_eq!(report.contenders.iter().map(|c| c.ratio).collect::<Vec<_>>(), [Some(1.0), Some(2.0)]);
-        assert_eq!(report.exit(), Exit::Pass);
+        let failed = Contender::new("wrong".to_owned(), vec![round(Verdict::Fail, 900.0)]);
+        let report =
+            compared(vec![failed, contender("a", &[100.0, 140.0, 90.0]), contender("b", &[300.0, 290.0, 310.0])]);
+        let contenders = &report.points[0].contenders;
+        let rate = contenders[1].figure(Figure::MessagesPerS);
+        assert_eq!(rate, Some(Spread { median: 100.0, min: 90.0, max: 140.0, rounds: 3 }));
+        assert_eq!((contenders[0].ratio, contenders[1].ratio), (None, None));
+        let ratio = contenders[2].ratio.expect("both have figures");
+        assert_eq!((ratio.value, ratio.difference), (3.0, Difference::Shown));
+        assert_eq!(report.points[0].basis(Figure::MessagesPerS).map(|basis| basis.name.as_str()), Some("a"));
     }
 
     #[test]
     fn one_wrong_round_removes_the_figures_and_decides_the_exit_code() {
         let mut rounds = contender("a", &[1000.0]).rounds;
-        rounds.push(round(Verdict::Fail, 2000.0));
+        rounds.push(Round { kinds: BTreeMap::from([(FindingKind::Lost, 2)]), ..round(Verdict::Fail, 2000.0) });
+        rounds.push(Round { kinds: BTreeMap::from([(FindingKind::Lost, 3)]), ..round(Verdict::Fail, 2000.0) });
         let report = compared(vec![Contender::new("a".to_owned(), rounds), contender("b", &[100.0])]);
-        let wrong = &report.contenders[0];
+        let wrong = &report.points[0].contenders[0];
         assert_eq!((wrong.outcome, wrong.figures, wrong.ratio), (CaseOutcome::Fail, None, None));
-        assert_eq!((report.contenders[1].ratio, report.exit()), (Some(1.0), Exit::VerificationFailed));
+        assert_eq!(wrong.kinds, BTreeMap::from([(FindingKind::Lost, 5)]));
+        assert_eq!(report.exit(), Exit::VerificationFailed);
+    }
+
+    #[test]
+    fn the_worst_point_of_a_sweep_decides_the_exit_code() {
+        let mut report = swept(&["10", "100"]);
+        assert_eq!(report.exit(), Exit::Pass);
+        report.points[1].contenders[0] = Contender::new("epoll".to_owned(), vec![round(Verdict::Fail, 1.0)]);
+        let again = CompareReport::new(
+            report.setting,
+            report.sweep,
+            report.compared_by,
+            report.points,
+            report.skipped,
+            report.interrupted,
+        );
+        assert_eq!(again.exit(), Exit::VerificationFailed);
     }
 
     #[test]
     fn without_a_round_nothing_passes() {
         assert_eq!(compared(Vec::new()).exit(), Exit::Inconclusive);
         assert_eq!(compared(vec![contender("a", &[])]).exit(), Exit::Inconclusive);
-        let stopped = CompareReport::new(7, String::new(), vec![contender("a", &[1.0])], Vec::new(), true);
+        let CompareReport { setting, points, .. } = compared(vec![contender("a", &[1.0])]);
+        let stopped = CompareReport::new(setting, None, Figure::MessagesPerS, points, Vec::new(), true);
         assert_eq!(stopped.exit(), Exit::Interrupted);
         assert_eq!((contender("a", &[]).outcome, contender("a", &[]).outcome_name()), (CaseOutcome::NotRun, "not run"));
     }

@@ -1,125 +1,235 @@
-//! A comparison as text: the table of the terminal, the same in Markdown, and the rounds as CSV.
+//! A comparison as text: the tables of the terminal, and the same in Markdown.
 
 use std::fmt::Write as _;
-use std::time::Duration;
 
-use super::compare::{CompareReport, Contender, SkippedModel, Spread};
-use super::finding;
+use super::compare::{ComparePoint, CompareReport, Contender};
+use super::compare_figures::Figure;
 use super::style::Style;
 use super::table::Table;
-use super::text::{show_bytes, show_count, show_time, visible, wrapped};
+use super::text::{visible, wrapped};
+use super::{compare_sweep_text, finding};
+use crate::judge::difference::{Difference, Ratio, chance_of_a_false_difference};
 use crate::judge::outcome::CaseOutcome;
+use crate::units::counted;
 
-/// The columns that a narrow screen can do without, the first of them first.
-const DISPENSABLE: [usize; 4] = [8, 4, 3, 5];
+/// What stands for a figure that is not known.
+const UNKNOWN: &str = "–";
 
-/// The columns of the table.
-pub(super) const HEADER: [&str; 10] = [
-    "server",
-    "verdict",
-    "round trips",
-    "spread",
-    "throughput",
-    "p50",
-    "p99",
-    "CPU/1,000 messages",
-    "CPU/GiB",
-    "ratio",
+/// The columns of the first table, after the server and its verdict.
+const SPEED: [(&str, Figure); 4] = [
+    ("round trips", Figure::MessagesPerS),
+    ("p50", Figure::RttP50Ns),
+    ("p99", Figure::RttP99Ns),
+    ("connect p99", Figure::ConnectP99Ns),
 ];
+/// The columns of the second table, after the server.
+const COST: [(&str, Figure); 6] = [
+    ("CPU", Figure::ServerCpuUsPerMessage),
+    ("switches", Figure::ContextSwitchesPerMessage),
+    ("calls", Figure::SystemCallsPerMessage),
+    ("threads", Figure::Threads),
+    ("at rest", Figure::MemoryAtRestBytes),
+    ("a conn.", Figure::MemoryPerConnectionBytes),
+];
+const COST_TITLE: &str = "a message: CPU time, context switches, system calls; memory at rest and a conn.";
 
-/// The cells of a server's row.
-pub(super) fn cells(contender: &Contender) -> Vec<String> {
-    let mut cells = vec![contender.name.clone(), contender.outcome_name().to_owned()];
-    let Some(figures) = &contender.figures else {
-        cells.resize(HEADER.len(), "-".to_owned());
-        return cells;
-    };
-    let time = |seconds: f64| show_time(Duration::try_from_secs_f64(seconds).unwrap_or_default());
-    let or_none = |spread: Option<Spread>, unit: f64| spread.map_or_else(|| "-".to_owned(), |s| time(s.median * unit));
-    cells.extend([
-        format!("{}/s", show_count(figures.messages_per_s.median.round() as u64)),
-        format!("{:.1} %", figures.messages_per_s.percent()),
-        format!("{}/s", show_bytes(figures.bytes_per_s.median)),
-        or_none(figures.rtt_p50_ns, 1e-9),
-        or_none(figures.rtt_p99_ns, 1e-9),
-        or_none(figures.server_cpu_s_per_1000_messages, 1.0),
-        or_none(figures.server_cpu_s_per_gib, 1.0),
-        contender.ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}")),
-    ]);
-    cells
+/// The median of a figure, with its unit.
+pub(super) fn cell(contender: &Contender, figure: Figure) -> String {
+    contender.figure(figure).map_or_else(|| UNKNOWN.to_owned(), |spread| figure.unit().show(spread.median))
 }
 
-/// The comparison as people read it on a terminal: the table, the first finding of each server that failed, and notes
+/// The comparison as people read it on a terminal: the tables, the first finding of each server that failed, and notes
 /// on the figures.
 pub fn render(report: &CompareReport, style: Style) -> String {
-    let painted = |contender: &Contender| {
-        let mut cells = cells(contender);
-        cells[0] = visible(&cells[0]);
-        cells[1] = style.paint(contender.outcome.into(), &cells[1]);
-        cells
-    };
-    let table = Table::new(&HEADER, report.contenders.iter().map(painted).collect());
-    let mut text = format!("{}\n", table.left(&[0, 1]).dispensable(&DISPENSABLE).render(style));
-    for contender in report.contenders.iter().filter(|contender| contender.outcome != CaseOutcome::Pass) {
-        let _ = write!(text, "\n{}: {}", contender.name, contender.outcome_name());
-        contender.reasons.iter().for_each(|reason| {
-            let _ = write!(text, "\n  {reason}");
-        });
-        text.push('\n');
-        if let Some(finding) = contender.rounds.iter().flat_map(|round| &round.findings).next() {
-            let _ = write!(text, "\n{}", finding::render(finding, style));
-        }
+    let mut text = String::new();
+    match (&report.sweep, report.points.as_slice()) {
+        (Some(sweep), _) => text.push_str(&compare_sweep_text::render(report, sweep, style)),
+        (None, points) => points.iter().for_each(|point| text.push_str(&tables(report, point, style))),
     }
+    text.push_str(&failures(report, style));
     for note in notes(report) {
-        let _ = write!(text, "\n{}", wrapped(&note, style));
+        let _ = write!(text, "\n{}", wrapped(&visible(&note), style));
     }
     text.trim_end().to_owned()
 }
 
-/// What a reader of the figures must know.
-pub(super) fn notes(report: &CompareReport) -> Vec<String> {
-    let skipped = |skipped: &SkippedModel| format!("skipped: {}: {}", skipped.name, skipped.why);
-    let mut notes: Vec<String> = report.skipped.iter().map(skipped).collect();
-    let rounds_in = |count: fn(&Contender) -> u64| {
-        let some = report.contenders.iter().filter(|contender| count(contender) > 0);
-        let text =
-            |contender: &Contender| format!("{} in {} of {}", contender.name, count(contender), contender.rounds.len());
-        Some(some.map(text).collect::<Vec<_>>().join(", ")).filter(|text| !text.is_empty())
+/// The tables of one point.
+fn tables(report: &CompareReport, point: &ComparePoint, style: Style) -> String {
+    let speed = |contender: &Contender| {
+        let verdict = style.paint(contender.outcome.into(), contender.outcome_name());
+        let own = [visible(&contender.name), verdict];
+        own.into_iter().chain(SPEED.map(|(_, figure)| cell(contender, figure))).collect()
     };
-    notes.extend(rounds_in(|contender| contender.client_was_bottleneck).map(|which| {
+    let header: Vec<&str> = ["server", "verdict"].into_iter().chain(SPEED.map(|(title, _)| title)).collect();
+    let speeds = Table::new(&header, point.contenders.iter().map(speed).collect()).left(&[0, 1]);
+    let mut text = format!("{}\n", speeds.dispensable(&[5, 3]).render(style));
+    let with_figures = || point.contenders.iter().filter(|contender| contender.figures.is_some());
+    if with_figures().any(|contender| COST.iter().any(|(_, figure)| contender.figure(*figure).is_some())) {
+        let header: Vec<&str> = ["server"].into_iter().chain(COST.map(|(title, _)| title)).collect();
+        let cost = |contender: &Contender| {
+            [visible(&contender.name)].into_iter().chain(COST.map(|(_, figure)| cell(contender, figure))).collect()
+        };
+        let _ = write!(
+            text,
+            "\n{}{}",
+            wrapped(COST_TITLE, style),
+            table(&header, with_figures().map(cost).collect(), style)
+        );
+    }
+    if let Some(basis) = point.basis(report.compared_by) {
+        let rows: Vec<Vec<String>> = with_figures()
+            .filter_map(|contender| {
+                let ratio = contender.ratio?;
+                Some(vec![visible(&contender.name), ratio_text(&ratio), interval_text(&ratio), said(&ratio).to_owned()])
+            })
+            .collect();
+        if !rows.is_empty() {
+            let title = format!("{}, as a multiple of that of {}", report.compared_by.title(), basis.name);
+            let _ = write!(
+                text,
+                "\n{}{}",
+                wrapped(&title, style),
+                table(&["server", "ratio", "interval", ""], rows, style)
+            );
+        }
+    }
+    text
+}
+
+fn table(header: &[&str], rows: Vec<Vec<String>>, style: Style) -> String {
+    format!("{}\n", Table::new(header, rows).render(style))
+}
+
+/// The ratio of the medians.
+pub(super) fn ratio_text(ratio: &Ratio) -> String {
+    format!("{:.2}", ratio.value)
+}
+
+/// From the least to the greatest ratio of two rounds.
+pub(super) fn interval_text(ratio: &Ratio) -> String {
+    format!("{:.2}–{:.2}", ratio.low, ratio.high)
+}
+
+/// What must be said beside a ratio, if anything.
+pub(super) fn said(ratio: &Ratio) -> &'static str {
+    match ratio.difference {
+        Difference::Shown => "",
+        Difference::NotShown => "no difference shown",
+        Difference::TooFewRounds => "too few rounds to tell",
+    }
+}
+
+/// Each server that did not pass, where it did not, with its reasons and its first finding. What was told of a server
+/// is not told again.
+fn failures(report: &CompareReport, style: Style) -> String {
+    let mut text = String::new();
+    let mut told: Vec<(&str, &[String])> = Vec::new();
+    for (point, contender) in report.contenders().filter(|(_, contender)| contender.outcome != CaseOutcome::Pass) {
+        let is_first = told.iter().all(|(name, _)| *name != contender.name);
+        if told.contains(&(&contender.name, &contender.reasons)) {
+            continue;
+        }
+        told.push((&contender.name, &contender.reasons));
+        let place = report.place(point).map_or_else(String::new, |place| format!(" ({place})"));
+        let _ = write!(text, "\n{}{place}: {}", visible(&contender.name), contender.outcome_name());
+        contender.reasons.iter().for_each(|reason| {
+            let _ = write!(text, "\n  {reason}");
+        });
+        text.push('\n');
+        let finding = contender.rounds.iter().flat_map(|round| &round.findings).next();
+        if let Some(finding) = finding.filter(|_| is_first) {
+            let _ = write!(text, "\n{}", finding::render(finding, style));
+        }
+    }
+    text
+}
+
+/// Remarks on the figures: what was left out, what is in doubt, what an interval says.
+pub(super) fn notes(report: &CompareReport) -> Vec<String> {
+    let mut notes: Vec<String> =
+        report.skipped.iter().map(|skipped| format!("skipped: {}: {}", skipped.name, skipped.why)).collect();
+    notes.extend(rounds_in(report, |contender| contender.client_was_bottleneck).map(|which| {
         format!(
             "note: the client had no CPU time left ({which} rounds), which hides how much faster a server is: compare the \
              CPU columns, or give the client more cores"
         )
     }));
-    notes.extend(rounds_in(|contender| contender.machine_was_full).map(|which| {
+    notes.extend(rounds_in(report, |contender| contender.machine_was_full).map(|which| {
         format!(
             "note: the machine had no CPU time left for client and server together ({which} rounds): on separate machines \
              the figures and their ratios may differ"
         )
     }));
-    for contender in &report.contenders {
+    for (point, contender) in report.contenders() {
+        let place = report.place(point).map_or_else(String::new, |place| format!(" at {place}"));
         for (number, round) in (1..).zip(&contender.rounds) {
             let Some(doubt) = &round.time_doubt else { continue };
             notes.push(format!(
-                "note: in round {number} of {}, {doubt}: its figures are not those of the server",
+                "note: in round {number} of {}{place}, {doubt}: its figures are not those of the server",
                 contender.name
             ));
         }
     }
+    notes.extend(about_intervals(report));
     notes
 }
 
-/// The table in Markdown.
+/// The servers for which `count` is not 0, with their counts over all points: `epoll in 2 of 3, poll in 1 of 3`.
+fn rounds_in(report: &CompareReport, count: fn(&Contender) -> u64) -> Option<String> {
+    let counts = report.names().into_iter().filter_map(|name| {
+        let own = || report.contenders().map(|(_, contender)| contender).filter(|contender| contender.name == name);
+        let (some, all): (u64, usize) = (own().map(count).sum(), own().map(|contender| contender.rounds.len()).sum());
+        (some > 0).then(|| format!("{name} in {some} of {all}"))
+    });
+    Some(counts.collect::<Vec<_>>().join(", ")).filter(|text| !text.is_empty())
+}
+
+/// What an interval says, and how far it can be trusted.
+fn about_intervals(report: &CompareReport) -> Option<String> {
+    let rounds = report.contenders().filter(|(_, contender)| contender.ratio.is_some());
+    let rounds = rounds.filter_map(|(_, contender)| contender.figure(report.compared_by)).map(|spread| spread.rounds);
+    let rounds = rounds.min()?;
+    if rounds < 3 {
+        return Some(format!(
+            "note: {} of each server cannot show whether they differ: write --rounds 3 or more",
+            counted(rounds, "round")
+        ));
+    }
+    let one_in = (1.0 / chance_of_a_false_difference(rounds, rounds)).round() as u64;
+    Some(format!(
+        "note: an interval holds the ratio of any two of the {rounds} rounds. Where they overlap, no difference is shown; \
+         of two servers that are equal, 1 comparison in {one_in} would show one"
+    ))
+}
+
+/// The table in Markdown: all figures, with a row for each server at each point.
 pub fn markdown(report: &CompareReport) -> String {
     let row = |cells: &[String]| format!("| {} |\n", cells.join(" | ").replace('\n', " "));
-    let mut text = format!("{}, seed {}\n\n", report.about, report.seed);
-    text.push_str(&row(&HEADER.map(str::to_owned)));
-    let aligned = HEADER.iter().enumerate().map(|(i, _)| if i < 2 { "---" } else { "---:" }.to_owned());
-    text.push_str(&row(&aligned.collect::<Vec<_>>()));
-    for contender in &report.contenders {
-        let cells: Vec<String> = cells(contender).iter().map(|cell| cell.replace('|', "\\|")).collect();
-        text.push_str(&row(&cells));
+    let axis = report.sweep.as_ref().map(|sweep| sweep.axis.clone());
+    let names = axis.iter().cloned().chain(["server".to_owned(), "verdict".to_owned()]);
+    let ratios = [report.compared_by.title().to_owned() + " ratio", "interval".to_owned()];
+    let header: Vec<String> =
+        names.chain(Figure::ALL.iter().map(|figure| figure.title().to_owned())).chain(ratios).collect();
+    let left = 2 + usize::from(axis.is_some());
+    let aligned: Vec<String> = (0..header.len()).map(|i| if i < left { "---" } else { "---:" }.to_owned()).collect();
+    let about = report.points.first().map_or("", |point| point.about.as_str());
+    let about = if axis.is_some() { "" } else { about };
+    let mut text = format!("{about}{}seed {}\n\n", if about.is_empty() { "" } else { ", " }, report.setting.seed);
+    text.push_str(&row(&header));
+    text.push_str(&row(&aligned));
+    for (point, contender) in report.contenders() {
+        let value = axis.is_some().then(|| point.value.clone().unwrap_or_default());
+        let own = value.into_iter().chain([contender.name.clone(), outcome_and_kinds(contender)]);
+        let ratio = contender.ratio.as_ref();
+        let ratios = [
+            ratio.map_or_else(|| UNKNOWN.to_owned(), ratio_text),
+            ratio.map_or_else(
+                || UNKNOWN.to_owned(),
+                |r| format!("{} {}", interval_text(r), said(r)).trim_end().to_owned(),
+            ),
+        ];
+        let cells = own.chain(Figure::ALL.iter().map(|figure| cell(contender, *figure))).chain(ratios);
+        text.push_str(&row(&cells.map(|cell| cell.replace('|', "\\|")).collect::<Vec<_>>()));
     }
     for note in notes(report) {
         let _ = write!(text, "\n{note}\n");
@@ -127,49 +237,19 @@ pub fn markdown(report: &CompareReport) -> String {
     text.trim_end().to_owned()
 }
 
-/// The rounds as CSV (RFC 4180): a line for each round of each server, plain numbers in the units of the JSON.
-pub fn csv(report: &CompareReport) -> String {
-    let mut lines = vec![
-        "server,round,outcome,messages_per_s,bytes_per_s,rtt_p50_ns,rtt_p99_ns,server_cpu_s,\
-         server_cpu_s_per_1000_messages,server_cpu_s_per_gib,client_cpu_s,client_was_bottleneck,elapsed_s,machine_was_full"
-            .to_owned(),
-    ];
-    for contender in &report.contenders {
-        for (number, round) in contender.rounds.iter().enumerate() {
-            fn or_empty(value: Option<impl ToString>) -> String {
-                value.map_or_else(String::new, |value| value.to_string())
-            }
-            let cells = [
-                quoted(&contender.name),
-                (number + 1).to_string(),
-                round.outcome.name().to_owned(),
-                round.messages_per_s.to_string(),
-                round.bytes_per_s.to_string(),
-                or_empty(round.rtt_p50_ns),
-                or_empty(round.rtt_p99_ns),
-                or_empty(round.server_cpu_s),
-                or_empty(round.server_cpu_s_per_1000_messages),
-                or_empty(round.server_cpu_s_per_gib),
-                or_empty(round.client_cpu_s),
-                or_empty(round.client_was_bottleneck),
-                round.elapsed_s.to_string(),
-                or_empty(round.machine_was_full),
-            ];
-            lines.push(cells.join(","));
-        }
-    }
-    lines.join("\r\n")
-}
-
-fn quoted(cell: &str) -> String {
-    if cell.contains([',', '"', '\n', '\r']) { format!("\"{}\"", cell.replace('"', "\"\"")) } else { cell.to_owned() }
+/// The outcome, with the findings of a server that has them: `fail: 3 × corrupt, 1 × lost`.
+pub(super) fn outcome_and_kinds(contender: &Contender) -> String {
+    let kinds: Vec<String> = contender.kinds.iter().map(|(kind, n)| format!("{n} × {}", kind.name())).collect();
+    let outcome = contender.outcome_name();
+    if kinds.is_empty() { outcome.to_owned() } else { format!("{outcome}: {}", kinds.join(", ")) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::judge::verdict::Verdict;
-    use crate::report::compare::tests::{compared, contender, round};
+    use crate::report::compare::SkippedModel;
+    use crate::report::compare::tests::{compared, contender, round, swept};
 
     #[test]
     fn a_server_that_failed_is_shown_with_its_reasons() {
@@ -180,13 +260,54 @@ mod tests {
     #[test]
     fn the_tables_read_like_this() {
         let mut report = compared(vec![
-            contender("epoll", &[100.0, 110.0]),
-            contender("io-uring", &[200.0, 210.0]),
+            contender("epoll", &[100.0, 110.0, 104.0]),
+            contender("io-uring", &[200.0, 210.0, 204.0]),
+            contender("poll", &[90.0, 210.0, 95.0]),
             Contender::new("mine, too".to_owned(), vec![round(Verdict::Inconclusive, 5.0)]),
         ]);
         report.skipped = vec![SkippedModel { name: "iocp".to_owned(), why: "it needs Windows".to_owned() }];
         insta::assert_snapshot!(render(&report, Style::PLAIN));
         insta::assert_snapshot!(markdown(&report));
-        insta::assert_snapshot!(csv(&report));
+    }
+
+    #[test]
+    fn the_tables_of_the_longest_names_fit_a_terminal() {
+        let report = compared(vec![
+            contender("overlapped-callback", &[1_234_567.0, 1_234_568.0, 1_234_569.0]),
+            Contender::new("socket-notification".to_owned(), vec![round(Verdict::Inconclusive, 5.0)]),
+            contender("threadpool-io", &[234_567.0, 2_234_568.0, 1_234_569.0]),
+        ]);
+        let text = render(&report, Style::new(80, false));
+        assert!(!text.contains("\n  p50"), "there are no cards: {text}");
+        let tables = text.split("\nnote:").next().expect("there is text");
+        assert!(tables.lines().all(|line| line.chars().count() <= 80), "{text}");
+    }
+
+    #[test]
+    fn too_few_rounds_are_told() {
+        let text =
+            render(&compared(vec![contender("a", &[100.0, 110.0]), contender("b", &[200.0, 210.0])]), Style::PLAIN);
+        assert!(text.contains("too few rounds to tell") && text.contains("write --rounds 3 or more"), "{text}");
+        assert!(
+            !render(&compared(vec![contender("a", &[1.0])]), Style::PLAIN).contains("--rounds"),
+            "there is nothing to compare"
+        );
+    }
+
+    #[test]
+    fn a_dead_server_is_told_once_in_a_sweep() {
+        let mut report = swept(&["10", "100"]);
+        for point in &mut report.points {
+            point.contenders.push(Contender::new("dead".to_owned(), vec![round(Verdict::Inconclusive, 0.0)]));
+        }
+        let text = render(&report, Style::PLAIN);
+        assert_eq!(text.matches("why").count(), 1, "{text}");
+        assert!(text.contains("dead (conns 10): inconclusive\n  why"), "{text}");
+    }
+
+    #[test]
+    fn markdown_of_a_sweep_has_a_row_for_each_server_at_each_value() {
+        let text = markdown(&swept(&["10", "100"]));
+        assert!(text.contains("| conns | server | verdict |") && text.contains("| 100 | select | pass |"), "{text}");
     }
 }

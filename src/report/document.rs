@@ -11,7 +11,7 @@ use super::format::FORMATS;
 use super::run::RunReport;
 use super::style::Style;
 use super::suite::{CaseReport, SuiteReport, SuiteState};
-use super::{compare, compare_text, page, run, suite, terminal};
+use super::{compare, compare_csv, compare_text, page, run, suite, terminal};
 
 /// What to give instead of a file that is no result.
 const REMEDY: &str = "give a file that --json=FILE of blast, run, check, compare or merge wrote";
@@ -106,7 +106,7 @@ impl ResultDocument {
             return match format {
                 "html" => Ok(page::comparison(report)),
                 "markdown" => Ok(compare_text::markdown(report)),
-                "csv" => Ok(compare_text::csv(report)),
+                "csv" => Ok(compare_csv::csv(report)),
                 _ => Err(DocumentError(format!(
                     "--{format}: this is a comparison, which has no such form: use --html, --markdown or --csv"
                 ))
@@ -174,7 +174,7 @@ mod tests {
         let report = compared(vec![contender("a", &[100.0, 120.0])]);
         let document = again(&report);
         assert_eq!(document.text(Style::PLAIN), compare_text::render(&report, Style::PLAIN));
-        assert_eq!(document.render("csv").expect("it has one"), compare_text::csv(&report));
+        assert_eq!(document.render("csv").expect("it has one"), compare_csv::csv(&report));
         assert_eq!(document.render("markdown").expect("it has one"), compare_text::markdown(&report));
         assert_eq!(document.render("html").expect("it has one"), page::comparison(&report));
         let why = document.render("junit").expect_err("it has none").to_string();

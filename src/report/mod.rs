@@ -8,6 +8,10 @@
 pub mod case_text;
 pub mod closing;
 pub mod compare;
+pub mod compare_csv;
+pub mod compare_figures;
+pub mod compare_round;
+mod compare_sweep_text;
 pub mod compare_text;
 pub mod document;
 mod ending;

@@ -2,6 +2,7 @@
 //! and cases, one after another or several at a time.
 
 pub mod case;
+pub mod comparison;
 mod deadline;
 mod directly;
 mod family;
@@ -12,6 +13,7 @@ pub mod known_failures;
 mod known_servers;
 pub mod launch;
 mod needs;
+pub mod pinning;
 mod planned;
 mod progress;
 pub mod server_watch;

@@ -2,10 +2,10 @@
 //! processors (vector instructions, prefetching).
 //!
 //! `unix.rs` and `windows.rs` export the same functions under the name `os`, so callers need no `cfg`. Some things
-//! stand apart: [`Alarm`] and `fast_open`, which have a Linux half and an empty one; `processes`, with a file for
-//! each system; `event`, which only Windows has; and `simd` and `prefetch`, which ask for the processor instead. The
-//! servers have `cfg` of their own, because a model may exist on one system only. This room decides nothing: it wraps
-//! one system call, or reads one value, at a time.
+//! stand apart: [`Alarm`], `fast_open`, `affinity` and `kernel_work`, which have a Linux half and an empty one;
+//! `processes`, with a file for each system; `event`, which only Windows has; and `simd` and `prefetch`, which ask for
+//! the processor instead. The servers have `cfg` of their own, because a model may exist on one system only. This room
+//! decides nothing: it wraps one system call, or reads one value, at a time.
 
 #[cfg(unix)]
 #[path = "unix.rs"]
@@ -16,10 +16,12 @@ mod os;
 
 pub mod simd;
 
+mod affinity;
 mod alarm;
 #[cfg(windows)]
 pub(crate) mod event;
 mod fast_open;
+mod kernel_work;
 mod prefetch;
 mod processes;
 
@@ -27,8 +29,10 @@ use std::io;
 
 use socket2::SockRef;
 
+pub use affinity::{Cpu, run_on, usable_cpus};
 pub use alarm::Alarm;
 pub use fast_open::{HAS_FAST_OPEN, open_fast, was_opened_fast};
+pub use kernel_work::{CallCounter, switches_of_ended_children, switches_of_tree};
 pub use os::{
     HAS_MSS, LOOPBACK_IS_A_NETWORK, ProcessGroup, choose_port_at_connect, claim_address, close_with_reset,
     ephemeral_ports, has_ended, host_name, interface_index, interrupt, is_connect_in_progress, is_crash, is_wine,

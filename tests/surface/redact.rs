@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use regex::{Captures, Regex};
+use serde_json::Value;
 
 /// Patterns and their replacements, applied in this order.
 const VOLATILE: &[(&str, &str)] = &[
@@ -23,9 +24,6 @@ const VOLATILE: &[(&str, &str)] = &[
     (r"\bmachine has \d+ MiB", "machine has [number] MiB"),
     (r"\b\d[0-9,]*(\.\d+)? %", "[percent]"),
     (r"\b\d[0-9,]*(\.\d+)? (ns|µs|ms|s|m|min)\b", "[time]"),
-    // The ratio, the last column of a comparison.
-    (r"(?m)(\[time\]\s+)\d+\.\d\d$", "$1[ratio]"),
-    (r"(\[time\] \| )\d+\.\d\d \|", "$1[ratio] |"),
     // Columns are as wide as their widest figure.
     (r"(\S) {2,}", "$1  "),
 ];
@@ -112,19 +110,60 @@ fn without_remarks(text: &str) -> String {
 
 /// Keeps only the first point of a timeline, without its figures, because the number of points depends on time.
 fn first_points(text: &str) -> String {
-    let points = Regex::new(r#"(?s)("points": \[\s*\{)([^}]*\})[^\]]*\]"#).expect("the pattern is valid");
+    let points = Regex::new(r#"(?s)("points": \[\s*\{)(\s*"opened"[^}]*\})[^\]]*\]"#).expect("the pattern is valid");
     let figure = Regex::new(r": \d+").expect("the pattern is valid");
     let first = |found: &Captures<'_>| format!("{}{}]", &found[1], figure.replace_all(&found[2], ": [number]"));
     points.replace_all(text, first).into_owned()
 }
 
-/// Redacts the numbers of comma-separated values; words stay.
+/// Redacts the figures of a comparison in comma-separated values; what it is and how it ended stays.
 pub(crate) fn csv(text: &str) -> String {
-    let number = Regex::new(r"(,)(-?\d+\.\d+(e-?\d+)?|\d{3,}|true|false)\b").expect("the pattern is valid");
-    let unsure = Regex::new(r"(?m),(true|false)?$").expect("the pattern is valid");
-    // What is not known in so short a run is empty.
-    let text = text.replace(",,", ",[figure],");
-    unsure.replace_all(&number.replace_all(&text, "$1[figure]"), ",[unsure]").into_owned()
+    /// The axis, its value, the server, the round and the outcome.
+    const KEPT: usize = 5;
+    let redacted = |line: &str| {
+        let figure = |(index, cell): (usize, &str)| if index < KEPT { cell.to_owned() } else { "[figure]".to_owned() };
+        line.trim_end().split(',').enumerate().map(figure).collect::<Vec<_>>().join(",")
+    };
+    let mut lines = text.lines();
+    let header = lines.next().unwrap_or_default().trim_end().to_owned();
+    std::iter::once(header).chain(lines.map(redacted)).collect::<Vec<_>>().join("\n")
+}
+
+/// Redacts the figures of a comparison in tables for people, by the names of its servers.
+pub(crate) fn tables(text: &str, servers: &str) -> String {
+    let row = Regex::new(&format!(r"(?m)^((?:\| )?(?:{servers})\b)(.*)$")).expect("the pattern is valid");
+    let figure = Regex::new(r"\[\w+\]|\d[0-9.,–]*( [KMG]?i?B)?|–").expect("the pattern is valid");
+    let redacted = |found: &Captures<'_>| format!("{}{}", &found[1], figure.replace_all(&found[2], "[figure]"));
+    row.replace_all(&self::text(text), redacted).into_owned()
+}
+
+/// Redacts the figures of a comparison in JSON.
+pub(crate) fn comparison(text: &str) -> String {
+    let mut report: Value = serde_json::from_str(text).expect("the report is JSON");
+    redact_figures(&mut report);
+    json(&serde_json::to_string_pretty(&report).expect("a value is JSON"))
+}
+
+fn redact_figures(value: &mut Value) {
+    /// Keys whose values differ from run to run or from machine to machine, if they are known there at all.
+    const VOLATILE_KEYS: [&str; 7] =
+        ["server_cpu_s", "client_cpu_s", "client_was_bottleneck", "machine_was_full", "elapsed_s", "cores", "pinned"];
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(redact_figures),
+        Value::Object(fields) => {
+            for (key, value) in fields.iter_mut() {
+                match value {
+                    Value::Object(figures) if key == "figures" => {
+                        figures.values_mut().for_each(|figure| *figure = "[figure]".into());
+                    }
+                    Value::Object(_) if key == "ratio" => *value = "[ratio]".into(),
+                    _ if VOLATILE_KEYS.contains(&key.as_str()) => *value = "[unsure]".into(),
+                    value => redact_figures(value),
+                }
+            }
+        }
+        _ => {}
+    }
 }
 
 /// Joins the lines of each paragraph whose line breaks depend on its figures: findings, and the list of operations

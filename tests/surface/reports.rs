@@ -183,10 +183,14 @@ fn the_suite() {
 #[test]
 fn comparisons() {
     let folder = Folder::with(&[]);
+    let tables = |text: &str| redact::tables(text, "threads|poll");
     let line = format!("compare --models threads,poll,iocp --rounds 2 {SMALL}");
-    snapshot("compare", &folder.ran(&line));
-    let said = folder.ran(&format!("{line} --quiet --json=r.json --csv r.csv --markdown r.md"));
-    snapshot("compare-json", &with_files(&said, &folder, &["r.json"], redact::json));
+    snapshot("compare", &tables(&folder.ran(&line)));
+    folder.said(&format!("{line} --quiet --json=r.json --csv r.csv --markdown r.md"));
+    snapshot("compare-json", &redact::comparison(&folder.read("r.json")));
     snapshot("compare-csv", &redact::csv(&folder.read("r.csv")));
-    snapshot("compare-markdown", &redact::text(&folder.read("r.md")));
+    snapshot("compare-markdown", &tables(&folder.read("r.md")));
+    let line =
+        format!("compare --models threads,poll --rounds 1 --sweep size=1,100 {SMALL}").replace("--size 100 ", "");
+    snapshot("compare-sweep", &tables(&folder.ran(&line)));
 }

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::super::compare_figures::Unit;
 use super::super::text::{show_bytes, show_count, show_time};
 
 /// Marks that an axis has at most, so that their texts do not meet even on a phone.
@@ -29,6 +30,7 @@ pub(super) enum Quantity {
     PerSecond,
     Nanos,
     Seconds,
+    Number,
 }
 
 impl Quantity {
@@ -41,7 +43,13 @@ impl Quantity {
             Quantity::BytesPerSecond => format!("{}/s", show_bytes(value)),
             Quantity::Nanos => show_time(Duration::from_nanos(value.round() as u64)),
             Quantity::Seconds => show_time(Duration::try_from_secs_f64(value).unwrap_or_default()),
+            Quantity::Number => Unit::Number.show(value),
         }
+    }
+
+    /// Whether there are parts of one.
+    fn has_parts(self) -> bool {
+        matches!(self, Quantity::Seconds | Quantity::Number)
     }
 
     /// How much the next larger unit is.
@@ -63,7 +71,7 @@ pub(super) struct Scale {
 impl Scale {
     /// From 0 to a round value that is at least `most`.
     pub(super) fn linear(most: f64, quantity: Quantity) -> Scale {
-        let most = most.max(1.0);
+        let most = if quantity.has_parts() { most.max(f64::MIN_POSITIVE) } else { most.max(1.0) };
         let step = round_step(most / (MOST_MARKS - 1.0), quantity);
         let high = (most / step).ceil() * step;
         let marks = (0..=(high / step).round() as u32).map(|n| f64::from(n) * step);
@@ -97,6 +105,11 @@ impl Scale {
         Scale { low: 0.0, high: 4.0, is_log: false, marks: marks.to_vec() }
     }
 
+    /// Values with texts of their own, each at its place from 0 to 1.
+    pub(super) fn of_marks(marks: Vec<Mark>) -> Scale {
+        Scale { low: 0.0, high: 1.0, is_log: false, marks }
+    }
+
     fn marked(mut self, values: impl Iterator<Item = f64>, text: impl Fn(f64) -> String) -> Scale {
         self.marks = values.map(|value| Mark { place: self.place(value), text: text(value) }).collect();
         self
@@ -123,7 +136,7 @@ fn round_step(least: f64, quantity: Quantity) -> f64 {
     let power = 10f64.powf((least / unit).log10().floor());
     let steps = [1.0, 2.0, 5.0, 10.0].map(|step| step * power * unit);
     let step = steps.into_iter().find(|step| *step >= least * 0.999_999).unwrap_or(steps[3]);
-    if quantity == Quantity::Seconds { step } else { step.max(1.0) }
+    if quantity.has_parts() { step } else { step.max(1.0) }
 }
 
 /// A time of the run at a mark: in the unit of the step between two marks.

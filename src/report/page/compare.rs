@@ -1,64 +1,53 @@
 //! A comparison: for each figure a bar for each server, as long as the median, with the interval from the least to the
-//! greatest round and a dot for each round; and the table of all figures.
+//! greatest round and a dot for each round; how the servers compare; and the table of all figures. A sweep has lines
+//! along its axis instead of the bars ([`compare_sweep`]).
 
 use maud::{Markup, html};
 
 use super::axis::Quantity;
 use super::band::{self, Band};
+use super::compare_sweep;
 use super::findings::example;
-use super::parts::class;
+use super::parts::{class, moment};
 use crate::judge::outcome::CaseOutcome;
-use crate::report::compare::{CompareReport, Contender, Round, RoundSummary, Spread};
-use crate::report::compare_text::{HEADER, cells, notes};
+use crate::report::compare::{ComparePoint, CompareReport, CompareSetting, Contender};
+use crate::report::compare_figures::{Figure, Unit};
+use crate::report::compare_text::{cell, interval_text, notes, outcome_and_kinds, ratio_text, said};
 use crate::report::text::plain;
 use crate::units::counted;
 
-/// A figure that is drawn.
-struct Figure {
-    title: &'static str,
-    better: &'static str,
-    quantity: Quantity,
-    of_all: fn(&RoundSummary) -> Option<Spread>,
-    of_round: fn(&Round) -> Option<f64>,
+/// The figures that are drawn; the table has all of them.
+pub(super) const DRAWN: [Figure; 8] = [
+    Figure::MessagesPerS,
+    Figure::RttP50Ns,
+    Figure::RttP99Ns,
+    Figure::ConnectP99Ns,
+    Figure::ServerCpuUsPerMessage,
+    Figure::ContextSwitchesPerMessage,
+    Figure::SystemCallsPerMessage,
+    Figure::MemoryPerConnectionBytes,
+];
+
+/// What an axis shows of a figure, and by how much its values are multiplied for that.
+pub(super) fn quantity(figure: Figure) -> (Quantity, f64) {
+    match figure.unit() {
+        Unit::PerSecond => (Quantity::PerSecond, 1.0),
+        Unit::BytesPerSecond => (Quantity::BytesPerSecond, 1.0),
+        Unit::Nanoseconds => (Quantity::Nanos, 1.0),
+        Unit::Microseconds => (Quantity::Seconds, 1e-6),
+        Unit::Seconds => (Quantity::Seconds, 1.0),
+        Unit::Bytes => (Quantity::Bytes, 1.0),
+        Unit::Number => (Quantity::Number, 1.0),
+    }
 }
 
-const FIGURES: [Figure; 5] = [
-    Figure {
-        title: "Round trips per second",
-        better: "more is better",
-        quantity: Quantity::PerSecond,
-        of_all: |figures| Some(figures.messages_per_s),
-        of_round: |round| Some(round.messages_per_s),
-    },
-    Figure {
-        title: "Verified bytes per second",
-        better: "more is better",
-        quantity: Quantity::BytesPerSecond,
-        of_all: |figures| Some(figures.bytes_per_s),
-        of_round: |round| Some(round.bytes_per_s),
-    },
-    Figure {
-        title: "Median round trip",
-        better: "less is better",
-        quantity: Quantity::Nanos,
-        of_all: |figures| figures.rtt_p50_ns,
-        of_round: |round| round.rtt_p50_ns.map(|nanos| nanos as f64),
-    },
-    Figure {
-        title: "99th percentile of the round trips",
-        better: "less is better",
-        quantity: Quantity::Nanos,
-        of_all: |figures| figures.rtt_p99_ns,
-        of_round: |round| round.rtt_p99_ns.map(|nanos| nanos as f64),
-    },
-    Figure {
-        title: "Server's CPU time per 1,000 messages",
-        better: "less is better",
-        quantity: Quantity::Seconds,
-        of_all: |figures| figures.server_cpu_s_per_1000_messages,
-        of_round: |round| round.server_cpu_s_per_1000_messages,
-    },
-];
+/// Which way a figure is good.
+pub(super) fn better(figure: Figure) -> &'static str {
+    match figure.unit() {
+        Unit::PerSecond | Unit::BytesPerSecond => "more is better",
+        _ => "less is better",
+    }
+}
 
 /// The class of the comparison's verdict and its word.
 fn verdict(report: &CompareReport) -> (&'static str, &'static str) {
@@ -72,24 +61,50 @@ fn verdict(report: &CompareReport) -> (&'static str, &'static str) {
 
 /// The headline: how many servers passed.
 pub(super) fn headline(report: &CompareReport) -> String {
-    let passed = report.contenders.iter().filter(|contender| contender.outcome == CaseOutcome::Pass).count();
-    let all = counted(report.contenders.len() as u64, "server");
-    let rounds = report.contenders.iter().map(|contender| contender.rounds.len()).max().unwrap_or_default();
-    format!("{all} compared in {}: {passed} passed every one", counted(rounds as u64, "round"))
+    let names = report.names();
+    let passes = |name: &&&str| {
+        let mut own = report.contenders().filter(|(_, contender)| contender.name == ***name);
+        own.all(|(_, contender)| contender.outcome == CaseOutcome::Pass)
+    };
+    let passed = names.iter().filter(passes).count();
+    let all = counted(names.len() as u64, "server");
+    let rounds = report.contenders().map(|(_, contender)| contender.rounds.len()).max().unwrap_or_default();
+    let along = match &report.sweep {
+        Some(sweep) => format!(" at {} of {}", counted(report.points.len() as u64, "value"), sweep.axis),
+        None => String::new(),
+    };
+    format!("{all} compared in {}{along}: {passed} passed every one", counted(rounds as u64, "round"))
+}
+
+fn facts(report: &CompareReport) -> Vec<(&'static str, String)> {
+    let CompareSetting { started_at, seed, cores, pinned, .. } = &report.setting;
+    let mut facts = vec![("seed", seed.clone()), ("version", format!("echo-tester {}", report.version))];
+    match (&report.sweep, report.points.first()) {
+        (Some(sweep), _) => facts.insert(0, ("along", format!("{} = {}", sweep.axis, sweep.values.join(", ")))),
+        (None, Some(point)) => facts.insert(0, ("load", point.about.clone())),
+        (None, None) => {}
+    }
+    if !started_at.is_empty() {
+        facts.push(("started", moment(started_at)));
+    }
+    facts.extend(cores.map(|cores| ("cores", cores.to_string())));
+    if let Some(pinned) = pinned {
+        let count = |ids: &[u32]| ids.len();
+        facts.push(("pinned", format!("servers on {}, client on {}", count(&pinned.servers), count(&pinned.client))));
+    }
+    facts
 }
 
 /// The page's body.
 pub(super) fn render(report: &CompareReport) -> Markup {
     let (class, verdict) = verdict(report);
+    let command = &report.setting.command;
     let band = Band {
         class,
         verdict,
         headline: headline(report),
-        facts: vec![
-            ("load", report.about.clone()),
-            ("seed", report.seed.clone()),
-            ("version", format!("echo-tester {}", report.version)),
-        ],
+        facts: facts(report),
+        replay: (!command.is_empty()).then_some(command.as_str()),
         ..Band::default()
     };
     html! {
@@ -98,20 +113,27 @@ pub(super) fn render(report: &CompareReport) -> Markup {
         @if !notes.is_empty() {
             ul.notes { @for note in &notes { li { (plain(note.strip_prefix("note: ").unwrap_or(note))) } } }
         }
-        @for contender in report.contenders.iter().filter(|contender| contender.outcome != CaseOutcome::Pass) {
-            (failed(contender))
+        @for (point, contender) in report.contenders().filter(|(_, contender)| contender.outcome != CaseOutcome::Pass) {
+            (failed(report, point, contender))
         }
-        @for figure in &FIGURES { (bars(report, figure)) }
+        @match &report.sweep {
+            Some(sweep) => (compare_sweep::render(report, sweep)),
+            None => @for point in &report.points {
+                (ratios(report, point))
+                @for figure in DRAWN { (bars(point, figure)) }
+            }
+        }
         h2 { "All figures" }
         (table(report))
     }
 }
 
 /// A server without figures: what was wrong with it.
-fn failed(contender: &Contender) -> Markup {
+fn failed(report: &CompareReport, point: &ComparePoint, contender: &Contender) -> Markup {
+    let place = report.place(point).map_or_else(String::new, |place| format!(" ({place})"));
     html! {
         article.card {
-            h4 { span.(class(contender.outcome)) { (contender.outcome_name()) } " " (plain(&contender.name)) }
+            h4 { span.(class(contender.outcome)) { (outcome_and_kinds(contender)) } " " (plain(&contender.name)) (place) }
             ul { @for reason in &contender.reasons { li { (plain(reason)) } } }
             @if let Some(finding) = contender.rounds.iter().flat_map(|round| &round.findings).next() {
                 (example(finding, true))
@@ -120,18 +142,42 @@ fn failed(contender: &Contender) -> Markup {
     }
 }
 
+/// How each server compares with the first, in a sentence each; nothing if there is nothing to compare.
+fn ratios(report: &CompareReport, point: &ComparePoint) -> Markup {
+    let Some(basis) = point.basis(report.compared_by) else { return html! {} };
+    let compared: Vec<_> =
+        point.contenders.iter().filter_map(|contender| Some((contender, contender.ratio?))).collect();
+    html! {
+        @if !compared.is_empty() {
+            h2 { "Compared with " (plain(&basis.name)) " by " (report.compared_by.title()) }
+            table {
+                tr { th { "server" } th.figure { "ratio" } th.figure { "interval" } th {} }
+                @for (contender, ratio) in &compared {
+                    tr {
+                        td { (plain(&contender.name)) }
+                        td.figure { b { (ratio_text(ratio)) } }
+                        td.figure { (interval_text(ratio)) }
+                        td { (said(ratio)) }
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// The bars of a figure; nothing if no server has it.
-fn bars(report: &CompareReport, figure: &Figure) -> Markup {
-    let spread = |contender: &Contender| contender.figures.as_ref().and_then(figure.of_all);
-    let most = report.contenders.iter().filter_map(spread).map(|spread| spread.max).fold(0.0, f64::max);
+fn bars(point: &ComparePoint, figure: Figure) -> Markup {
+    let spread = |contender: &Contender| contender.figure(figure);
+    let most = point.contenders.iter().filter_map(spread).map(|spread| spread.max).fold(0.0, f64::max);
     if most <= 0.0 {
         return html! {};
     }
     let percent = |value: f64| format!("{:.2}%", value / most * 100.0);
+    let show = |value: f64| figure.unit().show(value);
     html! {
         section.bars {
-            h3 { (figure.title) " " span.aside { (figure.better) } }
-            @for contender in &report.contenders {
+            h3 { (capitalized(figure.title())) " " span.aside { (better(figure)) } }
+            @for contender in &point.contenders {
                 @match spread(contender) {
                     Some(spread) => {
                         div.bar {
@@ -140,20 +186,22 @@ fn bars(report: &CompareReport, figure: &Figure) -> Markup {
                                 span.median style={ "width:" (percent(spread.median)) } {}
                                 span.interval
                                     style={ "left:" (percent(spread.min)) ";width:" (percent(spread.max - spread.min)) } {}
-                                @for value in contender.rounds.iter().filter_map(figure.of_round) {
+                                @for value in contender.rounds.iter().filter_map(|round| *round.figures.get(figure)) {
                                     span.dot style={ "left:" (percent(value)) } {}
                                 }
                             }
                             span.figure {
-                                b { (figure.quantity.show(spread.median)) } " "
-                                span.aside { (figure.quantity.show(spread.min)) " to " (figure.quantity.show(spread.max)) }
+                                b { (show(spread.median)) } " "
+                                @if spread.min < spread.max {
+                                    span.aside { (show(spread.min)) " to " (show(spread.max)) }
+                                }
                             }
                         }
                     }
                     None => {
                         div.bar {
                             span.name { (plain(&contender.name)) }
-                            span.aside { (contender.outcome_name()) ": no figures" }
+                            span.aside { (without(contender)) }
                         }
                     }
                 }
@@ -162,13 +210,39 @@ fn bars(report: &CompareReport, figure: &Figure) -> Markup {
     }
 }
 
+/// Why a server has no bar.
+fn without(contender: &Contender) -> String {
+    match contender.outcome {
+        CaseOutcome::Pass => "not known".to_owned(),
+        _ => format!("{}: no figures", contender.outcome_name()),
+    }
+}
+
+/// A title at the head of a plot.
+pub(super) fn capitalized(title: &str) -> String {
+    let mut letters = title.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
 fn table(report: &CompareReport) -> Markup {
+    let axis = report.sweep.as_ref().map(|sweep| sweep.axis.as_str());
     html! {
         div.wide {
             table.all {
-                tr { @for (n, name) in HEADER.iter().enumerate() { th.figure[n > 1] { (name) } } }
-                @for contender in &report.contenders {
-                    tr { @for (n, cell) in cells(contender).iter().enumerate() { td.figure[n > 1] { (plain(cell)) } } }
+                tr {
+                    @if let Some(axis) = axis { th { (axis) } }
+                    th { "server" } th { "verdict" }
+                    @for figure in Figure::ALL { th.figure { (figure.title()) } }
+                    th.figure { "ratio" } th.figure { "interval" }
+                }
+                @for (point, contender) in report.contenders() {
+                    tr {
+                        @if axis.is_some() { td { (point.value.as_deref().unwrap_or_default()) } }
+                        td { (plain(&contender.name)) } td { (outcome_and_kinds(contender)) }
+                        @for figure in Figure::ALL { td.figure { (cell(contender, *figure)) } }
+                        td.figure { (contender.ratio.map_or_else(|| "–".to_owned(), |ratio| ratio_text(&ratio))) }
+                        td.figure { (contender.ratio.map_or_else(|| "–".to_owned(), |ratio| interval_text(&ratio))) }
+                    }
                 }
             }
         }
@@ -180,12 +254,13 @@ mod tests {
     use super::*;
     use crate::judge::verdict::Verdict;
     use crate::report::compare::tests::{compared, contender, round};
+    use crate::report::compare_round::Round;
     use crate::report::sample;
 
     #[test]
     fn a_bar_is_as_long_as_the_median_with_the_interval_and_a_dot_for_each_round() {
         let report = compared(vec![contender("a", &[100.0, 150.0, 200.0]), contender("b", &[50.0, 50.0, 50.0])]);
-        let page = bars(&report, &FIGURES[0]).into_string();
+        let page = bars(&report.points[0], Figure::MessagesPerS).into_string();
         assert!(page.contains("class=\"median\" style=\"width:75.00%\""), "{page}");
         assert!(page.contains("class=\"interval\" style=\"left:50.00%;width:50.00%\""), "{page}");
         assert_eq!(page.matches("class=\"dot\"").count(), 6, "{page}");
@@ -200,6 +275,19 @@ mod tests {
         assert!(page.contains("FAIL") && page.contains("2 servers compared in 1 round: 1 passed every one"), "{page}");
         assert!(page.contains("no figures") && page.contains("connection 3: corrupt"), "{page}");
         assert!(!page.contains("<script"), "{page}");
+    }
+
+    #[test]
+    fn a_ratio_has_its_interval_and_says_where_no_difference_is_shown() {
+        let report = compared(vec![
+            contender("a", &[100.0, 110.0, 105.0]),
+            contender("b", &[50.0, 55.0, 52.0]),
+            contender("c", &[90.0, 120.0, 104.0]),
+        ]);
+        let page = render(&report).into_string();
+        assert!(page.contains("Compared with a by round trips"), "{page}");
+        assert!(page.contains("<b>0.50</b></td><td class=\"figure\">0.45–0.55</td><td></td>"), "{page}");
+        assert_eq!(page.matches("no difference shown</td>").count(), 1, "{page}");
     }
 
     #[test]

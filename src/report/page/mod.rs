@@ -10,12 +10,13 @@
 //! - `hexdump`, `findings`: the bytes of a finding; a card for each kind;
 //! - `percentiles`, `time_plots`: latencies of a load; a run over time;
 //! - `band`: verdict, facts and tiles; `run`: all figures of a run;
-//! - `cases`, `grid`: the table of a suite; cases and servers; `compare`: bars.
+//! - `cases`, `grid`: the table of a suite; cases and servers; `compare`: bars; `compare_sweep`: lines.
 
 mod axis;
 mod band;
 mod cases;
 mod compare;
+mod compare_sweep;
 mod findings;
 mod frame;
 mod grid;
@@ -157,6 +158,7 @@ mod tests {
         };
         let all: Vec<CaseOutcome> = OUTCOMES.iter().map(|row| row.outcome).collect();
         let compared = crate::report::compare::tests::compared(Vec::new());
+        let swept = crate::report::compare::tests::swept(&["10", "100"]);
         vec![
             suite(&sample::suite()),
             single(sample::fail()),
@@ -165,6 +167,7 @@ mod tests {
             suite(&SuiteReport::new(sample::cases(&all))),
             suite(&SuiteReport::new(Vec::new())),
             comparison(&compared),
+            comparison(&swept),
         ]
     }
 

@@ -62,6 +62,12 @@ figure { margin: .8rem 0; break-inside: avoid; } figcaption { font-size: .9rem; 
   margin-right: .3rem; }
 .rtt, .p50, .server { color: var(--one); } .first, .p99 { color: var(--two); }
   .connect, .max, .open { color: var(--three); }
+.s0 { color: #0969da; } .s1 { color: #bc4c00; } .s2 { color: #8250df; } .s3 { color: #1a7f37; }
+  .s4 { color: #bf3989; } .s5 { color: #9a6700; } .s6 { color: #1b7c83; } .s7 { color: #cf222e; }
+@media screen and (prefers-color-scheme: dark) { .s0 { color: #58a6ff; } .s1 { color: #f0883e; }
+  .s2 { color: #bc8cff; } .s3 { color: #3fb950; } .s4 { color: #f778ba; } .s5 { color: #d29922; }
+  .s6 { color: #39c5cf; } .s7 { color: #ff7b72; } }
+.area path.span { stroke-width: 1; }
 .key i.event { border-color: var(--bad); width: .25rem; border-top-width: .7rem; }
 .frame { display: grid; grid-template-columns: 5rem minmax(0, 1fr); }
 .area { position: relative; height: 9rem; border-left: 1px solid var(--soft); border-bottom: 1px solid var(--soft); }

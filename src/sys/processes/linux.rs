@@ -35,6 +35,12 @@ pub(super) fn usage(process: &Process) -> Option<ProcessUsage> {
     Some(ProcessUsage { fds, threads: Some(threads), memory: Some(memory), cpu: Some(cpu) })
 }
 
+/// Its threads.
+pub(super) fn threads(pid: u32) -> Vec<u32> {
+    let entries = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten();
+    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
+}
+
 /// The open descriptors of a process. `None`: only its own user may know.
 fn descriptors(pid: u32) -> Option<u64> {
     let folder = format!("/proc/{pid}/fd");

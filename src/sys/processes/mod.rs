@@ -57,6 +57,13 @@ pub fn usage_of_tree(root: u32) -> Option<ProcessUsage> {
     Some(others.fold(leader, |sum, next| sum.plus(&next)))
 }
 
+/// The threads of a process and all its descendants, as [`usage_of_tree`] counts them; none if the process has ended.
+#[cfg(target_os = "linux")]
+pub(super) fn threads_of_tree(root: u32) -> Vec<u32> {
+    let all = os::list().unwrap_or_default();
+    members(&all, root, std::process::id()).iter().flat_map(|process| os::threads(process.pid)).collect()
+}
+
 /// The root first, then its descendants; empty if it is not listed.
 fn members(all: &[Process], root: u32, own: u32) -> Vec<&Process> {
     let Some(leader) = all.iter().find(|process| process.pid == root) else { return Vec::new() };

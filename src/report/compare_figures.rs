@@ -1,0 +1,158 @@
+//! The figures of a comparison as a table: their names in files, their titles for people, their units. A new figure is
+//! a row here, and a line where a round is made ([`Round::of`](super::compare_round::Round::of)).
+
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::text::{show_bytes, show_count, show_time};
+
+/// What a figure counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Things per second.
+    PerSecond,
+    /// Bytes per second.
+    BytesPerSecond,
+    /// Nanoseconds.
+    Nanoseconds,
+    /// Microseconds.
+    Microseconds,
+    /// Seconds.
+    Seconds,
+    /// Bytes.
+    Bytes,
+    /// A number.
+    Number,
+}
+
+macro_rules! figures {
+    ($($(#[doc = $doc:literal])+ $name:ident: $variant:ident, $title:literal, $unit:ident;)+) => {
+        /// One figure of a server.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+        #[serde(rename_all = "snake_case")]
+        pub enum Figure {
+            $($(#[doc = $doc])+ $variant,)+
+        }
+
+        /// The figures of a server: of one round, or over all of them.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+        #[serde(deny_unknown_fields)]
+        #[schemars(rename = "FiguresOf{T}")]
+        pub struct Figures<T> {
+            $($(#[doc = $doc])+ pub $name: T,)+
+        }
+
+        impl Figure {
+            /// All of them, in the order of the reports.
+            pub const ALL: &[Figure] = &[$(Figure::$variant,)+];
+
+            /// Its name in JSON and CSV.
+            pub fn key(self) -> &'static str {
+                match self { $(Figure::$variant => stringify!($name),)+ }
+            }
+
+            /// Its name for people.
+            pub fn title(self) -> &'static str {
+                match self { $(Figure::$variant => $title,)+ }
+            }
+
+            /// What it counts.
+            pub fn unit(self) -> Unit {
+                match self { $(Figure::$variant => Unit::$unit,)+ }
+            }
+        }
+
+        impl<T> Figures<T> {
+            /// One of them.
+            pub fn get(&self, figure: Figure) -> &T {
+                match figure { $(Figure::$variant => &self.$name,)+ }
+            }
+
+            /// The figures that `value` makes.
+            pub fn from_fn(mut value: impl FnMut(Figure) -> T) -> Figures<T> {
+                Figures { $($name: value(Figure::$variant),)+ }
+            }
+        }
+    };
+}
+
+figures! {
+    /// Messages that came back whole, per second.
+    messages_per_s: MessagesPerS, "round trips", PerSecond;
+    /// Bytes that came back and were right, per second.
+    bytes_per_s: BytesPerS, "throughput", BytesPerSecond;
+    /// The median round trip, in nanoseconds.
+    rtt_p50_ns: RttP50Ns, "round trip p50", Nanoseconds;
+    /// The 99th percentile of the round trips, in nanoseconds.
+    rtt_p99_ns: RttP99Ns, "round trip p99", Nanoseconds;
+    /// The 99th percentile of the time to connect, in nanoseconds.
+    connect_p99_ns: ConnectP99Ns, "connect p99", Nanoseconds;
+    /// CPU time of the server per message, in microseconds.
+    server_cpu_us_per_message: ServerCpuUsPerMessage, "CPU a message", Microseconds;
+    /// CPU time of the server per GiB echoed, in seconds.
+    server_cpu_s_per_gib: ServerCpuSPerGib, "CPU a GiB", Seconds;
+    /// Context switches of the server per message.
+    context_switches_per_message: ContextSwitchesPerMessage, "context switches a message", Number;
+    /// System calls of the server per message, counted in a run of its own before the rounds.
+    system_calls_per_message: SystemCallsPerMessage, "system calls a message", Number;
+    /// The most threads that the server had.
+    threads: Threads, "threads", Number;
+    /// Resident memory of the server before the first connection, in bytes.
+    memory_at_rest_bytes: MemoryAtRestBytes, "memory at rest", Bytes;
+    /// By how much the resident memory of the server grew in the round, in bytes for each connection.
+    memory_per_connection_bytes: MemoryPerConnectionBytes, "memory a connection", Bytes;
+}
+
+impl Unit {
+    /// A value as people read it.
+    pub fn show(self, value: f64) -> String {
+        let time = |seconds: f64| show_time(Duration::try_from_secs_f64(seconds).unwrap_or_default());
+        match self {
+            Unit::PerSecond => format!("{}/s", show_count(value.round() as u64)),
+            Unit::BytesPerSecond => format!("{}/s", show_bytes(value)),
+            Unit::Nanoseconds => time(value * 1e-9),
+            Unit::Microseconds => time(value * 1e-6),
+            Unit::Seconds => time(value),
+            Unit::Bytes => show_bytes(value),
+            Unit::Number if value >= 100.0 || value == value.trunc() => show_count(value.round() as u64),
+            Unit::Number if value >= 0.01 => format!("{value:.2}"),
+            Unit::Number => format!("{value:.4}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_figure_has_one_name_in_every_format() {
+        for figure in Figure::ALL {
+            let name = serde_json::to_value(figure).expect("a name is JSON");
+            assert_eq!(name, figure.key(), "the enum and the field are named alike");
+            assert_eq!(Figure::ALL.iter().filter(|other| other.title() == figure.title()).count(), 1);
+        }
+        let keys = Figures::from_fn(|figure: Figure| figure.key());
+        assert!(Figure::ALL.iter().all(|figure| *keys.get(*figure) == figure.key()));
+    }
+
+    #[test]
+    fn a_value_is_shown_in_its_unit() {
+        for (unit, value, shown) in [
+            (Unit::PerSecond, 12_345.4, "12,345/s"),
+            (Unit::BytesPerSecond, 64e6, "61.0 MiB/s"),
+            (Unit::Nanoseconds, 38_100.0, "38.1 µs"),
+            (Unit::Microseconds, 8.123, "8.12 µs"),
+            (Unit::Seconds, 1.25, "1.25 s"),
+            (Unit::Bytes, 1536.0, "1.50 KiB"),
+            (Unit::Number, 5.0, "5"),
+            (Unit::Number, 1234.5, "1,235"),
+            (Unit::Number, 2.016, "2.02"),
+            (Unit::Number, 0.0004, "0.0004"),
+        ] {
+            assert_eq!(unit.show(value), shown);
+        }
+    }
+}
