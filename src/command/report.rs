@@ -82,15 +82,7 @@ fn read(file: &Path) -> anyhow::Result<ResultDocument> {
             std::io::stdin().read_to_string(&mut text).context("reading standard input")?;
             ("standard input".to_owned(), text)
         }
-        Some(file) => {
-            let failed = |error| {
-                Failure::usage(format!(
-                    "cannot read {}: {error}: name a file that --json=FILE wrote, or - for standard input",
-                    file.display()
-                ))
-            };
-            (file.display().to_string(), std::fs::read_to_string(file).map_err(failed)?)
-        }
+        Some(file) => (file.display().to_string(), files::read("reading", file)?),
     };
     document::read(&name, &text).map_err(|error| Failure::usage(error.to_string()))
 }
