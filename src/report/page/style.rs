@@ -118,6 +118,7 @@ footer { margin: 2rem 0 1rem; }
   .figure[data-name=p99]:not(:empty)::before { content: 'p99 '; } .case > summary .figure { text-align: left; }
   .case > summary .verdict { grid-row: 2; } .case > summary .figure { color: var(--soft); font-size: .84rem; }
   .case .body { padding: .2rem 0 1rem .6rem; margin-left: 0; } .card { padding: .2rem .6rem .6rem; }
+  th, td { padding: .2rem .35rem; }
   .frame { grid-template-columns: 4.3rem minmax(0, 1fr); } .dump { gap: .5rem; } .dump pre { font-size: 11px; }
   .bar { grid-template-columns: 1fr auto; } .bar .track { grid-column: 1 / -1; grid-row: 2; }
 }
