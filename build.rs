@@ -1,6 +1,6 @@
 //! Tells the program which commit it was built from, for `--version`.
 //!
-//! Only a release build asks git: a debug build that followed every commit would be built anew after each one. Where
+//! Only a release build asks git: a debug build that followed every commit would be built again after each one. Where
 //! there is no git, or the sources are no checkout of their own, the version stands alone; that is no error.
 
 use std::path::{Path, PathBuf};

@@ -30,9 +30,9 @@ pub fn run(args: &CompletionsArgs, mut command: clap::Command) -> anyhow::Result
     Ok(Exit::Pass)
 }
 
-/// The script for bash with the same name for the program everywhere. `clap_complete` 4.6 writes a hyphen as `__`, takes
-/// that for the border of a subcommand elsewhere, and then completes no flag of any subcommand. Where it no longer
-/// does, this changes nothing.
+/// The script for bash with the same name for the program everywhere. `clap_complete` 4.6 writes a hyphen as `__`,
+/// takes that for the border of a subcommand elsewhere, and then completes no flag of any subcommand. Where it no
+/// longer does, this changes nothing.
 fn with_one_name(script: &str) -> String {
     script.replace("echo__subcmd__tester", "echo__tester")
 }
