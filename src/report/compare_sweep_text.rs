@@ -44,7 +44,7 @@ pub(super) fn render(report: &CompareReport, sweep: &SweepAxis, style: Style) ->
             let _ = writeln!(text, "{}\n{}", ratio_title(figure, basis), table(report, sweep, style, cell));
         }
     }
-    text
+    text.trim_end().to_owned() + "\n"
 }
 
 fn is_known(report: &CompareReport, figure: Figure) -> bool {

@@ -6,8 +6,6 @@
 //! System calls are counted in a run of their own before the first round, where the system permits it: the kernel takes
 //! another way through each call that is counted, and so the CPU time of the rounds would be that of counting too.
 
-use std::time::Duration;
-
 use crate::config::{LoadArgs, RunSettings, ServerConditions, ServerSpec, SweepValue};
 use crate::interrupt;
 use crate::output::console::say;
@@ -25,9 +23,6 @@ use crate::sys;
 use crate::target::kernel_watch::KernelWatch;
 use crate::target::resources::ServerWatch;
 use crate::target::test_server::TestServer;
-
-/// How long a run may take that counts system calls. A share of a load is enough for them.
-const COUNTED: Duration = Duration::from_secs(1);
 
 /// A server that is compared.
 pub struct ComparedServer {
@@ -230,9 +225,7 @@ impl<'a> Comparison<'a> {
         };
         let replay = (self.replay)(server, &point.load);
         let is_counting = matches!(run, Run::OfCounting);
-        let duration = point.profile.duration.map(|time| if is_counting { time.min(COUNTED) } else { time });
-        let profile = Profile { duration, ..point.profile.clone() };
-        let plan = launch::plan(self.run, targets, vec![profile], Some(replay))?;
+        let plan = launch::plan(self.run, targets, vec![point.profile.clone()], Some(replay))?;
         let watch = started.as_ref().and_then(|started| ServerWatch::of(started.pid()));
         let kernel = started.as_ref().map(|started| KernelWatch::of(started.pid(), is_counting));
         let (mut outcome, timed_out) = launch::run_plan(plan.clone(), None, self.run.timeout, true, watch.as_ref())?;
