@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::run_plan::RunPlan;
-use crate::measure::Counters;
+use crate::measure::{Counters, Latency};
 use crate::sync::lock;
 
 /// Watches a run that is going on, and stops it.
@@ -13,6 +13,8 @@ pub struct Control {
     interrupt: AtomicBool,
     /// The counters that each worker published last.
     live: Vec<Mutex<Counters>>,
+    /// The round trips that each worker published last, and whether somebody waits for newer ones.
+    round_trips: Vec<(Mutex<Latency>, AtomicBool)>,
     began: Instant,
 }
 
@@ -22,6 +24,7 @@ impl Control {
         Arc::new(Control {
             interrupt: AtomicBool::new(false),
             live: (0..plan.workers).map(|_| Mutex::default()).collect(),
+            round_trips: (0..plan.workers).map(|_| Default::default()).collect(),
             began: Instant::now(),
         })
     }
@@ -43,6 +46,26 @@ impl Control {
             sum.add(&lock(worker));
         }
         sum
+    }
+
+    /// Asks the workers for their round trips so far. They copy them only when somebody asks.
+    pub fn request_round_trips(&self) {
+        self.round_trips.iter().for_each(|(_, is_wanted)| is_wanted.store(true, Ordering::Relaxed));
+    }
+
+    /// The round trips of all workers when they were asked for last.
+    pub fn round_trips(&self) -> Latency {
+        let mut sum = Latency::default();
+        self.round_trips.iter().for_each(|(published, _)| sum.add(&lock(published)));
+        sum
+    }
+
+    /// Replaces the round trips of a worker, if somebody waits for them.
+    pub(super) fn publish_round_trips(&self, worker: usize, of_worker: impl FnOnce() -> Latency) {
+        let (published, is_wanted) = &self.round_trips[worker];
+        if is_wanted.swap(false, Ordering::Relaxed) {
+            *lock(published) = of_worker();
+        }
     }
 
     /// How long the run has taken so far.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::measure::{Counters, LoadStats};
+use crate::measure::{Counters, Latency, LoadStats};
 
 /// The statistics of each group, as far as one worker measured them.
 pub(super) struct GroupStats {
@@ -50,6 +50,13 @@ impl GroupStats {
         for stats in &self.groups {
             sum.add(&stats.counters);
         }
+        sum
+    }
+
+    /// The round trips of all groups together.
+    pub(super) fn round_trips(&self) -> Latency {
+        let mut sum = Latency::default();
+        self.groups.iter().for_each(|stats| sum.add(&stats.rtt));
         sum
     }
 

@@ -451,6 +451,7 @@ impl ClientWorker {
         let counters = self.stats.counters();
         self.run.ledger.note(counters.bytes_sent);
         self.run.control.publish(self.index, counters);
+        self.run.control.publish_round_trips(self.index, || self.stats.round_trips());
     }
 }
 

@@ -23,6 +23,7 @@ use crate::report::suite::{CaseReport, SuiteState};
 use crate::report::terminal;
 use crate::report::text::wrapped;
 use crate::runner::judged::judged_run;
+use crate::runner::progress::Progress;
 use crate::runner::unreachable::{self, Remedies};
 use crate::runner::wait_for_target::WaitArgs;
 use crate::runner::{launch, server_watch, target_address};
@@ -114,8 +115,10 @@ pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
     }
     announce(&args.output, &plan, server.as_ref(), target, &about)?;
     let watch = server.as_ref().map_or(watch, |server| ServerWatch::of(server.pid()));
-    let (mut outcome, timed_out) =
-        launch::run_plan(plan.clone(), run.start_at, run.timeout, args.output.quiet, watch.as_ref())?;
+    let progress = Progress::of_run(args.output.quiet);
+    let task = progress.begin(0, String::new());
+    let (mut outcome, timed_out) = launch::run_plan(plan.clone(), run.start_at, run.timeout, &task, watch.as_ref())?;
+    drop((task, progress));
     if let Some(watch) = watch {
         server_watch::record(&watch, &mut outcome);
     }

@@ -131,6 +131,7 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<Exit> {
     comparison.pinned = pinned.as_ref();
     comparison.compared_by = compared_by;
     comparison.quiet = args.output.quiet;
+    comparison.show(&points);
     let report = |done: Vec<ComparePoint>| {
         let sweep = args.sweep.as_ref().map(axis);
         CompareReport::new(setting.clone(), sweep, compared_by, done, skipped.clone(), interrupt::is_requested())

@@ -128,7 +128,14 @@ fn judge_finished(counters: &Counters, context: &VerdictContext) -> VerdictRepor
     }
     reasons.extend(shortfalls.iter().cloned());
     if context.interrupted {
-        reasons.insert(0, format!("interrupted with {} of {} connections ended", ended(counters), counters.connects));
+        reasons.insert(
+            0,
+            format!(
+                "interrupted with {} of {} ended",
+                grouped(ended(counters)),
+                counted(counters.connects, "connection")
+            ),
+        );
         return VerdictReport::new(Verdict::Interrupted, reasons);
     }
     if counters.connects > 0 && counters.opened == 0 {

@@ -108,6 +108,12 @@ impl Counters {
         self.findings.values().sum()
     }
 
+    /// Connections that are open now. One that could not be opened has failed too.
+    pub fn open(&self) -> u64 {
+        let closed = self.passed + self.cut_short + self.failed.saturating_sub(self.connect_failures);
+        self.opened.saturating_sub(closed)
+    }
+
     /// Connections that have not passed, failed or been cut short yet.
     pub fn unfinished(&self) -> u64 {
         self.connects.saturating_sub(self.passed + self.failed + self.cut_short)
@@ -128,6 +134,13 @@ mod tests {
         one.add(&two);
         assert_eq!((one.opened, one.bytes_sent, one.findings_total()), (4, 20, 4));
         assert_eq!(one.findings[&FindingKind::Lost], 3);
+    }
+
+    #[test]
+    fn open_are_those_that_were_opened_and_have_not_ended() {
+        let counters =
+            Counters { connects: 10, opened: 8, connect_failures: 2, failed: 3, passed: 4, ..Counters::default() };
+        assert_eq!(counters.open(), 3);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use anstream::{AutoStream, ColorChoice};
 use anyhow::Context as _;
 use terminal_size::{Width, terminal_size_of};
 
+use crate::output::screen;
 use crate::report::style::{MAX_COLUMNS, Role, Style};
 use crate::report::text::wrapped;
 
@@ -39,8 +40,11 @@ fn columns(terminal: Option<Width>) -> usize {
 /// # Errors
 /// Standard output cannot be written for any other reason.
 pub(crate) fn print(text: &str) -> anyhow::Result<()> {
-    let mut stdout = anstream::stdout().lock();
-    match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
+    let write = || {
+        let mut stdout = anstream::stdout().lock();
+        writeln!(stdout, "{text}").and_then(|()| stdout.flush())
+    };
+    match screen::above(write) {
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         result => result.context("writing to standard output"),
     }
@@ -56,7 +60,7 @@ pub(crate) fn say(text: &str) {
     let text = painted.unwrap_or_else(|| text.to_owned());
     let is_paragraph = io::stderr().is_terminal() && !text.contains('\n');
     let text = if is_paragraph { wrapped(&text, style) } else { text + "\n" };
-    let _ = anstream::stderr().write_all(text.as_bytes());
+    let _ = screen::above(|| anstream::stderr().write_all(text.as_bytes()));
 }
 
 /// Quotes a word of a command line so that a POSIX shell passes it on unchanged. PowerShell does too, if the word has

@@ -6,4 +6,5 @@ pub(crate) mod files;
 pub(crate) mod github;
 pub(crate) mod reports;
 pub(crate) mod result;
+pub(crate) mod screen;
 pub(crate) mod server_log;

@@ -109,6 +109,7 @@ pub fn last_lines(report: &SuiteReport, closing: &Closing, style: Style) -> Stri
     // A single case has told its own just before.
     let is_one_of_many = report.cases.iter().filter(|case| case.outcome != CaseOutcome::NotRun).nth(1).is_some();
     let worst = bad().find(|case| case.outcome == CaseOutcome::Fail).or_else(|| bad().next());
+    let worst = worst.filter(|case| case.outcome != CaseOutcome::Interrupted);
     if let Some((id, replay)) =
         worst.filter(|_| is_one_of_many).and_then(|case| Some((&case.id, case.replay.as_ref()?)))
     {
@@ -169,8 +170,11 @@ pub fn line(case: &CaseReport, style: Style) -> String {
     parts.extend(loads.filter(|_| !is_plain).map(|(run, load)| finding_list::of_load(run, load, MAX_FINDINGS, within)));
     if !case.outcome.is_good() {
         parts.extend(case.replay.as_ref().map(|replay| closing::command("replay", replay, style)));
-        // Where to look when the case fails is no advice where its server was not there.
-        let has_run = case.outcome != CaseOutcome::Inconclusive || case.run.is_some();
+        // Where to look when the case fails is no advice where its server was not there, or the user stopped it.
+        let has_run = match case.outcome {
+            CaseOutcome::Inconclusive => case.run.is_some(),
+            outcome => outcome != CaseOutcome::Interrupted,
+        };
         parts.extend(has_run.then(|| foreign(&case.about, within)));
     }
     for line in parts.iter().flat_map(|part| part.trim_end().lines()) {

@@ -39,6 +39,8 @@ pub(super) fn command(what: &str, command: &str, style: Style) -> String {
 /// The last line: the verdict, and in a few words why.
 pub(super) fn verdict_line(verdict: Verdict, why: &str, style: Style) -> String {
     let word = style.paint(verdict.into(), verdict.name());
+    // The word is not said twice.
+    let why = why.strip_prefix("interrupted with ").unwrap_or(why);
     hanging(&format!("verdict: {word} · {}", visible(why)), "  ", style)
 }
 
@@ -106,6 +108,10 @@ mod tests {
         replay: echo-tester blast 127.0.0.1:9000 --seed 7
         verdict: fail · 2 × corrupt on 1 of 20 connections
         ");
+        assert_eq!(
+            verdict_line(Verdict::Interrupted, "interrupted with 2 of 3 connections ended", Style::PLAIN),
+            "verdict: interrupted · 2 of 3 connections ended"
+        );
         failed.verdict.outcome = Verdict::Pass;
         failed.verdict.reasons = vec!["20 connections, nothing wrong".to_owned()];
         assert_eq!(

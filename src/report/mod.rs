@@ -21,6 +21,7 @@ mod finding_list;
 pub mod format;
 pub mod github;
 mod junit;
+pub mod live;
 mod markdown;
 pub mod merge;
 pub mod page;

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use textwrap::core::display_width;
 
 use super::style::{Role, Style};
+use super::text::hanging;
 
 /// Blanks between two columns.
 const GAP: usize = 2;
@@ -83,8 +84,13 @@ impl Table {
         line.trim_end().to_owned()
     }
 
-    /// A card for each row: its first cell, and below it a line for each other cell that is not empty.
+    /// A card for each row: its first cell, and below it a line for each other cell that is not empty. Without titles,
+    /// a row is a line as it is.
     fn cards(&self, style: Style) -> String {
+        if self.header.is_empty() {
+            let line = |row: &Vec<String>| hanging(&row.join("  "), "  ", style);
+            return self.rows.iter().map(line).collect::<Vec<_>>().join("\n");
+        }
         let titles = self.header.iter().skip(1).map(|title| display_width(title)).max().unwrap_or(0);
         let card = |row: &Vec<String>| {
             let mut text = style.paint(Role::Strong, row.first().map_or("", String::as_str));
@@ -136,6 +142,13 @@ mod tests {
           round trips  9/s
           spread       12 %
         ");
+    }
+
+    #[test]
+    fn without_titles_a_row_that_is_too_wide_is_a_paragraph() {
+        let row = ["server", "epoll", "588,658,680 in, 588,323,412 out bytes"].map(str::to_owned);
+        let text = Table::new(&[], vec![row.to_vec()]).render(Style::PLAIN.indented(100 - 40));
+        assert_eq!(text, "server  epoll  588,658,680 in,\n  588,323,412 out bytes");
     }
 
     #[test]

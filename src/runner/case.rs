@@ -24,6 +24,7 @@ use crate::runner::judged::judged_case;
 use crate::runner::known_failures::BaselineArgs;
 use crate::runner::known_servers::KnownServers;
 use crate::runner::needs::NeededServer;
+use crate::runner::progress::Task;
 use crate::runner::server_watch::WatchedRun;
 use crate::runner::stop_under_load::StopUnderLoad;
 use crate::runner::unreachable::{self, Remedies};
@@ -89,7 +90,7 @@ pub struct CaseArgs {
     ///
     /// A single case has the machine to itself. Several finish sooner, but share the processor and the network: their
     /// figures are not measurements, and cases about time may miss their thresholds. Each case is shown as it ends;
-    /// reports keep the order of the files. Progress bars are not shown.
+    /// reports keep the order of the files.
     #[arg(long, value_name = "N", env = "ECHO_TESTER_JOBS", hide_env = true)]
     pub jobs: Option<Count>,
 
@@ -127,11 +128,6 @@ impl CaseArgs {
         let contains = |text: &String| scenario.title().contains(text) || scenario.path.contains(text);
         self.filter.as_ref().is_none_or(contains)
     }
-
-    /// Whether progress is hidden: the bars of several cases would draw over each other.
-    fn is_quiet(&self) -> bool {
-        self.quiet || self.jobs.is_some_and(|Count(jobs)| jobs > 1)
-    }
 }
 
 /// What a case needs besides its scenario.
@@ -141,6 +137,8 @@ pub(super) struct CaseContext<'a> {
     pub(super) target: Option<&'a str>,
     /// Its place among the cases, from 1 on.
     pub(super) number: usize,
+    /// Where its progress is shown.
+    pub(super) task: &'a Task,
     /// The start of the command that runs it again.
     pub(super) replay: String,
     /// The seed, if it is neither that of the flags nor of the file.
@@ -207,7 +205,7 @@ fn try_run(case: &mut CaseReport, scenario: &Scenario, context: &CaseContext<'_>
     let limit = run.timeout.unwrap_or_else(|| default_timeout(scenario));
     let stop_after = scenario.conditions.stop_after;
     let stop = StopUnderLoad::of(server.as_ref(), stop_after).context("starting the thread that stops the server")?;
-    let (outcome, left_behind) = run_loads(scenario, &plan, (&run, limit), server.as_ref(), args);
+    let (outcome, left_behind) = run_loads((scenario, &plan), (&run, limit), server.as_ref(), args, context.task);
     drop(stop);
     let has_findings = |outcome: &RunOutcome| outcome.groups.iter().any(|stats| !stats.counters.findings.is_empty());
     let is_broken = outcome.as_ref().is_ok_and(|(outcome, _)| has_findings(outcome));
@@ -246,11 +244,11 @@ fn try_run(case: &mut CaseReport, scenario: &Scenario, context: &CaseContext<'_>
 
 /// Runs the loads of a case, and watches its server. Returns their outcome, and what the server has left behind.
 fn run_loads(
-    scenario: &Scenario,
-    plan: &RunPlan,
+    (scenario, plan): (&Scenario, &RunPlan),
     (run, limit): (&RunSettings, Duration),
     server: Option<&TestServer>,
     args: &CaseArgs,
+    task: &Task,
 ) -> (anyhow::Result<(RunOutcome, bool)>, Option<String>) {
     let watched = WatchedRun {
         scenario,
@@ -261,7 +259,7 @@ fn run_loads(
         is_bundled: server.is_some_and(TestServer::is_bundled),
         is_shared: server.is_none() && args.jobs.is_some_and(|Count(jobs)| jobs > 1),
     };
-    watched.run(run.start_at, args.is_quiet())
+    watched.run(run.start_at, task)
 }
 
 /// Records the result of a case, or that its target is gone.
@@ -426,6 +424,7 @@ mod tests {
 
     use super::*;
     use crate::judge::expectation::CheckedServer;
+    use crate::runner::progress::Progress;
 
     #[derive(Parser)]
     struct CaseCommand {
@@ -445,6 +444,7 @@ mod tests {
             args: &args,
             target: Some("no-port"),
             number: 1,
+            task: &Progress::quiet().begin(0, String::new()),
             replay,
             seed: None,
             known: &known,

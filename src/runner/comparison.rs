@@ -6,6 +6,8 @@
 //! System calls are counted in a run of their own before the first round, where the system permits it: the kernel takes
 //! another way through each call that is counted, and so the CPU time of the rounds would be that of counting too.
 
+use std::cell::Cell;
+
 use crate::config::{LoadArgs, RunSettings, ServerConditions, ServerSpec, SweepValue};
 use crate::interrupt;
 use crate::output::console::say;
@@ -17,6 +19,7 @@ use crate::report::compare_round::{KernelWork, Round};
 use crate::report::run::RunReport;
 use crate::report::text::show_count;
 use crate::runner::judged::judged_run;
+use crate::runner::progress::Progress;
 use crate::runner::unreachable::{self, Remedies};
 use crate::runner::{launch, pinning, server_watch, target_address};
 use crate::sys;
@@ -62,6 +65,9 @@ pub struct Comparison<'a> {
     pub server_log: &'a ServerLogArgs,
     /// No lines of progress.
     pub quiet: bool,
+    /// Where progress is shown, and the number of the next run there.
+    progress: Progress,
+    next: Cell<usize>,
     /// Whether system calls are counted.
     counts_calls: bool,
     /// Why a server is not there any more, and so takes part no longer.
@@ -108,11 +114,21 @@ impl<'a> Comparison<'a> {
             replay,
             server_log,
             quiet: false,
+            progress: Progress::quiet(),
+            next: Cell::new(0),
             counts_calls: sys::CallCounter::of_tree(std::process::id()).is_some(),
             gone: servers.iter().map(|_| None).collect(),
             was_there: vec![false; servers.len()],
             is_over: false,
         }
+    }
+
+    /// Shows the progress of all runs under these loads.
+    pub fn show(&mut self, points: &[PlannedPoint]) {
+        let started = self.servers.iter().filter(|server| server.start.is_some() && self.counts_calls).count();
+        let runs = points.len() * (self.rounds as usize * self.servers.len() + started);
+        let longest = points.iter().map(|point| point.profile.duration).max().flatten();
+        self.progress = Progress::of_rounds(runs, longest, self.quiet);
     }
 
     /// Whether no further point is to be run: the user interrupted, or there is nothing to compare.
@@ -209,8 +225,18 @@ impl<'a> Comparison<'a> {
         say(&format!("{place}round {number} of {}: {name}: {outcome}{figure}", self.rounds));
     }
 
+    /// What a run is called while it is going on.
+    fn title(&self, server: &ComparedServer, point: &PlannedPoint, run: Run) -> String {
+        let (place, name) = (in_front(point), &server.setting.name);
+        match run {
+            Run::Round(round) => format!("{place}{name}, round {round} of {}", self.rounds),
+            Run::OfCounting => format!("{place}{name}, counting system calls"),
+        }
+    }
+
     /// Runs the load once.
     fn one_run(&self, server: &ComparedServer, point: &PlannedPoint, run: Run) -> anyhow::Result<Ended> {
+        let task = self.progress.begin(self.next.replace(self.next.get() + 1), self.title(server, point, run));
         let started = match &server.start {
             None => None,
             Some(spec) => match self.start(server, spec, point, run)? {
@@ -228,7 +254,7 @@ impl<'a> Comparison<'a> {
         let plan = launch::plan(self.run, targets, vec![point.profile.clone()], Some(replay))?;
         let watch = started.as_ref().and_then(|started| ServerWatch::of(started.pid()));
         let kernel = started.as_ref().map(|started| KernelWatch::of(started.pid(), is_counting));
-        let (mut outcome, timed_out) = launch::run_plan(plan.clone(), None, self.run.timeout, true, watch.as_ref())?;
+        let (mut outcome, timed_out) = launch::run_plan(plan.clone(), None, self.run.timeout, &task, watch.as_ref())?;
         if let Some(watch) = &watch {
             server_watch::record(watch, &mut outcome);
         }

@@ -7,6 +7,7 @@ use crate::client::Control;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::interrupt;
+use crate::output::screen;
 use crate::sync::lock;
 use crate::target::started_process;
 
@@ -19,7 +20,7 @@ static ACTIVE_RUNS: Mutex<Vec<Weak<Control>>> = Mutex::new(Vec::new());
 /// # Errors
 /// Those of the command. After an interrupt each of them has the exit code for 'interrupted'.
 pub fn interruptible(command: impl FnOnce() -> anyhow::Result<Exit>) -> anyhow::Result<Exit> {
-    interrupt::catch(end_runs, started_process::kill_all);
+    interrupt::catch(end_runs, abort);
     command().map_err(|error| match interrupt::is_requested() {
         true => Failure::interrupted(format!("{error:#}")),
         false => error,
@@ -36,6 +37,12 @@ pub(super) fn applies_to(run: &Arc<Control>) {
     if interrupt::is_requested() {
         run.interrupt();
     }
+}
+
+/// Nothing waits for servers to stop any more, and the terminal is left as it was.
+fn abort() {
+    started_process::kill_all();
+    screen::clear_at_exit();
 }
 
 fn end_runs() {

@@ -11,7 +11,7 @@ use anyhow::Context as _;
 
 use super::deadline::Deadline;
 use super::interrupts;
-use super::progress::ProgressDisplay;
+use super::progress::Task;
 use crate::client::limits::{self, SystemLimits};
 use crate::client::target::SourceChoice;
 use crate::client::{self, Control, RunOutcome, RunPlan};
@@ -123,17 +123,17 @@ pub fn run_plan(
     plan: RunPlan,
     start_at: Option<SystemTime>,
     limit: Option<Duration>,
-    quiet: bool,
+    task: &Task,
     watch: Option<&ServerWatch>,
 ) -> anyhow::Result<(RunOutcome, bool)> {
     wait_until(start_at);
     let control = Control::new(&plan);
     interrupts::applies_to(&control);
-    let progress = ProgressDisplay::start(&plan, &control, quiet);
+    task.runs(&plan, &control);
     let deadline = limit.map(|limit| Deadline::set(limit, &control)).transpose().context("watching the time")?;
     let sampler = watch.map(|watch| watch.sample(&control));
     let mut outcome = client::run(plan, &control).context("running the load")?;
-    drop((progress, sampler));
+    drop(sampler);
     let timed_out =
         outcome.interrupted && deadline.is_some_and(|deadline| deadline.has_passed()) && !interrupt::is_requested();
     outcome.interrupted &= !timed_out;

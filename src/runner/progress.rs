@@ -1,66 +1,141 @@
-//! Progress of a run, on stderr: a bar on a terminal, and otherwise a plain line now and then.
+//! Progress of a command, on stderr: on a terminal two or three lines that are redrawn in place, and otherwise a plain
+//! line now and then. How the lines look is decided in [`live`]; this file gathers what they say.
 
-use std::io::IsTerminal;
-use std::sync::Arc;
+use std::io::{IsTerminal, stderr};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-
+use super::planned_work::PlannedWork;
+use super::time_left::Times;
 use crate::client::{Control, RunPlan};
-use crate::measure::Counters;
-use crate::output::console::say;
-use crate::report::text::{show_bytes, show_count, show_time};
+use crate::interrupt;
+use crate::measure::{Counters, Latency};
+use crate::output::console::{say, stderr_style};
+use crate::output::screen;
+use crate::report::live::{self, LiveLoad, LiveSuite};
+use crate::sync::lock;
 
-/// Interval between two updates of the bar on a terminal.
-const BAR_INTERVAL: Duration = Duration::from_millis(100);
+/// Interval between two drawings on a terminal.
+const DRAW_INTERVAL: Duration = Duration::from_millis(100);
+/// Drawings between two samples of the rates.
+const DRAWINGS_PER_SAMPLE: u32 = 5;
 /// Interval between two lines where stderr is not a terminal.
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
-/// Length of the bar in steps; it moves only in whole ones.
-const BAR_STEPS: u64 = 1000;
-/// The completed fraction of the run above which the time left can be estimated.
-const MIN_FRACTION_FOR_ESTIMATE: f64 = 0.02;
+/// Rates that are kept.
+const MAX_RATES: usize = 12;
 
-/// Shows progress until it is dropped.
-pub(super) struct ProgressDisplay {
+/// Shows the progress of a command until it is dropped.
+pub struct Progress {
+    state: Arc<Mutex<Activity>>,
     stop: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl ProgressDisplay {
-    /// Starts to show the progress of a run, or nothing if `quiet`.
-    pub(super) fn start(plan: &RunPlan, control: &Arc<Control>, quiet: bool) -> ProgressDisplay {
-        if quiet {
-            return ProgressDisplay { stop: None, thread: None };
+/// One run, case or round. It has ended when this is dropped.
+pub struct Task {
+    state: Arc<Mutex<Activity>>,
+    number: usize,
+}
+
+/// What is going on.
+#[derive(Default)]
+struct Activity {
+    /// The cases of a suite; `None` for a single run.
+    times: Option<Times>,
+    /// What the cases are together, in a word.
+    whole: &'static str,
+    tasks: Vec<Running>,
+    ended: usize,
+    /// Messages per second, the latest at the end.
+    rates: Vec<f64>,
+    bytes_per_s: f64,
+    sampled: Option<Instant>,
+}
+
+/// A task that has begun and not ended.
+struct Running {
+    number: usize,
+    title: String,
+    began: Instant,
+    run: Option<(Arc<Control>, PlannedWork)>,
+    /// The counters of the last sample.
+    before: Counters,
+}
+
+impl Progress {
+    /// Shows nothing.
+    pub fn quiet() -> Progress {
+        Progress { state: Arc::default(), stop: None, thread: None }
+    }
+
+    /// Shows a single run.
+    pub fn of_run(quiet: bool) -> Progress {
+        Progress::start(Activity::default(), quiet)
+    }
+
+    /// Shows the cases of a suite, of which `jobs` run at a time. `usual`: how long each usually takes, if that is
+    /// known.
+    pub fn of_suite(usual: Vec<Option<Duration>>, jobs: usize, quiet: bool) -> Progress {
+        let times = Some(Times { usual, jobs, ..Times::default() });
+        Progress::start(Activity { times, whole: "suite", ..Activity::default() }, quiet)
+    }
+
+    /// Shows runs, one after the other, of which each takes about this long, if that is known.
+    pub fn of_rounds(runs: usize, usual: Option<Duration>, quiet: bool) -> Progress {
+        let times = Some(Times { usual: vec![usual; runs], jobs: 1, ..Times::default() });
+        Progress::start(Activity { times, ..Activity::default() }, quiet)
+    }
+
+    fn start(state: Activity, quiet: bool) -> Progress {
+        // In a log, lines of several cases at a time could not be told apart.
+        let is_useless = !stderr().is_terminal() && state.times.as_ref().is_some_and(|times| times.jobs > 1);
+        if quiet || is_useless {
+            return Progress::quiet();
         }
-        let total = PlannedWork::of(plan);
-        let control = Arc::clone(control);
+        let state = Arc::new(Mutex::new(state));
         let (stop, stopped) = channel::<()>();
+        let shared = Arc::clone(&state);
         let show = move || {
-            let bar = std::io::stderr().is_terminal().then(new_bar);
-            let interval = if bar.is_some() { BAR_INTERVAL } else { LINE_INTERVAL };
-            let mut before = (Instant::now(), Counters::default());
+            let is_drawn = screen::is_there();
+            let interval = if is_drawn { DRAW_INTERVAL } else { LINE_INTERVAL };
+            let mut drawings = 0;
             while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
-                let now = (Instant::now(), control.counters());
-                let line = total.line(&before, &now, control.elapsed());
-                match &bar {
-                    Some(bar) => total.update(bar, &now.1, control.elapsed(), line),
-                    None => say(&line),
+                drawings += 1;
+                let mut state = lock(&shared);
+                if !is_drawn || drawings % DRAWINGS_PER_SAMPLE == 0 {
+                    state.sample();
                 }
-                before = now;
+                let load = state.load();
+                let lines = if is_drawn { state.lines(load.as_ref()) } else { Vec::new() };
+                drop(state);
+                match load {
+                    // Ctrl-C makes the terminal forget what it was about to show, perhaps a half of the lines.
+                    _ if is_drawn && interrupt::is_requested() => {}
+                    _ if is_drawn => screen::show(lines),
+                    Some(load) => say(&live::log_line(&load)),
+                    None => {}
+                }
             }
-            if let Some(bar) = bar {
-                bar.finish_and_clear();
-            }
+            screen::clear();
         };
         // If the system refuses the thread, the run goes on without progress.
         let thread = std::thread::Builder::new().name("progress".to_owned()).spawn(show).ok();
-        ProgressDisplay { stop: Some(stop), thread }
+        Progress { state, stop: Some(stop), thread }
+    }
+
+    /// A task begins: case `number` of a suite, from 0 on, with its title.
+    pub fn begin(&self, number: usize, title: String) -> Task {
+        let mut state = lock(&self.state);
+        state.times.iter_mut().for_each(|times| times.begun.push(number));
+        let before = Counters::default();
+        state.tasks.push(Running { number, title, began: Instant::now(), run: None, before });
+        Task { state: Arc::clone(&self.state), number }
     }
 }
 
-impl Drop for ProgressDisplay {
+impl Drop for Progress {
     fn drop(&mut self) {
         self.stop.take();
         if let Some(thread) = self.thread.take() {
@@ -70,70 +145,88 @@ impl Drop for ProgressDisplay {
     }
 }
 
-/// The amount of work after which the run ends.
-struct PlannedWork {
-    connections: u64,
-    /// Messages of all connections, if their number is limited.
-    messages: Option<u64>,
-    /// The longest duration, if every load has one.
-    duration: Option<Duration>,
-}
-
-impl PlannedWork {
-    fn of(plan: &RunPlan) -> PlannedWork {
-        let is_replayed = |slot: &crate::plan::Slot| {
-            plan.only.is_empty() || plan.only.iter().any(|c| plan.slots.of(*c).is_ok_and(|(s, _)| s == *slot))
-        };
-        let slots: Vec<_> = plan.slots.of_shard(plan.shard).filter(is_replayed).collect();
-        let messages = slots.iter().map(|slot| plan.groups[slot.group as usize].messages).sum();
-        let durations = plan.groups.iter().map(|group| group.duration).collect::<Option<Vec<_>>>();
-        let duration = durations.and_then(|durations| durations.into_iter().max());
-        PlannedWork { connections: slots.len() as u64, messages, duration }
-    }
-
-    /// The completed fraction, 0 to 1, by the limit that will end the run first.
-    fn fraction(&self, counters: &Counters, elapsed: Duration) -> f64 {
-        let by_messages = self.messages.map(|all| counters.messages_echoed as f64 / all.max(1) as f64);
-        let by_time = self.duration.map(|all| elapsed.as_secs_f64() / all.as_secs_f64().max(1e-9));
-        by_messages.into_iter().chain(by_time).fold(0.0, f64::max).min(1.0)
-    }
-
-    fn update(&self, bar: &ProgressBar, counters: &Counters, elapsed: Duration, line: String) {
-        let fraction = self.fraction(counters, elapsed);
-        let left = (fraction > MIN_FRACTION_FOR_ESTIMATE)
-            .then(|| Duration::from_secs_f64(elapsed.as_secs_f64() * (1.0 - fraction) / fraction));
-        bar.set_position((fraction * BAR_STEPS as f64) as u64);
-        bar.set_message(match left {
-            Some(left) if left >= Duration::from_secs(1) => format!("{line}, {} left", whole_seconds(left)),
-            _ => line,
-        });
-    }
-
-    fn line(&self, before: &(Instant, Counters), now: &(Instant, Counters), elapsed: Duration) -> String {
-        let seconds = now.0.duration_since(before.0).as_secs_f64().max(1e-9);
-        let rate = |of: fn(&Counters) -> u64| (of(&now.1).saturating_sub(of(&before.1))) as f64 / seconds;
-        let findings = match now.1.findings_total() {
-            0 => String::new(),
-            n => format!(", {} FINDINGS", show_count(n)),
-        };
-        format!(
-            "{}: {} of {} opened, {} verified, {}/s, {} messages/s{findings}",
-            show_time(elapsed.max(Duration::from_millis(1))),
-            show_count(now.1.opened),
-            show_count(self.connections),
-            show_bytes(now.1.bytes_verified as f64),
-            show_bytes(rate(|c| c.bytes_verified)),
-            show_count(rate(|c| c.messages_echoed) as u64),
-        )
+impl Task {
+    /// The loads of the task run now.
+    pub(super) fn runs(&self, plan: &RunPlan, control: &Arc<Control>) {
+        let mut state = lock(&self.state);
+        state.sampled.get_or_insert_with(Instant::now);
+        if let Some(task) = state.tasks.iter_mut().find(|task| task.number == self.number) {
+            task.run = Some((Arc::clone(control), PlannedWork::of(plan)));
+            task.before = Counters::default();
+        }
     }
 }
 
-fn new_bar() -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(Some(BAR_STEPS), ProgressDrawTarget::stderr());
-    bar.set_style(ProgressStyle::with_template("{bar:24} {msg}").expect("the template is valid"));
-    bar
+impl Drop for Task {
+    fn drop(&mut self) {
+        let mut state = lock(&self.state);
+        let Some(at) = state.tasks.iter().position(|task| task.number == self.number) else { return };
+        let task = state.tasks.remove(at);
+        state.ended += 1;
+        // A case that was skipped says nothing about the time of others.
+        let took = task.run.is_some().then(|| (task.number, task.began.elapsed()));
+        state.times.iter_mut().for_each(|times| times.ended.extend(took));
+    }
 }
 
-fn whole_seconds(time: Duration) -> String {
-    humantime::format_duration(Duration::from_secs(time.as_secs())).to_string()
+impl Activity {
+    /// Takes a sample of the rates, and asks the workers for the round trips so far.
+    fn sample(&mut self) {
+        let now = Instant::now();
+        let seconds = self.sampled.replace(now).map_or(0.0, |before| (now - before).as_secs_f64());
+        let (mut messages, mut bytes) = (0, 0);
+        for task in &mut self.tasks {
+            let Some((control, _)) = &task.run else { continue };
+            control.request_round_trips();
+            let counters = control.counters();
+            messages += counters.messages_echoed.saturating_sub(task.before.messages_echoed);
+            bytes += counters.bytes_verified.saturating_sub(task.before.bytes_verified);
+            task.before = counters;
+        }
+        if seconds > 0.0 {
+            if self.rates.len() == MAX_RATES {
+                self.rates.remove(0);
+            }
+            self.rates.push(messages as f64 / seconds);
+            self.bytes_per_s = bytes as f64 / seconds;
+        }
+    }
+
+    /// The loads that are running, in sum.
+    fn load(&self) -> Option<LiveLoad> {
+        let mut sum = LiveLoad { rates: self.rates.clone(), bytes_per_s: self.bytes_per_s, ..LiveLoad::default() };
+        let mut round_trips = Latency::default();
+        let runs: Vec<_> = self.tasks.iter().filter_map(|task| task.run.as_ref()).collect();
+        for (control, work) in &runs {
+            let counters = control.counters();
+            sum.elapsed = sum.elapsed.max(control.elapsed());
+            sum.connections += work.connections;
+            sum.done = work.done(&counters, control.elapsed());
+            sum.counters.add(&counters);
+            round_trips.add(&control.round_trips());
+        }
+        sum.round_trips = round_trips.percentile(50.0).zip(round_trips.percentile(99.0));
+        (!runs.is_empty()).then_some(sum)
+    }
+
+    fn lines(&self, load: Option<&LiveLoad>) -> Vec<String> {
+        let style = stderr_style();
+        match (&self.times, load) {
+            (None, None) => Vec::new(),
+            (None, Some(load)) => live::of_run(load, style),
+            (Some(times), load) => live::of_suite(&self.suite(times), load, style),
+        }
+    }
+
+    fn suite(&self, times: &Times) -> LiveSuite {
+        let running = || self.tasks.iter().map(|task| (task, task.began.elapsed()));
+        let times = Times { running: running().map(|(task, time)| (task.number, time)).collect(), ..times.clone() };
+        LiveSuite {
+            ended: self.ended,
+            total: times.usual.len(),
+            running: running().map(|(task, time)| (task.title.clone(), time)).collect(),
+            whole: self.whole,
+            left: times.left(),
+        }
+    }
 }

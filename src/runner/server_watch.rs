@@ -4,6 +4,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::launch;
+use super::progress::{Progress, Task};
 use crate::client::{RunOutcome, RunPlan};
 use crate::config::WatchArgs;
 use crate::failure::Failure;
@@ -60,10 +61,10 @@ impl WatchedRun<'_> {
     pub(super) fn run(
         &self,
         start_at: Option<SystemTime>,
-        quiet: bool,
+        task: &Task,
     ) -> (anyhow::Result<(RunOutcome, bool)>, Option<String>) {
         let watch = self.pid.and_then(ServerWatch::of);
-        let mut result = launch::run_plan(self.plan.clone(), start_at, Some(self.limit), quiet, watch.as_ref());
+        let mut result = launch::run_plan(self.plan.clone(), start_at, Some(self.limit), task, watch.as_ref());
         let watched = watch.zip(result.as_mut().ok());
         let left_behind = watched.and_then(|(watch, (outcome, is_over))| self.finish(&watch, outcome, *is_over));
         (result, left_behind)
@@ -111,8 +112,10 @@ impl WatchedRun<'_> {
     fn repeat(&self, watch: &ServerWatch, settled: UsageLevel) -> Option<Vec<UsageLevel>> {
         let mut levels = vec![watch.before(), settled];
         let mut goal = settled;
+        let progress = Progress::quiet();
+        let task = progress.begin(0, String::new());
         for _ in 0..REPETITIONS {
-            let (outcome, is_over) = launch::run_plan(self.plan.clone(), None, Some(self.limit), true, None).ok()?;
+            let (outcome, is_over) = launch::run_plan(self.plan.clone(), None, Some(self.limit), &task, None).ok()?;
             if outcome.interrupted || is_over {
                 return None;
             }

@@ -17,6 +17,7 @@ use crate::runner::directly;
 use crate::runner::known_failures::KnownFailures;
 use crate::runner::known_servers::KnownServers;
 use crate::runner::planned;
+use crate::runner::progress::Progress;
 use crate::runner::server_watch;
 use crate::runner::{jobs, launch, target_address};
 use crate::scenario::distance::Distance;
@@ -112,9 +113,7 @@ pub fn run_all(
         return args.reports.list(&list(&wanted), cases).map(|()| Exit::Pass);
     }
     check_flags(&wanted, args, each[0])?;
-    if let Some(pid) = args.watch.pid.filter(|_| each.len() > 1 || targets.direct.is_some()) {
-        return Err(Failure::usage(format!("--pid {pid}: it is the process of one server: check that one alone")));
-    }
+    check_pid(args, targets)?;
     if args.dry_run {
         let lines = planned::dry_run(&wanted, &each, args, &mut planned);
         return args.reports.list(&lines.join("\n"), planned).map(|()| Exit::Pass);
@@ -127,6 +126,7 @@ pub fn run_all(
     prepare_log(args, each[0])?;
     let reports = Reports::open(&args.reports, planned.clone(), args.quiet)?;
     reports.announce(&planned::opening(&wanted, &targets.targets, targets.direct.as_deref()))?;
+    let usual = usual_times(&wanted, args, &each);
     let suite = SuiteRun {
         args,
         wanted: &wanted,
@@ -136,6 +136,7 @@ pub fn run_all(
         direct: targets.direct.as_deref(),
         known_directly: KnownServers::default(),
         replay: &replay,
+        progress: Progress::of_suite(usual, jobs, args.quiet),
     };
     suite.run_each(jobs, &failures, reports)
 }
@@ -161,6 +162,17 @@ fn far(
     at_distance(distance).map(|scenarios| Some(graded(&scenarios, args)))
 }
 
+/// Why no further case begins.
+fn state(has_run: bool, is_stopped: bool) -> SuiteState {
+    match interrupt::is_requested() {
+        true => SuiteState::Interrupted,
+        false if is_stopped => SuiteState::Stopped,
+        // Cases that were left out for no other reason had no server.
+        false if has_run => SuiteState::NoServer,
+        false => SuiteState::Incomplete,
+    }
+}
+
 /// Everything that the cases of a suite need.
 struct SuiteRun<'a> {
     args: &'a CaseArgs,
@@ -174,11 +186,12 @@ struct SuiteRun<'a> {
     direct: Option<&'a str>,
     known_directly: KnownServers,
     replay: &'a (dyn Fn(&Scenario, Option<&str>) -> String + Sync),
+    progress: Progress,
 }
 
 impl SuiteRun<'_> {
     /// Runs the cases, reports each as it ends, and ends the reports.
-    fn run_each(&self, jobs: usize, failures: &KnownFailures, mut reports: Reports) -> anyhow::Result<Exit> {
+    fn run_each(self, jobs: usize, failures: &KnownFailures, mut reports: Reports) -> anyhow::Result<Exit> {
         let (mut is_stopped, mut ended) = (false, 0);
         let run = |i: usize| self.run(i).map(|case| failures.judged(case));
         let result = jobs::run(self.planned.len(), jobs, run, |i, case| {
@@ -191,15 +204,12 @@ impl SuiteRun<'_> {
             let is_over = is_stopped || self.is_nobody_there() || interrupt::is_requested();
             if is_over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
-        // Cases that were left out for no other reason had no server.
-        let state = if result.is_ok() { SuiteState::NoServer } else { SuiteState::Incomplete };
-        let exit = reports.finish(match interrupt::is_requested() {
-            true => SuiteState::Interrupted,
-            false if is_stopped && !self.is_nobody_there() => SuiteState::Stopped,
-            false => state,
-        });
+        let (is_nobody_there, is_whole) = (self.is_nobody_there(), ended == self.planned.len());
+        // The last lines are the last: no progress is shown below them.
+        drop(self);
+        let exit = reports.finish(state(result.is_ok(), is_stopped && !is_nobody_there));
         result?;
-        failures.write(exit?, ended == self.planned.len())
+        failures.write(exit?, is_whole)
     }
 
     /// Runs a case; `None`: it has no server, or the user interrupted. After an interrupt no thread begins another one.
@@ -211,8 +221,10 @@ impl SuiteRun<'_> {
             return None;
         }
         let replay = (self.replay)(scenario, target);
-        let context = CaseContext { args: self.args, target, number: i + 1, replay, seed: None, known, also: None };
         let planned = self.planned[i].clone();
+        let task = &self.progress.begin(i, planned.title());
+        let number = i + 1;
+        let context = CaseContext { args: self.args, target, number, task, replay, seed: None, known, also: None };
         let Some(backend) = self.direct else { return run_one(planned, scenario, &context) };
         let at_backend = CaseContext {
             target: Some(backend),
@@ -228,6 +240,15 @@ impl SuiteRun<'_> {
     fn is_nobody_there(&self) -> bool {
         self.known.iter().all(KnownServers::is_target_gone)
     }
+}
+
+/// How long each case usually takes, if that is known.
+fn usual_times(wanted: &[&Scenario], args: &CaseArgs, each: &[Option<&str>]) -> Vec<Option<Duration>> {
+    let of_case = |scenario: &&Scenario, target: Option<&str>| match why_skipped(scenario, args, target) {
+        Some(_) => Some(Duration::ZERO),
+        None => scenario.usual_time(),
+    };
+    each.iter().flat_map(|target| wanted.iter().map(move |scenario| of_case(scenario, *target))).collect()
 }
 
 /// The cases without results. Of several targets each case names its own.
@@ -247,6 +268,17 @@ fn prepare_log(args: &CaseArgs, target: Option<&str>) -> anyhow::Result<()> {
         args.server_log.note_without_server();
     }
     Ok(())
+}
+
+/// Checks that `--pid`, if it is given, stands for the only server.
+fn check_pid(args: &CaseArgs, targets: &SuiteTargets) -> anyhow::Result<()> {
+    let is_only_one = targets.each().len() == 1 && targets.direct.is_none();
+    match args.watch.pid {
+        Some(pid) if !is_only_one => {
+            Err(Failure::usage(format!("--pid {pid}: it is the process of one server: check that one alone")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Checks the flags against every case before the first one runs, so that a late case cannot fail because of them.

@@ -1,7 +1,9 @@
 //! A scenario, resolved: one case, against one server.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::conformance;
 use super::error::Location;
 use super::need::Need;
 use super::variables::Environment;
@@ -95,6 +97,12 @@ impl Scenario {
     /// Its id and its name.
     pub fn title(&self) -> String {
         format!("{} {}", self.id, self.name).trim().to_owned()
+    }
+
+    /// How long it usually takes, if that is known: a case of the suite by experience, another by its durations.
+    pub fn usual_time(&self) -> Option<Duration> {
+        let durations = || self.loads.iter().map(|load| load.duration).collect::<Option<Vec<_>>>();
+        conformance::usual_time(&self.path).or_else(|| durations()?.into_iter().max())
     }
 
     /// The load groups, as far as expectations depend on them.

@@ -1,6 +1,8 @@
 //! The conformance suite: the files of `scenarios/conformance`, embedded so that `check` needs no files. A new case is
 //! a file there and a row here.
 
+use std::time::Duration;
+
 macro_rules! files {
     ($($name:literal),+ $(,)?) => {
         /// Name and text of every file, in the order in which they run; a test compares the table with the folder.
@@ -75,6 +77,60 @@ files![
     "10.3-a-connection-leaves-nothing-behind-in-the-server.toml",
 ];
 
+/// The cases that usually take longer than [`SHORT`], by their ids, with their seconds: measured with `epoll` on a
+/// machine of two cores. Progress shows the time that is left by them.
+const USUAL_SECONDS: &[(&str, f64)] = &[
+    ("1.6", 1.8),
+    ("1.6L", 25.0),
+    ("2.2", 1.9),
+    ("2.4", 8.7),
+    ("2.5", 3.3),
+    ("3.1", 1.2),
+    ("3.2", 1.1),
+    ("3.3", 1.8),
+    ("3.4", 1.0),
+    ("3.5", 1.3),
+    ("3.6", 2.0),
+    ("3.7", 8.0),
+    ("3.8", 4.0),
+    ("4.1", 3.2),
+    ("4.2", 3.6),
+    ("4.3", 1.7),
+    ("4.4", 1.8),
+    ("5.2", 1.0),
+    ("5.3", 1.8),
+    ("5.5", 6.1),
+    ("5.6", 7.2),
+    ("5.6L", 25.0),
+    ("6.1", 2.1),
+    ("6.2", 3.2),
+    ("6.3", 4.2),
+    ("6.4L", 16.0),
+    ("6.5L", 66.0),
+    ("6.6L", 361.0),
+    ("6.7L", 911.0),
+    ("7.2", 3.2),
+    ("7.4", 2.3),
+    ("7.6", 4.6),
+    ("9.3", 1.6),
+    ("9.4", 1.1),
+    ("9.5", 2.1),
+    ("10.1", 3.0),
+    ("10.2", 1.7),
+    ("10.3", 2.0),
+];
+
+/// The usual time of the other cases.
+const SHORT: Duration = Duration::from_millis(400);
+
+/// How long the case of this file usually takes; `None`: it is not one of the suite.
+pub fn usual_time(file: &str) -> Option<Duration> {
+    let (name, _) = FILES.iter().find(|(name, _)| *name == file)?;
+    let id = name.split('-').next().unwrap_or_default();
+    let known = USUAL_SECONDS.iter().find(|(known, _)| *known == id);
+    Some(known.map_or(SHORT, |(_, seconds)| Duration::from_secs_f64(*seconds)))
+}
+
 /// The variable in the files that says how long a connection may wait for the server.
 pub const PATIENCE: &str = "PATIENCE";
 
@@ -113,6 +169,22 @@ mod tests {
         }
         let refused = Scenario::conformance(&Variables::new([(PATIENCE.to_owned(), "long".to_owned())], |_| None));
         assert!(refused.is_err_and(|error| error.to_string().contains("long")));
+    }
+
+    #[test]
+    fn every_case_has_a_usual_time_and_no_other() {
+        let ids: Vec<&str> = FILES.iter().filter_map(|(name, _)| name.split('-').next()).collect();
+        for (n, (id, seconds)) in USUAL_SECONDS.iter().enumerate() {
+            assert!(ids.contains(id) && *seconds > SHORT.as_secs_f64(), "{id}");
+            assert!(USUAL_SECONDS[..n].iter().all(|(other, _)| other != id), "{id}");
+        }
+        let cases = Scenario::conformance(&Variables::none()).expect("the files are valid");
+        assert!(
+            cases.iter().all(|case| usual_time(&case.path).is_some()),
+            "{:?}",
+            cases.first().map(|case| &case.path)
+        );
+        assert_eq!(usual_time("mine.toml"), None);
     }
 
     #[test]

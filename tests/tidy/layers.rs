@@ -21,7 +21,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
     ("client", &["config", "measure", "plan", "stream", "sync", "sys", "units"]),
     ("scenario", &["config", "judge", "plan", "stream", "units"]),
     ("report", &["client", "exit", "judge", "measure", "plan", "scenario", "server", "stream", "units"]),
-    ("output", &["exit", "failure", "judge", "report"]),
+    ("output", &["exit", "failure", "judge", "report", "sync"]),
     ("target", &["client", "config", "failure", "interrupt", "measure", "report", "scenario", "server", "sync", "sys"]),
     (
         "runner",
