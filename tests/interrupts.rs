@@ -113,7 +113,7 @@ fn an_interrupt_before_the_common_start_runs_nothing() {
     wait_for_output(child.stdout.as_mut());
     let (status, out, err) = interrupted(child, &args);
     assert_eq!(status.code(), Some(130), "{out}{err}");
-    assert!(out.contains("interrupted with 0 of 0 connections ended"), "{out}{err}");
+    assert!(out.contains("verdict: interrupted · 0 of 0 connections ended"), "{out}{err}");
     assert_blames_nobody(&format!("{out}{err}"));
     let junit = std::fs::read_to_string(junit).expect("the file exists");
     assert!(junit.contains("interrupted before it started"), "{junit}");
