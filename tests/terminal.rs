@@ -118,7 +118,8 @@ fn ctrl_c_leaves_nothing_of_them_behind() {
 #[test]
 fn a_suite_shows_its_place_and_prints_each_case_above() {
     for jobs in ["1", "3"] {
-        let session = in_terminal(80, &["check", "--model", "auto", "--filter", "3.", "--jobs", jobs], Some("3.2  half"));
+        let session =
+            in_terminal(80, &["check", "--model", "auto", "--filter", "3.", "--jobs", jobs], Some("3.2  half"));
         assert!(session.written.contains("[1/") && session.written.contains("suite about "), "{}", session.written);
         assert!(session.screen.text().contains("\npass         3."), "{}", session.screen.text());
         assert_nothing_is_left(&session, "verdict: interrupted · ");
