@@ -79,9 +79,6 @@ fn the_schema_allows_variables_and_refuses_what_the_program_refuses() {
     }
 }
 
-/// No load sends an urgent byte; `tests/fault_connection.rs` does.
-const WITHOUT_CANARY: &[FaultKind] = &[FaultKind::UrgentCut];
-
 #[test]
 fn every_kind_of_fault_has_a_canary_that_names_what_must_be_found() {
     let mut canaries: BTreeMap<FaultKind, Vec<FindingKind>> = BTreeMap::new();
@@ -96,7 +93,7 @@ fn every_kind_of_fault_has_a_canary_that_names_what_must_be_found() {
         assert!(path.ends_with(format!("{}.toml", fault.kind)), "{} is about {}", path.display(), fault.kind);
         canaries.entry(fault.kind).or_default().extend(case.expect.findings);
     }
-    for row in kind::FAULT_TABLE.iter().filter(|row| !WITHOUT_CANARY.contains(&row.kind)) {
+    for row in kind::FAULT_TABLE {
         assert!(canaries.get(&row.kind).is_some_and(|kinds| !kinds.is_empty()), "{} has no canary", row.name);
     }
 }
@@ -105,7 +102,7 @@ fn every_kind_of_fault_has_a_canary_that_names_what_must_be_found() {
 fn every_canary_is_caught_and_named() {
     let (code, out, err) = said(&["run", "scenarios/canaries", "-q", "--jobs", "8"]);
     assert_eq!(code, 0, "{out}{err}");
-    let canaries = kind::FAULT_TABLE.len() - WITHOUT_CANARY.len();
+    let canaries = kind::FAULT_TABLE.len();
     assert!(out.contains(&format!("{canaries} cases: {canaries} passed")), "{out}");
 }
 
