@@ -19,7 +19,7 @@ pub struct Threshold {
     /// The load group; none: the run.
     group: Option<String>,
     metric: MetricRef,
-    comparison: Comparison,
+    comparison: Operator,
     value: f64,
 }
 
@@ -36,7 +36,7 @@ pub(super) struct EvaluatedThreshold<'t> {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Comparison {
+enum Operator {
     Less,
     LessOrEqual,
     Greater,
@@ -46,32 +46,32 @@ enum Comparison {
 }
 
 /// The longer forms first, since `<` begins `<=`.
-const COMPARISONS: &[(&str, Comparison)] = &[
-    ("<=", Comparison::LessOrEqual),
-    (">=", Comparison::GreaterOrEqual),
-    ("==", Comparison::Equal),
-    ("!=", Comparison::NotEqual),
-    ("<", Comparison::Less),
-    (">", Comparison::Greater),
+const OPERATORS: &[(&str, Operator)] = &[
+    ("<=", Operator::LessOrEqual),
+    (">=", Operator::GreaterOrEqual),
+    ("==", Operator::Equal),
+    ("!=", Operator::NotEqual),
+    ("<", Operator::Less),
+    (">", Operator::Greater),
 ];
 
 /// What to write instead of another sign.
-const COMPARISON_REMEDY: &str = "write one of < <= > >= == !=";
+const OPERATOR_REMEDY: &str = "write one of < <= > >= == !=";
 
-/// Whether signs of comparisons are made of this character.
+/// Whether operators are made of this character.
 fn is_of_sign(character: char) -> bool {
     matches!(character, '<' | '>' | '=' | '!')
 }
 
-impl Comparison {
+impl Operator {
     fn is_met(self, actual: f64, limit: f64) -> bool {
         match self {
-            Comparison::Less => actual < limit,
-            Comparison::LessOrEqual => actual <= limit,
-            Comparison::Greater => actual > limit,
-            Comparison::GreaterOrEqual => actual >= limit,
-            Comparison::Equal => actual == limit,
-            Comparison::NotEqual => actual != limit,
+            Operator::Less => actual < limit,
+            Operator::LessOrEqual => actual <= limit,
+            Operator::Greater => actual > limit,
+            Operator::GreaterOrEqual => actual >= limit,
+            Operator::Equal => actual == limit,
+            Operator::NotEqual => actual != limit,
         }
     }
 }
@@ -81,12 +81,10 @@ impl FromStr for Threshold {
 
     fn from_str(text: &str) -> Result<Self, ParseError> {
         // The last sign counts: a load's name may contain one, and a value can't.
-        let found = COMPARISONS.iter().filter_map(|(sign, c)| Some((text.rfind(sign)?, *sign, *c)));
+        let found = OPERATORS.iter().filter_map(|(sign, c)| Some((text.rfind(sign)?, *sign, *c)));
         let (at, sign, comparison) =
             found.max_by_key(|(at, sign, _)| at + sign.len()).ok_or_else(|| match text.contains(is_of_sign) {
-                true => {
-                    ParseError::new(format!("'{text}' has no comparison that exists")).with_remedy(COMPARISON_REMEDY)
-                }
+                true => ParseError::new(format!("'{text}' has no comparison that exists")).with_remedy(OPERATOR_REMEDY),
                 false => ParseError::new(format!("'{text}' compares nothing"))
                     .with_remedy("write a metric, one of < <= > >= == !=, and a value"),
             })?;
@@ -95,7 +93,7 @@ impl FromStr for Threshold {
         if begins < name.len() {
             let written = &text.trim()[begins..];
             let written = written.strip_suffix(value).unwrap_or(written).trim();
-            return Err(ParseError::new(format!("'{written}' is not a comparison")).with_remedy(COMPARISON_REMEDY));
+            return Err(ParseError::new(format!("'{written}' is not a comparison")).with_remedy(OPERATOR_REMEDY));
         }
         let (group, metric) = metric::find(name)?;
         let unit = metric.unit();
@@ -190,7 +188,7 @@ mod tests {
     #[test]
     fn every_comparison_takes_a_value_in_the_unit_of_its_metric() {
         for name in ["rtt.p99.9", "rtt.count", "findings.no-fin", "sent_bytes", "throughput", "message_rate"] {
-            for (sign, comparison) in COMPARISONS {
+            for (sign, comparison) in OPERATORS {
                 let (_, metric) = metric::find(name).expect(name);
                 for before in ["", "others.", "a.b.", "a<b.", "x == y."] {
                     let text = format!(" {before}{name}{sign}{} ", metric.unit().example());

@@ -55,7 +55,6 @@ pub(crate) fn long_functions(tree: &Tree, most: usize) -> Vec<String> {
 
 /// Type names that may stand in more than one file, and why.
 pub(crate) const SHARED_NAMES: &[(&str, &str)] = &[
-    ("Listed", "what the list of processes of each of four systems tells"),
     ("CompletionRoutine", "the stand-in for Winsock in tests has the names of the original"),
     ("Event", "the stand-in for Winsock in tests has the names of the original"),
 ];
@@ -213,7 +212,7 @@ pub(crate) fn homonyms(tree: &Tree, shared: &[(&str, &str)]) -> Vec<String> {
 
 /// Whether a name in these files is that of several types. The halves of a file for two systems are one type.
 fn is_two_types(files: &BTreeSet<&str>) -> bool {
-    let halves = ["/unix.rs", "/windows.rs"];
+    let halves = ["/unix.rs", "/windows.rs", "/linux.rs", "/macos.rs", "/other.rs"];
     let whole = |file: &&str| halves.iter().fold((*file).to_owned(), |file, half| file.replace(half, "/os.rs"));
     files.iter().map(whole).collect::<BTreeSet<_>>().len() > 1
 }

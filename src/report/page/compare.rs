@@ -4,50 +4,17 @@
 
 use maud::{Markup, html};
 
-use super::axis::Quantity;
 use super::band::{self, Band};
 use super::compare_sweep;
+use super::drawn::{DRAWN, better, capitalized};
 use super::findings::example;
 use super::parts::{class, moment};
 use crate::judge::outcome::CaseOutcome;
 use crate::report::compare::{ComparePoint, CompareReport, CompareSetting, Contender};
-use crate::report::compare_figures::{Figure, Unit};
+use crate::report::compare_figures::Figure;
 use crate::report::compare_text::{cell, interval_text, notes, outcome_and_kinds, ratio_text, said};
 use crate::report::text::plain;
 use crate::units::counted;
-
-/// The figures that are drawn; the table has all of them.
-pub(super) const DRAWN: [Figure; 8] = [
-    Figure::MessagesPerS,
-    Figure::RttP50Ns,
-    Figure::RttP99Ns,
-    Figure::ConnectP99Ns,
-    Figure::ServerCpuUsPerMessage,
-    Figure::ContextSwitchesPerMessage,
-    Figure::SystemCallsPerMessage,
-    Figure::MemoryPerConnectionBytes,
-];
-
-/// What an axis shows of a figure, and by how much its values are multiplied for that.
-pub(super) fn quantity(figure: Figure) -> (Quantity, f64) {
-    match figure.unit() {
-        Unit::PerSecond => (Quantity::PerSecond, 1.0),
-        Unit::BytesPerSecond => (Quantity::BytesPerSecond, 1.0),
-        Unit::Nanoseconds => (Quantity::Nanos, 1.0),
-        Unit::Microseconds => (Quantity::Seconds, 1e-6),
-        Unit::Seconds => (Quantity::Seconds, 1.0),
-        Unit::Bytes => (Quantity::Bytes, 1.0),
-        Unit::Number => (Quantity::Number, 1.0),
-    }
-}
-
-/// Which way a figure is good.
-pub(super) fn better(figure: Figure) -> &'static str {
-    match figure.unit() {
-        Unit::PerSecond | Unit::BytesPerSecond => "more is better",
-        _ => "less is better",
-    }
-}
 
 /// The class of the comparison's verdict and its word.
 fn verdict(report: &CompareReport) -> (&'static str, &'static str) {
@@ -216,12 +183,6 @@ fn without(contender: &Contender) -> String {
         CaseOutcome::Pass => "not known".to_owned(),
         _ => format!("{}: no figures", contender.outcome_name()),
     }
-}
-
-/// A title at the head of a plot.
-pub(super) fn capitalized(title: &str) -> String {
-    let mut letters = title.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 fn table(report: &CompareReport) -> Markup {

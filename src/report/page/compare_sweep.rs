@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use maud::{Markup, html};
 
 use super::axis::{Mark, Scale};
-use super::compare::{DRAWN, better, capitalized, quantity};
+use super::drawn::{DRAWN, better, capitalized, quantity};
 use super::frame::{Frame, SIDE, curve};
 use crate::measure::Spread;
 use crate::report::compare::{CompareReport, SweepAxis};
