@@ -205,7 +205,7 @@ fn a_comparison_that_is_interrupted_says_which_servers_were_not_run() {
     let (status, out, err) = interrupted(child, &args);
     assert_eq!(status.code(), Some(130), "{out}{err}");
     let report: Value = serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}"));
-    let outcome = |i: usize| report["contenders"][i]["outcome"].as_str().expect("it is a word");
+    let outcome = |i: usize| report["points"][0]["contenders"][i]["outcome"].as_str().expect("it is a word");
     assert!(["interrupted", "not-run"].contains(&outcome(0)), "{report}");
     assert_eq!((outcome(1), outcome(2), &report["exit_code"]), ("not-run", "not-run", &Value::from(130)));
     assert_blames_nobody(&format!("{out}{err}"));

@@ -65,7 +65,10 @@ fn every_command_that_starts_servers_keeps_their_output() {
         let load = if args[0] == "check" { &small[4..] } else { &small[..] };
         let (code, out, err) = said(&[args, load, &["--server-log", log]].concat());
         assert_eq!(code, 0, "{out}{err}");
-        assert_eq!(names(folder.path()), expected);
+        // The run in which system calls are counted is there only where the system permits that.
+        let of_rounds: Vec<String> =
+            names(folder.path()).into_iter().filter(|name| !name.ends_with("-counting.log")).collect();
+        assert_eq!(of_rounds, expected);
         let first = std::fs::read_to_string(folder.path().join(expected[0])).expect("the log exists");
         assert!(first.contains("\"event\":\"listening\"") && first.contains("\"event\":\"stopped\""), "{first}");
     }

@@ -6,6 +6,9 @@
 //! leaves nothing behind. A line is overwritten and never blanked first, so that nothing flickers. At Ctrl-C a terminal
 //! throws away what it has not shown yet, perhaps the end of a drawing; so each drawing saves the place where it
 //! begins, and an erase goes back there first.
+//!
+//! indicatif is the library for this, and was used before. It leaves the cursor at the right edge of the last line
+//! (0.18, `draw_target.rs`), so that `^C` goes to a line of its own and what is drawn next begins a line too low.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::Mutex;

@@ -175,7 +175,7 @@ pub fn line(case: &CaseReport, style: Style) -> String {
             CaseOutcome::Inconclusive => case.run.is_some(),
             outcome => outcome != CaseOutcome::Interrupted,
         };
-        parts.extend(has_run.then(|| foreign(&case.about, within)));
+        parts.extend(has_run.then(|| foreign(&paragraphs(&case.about), within)));
     }
     for line in parts.iter().flat_map(|part| part.trim_end().lines()) {
         // GitHub Actions reads a line that begins with '::' as a command, even after blanks.
@@ -192,6 +192,26 @@ const PART_INDENT: &str = "    ";
 /// Lines of somebody else, each a paragraph.
 fn foreign(text: &str, style: Style) -> String {
     text.lines().map(|line| hanging(&visible(line), "  ", style)).collect::<Vec<_>>().join("\n")
+}
+
+/// A text with a line for each paragraph. A file breaks its lines where it likes; the terminal is of another width. A
+/// line goes on with the paragraph before it, unless it begins with a label ('Look at: '), a bullet or a blank.
+fn paragraphs(text: &str) -> String {
+    let has_label = |line: &str| {
+        let label = line.split_once(": ").map_or("", |(label, _)| label);
+        label.starts_with(char::is_uppercase) && label.split(' ').count() <= 2
+    };
+    let begins = |line: &str| line.is_empty() || line.starts_with([' ', '\t', '-', '*']) || has_label(line);
+    let mut joined = String::new();
+    for line in text.lines() {
+        match joined.chars().last() {
+            None => {}
+            Some(last) if last == '\n' || begins(line) => joined.push('\n'),
+            Some(_) => joined.push(' '),
+        }
+        joined.push_str(line);
+    }
+    joined
 }
 
 /// Both columns of a case that ran through a proxy and straight at its backend.
@@ -237,6 +257,14 @@ fn last_words_of_server(case: &CaseReport, style: Style) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_lines_of_a_paragraph_are_joined_and_labels_and_bullets_begin_one() {
+        let text = "Proves: one\ntwo: three.\nLook at: four\nRFC 862 and\n- five\nsix\n\nseven\neight";
+        let joined = "Proves: one two: three.\nLook at: four RFC 862 and\n- five six\n\nseven eight";
+        assert_eq!(paragraphs(text), joined);
+        assert_eq!(paragraphs(""), "");
+    }
     use crate::report::sample;
 
     #[test]
