@@ -92,7 +92,7 @@ mod under_wine {
                 let scenarios = ["scenarios/ci.toml", "scenarios/quickstart.toml"].map(str::to_owned);
                 let files: Vec<String> = canaries()?.into_iter().chain(scenarios).collect();
                 let mut run = exe.command(["run", "--jobs", "4", "--json", "-q"]);
-                cases_pass(run.args(&files), files.len(), &["canary: a reset in mid-stream"])
+                reported(run.args(&files))?.passes(files.len(), &["canary: a reset in mid-stream"])
             },
         ));
         trials.push(trial(program.as_ref(), "usage is exit code 2".to_owned(), |exe| {
@@ -167,39 +167,80 @@ mod under_wine {
         tried.map(|name| format!("scenarios/conformance/{name}")).collect()
     }
 
-    /// Client and server are the Windows program, and one server serves all cases.
+    /// Client and server are the Windows program, and one server serves all cases. Other trials run at the same time, so
+    /// a case in which time was in doubt runs once more, and that result counts.
     fn conformance(exe: &WinExe, model: &Model) -> Result<(), Failed> {
         let host = Box::new(OwnProcess::start(exe.command::<_, &str>([]), model.name, &Setup::DEFAULT));
         let address = host.address().to_string();
-        let cases = cases();
-        let mut run = exe.command(["run", "--target", &address, "--set", "PATIENCE=30s", "--json", "-q"]);
-        let passed = cases_pass(run.args(&cases), cases.len(), &[]);
+        let run = |cases: &[String]| {
+            let mut run = exe.command(["run", "--target", &address, "--set", "PATIENCE=30s", "--json", "-q"]);
+            reported(run.args(cases))
+        };
+        let all = cases();
+        let first = run(&all)?;
+        let again = first.in_doubt();
+        if again.is_empty() || again.len() > MAX_IN_DOUBT {
+            first.passes(all.len(), &[])?;
+        } else {
+            first.without(&again).passes(all.len() - again.len(), &[])?;
+            run(&again)?.passes(again.len(), &[])?;
+        }
         let ended = host.end();
-        passed?;
         if ended.counters.add_up() { Ok(()) } else { Err(format!("{ended:?}").into()) }
     }
 
-    /// Checks that the report has at least `count` cases, and that each passes, tells of a property, does not apply to
-    /// a server that was not started by the program, or is skipped and may be.
-    fn cases_pass(command: &mut Command, count: usize, may_be_skipped: &[&str]) -> Result<(), Failed> {
+    /// How many cases may run once more. With more of them in doubt, it is the server or the test that is wrong.
+    const MAX_IN_DOUBT: usize = 4;
+
+    /// The cases of a report.
+    struct Report {
+        cases: Vec<Value>,
+        code: Option<i32>,
+    }
+
+    impl Report {
+        /// The files of the cases in which time was in doubt.
+        fn in_doubt(&self) -> Vec<String> {
+            let is_in_doubt =
+                |case: &&Value| ["inconclusive", "threshold-missed"].iter().any(|o| case["outcome"] == *o);
+            let file = |case: &Value| case["file"].as_str().expect("a case has its file").to_owned();
+            self.cases.iter().filter(is_in_doubt).map(file).collect()
+        }
+
+        /// The cases of other files alone, which are then all that counts.
+        fn without(&self, files: &[String]) -> Report {
+            let is_other = |case: &&Value| !files.iter().any(|file| case["file"] == **file);
+            Report { cases: self.cases.iter().filter(is_other).cloned().collect(), code: Some(0) }
+        }
+
+        /// Checks that there are at least `count` cases, and that each passes, tells of a property, does not apply to a
+        /// server that was not started by the program, or is skipped and may be.
+        fn passes(&self, count: usize, may_be_skipped: &[&str]) -> Result<(), Failed> {
+            let is_as_expected = |case: &Value| {
+                let is_skipped = case["outcome"] == "skipped";
+                let is_good = ["pass", "info", "unsupported"].iter().any(|outcome| case["outcome"] == *outcome);
+                is_good || (is_skipped && may_be_skipped.iter().any(|name| case["name"] == *name))
+            };
+            let wrong: Vec<String> = self
+                .cases
+                .iter()
+                .filter(|case| !is_as_expected(case))
+                .map(|case| format!("{} {}: {} {}", case["id"], case["name"], case["outcome"], case["reasons"]))
+                .collect();
+            if wrong.is_empty() && self.cases.len() >= count && self.code == Some(0) {
+                return Ok(());
+            }
+            Err(format!("exit code {:?}, {} cases, not as expected: {wrong:#?}", self.code, self.cases.len()).into())
+        }
+    }
+
+    /// Runs a suite to its end.
+    fn reported(command: &mut Command) -> Result<Report, Failed> {
         let output = command.stdin(Stdio::null()).output()?;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         let report: Value = serde_json::from_slice(&output.stdout).map_err(|e| format!("{e}: {said}"))?;
-        let cases = report["cases"].as_array().ok_or("the report has no cases")?;
-        let is_as_expected = |case: &Value| {
-            let is_skipped = case["outcome"] == "skipped";
-            let is_good = ["pass", "info", "unsupported"].iter().any(|outcome| case["outcome"] == *outcome);
-            is_good || (is_skipped && may_be_skipped.iter().any(|name| case["name"] == *name))
-        };
-        let wrong: Vec<String> = cases
-            .iter()
-            .filter(|case| !is_as_expected(case))
-            .map(|case| format!("{} {}: {} {}", case["id"], case["name"], case["outcome"], case["reasons"]))
-            .collect();
-        if wrong.is_empty() && cases.len() >= count && output.status.code() == Some(0) {
-            return Ok(());
-        }
-        Err(format!("{}, {} cases, not as expected: {wrong:#?}", output.status, cases.len()).into())
+        let cases = report["cases"].as_array().ok_or("the report has no cases")?.clone();
+        Ok(Report { cases, code: output.status.code() })
     }
 
     fn windows_blast_against_native(exe: &WinExe) -> Result<(), Failed> {
