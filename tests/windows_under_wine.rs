@@ -176,8 +176,8 @@ mod under_wine {
         tried.map(|name| format!("scenarios/conformance/{name}")).collect()
     }
 
-    /// Client and server are the Windows program, and one server serves all cases. Other trials run at the same time, so
-    /// a case in which time was in doubt runs once more, and that result counts.
+    /// Client and server are the Windows program, and one server serves all cases. Other trials run at the same time,
+    /// so a case in which time was in doubt runs once more, and that result counts.
     fn conformance(exe: &WinExe, model: &Model) -> Result<(), Failed> {
         let host = Box::new(OwnProcess::start(exe.command::<_, &str>([]), model.name, &Setup::DEFAULT));
         let address = host.address().to_string();
