@@ -1,5 +1,6 @@
 //! The options of a run as a whole, which belong to no single load group: the seed, the workers, the shard.
 
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
@@ -83,6 +84,11 @@ pub struct RunSettings {
 const DRAWN_SEED_BITS: u32 = 48;
 
 impl RunArgs {
+    /// The first source address from which this target can be reached; `None`: the system chooses.
+    pub fn source_towards(&self, target: IpAddr) -> Option<IpAddr> {
+        self.source.as_ref()?.towards(target).nth(0)
+    }
+
     /// The settings, with defaults for absent options: a seed from the low bits of `random`, and one worker for each of
     /// the `cores`.
     ///

@@ -105,6 +105,18 @@ figures! {
     memory_per_connection_bytes: MemoryPerConnectionBytes, "memory a connection", Bytes;
 }
 
+/// The figures that stand along the axis of a sweep and are drawn; the table of all has the others too.
+pub(super) const MAIN: [Figure; 8] = [
+    Figure::MessagesPerS,
+    Figure::RttP50Ns,
+    Figure::RttP99Ns,
+    Figure::ConnectP99Ns,
+    Figure::ServerCpuUsPerMessage,
+    Figure::ContextSwitchesPerMessage,
+    Figure::SystemCallsPerMessage,
+    Figure::MemoryPerConnectionBytes,
+];
+
 impl Unit {
     /// A value as people read it.
     pub fn show(self, value: f64) -> String {

@@ -3,31 +3,20 @@
 use std::fmt::Write as _;
 
 use super::compare::{CompareReport, Contender, SweepAxis};
-use super::compare_figures::Figure;
+use super::compare_figures::{Figure, MAIN};
 use super::style::Style;
 use super::table::Table;
 use super::text::visible;
 use crate::judge::difference::{Difference, Ratio};
 use crate::judge::outcome::CaseOutcome;
 
-/// The figures that are shown along the axis; the others are in the files.
-const SHOWN: [Figure; 8] = [
-    Figure::MessagesPerS,
-    Figure::RttP50Ns,
-    Figure::RttP99Ns,
-    Figure::ConnectP99Ns,
-    Figure::ServerCpuUsPerMessage,
-    Figure::ContextSwitchesPerMessage,
-    Figure::SystemCallsPerMessage,
-    Figure::MemoryPerConnectionBytes,
-];
 /// Columns between two cells.
 const GAP: usize = 2;
 
 /// The tables, as wide as the style permits.
 pub(super) fn render(report: &CompareReport, sweep: &SweepAxis, style: Style) -> String {
     let mut text = String::new();
-    for figure in SHOWN.into_iter().filter(|figure| is_known(report, *figure)) {
+    for figure in MAIN.into_iter().filter(|figure| is_known(report, *figure)) {
         let cell = |contender: &Contender| match contender.figure(figure) {
             Some(spread) => figure.unit().show(spread.median),
             None => missing(contender),
@@ -166,7 +155,7 @@ mod tests {
         for value in values {
             let is_header =
                 |line: &&str| line.starts_with("conns") && line.split_whitespace().any(|word| word == value);
-            assert_eq!(text.lines().filter(is_header).count(), SHOWN.len(), "{value} in {text}");
+            assert_eq!(text.lines().filter(is_header).count(), MAIN.len(), "{value} in {text}");
         }
     }
 

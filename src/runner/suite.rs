@@ -65,8 +65,7 @@ impl SuiteTargets {
     fn round_trip(&self, args: &CaseArgs) -> Option<Duration> {
         let of = |target: &String| {
             let addresses = target_address::resolve(target).ok()?;
-            let source = |ip| args.run.source.as_ref().and_then(|sources| sources.towards(ip).nth(0));
-            liveness::round_trip(&addresses, source)
+            liveness::round_trip(&addresses, |ip| args.run.source_towards(ip))
         };
         self.targets.iter().chain(&self.direct).filter_map(of).max()
     }

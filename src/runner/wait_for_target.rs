@@ -81,8 +81,7 @@ fn wait_for(target: &str, run: &RunArgs, patience: Duration, until: Instant, mut
 fn attempt(target: &str, run: &RunArgs, patience: Duration) -> anyhow::Result<()> {
     let mut last = anyhow!("the name has no address");
     for address in target_address::resolve_now(target)? {
-        let source = run.source.as_ref().and_then(|sources| sources.towards(address.ip()).nth(0));
-        match liveness::connects(address, source, patience) {
+        match liveness::connects(address, run.source_towards(address.ip()), patience) {
             Ok(()) => return Ok(()),
             Err(why) => last = anyhow!("{address} was {why}"),
         }

@@ -56,15 +56,11 @@ pub(super) fn connects(address: SocketAddr, source: Option<IpAddr>, patience: Du
 /// # Errors
 /// What the server does instead, or that the user interrupted.
 pub(super) fn echoes(address: SocketAddr, source: Option<IpAddr>, patience: Duration) -> Result<(), NoEcho> {
-    unless_interrupted(move || {
-        let until = Instant::now() + patience;
-        let mut stream = connect(address, source, patience)?;
-        let rest = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-        echo(&mut stream, rest).map_err(|error| match error {
-            // The connect took a part of the time that the user gave.
-            NoEcho::Silent(_) => NoEcho::Silent(patience),
-            other => other,
-        })
+    let result = round_trip(address, source, 1, patience);
+    result.map(drop).map_err(|error| match error {
+        // The connect took a part of the time that the user gave.
+        NoEcho::Silent(_) => NoEcho::Silent(patience),
+        other => other,
     })
 }
 

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::super::compare_figures::Unit;
-use super::super::text::{show_bytes, show_count, show_time};
+use super::super::text::{show_count, show_time};
 
 /// Marks that an axis has at most, so that their texts do not meet even on a phone.
 const MOST_MARKS: f64 = 5.0;
@@ -38,11 +38,11 @@ impl Quantity {
     pub(super) fn show(self, value: f64) -> String {
         match self {
             Quantity::Count => show_count(value.round() as u64),
-            Quantity::PerSecond => format!("{}/s", show_count(value.round() as u64)),
-            Quantity::Bytes => show_bytes(value),
-            Quantity::BytesPerSecond => format!("{}/s", show_bytes(value)),
+            Quantity::PerSecond => Unit::PerSecond.show(value),
+            Quantity::Bytes => Unit::Bytes.show(value),
+            Quantity::BytesPerSecond => Unit::BytesPerSecond.show(value),
             Quantity::Nanos => show_time(Duration::from_nanos(value.round() as u64)),
-            Quantity::Seconds => show_time(Duration::try_from_secs_f64(value).unwrap_or_default()),
+            Quantity::Seconds => Unit::Seconds.show(value),
             Quantity::Number => Unit::Number.show(value),
         }
     }

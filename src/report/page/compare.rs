@@ -6,22 +6,26 @@ use maud::{Markup, html};
 
 use super::band::{self, Band};
 use super::compare_sweep;
-use super::drawn::{DRAWN, better, capitalized};
+use super::drawn::{better, capitalized};
 use super::findings::example;
 use super::parts::{class, moment};
+use crate::exit::Exit;
 use crate::judge::outcome::CaseOutcome;
 use crate::report::compare::{ComparePoint, CompareReport, CompareSetting, Contender};
-use crate::report::compare_figures::Figure;
+use crate::report::compare_figures::{Figure, MAIN};
 use crate::report::compare_text::{cell, interval_text, notes, outcome_and_kinds, ratio_text, said};
 use crate::report::text::plain;
 use crate::units::counted;
 
 /// The class of the comparison's verdict and its word.
 fn verdict(report: &CompareReport) -> (&'static str, &'static str) {
+    const PASS: u8 = Exit::Pass.code();
+    const FAILED: u8 = Exit::VerificationFailed.code();
+    const INTERRUPTED: u8 = Exit::Interrupted.code();
     match report.exit_code {
-        0 => ("pass", "pass"),
-        1 => ("bad", "FAIL"),
-        130 => ("so-so", "interrupted"),
+        PASS => ("pass", "pass"),
+        FAILED => ("bad", "FAIL"),
+        INTERRUPTED => ("so-so", "interrupted"),
         _ => ("so-so", "inconclusive"),
     }
 }
@@ -87,7 +91,7 @@ pub(super) fn render(report: &CompareReport) -> Markup {
             Some(sweep) => (compare_sweep::render(report, sweep)),
             None => @for point in &report.points {
                 (ratios(report, point))
-                @for figure in DRAWN { (bars(point, figure)) }
+                @for figure in MAIN { (bars(point, figure)) }
             }
         }
         h2 { "All figures" }

@@ -6,11 +6,11 @@ use std::fmt::Write as _;
 use maud::{Markup, html};
 
 use super::axis::{Mark, Scale};
-use super::drawn::{DRAWN, better, capitalized, quantity};
+use super::drawn::{better, capitalized, quantity};
 use super::frame::{Frame, SIDE, curve};
 use crate::measure::Spread;
 use crate::report::compare::{CompareReport, SweepAxis};
-use crate::report::compare_figures::Figure;
+use crate::report::compare_figures::{Figure, MAIN};
 
 /// The classes of the lines, in the order of the servers.
 const CLASSES: [&str; 8] = ["s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7"];
@@ -23,7 +23,7 @@ const MARGIN: f64 = 0.05;
 pub(super) fn render(report: &CompareReport, sweep: &SweepAxis) -> Markup {
     html! {
         h2 { "Along " (sweep.axis) }
-        div.side-by-side { @for figure in DRAWN { (plot(report, sweep, figure)) } }
+        div.side-by-side { @for figure in MAIN { (plot(report, sweep, figure)) } }
     }
 }
 

@@ -1,19 +1,7 @@
-//! Which figures of a comparison are drawn, and how.
+//! How the figures of a comparison are drawn.
 
 use super::axis::Quantity;
 use crate::report::compare_figures::{Figure, Unit};
-
-/// The figures that are drawn; the table has all of them.
-pub(super) const DRAWN: [Figure; 8] = [
-    Figure::MessagesPerS,
-    Figure::RttP50Ns,
-    Figure::RttP99Ns,
-    Figure::ConnectP99Ns,
-    Figure::ServerCpuUsPerMessage,
-    Figure::ContextSwitchesPerMessage,
-    Figure::SystemCallsPerMessage,
-    Figure::MemoryPerConnectionBytes,
-];
 
 /// What an axis shows of a figure, and by how much its values are multiplied for that.
 pub(super) fn quantity(figure: Figure) -> (Quantity, f64) {

@@ -10,7 +10,7 @@
 //! - `hexdump`, `findings`: the bytes of a finding; a card for each kind;
 //! - `percentiles`, `time_plots`: latencies of a load; a run over time;
 //! - `band`: verdict, facts and tiles; `run`: all figures of a run;
-//! - `cases`, `grid`: the table of a suite; cases and servers; `drawn`: which figures
+//! - `cases`, `grid`: the table of a suite; cases and servers; `drawn`: how the figures
 //!   of a comparison are drawn; `compare`: bars; `compare_sweep`: lines.
 
 mod axis;
