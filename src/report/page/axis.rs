@@ -47,6 +47,11 @@ impl Quantity {
         }
     }
 
+    /// A value that may not be known.
+    pub(super) fn show_known(self, value: Option<u64>) -> String {
+        value.map_or_else(|| "–".to_owned(), |value| self.show(value as f64))
+    }
+
     /// Whether there are parts of one.
     fn has_parts(self) -> bool {
         matches!(self, Quantity::Seconds | Quantity::Number)

@@ -169,10 +169,8 @@ pub(super) fn of_run(run: &RunReport) -> Vec<Tile> {
     ];
     if let Some(load) = run.loads.iter().max_by_key(|load| load.rtt.count) {
         let of = if run.loads.len() > 1 { format!("round trip of {}", load.name) } else { "round trip".to_owned() };
-        let nanos =
-            |nanos: Option<u64>| nanos.map_or_else(|| "–".to_owned(), |nanos| Quantity::Nanos.show(nanos as f64));
         for (name, value) in [("p50", load.rtt.p50_ns), ("p99", load.rtt.p99_ns), ("max", load.rtt.max_ns)] {
-            tiles.push(Tile { name, figure: nanos(value), aside: of.clone() });
+            tiles.push(Tile { name, figure: Quantity::Nanos.show_known(value), aside: of.clone() });
         }
     }
     tiles

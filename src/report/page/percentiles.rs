@@ -94,13 +94,12 @@ fn table(curves: &[Curve<'_>]) -> Markup {
         }),
         ("max", |curve| curve.report.max_ns),
     ];
-    let shown = |nanos: Option<u64>| nanos.map_or_else(|| "–".to_owned(), |nanos| Quantity::Nanos.show(nanos as f64));
     html! {
         table {
             tr { th {} @for curve in curves { th.figure { (curve.name) } } }
             tr { th { "count" } @for curve in curves { td.figure { (show_count(curve.report.count)) } } }
             @for (name, of) in rows {
-                tr { th { (name) } @for curve in curves { td.figure { (shown(of(curve))) } } }
+                tr { th { (name) } @for curve in curves { td.figure { (Quantity::Nanos.show_known(of(curve))) } } }
             }
         }
     }

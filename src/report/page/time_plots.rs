@@ -200,7 +200,7 @@ fn server(usage: &ServerUsage, axis: &TimeAxis, elapsed_s: f64) -> Markup {
         let most = samples.iter().filter_map(|sample| of(&sample.level)).max()? as f64;
         let up = Scale::linear(most, *quantity);
         let points = samples.iter().map(|s| Some((across.place(seconds(s)), up.place(of(&s.level)? as f64))));
-        let known = |value: Option<u64>| value.map_or_else(|| "–".to_owned(), |value| quantity.show(value as f64));
+        let known = |value: Option<u64>| quantity.show_known(value);
         let (before, settled) = (known(of(&usage.before)), known(of(&usage.settled)));
         let sentence = format!("{before} before, at most {}, {settled} when all had closed", known(of(&usage.peak)));
         let title = format!("{title}: {sentence}");
