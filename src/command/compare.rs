@@ -16,6 +16,7 @@ use crate::output::files;
 use crate::output::result::OutputArgs;
 use crate::output::server_log::ServerLogArgs;
 use crate::plan::Profile;
+use crate::report::closing::Closing;
 use crate::report::compare::{
     ComparePoint, CompareReport, CompareSetting, Contender, Pinned, ServerKind, ServerSetting, SkippedModel, SweepAxis,
 };
@@ -138,7 +139,8 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<Exit> {
     };
     let report = all_points(args, comparison, &points, report)?;
     let json = serde_json::to_string_pretty(&report).context("writing the report as JSON")?;
-    args.output.result.write(&render(&report, args.output.result.style()), &json)?;
+    let closing = Closing { files: report_files(args), replay: Some(report.setting.command.clone()) };
+    args.output.result.write(&render(&report, &closing, args.output.result.style()), &json)?;
     Ok(report.exit())
 }
 
@@ -335,6 +337,13 @@ fn listed(ids: &[u32]) -> String {
     }
     let run = |(first, last): &(u32, u32)| if first == last { first.to_string() } else { format!("{first}-{last}") };
     runs.iter().map(run).collect::<Vec<_>>().join(",")
+}
+
+/// The names of the files that [`write_files`] writes.
+fn report_files(args: &CompareArgs) -> Vec<String> {
+    let json = args.output.result.json_file();
+    let files = [json, args.markdown.as_deref(), args.html.as_deref(), args.csv.as_deref()];
+    files.into_iter().flatten().map(|file| file.display().to_string()).collect()
 }
 
 /// Writes the files that were asked for, besides that of --output.

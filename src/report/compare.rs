@@ -17,10 +17,11 @@ use crate::exit::Exit;
 use crate::judge::difference::Ratio;
 use crate::judge::grade::Grade;
 use crate::judge::outcome::CaseOutcome;
-use crate::judge::ranking::{suite_exit, worst_run};
+use crate::judge::ranking::{gravest, suite_exit, worst_run};
 use crate::judge::verdict::Verdict;
 use crate::measure::Spread;
 use crate::stream::FindingKind;
+use crate::units::counted;
 
 /// The form of the JSON report. It changes when a reader of the old form would misread the new one.
 pub const FORM: &str = "echo-tester/compare/2";
@@ -202,6 +203,13 @@ impl Contender {
         worst_of(&self.rounds).map_or(CaseOutcome::NotRun.name(), Verdict::name)
     }
 
+    /// The outcome, with the findings of a server that has them: `fail: 3 × corrupt, 1 × lost`.
+    pub(super) fn outcome_and_kinds(&self) -> String {
+        let kinds: Vec<String> = self.kinds.iter().map(|(kind, n)| format!("{n} × {}", kind.name())).collect();
+        let outcome = self.outcome_name();
+        if kinds.is_empty() { outcome.to_owned() } else { format!("{outcome}: {}", kinds.join(", ")) }
+    }
+
     /// A figure over all rounds, if the server passed and it is known.
     pub fn figure(&self, figure: Figure) -> Option<Spread> {
         *self.figures.as_ref()?.get(figure)
@@ -260,6 +268,43 @@ impl CompareReport {
     pub fn exit(&self) -> Exit {
         let row = crate::exit::TABLE.iter().find(|row| row.exit.code() == self.exit_code);
         row.map_or(Exit::Inconclusive, |row| row.exit)
+    }
+
+    /// The verdict that the exit code stands for.
+    pub fn verdict(&self) -> Verdict {
+        Verdict::of(self.exit())
+    }
+
+    /// What was compared, and which servers did not pass, in a line.
+    pub fn summary(&self) -> String {
+        let names = self.names();
+        if names.is_empty() {
+            return "no server was compared".to_owned();
+        }
+        let all = counted(names.len() as u64, "server");
+        let failed: Vec<String> = names.iter().filter_map(|name| self.failure(name)).collect();
+        if !failed.is_empty() {
+            return format!("{} of {all} did not pass: {}", failed.len(), failed.join(", "));
+        }
+        let rounds = self.contenders().map(|(_, contender)| contender.rounds.len());
+        if self.interrupted {
+            return format!("{all}, all right in the {} until then", counted(rounds.sum::<usize>() as u64, "run"));
+        }
+        let rounds = rounds.max().unwrap_or_default();
+        let along = self.sweep.as_ref().map_or_else(String::new, |sweep| {
+            format!(" at {} of {}", counted(self.points.len() as u64, "value"), sweep.axis)
+        });
+        format!("{all} verified in {} each{along}", counted(rounds as u64, "round"))
+    }
+
+    /// A server that did not pass at some point: its name, and the gravest of its outcomes.
+    fn failure(&self, name: &str) -> Option<String> {
+        let own = self.contenders().map(|(_, contender)| contender).filter(|contender| contender.name == name);
+        let own: Vec<&Contender> = own.collect();
+        let worst =
+            gravest(own.iter().map(|contender| contender.outcome)).filter(|worst| *worst != CaseOutcome::Pass)?;
+        let first = own.into_iter().find(|contender| contender.outcome == worst)?;
+        Some(format!("{name} ({})", first.outcome_and_kinds()))
     }
 
     /// The names of the servers, in the order of the tables.

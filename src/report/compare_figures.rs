@@ -1,31 +1,10 @@
 //! The figures of a comparison as a table: their names in files, their titles for people, their units. A new figure is
 //! a row here, and a line where a round is made ([`Round::of`](super::compare_round::Round::of)).
 
-use std::time::Duration;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::text::{show_bytes, show_count, show_time};
-
-/// What a figure counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unit {
-    /// Things per second.
-    PerSecond,
-    /// Bytes per second.
-    BytesPerSecond,
-    /// Nanoseconds.
-    Nanoseconds,
-    /// Microseconds.
-    Microseconds,
-    /// Seconds.
-    Seconds,
-    /// Bytes.
-    Bytes,
-    /// A number.
-    Number,
-}
+use super::quantity::Quantity;
 
 macro_rules! figures {
     ($($(#[doc = $doc:literal])+ $name:ident: $variant:ident, $title:literal, $unit:ident;)+) => {
@@ -59,8 +38,8 @@ macro_rules! figures {
             }
 
             /// What it counts.
-            pub fn unit(self) -> Unit {
-                match self { $(Figure::$variant => Unit::$unit,)+ }
+            pub fn quantity(self) -> Quantity {
+                match self { $(Figure::$variant => Quantity::$unit,)+ }
             }
         }
 
@@ -106,7 +85,7 @@ figures! {
 }
 
 /// The figures that stand along the axis of a sweep and are drawn; the table of all has the others too.
-pub(super) const MAIN: [Figure; 8] = [
+const MAIN: [Figure; 8] = [
     Figure::MessagesPerS,
     Figure::RttP50Ns,
     Figure::RttP99Ns,
@@ -117,22 +96,9 @@ pub(super) const MAIN: [Figure; 8] = [
     Figure::MemoryPerConnectionBytes,
 ];
 
-impl Unit {
-    /// A value as people read it.
-    pub fn show(self, value: f64) -> String {
-        let time = |seconds: f64| show_time(Duration::try_from_secs_f64(seconds).unwrap_or_default());
-        match self {
-            Unit::PerSecond => format!("{}/s", show_count(value.round() as u64)),
-            Unit::BytesPerSecond => format!("{}/s", show_bytes(value)),
-            Unit::Nanoseconds => time(value * 1e-9),
-            Unit::Microseconds => time(value * 1e-6),
-            Unit::Seconds => time(value),
-            Unit::Bytes => show_bytes(value),
-            Unit::Number if value >= 100.0 || value == value.trunc() => show_count(value.round() as u64),
-            Unit::Number if value >= 0.01 => format!("{value:.2}"),
-            Unit::Number => format!("{value:.4}"),
-        }
-    }
+/// The main figures, first the one by which the servers are compared.
+pub(super) fn main_figures(compared_by: Figure) -> impl Iterator<Item = Figure> {
+    std::iter::once(compared_by).chain(MAIN.into_iter().filter(move |figure| *figure != compared_by))
 }
 
 #[cfg(test)]
@@ -148,23 +114,5 @@ mod tests {
         }
         let keys = Figures::from_fn(|figure: Figure| figure.key());
         assert!(Figure::ALL.iter().all(|figure| *keys.get(*figure) == figure.key()));
-    }
-
-    #[test]
-    fn a_value_is_shown_in_its_unit() {
-        for (unit, value, shown) in [
-            (Unit::PerSecond, 12_345.4, "12,345/s"),
-            (Unit::BytesPerSecond, 64e6, "61.0 MiB/s"),
-            (Unit::Nanoseconds, 38_100.0, "38.1 µs"),
-            (Unit::Microseconds, 8.123, "8.12 µs"),
-            (Unit::Seconds, 1.25, "1.25 s"),
-            (Unit::Bytes, 1536.0, "1.50 KiB"),
-            (Unit::Number, 5.0, "5"),
-            (Unit::Number, 1234.5, "1,235"),
-            (Unit::Number, 2.016, "2.02"),
-            (Unit::Number, 0.0004, "0.0004"),
-        ] {
-            assert_eq!(unit.show(value), shown);
-        }
     }
 }

@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 
 use super::compare::{CompareReport, Contender, SweepAxis};
-use super::compare_figures::{Figure, MAIN};
+use super::compare_figures::{Figure, main_figures};
+use super::quantity::UNKNOWN;
 use super::style::Style;
 use super::table::Table;
 use super::text::visible;
@@ -16,9 +17,9 @@ const GAP: usize = 2;
 /// The tables, as wide as the style permits.
 pub(super) fn render(report: &CompareReport, sweep: &SweepAxis, style: Style) -> String {
     let mut text = String::new();
-    for figure in MAIN.into_iter().filter(|figure| is_known(report, *figure)) {
+    for figure in main_figures(report.compared_by).filter(|figure| is_known(report, *figure)) {
         let cell = |contender: &Contender| match contender.figure(figure) {
-            Some(spread) => figure.unit().show(spread.median),
+            Some(spread) => figure.quantity().show(spread.median),
             None => missing(contender),
         };
         let _ = writeln!(text, "{}\n{}", title(figure, report), table(report, sweep, style, cell));
@@ -70,7 +71,7 @@ fn short_ratio(ratio: &Ratio) -> String {
 /// What stands for a figure that a server does not have.
 fn missing(contender: &Contender) -> String {
     match contender.outcome {
-        CaseOutcome::Pass => "–".to_owned(),
+        CaseOutcome::Pass => UNKNOWN.to_owned(),
         _ => contender.outcome_name().to_owned(),
     }
 }
@@ -151,11 +152,14 @@ mod tests {
         let text = shown(&values, 80);
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         // One figure is not known, and one has its ratio beside it.
-        // One figure is not known, and one has its ratio beside it.
         for value in values {
             let is_header =
                 |line: &&str| line.starts_with("conns") && line.split_whitespace().any(|word| word == value);
-            assert_eq!(text.lines().filter(is_header).count(), MAIN.len(), "{value} in {text}");
+            assert_eq!(
+                text.lines().filter(is_header).count(),
+                main_figures(Figure::MessagesPerS).count(),
+                "{value} in {text}"
+            );
         }
     }
 

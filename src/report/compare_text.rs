@@ -2,18 +2,18 @@
 
 use std::fmt::Write as _;
 
+use super::closing::Closing;
 use super::compare::{ComparePoint, CompareReport, Contender};
 use super::compare_figures::Figure;
+use super::quantity::UNKNOWN;
 use super::style::Style;
 use super::table::Table;
 use super::text::{visible, wrapped};
-use super::{compare_sweep_text, finding};
+use super::{closing, compare_sweep_text, finding};
 use crate::judge::difference::{Difference, Ratio, chance_of_a_false_difference};
 use crate::judge::outcome::CaseOutcome;
+use crate::judge::verdict::Verdict;
 use crate::units::counted;
-
-/// What stands for a figure that is not known.
-const UNKNOWN: &str = "–";
 
 /// The columns of the first table, after the server and its verdict.
 const SPEED: [(&str, Figure); 4] = [
@@ -35,12 +35,12 @@ const COST_TITLE: &str = "a message: CPU time, context switches, system calls; m
 
 /// The median of a figure, with its unit.
 pub(super) fn cell(contender: &Contender, figure: Figure) -> String {
-    contender.figure(figure).map_or_else(|| UNKNOWN.to_owned(), |spread| figure.unit().show(spread.median))
+    contender.figure(figure).map_or_else(|| UNKNOWN.to_owned(), |spread| figure.quantity().show(spread.median))
 }
 
-/// The comparison as people read it on a terminal: the tables, the first finding of each server that failed, and notes
-/// on the figures.
-pub fn render(report: &CompareReport, style: Style) -> String {
+/// The comparison as people read it on a terminal: the tables, the first finding of each server that failed, notes on
+/// the figures, and the last lines with the verdict.
+pub fn render(report: &CompareReport, closing: &Closing, style: Style) -> String {
     let mut text = String::new();
     match (&report.sweep, report.points.as_slice()) {
         (Some(sweep), _) => text.push_str(&compare_sweep_text::render(report, sweep, style)),
@@ -50,7 +50,12 @@ pub fn render(report: &CompareReport, style: Style) -> String {
     for note in notes(report) {
         let _ = write!(text, "\n{}", wrapped(&visible(&note), style));
     }
-    text.trim_end().to_owned()
+    let mut text = format!("{}\n\n", text.trim_end());
+    text.extend(closing.files(style));
+    if report.verdict() != Verdict::Pass {
+        text.extend(closing.replay.as_ref().map(|again| closing::command("again", again, style)));
+    }
+    text + &closing::verdict_line(report.verdict(), &report.summary(), style)
 }
 
 /// The tables of one point.
@@ -219,7 +224,7 @@ pub fn markdown(report: &CompareReport) -> String {
     text.push_str(&row(&aligned));
     for (point, contender) in report.contenders() {
         let value = axis.is_some().then(|| point.value.clone().unwrap_or_default());
-        let own = value.into_iter().chain([contender.name.clone(), outcome_and_kinds(contender)]);
+        let own = value.into_iter().chain([contender.name.clone(), contender.outcome_and_kinds()]);
         let ratio = contender.ratio.as_ref();
         let ratios = [
             ratio.map_or_else(|| UNKNOWN.to_owned(), ratio_text),
@@ -237,24 +242,39 @@ pub fn markdown(report: &CompareReport) -> String {
     text.trim_end().to_owned()
 }
 
-/// The outcome, with the findings of a server that has them: `fail: 3 × corrupt, 1 × lost`.
-pub(super) fn outcome_and_kinds(contender: &Contender) -> String {
-    let kinds: Vec<String> = contender.kinds.iter().map(|(kind, n)| format!("{n} × {}", kind.name())).collect();
-    let outcome = contender.outcome_name();
-    if kinds.is_empty() { outcome.to_owned() } else { format!("{outcome}: {}", kinds.join(", ")) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::judge::verdict::Verdict;
     use crate::report::compare::SkippedModel;
     use crate::report::compare::tests::{compared, contender, round, swept};
+
+    fn text_of(report: &CompareReport, style: Style) -> String {
+        render(report, &Closing::default(), style)
+    }
+
+    #[test]
+    fn the_last_line_is_the_verdict() {
+        let closing =
+            Closing { files: vec!["r.json".to_owned()], replay: Some("echo-tester compare --seed 7".to_owned()) };
+        let last = |report: &CompareReport| {
+            let text = render(report, &closing, Style::PLAIN);
+            text.rsplit_once("\n\n").expect("the last lines stand apart").1.to_owned()
+        };
+        let good = || vec![contender("a", &[100.0, 110.0]), contender("b", &[200.0, 210.0])];
+        assert_eq!(last(&compared(good())), "reports: r.json\nverdict: pass · 2 servers verified in 2 rounds each");
+        let bad = Contender::new("wrong".to_owned(), vec![round(Verdict::Fail, 900.0)]);
+        assert_eq!(
+            last(&compared(good().into_iter().chain([bad]).collect())),
+            "reports: r.json\nagain: echo-tester compare --seed 7\nverdict: fail · 1 of 3 servers did not pass: wrong (fail)"
+        );
+        let sweep = last(&swept(&["10", "100"]));
+        assert!(sweep.ends_with("2 servers verified in 3 rounds each at 2 values of conns"), "{sweep}");
+    }
 
     #[test]
     fn a_server_that_failed_is_shown_with_its_reasons() {
         let report = compared(vec![Contender::new("a".to_owned(), vec![round(Verdict::Fail, 2000.0)])]);
-        assert!(render(&report, Style::PLAIN).contains("a: fail\n  why"), "{}", render(&report, Style::PLAIN));
+        assert!(text_of(&report, Style::PLAIN).contains("a: fail\n  why"), "{}", text_of(&report, Style::PLAIN));
     }
 
     #[test]
@@ -266,7 +286,7 @@ mod tests {
             Contender::new("mine, too".to_owned(), vec![round(Verdict::Inconclusive, 5.0)]),
         ]);
         report.skipped = vec![SkippedModel { name: "iocp".to_owned(), why: "it needs Windows".to_owned() }];
-        insta::assert_snapshot!(render(&report, Style::PLAIN));
+        insta::assert_snapshot!(text_of(&report, Style::PLAIN));
         insta::assert_snapshot!(markdown(&report));
     }
 
@@ -277,7 +297,7 @@ mod tests {
             Contender::new("socket-notification".to_owned(), vec![round(Verdict::Inconclusive, 5.0)]),
             contender("threadpool-io", &[234_567.0, 2_234_568.0, 1_234_569.0]),
         ]);
-        let text = render(&report, Style::new(80, false));
+        let text = text_of(&report, Style::new(80, false));
         assert!(!text.contains("\n  p50"), "there are no cards: {text}");
         let tables = text.split("\nnote:").next().expect("there is text");
         assert!(tables.lines().all(|line| line.chars().count() <= 80), "{text}");
@@ -286,10 +306,10 @@ mod tests {
     #[test]
     fn too_few_rounds_are_told() {
         let text =
-            render(&compared(vec![contender("a", &[100.0, 110.0]), contender("b", &[200.0, 210.0])]), Style::PLAIN);
+            text_of(&compared(vec![contender("a", &[100.0, 110.0]), contender("b", &[200.0, 210.0])]), Style::PLAIN);
         assert!(text.contains("too few rounds to tell") && text.contains("write --rounds 3 or more"), "{text}");
         assert!(
-            !render(&compared(vec![contender("a", &[1.0])]), Style::PLAIN).contains("--rounds"),
+            !text_of(&compared(vec![contender("a", &[1.0])]), Style::PLAIN).contains("--rounds"),
             "there is nothing to compare"
         );
     }
@@ -300,7 +320,7 @@ mod tests {
         for point in &mut report.points {
             point.contenders.push(Contender::new("dead".to_owned(), vec![round(Verdict::Inconclusive, 0.0)]));
         }
-        let text = render(&report, Style::PLAIN);
+        let text = text_of(&report, Style::PLAIN);
         assert_eq!(text.matches("why").count(), 1, "{text}");
         assert!(text.contains("dead (conns 10): inconclusive\n  why"), "{text}");
     }

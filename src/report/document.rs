@@ -93,7 +93,11 @@ impl ResultDocument {
                 let cases: String = report.cases.iter().map(|case| format!("{}\n", line(case, style))).collect();
                 format!("{cases}\n{}", last_lines(report, &Closing::default(), style))
             }
-            ResultDocument::Comparison(report) => compare_text::render(report, style),
+            ResultDocument::Comparison(report) => {
+                let command = &report.setting.command;
+                let replay = (!command.is_empty()).then(|| command.clone());
+                compare_text::render(report, &Closing { files: Vec::new(), replay }, style)
+            }
         }
     }
 
@@ -173,7 +177,7 @@ mod tests {
     fn a_comparison_is_rendered_as_it_was_and_has_no_junit() {
         let report = compared(vec![contender("a", &[100.0, 120.0])]);
         let document = again(&report);
-        assert_eq!(document.text(Style::PLAIN), compare_text::render(&report, Style::PLAIN));
+        assert_eq!(document.text(Style::PLAIN), compare_text::render(&report, &Closing::default(), Style::PLAIN));
         assert_eq!(document.render("csv").expect("it has one"), compare_csv::csv(&report));
         assert_eq!(document.render("markdown").expect("it has one"), compare_text::markdown(&report));
         assert_eq!(document.render("html").expect("it has one"), page::comparison(&report));

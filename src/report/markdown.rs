@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 
 use super::case_text::{columns, directly, has_unmet_checks, name_in_table, server_output};
 use super::finding_list;
+use super::quantity::UNKNOWN;
 use super::style::Style;
 use super::suite::{CaseReport, SuiteReport};
 use super::text::plain;
@@ -83,7 +84,7 @@ fn section(case: &CaseReport) -> String {
     }
     text.push_str("\n| check | expected | actual | |\n| --- | --- | --- | --- |\n");
     for check in &case.checks {
-        let cells = [&check.name, &check.expected, check.actual.as_deref().unwrap_or("–")].map(escaped);
+        let cells = [&check.name, &check.expected, check.actual.as_deref().unwrap_or(UNKNOWN)].map(escaped);
         let _ = writeln!(text, "| {} | {} |", cells.join(" | "), check.outcome.name());
     }
     let groups: String =

@@ -25,6 +25,7 @@ pub mod live;
 mod markdown;
 pub mod merge;
 pub mod page;
+mod quantity;
 mod remarks;
 pub mod run;
 #[cfg(test)]

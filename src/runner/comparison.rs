@@ -219,7 +219,7 @@ impl<'a> Comparison<'a> {
             (Some(value), Figure::MessagesPerS) => {
                 format!(", {} round trips/s", show_count(value.round() as u64))
             }
-            (Some(value), figure) => format!(", {} {}", figure.unit().show(value), figure.title()),
+            (Some(value), figure) => format!(", {} {}", figure.quantity().show(value), figure.title()),
         };
         let (name, outcome) = (&server.setting.name, round.outcome.name());
         say(&format!("{place}round {number} of {}: {name}: {outcome}{figure}", self.rounds));

@@ -1,10 +1,7 @@
 //! The scales of plots: where a value stands on an axis, and which values are marked on it. A leaf, apart from the
 //! texts of values.
 
-use std::time::Duration;
-
-use super::super::compare_figures::Unit;
-use super::super::text::{show_count, show_time};
+use super::super::quantity::Quantity;
 
 /// Marks that an axis has at most, so that their texts do not meet even on a phone.
 const MOST_MARKS: f64 = 5.0;
@@ -21,46 +18,14 @@ pub(super) struct Mark {
     pub(super) text: String,
 }
 
-/// What the values of an axis are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Quantity {
-    Count,
-    Bytes,
-    BytesPerSecond,
-    PerSecond,
-    Nanos,
-    Seconds,
-    Number,
+/// Whether there are parts of one.
+fn has_parts(quantity: Quantity) -> bool {
+    matches!(quantity, Quantity::Seconds | Quantity::Number)
 }
 
-impl Quantity {
-    /// A value with its unit.
-    pub(super) fn show(self, value: f64) -> String {
-        match self {
-            Quantity::Count => show_count(value.round() as u64),
-            Quantity::PerSecond => Unit::PerSecond.show(value),
-            Quantity::Bytes => Unit::Bytes.show(value),
-            Quantity::BytesPerSecond => Unit::BytesPerSecond.show(value),
-            Quantity::Nanos => show_time(Duration::from_nanos(value.round() as u64)),
-            Quantity::Seconds => Unit::Seconds.show(value),
-            Quantity::Number => Unit::Number.show(value),
-        }
-    }
-
-    /// A value that may not be known.
-    pub(super) fn show_known(self, value: Option<u64>) -> String {
-        value.map_or_else(|| "–".to_owned(), |value| self.show(value as f64))
-    }
-
-    /// Whether there are parts of one.
-    fn has_parts(self) -> bool {
-        matches!(self, Quantity::Seconds | Quantity::Number)
-    }
-
-    /// How much the next larger unit is.
-    fn base(self) -> f64 {
-        if matches!(self, Quantity::Bytes | Quantity::BytesPerSecond) { 1024.0 } else { 1000.0 }
-    }
+/// How much the next larger unit is.
+fn base(quantity: Quantity) -> f64 {
+    if matches!(quantity, Quantity::Bytes | Quantity::BytesPerSecond) { 1024.0 } else { 1000.0 }
 }
 
 /// From a value to its place on an axis.
@@ -76,7 +41,7 @@ pub(super) struct Scale {
 impl Scale {
     /// From 0 to a round value that is at least `most`.
     pub(super) fn linear(most: f64, quantity: Quantity) -> Scale {
-        let most = if quantity.has_parts() { most.max(f64::MIN_POSITIVE) } else { most.max(1.0) };
+        let most = if has_parts(quantity) { most.max(f64::MIN_POSITIVE) } else { most.max(1.0) };
         let step = round_step(most / (MOST_MARKS - 1.0), quantity);
         let high = (most / step).ceil() * step;
         let marks = (0..=(high / step).round() as u32).map(|n| f64::from(n) * step);
@@ -135,13 +100,13 @@ fn nines(part: f64) -> f64 {
 /// The least of 1, 2, 5, 10 … that is at least `least`, in the unit that shows it; of counts, no part of 1.
 fn round_step(least: f64, quantity: Quantity) -> f64 {
     let mut unit = 1.0;
-    while least / unit > quantity.base() / 2.0 {
-        unit *= quantity.base();
+    while least / unit > base(quantity) / 2.0 {
+        unit *= base(quantity);
     }
     let power = 10f64.powf((least / unit).log10().floor());
     let steps = [1.0, 2.0, 5.0, 10.0].map(|step| step * power * unit);
     let step = steps.into_iter().find(|step| *step >= least * 0.999_999).unwrap_or(steps[3]);
-    if quantity.has_parts() { step } else { step.max(1.0) }
+    if has_parts(quantity) { step } else { step.max(1.0) }
 }
 
 /// A time of the run at a mark: in the unit of the step between two marks.
@@ -173,7 +138,10 @@ mod tests {
             texts(&Scale::linear(rate, Quantity::BytesPerSecond)),
             ["0 B/s", "100 MiB/s", "200 MiB/s", "300 MiB/s"]
         );
-        assert_eq!(texts(&Scale::log(20_000.0, 38e6, Quantity::Nanos)), ["10 µs", "100 µs", "1 ms", "10 ms", "100 ms"]);
+        assert_eq!(
+            texts(&Scale::log(20_000.0, 38e6, Quantity::Nanoseconds)),
+            ["10 µs", "100 µs", "1 ms", "10 ms", "100 ms"]
+        );
         assert_eq!(texts(&Scale::time(1.94)), ["0", "0.5 s", "1.0 s", "1.5 s"]);
         assert_eq!(texts(&Scale::time(8.0 * 3600.0)), ["0", "2 h", "4 h", "6 h", "8 h"]);
     }
@@ -181,7 +149,7 @@ mod tests {
     #[test]
     fn no_axis_has_more_marks_than_fit_and_every_value_is_on_it() {
         for most in [0.0, 1.0, 7.0, 99.0, 1023.0, 1025.0, 5e9, 3e14] {
-            for quantity in [Quantity::Count, Quantity::Bytes, Quantity::Nanos] {
+            for quantity in [Quantity::Count, Quantity::Bytes, Quantity::Nanoseconds] {
                 let scale = Scale::linear(most, quantity);
                 assert!((2..=6).contains(&scale.marks.len()), "{most}: {:?}", texts(&scale));
                 assert!(scale.high >= most && scale.place(most) <= 1.0, "{most}");

@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime};
 
 use maud::{Markup, html};
 
-use super::axis::Quantity;
 use super::parts::{command, moment};
+use crate::report::quantity::{Quantity, UNKNOWN};
 use crate::report::run::{MachineReport, RunReport};
 use crate::report::text::{plain, show_bytes, show_count, show_time};
 use crate::units::counted;
@@ -150,7 +150,7 @@ pub(super) fn of_run(run: &RunReport) -> Vec<Tile> {
         (failed, 0) => format!("{} failed", show_count(failed)),
         (failed, cut) => format!("{} failed, {} cut short", show_count(failed), show_count(cut)),
     };
-    let rate = |amount: Option<f64>, show: fn(f64) -> String| amount.map_or_else(|| "–".to_owned(), show);
+    let rate = |amount: Option<f64>, show: fn(f64) -> String| amount.map_or_else(|| UNKNOWN.to_owned(), show);
     let bytes_rate = rate(run.per_second(total.bytes_verified), |rate| format!("{}/s", show_bytes(rate)));
     let message_rate =
         rate(run.per_second(total.messages_echoed), |rate| format!("{} messages/s", show_count(rate as u64)));
@@ -170,7 +170,7 @@ pub(super) fn of_run(run: &RunReport) -> Vec<Tile> {
     if let Some(load) = run.loads.iter().max_by_key(|load| load.rtt.count) {
         let of = if run.loads.len() > 1 { format!("round trip of {}", load.name) } else { "round trip".to_owned() };
         for (name, value) in [("p50", load.rtt.p50_ns), ("p99", load.rtt.p99_ns), ("max", load.rtt.max_ns)] {
-            tiles.push(Tile { name, figure: Quantity::Nanos.show_known(value), aside: of.clone() });
+            tiles.push(Tile { name, figure: Quantity::Nanoseconds.show_known(value), aside: of.clone() });
         }
     }
     tiles

@@ -12,6 +12,7 @@ use crate::judge::check::CheckReport;
 use crate::judge::grade::Grade;
 use crate::judge::outcome::{CaseOutcome, OUTCOMES};
 use crate::report::case_text::{columns, directly, has_unmet_checks, name_in_table, server_output};
+use crate::report::quantity::UNKNOWN;
 use crate::report::suite::{CaseReport, SuiteReport};
 use crate::report::text::{plain, show_count};
 
@@ -187,7 +188,7 @@ pub(super) fn checks(case: &CaseReport) -> Markup {
                         tr {
                             td { (plain(&check.name)) }
                             td { (plain(&check.expected)) }
-                            td { (check.actual.as_deref().map_or("–".to_owned(), plain)) }
+                            td { (check.actual.as_deref().map_or(UNKNOWN.to_owned(), plain)) }
                             td.(class(check.outcome)) { (check.outcome.name()) }
                         }
                     }

@@ -9,42 +9,21 @@ use super::compare_sweep;
 use super::drawn::{better, capitalized};
 use super::findings::example;
 use super::parts::{class, moment};
-use crate::exit::Exit;
 use crate::judge::outcome::CaseOutcome;
+use crate::judge::verdict::Verdict;
 use crate::report::compare::{ComparePoint, CompareReport, CompareSetting, Contender};
-use crate::report::compare_figures::{Figure, MAIN};
-use crate::report::compare_text::{cell, interval_text, notes, outcome_and_kinds, ratio_text, said};
+use crate::report::compare_figures::{Figure, main_figures};
+use crate::report::compare_text::{cell, interval_text, notes, ratio_text, said};
+use crate::report::quantity::UNKNOWN;
 use crate::report::text::plain;
-use crate::units::counted;
 
-/// The class of the comparison's verdict and its word.
-fn verdict(report: &CompareReport) -> (&'static str, &'static str) {
-    const PASS: u8 = Exit::Pass.code();
-    const FAILED: u8 = Exit::VerificationFailed.code();
-    const INTERRUPTED: u8 = Exit::Interrupted.code();
-    match report.exit_code {
-        PASS => ("pass", "pass"),
-        FAILED => ("bad", "FAIL"),
-        INTERRUPTED => ("so-so", "interrupted"),
-        _ => ("so-so", "inconclusive"),
+/// The class of a verdict and its word.
+fn class_and_word(verdict: Verdict) -> (&'static str, &'static str) {
+    match verdict {
+        Verdict::Pass => ("pass", "pass"),
+        Verdict::Fail => ("bad", "FAIL"),
+        other => ("so-so", other.name()),
     }
-}
-
-/// The headline: how many servers passed.
-pub(super) fn headline(report: &CompareReport) -> String {
-    let names = report.names();
-    let passes = |name: &&&str| {
-        let mut own = report.contenders().filter(|(_, contender)| contender.name == ***name);
-        own.all(|(_, contender)| contender.outcome == CaseOutcome::Pass)
-    };
-    let passed = names.iter().filter(passes).count();
-    let all = counted(names.len() as u64, "server");
-    let rounds = report.contenders().map(|(_, contender)| contender.rounds.len()).max().unwrap_or_default();
-    let along = match &report.sweep {
-        Some(sweep) => format!(" at {} of {}", counted(report.points.len() as u64, "value"), sweep.axis),
-        None => String::new(),
-    };
-    format!("{all} compared in {}{along}: {passed} passed every one", counted(rounds as u64, "round"))
 }
 
 fn facts(report: &CompareReport) -> Vec<(&'static str, String)> {
@@ -68,12 +47,12 @@ fn facts(report: &CompareReport) -> Vec<(&'static str, String)> {
 
 /// The page's body.
 pub(super) fn render(report: &CompareReport) -> Markup {
-    let (class, verdict) = verdict(report);
+    let (class, verdict) = class_and_word(report.verdict());
     let command = &report.setting.command;
     let band = Band {
         class,
         verdict,
-        headline: headline(report),
+        headline: report.summary(),
         facts: facts(report),
         replay: (!command.is_empty()).then_some(command.as_str()),
         ..Band::default()
@@ -91,7 +70,7 @@ pub(super) fn render(report: &CompareReport) -> Markup {
             Some(sweep) => (compare_sweep::render(report, sweep)),
             None => @for point in &report.points {
                 (ratios(report, point))
-                @for figure in MAIN { (bars(point, figure)) }
+                @for figure in main_figures(report.compared_by) { (bars(point, figure)) }
             }
         }
         h2 { "All figures" }
@@ -104,7 +83,7 @@ fn failed(report: &CompareReport, point: &ComparePoint, contender: &Contender) -
     let place = report.place(point).map_or_else(String::new, |place| format!(" ({place})"));
     html! {
         article.card {
-            h4 { span.(class(contender.outcome)) { (outcome_and_kinds(contender)) } " " (plain(&contender.name)) (place) }
+            h4 { span.(class(contender.outcome)) { (contender.outcome_and_kinds()) } " " (plain(&contender.name)) (place) }
             ul { @for reason in &contender.reasons { li { (plain(reason)) } } }
             @if let Some(finding) = contender.rounds.iter().flat_map(|round| &round.findings).next() {
                 (example(finding, true))
@@ -144,7 +123,7 @@ fn bars(point: &ComparePoint, figure: Figure) -> Markup {
         return html! {};
     }
     let percent = |value: f64| format!("{:.2}%", value / most * 100.0);
-    let show = |value: f64| figure.unit().show(value);
+    let show = |value: f64| figure.quantity().show(value);
     html! {
         section.bars {
             h3 { (capitalized(figure.title())) " " span.aside { (better(figure)) } }
@@ -189,6 +168,11 @@ fn without(contender: &Contender) -> String {
     }
 }
 
+/// A text, or what stands for one that is not known.
+fn known(text: Option<String>) -> String {
+    text.unwrap_or_else(|| UNKNOWN.to_owned())
+}
+
 fn table(report: &CompareReport) -> Markup {
     let axis = report.sweep.as_ref().map(|sweep| sweep.axis.as_str());
     html! {
@@ -203,10 +187,10 @@ fn table(report: &CompareReport) -> Markup {
                 @for (point, contender) in report.contenders() {
                     tr {
                         @if axis.is_some() { td { (point.value.as_deref().unwrap_or_default()) } }
-                        td { (plain(&contender.name)) } td { (outcome_and_kinds(contender)) }
+                        td { (plain(&contender.name)) } td { (contender.outcome_and_kinds()) }
                         @for figure in Figure::ALL { td.figure { (cell(contender, *figure)) } }
-                        td.figure { (contender.ratio.map_or_else(|| "–".to_owned(), |ratio| ratio_text(&ratio))) }
-                        td.figure { (contender.ratio.map_or_else(|| "–".to_owned(), |ratio| interval_text(&ratio))) }
+                        td.figure { (known(contender.ratio.map(|ratio| ratio_text(&ratio)))) }
+                        td.figure { (known(contender.ratio.map(|ratio| interval_text(&ratio)))) }
                     }
                 }
             }
@@ -237,7 +221,7 @@ mod tests {
         let bad = Round { findings: vec![sample::finding(3)], ..round(Verdict::Fail, 9.0) };
         let report = compared(vec![contender("a", &[100.0]), Contender::new(sample::HOSTILE.to_owned(), vec![bad])]);
         let page = render(&report).into_string();
-        assert!(page.contains("FAIL") && page.contains("2 servers compared in 1 round: 1 passed every one"), "{page}");
+        assert!(page.contains("FAIL") && page.contains("1 of 2 servers did not pass"), "{page}");
         assert!(page.contains("no figures") && page.contains("connection 3: corrupt"), "{page}");
         assert!(!page.contains("<script"), "{page}");
     }
@@ -258,6 +242,6 @@ mod tests {
     #[test]
     fn a_comparison_without_servers_is_a_page_too() {
         let page = render(&compared(Vec::new())).into_string();
-        assert!(page.contains("0 servers compared in 0 rounds"), "{page}");
+        assert!(page.contains("no server was compared"), "{page}");
     }
 }

@@ -6,11 +6,11 @@ use std::fmt::Write as _;
 use maud::{Markup, html};
 
 use super::axis::{Mark, Scale};
-use super::drawn::{better, capitalized, quantity};
+use super::drawn::{better, capitalized, drawn_quantity};
 use super::frame::{Frame, SIDE, curve};
 use crate::measure::Spread;
 use crate::report::compare::{CompareReport, SweepAxis};
-use crate::report::compare_figures::{Figure, MAIN};
+use crate::report::compare_figures::{Figure, main_figures};
 
 /// The classes of the lines, in the order of the servers.
 const CLASSES: [&str; 8] = ["s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7"];
@@ -23,7 +23,7 @@ const MARGIN: f64 = 0.05;
 pub(super) fn render(report: &CompareReport, sweep: &SweepAxis) -> Markup {
     html! {
         h2 { "Along " (sweep.axis) }
-        div.side-by-side { @for figure in MAIN { (plot(report, sweep, figure)) } }
+        div.side-by-side { @for figure in main_figures(report.compared_by) { (plot(report, sweep, figure)) } }
     }
 }
 
@@ -46,7 +46,7 @@ fn places(numbers: &[Option<f64>]) -> Vec<f64> {
 
 /// A line for each server; nothing if no server has the figure.
 fn plot(report: &CompareReport, sweep: &SweepAxis, figure: Figure) -> Markup {
-    let (quantity, unit) = quantity(figure);
+    let (quantity, unit) = drawn_quantity(figure);
     let spreads = |name: &str| -> Vec<Option<Spread>> {
         let own = |point: &crate::report::compare::ComparePoint| {
             point.contenders.iter().find(|contender| contender.name == name)?.figure(figure)
@@ -75,7 +75,7 @@ fn plot(report: &CompareReport, sweep: &SweepAxis, figure: Figure) -> Markup {
     let title = format!("{} ({})", capitalized(figure.title()), better(figure));
     let frame = Frame {
         title: &title,
-        sentence: format!("{} along {}, at most {}", figure.title(), sweep.axis, figure.unit().show(most)),
+        sentence: format!("{} along {}, at most {}", figure.title(), sweep.axis, figure.quantity().show(most)),
         key: &key,
         across: &across,
         up: &up,

@@ -1,25 +1,21 @@
 //! How the figures of a comparison are drawn.
 
-use super::axis::Quantity;
-use crate::report::compare_figures::{Figure, Unit};
+use crate::report::compare_figures::Figure;
+use crate::report::quantity::Quantity;
 
 /// What an axis shows of a figure, and by how much its values are multiplied for that.
-pub(super) fn quantity(figure: Figure) -> (Quantity, f64) {
-    match figure.unit() {
-        Unit::PerSecond => (Quantity::PerSecond, 1.0),
-        Unit::BytesPerSecond => (Quantity::BytesPerSecond, 1.0),
-        Unit::Nanoseconds => (Quantity::Nanos, 1.0),
-        Unit::Microseconds => (Quantity::Seconds, 1e-6),
-        Unit::Seconds => (Quantity::Seconds, 1.0),
-        Unit::Bytes => (Quantity::Bytes, 1.0),
-        Unit::Number => (Quantity::Number, 1.0),
+pub(super) fn drawn_quantity(figure: Figure) -> (Quantity, f64) {
+    match figure.quantity() {
+        // Marks are whole numbers of a unit, and most times of a figure are parts of a second.
+        Quantity::Microseconds => (Quantity::Seconds, 1e-6),
+        quantity => (quantity, 1.0),
     }
 }
 
 /// Which way a figure is good.
 pub(super) fn better(figure: Figure) -> &'static str {
-    match figure.unit() {
-        Unit::PerSecond | Unit::BytesPerSecond => "more is better",
+    match figure.quantity() {
+        Quantity::PerSecond | Quantity::BytesPerSecond => "more is better",
         _ => "less is better",
     }
 }

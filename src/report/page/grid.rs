@@ -4,6 +4,7 @@
 use maud::{Markup, html};
 
 use super::parts::{class, of_server};
+use crate::report::quantity::UNKNOWN;
 use crate::report::suite::{CaseReport, SuiteReport};
 use crate::report::text::plain;
 
@@ -42,7 +43,7 @@ pub(super) fn render(report: &SuiteReport, anchors: &[String]) -> Markup {
                                         }
                                     }
                                 }
-                                None => { td { "–" } }
+                                None => { td { (UNKNOWN) } }
                             }
                         }
                     }

@@ -56,7 +56,7 @@ pub fn suite(report: &SuiteReport) -> String {
 
 /// The page of a comparison.
 pub fn comparison(report: &CompareReport) -> String {
-    page(&compare::headline(report), &compare::render(report))
+    page(&report.summary(), &compare::render(report))
 }
 
 fn single(report: &SuiteReport, case: &CaseReport) -> String {

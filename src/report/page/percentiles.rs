@@ -3,11 +3,12 @@
 
 use maud::{Markup, html};
 
-use super::axis::{Quantity, Scale};
+use super::axis::Scale;
 use super::frame::{Frame, curve};
 use super::parts::Depth;
 use crate::measure::Latency;
 use crate::measure::histogram::LatencyReport;
+use crate::report::quantity::Quantity;
 use crate::report::run::LoadReport;
 use crate::report::text::show_count;
 
@@ -55,11 +56,11 @@ fn plot(curves: &[Curve<'_>]) -> Markup {
     let (Some(least), Some(most)) = (nanos(Latency::min).reduce(f64::min), nanos(Latency::max).reduce(f64::max)) else {
         return html! {};
     };
-    let (across, up) = (Scale::percentiles(), Scale::log(least, most, Quantity::Nanos));
+    let (across, up) = (Scale::percentiles(), Scale::log(least, most, Quantity::Nanoseconds));
     let key: Vec<(&str, &str)> = drawn.iter().map(|(curve, _)| (curve.class, curve.name)).collect();
     let frame = Frame {
         title: "Latency by percentile",
-        sentence: format!("latency by percentile, up to {}", Quantity::Nanos.show(most)),
+        sentence: format!("latency by percentile, up to {}", Quantity::Nanoseconds.show(most)),
         key: &key,
         across: &across,
         up: &up,
@@ -99,7 +100,10 @@ fn table(curves: &[Curve<'_>]) -> Markup {
             tr { th {} @for curve in curves { th.figure { (curve.name) } } }
             tr { th { "count" } @for curve in curves { td.figure { (show_count(curve.report.count)) } } }
             @for (name, of) in rows {
-                tr { th { (name) } @for curve in curves { td.figure { (Quantity::Nanos.show_known(of(curve))) } } }
+                tr {
+                    th { (name) }
+                    @for curve in curves { td.figure { (Quantity::Nanoseconds.show_known(of(curve))) } }
+                }
             }
         }
     }
@@ -114,7 +118,7 @@ mod tests {
     fn a_curve_ends_at_the_last_percentile_that_its_values_can_tell() {
         let mut latency = Latency::default();
         (1..=100).for_each(|n| latency.record(n * 10_000));
-        let (across, up) = (Scale::percentiles(), Scale::log(10_000.0, 1e6, Quantity::Nanos));
+        let (across, up) = (Scale::percentiles(), Scale::log(10_000.0, 1e6, Quantity::Nanoseconds));
         let path = path(&latency, &across, &up);
         assert!(path.starts_with("M0.0 999.8"), "the least is at the bottom: {path}");
         let end: Vec<f64> =

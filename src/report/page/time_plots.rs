@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use maud::{Markup, html};
 
-use super::axis::{Quantity, Scale};
+use super::axis::Scale;
 use super::frame::{Frame, curve, steps};
 use crate::measure::server_usage::{UsageFigure, UsageSample};
 use crate::measure::{Point, ServerUsage, Timeline};
+use crate::report::quantity::Quantity;
 use crate::report::run::RunReport;
 
 /// Fewer intervals than this are no course of time.
@@ -133,14 +134,14 @@ fn round_trips(buckets: &[Bucket], axis: &TimeAxis) -> Markup {
     let drawn: Vec<&TripCurve> = TRIP_CURVES.iter().filter(|curve| !values(curve).is_empty()).collect();
     let all: Vec<u64> = drawn.iter().flat_map(|curve| values(curve)).collect();
     let (Some(least), Some(most)) = (all.iter().min(), all.iter().max()) else { return html! {} };
-    let up = Scale::log(*least as f64, *most as f64, Quantity::Nanos);
+    let up = Scale::log(*least as f64, *most as f64, Quantity::Nanoseconds);
     let key: Vec<(&str, &str)> = drawn.iter().map(|(class, name, _)| (*class, *name)).collect();
     let path = |of: fn(&Point) -> Option<u64>| {
         curve(buckets.iter().map(|b| Some((across.place(b.middle_s()), up.place(of(&b.point)? as f64)))))
     };
     let frame = Frame {
         title: "Round trips",
-        sentence: format!("round trips over time, at most {}", Quantity::Nanos.show(*most as f64)),
+        sentence: format!("round trips over time, at most {}", Quantity::Nanoseconds.show(*most as f64)),
         key: &key,
         across,
         up: &up,
