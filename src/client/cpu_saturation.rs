@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use super::outcome::SATURATED;
+
 /// The length of a 'second', in nanoseconds. In a shorter window a burst of handshakes would pass for a bottleneck.
 const WINDOW_NS: u64 = 1_000_000_000;
 /// A shorter run consists of starting up, and says nothing.
@@ -24,11 +26,14 @@ impl CpuSaturation {
         CpuSaturation { window_began: now, cpu, most: None }
     }
 
-    /// Reads the CPU time of the thread if the window is over.
-    pub(super) fn sample(&mut self, now: u64, cpu: impl FnOnce() -> Option<Duration>) {
-        if now >= self.window_began.saturating_add(WINDOW_NS) {
-            self.close_window(now, cpu());
+    /// Reads the CPU time of the thread if the window is over. Returns when the window began if the worker had no time
+    /// left in it.
+    pub(super) fn sample(&mut self, now: u64, cpu: impl FnOnce() -> Option<Duration>) -> Option<u64> {
+        let began = self.window_began;
+        if now < began.saturating_add(WINDOW_NS) {
+            return None;
         }
+        self.close_window(now, cpu()).filter(|part| *part >= SATURATED).map(|_| began)
     }
 
     /// The part of its busiest second in which the worker used its processor: 0 to 1. In a shorter run, the part of
@@ -40,14 +45,17 @@ impl CpuSaturation {
         self.most.filter(|_| self.cpu.is_some())
     }
 
-    fn close_window(&mut self, now: u64, cpu: Option<Duration>) {
+    /// Begins the next window. Returns the part of the one before in which the worker used its processor, if it is
+    /// known.
+    fn close_window(&mut self, now: u64, cpu: Option<Duration>) -> Option<f64> {
         let used = cpu.zip(self.cpu).map(|(cpu, before)| cpu.saturating_sub(before));
-        if let (Some(used), true) = (used, now > self.window_began) {
+        let part = used.filter(|_| now > self.window_began).map(|used| {
             // The clocks of the thread and of the run do not tick together, so the part can come out above 1.
-            let part = (used.as_secs_f64() * 1e9 / (now - self.window_began) as f64).min(1.0);
-            self.most = Some(self.most.map_or(part, |most| most.max(part)));
-        }
+            (used.as_secs_f64() * 1e9 / (now - self.window_began) as f64).min(1.0)
+        });
+        self.most = self.most.into_iter().chain(part).reduce(f64::max);
         (self.window_began, self.cpu) = (now, used.and(cpu));
+        part
     }
 }
 
@@ -89,6 +97,14 @@ mod tests {
         let mut short = CpuSaturation::new(0, ms(0).1);
         short.sample(ms(50).0, || ms(50).1);
         assert_eq!(short.finish(ms(50).0, ms(50).1), None, "it only started up");
+    }
+
+    #[test]
+    fn a_window_without_time_left_is_told_with_its_beginning() {
+        let mut saturation = CpuSaturation::new(0, ms(0).1);
+        assert_eq!(saturation.sample(ms(999).0, || ms(999).1), None, "the window is not over");
+        assert_eq!(saturation.sample(ms(1000).0, || ms(500).1), None, "half of it was free");
+        assert_eq!(saturation.sample(ms(2010).0, || ms(1490).1), Some(ms(1000).0));
     }
 
     #[test]

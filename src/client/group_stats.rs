@@ -44,6 +44,13 @@ impl GroupStats {
         }
     }
 
+    /// Notes on the time line of the first group that the client had no CPU time left between these times.
+    pub(super) fn saturated(&mut self, from: Duration, to: Duration) {
+        if let Some(stats) = self.groups.first_mut() {
+            stats.timeline.saturated(from, to);
+        }
+    }
+
     /// The counters of all groups added up.
     pub(super) fn counters(&self) -> Counters {
         let mut sum = Counters::default();

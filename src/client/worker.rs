@@ -399,7 +399,9 @@ impl ClientWorker {
         self.mark_time(now);
         self.publish();
         self.begin_schedules();
-        self.saturation.sample(now, sys::thread_cpu_time);
+        if let Some(began) = self.saturation.sample(now, sys::thread_cpu_time) {
+            self.stats.saturated(Duration::from_nanos(began), Duration::from_nanos(now));
+        }
         self.starvation.sample(now, sys::thread_cpu_time, sys::thread_run_delay);
         if let Some(gap) = self.stand_still.look(now) {
             self.stats.stood_still(Duration::from_nanos(gap), Duration::from_nanos(now));

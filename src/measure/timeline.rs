@@ -35,6 +35,9 @@ pub struct Point {
     /// How long the client itself stood still here, in milliseconds; of several workers, the one that did longest.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub stood_still_ms: u64,
+    /// How long the client had no CPU time left here, in milliseconds; of several workers, the one that had none longest.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub saturated_ms: u64,
     /// How long the round trips took that ended here.
     #[serde(default, skip_serializing_if = "TripCounts::is_empty")]
     pub trips: TripCounts,
@@ -50,6 +53,7 @@ impl Point {
         self.findings += other.findings;
         self.rtt_max_ns = self.rtt_max_ns.max(other.rtt_max_ns);
         self.stood_still_ms = self.stood_still_ms.max(other.stood_still_ms);
+        self.saturated_ms = self.saturated_ms.max(other.saturated_ms);
         self.trips.add(&other.trips);
     }
 }
@@ -90,15 +94,25 @@ impl Timeline {
 
     /// Notes that the client itself stood still between these times since the start of the run.
     pub fn stood_still(&mut self, from: Duration, to: Duration) {
+        self.spread(from, to, |point| &mut point.stood_still_ms);
+    }
+
+    /// Notes that the client had no CPU time left between these times since the start of the run.
+    pub fn saturated(&mut self, from: Duration, to: Duration) {
+        self.spread(from, to, |point| &mut point.saturated_ms);
+    }
+
+    /// Adds the time between two times, in milliseconds, to this part of all points in between.
+    fn spread(&mut self, from: Duration, to: Duration, part: fn(&mut Point) -> &mut u64) {
         // The line is made as long as it must be, and its interval with it.
         self.at(to);
         let interval = Duration::from_millis(self.interval_ms);
         let mut at = from;
         while at < to {
             let next = (interval * (at.as_millis() as u64 / self.interval_ms) as u32 + interval).min(to);
-            let point = self.at(at);
             let most = interval.as_millis() as u64;
-            point.stood_still_ms = (point.stood_still_ms + (next - at).as_millis() as u64).min(most);
+            let sum = part(self.at(at));
+            *sum = (*sum + (next - at).as_millis() as u64).min(most);
             at = next;
         }
     }
@@ -129,6 +143,7 @@ impl Timeline {
             pair[1..].iter().for_each(|second| sum.add(second));
             // One after the other, not at the same time.
             sum.stood_still_ms = pair.iter().map(|point| point.stood_still_ms).sum();
+            sum.saturated_ms = pair.iter().map(|point| point.saturated_ms).sum();
             sum
         });
         self.points = pairs.collect();
@@ -181,6 +196,8 @@ mod tests {
         assert_eq!(of(&two), [0, 90, 100, 100, 20], "of two workers, the longer one");
         two.coarsen();
         assert_eq!(of(&two), [90, 200, 20]);
+        two.saturated(ms(0), ms(300));
+        assert_eq!(two.points.iter().map(|point| point.saturated_ms).collect::<Vec<u64>>(), [200, 100, 0]);
     }
 
     #[test]

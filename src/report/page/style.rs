@@ -77,7 +77,9 @@ figure { margin: .8rem 0; break-inside: avoid; } figcaption { font-size: .9rem; 
 .area path.grid { stroke: var(--faint); stroke-width: 1; } .area path.max { stroke-width: 1; }
 .area path.fill { stroke: none; fill: var(--fill); } .area path.open { fill: var(--fill-two); }
 .area path.shade { stroke: none; fill: var(--soft); opacity: .3; }
+.area path.busy { fill: var(--so-so); opacity: .2; }
 .key i.shade { height: .8rem; border: 0; background: var(--soft); opacity: .3; }
+.key i.busy { background: var(--so-so); opacity: .2; }
 .area .event { position: absolute; bottom: 0; width: 3px; height: .7rem; margin-left: -1px; background: var(--bad); }
 .up, .across { position: relative; color: var(--soft); font-size: .78rem; font-variant-numeric: tabular-nums; }
 .up span { position: absolute; right: .4rem; transform: translateY(50%); white-space: nowrap; }

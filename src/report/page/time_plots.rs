@@ -28,11 +28,26 @@ impl Bucket {
     }
 }
 
-/// What all plots share: the axis, the findings, and when the client stood still.
+/// A part of the time that is shaded, because the figures in it are the client's and not the server's.
+struct Shade {
+    class: &'static str,
+    /// What it means, for the key.
+    about: &'static str,
+    /// How many milliseconds of an interval it was so.
+    of: fn(&Point) -> u64,
+}
+
+const SHADES: [Shade; 2] = [
+    Shade { class: "shade", about: "the client stood still", of: |point| point.stood_still_ms },
+    Shade { class: "shade busy", about: "the client had no CPU time left", of: |point| point.saturated_ms },
+];
+
+/// What all plots share: the axis, the findings, and the times that are shaded.
 struct TimeAxis {
     across: Scale,
     found: Vec<f64>,
-    still: Vec<(f64, f64)>,
+    /// The shades that there are, with the intervals that have them.
+    shaded: Vec<(&'static Shade, Vec<(f64, f64)>)>,
 }
 
 impl TimeAxis {
@@ -40,26 +55,29 @@ impl TimeAxis {
         let across = Scale::time(elapsed_s);
         let found = buckets.iter().filter(|bucket| bucket.point.findings > 0);
         let found = found.map(|bucket| across.place(bucket.middle_s())).collect();
-        let is_still =
-            |bucket: &&Bucket| bucket.point.stood_still_ms as f64 / 1000.0 >= (bucket.to_s - bucket.from_s) / 2.0;
-        let is_told = |bucket: &&Bucket| bucket.point.stood_still_ms > 0;
-        let still = buckets.iter().filter(is_told).filter(is_still);
-        let still = still.map(|bucket| (across.place(bucket.from_s), across.place(bucket.to_s))).collect();
-        TimeAxis { across, found, still }
+        let intervals = |shade: &'static Shade| {
+            let is_shaded = |bucket: &&Bucket| {
+                let of = (shade.of)(&bucket.point);
+                of > 0 && of as f64 / 1000.0 >= (bucket.to_s - bucket.from_s) / 2.0
+            };
+            let shaded = buckets.iter().filter(is_shaded);
+            let places = shaded.map(|bucket| (across.place(bucket.from_s), across.place(bucket.to_s)));
+            Some((shade, places.collect::<Vec<_>>())).filter(|(_, places)| !places.is_empty())
+        };
+        let shaded = SHADES.iter().filter_map(intervals).collect();
+        TimeAxis { across, found, shaded }
     }
 
-    /// A shade behind the curves where the client stood still.
+    /// The shades, behind the curves.
     fn shade(&self) -> Markup {
         let path = |(from, to): &(f64, f64)| steps(std::iter::once((*from, *to, 1.0)));
-        html! { @for still in &self.still { path.shade d=(path(still)) {} } }
+        html! { @for (shade, places) in &self.shaded { @for place in places { path.(shade.class) d=(path(place)) {} } } }
     }
 
-    /// The key of findings and of stand-stills, for one of the plots.
+    /// The key of findings and shades, for one of the plots.
     fn key(&self) -> Vec<(&'static str, &'static str)> {
-        let found = ("event", "findings");
-        let still = ("shade", "the client stood still");
-        let found = (!self.found.is_empty()).then_some(found);
-        found.into_iter().chain((!self.still.is_empty()).then_some(still)).collect()
+        let found = (!self.found.is_empty()).then_some(("event", "findings"));
+        found.into_iter().chain(self.shaded.iter().map(|(shade, _)| (shade.class, shade.about))).collect()
     }
 }
 
@@ -270,6 +288,15 @@ mod tests {
         let page = of(&run(points, 0.5)).into_string();
         assert_eq!(page.matches("<path class=\"shade\" d=\"M400.0 1000V0.0H600.0V1000Z\"").count(), 3, "{page}");
         assert_eq!(page.matches("the client stood still").count(), 1, "{page}");
+    }
+
+    #[test]
+    fn the_time_in_which_the_client_was_the_bottleneck_has_a_shade_of_its_own() {
+        let mut points = vec![point(1, 1, 1); 5];
+        points[1].saturated_ms = 100;
+        let page = of(&run(points, 0.5)).into_string();
+        assert_eq!(page.matches("<path class=\"shade busy\" d=\"M200.0 ").count(), 3, "{page}");
+        assert!(page.contains("the client had no CPU time left") && !page.contains("stood still"), "{page}");
     }
 
     #[test]
