@@ -35,7 +35,8 @@ pub struct Point {
     /// How long the client itself stood still here, in milliseconds; of several workers, the one that did longest.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub stood_still_ms: u64,
-    /// How long the client had no CPU time left here, in milliseconds; of several workers, the one that had none longest.
+    /// How long the client had no CPU time left here, in milliseconds; of several workers, the one with the longest
+    /// such time.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub saturated_ms: u64,
     /// How long the round trips took that ended here.

@@ -71,7 +71,11 @@ impl TimeAxis {
     /// The shades, behind the curves.
     fn shade(&self) -> Markup {
         let path = |(from, to): &(f64, f64)| steps(std::iter::once((*from, *to, 1.0)));
-        html! { @for (shade, places) in &self.shaded { @for place in places { path.(shade.class) d=(path(place)) {} } } }
+        html! {
+            @for (shade, places) in &self.shaded {
+                @for place in places { path.(shade.class) d=(path(place)) {} }
+            }
+        }
     }
 
     /// The key of findings and shades, for one of the plots.
