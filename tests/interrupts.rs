@@ -103,6 +103,37 @@ fn every_command_ends_with_130_whenever_it_is_interrupted() {
 }
 
 #[test]
+fn every_process_of_a_case_ends_at_once_even_those_that_do_not_listen() {
+    let files = folder::<&str>(&[]);
+    let stubborn = |n: usize| {
+        let ready = path(&files, &format!("{n}.pid"));
+        format!(
+            "[[process]]\nname = 'stubborn{n}'\nready = {{ output = 'up' }}\nstop_timeout = '{LONG}'\n\
+             command = ['sh', '-c', 'trap \"\" TERM; echo $$ > {ready}; echo up; while :; do sleep 0.01; done']\n"
+        )
+    };
+    let processes: String = (0..4).map(stubborn).collect();
+    let last = path(&files, "server.is-up");
+    let server = format!("[server]\nmodel = 'auto'\n[[load]]\nconns = 1\nduration = '{LONG}'\ngap = '1s'\n");
+    let waiting = format!("[[process]]\nname = 'x'\ncommand = ['sh', '-c', 'touch {last}']\nready = 'exit'\n");
+    let case = path(&files, "case.toml");
+    std::fs::write(&case, format!("name = 'several'\n{processes}{waiting}{server}")).expect("the file is writable");
+    let args = ["run", &case, "--quiet", "--json"];
+    let child = start(&args);
+    wait_for(Path::new(&last));
+    let pressed = Instant::now();
+    let (status, out, err) = interrupted(child, &args);
+    assert_eq!(status.code(), Some(130), "{out}{err}");
+    assert!(pressed.elapsed() < Duration::from_secs(5), "they end one after another: {:?}", pressed.elapsed());
+    for n in 0..4 {
+        let pid = std::fs::read_to_string(path(&files, &format!("{n}.pid"))).expect("it has started");
+        let kill = std::process::Command::new("kill").args(["-0", pid.trim()]).output().expect("kill is installed");
+        assert!(!kill.status.success(), "process {pid} still runs");
+    }
+    assert_blames_nobody(&format!("{out}{err}"));
+}
+
+#[test]
 fn an_interrupt_before_the_common_start_runs_nothing() {
     let files = folder::<&str>(&[]);
     let junit = path(&files, "j.xml");

@@ -1,18 +1,15 @@
 //! A server that a command line starts: the key `command` of a scenario's `[server]`, and the keys that belong to it.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::defaults;
 use super::error::ConfigError;
+use super::placeholders::{Places, names_folder, names_own_address};
 use super::readiness::Readiness;
 use super::server_options::ServerTable;
 use crate::units::Time;
-
-/// What stands for the address in the command and in its environment variables.
-const PLACEHOLDERS: [&str; 3] = ["{addr}", "{host}", "{port}"];
 
 /// A server that a command line starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +18,8 @@ pub struct CommandSpec {
     command: Vec<String>,
     /// Environment variables, with placeholders.
     env: BTreeMap<String, String>,
+    /// Files that it reads, by their names in the folder of the case, with placeholders.
+    files: BTreeMap<String, String>,
     /// The folder to start it in; `None`: the current one.
     pub cwd: Option<PathBuf>,
     /// When it is ready.
@@ -39,29 +38,46 @@ impl CommandSpec {
             let remedy = "write the program and its arguments: command = [\"PROGRAM\", \"{addr}\"]";
             return Err(wrong("it names no program").remedy(remedy));
         }
-        let has_placeholder = |text: &String| PLACEHOLDERS.iter().any(|name| text.contains(name));
-        if !command.iter().chain(table.env.values()).any(has_placeholder) {
-            let remedy = "write {addr}, or {host} and {port}, for the address, in command or env";
+        let ready = table.ready.clone().unwrap_or(Readiness::Echo);
+        let mut texts = command.iter().chain(table.env.values()).chain(table.files.values());
+        if ready.needs_address() && !texts.any(|text| names_own_address(text)) {
+            let remedy = "write {addr}, or {host} and {port}, for the address, in command, env or files";
             return Err(wrong("it does not say where to listen").remedy(remedy));
+        }
+        if let Some(name) = table.files.keys().find(|name| !is_plain_name(name)) {
+            return Err(ConfigError::new("files", name, format!("'{name}' is not the name of a file in one folder"))
+                .remedy("use letters, digits, '.', '-' and '_', and no '.' first"));
         }
         Ok(CommandSpec {
             command: command.to_vec(),
             env: table.env.clone(),
+            files: table.files.clone(),
             cwd: table.cwd.clone(),
-            ready: table.ready.unwrap_or(Readiness::Echo),
+            ready,
             ready_timeout: table.ready_timeout.map_or(defaults::READY_TIMEOUT, |Time(time)| time),
             stop_timeout: table.stop_timeout.map_or(defaults::STOP_TIMEOUT, |Time(time)| time),
         })
     }
 
-    /// The program and its arguments, for a server on this address.
-    pub fn command_at(&self, address: SocketAddr) -> Vec<String> {
-        self.command.iter().map(|word| fill_in(word, address)).collect()
+    /// The program and its arguments, at these places.
+    pub fn command_at(&self, places: &Places) -> Vec<String> {
+        self.command.iter().map(|word| places.fill_in(word)).collect()
     }
 
-    /// Its environment variables, for a server on this address.
-    pub fn env_at(&self, address: SocketAddr) -> impl Iterator<Item = (&str, String)> {
-        self.env.iter().map(move |(name, value)| (name.as_str(), fill_in(value, address)))
+    /// Its environment variables, at these places.
+    pub fn env_at(&self, places: &Places) -> impl Iterator<Item = (&str, String)> {
+        self.env.iter().map(|(name, value)| (name.as_str(), places.fill_in(value)))
+    }
+
+    /// The names and the texts of its files, at these places.
+    pub fn files_at(&self, places: &Places) -> impl Iterator<Item = (&str, String)> {
+        self.files.iter().map(|(name, text)| (name.as_str(), places.fill_in(text)))
+    }
+
+    /// Whether it needs the folder of the case.
+    pub fn needs_folder(&self) -> bool {
+        let mut texts = self.command.iter().chain(self.env.values());
+        !self.files.is_empty() || texts.any(|text| names_folder(text))
     }
 
     /// The program, which is its name in reports.
@@ -70,8 +86,8 @@ impl CommandSpec {
     }
 }
 
-fn fill_in(text: &str, address: SocketAddr) -> String {
-    let values = [address.to_string(), address.ip().to_string(), address.port().to_string()];
-    let replace = |text: String, (name, value): (&&str, &String)| text.replace(*name, value);
-    PLACEHOLDERS.iter().zip(&values).fold(text.to_owned(), replace)
+/// Whether this names a file in a folder, on every system.
+fn is_plain_name(name: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    !name.is_empty() && !name.starts_with('.') && name.chars().all(is_plain)
 }

@@ -52,6 +52,7 @@ fn words(line: &str) -> Option<Vec<String>> {
 mod tests {
     use std::net::SocketAddr;
 
+    use super::super::placeholders::Places;
     use super::*;
 
     fn refused(text: &str) -> String {
@@ -61,9 +62,9 @@ mod tests {
     #[test]
     fn a_name_is_followed_by_a_command_with_a_place_for_the_address() {
         let named: NamedCommand = "mine=python3 -c 'a = 1' --listen={addr}".parse().expect("it is well-formed");
-        let address = SocketAddr::from(([127, 0, 0, 1], 7));
+        let places = Places::at(SocketAddr::from(([127, 0, 0, 1], 7)));
         assert_eq!(named.name, "mine");
-        assert_eq!(named.command.command_at(address), ["python3", "-c", "a = 1", "--listen=127.0.0.1:7"]);
+        assert_eq!(named.command.command_at(&places), ["python3", "-c", "a = 1", "--listen=127.0.0.1:7"]);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use super::command_spec::CommandSpec;
 use super::error::ConfigError;
 use super::listen_address::ListenAddress;
 use super::model_list::ModelList;
+use super::readiness::Readiness;
 use super::server_conditions::ServerConditions;
 use super::server_options::{ServeArgs, ServerTable};
 use crate::units::{Count, Time};
@@ -59,6 +60,11 @@ impl ServerTable {
                 return Err(ConfigError::new(key, "…", problem).remedy("leave out one of them"));
             }
             let server = ServerSpec::Command(CommandSpec::new(command, self)?);
+            if self.ready == Some(Readiness::Exit) {
+                let problem = "a server that has ended serves nobody";
+                return Err(ConfigError::new("ready", "exit", problem)
+                    .remedy("write echo or connect; a [[process]] prepares what a server needs"));
+            }
             return Ok(vec![ServerVariant { label: None, server }]);
         }
         if let Some(key) = self.command_keys().next() {
@@ -112,11 +118,10 @@ impl ServerTable {
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
-
     use clap::{Args, Command};
 
     use super::super::defaults;
+    use super::super::placeholders::Places;
     use super::super::server_conditions::AddressFamily;
     use super::*;
     use crate::server::models;
@@ -151,9 +156,9 @@ mod tests {
     fn the_address_is_filled_into_the_command_and_its_environment() {
         let table = "command = ['./s', '--on={addr}', '{host}', '{port}', '{x}']\nenv = { PORT = '{port}' }\ncwd = 'a'";
         let ServerSpec::Command(server) = resolve(table).expect(table).remove(0).server else { panic!("a command") };
-        let address: SocketAddr = "127.0.0.1:81".parse().expect("a valid address");
-        assert_eq!(server.command_at(address), ["./s", "--on=127.0.0.1:81", "127.0.0.1", "81", "{x}"]);
-        assert_eq!(server.env_at(address).collect::<Vec<_>>(), [("PORT", "81".to_owned())]);
+        let places = Places::at("127.0.0.1:81".parse().expect("a valid address"));
+        assert_eq!(server.command_at(&places), ["./s", "--on=127.0.0.1:81", "127.0.0.1", "81", "{x}"]);
+        assert_eq!(server.env_at(&places).collect::<Vec<_>>(), [("PORT", "81".to_owned())]);
         assert_eq!((server.ready_timeout, server.stop_timeout), (defaults::READY_TIMEOUT, defaults::STOP_TIMEOUT));
         let in_env = "command = ['./s']\nenv = { LISTEN = '{addr}' }\nready_timeout = '1s'";
         assert!(resolve(in_env).is_ok());
@@ -179,6 +184,9 @@ mod tests {
             ("ready_timeout = '1s'", "ready_timeout", "add command"),
             ("env = { A = 'b' }", "env", "add command"),
             ("cwd = 'a'\nmodel = 'epoll'", "cwd", "add command"),
+            ("files = { a = 'b' }", "files", "add command"),
+            ("command = ['./s', '{addr}']\nfiles = { '../a' = 'b' }", "files", "use letters"),
+            ("command = ['./s', '{addr}']\nready = 'exit'", "ready", "write echo or connect"),
             ("bind = '7777'", "bind", "leave it out"),
         ] {
             let error = resolve(toml).expect_err(toml);

@@ -56,19 +56,26 @@ macro_rules! server_options {
             pub(super) models: Option<ModelList>,
             /// A server of your own: the program and its arguments; {addr}, {host} and {port} stand for a free port
             ///
-            /// It is ready when it echoes a byte; `ready` changes that. At the end of the case it is told to
-            /// stop, with every process that it started. On Unix it gets the limit of open files ('ulimit -n') with
-            /// which echo-tester was started.
+            /// {NAME} or {NAME.addr}, {NAME.host} and {NAME.port} stand for the address of a `[[process]]`, {dir} for
+            /// the folder of `files`. It is ready when it echoes a byte; `ready` changes that. At the end of the case it
+            /// is told to stop, with every process that it started. On Unix it gets the limit of open files ('ulimit -n')
+            /// with which echo-tester was started.
             pub(super) command: Option<Vec<String>>,
             /// With command: its environment variables, in which {addr}, {host} and {port} may stand too
             #[serde(default)]
             pub(super) env: BTreeMap<String, String>,
+            /// With command: small files that it reads, each by its name in {dir}, with the same placeholders
+            ///
+            /// {dir} is a private folder of the case, which is removed at its end.
+            #[serde(default)]
+            pub(super) files: BTreeMap<String, String>,
             /// With command: the folder to start it in [default: the current folder of echo-tester]
             pub(super) cwd: Option<PathBuf>,
-            /// With command: when it is ready: echo, or connect for one that echoes no single byte [default: echo]
+            /// With command: when it is ready: echo, connect, or { output = "TEXT" } [default: echo]
             ///
             /// echo: it echoes a byte on a connection of its own. A proxy accepts connections before its backend is up,
-            /// and ends them; then this waits. connect: it accepts a connection, which is closed again.
+            /// and ends them; then this waits. connect: it accepts a connection, which is closed again. output: a line
+            /// that it prints has this text.
             pub(super) ready: Option<Readiness>,
             /// With command: how long it may take to get ready [default: 10s]
             pub(super) ready_timeout: Option<Time>,
@@ -87,6 +94,7 @@ macro_rules! server_options {
             pub(super) fn command_keys(&self) -> impl Iterator<Item = &'static str> {
                 let keys = [
                     ("env", !self.env.is_empty()),
+                    ("files", !self.files.is_empty()),
                     ("cwd", self.cwd.is_some()),
                     ("ready", self.ready.is_some()),
                     ("ready_timeout", self.ready_timeout.is_some()),

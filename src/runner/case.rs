@@ -24,6 +24,7 @@ use crate::runner::judged::judged_case;
 use crate::runner::known_failures::BaselineArgs;
 use crate::runner::known_servers::KnownServers;
 use crate::runner::needs::NeededServer;
+use crate::runner::needs::missing_program;
 use crate::runner::progress::Task;
 use crate::runner::server_watch::WatchedRun;
 use crate::runner::stop_under_load::StopUnderLoad;
@@ -36,7 +37,7 @@ use crate::stream::Stream;
 use crate::stream::earlier::EarlierRun;
 use crate::sys;
 use crate::target::liveness;
-use crate::target::test_server::TestServer;
+use crate::target::test_bed::{TestBed, WantedProcesses};
 use crate::units::{Count, Time};
 
 /// Time that the loads of a case may take beyond their own durations and time-outs.
@@ -246,7 +247,7 @@ fn try_run(case: &mut CaseReport, scenario: &Scenario, context: &CaseContext<'_>
 fn run_loads(
     (scenario, plan): (&Scenario, &RunPlan),
     (run, limit): (&RunSettings, Duration),
-    server: Option<&TestServer>,
+    server: Option<&TestBed>,
     args: &CaseArgs,
     task: &Task,
 ) -> (anyhow::Result<(RunOutcome, bool)>, Option<String>) {
@@ -255,8 +256,9 @@ fn run_loads(
         plan,
         limit,
         // What a server keeps while it ends says nothing.
-        pid: server.map(TestServer::pid).or(args.watch.pid).filter(|_| scenario.conditions.stop_after.is_none()),
-        is_bundled: server.is_some_and(TestServer::is_bundled),
+        pid: server.map(TestBed::pid).or(args.watch.pid).filter(|_| scenario.conditions.stop_after.is_none()),
+        is_bundled: server.is_some_and(TestBed::is_bundled),
+        others: server.map(TestBed::watched).unwrap_or_default(),
         is_shared: server.is_none() && args.jobs.is_some_and(|Count(jobs)| jobs > 1),
     };
     watched.run(run.start_at, task)
@@ -291,7 +293,7 @@ fn reached(
     case: &mut CaseReport,
     scenario: &Scenario,
     context: &CaseContext<'_>,
-) -> anyhow::Result<Option<(Vec<SocketAddr>, Option<TestServer>)>> {
+) -> anyhow::Result<Option<(Vec<SocketAddr>, Option<TestBed>)>> {
     match (context.target, &scenario.server) {
         (Some(target), _) => match family::addresses(target, scenario.conditions.family)? {
             Ok(addresses) => Ok(Some((addresses, None))),
@@ -323,9 +325,14 @@ fn start(
     wanted: &ServerSpec,
     scenario: &Scenario,
     context: &CaseContext<'_>,
-) -> anyhow::Result<Option<TestServer>> {
-    let log = context.args.server_log.file(&format!("{:03} {}", context.number, scenario.title()))?;
-    match TestServer::start(wanted, &scenario.conditions, log) {
+) -> anyhow::Result<Option<TestBed>> {
+    let of_case = format!("{:03} {}", context.number, scenario.title());
+    let file = |name: Option<&str>| {
+        let process = name.map_or_else(String::new, |name| format!(" {name}"));
+        context.args.server_log.file(&format!("{of_case}{process}"))
+    };
+    let all = WantedProcesses { server: wanted, processes: &scenario.processes, conditions: &scenario.conditions };
+    match TestBed::start(all, file) {
         Ok(started) => {
             context.known.has_started(wanted);
             Ok(Some(started))
@@ -381,6 +388,9 @@ fn default_timeout(scenario: &Scenario) -> Duration {
 pub(super) fn why_skipped(scenario: &Scenario, args: &CaseArgs, target: Option<&str>) -> Option<String> {
     if scenario.long && !args.long {
         return Some("it moves gigabytes or takes minutes: add --long".to_owned());
+    }
+    if let Some((program, remedy)) = missing_program(scenario, target.is_some()) {
+        return Some(format!("{program} is not installed: {remedy}"));
     }
     if let Some(reason) = scenario.skip_under_wine.as_ref().filter(|_| sys::is_wine()) {
         return Some(format!("under Wine: {reason}"));

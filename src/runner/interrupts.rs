@@ -9,7 +9,7 @@ use crate::failure::Failure;
 use crate::interrupt;
 use crate::output::screen;
 use crate::sync::lock;
-use crate::target::started_process;
+use crate::target::test_bed;
 
 /// The runs that an interrupt ends.
 static ACTIVE_RUNS: Mutex<Vec<Weak<Control>>> = Mutex::new(Vec::new());
@@ -41,7 +41,7 @@ pub(super) fn applies_to(run: &Arc<Control>) {
 
 /// Nothing waits for servers to stop any more, and the terminal is left as it was.
 fn abort() {
-    started_process::kill_all();
+    test_bed::kill_all();
     screen::clear_at_exit();
 }
 

@@ -113,27 +113,27 @@ pub fn check_limits(plan: &RunPlan) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs the plan, and takes samples of the server's processes if they are watched. Ctrl-C ends it early with a report,
+/// Runs the plan, and takes samples of the processes that are watched. Ctrl-C ends it early with a report,
 /// and so does `limit`. Returns the outcome, and whether `limit` has ended the run; a run that timed out does not count
 /// as interrupted.
 ///
 /// # Errors
 /// A thread cannot be started.
-pub fn run_plan(
+pub fn run_plan<'w>(
     plan: RunPlan,
     start_at: Option<SystemTime>,
     limit: Option<Duration>,
     task: &Task,
-    watch: Option<&ServerWatch>,
+    watches: impl IntoIterator<Item = &'w ServerWatch>,
 ) -> anyhow::Result<(RunOutcome, bool)> {
     wait_until(start_at);
     let control = Control::new(&plan);
     interrupts::applies_to(&control);
     task.runs(&plan, &control);
     let deadline = limit.map(|limit| Deadline::set(limit, &control)).transpose().context("watching the time")?;
-    let sampler = watch.map(|watch| watch.sample(&control));
+    let samplers: Vec<_> = watches.into_iter().map(|watch| watch.sample(&control)).collect();
     let mut outcome = client::run(plan, &control).context("running the load")?;
-    drop(sampler);
+    drop(samplers);
     let timed_out =
         outcome.interrupted && deadline.is_some_and(|deadline| deadline.has_passed()) && !interrupt::is_requested();
     outcome.interrupted &= !timed_out;

@@ -5,6 +5,7 @@ use std::net::{Ipv6Addr, TcpListener};
 use crate::scenario::Scenario;
 use crate::scenario::need::Need;
 use crate::sys;
+use crate::target::program_path;
 
 /// The server of a case, as far as needs depend on it.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +20,13 @@ pub(super) struct NeededServer {
 pub(super) fn why_unsupported(scenario: &Scenario, server: NeededServer) -> Option<String> {
     let unmet = scenario.needs.iter().find(|need| !is_met(**need, server));
     unmet.map(|need| need.unmet().to_owned())
+}
+
+/// The first program of the case that this machine lacks, and how to install it. With a target nothing is started.
+pub(super) fn missing_program(scenario: &Scenario, has_target: bool) -> Option<(&str, &str)> {
+    let mut programs = scenario.programs.iter().filter(|_| !has_target);
+    let missing = programs.find(|(program, _)| program_path::find(program).is_none());
+    missing.map(|(program, remedy)| (program.as_str(), remedy.as_str()))
 }
 
 fn is_met(need: Need, server: NeededServer) -> bool {

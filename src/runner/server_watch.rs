@@ -13,6 +13,7 @@ use crate::judge::leftovers::{self, LEFT_BEHIND, REPETITIONS};
 use crate::measure::server_usage::UsageLevel;
 use crate::scenario::Scenario;
 use crate::target::resources::{RestRule, ServerWatch};
+use crate::target::test_bed::WatchedProcess;
 
 /// How long a server may take to come to rest where nothing depends on it.
 const BRIEF: Duration = Duration::from_secs(2);
@@ -29,6 +30,8 @@ pub(super) struct WatchedRun<'r> {
     pub(super) pid: Option<u32>,
     /// The server comes with this program: it is sampled, but not examined.
     pub(super) is_bundled: bool,
+    /// The processes beside it that may leave something behind.
+    pub(super) others: Vec<WatchedProcess>,
     /// Other cases use the same server at the same time.
     pub(super) is_shared: bool,
 }
@@ -50,9 +53,13 @@ pub fn named(args: WatchArgs) -> anyhow::Result<Option<ServerWatch>> {
 
 /// Waits shortly until the server has come to rest, and adds what it used to the outcome.
 pub fn record(watch: &ServerWatch, outcome: &mut RunOutcome) {
-    let goal = watch.before();
-    watch.finish(&RestRule { goal, at_once: LEFT_BEHIND - 1, unchanged: u64::MAX, patience: BRIEF });
+    watch.finish(&brief(watch));
     outcome.server = Some(watch.usage(outcome.opened()));
+}
+
+/// A short wait for processes from whose level nothing follows at once.
+fn brief(watch: &ServerWatch) -> RestRule {
+    RestRule { goal: watch.before(), at_once: LEFT_BEHIND - 1, unchanged: u64::MAX, patience: BRIEF }
 }
 
 impl WatchedRun<'_> {
@@ -64,34 +71,58 @@ impl WatchedRun<'_> {
         task: &Task,
     ) -> (anyhow::Result<(RunOutcome, bool)>, Option<String>) {
         let watch = self.pid.and_then(ServerWatch::of);
-        let mut result = launch::run_plan(self.plan.clone(), start_at, Some(self.limit), task, watch.as_ref());
-        let watched = watch.zip(result.as_mut().ok());
-        let left_behind = watched.and_then(|(watch, (outcome, is_over))| self.finish(&watch, outcome, *is_over));
-        (result, left_behind)
+        let others = self.others.iter().filter_map(|process| Some((&process.name, ServerWatch::of(process.pid)?)));
+        let others: Vec<(&String, ServerWatch)> = others.collect();
+        let watches = watch.iter().chain(others.iter().map(|(_, watch)| watch));
+        let mut result = launch::run_plan(self.plan.clone(), start_at, Some(self.limit), task, watches);
+        let Ok((outcome, is_over)) = &mut result else { return (result, None) };
+        let mut left_behind: Vec<String> = Vec::new();
+        left_behind.extend(watch.and_then(|watch| self.finish(&watch, outcome, *is_over)));
+        for (name, watch) in &others {
+            watch.finish(&brief(watch));
+            let left = self.left_behind(watch, watch.usage(outcome.opened()).settled, outcome, *is_over);
+            left_behind.extend(left.map(|left| format!("the process '{name}': {left}")));
+        }
+        (result, (!left_behind.is_empty()).then(|| left_behind.join("; ")))
     }
 
     /// Waits until the server has come to rest, and adds what it used to the outcome. Returns what it has left behind,
     /// in words, if that is certain.
     fn finish(&self, watch: &ServerWatch, outcome: &mut RunOutcome, is_over: bool) -> Option<String> {
         let opened = outcome.opened();
-        let is_judged_by_growth = self.scenario.expect.thresholds.iter().any(|threshold| threshold.is_about_growth());
-        let early = watch.early(opened);
-        if is_judged_by_growth {
-            let goal = early.unwrap_or_else(|| watch.before());
+        if self.is_judged_by_growth() {
+            let goal = watch.early(opened).unwrap_or_else(|| watch.before());
             watch.finish(&RestRule { goal, at_once: 0, unchanged: LEFT_BEHIND - 1, patience: self.patience() });
         } else if self.is_bundled {
             watch.finish(&RestRule { goal: watch.before(), at_once: u64::MAX, unchanged: u64::MAX, patience: BRIEF });
         } else {
-            record(watch, outcome);
+            watch.finish(&brief(watch));
         }
         let usage = watch.usage(opened);
         let settled = usage.settled;
         outcome.server = Some(usage);
-        let is_examined = !is_judged_by_growth && !is_over && self.can_be_repeated(outcome);
-        if !is_examined || !leftovers::is_suspicious(&watch.before(), early.as_ref(), &settled) {
+        let is_examined = !self.is_judged_by_growth() && !self.is_bundled;
+        is_examined.then(|| self.left_behind(watch, settled, outcome, is_over)).flatten()
+    }
+
+    /// What processes that have come to rest have left behind, in words, if that is certain.
+    fn left_behind(
+        &self,
+        watch: &ServerWatch,
+        settled: UsageLevel,
+        outcome: &RunOutcome,
+        is_over: bool,
+    ) -> Option<String> {
+        let opened = outcome.opened();
+        let is_examined = !is_over && self.can_be_repeated(outcome);
+        if !is_examined || !leftovers::is_suspicious(&watch.before(), watch.early(opened).as_ref(), &settled) {
             return None;
         }
         leftovers::sentence(&self.repeat(watch, settled)?, opened)
+    }
+
+    fn is_judged_by_growth(&self) -> bool {
+        self.scenario.expect.thresholds.iter().any(|threshold| threshold.is_about_growth())
     }
 
     /// How long the server may take to let go of what it has: as long as a connection waits for it.
@@ -104,7 +135,7 @@ impl WatchedRun<'_> {
         let is_right = outcome.groups.iter().all(|stats| stats.counters.findings.is_empty());
         let is_whole = !outcome.interrupted && !interrupt::is_requested() && outcome.elapsed <= MAX_REPEATED;
         let expects_an_echo = self.scenario.expect.need_an_echo(self.scenario.expected_loads());
-        is_right && is_whole && expects_an_echo && !self.is_bundled && !self.is_shared
+        is_right && is_whole && expects_an_echo && !self.is_shared
     }
 
     /// Runs the same load again, for as long as something more is left behind each time. Returns the levels: before the

@@ -4,7 +4,7 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::target::test_server::TestServer;
+use crate::target::test_bed::TestBed;
 
 /// A request that is made after a time, unless this is dropped before.
 pub(super) struct StopUnderLoad {
@@ -17,7 +17,7 @@ impl StopUnderLoad {
     ///
     /// # Errors
     /// As [`after`](Self::after).
-    pub(super) fn of(server: Option<&TestServer>, time: Option<Duration>) -> std::io::Result<Option<StopUnderLoad>> {
+    pub(super) fn of(server: Option<&TestBed>, time: Option<Duration>) -> std::io::Result<Option<StopUnderLoad>> {
         server.zip(time).map(|(server, time)| StopUnderLoad::after(time, server.stopper())).transpose()
     }
 

@@ -1,5 +1,6 @@
 //! A scenario, resolved: one case, against one server.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use super::conformance;
 use super::error::Location;
 use super::need::Need;
 use super::variables::Environment;
-use crate::config::{RunArgs, ServerConditions, ServerSpec, ServerVariant};
+use crate::config::{ProcessSpec, RunArgs, ServerConditions, ServerSpec, ServerVariant};
 use crate::judge::assumption::Assumption;
 use crate::judge::expectation::{Expectations, ExpectedLoad};
 use crate::plan::{Close, Profile};
@@ -31,6 +32,10 @@ pub struct Scenario {
     pub skip_under_wine: Option<String>,
     /// The server; `None`: the user's own.
     pub server: Option<ServerSpec>,
+    /// The processes that start before the server, in this order.
+    pub processes: Vec<ProcessSpec>,
+    /// The programs that it starts, each with how to install it.
+    pub programs: BTreeMap<String, String>,
     /// The conditions under which it runs, whichever server that is.
     pub conditions: ServerConditions,
     /// The seed, the workers …
@@ -81,7 +86,8 @@ impl Scenario {
     /// Whether running both would run the same thing twice, provided that their variables have the same values.
     pub fn is_same_as(&self, other: &Scenario) -> bool {
         let same_loads = self.is_written_as(other) && self.long == other.long;
-        same_loads && self.server == other.server && self.conditions == other.conditions && self.run == other.run
+        let same_servers = self.server == other.server && self.processes == other.processes;
+        same_loads && same_servers && self.conditions == other.conditions && self.run == other.run
     }
 
     /// Whether both are the same case, perhaps against different servers.

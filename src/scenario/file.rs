@@ -1,11 +1,13 @@
 //! A scenario file as it is written: the TOML, on the structs that the flags use too. Its meaning is in
 //! [`read`](super::read).
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::need::Need;
-use crate::config::{LoadArgs, RunArgs, ServerTable};
+use crate::config::{LoadArgs, ProcessTable, RunArgs, ServerTable};
 use crate::judge::expectation::ExpectedVerdict;
 use crate::judge::grade::Grade;
 use crate::judge::metric;
@@ -40,6 +42,15 @@ pub struct ScenarioFile {
     pub(super) skip_under_wine: Option<String>,
     /// The server that each case starts; without this table a --target is needed
     pub(super) server: Option<ServerTable>,
+    /// Processes that start before the server, in this order, each when the one before it is ready: the backend of a
+    /// proxy, keys that are made first
+    #[serde(default)]
+    pub(super) process: Vec<ProcessTable>,
+    /// Programs that it starts, each with how to install it; where one is missing, the case is skipped
+    ///
+    /// A program is a name, which is looked for in PATH and in the system's sbin folders, or the path of a file.
+    #[serde(default)]
+    pub(super) programs: BTreeMap<String, String>,
     /// The seed, the workers …
     #[serde(default)]
     pub(super) run: RunArgs,

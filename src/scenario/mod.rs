@@ -2,6 +2,7 @@
 //!
 //! - [`mod@file`]: the TOML as it is written;
 //! - [`variables`]: the values of `${NAME}` in it;
+//! - `file_reader`, `processes`, `process_texts`: parts of that, for its errors and for `[[process]]`;
 //! - [`read`]: from the text of a file to its cases;
 //! - [`case`]: a case, resolved;
 //! - [`error`]: the problem of a file, and its place;
@@ -18,8 +19,11 @@ pub mod conformance;
 pub mod distance;
 pub mod error;
 pub mod file;
+mod file_reader;
 pub mod names;
 pub mod need;
+mod process_texts;
+mod processes;
 pub mod read;
 pub mod schema;
 mod toml_path;

@@ -3,17 +3,19 @@
 //! A file is one case, or one for each of its `models`; a `suite` is all cases of the suite for each of them. Every
 //! error shows its place in the file; an unknown key is answered with the nearest one that exists.
 
-use std::ops::Range;
+use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
 use super::case::Scenario;
 use super::conformance;
-use super::error::{Location, ScenarioError, with_suggestion};
+use super::error::{ScenarioError, with_suggestion};
 use super::file::{ExpectTable, ScenarioFile, Suite};
-use super::toml_path::{KeyStep, span_of};
+use super::file_reader::FileReader;
+use super::process_texts::ProcessTexts;
+use super::toml_path::KeyStep;
 use super::variables::{Environment, Variables};
-use crate::config::{ConfigError, ConnList, LoadArgs, ServerConditions, ServerTable, ServerVariant};
+use crate::config::{ConnList, LoadArgs, ServerConditions, ServerTable, ServerVariant};
 use crate::judge::expectation::{Expectations, ExpectedVerdict};
 use crate::judge::property::ReportedMetric;
 use crate::judge::threshold::Threshold;
@@ -41,6 +43,7 @@ impl Scenario {
     pub fn read(path: &str, text: &str, variables: &Variables, target: bool) -> Result<Vec<Scenario>, ScenarioError> {
         let (document, environment) = variables.read(path, text)?;
         let reader = FileReader { path, text };
+        let texts = ProcessTexts::of(document.get_ref());
         let file = ScenarioFile::deserialize(toml::Deserializer::from(document)).map_err(|error| {
             let span = error.span().unwrap_or(0..0);
             reader.error(span, &with_suggestion(error.message()))
@@ -52,10 +55,12 @@ impl Scenario {
         let conditions = conditions.map_err(|error| in_table("server", error))?.unwrap_or_default();
         let variants = file.server.as_ref().map(ServerTable::resolve).transpose();
         let mut variants = variants.map_err(|error| in_table("server", error))?;
+        let processes = reader.processes(&file, &texts)?;
         if target {
             // A faulty server stays, so that its case is skipped with that reason.
             variants = variants.filter(|variants| variants[0].server.is_faulty());
         }
+        let programs = file.programs.clone();
         // The cases of a suite have the same names in every file: the name of the file tells them apart.
         let label = file.suite.map(|_| file.name.clone());
         let mut cases = match file.suite {
@@ -65,6 +70,8 @@ impl Scenario {
         for case in &mut cases {
             case.environment.extend(environment.clone());
             case.conditions = case.conditions.or(conditions);
+            case.processes.clone_from(&processes);
+            case.programs.clone_from(&programs);
         }
         reader.check_only_conn(&cases)?;
         let Some(variants) = variants else { return Ok(cases) };
@@ -98,38 +105,7 @@ fn against_each(variants: &[ServerVariant], cases: &[Scenario], label: Option<&s
     variants.iter().flat_map(|variant| cases.iter().map(move |case| against(variant, case))).collect()
 }
 
-/// A file that is being read.
-#[derive(Clone, Copy)]
-struct FileReader<'f> {
-    path: &'f str,
-    text: &'f str,
-}
-
 impl FileReader<'_> {
-    fn error(self, span: Range<usize>, problem: &str) -> ScenarioError {
-        ScenarioError::new(problem, Location::new(self.path, self.text, span))
-    }
-
-    /// A problem with the value at the end of these steps.
-    fn error_at(self, steps: &[KeyStep<'_>], problem: &str) -> ScenarioError {
-        self.error(span_of(self.text, steps), problem)
-    }
-
-    /// A problem with a key of a table.
-    fn config_error(self, table: &[KeyStep<'_>], error: &ConfigError) -> ScenarioError {
-        let item = error.item.map(KeyStep::Index);
-        let steps: Vec<KeyStep<'_>> = table.iter().copied().chain([KeyStep::Key(error.key)]).chain(item).collect();
-        // The mark shows the key, unless the file does not have it.
-        let is_marked = span_of(self.text, &steps) != span_of(self.text, table);
-        let key = if is_marked { String::new() } else { format!("{}: ", error.key) };
-        self.error_at(&steps, &format!("{key}{}", error.message()))
-    }
-
-    /// The place of a key at the top of the file.
-    fn location(self, key: &str) -> Location {
-        Location::new(self.path, self.text, span_of(self.text, &[KeyStep::Key(key)]))
-    }
-
     /// Reports and CI systems know a case by its name and its id, and show each on one line.
     fn check_names(self, file: &ScenarioFile) -> Result<(), ScenarioError> {
         if file.name.trim().is_empty() {
@@ -160,6 +136,8 @@ impl FileReader<'_> {
             needs: file.needs,
             skip_under_wine: file.skip_under_wine,
             server: None,
+            processes: Vec::new(),
+            programs: BTreeMap::new(),
             conditions: ServerConditions::default(),
             run: file.run,
             loads,

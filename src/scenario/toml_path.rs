@@ -32,6 +32,12 @@ pub(super) fn span_of(text: &str, steps: &[KeyStep<'_>]) -> Range<usize> {
     span
 }
 
+/// Where a part stands within the value at `span`. If the text has escapes, that may be the whole value.
+pub(super) fn span_of_part(text: &str, span: Range<usize>, part: &str) -> Range<usize> {
+    let value = text.get(span.clone()).unwrap_or_default();
+    value.find(part).map_or(span.clone(), |at| span.start + at..span.start + at + part.len())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -12,6 +12,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{Location, ScenarioError};
+use super::toml_path::span_of_part;
 use crate::units::nearest::nearest;
 
 /// The values of variables, and which variables the files use.
@@ -83,7 +84,9 @@ impl Variables {
         let span = value.span();
         match value.get_mut() {
             DeValue::String(string) if string.contains('$') => {
-                let filled_in = self.fill_in(string, from).map_err(|error| (error.place(span, text), error.problem))?;
+                let filled_in = self
+                    .fill_in(string, from)
+                    .map_err(|error| (span_of_part(text, span, &error.part), error.problem))?;
                 *string = filled_in.into();
             }
             DeValue::Array(values) => {
@@ -151,14 +154,6 @@ impl Variables {
                 "${{{name}}} has no value: add --set {name}=…, set the environment variable, or write ${{{name}:-default}}"
             ))),
         }
-    }
-}
-
-impl FillError {
-    /// Where the part stands within the value at `span`. If the text has escapes, that may be the whole value.
-    fn place(&self, span: Range<usize>, text: &str) -> Range<usize> {
-        let value = text.get(span.clone()).unwrap_or_default();
-        value.find(&self.part).map_or(span.clone(), |at| span.start + at..span.start + at + self.part.len())
     }
 }
 

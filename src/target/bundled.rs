@@ -89,7 +89,7 @@ impl BundledServer {
         let mut process = StartedProcess::start(&mut command, descriptors).context("starting the bundled server")?;
         let events = lines_of(process.child().stdout.take(), log.clone());
         let stdin = process.child().stdin.take();
-        let output = CapturedOutput::of(process.child(), log);
+        let output = CapturedOutput::of(process.child(), None, log);
         let model = model.unwrap_or("faulty");
         let unknown = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut server = BundledServer { process, stdin, events, output, address: unknown, model: model.to_owned() };

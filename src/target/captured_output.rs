@@ -37,10 +37,15 @@ struct KeptLines {
     first: Vec<String>,
     last: VecDeque<String>,
     left_out: u64,
+    /// The text that is waited for.
+    sign: Option<String>,
+    /// A line had that text.
+    has_said: bool,
 }
 
 impl KeptLines {
     fn add(&mut self, line: String) {
+        self.has_said |= self.sign.as_ref().is_some_and(|sign| line.contains(sign));
         if self.first.len() < FIRST_LINES {
             return self.first.push(line);
         }
@@ -53,13 +58,18 @@ impl KeptLines {
 }
 
 impl CapturedOutput {
-    /// Reads the pipes of a process that have not been taken.
-    pub(super) fn of(child: &mut Child, log: Option<ServerLog>) -> CapturedOutput {
-        let kept = Arc::new(Mutex::new(KeptLines::default()));
+    /// Reads the pipes of a process that have not been taken, and looks for a line with the text `sign`.
+    pub(super) fn of(child: &mut Child, sign: Option<String>, log: Option<ServerLog>) -> CapturedOutput {
+        let kept = Arc::new(Mutex::new(KeptLines { sign, ..KeptLines::default() }));
         let (reading, ended) = channel();
         read_lines(child.stdout.take(), &kept, log.clone(), &reading);
         read_lines(child.stderr.take(), &kept, log.clone(), &reading);
         CapturedOutput { kept, log, ended }
+    }
+
+    /// Whether a line had the text that is waited for.
+    pub(super) fn has_said(&self) -> bool {
+        lock(&self.kept).has_said
     }
 
     /// The kept lines. Call this after the process has ended.

@@ -4,11 +4,12 @@
 //! long before its backend is up; with `ready = "connect"`, when it accepts a connection. It is stopped together with
 //! all processes that it started: on Unix by SIGTERM to its process group, then SIGKILL; on Windows by ending its job
 //! object. A port cannot be reserved until the server binds it. If the server reports that its port is in use, it is
-//! started again on another one.
+//! started again on another one. A process beside the server may have other signs that it is ready: a line of its
+//! output, or that it has ended with success.
 
 use std::fs::File;
-use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -17,9 +18,10 @@ use super::echo_probe::{self, NoEcho};
 use super::lifecycle::{StartFailure, StoppedServer};
 use super::listening;
 use super::patience::{AFTER_INTERRUPT, Patience};
+use super::program_path;
 use super::server_log::ServerLog;
 use super::started_process::StartedProcess;
-use crate::config::{CommandSpec, Readiness, ServerConditions};
+use crate::config::{CommandSpec, Places, Readiness, ServerConditions};
 use crate::interrupt;
 use crate::report::text::both_ends;
 use crate::sys;
@@ -43,10 +45,26 @@ pub struct CommandServer {
     stop_timeout: Duration,
 }
 
+/// What a command finds where it starts, besides the conditions of its case.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Surroundings {
+    /// The processes that it may name, and where they listen.
+    pub(super) others: Vec<(String, SocketAddr)>,
+    /// The folder of the case, if it has one.
+    pub(super) folder: Option<PathBuf>,
+    /// Where it shall listen, if that was said; port 0 is any free one.
+    pub(super) address: Option<SocketAddr>,
+}
+
 /// Why a server is not ready.
 enum NotReady {
     ProcessEnded(ExitStatus),
     NoEcho(NoEcho),
+    /// It did not print the line.
+    NotSaid(String),
+    /// It has not ended.
+    Runs,
+    Interrupted,
 }
 
 impl CommandServer {
@@ -55,20 +73,27 @@ impl CommandServer {
     /// # Errors
     /// The command cannot be started, ends at once, or is not ready before its time is over; the error quotes its
     /// output.
-    pub fn start(
+    pub(super) fn start(
         server: &CommandSpec,
         conditions: &ServerConditions,
+        surroundings: &Surroundings,
         log: Option<File>,
     ) -> Result<CommandServer, StartFailure> {
         let log = log.map(ServerLog::new);
         let mut starts = 1;
         loop {
             let failed = |reason: String| StartFailure { reason, output: Vec::new() };
-            let address = free_address(conditions).map_err(|error| failed(format!("finding a free port: {error}")))?;
-            let mut started = CommandServer::spawn(server, address, conditions, log.clone()).map_err(failed)?;
+            let address = address(conditions, surroundings).map_err(failed)?;
+            let places = Places::at(address).among(surroundings.others.clone(), surroundings.folder.as_deref());
+            let mut started = CommandServer::spawn(server, &places, conditions, log.clone()).map_err(failed)?;
             let Err(why) = started.wait_until_ready(server) else { return Ok(started) };
             let output = started.stop().output;
-            if matches!(why, NotReady::ProcessEnded(_)) && starts < MAX_STARTS && says_port_is_taken(&output) {
+            let has_choice = surroundings.address.is_none_or(|address| address.port() == 0);
+            if has_choice
+                && matches!(why, NotReady::ProcessEnded(_))
+                && starts < MAX_STARTS
+                && says_port_is_taken(&output)
+            {
                 starts += 1;
                 continue;
             }
@@ -78,13 +103,14 @@ impl CommandServer {
 
     fn spawn(
         server: &CommandSpec,
-        address: SocketAddr,
+        places: &Places,
         conditions: &ServerConditions,
         log: Option<ServerLog>,
     ) -> Result<CommandServer, String> {
-        let words = server.command_at(address);
-        let mut command = Command::new(&words[0]);
-        command.args(&words[1..]).envs(server.env_at(address)).stdin(Stdio::null());
+        write_files(server, places)?;
+        let words = server.command_at(places);
+        let mut command = Command::new(program_path::of_command(&words[0]));
+        command.args(&words[1..]).envs(server.env_at(places)).stdin(Stdio::null());
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         if let Some(folder) = &server.cwd {
             command.current_dir(folder);
@@ -93,18 +119,27 @@ impl CommandServer {
             let folder = server.cwd.as_ref().map_or_else(String::new, |folder| format!(" in {}", folder.display()));
             format!("starting '{}'{folder}: {error}: check the program of `command`", server.program())
         })?;
-        let output = CapturedOutput::of(process.child(), log);
-        Ok(CommandServer { address, process, output, stop_timeout: server.stop_timeout })
+        let sign = if let Readiness::Output(text) = &server.ready { Some(text.clone()) } else { None };
+        let output = CapturedOutput::of(process.child(), sign, log);
+        Ok(CommandServer { address: places.own(), process, output, stop_timeout: server.stop_timeout })
     }
 
     fn wait_until_ready(&mut self, server: &CommandSpec) -> Result<(), NotReady> {
         let until = Instant::now() + server.ready_timeout;
+        match &server.ready {
+            Readiness::Echo | Readiness::Connect => self.wait_for_answer(server, until),
+            Readiness::Output(text) => self.wait_for_line(text, until),
+            Readiness::Exit => self.wait_for_success(until),
+        }
+    }
+
+    fn wait_for_answer(&mut self, server: &CommandSpec, until: Instant) -> Result<(), NotReady> {
         let address = listening::reached_at(self.address)[0];
         loop {
             let timeout = ATTEMPT_TIMEOUT.min(server.ready_timeout).max(POLL_INTERVAL);
             let answer = match server.ready {
-                Readiness::Echo => echo_probe::echoes(address, None, timeout),
                 Readiness::Connect => echo_probe::connects(address, None, timeout),
+                _ => echo_probe::echoes(address, None, timeout),
             };
             // Checked after the attempt: another process may answer on this port, and then the server has ended.
             if let Some(status) = self.ended() {
@@ -118,6 +153,34 @@ impl CommandServer {
                 Err(NoEcho::Silent(_)) if is_over => return Ok(()),
                 Err(why) if is_over || matches!(why, NoEcho::Interrupted) => return Err(NotReady::NoEcho(why)),
                 Err(_) => interrupt::pause(POLL_INTERVAL),
+            }
+        }
+    }
+
+    fn wait_for_line(&mut self, text: &str, until: Instant) -> Result<(), NotReady> {
+        loop {
+            // Looked at first: what a process printed before it ended may still be on its way.
+            let ended = self.ended();
+            match ended {
+                _ if self.output.has_said() => {
+                    return ended.map_or(Ok(()), |status| Err(NotReady::ProcessEnded(status)));
+                }
+                Some(status) => return Err(NotReady::ProcessEnded(status)),
+                None if interrupt::is_requested() => return Err(NotReady::Interrupted),
+                None if Instant::now() >= until => return Err(NotReady::NotSaid(text.to_owned())),
+                None => interrupt::pause(POLL_INTERVAL),
+            }
+        }
+    }
+
+    fn wait_for_success(&mut self, until: Instant) -> Result<(), NotReady> {
+        loop {
+            match self.ended() {
+                Some(status) if status.success() => return Ok(()),
+                Some(status) => return Err(NotReady::ProcessEnded(status)),
+                None if interrupt::is_requested() => return Err(NotReady::Interrupted),
+                None if Instant::now() >= until => return Err(NotReady::Runs),
+                None => interrupt::pause(POLL_INTERVAL),
             }
         }
     }
@@ -159,18 +222,42 @@ impl CommandServer {
 
 /// Why the server did not start, as a sentence, and its first and last output.
 fn reason(server: &CommandSpec, address: SocketAddr, why: &NotReady, output: &[String], starts: usize) -> String {
+    let why = why_not_ready(server, address, why, starts);
+    match both_ends(output, SHOWN_LINES) {
+        said if said.is_empty() => format!("{why}; it said nothing"),
+        said => format!("{why}; it said:\n      {}", said.join("\n      ")),
+    }
+}
+
+fn why_not_ready(server: &CommandSpec, address: SocketAddr, why: &NotReady, starts: usize) -> String {
     let program = server.program();
     let patience = humantime::format_duration(server.ready_timeout);
-    let why = match why {
+    match why {
+        NotReady::ProcessEnded(status) if server.ready == Readiness::Exit => {
+            format!("'{program}' failed ({status})")
+        }
         NotReady::ProcessEnded(status) if starts > 1 => {
             format!(
                 "'{program}' ended before it took connections ({status}), {starts} times, each on another free port"
             )
         }
+        NotReady::ProcessEnded(status) if matches!(server.ready, Readiness::Output(_)) => {
+            format!("'{program}' ended before it was ready ({status})")
+        }
         NotReady::ProcessEnded(status) => {
             format!("'{program}' ended before it took connections on {address} ({status})")
         }
-        NotReady::NoEcho(NoEcho::Interrupted) => format!("interrupted before '{program}' was ready"),
+        NotReady::NoEcho(NoEcho::Interrupted) | NotReady::Interrupted => {
+            format!("interrupted before '{program}' was ready")
+        }
+        NotReady::NotSaid(text) => format!(
+            "'{program}' printed no line with '{text}' within {patience}: check the text of `ready`, or give it a \
+             longer ready_timeout"
+        ),
+        NotReady::Runs => format!(
+            "'{program}' did not end within {patience}, and ready = \"exit\" waits for that: give it a longer \
+             ready_timeout, or another `ready` if it is to run on"
+        ),
         NotReady::NoEcho(NoEcho::Ended(error)) => format!(
             "'{program}' took connections on {address}, and ended each without an echo, for {patience} (until then: \
              {error}): see whether the server behind it is up, or give it a longer ready_timeout; ready = \"connect\" \
@@ -184,10 +271,6 @@ fn reason(server: &CommandSpec, address: SocketAddr, why: &NotReady, output: &[S
                 why => why.to_string(),
             }
         ),
-    };
-    match both_ends(output, SHOWN_LINES) {
-        said if said.is_empty() => format!("{why}; it said nothing"),
-        said => format!("{why}; it said:\n      {}", said.join("\n      ")),
     }
 }
 
@@ -200,7 +283,22 @@ fn says_port_is_taken(output: &[String]) -> bool {
     output.iter().any(is_it)
 }
 
-/// An address whose port was free a moment ago.
-fn free_address(conditions: &ServerConditions) -> io::Result<SocketAddr> {
-    TcpListener::bind((listening::ip(conditions.family), 0))?.local_addr()
+/// Where the server shall listen: where it was said, else on a port of this machine that was free a moment ago.
+fn address(conditions: &ServerConditions, surroundings: &Surroundings) -> Result<SocketAddr, String> {
+    let wanted = surroundings.address.unwrap_or_else(|| SocketAddr::new(listening::ip(conditions.family), 0));
+    if wanted.port() != 0 {
+        return Ok(wanted);
+    }
+    let free = TcpListener::bind(wanted).and_then(|listener| listener.local_addr());
+    free.map_err(|error| format!("finding a free port of {}: {error}", wanted.ip()))
+}
+
+/// Writes the files of the server into the folder of the case.
+fn write_files(server: &CommandSpec, places: &Places) -> Result<(), String> {
+    let Some(folder) = places.folder() else { return Ok(()) };
+    for (name, text) in server.files_at(places) {
+        let path = folder.join(name);
+        std::fs::write(&path, text).map_err(|error| format!("writing {}: {error}", path.display()))?;
+    }
+    Ok(())
 }

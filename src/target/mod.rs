@@ -2,7 +2,7 @@
 //! print, whether they still serve, and how they end.
 //!
 //! Both kinds promise the same: ready when `start` returns, asked to end before they are killed, never left behind.
-//! [`test_server`] is the one type that a run sees. No verdict is reached here.
+//! [`test_server`] is one server, and [`test_bed`] all processes of a case. No verdict is reached here.
 
 pub mod bundled;
 mod captured_output;
@@ -13,8 +13,11 @@ pub mod lifecycle;
 mod listening;
 pub mod liveness;
 mod patience;
+mod private_folder;
+pub mod program_path;
 pub mod resources;
 pub mod serve_event;
 mod server_log;
-pub mod started_process;
+mod started_process;
+pub mod test_bed;
 pub mod test_server;

@@ -17,7 +17,7 @@ use crate::sys::{self, ProcessGroup};
 static RUNNING: Mutex<BTreeMap<u32, Arc<ProcessGroup>>> = Mutex::new(BTreeMap::new());
 
 /// Kills every server that still runs, and all processes that it started. For an exit that cannot wait.
-pub fn kill_all() {
+pub(super) fn kill_all() {
     for group in lock(&RUNNING).values() {
         group.kill();
     }

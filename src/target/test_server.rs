@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::bundled::BundledServer;
-use super::command_server::CommandServer;
+use super::command_server::{CommandServer, Surroundings};
 use super::lifecycle::{StartFailure, StoppedServer};
 use super::listening;
 use super::liveness::Probed;
@@ -45,6 +45,16 @@ impl TestServer {
         conditions: &ServerConditions,
         log: Option<File>,
     ) -> Result<TestServer, StartFailure> {
+        TestServer::start_among(server, conditions, &Surroundings::default(), log)
+    }
+
+    /// The same for one of several processes.
+    pub(super) fn start_among(
+        server: &ServerSpec,
+        conditions: &ServerConditions,
+        surroundings: &Surroundings,
+        log: Option<File>,
+    ) -> Result<TestServer, StartFailure> {
         match server {
             ServerSpec::Bundled(args) => {
                 let flags = ServeArgs { model: None, ..(**args).clone() }.to_flags();
@@ -53,18 +63,22 @@ impl TestServer {
                     .map(|server| TestServer::Bundled(Box::new(server)))
                     .map_err(|error| StartFailure { reason: format!("{error:#}"), output: Vec::new() })
             }
-            ServerSpec::Command(command) => {
-                CommandServer::start(command, conditions, log).map(|server| TestServer::Command(Box::new(server)))
-            }
+            ServerSpec::Command(command) => CommandServer::start(command, conditions, surroundings, log)
+                .map(|server| TestServer::Command(Box::new(server))),
+        }
+    }
+
+    /// The address that it listens on.
+    pub(super) fn address(&self) -> SocketAddr {
+        match self {
+            TestServer::Bundled(server) => server.address,
+            TestServer::Command(server) => server.address,
         }
     }
 
     /// The addresses at which it can be reached.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        listening::reached_at(match self {
-            TestServer::Bundled(server) => server.address,
-            TestServer::Command(server) => server.address,
-        })
+        listening::reached_at(self.address())
     }
 
     /// Asks the server to end while its loads run, from another thread.
@@ -108,8 +122,8 @@ impl TestServer {
         StoppedServer { broke, ..stopped }
     }
 
-    /// How the server has ended without being told to, if it has.
-    fn ended(&mut self, is_broken: bool) -> Option<String> {
+    /// How the server has ended without being told to, if it has. `is_broken`: its end may take a moment to be seen.
+    pub(super) fn ended(&mut self, is_broken: bool) -> Option<String> {
         let patience = match self {
             _ if is_broken => CRASH_GRACE,
             TestServer::Bundled(_) => Duration::ZERO,
@@ -133,7 +147,7 @@ impl TestServer {
 }
 
 /// The beginning and the end of the output in one line, because it also stands in tables.
-fn last_words(output: &[String]) -> String {
+pub(super) fn last_words(output: &[String]) -> String {
     let shown: Vec<String> =
         both_ends(output, SHOWN_LINES).iter().map(|line| line.chars().take(SHOWN_COLUMNS).collect()).collect();
     if shown.is_empty() { "; it said nothing".to_owned() } else { format!("; it said: {}", shown.join(" / ")) }

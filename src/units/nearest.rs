@@ -15,6 +15,13 @@ pub(crate) fn nearest<'w>(typed: &str, known: impl IntoIterator<Item = &'w str>)
     likely.reduce(|best, next| if next.0 > best.0 { next } else { best }).map(|(_, word)| word)
 }
 
+/// The known word that one slip turned into the typed one: a letter too many, too few, another one, or two that changed
+/// their places.
+pub(crate) fn one_slip_away<'w>(typed: &str, known: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
+    let typed = typed.to_lowercase();
+    known.into_iter().find(|word| strsim::damerau_levenshtein(&typed, &word.to_lowercase()) <= 1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -33,6 +40,13 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(nearest(typed, words), meant, "{typed}");
+        }
+    }
+
+    #[test]
+    fn one_slip_is_told_from_another_word() {
+        for (typed, meant) in [("adr", Some("addr")), ("prot", Some("port")), ("Host", Some("host")), ("print", None)] {
+            assert_eq!(one_slip_away(typed, ["addr", "host", "port"]), meant, "{typed}");
         }
     }
 }
