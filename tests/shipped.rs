@@ -106,6 +106,22 @@ fn every_canary_is_caught_and_named() {
     assert!(out.contains(&format!("{canaries} cases: {canaries} passed")), "{out}");
 }
 
+/// Each proxy does what its file says, where it is installed. Elsewhere its case says what to install.
+#[test]
+#[cfg(unix)]
+fn every_proxy_that_is_installed_does_what_its_file_says() {
+    let files = files(&folder().join("proxies"));
+    assert!(files.len() >= 6, "{}", files.len());
+    for (path, _) in files {
+        let (code, out, err) = said(&["run", path.to_str().expect("the path is UTF-8"), "-q", "--json"]);
+        let report: Value = serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {err}"));
+        let case = &report["cases"][0];
+        let reasons = case["reasons"].to_string();
+        let is_missing = case["outcome"] == "skipped" && reasons.contains("is not installed: ");
+        assert!(is_missing || (code == 0 && case["outcome"] == "pass"), "{}: {case}", path.display());
+    }
+}
+
 #[test]
 fn every_model_of_this_system_closes_as_the_suite_says() {
     let (code, out, err) = said(&["run", "scenarios/models.toml", "-q", "--jobs", "4", "--filter", "half-close"]);

@@ -57,9 +57,9 @@ macro_rules! server_options {
             /// A server of your own: the program and its arguments; {addr}, {host} and {port} stand for a free port
             ///
             /// {NAME} or {NAME.addr}, {NAME.host} and {NAME.port} stand for the address of a `[[process]]`, {dir} for
-            /// the folder of `files`. It is ready when it echoes a byte; `ready` changes that. At the end of the case it
-            /// is told to stop, with every process that it started. On Unix it gets the limit of open files ('ulimit -n')
-            /// with which echo-tester was started.
+            /// the folder of `files`. It is ready when it echoes a byte; `ready` changes that. At the end of the case
+            /// it is told to stop, with every process that it started. On Unix it gets the limit of open files
+            /// ('ulimit -n') with which echo-tester was started.
             pub(super) command: Option<Vec<String>>,
             /// With command: its environment variables, in which {addr}, {host} and {port} may stand too
             #[serde(default)]

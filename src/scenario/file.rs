@@ -48,7 +48,8 @@ pub struct ScenarioFile {
     pub(super) process: Vec<ProcessTable>,
     /// Programs that it starts, each with how to install it; where one is missing, the case is skipped
     ///
-    /// A program is a name, which is looked for in PATH and in the system's sbin folders, or the path of a file.
+    /// A program is a name, which is looked for in PATH and in the system's sbin folders, or the path of a
+    /// file or a folder.
     #[serde(default)]
     pub(super) programs: BTreeMap<String, String>,
     /// The seed, the workers …

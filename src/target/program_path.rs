@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 /// Folders of servers that a user's PATH may lack.
 const MORE_FOLDERS: [&str; 3] = ["/usr/sbin", "/usr/local/sbin", "/sbin"];
 
-/// The program of this name in PATH or in the system's sbin folders; the file, if the name is a path. `None`: there is
-/// none.
+/// The program of this name in PATH or in the system's sbin folders; the file or folder, if the name is a path. `None`:
+/// there is none.
 pub fn find(program: &str) -> Option<PathBuf> {
     in_path(program).or_else(|| in_more_folders(program))
 }
@@ -23,7 +23,7 @@ pub(super) fn of_command(program: &str) -> OsString {
 
 fn in_path(program: &str) -> Option<PathBuf> {
     if is_path(program) {
-        return Some(PathBuf::from(program)).filter(|path| path.is_file());
+        return Some(PathBuf::from(program)).filter(|path| path.exists());
     }
     env::split_paths(&env::var_os("PATH")?).find_map(|folder| in_folder(&folder, program))
 }
