@@ -9,6 +9,7 @@
 //!   failure, interrupt          errors that know their exit code · Ctrl-C
 //!   stream                      the expected bytes, and the kinds of mismatch
 //!   plan, measure               the steps of one connection · measurements
+//!   transport                   what is said to proxies before a stream begins
 //!   judge                       measurements → verdict → exit code
 //!   server                      the echo servers (never imports stream: it could hide its own bug)
 //!   config                      flags, keys and variables → complete, valid values
@@ -44,4 +45,5 @@ pub mod stream;
 mod sync;
 pub mod sys;
 pub mod target;
+pub mod transport;
 pub mod units;

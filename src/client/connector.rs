@@ -3,8 +3,10 @@
 //!
 //! The connector does not know the worker. It takes a slot one step on, and says what the worker is to do next.
 
+mod preamble;
+
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +25,7 @@ use crate::measure::{Counters, LoadStats};
 use crate::plan::{ConnectionPlan, Profile};
 use crate::stream::ConnId;
 use crate::sys::{self, Shortage};
+use crate::transport::Destination;
 
 /// The most handshakes of a worker that are under way at a time. That is fewer than a common listener's queue holds:
 /// when the queue is full the system drops SYNs, and the client waits a second before it tries again.
@@ -81,7 +84,7 @@ pub(super) enum SlotAction {
 pub(super) struct ConnectFailure {
     pub(super) conn: ConnId,
     pub(super) source: Option<IpAddr>,
-    pub(super) target: SocketAddr,
+    pub(super) target: Destination,
     pub(super) error: io::Error,
 }
 
@@ -158,6 +161,7 @@ impl Connector {
     ) -> SlotAction {
         match &slot.stage {
             SlotStage::Connecting(_) => self.finish_handshake((index, slot), stats, event, context),
+            SlotStage::Negotiating(_) => self.negotiate((index, slot), stats, event, context),
             // The event is of a socket that is closed by now.
             SlotStage::Next | SlotStage::Pausing { .. } if event.is_some() => SlotAction::AwaitEvent,
             SlotStage::Next | SlotStage::Pausing { .. } => self.open_next((index, slot), stats, context),
@@ -198,8 +202,9 @@ impl Connector {
             slot.stage = SlotStage::Pausing { until };
             return SlotAction::WakeAt(until);
         }
-        let route = route(plan, assignment, generation, conn);
-        let Route { source, target, .. } = route;
+        let target = plan.target(conn).clone();
+        let route = route(plan, assignment, generation, &target);
+        let source = route.source;
         let began = clock.read();
         let started = begin_connect(registry, Token(index), route, profile);
         if let Some(shortage) = started.as_ref().err().and_then(sys::shortage) {
@@ -208,7 +213,8 @@ impl Connector {
         counters.connects += 1;
         match started {
             Ok(Begun::WithFirstWrite(stream)) => {
-                self.opened((index, slot), stats, (conn, RegisteredSocket::new(stream), began), context)
+                let handshake = Handshake { stream, target, source, began };
+                self.connected((index, slot), stats, (conn, handshake, None), context)
             }
             Ok(Begun::Handshake(stream)) => {
                 self.handshakes += 1;
@@ -217,7 +223,7 @@ impl Connector {
                 SlotAction::AwaitEvent
             }
             Err(error) => {
-                let failure = ConnectFailure { conn, source, target, error };
+                let failure = ConnectFailure { conn, source, error: target.first_connect_failed(error), target };
                 self.connect_failed((index, slot), counters, failure, context)
             }
         }
@@ -267,16 +273,15 @@ impl Connector {
                 self.met_itself((index, slot), &mut stats.counters, (conn, source, target), context)
             }
             Ok(()) => {
-                let mut socket = RegisteredSocket::new(stream);
-                if let Some(event) = event {
-                    socket.notice(event);
+                if target.preamble().is_none() {
+                    stats.connect.record(context.clock.last() - began);
                 }
-                stats.connect.record(context.clock.last() - began);
-                self.opened((index, slot), stats, (conn, socket, began), context)
+                let handshake = Handshake { stream, target, source, began };
+                self.connected((index, slot), stats, (conn, handshake, event), context)
             }
             Err(error) => {
                 let _ = context.registry.deregister(&mut stream);
-                let failure = ConnectFailure { conn, source, target, error };
+                let failure = ConnectFailure { conn, source, error: target.first_connect_failed(error), target };
                 self.connect_failed((index, slot), &mut stats.counters, failure, context)
             }
         }
@@ -336,7 +341,7 @@ impl Connector {
         &self,
         (index, slot): (usize, &mut SlotState),
         counters: &mut Counters,
-        (conn, source, target): (ConnId, Option<IpAddr>, SocketAddr),
+        (conn, source, target): (ConnId, Option<IpAddr>, Destination),
         context: &ConnectContext<'_>,
     ) -> SlotAction {
         if slot.failures() >= MAX_SELF_CONNECTS {
@@ -402,7 +407,7 @@ impl Connector {
 
 /// Where a connection comes from and where it goes. With source ports, a slot keeps its source address: a reconnect
 /// that comes to a port again then has the addresses and ports of the connection before it.
-fn route(plan: &RunPlan, assignment: SlotAssignment, generation: u32, conn: ConnId) -> Route {
+fn route(plan: &RunPlan, assignment: SlotAssignment, generation: u32, target: &Destination) -> Route {
     let slot = assignment.slot(plan);
     let profile = &plan.groups[slot.group as usize];
     let source_port = profile.source_port.map(|ports| {
@@ -412,7 +417,7 @@ fn route(plan: &RunPlan, assignment: SlotAssignment, generation: u32, conn: Conn
     let generation = if source_port.is_some() { 0 } else { generation };
     let nth = u64::from(slot.number) + u64::from(generation) * u64::from(plan.slots.total());
     let source = plan.sources.of(nth, plan.shard.count(), plan.targets.len());
-    Route { source, source_port, target: plan.target(conn) }
+    Route { source, source_port, target: target.address() }
 }
 
 /// How often opening one connection is tried while this machine is short of something. A source port that it still

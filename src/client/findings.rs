@@ -69,8 +69,12 @@ impl Findings {
         let context = FindingContext {
             now,
             local: text(socket.stream().local_addr()),
-            // After a reset the socket no longer knows it.
-            remote: text(socket.stream().peer_addr()).or_else(|| Some(target.to_string())),
+            // Behind a proxy, the socket's peer is not the target.
+            remote: match target.preamble() {
+                // After a reset the socket no longer knows it.
+                None => text(socket.stream().peer_addr()).or_else(|| Some(target.to_string())),
+                Some(preamble) => Some(preamble.to_string()),
+            },
             recent: connection.recent_ops(now),
             error,
         };

@@ -2,7 +2,8 @@
 //!
 //! - [`run`] starts the workers, and collects what they measured and found. [`RunPlan`] is what it is given,
 //!   [`RunOutcome`] what it returns, [`Control`] the handle to watch and stop it.
-//! - `worker` is one thread. Its parts are `wait` (poll and queue), `timers`, `connector` (opens connections),
+//! - `worker` is one thread. Its parts are `wait` (poll and queue), `timers`, `connector` (opens connections; through
+//!   proxies by `negotiating`),
 //!   `group_stats`, `findings` and `signals` (the state of the run); `slot` is what it keeps for each connection.
 //! - `connection` is the protocol of one connection, with no runtime in it.
 //! - `run_state` is what workers share: the ledger of what was sent (`sent_ledger`), the order in which they connect
@@ -22,6 +23,7 @@ mod findings;
 mod group_stats;
 mod half_close_evidence;
 pub mod limits;
+mod negotiating;
 mod outcome;
 mod run_plan;
 mod run_state;

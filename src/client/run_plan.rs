@@ -1,6 +1,5 @@
 //! The resolved plan of a run: which connections it opens, from where to where, and what they do.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::clock::nanos;
@@ -8,6 +7,7 @@ use super::target::{self, SourceChoice};
 use crate::plan::{Profile, Shard, Slot, Slots};
 use crate::stream::ConnId;
 use crate::stream::earlier::EarlierRun;
+use crate::transport::Destination;
 
 /// Everything that a run needs to know, resolved.
 #[derive(Clone, Debug)]
@@ -17,7 +17,7 @@ pub struct RunPlan {
     /// The seed that `--seed` takes to run this again. A case of a suite derives `seed` from it.
     pub typed_seed: u64,
     /// Where to connect. The connections take these in turn.
-    pub targets: Vec<SocketAddr>,
+    pub targets: Vec<Destination>,
     /// Where to connect from.
     pub sources: SourceChoice,
     /// The load groups, which run at the same time.
@@ -40,8 +40,8 @@ pub struct RunPlan {
 
 impl RunPlan {
     /// The target of this connection.
-    pub(super) fn target(&self, conn: ConnId) -> SocketAddr {
-        self.targets[target::of_connection(conn, self.targets.len())]
+    pub(super) fn target(&self, conn: ConnId) -> &Destination {
+        &self.targets[target::of_connection(conn, self.targets.len())]
     }
 
     /// The slots that this process opens: those of the connections in `only`, or else those of its shard. One slot

@@ -3,13 +3,15 @@
 //! There are tens of thousands of these, and every sweep looks at all of them, so whatever only an open connection or a
 //! handshake needs is in a box.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use mio::net::TcpStream;
 
 use super::clock::nanos_to_millis;
 use super::connection::ClientConnection;
+use super::negotiating::Negotiating;
 use super::socket::RegisteredSocket;
+use crate::transport::Destination;
 
 /// What a slot is doing.
 pub(super) enum SlotStage {
@@ -19,6 +21,8 @@ pub(super) enum SlotStage {
     Pausing { until: u64 },
     /// Waits for the end of a handshake.
     Connecting(Box<Handshake>),
+    /// Is connected, and speaks to a proxy, or sends what comes before the stream.
+    Negotiating(Box<Negotiating>),
     /// Follows the plan of its connection.
     Open(Box<LiveConnection>),
     /// Has had its last connection.
@@ -28,7 +32,7 @@ pub(super) enum SlotStage {
 /// A handshake under way.
 pub(super) struct Handshake {
     pub(super) stream: TcpStream,
-    pub(super) target: SocketAddr,
+    pub(super) target: Destination,
     pub(super) source: Option<IpAddr>,
     /// When it began.
     pub(super) began: u64,

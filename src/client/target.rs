@@ -24,11 +24,19 @@ const MAX_PROBED: usize = 3;
 /// # Errors
 /// There is no such host, or the text does not have that form.
 pub fn resolve(target: &str) -> io::Result<Vec<SocketAddr>> {
+    all_addresses(target).map(of_one_family)
+}
+
+/// Resolves `HOST:PORT` to all of its addresses, and connects to none of them.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn all_addresses(target: &str) -> io::Result<Vec<SocketAddr>> {
     let all: Vec<SocketAddr> = target.to_socket_addrs()?.collect();
     if all.is_empty() {
         return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
     }
-    Ok(of_one_family(all))
+    Ok(all)
 }
 
 /// All addresses of `HOST:PORT` at which something takes connections now.

@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::client::RunPlan;
 use crate::client::target::SourceChoice;
-use crate::config::{DEFAULT_PORT, LoadArgs, RunArgs, RunSettings, ServerConditions, WatchArgs};
+use crate::config::{DEFAULT_PORT, LoadArgs, RunArgs, RunSettings, ServerConditions, TransportSettings, WatchArgs};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::interrupt;
@@ -26,11 +26,12 @@ use crate::runner::judged::judged_run;
 use crate::runner::progress::Progress;
 use crate::runner::unreachable::{self, Remedies};
 use crate::runner::wait_for_target::WaitArgs;
-use crate::runner::{launch, server_watch, target_address};
+use crate::runner::{destination, launch, server_watch};
 use crate::server::models;
 use crate::stream::ConnId;
 use crate::target::bundled::BundledServer;
 use crate::target::resources::ServerWatch;
+use crate::transport::Destination;
 use crate::units::counted;
 
 /// How many writes of each connection `--dry-run` shows.
@@ -100,7 +101,7 @@ pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
     prepare_log(&args)?;
     let default_target = format!("127.0.0.1:{DEFAULT_PORT}");
     let target = args.target.as_deref().unwrap_or(&default_target);
-    let targets = targets(&args, target)?;
+    let targets = targets(&args, target, &run.transport)?;
     let replay = replay(&args, &run);
     let mut plan = launch::plan(&run, targets, profiles, Some(replay.clone()))?;
     launch::check_limits(&plan)?;
@@ -111,7 +112,7 @@ pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
     let mut report_files = ReportFiles::open(&args.files, None, vec![planned])?;
     let server = start(&args)?;
     if args.serve.is_some() {
-        aim_at(&mut plan, server.as_ref(), &run);
+        aim_at(&mut plan, server.as_ref(), &run)?;
     }
     announce(&args.output, &plan, server.as_ref(), target, &about)?;
     let watch = server.as_ref().map_or(watch, |server| ServerWatch::of(server.pid()));
@@ -134,10 +135,7 @@ pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
     if !report.interrupted || report.total.connects > 0 {
         annotation = report_files.set(0, CaseReport::of_run(report.clone()));
     }
-    let remedies = Remedies {
-        is_default_target: args.target.is_none() && args.serve.is_none(),
-        has_sources: !run.sources.is_empty(),
-    };
+    let remedies = remedies(&args, &run);
     annotate(&args.output, annotation)?;
     let closing = closing(&args.output, &report_files, replay);
     let address = plan.targets.first().filter(|_| args.serve.is_some()).map(ToString::to_string);
@@ -148,13 +146,25 @@ pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
     exit.map(|exit| exit_after_writing(exit, written))
 }
 
+/// What can be done if the target is not there.
+fn remedies(args: &BlastArgs, run: &RunSettings) -> Remedies {
+    Remedies {
+        is_default_target: args.target.is_none() && args.serve.is_none(),
+        has_sources: !run.sources.is_empty(),
+        is_via: !run.transport.via.is_empty(),
+    }
+}
+
 /// The addresses of the target, once it is there. The plan is checked before a server is started for it: then an
 /// address stands for the server's.
-fn targets(args: &BlastArgs, target: &str) -> anyhow::Result<Vec<SocketAddr>> {
+fn targets(args: &BlastArgs, target: &str, transport: &TransportSettings) -> anyhow::Result<Vec<Destination>> {
     let is_started_here = args.serve.is_some();
     let waited_for = if is_started_here { &[][..] } else { &[target] };
     args.wait.wait_for(waited_for, &args.run, args.output.quiet)?;
-    if is_started_here { Ok(vec![SocketAddr::from(([127, 0, 0, 1], 0))]) } else { target_address::resolve(target) }
+    match is_started_here {
+        true => Ok(vec![SocketAddr::from(([127, 0, 0, 1], 0)).into()]),
+        false => destination::resolve(target, transport),
+    }
 }
 
 /// The loads. Without a flag that shapes it, and without --plain, a part of the connections is rough.
@@ -212,9 +222,12 @@ fn start(args: &BlastArgs) -> anyhow::Result<Option<BundledServer>> {
 
 /// Makes the server the target of the plan. Without one, the plan has no target, and the interrupt that is the reason
 /// ends its run before the first connection.
-fn aim_at(plan: &mut RunPlan, server: Option<&BundledServer>, run: &RunSettings) {
-    plan.targets = server.map(|server| server.address).into_iter().collect();
-    plan.sources = SourceChoice::new(&run.sources, &plan.targets);
+fn aim_at(plan: &mut RunPlan, server: Option<&BundledServer>, run: &RunSettings) -> anyhow::Result<()> {
+    let addresses: Vec<SocketAddr> = server.map(|server| server.address).into_iter().collect();
+    plan.targets = destination::of_addresses(&addresses, &run.transport)?;
+    let reached: Vec<SocketAddr> = plan.targets.iter().map(Destination::address).collect();
+    plan.sources = SourceChoice::new(&run.sources, &reached);
+    Ok(())
 }
 
 /// Prints the first lines: the seed and the load. They go to stdout, or to stderr if JSON or a file takes its place.
@@ -226,7 +239,8 @@ fn announce(
     about: &str,
 ) -> anyhow::Result<()> {
     let to = match (server, plan.targets.first()) {
-        (Some(server), _) => format!("{} (bundled server, {})", server.address, server.model),
+        (Some(server), Some(target)) => format!("{target} (bundled server, {})", server.model),
+        (None, Some(to)) if to.preamble().is_some() => to.to_string(),
         (None, Some(address)) if address.to_string() != target => format!("{target} ({address})"),
         _ => target.to_owned(),
     };
@@ -298,17 +312,23 @@ fn replay(args: &BlastArgs, run: &RunSettings) -> String {
         (Some(model), _) => Some(format!("--serve={model}")),
         (None, target) => target.clone(),
     };
-    replay_line(server, run.seed, &args.load, args.plain)
+    replay_line(server, (run.seed, &args.run.transport_flags()), &args.load, args.plain)
 }
 
 /// The `blast` command that runs a load with this seed against this server: a flag, a target, or the default.
-pub(super) fn replay_line(server: Option<String>, seed: u64, load: &LoadArgs, plain: bool) -> String {
+pub(super) fn replay_line(
+    server: Option<String>,
+    (seed, transport): (u64, &[String]),
+    load: &LoadArgs,
+    plain: bool,
+) -> String {
     let blast = ["echo-tester", "blast"].map(str::to_owned);
     let seed = ["--seed".to_owned(), seed.to_string()];
     // Where the load has a shape, the flag would say nothing.
     let plain = (plain && load.is_default_shape()).then(|| "--plain".to_owned());
-    let words: Vec<String> = blast.into_iter().chain(server).chain(seed).chain(load.to_flags()).chain(plain).collect();
-    command_line(&words)
+    let transport = transport.iter().cloned();
+    let words = blast.into_iter().chain(server).chain(seed).chain(transport).chain(load.to_flags()).chain(plain);
+    command_line(&words.collect::<Vec<String>>())
 }
 
 #[cfg(test)]
@@ -326,11 +346,15 @@ mod tests {
     #[test]
     fn a_shell_passes_the_replay_line_on_as_the_same_flags() {
         let flags = ["--conns", "7", "--duration", "1m 30s", "--size", "pick:1, 64", "--nagle"];
-        let typed = BlastCommand::parse_from([["blast", "[::1]:9000"].as_slice(), &flags].concat()).args;
-        let line = replay_line(typed.target.clone(), 5, &typed.load, true);
+        let via = ["--via", "socks5://joe:secret@h:1080", "--via", "http://h:8080", "--send-proxy", "v2"];
+        let typed = BlastCommand::parse_from([["blast", "[::1]:9000"].as_slice(), &flags, &via].concat()).args;
+        let line = replay_line(typed.target.clone(), (5, &typed.run.transport_flags()), &typed.load, true);
         assert!(line.starts_with("echo-tester blast '[::1]:9000' --seed 5 "), "zsh expands an unquoted [: {line}");
         let words = shlex::split(&line).expect("the quotes match");
-        let parsed = BlastCommand::parse_from(&words[1..]).args;
+        assert!(!line.contains("secret"), "{line}");
+        let with_password: Vec<String> = words.iter().map(|word| word.replace("***", "secret")).collect();
+        let parsed = BlastCommand::parse_from(&with_password[1..]).args;
+        assert_eq!(parsed.run.transport(), typed.run.transport());
         assert_eq!(parsed.target.as_deref(), Some("[::1]:9000"));
         assert_eq!(parsed.load.to_flags(), typed.load.to_flags());
     }

@@ -89,11 +89,14 @@ pub fn run(args: &CheckCommand) -> anyhow::Result<Exit> {
         flag("patience", args.patience.map(|time| time.to_string())),
         flag("assume", args.assume.clone()),
     ];
+    let transport: String = args.cases.run.transport_flags().iter().map(|word| format!(" {}", quote(word))).collect();
     let flags = flags.concat();
     let replay = |scenario: &Scenario, target: Option<&str>| {
+        let is_backend = target.is_some() && target == args.direct.as_deref();
         let target = target.map_or_else(String::new, |target| format!(" {}", quote(target)));
         let long = if scenario.long { " --long" } else { "" };
-        format!("echo-tester check{target}{flags}{long} --filter {}", quote(&scenario.title()))
+        let transport = if is_backend { "" } else { &transport };
+        format!("echo-tester check{target}{flags}{transport}{long} --filter {}", quote(&scenario.title()))
     };
     let at_distance = |distance: Distance| {
         if !args.cases.quiet {

@@ -127,7 +127,8 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<Exit> {
     };
     announce(args, &setting, &points)?;
     let compared_by = compared_by(&points);
-    let replay = |server: &ComparedServer, load: &LoadArgs| replay(server, load, run.seed);
+    let flags = args.run.transport_flags();
+    let replay = |server: &ComparedServer, load: &LoadArgs| replay(server, load, run.seed, &flags);
     let mut comparison = Comparison::new(&run, &servers, rounds, &replay, &args.server_log);
     comparison.pinned = pinned.as_ref();
     comparison.compared_by = compared_by;
@@ -289,13 +290,13 @@ fn command(args: &CompareArgs, seed: u64) -> String {
 }
 
 /// The command that repeats one run of one server.
-fn replay(server: &ComparedServer, load: &LoadArgs, seed: u64) -> String {
+fn replay(server: &ComparedServer, load: &LoadArgs, seed: u64, transport: &[String]) -> String {
     let what = &server.setting.what;
     match server.setting.kind {
-        ServerKind::Bundled => replay_line(Some(format!("--serve={what}")), seed, load, true),
-        ServerKind::Target => replay_line(Some(what.clone()), seed, load, true),
+        ServerKind::Bundled => replay_line(Some(format!("--serve={what}")), (seed, transport), load, true),
+        ServerKind::Target => replay_line(Some(what.clone()), (seed, transport), load, true),
         // The server of a round is gone, and with it its port.
-        ServerKind::Command => replay_line(Some("HOST:PORT".to_owned()), seed, load, true),
+        ServerKind::Command => replay_line(Some("HOST:PORT".to_owned()), (seed, transport), load, true),
     }
 }
 

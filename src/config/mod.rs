@@ -25,6 +25,7 @@ mod server_conditions;
 mod server_options;
 mod sources;
 mod sweep;
+mod transport;
 mod watch;
 mod zone;
 
@@ -47,6 +48,7 @@ pub use server_conditions::{AddressFamily, ServerConditions};
 pub use server_options::{ServeArgs, ServerTable};
 pub use sources::SourceAddresses;
 pub use sweep::{Sweep, SweepValue};
+pub use transport::TransportSettings;
 pub use watch::WatchArgs;
 pub use zone::{ZonedIp, check as check_zone, without_brackets};
 

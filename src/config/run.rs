@@ -9,10 +9,12 @@ use serde::{Deserialize, Serialize};
 
 use super::defaults;
 use super::error::ConfigError;
-use super::flags::to_flags;
+use super::flags::{keyword_parser, to_flags};
 use super::forms::{ConnList, Seed, StartTime};
 use super::sources::SourceAddresses;
+use super::transport::TransportSettings;
 use crate::plan::{ConnId, Shard};
+use crate::transport::{ProxyHeader, ProxyUrl};
 use crate::units::{Count, Time};
 
 /// The options of a run as they were typed. Each field is a flag, a TOML key and an environment variable, as in
@@ -57,6 +59,33 @@ pub struct RunArgs {
     /// A case that needs --long has 2h. The durations and time-outs of a case's loads are added to its limit.
     #[arg(long, alias = "case-timeout", value_name = "TIME", env = "ECHO_TESTER_TIMEOUT", hide_env = true)]
     pub timeout: Option<Time>,
+
+    /// Connect through this proxy: socks5://HOST:PORT, socks5h://, socks4a:// or http:// (CONNECT); repeatable
+    ///
+    /// Several are a chain, the first one nearest. A user goes before the host: socks5://user:password@HOST:PORT, and
+    /// %40 stands for an @ in it. Reports and replay lines never show the password. Other users of the machine see
+    /// command lines: ECHO_TESTER_VIA keeps it from them, with commas between the proxies. socks5h, socks4a and http
+    /// are given a name as it is written; for socks5 it is resolved here. A proxy that refuses is a failed connect.
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "ECHO_TESTER_VIA",
+        hide_env = true,
+        value_delimiter = ',',
+        help_heading = "Transport"
+    )]
+    #[serde(default)]
+    pub via: Vec<ProxyUrl>,
+
+    /// Send a header of the PROXY protocol before the stream: v1 (a line of text) or v2 (binary) [default: none]
+    ///
+    /// It names the two ends of the client's connection. It is not a byte of the stream: the server has to take it, as
+    /// HAProxy with accept-proxy does.
+    #[arg(
+        long, value_name = "VERSION", env = "ECHO_TESTER_SEND_PROXY", hide_env = true, help_heading = "Transport",
+        value_parser = keyword_parser(ProxyHeader::KEYWORDS), hide_possible_values = true
+    )]
+    pub send_proxy: Option<ProxyHeader>,
 }
 
 /// The options of a run, resolved.
@@ -78,6 +107,8 @@ pub struct RunSettings {
     pub findings: usize,
     /// How long the loads may take; none: no limit, or for a case one that follows from its loads.
     pub timeout: Option<Duration>,
+    /// What lies between a connection and its target.
+    pub transport: TransportSettings,
 }
 
 /// Bits of a drawn seed, which people retype.
@@ -124,7 +155,24 @@ impl RunArgs {
                 .findings
                 .map_or(defaults::DEFAULT_FINDINGS, |Count(n)| usize::try_from(n).unwrap_or(usize::MAX)),
             timeout: self.timeout.map(|Time(time)| time),
+            transport: self.transport(),
         })
+    }
+
+    /// What lies between a connection and its target.
+    pub fn transport(&self) -> TransportSettings {
+        TransportSettings { via: self.via.clone(), header: self.send_proxy }
+    }
+
+    /// The same options for a target that is reached directly.
+    #[must_use]
+    pub fn without_transport(&self) -> RunArgs {
+        RunArgs { via: Vec::new(), send_proxy: None, ..self.clone() }
+    }
+
+    /// The flags of the transport alone, for a command line that runs a part of it again.
+    pub fn transport_flags(&self) -> Vec<String> {
+        RunArgs { via: self.via.clone(), send_proxy: self.send_proxy, ..RunArgs::default() }.to_flags()
     }
 
     /// Refuses the options that run a part of the load, or begin at a set time: a comparison needs the whole load, and

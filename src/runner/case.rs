@@ -1,7 +1,6 @@
 //! Runs one case of `run` or `check`: starts its server, runs the loads, and has the result judged. An error in a case
 //! is the result of that case, so the others still run. Which cases run, and against what, `suite` knows.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -9,7 +8,7 @@ use clap::Args;
 
 use crate::client::limits::{self, SystemLimits};
 use crate::client::{RunOutcome, RunPlan};
-use crate::config::{self, AddressFamily, RunArgs, RunSettings, Seed, ServerSpec, WatchArgs};
+use crate::config::{self, AddressFamily, RunArgs, RunSettings, Seed, ServerSpec, TransportSettings, WatchArgs};
 use crate::failure::Failure;
 use crate::interrupt;
 use crate::judge::Judgement;
@@ -30,7 +29,7 @@ use crate::runner::server_watch::WatchedRun;
 use crate::runner::stop_under_load::StopUnderLoad;
 use crate::runner::unreachable::{self, Remedies};
 use crate::runner::wait_for_target::WaitArgs;
-use crate::runner::{family, launch, needs};
+use crate::runner::{destination, launch, needs};
 use crate::scenario::Scenario;
 use crate::server::models;
 use crate::stream::Stream;
@@ -38,6 +37,7 @@ use crate::stream::earlier::EarlierRun;
 use crate::sys;
 use crate::target::liveness;
 use crate::target::test_bed::{TestBed, WantedProcesses};
+use crate::transport::Destination;
 use crate::units::{Count, Time};
 
 /// Time that the loads of a case may take beyond their own durations and time-outs.
@@ -146,6 +146,8 @@ pub(super) struct CaseContext<'a> {
     pub(super) seed: Option<Seed>,
     /// What is known of its server.
     pub(super) known: &'a KnownServers,
+    /// It is the backend of a proxy, which is reached without the transport of the run.
+    pub(super) is_direct: bool,
     /// Another server that gets the same bytes: the backend of a proxy, or the proxy of a backend.
     pub(super) also: Option<&'a KnownServers>,
 }
@@ -154,7 +156,8 @@ impl CaseContext<'_> {
     /// The flags and the keys of the run, resolved.
     fn resolve_run(&self, scenario: &Scenario) -> anyhow::Result<RunSettings> {
         let run = merged(&self.args.run, &scenario.run);
-        launch::resolve_run(&RunArgs { seed: self.seed.or(run.seed), ..run })
+        let run = RunArgs { seed: self.seed.or(run.seed), ..run };
+        launch::resolve_run(&if self.is_direct { run.without_transport() } else { run })
     }
 
     /// The case has run against its target.
@@ -194,7 +197,7 @@ fn try_run(case: &mut CaseReport, scenario: &Scenario, context: &CaseContext<'_>
     let run = context.resolve_run(scenario)?;
     let replay = format!("{replay} --seed {}", run.seed);
     case.replay = Some(replay.clone());
-    let Some((targets, server)) = reached(case, scenario, context)? else { return Ok(()) };
+    let Some((targets, server)) = reached(case, scenario, (context, &run.transport))? else { return Ok(()) };
     // A server that is started for a case holds nothing of others.
     let earlier = target.map(|_| context.known.runs()).unwrap_or_default();
     let plan = RunPlan { earlier, ..plan_of(scenario, &run, targets, replay)? };
@@ -280,7 +283,7 @@ fn record(case: &mut CaseReport, report: RunReport, judgement: Judgement, plan: 
 fn plan_of(
     scenario: &Scenario,
     run: &RunSettings,
-    targets: Vec<SocketAddr>,
+    targets: Vec<Destination>,
     replay: String,
 ) -> anyhow::Result<RunPlan> {
     let plan = launch::plan(run, targets, scenario.loads.clone(), Some(replay))?;
@@ -292,10 +295,10 @@ fn plan_of(
 fn reached(
     case: &mut CaseReport,
     scenario: &Scenario,
-    context: &CaseContext<'_>,
-) -> anyhow::Result<Option<(Vec<SocketAddr>, Option<TestBed>)>> {
+    (context, transport): (&CaseContext<'_>, &TransportSettings),
+) -> anyhow::Result<Option<(Vec<Destination>, Option<TestBed>)>> {
     match (context.target, &scenario.server) {
-        (Some(target), _) => match family::addresses(target, scenario.conditions.family)? {
+        (Some(target), _) => match destination::of_family(target, scenario.conditions.family, transport)? {
             Ok(addresses) => Ok(Some((addresses, None))),
             Err(why) => {
                 case.record_no_run(CaseOutcome::Unsupported, why);
@@ -304,8 +307,8 @@ fn reached(
         },
         (None, None) => Err(Failure::usage(format!("{} has no [server]", scenario.path))),
         (None, Some(wanted)) => {
-            let started = start(case, wanted, scenario, context)?;
-            Ok(started.map(|server| (server.addresses(), Some(server))))
+            let Some(server) = start(case, wanted, scenario, (context, transport))? else { return Ok(None) };
+            Ok(Some((destination::of_addresses(&server.addresses(), transport)?, Some(server))))
         }
     }
 }
@@ -324,7 +327,7 @@ fn start(
     case: &mut CaseReport,
     wanted: &ServerSpec,
     scenario: &Scenario,
-    context: &CaseContext<'_>,
+    (context, transport): (&CaseContext<'_>, &TransportSettings),
 ) -> anyhow::Result<Option<TestBed>> {
     let of_case = format!("{:03} {}", context.number, scenario.title());
     let file = |name: Option<&str>| {
@@ -332,7 +335,7 @@ fn start(
         context.args.server_log.file(&format!("{of_case}{process}"))
     };
     let all = WantedProcesses { server: wanted, processes: &scenario.processes, conditions: &scenario.conditions };
-    match TestBed::start(all, file) {
+    match TestBed::start(all, &|at| destination::of_address(at, transport), file) {
         Ok(started) => {
             context.known.has_started(wanted);
             Ok(Some(started))
@@ -360,7 +363,8 @@ fn why_absent(report: &RunReport, target: &str, plan: &RunPlan) -> Option<String
     if !unreachable::is_absent(&report.total) || liveness::is_there(&plan.targets, source, ABSENT_TIMEOUT) {
         return None;
     }
-    let remedies = Remedies { has_sources: source.is_some(), ..Remedies::default() };
+    let is_via = plan.targets.iter().any(Destination::is_via);
+    let remedies = Remedies { has_sources: source.is_some(), is_via, ..Remedies::default() };
     unreachable::why(report, target, remedies)
 }
 
@@ -425,6 +429,8 @@ pub(super) fn merged(typed: &RunArgs, file: &RunArgs) -> RunArgs {
         start_at: typed.start_at.or(file.start_at),
         findings: typed.findings.or(file.findings),
         timeout: typed.timeout.or(file.timeout),
+        via: if typed.via.is_empty() { file.via.clone() } else { typed.via.clone() },
+        send_proxy: typed.send_proxy.or(file.send_proxy),
     }
 }
 
@@ -458,6 +464,7 @@ mod tests {
             replay,
             seed: None,
             known: &known,
+            is_direct: false,
             also: None,
         };
         let case = run_one(planned, &scenario, &context).expect("nobody interrupts");

@@ -21,7 +21,7 @@ use crate::report::text::show_count;
 use crate::runner::judged::judged_run;
 use crate::runner::progress::Progress;
 use crate::runner::unreachable::{self, Remedies};
-use crate::runner::{launch, pinning, server_watch, target_address};
+use crate::runner::{destination, launch, pinning, server_watch};
 use crate::sys;
 use crate::target::kernel_watch::KernelWatch;
 use crate::target::resources::ServerWatch;
@@ -246,8 +246,8 @@ impl<'a> Comparison<'a> {
             },
         };
         let targets = match &started {
-            Some(started) => started.addresses(),
-            None => target_address::resolve(&server.setting.what)?,
+            Some(started) => destination::of_addresses(&started.addresses(), &self.run.transport)?,
+            None => destination::resolve(&server.setting.what, &self.run.transport)?,
         };
         let replay = (self.replay)(server, &point.load);
         let is_counting = matches!(run, Run::OfCounting);
@@ -294,7 +294,8 @@ impl<'a> Comparison<'a> {
             Run::OfCounting => "counting".to_owned(),
         };
         let log = self.server_log.file(&format!("{} {place}{run}", server.setting.name))?;
-        let start = || TestServer::start(spec, &ServerConditions::default(), log);
+        let reach = |at| destination::of_address(at, &self.run.transport);
+        let start = || TestServer::start(spec, &ServerConditions::default(), &reach, log);
         Ok(pinning::on_servers(self.pinned, start).map_err(|failure| failure.reason))
     }
 
@@ -302,7 +303,8 @@ impl<'a> Comparison<'a> {
     fn why_absent(&self, server: &ComparedServer, report: &RunReport) -> Option<String> {
         let target = (server.setting.kind == ServerKind::Target && unreachable::is_absent(&report.total))
             .then_some(&server.setting.what)?;
-        let remedies = Remedies { has_sources: !self.run.sources.is_empty(), ..Remedies::default() };
+        let is_via = !self.run.transport.via.is_empty();
+        let remedies = Remedies { has_sources: !self.run.sources.is_empty(), is_via, ..Remedies::default() };
         unreachable::why(report, target, remedies)
     }
 }

@@ -22,6 +22,7 @@ use crate::output::console::say;
 use crate::plan::{Profile, Slots};
 use crate::sys;
 use crate::target::resources::ServerWatch;
+use crate::transport::Destination;
 
 /// How long a process that waits for a common start sleeps before it looks at the clock again, which somebody may set.
 const MAX_START_WAIT: Duration = Duration::from_millis(50);
@@ -71,13 +72,15 @@ fn check_sources(sources: &SourceAddresses, targets: &[SocketAddr]) -> anyhow::R
 /// family, or this system lacks an option of a load.
 pub fn plan(
     run: &RunSettings,
-    targets: Vec<SocketAddr>,
+    targets: Vec<Destination>,
     groups: Vec<Profile>,
     replay: Option<String>,
 ) -> anyhow::Result<RunPlan> {
     let slots = Slots::new(&groups).map_err(|e| Failure::usage(e.to_string()))?;
-    check_sources(&run.sources, &targets)?;
-    if let Some(error) = groups.iter().find_map(config::unavailable) {
+    let addresses: Vec<SocketAddr> = targets.iter().map(Destination::address).collect();
+    check_sources(&run.sources, &addresses)?;
+    let unsuitable = |group: &Profile| config::unavailable(group).or_else(|| run.transport.unsuitable(group));
+    if let Some(error) = groups.iter().find_map(unsuitable) {
         return Err(error.in_flags());
     }
     for conn in &run.only_conns {
@@ -86,7 +89,7 @@ pub fn plan(
     Ok(RunPlan {
         seed: run.seed,
         typed_seed: run.seed,
-        sources: SourceChoice::new(&run.sources, &targets),
+        sources: SourceChoice::new(&run.sources, &addresses),
         targets,
         groups: groups.into_iter().map(Arc::new).collect(),
         slots,

@@ -4,6 +4,7 @@
 pub mod case;
 pub mod comparison;
 mod deadline;
+pub mod destination;
 mod directly;
 mod family;
 pub mod interrupts;

@@ -4,6 +4,7 @@
 use std::ops::ControlFlow;
 use std::time::Duration;
 
+use crate::config::RunArgs;
 use crate::exit::Exit;
 use crate::failure::{self, Failure};
 use crate::interrupt;
@@ -19,7 +20,7 @@ use crate::runner::known_servers::KnownServers;
 use crate::runner::planned;
 use crate::runner::progress::Progress;
 use crate::runner::server_watch;
-use crate::runner::{jobs, launch, target_address};
+use crate::runner::{destination, jobs, launch};
 use crate::scenario::distance::Distance;
 use crate::scenario::{Scenario, names};
 use crate::target::liveness;
@@ -44,11 +45,16 @@ impl SuiteTargets {
                 return Err(Failure::usage(format!("{target} is there twice: a report would show only one of them")));
             }
         }
-        let all: Vec<&str> = self.targets.iter().chain(&self.direct).map(String::as_str).collect();
-        let is_only_one = all.len() < 2;
-        let waited = args.wait.wait_for(&all, &args.run, args.quiet);
-        let resolved = |target: &&str| target_address::resolve(target).map(drop);
-        for result in [waited].into_iter().chain(all.iter().map(resolved)) {
+        let targets: Vec<&str> = self.targets.iter().map(String::as_str).collect();
+        let backend: Vec<&str> = self.direct.iter().map(String::as_str).collect();
+        let is_only_one = targets.len() + backend.len() < 2;
+        let directly = args.run.without_transport();
+        let directly = (&backend, &directly);
+        let ways = [(&targets, &args.run)].into_iter().chain((!backend.is_empty()).then_some(directly));
+        let waited = ways.clone().map(|(all, run)| args.wait.wait_for(all, run, args.quiet));
+        let resolved = ways
+            .flat_map(|(all, run)| all.iter().map(|target| destination::resolve(target, &run.transport()).map(drop)));
+        for result in waited.chain(resolved) {
             match result {
                 Ok(()) => {}
                 // The others can still be checked. Its own cases will say what is wrong with it.
@@ -63,11 +69,12 @@ impl SuiteTargets {
 
     /// The longest round trip to a target that echoes.
     fn round_trip(&self, args: &CaseArgs) -> Option<Duration> {
-        let of = |target: &String| {
-            let addresses = target_address::resolve(target).ok()?;
-            liveness::round_trip(&addresses, |ip| args.run.source_towards(ip))
+        let of = |target: &String, run: &RunArgs| {
+            let destinations = destination::resolve(target, &run.transport()).ok()?;
+            liveness::round_trip(&destinations, |ip| run.source_towards(ip))
         };
-        self.targets.iter().chain(&self.direct).filter_map(of).max()
+        let through = self.targets.iter().filter_map(|target| of(target, &args.run));
+        through.chain(self.direct.iter().filter_map(|backend| of(backend, &args.run.without_transport()))).max()
     }
 
     /// The targets, in their order: `None` stands for the servers of the scenarios.
@@ -223,12 +230,14 @@ impl SuiteRun<'_> {
         let planned = self.planned[i].clone();
         let task = &self.progress.begin(i, planned.title());
         let number = i + 1;
-        let context = CaseContext { args: self.args, target, number, task, replay, seed: None, known, also: None };
+        let (seed, is_direct, also) = (None, false, None);
+        let context = CaseContext { args: self.args, target, number, task, replay, seed, known, is_direct, also };
         let Some(backend) = self.direct else { return run_one(planned, scenario, &context) };
         let at_backend = CaseContext {
             target: Some(backend),
             replay: (self.replay)(scenario, Some(backend)),
             known: &self.known_directly,
+            is_direct: true,
             also: Some(known),
             ..context.clone()
         };

@@ -3,6 +3,7 @@
 //! The form is checked here, because the system's own error for a missing port or an unbracketed IPv6 address does not
 //! say what to write instead.
 
+use std::io;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Mutex;
 
@@ -11,6 +12,7 @@ use crate::config::{DEFAULT_PORT, ZonedIp, check_zone, without_brackets};
 use crate::failure::Failure;
 use crate::interrupt;
 use crate::sync::lock;
+use crate::transport::HostPort;
 
 /// Resolves `HOST:PORT`. Each text is resolved once in the life of the process, because finding out which address
 /// family answers may open a connection to the target.
@@ -41,6 +43,29 @@ fn invalid(text: &str, error: impl std::fmt::Display) -> anyhow::Error {
     Failure::usage(format!("'{text}' is not a valid target: {error}"))
 }
 
+/// The host and the port of a target that is not resolved: a name stays a name.
+///
+/// # Errors
+/// The text does not have that form (exit code 2).
+pub(super) fn host_port(text: &str) -> anyhow::Result<HostPort> {
+    let (host, port) = split(text).map_err(|error| invalid(text, error))?;
+    match ZonedIp::parse(host.trim_matches(['[', ']']), |ip| format!("[{ip}]:{port}")) {
+        Some(ip) => Ok(HostPort::Address(ip.map_err(|error| invalid(text, error))?.with_port(port))),
+        None => Ok(HostPort::Name(host, port)),
+    }
+}
+
+/// The first address of a name, for a proxy that takes no names. Nothing connects to it to see whether it answers.
+///
+/// # Errors
+/// As [`resolve`].
+pub(super) fn first_address(text: &str) -> anyhow::Result<SocketAddr> {
+    let all = look_up(text, target::all_addresses)?;
+    all.first()
+        .copied()
+        .ok_or_else(|| Failure::could_not_run(format!("cannot resolve {text}: the name has no address")))
+}
+
 /// Resolves `HOST:PORT` each time that it is called, for a target that is still starting: which address family answers
 /// may change.
 ///
@@ -51,17 +76,17 @@ pub(super) fn resolve_now(text: &str) -> anyhow::Result<Vec<SocketAddr>> {
     // A resolver knows nothing of zones.
     match ZonedIp::parse(host.trim_matches(['[', ']']), |ip| format!("[{ip}]:{port}")) {
         Some(ip) => Ok(vec![ip.map_err(|error| invalid(text, error))?.with_port(port)]),
-        None => look_up(text),
+        None => look_up(text, target::resolve),
     }
 }
 
 /// The addresses of a name.
-fn look_up(text: &str) -> anyhow::Result<Vec<SocketAddr>> {
+fn look_up(text: &str, resolver: fn(&str) -> io::Result<Vec<SocketAddr>>) -> anyhow::Result<Vec<SocketAddr>> {
     let wrong = |error: &dyn std::fmt::Display| {
         Failure::could_not_run(format!("cannot resolve {text}: {error}: check the name, or give the address"))
     };
     let wanted = text.to_owned();
-    let addresses = match interrupt::unless_requested(move || target::resolve(&wanted)) {
+    let addresses = match interrupt::unless_requested(move || resolver(&wanted)) {
         Ok(resolved) => resolved.map_err(|error| wrong(&error))?,
         Err(_) if interrupt::is_requested() => {
             return Err(Failure::interrupted(format!("interrupted while {text} was looked up")));

@@ -12,6 +12,8 @@ pub struct Remedies {
     pub is_default_target: bool,
     /// There are source addresses, which may be wrong.
     pub has_sources: bool,
+    /// There are proxies on the way, of which one may be the cause; it says so.
+    pub is_via: bool,
 }
 
 /// Why no connection of a run could be opened; `None` if one was, or if none was tried because of an interrupt.
@@ -33,6 +35,11 @@ pub fn why(report: &RunReport, target: &str, remedies: Remedies) -> Option<Strin
 const NO_SUCH_SOURCE: &str = "this machine has no address";
 
 fn sentence(cause: &str, target: &str, remedies: Remedies) -> String {
+    if remedies.is_via {
+        // Some say what to do themselves.
+        let remedy = if cause.contains(": check") || cause.contains("write ") { "" } else { ": check it, and --via" };
+        return format!("no connection to {target} could be opened: {cause}{remedy}");
+    }
     if cause.contains("refused") {
         let remedy = match remedies.is_default_target {
             true => "start 'echo-tester serve', or add --serve, or name a target",
@@ -63,7 +70,7 @@ mod tests {
 
     #[test]
     fn only_who_named_no_target_is_told_to_start_the_bundled_server() {
-        let remedies = |is_default_target, has_sources| Remedies { is_default_target, has_sources };
+        let remedies = |is_default_target, has_sources| Remedies { is_default_target, has_sources, is_via: false };
         let refused = "Connection refused (os error 111)";
         assert!(sentence(refused, "127.0.0.1:7777", remedies(true, false)).contains("start 'echo-tester serve'"));
         let foreign = sentence(refused, "10.0.0.1:80", remedies(false, false));
@@ -72,5 +79,8 @@ mod tests {
         assert!(no_route.ends_with("check the address, the network and any firewall"), "{no_route}");
         let no_source = sentence("this machine has no address 8.8.8.8: EADDRNOTAVAIL", "a:1", remedies(true, true));
         assert!(no_source.ends_with("EADDRNOTAVAIL: give --source an address of this machine"), "{no_source}");
+        let via = Remedies { is_via: true, ..Remedies::default() };
+        let by_proxy = sentence("the SOCKS5 proxy p:1 refused the connect to a:1", "a:1", via);
+        assert!(by_proxy.starts_with("no connection to a:1 could be opened: the SOCKS5 proxy p:1"), "{by_proxy}");
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::anyhow;
 use clap::Args;
 
-use super::{launch, target_address};
+use super::{destination, launch};
 use crate::config::RunArgs;
 use crate::exit::Exit;
 use crate::failure::{self, Failure};
@@ -80,10 +80,10 @@ fn wait_for(target: &str, run: &RunArgs, patience: Duration, until: Instant, mut
 /// Opens a connection to one of the target's addresses, and closes it again. The error is the last address's answer.
 fn attempt(target: &str, run: &RunArgs, patience: Duration) -> anyhow::Result<()> {
     let mut last = anyhow!("the name has no address");
-    for address in target_address::resolve_now(target)? {
-        match liveness::connects(address, run.source_towards(address.ip()), patience) {
+    for destination in destination::resolve_now(target, &run.transport())? {
+        match liveness::connects(&destination, run.source_towards(destination.address().ip()), patience) {
             Ok(()) => return Ok(()),
-            Err(why) => last = anyhow!("{address} was {why}"),
+            Err(why) => last = anyhow!("{destination} was {why}"),
         }
     }
     Err(last)

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use super::captured_output::CapturedOutput;
 use super::echo_probe::{self, NoEcho};
-use super::lifecycle::{StartFailure, StoppedServer};
+use super::lifecycle::{Reach, StartFailure, StoppedServer};
 use super::listening;
 use super::patience::{AFTER_INTERRUPT, Patience};
 use super::program_path;
@@ -25,6 +25,7 @@ use crate::config::{CommandSpec, Places, Readiness, ServerConditions};
 use crate::interrupt;
 use crate::report::text::both_ends;
 use crate::sys;
+use crate::transport::Destination;
 
 /// Starts of a server whose port was taken in the meantime.
 const MAX_STARTS: usize = 3;
@@ -68,7 +69,7 @@ enum NotReady {
 }
 
 impl CommandServer {
-    /// Starts the server and waits until it is ready. The file gets all that it prints.
+    /// Starts the server and waits until it is ready; `reach` is the way to it. The file gets all that it prints.
     ///
     /// # Errors
     /// The command cannot be started, ends at once, or is not ready before its time is over; the error quotes its
@@ -76,7 +77,7 @@ impl CommandServer {
     pub(super) fn start(
         server: &CommandSpec,
         conditions: &ServerConditions,
-        surroundings: &Surroundings,
+        (surroundings, reach): (&Surroundings, Reach<'_>),
         log: Option<File>,
     ) -> Result<CommandServer, StartFailure> {
         let log = log.map(ServerLog::new);
@@ -85,8 +86,9 @@ impl CommandServer {
             let failed = |reason: String| StartFailure { reason, output: Vec::new() };
             let address = address(conditions, surroundings).map_err(failed)?;
             let places = Places::at(address).among(surroundings.others.clone(), surroundings.folder.as_deref());
+            let reached = reach(listening::reached_at(address)[0]).map_err(|error| failed(format!("{error:#}")))?;
             let mut started = CommandServer::spawn(server, &places, conditions, log.clone()).map_err(failed)?;
-            let Err(why) = started.wait_until_ready(server) else { return Ok(started) };
+            let Err(why) = started.wait_until_ready(server, &reached) else { return Ok(started) };
             let output = started.stop().output;
             let has_choice = surroundings.address.is_none_or(|address| address.port() == 0);
             if has_choice
@@ -124,22 +126,21 @@ impl CommandServer {
         Ok(CommandServer { address: places.own(), process, output, stop_timeout: server.stop_timeout })
     }
 
-    fn wait_until_ready(&mut self, server: &CommandSpec) -> Result<(), NotReady> {
+    fn wait_until_ready(&mut self, server: &CommandSpec, target: &Destination) -> Result<(), NotReady> {
         let until = Instant::now() + server.ready_timeout;
         match &server.ready {
-            Readiness::Echo | Readiness::Connect => self.wait_for_answer(server, until),
+            Readiness::Echo | Readiness::Connect => self.wait_for_answer(server, target, until),
             Readiness::Output(text) => self.wait_for_line(text, until),
             Readiness::Exit => self.wait_for_success(until),
         }
     }
 
-    fn wait_for_answer(&mut self, server: &CommandSpec, until: Instant) -> Result<(), NotReady> {
-        let address = listening::reached_at(self.address)[0];
+    fn wait_for_answer(&mut self, server: &CommandSpec, target: &Destination, until: Instant) -> Result<(), NotReady> {
         loop {
             let timeout = ATTEMPT_TIMEOUT.min(server.ready_timeout).max(POLL_INTERVAL);
             let answer = match server.ready {
-                Readiness::Connect => echo_probe::connects(address, None, timeout),
-                _ => echo_probe::echoes(address, None, timeout),
+                Readiness::Connect => echo_probe::connects(target, None, timeout),
+                _ => echo_probe::echoes(target, None, timeout),
             };
             // Checked after the attempt: another process may answer on this port, and then the server has ended.
             if let Some(status) = self.ended() {

@@ -4,7 +4,8 @@
 
 use std::fmt;
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, TcpStream};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
@@ -12,6 +13,7 @@ use socket2::{Domain, Socket, Type};
 use crate::client::target::bind_address;
 use crate::interrupt;
 use crate::sys;
+use crate::transport::{Destination, Negotiation};
 
 /// The byte that must come back. It belongs to no stream; only this file verifies it.
 const PROBE_BYTE: u8 = b'e';
@@ -47,16 +49,17 @@ impl fmt::Display for NoEcho {
 ///
 /// # Errors
 /// No connection came about, or the user interrupted.
-pub(super) fn connects(address: SocketAddr, source: Option<IpAddr>, patience: Duration) -> Result<(), NoEcho> {
-    unless_interrupted(move || connect(address, source, patience).map(drop))
+pub(super) fn connects(target: &Destination, source: Option<IpAddr>, patience: Duration) -> Result<(), NoEcho> {
+    let target = target.clone();
+    unless_interrupted(move || connect(&target, source, patience).map(drop))
 }
 
 /// Connects, and waits for the echo of a byte.
 ///
 /// # Errors
 /// What the server does instead, or that the user interrupted.
-pub(super) fn echoes(address: SocketAddr, source: Option<IpAddr>, patience: Duration) -> Result<(), NoEcho> {
-    let result = round_trip(address, source, 1, patience);
+pub(super) fn echoes(target: &Destination, source: Option<IpAddr>, patience: Duration) -> Result<(), NoEcho> {
+    let result = round_trip(target, source, 1, patience);
     result.map(drop).map_err(|error| match error {
         // The connect took a part of the time that the user gave.
         NoEcho::Silent(_) => NoEcho::Silent(patience),
@@ -70,15 +73,16 @@ pub(super) fn echoes(address: SocketAddr, source: Option<IpAddr>, patience: Dura
 /// # Errors
 /// What the server does instead, within `patience` for all of it, or that the user interrupted.
 pub(super) fn round_trip(
-    address: SocketAddr,
+    target: &Destination,
     source: Option<IpAddr>,
     tries: u32,
     patience: Duration,
 ) -> Result<Duration, NoEcho> {
+    let target = target.clone();
     unless_interrupted(move || {
         let until = Instant::now() + patience;
         let left = || until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-        let mut stream = connect(address, source, patience)?;
+        let mut stream = connect(&target, source, patience)?;
         let mut shortest = Duration::MAX;
         for _ in 0..tries {
             let begin = Instant::now();
@@ -99,23 +103,52 @@ fn unless_interrupted<T: Send + 'static>(
     }
 }
 
-fn connect(address: SocketAddr, source: Option<IpAddr>, patience: Duration) -> Result<TcpStream, NoEcho> {
+/// Connects, and says what comes before the stream, all within `patience`.
+fn connect(target: &Destination, source: Option<IpAddr>, patience: Duration) -> Result<TcpStream, NoEcho> {
+    let (address, until) = (target.address(), Instant::now() + patience);
     let connect = || -> io::Result<TcpStream> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
         if let Some(source) = source {
             socket.bind(&bind_address(source, address).into())?;
         }
-        socket.connect_timeout(&address.into(), patience)?;
-        let stream = TcpStream::from(socket);
+        socket.connect_timeout(&address.into(), patience).map_err(|error| target.first_connect_failed(error))?;
+        let mut stream = TcpStream::from(socket);
         if sys::refuses_itself(&stream) {
-            return Err(io::ErrorKind::ConnectionRefused.into());
+            return Err(target.first_connect_failed(io::ErrorKind::ConnectionRefused.into()));
         }
+        negotiate(&mut stream, target, until)?;
         Ok(stream)
     };
     connect().map_err(|error| match is_time_out(&error) {
         true => NoEcho::NoConnection(io::Error::other(format!("no answer within {}", whole_milliseconds(patience)))),
         false => NoEcho::NoConnection(error),
     })
+}
+
+/// Says what comes before the stream.
+fn negotiate(stream: &mut TcpStream, target: &Destination, until: Instant) -> io::Result<()> {
+    let Some(preamble) = target.preamble() else { return Ok(()) };
+    let mut negotiation = Negotiation::new(Arc::clone(preamble), stream.local_addr().ok(), stream.peer_addr().ok());
+    let mut buffer = [0; 512];
+    while !negotiation.is_done() {
+        let to_send = negotiation.to_send();
+        if !to_send.is_empty() {
+            stream.write_all(to_send)?;
+            let sent = to_send.len();
+            negotiation.sent(sent);
+            continue;
+        }
+        let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        stream.set_read_timeout(Some(left))?;
+        let most = negotiation.wanted().min(buffer.len());
+        match sys::retry_interrupted(|| stream.read(&mut buffer[..most])) {
+            Ok(0) => return Err(negotiation.ended(None)),
+            Ok(n) => negotiation.receive(&buffer[..n])?,
+            Err(error) if is_time_out(&error) => return Err(error),
+            Err(error) => return Err(negotiation.ended(Some(error))),
+        }
+    }
+    Ok(())
 }
 
 fn echo(stream: &mut TcpStream, patience: Duration) -> Result<(), NoEcho> {
@@ -159,7 +192,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let address = listener.local_addr().expect("the listener is bound");
         let server = std::thread::spawn(move || serve(listener.accept().expect("the listener accepts").0));
-        let result = echoes(address, None, patience).map_err(|why| why.to_string());
+        let result = echoes(&address.into(), None, patience).map_err(|why| why.to_string());
         server.join().expect("the server does not panic");
         result
     }
@@ -203,7 +236,7 @@ mod tests {
                 stream.write_all(&byte).expect("the probe reads");
             }
         });
-        let measured = round_trip(address, None, 3, PATIENCE).expect("each byte comes back");
+        let measured = round_trip(&address.into(), None, 3, PATIENCE).expect("each byte comes back");
         assert!(measured >= slow && measured < slow * 3, "{measured:?}");
         server.join().expect("the server does not panic");
     }
@@ -211,7 +244,7 @@ mod tests {
     #[test]
     fn a_port_without_a_listener_takes_no_connection() {
         let nobody = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-        let refused = connects(nobody.expect("a port was free"), None, PATIENCE).expect_err("nobody listens");
+        let refused = connects(&nobody.expect("a port was free").into(), None, PATIENCE).expect_err("nobody listens");
         assert!(matches!(refused, NoEcho::NoConnection(_)), "{refused:?}");
     }
 }

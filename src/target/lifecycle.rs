@@ -1,6 +1,9 @@
 //! The two ends of a server under test, as values: why it did not start, and what is left when it has stopped.
 
+use std::net::SocketAddr;
+
 use crate::report::run::ServerReport;
+use crate::transport::Destination;
 
 /// Why a case has no server.
 #[derive(Debug)]
@@ -21,3 +24,6 @@ pub struct StoppedServer {
     /// The first and the last lines that the server printed.
     pub output: Vec<String>,
 }
+
+/// The way to a server that was started at this address: directly, or as all connections of the run go.
+pub type Reach<'a> = &'a dyn Fn(SocketAddr) -> anyhow::Result<Destination>;

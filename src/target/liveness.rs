@@ -5,13 +5,14 @@
 //! as long as a connection may wait, because a server at its limit must first notice that the other connections have
 //! gone.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use super::echo_probe::{self, NoEcho};
 use crate::client::{RunOutcome, RunPlan};
 use crate::interrupt;
 use crate::scenario::Scenario;
+use crate::transport::Destination;
 
 /// Pause between two probes.
 const PROBE_INTERVAL: Duration = Duration::from_millis(20);
@@ -39,7 +40,7 @@ pub fn probe(scenario: &Scenario, plan: &RunPlan, outcome: &RunOutcome) -> Probe
     let until = Instant::now() + patience;
     loop {
         let left = until.saturating_duration_since(Instant::now()).max(MIN_PROBE_TIMEOUT);
-        let why = match reached().try_for_each(|target| echo_probe::echoes(*target, source, left)) {
+        let why = match reached().try_for_each(|target| echo_probe::echoes(target, source, left)) {
             Ok(()) => return Some(Ok(())),
             Err(NoEcho::Interrupted) => return None,
             Err(why) => why,
@@ -59,20 +60,20 @@ pub fn probe(scenario: &Scenario, plan: &RunPlan, outcome: &RunOutcome) -> Probe
 ///
 /// # Errors
 /// What the target does instead, as the end of a sentence: 'taking no connection (…)'.
-pub fn connects(target: SocketAddr, source: Option<IpAddr>, patience: Duration) -> Result<(), String> {
+pub fn connects(target: &Destination, source: Option<IpAddr>, patience: Duration) -> Result<(), String> {
     echo_probe::connects(target, source, patience).map_err(|why| why.to_string())
 }
 
 /// The round trip of a byte, at the first of these addresses that echoes. `None`: none echoes soon, which the run will
 /// find out with more patience.
-pub fn round_trip(targets: &[SocketAddr], source: impl Fn(IpAddr) -> Option<IpAddr>) -> Option<Duration> {
-    let of = |target: &SocketAddr| {
-        echo_probe::round_trip(*target, source(target.ip()), ROUND_TRIPS, ROUND_TRIP_TIMEOUT).ok()
+pub fn round_trip(targets: &[Destination], source: impl Fn(IpAddr) -> Option<IpAddr>) -> Option<Duration> {
+    let of = |target: &Destination| {
+        echo_probe::round_trip(target, source(target.address().ip()), ROUND_TRIPS, ROUND_TRIP_TIMEOUT).ok()
     };
     targets.iter().find_map(of)
 }
 
 /// Whether any of these addresses takes a connection now.
-pub fn is_there(targets: &[SocketAddr], source: Option<IpAddr>, patience: Duration) -> bool {
-    targets.iter().any(|target| echo_probe::connects(*target, source, patience).is_ok())
+pub fn is_there(targets: &[Destination], source: Option<IpAddr>, patience: Duration) -> bool {
+    targets.iter().any(|target| echo_probe::connects(target, source, patience).is_ok())
 }

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::thread;
 
 use super::command_server::Surroundings;
-use super::lifecycle::{StartFailure, StoppedServer};
+use super::lifecycle::{Reach, StartFailure, StoppedServer};
 use super::liveness::Probed;
 use super::private_folder::{self, PrivateFolder};
 use super::started_process;
@@ -17,6 +17,7 @@ use super::test_server::{TestServer, last_words};
 use crate::config::{ProcessSpec, ServerConditions, ServerSpec};
 use crate::interrupt;
 use crate::report::text::both_ends;
+use crate::transport::Destination;
 
 /// The name of the server in the output.
 const SERVER: &str = "server";
@@ -66,22 +67,24 @@ pub fn kill_all() {
 }
 
 impl TestBed {
-    /// Starts all processes and waits until the last one is ready. `log` makes the file for the output of a process.
+    /// Starts all processes and waits until the last one is ready; `reach` is the way to the server. `log` makes the file for the output of a process.
     ///
     /// # Errors
     /// One of them cannot be started, ends at once, or does not get ready. Those that run are stopped again.
     pub fn start(
         wanted: WantedProcesses<'_>,
+        reach: Reach<'_>,
         log: impl Fn(Option<&str>) -> anyhow::Result<Option<File>>,
     ) -> Result<TestBed, StartFailure> {
         let log = |name: Option<&str>| log(name).map_err(|error| failure(format!("{error:#}")));
         let folder = needs_folder(wanted).then(PrivateFolder::new).transpose().map_err(failure)?;
         let path = folder.as_ref().map(|folder| folder.path().to_owned());
+        let directly = |at| Ok(Destination::from(at));
         let mut processes: Vec<NamedProcess> = Vec::new();
         for process in wanted.processes {
             let surroundings = surroundings(&processes, path.clone(), process.address);
             let started = log(Some(&process.name)).and_then(|log| {
-                TestServer::start_among(&process.server, &ServerConditions::default(), &surroundings, log)
+                TestServer::start_among(&process.server, &ServerConditions::default(), (&surroundings, &directly), log)
             });
             match started {
                 Ok(started) => processes.push(NamedProcess::new(process, started)),
@@ -89,8 +92,8 @@ impl TestBed {
             }
         }
         let surroundings = surroundings(&processes, path, None);
-        let started =
-            log(None).and_then(|log| TestServer::start_among(wanted.server, wanted.conditions, &surroundings, log));
+        let started = log(None)
+            .and_then(|log| TestServer::start_among(wanted.server, wanted.conditions, (&surroundings, reach), log));
         match started {
             Ok(server) => Ok(TestBed { processes, server, _folder: folder }),
             Err(failure) if processes.is_empty() => Err(failure),

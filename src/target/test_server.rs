@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::bundled::BundledServer;
 use super::command_server::{CommandServer, Surroundings};
-use super::lifecycle::{StartFailure, StoppedServer};
+use super::lifecycle::{Reach, StartFailure, StoppedServer};
 use super::listening;
 use super::liveness::Probed;
 use crate::config::{ServeArgs, ServerConditions, ServerSpec};
@@ -36,23 +36,25 @@ pub enum TestServer {
 }
 
 impl TestServer {
-    /// Starts the server under these conditions and waits until it is ready. The file gets all that it prints.
+    /// Starts the server under these conditions and waits until it is ready; `reach` is the way to it. The file gets
+    /// all that it prints.
     ///
     /// # Errors
     /// The server cannot be started, ends at once, or does not get ready.
     pub fn start(
         server: &ServerSpec,
         conditions: &ServerConditions,
+        reach: Reach<'_>,
         log: Option<File>,
     ) -> Result<TestServer, StartFailure> {
-        TestServer::start_among(server, conditions, &Surroundings::default(), log)
+        TestServer::start_among(server, conditions, (&Surroundings::default(), reach), log)
     }
 
     /// The same for one of several processes.
     pub(super) fn start_among(
         server: &ServerSpec,
         conditions: &ServerConditions,
-        surroundings: &Surroundings,
+        (surroundings, reach): (&Surroundings, Reach<'_>),
         log: Option<File>,
     ) -> Result<TestServer, StartFailure> {
         match server {
@@ -63,7 +65,7 @@ impl TestServer {
                     .map(|server| TestServer::Bundled(Box::new(server)))
                     .map_err(|error| StartFailure { reason: format!("{error:#}"), output: Vec::new() })
             }
-            ServerSpec::Command(command) => CommandServer::start(command, conditions, surroundings, log)
+            ServerSpec::Command(command) => CommandServer::start(command, conditions, (surroundings, reach), log)
                 .map(|server| TestServer::Command(Box::new(server))),
         }
     }

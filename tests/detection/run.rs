@@ -31,7 +31,7 @@ pub(crate) fn blast(target: SocketAddr, load: &str, seed: u64) -> (Counters, Vec
     let plan = RunPlan {
         seed,
         typed_seed: seed,
-        targets: vec![target],
+        targets: vec![target.into()],
         sources: SourceChoice::System,
         slots: Slots::new([&profile]).expect("the load has few connections"),
         groups: vec![Arc::new(profile)],

@@ -21,7 +21,7 @@ pub(crate) fn plan(target: SocketAddr, loads: &[&str]) -> RunPlan {
     RunPlan {
         seed: 42,
         typed_seed: 42,
-        targets: vec![target],
+        targets: vec![target.into()],
         sources: SourceChoice::new(&SourceAddresses::NONE, &[target]),
         slots: Slots::new(&groups).expect("there are ids for so few connections"),
         groups: groups.into_iter().map(Arc::new).collect(),

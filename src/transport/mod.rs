@@ -1,0 +1,26 @@
+//! What lies between a TCP handshake and the first byte of the stream: requests to proxies, a PROXY protocol header.
+//!
+//! - [`Destination`]: where a socket connects, and the [`Preamble`] of the connection, if it has one.
+//! - [`Negotiation`]: the preamble of one connection as a state machine. It takes received bytes and yields bytes to
+//!   send; it does no I/O and reads no clock, so a test of it is a function call. It never asks for more bytes than the
+//!   answer of a proxy has, so that no byte of the stream is taken for it.
+//! - One file each for what a proxy speaks: `socks5`, `socks4`, `http_connect`; `proxy_header` writes the header of the
+//!   PROXY protocol.
+
+mod destination;
+mod dialogue;
+mod host_port;
+mod http_connect;
+mod negotiation;
+mod preamble;
+mod proxy_header;
+mod proxy_url;
+mod socks4;
+mod socks5;
+
+pub use destination::Destination;
+pub use host_port::HostPort;
+pub use negotiation::Negotiation;
+pub use preamble::{Hop, Preamble};
+pub use proxy_header::ProxyHeader;
+pub use proxy_url::{ProxyProtocol, ProxyUrl};
