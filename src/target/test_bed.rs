@@ -67,7 +67,8 @@ pub fn kill_all() {
 }
 
 impl TestBed {
-    /// Starts all processes and waits until the last one is ready; `reach` is the way to the server. `log` makes the file for the output of a process.
+    /// Starts all processes and waits until the last one is ready; `reach` is the way to the server. `log` makes the
+    /// file for the output of a process.
     ///
     /// # Errors
     /// One of them cannot be started, ends at once, or does not get ready. Those that run are stopped again.
