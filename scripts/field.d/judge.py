@@ -12,12 +12,15 @@ from program import Program, Skip
 NEUTRAL = {"skipped", "unsupported", "info"}
 
 
-def run_suite(tester: Path, running: Running, program: Program, again: int, limit: int) -> dict:
+def run_suite(
+    tester: Path, running: Running, program: Program, again: int, limit: int, flags: list[str] | None = None
+) -> dict:
     """Each case with its outcomes ('pass', 'fail', 'inconclusive') and what was found when it first did not pass.
 
     A program that has crashed is started again before a case runs again.
     """
-    report = check(tester, running.port, program, [], limit)
+    flags = [*running.via, *(flags or [])]
+    report = check(tester, running.port, program, flags, [], limit)
     cases = {}
     for case in report["cases"]:
         if case["outcome"] not in NEUTRAL:
@@ -27,7 +30,7 @@ def run_suite(tester: Path, running: Running, program: Program, again: int, limi
     for id, case in cases.items():
         while not is_settled(case["outcomes"], again):
             running.start_if_gone()
-            rerun = check(tester, running.port, program, ["--filter", f"{id} {case['name']}"], limit)["cases"]
+            rerun = check(tester, running.port, program, flags, ["--filter", f"{id} {case['name']}"], limit)["cases"]
             case["outcomes"] += [outcome(other) for other in rerun if other["id"] == id]
             if case["outcomes"][-1] == "fail" and "fail" not in case["outcomes"][:-1]:
                 case["found"] = next(found(other) for other in rerun if other["id"] == id)
@@ -47,10 +50,10 @@ def is_settled(outcomes: list[str], again: int) -> bool:
     return fails == 2 or (fails == 0 and "pass" in outcomes) or len(outcomes) > again
 
 
-def check(tester: Path, port: int, program: Program, more: list[str], limit: int) -> dict:
+def check(tester: Path, port: int, program: Program, flags: list[str], more: list[str], limit: int) -> dict:
     file = program.directory / "check.json"
     file.unlink(missing_ok=True)
-    command = [str(tester), "check", f"127.0.0.1:{port}", "--quiet", f"--json={file}", *more]
+    command = [str(tester), "check", f"127.0.0.1:{port}", "--quiet", f"--json={file}", *flags, *more]
     with (program.directory / "check.txt").open("a" if more else "w") as output:
         try:
             subprocess.run(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, timeout=limit, check=False)

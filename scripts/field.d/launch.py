@@ -32,18 +32,21 @@ def adopt_orphans() -> None:
 class Running:
     """A program that runs, with its backend if it has one. After a crash it can be started again, on the same ports."""
 
-    def __init__(self, program: Program, tester: Path) -> None:
+    def __init__(self, program: Program, tester: Path, serve_backend: bool) -> None:
         names = program.ports() + (["backend"] if program.has_backend() else [])
         ports = dict(zip(names, free_ports(len(names))))
         for name, text in program.files.items():
             (program.directory / name).write_text(program.fill(text, ports))
-        self.port = ports["port"]
-        self.ports = set(ports.values())
+        self.backend = ports.get("backend")
+        # A proxy that is asked for each target forwards to none on its own.
+        self.port = self.backend if program.via else ports["port"]
+        self.via = ["--via", program.fill(program.via, ports)] if program.via else []
+        self.ports = {port for name, port in ports.items() if name != "backend" or serve_backend}
         self.directory = program.directory
         self.log = program.directory / "output.log"
         self.log.write_text("")
         self.commands = [shlex.split(program.fill(command, ports)) for command in program.start]
-        if "backend" in ports:
+        if "backend" in ports and serve_backend:
             self.commands.insert(0, [str(tester), "serve", "--bind", f"127.0.0.1:{ports['backend']}"])
 
     def start(self) -> None:
@@ -58,9 +61,9 @@ class Running:
 
 
 @contextlib.contextmanager
-def started(program: Program, tester: Path) -> Iterator[Running]:
-    """The program, and its backend if it has one, for the length of a 'with'."""
-    running = Running(program, tester)
+def started(program: Program, tester: Path, serve_backend: bool = True) -> Iterator[Running]:
+    """The program, and its backend if it has one and that is wanted, for the length of a 'with'."""
+    running = Running(program, tester, serve_backend)
     try:
         running.start()
         yield running

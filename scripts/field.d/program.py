@@ -16,7 +16,8 @@ class Program:
 
     In 'build', 'start', 'version' and [files], @dir@ is the program's scratch folder, @examples@ the folder of the
     example servers, @venv@ the Python environment, @port@ the port that is tested, @port2@ … further free ports, and
-    @backend@ the port of an 'echo-tester serve' behind a proxy, which runs only if the text names it.
+    @backend@ the port of an 'echo-tester serve' behind a proxy, which runs only if the text names it. 'via' is the value of --via for a
+    proxy that is asked for each target: then the suite's target is @backend@ itself.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Program:
     npm: list[str] = field(default_factory=list)
     cargo: dict[str, str] = field(default_factory=dict)
     needs: list[str] = field(default_factory=list)
+    via: str = ""
     build: list[str] = field(default_factory=list)
     files: dict[str, str] = field(default_factory=dict)
     note: str = ""
@@ -38,14 +40,14 @@ class Program:
     directory: Path = Path()
 
     def texts(self) -> list[str]:
-        return [*self.start, *self.files.values()]
+        return [*self.start, *self.files.values(), self.via]
 
     def ports(self) -> list[str]:
         """The names of the ports that the program listens on, without the backend's."""
         return sorted({name for text in self.texts() for name in re.findall(r"@(port\d*)@", text)})
 
     def has_backend(self) -> bool:
-        return any("@backend@" in text for text in self.texts())
+        return bool(self.via) or any("@backend@" in text for text in self.texts())
 
     def fill(self, text: str, ports: dict[str, int]) -> str:
         values = {"dir": self.directory, "examples": self.examples, "venv": self.directory / "venv", **ports}

@@ -10,14 +10,18 @@ use crate::config::{ConfigError, ModelList, ServerTable};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::judge::assumption::{ASSUMPTIONS, Assumption};
-use crate::output::console::{quote, say};
+use crate::output::console::{print, quote, say};
 use crate::output::files;
+use crate::report::minimal::Script;
 use crate::runner::case::CaseArgs;
 use crate::runner::suite::{self, SuiteTargets};
 use crate::runner::target_address;
 use crate::scenario::distance::Distance;
 use crate::scenario::{Scenario, Variables, conformance};
 use crate::units::Time;
+
+/// How long a script waits, unless --patience says otherwise: as long as the suite.
+const MINIMAL_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The flags of `check`.
 #[derive(Args, Debug)]
@@ -46,6 +50,13 @@ pub struct CheckCommand {
         value_parser = PossibleValuesParser::new(ASSUMPTIONS.iter().map(|row| row.name))
     )]
     assume: Option<String>,
+
+    /// Print the smallest python3 script that shows the fault of this case without echo-tester, and connect to nobody
+    ///
+    /// For a report to the maintainers of a proxy. A case is an id such as 3.2; the scripts have names too: half-close,
+    /// backlog, reset, back-pressure, bytes. The script ends with exit code 1 where the fault is.
+    #[arg(long, value_name = "CASE", conflicts_with_all = ["model", "direct", "targets_file"])]
+    minimal: Option<String>,
 
     /// Check bundled servers of these models, each with every case: names with commas, auto, or all
     #[arg(
@@ -80,6 +91,9 @@ pub fn run(args: &CheckCommand) -> anyhow::Result<Exit> {
     if args.patience == Some(Time(Duration::ZERO)) {
         return Err(Failure::usage("--patience 0: must be longer than 0: write a time such as 30s, or leave it out"));
     }
+    if let Some(case) = &args.minimal {
+        return print_minimal(case, &targets, args.patience);
+    }
     let scenarios = scenarios(args, None)?;
     let flag = |name: &str, value: Option<String>| {
         value.map_or_else(String::new, |value| format!(" --{name} {}", quote(&value)))
@@ -105,6 +119,17 @@ pub fn run(args: &CheckCommand) -> anyhow::Result<Exit> {
         self::scenarios(args, Some(distance))
     };
     suite::run_all(&scenarios, &args.cases, &targets, Some(&at_distance), replay)
+}
+
+/// Prints the script for a case, with the target in it.
+fn print_minimal(case: &str, targets: &SuiteTargets, patience: Option<Time>) -> anyhow::Result<Exit> {
+    let wrong = |problem: &str| Failure::usage(format!("--minimal {case}: {problem}"));
+    let script = Script::named(case).map_err(|problem| wrong(&problem))?;
+    let [target] = &targets.targets[..] else { return Err(wrong("a script has one target: name one HOST:PORT")) };
+    let address = target.rsplit_once(':').ok_or_else(|| wrong("a script needs a target of the form HOST:PORT"))?;
+    let patience = patience.map_or(MINIMAL_PATIENCE, |Time(time)| time);
+    print(&script.against(address, patience.as_secs_f64()))?;
+    Ok(Exit::Pass)
 }
 
 /// The cases: the suite against each model, as far away as the target is, and with what is assumed of it.

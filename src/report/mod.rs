@@ -24,6 +24,7 @@ mod junit;
 pub mod live;
 mod markdown;
 pub mod merge;
+pub mod minimal;
 pub mod page;
 mod quantity;
 mod remarks;
