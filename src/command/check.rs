@@ -12,7 +12,7 @@ use crate::failure::Failure;
 use crate::judge::assumption::{ASSUMPTIONS, Assumption};
 use crate::output::console::{print, quote, say};
 use crate::output::files;
-use crate::report::minimal::Script;
+use crate::report::minimal::MinimalScript;
 use crate::runner::case::CaseArgs;
 use crate::runner::suite::{self, SuiteTargets};
 use crate::runner::target_address;
@@ -124,7 +124,7 @@ pub fn run(args: &CheckCommand) -> anyhow::Result<Exit> {
 /// Prints the script for a case, with the target in it.
 fn print_minimal(case: &str, targets: &SuiteTargets, patience: Option<Time>) -> anyhow::Result<Exit> {
     let wrong = |problem: &str| Failure::usage(format!("--minimal {case}: {problem}"));
-    let script = Script::named(case).map_err(|problem| wrong(&problem))?;
+    let script = MinimalScript::named(case).map_err(|problem| wrong(&problem))?;
     let [target] = &targets.targets[..] else { return Err(wrong("a script has one target: name one HOST:PORT")) };
     let address = target.rsplit_once(':').ok_or_else(|| wrong("a script needs a target of the form HOST:PORT"))?;
     let patience = patience.map_or(MINIMAL_PATIENCE, |Time(time)| time);

@@ -4,7 +4,7 @@
 use crate::units::nearest::nearest;
 
 /// A script, and the faults that it shows.
-pub struct Script {
+pub struct MinimalScript {
     /// Its name.
     pub name: &'static str,
     /// What goes wrong in a proxy that has the fault.
@@ -15,32 +15,32 @@ pub struct Script {
 }
 
 /// Every script.
-pub const SCRIPTS: &[Script] = &[
-    Script {
+pub const SCRIPTS: &[MinimalScript] = &[
+    MinimalScript {
         name: "half-close",
         shows: "a half-closed connection is cut, ends too early, or ends with a reset or not at all",
         cases: &["3.2", "9.2"],
         text: include_str!("minimal/half_close.py"),
     },
-    Script {
+    MinimalScript {
         name: "backlog",
         shows: "bytes that wait to be sent are lost at the end",
         cases: &["3.3", "3.7", "3.8", "3.9"],
         text: include_str!("minimal/backlog.py"),
     },
-    Script {
+    MinimalScript {
         name: "reset",
         shows: "a connection that is over ends with a reset in place of a FIN",
         cases: &[],
         text: include_str!("minimal/reset.py"),
     },
-    Script {
+    MinimalScript {
         name: "back-pressure",
         shows: "a connection on which neither direction is read for a while never goes on",
         cases: &["2.1", "2.2", "2.3", "2.4", "2.6"],
         text: include_str!("minimal/back_pressure.py"),
     },
-    Script {
+    MinimalScript {
         name: "bytes",
         shows: "bytes are lost, changed, repeated or in another order",
         cases: &["1.1", "1.2", "1.3", "1.4", "1.5", "1.6"],
@@ -48,19 +48,19 @@ pub const SCRIPTS: &[Script] = &[
     },
 ];
 
-impl Script {
+impl MinimalScript {
     /// The script of this name, or for this case of the suite.
     ///
     /// # Errors
     /// There is none; the text says which there are.
-    pub fn named(name: &str) -> Result<&'static Script, String> {
+    pub fn named(name: &str) -> Result<&'static MinimalScript, String> {
         let known = SCRIPTS.iter().find(|script| script.name == name || script.cases.contains(&name));
         known.ok_or_else(|| {
             let words = SCRIPTS.iter().map(|script| script.name);
             if let Some(meant) = nearest(name, words) {
                 return format!("there is no script '{name}': did you mean {meant}?");
             }
-            let of = |script: &Script| match script.cases {
+            let of = |script: &MinimalScript| match script.cases {
                 [] => script.name.to_owned(),
                 cases => format!("{} ({})", script.name, cases.join(", ")),
             };
@@ -89,14 +89,14 @@ mod tests {
             assert!(text.contains("TARGET, PATIENCE") && text.contains("(\"::1\", 7777), 5"), "{text}");
             assert!(!text.contains('@') && text.lines().count() <= 32, "{}", script.name);
             for name in script.cases.iter().chain([&script.name]) {
-                assert_eq!(Script::named(name).map(|found| found.name), Ok(script.name));
+                assert_eq!(MinimalScript::named(name).map(|found| found.name), Ok(script.name));
             }
         }
     }
 
     #[test]
     fn another_case_is_answered_with_those_that_have_a_script() {
-        let error = |name| Script::named(name).map(|script| script.name).expect_err(name);
+        let error = |name| MinimalScript::named(name).map(|script| script.name).expect_err(name);
         assert_eq!(error("half-clos"), "there is no script 'half-clos': did you mean half-close?");
         assert!(error("4.1").contains("name one of these, or one of its cases: half-close (3.2, 9.2); backlog (3.3"));
     }
