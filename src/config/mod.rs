@@ -39,7 +39,7 @@ pub use load::LoadArgs;
 pub use model_list::ModelList;
 pub use named_command::NamedCommand;
 pub use placeholders::{PlaceholderError, Places, check_placeholders};
-pub use process_table::{ProcessSpec, ProcessTable};
+pub use process_table::{ProcessSpec, ProcessTable, ViaProcess};
 pub use readiness::Readiness;
 pub use run::{RunArgs, RunSettings};
 pub use scenario_server::{ServerSpec, ServerVariant};

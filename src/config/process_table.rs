@@ -15,7 +15,8 @@ use super::readiness::Readiness;
 use super::scenario_server::ServerSpec;
 use super::server_options::ServerTable;
 use crate::server::fault::Fault;
-use crate::units::Time;
+use crate::transport::ProxyUrl;
+use crate::units::{ParseError, Time};
 
 /// The name of the server in the output of a case, and so of no process.
 const SERVER: &str = "server";
@@ -50,6 +51,10 @@ pub struct ProcessTable {
     /// echo: it echoes a byte, through everything before it. connect: it accepts a connection. exit: it has ended with
     /// success, because it only prepares something. output: a line that it prints has this text.
     pub(super) ready: Option<Readiness>,
+    /// With command: it is a proxy that is asked for each connection to the server: socks5, socks4a or http (CONNECT)
+    ///
+    /// Connections to `[server]` go through it, and through several in the order of the file.
+    pub(super) via: Option<ViaProcess>,
     /// With command: how long it may take to get ready [default: 10s]
     pub(super) ready_timeout: Option<Time>,
     /// With command: how long it may take to end after SIGTERM; then it is killed [default: 5s]
@@ -65,6 +70,35 @@ pub struct ProcessSpec {
     pub server: ServerSpec,
     /// Where it listens, if that was said; port 0 is any free one.
     pub address: Option<SocketAddr>,
+    /// What it speaks, if connections to the server go through it.
+    pub via: Option<ViaProcess>,
+}
+
+/// What a proxy speaks that connections to the server go through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ViaProcess {
+    /// SOCKS5
+    Socks5,
+    /// SOCKS4a
+    Socks4a,
+    /// HTTP CONNECT
+    Http,
+}
+
+impl ViaProcess {
+    /// The hop through the proxy at this address.
+    ///
+    /// # Errors
+    /// None is known: every address has such a form.
+    pub fn at(self, address: SocketAddr) -> Result<ProxyUrl, ParseError> {
+        let scheme = match self {
+            ViaProcess::Socks5 => "socks5",
+            ViaProcess::Socks4a => "socks4a",
+            ViaProcess::Http => "http",
+        };
+        format!("{scheme}://{address}").parse()
+    }
 }
 
 impl ProcessSpec {
@@ -92,11 +126,16 @@ impl ProcessTable {
                 let problem = "a bundled server of a scenario listens on a free port of 127.0.0.1";
                 return Err(ConfigError::new("address", address, problem).remedy("leave it out"));
             }
+            if self.via.is_some() {
+                let problem = "a bundled server is no proxy";
+                return Err(ConfigError::new("via", "…", problem).remedy("leave it out"));
+            }
             let server = table.resolve()?.remove(0).server;
-            return Ok(ProcessSpec { name, server, address: None });
+            return Ok(ProcessSpec { name, server, address: None, via: None });
         };
         let server = ServerSpec::Command(CommandSpec::new(command, &table)?);
-        Ok(ProcessSpec { name, server, address: self.address.map(|ListenAddress(address)| address) })
+        let address = self.address.map(|ListenAddress(address)| address);
+        Ok(ProcessSpec { name, server, address, via: self.via })
     }
 
     fn checked_name(&self) -> Result<String, ConfigError> {
@@ -153,6 +192,20 @@ mod tests {
     }
 
     #[test]
+    fn a_proxy_is_a_hop_whatever_its_address() {
+        for (via, address, hop) in [
+            (ViaProcess::Socks5, "127.0.0.1:9", "socks5://127.0.0.1:9"),
+            (ViaProcess::Socks4a, "127.0.0.1:9", "socks4a://127.0.0.1:9"),
+            (ViaProcess::Http, "[::1]:9", "http://[::1]:9"),
+        ] {
+            let url = via.at(address.parse().expect("an address")).expect("it is a hop");
+            assert_eq!(url.to_string(), hop);
+        }
+        let text = "name = 'p'\ncommand = ['p', '{addr}']\nready = 'connect'\nvia = 'socks5'";
+        assert_eq!(resolve(text).expect("it is valid").via, Some(ViaProcess::Socks5));
+    }
+
+    #[test]
     fn a_table_that_makes_no_sense_is_refused_with_a_remedy() {
         for (text, key, remedy) in [
             ("model = 'auto'", "name", "write name"),
@@ -166,6 +219,7 @@ mod tests {
             ("name = 'a'\nmodel = 'auto'\nenv = { A = 'b' }", "env", "add command"),
             ("name = 'a'\nmodel = 'auto'\naddress = '127.0.0.1:0'", "address", "leave it out"),
             ("name = 'a'\ncommand = ['a']", "command", "write {addr}"),
+            ("name = 'a'\nmodel = 'auto'\nvia = 'http'", "via", "leave it out"),
         ] {
             let error = resolve(text).expect_err(text);
             let is_remedy = error.message().contains(remedy) || error.problem.contains(remedy);

@@ -308,7 +308,9 @@ fn reached(
         (None, None) => Err(Failure::usage(format!("{} has no [server]", scenario.path))),
         (None, Some(wanted)) => {
             let Some(server) = start(case, wanted, scenario, (context, transport))? else { return Ok(None) };
-            Ok(Some((destination::of_addresses(&server.addresses(), transport)?, Some(server))))
+            let via = [transport.via.clone(), server.via()?].concat();
+            let transport = TransportSettings { via, ..transport.clone() };
+            Ok(Some((destination::of_addresses(&server.addresses(), &transport)?, Some(server))))
         }
     }
 }

@@ -14,10 +14,10 @@ use super::liveness::Probed;
 use super::private_folder::{self, PrivateFolder};
 use super::started_process;
 use super::test_server::{TestServer, last_words};
-use crate::config::{ProcessSpec, ServerConditions, ServerSpec};
+use crate::config::{ProcessSpec, ServerConditions, ServerSpec, ViaProcess};
 use crate::interrupt;
 use crate::report::text::both_ends;
-use crate::transport::Destination;
+use crate::transport::{Destination, ProxyUrl};
 
 /// The name of the server in the output.
 const SERVER: &str = "server";
@@ -38,6 +38,8 @@ struct NamedProcess {
     process: TestServer,
     /// It has ended with success before the next one started.
     only_prepared: bool,
+    /// What it speaks, if connections to the server go through it.
+    via: Option<ViaProcess>,
 }
 
 /// A process whose descriptors and threads are watched.
@@ -107,6 +109,15 @@ impl TestBed {
         self.server.addresses()
     }
 
+    /// The processes that connections to the server go through, as hops.
+    ///
+    /// # Errors
+    /// The address of one is no hop.
+    pub fn via(&self) -> anyhow::Result<Vec<ProxyUrl>> {
+        let hop = |process: &NamedProcess| process.via.map(|via| Ok(via.at(process.process.address())?));
+        self.processes.iter().filter_map(hop).collect()
+    }
+
     /// Asks the server to end while its loads run, from another thread.
     pub fn stopper(&self) -> Box<dyn FnOnce() + Send + 'static> {
         self.server.stopper()
@@ -165,7 +176,7 @@ impl TestBed {
 
 impl NamedProcess {
     fn new(spec: &ProcessSpec, process: TestServer) -> NamedProcess {
-        NamedProcess { name: spec.name.clone(), process, only_prepared: spec.only_prepares() }
+        NamedProcess { name: spec.name.clone(), process, only_prepared: spec.only_prepares(), via: spec.via }
     }
 
     /// How it has ended on its own, if it has and should not have.
