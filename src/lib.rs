@@ -14,6 +14,7 @@
 //!   server                      the echo servers (never imports stream: it could hide its own bug)
 //!   config                      flags, keys and variables → complete, valid values
 //!   client                      the engine
+//!   peer                        the backend of a proxy, where both ends are ours
 //!   scenario                    TOML → cases
 //!   report                      results → terminal, JSON, JUnit, Markdown, HTML, CSV
 //!   output, target              destinations of results · servers that a run starts
@@ -35,6 +36,7 @@ mod interrupt;
 pub mod judge;
 pub mod measure;
 mod output;
+pub mod peer;
 pub mod plan;
 pub mod random;
 pub mod report;

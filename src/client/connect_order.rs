@@ -51,6 +51,11 @@ impl ConnectOrder {
         self.workers.iter().for_each(|worker| self.wake(worker));
     }
 
+    /// Interrupts the wait of this worker.
+    pub(super) fn wake_worker(&self, worker: usize) {
+        self.wake(&self.workers[worker]);
+    }
+
     /// The place of the slot in the order. `None`: it waits for no other, and no other waits for it.
     fn rank(&self, worker: usize, index: usize) -> Option<u32> {
         let rank = u32::try_from(index * self.workers.len() + worker).ok()?;

@@ -308,7 +308,10 @@ impl Connector {
         let profile = Arc::clone(&run.plan.groups[slot.group()]);
         let mut plan = ConnectionPlan::new(profile, run.plan.seed, assignment.slot(&run.plan), conn);
         plan.resume_schedule(slot.next_arrival());
-        let connection = ClientConnection::new(plan, conn, now);
+        let mut connection = ClientConnection::new(plan, conn, now);
+        if let Some(two_sides) = &run.two_sides {
+            connection = two_sides.opened(connection, assignment.slot(&run.plan), (self.worker, index));
+        }
         slot.stage = SlotStage::Open(Box::new(LiveConnection { connection, socket }));
         if settles {
             run.first_is_settled(slot.group(), now);

@@ -6,11 +6,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::pair::Side;
 use super::run_state::RunState;
 use super::slot::LiveConnection;
 use crate::measure::LoadStats;
 use crate::stream::kept::{is_worth_keeping, keep_first};
-use crate::stream::{ConnId, Divergence, Finding, FindingKind, Op};
+use crate::stream::{ConnId, Divergence, Finding, FindingKind, Op, OtherSide, StreamDirection};
 
 /// What was found wrong, by one worker.
 pub(super) struct Findings {
@@ -34,6 +35,8 @@ pub(super) struct FindingContext<'a> {
     pub(super) remote: Option<String>,
     /// The last operations of the connection.
     pub(super) recent: Vec<Op>,
+    /// Where both ends are ours: which of them has found it, and the other one.
+    pub(super) other: Option<(Side, OtherSide)>,
     /// What the system said, if that ended the connection.
     pub(super) error: Option<&'a io::Error>,
 }
@@ -65,17 +68,20 @@ impl Findings {
         let LiveConnection { connection, socket } = open;
         connection.fail();
         let text = |address: io::Result<SocketAddr>| address.ok().map(|address| address.to_string());
+        let side = connection.side();
         let target = run.plan.target(connection.conn());
         let context = FindingContext {
             now,
             local: text(socket.stream().local_addr()),
-            // Behind a proxy, the socket's peer is not the target.
-            remote: match target.preamble() {
+            remote: match (side, target.preamble()) {
+                (Some(Side::Backend), _) => text(socket.stream().peer_addr()),
                 // After a reset the socket no longer knows it.
-                None => text(socket.stream().peer_addr()).or_else(|| Some(target.to_string())),
-                Some(preamble) => Some(preamble.to_string()),
+                (_, None) => text(socket.stream().peer_addr()).or_else(|| Some(target.to_string())),
+                // Behind a proxy, the socket's peer is not the target.
+                (_, Some(preamble)) => Some(preamble.to_string()),
             },
             recent: connection.recent_ops(now),
+            other: side.zip(connection.other_side()),
             error,
         };
         for divergence in found {
@@ -120,7 +126,8 @@ impl Findings {
 }
 
 fn finding(run: &RunState, mut divergence: Divergence, context: FindingContext<'_>) -> Finding {
-    let FindingContext { now, local, remote, recent, error } = context;
+    let FindingContext { now, local, remote, recent, other, error } = context;
+    let direction = other.as_ref().map(|(side, other)| direction(*side, other, &divergence));
     let replay = run.plan.replay.as_ref().map(|command| match divergence.source {
         Some(source) if source.conn != divergence.conn && divergence.earlier.is_none() => {
             format!("{command} --only-conn {},{}", divergence.conn, source.conn)
@@ -136,6 +143,8 @@ fn finding(run: &RunState, mut divergence: Divergence, context: FindingContext<'
     };
     Finding {
         divergence,
+        direction,
+        other: other.map(|(_, other)| Box::new(other)),
         source_shard: source_shard.map(|shard| shard.to_string()),
         local,
         remote,
@@ -143,5 +152,15 @@ fn finding(run: &RunState, mut divergence: Divergence, context: FindingContext<'
         cause: error.map(ToString::to_string),
         recent,
         replay,
+    }
+}
+
+/// On which way it went wrong: the one that ends at the side that has found it, unless a write of that side failed, or
+/// the connection has not reached the other side.
+fn direction(side: Side, other: &OtherSide, divergence: &Divergence) -> StreamDirection {
+    let write_failed = divergence.ending.as_ref().is_some_and(|ending| ending.write_failed);
+    match (side, write_failed || !other.reached) {
+        (Side::Client, false) | (Side::Backend, true) => StreamDirection::Down,
+        (Side::Backend, false) | (Side::Client, true) => StreamDirection::Up,
     }
 }

@@ -48,10 +48,12 @@ pub fn check(plan: &RunPlan, system: &SystemLimits) -> Vec<Obstacle> {
     let at_once =
         if plan.only.is_empty() { plan.slots.of_shard(plan.shard).count() as u64 } else { plan.only.len() as u64 };
     let mut obstacles = Vec::new();
+    // Where both ends are ours, a connection has two sockets here.
+    let sockets = if plan.backend.is_some() { 2 } else { 1 };
     if let Some(usable) = system.descriptors.usable
-        && at_once + OWN_DESCRIPTORS > usable
+        && at_once * sockets + OWN_DESCRIPTORS > usable
     {
-        let most = usable.saturating_sub(OWN_DESCRIPTORS);
+        let most = usable.saturating_sub(OWN_DESCRIPTORS) / sockets;
         let raise = match system.descriptors.hard {
             Some(hard) if hard <= usable => {
                 "raise the hard limit ('ulimit -Hn', /etc/security/limits.conf, LimitNOFILE=)"

@@ -9,8 +9,12 @@
 //! - `run_state` is what workers share: the ledger of what was sent (`sent_ledger`), the order in which they connect
 //!   (`connect_order`), the start of open loops (`start_schedule`), and which connections wait for others before they
 //!   close (`close_barrier`).
+//! - `intake` is the door for connections that reached the backend, where both ends are ours. `two_sides` has what the
+//!   server's halves have in common, and `pair` what the two halves of a connection know of each other. A server's half
+//!   is a slot of the worker that has the client's half.
 //! - [`limits`] asks before the run whether the system will allow it.
 
+mod backend_slots;
 mod clock;
 mod close_barrier;
 mod connect_order;
@@ -22,9 +26,11 @@ mod cpu_starvation;
 mod findings;
 mod group_stats;
 mod half_close_evidence;
+mod intake;
 pub mod limits;
 mod negotiating;
 mod outcome;
+mod pair;
 mod run_plan;
 mod run_state;
 mod sent_ledger;
@@ -38,6 +44,7 @@ mod start_schedule;
 pub mod target;
 mod timer_heap;
 mod timers;
+mod two_sides;
 mod wait;
 mod worker;
 
@@ -49,6 +56,7 @@ use std::time::SystemTime;
 use mio::{Poll, Waker};
 
 pub use control::Control;
+pub use intake::{FirstWords, Intake, IntakeCounts, Offered};
 pub use outcome::{ClientUsage, RunOutcome, SATURATED};
 pub use run_plan::RunPlan;
 use run_state::RunState;
@@ -67,6 +75,10 @@ pub fn run(plan: RunPlan, control: &Arc<Control>) -> io::Result<RunOutcome> {
     let wakers = polls.iter().map(|poll| Waker::new(poll.registry(), wait::WAKE)).collect::<io::Result<Vec<_>>>()?;
     let began = SystemTime::now();
     let run = Arc::new(RunState::new(plan, control, &slots, wakers, worker::SWEEP_INTERVAL));
+    if let Some(backend) = &run.plan.backend {
+        let run: Arc<dyn intake::TakesOver> = Arc::clone(&run) as Arc<dyn intake::TakesOver>;
+        backend.begin(Arc::downgrade(&run));
+    }
     let workers = start_workers(&run, assignments, polls)?;
 
     let mut outcome = RunOutcome::new(slots.len(), began, usage);
@@ -74,7 +86,9 @@ pub fn run(plan: RunPlan, control: &Arc<Control>) -> io::Result<RunOutcome> {
         let result = worker.join().map_err(|_| io::Error::other("a worker of the client panicked"))??;
         outcome.client.add_worker(result.saturation, result.starved, result.stood_still);
         outcome.add(result.groups);
+        outcome.add_backend(result.backend);
     }
+    outcome.backend = run.plan.backend.as_ref().map(|backend| backend.end());
     outcome.sort_findings(run.plan.findings);
     outcome.elapsed = run.start.elapsed();
     outcome.interrupted = control.is_interrupted();

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use super::intake::IntakeCounts;
 use crate::measure::{LoadStats, ServerUsage};
 use crate::stream::Finding;
 use crate::stream::answer::{self, Answer};
@@ -13,6 +14,10 @@ use crate::sys;
 pub struct RunOutcome {
     /// The statistics of each group, in the order of the plan.
     pub groups: Vec<LoadStats>,
+    /// Where both ends are ours: what the server's halves of each group measured. Empty otherwise.
+    pub backend_groups: Vec<LoadStats>,
+    /// What came to the backend, if both ends are ours.
+    pub backend: Option<IntakeCounts>,
     /// The findings of each group in the order of time, at most as many as the plan keeps.
     pub findings: Vec<Vec<Finding>>,
     /// When the run began, by the clock that other machines share.
@@ -34,6 +39,8 @@ impl RunOutcome {
     pub(super) fn new(groups: usize, began: SystemTime, client: ClientUsage) -> RunOutcome {
         RunOutcome {
             groups: vec![LoadStats::default(); groups],
+            backend_groups: Vec::new(),
+            backend: None,
             findings: vec![Vec::new(); groups],
             began,
             elapsed: Duration::ZERO,
@@ -57,8 +64,17 @@ impl RunOutcome {
         }
     }
 
+    /// Adds what the server's halves of each group measured in a worker.
+    pub(super) fn add_backend(&mut self, groups: Vec<LoadStats>) {
+        self.backend_groups.resize_with(groups.len(), LoadStats::default);
+        self.backend_groups.iter_mut().zip(&groups).for_each(|(all, stats)| all.add(stats));
+    }
+
     /// What the server answered, if it is no echo server.
     pub fn answered(&self) -> Option<Answer> {
+        if self.backend.is_some() {
+            return None;
+        }
         let sum = |count: fn(&LoadStats) -> u64| self.groups.iter().map(count).sum();
         let received = sum(|stats| stats.counters.bytes_received);
         answer::recognize(self.findings.iter().flatten(), received, sum(|stats| stats.counters.bytes_verified))

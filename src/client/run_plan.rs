@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::clock::nanos;
+use super::intake::Intake;
 use super::target::{self, SourceChoice};
 use crate::plan::{Profile, Shard, Slot, Slots};
 use crate::stream::ConnId;
@@ -36,6 +37,8 @@ pub struct RunPlan {
     pub replay: Option<String>,
     /// Earlier runs against the same server, which may still hold their bytes.
     pub earlier: Vec<EarlierRun>,
+    /// Where connections come in at the backend, if both ends are ours. Then every group has a flow of two sides.
+    pub backend: Option<Arc<Intake>>,
 }
 
 impl RunPlan {

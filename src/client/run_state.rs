@@ -5,21 +5,34 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use mio::Waker;
+use mio::net::TcpStream;
 
+use super::clock::nanos;
 use super::close_barrier::CloseBarrier;
 use super::connect_order::ConnectOrder;
 use super::control::Control;
 use super::half_close_evidence::HalfCloseEvidence;
+use super::intake::{FirstWords, Offered, TakesOver};
+use super::pair::Side;
 use super::run_plan::RunPlan;
 use super::sent_ledger::SentLedger;
 use super::start_schedule::StartSchedule;
+use super::two_sides::TwoSides;
 use crate::stream::Stream;
+
+/// The streams of a connection: what it sends, and what it receives.
+pub(super) struct Streams<'r> {
+    pub(super) sent: (&'r Stream, &'r SentLedger),
+    pub(super) received: (&'r Stream, &'r SentLedger),
+}
 
 /// What the workers of a run share.
 pub(super) struct RunState {
     pub(super) plan: RunPlan,
     pub(super) stream: Stream,
     pub(super) ledger: SentLedger,
+    /// The server's halves of the connections, where both ends are ours.
+    pub(super) two_sides: Option<TwoSides>,
     pub(super) control: Arc<Control>,
     pub(super) connect_order: ConnectOrder,
     pub(super) start_schedule: StartSchedule,
@@ -45,6 +58,7 @@ impl RunState {
         RunState {
             stream: Stream::new(plan.seed),
             ledger: SentLedger::new(plan.slots.clone(), plan.shard).after(plan.earlier.clone()),
+            two_sides: TwoSides::of(&plan, wakers.len()),
             control: Arc::clone(control),
             connect_order: ConnectOrder::new(wakers),
             start_schedule: StartSchedule::new(groups, lead),
@@ -53,6 +67,18 @@ impl RunState {
             start,
             failed_fast: AtomicBool::new(false),
             plan,
+        }
+    }
+
+    /// The streams that a connection of this side sends and receives, with their ledgers.
+    #[inline]
+    pub(super) fn streams(&self, side: Option<Side>) -> Streams<'_> {
+        let up = (&self.stream, &self.ledger);
+        let down = self.two_sides.as_ref().map_or(up, |two_sides| (&two_sides.stream, &two_sides.ledger));
+        match side {
+            None => Streams { sent: up, received: up },
+            Some(Side::Client) => Streams { sent: up, received: down },
+            Some(Side::Backend) => Streams { sent: down, received: up },
         }
     }
 
@@ -72,5 +98,20 @@ impl RunState {
     /// Whether a finding has ended the run.
     pub(super) fn has_failed_fast(&self) -> bool {
         self.failed_fast.load(Ordering::Relaxed)
+    }
+}
+
+impl TakesOver for RunState {
+    fn offer(&self, first: &FirstWords, stream: TcpStream) -> Offered {
+        let pair = self.two_sides.as_ref().and_then(|sides| Some((sides, sides.recognized(&self.stream, first)?)));
+        let Some((two_sides, pair)) = pair else { return Offered::Unknown };
+        let conn = pair.conn();
+        match two_sides.hand_over(stream, pair, nanos(self.start.elapsed())) {
+            Some(worker) => {
+                self.connect_order.wake_worker(worker);
+                Offered::TakenOver(conn)
+            }
+            None => Offered::Repeated(conn),
+        }
     }
 }

@@ -18,6 +18,8 @@
 //! - [`GroupStats`] and [`Findings`]: what was measured, and what was found wrong;
 //! - [`RunSignals`]: what is known of the run as a whole.
 
+mod backend;
+
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +27,7 @@ use std::time::Duration;
 use mio::event::Event;
 use mio::{Events, Poll, Token};
 
+use super::backend_slots::{self, BackendSlots};
 use super::clock::{NEVER, RunClock, millis, nanos};
 use super::connection::{TurnContext, TurnResult, WaitsFor};
 use super::connector::{ConnectContext, ConnectFailure, Connector, SlotAction};
@@ -32,6 +35,7 @@ use super::cpu_saturation::CpuSaturation;
 use super::cpu_starvation::CpuStarvation;
 use super::findings::{FindingContext, Findings};
 use super::group_stats::GroupStats;
+use super::pair::Side;
 use super::run_plan::deadline;
 use super::run_state::RunState;
 use super::signals::RunSignals;
@@ -66,6 +70,8 @@ struct Scratch([u8; SCRATCH_BYTES]);
 pub(super) struct WorkerResult {
     /// LoadStats and findings by group, in the order of the plan.
     pub(super) groups: Vec<(LoadStats, Vec<Finding>)>,
+    /// What the server's halves of each group measured, where both ends are ours.
+    pub(super) backend: Vec<LoadStats>,
     /// See [`CpuSaturation::finish`].
     pub(super) saturation: Option<f64>,
     /// See [`CpuStarvation::finish`].
@@ -84,6 +90,8 @@ struct ClientWorker {
     wait: EventWait,
     timers: Timers,
     connector: Connector,
+    /// The slots of the server's halves, which come after those of the connector.
+    backend: BackendSlots,
     stats: GroupStats,
     findings: Findings,
     signals: RunSignals,
@@ -123,7 +131,8 @@ impl ClientWorker {
             starvation: CpuStarvation::new(now, sys::thread_cpu_time(), sys::thread_run_delay()),
             stand_still: StandStill::new(nanos(SWEEP_INTERVAL), now),
             scratch: Box::new(Scratch([0; SCRATCH_BYTES])),
-            stats: GroupStats::new(plan.groups.len()),
+            backend: BackendSlots::new(assignments.len()),
+            stats: GroupStats::new(plan.groups.len() * if run.two_sides.is_some() { 2 } else { 1 }),
             findings: Findings::new(plan.groups.len()),
             signals: RunSignals::new(&run),
             connector: Connector::new(index, assignments),
@@ -139,7 +148,8 @@ impl ClientWorker {
         let mut events = EventWait::events();
         loop {
             self.begin_due_slots();
-            if self.connector.is_done(self.signals.is_stopped()) {
+            self.take_over_reached();
+            if self.connector.is_done(self.signals.is_stopped()) && self.backend.is_empty() {
                 return Ok(());
             }
             self.wait(&mut events)?;
@@ -172,8 +182,11 @@ impl ClientWorker {
             self.stats.stood_still(Duration::from_nanos(gap), Duration::from_nanos(now));
         }
         self.publish();
+        let mut groups = self.stats.into_groups();
+        let backend = groups.split_off(self.run.plan.groups.len());
         WorkerResult {
-            groups: self.stats.into_groups().into_iter().zip(self.findings.into_groups()).collect(),
+            backend,
+            groups: groups.into_iter().zip(self.findings.into_groups()).collect(),
             saturation: self.saturation.finish(self.clock.last(), sys::thread_cpu_time()),
             starved: self.starvation.finish(),
             stood_still: Duration::from_nanos(self.stand_still.total()),
@@ -268,6 +281,7 @@ impl ClientWorker {
             local: failure.source.map(|source| source.to_string()),
             remote: Some(failure.target.to_string()),
             recent: Vec::new(),
+            other: None,
             error: Some(&failure.error),
         };
         self.findings.add(&self.run, (group, self.stats.of(group)), divergence, context);
@@ -282,16 +296,21 @@ impl ClientWorker {
         let SlotStage::Open(open) = &mut slot.stage else { return };
         let LiveConnection { connection, socket } = &mut **open;
         let profile = &*run.plan.groups[group];
-        let delay = if profile.paces_ends() { connector.end_delay(run, index) } else { 0 };
+        let side = connection.side();
+        let is_paced = profile.paces_ends() && side != Some(Side::Backend);
+        let delay = if is_paced { connector.end_delay(run, index) } else { 0 };
         let others_rest_since = signals.others_rest_since().saturating_add(delay);
         let deadline = deadline(profile).saturating_add(delay);
+        let streams = run.streams(side);
         let mut turn = TurnContext {
-            stream: &run.stream,
-            ledger: &run.ledger,
+            stream: streams.sent.0,
+            ledger: streams.sent.1,
+            incoming: streams.received.0,
+            incoming_ledger: streams.received.1,
             half_close: &run.half_close,
             scratch: &mut scratch.0,
             found: findings.found(),
-            stats: stats.of(group),
+            stats: stats.of(backend_slots::stats_index(group, side, run.plan.groups.len())),
             clock,
             others_rest: others_rest_since <= clock.last(),
             group_arrived: signals.has_arrived(group),
@@ -346,25 +365,37 @@ impl ClientWorker {
 
     /// Counts and closes the slot's connection, which is over; on to its next one.
     fn close(&mut self, index: usize) {
+        let is_of_backend = self.backend.owns(index);
         let slot = &mut self.slots[index];
         if let SlotStage::Open(open) = &slot.stage {
             let stats = self.stats.of(slot.group());
-            stats.timeline.at(Duration::from_nanos(self.clock.last())).closed += 1;
-            let counters = &mut stats.counters;
-            // A connection with which something was wrong has failed, whatever ended it.
-            let count = match (open.connection.has_failed(), self.signals.is_stopped()) {
-                (true, _) => &mut counters.failed,
-                (false, true) => &mut counters.cut_short,
-                (false, false) => &mut counters.passed,
+            let failed = match open.connection.pair() {
+                None => Some(open.connection.has_failed()),
+                Some(_) => backend_slots::ended(&self.run, &open.connection, self.clock.last()),
             };
-            *count += 1;
-            if self.run.plan.groups[slot.group()].fast_open {
+            if !is_of_backend {
+                stats.timeline.at(Duration::from_nanos(self.clock.last())).closed += 1;
+            }
+            let counters = &mut stats.counters;
+            // A connection with which something was wrong has failed, whatever ended it. The first half of a pair to
+            // end leaves the count to the other one.
+            match (failed, self.signals.is_stopped()) {
+                (None, _) => {}
+                (Some(true), _) => counters.failed += 1,
+                (Some(false), true) => counters.cut_short += 1,
+                (Some(false), false) => counters.passed += 1,
+            }
+            if !is_of_backend && self.run.plan.groups[slot.group()].fast_open {
                 counters.fast_open += u64::from(sys::was_opened_fast(open.socket.stream()));
             }
         }
         if let Some(mut stream) = slot.close() {
             // Closing the socket does the same on most systems.
             let _ = self.wait.registry().deregister(&mut stream);
+        }
+        if is_of_backend {
+            self.slots[index].stage = SlotStage::Ended;
+            return self.backend.give_back(index);
         }
         self.connect(index, None);
     }
@@ -408,16 +439,22 @@ impl ClientWorker {
             self.leave_out(gap, now);
         }
         let wake_all = self.signals.look(&self.run, now);
-        for index in 0..self.connector.begun() {
+        for index in self.begun() {
             if self.slots[index].check_stalled(now) || wake_all {
                 self.wait.enqueue(&mut self.slots, index);
             }
         }
     }
 
+    /// The slots that have begun: the client's, and those of the server's halves.
+    fn begun(&self) -> impl Iterator<Item = usize> + use<> {
+        (0..self.connector.begun()).chain(self.backend.first()..self.slots.len())
+    }
+
     /// The worker stood still for `gap` nanoseconds, until `now`: no connection is blamed for that time.
     fn leave_out(&mut self, gap: u64, now: u64) {
-        for slot in &mut self.slots[..self.connector.begun()] {
+        for index in self.begun() {
+            let slot = &mut self.slots[index];
             slot.leave_out(gap);
             if let SlotStage::Open(open) = &mut slot.stage {
                 open.connection.leave_out(gap, now);

@@ -7,7 +7,9 @@ use clap::Args;
 
 use crate::client::RunPlan;
 use crate::client::target::SourceChoice;
-use crate::config::{DEFAULT_PORT, LoadArgs, RunArgs, RunSettings, ServerConditions, TransportSettings, WatchArgs};
+use crate::config::{
+    BackendArgs, DEFAULT_PORT, LoadArgs, RunArgs, RunSettings, ServerConditions, TransportSettings, WatchArgs,
+};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::interrupt;
@@ -16,6 +18,7 @@ use crate::output::files;
 use crate::output::reports::{FileArgs, ReportFiles, exit_after_writing};
 use crate::output::result::OutputArgs;
 use crate::output::server_log::ServerLogArgs;
+use crate::peer::Backend;
 use crate::plan::{self, Profile, describe};
 use crate::report::closing::Closing;
 use crate::report::run::RunReport;
@@ -26,7 +29,7 @@ use crate::runner::judged::judged_run;
 use crate::runner::progress::Progress;
 use crate::runner::unreachable::{self, Remedies};
 use crate::runner::wait_for_target::WaitArgs;
-use crate::runner::{destination, launch, server_watch};
+use crate::runner::{backend, destination, launch, server_watch};
 use crate::server::models;
 use crate::stream::ConnId;
 use crate::target::bundled::BundledServer;
@@ -50,6 +53,9 @@ pub struct BlastArgs {
         conflicts_with = "target", env = "ECHO_TESTER_SERVE", hide_env = true
     )]
     serve: Option<String>,
+
+    #[command(flatten)]
+    backend: BackendArgs,
 
     #[command(flatten)]
     wait: WaitArgs,
@@ -90,7 +96,7 @@ pub struct BlastArgs {
 /// The load could not run; the error knows its exit code.
 pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
     let run = launch::resolve_run(&args.run)?;
-    let profiles = profiles(&args.load, args.plain)?;
+    let profiles = profiles(&args)?;
     let about = about(&profiles);
     if args.dry_run {
         return dry_run(&launch::plan(&run, Vec::new(), profiles, None)?, &about, &args.output);
@@ -101,9 +107,11 @@ pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
     prepare_log(&args)?;
     let default_target = format!("127.0.0.1:{DEFAULT_PORT}");
     let target = args.target.as_deref().unwrap_or(&default_target);
+    let backend = backend::open(args.backend)?;
     let targets = targets(&args, target, &run.transport)?;
     let replay = replay(&args, &run);
     let mut plan = launch::plan(&run, targets, profiles, Some(replay.clone()))?;
+    backend::attach(&mut plan, backend.as_ref());
     launch::check_limits(&plan)?;
     // CI systems follow a run by its name, so it has no port: that may be another one each time.
     let host = target.rsplit_once(':').map_or(target, |(host, _)| host);
@@ -114,7 +122,7 @@ pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
     if args.serve.is_some() {
         aim_at(&mut plan, server.as_ref(), &run)?;
     }
-    announce(&args.output, &plan, server.as_ref(), target, &about)?;
+    announce(&args.output, &plan, (server.as_ref(), backend.as_ref()), target, &about)?;
     let watch = server.as_ref().map_or(watch, |server| ServerWatch::of(server.pid()));
     let progress = Progress::of_run(args.output.quiet);
     let task = progress.begin(0, String::new());
@@ -124,9 +132,7 @@ pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
         server_watch::record(&watch, &mut outcome);
     }
     let stopped = server.map(BundledServer::stop).unwrap_or_default();
-    if let Some(how) = &stopped.broke {
-        say(&format!("warning: the bundled server {how}"));
-    }
+    stopped.broke.iter().for_each(|how| say(&format!("warning: the bundled server {how}")));
     // An interrupt counts until the end, so that the exit code tells of it.
     outcome.interrupted |= interrupt::is_requested();
     let (report, judgement) = judged_run(&plan, &outcome, stopped.report, run.timeout.filter(|_| timed_out));
@@ -168,10 +174,17 @@ fn targets(args: &BlastArgs, target: &str, transport: &TransportSettings) -> any
 }
 
 /// The loads. Without a flag that shapes it, and without --plain, a part of the connections is rough.
-fn profiles(load: &LoadArgs, plain: bool) -> anyhow::Result<Vec<Profile>> {
+fn profiles(args: &BlastArgs) -> anyhow::Result<Vec<Profile>> {
+    let (load, has_backend) = (&args.load, args.backend.backend.is_some());
+    if let (Some(model), true) = (&args.serve, has_backend) {
+        return Err(Failure::usage(format!(
+            "--serve={model}: with --backend this program is the server: leave out one of them"
+        )));
+    }
     let resolve = |load: &LoadArgs| load.resolve("load").map_err(|error| error.in_flags());
-    let whole = resolve(load)?;
-    if plain || !load.is_default_shape() {
+    let whole = resolve(&if has_backend { load.with_backend() } else { load.clone() })?;
+    backend::check(std::slice::from_ref(&whole), has_backend)?;
+    if args.plain || has_backend || !load.is_default_shape() {
         return Ok(vec![whole]);
     }
     load.with_rough().iter().map(resolve).collect()
@@ -234,7 +247,7 @@ fn aim_at(plan: &mut RunPlan, server: Option<&BundledServer>, run: &RunSettings)
 fn announce(
     output: &OutputArgs,
     plan: &RunPlan,
-    server: Option<&BundledServer>,
+    (server, backend): (Option<&BundledServer>, Option<&Backend>),
     target: &str,
     about: &str,
 ) -> anyhow::Result<()> {
@@ -245,7 +258,8 @@ fn announce(
         _ => target.to_owned(),
     };
     let style = if output.result.is_stdout_taken() { stderr_style() } else { stdout_style() };
-    let head = format!("seed {}, {}, target {to}", plan.seed, counted(plan.workers as u64, "worker"));
+    let backend = backend.map_or_else(String::new, |backend| format!(", backend {}", backend.address()));
+    let head = format!("seed {}, {}, target {to}{backend}", plan.seed, counted(plan.workers as u64, "worker"));
     let lines: String = [head.as_str()].into_iter().chain(about.lines()).map(|line| wrapped(line, style)).collect();
     match (output.quiet || interrupt::is_requested(), output.result.is_stdout_taken()) {
         (true, _) => {}
@@ -312,7 +326,11 @@ fn replay(args: &BlastArgs, run: &RunSettings) -> String {
         (Some(model), _) => Some(format!("--serve={model}")),
         (None, target) => target.clone(),
     };
-    replay_line(server, (run.seed, &args.run.transport_flags()), &args.load, args.plain)
+    let line = replay_line(server, (run.seed, &args.run.transport_flags()), &args.load, args.plain);
+    match args.backend.backend {
+        Some(backend) => format!("{line} --backend {backend}"),
+        None => line,
+    }
 }
 
 /// The `blast` command that runs a load with this seed against this server: a flag, a target, or the default.

@@ -88,6 +88,11 @@ pub fn run(args: &CheckCommand) -> anyhow::Result<Exit> {
             "there is no target: write 'echo-tester check HOST:PORT', or --model auto for a bundled server",
         ));
     }
+    if let (Some(backend), Some(model)) = (args.cases.backend.backend, &args.model) {
+        return Err(Failure::usage(format!(
+            "--backend {backend}: it is for proxies, and --model {model} for servers: leave out one of them"
+        )));
+    }
     if args.patience == Some(Time(Duration::ZERO)) {
         return Err(Failure::usage("--patience 0: must be longer than 0: write a time such as 30s, or leave it out"));
     }
@@ -99,6 +104,7 @@ pub fn run(args: &CheckCommand) -> anyhow::Result<Exit> {
         value.map_or_else(String::new, |value| format!(" --{name} {}", quote(&value)))
     };
     let flags = [
+        flag("backend", args.cases.backend.backend.map(|backend| backend.to_string())),
         flag("model", args.model.clone()),
         flag("patience", args.patience.map(|time| time.to_string())),
         flag("assume", args.assume.clone()),
@@ -138,6 +144,7 @@ fn scenarios(args: &CheckCommand, distance: Option<Distance>) -> anyhow::Result<
     let values = distance.map(Distance::variables).into_iter().flatten().chain(patience);
     let variables = Variables::new(values, |_| None);
     let scenarios = match &args.model {
+        None if args.cases.backend.backend.is_some() => Scenario::two_sides(&variables),
         None => Scenario::conformance(&variables),
         Some(model) => {
             let variants = ServerTable::of_models(ModelList::from(model.as_str())).resolve();

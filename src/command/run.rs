@@ -53,6 +53,7 @@ pub fn run(args: &RunCommand) -> anyhow::Result<Exit> {
     }
     let scenarios = read(&files, args)?;
     let target = args.target.as_ref().map_or_else(String::new, |target| format!(" --target {}", quote(target)));
+    let backend = args.cases.backend.backend.map_or_else(String::new, |backend| format!(" --backend {backend}"));
     let set = |(name, value): (&String, &String)| format!(" --set {name}={}", quote(value));
     let typed: String = args.set.iter().map(|(name, value)| set((name, value))).collect();
     let transport: String = args.cases.run.transport_flags().iter().map(|word| format!(" {}", quote(word))).collect();
@@ -62,7 +63,7 @@ pub fn run(args: &RunCommand) -> anyhow::Result<Exit> {
         let filter = if is_one_of_many { format!(" --filter {}", quote(&scenario.title())) } else { String::new() };
         // The replay may run in another environment.
         let found: String = scenario.environment.iter().map(set).collect();
-        format!("echo-tester run {}{target}{transport}{typed}{found}{long}{filter}", quote(&scenario.path))
+        format!("echo-tester run {}{target}{backend}{transport}{typed}{found}{long}{filter}", quote(&scenario.path))
     };
     let targets = SuiteTargets { targets: args.target.iter().cloned().collect(), direct: None };
     suite::run_all(&scenarios, &args.cases, &targets, None, replay)

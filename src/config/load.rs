@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::flags::{keyword_parser, list_forms, to_flags};
 use super::forms::{Fragment, Pipeline};
-use crate::plan::{Close, Distribution, FirstBytes, Lifetime, PortRange, Read, Reconnect, TimeRange, Verify};
+use crate::plan::{Close, Distribution, FirstBytes, Flow, Lifetime, PortRange, Read, Reconnect, TimeRange, Verify};
 use crate::units::{Bytes, Count, Rate, Time};
 
 /// One load group as it was typed. Each field is a flag (`--connect-rate`), a TOML key (`connect_rate`) and an
@@ -210,6 +210,49 @@ pub struct LoadArgs {
     /// It is not a byte of the stream. The server may drop it or send it back at its place; all others must be exact.
     #[arg(long, value_name = "OFFSET", env = "ECHO_TESTER_URGENT", hide_env = true)]
     pub urgent: Option<Bytes>,
+
+    /// Who sends what: echo; with --backend, both, upload, download or request [default: echo; both with --backend]
+    ///
+    /// echo: the server sends back what it gets · both: client and server send, and neither waits for the other ·
+    /// upload: the client sends alone · download: the server sends alone, as much as --messages, --bytes and --size
+    /// say, once the client's first 16 bytes have told it which connection this is · request: the server answers each
+    /// message with one of its own, of --backend-size
+    #[arg(
+        long, value_name = "FLOW", env = "ECHO_TESTER_FLOW", hide_env = true,
+        value_parser = keyword_parser(Flow::KEYWORDS), hide_possible_values = true
+    )]
+    pub flow: Option<Flow>,
+
+    /// Sizes of the server's messages, with --backend; by default as --size
+    #[arg(long, value_name = "SIZES", env = "ECHO_TESTER_BACKEND_SIZE", hide_env = true)]
+    pub backend_size: Option<Distribution>,
+
+    /// Messages that the server sends on each connection, with --backend; by default as --messages
+    #[arg(long, value_name = "N", env = "ECHO_TESTER_BACKEND_MESSAGES", hide_env = true)]
+    pub backend_messages: Option<Count>,
+
+    /// Bytes that the server sends on each connection, with --backend; by default as --bytes
+    #[arg(long, value_name = "BYTES", env = "ECHO_TESTER_BACKEND_BYTES", hide_env = true)]
+    pub backend_bytes: Option<Bytes>,
+
+    /// Pause between two writes of the server, with --backend; by default none
+    #[arg(long, value_name = "TIMES", env = "ECHO_TESTER_BACKEND_GAP", hide_env = true)]
+    pub backend_gap: Option<TimeRange>,
+
+    /// How the server reads, with --backend, in the forms of --read; by default normal
+    #[arg(long, value_name = "HOW", env = "ECHO_TESTER_BACKEND_READ", hide_env = true)]
+    pub backend_read: Option<Read>,
+
+    /// How the server ends a connection, with --backend; by default half-close, and after-echo with --flow upload
+    ///
+    /// half-close: FIN once it has sent everything, and goes on reading · after-echo: FIN once everything and the FIN
+    /// of the client have come · reset: RST once it has sent everything · abandon: close with bytes of the client
+    /// unread
+    #[arg(
+        long, value_name = "HOW", env = "ECHO_TESTER_BACKEND_CLOSE", hide_env = true,
+        value_parser = keyword_parser(Close::KEYWORDS), hide_possible_values = true
+    )]
+    pub backend_close: Option<Close>,
 }
 
 impl LoadArgs {

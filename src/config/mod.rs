@@ -3,6 +3,7 @@
 //! that means 'default'.
 
 mod availability;
+mod backend;
 mod combinations;
 mod command_spec;
 mod defaults;
@@ -26,10 +27,12 @@ mod server_options;
 mod sources;
 mod sweep;
 mod transport;
+mod two_sides;
 mod watch;
 mod zone;
 
 pub use availability::unavailable;
+pub use backend::{BackendArgs, BackendTable};
 pub use command_spec::CommandSpec;
 pub use defaults::{DEFAULT_FINDINGS, DEFAULT_PORT};
 pub use error::ConfigError;

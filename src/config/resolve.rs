@@ -8,7 +8,7 @@ use super::defaults;
 use super::error::ConfigError;
 use super::forms::{Fragment, Pipeline};
 use super::load::LoadArgs;
-use crate::plan::{Close, Distribution, MAX_CONNECTIONS, Profile, Read, Reconnect, TimeRange, UNLIMITED, Verify};
+use crate::plan::{Close, Distribution, Flow, MAX_CONNECTIONS, Profile, Read, Reconnect, TimeRange, UNLIMITED, Verify};
 use crate::stream::MAX_STREAM_BYTES;
 use crate::units::{Bytes, Count, Rate, Time};
 
@@ -63,7 +63,10 @@ impl LoadArgs {
             source_port: self.source_port,
             first_bytes: self.first_bytes,
             urgent: self.urgent.map(|Bytes(at)| at),
+            flow: Flow::Echo,
+            backend: None,
         };
+        let profile = self.with_flow(profile)?;
         combinations::check(&profile)?;
         Ok(profile)
     }

@@ -31,6 +31,11 @@ pub struct MeasuredLoad<'r> {
     pub stats: &'r LoadStats,
 }
 
+/// The name under which metrics of the server's side of a load are read, where both ends are ours: `load-backend`.
+pub fn of_backend(load: &str) -> String {
+    format!("{load}-backend")
+}
+
 /// The time and the resources that a run took. `None`: not measured.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RunResources {

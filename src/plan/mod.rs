@@ -11,6 +11,7 @@ mod describe;
 mod distribution;
 mod draw;
 mod first_bytes;
+mod flow;
 mod log2;
 mod options;
 mod port_range;
@@ -18,12 +19,14 @@ mod profile;
 mod slots;
 mod steps;
 mod time_range;
+mod two_sides;
 
 pub use crate::stream::ConnId;
 pub use case_seed::case_seed;
 pub use describe::{Described, DescribedMessage, DescribedWrite, describe};
 pub use distribution::{Distribution, MAX_SIZE};
 pub use first_bytes::FirstBytes;
+pub use flow::{Flow, OtherHalf, RECOGNIZED_BY_BYTES};
 pub use options::{Close, Lifetime, Read, Reconnect, Verify};
 pub use port_range::PortRange;
 pub use profile::{ExpectedEcho, Profile, UNLIMITED};
@@ -44,6 +47,7 @@ mod tests {
         checks::examples_are_valid::<PortRange>();
         checks::examples_are_valid::<FirstBytes>();
         checks::examples_are_valid::<Shard>();
+        checks::examples_are_valid::<Flow>();
         checks::examples_are_valid::<Read>();
         checks::examples_are_valid::<Close>();
         checks::examples_are_valid::<Verify>();
@@ -59,6 +63,7 @@ mod tests {
             checks::any_text_is_handled::<PortRange>(&text);
             checks::any_text_is_handled::<FirstBytes>(&text);
             checks::any_text_is_handled::<Shard>(&text);
+            checks::any_text_is_handled::<Flow>(&text);
             checks::any_text_is_handled::<Read>(&text);
             checks::any_text_is_handled::<Close>(&text);
             checks::any_text_is_handled::<Verify>(&text);

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::distribution::Distribution;
 use super::first_bytes::FirstBytes;
+use super::flow::{Flow, OtherHalf, with_unit};
 use super::options::{Close, Lifetime, Read, Reconnect, Verify};
 use super::port_range::PortRange;
 use super::time_range::TimeRange;
@@ -114,6 +115,13 @@ pub struct Profile {
     pub first_bytes: Option<FirstBytes>,
     /// The stream offset before which a byte is sent as urgent data. Null: none is.
     pub urgent: Option<u64>,
+    /// Who sends what. Absent: the server sends back what it gets.
+    #[serde(skip_serializing_if = "Flow::is_echo")]
+    #[schemars(with = "Option<Flow>")]
+    pub flow: Flow,
+    /// The server's half of a connection. Absent in an echo.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backend: Option<Box<OtherHalf>>,
 }
 
 impl Profile {
@@ -181,6 +189,23 @@ fn optional_time<S: serde::Serializer>(duration: &Option<Duration>, serializer: 
     duration.map(Time).serialize(serializer)
 }
 
+impl Profile {
+    /// How long its connections live, and whether others follow.
+    fn fmt_lives(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(lifetime) = self.lifetime {
+            let what = if matches!(lifetime, Lifetime::Messages(..)) { " messages" } else { "" };
+            write!(f, ", each ended after {lifetime}{what}")?;
+        }
+        match self.reconnect {
+            Reconnect::Off => {}
+            Reconnect::Times(1) => f.write_str(", reconnected once")?,
+            Reconnect::Times(times) => write!(f, ", reconnected {times} times")?,
+            Reconnect::Forever => f.write_str(", always reconnected")?,
+        }
+        Ok(())
+    }
+}
+
 /// One sentence that summarizes the profile. Obvious defaults are left out.
 impl fmt::Display for Profile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -219,35 +244,22 @@ impl fmt::Display for Profile {
         match (self.rate, self.pipeline) {
             (Some(rate), UNLIMITED) => write!(f, ", {rate} in all")?,
             (Some(rate), pipeline) => write!(f, ", {rate} in all, at most {pipeline} in flight")?,
+            (None, UNLIMITED) if self.flow.has_two_sides() => {}
             (None, UNLIMITED) => f.write_str(", sent without waiting for the echo")?,
             (None, pipeline) => write!(f, ", {pipeline} in flight")?,
         }
         if self.read != Read::Normal {
             write!(f, ", read {}", self.read)?;
         }
-        if let Some(lifetime) = self.lifetime {
-            let what = if matches!(lifetime, Lifetime::Messages(..)) { " messages" } else { "" };
-            write!(f, ", each ended after {lifetime}{what}")?;
-        }
-        match self.reconnect {
-            Reconnect::Off => {}
-            Reconnect::Times(1) => f.write_str(", reconnected once")?,
-            Reconnect::Times(times) => write!(f, ", reconnected {times} times")?,
-            Reconnect::Forever => f.write_str(", always reconnected")?,
-        }
+        self.fmt_lives(f)?;
         write!(f, ", then {}", self.close)?;
         match (self.ramp_down, self.close_rate) {
-            (Duration::ZERO, None) => Ok(()),
-            (time, None) => write!(f, " over {}", Time(time)),
-            (_, Some(rate)) => write!(f, " at {rate}"),
+            (Duration::ZERO, None) => {}
+            (time, None) => write!(f, " over {}", Time(time))?,
+            (_, Some(rate)) => write!(f, " at {rate}")?,
         }
+        self.backend.iter().try_for_each(|other| other.fmt_as_server(self.flow, f))
     }
-}
-
-/// A number of bytes, or several, for people: one without a unit gets it.
-fn with_unit(bytes: impl fmt::Display) -> String {
-    let text = bytes.to_string();
-    if text.ends_with(|last: char| last.is_ascii_digit()) { format!("{text} B") } else { text }
 }
 
 #[cfg(test)]
@@ -290,6 +302,8 @@ pub(super) mod tests {
             source_port: None,
             first_bytes: None,
             urgent: None,
+            flow: Flow::Echo,
+            backend: None,
         }
     }
 

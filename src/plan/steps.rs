@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::draw::{RandomWords, mix};
+use super::flow::RECOGNIZED_BY_BYTES;
 use super::options::{Close, Lifetime};
 use super::profile::Profile;
 use super::slots::Slot;
@@ -192,7 +193,12 @@ impl ConnectionPlan {
             self.words = RandomWords::of_message(self.key, self.index);
         }
         let word = self.word();
-        let len = self.profile.size.at(word, self.index).min(self.allowance);
+        let mut len = self.profile.size.at(word, self.index);
+        if self.index == 0 && self.profile.flow.has_two_sides() {
+            // The other end recognizes the connection by these.
+            len = len.max(RECOGNIZED_BY_BYTES);
+        }
+        let len = len.min(self.allowance);
         self.allowance -= len;
         self.remaining = len;
         self.fragment = 0;

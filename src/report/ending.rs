@@ -166,6 +166,7 @@ mod tests {
             silent_ms: 10_000.0,
             received_after_fin: 0,
             writes_blocked: false,
+            write_failed: false,
             sent: 500,
             received: 400,
         }

@@ -8,6 +8,7 @@ use super::ending;
 use super::excerpt::{self, place};
 use super::style::{Role, Style};
 use super::text::{hanging, show_count, show_time, visible, wrapped};
+use super::two_sides;
 use crate::stream::{Change, Corruption, Divergence, Finding, FindingKind, Op, OpKind, StreamSource};
 
 /// As many bytes at the start of a connection can be lost to SYN cookies.
@@ -47,7 +48,12 @@ fn heading_of(divergence: &Divergence, kind: &str) -> String {
 
 /// What happened, what the system said, where and when.
 pub(super) fn sentences(finding: &Finding) -> String {
-    let mut text = format!("{}.", capitalized(&what_happened(&finding.divergence, finding.source_shard.as_deref())));
+    let happened = what_happened(&finding.divergence, finding.source_shard.as_deref());
+    let happened = two_sides::retold(finding, happened);
+    let mut text = format!("{}.", capitalized(&happened));
+    if let Some(other) = two_sides::other_side(finding) {
+        let _ = write!(text, " {other}");
+    }
     if let Some(cause) = &finding.cause {
         let _ = write!(text, " The system said: {}.", visible(cause));
     }
@@ -211,6 +217,8 @@ mod tests {
     fn finding(divergence: Divergence) -> Finding {
         Finding {
             divergence,
+            direction: None,
+            other: None,
             source_shard: None,
             local: Some("127.0.0.1:40312".to_owned()),
             remote: Some("127.0.0.1:7777".to_owned()),

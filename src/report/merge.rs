@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
+use super::backend_connections::BackendReport;
 use super::run::{ClientReport, FORM, LoadReport, PartReport, RunReport, ServerReport};
 use crate::judge::shards::{ProcessTime, ShardContext, judge_shards};
 use crate::judge::verdict::Verdict;
@@ -204,12 +205,14 @@ struct Sum {
     targets: Vec<String>,
     parts: Vec<PartReport>,
     servers: Vec<Option<ServerReport>>,
+    backend: Option<BackendReport>,
 }
 
 /// The sum of one load group.
 #[derive(Default)]
 struct LoadSum {
     counters: Counters,
+    backend: Option<Counters>,
     kinds: KindStatsMap,
     latencies: [Latency; 3],
     active: ActiveTimeReport,
@@ -229,6 +232,7 @@ impl Sum {
             targets: Vec::new(),
             parts: Vec::new(),
             servers: Vec::new(),
+            backend: None,
         }
     }
 
@@ -245,6 +249,7 @@ impl Sum {
                 self.targets.push(target.clone());
             }
         }
+        report.backend.iter().for_each(|backend| self.backend.get_or_insert_default().add(backend));
         self.servers.push(report.server.clone());
         if report.parts.is_empty() {
             self.parts.push(part(file, report));
@@ -255,7 +260,7 @@ impl Sum {
     }
 
     fn finish(self, absent: Vec<Shard>, findings: usize, missing: Missing) -> RunReport {
-        let Sum { first, loads, total, elapsed_s, interrupted, targets, mut parts, servers } = self;
+        let Sum { first, loads, total, elapsed_s, interrupted, targets, mut parts, servers, backend } = self;
         parts.sort_by_key(|part| part.shard.parse().map_or(u32::MAX, Shard::index));
         let shard = match absent.first() {
             None => Shard::WHOLE.to_string(),
@@ -292,6 +297,7 @@ impl Sum {
             server: ServerReport::sum(&servers),
             server_usage: None,
             loads,
+            backend,
             verdict: judge_shards(&total, &context),
             answered,
             total,
@@ -327,6 +333,7 @@ fn part(file: &str, report: &RunReport) -> PartReport {
 impl LoadSum {
     fn add(&mut self, file: &str, load: &LoadReport, later: Duration) -> Result<(), MergeError> {
         self.counters.add(&load.counters);
+        load.backend.iter().for_each(|backend| self.backend.get_or_insert_default().add(backend));
         let named = [("rtt", &load.rtt), ("connect", &load.connect), ("first_byte", &load.first_byte)];
         for (sum, (name, latency)) in self.latencies.iter_mut().zip(named) {
             let damaged = |e| MergeError(format!("{file}: the histogram {name} of {} is damaged: {e}", load.name));
@@ -358,6 +365,7 @@ impl LoadSum {
             config: first.config,
             about: first.about,
             counters: self.counters,
+            backend: self.backend,
             kinds: self.kinds,
             rtt,
             connect,

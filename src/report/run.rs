@@ -9,6 +9,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::backend_connections::BackendReport;
 use crate::client::{ClientUsage, RunOutcome, RunPlan};
 use crate::judge::Judgement;
 use crate::judge::check::CheckReport;
@@ -61,6 +62,9 @@ pub struct RunReport {
     pub elapsed_s: f64,
     /// The resources of the client itself; in a merged report, of all processes together.
     pub client: ClientReport,
+    /// What came to the backend, where both ends are ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backend: Option<BackendReport>,
     /// The verdict.
     pub verdict: VerdictReport,
     /// What the server answered, if it is no echo server.
@@ -139,8 +143,11 @@ pub struct LoadReport {
     pub config: serde_json::Value,
     /// The same as a sentence.
     pub about: String,
-    /// Totals.
+    /// Totals; where both ends are ours, those of the client's side.
     pub counters: Counters,
+    /// Where both ends are ours: the totals of the server's side. Connections are counted by the client's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backend: Option<Counters>,
     /// The findings of each kind, in sum.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub kinds: KindStatsMap,
@@ -251,7 +258,7 @@ impl RunReport {
     /// The report of a run that has ended and was judged.
     pub fn new(plan: &RunPlan, outcome: &RunOutcome, server: Option<ServerReport>, judgement: &Judgement) -> RunReport {
         let mut total = Counters::default();
-        for stats in &outcome.groups {
+        for stats in outcome.groups.iter().chain(&outcome.backend_groups) {
             total.add(&stats.counters);
         }
         let loads = plan.groups.iter().zip(&outcome.groups).zip(&outcome.findings);
@@ -270,9 +277,11 @@ impl RunReport {
                 .enumerate()
                 .map(|(group, ((profile, stats), findings))| {
                     let slots = plan.own_slots().filter(|slot| slot.group as usize == group).map(|slot| slot.index);
-                    LoadReport::new(profile, stats, findings, &slots.collect::<Vec<_>>())
+                    let backend = outcome.backend_groups.get(group).map(|stats| stats.counters.clone());
+                    LoadReport { backend, ..LoadReport::new(profile, stats, findings, &slots.collect::<Vec<_>>()) }
                 })
                 .collect(),
+            backend: outcome.backend.map(BackendReport::from),
             verdict: judgement.verdict.clone(),
             answered: outcome.answered(),
             total,
@@ -320,6 +329,7 @@ impl LoadReport {
             config: serde_json::to_value(profile).unwrap_or_default(),
             about: profile.to_string(),
             counters: stats.counters.clone(),
+            backend: None,
             kinds: stats.kinds.clone(),
             rtt: (&stats.rtt).into(),
             connect: (&stats.connect).into(),

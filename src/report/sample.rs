@@ -108,6 +108,7 @@ pub(super) fn run(loads: &[&str]) -> RunReport {
             machine_was_full: None,
             machine: None,
         },
+        backend: None,
         verdict: VerdictReport { outcome: Verdict::Pass, exit_code: 0, reasons: vec!["nothing wrong".to_owned()] },
         answered: None,
         interrupted: false,
@@ -129,6 +130,7 @@ pub(super) fn load(name: &str) -> LoadReport {
         config: serde_json::json!({ "name": name }),
         about: "3 connections".to_owned(),
         counters: stats.counters,
+        backend: None,
         kinds: stats.kinds,
         rtt: (&stats.rtt).into(),
         connect: (&stats.connect).into(),
@@ -151,6 +153,8 @@ pub(super) fn finding(conn: u32) -> Finding {
     (divergence.expected, divergence.received) = (vec![1, 2], vec![1, 0]);
     Finding {
         divergence,
+        direction: None,
+        other: None,
         source_shard: None,
         local: Some("127.0.0.1:40312".to_owned()),
         remote: Some("127.0.0.1:7777".to_owned()),

@@ -10,6 +10,7 @@ use super::run::{LoadReport, PartReport, RunReport};
 use super::style::{Role, Style};
 use super::table::Table;
 use super::text::{show_bytes, show_count, show_time, visible, wrapped};
+use super::two_sides;
 use crate::judge::check::findings_in_words;
 use crate::judge::leftovers::LEFT_BEHIND;
 use crate::judge::verdict::shortages;
@@ -63,8 +64,9 @@ fn totals(report: &RunReport, style: Style) -> String {
         ],
         vec!["messages".to_owned(), show_count(total.messages_echoed), messages_rate],
         vec!["verified".to_owned(), show_bytes(total.bytes_verified as f64), bytes_rate],
-        vec!["time".to_owned(), show_time(report.elapsed()), String::new()],
     ];
+    rows.extend(two_sides::rows(report));
+    rows.push(vec!["time".to_owned(), show_time(report.elapsed()), String::new()]);
     for load in &report.loads {
         if let Some(schedule) = &load.rate {
             rows.push(rate_row(load, schedule, report.loads.len() > 1));

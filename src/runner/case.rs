@@ -8,7 +8,9 @@ use clap::Args;
 
 use crate::client::limits::{self, SystemLimits};
 use crate::client::{RunOutcome, RunPlan};
-use crate::config::{self, AddressFamily, RunArgs, RunSettings, Seed, ServerSpec, TransportSettings, WatchArgs};
+use crate::config::{
+    self, AddressFamily, BackendArgs, RunArgs, RunSettings, Seed, ServerSpec, TransportSettings, WatchArgs,
+};
 use crate::failure::Failure;
 use crate::interrupt;
 use crate::judge::Judgement;
@@ -16,6 +18,7 @@ use crate::judge::measured::{RunEnding, ServerFate};
 use crate::judge::outcome::CaseOutcome;
 use crate::output::reports::ReportArgs;
 use crate::output::server_log::ServerLogArgs;
+use crate::peer::Backend;
 use crate::plan::{Profile, case_seed};
 use crate::report::run::RunReport;
 use crate::report::suite::CaseReport;
@@ -29,7 +32,7 @@ use crate::runner::server_watch::WatchedRun;
 use crate::runner::stop_under_load::StopUnderLoad;
 use crate::runner::unreachable::{self, Remedies};
 use crate::runner::wait_for_target::WaitArgs;
-use crate::runner::{destination, launch, needs};
+use crate::runner::{backend, destination, launch, needs};
 use crate::scenario::Scenario;
 use crate::server::models;
 use crate::stream::Stream;
@@ -74,6 +77,10 @@ pub struct CaseArgs {
     /// Nothing is started, and no connection is opened. With --json, a report without results.
     #[arg(long, conflicts_with = "list")]
     pub dry_run: bool,
+
+    /// Where to listen as the backend of the target.
+    #[command(flatten)]
+    pub backend: BackendArgs,
 
     /// How long to wait for the target.
     #[command(flatten)]
@@ -136,6 +143,8 @@ impl CaseArgs {
 pub(super) struct CaseContext<'a> {
     pub(super) args: &'a CaseArgs,
     pub(super) target: Option<&'a str>,
+    /// The backend of the target, if both ends are ours.
+    pub(super) backend: Option<&'a Backend>,
     /// Its place among the cases, from 1 on.
     pub(super) number: usize,
     /// Where its progress is shown.
@@ -197,10 +206,12 @@ fn try_run(case: &mut CaseReport, scenario: &Scenario, context: &CaseContext<'_>
     let run = context.resolve_run(scenario)?;
     let replay = format!("{replay} --seed {}", run.seed);
     case.replay = Some(replay.clone());
+    let own_backend = own_backend(scenario, context)?;
     let Some((targets, server)) = reached(case, scenario, (context, &run.transport))? else { return Ok(()) };
     // A server that is started for a case holds nothing of others.
     let earlier = target.map(|_| context.known.runs()).unwrap_or_default();
-    let plan = RunPlan { earlier, ..plan_of(scenario, &run, targets, replay)? };
+    let mut plan = RunPlan { earlier, ..plan_of(scenario, &run, targets, replay)? };
+    backend::attach(&mut plan, context.backend.or(own_backend.as_ref()).filter(|_| scenario.has_two_sides()));
     if let Some(obstacle) = limits::check(&plan, &SystemLimits::ask(&plan)).into_iter().find(|obstacle| obstacle.fatal)
     {
         case.record_no_run(CaseOutcome::Inconclusive, obstacle.to_string());
@@ -217,6 +228,8 @@ fn try_run(case: &mut CaseReport, scenario: &Scenario, context: &CaseContext<'_>
     let probed = target.and_then(|_| context.known.probed_after(outcome.as_ref().ok(), probe()));
     let stopped = server.map(|server| server.stop(is_broken, stop_after.is_some(), probe));
     let (server, report, output) = match stopped {
+        // What stands between two ends that are ours is probed by the next case.
+        None if plan.backend.is_some() => (ServerFate::Unchecked, None, Vec::new()),
         None => (ServerFate::Target { probe: probed }, None, Vec::new()),
         Some(stopped) => (ServerFate::Started { died: stopped.broke }, stopped.report, stopped.output),
     };
@@ -315,6 +328,12 @@ fn reached(
     }
 }
 
+/// The backend that a case listens as, if its file says where, and the command line does not.
+fn own_backend(scenario: &Scenario, context: &CaseContext<'_>) -> anyhow::Result<Option<Backend>> {
+    let address = scenario.backend.filter(|_| context.backend.is_none() && scenario.has_two_sides());
+    address.map(backend::listen).transpose()
+}
+
 /// What later cases against the same target must know of this one.
 fn earlier_run(scenario: &Scenario, plan: &RunPlan, outcome: &RunOutcome) -> EarlierRun {
     let (slots, opened) =
@@ -404,6 +423,16 @@ pub(super) fn why_skipped(scenario: &Scenario, args: &CaseArgs, target: Option<&
     if let Some(lacking) = scenario.loads.iter().find_map(config::unavailable) {
         return Some(lacking.to_string());
     }
+    let has_backend = args.backend.backend.is_some() || scenario.backend.is_some();
+    match (scenario.has_two_sides(), args.backend.backend) {
+        (true, None) if !has_backend => {
+            return Some(
+                "both ends must be ours: add --backend LISTEN, the address that the proxy forwards to".to_owned(),
+            );
+        }
+        (false, Some(_)) => return Some("it needs an echo, and with --backend this program is the server".to_owned()),
+        _ => {}
+    }
     if let Some(lacking) = scenario.conditions.unavailable(target.is_some()) {
         return Some(lacking.to_owned());
     }
@@ -461,6 +490,7 @@ mod tests {
         let context = CaseContext {
             args: &args,
             target: Some("no-port"),
+            backend: None,
             number: 1,
             task: &Progress::quiet().begin(0, String::new()),
             replay,

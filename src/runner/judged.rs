@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::client::{RunOutcome, RunPlan};
 use crate::judge::expectation::Expectations;
-use crate::judge::measured::{MeasuredLoad, MeasuredRun, RunEnding, RunResources};
+use crate::judge::measured::{MeasuredLoad, MeasuredRun, RunEnding, RunResources, of_backend};
 use crate::judge::{Judgement, judge_case};
 use crate::measure::ServerUsage;
 use crate::report::run::{RunReport, ServerReport, server_cpu};
@@ -33,8 +33,11 @@ pub fn judged_case(
 ) -> (RunReport, Judgement) {
     let loads = plan.groups.iter().zip(&outcome.groups);
     let loads = loads.map(|(profile, stats)| MeasuredLoad { name: &profile.name, verify: profile.verify, stats });
+    let names: Vec<String> = plan.groups.iter().map(|profile| of_backend(&profile.name)).collect();
+    let halves = names.iter().zip(&plan.groups).zip(&outcome.backend_groups);
+    let halves = halves.map(|((name, profile), stats)| MeasuredLoad { name, verify: profile.verify, stats });
     let run = MeasuredRun {
-        loads: loads.collect(),
+        loads: loads.chain(halves).collect(),
         resources: RunResources {
             elapsed: outcome.elapsed,
             client_cpu: outcome.client.cpu,

@@ -99,6 +99,7 @@ pub fn plan(
         findings: run.findings,
         replay,
         earlier: Vec::new(),
+        backend: None,
     })
 }
 

@@ -1,6 +1,7 @@
 //! From resolved configuration to a run that has ended: addresses of targets, launch, interrupts, deadlines, progress,
 //! and cases, one after another or several at a time.
 
+pub mod backend;
 pub mod case;
 pub mod comparison;
 mod deadline;

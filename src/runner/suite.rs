@@ -12,6 +12,7 @@ use crate::judge::expectation::CheckedServer;
 use crate::judge::outcome::CaseOutcome;
 use crate::output::console::say;
 use crate::output::reports::Reports;
+use crate::peer::Backend;
 use crate::report::suite::{CaseReport, SuiteState};
 use crate::runner::case::{CaseArgs, CaseContext, merged, run_one, why_skipped};
 use crate::runner::directly;
@@ -20,7 +21,7 @@ use crate::runner::known_servers::KnownServers;
 use crate::runner::planned;
 use crate::runner::progress::Progress;
 use crate::runner::server_watch;
-use crate::runner::{destination, jobs, launch};
+use crate::runner::{backend, destination, jobs, launch};
 use crate::scenario::distance::Distance;
 use crate::scenario::{Scenario, names};
 use crate::target::liveness;
@@ -126,8 +127,9 @@ pub fn run_all(
     }
     launch::note_late_start(&args.run);
     let failures = KnownFailures::open(&args.baseline, scenarios, each.len())?;
+    let backend = open_backend(args, targets, jobs)?;
     targets.prepare(args)?;
-    let far = far(targets, args, at_distance)?;
+    let far = far(targets, args, at_distance.filter(|_| backend.is_none()))?;
     let wanted = far.as_ref().map_or(wanted, |far| chosen(far, args));
     prepare_log(args, each[0])?;
     let reports = Reports::open(&args.reports, planned.clone(), args.quiet)?;
@@ -140,6 +142,7 @@ pub fn run_all(
         known: each.iter().map(|_| KnownServers::default()).collect(),
         each,
         direct: targets.direct.as_deref(),
+        backend,
         known_directly: KnownServers::default(),
         replay: &replay,
         progress: Progress::of_suite(usual, jobs, args.quiet),
@@ -179,6 +182,20 @@ fn state(has_run: bool, is_stopped: bool) -> SuiteState {
     }
 }
 
+/// Listens where `--backend` says, if it does: for one proxy, and one case at a time.
+fn open_backend(args: &CaseArgs, targets: &SuiteTargets, jobs: usize) -> anyhow::Result<Option<Backend>> {
+    if let Some(address) = args.backend.backend {
+        let problem = match (targets.targets.len(), &targets.direct) {
+            (_, Some(_)) => "--direct names another program as the backend: leave out one of them",
+            (count, None) if count > 1 => "there are several targets: check one proxy at a time",
+            _ if jobs > 1 => "it takes one case at a time: leave out --jobs",
+            _ => return backend::open(args.backend),
+        };
+        return Err(Failure::usage(format!("--backend {address}: {problem}")));
+    }
+    Ok(None)
+}
+
 /// Everything that the cases of a suite need.
 struct SuiteRun<'a> {
     args: &'a CaseArgs,
@@ -188,6 +205,8 @@ struct SuiteRun<'a> {
     each: Vec<Option<&'a str>>,
     /// What is known of each target.
     known: Vec<KnownServers>,
+    /// Where this program listens as the backend of the target, if both ends are ours.
+    backend: Option<Backend>,
     /// The backend of the target, and what is known of it.
     direct: Option<&'a str>,
     known_directly: KnownServers,
@@ -231,7 +250,8 @@ impl SuiteRun<'_> {
         let task = &self.progress.begin(i, planned.title());
         let number = i + 1;
         let (seed, is_direct, also) = (None, false, None);
-        let context = CaseContext { args: self.args, target, number, task, replay, seed, known, is_direct, also };
+        let (args, backend) = (self.args, self.backend.as_ref());
+        let context = CaseContext { args, target, backend, number, task, replay, seed, known, is_direct, also };
         let Some(backend) = self.direct else { return run_one(planned, scenario, &context) };
         let at_backend = CaseContext {
             target: Some(backend),
@@ -262,9 +282,15 @@ fn usual_times(wanted: &[&Scenario], args: &CaseArgs, each: &[Option<&str>]) -> 
 /// The cases without results. Of several targets each case names its own.
 fn planned(wanted: &[&Scenario], each: &[Option<&str>]) -> Vec<CaseReport> {
     let of_target = |target: &Option<&str>| {
-        let server = if target.is_some() { CheckedServer::Target } else { CheckedServer::Started };
+        let server = |scenario: &Scenario| match target {
+            // What stands between two ends that are ours echoes nothing.
+            Some(_) if scenario.has_two_sides() => CheckedServer::Unchecked,
+            Some(_) => CheckedServer::Target,
+            None => CheckedServer::Started,
+        };
         let label = target.filter(|_| each.len() > 1);
-        wanted.iter().map(move |scenario| CaseReport::planned(scenario, server).at(label)).collect::<Vec<_>>()
+        let planned = |scenario: &&Scenario| CaseReport::planned(scenario, server(scenario)).at(label);
+        wanted.iter().map(planned).collect::<Vec<_>>()
     };
     each.iter().flat_map(of_target).collect()
 }

@@ -8,7 +8,7 @@ use super::conformance;
 use super::error::Location;
 use super::need::Need;
 use super::variables::Environment;
-use crate::config::{ProcessSpec, RunArgs, ServerConditions, ServerSpec, ServerVariant};
+use crate::config::{ListenAddress, ProcessSpec, RunArgs, ServerConditions, ServerSpec, ServerVariant};
 use crate::judge::assumption::Assumption;
 use crate::judge::expectation::{Expectations, ExpectedLoad};
 use crate::plan::{Close, Profile};
@@ -38,6 +38,8 @@ pub struct Scenario {
     pub programs: BTreeMap<String, String>,
     /// The conditions under which it runs, whichever server that is.
     pub conditions: ServerConditions,
+    /// Where to listen as the backend of the proxy, if the file says so.
+    pub backend: Option<ListenAddress>,
     /// The seed, the workers …
     pub run: RunArgs,
     /// The load groups.
@@ -81,6 +83,11 @@ impl Scenario {
     /// way, so that one defect does not fail them all.
     pub fn is_about_half_close(&self) -> bool {
         self.loads.iter().any(|load| load.close == Close::HalfClose)
+    }
+
+    /// Whether both ends of its connections are ours.
+    pub fn has_two_sides(&self) -> bool {
+        self.loads.iter().any(|load| load.flow.has_two_sides())
     }
 
     /// Whether running both would run the same thing twice, provided that their variables have the same values.

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::need::Need;
-use crate::config::{LoadArgs, ProcessTable, RunArgs, ServerTable};
+use crate::config::{BackendTable, LoadArgs, ProcessTable, RunArgs, ServerTable};
 use crate::judge::expectation::ExpectedVerdict;
 use crate::judge::grade::Grade;
 use crate::judge::metric;
@@ -46,6 +46,8 @@ pub struct ScenarioFile {
     /// proxy, keys that are made first
     #[serde(default)]
     pub(super) process: Vec<ProcessTable>,
+    /// Both ends are ours: where to listen as the backend of the proxy
+    pub(super) backend: Option<BackendTable>,
     /// Programs that it starts, each with how to install it; where one is missing, the case is skipped
     ///
     /// A program is a name, which is looked for in PATH and in the system's sbin folders, or the path of a

@@ -10,6 +10,7 @@
 //! - [`names`]: that no two cases have the same name;
 //! - [`schema`]: the JSON Schema for editors;
 //! - [`conformance`]: the files that are embedded for `check`;
+//! - [`two_sides`]: those for 'check --backend', where both ends are ours;
 //! - [`distance`]: what they do differently against a distant target.
 //!
 //! Nothing here runs anything: `runner::case` does.
@@ -27,6 +28,7 @@ mod processes;
 pub mod read;
 pub mod schema;
 mod toml_path;
+pub mod two_sides;
 pub mod variables;
 
 pub use case::Scenario;

@@ -14,9 +14,11 @@ use super::file::{ExpectTable, ScenarioFile, Suite};
 use super::file_reader::FileReader;
 use super::process_texts::ProcessTexts;
 use super::toml_path::KeyStep;
+use super::two_sides;
 use super::variables::{Environment, Variables};
 use crate::config::{ConnList, LoadArgs, ServerConditions, ServerTable, ServerVariant};
 use crate::judge::expectation::{Expectations, ExpectedVerdict};
+use crate::judge::measured::of_backend;
 use crate::judge::property::ReportedMetric;
 use crate::judge::threshold::Threshold;
 use crate::plan::{Profile, Reconnect, Slots, SlotsError};
@@ -87,6 +89,15 @@ impl Scenario {
         Ok(conformance::FILES.iter().map(read).collect::<Result<Vec<_>, _>>()?.concat())
     }
 
+    /// The suite for proxies between two ends that are ours, in the order in which its cases run.
+    ///
+    /// # Errors
+    /// As [`conformance`](Self::conformance).
+    pub fn two_sides(variables: &Variables) -> Result<Vec<Scenario>, ScenarioError> {
+        let read = |(name, text): &(&str, &str)| Scenario::read(name, text, variables, true);
+        Ok(two_sides::FILES.iter().map(read).collect::<Result<Vec<_>, _>>()?.concat())
+    }
+
     /// The conformance suite against each of these servers.
     ///
     /// # Errors
@@ -123,7 +134,7 @@ impl FileReader<'_> {
 
     /// The case of a file that has loads of its own, without its server.
     fn case(self, file: ScenarioFile) -> Result<Scenario, ScenarioError> {
-        let loads = self.loads(&file.load)?;
+        let loads = self.loads(&file.load, file.backend.is_some())?;
         let report = self.reported(&file.report, &loads)?;
         let expect = self.expectations(file.expect.unwrap_or_default(), &loads)?;
         let expect = Expectations { grade: file.grade.unwrap_or_default(), report, ..expect };
@@ -139,6 +150,7 @@ impl FileReader<'_> {
             processes: Vec::new(),
             programs: BTreeMap::new(),
             conditions: ServerConditions::default(),
+            backend: file.backend.map(|backend| backend.listen),
             run: file.run,
             loads,
             expect,
@@ -164,7 +176,7 @@ impl FileReader<'_> {
         Ok(Expectations { verdict, findings, no_other_findings, thresholds, ..Expectations::default() })
     }
 
-    fn loads(self, written: &[LoadArgs]) -> Result<Vec<Profile>, ScenarioError> {
+    fn loads(self, written: &[LoadArgs], has_backend: bool) -> Result<Vec<Profile>, ScenarioError> {
         if written.is_empty() {
             return Err(self.error_at(&[KeyStep::Key("load")], "needs at least one [[load]]"));
         }
@@ -172,6 +184,7 @@ impl FileReader<'_> {
         for (i, load) in written.iter().enumerate() {
             let table = [KeyStep::Key("load"), KeyStep::Index(i)];
             let name = if written.len() == 1 { "load".to_owned() } else { format!("load{}", i + 1) };
+            let load = if has_backend { load.with_backend() } else { load.clone() };
             let profile = load.resolve(&name).map_err(|error| self.config_error(&table, &error))?;
             if loads.iter().any(|other| other.name == profile.name) {
                 let steps = [&table[..], &[KeyStep::Key("name")]].concat();
@@ -237,8 +250,9 @@ impl FileReader<'_> {
 
     /// Whether there is a load of this name.
     fn check_group(self, group: Option<&str>, loads: &[Profile], steps: &[KeyStep<'_>]) -> Result<(), ScenarioError> {
-        let Some(group) = group.filter(|group| loads.iter().all(|load| load.name != **group)) else { return Ok(()) };
-        let names: Vec<&str> = loads.iter().map(|load| load.name.as_str()).collect();
+        let halves = loads.iter().filter(|load| load.flow.has_two_sides()).map(|load| of_backend(&load.name));
+        let names: Vec<String> = loads.iter().map(|load| load.name.clone()).chain(halves).collect();
+        let Some(group) = group.filter(|group| names.iter().all(|name| name != *group)) else { return Ok(()) };
         let problem = format!("there is no load '{group}': there is {}", names.join(", "));
         Err(self.error_at(steps, &problem))
     }

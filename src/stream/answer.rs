@@ -117,6 +117,8 @@ mod tests {
         divergence.received = received[..received.len().min(24)].to_vec();
         Finding {
             divergence,
+            direction: None,
+            other: None,
             source_shard: None,
             local: None,
             remote: None,

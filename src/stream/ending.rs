@@ -36,7 +36,10 @@ pub struct Ending {
     pub received_after_fin: u64,
     /// Whether this side could not write, because the other side did not read.
     pub writes_blocked: bool,
-    /// Bytes handed to the socket before the end.
+    /// Where both ends are ours: whether a write has shown that the way is closed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub write_failed: bool,
+    /// Bytes handed to the socket before the end; where both ends are ours, by the other side.
     pub sent: u64,
     /// Bytes that had come back before the end.
     pub received: u64,

@@ -7,7 +7,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::ending::Ending;
+use super::op::Op;
 use super::pattern::ConnId;
+use super::two_sides::{OtherSide, StreamDirection};
 
 /// Bytes before the first wrong one that an excerpt shows.
 pub(super) const EXCERPT_BEFORE_BYTES: u64 = 8;
@@ -331,6 +333,12 @@ pub enum Change {
 pub struct Finding {
     /// What happened, and where.
     pub divergence: Divergence,
+    /// Where both ends are ours: on which way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub direction: Option<StreamDirection>,
+    /// Where both ends are ours: what the other end had done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub other: Option<Box<OtherSide>>,
     /// In a run of several shards: the shard whose connection sent the bytes, such as 1/4, if it is another one. This
     /// shard does not know whether that connection was open then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -352,36 +360,6 @@ pub struct Finding {
     /// The command that runs this connection's plan again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replay: Option<String>,
-}
-
-/// Something that this side did with a connection, or that happened to it.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[schemars(deny_unknown_fields)]
-pub struct Op {
-    /// What it was.
-    pub kind: OpKind,
-    /// Bytes written or read before it.
-    pub offset: u64,
-    /// Bytes, unless the kind says otherwise.
-    pub len: u64,
-    /// When, in milliseconds since the start of the run.
-    pub at_ms: f64,
-}
-
-/// The kind of an [`Op`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum OpKind {
-    /// Bytes handed to the socket.
-    Write,
-    /// Bytes taken from the socket.
-    Read,
-    /// This side ended its direction (FIN). It has no length.
-    HalfClose,
-    /// The same ahead of the plan, because nothing had come for the stall time-out.
-    Probe,
-    /// The client itself stood still before it; the length is in milliseconds.
-    StoodStill,
 }
 
 fn is_zero(n: &u64) -> bool {

@@ -26,6 +26,8 @@ mod tests {
     fn finding(kind: FindingKind, at_ms: f64) -> Finding {
         Finding {
             divergence: Divergence::of_connection(kind, ConnId::MAX, 0, 1),
+            direction: None,
+            other: None,
             source_shard: None,
             local: None,
             remote: None,

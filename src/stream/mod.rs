@@ -6,7 +6,8 @@
 //!   `ended_mismatch` fixes their borders. `classify` says what each part is; `pending` holds findings that may still
 //!   turn out to be something else; `late` tells which gaps late bytes fill; `change` knows the marks of text
 //!   conversions and the like.
-//! - [`finding`] holds what went wrong, as values; [`ending`], how a connection ended; [`kept`] says which of many
+//! - [`finding`] holds what went wrong, as values; `op`, what a side did; `two_sides`, what
+//!   the other end had done; [`ending`], how a connection ended; [`kept`] says which of many
 //!   findings are kept, [`answer`] what a server is that does not echo, [`earlier`] what earlier runs had sent to it.
 
 pub mod answer;
@@ -20,14 +21,16 @@ pub mod kept;
 mod late;
 mod ledger;
 mod mismatch;
+mod op;
 pub mod pattern;
 mod pending;
+mod two_sides;
 pub mod verify;
 
 pub use ending::{EndedBy, Ending};
-pub use finding::{
-    Change, Circumstances, Corruption, Divergence, FINDING_KINDS, Finding, FindingKind, Op, OpKind, StreamSource,
-};
+pub use finding::{Change, Circumstances, Corruption, Divergence, FINDING_KINDS, Finding, FindingKind, StreamSource};
 pub use ledger::{Ledger, LedgerEntry};
+pub use op::{Op, OpKind};
 pub use pattern::{ConnId, MAX_SHARED_STREAM_BYTES, MAX_STREAM_BYTES, Stream, WordLocation};
+pub use two_sides::{OtherSide, StreamDirection};
 pub use verify::{End, Verifier};

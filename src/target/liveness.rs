@@ -30,7 +30,9 @@ pub type Probed = Option<Result<(), String>>;
 /// Probes the server of a run that has ended, if the run ever reached it.
 pub fn probe(scenario: &Scenario, plan: &RunPlan, outcome: &RunOutcome) -> Probed {
     let opened: u64 = outcome.groups.iter().map(|figures| figures.counters.opened).sum();
-    if !scenario.expect.need_an_echo(scenario.expected_loads()) || opened == 0 || outcome.interrupted {
+    // Between two ends that are ours, nothing echoes.
+    let has_echo = scenario.expect.need_an_echo(scenario.expected_loads()) && plan.backend.is_none();
+    if !has_echo || opened == 0 || outcome.interrupted {
         return None;
     }
     let patience = scenario.loads.iter().map(|load| load.connect_timeout.max(load.stall_timeout)).max()?;

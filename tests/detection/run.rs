@@ -41,6 +41,7 @@ pub(crate) fn blast(target: SocketAddr, load: &str, seed: u64) -> (Counters, Vec
         findings: MAX_FINDINGS,
         replay: None,
         earlier: Vec::new(),
+        backend: None,
     };
     let control = Control::new(&plan);
     let mut outcome = client::run(plan, &control).expect("the client starts its threads");

@@ -31,5 +31,6 @@ pub(crate) fn plan(target: SocketAddr, loads: &[&str]) -> RunPlan {
         findings: 100,
         replay: Some("replay".to_owned()),
         earlier: Vec::new(),
+        backend: None,
     }
 }

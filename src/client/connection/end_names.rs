@@ -17,7 +17,19 @@
 //! target keeps half-closed connections open: then its FIN says that nothing more was to come.
 //!
 //! Where a prefix of the echo is all that is asserted, only silence and overtime have a name.
+//!
+//! Where both ends are ours, the other half says what could still come:
+//!
+//! | ended by | it may still send | it has sent its FIN | it has ended otherwise |
+//! | --- | --- | --- | --- |
+//! | FIN | truncated | truncated, if bytes are missing | |
+//! | reset, or a write that failed | reset | reset | |
+//! | silence, vanished | stalled | stalled, or no-fin if all came | no-fin |
+//! | overtime | too-slow | too-slow | too-slow |
 
+use std::io;
+
+use crate::client::pair::OtherState;
 use crate::plan::ExpectedEcho;
 use crate::stream::{End, EndedBy, FindingKind};
 
@@ -62,9 +74,54 @@ pub(super) fn name(facts: &EndFacts) -> End {
     }
 }
 
+/// What the end of a half is called.
+pub(super) fn name_of_half(by: EndedBy, other: OtherState) -> End {
+    use EndedBy::{Fin, Overtime, Reset, Silence, Vanished};
+    use FindingKind::{NoFin, Stalled, TooSlow, Truncated};
+    use OtherState::{Broken, Finished, Open};
+    let (missing, complete) = match (by, other) {
+        (Fin | Reset, Broken) => (None, None),
+        (Fin, Open) => (Some(Truncated), Some(Truncated)),
+        (Fin, Finished) => (Some(Truncated), None),
+        (Reset, Open | Finished) => (Some(FindingKind::Reset), Some(FindingKind::Reset)),
+        (Silence | Vanished, Open) => (Some(Stalled), Some(Stalled)),
+        (Silence | Vanished, Finished) => (Some(Stalled), Some(NoFin)),
+        // Not every byte need come, but an end must.
+        (Silence | Vanished, Broken) => (Some(NoFin), Some(NoFin)),
+        (Overtime, _) => (Some(TooSlow), Some(TooSlow)),
+    };
+    End { missing, complete }
+}
+
+/// What an error of a read or a write says about the end.
+pub(super) fn ended_by(error: &io::Error) -> EndedBy {
+    match error.kind() {
+        io::ErrorKind::TimedOut
+        | io::ErrorKind::HostUnreachable
+        | io::ErrorKind::NetworkUnreachable
+        | io::ErrorKind::NetworkDown => EndedBy::Vanished,
+        _ => EndedBy::Reset,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_end_of_a_half_is_named_by_what_the_other_half_had_done() {
+        let text = |kind: Option<FindingKind>| kind.map_or("", FindingKind::name);
+        let names = |by| {
+            [OtherState::Open, OtherState::Finished, OtherState::Broken].map(|other| {
+                let end = name_of_half(by, other);
+                [text(end.missing), text(end.complete)]
+            })
+        };
+        assert_eq!(names(EndedBy::Fin), [["truncated", "truncated"], ["truncated", ""], ["", ""]]);
+        assert_eq!(names(EndedBy::Reset), [["reset", "reset"], ["reset", "reset"], ["", ""]]);
+        assert_eq!(names(EndedBy::Silence), [["stalled", "stalled"], ["stalled", "no-fin"], ["no-fin", "no-fin"]]);
+        assert_eq!(names(EndedBy::Overtime), [["too-slow", "too-slow"]; 3]);
+    }
 
     /// The names in the order not sent, sent, probe: if bytes are missing, and if all came.
     fn names(by: EndedBy, expected: ExpectedEcho, keeps_half_closed: bool) -> [[&'static str; 2]; 3] {

@@ -68,6 +68,35 @@ pub(super) fn next_step(close: Close, facts: &EndingFacts) -> EndingStep {
     }
 }
 
+/// What the next step of a half depends on besides.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OtherHalfFacts {
+    /// Whether the connection has reached the other half.
+    pub(super) is_reached: bool,
+    /// Whether everything from the other half has come.
+    pub(super) is_done: bool,
+    /// Bytes that the other half has sent.
+    pub(super) expected: u64,
+}
+
+/// The same for the half of a pair.
+pub(super) fn next_step_of_half(close: Close, facts: &EndingFacts, other: &OtherHalfFacts) -> EndingStep {
+    let OtherHalfFacts { is_reached, is_done, expected } = *other;
+    match close {
+        // Such a connection is reset once all others have ended.
+        _ if facts.never_reads => EndingStep::Wait,
+        Close::Keep if !facts.others_rest => EndingStep::Wait,
+        Close::AfterEcho if !is_done => EndingStep::Wait,
+        // An end that overtakes the opening would show nothing of what becomes of it.
+        Close::Reset | Close::Abandon if !is_reached => EndingStep::Wait,
+        Close::Reset => EndingStep::Reset,
+        // The close means something only while bytes lie unread.
+        Close::Abandon if facts.received < expected && !facts.readable => EndingStep::Wait,
+        Close::Abandon => EndingStep::Close,
+        _ => EndingStep::HalfClose,
+    }
+}
+
 /// Whose move a connection that waits is waiting for. `all_written`: it is in state `Ending`. `echo_missing`: bytes
 /// that it sent have not come back. `has_more`: it never reads, but has time or writes left.
 pub(super) fn waits_for(
@@ -90,6 +119,26 @@ pub(super) fn waits_for(
 mod tests {
     use super::EndingStep::{HalfClose, Reset, Wait};
     use super::*;
+
+    #[test]
+    fn a_half_ends_by_what_the_other_half_has_sent() {
+        let step = |close, is_done, received| {
+            let other = OtherHalfFacts { is_reached: true, is_done, expected: 10 };
+            next_step_of_half(close, &EndingFacts { received, ..DONE }, &other)
+        };
+        for (is_done, after_echo) in [(false, Wait), (true, HalfClose)] {
+            assert_eq!(
+                [Close::HalfClose, Close::AfterEcho].map(|close| step(close, is_done, 10)),
+                [HalfClose, after_echo]
+            );
+        }
+        assert_eq!((step(Close::Abandon, false, 9), step(Close::Abandon, false, 10)), (Wait, EndingStep::Close));
+        assert_eq!((step(Close::Reset, false, 0), step(Close::Keep, false, 0)), (Reset, HalfClose));
+        let kept = EndingFacts { others_rest: false, ..DONE };
+        let unreached = OtherHalfFacts { is_reached: false, is_done: false, expected: 0 };
+        assert_eq!(next_step_of_half(Close::Keep, &kept, &unreached), Wait);
+        assert_eq!(next_step_of_half(Close::Reset, &DONE, &unreached), Wait);
+    }
 
     const CLOSES: [Close; 6] =
         [Close::HalfClose, Close::Keep, Close::AfterEcho, Close::Together, Close::Abandon, Close::Reset];

@@ -50,7 +50,11 @@
 //! While it may read, silence is a stall if echo is missing, if the peer's FIN is missing after its own, or if a write
 //! is blocked. Silence is also a stall while an `abandon` waits for echo, unless it never reads.
 //!
-//! # How a connection is over
+//! Where both ends are ours, a connection is one half of a pair (`half`, `halves`): it sends a stream of its own, and
+//! receives the other half's. It may go on writing after the other half's FIN, and what it may expect follows from what
+//! the other half has done.
+//!
+//! # How a connection is over (`over`)
 //!
 //! | what happened | what is asserted |
 //! | --- | --- |
@@ -69,24 +73,30 @@
 
 mod end_names;
 mod ending;
+mod half;
+mod halves;
 mod in_flight;
 mod op_log;
+mod over;
 mod receiver;
 mod sender;
 mod turn;
 mod write_stall;
 
 use std::io;
+use std::sync::Arc;
 
-use end_names::{EndFacts, OwnFin};
+use end_names::ended_by;
+pub(super) use half::Half;
 use op_log::OpLog;
 use receiver::{ReadAllowance, Receiver};
 use sender::{SendProgress, Sender};
 pub(super) use turn::{Transport, TurnContext, TurnResult, WaitsFor};
 
 use super::clock::{NEVER, nanos};
-use crate::plan::{ConnectionPlan, ExpectedEcho, Profile, Read, Verify};
-use crate::stream::{Circumstances, ConnId, Divergence, End, EndedBy, Ending, FindingKind, Op, OpKind};
+use super::pair::{Pair, Side};
+use crate::plan::{ConnectionPlan, ExpectedEcho, Profile, Read};
+use crate::stream::{Circumstances, ConnId, EndedBy, Op, OpKind, OtherSide};
 
 /// How often a turn reads and writes at most, so that a fast connection does not keep the others of its worker waiting.
 const PASSES_PER_TURN: u32 = 64;
@@ -97,6 +107,8 @@ const ENDLESS_SURPLUS_BYTES: u64 = 1 << 20;
 pub(super) struct ClientConnection {
     sender: Sender,
     receiver: Receiver,
+    /// Where both ends are ours: its other half. In an echo it has none.
+    half: Option<Box<Half>>,
     /// When its age is reached, in nanoseconds since the start of the run; [`NEVER`] if never, or if that is over.
     expires: u64,
     /// When the grace after its time is over; [`NEVER`]: its time is not up.
@@ -121,14 +133,36 @@ impl ClientConnection {
             expires: plan.max_age().map_or(NEVER, |age| opened.saturating_add(nanos(age))),
             receiver: Receiver::new(conn, opened, plan.profile().marked_until() > 0),
             sender: Sender::new(plan),
+            half: None,
             must_end_by: NEVER,
             log: OpLog::default(),
             failed: false,
         }
     }
 
+    /// The same connection as the half of a pair.
+    pub(super) fn paired(self, half: Half) -> Self {
+        ClientConnection { half: Some(Box::new(half)), ..self }
+    }
+
     pub(super) fn conn(&self) -> ConnId {
         self.receiver.conn()
+    }
+
+    /// Which end it is, where both ends are ours.
+    #[inline]
+    pub(super) fn side(&self) -> Option<Side> {
+        self.half.as_deref().map(Half::side)
+    }
+
+    /// The pair that it is a half of.
+    pub(super) fn pair(&self) -> Option<&Arc<Pair>> {
+        self.half.as_deref().map(Half::pair)
+    }
+
+    /// The other half, for a finding.
+    pub(super) fn other_side(&self) -> Option<OtherSide> {
+        self.half.as_deref().map(Half::shown_other)
     }
 
     /// Where the open-loop schedule of its slot continues.
@@ -167,11 +201,11 @@ impl ClientConnection {
 
     /// Moves whatever can be moved.
     pub(super) fn advance(&mut self, socket: &mut impl Transport, turn: &mut TurnContext<'_>) -> TurnResult {
-        let mut readable = !self.sender.is_lingering();
+        let mut readable = !self.sender.is_lingering() && !self.is_read_to_end();
         let mut writable = true;
         // May lag by some microseconds: a read that brings something reads the clock, and so does a turn without one.
         let mut now = turn.clock.last();
-        if turn.others_rest && self.never_reads() {
+        if turn.others_rest && (self.never_reads() || self.is_never_read()) {
             // Nothing is asserted about echo that is never read, so it leaves once all others have ended.
             socket.close_with_reset();
             return self.over_as_planned(turn);
@@ -182,6 +216,7 @@ impl ClientConnection {
             let mut moved = false;
             if readable && self.allowance(now).may_read() {
                 match self.read(socket, turn, &mut now) {
+                    Ok(0) if self.may_go_on_after_fin() => (readable, moved) = (false, true),
                     Ok(0) => return self.over(turn, EndedBy::Fin, None),
                     Ok(_) => moved = true,
                     Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
@@ -194,8 +229,13 @@ impl ClientConnection {
                 }
             }
             if writable {
-                match self.sender.send(socket, turn, &self.receiver, &mut self.log, now) {
-                    Ok(SendProgress::Moved) => moved = true,
+                match self.sender.send(socket, turn, (&self.receiver, self.half.as_deref_mut()), &mut self.log, now) {
+                    Ok(SendProgress::Moved) => {
+                        moved = true;
+                        if self.half.is_some() && self.note_sent(now) {
+                            return self.over(turn, EndedBy::Fin, None);
+                        }
+                    }
                     Ok(SendProgress::Nothing) => readable &= !self.sender.is_lingering(),
                     Ok(SendProgress::Over) => return self.over_as_planned(turn),
                     Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
@@ -212,7 +252,7 @@ impl ClientConnection {
                 return self.wait(now, turn.deadline, self.has_progressed(&before));
             }
         }
-        if self.receiver.received() > self.sender.sent().saturating_add(ENDLESS_SURPLUS_BYTES) {
+        if self.receiver.received() > self.expected().saturating_add(ENDLESS_SURPLUS_BYTES) {
             return self.over_by_surplus(turn);
         }
         TurnResult::Yield { owed: self.is_owed(now), progress: self.has_progressed(&before) }
@@ -229,7 +269,8 @@ impl ClientConnection {
             not_stalled => return not_stalled,
         }
         let now = turn.clock.last();
-        let may_probe = !self.sender.is_fin_sent() && self.profile().expected_echo() == ExpectedEcho::Exact;
+        let is_exact = self.profile().expected_echo() == ExpectedEcho::Exact;
+        let may_probe = !self.sender.is_fin_sent() && is_exact && self.half.is_none();
         let (received, silence) = (self.receiver.received(), self.receiver.silence(now));
         if may_probe && self.sender.probe(socket, received, silence, now) {
             self.log.push(OpKind::Probe, 0, now);
@@ -241,12 +282,12 @@ impl ClientConnection {
     /// The run was stopped: resets the connection, and asserts nothing more.
     pub(super) fn cut_short(&mut self, socket: &mut impl Transport, turn: &mut TurnContext<'_>) {
         self.sender.leave_unsent(turn.clock.last().min(turn.deadline), &mut turn.stats.open_loop);
-        self.end(turn, End::STOPPED);
+        let _ = self.over_as_planned(turn);
         socket.close_with_reset();
     }
 
     #[inline]
-    fn profile(&self) -> &Profile {
+    pub(super) fn profile(&self) -> &Profile {
         self.sender.profile()
     }
 
@@ -275,22 +316,27 @@ impl ClientConnection {
             self.sender.leave_unsent(turn.deadline, &mut turn.stats.open_loop);
         }
         if self.must_end_by == NEVER {
-            let end = self.sender.end_of_message();
+            let end = if self.half.is_some() { self.expected() } else { self.sender.end_of_message() };
             let own_delay = self.receiver.own_delay(self.profile().read, end, now);
             self.must_end_by = now.saturating_add(own_delay).saturating_add(nanos(self.profile().grace));
         }
-        self.sender.stop();
+        if !self.half.as_deref().is_some_and(Half::answers) {
+            self.sender.stop();
+        }
         self.expires = NEVER;
     }
 
     fn progress(&self) -> TransferProgress {
-        let sent = self.sender.sent();
-        TransferProgress { received: self.receiver.received(), sent, right: self.receiver.position().min(sent) }
+        let right = self.receiver.position().min(self.expected());
+        TransferProgress { received: self.receiver.received(), sent: self.sender.sent(), right }
     }
 
     /// Whether the peer has done something since then.
     fn has_progressed(&self, before: &TransferProgress) -> bool {
         let now = self.progress();
+        if self.half.is_some() {
+            return self.has_half_progressed(before, &now);
+        }
         // Bytes that may turn out to be the connection's own are progress while more can follow. Others never are.
         let came = now.received > before.received && now.received <= now.sent && !self.sender.is_fin_sent();
         // An open loop writes while it can, so that the peer takes bytes says nothing while an older message is owed.
@@ -305,7 +351,7 @@ impl ClientConnection {
             // Only after a write that failed: then everything that came is read.
             ReadAllowance::NotBefore(_) | ReadAllowance::Nothing => usize::MAX,
         };
-        let sent = self.sender.sent();
+        let sent = self.expected();
         let n = self.receiver.receive(socket, turn, most, self.sender.profile(), sent)?;
         if n == 0 {
             return Ok(0);
@@ -315,21 +361,27 @@ impl ClientConnection {
         turn.stats.active_time.echoed(*now);
         self.receiver.came(*now);
         self.log.push(OpKind::Read, n, *now);
-        let (log, received) = (&self.log, self.receiver.received());
+        let (log, received, sent) = (&self.log, self.receiver.received(), self.sender.sent());
         self.receiver.note(|| Circumstances { at_ms: *now as f64 / 1e6, recent: log.list(sent, received, *now) });
         // Wrong bytes that are not named yet count as echo. Otherwise a wrong byte at the end of a message would hold
         // up the bytes that would name it.
         self.sender.take_echo(self.receiver.reached(), received == n as u64, *now, turn.stats);
+        if let Some(half) = &mut self.half {
+            half.note_received(received, self.receiver.reached(), *now, turn.stats);
+        }
         Ok(n)
     }
 
     /// Whether bytes that it sent have not come back.
     fn is_echo_missing(&self) -> bool {
-        self.receiver.reached() < self.sender.sent()
+        self.receiver.reached() < self.expected()
     }
 
     /// Whether silence counts as a stall.
     fn is_owed(&self, now: u64) -> bool {
+        if let Some(half) = self.half.as_deref() {
+            return self.is_half_owed(half, now);
+        }
         let owes = self.is_echo_missing() || self.sender.is_fin_sent() || self.sender.is_writing();
         (self.allowance(now).may_read() && owes && !self.sender.is_lingering())
             || (self.sender.is_abandoning() && !self.never_reads())
@@ -341,7 +393,7 @@ impl ClientConnection {
             ReadAllowance::NotBefore(at) => at,
             ReadAllowance::Bytes(_) | ReadAllowance::Nothing => NEVER,
         };
-        let (never_reads, owed) = (self.never_reads(), self.is_owed(now));
+        let (never_reads, owed) = (self.never_reads() || self.is_never_read(), self.is_owed(now));
         let expires = if self.sender.is_fin_sent() { NEVER } else { self.expires };
         let must_end_by = if owed { self.must_end_by } else { NEVER };
         let writes = self.sender.writes();
@@ -349,6 +401,7 @@ impl ClientConnection {
         let continues_at = self.sender.continues_at(now).unwrap_or(NEVER);
         // Of plain numbers: this is done for each message, and an iterator over options takes 40 instructions more.
         let at = reads_at.min(continues_at).min(expires).min(must_end_by).min(stalls);
+        let at = if self.half.is_some() { at.min(self.looks_again_at(now)) } else { at };
         let timer = (at != NEVER).then_some(at);
         // A connection that never reads has a time of its own if it was given one, and until its writes stall.
         let has_more =
@@ -362,124 +415,6 @@ impl ClientConnection {
         );
         TurnResult::Wait { timer, owed, waits_for, progress }
     }
-
-    #[cold]
-    fn over_as_planned(&mut self, turn: &mut TurnContext<'_>) -> TurnResult {
-        self.end(turn, End::STOPPED);
-        TurnResult::Over(None)
-    }
-
-    /// The connection is over, and not as planned unless everything has come.
-    #[cold]
-    fn over(&mut self, turn: &mut TurnContext<'_>, by: EndedBy, error: Option<io::Error>) -> TurnResult {
-        let own_fin = match self.sender.own_fin() {
-            None => OwnFin::NotSent,
-            Some(fin) if fin.probe_after.is_some() => OwnFin::Probe,
-            Some(_) => OwnFin::Sent,
-        };
-        let expected = self.profile().expected_echo();
-        let keeps_half_closed = turn.half_close.shows_that_they_stay_open();
-        let end = end_names::name(&EndFacts { by, own_fin, expected, keeps_half_closed });
-        let ending = self.ending(by, turn.clock.last());
-        let before = turn.found.len();
-        self.end(turn, end);
-        let of_the_end = [end.missing, end.complete];
-        for divergence in turn.found[before..].iter_mut().filter(|found| of_the_end.contains(&Some(found.kind))) {
-            divergence.ending = Some(Box::new(ending));
-        }
-        let is_exact = expected == ExpectedEcho::Exact;
-        let owed_at_fin = is_exact && self.sender.own_fin().is_some_and(|fin| fin.received < self.sender.sent());
-        if by == EndedBy::Fin && owed_at_fin {
-            turn.half_close.note(turn.found.len() == before);
-        }
-        TurnResult::Over(error)
-    }
-
-    /// What is known of an end that comes now.
-    fn ending(&self, by: EndedBy, now: u64) -> Ending {
-        let own_fin = self.sender.own_fin();
-        let probe_after = own_fin.and_then(|fin| fin.probe_after);
-        let (sent, received) = (self.sender.sent(), self.receiver.received());
-        Ending {
-            by,
-            own_fin_ms: own_fin.map(|fin| now.saturating_sub(fin.at) as f64 / 1e6),
-            probed: probe_after.is_some(),
-            silent_ms: probe_after.unwrap_or_else(|| self.receiver.silence(now)) as f64 / 1e6,
-            received_after_fin: own_fin.map_or(0, |fin| received - fin.received),
-            writes_blocked: self.sender.is_writing() && self.sender.writes().stall_at().is_some(),
-            sent,
-            received,
-        }
-    }
-
-    /// A write or the half-close has failed, which says nothing about the bytes that came before. They are read first,
-    /// so that a verdict names the right place.
-    ///
-    /// The error of a socket is reported once. After a write that was told of a reset, a read returns 0 as if a FIN had
-    /// come. EPIPE is different: the peer's FIN came first, and a reset answered what was written after it (tcp(7);
-    /// Linux, `tcp_reset`).
-    #[cold]
-    fn over_by_write_error(
-        &mut self,
-        socket: &mut impl Transport,
-        turn: &mut TurnContext<'_>,
-        error: io::Error,
-    ) -> TurnResult {
-        let mut now = turn.clock.read();
-        let mut error = Some(error).filter(|error| error.kind() != io::ErrorKind::NotConnected);
-        socket.assume_ready();
-        while !self.never_reads() {
-            match self.read(socket, turn, &mut now) {
-                Ok(0) if error.as_ref().is_none_or(follows_a_fin) => return self.over(turn, EndedBy::Fin, None),
-                Ok(0) => break,
-                Ok(_) => {}
-                Err(later) => {
-                    if later.kind() != io::ErrorKind::WouldBlock {
-                        error.get_or_insert(later);
-                    }
-                    break;
-                }
-            }
-        }
-        self.over(turn, error.as_ref().map_or(EndedBy::Reset, ended_by), error)
-    }
-
-    /// The peer seems to send forever, and nothing that could still come would say more.
-    #[cold]
-    fn over_by_surplus(&mut self, turn: &mut TurnContext<'_>) -> TurnResult {
-        let before = turn.found.len();
-        self.end(turn, End::STOPPED);
-        if !self.failed && turn.found.len() == before {
-            let sent = self.sender.sent();
-            let extent = self.receiver.received() - sent;
-            turn.found.push(Divergence::of_connection(FindingKind::Surplus, self.conn(), sent, extent));
-        }
-        TurnResult::Over(None)
-    }
-
-    fn end(&mut self, turn: &mut TurnContext<'_>, end: End) {
-        self.sender.count_stall(turn.stats, turn.clock.last());
-        if self.profile().verify == Verify::Full || end != End::STOPPED {
-            self.receiver.end(turn, self.sender.profile(), self.sender.sent(), end);
-        }
-        turn.ledger.close(self.conn());
-    }
-}
-
-/// Whether the peer's FIN came before what this error of a write reports.
-fn follows_a_fin(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::BrokenPipe
-}
-
-/// What an error of a read or a write says about the end.
-fn ended_by(error: &io::Error) -> EndedBy {
-    match error.kind() {
-        io::ErrorKind::TimedOut
-        | io::ErrorKind::HostUnreachable
-        | io::ErrorKind::NetworkUnreachable
-        | io::ErrorKind::NetworkDown => EndedBy::Vanished,
-        _ => EndedBy::Reset,
-    }
 }
 
 #[cfg(test)]
@@ -491,6 +426,6 @@ mod sizes {
 
     #[test]
     fn a_connection_is_small() {
-        assert!(size_of::<ClientConnection>() <= 328, "{}", size_of::<ClientConnection>());
+        assert!(size_of::<ClientConnection>() <= 336, "{}", size_of::<ClientConnection>());
     }
 }

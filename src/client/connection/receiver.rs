@@ -181,8 +181,8 @@ impl Receiver {
         match profile.verify {
             Verify::Full => {
                 let (before, found) = (self.verifier.verified(), turn.found.len());
-                let ledger = OwnLedger { all: turn.ledger, conn: self.conn(), sent };
-                self.verifier.check(turn.stream, &ledger, &turn.scratch[..n], turn.found);
+                let ledger = OwnLedger { all: turn.incoming_ledger, conn: self.conn(), sent };
+                self.verifier.check(turn.incoming, &ledger, &turn.scratch[..n], turn.found);
                 turn.stats.counters.bytes_verified += self.verifier.verified().saturating_sub(before);
                 if turn.found.len() > found {
                     self.show_the_wire(turn, profile, found);
@@ -200,12 +200,12 @@ impl Receiver {
         self.has_marks = self.received < profile.marked_until();
         let (conn, bytes) = (self.conn(), &mut turn.scratch[..n]);
         if let Some(first) = profile.first_bytes {
-            first.exchange(turn.stream, conn, self.received, bytes);
+            first.exchange(turn.incoming, conn, self.received, bytes);
         }
         let Some(at) = profile.urgent.filter(|_| self.has_marks) else { return n };
         let Some(index) = usize::try_from(at - self.received).ok().filter(|index| *index < n) else { return n };
         let mut own = [0];
-        turn.stream.fill(conn, at, &mut own);
+        turn.incoming.fill(conn, at, &mut own);
         if bytes[index] != !own[0] {
             return n;
         }
@@ -220,8 +220,8 @@ impl Receiver {
         let Some(first) = profile.first_bytes else { return };
         for divergence in &mut turn.found[found..] {
             let offset = divergence.excerpt_offset;
-            first.exchange(turn.stream, self.conn(), offset, &mut divergence.expected);
-            first.exchange(turn.stream, self.conn(), offset, &mut divergence.received);
+            first.exchange(turn.incoming, self.conn(), offset, &mut divergence.expected);
+            first.exchange(turn.incoming, self.conn(), offset, &mut divergence.received);
         }
     }
 
@@ -234,8 +234,8 @@ impl Receiver {
     /// The connection has ended in this way: finds what is missing or wrong.
     pub(super) fn end(&mut self, turn: &mut TurnContext<'_>, profile: &Profile, sent: u64, end: End) {
         let (before, found) = (self.verifier.verified(), turn.found.len());
-        let ledger = OwnLedger { all: turn.ledger, conn: self.conn(), sent };
-        self.verifier.end(turn.stream, &ledger, end, turn.found);
+        let ledger = OwnLedger { all: turn.incoming_ledger, conn: self.conn(), sent };
+        self.verifier.end(turn.incoming, &ledger, end, turn.found);
         self.show_the_wire(turn, profile, found);
         turn.stats.counters.bytes_verified += self.verifier.verified().saturating_sub(before);
     }

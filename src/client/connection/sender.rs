@@ -5,7 +5,8 @@ use std::net::Shutdown;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::ending::{self, EndingFacts, EndingStep};
+use super::ending::{self, EndingFacts, EndingStep, OtherHalfFacts};
+use super::half::{Begin, Half};
 use super::in_flight::InFlight;
 use super::op_log::OpLog;
 use super::receiver::Receiver;
@@ -47,6 +48,15 @@ pub(super) enum SendProgress {
     Nothing,
     /// The end was carried out: the connection is over.
     Over,
+}
+
+/// Whether the next message of a half has begun.
+enum HalfBegin {
+    Begun,
+    /// Something must come first.
+    Waits,
+    /// There is none: the plan was stopped.
+    Stopped,
 }
 
 /// The sending side of a connection.
@@ -207,7 +217,7 @@ impl Sender {
             return;
         }
         stats.counters.write_stalls += 1;
-        if matches!(self.profile().read, Read::AfterStall | Read::Never) {
+        if matches!(self.profile().read, Read::AfterStall | Read::Never) || self.profile().is_read_late() {
             stats.buffered.record(self.sent);
         }
         if self.profile().read == Read::AfterStall {
@@ -238,7 +248,7 @@ impl Sender {
         &mut self,
         socket: &mut impl Transport,
         turn: &mut TurnContext<'_>,
-        receiver: &Receiver,
+        (receiver, mut half): (&Receiver, Option<&mut Half>),
         log: &mut OpLog,
         now: u64,
     ) -> io::Result<SendProgress> {
@@ -251,11 +261,14 @@ impl Sender {
                     if due > now || self.in_flight.len() >= self.profile().pipeline {
                         return Ok(SendProgress::Nothing);
                     }
-                    self.state = SendState::NextStep;
-                    // Under an open-loop rate the round trip counts from when the message was due, not from when there
-                    // was time for it. Otherwise the waits that overload causes would be left out (coordinated
-                    // omission).
-                    self.in_flight.begin(self.sent + len, if due == 0 { now } else { due });
+                    match half.as_deref_mut() {
+                        None => self.begin(self.sent + len, due, now),
+                        Some(half) => match self.begin_of_half(half, due, now) {
+                            HalfBegin::Begun => {}
+                            HalfBegin::Waits => return Ok(SendProgress::Nothing),
+                            HalfBegin::Stopped => continue,
+                        },
+                    }
                     turn.stats.counters.messages_sent += 1;
                     turn.stats.open_loop.due_until = now;
                 }
@@ -273,7 +286,7 @@ impl Sender {
                 }
                 SendState::Ending(close) => {
                     let had_fin = self.own_fin.is_some();
-                    let progress = self.carry_out_end(close, socket, turn, receiver, now)?;
+                    let progress = self.carry_out_end(close, socket, turn, (receiver, half), now)?;
                     if self.own_fin.is_some() && !had_fin {
                         log.push(OpKind::HalfClose, 0, now);
                     }
@@ -283,6 +296,29 @@ impl Sender {
                 SendState::Lingering { .. } | SendState::Ended => return Ok(SendProgress::Nothing),
             }
         }
+    }
+
+    /// Begins a message that is complete when everything before `end` has come.
+    #[inline(always)]
+    fn begin(&mut self, end: u64, due: u64, now: u64) {
+        self.state = SendState::NextStep;
+        // Under an open-loop rate the round trip counts from when the message was due, not from when there was time for
+        // it. Otherwise the waits that overload causes would be left out (coordinated omission).
+        self.in_flight.begin(end, if due == 0 { now } else { due });
+    }
+
+    /// The same where both ends are ours: what completes the message, and whether it may begin, the half says.
+    fn begin_of_half(&mut self, half: &mut Half, due: u64, now: u64) -> HalfBegin {
+        match half.begin() {
+            Begin::AwaitingReply(end) => self.begin(end, due, now),
+            Begin::Now => self.state = SendState::NextStep,
+            Begin::NotYet => return HalfBegin::Waits,
+            Begin::NoMore => {
+                self.stop();
+                return HalfBegin::Stopped;
+            }
+        }
+        HalfBegin::Begun
     }
 
     #[inline(always)]
@@ -375,7 +411,7 @@ impl Sender {
         close: Close,
         socket: &mut impl Transport,
         turn: &TurnContext<'_>,
-        receiver: &Receiver,
+        (receiver, half): (&Receiver, Option<&mut Half>),
         now: u64,
     ) -> io::Result<SendProgress> {
         let facts = EndingFacts {
@@ -389,7 +425,22 @@ impl Sender {
             reached: receiver.reached(),
             verified: receiver.verified(),
         };
-        match ending::next_step(close, &facts) {
+        let step = match half {
+            None => ending::next_step(close, &facts),
+            Some(half) => {
+                let is_answered = half.awaits_replies() && self.in_flight.len() == 0;
+                ending::next_step_of_half(
+                    close,
+                    &facts,
+                    &OtherHalfFacts {
+                        is_reached: half.pair().is_reached(),
+                        is_done: half.is_read_to_end() || is_answered,
+                        expected: half.expected(),
+                    },
+                )
+            }
+        };
+        match step {
             EndingStep::Wait => Ok(SendProgress::Nothing),
             EndingStep::HalfClose => {
                 socket.shutdown(Shutdown::Write)?;

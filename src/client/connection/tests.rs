@@ -11,7 +11,7 @@ use crate::client::sent_ledger::SentLedger;
 use crate::config::LoadArgs;
 use crate::measure::LoadStats;
 use crate::plan::{Shard, Slots};
-use crate::stream::Stream;
+use crate::stream::{Divergence, Stream};
 
 /// Bytes of the only message, or of each of two.
 const LEN: usize = 100;
@@ -151,6 +151,8 @@ impl Bench {
         let mut context = TurnContext {
             stream: &self.stream,
             ledger: &self.ledger,
+            incoming: &self.stream,
+            incoming_ledger: &self.ledger,
             half_close: &self.half_close,
             scratch: &mut self.scratch,
             found: &mut self.found,

@@ -30,8 +30,12 @@ pub(in crate::client) trait Transport {
 /// What a connection may use in a turn, and what it must know of the run. Times are nanoseconds since the start of the
 /// run.
 pub(in crate::client) struct TurnContext<'a> {
+    /// The streams that it sends, and what all connections have sent of them.
     pub(in crate::client) stream: &'a Stream,
     pub(in crate::client) ledger: &'a SentLedger,
+    /// The same of what it receives: in an echo, the same streams.
+    pub(in crate::client) incoming: &'a Stream,
+    pub(in crate::client) incoming_ledger: &'a SentLedger,
     pub(in crate::client) scratch: &'a mut [u8],
     pub(in crate::client) found: &'a mut Vec<Divergence>,
     pub(in crate::client) stats: &'a mut LoadStats,

@@ -40,6 +40,7 @@ fn shard(index: u32, count: u32, start: u64, rtts: &[u64]) -> Input {
         config: serde_json::json!({ "conns": 2, "verify": "full" }),
         about: "2 connections".to_owned(),
         counters: counters.clone(),
+        backend: None,
         kinds: KindStatsMap::new(),
         rtt: LatencyReport::from(&rtt),
         connect: none.clone(),
@@ -62,6 +63,7 @@ fn shard(index: u32, count: u32, start: u64, rtts: &[u64]) -> Input {
         total: counters.clone(),
         elapsed_s: 10.0,
         client,
+        backend: None,
         verdict: judge(&counters, &VerdictContext::default()),
         answered: None,
         interrupted: false,
@@ -115,6 +117,8 @@ fn finding() -> Finding {
     let recent = vec![Op { kind: OpKind::Write, offset: 0, len: 1, at_ms: 50.0 }];
     Finding {
         divergence,
+        direction: None,
+        other: None,
         source_shard: None,
         local: None,
         remote: None,

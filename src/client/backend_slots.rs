@@ -1,0 +1,82 @@
+//! Which slots of a worker belong to the server's halves, where both ends are ours, and how the end of a half counts.
+
+use super::connection::ClientConnection;
+use super::pair::{HalfEnd, Side};
+use super::run_state::RunState;
+
+/// Which slots of a worker the server's halves have: all from `first` on.
+pub(super) struct BackendSlots {
+    first: usize,
+    /// Those that have no connection.
+    free: Vec<usize>,
+    live: usize,
+}
+
+impl BackendSlots {
+    /// `first`: how many slots the client has.
+    pub(super) fn new(first: usize) -> BackendSlots {
+        BackendSlots { first, free: Vec::new(), live: 0 }
+    }
+
+    pub(super) fn first(&self) -> usize {
+        self.first
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.live == 0
+    }
+
+    pub(super) fn owns(&self, index: usize) -> bool {
+        index >= self.first
+    }
+
+    /// A slot for another connection, of which there are `slots` so far. It may be a new one.
+    pub(super) fn take(&mut self, slots: usize) -> usize {
+        self.live += 1;
+        self.free.pop().unwrap_or(slots)
+    }
+
+    /// The connection of the slot is over.
+    pub(super) fn give_back(&mut self, index: usize) {
+        self.live -= 1;
+        self.free.push(index);
+    }
+}
+
+/// Where the statistics of a group are: those of the server's halves come after those of all groups.
+pub(super) fn stats_index(group: usize, side: Option<Side>, groups: usize) -> usize {
+    if side == Some(Side::Backend) { groups + group } else { group }
+}
+
+/// A half is over. Returns whether the connection has failed, if its other half is over too, or never came.
+pub(super) fn ended(run: &RunState, connection: &ClientConnection, now: u64) -> Option<bool> {
+    let (pair, side) = (connection.pair()?, connection.side()?);
+    if connection.has_failed() {
+        pair.set_end(side, HalfEnd::Failed, now);
+    }
+    let other = side.other();
+    if !pair.has_ended(other) && pair.is_reached() {
+        return None;
+    }
+    if let Some(two_sides) = &run.two_sides {
+        two_sides.pairs.close(pair.conn());
+    }
+    Some(pair.has_failed(side) || pair.has_failed(other))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_that_was_given_back_is_used_again() {
+        let mut slots = BackendSlots::new(3);
+        assert_eq!((slots.take(3), slots.take(4)), (3, 4));
+        assert!(slots.owns(3) && !slots.owns(2) && !slots.is_empty());
+        slots.give_back(3);
+        assert_eq!(slots.take(5), 3);
+        slots.give_back(3);
+        slots.give_back(4);
+        assert!(slots.is_empty());
+    }
+}

@@ -1,0 +1,96 @@
+//! The door through which connections come in that reached the backend: the listener offers each, with its first bytes,
+//! to the run that is going on. The listener outlives the runs of a suite.
+
+use std::fmt;
+use std::sync::{Mutex, Weak};
+
+use mio::net::TcpStream;
+
+use crate::plan::RECOGNIZED_BY_BYTES;
+use crate::stream::ConnId;
+use crate::sync::lock;
+
+/// The first bytes of a connection: two words of its stream.
+pub type FirstWords = [u8; RECOGNIZED_BY_BYTES as usize];
+
+/// A run that takes over the connections that are halves of its own.
+pub(super) trait TakesOver: Send + Sync {
+    /// Takes the connection over, if it begins like one of the run.
+    fn offer(&self, first: &FirstWords, stream: TcpStream) -> Offered;
+}
+
+/// The door of a backend.
+#[derive(Default)]
+pub struct Intake {
+    run: Mutex<Option<Weak<dyn TakesOver>>>,
+    counts: Mutex<IntakeCounts>,
+}
+
+/// What came to the backend during a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IntakeCounts {
+    /// Connections that were accepted.
+    pub accepted: u64,
+    /// Those that were recognized as the halves of connections of the run.
+    pub recognized: u64,
+    /// Those that began like a connection that another one had begun like before, or whose client was gone.
+    pub repeated: u64,
+    /// Those whose first bytes are no connection's of the run.
+    pub unknown: u64,
+    /// Those that ended, or were closed, before they had sent enough to be recognized.
+    pub silent: u64,
+}
+
+/// What became of a connection that was offered to the run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offered {
+    /// It is the server's half of this connection.
+    TakenOver(ConnId),
+    /// Its first bytes are no connection's of the run.
+    Unknown,
+    /// It names a connection that has its half already, or is over.
+    Repeated(ConnId),
+}
+
+impl Intake {
+    /// A connection was accepted.
+    pub fn accepted(&self) {
+        lock(&self.counts).accepted += 1;
+    }
+
+    /// A connection sent too little to be recognized.
+    pub fn was_silent(&self) {
+        lock(&self.counts).silent += 1;
+    }
+
+    /// Offers a connection with these first bytes, which still lie in its socket, to the run that is going on.
+    pub fn offer(&self, first: &FirstWords, stream: TcpStream) -> Offered {
+        let run = lock(&self.run).as_ref().and_then(Weak::upgrade);
+        let offered = run.map_or(Offered::Unknown, |run| run.offer(first, stream));
+        let mut counts = lock(&self.counts);
+        match offered {
+            Offered::TakenOver(_) => counts.recognized += 1,
+            Offered::Unknown => counts.unknown += 1,
+            Offered::Repeated(_) => counts.repeated += 1,
+        }
+        offered
+    }
+
+    /// This run begins: connections are offered to it from now on.
+    pub(super) fn begin(&self, run: Weak<dyn TakesOver>) {
+        *lock(&self.counts) = IntakeCounts::default();
+        *lock(&self.run) = Some(run);
+    }
+
+    /// The run has ended. Returns what came during it.
+    pub(super) fn end(&self) -> IntakeCounts {
+        *lock(&self.run) = None;
+        *lock(&self.counts)
+    }
+}
+
+impl fmt::Debug for Intake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Intake").field("counts", &*lock(&self.counts)).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,243 @@
+//! What the two halves of a connection know of each other, where both ends are ours: how far each has come, and how it
+//! has ended. So a finding says on which way bytes were lost, and an end that one half made is not held against the
+//! proxy by the other.
+//!
+//! Both halves of a connection belong to one worker, and take turns there. The thread that accepts only asks whether
+//! there is such a pair.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use crate::stream::{ConnId, OtherSide};
+use crate::sync::lock;
+
+/// An end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Client,
+    Backend,
+}
+
+impl Side {
+    pub(super) fn other(self) -> Side {
+        match self {
+            Side::Client => Side::Backend,
+            Side::Backend => Side::Client,
+        }
+    }
+}
+
+/// How a half has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum HalfEnd {
+    /// Not yet.
+    Open = 0,
+    /// Both directions came to their ends.
+    Whole = 1,
+    /// As planned, without the end of one direction: a reset, or a close with bytes unread.
+    Abrupt = 2,
+    /// With a finding.
+    Failed = 3,
+}
+
+/// What a half may expect of the other one's direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OtherState {
+    /// It may still send.
+    Open,
+    /// It has sent its FIN: every byte must come, and then EOF.
+    Finished,
+    /// It has ended in another way: an end must come, and perhaps not every byte.
+    Broken,
+}
+
+/// One half, as the other one sees it. Times are nanoseconds since the start of the run; 0: not yet.
+#[derive(Default)]
+struct HalfState {
+    sent: AtomicU64,
+    received: AtomicU64,
+    sent_at: AtomicU64,
+    received_at: AtomicU64,
+    fin_at: AtomicU64,
+    ended_at: AtomicU64,
+    end: AtomicU8,
+}
+
+/// The two halves of a connection.
+pub(super) struct Pair {
+    conn: ConnId,
+    worker: usize,
+    /// The slot of the client's half in that worker.
+    slot: usize,
+    /// When the connection reached the backend, in nanoseconds since the start of the run; 0: it has not.
+    reached: AtomicU64,
+    halves: [HalfState; 2],
+}
+
+impl Pair {
+    /// The pair of a connection that the client has opened, in this slot of this worker.
+    pub(super) fn new(conn: ConnId, worker: usize, slot: usize) -> Pair {
+        Pair { conn, worker, slot, reached: AtomicU64::new(0), halves: Default::default() }
+    }
+
+    pub(super) fn conn(&self) -> ConnId {
+        self.conn
+    }
+
+    /// The worker that runs both halves.
+    pub(super) fn worker(&self) -> usize {
+        self.worker
+    }
+
+    /// The slot of the client's half in that worker.
+    pub(super) fn slot(&self) -> usize {
+        self.slot
+    }
+
+    fn half(&self, side: Side) -> &HalfState {
+        &self.halves[side as usize]
+    }
+
+    /// The connection has reached the backend. Returns whether that is the first one to do so.
+    pub(super) fn reach(&self, now: u64) -> bool {
+        self.reached.compare_exchange(0, now.max(1), Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
+    pub(super) fn is_reached(&self) -> bool {
+        get(&self.reached) != 0
+    }
+
+    /// The half has handed this many bytes to its socket.
+    pub(super) fn set_sent(&self, side: Side, sent: u64, now: u64) {
+        let half = self.half(side);
+        if sent != get(&half.sent) {
+            set(&half.sent, sent);
+            set(&half.sent_at, now.max(1));
+        }
+    }
+
+    /// The half has received this many bytes.
+    pub(super) fn set_received(&self, side: Side, received: u64, now: u64) {
+        let half = self.half(side);
+        set(&half.received, received);
+        set(&half.received_at, now.max(1));
+    }
+
+    /// The half has sent its FIN.
+    pub(super) fn set_fin(&self, side: Side, now: u64) {
+        let fin_at = &self.half(side).fin_at;
+        if get(fin_at) == 0 {
+            set(fin_at, now.max(1));
+        }
+    }
+
+    /// The half is over.
+    pub(super) fn set_end(&self, side: Side, end: HalfEnd, now: u64) {
+        let half = self.half(side);
+        set(&half.ended_at, now.max(1));
+        half.end.store(end as u8, Ordering::Relaxed);
+    }
+
+    /// Bytes that the half has handed to its socket.
+    pub(super) fn sent(&self, side: Side) -> u64 {
+        get(&self.half(side).sent)
+    }
+
+    /// Whether the half is over, however it ended.
+    pub(super) fn has_ended(&self, side: Side) -> bool {
+        self.half(side).end.load(Ordering::Relaxed) != HalfEnd::Open as u8
+    }
+
+    /// Whether the half has ended with a finding.
+    pub(super) fn has_failed(&self, side: Side) -> bool {
+        self.half(side).end.load(Ordering::Relaxed) == HalfEnd::Failed as u8
+    }
+
+    /// What the other half may expect of this one's direction.
+    pub(super) fn state(&self, side: Side) -> OtherState {
+        let half = self.half(side);
+        match half.end.load(Ordering::Relaxed) {
+            end if end >= HalfEnd::Abrupt as u8 => OtherState::Broken,
+            _ if get(&half.fin_at) != 0 => OtherState::Finished,
+            _ => OtherState::Open,
+        }
+    }
+
+    /// The half of this side as a finding of the other one shows it.
+    pub(super) fn shown(&self, side: Side) -> OtherSide {
+        let half = self.half(side);
+        let ms = |at: &AtomicU64| Some(get(at)).filter(|at| *at != 0).map(|at| at as f64 / 1e6);
+        OtherSide {
+            reached: side == Side::Client || self.is_reached(),
+            sent: get(&half.sent),
+            received: get(&half.received),
+            held: get(&half.sent).saturating_sub(get(&self.half(side.other()).received)),
+            last_sent_ms: ms(&half.sent_at),
+            last_received_ms: ms(&half.received_at),
+            fin_ms: ms(&half.fin_at),
+            ended_ms: ms(&half.ended_at),
+            recent: Vec::new(),
+        }
+    }
+}
+
+fn get(value: &AtomicU64) -> u64 {
+    value.load(Ordering::Relaxed)
+}
+
+fn set(place: &AtomicU64, value: u64) {
+    place.store(value, Ordering::Relaxed);
+}
+
+/// The pairs whose connections are open.
+#[derive(Default)]
+pub(super) struct Pairs(Mutex<HashMap<ConnId, Arc<Pair>>>);
+
+impl Pairs {
+    /// The client has opened this connection, in this slot of this worker.
+    pub(super) fn open(&self, conn: ConnId, (worker, slot): (usize, usize)) -> Arc<Pair> {
+        let pair = Arc::new(Pair::new(conn, worker, slot));
+        lock(&self.0).insert(conn, Arc::clone(&pair));
+        pair
+    }
+
+    pub(super) fn of(&self, conn: ConnId) -> Option<Arc<Pair>> {
+        lock(&self.0).get(&conn).cloned()
+    }
+
+    /// Both halves are over.
+    pub(super) fn close(&self, conn: ConnId) {
+        lock(&self.0).remove(&conn);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_half_learns_from_the_other_what_may_still_come() {
+        let pair = Pair::new(ConnId::new(7).expect("small"), 0, 0);
+        assert_eq!(pair.state(Side::Client), OtherState::Open);
+        pair.set_sent(Side::Client, 100, 5);
+        pair.set_fin(Side::Client, 6);
+        assert_eq!((pair.state(Side::Client), pair.sent(Side::Client)), (OtherState::Finished, 100));
+        pair.set_end(Side::Client, HalfEnd::Whole, 7);
+        assert_eq!(pair.state(Side::Client), OtherState::Finished);
+        pair.set_end(Side::Client, HalfEnd::Failed, 8);
+        assert_eq!(pair.state(Side::Client), OtherState::Broken);
+        assert!(pair.has_failed(Side::Client) && !pair.has_ended(Side::Backend));
+    }
+
+    #[test]
+    fn what_the_way_holds_is_what_one_side_sent_and_the_other_did_not_receive() {
+        let pair = Pair::new(ConnId::new(7).expect("small"), 0, 0);
+        pair.set_sent(Side::Client, 100, 2_000_000);
+        pair.set_received(Side::Backend, 40, 3_000_000);
+        let client = pair.shown(Side::Client);
+        assert_eq!((client.sent, client.held, client.last_sent_ms), (100, 60, Some(2.0)));
+        assert!(client.reached && !pair.shown(Side::Backend).reached);
+        assert!(pair.reach(4) && !pair.reach(5), "only the first is the connection's");
+    }
+}

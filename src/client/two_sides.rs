@@ -1,0 +1,125 @@
+//! The server's halves of the connections of a run, where both ends are ours: their streams, their profiles, and the
+//! connections that have reached the backend and wait for their workers.
+
+use std::sync::{Arc, Mutex};
+
+use mio::net::TcpStream;
+
+use super::connection::{ClientConnection, Half};
+use super::intake::FirstWords;
+use super::pair::{Pair, Pairs, Side};
+use super::run_plan::RunPlan;
+use super::sent_ledger::SentLedger;
+use crate::plan::{ConnectionPlan, Profile, Slot, case_seed};
+use crate::stream::{ConnId, Stream};
+use crate::sync::lock;
+
+/// What the server's halves have in common.
+pub(super) struct TwoSides {
+    /// The streams that they send.
+    pub(super) stream: Stream,
+    /// What they have sent.
+    pub(super) ledger: SentLedger,
+    pub(super) pairs: Pairs,
+    /// The seed of their plans.
+    seed: u64,
+    /// For each group, the profile of the server's halves.
+    profiles: Vec<Arc<Profile>>,
+    /// For each worker, connections that it is to take over.
+    mailboxes: Vec<Mutex<Vec<Reached>>>,
+}
+
+/// A connection that has reached the backend.
+pub(super) struct Reached {
+    pub(super) stream: TcpStream,
+    pub(super) pair: Arc<Pair>,
+}
+
+impl TwoSides {
+    /// Those of this plan, which this many workers run; `None`: it has only the client's side.
+    pub(super) fn of(plan: &RunPlan, workers: usize) -> Option<TwoSides> {
+        plan.backend.as_ref()?;
+        let profiles = plan.groups.iter().map(|profile| profile.of_backend().map(Arc::new));
+        let seed = case_seed(plan.seed, "backend");
+        Some(TwoSides {
+            stream: Stream::new(seed),
+            ledger: SentLedger::new(plan.slots.clone(), plan.shard),
+            pairs: Pairs::default(),
+            seed,
+            profiles: profiles.collect::<Option<_>>()?,
+            mailboxes: (0..workers).map(|_| Mutex::default()).collect(),
+        })
+    }
+
+    /// The plan of the server's half of a connection.
+    fn plan_of(&self, slot: Slot, conn: ConnId) -> ConnectionPlan {
+        ConnectionPlan::new(Arc::clone(&self.profiles[slot.group as usize]), self.seed, slot, conn)
+    }
+
+    /// The client has opened a connection: it is one half of a pair from now on.
+    /// `place`: the worker, and the slot in it.
+    pub(super) fn opened(&self, connection: ClientConnection, slot: Slot, place: (usize, usize)) -> ClientConnection {
+        let conn = connection.conn();
+        let pair = self.pairs.open(conn, place);
+        connection.paired(Half::new(pair, Side::Client, self.plan_of(slot, conn)))
+    }
+
+    /// The server's half of a connection that has reached the backend. `client`: the plan of the client's half.
+    pub(super) fn reached(&self, pair: &Arc<Pair>, slot: Slot, client: ConnectionPlan, now: u64) -> ClientConnection {
+        let conn = pair.conn();
+        let connection = ClientConnection::new(self.plan_of(slot, conn), conn, now);
+        connection.paired(Half::new(Arc::clone(pair), Side::Backend, client))
+    }
+
+    /// The pair whose client sends these first bytes, of the client's streams.
+    pub(super) fn recognized(&self, up: &Stream, first: &FirstWords) -> Option<Arc<Pair>> {
+        candidates(up, first).into_iter().flatten().find_map(|conn| self.pairs.of(conn))
+    }
+
+    /// Hands a connection over to the worker of its pair. Returns the worker to wake, or `None` if the connection is
+    /// not the first of its pair, or the client's half is over.
+    pub(super) fn hand_over(&self, stream: TcpStream, pair: Arc<Pair>, now: u64) -> Option<usize> {
+        if pair.has_ended(Side::Client) || !pair.reach(now) {
+            return None;
+        }
+        let worker = pair.worker();
+        lock(&self.mailboxes[worker]).push(Reached { stream, pair });
+        Some(worker)
+    }
+
+    /// The connections that this worker is to take over.
+    pub(super) fn taken_over(&self, worker: usize) -> Vec<Reached> {
+        std::mem::take(&mut *lock(&self.mailboxes[worker]))
+    }
+}
+
+/// The connections whose streams begin like this.
+fn candidates(stream: &Stream, first: &FirstWords) -> [Option<ConnId>; 2] {
+    let (words, _) = first.as_chunks::<8>();
+    let [first, second] = [0, 1].map(|n| u64::from_le_bytes(words[n]));
+    let begins = |conn: ConnId| stream.word(conn, 0) == first && stream.word(conn, 1) == second;
+    let place = stream.locate(first);
+    let shared = place.shared().map(|place| place.conn);
+    [Some(place.conn).filter(|conn| begins(*conn)), shared.filter(|conn| begins(*conn))]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_is_named_by_its_first_two_words_and_by_no_others() {
+        let stream = Stream::new(5);
+        for id in [0, 7, ConnId::PERIOD - 1, ConnId::PERIOD + 7, 90 * ConnId::PERIOD + 1] {
+            let conn = ConnId::new(id).expect("31 bits");
+            let mut first = FirstWords::default();
+            stream.fill(conn, 0, &mut first);
+            assert_eq!(candidates(&stream, &first).into_iter().flatten().collect::<Vec<_>>(), [conn]);
+            first[15] ^= 1;
+            assert_eq!(candidates(&stream, &first), [None, None], "the second word is another one");
+            stream.fill(conn, 8, &mut first);
+            assert_eq!(candidates(&stream, &first), [None, None], "these are not its first words");
+        }
+        assert_eq!(candidates(&stream, b"GET / HTTP/1.1\r\n"), [None, None]);
+    }
+}

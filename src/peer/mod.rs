@@ -1,0 +1,176 @@
+//! The backend of a proxy: the other end of each connection, where both ends are ours.
+//!
+//! - [`Backend`] listens where the proxy forwards to, in a thread of its own, for as long as it lives: one for all runs
+//!   of a suite.
+//! - `waiting` holds the connections that were accepted until their first bytes say which connection they are, within a
+//!   bounded number and time.
+//!
+//! What a connection sends and must receive is the business of the client, which has both halves of each: this room
+//! only hands the sockets over, through the client's [`Intake`]. It writes nothing and reads nothing.
+
+mod waiting;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use mio::net::TcpListener;
+use mio::{Events, Interest, Poll, Token, Waker};
+
+use crate::client::Intake;
+use waiting::Waiting;
+
+/// How often connections are looked for that have waited too long.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// How often those are looked at whose first bytes are there in part.
+const PARTIAL_INTERVAL: Duration = Duration::from_millis(10);
+/// The pause after an accept that failed for lack of something.
+const SHORTAGE_PAUSE: Duration = Duration::from_millis(20);
+const MAX_EVENTS: usize = 256;
+
+const LISTENER: Token = Token(usize::MAX);
+const STOP: Token = Token(usize::MAX - 1);
+
+/// A backend that listens. When it is dropped, it no longer does.
+#[derive(Debug)]
+pub struct Backend {
+    address: SocketAddr,
+    intake: Arc<Intake>,
+    stopped: Arc<AtomicBool>,
+    waker: Waker,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Backend {
+    /// Listens on this address; port 0 is a free one.
+    ///
+    /// # Errors
+    /// The address is in use or not one of this machine, or a thread can't be started.
+    pub fn listen(address: SocketAddr) -> io::Result<Backend> {
+        let mut listener = TcpListener::bind(address)?;
+        let address = listener.local_addr()?;
+        let poll = Poll::new()?;
+        let waker = Waker::new(poll.registry(), STOP)?;
+        poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+        let (intake, stopped) = (Arc::new(Intake::default()), Arc::new(AtomicBool::new(false)));
+        let acceptor = AcceptThread {
+            waiting: Waiting::new(Arc::clone(&intake)),
+            listener,
+            poll,
+            intake: Arc::clone(&intake),
+            stopped: Arc::clone(&stopped),
+        };
+        let thread = thread::Builder::new().name("backend".to_owned()).spawn(move || acceptor.run())?;
+        Ok(Backend { address, intake, stopped, waker, thread: Some(thread) })
+    }
+
+    /// Where it listens: the address that a proxy is to forward to.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where its connections come in, for the plan of a run.
+    pub fn intake(&self) -> Arc<Intake> {
+        Arc::clone(&self.intake)
+    }
+}
+
+impl Drop for Backend {
+    fn drop(&mut self) {
+        self.stopped.store(true, Ordering::Relaxed);
+        // The thread also looks at every sweep.
+        let _ = self.waker.wake();
+        if let Some(thread) = self.thread.take() {
+            // A panic of the thread was printed, and there is nobody left who needs it.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The thread that accepts.
+struct AcceptThread {
+    listener: TcpListener,
+    poll: Poll,
+    waiting: Waiting,
+    intake: Arc<Intake>,
+    stopped: Arc<AtomicBool>,
+}
+
+impl AcceptThread {
+    fn run(mut self) {
+        let mut events = Events::with_capacity(MAX_EVENTS);
+        while !self.stopped.load(Ordering::Relaxed) {
+            match self.poll.poll(&mut events, Some(self.patience())) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => return,
+                _ => {}
+            }
+            for event in &events {
+                match event.token() {
+                    LISTENER => self.accept(),
+                    STOP => {}
+                    Token(place) => {
+                        self.waiting.look(self.poll.registry(), place, event.is_read_closed() || event.is_error())
+                    }
+                }
+            }
+            self.waiting.look_at_partial(self.poll.registry());
+            self.waiting.close_late(self.poll.registry());
+        }
+    }
+
+    /// How long to wait for an event. Windows reports nothing more of a socket that had something to read.
+    fn patience(&self) -> Duration {
+        if cfg!(windows) && self.waiting.has_partial() { PARTIAL_INTERVAL } else { SWEEP_INTERVAL }
+    }
+
+    /// Accepts everything that is there.
+    fn accept(&mut self) {
+        loop {
+            match self.listener.accept() {
+                Ok((stream, _)) => {
+                    self.intake.accepted();
+                    self.waiting.add(self.poll.registry(), stream);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // The connection is gone already, or descriptors are short: those that end give some back.
+                // sleep: without it, this thread would spin until there are some
+                Err(_) => thread::sleep(SHORTAGE_PAUSE),
+            }
+            if self.stopped.load(Ordering::Relaxed) {
+                return;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+
+    use super::*;
+
+    #[test]
+    fn without_a_run_a_connection_with_any_first_bytes_is_closed() {
+        let backend = Backend::listen(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a port is free");
+        let mut client = TcpStream::connect(backend.address()).expect("it listens");
+        client.write_all(b"GET / HTTP/1.1\r\n\r\n").expect("the connection is open");
+        client.set_read_timeout(Some(Duration::from_secs(10))).expect("a time-out can be set");
+        // Bytes that nobody read make the close a reset on some systems.
+        assert!(matches!(client.read(&mut [0; 1]), Ok(0)) || client.take_error().is_ok());
+    }
+
+    #[test]
+    fn a_port_in_use_is_refused_and_free_again_once_the_backend_is_dropped() {
+        let backend = Backend::listen(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a port is free");
+        let address = backend.address();
+        let error = Backend::listen(address).expect_err("the port is in use");
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        drop(backend);
+        drop(Backend::listen(address).expect("the port is free again"));
+    }
+}

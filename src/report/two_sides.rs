@@ -1,0 +1,142 @@
+//! What a report says where both ends are ours: how much went each way, what came to the backend, and in a finding,
+//! what the other end had done.
+
+use std::time::Duration;
+
+use super::run::RunReport;
+use super::text::{show_bytes, show_count, show_time};
+use crate::measure::Counters;
+use crate::stream::{Finding, FindingKind, OtherSide, StreamDirection};
+use crate::units::counted;
+
+/// Less than this is shown as no time at all.
+const JUST_MS: f64 = 0.1;
+
+/// The rows of the totals: each direction, and the backend.
+pub(super) fn rows(report: &RunReport) -> Vec<Vec<String>> {
+    let Some(backend) = &report.backend else { return Vec::new() };
+    let (mut up, mut down) = (Counters::default(), Counters::default());
+    for load in &report.loads {
+        load.backend.iter().for_each(|counters| up.add(counters));
+        down.add(&load.counters);
+    }
+    let row = |name: &str, verified: u64| {
+        let rate = report.per_second(verified).map_or_else(String::new, |rate| format!("{}/s", show_bytes(rate)));
+        vec![name.to_owned(), show_bytes(verified as f64), rate]
+    };
+    let others = [
+        (backend.repeated, "more named one again"),
+        (backend.unknown, "more were not of this run"),
+        (backend.silent, "more sent too little to say"),
+    ];
+    let others = others.into_iter().filter(|(count, _)| *count > 0);
+    let others: Vec<String> = others.map(|(count, what)| format!("{} {what}", show_count(count))).collect();
+    let of = format!("of {} reached the backend", show_count(report.total.opened));
+    let of = [vec![of], others].concat().join(", ");
+    vec![
+        row("  to the server", up.bytes_verified),
+        row("  to the client", down.bytes_verified),
+        vec!["backend".to_owned(), show_count(backend.recognized), of],
+    ]
+}
+
+/// ` on the way to the server`, with a blank before it; nothing where only one end is ours.
+pub(super) fn on_the_way(finding: &Finding) -> &'static str {
+    match finding.direction {
+        None => "",
+        Some(StreamDirection::Up) => " on the way to the server",
+        Some(StreamDirection::Down) => " on the way back",
+    }
+}
+
+/// What the other end had done: one sentence with its full stop; nothing where only one end is ours.
+pub(super) fn other_side(finding: &Finding) -> Option<String> {
+    let other = finding.other.as_deref()?;
+    let is_client = found_by_backend(finding);
+    if !other.reached {
+        return None;
+    }
+    let name = if is_client { "client" } else { "server" };
+    let ago = |ms: Option<f64>| ms.map(|ms| format!(" (last {})", before(finding.at_ms - ms))).unwrap_or_default();
+    let sent = format!("sent {}{}", counted(other.sent, "byte"), ago(other.last_sent_ms));
+    let received = format!("received {}{}", counted(other.received, "byte"), ago(other.last_received_ms));
+    let held = match other.held {
+        0 => "nothing of it was on the way".to_owned(),
+        held => format!("{} of it were on the way", counted(held, "byte")),
+    };
+    Some(format!("The {name} had {sent} and {received}; {held}. {}", end_of(other, name, finding.at_ms)))
+}
+
+fn end_of(other: &OtherSide, name: &str, at_ms: f64) -> String {
+    match (other.fin_ms, other.ended_ms) {
+        (Some(fin), None) => format!("The {name} had sent its FIN {}, and still read.", before(at_ms - fin)),
+        (None, None) => format!("The {name} was still open."),
+        (Some(fin), Some(end)) => {
+            let (fin, end) = (before(at_ms - fin), before(at_ms - end));
+            format!("The {name} had sent its FIN {fin}, and was over {end}.")
+        }
+        (None, Some(end)) => format!("The {name} had ended {}, without a FIN.", before(at_ms - end)),
+    }
+}
+
+/// Whether the server's half has found it, so that the other one is the client.
+fn found_by_backend(finding: &Finding) -> bool {
+    let write_failed = finding.divergence.ending.as_ref().is_some_and(|ending| ending.write_failed);
+    (finding.direction == Some(StreamDirection::Up)) != write_failed
+}
+
+/// `2.05 s before`, or `just before`.
+fn before(ms: f64) -> String {
+    if ms < JUST_MS { "just before".to_owned() } else { format!("{} before", time(ms)) }
+}
+
+fn time(ms: f64) -> String {
+    show_time(Duration::from_nanos((ms.max(0.0) * 1e6) as u64))
+}
+
+/// What happened, for a finding of two sides: with the way on which it did. `happened` says it as of an echo.
+pub(super) fn retold(finding: &Finding, happened: String) -> String {
+    let Some(direction) = finding.direction else { return happened };
+    let way = on_the_way(finding);
+    let (sender, receiver) = match direction {
+        StreamDirection::Up => ("client", "server"),
+        StreamDirection::Down => ("server", "client"),
+    };
+    let divergence = &finding.divergence;
+    let lacking = match divergence.extent {
+        0 => String::new(),
+        extent => format!(", with {} missing", counted(extent, "byte")),
+    };
+    let Some(ending) = divergence.ending.as_deref() else {
+        return match divergence.kind {
+            FindingKind::Lost if divergence.extent == 1 => format!("1 byte was lost{way}"),
+            FindingKind::Lost => format!("{} were lost{way}", counted(divergence.extent, "byte")),
+            FindingKind::ConnectFailed => happened,
+            _ => format!("{}{way}", happened.replace(" came back", " arrived")),
+        };
+    };
+    let silent = time(ending.silent_ms);
+    if finding.other.as_deref().is_some_and(|other| !other.reached) {
+        let what = match divergence.kind {
+            FindingKind::Truncated => "EOF came".to_owned(),
+            FindingKind::Reset => "the connection was reset".to_owned(),
+            _ => format!("nothing came for {silent}"),
+        };
+        return format!("{what}, and the backend was never reached: no connection there began with this one's bytes");
+    }
+    let has_sent_fin = finding.other.as_deref().is_some_and(|other| other.fin_ms.is_some());
+    match divergence.kind {
+        FindingKind::Truncated if has_sent_fin => format!("EOF came{way}{lacking}"),
+        FindingKind::Truncated => format!("EOF came{way}{lacking}, although the {sender} had not ended its direction"),
+        FindingKind::Reset if ending.write_failed => {
+            format!("the way to the {receiver} was closed to the {sender}'s writes, although the {receiver} still read")
+        }
+        FindingKind::Reset => format!("the connection was reset{way}{lacking}"),
+        FindingKind::Stalled => format!("nothing came for {silent}{way}{lacking}"),
+        FindingKind::NoFin => {
+            format!("no end came for {silent}{way}, although the {sender} had ended its direction{lacking}")
+        }
+        FindingKind::TooSlow => format!("the time of the connection was up, and the grace after it too{lacking}{way}"),
+        _ => format!("{happened}{way}"),
+    }
+}

@@ -1,0 +1,307 @@
+//! Both ends are ours: what a relay between them does wrong is named with the way on which it does it, and what carries
+//! both directions faithfully passes, whoever sends, and whoever ends first.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::thread;
+use std::time::Duration;
+
+use echo_tester::client::{self, Control, RunOutcome, RunPlan};
+use echo_tester::peer::Backend;
+use echo_tester::stream::{Finding, FindingKind, OtherSide, StreamDirection};
+
+mod load;
+
+/// The way that a relay's thread carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Up,
+    Down,
+}
+
+/// What a relay does to the bytes of one way, and with its end.
+type Carry = fn(Way, &mut TcpStream, &mut TcpStream) -> io::Result<()>;
+
+fn backend() -> Backend {
+    Backend::listen(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a port is free")
+}
+
+/// A relay to this backend.
+fn relay(backend: SocketAddr, carry: Carry) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let address = listener.local_addr().expect("the listener is bound");
+    thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let Ok(server) = TcpStream::connect(backend) else { continue };
+            for (way, from, to) in [(Way::Up, &client, &server), (Way::Down, &server, &client)] {
+                let (mut from, mut to) =
+                    (from.try_clone().expect("there are descriptors"), to.try_clone().expect("there are descriptors"));
+                thread::spawn(move || {
+                    // An error of a read or a write is a reset: both sides learn of it, as from any other proxy.
+                    if carry(way, &mut from, &mut to).is_err() {
+                        reset(&from);
+                        reset(&to);
+                    }
+                });
+            }
+        }
+    });
+    address
+}
+
+fn reset(socket: &TcpStream) {
+    let socket = socket2::SockRef::from(socket);
+    let _ = socket.set_linger(Some(Duration::ZERO));
+    // The other thread holds the socket too, so the reset comes when both have let it go: its read ends at once.
+    let _ = socket.shutdown(Shutdown::Both);
+}
+
+/// Carries the bytes through `change`, which gets the offset of the first; without the end.
+fn bytes(from: &mut TcpStream, to: &mut TcpStream, mut change: impl FnMut(u64, &mut Vec<u8>)) -> io::Result<()> {
+    let (mut offset, mut buffer) = (0, vec![0; 16 << 10]);
+    loop {
+        let n = from.read(&mut buffer)?;
+        if n == 0 {
+            return Ok(());
+        }
+        let mut piece = buffer[..n].to_vec();
+        change(offset, &mut piece);
+        offset += n as u64;
+        to.write_all(&piece)?;
+    }
+}
+
+fn faithful(_: Way, from: &mut TcpStream, to: &mut TcpStream) -> io::Result<()> {
+    bytes(from, to, |_, _| {})?;
+    to.shutdown(Shutdown::Write)
+}
+
+/// Drops the bytes from 1000 to 1009.
+fn without_ten(offset: u64, piece: &mut Vec<u8>) {
+    let begin = 1000u64.saturating_sub(offset).min(piece.len() as u64) as usize;
+    let end = 1010u64.saturating_sub(offset).min(piece.len() as u64) as usize;
+    piece.drain(begin..end);
+}
+
+fn run(target: SocketAddr, backend: &Backend, load: &str) -> RunOutcome {
+    let plan = RunPlan { backend: Some(backend.intake()), ..load::plan(target, &[load]) };
+    let control = Control::new(&plan);
+    client::run(plan, &control).expect("the client can start threads")
+}
+
+/// Runs the load through such a relay, and returns its findings.
+fn through(carry: Carry, load: &str) -> (RunOutcome, Vec<Finding>) {
+    let backend = backend();
+    let mut outcome = run(relay(backend.address(), carry), &backend, load);
+    let findings = outcome.findings.remove(0);
+    (outcome, findings)
+}
+
+fn named(findings: &[Finding]) -> Vec<(FindingKind, Option<StreamDirection>)> {
+    findings.iter().map(|finding| (finding.divergence.kind, finding.direction)).collect()
+}
+
+/// Loads of every flow, and of every order of ends.
+const LOADS: &[&str] = &[
+    "flow = 'both'\nmessages = 20",
+    "flow = 'both'\nmessages = 20\nbackend_messages = 1",
+    "flow = 'both'\nmessages = 1\nbackend_messages = 50\nbackend_gap = '1ms'",
+    "flow = 'both'\nmessages = 20\nbackend_close = 'after-echo'",
+    "flow = 'both'\nmessages = 20\nclose = 'after-echo'",
+    "flow = 'both'\nmessages = 20\nbackend_close = 'reset'",
+    "flow = 'both'\nmessages = 20\nclose = 'reset'",
+    "flow = 'both'\nmessages = 20\nclose = 'abandon'",
+    "flow = 'both'\nmessages = 20\nbackend_close = 'abandon'",
+    "flow = 'both'\nbytes = '1MiB'\nread = 'slow:4MiB/s'\nbackend_read = 'pause:100ms'",
+    "flow = 'upload'\nmessages = 20",
+    "flow = 'download'\nmessages = 20",
+    "flow = 'download'\nmessages = 20\nclose = 'half-close'",
+    "flow = 'request'\nmessages = 20\nbackend_size = '1..64KiB'",
+    "flow = 'request'\nmessages = 20\nsize = 1\nbackend_size = 1\npipeline = 8\nclose = 'after-echo'",
+    "flow = 'request'\nduration = '300ms'\nbackend_size = 100",
+    "flow = 'both'\nmessages = 3\nreconnect = 5",
+    "flow = 'both'\nduration = '300ms'\nclose = 'keep'",
+];
+
+/// Nothing was wrong, and every connection has reached the backend.
+fn assert_passes(outcome: &RunOutcome, findings: &[Finding], load: &str) {
+    assert_eq!(named(findings), [], "{load}: {findings:#?}");
+    let counters = &outcome.groups[0].counters;
+    assert_eq!((counters.failed, counters.passed), (0, counters.opened), "{load}");
+    let came = outcome.backend.expect("there is a backend");
+    assert_eq!((came.unknown, came.repeated), (0, 0), "{load}: {came:?}");
+}
+
+#[test]
+fn straight_at_the_backend_every_flow_and_every_order_of_ends_passes() {
+    let backend = backend();
+    for load in LOADS {
+        let load = format!("conns = 4\nstall_timeout = '10s'\n{load}");
+        let mut outcome = run(backend.address(), &backend, &load);
+        let findings = outcome.findings.remove(0);
+        assert_passes(&outcome, &findings, &load);
+    }
+}
+
+#[test]
+fn a_faithful_relay_passes_every_flow_and_every_order_of_ends() {
+    for load in LOADS {
+        let load = format!("conns = 4\nstall_timeout = '10s'\n{load}");
+        let (outcome, findings) = through(faithful, &load);
+        assert_passes(&outcome, &findings, &load);
+    }
+}
+
+#[test]
+fn both_directions_are_verified_to_their_last_bytes() {
+    let (outcome, findings) = through(faithful, "conns = 3\nflow = 'both'\nbytes = '100KiB'\nbackend_bytes = '50KiB'");
+    assert_passes(&outcome, &findings, "");
+    let (client, server) = (&outcome.groups[0].counters, &outcome.backend_groups[0].counters);
+    assert_eq!((client.bytes_sent, server.bytes_verified), (300 << 10, 300 << 10));
+    assert_eq!((server.bytes_sent, client.bytes_verified), (150 << 10, 150 << 10));
+    assert_eq!(outcome.backend.map(|came| came.recognized), Some(3));
+}
+
+#[test]
+fn bytes_that_are_lost_are_lost_on_one_way_alone() {
+    const LOAD: &str = "conns = 2\nflow = 'both'\nbytes = '20KiB'";
+    let up: Carry = |way, from, to| {
+        bytes(from, to, |offset, piece| {
+            if way == Way::Up {
+                without_ten(offset, piece)
+            }
+        })?;
+        to.shutdown(Shutdown::Write)
+    };
+    let down: Carry = |way, from, to| {
+        bytes(from, to, |offset, piece| {
+            if way == Way::Down {
+                without_ten(offset, piece)
+            }
+        })?;
+        to.shutdown(Shutdown::Write)
+    };
+    for (carry, direction) in [(up, StreamDirection::Up), (down, StreamDirection::Down)] {
+        let (outcome, findings) = through(carry, LOAD);
+        assert_eq!(named(&findings), [(FindingKind::Lost, Some(direction)); 2]);
+        for finding in &findings {
+            assert_eq!((finding.divergence.offset, finding.divergence.extent), (1000, 10));
+        }
+        assert_eq!((outcome.groups[0].counters.passed, outcome.groups[0].counters.failed), (0, 2));
+    }
+}
+
+#[test]
+fn what_a_relay_swallows_stalls_the_side_that_misses_it() {
+    let swallows: Carry = |way, from, to| {
+        bytes(from, to, |offset, piece| {
+            if way == Way::Up && offset > 0 {
+                piece.clear()
+            }
+        })?;
+        to.shutdown(Shutdown::Write)
+    };
+    // The first piece has the bytes by which the connection is recognized. Both FINs wait for the run's end.
+    let load =
+        "conns = 1\nflow = 'both'\nsize = 16\nfragment = 'off'\nmessages = 30\ngap = '100ms'\nstall_timeout = '500ms'";
+    let (_, findings) = through(swallows, load);
+    assert_eq!(named(&findings), [(FindingKind::Stalled, Some(StreamDirection::Up))], "{findings:#?}");
+    let OtherSide { reached, sent, held, fin_ms, .. } = findings[0].other.as_deref().expect("both ends are ours");
+    assert!(*reached && fin_ms.is_none() && *held > 0 && held < sent, "{findings:#?}");
+}
+
+#[test]
+fn a_relay_that_ends_both_ways_at_one_fin_is_found_by_the_side_that_still_receives() {
+    let cuts: Carry = |_, from, to| {
+        bytes(from, to, |_, _| {})?;
+        from.shutdown(Shutdown::Both)?;
+        to.shutdown(Shutdown::Both)
+    };
+    let slow_server =
+        "conns = 2\nflow = 'both'\nmessages = 1\nbackend_messages = 20\nbackend_size = 100\nbackend_gap = '10ms'";
+    let (_, findings) = through(cuts, slow_server);
+    assert_eq!(findings.len(), 2, "{findings:#?}");
+    let slow_client = "conns = 2\nflow = 'both'\nbackend_messages = 1\nmessages = 20\nsize = 100\ngap = '10ms'";
+    let (_, findings) = through(cuts, slow_client);
+    assert_eq!(findings.len(), 2, "{findings:#?}");
+    // What an echo shows is the same whether only one direction is cut: the client's FIN comes first there.
+    let one_way = "conns = 2\nflow = 'both'\nmessages = 20\nbackend_messages = 20\nclose = 'after-echo'";
+    let cuts_up_alone: Carry = |way, from, to| {
+        bytes(from, to, |_, _| {})?;
+        if way == Way::Up {
+            from.shutdown(Shutdown::Both)?
+        }
+        to.shutdown(Shutdown::Write)
+    };
+    let (outcome, findings) = through(cuts_up_alone, one_way);
+    assert_passes(&outcome, &findings, one_way);
+}
+
+#[test]
+fn a_relay_that_keeps_a_fin_or_a_reset_to_itself_never_ends_the_other_side() {
+    let no_fin: Carry = |way, from, to| {
+        bytes(from, to, |_, _| {})?;
+        if way == Way::Up {
+            return to.shutdown(Shutdown::Write);
+        }
+        // sleep: it keeps the client's socket for longer than the client waits for an end
+        thread::sleep(Duration::from_secs(5));
+        Ok(())
+    };
+    let load = "conns = 1\nflow = 'both'\nmessages = 5\nstall_timeout = '500ms'";
+    let (_, findings) = through(no_fin, load);
+    assert_eq!(named(&findings), [(FindingKind::NoFin, Some(StreamDirection::Down))], "{findings:#?}");
+    assert!(findings[0].other.as_deref().is_some_and(|other| other.fin_ms.is_some()));
+
+    let no_reset: Carry = |_, from, to| {
+        let _ = bytes(from, to, |_, _| {});
+        // sleep: it keeps both sockets for longer than the client waits for an end
+        thread::sleep(Duration::from_secs(5));
+        Ok(())
+    };
+    let load = "conns = 1\nflow = 'both'\nmessages = 5\nbackend_close = 'reset'\nstall_timeout = '500ms'\nclose = 'after-echo'";
+    let (_, findings) = through(no_reset, load);
+    assert_eq!(named(&findings), [(FindingKind::NoFin, Some(StreamDirection::Down))], "{findings:#?}");
+}
+
+#[test]
+fn a_backend_that_is_never_reached_is_named() {
+    let backend = backend();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let target = listener.local_addr().expect("the listener is bound");
+    // The listener's queue takes the connections, and nobody accepts them.
+    let mut outcome = run(target, &backend, "conns = 2\nflow = 'upload'\nmessages = 5\nstall_timeout = '300ms'");
+    let findings = outcome.findings.remove(0);
+    assert_eq!(named(&findings), [(FindingKind::Stalled, Some(StreamDirection::Up)); 2], "{findings:#?}");
+    assert!(findings.iter().all(|finding| finding.other.as_deref().is_some_and(|other| !other.reached)));
+    assert_eq!(outcome.backend.map(|came| came.accepted), Some(0));
+}
+
+#[test]
+fn other_connections_to_the_backend_are_counted_and_are_no_finding() {
+    let backend = backend();
+    let mut check = TcpStream::connect(backend.address()).expect("it listens");
+    let address = backend.address();
+    let load = "conns = 2\nflow = 'both'\nmessages = 10\nsize = 100\ngap = '10ms'";
+    let other = thread::spawn(move || {
+        // A health check of another program, while the run goes on or before it.
+        check.write_all(b"GET /health HTTP/1.0\r\n\r\n").expect("the connection is open");
+        TcpStream::connect(address).expect("it listens")
+    });
+    let mut outcome = run(backend.address(), &backend, load);
+    drop(other.join().expect("it does not panic"));
+    let findings = outcome.findings.remove(0);
+    assert_eq!(named(&findings), []);
+    assert_eq!(outcome.groups[0].counters.passed, 2);
+}
+
+#[test]
+fn a_side_that_does_not_read_stops_the_other_one_and_shows_what_the_way_holds() {
+    let load = "conns = 2\nflow = 'upload'\nbytes = '64MiB'\nsize = '1MiB'\nfragment = 'off'\nbackend_read = 'never'";
+    let (outcome, findings) = through(faithful, load);
+    assert_eq!(named(&findings), [], "{findings:#?}");
+    let stats = &outcome.groups[0];
+    assert_eq!(stats.counters.write_stalls, 2);
+    let most = stats.buffered.max().expect("the writes have stalled");
+    assert!(most > 0 && most < 64 << 20, "{most}");
+}
