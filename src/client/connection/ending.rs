@@ -75,17 +75,21 @@ pub(super) struct OtherHalfFacts {
     pub(super) is_reached: bool,
     /// Whether everything from the other half has come.
     pub(super) is_done: bool,
+    /// Whether every reply has come that it waited for.
+    pub(super) is_answered: bool,
     /// Bytes that the other half has sent.
     pub(super) expected: u64,
 }
 
 /// The same for the half of a pair.
 pub(super) fn next_step_of_half(close: Close, facts: &EndingFacts, other: &OtherHalfFacts) -> EndingStep {
-    let OtherHalfFacts { is_reached, is_done, expected } = *other;
+    let OtherHalfFacts { is_reached, is_done, is_answered, expected } = *other;
     match close {
         // Such a connection is reset once all others have ended.
         _ if facts.never_reads => EndingStep::Wait,
         Close::Keep if !facts.others_rest => EndingStep::Wait,
+        // The replies show that all requests have come, so no FIN of the other side is waited for.
+        Close::AfterEcho if is_answered => EndingStep::Close,
         Close::AfterEcho if !is_done => EndingStep::Wait,
         // An end that overtakes the opening would show nothing of what becomes of it.
         Close::Reset | Close::Abandon if !is_reached => EndingStep::Wait,
@@ -123,7 +127,7 @@ mod tests {
     #[test]
     fn a_half_ends_by_what_the_other_half_has_sent() {
         let step = |close, is_done, received| {
-            let other = OtherHalfFacts { is_reached: true, is_done, expected: 10 };
+            let other = OtherHalfFacts { is_reached: true, is_done, is_answered: false, expected: 10 };
             next_step_of_half(close, &EndingFacts { received, ..DONE }, &other)
         };
         for (is_done, after_echo) in [(false, Wait), (true, HalfClose)] {
@@ -135,7 +139,7 @@ mod tests {
         assert_eq!((step(Close::Abandon, false, 9), step(Close::Abandon, false, 10)), (Wait, EndingStep::Close));
         assert_eq!((step(Close::Reset, false, 0), step(Close::Keep, false, 0)), (Reset, HalfClose));
         let kept = EndingFacts { others_rest: false, ..DONE };
-        let unreached = OtherHalfFacts { is_reached: false, is_done: false, expected: 0 };
+        let unreached = OtherHalfFacts { is_reached: false, is_done: false, is_answered: false, expected: 0 };
         assert_eq!(next_step_of_half(Close::Keep, &kept, &unreached), Wait);
         assert_eq!(next_step_of_half(Close::Reset, &DONE, &unreached), Wait);
     }

@@ -434,7 +434,8 @@ impl Sender {
                     &facts,
                     &OtherHalfFacts {
                         is_reached: half.pair().is_reached(),
-                        is_done: half.is_read_to_end() || is_answered,
+                        is_done: half.is_read_to_end(),
+                        is_answered,
                         expected: half.expected(),
                     },
                 )
