@@ -260,18 +260,18 @@ fn a_report_that_can_not_be_written_for_a_while_is_written_later() {
     make_out(&folder);
     let (code, out, err) = said(&mut command);
     assert_eq!(code, 4, "{out}{err}");
-    assert!(out.contains("2 cases: 2 passed") && err.contains("error: writing out/j"), "{out}{err}");
+    assert!(out.contains("2 cases: 2 passed") && err.contains("error: --junit out/j"), "{out}{err}");
 
     let (folder, mut command) = program(&[&lose, FAULTY], &flags);
     make_out(&folder);
     let (code, out, err) = said(&mut command);
-    assert!(code == 1 && err.contains("error: writing out/j"), "a failure stays a failure: {out}{err}");
+    assert!(code == 1 && err.contains("error: --junit out/j"), "a failure stays a failure: {out}{err}");
 
     let (folder, mut command) = program(&[&lose, &find], &flags);
     make_out(&folder);
     let (code, out, err) = said(&mut command);
     assert_eq!(code, 0, "{out}{err}");
-    assert!(err.contains("warning: writing out/j") && !err.contains("error:"), "{err}");
+    assert!(err.contains("warning: --junit out/j") && !err.contains("error:"), "{err}");
     assert_eq!(outcomes(&folder).1, ["pass", "pass"]);
     assert!(read(&folder, "out/j.xml").contains("tests=\"4\""));
 }

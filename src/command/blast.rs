@@ -14,9 +14,8 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::interrupt;
 use crate::output::console::{command_line, print, say, stderr_style, stdout_style};
-use crate::output::files;
-use crate::output::reports::{FileArgs, ReportFiles, exit_after_writing};
-use crate::output::result::OutputArgs;
+use crate::output::reports::{FileArgs, ReportFiles};
+use crate::output::result::{OutputArgs, exit_after_writing};
 use crate::output::server_log::ServerLogArgs;
 use crate::peer::Backend;
 use crate::plan::{self, Profile, describe};
@@ -143,9 +142,9 @@ pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
     }
     let remedies = remedies(&args, &run);
     annotate(&args.output, annotation)?;
-    let closing = closing(&args.output, &report_files, replay);
+    let closing = Closing { files: report_files.written().to_vec(), replay: Some(replay) };
     let address = plan.targets.first().filter(|_| args.serve.is_some()).map(ToString::to_string);
-    let exit = finish(&args.output, &report, &closing, address.as_deref().unwrap_or(target), remedies);
+    let exit = finish(&args.output, &report, closing, address.as_deref().unwrap_or(target), remedies);
     let state = if report.interrupted { SuiteState::Interrupted } else { SuiteState::Incomplete };
     let written = report_files.end(state);
     // The result has been printed, so a file that cannot be written only changes the exit code.
@@ -279,28 +278,29 @@ fn annotate(output: &OutputArgs, annotation: Option<String>) -> anyhow::Result<(
     Ok(())
 }
 
-fn closing(output: &OutputArgs, report_files: &ReportFiles, replay: String) -> Closing {
-    let json = output.result.json_file().map(files::shown);
-    Closing { files: json.into_iter().chain(report_files.written().iter().cloned()).collect(), replay: Some(replay) }
-}
-
+/// Writes the result. Where the target was not there, a sentence about it takes the place of the text.
 fn finish(
     output: &OutputArgs,
     report: &RunReport,
-    closing: &Closing,
+    closing: Closing,
     target: &str,
     remedies: Remedies,
 ) -> anyhow::Result<Exit> {
     let json = serde_json::to_string_pretty(report).context("writing the report as JSON")?;
+    let exit = report.verdict.outcome.exit();
     let why_unreachable = unreachable::why(report, target, remedies);
-    if why_unreachable.is_none() || output.result.is_json() {
-        output.result.write(&terminal::render(report, closing, output.result.style()), &json)?;
-    } else if let Some(file) = output.result.json_file() {
-        files::write(file, &json)?;
-    }
+    let exit = if why_unreachable.is_none() || output.result.is_json() {
+        let text = |json_file: Option<String>| {
+            let files = json_file.into_iter().chain(closing.files).collect();
+            terminal::render(report, &Closing { files, ..closing }, output.result.style())
+        };
+        output.result.finish(exit, &json, text)
+    } else {
+        exit_after_writing(exit, output.result.write_json_file(&json))
+    };
     match why_unreachable {
         Some(why) => Err(Failure::could_not_run(why)),
-        None => Ok(report.verdict.outcome.exit()),
+        None => Ok(exit),
     }
 }
 

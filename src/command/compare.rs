@@ -13,7 +13,7 @@ use crate::failure::Failure;
 use crate::interrupt;
 use crate::output::console::{command_line, print, say, stderr_style, stdout_style};
 use crate::output::files;
-use crate::output::result::OutputArgs;
+use crate::output::result::{OutputArgs, exit_after_writing};
 use crate::output::server_log::ServerLogArgs;
 use crate::plan::Profile;
 use crate::report::closing::Closing;
@@ -140,12 +140,17 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<Exit> {
     };
     let report = all_points(args, comparison, &points, report)?;
     let json = serde_json::to_string_pretty(&report).context("writing the report as JSON")?;
-    let closing = Closing { files: report_files(args), replay: Some(report.setting.command.clone()) };
-    args.output.result.write(&render(&report, &closing, args.output.result.style()), &json)?;
-    Ok(report.exit())
+    let (files, written) = write_files(args, &report);
+    let text = |json_file: Option<String>| {
+        let files = json_file.into_iter().chain(files).collect();
+        let closing = Closing { files, replay: Some(report.setting.command.clone()) };
+        render(&report, &closing, args.output.result.style())
+    };
+    Ok(exit_after_writing(args.output.result.finish(report.exit(), &json, text), written))
 }
 
-/// Runs all points. The files are written after each, so that a later failure loses nothing.
+/// Runs all points. The files are written after each, so that a later failure loses nothing. A file that cannot be
+/// written is tried again after the next.
 fn all_points(
     args: &CompareArgs,
     mut comparison: Comparison<'_>,
@@ -162,7 +167,13 @@ fn all_points(
             number: point.value.as_ref().and_then(SweepValue::number),
             ..ComparePoint::new(point.profile.to_string(), comparison.compared_by, contenders)
         });
-        write_files(args, &report(done.clone()))?;
+        let so_far = report(done.clone());
+        let json = serde_json::to_string_pretty(&so_far).context("writing the report as JSON")?;
+        if done.len() < points.len()
+            && let Err(error) = write_files(args, &so_far).1.and(args.output.result.write_json_file(&json))
+        {
+            say(&format!("warning: {error:#}"));
+        }
         if comparison.is_over() {
             break;
         }
@@ -340,28 +351,18 @@ fn listed(ids: &[u32]) -> String {
     runs.iter().map(run).collect::<Vec<_>>().join(",")
 }
 
-/// The names of the files that [`write_files`] writes.
-fn report_files(args: &CompareArgs) -> Vec<String> {
-    let json = args.output.result.json_file();
-    let files = [json, args.markdown.as_deref(), args.html.as_deref(), args.csv.as_deref()];
-    files.into_iter().flatten().map(|file| file.display().to_string()).collect()
-}
-
-/// Writes the files that were asked for, besides that of --output.
-fn write_files(args: &CompareArgs, report: &CompareReport) -> anyhow::Result<()> {
-    if let Some(file) = &args.csv {
-        files::write(file, &csv(report))?;
-    }
-    if let Some(file) = &args.markdown {
-        files::write(file, &markdown(report))?;
-    }
-    if let Some(file) = &args.html {
-        files::write(file, &page::comparison(report))?;
-    }
-    if let Some(file) = args.output.result.json_file() {
-        files::write(file, &serde_json::to_string_pretty(report).context("writing the report as JSON")?)?;
-    }
-    Ok(())
+/// Writes the files that were asked for, besides those of --json and --output. Returns those that were written, and the
+/// first error.
+fn write_files(args: &CompareArgs, report: &CompareReport) -> (Vec<String>, anyhow::Result<()>) {
+    type Render = fn(&CompareReport) -> String;
+    let all: [(&str, &Option<PathBuf>, Render); 3] =
+        [("markdown", &args.markdown, markdown), ("html", &args.html, page::comparison), ("csv", &args.csv, csv)];
+    let write = |(flag, file, render): (&str, &Option<PathBuf>, Render)| {
+        let file = file.as_ref()?;
+        Some(files::write(flag, file, &render(report)).map(|()| files::shown(file)))
+    };
+    let (written, lost): (Vec<_>, Vec<_>) = all.into_iter().filter_map(write).partition(Result::is_ok);
+    (written.into_iter().flatten().collect(), lost.into_iter().map(|file| file.map(drop)).collect())
 }
 
 #[cfg(test)]

@@ -42,7 +42,7 @@ pub fn run(args: &ManArgs, command: Command) -> anyhow::Result<Exit> {
         };
         fs::create_dir_all(folder).map_err(unwritable)?;
         for page in &pages {
-            files::write(&folder.join(format!("{}.1", page.title)), page.render(&pages)?.trim_end())?;
+            files::write("out", &folder.join(format!("{}.1", page.title)), page.render(&pages)?.trim_end())?;
         }
         return Ok(Exit::Pass);
     }

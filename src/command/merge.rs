@@ -11,9 +11,9 @@ use crate::config::DEFAULT_FINDINGS;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::console::say;
-use crate::output::files::{self, shown};
-use crate::output::reports::{FileArgs, ReportFiles, exit_after_writing};
-use crate::output::result::OutputArgs;
+use crate::output::files;
+use crate::output::reports::{FileArgs, ReportFiles};
+use crate::output::result::{OutputArgs, exit_after_writing};
 use crate::report::closing::Closing;
 use crate::report::merge::{self, Input, Missing};
 use crate::report::run::RunReport;
@@ -61,10 +61,11 @@ pub fn run(args: &MergeArgs) -> anyhow::Result<Exit> {
     let json = serde_json::to_string_pretty(&report).context("writing the report as JSON")?;
     let exit = report.verdict.outcome.exit();
     let (files, written) = write_files(&args.reports, report.clone());
-    let json_file = args.output.result.json_file().map(shown);
-    let closing = Closing { files: json_file.into_iter().chain(files).collect(), replay: None };
-    args.output.result.write(&terminal::render(&report, &closing, args.output.result.style()), &json)?;
-    Ok(exit_after_writing(exit, written))
+    let text = |json_file: Option<String>| {
+        let closing = Closing { files: json_file.into_iter().chain(files).collect(), replay: None };
+        terminal::render(&report, &closing, args.output.result.style())
+    };
+    Ok(exit_after_writing(args.output.result.finish(exit, &json, text), written))
 }
 
 /// Writes the report files that were asked for. Returns those that were written, and the first error.

@@ -61,17 +61,19 @@ pub fn run(args: &RenderArgs) -> anyhow::Result<Exit> {
     if wanted.is_empty() {
         print(document.text(stdout_style()).trim_end())?;
     }
-    for (name, file) in wanted {
+    let write = |(name, file): (&str, Option<&Path>)| {
         let text = document.render(name).map_err(|error| match error.downcast::<DocumentError>() {
             Ok(error) => Failure::usage(error.to_string()),
             Err(error) => error,
         })?;
         match file {
-            Some(file) => files::write_before_run(name, file, &text)?,
-            None => print(&text)?,
+            Some(file) => files::write_before_run(name, file, &text),
+            None => print(&text),
         }
-    }
-    Ok(Exit::Pass)
+    };
+    // One file that cannot be written does not cost the others.
+    let written: Vec<anyhow::Result<()>> = wanted.into_iter().map(write).collect();
+    written.into_iter().collect::<anyhow::Result<()>>().map(|()| Exit::Pass)
 }
 
 /// The result in a file, or in standard input.

@@ -20,13 +20,12 @@ pub(crate) fn shown(path: &Path) -> String {
 /// Writes `text` and a line break to the file `path`. A reader finds either the old content or all of the new, even
 /// after a crash: the text goes to a temporary file in the same folder, which is then renamed.
 ///
+/// `flag` names the file, and so does an error.
+///
 /// # Errors
-/// The file cannot be written; the message names it.
-pub(crate) fn write(path: &Path, text: &str) -> anyhow::Result<()> {
-    replace(path, text).map_err(|error| {
-        let remedy = if is_full(&error) { ": free some space there" } else { "" };
-        Failure::could_not_run(format!("writing {}: {error}{remedy}", path.display()))
-    })
+/// Exit code 4, with what to do: the command line was right before the run.
+pub(crate) fn write(flag: &str, path: &Path, text: &str) -> anyhow::Result<()> {
+    replace(path, text).map_err(|error| Failure::could_not_run(told(flag, path, &error)))
 }
 
 /// Reads a file that the user named; `what` says as what: `--targets`, `reading`.
@@ -109,18 +108,21 @@ fn is_full(error: &io::Error) -> bool {
 }
 
 fn usage_error(flag: &str, path: &Path, error: &io::Error) -> anyhow::Error {
+    let message = told(flag, path, error);
+    if is_full(error) { Failure::could_not_run(message) } else { Failure::usage(message) }
+}
+
+/// Why a file could not be written, and what to do.
+fn told(flag: &str, path: &Path, error: &io::Error) -> String {
     let folder = folder_of(path);
-    if is_full(error) {
-        let remedy = "free some space there, or name another place";
-        return Failure::could_not_run(format!("--{flag} {}: {error}: {remedy}", path.display()));
-    }
     let remedy = match error.kind() {
+        _ if is_full(error) => "free some space there, or name another place".to_owned(),
         io::ErrorKind::NotFound => format!("create the folder {} first", folder.display()),
         io::ErrorKind::IsADirectory => "name a file in it".to_owned(),
         io::ErrorKind::ReadOnlyFilesystem => "name another place".to_owned(),
         _ => format!("make {} writable for this user, or name another place", folder.display()),
     };
-    Failure::usage(format!("--{flag} {}: {error}: {remedy}", path.display()))
+    format!("--{flag} {}: {error}: {remedy}", path.display())
 }
 
 fn replace(path: &Path, text: &str) -> io::Result<()> {
@@ -171,7 +173,7 @@ mod tests {
         let folder = new_folder();
         let path = folder.path().join("a.xml");
         for text in ["one", "two, longer", "3"] {
-            write(&path, text).expect("the file is writable");
+            write("json", &path, text).expect("the file is writable");
             assert_eq!(read(&path), format!("{text}\n"));
         }
         assert_eq!(count_entries(&folder), 1);
@@ -198,7 +200,7 @@ mod tests {
     fn clearing_removes_the_result_of_an_earlier_run() {
         let folder = new_folder();
         let path = folder.path().join("a.json");
-        write(&path, "old").expect("the file is writable");
+        write("json", &path, "old").expect("the file is writable");
         check_writable("json", &path).expect("the file is writable");
         assert!(path.exists(), "a check removes nothing");
         for _ in 0..2 {
@@ -215,9 +217,9 @@ mod tests {
         use std::io::Read as _;
         let folder = new_folder();
         let path = folder.path().join("a.xml");
-        write(&path, "old").expect("the file is writable");
+        write("json", &path, "old").expect("the file is writable");
         let mut reader = File::open(&path).expect("the file exists");
-        write(&path, "new").expect("the file is writable");
+        write("json", &path, "new").expect("the file is writable");
         let mut text = String::new();
         reader.read_to_string(&mut text).expect("the old file is still open");
         assert_eq!(text, "old\n");
@@ -231,13 +233,13 @@ mod tests {
         let is_link = || fs::symlink_metadata(&link).expect("the link exists").is_symlink();
         fs::write(&file, "old").expect("the file is writable");
         std::os::unix::fs::symlink(&file, &link).expect("a link is created");
-        write(&link, "new").expect("the link's target is writable");
+        write("json", &link, "new").expect("the link's target is writable");
         assert!(is_link());
         assert_eq!(read(&file), "new\n");
         clear("json", &link).expect("the link's target is writable");
         assert!(is_link());
         assert_eq!(read(&file), "");
-        write(Path::new("/dev/null"), "gone").expect("the device is writable");
+        write("json", Path::new("/dev/null"), "gone").expect("the device is writable");
         clear("json", Path::new("/dev/null")).expect("a device holds nothing to clear");
         assert!(!fs::metadata("/dev/null").expect("the device exists").is_file());
     }

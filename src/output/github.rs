@@ -49,8 +49,17 @@ impl StepSummary {
         self.replace(report).with_context(|| format!("writing {}", self.path.display()))
     }
 
+    /// What cannot be written whole is taken away again: a summary that is cut would show a part of the cases.
     fn replace(&mut self, report: &SuiteReport) -> io::Result<()> {
         let mut file = File::options().write(true).create(true).truncate(false).open(&self.path)?;
+        self.write_part(&mut file, report).inspect_err(|_| {
+            // The first error is the one to report.
+            self.len = self.start;
+            let _ = file.set_len(self.start);
+        })
+    }
+
+    fn write_part(&mut self, file: &mut File, report: &SuiteReport) -> io::Result<()> {
         let len = file.metadata()?.len();
         if len != self.len {
             // Another command of the same step has written since. Its text must stay.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_parser};
 
 use super::github::StepSummary;
-use super::result::ResultArgs;
+use super::result::{ResultArgs, exit_after_writing};
 use crate::exit::Exit;
 use crate::output::console::{print, say, stderr_style, stdout_style};
 use crate::output::files;
@@ -132,21 +132,13 @@ impl ReportFiles {
     /// Writes every file that it can, and returns the first error.
     fn write(&mut self) -> anyhow::Result<()> {
         let report = &self.report;
-        let file = |(format, path): &(&Format, PathBuf)| files::write(path, &(format.render)(report)?);
+        let file = |(format, path): &(&Format, PathBuf)| files::write(format.name, path, &(format.render)(report)?);
         let files: Vec<anyhow::Result<()>> = self.files.iter().map(file).collect();
         let written = self.files.iter().zip(&files).filter(|(_, result)| result.is_ok());
         self.written = written.map(|((_, path), _)| files::shown(path)).collect();
         let step_summary = self.step_summary.as_mut().map(|summary| summary.write(report));
         files.into_iter().chain(step_summary).collect()
     }
-}
-
-/// The exit code after results were written. An error is printed, and turns a pass into 'inconclusive': a result that
-/// is lost is not a success. Any other exit code stays, because it says something worse.
-pub(crate) fn exit_after_writing(exit: Exit, written: anyhow::Result<()>) -> Exit {
-    let Err(error) = written else { return exit };
-    say(&format!("error: {error:#}"));
-    if exit == Exit::Pass { Exit::Inconclusive } else { exit }
 }
 
 /// Prints a line for each case that has ended, and keeps the report files up to date.
@@ -213,7 +205,7 @@ impl Reports {
             }
         }
         if let Some(file) = &self.output
-            && let Err(error) = self.result(&self.lines).and_then(|text| files::write(file, &text))
+            && let Err(error) = self.result(&self.lines).and_then(|text| files::write("output", file, &text))
         {
             self.print_error.get_or_insert(error);
         }
@@ -232,7 +224,7 @@ impl Reports {
         let last = format!("\n{}", last_lines(report, &closing, style));
         let exit = report.exit();
         let printed = match &self.output {
-            Some(file) => files::write(file, &self.result(&format!("{}{last}", self.lines))?),
+            Some(file) => files::write("output", file, &self.result(&format!("{}{last}", self.lines))?),
             None => print(&self.result(&last)?),
         };
         let printed = self.print_error.map_or(printed, Err);

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::output::console::{print, stdout_style};
+use crate::exit::Exit;
+use crate::output::console::{print, say, stdout_style};
 use crate::output::files;
 use crate::report::format::JSON;
 use crate::report::style::Style;
@@ -84,18 +85,47 @@ impl ResultArgs {
         json.into_iter().chain(self.output_file().map(|file| ("output", file)))
     }
 
-    /// Writes a result, as `text` or `json`, where the flags say.
+    /// Writes a list or a plan, which no run has cost anything, as `text` or `json`, where the flags say.
     ///
     /// # Errors
     /// A file or standard output cannot be written.
     pub(crate) fn write(&self, text: &str, json: &str) -> anyhow::Result<()> {
-        if let Some(file) = self.json_file() {
-            files::write(file, json)?;
-        }
+        let to_file = self.write_json_file(json);
+        let shown = self.show(text, json);
+        to_file.and(shown)
+    }
+
+    /// Writes the result of a run where the flags say: all that can be written, whatever can't. `text` is given the
+    /// file that holds the JSON. Returns the exit code, as [`exit_after_writing`] does.
+    pub(crate) fn finish(&self, exit: Exit, json: &str, text: impl FnOnce(Option<String>) -> String) -> Exit {
+        let to_file = self.write_json_file(json);
+        let file = self.json_file().filter(|_| to_file.is_ok()).map(files::shown);
+        let shown = self.show(&text(file), json);
+        // The errors come last, where they don't scroll away above a long text.
+        exit_after_writing(exit_after_writing(exit, to_file), shown)
+    }
+
+    /// Writes the JSON to the file of --json, if that names one.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub(crate) fn write_json_file(&self, json: &str) -> anyhow::Result<()> {
+        self.json_file().map_or(Ok(()), |file| files::write("json", file, json))
+    }
+
+    fn show(&self, text: &str, json: &str) -> anyhow::Result<()> {
         let result = if self.is_json() { json } else { text };
         match self.output_file() {
-            Some(file) => files::write(file, result),
+            Some(file) => files::write("output", file, result),
             None => print(result),
         }
     }
+}
+
+/// The exit code after results were written. An error is printed, and turns a pass into 'inconclusive': a result that
+/// is lost is not a success. Any other exit code stays, because it says something worse.
+pub(crate) fn exit_after_writing(exit: Exit, written: anyhow::Result<()>) -> Exit {
+    let Err(error) = written else { return exit };
+    say(&format!("error: {error:#}"));
+    if exit == Exit::Pass { Exit::Inconclusive } else { exit }
 }

@@ -10,7 +10,7 @@ use crate::failure::Failure;
 use crate::judge::baseline::{Baseline, KnownFailure, VERSION};
 use crate::output::console::say;
 use crate::output::files;
-use crate::output::reports::exit_after_writing;
+use crate::output::result::exit_after_writing;
 use crate::report::suite::CaseReport;
 use crate::scenario::Scenario;
 use crate::sync::lock;
@@ -95,7 +95,7 @@ impl KnownFailures {
             return Ok(exit);
         }
         let list = Baseline::of(&lock(&self.seen), self.known.as_ref());
-        let written = files::write(file, format!("{HEAD}\n{}", toml::to_string(&list)?).trim_end());
+        let written = files::write("write-baseline", file, format!("{HEAD}\n{}", toml::to_string(&list)?).trim_end());
         Ok(exit_after_writing(exit, written))
     }
 }

@@ -1,0 +1,46 @@
+//! A disk that is full when a run ends: the result is still shown, and its exit code is that of the run.
+#![cfg(target_os = "linux")]
+
+use program::{Serving, said};
+
+mod program;
+
+/// Takes no byte, as a full disk.
+const FULL: &str = "/dev/full";
+
+#[test]
+fn a_full_disk_costs_no_verdict() {
+    let own = Serving::start(&["--fault", "flip:at=1000", "-q"]);
+    let blast = ["blast", &own.address, "--conns", "2", "--messages", "20", "-q"];
+    let target = format!("wrong={}", own.address);
+    let compare = ["compare", "--target", &target, "--conns", "2", "--messages", "20", "--rounds", "1", "-q"];
+    for (command, flags) in [
+        // The other files of blast are written before it runs, and refused then.
+        (&blast[..], &["json", "output"][..]),
+        (&compare[..], &["json", "html", "csv", "markdown"][..]),
+    ] {
+        for flag in flags {
+            let (code, out, err) = said(&[command, &[&format!("--{flag}={FULL}")]].concat());
+            assert_eq!(code, 1, "the servers' fault counts: {command:?} --{flag}: {out}{err}");
+            let is_text_lost = *flag == "output";
+            assert!(is_text_lost || out.contains("corrupt at offset 1,000") && out.contains("verdict: fail"), "{out}");
+            assert!(!out.contains(FULL), "it lists no file that was not written: {out}");
+            let said = format!("error: --{flag} {FULL}: No space left on device (os error 28): free some space there");
+            assert!(err.contains(&said), "{flag}: {err}");
+        }
+    }
+    own.stop();
+}
+
+#[test]
+fn a_result_that_is_lost_is_no_success() {
+    let own = Serving::start(&["-q"]);
+    let blast = ["blast", &own.address, "--conns", "2", "--messages", "20", "-q", "--json=/dev/full"];
+    let (code, out, err) = said(&blast);
+    assert_eq!(code, 4, "{out}{err}");
+    assert!(out.contains("verdict: pass"), "{out}");
+    let (code, _, err) = said(&["check", &own.address, "--filter", "1.1", "-q", "-o", FULL]);
+    assert_eq!(code, 4, "{err}");
+    assert!(err.contains("--output /dev/full: No space left"), "{err}");
+    own.stop();
+}
