@@ -1,6 +1,7 @@
 //! Servers that are not there: told once, with what to do, and what needs them is not run. Every report lists it.
 
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 
 use echo_tester::scenario::conformance;
 use files::{folder, path};
@@ -40,10 +41,11 @@ fn a_target_that_is_not_there_is_told_once_and_the_rest_is_not_run() {
     let expected = std::iter::once("inconclusive").chain(std::iter::repeat_n("not-run", left)).map(Value::from);
     assert!(outcomes.eq(expected), "{report}");
     assert_eq!(read(&junit).matches("<testsuite ").count(), cases);
-    // On the page, the row of a case says so, and what opens below it.
-    for (file, times) in [(&html, 2), (&markdown, 1), (&summary, 1)] {
-        assert_eq!(read(file).matches("its server is not there").count(), times * left, "{file}");
+    // On the page, the row of a case says so, and what opens below it. A table says it once.
+    for (file, times) in [(&html, 2 * left), (&markdown, 1), (&summary, 1)] {
+        assert_eq!(read(file).matches("its server is not there").count(), times, "{file}");
     }
+    assert!(read(&markdown).contains(&format!("| **not run** | | | {left} cases (its server is not there: ")));
 }
 
 #[test]
@@ -136,4 +138,79 @@ fn a_target_that_dies_after_some_connections_says_how_many_it_had_taken() {
         out.contains("4 cases: 1 passed, 1 failed, 1 inconclusive, 1 not run (their server is not there)"),
         "{out}"
     );
+}
+
+/// A server that does this with each connection, and its address. It lasts as long as the test.
+fn server(serve: impl Fn(TcpStream) + Copy + Send + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let address = listener.local_addr().expect("the listener is bound").to_string();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let stream = stream.expect("a client connects");
+            std::thread::spawn(move || serve(stream));
+        }
+    });
+    address
+}
+
+/// Scenarios that need an echo, and the last line of a run of them against this server.
+fn last_line_against(address: &str) -> (String, String) {
+    let load = "conns = 2\nbytes = '256KiB'\nconnect_timeout = '300ms'\nstall_timeout = '300ms'";
+    let case = |name: &str| (format!("{name}.toml"), format!("name = '{name}'\n[[load]]\n{load}\n"));
+    let cases = ["a", "b", "c", "d", "e"].map(case);
+    let files = folder(&cases.each_ref().map(|(name, text)| (name.as_str(), text.clone())));
+    let (code, out, err) = said(&["run", &path(&files, "."), "--target", address, "--quiet"]);
+    assert_eq!(code, 1, "{out}{err}");
+    (out.lines().last().unwrap_or_default().to_owned(), out)
+}
+
+#[test]
+fn a_server_that_answers_with_something_else_is_told_as_what_it_is() {
+    let ssh = server(|mut stream| {
+        // The client may break off at any time.
+        let _ = stream.write_all(b"SSH-2.0-OpenSSH_9.2p1 Debian\r\n");
+        let _ = std::io::copy(&mut stream, &mut std::io::sink());
+    });
+    let (last, _) = last_line_against(&ssh);
+    let answer = "this is no echo server: it answered \"SSH-2.0-OpenSSH_9.2p1 De…\" (SSH)";
+    assert_eq!(last, format!("verdict: fail · 5 cases: 2 failed, 3 not run ({answer})"));
+}
+
+#[test]
+fn a_server_that_never_answers_is_there_and_does_not_echo() {
+    let silent = server(|mut stream| {
+        let _ = std::io::copy(&mut stream, &mut std::io::sink());
+    });
+    let (last, _) = last_line_against(&silent);
+    assert_eq!(last, "verdict: fail · 5 cases: 2 failed, 3 not run (it is no echo server)");
+}
+
+#[test]
+fn a_server_that_changes_every_letter_ends_its_connections_and_its_suite_early() {
+    let upper = server(|mut stream| {
+        let mut bytes = vec![0; 64 << 10];
+        while let Ok(n @ 1..) = stream.read(&mut bytes) {
+            bytes[..n].make_ascii_uppercase();
+            if stream.write_all(&bytes[..n]).is_err() {
+                break;
+            }
+        }
+    });
+    let (last, out) = last_line_against(&upper);
+    assert_eq!(last, "verdict: fail · 5 cases: 2 failed, 3 not run (it is no echo server)", "{out}");
+    assert!(out.contains("echoing a wrong byte (it sent 0x45 for 0x65), for 300ms"), "{out}");
+    assert!(out.contains("note: 2 connections were given up after 250 findings each"), "{out}");
+}
+
+#[test]
+fn a_backend_that_is_not_there_is_refused_before_its_proxy_is_judged() {
+    let (proxy, gone) = (Serving::start(&[]), nobody());
+    let args = ["check", &proxy.address, "--direct", &gone, "--filter", "1.1", "--quiet"];
+    let (code, out, err) = said(&args);
+    assert!(code == 4 && out.is_empty(), "{out}{err}");
+    assert!(err.contains(&format!("error: --direct {gone}: nothing listens on {gone} (Connection refused")), "{err}");
+    let (code, out, err) = said(&[&args[..], &["--wait", "150ms"]].concat());
+    assert!(code == 4 && out.is_empty(), "{out}{err}");
+    assert!(err.contains(&format!("{gone} took no connection within --wait 150ms")), "{err}");
+    proxy.stop();
 }

@@ -243,15 +243,17 @@ fn check_lists_its_cases_and_filters_them() {
     assert_eq!((code, out.lines().count()), (0, 2), "{out}");
     assert!(out.starts_with("4.1  must   a silent connection delays nobody"), "{out}");
     assert!(out.lines().all(|line| line.ends_with(".toml")), "{out}");
-    let (code, out, _) = said(&["check", "--list", "--filter", "4.2-a-connection"]);
+    let (code, out, _) = said(&["check", "--list", "--filter", "4.2 a connection"]);
     assert!(
         code == 0 && out.starts_with("4.2  must   a connection that never reads") && out.lines().count() == 1,
         "{out}"
     );
-    let (code, out, _) = said(&["check", "--list", "--filter", "4.2-a-connection", "--json"]);
+    let (code, out, _) = said(&["check", "--list", "--filter", "4.2 a connection", "--json"]);
     let list: Value = serde_json::from_str(&out).expect("the output is JSON alone");
     assert_eq!((code, &list["cases"][0]["id"], &list["cases"][0]["outcome"]), (0, &"4.2".into(), &"not-run".into()));
     assert_eq!(list["cases"].as_array().map(Vec::len), Some(1));
+    let (_, out, _) = said(&["check", "--list", "--filter", "1."]);
+    assert!(out.contains("1.1  must") && !out.contains("8.4 "), "the file of 8.4 is named ...v1.toml: {out}");
 }
 
 #[test]

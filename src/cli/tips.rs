@@ -43,9 +43,20 @@ pub(super) fn add(error: &mut clap::Error, words: &[OsString]) {
     let Some(ContextValue::String(invalid)) = error.get(ContextKind::InvalidArg) else { return };
     let texts: Vec<&str> = words.iter().map(|word| word.to_str().unwrap_or_default()).collect();
     let Some(command) = texts.get(1) else { return };
-    if let Some(tip) = tip(command, invalid, &texts) {
-        set(error, tip);
+    match tip(command, invalid, &texts) {
+        Some(tip) => set(error, tip),
+        None => remove_useless(error),
     }
+}
+
+/// Takes away the tip to write `-- --flag`: no command has a value that begins with a hyphen.
+fn remove_useless(error: &mut clap::Error) {
+    let Some(ContextValue::StyledStrs(tips)) = error.get(ContextKind::Suggested) else { return };
+    let useful: Vec<StyledStr> = tips.iter().filter(|tip| !tip.to_string().contains("as a value")).cloned().collect();
+    match useful.is_empty() {
+        true => error.remove(ContextKind::Suggested),
+        false => error.insert(ContextKind::Suggested, ContextValue::StyledStrs(useful)),
+    };
 }
 
 /// Makes this the only tip of an error. Usage goes too: it shows the flag that is spelt most alike.

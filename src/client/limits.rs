@@ -5,7 +5,7 @@ use std::fmt;
 use super::run_plan::RunPlan;
 use crate::plan::{Lifetime, Profile, Reconnect};
 use crate::sys::{self, DescriptorLimit};
-use crate::units::Time;
+use crate::units::{Time, grouped};
 
 /// Descriptors that the program needs besides its connections: standard streams, runtimes, timers, files.
 const OWN_DESCRIPTORS: u64 = 64;
@@ -61,7 +61,11 @@ pub fn check(plan: &RunPlan, system: &SystemLimits) -> Vec<Obstacle> {
             _ => "raise the limit ('ulimit -n')",
         };
         obstacles.push(Obstacle {
-            what: format!("{at_once} connections need more descriptors than the {usable} that this process may open"),
+            what: format!(
+                "{} connections need more descriptors than the {} that this process may open",
+                grouped(at_once),
+                grouped(usable)
+            ),
             remedy: format!("use at most --conns {most}, or {raise}, or split the run among processes (--shard)"),
             fatal: true,
         });
@@ -71,7 +75,8 @@ pub fn check(plan: &RunPlan, system: &SystemLimits) -> Vec<Obstacle> {
         if u128::from(at_once) > ports * targets {
             obstacles.push(Obstacle {
                 what: format!(
-                    "{at_once} connections need more local ports than the {ports} that the source addresses have"
+                    "{} connections need more local ports than the {ports} that the source addresses have",
+                    grouped(at_once)
                 ),
                 remedy: "add source addresses (--source), or widen net.ipv4.ip_local_port_range".to_owned(),
                 fatal: true,

@@ -316,7 +316,9 @@ impl ClientWorker {
             group_arrived: signals.has_arrived(group),
             deadline,
         };
-        if signals.is_stopped() {
+        let is_given_up = connection.has_had_enough();
+        if is_given_up || signals.is_stopped() {
+            turn.stats.counters.given_up += u64::from(is_given_up);
             connection.cut_short(socket, &mut turn);
             self.take_findings(index, None);
             return self.close(index);

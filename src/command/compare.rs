@@ -243,7 +243,10 @@ fn servers(args: &CompareArgs) -> anyhow::Result<(Vec<ComparedServer>, Vec<Skipp
     for name in names {
         match models::find(name).ok().and_then(models::Model::why_not) {
             None => servers.push(bundled(name)),
-            Some(why) => skipped.push(SkippedModel { name: name.to_owned(), why }),
+            Some(why) => {
+                let named = args.models.iter().any(|typed| typed == name);
+                skipped.push(SkippedModel { name: name.to_owned(), why, named });
+            }
         }
     }
     servers.extend(args.commands.iter().map(by_command));

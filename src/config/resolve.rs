@@ -10,7 +10,7 @@ use super::forms::{Fragment, Pipeline};
 use super::load::LoadArgs;
 use crate::plan::{Close, Distribution, Flow, MAX_CONNECTIONS, Profile, Read, Reconnect, TimeRange, UNLIMITED, Verify};
 use crate::stream::MAX_STREAM_BYTES;
-use crate::units::{Bytes, Count, Rate, Time};
+use crate::units::{Bytes, Count, Rate, Time, grouped};
 
 impl LoadArgs {
     /// The profile of the group, with defaults for absent options; `name` is its name if it has none of its own.
@@ -76,7 +76,7 @@ impl LoadArgs {
         match u32::try_from(conns) {
             Ok(0) => Err(ConfigError::too_small("conns", 0, 1)),
             Ok(conns) if conns <= MAX_CONNECTIONS => Ok(conns),
-            _ => Err(ConfigError::too_large("conns", Count(conns), MAX_CONNECTIONS)),
+            _ => Err(ConfigError::too_large("conns", Count(conns), grouped(u64::from(MAX_CONNECTIONS)))),
         }
     }
 
@@ -256,7 +256,7 @@ mod tests {
     fn invalid_values_are_refused_with_what_to_write() {
         for (toml, expected) in [
             ("conns = 0", "--conns 0: must be at least 1"),
-            ("conns = '20m'", "--conns 20m: must be at most 16777216"),
+            ("conns = '20m'", "--conns 20m: must be at most 16,777,216"),
             ("bytes = 0", "--bytes 0: must be at least 1: for connections that send nothing, write --messages 0"),
             ("bytes = '9TiB'", "--bytes 9TiB: must be at most 8TiB"),
             ("duration = 0", "--duration 0: must be longer than 0: write a time such as 10s, or leave it out"),

@@ -19,6 +19,8 @@ use crate::units::grouped;
 const LOAD_PREFIX: &str = "load ";
 /// The name of the check that every case has.
 const VERDICT: &str = "verdict";
+/// What the verdict is of a run that its own time limit ended.
+const NOT_DONE: &str = "not done within";
 /// The name of the check of a server.
 const SERVER: &str = "server";
 /// The expectation of a load group, and of the kinds of finding that are not named.
@@ -62,6 +64,11 @@ impl CheckReport {
     /// Whether this is the check of the verdict.
     pub fn is_of_verdict(&self) -> bool {
         self.name == VERDICT
+    }
+
+    /// Whether the run's own time limit ended it, which is no evidence against the server.
+    pub fn is_of_own_limit(&self) -> bool {
+        self.is_of_verdict() && self.actual.as_ref().is_some_and(|actual| actual.starts_with(NOT_DONE))
     }
 
     /// Whether this is the check of the server.
@@ -187,8 +194,10 @@ fn verdict<'c>(case: &ExpectedCase<'c>) -> Vec<Check<'c>> {
     let evaluate = move |evidence: &Evidence<'_>| {
         if let Some(limit) = evidence.ending.timed_out_after {
             // Even where a failure is expected: a run that was not finished shows nothing.
-            let outcome = if evidence.is_time_known { CaseOutcome::Fail } else { CaseOutcome::Inconclusive };
-            return (Some(format!("not done within {limit}")), outcome);
+            let nobody_asked = evidence.ending.is_default_limit && evidence.total.findings.is_empty();
+            let is_known = evidence.is_time_known && !nobody_asked;
+            let outcome = if is_known { CaseOutcome::Fail } else { CaseOutcome::Inconclusive };
+            return (Some(format!("{NOT_DONE} {limit}")), outcome);
         }
         // A missed threshold is a check of its own.
         let actual = if evidence.verdict == Verdict::ThresholdMissed { Verdict::Pass } else { evidence.verdict };

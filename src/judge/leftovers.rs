@@ -10,6 +10,9 @@ use crate::units::grouped;
 /// Fewer descriptors or threads than this are nothing: loggers, resolvers and runtimes open some when they first need
 /// them.
 pub const LEFT_BEHIND: u64 = 10;
+/// What a server may keep of a connection, and how many it has of it.
+const KINDS: [(&str, UsageFigure); 2] =
+    [("descriptors left open", |level| level.fds), ("threads left running", |level| level.threads)];
 /// How often the same load is run again before anything is called a leak.
 pub const REPETITIONS: usize = 2;
 
@@ -22,14 +25,17 @@ pub fn is_suspicious(before: &UsageLevel, early: Option<&UsageLevel>, settled: &
 /// What is left behind, in words. `levels`: before the first connection, after the last had closed, and after each
 /// repetition. `None`: a level is missing, or nothing is left behind that grows with the number of connections.
 pub fn sentence(levels: &[UsageLevel], connections: u64) -> Option<String> {
-    let kinds: [(&str, UsageFigure); 2] =
-        [("descriptors left open", |level| level.fds), ("threads left running", |level| level.threads)];
     let of_kind = |(what, of): &(&str, UsageFigure)| {
         let levels: Option<Vec<u64>> = levels.iter().map(of).collect();
         growth(&levels?, connections).map(|growth| growth.replacen("{}", what, 1))
     };
-    let left: Vec<String> = kinds.iter().filter_map(of_kind).collect();
+    let left: Vec<String> = KINDS.iter().filter_map(of_kind).collect();
     (!left.is_empty()).then(|| left.join("; "))
+}
+
+/// The kinds of things that a [`sentence`] tells of; none in any other text.
+pub fn named_in(text: &str) -> impl Iterator<Item = &'static str> {
+    KINDS.iter().map(|(what, _)| *what).filter(move |what| text.contains(what))
 }
 
 /// The growth in words, with `{}` for what has grown.

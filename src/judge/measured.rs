@@ -68,6 +68,10 @@ pub struct RunEnding {
     pub interrupt_requested: bool,
     /// The time limit that ended the loads, if one did.
     pub timed_out_after: Option<Time>,
+    /// Nobody asked for this limit: a run without a finding that it ended is no failure.
+    pub is_default_limit: bool,
+    /// The case is one of the conformance suite, whose loads have no flags.
+    pub is_suite: bool,
     /// Only some of the connections were run (`--only-conn`, `--shard`), so metrics of the whole run are unknown.
     pub is_partial: bool,
     /// The end of the server.

@@ -86,6 +86,8 @@ pub fn judge_case(expect: &Expectations, run: &MeasuredRun<'_>) -> Judgement {
     let context = VerdictContext {
         interrupted: is_interrupted,
         timed_out: run.ending.timed_out_after.is_some(),
+        is_default_limit: run.ending.is_default_limit,
+        is_suite: run.ending.is_suite,
         verify_off: run.is_unverified(),
         missed_thresholds: missed.map(EvaluatedThreshold::sentence).collect(),
         doubtful_thresholds: doubtful.map(EvaluatedThreshold::sentence).collect(),

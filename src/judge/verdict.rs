@@ -87,6 +87,10 @@ pub struct VerdictContext {
     pub interrupted: bool,
     /// The run was ended at its time limit, which is a failure.
     pub timed_out: bool,
+    /// Nobody asked for that limit: it is a failure only if something was wrong.
+    pub is_default_limit: bool,
+    /// The loads are those of the conformance suite, which have no flags.
+    pub is_suite: bool,
     /// Nothing can be asserted about any connection (`--verify off`).
     pub verify_off: bool,
     /// The thresholds that were missed, as sentences.
@@ -113,6 +117,9 @@ pub fn judge(counters: &Counters, context: &VerdictContext) -> VerdictReport {
     }
     let why = "the run was ended at its time limit: --timeout, or timeout in [run], raises it".to_owned();
     match &context.time_doubt {
+        None if context.is_default_limit && counters.findings.is_empty() => {
+            VerdictReport::new(Verdict::Inconclusive, [vec![why], verdict.reasons].concat())
+        }
         Some(doubt) => VerdictReport::new(Verdict::Inconclusive, [vec![doubt.clone(), why], verdict.reasons].concat()),
         None => VerdictReport::new(Verdict::Fail, [vec![why], verdict.reasons].concat()),
     }
@@ -122,7 +129,7 @@ pub fn judge(counters: &Counters, context: &VerdictContext) -> VerdictReport {
 fn judge_finished(counters: &Counters, context: &VerdictContext) -> VerdictReport {
     let has_findings = !counters.findings.is_empty();
     let mut reasons = findings(counters);
-    let mut shortfalls = shortfalls(counters);
+    let mut shortfalls = shortfalls(counters, context.is_suite);
     if !shortfalls.is_empty() {
         shortfalls.extend(shortages(counters));
     }
@@ -186,14 +193,15 @@ fn findings(counters: &Counters) -> Vec<String> {
         .collect()
 }
 
-/// Tasks that were not done through no fault of the server, and the remedies.
-fn shortfalls(counters: &Counters) -> Vec<String> {
+/// Tasks that were not done through no fault of the server, and the remedies: flags that the command has.
+fn shortfalls(counters: &Counters, is_suite: bool) -> Vec<String> {
     let mut shortfalls = Vec::new();
     if counters.not_in_time > 0 {
         shortfalls.push(format!(
-            "{} connections were not opened before the time was up: give the run more time (--duration), or find out why \
-             the connections before them were slow to open",
-            counters.not_in_time
+            "{} connections were not opened before the time was up: give {}, or find out why the connections before them \
+             were slow to open",
+            grouped(counters.not_in_time),
+            if is_suite { "them more time (--patience)" } else { "the run more time (--duration)" }
         ));
     }
     if counters.not_opened > 0 {

@@ -91,6 +91,8 @@ counters! {
     source_ports_refused,
     /// Connections whose SYN carried data that the other side acknowledged with its SYN (Fast Open).
     fast_open,
+    /// Connections that were given up after 250 findings.
+    given_up,
 }
 
 fn is_zero(n: &u64) -> bool {

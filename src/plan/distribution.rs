@@ -134,6 +134,9 @@ fn range(low: u64, high: u64) -> Result<Values, ParseError> {
 /// Parses one size of the list or range `whole`.
 fn size(text: &str, whole: &str) -> Result<u64, ParseError> {
     let text = text.trim();
+    if whole.trim().is_empty() {
+        return Err(ParseError::new("there is no size").with_remedy("write one after the colon, such as 64 or 1KiB"));
+    }
     if text.is_empty() {
         return Err(ParseError::new(format!("a size is missing in {whole}")));
     }
@@ -335,6 +338,7 @@ mod tests {
         assert_eq!(refusal("edges:1,64"), "edges:1 would send a size of 0: the smallest edge is 2");
         assert_eq!(refusal("2TiB"), "2TiB is too large: at most 1TiB");
         assert_eq!(refusal("edges:1TiB"), "1099511627777 is too large: at most 1TiB");
+        assert_eq!(refusal("pick:"), "there is no size: write one after the colon, such as 64 or 1KiB");
         assert_eq!(refusal("1.."), "a size is missing in 1..");
         assert_eq!(refusal("pick:1,,3"), "a size is missing in 1,,3");
         assert_eq!(refusal("1,64"), "1,64 is a list: write pick:1,64 or each:1,64");

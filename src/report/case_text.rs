@@ -1,8 +1,10 @@
 //! A case as text: the lines that the terminal shows when it ends, and the parts that several documents share.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use super::advice;
 use super::closing::{self, Closing};
 use super::finding_list;
 use super::remarks;
@@ -95,12 +97,11 @@ fn lines_of_output(case: &CaseReport, most: (usize, usize)) -> Vec<String> {
 /// counts. Cases that were not run are only counted.
 pub fn last_lines(report: &SuiteReport, closing: &Closing, style: Style) -> String {
     let mut text = String::new();
-    let bad = || report.cases.iter().filter(|case| !case.outcome.is_good() && case.outcome != CaseOutcome::NotRun);
-    for case in bad() {
+    for case in bad(report) {
         let line = format!("  {} {}", outcome(case.outcome, style), visible(&case.title()));
         let _ = writeln!(text, "{}", hanging(&line, &" ".repeat(2 + OUTCOME_COLUMNS + 1), style));
     }
-    text.extend(found(bad(), style));
+    text.extend(found(report).map(|found| hanging(&format!("found: {found}"), "  ", style) + "\n"));
     if let Some(grid) = target_grid::render(report, style) {
         let gap = if text.is_empty() { "" } else { "\n" };
         let _ = writeln!(text, "{gap}{}\n", visible(&grid));
@@ -108,10 +109,8 @@ pub fn last_lines(report: &SuiteReport, closing: &Closing, style: Style) -> Stri
     text.extend(closing.files(style));
     // A single case has told its own just before.
     let is_one_of_many = report.cases.iter().filter(|case| case.outcome != CaseOutcome::NotRun).nth(1).is_some();
-    let worst = bad().find(|case| case.outcome == CaseOutcome::Fail).or_else(|| bad().next());
-    let worst = worst.filter(|case| case.outcome != CaseOutcome::Interrupted);
     if let Some((id, replay)) =
-        worst.filter(|_| is_one_of_many).and_then(|case| Some((&case.id, case.replay.as_ref()?)))
+        worst(report).filter(|_| is_one_of_many).and_then(|case| Some((&case.id, case.replay.as_ref()?)))
     {
         let what = format!("replay {}", visible(id));
         text.push_str(&closing::command(what.trim_end(), replay, style));
@@ -119,15 +118,31 @@ pub fn last_lines(report: &SuiteReport, closing: &Closing, style: Style) -> Stri
     text + &closing::verdict_line(report.verdict(), &report.summary(), style)
 }
 
-/// What was found in all of these cases, on a line; nothing if nothing was.
-fn found<'c>(cases: impl Iterator<Item = &'c CaseReport>, style: Style) -> Option<String> {
-    let (mut sum, mut count) = (Counters::default(), 0);
-    for run in cases.filter_map(|case| case.run.as_ref()).filter(|run| !run.total.findings.is_empty()) {
-        sum.add(&run.total);
-        count += 1;
+/// The cases that did not pass.
+fn bad(report: &SuiteReport) -> impl Iterator<Item = &CaseReport> {
+    report.cases.iter().filter(|case| !case.outcome.is_good() && case.outcome != CaseOutcome::NotRun)
+}
+
+/// The case to run again first; `None` if all passed, or the user stopped them.
+pub(super) fn worst(report: &SuiteReport) -> Option<&CaseReport> {
+    let worst = bad(report).find(|case| case.outcome == CaseOutcome::Fail).or_else(|| bad(report).next());
+    worst.filter(|case| case.outcome != CaseOutcome::Interrupted)
+}
+
+/// `3 × lost in 2 cases; descriptors left open in 21 cases`; `None` if nothing was found.
+pub(super) fn found(report: &SuiteReport) -> Option<String> {
+    let (mut sum, mut count, mut left) = (Counters::default(), 0, BTreeMap::<&str, u64>::new());
+    for case in bad(report) {
+        advice::left_behind(case).into_iter().for_each(|what| *left.entry(what).or_default() += 1);
+        if let Some(run) = case.run.as_ref().filter(|run| !run.total.findings.is_empty()) {
+            sum.add(&run.total);
+            count += 1;
+        }
     }
-    let line = format!("found: {} in {}", closing::kinds(&sum), counted(count, "case"));
-    (count > 0).then(|| hanging(&line, "  ", style) + "\n")
+    let found = (count > 0).then(|| format!("{} in {}", closing::kinds(&sum), counted(count, "case")));
+    let left = left.into_iter().map(|(what, cases)| format!("{what} in {}", counted(cases, "case")));
+    let all: Vec<String> = found.into_iter().chain(left).collect();
+    (!all.is_empty()).then(|| all.join("; "))
 }
 
 /// Columns of an outcome.
@@ -167,7 +182,7 @@ pub fn line(case: &CaseReport, style: Style) -> String {
         parts.extend(case.run.iter().filter(|run| run.loads.len() > 1).map(|run| terminal::groups(run, within)));
     }
     let loads = case.run.iter().flat_map(|run| run.loads.iter().map(move |load| (run, load)));
-    parts.extend(loads.filter(|_| !is_plain).map(|(run, load)| finding_list::of_load(run, load, MAX_FINDINGS, within)));
+    parts.extend(loads.filter(|_| !is_plain).map(|(run, load)| finding_list::briefly(run, load, MAX_FINDINGS, within)));
     if !case.outcome.is_good() {
         parts.extend(case.replay.as_ref().map(|replay| closing::command("replay", replay, style)));
         // Where to look when the case fails is no advice where its server was not there, or the user stopped it.
@@ -175,7 +190,7 @@ pub fn line(case: &CaseReport, style: Style) -> String {
             CaseOutcome::Inconclusive => case.run.is_some(),
             outcome => outcome != CaseOutcome::Interrupted,
         };
-        parts.extend(has_run.then(|| foreign(&paragraphs(&case.about), within)));
+        parts.extend(has_run.then(|| foreign(&paragraphs(advice::of(case)), within)));
     }
     for line in parts.iter().flat_map(|part| part.trim_end().lines()) {
         // GitHub Actions reads a line that begins with '::' as a command, even after blanks.
@@ -244,7 +259,7 @@ fn quoted(line: &str, style: Style) -> String {
 /// hold its output.
 fn last_words_of_server(case: &CaseReport, style: Style) -> Option<String> {
     let died = |check: &CheckReport| check.is_of_server() && check.outcome == CaseOutcome::Fail;
-    if case.run.is_none() || !case.checks.iter().any(died) {
+    if case.run.is_none() || !case.checks.iter().any(died) || !advice::left_behind(case).is_empty() {
         return None;
     }
     if case.server_output.is_empty() {
@@ -302,6 +317,17 @@ mod tests {
             ),
             "{text}"
         );
+    }
+
+    #[test]
+    fn what_servers_keep_is_counted_by_cases_in_the_line_of_what_was_found() {
+        let mut leaks = sample::fail();
+        let left = "10 descriptors left open: 9 before the first connection".to_owned();
+        let server = CheckReport { name: "server".to_owned(), actual: Some(left), ..leaks.checks[0].clone() };
+        leaks.checks.push(server);
+        let report = SuiteReport::new(vec![leaks.clone(), leaks]);
+        let lines = last_lines(&report, &Closing::default(), Style::PLAIN);
+        assert!(lines.contains("\nfound: 50 × corrupt in 2 cases; descriptors left open in 2 cases\n"), "{lines}");
     }
 
     #[test]

@@ -49,7 +49,8 @@ pub(super) fn of_run(report: &RunReport, closing: &Closing, style: Style) -> Str
     let verdict = &report.verdict;
     let headline = headline(report);
     let mut text = String::new();
-    for reason in verdict.reasons.iter().filter(|reason| **reason != headline) {
+    let is_said = |reason: &&String| headline.starts_with(reason.as_str());
+    for reason in verdict.reasons.iter().filter(|reason| !is_said(reason)) {
         let _ = writeln!(text, "  {}", hanging(&visible(reason), "  ", style.indented(2)));
     }
     text.extend(closing.files(style));
@@ -63,6 +64,9 @@ pub(super) fn of_run(report: &RunReport, closing: &Closing, style: Style) -> Str
 pub fn headline(report: &RunReport) -> String {
     let total = &report.total;
     let first = report.verdict.reasons.first().cloned().unwrap_or_default();
+    if report.verdict.outcome == Verdict::Interrupted && !total.findings.is_empty() {
+        return format!("{first}, {}", kinds(total));
+    }
     if report.verdict.outcome != Verdict::Fail || report.answered.is_some() || total.findings.is_empty() {
         return first;
     }
@@ -112,6 +116,11 @@ mod tests {
             verdict_line(Verdict::Interrupted, "interrupted with 2 of 3 connections ended", Style::PLAIN),
             "verdict: interrupted · 2 of 3 connections ended"
         );
+        failed.verdict.outcome = Verdict::Interrupted;
+        failed.verdict.reasons.insert(0, "interrupted with 1 of 20 connections ended".to_owned());
+        let interrupted = of_run(&failed, &Closing::default(), Style::PLAIN);
+        let last = "\nverdict: interrupted · 1 of 20 connections ended, 2 × corrupt";
+        assert!(interrupted.ends_with(last) && interrupted.matches("1 of 20").count() == 1, "{interrupted}");
         failed.verdict.outcome = Verdict::Pass;
         failed.verdict.reasons = vec!["20 connections, nothing wrong".to_owned()];
         assert_eq!(

@@ -168,6 +168,9 @@ pub struct SkippedModel {
     pub name: String,
     /// Why it can't.
     pub why: String,
+    /// Whether somebody asked for it by its name.
+    #[serde(default)]
+    pub named: bool,
 }
 
 impl Contender {
@@ -294,7 +297,10 @@ impl CompareReport {
         let along = self.sweep.as_ref().map_or_else(String::new, |sweep| {
             format!(" at {} of {}", counted(self.points.len() as u64, "value"), sweep.axis)
         });
-        format!("{all} verified in {} each{along}", counted(rounds as u64, "round"))
+        let missing: Vec<&str> =
+            self.skipped.iter().filter(|skipped| skipped.named).map(|skipped| skipped.name.as_str()).collect();
+        let without = if missing.is_empty() { String::new() } else { format!(", without {}", missing.join(", ")) };
+        format!("{all} verified in {} each{along}{without}", counted(rounds as u64, "round"))
     }
 
     /// A server that did not pass at some point: its name, and the gravest of its outcomes.

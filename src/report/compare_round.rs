@@ -58,6 +58,8 @@ impl Round {
         let usage = report.server_usage.as_ref();
         let server_cpu_s =
             report.server.as_ref().and_then(|server| server.cpu_s).or_else(|| usage.and_then(|usage| usage.cpu_s));
+        // No work costs nothing: the clock of some systems is coarser than what a short run takes.
+        let server_cpu_s = server_cpu_s.filter(|cpu| *cpu > 0.0);
         let per = |amount: Option<f64>, count: f64| amount.filter(|_| count > 0.0).map(|amount| amount / count);
         let messages = total.messages_echoed as f64;
         let gib = total.bytes_verified as f64 / f64::from(1 << 30);

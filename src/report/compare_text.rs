@@ -285,7 +285,8 @@ mod tests {
             contender("poll", &[90.0, 210.0, 95.0]),
             Contender::new("mine, too".to_owned(), vec![round(Verdict::Inconclusive, 5.0)]),
         ]);
-        report.skipped = vec![SkippedModel { name: "iocp".to_owned(), why: "it needs Windows".to_owned() }];
+        report.skipped =
+            vec![SkippedModel { name: "iocp".to_owned(), why: "it needs Windows".to_owned(), named: true }];
         insta::assert_snapshot!(text_of(&report, Style::PLAIN));
         insta::assert_snapshot!(markdown(&report));
     }

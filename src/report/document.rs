@@ -11,6 +11,7 @@ use super::format::FORMATS;
 use super::run::RunReport;
 use super::style::Style;
 use super::suite::{CaseReport, SuiteReport, SuiteState};
+use super::text::{visible, wrapped};
 use super::{compare, compare_csv, compare_text, page, run, suite, terminal};
 
 /// What to give instead of a file that is no result.
@@ -81,13 +82,23 @@ fn unknown(form: Option<&str>, value: &Value) -> String {
     }
 }
 
+/// What `blast` says before it runs: what was run, against what.
+fn head(report: &RunReport, style: Style) -> String {
+    let target = match &report.server {
+        Some(server) => format!("bundled server, {}", server.model),
+        None => report.targets.join(", "),
+    };
+    wrapped(&visible(&format!("seed {}, target {target}, started {}", report.seed, report.started_at)), style)
+}
+
 impl ResultDocument {
     /// As the terminal shows it.
     pub fn text(&self, style: Style) -> String {
         match self {
             ResultDocument::Run(report) => {
                 let replay = report.case.as_ref().and_then(|case| case.replay.clone());
-                terminal::render(report, &Closing { files: Vec::new(), replay }, style)
+                let text = terminal::render(report, &Closing { files: Vec::new(), replay }, style);
+                format!("{}\n{text}", head(report, style))
             }
             ResultDocument::Suite(report) => {
                 let cases: String = report.cases.iter().map(|case| format!("{}\n", line(case, style))).collect();
@@ -166,7 +177,10 @@ mod tests {
     fn a_run_is_one_case_and_one_of_an_earlier_version_has_its_verdict() {
         let run = sample::fail().run.expect("it has run");
         let document = again(&run);
-        assert_eq!(document.text(Style::PLAIN), terminal::render(&run, &Closing::default(), Style::PLAIN));
+        let text = terminal::render(&run, &Closing::default(), Style::PLAIN);
+        let head = "seed 7, target 127.0.0.1:7777, started 2026-01-31T12:00:00";
+        let shown = document.text(Style::PLAIN);
+        assert!(shown.starts_with(head) && shown.ends_with(&text), "{shown}");
         let page = document.render("html").expect("it can be rendered");
         assert!(page.contains("25 × corrupt on 5 of 6 connections") && page.contains("echo-tester 0.0.0"), "{page}");
         let junit = document.render("junit").expect("it can be rendered");

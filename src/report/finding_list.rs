@@ -1,6 +1,7 @@
 //! The findings of a load group as people read them: a line for each kind, then findings in full, the first of each
 //! kind before the others.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::finding;
@@ -30,11 +31,20 @@ const KNOWN_VALUES: &[(&[u8], &str)] = &[
 /// The kinds of findings of a load group of a run, and at most `at_most` of the findings that were kept. The answers of
 /// a server that does not echo are not taken apart: the verdict says what they are.
 pub(super) fn of_load(run: &RunReport, load: &LoadReport, at_most: usize, style: Style) -> String {
-    render(load, if run.answered.is_some() { 0 } else { at_most }, style)
+    render(load, in_order(&load.findings, if run.answered.is_some() { 0 } else { at_most }), style)
 }
 
-/// The kinds, and at most `at_most` of the findings that were kept.
-fn render(load: &LoadReport, at_most: usize, style: Style) -> String {
+/// The same for a terminal: one finding of each kind of a connection, since the others look much like it.
+pub(super) fn briefly(run: &RunReport, load: &LoadReport, at_most: usize, style: Style) -> String {
+    let mut seen = BTreeSet::new();
+    let mut shown = in_order(&load.findings, if run.answered.is_some() { 0 } else { usize::MAX });
+    shown.retain(|finding| seen.insert((finding.divergence.conn, finding.divergence.kind)));
+    shown.truncate(at_most);
+    render(load, shown, style)
+}
+
+/// The kinds, and these of the findings that were kept.
+fn render(load: &LoadReport, shown: Vec<&Finding>, style: Style) -> String {
     let counted = load.counters.findings_total();
     if counted == 0 {
         return String::new();
@@ -46,7 +56,6 @@ fn render(load: &LoadReport, at_most: usize, style: Style) -> String {
         }
         text.push('\n');
     }
-    let shown = in_order(&load.findings, at_most);
     for finding in &shown {
         let _ = writeln!(text, "{}", finding::render(finding, style));
     }
@@ -166,7 +175,7 @@ mod tests {
     }
 
     fn kind_lines(load: &LoadReport) -> Vec<String> {
-        let text = render(load, 0, Style::PLAIN);
+        let text = render(load, Vec::new(), Style::PLAIN);
         text.lines().take_while(|line| !line.is_empty()).map(str::to_owned).collect()
     }
 
@@ -186,7 +195,7 @@ mod tests {
             ]
         );
         assert_eq!(
-            render(&load(&mixed[..1]), 0, Style::PLAIN),
+            render(&load(&mixed[..1]), Vec::new(), Style::PLAIN),
             "0 of 1 findings are shown, --json holds 1\n\n",
             "one needs no sum"
         );
@@ -225,6 +234,20 @@ mod tests {
         };
         assert_eq!(places(9), [(1, 7), (3, 0), (1, 9), (2, 9)]);
         assert_eq!(places(2), [(1, 7), (3, 0)]);
+    }
+
+    #[test]
+    fn a_terminal_shows_one_finding_of_each_kind_of_a_connection() {
+        use FindingKind::{Lost, Stale};
+        let load = load(&[(Lost, 1, 7, &[1]), (Lost, 1, 9, &[1]), (Stale, 1, 11, &[]), (Lost, 2, 9, &[1])]);
+        let run = sample::run(&["load"]);
+        let text = briefly(&run, &load, usize::MAX, Style::PLAIN);
+        assert_eq!(text.matches("connection 1: ").count(), 2, "{text}");
+        assert!(
+            text.contains("connection 2: ") && text.contains("3 of 4 findings are shown, --json holds 4"),
+            "{text}"
+        );
+        assert!(briefly(&run, &load, 1, Style::PLAIN).contains("1 of 4 findings are shown"), "{text}");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use quick_junit::{NonSuccessKind, Property, Report, TestCase, TestCaseStatus, TestSuite};
 
+use super::advice;
 use super::case_text::NEEDS_WHOLE_RUN;
 use super::finding_list;
 use super::run::{LoadReport, RunReport};
@@ -90,7 +91,9 @@ fn status(state: SuiteState, case: &CaseReport, check: &CheckReport) -> TestCase
             return status;
         }
         // There is a failure or an error already. In any other state, a report that broke off must not look complete.
-        CaseOutcome::NotRun if matches!(state, SuiteState::Stopped | SuiteState::NoServer) => return skipped(),
+        CaseOutcome::NotRun if matches!(state, SuiteState::Stopped | SuiteState::NoServer | SuiteState::NoEcho) => {
+            return skipped();
+        }
         CaseOutcome::Fail | CaseOutcome::Stale | CaseOutcome::ThresholdMissed => NonSuccessKind::Failure,
         CaseOutcome::Inconclusive | CaseOutcome::Interrupted | CaseOutcome::NotRun => NonSuccessKind::Error,
     };
@@ -120,7 +123,7 @@ fn body(case: &CaseReport, check: &CheckReport) -> String {
         );
     }
     parts.extend(case.replay.as_ref().map(|replay| format!("replay: {replay}")));
-    parts.push(case.about.clone());
+    parts.push(advice::of(case).to_owned());
     let parts: Vec<&str> = parts.iter().map(|part| part.trim()).filter(|part| !part.is_empty()).collect();
     parts.join("\n\n")
 }

@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 
+use super::advice;
 use super::case_text::{columns, directly, has_unmet_checks, name_in_table, server_output};
 use super::finding_list;
 use super::quantity::UNKNOWN;
@@ -13,6 +14,7 @@ use super::suite::{CaseReport, SuiteReport};
 use super::text::plain;
 use super::{target_grid, terminal};
 use crate::judge::outcome::CaseOutcome;
+use crate::units::counted;
 
 /// The whole document.
 pub(super) fn render(report: &SuiteReport) -> String {
@@ -47,7 +49,8 @@ fn pieces(report: &SuiteReport) -> Vec<String> {
         "## echo-tester: {}\n\n| verdict | grade | id | name | time | verified | rtt p99 |\n| --- | --- | --- | --- | ---: | ---: | ---: |\n",
         report.summary()
     )];
-    pieces.extend(report.cases.iter().map(row));
+    pieces.extend(report.cases.iter().filter(|case| case.outcome != CaseOutcome::NotRun).map(row));
+    pieces.extend(not_run(report));
     pieces.extend(target_grid::render(report, Style::PLAIN).map(|grid| block("Side by side", "text", &grid)));
     // The row says all there is to say of a case that was not run.
     let unmet = |case: &&CaseReport| match case.outcome {
@@ -58,6 +61,23 @@ fn pieces(report: &SuiteReport) -> Vec<String> {
     pieces
 }
 
+/// A row for all cases that were not run for the same reason, which would fill pages.
+fn not_run(report: &SuiteReport) -> Vec<String> {
+    let mut reasons: Vec<(String, u64)> = Vec::new();
+    for case in report.cases.iter().filter(|case| case.outcome == CaseOutcome::NotRun) {
+        let reason = case.reasons.join("; ");
+        match reasons.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, count)) => *count += 1,
+            None => reasons.push((reason, 1)),
+        }
+    }
+    let row = |(reason, count): &(String, u64)| {
+        let name = escaped(format!("{} ({reason})", counted(*count, "case")));
+        format!("| **{}** | | | {name} | | | |\n", CaseOutcome::NotRun.name())
+    };
+    reasons.iter().map(row).collect()
+}
+
 fn row(case: &CaseReport) -> String {
     let columns = columns(case);
     let verdict = match case.outcome {
@@ -65,7 +85,7 @@ fn row(case: &CaseReport) -> String {
         outcome => format!("**{}**", outcome.name()),
     };
     let name = match case.outcome {
-        outcome if outcome.is_left_out() || outcome == CaseOutcome::NotRun => {
+        outcome if outcome.is_left_out() => {
             format!("{} ({})", case.name, case.reasons.join("; "))
         }
         outcome if outcome.is_excused() => {
@@ -96,7 +116,7 @@ fn section(case: &CaseReport) -> String {
     text.push_str(&block("Findings", "text", &findings));
     text.push_str(&block("Run it again", "sh", case.replay.as_deref().unwrap_or_default()));
     text.push_str(&block("The server said", "text", &server_output(case)));
-    for line in case.about.trim().lines() {
+    for line in advice::of(case).trim().lines() {
         let _ = write!(text, "\n> {}", escaped(line));
     }
     text.push('\n');

@@ -5,6 +5,7 @@
 //! Every format is made of these alone, so the JSON holds whatever the terminal shows. [`mod@format`] is the table of
 //! formats: a new one is a file and a row there.
 
+mod advice;
 mod backend_connections;
 pub mod case_text;
 pub mod closing;

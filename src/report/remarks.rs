@@ -3,6 +3,7 @@
 use super::run::{LoadReport, RunReport};
 use super::text::show_count;
 use crate::measure::{Latency, slow_connects};
+use crate::units::counted;
 
 /// How long systems wait with an ACK in the hope of data to send it with, and its name (RFC 1122, 4.2.3.2: less than
 /// 500 ms). Linux begins with the shorter time, Windows and the BSDs have the longer one.
@@ -14,10 +15,23 @@ const SMALLEST_PLATEAU: f64 = 0.05;
 
 /// Every remark on the run, each without an end mark.
 pub(super) fn of(report: &RunReport) -> Vec<String> {
-    if report.client.time_doubt(report.elapsed()).is_some() {
-        return Vec::new();
+    let mut remarks: Vec<String> = given_up(report).into_iter().collect();
+    if report.client.time_doubt(report.elapsed()).is_none() {
+        remarks.extend(slow(report));
+        remarks.extend(report.loads.iter().filter_map(|load| plateau(load, report)));
     }
-    slow(report).into_iter().chain(report.loads.iter().filter_map(|load| plateau(load, report))).collect()
+    remarks
+}
+
+fn given_up(report: &RunReport) -> Option<String> {
+    let connections = report.total.given_up;
+    (connections > 0).then(|| {
+        let were = if connections == 1 { "was" } else { "were" };
+        format!(
+            "{} {were} given up after 250 findings each: what came later is not counted",
+            counted(connections, "connection")
+        )
+    })
 }
 
 fn slow(report: &RunReport) -> Option<String> {
@@ -97,6 +111,13 @@ mod tests {
         (all_slow.loads[0].connect, all_slow.loads[0].rtt) = (times(&[1003, 1004]), times(&[1]));
         assert!(of(&all_slow)[0].starts_with("2 connects"), "their round trips show that the path is short");
         assert!(said(&[600, 1700])[0].starts_with("1 connect"));
+    }
+
+    #[test]
+    fn connections_that_were_given_up_are_told_whatever_the_time_is_worth() {
+        let mut run = run();
+        (run.total.given_up, run.client.stood_still_s) = (3, 1.5);
+        assert_eq!(of(&run), ["3 connections were given up after 250 findings each: what came later is not counted"]);
     }
 
     #[test]

@@ -37,6 +37,8 @@ pub enum SuiteState {
     /// The cases without a result have no server: the target is not there, or their command did not start for an
     /// earlier case.
     NoServer,
+    /// The cases without a result have a server that takes connections, but does not echo.
+    NoEcho,
     /// Somebody ended it.
     Interrupted,
 }
@@ -49,6 +51,7 @@ impl SuiteState {
             SuiteState::Incomplete => Some("still running, or broken off"),
             SuiteState::Stopped => Some("stopped by --fail-fast"),
             SuiteState::NoServer => Some("their server is not there"),
+            SuiteState::NoEcho => Some("their server does not echo"),
             SuiteState::Interrupted => Some("interrupted"),
         }
     }
@@ -61,6 +64,7 @@ impl SuiteState {
             }
             SuiteState::Stopped => "--fail-fast: an earlier case did not pass",
             SuiteState::NoServer => "its server is not there: an earlier case says why",
+            SuiteState::NoEcho => "its server does not echo: an earlier case says what it does",
             SuiteState::Interrupted => "interrupted before it started",
         }
     }
@@ -239,10 +243,34 @@ impl SuiteReport {
         let is_complete = self.cases.iter().all(|case| case.outcome != CaseOutcome::NotRun);
         // An interrupt is reported even if there was nothing left to do.
         self.state = if is_complete && otherwise != SuiteState::Interrupted { SuiteState::Complete } else { otherwise };
-        for case in self.cases.iter_mut().filter(|case| case.outcome == CaseOutcome::NotRun) {
-            case.record_no_run(CaseOutcome::NotRun, self.state.why_not_run());
+        for i in 0..self.cases.len() {
+            if self.cases[i].outcome == CaseOutcome::NotRun {
+                let why = match self.state {
+                    SuiteState::NoEcho => self.without_echo(self.cases[i].target.as_deref()),
+                    state => state.why_not_run().to_owned(),
+                };
+                self.cases[i].record_no_run(CaseOutcome::NotRun, why);
+            }
         }
         self.exit_code = self.exit().code();
+    }
+
+    /// Why the rest of the cases of a target was not run, one of which does not echo: by what its last case saw.
+    fn without_echo(&self, target: Option<&str>) -> String {
+        let its = || self.cases.iter().filter(|case| case.target.as_deref() == target);
+        let runs = || its().filter_map(|case| case.run.as_ref());
+        if let Some(answer) = runs().find_map(|run| run.answered.as_ref()) {
+            return answer.sentence();
+        }
+        let has_ended = |case: &&CaseReport| !case.outcome.is_left_out() && case.outcome != CaseOutcome::NotRun;
+        match its().filter(has_ended).last() {
+            // It took connections.
+            Some(last) if last.run.is_some() => match its().any(|case| case.run.is_some() && case.outcome.is_good()) {
+                true => "it no longer echoes".to_owned(),
+                false => "it is no echo server".to_owned(),
+            },
+            _ => SuiteState::NoServer.why_not_run().to_owned(),
+        }
     }
 
     /// The exit code, as the judge ranks the outcomes.
@@ -259,7 +287,11 @@ impl SuiteReport {
     pub fn summary(&self) -> String {
         // Where a case was interrupted, the counts already say so.
         let is_said = self.cases.is_empty() || self.cases.iter().any(|case| case.outcome == CaseOutcome::Interrupted);
-        let remark = self.state.remark().filter(|_| !is_said);
+        // One target has one reason, which each of its cases has.
+        let first = self.cases.iter().find(|case| case.outcome == CaseOutcome::NotRun);
+        let own = first.filter(|case| self.state == SuiteState::NoEcho && case.target.is_none());
+        let remark = own.and_then(|case| case.reasons.first().cloned());
+        let remark = remark.or_else(|| self.state.remark().map(str::to_owned)).filter(|_| !is_said);
         let remark = remark.map_or_else(String::new, |remark| format!(" ({remark})"));
         format!("{}{remark}", SuiteReport::count(self.cases.iter()))
     }

@@ -31,7 +31,7 @@ pub fn render(report: &RunReport, closing: &Closing, style: Style) -> String {
     }
     let _ = writeln!(text, "{}\n", totals(report, style));
     for load in &report.loads {
-        text.push_str(&finding_list::of_load(report, load, usize::MAX, style));
+        text.push_str(&finding_list::briefly(report, load, usize::MAX, style));
     }
     for note in notes(report) {
         let _ = writeln!(text, "{}", wrapped(&visible(&note), style));

@@ -33,7 +33,7 @@ use crate::runner::stop_under_load::StopUnderLoad;
 use crate::runner::unreachable::{self, Remedies};
 use crate::runner::wait_for_target::WaitArgs;
 use crate::runner::{backend, destination, launch, needs};
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, conformance};
 use crate::server::models;
 use crate::stream::Stream;
 use crate::stream::earlier::EarlierRun;
@@ -45,6 +45,10 @@ use crate::units::{Count, Time};
 
 /// Time that the loads of a case may take beyond their own durations and time-outs.
 const CASE_ALLOWANCE: Duration = Duration::from_secs(10 * 60);
+/// The same for a case of the suite: a server that trickles a byte a second must not hold it for hours.
+const PATIENCES_OF_SUITE_CASE: u32 = 12;
+/// A case of the suite may take this many times as long as usual, on a slow machine.
+const USUAL_TIMES_OF_SUITE_CASE: u32 = 6;
 /// The same for a case that needs `--long`.
 const LONG_CASE_ALLOWANCE: Duration = Duration::from_secs(2 * 60 * 60);
 /// How long the last attempt to reach a target may take that took no connection of a whole run.
@@ -56,7 +60,7 @@ const MAX_JOBS: u64 = 64;
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Cases")]
 pub struct CaseArgs {
-    /// Only cases whose title or file contains TEXT; a title is '4.1 a silent connection delays nobody'
+    /// Only cases whose title contains TEXT, as '4.1 a silent connection delays nobody'; of run, or whose file does
     #[arg(long, value_name = "TEXT", env = "ECHO_TESTER_FILTER", hide_env = true)]
     pub filter: Option<String>,
 
@@ -133,7 +137,9 @@ impl CaseArgs {
     }
 
     pub(super) fn is_wanted(&self, scenario: &Scenario) -> bool {
-        let contains = |text: &String| scenario.title().contains(text) || scenario.path.contains(text);
+        // The files of the suite are no files of the user: 'v1.' in the name of one is not what 1. is about.
+        let is_own_file = conformance::usual_time(&scenario.path).is_none();
+        let contains = |text: &String| scenario.title().contains(text) || is_own_file && scenario.path.contains(text);
         self.filter.as_ref().is_none_or(contains)
     }
 }
@@ -242,6 +248,8 @@ fn try_run(case: &mut CaseReport, scenario: &Scenario, context: &CaseContext<'_>
     let ending = RunEnding {
         interrupt_requested,
         timed_out_after: is_over.then_some(Time(limit)),
+        is_default_limit: run.timeout.is_none(),
+        is_suite: conformance::usual_time(&scenario.path).is_some(),
         is_partial: !run.only_conns.is_empty() || run.shard.count() > 1,
         server,
         left_behind,
@@ -406,7 +414,14 @@ fn default_timeout(scenario: &Scenario) -> Duration {
         load.duration.unwrap_or_default().max(opening) + load.ends_after(load.conns) + load.grace + load.stall_timeout
     };
     let longest = scenario.loads.iter().map(planned_time).max().unwrap_or_default();
-    longest + if scenario.long { LONG_CASE_ALLOWANCE } else { CASE_ALLOWANCE }
+    let patience = scenario.loads.iter().map(|load| load.connect_timeout.max(load.stall_timeout)).max();
+    let patience = patience.unwrap_or_default();
+    longest
+        + match conformance::usual_time(&scenario.path) {
+            _ if scenario.long => LONG_CASE_ALLOWANCE,
+            Some(usual) => (patience * PATIENCES_OF_SUITE_CASE).max(usual * USUAL_TIMES_OF_SUITE_CASE),
+            None => CASE_ALLOWANCE,
+        }
 }
 
 /// Why a case is skipped here, if it is.
@@ -472,11 +487,25 @@ mod tests {
     use super::*;
     use crate::judge::expectation::CheckedServer;
     use crate::runner::progress::Progress;
+    use crate::scenario::Variables;
 
     #[derive(Parser)]
     struct CaseCommand {
         #[command(flatten)]
         cases: CaseArgs,
+    }
+
+    #[test]
+    fn a_case_of_the_suite_has_twelve_times_its_patience_and_a_scenario_has_minutes() {
+        let cases = Scenario::conformance(&Variables::none()).expect("the files are valid");
+        let limit = |id: &str| default_timeout(cases.iter().find(|case| case.id == id).expect("there is such a case"));
+        for (id, seconds) in [("1.1", 60), ("1.6", 60), ("2.4", 60)] {
+            let limit = limit(id).as_secs();
+            assert!((seconds..seconds + 60).contains(&limit), "{id}: {limit} s");
+        }
+        assert!(limit("1.6L") >= LONG_CASE_ALLOWANCE);
+        let own = Scenario::parse("a.toml", "name = 'n'\n[[load]]\n").expect("it is well");
+        assert!(default_timeout(&own) >= CASE_ALLOWANCE);
     }
 
     #[test]

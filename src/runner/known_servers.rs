@@ -8,7 +8,7 @@ use crate::client::RunOutcome;
 use crate::config::ServerSpec;
 use crate::stream::earlier::{EarlierRun, MAX_EARLIER_RUNS};
 use crate::sync::lock;
-use crate::target::liveness::Probed;
+use crate::target::liveness::{self, Probed};
 use crate::units::counted;
 
 /// What is known of the servers of a suite so far.
@@ -18,6 +18,8 @@ pub(super) struct KnownServers(Mutex<Known>);
 #[derive(Debug, Default)]
 struct Known {
     target_is_gone: bool,
+    /// It takes connections, but echoes nothing, or something else.
+    target_is_no_echo_server: bool,
     /// How many connections it has taken.
     taken: u64,
     /// The cases in a row, up to now, after which it served nobody.
@@ -55,8 +57,11 @@ impl KnownServers {
             Some(Err(_)) => known.unserved + 1,
             _ => 0,
         };
-        // Once, it may still recover. It did not for a whole case.
-        known.target_is_gone |= known.unserved > 1 && verified == 0;
+        // Once, it may still recover. It did not for a whole case. Of bytes that a server changes, some stay right.
+        let is_wrong = matches!(&probed, Some(Err(why)) if liveness::is_wrong_echo(why));
+        if known.unserved > 1 && (verified == 0 || is_wrong) {
+            (known.target_is_gone, known.target_is_no_echo_server) = (true, true);
+        }
         let taken = known.taken;
         drop(known);
         probed.map(|result| result.map_err(|why| format!("{why}; {}", taken_in_words(taken))))
@@ -95,6 +100,11 @@ impl KnownServers {
     /// Whether it is known that no case can run any more, because the target is not there.
     pub(super) fn is_target_gone(&self) -> bool {
         self.lock().target_is_gone
+    }
+
+    /// Whether that is because it does not echo, although it may take connections.
+    pub(super) fn is_no_echo_server(&self) -> bool {
+        self.lock().target_is_no_echo_server
     }
 
     /// Whether a case of this server would only repeat what is known.
@@ -145,7 +155,17 @@ mod tests {
         known.has_taken(1, 0, silent());
         assert!(!known.is_target_gone(), "only in a row");
         known.has_taken(1, 0, silent());
-        assert!(known.is_target_gone());
+        assert!(known.is_target_gone() && known.is_no_echo_server());
+    }
+
+    #[test]
+    fn a_target_that_changes_bytes_is_given_up_although_some_are_right() {
+        let known = KnownServers::default();
+        let wrong = || Some(Err("echoing a wrong byte (it sent 0x45 for 0x65), for 5s".to_owned()));
+        known.has_taken(1, 10, wrong());
+        assert!(!known.is_target_gone(), "it may recover");
+        known.has_taken(1, 10, wrong());
+        assert!(known.is_target_gone() && known.is_no_echo_server());
     }
 
     #[test]

@@ -48,6 +48,8 @@ fn check_sources(sources: &SourceAddresses, targets: &[SocketAddr]) -> anyhow::R
     match targets.first() {
         Some(target) if !sources.is_empty() && sources.towards(target.ip()).is_empty() => {
             let family = if target.is_ipv4() { "IPv4" } else { "IPv6" };
+            // The server of --serve gets its port later.
+            let target = if target.port() == 0 { target.ip().to_string() } else { target.to_string() };
             return Err(Failure::usage(format!(
                 "--source {sources}: the target is {target}: give an {family} address"
             )));
@@ -149,7 +151,9 @@ pub fn note_late_start(args: &RunArgs) {
     let start = args.start_at.map(|StartTime(time)| time);
     let Some(late) = start.and_then(|time| SystemTime::now().duration_since(time).ok()) else { return };
     if let (Some(start), true) = (args.start_at, late >= LATE) {
-        let late = humantime::format_duration(Duration::from_secs(late.as_secs()));
+        let late = humantime::format_duration(Duration::from_secs(late.as_secs())).to_string();
+        // Who is six years late need not know the seconds.
+        let late = late.split(' ').take(2).collect::<Vec<_>>().join(" ");
         say(&format!("warning: --start-at {start}: that was {late} ago, so this starts at once"));
     }
 }

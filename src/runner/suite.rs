@@ -21,6 +21,7 @@ use crate::runner::known_servers::KnownServers;
 use crate::runner::planned;
 use crate::runner::progress::Progress;
 use crate::runner::server_watch;
+use crate::runner::wait_for_target;
 use crate::runner::{backend, destination, jobs, launch};
 use crate::scenario::distance::Distance;
 use crate::scenario::{Scenario, names};
@@ -48,9 +49,9 @@ impl SuiteTargets {
         }
         let targets: Vec<&str> = self.targets.iter().map(String::as_str).collect();
         let backend: Vec<&str> = self.direct.iter().map(String::as_str).collect();
-        let is_only_one = targets.len() + backend.len() < 2;
-        let directly = args.run.without_transport();
-        let directly = (&backend, &directly);
+        let is_only_one = targets.len() < 2;
+        let without_transport = args.run.without_transport();
+        let directly = (&backend, &without_transport);
         let ways = [(&targets, &args.run)].into_iter().chain((!backend.is_empty()).then_some(directly));
         let waited = ways.clone().map(|(all, run)| args.wait.wait_for(all, run, args.quiet));
         let resolved = ways
@@ -65,7 +66,9 @@ impl SuiteTargets {
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        // A proxy can't be compared with a backend that is not there.
+        let refuse = |backend| wait_for_target::refuse_absent("--direct", backend, &without_transport);
+        backend.into_iter().try_for_each(refuse)
     }
 
     /// The longest round trip to a target that echoes.
@@ -172,10 +175,11 @@ fn far(
 }
 
 /// Why no further case begins.
-fn state(has_run: bool, is_stopped: bool) -> SuiteState {
+fn state(has_run: bool, is_stopped: bool, is_echo_missing: bool) -> SuiteState {
     match interrupt::is_requested() {
         true => SuiteState::Interrupted,
         false if is_stopped => SuiteState::Stopped,
+        false if has_run && is_echo_missing => SuiteState::NoEcho,
         // Cases that were left out for no other reason had no server.
         false if has_run => SuiteState::NoServer,
         false => SuiteState::Incomplete,
@@ -230,9 +234,10 @@ impl SuiteRun<'_> {
             if is_over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
         let (is_nobody_there, is_whole) = (self.is_nobody_there(), ended == self.planned.len());
+        let is_echo_missing = self.known.iter().any(KnownServers::is_no_echo_server);
         // The last lines are the last: no progress is shown below them.
         drop(self);
-        let exit = reports.finish(state(result.is_ok(), is_stopped && !is_nobody_there));
+        let exit = reports.finish(state(result.is_ok(), is_stopped && !is_nobody_there, is_echo_missing));
         result?;
         failures.write(exit?, is_whole)
     }
@@ -264,7 +269,7 @@ impl SuiteRun<'_> {
         directly::run_both(planned, scenario, &context, at_backend)
     }
 
-    /// Whether no target takes connections any more.
+    /// Whether no target takes connections any more, or echoes.
     fn is_nobody_there(&self) -> bool {
         self.known.iter().all(KnownServers::is_target_gone)
     }

@@ -110,6 +110,7 @@ fn split(text: &str) -> Result<(String, u16), String> {
         }
         _ if host.is_empty() => Err(format!("it has no host: write 127.0.0.1:{port}")),
         _ if host.contains(char::is_whitespace) => Err("its host contains a space: remove the space".to_owned()),
+        _ if port.contains(char::is_whitespace) => Err("its port contains a space: remove the space".to_owned()),
         _ if port.is_empty() => Err(format!("it has no port: write {host}:{DEFAULT_PORT}")),
         Ok(number @ 1..=65535) if port.bytes().all(|byte| byte.is_ascii_digit()) => Ok((host, number as u16)),
         _ => Err(format!("{port} is not a port: ports go from 1 to 65535")),
@@ -164,6 +165,7 @@ mod tests {
             ("1.2.3.4:99999", "99999 is not a port: ports go from 1 to 65535"),
             ("1.2.3.4:0", "0 is not a port"),
             ("1.2.3.4:+80", "+80 is not a port"),
+            ("1.2.3.4:80 ", "its port contains a space: remove the space"),
             ("1.2.3.4:http", "http is not a port"),
             ("1.2.3.4 :80", "remove the space"),
             ("[::1", "the closing bracket is missing: write [::1]:7777"),

@@ -21,6 +21,8 @@ use crate::units::Time;
 const PAUSE: Duration = Duration::from_millis(100);
 /// How long one attempt may take. A packet that is lost while a server starts must not take the whole wait.
 const MAX_ATTEMPT: Duration = Duration::from_secs(1);
+/// How long a server that nobody waits for may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// The shortest time of an attempt.
 const MIN_ATTEMPT: Duration = Duration::from_millis(10);
 
@@ -52,6 +54,7 @@ impl WaitArgs {
 }
 
 fn wait_for(target: &str, run: &RunArgs, patience: Duration, until: Instant, mut is_quiet: bool) -> anyhow::Result<()> {
+    let mut known: Option<anyhow::Error> = None;
     loop {
         let left = until.saturating_duration_since(Instant::now());
         let last = match attempt(target, run, left.clamp(MIN_ATTEMPT, MAX_ATTEMPT)) {
@@ -60,7 +63,9 @@ fn wait_for(target: &str, run: &RunArgs, patience: Duration, until: Instant, mut
             Err(error) => error,
         };
         if interrupt::is_requested() {
-            return Err(Failure::interrupted(format!("interrupted while waiting for {target}: at last, {last:#}")));
+            // The interrupt ended the last attempt, so the one before it says what the target does.
+            let last = known.map_or_else(String::new, |known| format!(": at last, {known:#}"));
+            return Err(Failure::interrupted(format!("interrupted while waiting for {target}{last}")));
         }
         if Instant::now() >= until {
             let patience = Time(patience);
@@ -73,8 +78,29 @@ fn wait_for(target: &str, run: &RunArgs, patience: Duration, until: Instant, mut
             say(&format!("waiting for {target}, at most {}: {last:#}", Time(patience)));
             is_quiet = true;
         }
+        known = Some(last);
         interrupt::pause(PAUSE.min(until.saturating_duration_since(Instant::now())));
     }
+}
+
+/// Refuses a server that takes no connection now. `flag` names it.
+///
+/// # Errors
+/// Why not, and what to do: exit code 4.
+pub(super) fn refuse_absent(flag: &str, target: &str, run: &RunArgs) -> anyhow::Result<()> {
+    attempt(target, run, PATIENCE).map_err(|error| {
+        if failure::exit_of(&error) != Exit::Inconclusive || interrupt::is_requested() {
+            return error;
+        }
+        let remedy = "start it, or check the address and the port; --wait 30s waits for it";
+        let why = format!("{error:#}");
+        let cause = why.split_once('(').and_then(|(_, cause)| cause.strip_suffix(')'));
+        let problem = match cause.filter(|cause| cause.contains("refused")) {
+            Some(cause) => format!("nothing listens on {target} ({cause})"),
+            None => why,
+        };
+        Failure::could_not_run(format!("{flag} {target}: {problem}: {remedy}"))
+    })
 }
 
 /// Opens a connection to one of the target's addresses, and closes it again. The error is the last address's answer.

@@ -31,6 +31,9 @@ const MAX_PENDING: usize = 64;
 /// Findings of a connection that are examined in full and have excerpts. A stream in which everything is wrong must not
 /// cost more than it is worth.
 const MAX_DETAILED_FINDINGS: u64 = 64;
+/// A connection with this many findings is judged: what comes later is not looked at, and the client gives it up. A
+/// server that changes every letter would make a hundred thousand.
+pub const MAX_FINDINGS: u64 = 250;
 /// A lost or doubled piece of at most this length is kept, to see what all such pieces have in common. Of longer ones,
 /// too many values are in each by chance.
 const MAX_SHORT_BYTES: u64 = 8;
@@ -114,6 +117,11 @@ impl Classifier<'_> {
             let pending = self.state.pending.remove(due);
             self.report_pending(pending);
         }
+    }
+
+    /// Whether so much was wrong that more would tell nothing new.
+    pub(super) fn has_had_enough(&self) -> bool {
+        self.state.reported >= MAX_FINDINGS
     }
 
     fn report(&mut self, mut divergence: Divergence) {

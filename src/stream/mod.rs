@@ -27,6 +27,7 @@ mod pending;
 mod two_sides;
 pub mod verify;
 
+pub use classify::MAX_FINDINGS;
 pub use ending::{EndedBy, Ending};
 pub use finding::{Change, Circumstances, Corruption, Divergence, FINDING_KINDS, Finding, FindingKind, StreamSource};
 pub use ledger::{Ledger, LedgerEntry};

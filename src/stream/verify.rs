@@ -153,7 +153,7 @@ impl Verifier {
         *total += received.len() as u64;
         let mut classifier = Classifier { view, state, found };
         let mut rest = received;
-        while !rest.is_empty() {
+        while !rest.is_empty() && !classifier.has_had_enough() {
             let Some(current) = mismatch else {
                 // What was not sent yet cannot have come back, even if it looks right.
                 let owed = usize::try_from(view.sent.saturating_sub(*position)).unwrap_or(usize::MAX);

@@ -18,6 +18,9 @@ use crate::transport::{Destination, Negotiation};
 /// The byte that must come back. It belongs to no stream; only this file verifies it.
 const PROBE_BYTE: u8 = b'e';
 
+/// The words for a server that answers with another byte.
+pub(super) const WRONG_ECHO: &str = "echoing a wrong byte";
+
 /// Why no echo came.
 #[derive(Debug)]
 pub(super) enum NoEcho {
@@ -39,7 +42,7 @@ impl fmt::Display for NoEcho {
             NoEcho::NoConnection(error) => write!(f, "taking no connection ({error})"),
             NoEcho::Ended(error) => write!(f, "echoing no byte ({error})"),
             NoEcho::Silent(time) => write!(f, "echoing no byte (no answer within {})", whole_milliseconds(*time)),
-            NoEcho::Wrong(byte) => write!(f, "echoing no byte (it sent {byte:#04x} for {PROBE_BYTE:#04x})"),
+            NoEcho::Wrong(byte) => write!(f, "{WRONG_ECHO} (it sent {byte:#04x} for {PROBE_BYTE:#04x})"),
             NoEcho::Interrupted => f.write_str("interrupted"),
         }
     }
@@ -212,7 +215,7 @@ mod tests {
         let closed = against(move |stream| drop(reading(stream)), PATIENCE);
         assert_eq!(closed, Err("echoing no byte (it closed the connection)".to_owned()));
         let wrong = move |stream| reading(stream).0.write_all(b"E").expect("the probe reads");
-        assert_eq!(against(wrong, PATIENCE), Err("echoing no byte (it sent 0x45 for 0x65)".to_owned()));
+        assert_eq!(against(wrong, PATIENCE), Err("echoing a wrong byte (it sent 0x45 for 0x65)".to_owned()));
         let silent = move |stream| {
             let (mut stream, _) = reading(stream);
             // Returns when the probe has given up.

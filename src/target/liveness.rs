@@ -39,23 +39,39 @@ pub fn probe(scenario: &Scenario, plan: &RunPlan, outcome: &RunOutcome) -> Probe
     let source = plan.sources.of(0, 0, 1);
     // Connections take turns among the addresses of a name, so a run reaches at most one address a connection.
     let reached = || plan.targets.iter().take(usize::try_from(opened).unwrap_or(usize::MAX));
+    served_within(patience, |left| reached().try_for_each(|target| echo_probe::echoes(target, source, left)))
+}
+
+/// Tries until one try succeeds or the time is up; a try is given the time that is left.
+fn served_within(patience: Duration, mut attempt: impl FnMut(Duration) -> Result<(), NoEcho>) -> Probed {
     let until = Instant::now() + patience;
+    let mut known: Option<NoEcho> = None;
     loop {
         let left = until.saturating_duration_since(Instant::now()).max(MIN_PROBE_TIMEOUT);
-        let why = match reached().try_for_each(|target| echo_probe::echoes(target, source, left)) {
+        let why = match attempt(left) {
             Ok(()) => return Some(Ok(())),
             Err(NoEcho::Interrupted) => return None,
             Err(why) => why,
         };
-        if Instant::now() >= until {
+        let is_over = Instant::now() >= until;
+        // The last try has only the time that is left: that it got no answer says less than the answers before it.
+        let is_cut = is_over && left < patience / 2;
+        let why = known.take().filter(|_| is_cut).unwrap_or(why);
+        if is_over {
             return Some(Err(match why {
                 // It says for how long.
                 NoEcho::Silent(_) => why.to_string(),
                 why => format!("{why}, for {}", humantime::format_duration(patience)),
             }));
         }
+        known = Some(why);
         interrupt::pause(PROBE_INTERVAL);
     }
+}
+
+/// Whether the server answered this probe, but with another byte.
+pub fn is_wrong_echo(why: &str) -> bool {
+    why.starts_with(echo_probe::WRONG_ECHO)
 }
 
 /// Connects to the target, and closes the connection again.
@@ -78,4 +94,35 @@ pub fn round_trip(targets: &[Destination], source: impl Fn(IpAddr) -> Option<IpA
 /// Whether any of these addresses takes a connection now.
 pub fn is_there(targets: &[Destination], source: Option<IpAddr>, patience: Duration) -> bool {
     targets.iter().any(|target| echo_probe::connects(target, source, patience).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_try_hides_no_answer_that_came_before_it() {
+        let patience = Duration::from_millis(200);
+        let mut tries = 0;
+        let probed = served_within(patience, |left| {
+            tries += 1;
+            if left > patience / 4 {
+                return Err(NoEcho::Wrong(b'E'));
+            }
+            // sleep: the server keeps silent for what is left of the time
+            std::thread::sleep(left);
+            Err(NoEcho::Silent(left))
+        });
+        let why = probed.and_then(Result::err).expect("no try succeeded");
+        assert_eq!(why, "echoing a wrong byte (it sent 0x45 for 0x65), for 200ms");
+        assert!(tries > 1 && is_wrong_echo(&why), "it was tried again");
+        let silent = served_within(patience, |left| {
+            // sleep: the server keeps silent for the whole time
+            std::thread::sleep(left);
+            Err(NoEcho::Silent(patience))
+        });
+        let why = silent.and_then(Result::err).expect("no try succeeded");
+        assert_eq!(why, "echoing no byte (no answer within 200ms)");
+        assert!(!is_wrong_echo(&why));
+    }
 }

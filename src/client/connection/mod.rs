@@ -96,7 +96,7 @@ pub(super) use turn::{Transport, TurnContext, TurnResult, WaitsFor};
 use super::clock::{NEVER, nanos};
 use super::pair::{Pair, Side};
 use crate::plan::{ConnectionPlan, ExpectedEcho, Profile, Read};
-use crate::stream::{Circumstances, ConnId, EndedBy, Op, OpKind, OtherSide};
+use crate::stream::{Circumstances, ConnId, EndedBy, MAX_FINDINGS, Op, OpKind, OtherSide};
 
 /// How often a turn reads and writes at most, so that a fast connection does not keep the others of its worker waiting.
 const PASSES_PER_TURN: u32 = 64;
@@ -114,8 +114,8 @@ pub(super) struct ClientConnection {
     /// When the grace after its time is over; [`NEVER`]: its time is not up.
     must_end_by: u64,
     log: OpLog,
-    /// Whether anything was found wrong.
-    failed: bool,
+    /// How much was found wrong.
+    findings: u64,
 }
 
 /// How far a connection has come.
@@ -136,7 +136,7 @@ impl ClientConnection {
             half: None,
             must_end_by: NEVER,
             log: OpLog::default(),
-            failed: false,
+            findings: 0,
         }
     }
 
@@ -177,12 +177,18 @@ impl ClientConnection {
 
     /// Whether anything was found wrong so far.
     pub(super) fn has_failed(&self) -> bool {
-        self.failed
+        self.findings > 0
     }
 
-    /// Notes that something was found wrong.
-    pub(super) fn fail(&mut self) {
-        self.failed = true;
+    /// Whether so much was wrong that more would tell nothing new.
+    #[inline]
+    pub(super) fn has_had_enough(&self) -> bool {
+        self.findings >= MAX_FINDINGS
+    }
+
+    /// Notes that so much was found wrong.
+    pub(super) fn fail(&mut self, findings: u64) {
+        self.findings += findings;
     }
 
     /// Whether it has half-closed ahead of the plan, after a stall.

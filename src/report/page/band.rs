@@ -8,6 +8,7 @@ use maud::{Markup, html};
 use super::parts::{command, moment};
 use crate::report::quantity::{Quantity, UNKNOWN};
 use crate::report::run::{MachineReport, RunReport};
+use crate::report::suite::SuiteReport;
 use crate::report::text::{plain, show_bytes, show_count, show_time};
 use crate::units::counted;
 
@@ -75,6 +76,17 @@ pub(super) fn facts(runs: &[&RunReport], version: &str) -> Vec<(&'static str, St
     }
     facts.extend(named("ran on", &distinct(runs.iter().flat_map(|run| machines(run)))));
     facts.push(("version", format!("echo-tester {version}")));
+    facts
+}
+
+/// The facts of the cases of a suite. Of several targets, those that never took a connection are named too.
+pub(super) fn facts_of_cases(report: &SuiteReport, runs: &[&RunReport]) -> Vec<(&'static str, String)> {
+    let mut facts = facts(runs, &report.version);
+    let targets = distinct(report.cases.iter().filter_map(|case| case.target.clone()));
+    if let Some(named) = named(if targets.len() > 1 { "targets" } else { "target" }, &targets) {
+        facts.retain(|(name, _)| !["target", "targets"].contains(name));
+        facts.insert(0, named);
+    }
     facts
 }
 

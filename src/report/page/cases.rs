@@ -11,6 +11,7 @@ use super::run;
 use crate::judge::check::CheckReport;
 use crate::judge::grade::Grade;
 use crate::judge::outcome::{CaseOutcome, OUTCOMES};
+use crate::report::advice;
 use crate::report::case_text::{columns, directly, has_unmet_checks, name_in_table, server_output};
 use crate::report::quantity::UNKNOWN;
 use crate::report::suite::{CaseReport, SuiteReport};
@@ -156,7 +157,8 @@ pub(super) fn reasons(case: &CaseReport) -> Vec<String> {
 
 /// What a row shows when it is open.
 fn body(case: &CaseReport, depth: Depth) -> Markup {
-    let about: Vec<&str> = case.about.trim().lines().filter(|line| !line.trim().is_empty()).collect();
+    let about = if case.outcome.is_good() { &case.about } else { advice::of(case) };
+    let about: Vec<&str> = about.trim().lines().filter(|line| !line.trim().is_empty()).collect();
     html! {
         @for line in &about { p.about { (plain(line)) } }
         @if case.outcome != CaseOutcome::Pass && !case.reasons.is_empty() {

@@ -33,7 +33,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use self::band::Band;
 use self::parts::{Depth, block, class};
-use super::case_text::server_output;
+use super::case_text::{self, server_output};
 use super::compare::CompareReport;
 use super::run::RunReport;
 use super::suite::{CaseReport, SuiteReport};
@@ -99,8 +99,9 @@ fn several(report: &SuiteReport) -> String {
         class,
         verdict,
         headline: report.summary(),
-        facts: band::facts(&runs, &report.version),
-        ..Band::default()
+        reasons: case_text::found(report).into_iter().map(|found| format!("found: {found}")).collect(),
+        facts: band::facts_of_cases(report, &runs),
+        replay: case_text::worst(report).and_then(|case| case.replay.as_deref()),
     };
     let body = html! {
         (band::render(&band))
@@ -237,6 +238,11 @@ mod tests {
     fn the_band_of_a_suite_says_how_its_process_ended() {
         let page = suite(&SuiteReport::new(sample::cases(&[CaseOutcome::Pass, CaseOutcome::Stale])));
         assert!(page.contains("<span class=\"badge\">FAIL</span> 2 cases: 1 passed, 1 stale"), "{page}");
+        let both = suite(&SuiteReport::new(vec![sample::fail().at(Some("a:1")), sample::not_run().at(Some("b:2"))]));
+        let band = both.split("</header>").next().expect("there is a band");
+        for said in ["found: 25 × corrupt in 1 case", "--seed 7", "<dt>targets</dt><dd>a:1, b:2</dd>"] {
+            assert!(band.contains(said), "no {said} in {band}");
+        }
         let page = suite(&SuiteReport::new(sample::cases(&[CaseOutcome::Pass, CaseOutcome::Known])));
         assert!(page.contains("<span class=\"badge\">pass</span> 2 cases: 1 passed, 1 known to fail"), "{page}");
     }
