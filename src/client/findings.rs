@@ -66,7 +66,7 @@ impl Findings {
             return;
         }
         let LiveConnection { connection, socket } = open;
-        connection.fail(found.len() as u64);
+        connection.fail(found.len());
         let text = |address: io::Result<SocketAddr>| address.ok().map(|address| address.to_string());
         let side = connection.side();
         let target = run.plan.target(connection.conn());

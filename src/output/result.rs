@@ -90,9 +90,8 @@ impl ResultArgs {
     /// # Errors
     /// A file or standard output cannot be written.
     pub(crate) fn write(&self, text: &str, json: &str) -> anyhow::Result<()> {
-        let to_file = self.write_json_file(json);
-        let shown = self.show(text, json);
-        to_file.and(shown)
+        self.write_json_file(json)?;
+        self.show(text, json)
     }
 
     /// Writes the result of a run where the flags say: all that can be written, whatever can't. `text` is given the

@@ -114,8 +114,8 @@ pub(super) struct ClientConnection {
     /// When the grace after its time is over; [`NEVER`]: its time is not up.
     must_end_by: u64,
     log: OpLog,
-    /// How much was found wrong.
-    findings: u64,
+    /// How much was found wrong, up to 255.
+    findings: u8,
 }
 
 /// How far a connection has come.
@@ -183,12 +183,12 @@ impl ClientConnection {
     /// Whether so much was wrong that more would tell nothing new.
     #[inline]
     pub(super) fn has_had_enough(&self) -> bool {
-        self.findings >= MAX_FINDINGS
+        u64::from(self.findings) >= MAX_FINDINGS
     }
 
     /// Notes that so much was found wrong.
-    pub(super) fn fail(&mut self, findings: u64) {
-        self.findings += findings;
+    pub(super) fn fail(&mut self, findings: usize) {
+        self.findings = self.findings.saturating_add(u8::try_from(findings).unwrap_or(u8::MAX));
     }
 
     /// Whether it has half-closed ahead of the plan, after a stall.
