@@ -359,10 +359,10 @@ fn a_port_that_is_taken() {
 fn more_connections_than_descriptors() {
     let said = Folder::with(&[]).said("blast 127.0.0.1:1 --conns 10m");
     // The limit, and how to raise it, depend on the machine.
-    let most =
-        Regex::new(r"the \d+ that this process|use at most --conns \d+|raise the .*?\)").expect("the pattern is valid");
+    let most = Regex::new(r"the [\d,]+ that this process|use at most --conns \d+|raise the .*?\)")
+        .expect("the pattern is valid");
     let said = most.replace_all(&said, |found: &regex::Captures<'_>| {
-        let number = Regex::new(r"\d+").expect("the pattern is valid");
+        let number = Regex::new(r"\d[\d,]*").expect("the pattern is valid");
         let limit = if found[0].starts_with("raise") { "raise the [limit]".into() } else { found[0].to_owned() };
         number.replace_all(&limit, "[number]").into_owned()
     });

@@ -92,6 +92,12 @@ fn finding(index: usize, variant: Value) -> Value {
             value => divergence[key] = value,
         }
     }
+    // Each is of a connection of its own: of one, the text shows a single finding of a kind.
+    let own = 100 * (index + 1) + 7;
+    divergence["conn"] = own.into();
+    if divergence["source"]["conn"] == 7 {
+        divergence["source"]["conn"] = own.into();
+    }
     finding["divergence"] = divergence;
     finding
 }

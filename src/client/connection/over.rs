@@ -130,7 +130,7 @@ impl ClientConnection {
     pub(super) fn over_by_surplus(&mut self, turn: &mut TurnContext<'_>) -> TurnResult {
         let before = turn.found.len();
         self.end(turn, End::STOPPED);
-        if !self.failed && turn.found.len() == before {
+        if self.findings == 0 && turn.found.len() == before {
             let sent = self.expected();
             let extent = self.receiver.received() - sent;
             turn.found.push(Divergence::of_connection(FindingKind::Surplus, self.conn(), sent, extent));
@@ -151,7 +151,7 @@ impl ClientConnection {
     /// Tells the other half, if there is one, that this one is over.
     fn note_end(&self, end: HalfEnd, turn: &TurnContext<'_>) {
         if let Some(half) = &self.half {
-            half.note_end(if self.failed { HalfEnd::Failed } else { end }, turn.clock.last());
+            half.note_end(if self.findings > 0 { HalfEnd::Failed } else { end }, turn.clock.last());
         }
     }
 }
