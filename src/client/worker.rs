@@ -316,9 +316,7 @@ impl ClientWorker {
             group_arrived: signals.has_arrived(group),
             deadline,
         };
-        let is_given_up = connection.has_had_enough();
-        if is_given_up || signals.is_stopped() {
-            turn.stats.counters.given_up += u64::from(is_given_up);
+        if signals.is_stopped() || connection.has_had_enough() {
             connection.cut_short(socket, &mut turn);
             self.take_findings(index, None);
             return self.close(index);

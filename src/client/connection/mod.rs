@@ -287,6 +287,7 @@ impl ClientConnection {
 
     /// The run was stopped: resets the connection, and asserts nothing more.
     pub(super) fn cut_short(&mut self, socket: &mut impl Transport, turn: &mut TurnContext<'_>) {
+        turn.stats.counters.given_up += u64::from(self.has_had_enough());
         self.sender.leave_unsent(turn.clock.last().min(turn.deadline), &mut turn.stats.open_loop);
         let _ = self.over_as_planned(turn);
         socket.close_with_reset();
