@@ -106,6 +106,10 @@ fn the_help_states_the_real_defaults() {
     let default = LoadArgs::default().resolve("load").expect("the defaults are valid");
     for argument in command::<LoadArgs>().get_arguments() {
         let id = argument.get_id();
+        // Without a backend they have no value, and with one the defaults of others.
+        if id.as_str().starts_with("backend_") {
+            continue;
+        }
         let stated = stated_default(argument).unwrap_or_else(|| panic!("the help of {id} states no default"));
         let value = stated.split([';', ' ']).next().expect("split returns at least one part");
         if PROSE.contains(&stated.as_str()) {
