@@ -97,6 +97,8 @@ struct ClientWorker {
     signals: RunSignals,
     saturation: CpuSaturation,
     starvation: CpuStarvation,
+    /// The same for silences, which leave such times out.
+    short_starvation: CpuStarvation,
     stand_still: StandStill,
     scratch: Box<Scratch>,
     /// When the next sweep is due.
@@ -122,13 +124,15 @@ impl ClientWorker {
     fn new(run: Arc<RunState>, index: usize, assignments: Vec<SlotAssignment>, poll: Poll) -> io::Result<ClientWorker> {
         let plan = &run.plan;
         let now = nanos(run.start.elapsed());
+        let starvation = || CpuStarvation::new(now, sys::thread_cpu_time(), sys::thread_run_delay());
         let slot = |of: &SlotAssignment| SlotState::new(of.slot(plan).group as u16, of.first_generation());
         Ok(ClientWorker {
             timers: Timers::new(poll.registry())?,
             slots: assignments.iter().map(slot).collect(),
             clock: RunClock::new(run.start),
             saturation: CpuSaturation::new(now, sys::thread_cpu_time()),
-            starvation: CpuStarvation::new(now, sys::thread_cpu_time(), sys::thread_run_delay()),
+            starvation: starvation(),
+            short_starvation: starvation().in_short_windows(),
             stand_still: StandStill::new(nanos(SWEEP_INTERVAL), now),
             scratch: Box::new(Scratch([0; SCRATCH_BYTES])),
             backend: BackendSlots::new(assignments.len()),
@@ -434,9 +438,13 @@ impl ClientWorker {
             self.stats.saturated(Duration::from_nanos(began), Duration::from_nanos(now));
         }
         self.starvation.sample(now, sys::thread_cpu_time, sys::thread_run_delay);
+        if let Some(gap) = self.short_starvation.sample(now, sys::thread_cpu_time, sys::thread_run_delay) {
+            self.leave_out(gap);
+        }
         if let Some(gap) = self.stand_still.look(now) {
             self.stats.stood_still(Duration::from_nanos(gap), Duration::from_nanos(now));
-            self.leave_out(gap, now);
+            self.leave_out(gap);
+            self.note_stand_still(gap, now);
         }
         let wake_all = self.signals.look(&self.run, now);
         for index in self.begun() {
@@ -451,13 +459,22 @@ impl ClientWorker {
         (0..self.connector.begun()).chain(self.backend.first()..self.slots.len())
     }
 
-    /// The worker stood still for `gap` nanoseconds, until `now`: no connection is blamed for that time.
-    fn leave_out(&mut self, gap: u64, now: u64) {
+    /// The worker had no processor for `gap` nanoseconds, which have just ended: no connection is blamed for that time.
+    fn leave_out(&mut self, gap: u64) {
         for index in self.begun() {
             let slot = &mut self.slots[index];
             slot.leave_out(gap);
             if let SlotStage::Open(open) = &mut slot.stage {
-                open.connection.leave_out(gap, now);
+                open.connection.leave_out(gap);
+            }
+        }
+    }
+
+    /// The worker stood still for `gap` nanoseconds, until `now`: findings show it.
+    fn note_stand_still(&mut self, gap: u64, now: u64) {
+        for index in self.begun() {
+            if let SlotStage::Open(open) = &mut self.slots[index].stage {
+                open.connection.note_stand_still(gap, now);
             }
         }
     }

@@ -77,7 +77,7 @@ pub fn judge_case(expect: &Expectations, run: &MeasuredRun<'_>) -> Judgement {
     let source = MetricSource::new(run);
     // A part of a run says nothing about metrics of the whole run.
     let known = expect.thresholds.iter().filter(|_| !run.ending.is_partial);
-    let time_doubt = time_doubt::sentence(&run.resources);
+    let time_doubt = time_doubt::of(&run.resources);
     let is_time_known = time_doubt.is_none();
     let thresholds: Vec<EvaluatedThreshold<'_>> =
         known.map(|threshold| threshold.evaluate(&source, is_time_known)).collect();

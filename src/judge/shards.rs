@@ -5,6 +5,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use super::time_doubt::TimeDoubt;
 use super::verdict::{Verdict, VerdictContext, VerdictReport, judge};
 use crate::measure::Counters;
 use crate::plan::Shard;
@@ -20,7 +21,7 @@ pub struct ShardContext {
     /// Nothing can be asserted about any connection (`--verify off`).
     pub verify_off: bool,
     /// Why figures of time say nothing about the server, if so.
-    pub time_doubt: Option<String>,
+    pub time_doubt: Option<TimeDoubt>,
     /// One of the processes was interrupted.
     pub interrupted: bool,
     /// The shards whose own verdict is that they were interrupted.

@@ -2,6 +2,9 @@
 //!
 //! A client that stood still, or a machine without a processor to spare, makes every server look slow. Then what
 //! depends on time (a stall, a missing FIN, a round trip) is inconclusive: it accuses nobody. Wrong bytes stay wrong.
+//!
+//! A client that wants a processor and gets none knows when that was, and leaves that time out of every silence that it
+//! measures. So a silence is one of the server even then. Round trips are longer for it, and stay in doubt.
 
 use std::time::Duration;
 
@@ -20,21 +23,33 @@ const SHORTEST_STARVATION: Duration = Duration::from_secs(2);
 const SMALLEST_STOLEN_PART: f64 = 0.25;
 const SHORTEST_STOLEN: Duration = Duration::from_secs(1);
 
-/// Why figures of time say nothing about the server, as a sentence; `None`: they do.
-pub fn sentence(resources: &RunResources) -> Option<String> {
+/// Why figures of time say nothing about the server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TimeDoubt {
+    /// Why, as a sentence.
+    pub sentence: String,
+    /// Whether it explains that the other side did not answer soon enough.
+    pub explains_silence: bool,
+}
+
+/// Why figures of time say nothing about the server; `None`: they do.
+pub fn of(resources: &RunResources) -> Option<TimeDoubt> {
+    let doubt = |sentence, explains_silence| Some(TimeDoubt { sentence, explains_silence });
     let RunResources { stood_still, starved, stolen, elapsed, .. } = *resources;
     let rounded = |time: Duration| Time(Duration::from_millis(time.as_millis() as u64 / 100 * 100));
     if stood_still >= SHORTEST_GAP {
         let gap = rounded(stood_still);
-        return Some(format!("the client itself stood still for {gap}: stopped, suspended, or held up by its machine"));
+        let why = format!("the client itself stood still for {gap}: stopped, suspended, or held up by its machine");
+        return doubt(why, true);
     }
     if let Some(starved) = starved.filter(|starved| *starved >= SHORTEST_STARVATION) {
         let starved = rounded(starved);
-        return Some(format!("the machine had no processor for the client for {starved}: other processes had them"));
+        let why = format!("the machine had no processor for the client for {starved}: other processes had them");
+        return doubt(why, false);
     }
     let most = SHORTEST_STOLEN.max(elapsed.mul_f64(SMALLEST_STOLEN_PART));
     let stolen = rounded(stolen.filter(|stolen| *stolen >= most)?);
-    Some(format!("this virtual machine did not get {stolen} of processor time from its host"))
+    doubt(format!("this virtual machine did not get {stolen} of processor time from its host"), true)
 }
 
 /// Whether all that was found wrong depends on time: the other side did not answer soon enough.
@@ -56,15 +71,16 @@ mod tests {
         let run = |stood_still, starved, stolen| {
             let elapsed = second(10);
             let (starved, stolen) = (Some(starved), Some(stolen));
-            sentence(&RunResources { elapsed, stood_still, starved, stolen, ..RunResources::default() })
+            of(&RunResources { elapsed, stood_still, starved, stolen, ..RunResources::default() })
         };
         assert_eq!(run(ms(900), second(1), second(2)), None);
-        for (run, why) in [
-            (run(ms(6_130), ms(0), ms(0)), "stood still for 6.1s"),
-            (run(ms(0), second(12), ms(0)), "no processor for the client for 12s"),
-            (run(ms(0), ms(0), second(3)), "did not get 3s of processor time"),
+        for (run, why, explains_silence) in [
+            (run(ms(6_130), ms(0), ms(0)), "stood still for 6.1s", true),
+            (run(ms(0), second(12), ms(0)), "no processor for the client for 12s", false),
+            (run(ms(0), ms(0), second(3)), "did not get 3s of processor time", true),
         ] {
-            assert!(run.as_ref().is_some_and(|said| said.contains(why)), "{why}: {run:?}");
+            let doubt = run.unwrap_or_else(|| panic!("{why}"));
+            assert!(doubt.sentence.contains(why) && doubt.explains_silence == explains_silence, "{doubt:?}");
         }
     }
 

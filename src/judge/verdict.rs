@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::outcome::CaseOutcome;
-use super::time_doubt;
+use super::time_doubt::{self, TimeDoubt};
 use crate::exit::Exit;
 use crate::measure::Counters;
 use crate::stream::FindingKind;
@@ -98,7 +98,7 @@ pub struct VerdictContext {
     /// The thresholds that were missed too, but are about time, which is in doubt.
     pub doubtful_thresholds: Vec<String>,
     /// Why what the run says about time cannot be trusted, if so.
-    pub time_doubt: Option<String>,
+    pub time_doubt: Option<TimeDoubt>,
     /// What the server answered, if it is no echo server.
     pub answered: Option<Answer>,
 }
@@ -120,7 +120,10 @@ pub fn judge(counters: &Counters, context: &VerdictContext) -> VerdictReport {
         None if context.is_default_limit && counters.findings.is_empty() => {
             VerdictReport::new(Verdict::Inconclusive, [vec![why], verdict.reasons].concat())
         }
-        Some(doubt) => VerdictReport::new(Verdict::Inconclusive, [vec![doubt.clone(), why], verdict.reasons].concat()),
+        Some(doubt) => {
+            let reasons = [vec![doubt.sentence.clone(), why], verdict.reasons].concat();
+            VerdictReport::new(Verdict::Inconclusive, reasons)
+        }
         None => VerdictReport::new(Verdict::Fail, [vec![why], verdict.reasons].concat()),
     }
 }
@@ -149,8 +152,9 @@ fn judge_finished(counters: &Counters, context: &VerdictContext) -> VerdictRepor
         reasons.insert(0, "no connection could be opened".to_owned());
         return VerdictReport::new(Verdict::Inconclusive, reasons);
     }
-    if let Some(doubt) = context.time_doubt.as_ref().filter(|_| has_findings && time_doubt::explains_all(counters)) {
-        reasons.insert(0, doubt.clone());
+    let explains = |doubt: &&TimeDoubt| doubt.explains_silence && time_doubt::explains_all(counters);
+    if let Some(doubt) = context.time_doubt.as_ref().filter(explains).filter(|_| has_findings) {
+        reasons.insert(0, doubt.sentence.clone());
         return VerdictReport::new(Verdict::Inconclusive, reasons);
     }
     if has_findings {
@@ -177,7 +181,7 @@ fn judge_finished(counters: &Counters, context: &VerdictContext) -> VerdictRepor
     if let Some(doubt) = context.time_doubt.as_ref().filter(|_| !context.doubtful_thresholds.is_empty()) {
         return VerdictReport::new(
             Verdict::Inconclusive,
-            [vec![doubt.clone()], context.doubtful_thresholds.clone()].concat(),
+            [vec![doubt.sentence.clone()], context.doubtful_thresholds.clone()].concat(),
         );
     }
     let (passed, bytes) = (counted(counters.passed, "connection"), counted(counters.bytes_verified, "byte"));

@@ -86,7 +86,7 @@ impl Round {
             client_cpu_s: report.client.cpu_s,
             client_was_bottleneck: report.client.was_bottleneck,
             machine_was_full: report.client.machine_was_full,
-            time_doubt: report.client.time_doubt(report.elapsed()),
+            time_doubt: report.client.time_doubt(report.elapsed()).map(|doubt| doubt.sentence),
             elapsed_s: report.elapsed_s,
             kinds: total.findings.clone(),
             findings: report.loads.iter().flat_map(|load| load.findings.iter().cloned()).collect(),

@@ -165,18 +165,24 @@ pub(super) fn notes(report: &CompareReport) -> Vec<String> {
              the figures and their ratios may differ"
         )
     }));
-    for (point, contender) in report.contenders() {
-        let place = report.place(point).map_or_else(String::new, |place| format!(" at {place}"));
-        for (number, round) in (1..).zip(&contender.rounds) {
-            let Some(doubt) = &round.time_doubt else { continue };
-            notes.push(format!(
-                "note: in round {number} of {}{place}, {doubt}: its figures are not those of the server",
-                contender.name
-            ));
-        }
-    }
+    notes.extend(doubtful_rounds(report));
     notes.extend(about_intervals(report));
     notes
+}
+
+/// The rounds whose times are in doubt: how many of each server, and why the first one is.
+fn doubtful_rounds(report: &CompareReport) -> Option<String> {
+    let doubts: fn(&Contender) -> u64 =
+        |contender| contender.rounds.iter().filter(|round| round.time_doubt.is_some()).count() as u64;
+    let which = rounds_in(report, doubts)?;
+    let (point, contender) = report.contenders().find(|(_, contender)| doubts(contender) > 0)?;
+    let (number, why) =
+        (1..).zip(&contender.rounds).find_map(|(number, round)| Some((number, round.time_doubt.as_ref()?)))?;
+    let place = report.place(point).map_or_else(String::new, |place| format!(" at {place}"));
+    Some(format!(
+        "note: some figures may be those of the machine ({which} rounds). In round {number} of {}{place}, {why}",
+        contender.name
+    ))
 }
 
 /// The servers for which `count` is not 0, with their counts over all points: `epoll in 2 of 3, poll in 1 of 3`.

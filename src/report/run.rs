@@ -15,7 +15,7 @@ use crate::judge::Judgement;
 use crate::judge::check::CheckReport;
 use crate::judge::measured::RunResources;
 use crate::judge::outcome::CaseOutcome;
-use crate::judge::time_doubt;
+use crate::judge::time_doubt::{self, TimeDoubt};
 use crate::judge::verdict::{Verdict, VerdictReport};
 use crate::measure::active_time::ActiveTimeReport;
 use crate::measure::histogram::LatencyReport;
@@ -344,9 +344,9 @@ impl LoadReport {
 
 impl ClientReport {
     /// Why figures of time say nothing about the server, if so. `elapsed`: the length of the run.
-    pub fn time_doubt(&self, elapsed: Duration) -> Option<String> {
+    pub fn time_doubt(&self, elapsed: Duration) -> Option<TimeDoubt> {
         let time = |seconds: f64| Duration::try_from_secs_f64(seconds).unwrap_or_default();
-        time_doubt::sentence(&RunResources {
+        time_doubt::of(&RunResources {
             elapsed,
             stood_still: time(self.stood_still_s),
             starved: self.starved_s.map(time),

@@ -217,7 +217,7 @@ fn never_begun(load: &LoadReport, report: &RunReport) -> Option<String> {
 
 /// Says that the figures above are not those of the server alone, unless the verdict says so.
 fn time_doubt(report: &RunReport) -> Option<String> {
-    let doubt = report.client.time_doubt(report.elapsed())?;
+    let doubt = report.client.time_doubt(report.elapsed())?.sentence;
     (!report.verdict.reasons.contains(&doubt)).then(|| format!("note: {doubt}"))
 }
 

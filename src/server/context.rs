@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use socket2::SockRef;
 
 use super::Options;
+use super::accepting::accept;
 use super::wait::Waker;
 use crate::sync::lock;
 use crate::sys;
@@ -179,8 +180,8 @@ impl Context {
     pub fn accept_rest(&self, listener: &TcpListener, mut take: impl FnMut(TcpStream)) {
         // On Linux one more may wait than the backlog says.
         for _ in 0..=self.options.backlog {
-            match listener.accept() {
-                Ok((stream, _)) => take(stream),
+            match accept(listener) {
+                Ok(stream) => take(stream),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
                 Err(e) if self.accept_failed(&e) == Accept::Again => {}
                 Err(_) => return,

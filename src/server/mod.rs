@@ -15,6 +15,7 @@
 //!
 //! Nothing here knows the stream that the client sends: a server that knew the pattern could hide its own bug.
 
+mod accepting;
 #[cfg(any(windows, test))]
 mod completion;
 mod context;

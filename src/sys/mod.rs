@@ -33,6 +33,8 @@ pub use affinity::{Cpu, run_on, usable_cpus};
 pub use alarm::Alarm;
 pub use fast_open::{HAS_FAST_OPEN, open_fast, was_opened_fast};
 pub use kernel_work::{CallCounter, switches_of_ended_children, switches_of_tree};
+#[cfg(windows)]
+pub use os::cancel_accept;
 pub use os::{
     HAS_MSS, LOOPBACK_IS_A_NETWORK, ProcessGroup, choose_port_at_connect, claim_address, close_with_reset,
     ephemeral_ports, has_ended, host_name, interface_index, interrupt, is_connect_in_progress, is_crash, is_wine,
@@ -62,7 +64,7 @@ pub fn refuses_itself<'s>(socket: impl Into<SockRef<'s>>) -> bool {
 }
 
 /// Repeats a call that a signal has interrupted: it has done nothing.
-pub fn retry_interrupted(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+pub fn retry_interrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match call() {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -3,7 +3,7 @@
 #![expect(unsafe_code, reason = "socket options, CPU times, memory and jobs have no safe wrapper in std or socket2")]
 
 use std::io;
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::windows::io::{AsRawHandle, AsRawSocket, FromRawHandle, OwnedHandle};
 use std::os::windows::process::CommandExt;
 use std::process::{Child, Command, ExitStatus};
@@ -240,6 +240,13 @@ pub fn interrupt(stream: &TcpStream, how: Shutdown) {
     let _ = stream.shutdown(how);
     // SAFETY: the socket is borrowed, so it is open during the call. A null OVERLAPPED means all its operations.
     unsafe { CancelIoEx(stream.as_raw_socket() as _, std::ptr::null()) };
+}
+
+/// Ends an accept of another thread that is blocked on this listener. As [`interrupt`] does, it misses a call that is
+/// just about to block.
+pub fn cancel_accept(listener: &TcpListener) {
+    // SAFETY: the socket is borrowed, so it is open during the call. A null OVERLAPPED means all its operations.
+    unsafe { CancelIoEx(listener.as_raw_socket() as _, std::ptr::null()) };
 }
 
 /// Makes an accepted socket not inheritable. Some versions of accept return an inheritable socket, others one like the

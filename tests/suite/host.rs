@@ -67,6 +67,10 @@ pub(crate) trait Host {
     }
     /// Begins a graceful stop. Returns at once.
     fn begin_stop(&mut self);
+    /// Stops its process, if it has its own and the system can: it does nothing more until [`thaw`](Self::thaw).
+    fn freeze(&self) {}
+    /// Lets its process go on.
+    fn thaw(&self) {}
     /// Stops it and waits for its end.
     fn end(self: Box<Self>) -> Ended;
 }
@@ -180,6 +184,12 @@ impl OwnProcess {
         usage_of_tree(self.child.id())
     }
 
+    #[cfg(unix)]
+    fn signal(&self, signal: rustix::process::Signal) {
+        let process = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(process, signal).expect("the process is our child");
+    }
+
     fn event(&self) -> Event {
         let line = self.lines.recv_timeout(PATIENCE).expect("the server prints a line");
         serde_json::from_str(&line).unwrap_or_else(|e| panic!("{line}: {e}"))
@@ -201,6 +211,16 @@ impl Host for OwnProcess {
 
     fn begin_stop(&mut self) {
         self.stdin.take();
+    }
+
+    #[cfg(unix)]
+    fn freeze(&self) {
+        self.signal(rustix::process::Signal::STOP);
+    }
+
+    #[cfg(unix)]
+    fn thaw(&self) {
+        self.signal(rustix::process::Signal::CONT);
     }
 
     fn end(mut self: Box<Self>) -> Ended {

@@ -279,6 +279,26 @@ pub(crate) static CASES: &[Case] = &[
         },
     },
     Case {
+        name: "a stop serves those who wait in the backlog",
+        setup: Setup { own_process: true, ..Setup::DEFAULT },
+        run: |host| {
+            // Connected is who waits in the backlog, too.
+            host.freeze();
+            let mut clients: Vec<Client> = (0..100).map(|id| Client::connect(host.address(), id)).collect();
+            clients.iter_mut().for_each(|client| client.send(1000, 1000));
+            host.begin_stop();
+            host.thaw();
+            for mut client in clients {
+                client.expect(1000);
+                client.finish();
+            }
+        },
+        then: |ended| {
+            nothing_was_lost(ended);
+            assert_eq!(ended.counters.accepted, 100);
+        },
+    },
+    Case {
         name: "a stop with no drain time ends idle and stalled connections",
         setup: Setup { workers: 2, drain: Duration::ZERO, ..Setup::DEFAULT },
         run: |host| {

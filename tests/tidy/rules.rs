@@ -104,6 +104,19 @@ pub(crate) const RULES: &[Rule] = &[
         keeps: &[("src/server/echo.rs", "//! crate::stream\nuse stream::Buf;\nuse crate::sys;\n")],
     },
     Rule {
+        sentence: "servers accept by src/server/accepting.rs: std's accept panics over the address of a client that is gone",
+        check: servers_accept_in_one_place,
+        breaks: &[("src/server/models/poll.rs", "//! a\nfn f(l: L) {\n    l.accept();\n}\n", 3)],
+        keeps: &[
+            ("src/server/models/poll.rs", "//! l.accept()\nfn f(l: L) {\n    accept(&l); // not l.accept()\n}\n"),
+            (
+                "src/server/models/poll.rs",
+                "//! a\n#[cfg(test)]\nmod tests {\n    fn f(l: L) {\n        l.accept();\n    }\n}\n",
+            ),
+            ("src/target/a.rs", "//! a\nfn f(l: L) {\n    l.accept();\n}\n"),
+        ],
+    },
+    Rule {
         sentence: "stream, plan, measure and judge do no I/O, read no clock and draw nothing but from the seed",
         check: pure_parts_stay_pure,
         breaks: &[
@@ -337,6 +350,15 @@ fn servers_do_not_know_the_stream(file: &SourceFile) -> Vec<Complaint> {
         let names = ["crate::stream", "echo_tester::stream", "super::stream"];
         names.iter().any(|name| path.contains(name)).then(|| path.names.join("::"))
     })
+}
+
+fn servers_accept_in_one_place(file: &SourceFile) -> Vec<Complaint> {
+    if !file.path.starts_with("src/server/") || file.path == "src/server/accepting.rs" {
+        return Vec::new();
+    }
+    let code = |line: &str| line.split("//").next().unwrap_or_default().contains(".accept()");
+    let lines = file.text.lines().zip(1..).take_while(|(line, _)| *line != "#[cfg(test)]");
+    lines.filter(|(text, _)| code(text)).map(|(text, line)| Complaint { line, what: text.trim().to_owned() }).collect()
 }
 
 fn pure_parts_stay_pure(file: &SourceFile) -> Vec<Complaint> {

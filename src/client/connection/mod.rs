@@ -196,12 +196,16 @@ impl ClientConnection {
         self.sender.own_fin().is_some_and(|fin| fin.probe_after.is_some())
     }
 
-    /// The client itself stood still for `gap` nanoseconds, until `now`: that time counts for nobody.
-    pub(super) fn leave_out(&mut self, gap: u64, now: u64) {
+    /// The client itself had no processor for `gap` nanoseconds, which have just ended: that time counts for nobody.
+    pub(super) fn leave_out(&mut self, gap: u64) {
         self.receiver.leave_out(gap);
         if self.must_end_by != NEVER {
             self.must_end_by = self.must_end_by.saturating_add(gap);
         }
+    }
+
+    /// Findings show that the client stood still for `gap` nanoseconds, until `now`.
+    pub(super) fn note_stand_still(&mut self, gap: u64, now: u64) {
         self.log.push(OpKind::StoodStill, (gap / 1_000_000) as usize, now);
     }
 

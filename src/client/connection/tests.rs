@@ -335,7 +335,8 @@ fn time_in_which_the_client_stood_still_is_no_silence_and_no_overtime() {
     bench.advance();
     bench.connection.must_end_by = 5;
     let now = bench.clock.read();
-    bench.connection.leave_out(1_000_000_000_000, now);
+    bench.connection.leave_out(1_000_000_000_000);
+    bench.connection.note_stand_still(1_000_000_000_000, now);
     assert_eq!(bench.connection.must_end_by, 1_000_000_000_005);
     assert_eq!(bench.connection.receiver.silence(now), 0);
     let last = bench.connection.recent_ops(now).pop().expect("it stands in the history");

@@ -11,7 +11,7 @@
 //! AcceptEx has no completion routine: it reports by an event or to a port. Not every import library contains it, so
 //! WSAIoctl has to return its address.
 //!
-//! Sources: Microsoft, 'AcceptEx', 'SOL_SOCKET socket options', 'WSAIoctl' (SIO_GET_EXTENSION_FUNCTION_POINTER).
+//! Sources: Microsoft, 'AcceptEx', 'WSAPoll', 'SOL_SOCKET socket options', 'WSAIoctl' (SIO_GET_EXTENSION_FUNCTION_POINTER).
 
 #![expect(unsafe_code, reason = "AcceptEx has no safe wrapper in std or socket2")]
 
@@ -23,8 +23,9 @@ use std::sync::Arc;
 use socket2::{Domain, Protocol, Socket, Type};
 use windows_sys::Win32::Foundation::ERROR_NETNAME_DELETED;
 use windows_sys::Win32::Networking::WinSock::{
-    LPFN_ACCEPTEX, SIO_GET_EXTENSION_FUNCTION_POINTER, SO_UPDATE_ACCEPT_CONTEXT, SOCKADDR_STORAGE, SOCKET,
-    SOCKET_ERROR, SOL_SOCKET, WSAECONNABORTED, WSAECONNRESET, WSAENOTCONN, WSAID_ACCEPTEX, WSAIoctl, setsockopt,
+    LPFN_ACCEPTEX, POLLRDNORM, SIO_GET_EXTENSION_FUNCTION_POINTER, SO_UPDATE_ACCEPT_CONTEXT, SOCKADDR_STORAGE, SOCKET,
+    SOCKET_ERROR, SOL_SOCKET, WSAECONNABORTED, WSAECONNRESET, WSAENOTCONN, WSAID_ACCEPTEX, WSAIoctl, WSAPOLLFD,
+    WSAPoll, setsockopt,
 };
 
 use super::kernel_buffer::KernelBuffer;
@@ -63,6 +64,14 @@ impl AcceptExListener {
     /// The listening socket, for a port to bind.
     pub(in crate::server) fn socket(&self) -> &Socket {
         &self.socket
+    }
+
+    /// Whether a connection waits to be accepted. Ask it while no accept is outstanding: one would take the connection.
+    pub(in crate::server) fn somebody_waits(&self) -> bool {
+        let mut listener = WSAPOLLFD { fd: raw(&self.socket), events: POLLRDNORM, revents: 0 };
+        // SAFETY: the socket is borrowed, so it is open during the call, which reads and writes this one live entry.
+        let ready = unsafe { WSAPoll(&raw mut listener, 1, 0) };
+        ready == 1 && listener.revents & POLLRDNORM != 0
     }
 
     /// Gives an accepted socket the properties of this listener. Without that, shutdown fails.
@@ -122,6 +131,11 @@ impl<Owner> PendingAccept<Owner> {
         let memory = AcceptMemory { socket: None, addresses: KernelBuffer::new(2 * ADDRESS_BYTES) };
         let has_event = event.is_some();
         PendingAccept { operation: Operation::new(owner, memory, event), listener, has_event }
+    }
+
+    /// See [`AcceptExListener::somebody_waits`].
+    pub(in crate::server) fn somebody_waits(&self) -> bool {
+        self.listener.somebody_waits()
     }
 
     /// See [`Operation::is_outstanding`].

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::time::Duration;
 
 use socket2::Socket;
 
@@ -10,8 +11,11 @@ use super::accept_ex::{AcceptExListener, PendingAccept};
 use crate::server::{Accept, Context, ServerPhase, Session};
 use crate::sys::event::Event;
 
-/// Accepts on this thread until `phase` is no longer `Run`, and gives each admitted connection to `serve`. Then closes
-/// the listener, with nothing outstanding. `wake` ends a wait, so that `phase` is looked at.
+/// An accept for a client that waits completes at once. If it has not after this time, the client has gone.
+const COMPLETES_WITHIN: Duration = Duration::from_secs(1);
+
+/// Accepts on this thread until `phase` is no longer `Run`, and gives each admitted connection to `serve`. To drain,
+/// it also takes those that wait at the listener then. Then closes the listener, with nothing outstanding. `wake` ends a wait, so that `phase` is looked at.
 ///
 /// # Errors
 /// AcceptEx can't be looked up. Or those of `serve`, or of a wait. If the last wait fails, for an accept that was
@@ -69,7 +73,21 @@ fn accept_on(
             Err(e) => break Err(e),
         }
     };
-    // A cancelled accept still completes, perhaps with a connection, which is then served like any other.
+    end(&mut accept, &events[1..], &mut take)?;
+    if result.is_ok() && phase() == ServerPhase::Drain {
+        accept_rest(&mut accept, &events[1..], context.options().backlog, &mut take)?;
+        end(&mut accept, &events[1..], &mut take)?;
+    }
+    result
+}
+
+/// Cancels the accept, and waits until nothing is outstanding. A cancelled accept still completes, perhaps with a
+/// connection, which is then served like any other.
+fn end(
+    accept: &mut PendingAccept<()>,
+    accepted: &[Event],
+    take: &mut impl FnMut(io::Result<Socket>) -> io::Result<Option<Accept>>,
+) -> io::Result<()> {
     accept.cancel();
     while accept.is_outstanding() {
         match accept.finish_signalled() {
@@ -77,11 +95,39 @@ fn accept_on(
                 result.map_or(Ok(None), |socket| take(Ok(socket)))?;
             }
             None => {
-                Event::wait_any(&events[1..], None)?;
+                Event::wait_any(accepted, None)?;
             }
         }
     }
-    result
+    Ok(())
+}
+
+/// Takes the connections that wait at the listener, which is about to be closed, after the last accept was cancelled.
+/// No more than the backlog can hold, so that clients that keep connecting do not delay the end.
+fn accept_rest(
+    accept: &mut PendingAccept<()>,
+    accepted: &[Event],
+    most: i32,
+    take: &mut impl FnMut(io::Result<Socket>) -> io::Result<Option<Accept>>,
+) -> io::Result<()> {
+    for _ in 0..=most {
+        if !accept.somebody_waits() || accept.begin().is_err() {
+            return Ok(());
+        }
+        let result = loop {
+            if let Some(result) = accept.finish_signalled() {
+                break result;
+            }
+            if Event::wait_any(accepted, Some(COMPLETES_WITHIN))?.is_none() {
+                // The client has gone.
+                return Ok(());
+            }
+        };
+        if let Some(Accept::After(_)) = take(result)? {
+            return Ok(());
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use super::connection::FaultyConnection;
 use super::log::FaultLog;
 use super::shared::SharedState;
 use super::spec::Fault;
+use crate::server::accepting::accept_in_runtime;
 use crate::server::context::{Accept, Context, ServerPhase};
 
 /// A server that injects faults.
@@ -93,7 +94,7 @@ async fn accept(
     listener: Option<&tokio::net::TcpListener>,
 ) -> io::Result<(tokio::net::TcpStream, std::net::SocketAddr)> {
     match listener {
-        Some(listener) => listener.accept().await,
+        Some(listener) => accept_in_runtime(listener).await,
         None => std::future::pending().await,
     }
 }

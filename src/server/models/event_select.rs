@@ -34,7 +34,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 
 use crate::server::pool::{Assigned, GrowingPool, IdleTimer, Mailbox, PoolWorker, SlotGuard, WorkerGroup};
-use crate::server::readiness::accept_notified::accept_one;
+use crate::server::readiness::accept_notified::{accept_one, accept_rest};
 use crate::server::readiness::connection::{BufferPool, NonblockingConnection, Ready, TurnOutcome};
 use crate::server::readiness::retry::{Retry, only_sends};
 use crate::server::wait::Waker;
@@ -50,6 +50,7 @@ pub(super) fn run(listener: TcpListener, context: Arc<Context>) -> io::Result<()
     let mut pool: GrowingPool<EventSelectWorker> = GrowingPool::start(&context, &waker)?;
     context.ready(pool.group().wake_all());
     let result = accept(&listener, &[wake_event, arrivals], &mut pool);
+    accept_rest(&listener, &mut pool);
     drop(listener);
     pool.finish(result)
 }

@@ -191,6 +191,8 @@ struct IocpServer {
     paused_accepts: Mutex<Vec<(Instant, usize)>>,
     /// All connections that may have outstanding operations.
     registry: Mutex<Slab<Arc<RegisteredConnection>>>,
+    /// How many connections may still be accepted once the server drains.
+    rest: AtomicUsize,
     /// Workers that have not ended.
     workers: AtomicUsize,
 }
@@ -211,6 +213,7 @@ impl IocpServer {
             accepts: (0..PENDING_ACCEPTS).map(|index| Mutex::new(Some(accept(index)))).collect(),
             paused_accepts: Mutex::default(),
             registry: Mutex::default(),
+            rest: AtomicUsize::new(usize::try_from(context.options().backlog).unwrap_or(0) + 1),
             workers: AtomicUsize::new(context.options().workers.max(1)),
         })
     }
@@ -312,7 +315,9 @@ impl IocpServer {
     ) {
         loop {
             let Some(pending) = &mut *accept else { return };
-            if self.group.phase() != ServerPhase::Run {
+            let phase = self.group.phase();
+            let takes_rest = phase == ServerPhase::Drain && pause_end.is_none() && self.may_take_one_more(pending);
+            if phase != ServerPhase::Run && !takes_rest {
                 *accept = None;
                 self.wake.set();
                 return;
@@ -327,6 +332,13 @@ impl IocpServer {
                 Err(e) => pause_end = self.count_failed_accept(&e),
             }
         }
+    }
+
+    /// Whether a connection waits at the listener, and a server that drains takes it: no more than the backlog can hold,
+    /// so that clients that keep connecting do not delay the end.
+    fn may_take_one_more(&self, pending: &PendingAccept<Owner>) -> bool {
+        let take_one = |left: usize| left.checked_sub(1);
+        pending.somebody_waits() && self.rest.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take_one).is_ok()
     }
 
     /// Counts a failed accept. Returns when to try again; `None` means at once.
@@ -367,9 +379,11 @@ impl IocpServer {
     fn supervise(&self) -> io::Result<()> {
         let mut idle = IdleTimer::new(&self.context);
         let mut aborted = false;
+        let mut ended_accepts_in = None;
         loop {
             let phase = self.group.phase();
-            if phase != ServerPhase::Run {
+            // Once for each phase: what a draining server takes from the backlog then is not cancelled again.
+            if phase != ServerPhase::Run && ended_accepts_in.replace(phase) != Some(phase) {
                 self.end_accepts();
             }
             if phase == ServerPhase::Abort && !aborted {

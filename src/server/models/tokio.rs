@@ -31,6 +31,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
 use crate::server::Session;
+use crate::server::accepting::accept_in_runtime;
 use crate::server::context::{Accept, Context, ServerPhase};
 use crate::server::pool::{Dealer, Mailbox, Position, WorkerGroup, run_workers};
 use crate::server::readiness::connection::{BufferPool, slices, slices_mut};
@@ -103,7 +104,7 @@ async fn accept(
     };
     while group.phase() == ServerPhase::Run {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = accept_in_runtime(&listener) => accepted,
             _ = woken.changed() => continue,
         };
         // Out of this worker's reactor, and into the one of its own worker.

@@ -3,8 +3,10 @@
 
 use std::io;
 use std::net::TcpListener;
+use std::sync::Arc;
 
 use super::connection::NonblockingConnection;
+use crate::server::accepting::accept;
 use crate::server::pool::{GrowingPool, PoolWorker};
 use crate::server::{Accept, ServerPhase};
 
@@ -24,13 +26,32 @@ where
     }
 }
 
+/// Accepts the last connections that wait at the listener, and has them served. Call it when the phase is no longer
+/// `Run`; it does nothing unless it is `Drain`. The listener must be nonblocking.
+pub(in crate::server) fn accept_rest<W>(listener: &TcpListener, pool: &mut GrowingPool<W>)
+where
+    W: PoolWorker<Connection = NonblockingConnection>,
+{
+    if pool.phase() != ServerPhase::Drain {
+        return;
+    }
+    let context = Arc::clone(pool.group().context());
+    context.accept_rest(listener, |stream| {
+        // If it can't be served, it is closed, and counted.
+        let connection = NonblockingConnection::new(stream, &context);
+        if let Some(Err(error)) = connection.map(|connection| pool.hand_over(connection)) {
+            context.accept_failed(&error);
+        }
+    });
+}
+
 fn try_accept<W>(listener: &TcpListener, pool: &mut GrowingPool<W>) -> Result<(), Accept>
 where
     W: PoolWorker<Connection = NonblockingConnection>,
 {
     let context = pool.group().context();
-    let result = match listener.accept() {
-        Ok((stream, _)) => match NonblockingConnection::new(stream, context) {
+    let result = match accept(listener) {
+        Ok(stream) => match NonblockingConnection::new(stream, context) {
             Some(connection) => pool.hand_over(connection),
             None => Ok(()),
         },

@@ -18,6 +18,7 @@ use slab::Slab;
 use socket2::SockRef;
 
 use super::connection::{BufferPool, Interest, NonblockingConnection, Ready, TurnOutcome};
+use crate::server::accepting::accept;
 use crate::server::pool::{Dealer, IdleTimer, Mailbox, Position, WorkerGroup, run_workers};
 use crate::server::wait::Waker;
 use crate::server::{Accept, Context, ServerPhase};
@@ -215,8 +216,8 @@ impl<S: Selector> EventLoop<S> {
         let Some(acceptor) = &mut self.acceptor else { return };
         let context = self.group.context();
         for _ in 0..ACCEPTS_PER_TURN {
-            match acceptor.listener.accept() {
-                Ok((stream, _)) => {
+            match accept(&acceptor.listener) {
+                Ok(stream) => {
                     let connection = NonblockingConnection::new(stream, context);
                     self.accepted.extend(connection.and_then(|connection| acceptor.dealer.deal_to_others(connection)));
                 }

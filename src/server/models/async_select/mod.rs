@@ -46,7 +46,7 @@ use std::time::Instant;
 use windows_sys::Win32::Networking::WinSock::{FD_ACCEPT, FD_CLOSE, FD_READ, FD_WRITE, SOCKET};
 
 use crate::server::pool::{Assigned, GrowingPool, IdleTimer, Mailbox, PoolWorker, SlotGuard, WorkerGroup};
-use crate::server::readiness::accept_notified::accept_one;
+use crate::server::readiness::accept_notified::{accept_one, accept_rest};
 use crate::server::readiness::connection::{BufferPool, NonblockingConnection, Ready, TurnOutcome};
 use crate::server::readiness::retry::{self, only_sends};
 use crate::server::wait::Waker;
@@ -66,6 +66,7 @@ pub(super) fn run(listener: TcpListener, context: Arc<Context>) -> io::Result<()
     let mut pool: GrowingPool<MessagePump> = GrowingPool::start(&context, &waker)?;
     context.ready(pool.group().wake_all());
     let result = accept(&listener, &window, &mut pool);
+    accept_rest(&listener, &mut pool);
     drop(listener);
     pool.finish(result)
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
+use crate::server::accepting::accept;
 use crate::server::context::Context;
 use crate::server::wait::self_pipe::SelfPipe;
 
@@ -38,8 +39,8 @@ impl WakeableListener {
     /// # Errors
     /// See [`Context::accept_failed`].
     pub(super) fn accept(&self, _context: &Context) -> io::Result<Option<TcpStream>> {
-        match self.listener.accept() {
-            Ok((stream, _)) => blocking(stream).map(Some),
+        match accept(&self.listener) {
+            Ok(stream) => blocking(stream).map(Some),
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.wait().map(|()| None),
             Err(e) => Err(e),
         }

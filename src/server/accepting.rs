@@ -1,0 +1,66 @@
+//! The accept of every model that does not accept by an operation (AcceptEx, io_uring).
+//!
+//! It does not ask for the client's address, which no model needs. `TcpListener::accept` asks, and the address of a
+//! client that has reset the connection in the backlog may have a length of 0: under Wine 10 always, on macOS for IPv6
+//! (dotnet/runtime #121848). std asserts that the length is right, so such a client would end the server.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::Poll;
+
+use socket2::SockRef;
+
+use crate::sys;
+
+/// Accepts a connection. Child processes do not inherit it where the system can say so in the same call.
+///
+/// # Errors
+/// The system's: see [`Context::accept_failed`](super::Context::accept_failed).
+pub(super) fn accept(listener: &TcpListener) -> io::Result<TcpStream> {
+    sys::retry_interrupted(|| SockRef::from(listener).accept()).map(|(socket, _)| socket.into())
+}
+
+/// The same in a tokio runtime, whose own accept asks for the address by std's; so it is given too. A panic of it is the end of that client
+/// alone: the socket is closed, and the listener is as it was.
+///
+/// # Errors
+/// As for [`accept`]; 'aborted' after a panic.
+pub(super) async fn accept_in_runtime(
+    listener: &tokio::net::TcpListener,
+) -> io::Result<(tokio::net::TcpStream, SocketAddr)> {
+    poll_fn(|context| guarded(|| listener.poll_accept(context))).await
+}
+
+fn guarded<S>(poll: impl FnOnce() -> Poll<io::Result<S>>) -> Poll<io::Result<S>> {
+    // Nothing of ours is half done when it panics, and tokio's listener holds no state of an accept.
+    let aborted = |_| Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+    catch_unwind(AssertUnwindSafe(poll)).unwrap_or_else(aborted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_over_an_address_costs_one_client() {
+        let accepted = guarded::<()>(|| panic!("the length of an address is wrong"));
+        assert!(matches!(accepted, Poll::Ready(Err(e)) if e.kind() == io::ErrorKind::ConnectionAborted));
+    }
+
+    #[test]
+    fn a_client_that_reset_in_the_backlog_does_not_end_the_listener() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let address = listener.local_addr().expect("it is bound");
+        let gone = TcpStream::connect(address).expect("the backlog has room");
+        sys::close_with_reset(&gone);
+        drop(gone);
+        let client = TcpStream::connect(address).expect("the backlog has room");
+        // The system may give the connection that is gone, or an error, or neither.
+        let from = |stream: &TcpStream| stream.peer_addr().ok();
+        let accepted =
+            (0..2).filter_map(|_| accept(&listener).ok()).find(|stream| from(stream) == client.local_addr().ok());
+        assert!(accepted.is_some(), "the next client is served");
+    }
+}
