@@ -22,8 +22,8 @@ pub(super) fn accept(listener: &TcpListener) -> io::Result<TcpStream> {
     sys::retry_interrupted(|| SockRef::from(listener).accept()).map(|(socket, _)| socket.into())
 }
 
-/// The same in a tokio runtime, whose own accept asks for the address by std's; so it is given too. A panic of it is the end of that client
-/// alone: the socket is closed, and the listener is as it was.
+/// The same in a tokio runtime, whose own accept asks for the address by std's; so it is given too. A panic of it is
+/// the end of that client alone: the socket is closed, and the listener is as it was.
 ///
 /// # Errors
 /// As for [`accept`]; 'aborted' after a panic.

@@ -11,7 +11,8 @@
 //! AcceptEx has no completion routine: it reports by an event or to a port. Not every import library contains it, so
 //! WSAIoctl has to return its address.
 //!
-//! Sources: Microsoft, 'AcceptEx', 'WSAPoll', 'SOL_SOCKET socket options', 'WSAIoctl' (SIO_GET_EXTENSION_FUNCTION_POINTER).
+//! Sources: Microsoft, 'AcceptEx', 'WSAPoll', 'SOL_SOCKET socket options', 'WSAIoctl'
+//! (SIO_GET_EXTENSION_FUNCTION_POINTER).
 
 #![expect(unsafe_code, reason = "AcceptEx has no safe wrapper in std or socket2")]
 

@@ -14,8 +14,9 @@ use crate::sys::event::Event;
 /// An accept for a client that waits completes at once. If it has not after this time, the client has gone.
 const COMPLETES_WITHIN: Duration = Duration::from_secs(1);
 
-/// Accepts on this thread until `phase` is no longer `Run`, and gives each admitted connection to `serve`. To drain,
-/// it also takes those that wait at the listener then. Then closes the listener, with nothing outstanding. `wake` ends a wait, so that `phase` is looked at.
+/// Accepts on this thread until `phase` is no longer `Run`, and gives each admitted connection to `serve`. To drain, it
+/// also takes those that wait at the listener then. Then closes the listener, with nothing outstanding. `wake` ends a
+/// wait, so that `phase` is looked at.
 ///
 /// # Errors
 /// AcceptEx can't be looked up. Or those of `serve`, or of a wait. If the last wait fails, for an accept that was

@@ -334,8 +334,8 @@ impl IocpServer {
         }
     }
 
-    /// Whether a connection waits at the listener, and a server that drains takes it: no more than the backlog can hold,
-    /// so that clients that keep connecting do not delay the end.
+    /// Whether a connection waits at the listener, and a server that drains takes it: no more than the backlog can
+    /// hold, so that clients that keep connecting do not delay the end.
     fn may_take_one_more(&self, pending: &PendingAccept<Owner>) -> bool {
         let take_one = |left: usize| left.checked_sub(1);
         pending.somebody_waits() && self.rest.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take_one).is_ok()
