@@ -25,7 +25,10 @@ fn from_toml<T: DeserializeOwned>(text: &str) -> Result<T, String> {
 fn properties<T: schemars::JsonSchema>() -> Vec<(String, Value)> {
     let schema = serde_json::to_value(schemars::schema_for!(T)).expect("a schema is JSON");
     let resolve = |property: &Value| {
-        let referred = property["anyOf"][0]["$ref"].as_str().and_then(|path| schema.pointer(&path[1..]));
+        let referred = property["anyOf"][0]["$ref"]
+            .as_str()
+            .or(property["items"]["$ref"].as_str())
+            .and_then(|path| schema.pointer(&path[1..]));
         referred.unwrap_or(property).clone()
     };
     let properties = schema["properties"].as_object().expect("a struct has properties");
@@ -34,8 +37,8 @@ fn properties<T: schemars::JsonSchema>() -> Vec<(String, Value)> {
 
 /// A value that a key accepts.
 fn example(property: &Value) -> String {
-    match &property["examples"][0] {
-        Value::String(text) => text.clone(),
+    match (&property["examples"][0], &property["oneOf"][0]["const"]) {
+        (Value::String(text), _) | (_, Value::String(text)) => text.clone(),
         _ => "true".to_owned(),
     }
 }
@@ -61,8 +64,10 @@ where
 
         let value = example(&property);
         let by_flag: T = typed(&[&format!("--{flag}={value}")]).unwrap_or_else(|error| panic!("{key}: {error}"));
-        let quoted = if value == "true" { value } else { format!("{value:?}") };
-        let by_key: T = from_toml(&format!("{key} = {quoted}")).unwrap_or_else(|error| panic!("{key}: {error}"));
+        // What has no example takes 'true': as a switch, as a text, or as the only one of several.
+        let forms = [value.clone(), format!("{value:?}"), format!("[{value:?}]")];
+        let mut by_key = forms.iter().map(|form| from_toml::<T>(&format!("{key} = {form}")));
+        let by_key = by_key.find_map(Result::ok).unwrap_or_else(|| panic!("{key} takes none of {forms:?}"));
         assert_eq!(by_flag, by_key, "{key}");
         assert_ne!(by_flag, T::default(), "{key}");
     }
