@@ -30,8 +30,8 @@ use crate::runner::interrupts::interruptible;
                   wrong.\n\n\
                   Each flag has an environment variable: ECHO_TESTER_CONNECT_RATE for --connect-rate, \
                   ECHO_TESTER_SERVE_WORKERS for --workers of 'serve'. The command line wins. The exceptions are --set, \
-                  --list and --dry-run, and all flags of models, completions, man and schema but --color: they have no \
-                  variable.",
+                  --list, --dry-run and --minimal, and all flags of models, completions, man and schema but --color: \
+                  they have no variable.",
     after_help = crate::exit::help(),
     subcommand_required = true,
     arg_required_else_help = true,
@@ -245,7 +245,7 @@ mod tests {
     use super::*;
 
     /// Flags that make no sense as a variable: those that run nothing, and `--set`, which itself replaces variables.
-    const FLAGS_WITHOUT_VARIABLE: &[&str] = &["set", "list", "dry-run"];
+    const FLAGS_WITHOUT_VARIABLE: &[&str] = &["set", "list", "dry-run", "minimal"];
     /// Commands that only print something. None of their flags has a variable.
     const COMMANDS_WITHOUT_VARIABLES: &[&str] = &["models", "completions", "man", "schema"];
 

@@ -365,7 +365,7 @@ fn write_files(args: &CompareArgs, report: &CompareReport) -> (Vec<String>, anyh
         Some(files::write(flag, file, &render(report)).map(|()| files::shown(file)))
     };
     let (written, lost): (Vec<_>, Vec<_>) = all.into_iter().filter_map(write).partition(Result::is_ok);
-    (written.into_iter().flatten().collect(), lost.into_iter().map(|file| file.map(drop)).collect())
+    (written.into_iter().flatten().collect(), lost.into_iter().try_for_each(|file| file.map(drop)))
 }
 
 #[cfg(test)]

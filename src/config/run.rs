@@ -56,9 +56,9 @@ pub struct RunArgs {
 
     /// How long the loads may take; a run that is not done by then fails [default: no limit; for a case 10m]
     ///
-    /// A case of check has 12 times its --patience, or 6 times as long as usual if that is longer; one that needs --long
-    /// has 2h. The durations and time-outs of a case's loads are added to its default limit. A default limit that ends a
-    /// case in which nothing was wrong makes it inconclusive.
+    /// A case of check has 12 times its --patience, or 6 times as long as usual if that is longer; one that needs
+    /// --long has 2h. The durations and time-outs of a case's loads are added to its default limit. A default limit
+    /// that ends a case in which nothing was wrong makes it inconclusive.
     #[arg(long, alias = "case-timeout", value_name = "TIME", env = "ECHO_TESTER_TIMEOUT", hide_env = true)]
     pub timeout: Option<Time>,
 

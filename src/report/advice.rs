@@ -1,5 +1,5 @@
-//! Where to look when a case did not pass. That is what the case says about itself, unless something else was wrong than
-//! what it is about.
+//! Where to look when a case did not pass. That is what the case says about itself, unless something else was wrong
+//! than what it is about.
 
 use super::suite::CaseReport;
 use crate::judge::check::CheckReport;

@@ -263,7 +263,7 @@ impl SuiteReport {
             return answer.sentence();
         }
         let has_ended = |case: &&CaseReport| !case.outcome.is_left_out() && case.outcome != CaseOutcome::NotRun;
-        match its().filter(has_ended).last() {
+        match its().rfind(has_ended) {
             // It took connections.
             Some(last) if last.run.is_some() => match its().any(|case| case.run.is_some() && case.outcome.is_good()) {
                 true => "it no longer echoes".to_owned(),
