@@ -52,6 +52,11 @@ pub(super) struct ClassifierState {
 }
 
 impl ClassifierState {
+    /// Whether so much was wrong that more would tell nothing new.
+    pub(super) fn has_had_enough(&self) -> bool {
+        self.reported >= MAX_FINDINGS
+    }
+
     /// The circumstances of pending findings that have none yet, to be filled in.
     pub(super) fn without_circumstances(&mut self) -> impl Iterator<Item = &mut Option<Arc<Circumstances>>> {
         self.pending.iter_mut().map(|pending| &mut pending.divergence.circumstances).filter(|known| known.is_none())
@@ -117,11 +122,6 @@ impl Classifier<'_> {
             let pending = self.state.pending.remove(due);
             self.report_pending(pending);
         }
-    }
-
-    /// Whether so much was wrong that more would tell nothing new.
-    pub(super) fn has_had_enough(&self) -> bool {
-        self.state.reported >= MAX_FINDINGS
     }
 
     fn report(&mut self, mut divergence: Divergence) {

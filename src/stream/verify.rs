@@ -112,6 +112,10 @@ impl Verifier {
     pub fn end(&mut self, stream: &Stream, ledger: &dyn Ledger, end: End, found: &mut Vec<Divergence>) {
         let view = &StreamView::new(stream, ledger, self.conn);
         let before = found.len();
+        if self.recovery.as_ref().is_some_and(|recovery| recovery.classifier.has_had_enough()) {
+            // What came since was not looked at, so nothing is known to be missing.
+            return;
+        }
         if let Some(recovery) = &mut self.recovery {
             let Recovery { mismatch, classifier: state, .. } = recovery.as_mut();
             let mut classifier = Classifier { view, state, found };
@@ -153,7 +157,7 @@ impl Verifier {
         *total += received.len() as u64;
         let mut classifier = Classifier { view, state, found };
         let mut rest = received;
-        while !rest.is_empty() && !classifier.has_had_enough() {
+        while !rest.is_empty() && !classifier.state.has_had_enough() {
             let Some(current) = mismatch else {
                 // What was not sent yet cannot have come back, even if it looks right.
                 let owed = usize::try_from(view.sent.saturating_sub(*position)).unwrap_or(usize::MAX);
