@@ -163,6 +163,7 @@ pub(crate) struct SystemProgram(Child);
 
 impl SystemProgram {
     /// Starts it; `None`, with a word about it: it is not installed.
+    #[expect(clippy::print_stderr, reason = "the output shows that the program was not tested")]
     pub(crate) fn start(name: &str, args: &[&str]) -> Option<SystemProgram> {
         let mut command = Command::new(name);
         command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
