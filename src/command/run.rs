@@ -16,6 +16,7 @@ use crate::runner::suite::{self, SuiteTargets};
 use crate::runner::target_address;
 use crate::scenario::variables::is_name;
 use crate::scenario::{Scenario, Variables};
+use crate::units::counted;
 
 /// The flags of `run`.
 #[derive(Args, Debug)]
@@ -73,12 +74,17 @@ pub fn run(args: &RunCommand) -> anyhow::Result<Exit> {
 fn read(files: &[PathBuf], args: &RunCommand) -> anyhow::Result<Vec<Scenario>> {
     let variables = Variables::new(args.set.iter().cloned(), |name| std::env::var(name).ok());
     let mut cases: Vec<Scenario> = Vec::new();
+    let mut without_backend = 0;
     for file in files {
         let path = file.display().to_string();
         let text = files::read("reading", file)?;
         let target = args.target.is_some();
         let mut of_file =
             Scenario::read(&path, &text, &variables, target).map_err(|error| Failure::usage(error.styled()))?;
+        if lacks_backend(&of_file, args) && !args.paths.contains(file) {
+            without_backend += 1;
+            continue;
+        }
         if of_file.iter().any(|case| case.server.is_none()) && !target {
             return Err(Failure::usage(format!("{path} has no [server]: add one, or give --target HOST:PORT")));
         }
@@ -90,10 +96,20 @@ fn read(files: &[PathBuf], args: &RunCommand) -> anyhow::Result<Vec<Scenario>> {
         }
         cases.extend(of_file);
     }
+    if without_backend > 0 && !args.cases.quiet {
+        let files = counted(without_backend, "file");
+        say(&format!("note: {files} of cases with two sides left out: give --target PROXY and --backend LISTEN"));
+    }
     match variables.unused() {
         Some(problem) => Err(Failure::usage(problem)),
         None => Ok(cases),
     }
+}
+
+/// Whether these cases need both ends, and nothing says where to listen as the backend.
+fn lacks_backend(cases: &[Scenario], args: &RunCommand) -> bool {
+    let has_none = |case: &Scenario| case.has_two_sides() && case.backend.is_none();
+    args.cases.backend.backend.is_none() && cases.iter().any(has_none)
 }
 
 /// Parses the value of `--set`.

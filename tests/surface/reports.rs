@@ -192,5 +192,8 @@ fn comparisons() {
     snapshot("compare-markdown", &tables(&folder.read("r.md")));
     let line =
         format!("compare --models threads,poll --rounds 1 --sweep size=1,100 {SMALL}").replace("--size 100 ", "");
-    snapshot("compare-sweep", &tables(&folder.ran(&line)));
+    // Whether the memory of one connection can be told from noise is a matter of chance.
+    let all = tables(&folder.ran(&line));
+    let certain = all.split("\n\n").filter(|block| !block.starts_with("memory a connection"));
+    snapshot("compare-sweep", &certain.collect::<Vec<_>>().join("\n\n"));
 }
