@@ -376,6 +376,26 @@ fn fail_fast_ends_the_run_at_the_first_finding() {
 }
 
 #[test]
+fn fail_fast_does_not_wait_until_lost_bytes_can_no_longer_be_late() {
+    let target = server(|stream, number| {
+        echo(stream, move |offset, bytes| {
+            if number == 0 && offset == 0 {
+                bytes.remove(0);
+            }
+        })
+    });
+    let load = "conns = 4\nduration = '1h'\nfail_fast = true\nsize = 1000\npipeline = 4\ngap = '1ms'";
+    let outcome = run(plan(target, &[load]));
+    assert!(outcome.failed_fast);
+    let stats = &outcome.groups[0];
+    assert_eq!(stats.counters.findings, [(FindingKind::Lost, 1)].into());
+    // It stands on the time line where the byte was missing, not where it became certain.
+    let points = &stats.timeline.points;
+    let found = points.iter().position(|point| point.findings > 0);
+    assert!(found.is_some_and(|found| found + 1 < points.len()), "{points:?}");
+}
+
+#[test]
 fn an_interrupt_ends_the_run_and_keeps_the_figures() {
     let server = good_server();
     let plan = plan(server.address(), &["conns = 10\nduration = '1h'\nsize = 100"]);

@@ -100,7 +100,8 @@ impl Findings {
         let at_ms = divergence.circumstances.as_ref().map_or(context.now as f64 / 1e6, |then| then.at_ms);
         let is_first_of_connection = self.is_first(&divergence);
         stats.found(&divergence, at_ms, is_first_of_connection);
-        stats.timeline.at(Duration::from_nanos(context.now)).findings += 1;
+        let at = Duration::try_from_secs_f64(at_ms / 1000.0).unwrap_or_default();
+        stats.timeline.at(at).findings += 1;
         let kept = &mut self.kept[group];
         if is_worth_keeping(kept, run.plan.findings, divergence.kind) {
             kept.push(finding(run, divergence, context));

@@ -50,6 +50,8 @@ use crate::sys;
 
 /// The time between two sweeps for stalls, deadlines and interrupts.
 pub(super) const SWEEP_INTERVAL: Duration = Duration::from_millis(50);
+/// How long `--fail-fast` waits for bytes that are only late, or out of order.
+const LONGEST_UNDECIDED: Duration = Duration::from_millis(500);
 /// How many bytes one call writes or reads at most. A socket does not take more at once, and this much stays in the
 /// second-level cache.
 const SCRATCH_BYTES: usize = 128 * 1024;
@@ -101,6 +103,8 @@ struct ClientWorker {
     short_starvation: CpuStarvation,
     stand_still: StandStill,
     scratch: Box<Scratch>,
+    /// When bytes were wrong first, as far as a sweep has seen; [`NEVER`]: they were not.
+    wrong_since: u64,
     /// When the next sweep is due.
     sweep_at: u64,
 }
@@ -141,6 +145,7 @@ impl ClientWorker {
             signals: RunSignals::new(&run),
             connector: Connector::new(index, assignments),
             wait: EventWait::new(poll),
+            wrong_since: NEVER,
             sweep_at: 0,
             index,
             run,
@@ -434,6 +439,7 @@ impl ClientWorker {
         self.mark_time(now);
         self.publish();
         self.begin_schedules();
+        self.fail_fast_if_undecided(now);
         if let Some(began) = self.saturation.sample(now, sys::thread_cpu_time) {
             self.stats.saturated(Duration::from_nanos(began), Duration::from_nanos(now));
         }
@@ -451,6 +457,21 @@ impl ClientWorker {
             if self.slots[index].check_stalled(now) || wake_all {
                 self.wait.enqueue(&mut self.slots, index);
             }
+        }
+    }
+
+    /// Ends a run that fails fast some time after the first wrong bytes, even if it is not certain yet what happened to
+    /// them: a gap may be filled by late bytes as long as 16 MiB later, which can be hours.
+    fn fail_fast_if_undecided(&mut self, now: u64) {
+        let ClientWorker { run, stats, wrong_since, .. } = self;
+        let mut groups = run.plan.groups.iter().enumerate();
+        if !groups.any(|(group, profile)| profile.fail_fast && stats.of(group).counters.undecided > 0) {
+            return;
+        }
+        if *wrong_since == NEVER {
+            *wrong_since = now;
+        } else if now >= wrong_since.saturating_add(nanos(LONGEST_UNDECIDED)) {
+            run.fail_fast();
         }
     }
 

@@ -19,6 +19,10 @@ macro_rules! counters {
                 #[serde(default, skip_serializing_if = "is_zero")]
                 pub $rare: u64,
             )+
+            /// Places at which bytes were wrong before it was certain what had happened to them. Not in reports, since
+            /// each becomes a finding.
+            #[serde(skip)]
+            pub undecided: u64,
             /// Findings of each kind, including those beyond the number that is kept in full.
             #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
             pub findings: BTreeMap<FindingKind, u64>,
@@ -29,6 +33,7 @@ macro_rules! counters {
             pub fn add(&mut self, other: &Counters) {
                 $(self.$name += other.$name;)+
                 $(self.$rare += other.$rare;)+
+                self.undecided += other.undecided;
                 for (kind, n) in &other.findings {
                     *self.findings.entry(*kind).or_default() += n;
                 }

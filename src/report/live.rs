@@ -80,6 +80,9 @@ impl LiveLoad {
 
     fn findings(&self, style: Style) -> Option<String> {
         let total = self.counters.findings_total();
+        if total == 0 && self.counters.undecided > 0 {
+            return Some(style.paint(Role::Bad, "bytes are wrong, and how is not certain yet"));
+        }
         let label = style.paint(Role::Bad, &counted(total, "finding"));
         (total > 0).then(|| format!("{label}: {}", closing::kinds(&self.counters)))
     }
@@ -263,6 +266,14 @@ mod tests {
         96 open · 28,814 opened so far · 24,310 messages/s ▁▄█ · 286 MiB/s
         p50 4.10 ms · p99 9.70 ms · 12 findings: 8 × crosstalk, 4 × lost
         ");
+    }
+
+    #[test]
+    fn bytes_that_are_wrong_in_a_way_that_is_not_certain_are_not_called_right() {
+        let mut undecided = load();
+        undecided.counters.undecided = 1;
+        let lines = of_run(&undecided, Style::PLAIN);
+        assert!(lines[2].ends_with("bytes are wrong, and how is not certain yet"), "{lines:?}");
     }
 
     #[test]

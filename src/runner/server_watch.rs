@@ -12,11 +12,17 @@ use crate::interrupt;
 use crate::judge::leftovers::{self, LEFT_BEHIND, REPETITIONS};
 use crate::measure::server_usage::UsageLevel;
 use crate::scenario::Scenario;
+use crate::sys;
 use crate::target::resources::{RestRule, ServerWatch};
 use crate::target::test_bed::WatchedProcess;
 
 /// How long a server may take to come to rest where nothing depends on it.
 const BRIEF: Duration = Duration::from_secs(2);
+/// Looks at a server before its first connection: the time between two, how many must see the same, and how many there
+/// are at most.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+const SAME_LOOKS: u32 = 3;
+const MOST_LOOKS: u32 = 25;
 /// A run that takes longer is not run again to find out whether its server leaks.
 const MAX_REPEATED: Duration = Duration::from_secs(5);
 
@@ -62,6 +68,22 @@ fn brief(watch: &ServerWatch) -> RestRule {
     RestRule { goal: watch.before(), at_once: LEFT_BEHIND - 1, unchanged: u64::MAX, patience: BRIEF }
 }
 
+/// Waits until a server that was just found ready holds the same for some looks. The connection that found it ready may
+/// still be open there, and would count among what it has before the first connection.
+fn let_come_to_rest(pid: u32) {
+    let look = || sys::usage_of_tree(pid).map(|usage| (usage.fds, usage.threads));
+    let (mut last, mut same) = (look(), 1);
+    for _ in 0..MOST_LOOKS {
+        std::thread::sleep(LOOK_INTERVAL);
+        let now = look();
+        same = if now == last { same + 1 } else { 1 };
+        last = now;
+        if same == SAME_LOOKS {
+            return;
+        }
+    }
+}
+
 impl WatchedRun<'_> {
     /// Runs the loads, and watches the server until it has come to rest. Returns the result of [`launch::run_plan`],
     /// and what the server has left behind, in words, if that is certain.
@@ -70,6 +92,9 @@ impl WatchedRun<'_> {
         start_at: Option<SystemTime>,
         task: &Task,
     ) -> (anyhow::Result<(RunOutcome, bool)>, Option<String>) {
+        if !self.is_bundled {
+            self.pid.into_iter().for_each(let_come_to_rest);
+        }
         let watch = self.pid.and_then(ServerWatch::of);
         let others = self.others.iter().filter_map(|process| Some((&process.name, ServerWatch::of(process.pid)?)));
         let others: Vec<(&String, ServerWatch)> = others.collect();

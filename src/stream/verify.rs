@@ -93,19 +93,20 @@ impl Verifier {
     }
 
     /// After a check: notes the circumstances of the bytes just received, for divergences in them that become certain
-    /// only later. `circumstances` is called only if there may be such.
+    /// only later. `circumstances` is called only if there may be such. Returns whether there are.
     #[inline]
-    pub fn note(&mut self, circumstances: impl FnOnce() -> Circumstances) {
-        if let Some(recovery) = &mut self.recovery {
-            let Recovery { mismatch, classifier, .. } = recovery.as_mut();
-            let current = mismatch.iter_mut().map(|mismatch| &mut mismatch.circumstances);
-            let unknown = current.filter(|known| known.is_none());
-            let mut unknown = unknown.chain(classifier.without_circumstances()).peekable();
-            if unknown.peek().is_some() {
-                let circumstances = Arc::new(circumstances());
-                unknown.for_each(|unknown| *unknown = Some(Arc::clone(&circumstances)));
-            }
+    pub fn note(&mut self, circumstances: impl FnOnce() -> Circumstances) -> bool {
+        let Some(recovery) = &mut self.recovery else { return false };
+        let Recovery { mismatch, classifier, .. } = recovery.as_mut();
+        let current = mismatch.iter_mut().map(|mismatch| &mut mismatch.circumstances);
+        let unknown = current.filter(|known| known.is_none());
+        let mut unknown = unknown.chain(classifier.without_circumstances()).peekable();
+        let is_wrong = unknown.peek().is_some();
+        if is_wrong {
+            let circumstances = Arc::new(circumstances());
+            unknown.for_each(|unknown| *unknown = Some(Arc::clone(&circumstances)));
         }
+        is_wrong
     }
 
     /// Judges the end of the connection. To be called once, after the last [`Verifier::check`].

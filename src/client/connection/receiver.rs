@@ -225,10 +225,11 @@ impl Receiver {
         }
     }
 
-    /// Notes the circumstances of bytes that were just found wrong, if there are any.
+    /// Notes the circumstances of bytes that were just found wrong, and of which it is not certain yet what happened to
+    /// them. Returns whether there are any.
     #[inline]
-    pub(super) fn note(&mut self, circumstances: impl FnOnce() -> Circumstances) {
-        self.verifier.note(circumstances);
+    pub(super) fn note(&mut self, circumstances: impl FnOnce() -> Circumstances) -> bool {
+        self.verifier.note(circumstances)
     }
 
     /// The connection has ended in this way: finds what is missing or wrong.
