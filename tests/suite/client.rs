@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// A sender counts as stalled after this time without progress. If only the machine has paused, less is tested, and
 /// nothing fails.
-const STALLED_AFTER: Duration = Duration::from_millis(300);
+const STALLED_AFTER: Duration = Duration::from_secs(1);
 /// The time between two looks at a socket.
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 /// Bytes of one call where a test does not choose them.
