@@ -34,8 +34,9 @@ impl FromStr for PortRange {
             return Err(error);
         }
         let (first, last) = text.split_once("..").unwrap_or((text, text));
+        // std takes a sign too.
         let port = |text: &str| match text.trim().parse::<u16>() {
-            Ok(port) if port > 0 => Ok(port),
+            Ok(port) if port > 0 && !text.trim().starts_with('+') => Ok(port),
             _ => {
                 let problem = format!("'{}' is not a port from 1 to 65535", text.trim());
                 Err(ParseError::new(problem).with_remedy(remedy::<PortRange>()))
@@ -84,6 +85,7 @@ mod tests {
         let refusal = |text: &str| text.parse::<PortRange>().expect_err(text).to_string();
         assert_eq!(refusal("0"), "'0' is not a port from 1 to 65535: write 20000 or 20000..20100");
         assert_eq!(refusal("1..70000"), "'70000' is not a port from 1 to 65535: write 20000 or 20000..20100");
+        assert_eq!(refusal("+5..9"), "'+5' is not a port from 1 to 65535: write 20000 or 20000..20100");
         assert_eq!(refusal("8-9"), "8-9 is not how a range is written: write 8..9");
         assert_eq!(refusal("9..8"), "the range 9..8 is empty: did you mean 8..9?");
     }
