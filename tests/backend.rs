@@ -1,5 +1,5 @@
-//! Both ends are ours: what a relay between them does wrong is named with the way on which it does it, and what carries
-//! both directions faithfully passes, whoever sends, and whoever ends first.
+//! Both ends are ours: what a relay between them does wrong is named with the direction in which it does it. A relay
+//! that carries both directions faithfully passes, whichever side sends and whichever side ends first.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};

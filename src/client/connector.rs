@@ -238,34 +238,20 @@ impl Connector {
         context: &ConnectContext<'_>,
     ) -> SlotAction {
         let limit = context.run.plan.groups[slot.group()].connect_timeout;
-        let now = context.clock.read();
-        let stalled = slot.take_stalled();
+        context.clock.read();
+        let timed_out = || io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {limit:?}"));
+        let timed_out = slot.take_stalled().then(timed_out);
         let SlotStage::Connecting(handshake) = &slot.stage else { return SlotAction::AwaitEvent };
-        let result = match handshake_result(&handshake.stream) {
-            Some(result) => result,
-            None if context.stopped => {
-                self.handshakes -= 1;
-                stats.counters.cut_short += 1;
-                return SlotAction::End;
-            }
-            None if stalled => {
-                stats.counters.connect_timeouts += 1;
-                Err(io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {limit:?}")))
-            }
-            None => {
-                slot.owes(true, now, millis(limit), false);
-                return SlotAction::AwaitEvent;
-            }
+        let result = handshake_result(&handshake.stream);
+        let result = match self.step_ended(slot, stats, (result, timed_out), context) {
+            Ok(result) => result,
+            Err(action) => return action,
         };
-        slot.owes_nothing();
-        self.handshakes -= 1;
         let SlotStage::Connecting(handshake) = std::mem::replace(&mut slot.stage, SlotStage::Next) else {
             return SlotAction::AwaitEvent;
         };
         let Handshake { mut stream, target, source, began } = *handshake;
-        let plan = &context.run.plan;
-        let place = self.assignments[index].slot(plan);
-        let conn = plan.slots.id(place, slot.generation()).expect("the connection began to connect under this id");
+        let conn = self.conn_of((index, slot), context);
         match result {
             Ok(()) if sys::refuses_itself(&stream) => {
                 let _ = context.registry.deregister(&mut stream);
@@ -285,6 +271,44 @@ impl Connector {
                 self.connect_failed((index, slot), &mut stats.counters, failure, context)
             }
         }
+    }
+
+    /// How a step of an opening has ended: with this result, or with `timed_out`, because its time is over. While it
+    /// has not ended, what the worker is to do.
+    fn step_ended(
+        &mut self,
+        slot: &mut SlotState,
+        stats: &mut LoadStats,
+        (result, timed_out): (Option<io::Result<()>>, Option<io::Error>),
+        context: &ConnectContext<'_>,
+    ) -> Result<io::Result<()>, SlotAction> {
+        let result = match (result, timed_out) {
+            (Some(result), _) => result,
+            (None, _) if context.stopped => {
+                self.handshakes -= 1;
+                stats.counters.cut_short += 1;
+                return Err(SlotAction::End);
+            }
+            (None, Some(timed_out)) => {
+                stats.counters.connect_timeouts += 1;
+                Err(timed_out)
+            }
+            (None, None) => {
+                let limit = context.run.plan.groups[slot.group()].connect_timeout;
+                slot.owes(true, context.clock.last(), millis(limit), false);
+                return Err(SlotAction::AwaitEvent);
+            }
+        };
+        slot.owes_nothing();
+        self.handshakes -= 1;
+        Ok(result)
+    }
+
+    /// The id of the connection that a slot is opening.
+    fn conn_of(&self, (index, slot): (usize, &SlotState), context: &ConnectContext<'_>) -> ConnId {
+        let plan = &context.run.plan;
+        let place = self.assignments[index].slot(plan);
+        plan.slots.id(place, slot.generation()).expect("the connection began to connect under this id")
     }
 
     /// The connection is open.

@@ -170,15 +170,15 @@ fn socket_buffer(key: &'static str, size: Option<Bytes>) -> Result<Option<usize>
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn load(toml: &str) -> Result<Profile, ConfigError> {
+    pub(in crate::config) fn load(toml: &str) -> Result<Profile, ConfigError> {
         let args: LoadArgs = toml::from_str(toml).unwrap_or_else(|error| panic!("{error}"));
         args.resolve("load")
     }
 
-    fn profile(toml: &str) -> Profile {
+    pub(in crate::config) fn profile(toml: &str) -> Profile {
         load(toml).unwrap_or_else(|error| panic!("{error}"))
     }
 

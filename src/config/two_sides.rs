@@ -155,15 +155,7 @@ fn check_ends(profile: &Profile, other: &OtherHalf) -> Result<(), ConfigError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn load(toml: &str) -> Result<Profile, ConfigError> {
-        let args: LoadArgs = toml::from_str(toml).unwrap_or_else(|error| panic!("{error}"));
-        args.resolve("load")
-    }
-
-    fn profile(toml: &str) -> Profile {
-        load(toml).unwrap_or_else(|error| panic!("{error}"))
-    }
+    use crate::config::resolve::tests::{load, profile};
 
     fn other(toml: &str) -> OtherHalf {
         *profile(toml).backend.expect("the flow has two sides")

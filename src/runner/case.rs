@@ -504,14 +504,14 @@ mod tests {
             assert!((seconds..seconds + 60).contains(&limit), "{id}: {limit} s");
         }
         assert!(limit("1.6L") >= LONG_CASE_ALLOWANCE);
-        let own = Scenario::parse("a.toml", "name = 'n'\n[[load]]\n").expect("it is well");
+        let own = Scenario::parse("a.toml", "name = 'n'\n[[load]]\n").expect("the scenario is valid");
         assert!(default_timeout(&own) >= CASE_ALLOWANCE);
     }
 
     #[test]
     fn a_case_in_which_something_goes_wrong_is_inconclusive() {
         let args = CaseCommand::parse_from(["test"]).cases;
-        let scenario = Scenario::parse("a.toml", "name = 'n'\n[[load]]\n").expect("it is well");
+        let scenario = Scenario::parse("a.toml", "name = 'n'\n[[load]]\n").expect("the scenario is valid");
         let planned = CaseReport::planned(&scenario, CheckedServer::Target);
         // A name that no longer resolves would do the same, but would need a resolver.
         let known = KnownServers::default();

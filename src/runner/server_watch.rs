@@ -12,17 +12,16 @@ use crate::interrupt;
 use crate::judge::leftovers::{self, LEFT_BEHIND, REPETITIONS};
 use crate::measure::server_usage::UsageLevel;
 use crate::scenario::Scenario;
-use crate::sys;
-use crate::target::resources::{RestRule, ServerWatch};
+use crate::target::resources::{RestRule, ServerWatch, UNCHANGED_FOR};
 use crate::target::test_bed::WatchedProcess;
 
 /// How long a server may take to come to rest where nothing depends on it.
 const BRIEF: Duration = Duration::from_secs(2);
-/// Looks at a server before its first connection: the time between two, how many must see the same, and how many there
-/// are at most.
-const LOOK_INTERVAL: Duration = Duration::from_millis(20);
-const SAME_LOOKS: u32 = 3;
-const MOST_LOOKS: u32 = 25;
+/// Before its first connection a server is at rest when it has not changed for this long. That is short, since it is
+/// waited for in every case.
+const UNCHANGED_BEFORE: Duration = Duration::from_millis(40);
+/// How long it may take to come to rest then.
+const BRIEF_BEFORE: Duration = Duration::from_millis(500);
 /// A run that takes longer is not run again to find out whether its server leaks.
 const MAX_REPEATED: Duration = Duration::from_secs(5);
 
@@ -65,23 +64,27 @@ pub fn record(watch: &ServerWatch, outcome: &mut RunOutcome) {
 
 /// A short wait for processes from whose level nothing follows at once.
 fn brief(watch: &ServerWatch) -> RestRule {
-    RestRule { goal: watch.before(), at_once: LEFT_BEHIND - 1, unchanged: u64::MAX, patience: BRIEF }
+    RestRule {
+        goal: watch.before(),
+        at_once: LEFT_BEHIND - 1,
+        unchanged: u64::MAX,
+        unchanged_for: UNCHANGED_FOR,
+        patience: BRIEF,
+    }
 }
 
-/// Waits until a server that was just found ready holds the same for some looks. The connection that found it ready may
-/// still be open there, and would count among what it has before the first connection.
-fn let_come_to_rest(pid: u32) {
-    let look = || sys::usage_of_tree(pid).map(|usage| (usage.fds, usage.threads));
-    let (mut last, mut same) = (look(), 1);
-    for _ in 0..MOST_LOOKS {
-        std::thread::sleep(LOOK_INTERVAL);
-        let now = look();
-        same = if now == last { same + 1 } else { 1 };
-        last = now;
-        if same == SAME_LOOKS {
-            return;
-        }
-    }
+/// Watches a server that was just found ready, from the level on at which it rests. The connection that found it ready
+/// may still be open there, and would count among what it has before the first connection.
+fn watch_from_rest(pid: u32) -> Option<ServerWatch> {
+    let nothing = UsageLevel { fds: Some(0), threads: Some(0), memory_bytes: None };
+    ServerWatch::of(pid)?.rest(&RestRule {
+        goal: nothing,
+        at_once: 0,
+        unchanged: u64::MAX,
+        unchanged_for: UNCHANGED_BEFORE,
+        patience: BRIEF_BEFORE,
+    })?;
+    ServerWatch::of(pid)
 }
 
 impl WatchedRun<'_> {
@@ -92,10 +95,8 @@ impl WatchedRun<'_> {
         start_at: Option<SystemTime>,
         task: &Task,
     ) -> (anyhow::Result<(RunOutcome, bool)>, Option<String>) {
-        if !self.is_bundled {
-            self.pid.into_iter().for_each(let_come_to_rest);
-        }
-        let watch = self.pid.and_then(ServerWatch::of);
+        // What a bundled server has is shown and not judged.
+        let watch = self.pid.and_then(if self.is_bundled { ServerWatch::of } else { watch_from_rest });
         let others = self.others.iter().filter_map(|process| Some((&process.name, ServerWatch::of(process.pid)?)));
         let others: Vec<(&String, ServerWatch)> = others.collect();
         let watches = watch.iter().chain(others.iter().map(|(_, watch)| watch));
@@ -117,9 +118,21 @@ impl WatchedRun<'_> {
         let opened = outcome.opened();
         if self.is_judged_by_growth() {
             let goal = watch.early(opened).unwrap_or_else(|| watch.before());
-            watch.finish(&RestRule { goal, at_once: 0, unchanged: LEFT_BEHIND - 1, patience: self.patience() });
+            watch.finish(&RestRule {
+                goal,
+                at_once: 0,
+                unchanged: LEFT_BEHIND - 1,
+                unchanged_for: UNCHANGED_FOR,
+                patience: self.patience(),
+            });
         } else if self.is_bundled {
-            watch.finish(&RestRule { goal: watch.before(), at_once: u64::MAX, unchanged: u64::MAX, patience: BRIEF });
+            watch.finish(&RestRule {
+                goal: watch.before(),
+                at_once: u64::MAX,
+                unchanged: u64::MAX,
+                unchanged_for: UNCHANGED_FOR,
+                patience: BRIEF,
+            });
         } else {
             watch.finish(&brief(watch));
         }
@@ -176,7 +189,13 @@ impl WatchedRun<'_> {
                 return None;
             }
             let few = LEFT_BEHIND - 1;
-            let level = watch.rest(&RestRule { goal, at_once: few, unchanged: few, patience: self.patience() })?;
+            let level = watch.rest(&RestRule {
+                goal,
+                at_once: few,
+                unchanged: few,
+                unchanged_for: UNCHANGED_FOR,
+                patience: self.patience(),
+            })?;
             levels.push(level);
             if level.excess_over(&goal) < LEFT_BEHIND {
                 return None;

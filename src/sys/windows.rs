@@ -238,15 +238,18 @@ pub fn link_local_interfaces() -> Vec<String> {
 /// this until the thread has left the call.
 pub fn interrupt(stream: &TcpStream, how: Shutdown) {
     let _ = stream.shutdown(how);
-    // SAFETY: the socket is borrowed, so it is open during the call. A null OVERLAPPED means all its operations.
-    unsafe { CancelIoEx(stream.as_raw_socket() as _, std::ptr::null()) };
+    cancel_all(stream);
 }
 
 /// Ends an accept of another thread that is blocked on this listener. As [`interrupt`] does, it misses a call that is
 /// just about to block.
 pub fn cancel_accept(listener: &TcpListener) {
+    cancel_all(listener);
+}
+
+fn cancel_all(socket: &impl AsRawSocket) {
     // SAFETY: the socket is borrowed, so it is open during the call. A null OVERLAPPED means all its operations.
-    unsafe { CancelIoEx(listener.as_raw_socket() as _, std::ptr::null()) };
+    unsafe { CancelIoEx(socket.as_raw_socket() as _, std::ptr::null()) };
 }
 
 /// Makes an accepted socket not inheritable. Some versions of accept return an inheritable socket, others one like the

@@ -21,8 +21,8 @@ const MIN_INTERVAL: Duration = Duration::from_millis(100);
 const MAX_INTERVAL: Duration = Duration::from_millis(500);
 /// Between these limits, looks may take this part of a processor's time.
 const SHARE_OF_TIME: u32 = 30;
-/// A server is at rest when its descriptors and threads have not changed for this long.
-const UNCHANGED_FOR: Duration = Duration::from_millis(300);
+/// After a run, a server is at rest when its descriptors and threads have not changed for this long.
+pub const UNCHANGED_FOR: Duration = Duration::from_millis(300);
 /// The first pause between two looks at a server that comes to rest; it doubles up to [`MIN_INTERVAL`].
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 
@@ -39,8 +39,10 @@ pub struct RestRule {
     pub goal: UsageLevel,
     /// An excess that is at rest at once.
     pub at_once: u64,
-    /// An excess that is at rest if it does not change for a while.
+    /// An excess that is at rest if it does not change for a while …
     pub unchanged: u64,
+    /// … which is this long.
+    pub unchanged_for: Duration,
     /// How long to wait at most.
     pub patience: Duration,
 }
@@ -113,7 +115,7 @@ impl ServerWatch {
             let (level, cpu) = look(self.pid)?;
             let excess = level.excess_over(&rule.goal);
             let since = last.filter(|(last, _)| is_alike(last, &level)).map_or(now, |(_, since)| since);
-            let is_unchanged = excess <= rule.unchanged && now.duration_since(since) >= UNCHANGED_FOR;
+            let is_unchanged = excess <= rule.unchanged && now.duration_since(since) >= rule.unchanged_for;
             if excess <= rule.at_once || is_unchanged || now >= until || interrupt::is_requested() {
                 return Some((level, cpu));
             }

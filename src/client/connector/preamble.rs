@@ -52,30 +52,16 @@ impl Connector {
             None if stalled => negotiating.assume_ready(),
             None => {}
         }
-        let result = match negotiating.advance() {
-            Some(result) => result,
-            None if context.stopped => {
-                self.handshakes -= 1;
-                stats.counters.cut_short += 1;
-                return SlotAction::End;
-            }
-            None if stalled => {
-                stats.counters.connect_timeouts += 1;
-                Err(negotiating.timed_out(limit))
-            }
-            None => {
-                slot.owes(true, now, millis(limit), false);
-                return SlotAction::AwaitEvent;
-            }
+        let result = negotiating.advance();
+        let timed_out = stalled.then(|| negotiating.timed_out(limit));
+        let result = match self.step_ended(slot, stats, (result, timed_out), context) {
+            Ok(result) => result,
+            Err(action) => return action,
         };
-        slot.owes_nothing();
-        self.handshakes -= 1;
         let SlotStage::Negotiating(negotiating) = std::mem::replace(&mut slot.stage, SlotStage::Next) else {
             return SlotAction::AwaitEvent;
         };
-        let plan = &context.run.plan;
-        let place = self.assignments[index].slot(plan);
-        let conn = plan.slots.id(place, slot.generation()).expect("the connection began to connect under this id");
+        let conn = self.conn_of((index, slot), context);
         match result {
             Ok(()) => {
                 stats.connect.record(now - negotiating.began);

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-# A client that writes until nobody takes more, and then reads, must get everything back: whoever can't write must still
-# read, or wait for both. TARGET is a proxy or a tunnel before any echo server, for example:
+# A client that writes until its writes block, and then reads, must get everything back: a program that can't write must
+# still read, or wait for both. TARGET is a proxy or a tunnel before any echo server, for example:
 # socat TCP-LISTEN:7777,fork,reuseaddr EXEC:cat
 import socket, threading, time
 

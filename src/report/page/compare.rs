@@ -8,23 +8,13 @@ use super::band::{self, Band};
 use super::compare_sweep;
 use super::drawn::{better, capitalized};
 use super::findings::example;
-use super::parts::{class, moment};
+use super::parts::{class, class_and_word, moment};
 use crate::judge::outcome::CaseOutcome;
-use crate::judge::verdict::Verdict;
 use crate::report::compare::{ComparePoint, CompareReport, CompareSetting, Contender};
 use crate::report::compare_figures::{Figure, main_figures};
 use crate::report::compare_text::{cell, interval_text, notes, ratio_text, said};
 use crate::report::quantity::UNKNOWN;
 use crate::report::text::plain;
-
-/// The class of a verdict and its word.
-fn class_and_word(verdict: Verdict) -> (&'static str, &'static str) {
-    match verdict {
-        Verdict::Pass => ("pass", "pass"),
-        Verdict::Fail => ("bad", "FAIL"),
-        other => ("so-so", other.name()),
-    }
-}
 
 fn facts(report: &CompareReport) -> Vec<(&'static str, String)> {
     let CompareSetting { started_at, seed, cores, pinned, .. } = &report.setting;
@@ -47,7 +37,7 @@ fn facts(report: &CompareReport) -> Vec<(&'static str, String)> {
 
 /// The page's body.
 pub(super) fn render(report: &CompareReport) -> Markup {
-    let (class, verdict) = class_and_word(report.verdict());
+    let (class, verdict) = class_and_word(report.exit());
     let command = &report.setting.command;
     let band = Band {
         class,

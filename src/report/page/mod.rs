@@ -32,13 +32,12 @@ mod time_plots;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use self::band::Band;
-use self::parts::{Depth, block, class};
+use self::parts::{Depth, block, class, class_and_word};
 use super::case_text::{self, server_output};
 use super::compare::CompareReport;
 use super::run::RunReport;
 use super::suite::{CaseReport, SuiteReport};
 use super::text::plain;
-use crate::exit::Exit;
 use crate::judge::outcome::CaseOutcome;
 
 /// What a page may do: nothing but its own style and its own script.
@@ -94,7 +93,7 @@ fn several(report: &SuiteReport) -> String {
     let anchors = cases::anchors(report);
     let runs: Vec<&RunReport> = report.cases.iter().filter_map(|case| case.run.as_ref()).collect();
     let passed = report.cases.iter().filter(|case| case.outcome == CaseOutcome::Pass).count();
-    let (class, verdict) = verdict(report.exit());
+    let (class, verdict) = class_and_word(report.exit());
     let band = Band {
         class,
         verdict,
@@ -110,17 +109,6 @@ fn several(report: &SuiteReport) -> String {
         @if !report.cases.is_empty() { (cases::render(report, &anchors)) }
     };
     page(&format!("{verdict}: {}", report.summary()), &body)
-}
-
-/// The class and the word of the exit code that a suite has.
-fn verdict(exit: Exit) -> (&'static str, &'static str) {
-    match exit {
-        Exit::Pass => (class(CaseOutcome::Pass), CaseOutcome::Pass.name()),
-        Exit::VerificationFailed => (class(CaseOutcome::Fail), CaseOutcome::Fail.name()),
-        Exit::ThresholdMissed => (class(CaseOutcome::ThresholdMissed), CaseOutcome::ThresholdMissed.name()),
-        Exit::Interrupted => (class(CaseOutcome::Interrupted), CaseOutcome::Interrupted.name()),
-        Exit::Inconclusive | Exit::Usage => (class(CaseOutcome::Inconclusive), CaseOutcome::Inconclusive.name()),
-    }
 }
 
 /// The document around a body.

@@ -2,6 +2,7 @@
 
 use maud::{Markup, html};
 
+use crate::exit::Exit;
 use crate::judge::outcome::CaseOutcome;
 use crate::report::suite::CaseReport;
 use crate::report::text::plain;
@@ -52,6 +53,17 @@ pub(super) fn class(outcome: CaseOutcome) -> &'static str {
         | CaseOutcome::Unsupported
         | CaseOutcome::Interrupted
         | CaseOutcome::NotRun => "so-so",
+    }
+}
+
+/// The class and the word of the exit code that a suite or a comparison has.
+pub(super) fn class_and_word(exit: Exit) -> (&'static str, &'static str) {
+    match exit {
+        Exit::Pass => (class(CaseOutcome::Pass), CaseOutcome::Pass.name()),
+        Exit::VerificationFailed => (class(CaseOutcome::Fail), CaseOutcome::Fail.name()),
+        Exit::ThresholdMissed => (class(CaseOutcome::ThresholdMissed), CaseOutcome::ThresholdMissed.name()),
+        Exit::Interrupted => (class(CaseOutcome::Interrupted), CaseOutcome::Interrupted.name()),
+        Exit::Inconclusive | Exit::Usage => (class(CaseOutcome::Inconclusive), CaseOutcome::Inconclusive.name()),
     }
 }
 
