@@ -1,7 +1,7 @@
 //! Both ends are ours: what a relay between them does wrong is named with the direction in which it does it. A relay
 //! that carries both directions faithfully passes, whichever side sends and whichever side ends first.
 
-use std::io::{self, Read, Write};
+use std::io::Write;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
@@ -9,78 +9,13 @@ use std::time::Duration;
 use echo_tester::client::{self, Control, RunOutcome, RunPlan};
 use echo_tester::peer::Backend;
 use echo_tester::stream::{Finding, FindingKind, OtherSide, StreamDirection};
+use relay::{Carry, Way, bytes, faithful, loses_ten_on_the_way_back, relay, without_ten};
 
 mod load;
-
-/// The way that a relay's thread carries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
-    Up,
-    Down,
-}
-
-/// What a relay does to the bytes of one way, and with its end.
-type Carry = fn(Way, &mut TcpStream, &mut TcpStream) -> io::Result<()>;
+mod relay;
 
 fn backend() -> Backend {
     Backend::listen(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a port is free")
-}
-
-/// A relay to this backend.
-fn relay(backend: SocketAddr, carry: Carry) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-    let address = listener.local_addr().expect("the listener is bound");
-    thread::spawn(move || {
-        for client in listener.incoming().flatten() {
-            let Ok(server) = TcpStream::connect(backend) else { continue };
-            for (way, from, to) in [(Way::Up, &client, &server), (Way::Down, &server, &client)] {
-                let (mut from, mut to) =
-                    (from.try_clone().expect("there are descriptors"), to.try_clone().expect("there are descriptors"));
-                thread::spawn(move || {
-                    // An error of a read or a write is a reset: both sides learn of it, as from any other proxy.
-                    if carry(way, &mut from, &mut to).is_err() {
-                        reset(&from);
-                        reset(&to);
-                    }
-                });
-            }
-        }
-    });
-    address
-}
-
-fn reset(socket: &TcpStream) {
-    let socket = socket2::SockRef::from(socket);
-    let _ = socket.set_linger(Some(Duration::ZERO));
-    // The other thread holds the socket too, so the reset comes when both have let it go: its read ends at once.
-    let _ = socket.shutdown(Shutdown::Both);
-}
-
-/// Carries the bytes through `change`, which gets the offset of the first; without the end.
-fn bytes(from: &mut TcpStream, to: &mut TcpStream, mut change: impl FnMut(u64, &mut Vec<u8>)) -> io::Result<()> {
-    let (mut offset, mut buffer) = (0, vec![0; 16 << 10]);
-    loop {
-        let n = from.read(&mut buffer)?;
-        if n == 0 {
-            return Ok(());
-        }
-        let mut piece = buffer[..n].to_vec();
-        change(offset, &mut piece);
-        offset += n as u64;
-        to.write_all(&piece)?;
-    }
-}
-
-fn faithful(_: Way, from: &mut TcpStream, to: &mut TcpStream) -> io::Result<()> {
-    bytes(from, to, |_, _| {})?;
-    to.shutdown(Shutdown::Write)
-}
-
-/// Drops the bytes from 1000 to 1009.
-fn without_ten(offset: u64, piece: &mut Vec<u8>) {
-    let begin = 1000u64.saturating_sub(offset).min(piece.len() as u64) as usize;
-    let end = 1010u64.saturating_sub(offset).min(piece.len() as u64) as usize;
-    piece.drain(begin..end);
 }
 
 fn run(target: SocketAddr, backend: &Backend, load: &str) -> RunOutcome {
@@ -173,14 +108,7 @@ fn bytes_that_are_lost_are_lost_on_one_way_alone() {
         })?;
         to.shutdown(Shutdown::Write)
     };
-    let down: Carry = |way, from, to| {
-        bytes(from, to, |offset, piece| {
-            if way == Way::Down {
-                without_ten(offset, piece)
-            }
-        })?;
-        to.shutdown(Shutdown::Write)
-    };
+    let down: Carry = loses_ten_on_the_way_back;
     for (carry, direction) in [(up, StreamDirection::Up), (down, StreamDirection::Down)] {
         let (outcome, findings) = through(carry, LOAD);
         assert_eq!(named(&findings), [(FindingKind::Lost, Some(direction)); 2]);

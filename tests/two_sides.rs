@@ -1,0 +1,93 @@
+//! What the suite of two sides shows of a proxy that the echo suite can't see. The relays of these tests have one fault
+//! each, and run in the test.
+
+mod program;
+mod relay;
+
+use std::io;
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+
+use program::{Serving, said};
+use relay::{Carry, Way, bytes, faithful, loses_ten_on_the_way_back, relay};
+use serde_json::Value;
+
+/// A port that is free, for a backend.
+fn free_port() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port is free")
+}
+
+/// The exit code of `check` with these arguments, and its cases: id and outcome, if they ran.
+fn check(args: &[&str]) -> (i32, Value) {
+    let (code, out, err) = said(&[&["check"], args, &["-q", "--json"]].concat());
+    (code, serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {err}")))
+}
+
+/// The suite of two sides through such a relay: only the cases of `filter`.
+fn two_sides(carry: Carry, filter: &str) -> (i32, Value) {
+    let backend = free_port();
+    let relay = relay(backend, carry).to_string();
+    check(&[&relay, "--backend", &backend.to_string(), "--filter", filter])
+}
+
+/// The echo suite through such a relay, with an echo server behind it: only the cases of `filter`.
+fn echo(carry: Carry, filter: &str) -> (i32, Value) {
+    let server = Serving::start(&[]);
+    let relay = relay(server.address.parse().expect("it is an address"), carry).to_string();
+    let result = check(&[&relay, "--filter", filter]);
+    server.stop();
+    result
+}
+
+/// Ends both ways when the server ends its own: it passes the client's FIN on, and cuts the server's half-close.
+fn cuts_at_the_server_s_fin(way: Way, from: &mut TcpStream, to: &mut TcpStream) -> io::Result<()> {
+    bytes(from, to, |_, _| {})?;
+    if way == Way::Down {
+        // Also the way from the client, which may still send.
+        for socket in [from, to] {
+            // One whose ends were both there already has nothing to shut down.
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+        return Ok(());
+    }
+    to.shutdown(Shutdown::Write)
+}
+
+/// The ids of the cases with this outcome.
+fn ids<'r>(report: &'r Value, outcome: &str) -> Vec<&'r str> {
+    let cases = report["cases"].as_array().expect("a report has cases");
+    let of_outcome = cases.iter().filter(|case| case["outcome"] == outcome);
+    of_outcome.map(|case| case["id"].as_str().expect("a case has an id")).collect()
+}
+
+/// What was wrong in each case, for a test that fails.
+fn reasons(report: &Value) -> String {
+    let cases = report["cases"].as_array().expect("a report has cases");
+    cases.iter().map(|case| format!("{} {}: {}\n", case["id"], case["outcome"], case["reasons"])).collect()
+}
+
+#[test]
+fn a_cut_of_the_server_s_half_close_is_found_by_two_sides_and_passed_by_the_echo() {
+    // Every case of the echo suite that ends connections: group 3 is about ends alone.
+    let (code, by_echo) = echo(cuts_at_the_server_s_fin, "3.");
+    assert_eq!((code, ids(&by_echo, "fail")), (0, vec![]), "{}", reasons(&by_echo));
+    assert!(ids(&by_echo, "pass").len() > 2, "{}", reasons(&by_echo));
+
+    let (code, by_two_sides) = two_sides(cuts_at_the_server_s_fin, "11.5");
+    assert_eq!((code, ids(&by_two_sides, "fail")), (1, vec!["11.5"]), "{}", reasons(&by_two_sides));
+    let (code, without_fault) = two_sides(faithful, "11.5");
+    assert_eq!((code, ids(&without_fault, "pass")), (0, vec!["11.5"]), "{}", reasons(&without_fault));
+}
+
+#[test]
+fn a_loss_on_the_way_back_is_named_so_by_the_suite() {
+    let (code, report) = two_sides(loses_ten_on_the_way_back, "11.1 ");
+    assert_eq!((code, ids(&report, "fail")), (1, vec!["11.1"]), "{}", reasons(&report));
+    let case = report["cases"].as_array().and_then(|cases| cases.iter().find(|case| case["id"] == "11.1"));
+    let findings = case.map(|case| case["run"]["loads"][0]["findings"].clone()).expect("the case has run");
+    let findings = findings.as_array().expect("it lists its findings");
+    assert!(
+        !findings.is_empty() && findings.iter().all(|finding| finding["divergence"]["kind"] == "lost"),
+        "{findings:?}"
+    );
+    assert!(findings.iter().all(|finding| finding["direction"] == "down"), "{findings:?}");
+}
