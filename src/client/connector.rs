@@ -21,6 +21,7 @@ use super::slot::{Handshake, LiveConnection, SlotStage, SlotState};
 use super::slot_assignment::SlotAssignment;
 use super::socket::RegisteredSocket;
 use super::socket_options::{Begun, Route, begin_connect, handshake_result};
+use super::tls_session::TlsSession;
 use crate::measure::{Counters, LoadStats};
 use crate::plan::{ConnectionPlan, Profile};
 use crate::stream::ConnId;
@@ -38,6 +39,9 @@ const LONGEST_BACK_OFF: Duration = Duration::from_secs(1);
 const MAX_ATTEMPTS: u8 = 126;
 /// A connect that meets its own socket this often in a row is refused: nothing listens there.
 const MAX_SELF_CONNECTS: u8 = 3;
+
+/// A socket whose next byte is one of the stream, or of TLS with the stream in it.
+type OpenSocket = (RegisteredSocket, Option<Box<TlsSession>>);
 
 /// Opens the connections of a worker's slots.
 pub(super) struct Connector {
@@ -210,6 +214,12 @@ impl Connector {
         if let Some(shortage) = started.as_ref().err().and_then(sys::shortage) {
             return self.put_off((index, slot), counters, shortage, context);
         }
+        if started.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+            && slot.failures() < attempts_within(profile.connect_timeout)
+        {
+            // Nothing will tell when the listener's queue has room again.
+            return self.try_later((index, slot), context);
+        }
         counters.connects += 1;
         match started {
             Ok(Begun::WithFirstWrite(stream)) => {
@@ -316,7 +326,7 @@ impl Connector {
         &self,
         (index, slot): (usize, &mut SlotState),
         stats: &mut LoadStats,
-        (conn, socket, began): (ConnId, RegisteredSocket, u64),
+        (conn, (socket, session), began): (ConnId, OpenSocket, u64),
         context: &ConnectContext<'_>,
     ) -> SlotAction {
         let ConnectContext { run, clock, .. } = *context;
@@ -336,7 +346,7 @@ impl Connector {
         if let Some(two_sides) = &run.two_sides {
             connection = two_sides.opened(connection, assignment.slot(&run.plan), (self.worker, index));
         }
-        slot.stage = SlotStage::Open(Box::new(LiveConnection { connection, socket }));
+        slot.stage = SlotStage::Open(Box::new(LiveConnection { connection, socket, session }));
         if settles {
             run.first_is_settled(slot.group(), now);
         }
@@ -434,7 +444,7 @@ impl Connector {
 
 /// Where a connection comes from and where it goes. With source ports, a slot keeps its source address: a reconnect
 /// that comes to a port again then has the addresses and ports of the connection before it.
-fn route(plan: &RunPlan, assignment: SlotAssignment, generation: u32, target: &Destination) -> Route {
+fn route<'d>(plan: &RunPlan, assignment: SlotAssignment, generation: u32, target: &'d Destination) -> Route<'d> {
     let slot = assignment.slot(plan);
     let profile = &plan.groups[slot.group as usize];
     let source_port = profile.source_port.map(|ports| {
@@ -444,7 +454,7 @@ fn route(plan: &RunPlan, assignment: SlotAssignment, generation: u32, target: &D
     let generation = if source_port.is_some() { 0 } else { generation };
     let nth = u64::from(slot.number) + u64::from(generation) * u64::from(plan.slots.total());
     let source = plan.sources.of(nth, plan.shard.count(), plan.targets.len());
-    Route { source, source_port, target: target.address() }
+    Route { source, source_port, target: target.endpoint() }
 }
 
 /// How often opening one connection is tried while this machine is short of something. A source port that it still
@@ -453,10 +463,15 @@ fn max_attempts(profile: &Profile) -> u8 {
     if profile.source_port.is_none() {
         return MAX_ATTEMPTS;
     }
+    attempts_within(profile.connect_timeout)
+}
+
+/// How often opening one connection can be tried within this time.
+fn attempts_within(limit: Duration) -> u8 {
     let mut waited = Duration::ZERO;
     let is_in_time = |attempt: &u8| {
         waited += back_off(*attempt);
-        waited <= profile.connect_timeout
+        waited <= limit
     };
     1 + (1..MAX_ATTEMPTS).take_while(is_in_time).count() as u8
 }

@@ -65,7 +65,7 @@ impl Findings {
         if found.is_empty() {
             return;
         }
-        let LiveConnection { connection, socket } = open;
+        let LiveConnection { connection, socket, .. } = open;
         connection.fail(found.len());
         let text = |address: io::Result<SocketAddr>| address.ok().map(|address| address.to_string());
         let side = connection.side();

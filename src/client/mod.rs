@@ -44,6 +44,7 @@ mod start_schedule;
 pub mod target;
 mod timer_heap;
 mod timers;
+mod tls_session;
 mod two_sides;
 mod wait;
 mod worker;

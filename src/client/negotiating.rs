@@ -10,7 +10,8 @@ use mio::net::TcpStream;
 
 use super::connection::Transport;
 use super::socket::RegisteredSocket;
-use crate::transport::{Destination, Negotiation, Preamble};
+use super::tls_session::TlsSession;
+use crate::transport::{Destination, Negotiation, Preamble, TlsClient};
 
 /// As much as is read in one call; the answers of proxies are shorter.
 const BUFFER: usize = 512;
@@ -19,6 +20,9 @@ const BUFFER: usize = 512;
 pub(super) struct Negotiating {
     socket: RegisteredSocket,
     negotiation: Negotiation,
+    /// TLS that is to follow.
+    tls: Option<TlsClient>,
+    session: Option<Box<TlsSession>>,
     pub(super) target: Destination,
     pub(super) source: Option<IpAddr>,
     /// When its handshake began.
@@ -33,7 +37,8 @@ impl Negotiating {
     ) -> Negotiating {
         let (local, remote) = (socket.stream().local_addr().ok(), socket.stream().peer_addr().ok());
         let negotiation = Negotiation::new(Arc::clone(preamble), local, remote);
-        Negotiating { socket, negotiation, target, source, began }
+        let tls = preamble.tls.clone();
+        Negotiating { socket, negotiation, tls, session: None, target, source, began }
     }
 
     /// Remembers what the wait reports.
@@ -48,7 +53,7 @@ impl Negotiating {
 
     /// Sends and receives what can be. `None`: it waits for the socket.
     pub(super) fn advance(&mut self) -> Option<io::Result<()>> {
-        let result = self.step();
+        let result = self.step().and_then(|()| self.secure());
         match result {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
             result => Some(result),
@@ -57,12 +62,18 @@ impl Negotiating {
 
     /// The error of a preamble that took longer than the connect may.
     pub(super) fn timed_out(&self, limit: Duration) -> io::Error {
-        self.negotiation.timed_out(limit)
+        match &self.session {
+            None => self.negotiation.timed_out(limit),
+            Some(_) => {
+                let what = format!("the TLS handshake with {} took longer than {limit:?}", self.target);
+                io::Error::new(io::ErrorKind::TimedOut, format!("{what}: check that the server speaks TLS there"))
+            }
+        }
     }
 
-    /// The socket, whose next byte is one of the stream.
-    pub(super) fn into_socket(self) -> RegisteredSocket {
-        self.socket
+    /// The socket, whose next byte is one of the stream, or of TLS with the stream in it.
+    pub(super) fn into_socket(self) -> (RegisteredSocket, Option<Box<TlsSession>>) {
+        (self.socket, self.session)
     }
 
     /// The socket itself, to be closed.
@@ -87,6 +98,17 @@ impl Negotiating {
             }
         }
         Ok(())
+    }
+
+    /// The handshake of TLS, if there is one.
+    fn secure(&mut self) -> io::Result<()> {
+        if let Some(client) = self.tls.take() {
+            self.session = Some(Box::new(TlsSession::new(&client)?));
+        }
+        match &mut self.session {
+            Some(session) => session.over(&mut self.socket).shake_hands(),
+            None => Ok(()),
+        }
     }
 
     fn explained(&self, error: io::Error) -> io::Error {

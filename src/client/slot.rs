@@ -8,9 +8,10 @@ use std::net::IpAddr;
 use mio::net::TcpStream;
 
 use super::clock::nanos_to_millis;
-use super::connection::ClientConnection;
+use super::connection::{ClientConnection, TurnContext, TurnResult};
 use super::negotiating::Negotiating;
 use super::socket::RegisteredSocket;
+use super::tls_session::TlsSession;
 use crate::transport::Destination;
 
 /// What a slot is doing.
@@ -42,6 +43,21 @@ pub(super) struct Handshake {
 pub(super) struct LiveConnection {
     pub(super) connection: ClientConnection,
     pub(super) socket: RegisteredSocket,
+    /// TLS, in which the stream goes.
+    pub(super) session: Option<Box<TlsSession>>,
+}
+
+impl LiveConnection {
+    /// Gives the connection a turn; `stalled`: silence has lasted too long.
+    #[inline]
+    pub(super) fn turn(&mut self, turn: &mut TurnContext<'_>, stalled: bool) -> TurnResult {
+        let LiveConnection { connection, socket, session } = self;
+        match session {
+            None if stalled => connection.stalled(socket, turn),
+            None => connection.advance(socket, turn),
+            Some(session) => session.turn(connection, socket, turn, stalled),
+        }
+    }
 }
 
 /// The state of one slot. Times are nanoseconds since the start of the run, unless the name says otherwise.
@@ -114,7 +130,11 @@ impl SlotState {
         self.owes_nothing();
         let SlotStage::Open(open) = stage else { return None };
         self.next_arrival = open.connection.next_arrival();
-        Some(open.socket.into_stream())
+        let LiveConnection { mut socket, session, .. } = *open;
+        if let Some(mut session) = session {
+            session.over(&mut socket).say_goodbye();
+        }
+        Some(socket.into_stream())
     }
 
     /// On to the next connection. Gives back the stage that ends.

@@ -5,11 +5,12 @@ use std::net::{IpAddr, SocketAddr};
 
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
 use super::target::bind_address;
 use crate::plan::Profile;
 use crate::sys;
+use crate::transport::Endpoint;
 
 /// A connection that answers none of this many keep-alive probes is dead. Windows sends ten: it knows TCP_KEEPCNT only
 /// since Windows 10, version 1703, and Wine does not know it.
@@ -18,10 +19,10 @@ const KEEPALIVE_PROBES: u32 = 3;
 
 /// Where a connection comes from, as far as it is not left to the system, and where it goes.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Route {
+pub(super) struct Route<'d> {
     pub(super) source: Option<IpAddr>,
     pub(super) source_port: Option<u16>,
-    pub(super) target: SocketAddr,
+    pub(super) target: &'d Endpoint,
 }
 
 /// A connect that has begun.
@@ -35,26 +36,54 @@ pub(super) enum Begun {
 /// Begins to connect, and has the wait report the end of the handshake under this token.
 ///
 /// # Errors
-/// The system's.
-pub(super) fn begin_connect(registry: &Registry, token: Token, route: Route, profile: &Profile) -> io::Result<Begun> {
-    let socket = Socket::new(Domain::for_address(route.target), Type::STREAM, Some(Protocol::TCP))?;
+/// The system's. `WouldBlock`: the queue of a Unix domain socket's listener is full (connect(2), EAGAIN).
+pub(super) fn begin_connect(
+    registry: &Registry,
+    token: Token,
+    route: Route<'_>,
+    profile: &Profile,
+) -> io::Result<Begun> {
+    let (socket, is_connected) = match route.target {
+        Endpoint::Tcp(target) => begin_tcp(*target, route, profile)?,
+        Endpoint::Unix(path) => (connect_unix(path, profile)?, true),
+    };
+    let mut stream = TcpStream::from_std(socket.into());
+    registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
+    Ok(if is_connected && profile.fast_open { Begun::WithFirstWrite(stream) } else { Begun::Handshake(stream) })
+}
+
+/// A Unix domain socket connects at once, or not at all. On Unix any stream socket can stand in a `TcpStream`: it is a
+/// descriptor, and only calls that all of them know are made.
+fn connect_unix(path: &std::path::Path, profile: &Profile) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
-    if let SocketAddr::V6(target) = route.target
+    if let Some(bytes) = profile.sndbuf {
+        socket.set_send_buffer_size(bytes)?;
+    }
+    if let Some(bytes) = profile.rcvbuf {
+        socket.set_recv_buffer_size(bytes)?;
+    }
+    socket.connect(&SockAddr::unix(path)?)?;
+    Ok(socket)
+}
+
+/// A socket of TCP, and whether it is connected already.
+fn begin_tcp(target: SocketAddr, route: Route<'_>, profile: &Profile) -> io::Result<(Socket, bool)> {
+    let socket = Socket::new(Domain::for_address(target), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    if let SocketAddr::V6(target) = target
         && target.ip().to_ipv4_mapped().is_some()
     {
         // Windows, and some settings of Linux, keep such a socket from IPv4 (RFC 3493, 5.3).
         socket.set_only_v6(false)?;
     }
     set_options(&socket, profile)?;
-    bind(&socket, route)?;
-    let is_connected = match socket.connect(&route.target.into()) {
-        Ok(()) => true,
-        Err(error) if sys::is_connect_in_progress(&error) => false,
-        Err(error) => return Err(error),
-    };
-    let mut stream = TcpStream::from_std(socket.into());
-    registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
-    Ok(if is_connected && profile.fast_open { Begun::WithFirstWrite(stream) } else { Begun::Handshake(stream) })
+    bind(&socket, route, target)?;
+    match socket.connect(&target.into()) {
+        Ok(()) => Ok((socket, true)),
+        Err(error) if sys::is_connect_in_progress(&error) => Ok((socket, false)),
+        Err(error) => Err(error),
+    }
 }
 
 /// The window scale and the MSS go with the SYN, so all options are set before it.
@@ -81,8 +110,8 @@ fn set_options(socket: &Socket, profile: &Profile) -> io::Result<()> {
     Ok(())
 }
 
-fn bind(socket: &Socket, route: Route) -> io::Result<()> {
-    let Route { source, source_port, target } = route;
+fn bind(socket: &Socket, route: Route<'_>, target: SocketAddr) -> io::Result<()> {
+    let Route { source, source_port, .. } = route;
     let any = if target.is_ipv4() { IpAddr::from([0; 4]) } else { IpAddr::from([0; 16]) };
     let mut address = bind_address(source.unwrap_or(any), target);
     match (source, source_port) {
@@ -113,7 +142,7 @@ fn bind_error(error: io::Error, source: IpAddr) -> io::Error {
 pub(super) fn handshake_result(stream: &TcpStream) -> Option<io::Result<()>> {
     match stream.take_error() {
         Ok(Some(error)) | Err(error) => Some(Err(error)),
-        Ok(None) => match stream.peer_addr() {
+        Ok(None) => match SockRef::from(stream).peer_addr() {
             Ok(_) => Some(Ok(())),
             Err(error) if error.kind() != io::ErrorKind::NotConnected => Some(Err(error)),
             Err(_) => None,
@@ -133,7 +162,8 @@ mod tests {
         let args: LoadArgs = toml::from_str(toml).expect("the load of a test is well-formed");
         let profile = args.resolve("load").expect("the load of a test is valid");
         let poll = mio::Poll::new()?;
-        let route = Route { source: None, source_port, target };
+        let endpoint = Endpoint::Tcp(target);
+        let route = Route { source: None, source_port, target: &endpoint };
         begin_connect(poll.registry(), Token(0), route, &profile).map(|begun| match begun {
             Begun::Handshake(stream) | Begun::WithFirstWrite(stream) => stream,
         })

@@ -39,7 +39,7 @@ use super::pair::Side;
 use super::run_plan::deadline;
 use super::run_state::RunState;
 use super::signals::RunSignals;
-use super::slot::{LiveConnection, SlotStage, SlotState};
+use super::slot::{SlotStage, SlotState};
 use super::slot_assignment::SlotAssignment;
 use super::stand_still::StandStill;
 use super::timers::Timers;
@@ -303,7 +303,6 @@ impl ClientWorker {
         let stalled = slot.take_stalled();
         let group = slot.group();
         let SlotStage::Open(open) = &mut slot.stage else { return };
-        let LiveConnection { connection, socket } = &mut **open;
         let profile = &*run.plan.groups[group];
         let side = connection.side();
         let is_paced = profile.paces_ends() && side != Some(Side::Backend);
@@ -325,14 +324,14 @@ impl ClientWorker {
             group_arrived: signals.has_arrived(group),
             deadline,
         };
-        if signals.is_stopped() || connection.has_had_enough() {
-            connection.cut_short(socket, &mut turn);
+        if signals.is_stopped() || open.connection.has_had_enough() {
+            open.connection.cut_short(&mut open.socket, &mut turn);
             self.take_findings(index, None);
             return self.close(index);
         }
-        let result =
-            if stalled { connection.stalled(socket, &mut turn) } else { connection.advance(socket, &mut turn) };
-        let limit_ms = millis(profile.stall_timeout).min(if connection.is_probing() { MAX_PROBE_MS } else { u32::MAX });
+        let result = open.turn(&mut turn, stalled);
+        let limit_ms =
+            millis(profile.stall_timeout).min(if open.connection.is_probing() { MAX_PROBE_MS } else { u32::MAX });
         let error = if let TurnResult::Over(error) = &result { error.as_ref() } else { None };
         self.take_findings(index, error);
         let (slot, now) = (&mut self.slots[index], self.clock.last());

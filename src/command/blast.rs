@@ -101,6 +101,7 @@ pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
         return dry_run(&launch::plan(&run, Vec::new(), profiles, None)?, &about, &args.output);
     }
     launch::note_late_start(&args.run);
+    launch::note_insecure(&args.run);
     let watch = watch(&args)?;
     args.output.result.clear()?;
     prepare_log(&args)?;
@@ -156,7 +157,7 @@ fn remedies(args: &BlastArgs, run: &RunSettings) -> Remedies {
     Remedies {
         is_default_target: args.target.is_none() && args.serve.is_none(),
         has_sources: !run.sources.is_empty(),
-        is_via: !run.transport.via.is_empty(),
+        is_via: !run.transport.is_plain(),
     }
 }
 
@@ -237,7 +238,7 @@ fn start(args: &BlastArgs) -> anyhow::Result<Option<BundledServer>> {
 fn aim_at(plan: &mut RunPlan, server: Option<&BundledServer>, run: &RunSettings) -> anyhow::Result<()> {
     let addresses: Vec<SocketAddr> = server.map(|server| server.address).into_iter().collect();
     plan.targets = destination::of_addresses(&addresses, &run.transport)?;
-    let reached: Vec<SocketAddr> = plan.targets.iter().map(Destination::address).collect();
+    let reached: Vec<SocketAddr> = plan.targets.iter().filter_map(Destination::address).collect();
     plan.sources = SourceChoice::new(&run.sources, &reached);
     Ok(())
 }

@@ -1,9 +1,11 @@
 //! The options of a run as a whole, which belong to no single load group: the seed, the workers, the shard.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
+use clap::builder::BoolishValueParser;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +16,7 @@ use super::forms::{ConnList, Seed, StartTime};
 use super::sources::SourceAddresses;
 use super::transport::TransportSettings;
 use crate::plan::{ConnId, Shard};
-use crate::transport::{ProxyHeader, ProxyUrl};
+use crate::transport::{ProxyHeader, ProxyUrl, TlsOptions};
 use crate::units::{Count, Time};
 
 /// The options of a run as they were typed. Each field is a flag, a TOML key and an environment variable, as in
@@ -88,6 +90,53 @@ pub struct RunArgs {
         value_parser = keyword_parser(ProxyHeader::KEYWORDS), hide_possible_values = true
     )]
     pub send_proxy: Option<ProxyHeader>,
+
+    /// Connect with TLS, and verify the server's certificate [default: false]
+    ///
+    /// The stream goes inside TLS 1.3 or 1.2. Half-close is close_notify, and the FIN follows it; a FIN of the server
+    /// without close_notify is a truncation. Certificates that the system trusts are trusted here; --ca names others.
+    #[arg(
+        long, value_name = "BOOL", env = "ECHO_TESTER_TLS", hide_env = true, num_args = 0..=1,
+        require_equals = true, default_missing_value = "true", value_parser = BoolishValueParser::new(),
+        hide_possible_values = true, help_heading = "Transport"
+    )]
+    pub tls: Option<bool>,
+
+    /// With --tls: trust the certificates in this PEM file, and no others [default: those of the system]
+    #[arg(long, value_name = "FILE", env = "ECHO_TESTER_CA", hide_env = true, help_heading = "Transport")]
+    pub ca: Option<PathBuf>,
+
+    /// With --tls: do NOT verify the server's certificate; every report says so [default: false]
+    #[arg(
+        long, value_name = "BOOL", env = "ECHO_TESTER_INSECURE", hide_env = true, num_args = 0..=1,
+        require_equals = true, default_missing_value = "true", value_parser = BoolishValueParser::new(),
+        hide_possible_values = true, help_heading = "Transport"
+    )]
+    pub insecure: Option<bool>,
+
+    /// With --tls: the name to ask the server for, which its certificate must have [default: the target's host]
+    #[arg(long, value_name = "NAME", env = "ECHO_TESTER_SNI", hide_env = true, help_heading = "Transport")]
+    pub sni: Option<String>,
+
+    /// With --tls: protocols to offer by ALPN; repeatable [default: none]
+    #[arg(
+        long,
+        value_name = "PROTOCOL",
+        env = "ECHO_TESTER_ALPN",
+        hide_env = true,
+        value_delimiter = ',',
+        help_heading = "Transport"
+    )]
+    #[serde(default)]
+    pub alpn: Vec<String>,
+
+    /// With --tls: the client's own certificate chain, a PEM file; needs --client-key
+    #[arg(long, value_name = "FILE", env = "ECHO_TESTER_CLIENT_CERT", hide_env = true, help_heading = "Transport")]
+    pub client_cert: Option<PathBuf>,
+
+    /// With --tls: the key of --client-cert, a PEM file
+    #[arg(long, value_name = "FILE", env = "ECHO_TESTER_CLIENT_KEY", hide_env = true, help_heading = "Transport")]
+    pub client_key: Option<PathBuf>,
 }
 
 /// The options of a run, resolved.
@@ -146,6 +195,7 @@ impl RunArgs {
             return Err(ConfigError::new("timeout", 0, "must be longer than 0")
                 .remedy("write a time such as 10m, or leave it out"));
         }
+        self.check_tls()?;
         Ok(RunSettings {
             seed: self.seed.map_or(random & ((1 << DRAWN_SEED_BITS) - 1), |Seed(seed)| seed),
             workers,
@@ -163,18 +213,73 @@ impl RunArgs {
 
     /// What lies between a connection and its target.
     pub fn transport(&self) -> TransportSettings {
-        TransportSettings { via: self.via.clone(), header: self.send_proxy }
+        let tls = (self.tls == Some(true)).then(|| TlsOptions {
+            ca: self.ca.clone(),
+            insecure: self.insecure == Some(true),
+            sni: self.sni.clone(),
+            alpn: self.alpn.clone(),
+            identity: self.client_cert.clone().zip(self.client_key.clone()),
+        });
+        TransportSettings { via: self.via.clone(), header: self.send_proxy, tls }
     }
 
     /// The same options for a target that is reached directly.
     #[must_use]
     pub fn without_transport(&self) -> RunArgs {
-        RunArgs { via: Vec::new(), send_proxy: None, ..self.clone() }
+        self.clone().with_transport_of(&RunArgs::default(), &RunArgs::default())
+    }
+
+    /// These options, but those of the transport are `typed` where they are given, and else those of the file.
+    #[must_use]
+    pub fn with_transport_of(self, typed: &RunArgs, file: &RunArgs) -> RunArgs {
+        RunArgs {
+            via: if typed.via.is_empty() { file.via.clone() } else { typed.via.clone() },
+            send_proxy: typed.send_proxy.or(file.send_proxy),
+            tls: typed.tls.or(file.tls),
+            ca: typed.ca.clone().or_else(|| file.ca.clone()),
+            insecure: typed.insecure.or(file.insecure),
+            sni: typed.sni.clone().or_else(|| file.sni.clone()),
+            alpn: if typed.alpn.is_empty() { file.alpn.clone() } else { typed.alpn.clone() },
+            client_cert: typed.client_cert.clone().or_else(|| file.client_cert.clone()),
+            client_key: typed.client_key.clone().or_else(|| file.client_key.clone()),
+            ..self
+        }
     }
 
     /// The flags of the transport alone, for a command line that runs a part of it again.
     pub fn transport_flags(&self) -> Vec<String> {
-        RunArgs { via: self.via.clone(), send_proxy: self.send_proxy, ..RunArgs::default() }.to_flags()
+        RunArgs::default().with_transport_of(self, &RunArgs::default()).to_flags()
+    }
+
+    /// Refuses options of TLS without TLS, and half of a pair.
+    fn check_tls(&self) -> Result<(), ConfigError> {
+        let given = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+        let of_tls = [
+            ("ca", given(&self.ca)),
+            ("insecure", self.insecure.filter(|on| *on).map(|on| on.to_string())),
+            ("sni", self.sni.clone()),
+            ("alpn", self.alpn.first().cloned()),
+            ("client_cert", given(&self.client_cert)),
+            ("client_key", given(&self.client_key)),
+        ];
+        for (key, value) in of_tls {
+            if let (Some(value), false) = (value, self.tls == Some(true)) {
+                return Err(ConfigError::new(key, value, "it is an option of TLS").remedy("add `tls`, or leave it out"));
+            }
+        }
+        if let (Some(ca), Some(true)) = (given(&self.ca), self.insecure) {
+            let problem = "with `insecure` no certificate is verified";
+            return Err(ConfigError::new("ca", ca, problem).remedy("leave out one of them"));
+        }
+        match (given(&self.client_cert), given(&self.client_key)) {
+            (Some(certificate), None) => {
+                Err(ConfigError::new("client_cert", certificate, "its key is missing").remedy("add `client_key`"))
+            }
+            (None, Some(key)) => {
+                Err(ConfigError::new("client_key", key, "its certificate is missing").remedy("add `client_cert`"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Refuses the options that run a part of the load, or begin at a set time: a comparison needs the whole load, and

@@ -1,8 +1,9 @@
 //! What lies between a connection and its target, as far as the user wants something to.
 
 use super::error::ConfigError;
-use crate::plan::Profile;
-use crate::transport::{ProxyHeader, ProxyUrl};
+use crate::plan::{Close, Profile};
+use crate::transport::{ProxyHeader, ProxyUrl, TlsOptions};
+use crate::units::{Bytes, Time};
 
 /// The transport of a run, resolved.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -11,6 +12,8 @@ pub struct TransportSettings {
     pub via: Vec<ProxyUrl>,
     /// The header of the PROXY protocol that goes to the target.
     pub header: Option<ProxyHeader>,
+    /// TLS, in which the stream goes.
+    pub tls: Option<TlsOptions>,
 }
 
 impl TransportSettings {
@@ -19,13 +22,46 @@ impl TransportSettings {
         *self == TransportSettings::default()
     }
 
-    /// What a load asks for that this transport can't do, if there is something.
-    pub fn unsuitable(&self, profile: &Profile) -> Option<ConfigError> {
-        let what = match (&self.via[..], self.header) {
-            ([], None) => return None,
-            ([_, ..], _) => "with `via` the SYN goes to the proxy, and the first bytes are for it",
-            (_, Some(_)) => "with `send_proxy` the first bytes are those of the PROXY header",
+    /// What a load asks for that this transport can't do, if there is something. `is_unix`: the target is a Unix domain
+    /// socket.
+    pub fn unsuitable(&self, profile: &Profile, is_unix: bool) -> Option<ConfigError> {
+        self.unsuitable_for_fast_open(profile)
+            .or_else(|| self.unsuitable_for_tls(profile))
+            .or_else(|| is_unix.then(|| unsuitable_for_unix(profile)).flatten())
+    }
+
+    fn unsuitable_for_fast_open(&self, profile: &Profile) -> Option<ConfigError> {
+        let what = match (&self.via[..], self.header, &self.tls) {
+            ([], None, None) => return None,
+            ([_, ..], _, _) => "with `via` the SYN goes to the proxy, and the first bytes are for it",
+            (_, Some(_), _) => "with `send_proxy` the first bytes are those of the PROXY header",
+            (_, _, Some(_)) => "with `tls` the first bytes are those of its handshake",
         };
         profile.fast_open.then(|| ConfigError::new("fast_open", true, what).remedy("leave out one of them"))
+    }
+
+    fn unsuitable_for_tls(&self, profile: &Profile) -> Option<ConfigError> {
+        let at = profile.urgent.filter(|_| self.tls.is_some())?;
+        Some(ConfigError::new("urgent", Bytes(at), "TLS has no urgent data").remedy("leave out one of them"))
+    }
+}
+
+/// What only TCP has.
+fn unsuitable_for_unix(profile: &Profile) -> Option<ConfigError> {
+    let wrong = |key, value: String, what: &str| {
+        let what = format!("a Unix domain socket has no {what}");
+        Some(ConfigError::new(key, value, what).remedy("leave it out, or give a target of TCP"))
+    };
+    match profile {
+        Profile { mss: Some(mss), .. } => wrong("mss", Bytes(*mss as u64).to_string(), "segments"),
+        Profile { keepalive: Some(time), .. } => wrong("keepalive", Time(*time).to_string(), "keep-alive probes"),
+        Profile { fast_open: true, .. } => wrong("fast_open", "true".to_owned(), "SYN"),
+        Profile { source_port: Some(ports), .. } => wrong("source_port", ports.to_string(), "ports"),
+        Profile { urgent: Some(at), .. } => wrong("urgent", Bytes(*at).to_string(), "urgent data everywhere"),
+        Profile { nodelay: false, .. } => wrong("nagle", "true".to_owned(), "segments to collect"),
+        Profile { close: close @ (Close::Reset | Close::HalfCloseReset), .. } => {
+            wrong("close", close.to_string(), "reset")
+        }
+        _ => None,
     }
 }

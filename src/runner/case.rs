@@ -40,7 +40,7 @@ use crate::stream::earlier::EarlierRun;
 use crate::sys;
 use crate::target::liveness;
 use crate::target::test_bed::{TestBed, WantedProcesses};
-use crate::transport::Destination;
+use crate::transport::{Destination, Endpoint};
 use crate::units::{Count, Time};
 
 /// Time that the loads of a case may take beyond their own durations and time-outs.
@@ -392,7 +392,7 @@ fn why_absent(report: &RunReport, target: &str, plan: &RunPlan) -> Option<String
     if !unreachable::is_absent(&report.total) || liveness::is_there(&plan.targets, source, ABSENT_TIMEOUT) {
         return None;
     }
-    let is_via = plan.targets.iter().any(Destination::is_via);
+    let is_via = plan.targets.iter().any(|target| target.preamble().is_some());
     let remedies = Remedies { has_sources: source.is_some(), is_via, ..Remedies::default() };
     unreachable::why(report, target, remedies)
 }
@@ -435,7 +435,9 @@ pub(super) fn why_skipped(scenario: &Scenario, args: &CaseArgs, target: Option<&
     if let Some(reason) = scenario.skip_under_wine.as_ref().filter(|_| sys::is_wine()) {
         return Some(format!("under Wine: {reason}"));
     }
-    if let Some(lacking) = scenario.loads.iter().find_map(config::unavailable) {
+    let (is_unix, transport) = (target.is_some_and(is_unix_socket), merged(&args.run, &scenario.run).transport());
+    let lacking = |load: &Profile| config::unavailable(load).or_else(|| transport.unsuitable(load, is_unix));
+    if let Some(lacking) = scenario.loads.iter().find_map(lacking) {
         return Some(lacking.to_string());
     }
     let has_backend = args.backend.backend.is_some() || scenario.backend.is_some();
@@ -464,6 +466,10 @@ pub(super) fn why_skipped(scenario: &Scenario, args: &CaseArgs, target: Option<&
     }
 }
 
+fn is_unix_socket(target: &str) -> bool {
+    target.starts_with(Endpoint::UNIX)
+}
+
 /// The flags of a case: those on the command line override those in the file.
 pub(super) fn merged(typed: &RunArgs, file: &RunArgs) -> RunArgs {
     RunArgs {
@@ -475,9 +481,9 @@ pub(super) fn merged(typed: &RunArgs, file: &RunArgs) -> RunArgs {
         start_at: typed.start_at.or(file.start_at),
         findings: typed.findings.or(file.findings),
         timeout: typed.timeout.or(file.timeout),
-        via: if typed.via.is_empty() { file.via.clone() } else { typed.via.clone() },
-        send_proxy: typed.send_proxy.or(file.send_proxy),
+        ..RunArgs::default()
     }
+    .with_transport_of(typed, file)
 }
 
 #[cfg(test)]

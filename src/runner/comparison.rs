@@ -303,7 +303,7 @@ impl<'a> Comparison<'a> {
     fn why_absent(&self, server: &ComparedServer, report: &RunReport) -> Option<String> {
         let target = (server.setting.kind == ServerKind::Target && unreachable::is_absent(&report.total))
             .then_some(&server.setting.what)?;
-        let is_via = !self.run.transport.via.is_empty();
+        let is_via = !self.run.transport.is_plain();
         let remedies = Remedies { has_sources: !self.run.sources.is_empty(), is_via, ..Remedies::default() };
         unreachable::why(report, target, remedies)
     }

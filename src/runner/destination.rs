@@ -2,10 +2,11 @@
 
 use std::net::SocketAddr;
 
-use super::target_address;
+use super::{target_address, tls_client};
 use crate::config::{AddressFamily, TransportSettings};
+use crate::failure::Failure;
 use crate::runner::family;
-use crate::transport::{Destination, Hop, HostPort, Preamble, ProxyUrl};
+use crate::transport::{Destination, Endpoint, Hop, HostPort, Preamble, ProxyUrl, TlsClient};
 
 /// How a text becomes addresses: once for the life of the process, or each time.
 type LookUp = fn(&str) -> anyhow::Result<Vec<SocketAddr>>;
@@ -37,14 +38,23 @@ pub(super) fn of_family(
     family: AddressFamily,
     transport: &TransportSettings,
 ) -> anyhow::Result<Result<Vec<Destination>, String>> {
-    if family == AddressFamily::Any || !transport.via.is_empty() {
-        return match family {
-            AddressFamily::Any => resolve(target, transport).map(Ok),
-            _ => Ok(Err("which address family is used behind a proxy, the proxy decides".to_owned())),
-        };
+    if family == AddressFamily::Any {
+        return resolve(target, transport).map(Ok);
+    }
+    if !transport.via.is_empty() {
+        return Ok(Err("which address family is used behind a proxy, the proxy decides".to_owned()));
+    }
+    if target.starts_with(Endpoint::UNIX) {
+        return Ok(Err("a Unix domain socket has no address family of IP".to_owned()));
     }
     let addresses = family::addresses(target, family)?;
-    Ok(addresses.map(|addresses| addresses.into_iter().map(|address| direct(address, target, transport)).collect()))
+    match addresses {
+        Err(why) => Ok(Err(why)),
+        Ok(all) => {
+            let each = all.into_iter().map(|address| direct(Endpoint::Tcp(address), target, transport));
+            each.collect::<anyhow::Result<Vec<_>>>().map(Ok)
+        }
+    }
 }
 
 /// The destinations of a server that was started at these addresses.
@@ -65,24 +75,51 @@ pub(super) fn of_address(address: SocketAddr, transport: &TransportSettings) -> 
 }
 
 fn destinations(target: &str, transport: &TransportSettings, look_up: LookUp) -> anyhow::Result<Vec<Destination>> {
+    if let Some(path) = target.strip_prefix(Endpoint::UNIX) {
+        target_address::check(target)?;
+        return at_unix_socket(path, target, transport).map(|destination| vec![destination]);
+    }
     let Some(first) = transport.via.first() else {
-        let addresses = look_up(target)?.into_iter();
-        return Ok(addresses.map(|address| direct(address, target, transport)).collect());
+        return look_up(target)?.into_iter().map(|address| direct(address.into(), target, transport)).collect();
     };
     let asked_for = target_address::host_port(target)?;
-    let preamble =
-        Preamble { target: target.to_owned(), hops: hops(&transport.via, asked_for)?, header: transport.header };
+    let preamble = Preamble {
+        target: target.to_owned(),
+        hops: hops(&transport.via, asked_for)?,
+        header: transport.header,
+        tls: tls(target, transport)?,
+    };
     let of_proxy = look_up(&first.at.to_string())?.into_iter();
-    Ok(of_proxy.map(|address| Destination::with_preamble(address, preamble.clone())).collect())
+    Ok(of_proxy.map(|address| Destination::with_preamble(Endpoint::Tcp(address), preamble.clone())).collect())
 }
 
 /// A target without a proxy on the way.
-fn direct(address: SocketAddr, target: &str, transport: &TransportSettings) -> Destination {
+fn direct(endpoint: Endpoint, target: &str, transport: &TransportSettings) -> anyhow::Result<Destination> {
     if transport.is_plain() {
-        return Destination::from(address);
+        return Ok(Destination::from(endpoint));
     }
-    let preamble = Preamble { target: target.to_owned(), hops: Vec::new(), header: transport.header };
-    Destination::with_preamble(address, preamble)
+    let tls = tls(target, transport)?;
+    let preamble = Preamble { target: target.to_owned(), hops: Vec::new(), header: transport.header, tls };
+    Ok(Destination::with_preamble(endpoint, preamble))
+}
+
+fn at_unix_socket(path: &str, target: &str, transport: &TransportSettings) -> anyhow::Result<Destination> {
+    match transport.via.first() {
+        Some(proxy) => Err(Failure::usage(format!(
+            "--via {proxy}: a proxy reaches no Unix domain socket, and the target is {target}: leave out one of them"
+        ))),
+        None => direct(Endpoint::Unix(path.into()), target, transport),
+    }
+}
+
+/// What connections to the target are secured with, if they are.
+fn tls(target: &str, transport: &TransportSettings) -> anyhow::Result<Option<TlsClient>> {
+    let Some(options) = &transport.tls else { return Ok(None) };
+    let host = match target.strip_prefix(Endpoint::UNIX) {
+        Some(_) => "localhost".to_owned(),
+        None => target_address::host_port(target)?.host(),
+    };
+    tls_client::of(options, &host).map(Some)
 }
 
 /// Each proxy with what it is asked for.
@@ -123,7 +160,7 @@ mod tests {
     #[test]
     fn sockets_connect_to_the_first_proxy_and_a_name_goes_to_the_last_as_it_was_written() {
         let chain = through("nowhere.invalid:80", &["socks5://127.0.0.1:1080", "http://127.0.0.1:8080"]);
-        assert_eq!(chain.address().port(), 1080);
+        assert_eq!(chain.address().map(|address| address.port()), Some(1080));
         assert_eq!(chain.to_string(), "nowhere.invalid:80 via socks5 127.0.0.1:1080, http 127.0.0.1:8080");
         let hops = &chain.preamble().expect("there are proxies").hops;
         let asked: Vec<String> = hops.iter().map(|hop| hop.asked_for.to_string()).collect();

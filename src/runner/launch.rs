@@ -79,9 +79,14 @@ pub fn plan(
     replay: Option<String>,
 ) -> anyhow::Result<RunPlan> {
     let slots = Slots::new(&groups).map_err(|e| Failure::usage(e.to_string()))?;
-    let addresses: Vec<SocketAddr> = targets.iter().map(Destination::address).collect();
+    let addresses: Vec<SocketAddr> = targets.iter().filter_map(Destination::address).collect();
+    let is_unix = addresses.len() < targets.len();
+    if is_unix && !run.sources.is_empty() {
+        let what = "a Unix domain socket has no addresses to connect from: leave it out";
+        return Err(Failure::usage(format!("--source {}: {what}", run.sources)));
+    }
     check_sources(&run.sources, &addresses)?;
-    let unsuitable = |group: &Profile| config::unavailable(group).or_else(|| run.transport.unsuitable(group));
+    let unsuitable = |group: &Profile| config::unavailable(group).or_else(|| run.transport.unsuitable(group, is_unix));
     if let Some(error) = groups.iter().find_map(unsuitable) {
         return Err(error.in_flags());
     }
@@ -144,6 +149,13 @@ pub fn run_plan<'w>(
         outcome.interrupted && deadline.is_some_and(|deadline| deadline.has_passed()) && !interrupt::is_requested();
     outcome.interrupted &= !timed_out;
     Ok((outcome, timed_out))
+}
+
+/// Says loudly that the server's certificate is not verified.
+pub fn note_insecure(args: &RunArgs) {
+    if args.transport().tls.is_some_and(|tls| tls.insecure) {
+        say("warning: --insecure: the server's certificate is NOT verified: whatever answers there is taken for it");
+    }
 }
 
 /// Says that the common start of several processes is over already, so that this one begins at once.

@@ -24,5 +24,6 @@ mod stop_under_load;
 pub mod suite;
 pub mod target_address;
 mod time_left;
+mod tls_client;
 pub mod unreachable;
 pub mod wait_for_target;

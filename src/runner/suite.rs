@@ -129,6 +129,7 @@ pub fn run_all(
         return args.reports.list(&lines.join("\n"), planned).map(|()| Exit::Pass);
     }
     launch::note_late_start(&args.run);
+    launch::note_insecure(&args.run);
     let failures = KnownFailures::open(&args.baseline, scenarios, each.len())?;
     let backend = open_backend(args, targets, jobs)?;
     targets.prepare(args)?;

@@ -12,7 +12,7 @@ pub struct Remedies {
     pub is_default_target: bool,
     /// There are source addresses, which may be wrong.
     pub has_sources: bool,
-    /// There are proxies on the way, of which one may be the cause; it says so.
+    /// Something lies on the way, such as a proxy or TLS, which may be the cause; it says so.
     pub is_via: bool,
 }
 
@@ -37,7 +37,8 @@ const NO_SUCH_SOURCE: &str = "this machine has no address";
 fn sentence(cause: &str, target: &str, remedies: Remedies) -> String {
     if remedies.is_via {
         // Some say what to do themselves.
-        let remedy = if cause.contains(": check") || cause.contains("write ") { "" } else { ": check it, and --via" };
+        let says = [": check", "write ", ": give ", "ask for ", "says why"].iter().any(|words| cause.contains(words));
+        let remedy = if says { "" } else { ": check the target, and the way to it" };
         return format!("no connection to {target} could be opened: {cause}{remedy}");
     }
     if cause.contains("refused") {
@@ -46,6 +47,9 @@ fn sentence(cause: &str, target: &str, remedies: Remedies) -> String {
             false => "start the server, or check the address and the port",
         };
         return format!("nothing listens on {target} ({cause}): {remedy}");
+    }
+    if target.starts_with("unix:") {
+        return format!("no connection to {target} could be opened: {cause}: start the server, or check the path");
     }
     let remedy = match remedies.has_sources && cause.contains(NO_SUCH_SOURCE) {
         true => "give --source an address of this machine",

@@ -107,7 +107,8 @@ pub(super) fn refuse_absent(flag: &str, target: &str, run: &RunArgs) -> anyhow::
 fn attempt(target: &str, run: &RunArgs, patience: Duration) -> anyhow::Result<()> {
     let mut last = anyhow!("the name has no address");
     for destination in destination::resolve_now(target, &run.transport())? {
-        match liveness::connects(&destination, run.source_towards(destination.address().ip()), patience) {
+        let source = destination.address().and_then(|address| run.source_towards(address.ip()));
+        match liveness::connects(&destination, source, patience) {
             Ok(()) => return Ok(()),
             Err(why) => last = anyhow!("{destination} was {why}"),
         }

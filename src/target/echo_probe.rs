@@ -8,12 +8,13 @@ use std::net::{IpAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use socket2::{Domain, Socket, Type};
+use rustls::{ClientConnection, StreamOwned};
+use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::client::target::bind_address;
 use crate::interrupt;
 use crate::sys;
-use crate::transport::{Destination, Negotiation};
+use crate::transport::{Destination, Endpoint, Negotiation, explained_tls};
 
 /// The byte that must come back. It belongs to no stream; only this file verifies it.
 const PROBE_BYTE: u8 = b'e';
@@ -107,20 +108,26 @@ fn unless_interrupted<T: Send + 'static>(
 }
 
 /// Connects, and says what comes before the stream, all within `patience`.
-fn connect(target: &Destination, source: Option<IpAddr>, patience: Duration) -> Result<TcpStream, NoEcho> {
-    let (address, until) = (target.address(), Instant::now() + patience);
-    let connect = || -> io::Result<TcpStream> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-        if let Some(source) = source {
-            socket.bind(&bind_address(source, address).into())?;
-        }
-        socket.connect_timeout(&address.into(), patience).map_err(|error| target.first_connect_failed(error))?;
+fn connect(target: &Destination, source: Option<IpAddr>, patience: Duration) -> Result<ProbedStream, NoEcho> {
+    let until = Instant::now() + patience;
+    let connect = || -> io::Result<ProbedStream> {
+        let (socket, address) = match target.endpoint() {
+            Endpoint::Tcp(address) => {
+                let socket = Socket::new(Domain::for_address(*address), Type::STREAM, None)?;
+                if let Some(source) = source {
+                    socket.bind(&bind_address(source, *address).into())?;
+                }
+                (socket, SockAddr::from(*address))
+            }
+            Endpoint::Unix(path) => (Socket::new(Domain::UNIX, Type::STREAM, None)?, SockAddr::unix(path)?),
+        };
+        socket.connect_timeout(&address, patience).map_err(|error| target.first_connect_failed(error))?;
         let mut stream = TcpStream::from(socket);
         if sys::refuses_itself(&stream) {
             return Err(target.first_connect_failed(io::ErrorKind::ConnectionRefused.into()));
         }
         negotiate(&mut stream, target, until)?;
-        Ok(stream)
+        secure(stream, target, until)
     };
     connect().map_err(|error| match is_time_out(&error) {
         true => NoEcho::NoConnection(io::Error::other(format!("no answer within {}", whole_milliseconds(patience)))),
@@ -154,9 +161,70 @@ fn negotiate(stream: &mut TcpStream, target: &Destination, until: Instant) -> io
     Ok(())
 }
 
-fn echo(stream: &mut TcpStream, patience: Duration) -> Result<(), NoEcho> {
+/// A connection whose stream has begun.
+enum ProbedStream {
+    Plain(TcpStream),
+    Secure(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+impl ProbedStream {
+    fn socket(&self) -> &TcpStream {
+        match self {
+            ProbedStream::Plain(stream) => stream,
+            ProbedStream::Secure(stream) => &stream.sock,
+        }
+    }
+}
+
+impl Read for ProbedStream {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            ProbedStream::Plain(stream) => stream.read(into),
+            ProbedStream::Secure(stream) => stream.read(into),
+        }
+    }
+}
+
+impl Write for ProbedStream {
+    fn write(&mut self, from: &[u8]) -> io::Result<usize> {
+        match self {
+            ProbedStream::Plain(stream) => stream.write(from),
+            ProbedStream::Secure(stream) => stream.write(from),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            ProbedStream::Plain(stream) => stream.flush(),
+            ProbedStream::Secure(stream) => stream.flush(),
+        }
+    }
+}
+
+/// The handshake of TLS, if the target speaks it.
+fn secure(mut stream: TcpStream, target: &Destination, until: Instant) -> io::Result<ProbedStream> {
+    let Some(client) = target.preamble().and_then(|preamble| preamble.tls.as_ref()) else {
+        return Ok(ProbedStream::Plain(stream));
+    };
+    let wrong = |error: &rustls::Error| io::Error::new(io::ErrorKind::InvalidData, explained_tls(error));
+    let mut tls = client.connection().map_err(|error| wrong(&error))?;
+    while tls.is_handshaking() {
+        let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        stream.set_read_timeout(Some(left))?;
+        if let Err(error) = tls.complete_io(&mut stream) {
+            return Err(match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+                Some(inner) => wrong(inner),
+                None => error,
+            });
+        }
+    }
+    Ok(ProbedStream::Secure(Box::new(StreamOwned::new(tls, stream))))
+}
+
+fn echo(stream: &mut ProbedStream, patience: Duration) -> Result<(), NoEcho> {
     let mut answer = [0];
     let read = stream
+        .socket()
         .set_read_timeout(Some(patience))
         .and_then(|()| stream.write_all(&[PROBE_BYTE]))
         .and_then(|()| sys::retry_interrupted(|| stream.read(&mut answer)));

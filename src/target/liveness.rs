@@ -86,7 +86,13 @@ pub fn connects(target: &Destination, source: Option<IpAddr>, patience: Duration
 /// find out with more patience.
 pub fn round_trip(targets: &[Destination], source: impl Fn(IpAddr) -> Option<IpAddr>) -> Option<Duration> {
     let of = |target: &Destination| {
-        echo_probe::round_trip(target, source(target.address().ip()), ROUND_TRIPS, ROUND_TRIP_TIMEOUT).ok()
+        echo_probe::round_trip(
+            target,
+            target.address().and_then(|address| source(address.ip())),
+            ROUND_TRIPS,
+            ROUND_TRIP_TIMEOUT,
+        )
+        .ok()
     };
     targets.iter().find_map(of)
 }

@@ -3,36 +3,63 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::preamble::Preamble;
 
-/// A place to connect to. Without a preamble it is the target's own address; else it may be that of the first proxy.
+/// Where a socket connects.
 #[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// An address of TCP.
+    Tcp(SocketAddr),
+    /// The path of a Unix domain socket.
+    Unix(PathBuf),
+}
+
+impl Endpoint {
+    /// How the text of a target at a Unix domain socket begins.
+    pub const UNIX: &'static str = "unix:";
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Endpoint::Tcp(address) => address.fmt(f),
+            Endpoint::Unix(path) => write!(f, "{}{}", Endpoint::UNIX, path.display()),
+        }
+    }
+}
+
+/// A place to connect to. Without a preamble it is the target's own address; else it may be that of the first proxy.
+#[derive(Clone, Debug)]
 pub struct Destination {
-    address: SocketAddr,
+    endpoint: Endpoint,
     preamble: Option<Arc<Preamble>>,
 }
 
 impl Destination {
     /// The stream begins after this preamble.
-    pub fn with_preamble(address: SocketAddr, preamble: Preamble) -> Destination {
-        Destination { address, preamble: Some(Arc::new(preamble)) }
+    pub fn with_preamble(endpoint: Endpoint, preamble: Preamble) -> Destination {
+        Destination { endpoint, preamble: Some(Arc::new(preamble)) }
     }
 
-    /// The address that a socket connects to.
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    /// Where a socket connects.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// The address that a socket connects to, if it is one of IP.
+    pub fn address(&self) -> Option<SocketAddr> {
+        match self.endpoint {
+            Endpoint::Tcp(address) => Some(address),
+            Endpoint::Unix(_) => None,
+        }
     }
 
     /// What is said before the stream begins; `None`: nothing.
     pub fn preamble(&self) -> Option<&Arc<Preamble>> {
         self.preamble.as_ref()
-    }
-
-    /// Whether it is reached through a proxy.
-    pub fn is_via(&self) -> bool {
-        self.preamble.as_ref().is_some_and(|preamble| !preamble.hops.is_empty())
     }
 
     /// The error of a connect to the address, which names the proxy if there is one.
@@ -46,10 +73,23 @@ impl Destination {
     }
 }
 
+impl From<Endpoint> for Destination {
+    /// A target that is connected to directly.
+    fn from(endpoint: Endpoint) -> Destination {
+        Destination { endpoint, preamble: None }
+    }
+}
+
+impl From<SocketAddr> for Endpoint {
+    fn from(address: SocketAddr) -> Endpoint {
+        Endpoint::Tcp(address)
+    }
+}
+
 impl From<SocketAddr> for Destination {
     /// A target that is connected to directly.
     fn from(address: SocketAddr) -> Destination {
-        Destination { address, preamble: None }
+        Destination { endpoint: Endpoint::Tcp(address), preamble: None }
     }
 }
 
@@ -58,7 +98,7 @@ impl fmt::Display for Destination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.preamble {
             Some(preamble) => preamble.fmt(f),
-            None => self.address.fmt(f),
+            None => self.endpoint.fmt(f),
         }
     }
 }

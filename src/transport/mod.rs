@@ -6,6 +6,7 @@
 //!   answer of a proxy has, so that no byte of the stream is taken for it.
 //! - One file each for what a proxy speaks: `socks5`, `socks4`, `http_connect`; `proxy_header` writes the header of the
 //!   PROXY protocol.
+//! - `tls`: from the options of TLS to what each connection is opened with.
 
 mod destination;
 mod dialogue;
@@ -17,10 +18,12 @@ mod proxy_header;
 mod proxy_url;
 mod socks4;
 mod socks5;
+mod tls;
 
-pub use destination::Destination;
+pub use destination::{Destination, Endpoint};
 pub use host_port::HostPort;
 pub use negotiation::Negotiation;
 pub use preamble::{Hop, Preamble};
 pub use proxy_header::ProxyHeader;
 pub use proxy_url::{ProxyProtocol, ProxyUrl};
+pub use tls::{TlsClient, TlsFiles, TlsOptions, explained as explained_tls};

@@ -159,7 +159,7 @@ mod tests {
     }
 
     fn negotiation(hops: Vec<Hop>, header: Option<ProxyHeader>) -> Negotiation {
-        let preamble = Preamble { target: "t:80".to_owned(), hops, header };
+        let preamble = Preamble { target: "t:80".to_owned(), hops, header, tls: None };
         let local = Some(SocketAddr::from(([127, 0, 0, 1], 5)));
         Negotiation::new(Arc::new(preamble), local, Some(SocketAddr::from(([127, 0, 0, 1], 7))))
     }

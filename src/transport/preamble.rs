@@ -9,6 +9,7 @@ use super::proxy_header::ProxyHeader;
 use super::proxy_url::{ProxyProtocol, ProxyUrl};
 use super::socks4::Socks4;
 use super::socks5::Socks5;
+use super::tls::TlsClient;
 
 /// A proxy on the way, and what it is asked to connect to: the next proxy, or the target.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +34,7 @@ impl Hop {
 }
 
 /// The proxies on the way, in their order, and the header that goes to the target.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Preamble {
     /// The target as a report names it.
     pub target: String,
@@ -41,6 +42,8 @@ pub struct Preamble {
     pub hops: Vec<Hop>,
     /// The header of the PROXY protocol before the stream.
     pub header: Option<ProxyHeader>,
+    /// TLS, in which the stream goes.
+    pub tls: Option<TlsClient>,
 }
 
 impl fmt::Display for Preamble {
@@ -49,8 +52,12 @@ impl fmt::Display for Preamble {
         for (i, hop) in self.hops.iter().enumerate() {
             write!(f, "{}{}", if i == 0 { " via " } else { ", " }, hop.proxy.short())?;
         }
-        match self.header {
-            Some(header) => write!(f, " with PROXY {}", header.keyword()),
+        if let Some(header) = self.header {
+            write!(f, " with PROXY {}", header.keyword())?;
+        }
+        match &self.tls {
+            Some(tls) if tls.is_unverified => f.write_str(" over TLS (certificate NOT verified)"),
+            Some(_) => f.write_str(" over TLS"),
             None => Ok(()),
         }
     }

@@ -25,7 +25,7 @@ impl Connector {
             socket.notice(event);
         }
         let Some(preamble) = target.preamble().cloned() else {
-            return self.opened((index, slot), stats, (conn, socket, began), context);
+            return self.opened((index, slot), stats, (conn, (socket, None), began), context);
         };
         self.handshakes += 1;
         // It has what is left of the time for the connect.
