@@ -126,7 +126,7 @@ fn a_fin_without_close_notify_is_a_truncation() {
 }
 
 #[test]
-fn a_certificate_that_is_not_trusted_is_a_failed_connect_and_insecure_is_said_loudly() {
+fn an_untrusted_certificate_fails_the_connect_and_insecure_is_said_loudly() {
     let target = serve(Serves::AtOnce).to_string();
     let (ca, client) = (pem("ca.pem"), pem("client.pem"));
     for (args, words) in [

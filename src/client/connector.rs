@@ -195,13 +195,7 @@ impl Connector {
             counters.out_of_ids += 1;
             return SlotAction::End;
         };
-        let until = match slot.stage {
-            SlotStage::Next if is_reconnect => {
-                clock.read() + nanos(profile.reconnect_delay.max(back_off(slot.failures())))
-            }
-            SlotStage::Pausing { until } => until,
-            _ => 0,
-        };
+        let until = begins_at(slot, is_reconnect.then_some(profile), clock);
         if until > clock.last() {
             slot.stage = SlotStage::Pausing { until };
             return SlotAction::WakeAt(until);
@@ -214,10 +208,7 @@ impl Connector {
         if let Some(shortage) = started.as_ref().err().and_then(sys::shortage) {
             return self.put_off((index, slot), counters, shortage, context);
         }
-        if started.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
-            && slot.failures() < attempts_within(profile.connect_timeout)
-        {
-            // Nothing will tell when the listener's queue has room again.
+        if started.as_ref().is_err_and(|error| has_full_queue(error, slot, profile)) {
             return self.try_later((index, slot), context);
         }
         counters.connects += 1;
@@ -464,6 +455,22 @@ fn max_attempts(profile: &Profile) -> u8 {
         return MAX_ATTEMPTS;
     }
     attempts_within(profile.connect_timeout)
+}
+
+/// When the next connect may begin; `reconnects`: the slot has had a connection, so it pauses first.
+fn begins_at(slot: &SlotState, reconnects: Option<&Profile>, clock: &RunClock) -> u64 {
+    match (&slot.stage, reconnects) {
+        (SlotStage::Next, Some(profile)) => {
+            clock.read() + nanos(profile.reconnect_delay.max(back_off(slot.failures())))
+        }
+        (SlotStage::Pausing { until }, _) => *until,
+        _ => 0,
+    }
+}
+
+/// Whether the listener of a Unix domain socket takes no more connections now: nothing will tell when it does again.
+fn has_full_queue(error: &io::Error, slot: &SlotState, profile: &Profile) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock && slot.failures() < attempts_within(profile.connect_timeout)
 }
 
 /// How often opening one connection can be tried within this time.

@@ -42,7 +42,7 @@ const DRY_RUN_WRITES: usize = 1000;
 /// The flags of `blast`.
 #[derive(Args, Debug)]
 pub struct BlastArgs {
-    /// The server: HOST:PORT, IPv6 in brackets [default: 127.0.0.1:7777]
+    /// The server: HOST:PORT, IPv6 in brackets, or unix:/path [default: 127.0.0.1:7777]
     #[arg(value_name = "HOST:PORT", env = "ECHO_TESTER_TARGET", hide_env = true)]
     target: Option<String>,
 
