@@ -304,7 +304,7 @@ impl ClientWorker {
         let group = slot.group();
         let SlotStage::Open(open) = &mut slot.stage else { return };
         let profile = &*run.plan.groups[group];
-        let side = connection.side();
+        let side = open.connection.side();
         let is_paced = profile.paces_ends() && side != Some(Side::Backend);
         let delay = if is_paced { connector.end_delay(run, index) } else { 0 };
         let others_rest_since = signals.others_rest_since().saturating_add(delay);

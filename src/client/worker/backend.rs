@@ -56,7 +56,7 @@ impl ClientWorker {
         let client = ConnectionPlan::new(Arc::clone(profile), run.plan.seed, slot, conn);
         let connection = two_sides.reached(&pair, slot, client, self.clock.read());
         let socket = RegisteredSocket::new(stream);
-        self.slots[index].stage = SlotStage::Open(Box::new(LiveConnection { connection, socket }));
+        self.slots[index].stage = SlotStage::Open(Box::new(LiveConnection { connection, socket, session: None }));
         self.drive(index);
         // It may have waited for this.
         self.wait.enqueue(&mut self.slots, pair.slot());
