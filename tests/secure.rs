@@ -2,7 +2,6 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 
@@ -216,6 +215,7 @@ fn stunnel_carries_the_stream() {
 #[cfg(unix)]
 fn a_unix_domain_socket_is_a_target_and_what_only_tcp_has_is_refused() {
     use std::os::unix::net::UnixListener;
+    use std::path::Path;
 
     let folder = tempfile::tempdir().expect("a folder can be made");
     let path = folder.path().join("echo.sock");
