@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::run_plan::RunPlan;
 use crate::plan::{Lifetime, Profile, Reconnect};
-use crate::sys::{self, DescriptorLimit};
+use crate::sys::{self, DescriptorLimit, advice};
 use crate::units::{Time, grouped};
 
 /// Descriptors that the program needs besides its connections: standard streams, runtimes, timers, files.
@@ -78,7 +78,7 @@ pub fn check(plan: &RunPlan, system: &SystemLimits) -> Vec<Obstacle> {
                     "{} connections need more local ports than the {ports} that the source addresses have",
                     grouped(at_once)
                 ),
-                remedy: "add source addresses (--source), or widen net.ipv4.ip_local_port_range".to_owned(),
+                remedy: more_ports(),
                 fatal: true,
             });
         } else if u128::from(at_once) * 2 > ports * targets && reconnects(plan) {
@@ -86,7 +86,7 @@ pub fn check(plan: &RunPlan, system: &SystemLimits) -> Vec<Obstacle> {
                 what: format!(
                     "closed connections keep their ports for a minute, and the source addresses have {ports} ports"
                 ),
-                remedy: "if connects fail, add source addresses (--source) or slow down (--reconnect-delay)".to_owned(),
+                remedy: format!("if connects fail, {}, or slow down (--reconnect-delay)", more_ports()),
                 fatal: false,
             });
         }
@@ -94,6 +94,12 @@ pub fn check(plan: &RunPlan, system: &SystemLimits) -> Vec<Obstacle> {
     let reconnects = plan.slots.reconnects();
     obstacles.extend(plan.groups.iter().filter_map(|group| out_of_ids(group, reconnects)));
     obstacles
+}
+
+/// How a run gets more local ports on this system.
+fn more_ports() -> String {
+    let sources = if advice::HERE.has_ports_per_address { "add source addresses (--source), or " } else { "" };
+    format!("{sources}widen the range of ports ({})", advice::HERE.port_range)
 }
 
 /// Churn by age that will reconnect more often than there are ids. For churn by messages, only the run shows how often

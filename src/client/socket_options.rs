@@ -9,7 +9,7 @@ use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
 use super::target::bind_address;
 use crate::plan::Profile;
-use crate::sys;
+use crate::sys::{self, advice};
 use crate::transport::Endpoint;
 
 /// A connection that answers none of this many keep-alive probes is dead. Windows sends ten: it knows TCP_KEEPCNT only
@@ -122,20 +122,20 @@ fn bind(socket: &Socket, route: Route<'_>, target: SocketAddr) -> io::Result<()>
             address.set_port(port);
         }
     }
-    socket.bind(&address.into()).map_err(|error| match source {
-        Some(source) => bind_error(error, source),
-        None => error,
-    })
+    socket.bind(&address.into()).map_err(|error| bind_error(error, address))
 }
 
-/// A source address that can't be bound is not a shortage: this machine has no such address.
-fn bind_error(error: io::Error, source: IpAddr) -> io::Error {
-    match error.kind() {
-        io::ErrorKind::AddrNotAvailable => {
-            io::Error::new(error.kind(), format!("this machine has no address {source}: {error}"))
+/// A source that can't be bound is not a shortage: this machine has no such address, or denies the port.
+fn bind_error(error: io::Error, source: SocketAddr) -> io::Error {
+    let what = match error.kind() {
+        io::ErrorKind::AddrNotAvailable => format!("this machine has no address {}: {error}", source.ip()),
+        io::ErrorKind::PermissionDenied if source.port() != 0 => {
+            let why = advice::HERE.bind_denied;
+            format!("the source port {} is denied ({why}): {error}", source.port())
         }
-        _ => error,
-    }
+        _ => return error,
+    };
+    io::Error::new(error.kind(), what)
 }
 
 /// How the handshake of this socket ended; `None`: it has not.

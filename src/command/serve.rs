@@ -20,7 +20,7 @@ use crate::report::table::Table;
 use crate::server::fault::{FaultLog, FaultyServer};
 use crate::server::{Server, Stopped, Waited};
 use crate::sync::lock;
-use crate::sys;
+use crate::sys::{self, advice};
 use crate::target::serve_event::ServeEvent;
 use crate::units::Bytes;
 
@@ -158,7 +158,7 @@ fn why_it_did_not_start(bind: SocketAddr, error: &io::Error) -> String {
             )
         }
         io::ErrorKind::PermissionDenied if bind.port() != 0 => {
-            format!("{error}: choose another --bind; ports below 1024 need more rights")
+            format!("{error}: choose another --bind; {}", advice::HERE.bind_denied)
         }
         _ => error.to_string(),
     }

@@ -12,6 +12,7 @@ use crate::exit::Exit;
 use crate::measure::Counters;
 use crate::stream::FindingKind;
 use crate::stream::answer::Answer;
+use crate::sys::advice;
 use crate::units::{counted, grouped};
 
 /// The verdict on the bytes of a run.
@@ -232,9 +233,11 @@ pub fn shortages(counters: &Counters) -> Vec<String> {
     if counters.port_shortages > 0 {
         shortages.push(format!(
             "{} connects were put off because this machine had no local port left for the target, and closed connections \
-             keep theirs for a minute or more: add source addresses (--source), reconnect more slowly \
-             (--reconnect-delay), or widen the range of ports (net.ipv4.ip_local_port_range)",
-            counters.port_shortages
+             keep theirs for a minute or more: {}reconnect more slowly \
+             (--reconnect-delay), or widen the range of ports ({})",
+            counters.port_shortages,
+            if advice::HERE.has_ports_per_address { "add source addresses (--source), " } else { "" },
+            advice::HERE.port_range
         ));
     }
     if counters.source_ports_refused > 0 {
@@ -247,9 +250,10 @@ pub fn shortages(counters: &Counters) -> Vec<String> {
     }
     if counters.resource_shortages > 0 {
         shortages.push(format!(
-            "{} connects were put off because this machine had no descriptors or no memory left: raise the limit ('ulimit \
-             -n'), or open fewer connections (--conns)",
-            counters.resource_shortages
+            "{} connects were put off because this machine had {}: {}, or open fewer connections (--conns)",
+            counters.resource_shortages,
+            advice::HERE.no_socket,
+            advice::HERE.more_sockets
         ));
     }
     shortages
@@ -341,7 +345,10 @@ mod tests {
         assert_eq!(outcome(&short), Verdict::Pass);
         let verdict = judged(&Counters { not_in_time: 1, ..short });
         assert_eq!(verdict.outcome, Verdict::Inconclusive);
-        assert!(verdict.reasons[1].contains("5 connects were put off") && verdict.reasons[1].contains("--source"));
+        assert!(verdict.reasons[1].contains("5 connects were put off"), "{verdict:?}");
+        assert!(verdict.reasons[1].contains(advice::HERE.port_range), "{verdict:?}");
+        let sources_help = advice::HERE.has_ports_per_address;
+        assert_eq!(verdict.reasons[1].contains("--source"), sources_help, "{verdict:?}");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use crate::config::{BackendArgs, ListenAddress};
 use crate::failure::Failure;
 use crate::peer::Backend;
 use crate::plan::{Flow, Profile};
+use crate::sys::advice;
 
 /// Listens where `--backend` says, if it does.
 ///
@@ -27,7 +28,12 @@ pub fn listen(address: ListenAddress) -> anyhow::Result<Backend> {
                 "another program listens there: stop it, or give another port here and in the proxy's configuration"
             }
             io::ErrorKind::AddrNotAvailable => "give an address of this machine, such as 127.0.0.1 or 0.0.0.0",
-            io::ErrorKind::PermissionDenied => "ports below 1024 need a privilege: give a higher one",
+            io::ErrorKind::PermissionDenied => {
+                return Failure::usage(format!(
+                    "--backend {address}: can't listen there ({error}; {}): give another port",
+                    advice::HERE.bind_denied
+                ));
+            }
             _ => "give another address",
         };
         Failure::usage(format!("--backend {address}: can't listen there ({error}): {remedy}"))

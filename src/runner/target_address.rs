@@ -4,7 +4,7 @@
 //! say what to write instead.
 
 use std::io;
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Mutex;
 
 use crate::client::target;
@@ -105,6 +105,11 @@ fn look_up(text: &str, resolver: fn(&str) -> io::Result<Vec<SocketAddr>>) -> any
         Err(error) => return Err(wrong(&error)),
     };
     addresses.iter().try_for_each(|address| check_zone(*address)).map_err(|error| wrong(&error))?;
+    // A resolver reads '0' as 0.0.0.0.
+    if let Some((ip, instead)) = addresses.iter().find_map(|to| Some((to.ip(), reachable_instead(to.ip())?))) {
+        let problem = format!("{ip} is its address, and {ALL_ADDRESSES}: write {}", bracketed(instead));
+        return Err(invalid(text, problem));
+    }
     Ok(addresses)
 }
 
@@ -115,6 +120,10 @@ fn split(text: &str) -> Result<(String, u16), String> {
         return Err(format!("it is a URL, and HOST:PORT is needed: write {rest}"));
     }
     let (host, port) = if text.starts_with('[') { split_bracketed(text)? } else { split_plain(text)? };
+    if let Some(instead) = host.trim_matches(['[', ']']).parse().ok().and_then(reachable_instead) {
+        let port = if port.is_empty() { &DEFAULT_PORT.to_string() } else { port };
+        return Err(format!("{ALL_ADDRESSES}: write {}:{port}", bracketed(instead)));
+    }
     match port.parse::<u32>() {
         _ if host.is_empty() && port.is_empty() => {
             Err(format!("it has no host and no port: write 127.0.0.1:{DEFAULT_PORT}"))
@@ -126,6 +135,24 @@ fn split(text: &str) -> Result<(String, u16), String> {
         Ok(number @ 1..=65535) if port.bytes().all(|byte| byte.is_ascii_digit()) => Ok((host, number as u16)),
         _ => Err(format!("{port} is not a port: ports go from 1 to 65535")),
     }
+}
+
+/// What is wrong with a target such as 0.0.0.0.
+const ALL_ADDRESSES: &str =
+    "it stands for all addresses of a server's machine, and nothing connects to that on every system";
+
+/// For an address that a server may listen on, and that no client can connect to: the one to connect to instead. Linux
+/// takes it for this machine, Windows refuses it (WSAEADDRNOTAVAIL).
+fn reachable_instead(ip: IpAddr) -> Option<IpAddr> {
+    match ip {
+        ip if !ip.to_canonical().is_unspecified() => None,
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Some(Ipv6Addr::LOCALHOST.into()),
+        _ => Some(Ipv4Addr::LOCALHOST.into()),
+    }
+}
+
+fn bracketed(ip: IpAddr) -> String {
+    if ip.is_ipv6() { format!("[{ip}]") } else { ip.to_string() }
 }
 
 /// `[::1]:80` as its host, brackets included, and its port, which is empty if there is none.
@@ -191,6 +218,12 @@ mod tests {
             ("fe80::1%7:80", "write [fe80::1%7]:80"),
             ("http://127.0.0.1:80/path", "write 127.0.0.1:80"),
             ("tcp://localhost:80", "write localhost:80"),
+            ("0.0.0.0:80", "all addresses of a server's machine, and nothing connects to that"),
+            ("0.0.0.0:80", "write 127.0.0.1:80"),
+            ("0.0.0.0", "write 127.0.0.1:7777"),
+            ("[::]:80", "write [::1]:80"),
+            ("[::ffff:0.0.0.0]:80", "write 127.0.0.1:80"),
+            ("0:80", "write 127.0.0.1"),
         ] {
             let error = resolve(text).expect_err(text).to_string();
             assert!(error.starts_with(&format!("'{text}' is not a valid target: ")), "{error}");

@@ -3,9 +3,9 @@
 //!
 //! `unix.rs` and `windows.rs` export the same functions under the name `os`, so callers need no `cfg`. Some things
 //! stand apart: [`Alarm`], `fast_open`, `affinity` and `kernel_work`, which have a Linux half and an empty one;
-//! `processes`, with a file for each system; `event`, which only Windows has; and `simd` and `prefetch`, which ask for
-//! the processor instead. The servers have `cfg` of their own, because a model may exist on one system only. This room
-//! decides nothing: it wraps one system call, or reads one value, at a time.
+//! `processes`, with a file for each system; `event`, which only Windows has; [`advice`], a table of words; and `simd`
+//! and `prefetch`, which ask for the processor instead. The servers have `cfg` of their own, because a model may exist
+//! on one system only. This room decides nothing: it wraps one system call, or reads one value, at a time.
 
 #[cfg(unix)]
 #[path = "unix.rs"]
@@ -14,6 +14,7 @@ mod os;
 #[path = "windows.rs"]
 mod os;
 
+pub mod advice;
 pub mod simd;
 
 mod affinity;

@@ -10,10 +10,10 @@ use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
 
 use socket2::{SockRef, Socket};
-use windows_sys::Win32::Foundation::FILETIME;
+use windows_sys::Win32::Foundation::{FILETIME, STATUS_CONTROL_C_EXIT};
 use windows_sys::Win32::Networking::WinSock::{
-    SO_EXCLUSIVEADDRUSE, SOCKET_ERROR, SOL_SOCKET, WSA_NOT_ENOUGH_MEMORY, WSAEADDRINUSE, WSAEADDRNOTAVAIL, WSAEMFILE,
-    WSAENOBUFS, setsockopt,
+    SO_EXCLUSIVEADDRUSE, SOCKET_ERROR, SOL_SOCKET, WSA_NOT_ENOUGH_MEMORY, WSAEADDRINUSE, WSAEMFILE, WSAENOBUFS,
+    setsockopt,
 };
 use windows_sys::Win32::System::IO::CancelIoEx;
 use windows_sys::Win32::System::JobObjects::{
@@ -104,10 +104,11 @@ pub fn is_connect_in_progress(error: &io::Error) -> bool {
 }
 
 /// The resource that this machine lacks, if that is why a connection could not be opened (Microsoft, 'Windows Sockets
-/// Error Codes').
+/// Error Codes'). WSAENOBUFS means that buffers are exhausted, or the ports; [`super::advice`] says so.
+/// WSAEADDRNOTAVAIL means neither: connect says it of a target that nothing can connect to, such as 0.0.0.0.
 pub fn shortage(error: &io::Error) -> Option<Shortage> {
     match error.raw_os_error()? {
-        WSAEADDRNOTAVAIL | WSAEADDRINUSE => Some(Shortage::Ports),
+        WSAEADDRINUSE => Some(Shortage::Ports),
         WSAEMFILE | WSAENOBUFS | WSA_NOT_ENOUGH_MEMORY => Some(Shortage::Resources),
         _ => None,
     }
@@ -320,18 +321,38 @@ pub fn has_ended(child: &mut Child) -> bool {
 }
 
 /// Whether a process that was asked to end ([`ProcessGroup::ask_to_end`]) crashed instead: its exit code is that of an
-/// exception, such as 0xC0000005 for an access violation (Microsoft, 'NTSTATUS Values').
+/// exception, such as 0xC0000005 for an access violation (Microsoft, 'NTSTATUS Values'). 0xC000013A is the code of a
+/// program that CTRL_C or CTRL_BREAK has ended, and that has no handler for it.
 pub fn is_crash(status: ExitStatus) -> bool {
-    status.code().is_some_and(|code| code as u32 >= 0xc000_0000)
+    let code = status.code().map(|code| code as u32);
+    code.is_some_and(|code| code >= 0xc000_0000 && code != STATUS_CONTROL_C_EXIT as u32)
 }
 
 #[cfg(test)]
 mod tests {
     use std::net::{SocketAddr, TcpListener};
 
+    use std::os::windows::process::ExitStatusExt;
+
     use socket2::{Domain, Type};
+    use windows_sys::Win32::Networking::WinSock::{WSAEADDRNOTAVAIL, WSAECONNREFUSED};
 
     use super::*;
+
+    #[test]
+    fn running_out_of_ports_or_buffers_is_a_shortage_and_a_target_of_no_machine_is_none() {
+        let of = |code| shortage(&io::Error::from_raw_os_error(code));
+        assert_eq!(of(WSAEADDRINUSE), Some(Shortage::Ports));
+        assert_eq!(of(WSAENOBUFS), Some(Shortage::Resources));
+        assert_eq!([WSAEADDRNOTAVAIL, WSAECONNREFUSED].map(of), [None, None]);
+    }
+
+    #[test]
+    fn an_exception_is_a_crash_and_ctrl_break_is_none() {
+        let is_crash = |code| is_crash(ExitStatus::from_raw(code));
+        assert!(is_crash(0xc000_0005) && is_crash(0xc000_00fd));
+        assert!(!is_crash(0xc000_013a) && !is_crash(0) && !is_crash(1));
+    }
 
     #[test]
     fn a_backlog_above_200_is_passed_as_a_hint() {

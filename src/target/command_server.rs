@@ -275,11 +275,13 @@ fn why_not_ready(server: &CommandSpec, address: SocketAddr, why: &NotReady, star
     }
 }
 
-/// Whether the output says that the address is in use, in the words of the systems and of common libraries.
+/// Whether the output says that the address is in use, in the words of the systems and of common libraries. Windows
+/// says of an address that another program owns alone that access is forbidden (WSAEACCES).
 fn says_port_is_taken(output: &[String]) -> bool {
     let is_it = |line: &String| {
         let line = line.to_lowercase();
-        ["in use", "eaddrinuse", "10048", "only one usage of each socket"].iter().any(|words| line.contains(words))
+        let words = ["in use", "eaddrinuse", "10048", "only one usage of each socket", "10013", "access permissions"];
+        words.iter().any(|words| line.contains(words))
     };
     output.iter().any(is_it)
 }

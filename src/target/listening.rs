@@ -16,6 +16,9 @@ pub(super) fn ip(family: AddressFamily) -> IpAddr {
 /// The addresses of this machine at which a server that listens there is reached. One that listens on `[::]` serves
 /// both families: it sees the clients of IPv4 as `::ffff:127.0.0.1` (RFC 3493, 3.7), as which a client may see it too.
 pub(super) fn reached_at(address: SocketAddr) -> Vec<SocketAddr> {
+    if address.ip() == IpAddr::from(Ipv4Addr::UNSPECIFIED) {
+        return vec![SocketAddr::new(Ipv4Addr::LOCALHOST.into(), address.port())];
+    }
     if address.ip() != IpAddr::from(Ipv6Addr::UNSPECIFIED) {
         return vec![address];
     }
@@ -38,6 +41,7 @@ mod tests {
             reached.iter().map(ToString::to_string).collect::<Vec<_>>()
         };
         assert_eq!(reached("[::]:7"), ["[::1]:7", "127.0.0.1:7", "[::ffff:127.0.0.1]:7"]);
+        assert_eq!(reached("0.0.0.0:7"), ["127.0.0.1:7"]);
         assert_eq!(reached("[::1]:7"), ["[::1]:7"]);
         assert_eq!(reached("127.0.0.1:7"), ["127.0.0.1:7"]);
     }

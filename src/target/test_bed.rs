@@ -114,7 +114,7 @@ impl TestBed {
     /// # Errors
     /// The address of one is no hop.
     pub fn via(&self) -> anyhow::Result<Vec<ProxyUrl>> {
-        let hop = |process: &NamedProcess| process.via.map(|via| Ok(via.at(process.process.address())?));
+        let hop = |process: &NamedProcess| process.via.map(|via| Ok(via.at(process.process.addresses()[0])?));
         self.processes.iter().filter_map(hop).collect()
     }
 
