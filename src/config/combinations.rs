@@ -119,7 +119,7 @@ fn check_urgent(profile: &Profile) -> Result<(), ConfigError> {
             Err(wrong(format!("the first {count} bytes are those of `first_bytes = {first}`"))
                 .remedy(format!("write at least {count}")))
         }
-        (_, Some(bytes)) if at >= bytes => {
+        (_, Some(bytes)) if at > bytes => {
             Err(wrong(format!("no connection has more than {}", Bytes(bytes))).remedy("write less, or leave it out"))
         }
         _ => Ok(()),

@@ -208,6 +208,7 @@ pub struct LoadArgs {
     /// Send a byte of urgent data (MSG_OOB) before this offset of each connection's stream [default: none]
     ///
     /// It is not a byte of the stream. The server may drop it or send it back at its place; all others must be exact.
+    /// With the stream's length as OFFSET it goes behind the last byte.
     #[arg(long, value_name = "OFFSET", env = "ECHO_TESTER_URGENT", hide_env = true)]
     pub urgent: Option<Bytes>,
 

@@ -72,6 +72,7 @@ files![
     "9.4-reading-is-shut-down-while-echo-is-owed.toml",
     "9.5-both-directions-are-shut-down-while-echo-is-owed.toml",
     "9.6-an-urgent-byte-in-mid-stream.toml",
+    "9.7-an-urgent-byte-behind-the-last.toml",
     "10.1-descriptors-exhausted-and-come-back.toml",
     "10.2-sigterm-under-load.toml",
     "10.3-a-connection-leaves-nothing-behind-in-the-server.toml",

@@ -389,11 +389,7 @@ impl Sender {
         if let Some(at) = self.profile().urgent.filter(|_| self.has_marks) {
             let before = at.saturating_sub(self.sent);
             if before == 0 {
-                let mut own = [0];
-                turn.stream.fill(conn, at, &mut own);
-                // Not the byte of the stream at its place, so that it can be told from it if it comes back.
-                socket.write_urgent(!own[0])?;
-                self.has_marks = false;
+                self.write_urgent(socket, turn, conn)?;
             } else {
                 most = most.min(usize::try_from(before).unwrap_or(most));
             }
@@ -405,6 +401,17 @@ impl Sender {
         Ok(most)
     }
 
+    /// Sends the urgent byte, which goes before the next byte of the stream, or behind the last.
+    #[cold]
+    fn write_urgent(&mut self, socket: &mut impl Transport, turn: &TurnContext<'_>, conn: ConnId) -> io::Result<()> {
+        let mut own = [0];
+        turn.stream.fill(conn, self.sent, &mut own);
+        // Not the byte of the stream at its place, so that it can be told from it if it comes back.
+        socket.write_urgent(!own[0])?;
+        self.has_marks = false;
+        Ok(())
+    }
+
     /// Takes the next step of the ending.
     fn carry_out_end(
         &mut self,
@@ -414,6 +421,9 @@ impl Sender {
         (receiver, half): (&Receiver, Option<&mut Half>),
         now: u64,
     ) -> io::Result<SendProgress> {
+        if self.has_marks && self.profile().urgent == Some(self.sent) {
+            self.write_urgent(socket, turn, receiver.conn())?;
+        }
         let facts = EndingFacts {
             never_reads: self.profile().read == Read::Never,
             others_rest: turn.others_rest,

@@ -360,9 +360,9 @@ fn found_in(toml: &str, change: impl FnOnce(&mut Vec<u8>)) -> Bench {
 #[test]
 fn an_urgent_byte_may_be_dropped_or_come_at_its_place() {
     let own = found_in("", |_| {});
-    let mut bytes = vec![0; LEN];
+    let mut bytes = vec![0; LEN + 1];
     own.stream.fill(ConnId::new(0).expect("0 is an id"), 0, &mut bytes);
-    for at in [0, 40, 99] {
+    for at in [0, 40, 99, LEN] {
         let urgent = format!("urgent = {at}");
         for inline in [false, true] {
             let bench = found_in(&urgent, |echo| {
@@ -376,7 +376,7 @@ fn an_urgent_byte_may_be_dropped_or_come_at_its_place() {
     }
     assert!(!found_in("urgent = 40", |echo| echo.insert(41, !bytes[40])).found.is_empty(), "at another place");
     assert!(!found_in("urgent = 40", |echo| echo[40] = !bytes[40]).found.is_empty(), "in place of a byte");
-    assert!(found_in("urgent = 100", |_| {}).socket.urgent.is_empty(), "beyond the end of the stream");
+    assert!(found_in("urgent = 101", |_| {}).socket.urgent.is_empty(), "beyond the end of the stream");
 }
 
 #[test]
