@@ -215,6 +215,28 @@ fn a_target_takes_the_place_of_the_server_and_starts_no_process() {
     assert_eq!(code, 0, "{case}");
 }
 
+#[test]
+fn a_proxy_with_both_ends_ours_starts_from_one_file() {
+    let two_sides = format!("[backend]\n{}[[load]]\nflow = 'both'\nconns = 10\n", proxy_server());
+    let (code, of_load) = case(&two_sides, &[]);
+    assert_eq!((code, &of_load["outcome"]), (0, &"pass".into()), "{of_load}");
+    assert_eq!(of_load["run"]["total"]["passed"], 10);
+    let output = output(&of_load);
+    assert!(output.iter().any(|line| line.starts_with("proxy before 127.0.0.1:")), "{output:?}");
+
+    let suite = format!("suite = 'two-sides'\n{}", proxy_server());
+    let (code, of_suite) = case(&suite, &["--filter", "11.2 "]);
+    assert_eq!((code, &of_suite["outcome"]), (0, &"pass".into()), "{of_suite}");
+    assert_eq!(of_suite["id"], "11.2");
+}
+
+#[test]
+fn a_backend_at_a_free_port_is_refused_for_a_target_that_can_t_know_it() {
+    let (code, case) = case("[backend]\n[[load]]\n", &["--target", "127.0.0.1:9"]);
+    let reasons = case["reasons"].to_string();
+    assert!(code == 4 && reasons.contains("add --backend LISTEN"), "{code}: {reasons}");
+}
+
 /// Shell scripts write down when they start and stop.
 #[cfg(unix)]
 mod order {

@@ -1,5 +1,7 @@
 //! Where the program listens as the backend of a proxy: the flag `--backend`, and the table `[backend]` of a scenario.
 
+use std::net::SocketAddr;
+
 use clap::Args;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -23,6 +25,21 @@ pub struct BackendArgs {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Backend")]
 pub struct BackendTable {
-    /// Where to listen as the backend of the proxy: 127.0.0.1:7777; --backend overrides it
+    /// Where to listen as the backend of the proxy: 127.0.0.1:7777; port 0 is any free one, and --backend overrides it
+    /// [default: 127.0.0.1:0]
+    ///
+    /// {backend}, {backend.host} and {backend.port} stand for the address in the commands, variables and files of the
+    /// processes.
+    #[serde(default = "any_free_port")]
     pub listen: ListenAddress,
+}
+
+impl Default for BackendTable {
+    fn default() -> BackendTable {
+        BackendTable { listen: any_free_port() }
+    }
+}
+
+fn any_free_port() -> ListenAddress {
+    ListenAddress(SocketAddr::from(([127, 0, 0, 1], 0)))
 }

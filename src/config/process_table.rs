@@ -109,6 +109,14 @@ impl ProcessSpec {
 }
 
 impl ProcessTable {
+    /// The same table where nothing echoes, because both ends of a connection are ours: a process that a command starts
+    /// is ready when it accepts a connection, unless the file says otherwise.
+    #[must_use]
+    pub fn without_echo(self) -> ProcessTable {
+        let ready = self.ready.or_else(|| self.command.is_some().then_some(Readiness::Connect));
+        ProcessTable { ready, ..self }
+    }
+
     /// The process of the table, validated, but for its placeholders.
     ///
     /// # Errors

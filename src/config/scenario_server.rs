@@ -49,6 +49,14 @@ impl ServerTable {
         }
     }
 
+    /// The same table where nothing echoes, because both ends of a connection are ours: a server that a command starts
+    /// is ready when it accepts a connection, unless the file says otherwise.
+    #[must_use]
+    pub fn without_echo(self) -> ServerTable {
+        let ready = self.ready.or_else(|| self.command.is_some().then_some(Readiness::Connect));
+        ServerTable { ready, ..self }
+    }
+
     /// The servers of the table, validated: one for each of its models, or one.
     ///
     /// # Errors

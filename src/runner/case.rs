@@ -213,11 +213,12 @@ fn try_run(case: &mut CaseReport, scenario: &Scenario, context: &CaseContext<'_>
     let replay = format!("{replay} --seed {}", run.seed);
     case.replay = Some(replay.clone());
     let own_backend = own_backend(scenario, context)?;
-    let Some((targets, server)) = reached(case, scenario, (context, &run.transport))? else { return Ok(()) };
+    let backend = context.backend.or(own_backend.as_ref()).filter(|_| scenario.has_two_sides());
+    let Some(reached) = reached(case, scenario, (context, &run.transport, backend))? else { return Ok(()) };
+    let (targets, server) = reached;
     // A server that is started for a case holds nothing of others.
     let earlier = target.map(|_| context.known.runs()).unwrap_or_default();
-    let mut plan = RunPlan { earlier, ..plan_of(scenario, &run, targets, replay)? };
-    backend::attach(&mut plan, context.backend.or(own_backend.as_ref()).filter(|_| scenario.has_two_sides()));
+    let plan = RunPlan { earlier, backend: backend.map(Backend::intake), ..plan_of(scenario, &run, targets, replay)? };
     if let Some(obstacle) = limits::check(&plan, &SystemLimits::ask(&plan)).into_iter().find(|obstacle| obstacle.fatal)
     {
         case.record_no_run(CaseOutcome::Inconclusive, obstacle.to_string());
@@ -316,7 +317,7 @@ fn plan_of(
 fn reached(
     case: &mut CaseReport,
     scenario: &Scenario,
-    (context, transport): (&CaseContext<'_>, &TransportSettings),
+    (context, transport, backend): (&CaseContext<'_>, &TransportSettings, Option<&Backend>),
 ) -> anyhow::Result<Option<(Vec<Destination>, Option<TestBed>)>> {
     match (context.target, &scenario.server) {
         (Some(target), _) => match destination::of_family(target, scenario.conditions.family, transport)? {
@@ -328,7 +329,7 @@ fn reached(
         },
         (None, None) => Err(Failure::usage(format!("{} has no [server]", scenario.path))),
         (None, Some(wanted)) => {
-            let Some(server) = start(case, wanted, scenario, (context, transport))? else { return Ok(None) };
+            let Some(server) = start(case, wanted, scenario, (context, transport, backend))? else { return Ok(None) };
             let via = [transport.via.clone(), server.via()?].concat();
             let transport = TransportSettings { via, ..transport.clone() };
             Ok(Some((destination::of_addresses(&server.addresses(), &transport)?, Some(server))))
@@ -339,7 +340,13 @@ fn reached(
 /// The backend that a case listens as, if its file says where, and the command line does not.
 fn own_backend(scenario: &Scenario, context: &CaseContext<'_>) -> anyhow::Result<Option<Backend>> {
     let address = scenario.backend.filter(|_| context.backend.is_none() && scenario.has_two_sides());
-    address.map(backend::listen).transpose()
+    match (address, context.target) {
+        (Some(address), Some(_)) if address.0.port() == 0 => Err(Failure::usage(
+            "the file has its backend at a free port, which no target knows: add --backend LISTEN, the address that the \
+             proxy forwards to",
+        )),
+        (address, _) => address.map(backend::listen).transpose(),
+    }
 }
 
 /// What later cases against the same target must know of this one.
@@ -356,14 +363,19 @@ fn start(
     case: &mut CaseReport,
     wanted: &ServerSpec,
     scenario: &Scenario,
-    (context, transport): (&CaseContext<'_>, &TransportSettings),
+    (context, transport, backend): (&CaseContext<'_>, &TransportSettings, Option<&Backend>),
 ) -> anyhow::Result<Option<TestBed>> {
     let of_case = format!("{:03} {}", context.number, scenario.title());
     let file = |name: Option<&str>| {
         let process = name.map_or_else(String::new, |name| format!(" {name}"));
         context.args.server_log.file(&format!("{of_case}{process}"))
     };
-    let all = WantedProcesses { server: wanted, processes: &scenario.processes, conditions: &scenario.conditions };
+    let all = WantedProcesses {
+        server: wanted,
+        processes: &scenario.processes,
+        conditions: &scenario.conditions,
+        backend: backend.map(Backend::address),
+    };
     match TestBed::start(all, &|at| destination::of_address(at, transport), file) {
         Ok(started) => {
             context.known.has_started(wanted);

@@ -11,6 +11,7 @@ use crate::config::{BackendTable, LoadArgs, ProcessTable, RunArgs, ServerTable};
 use crate::judge::expectation::ExpectedVerdict;
 use crate::judge::grade::Grade;
 use crate::judge::metric;
+use crate::plan::Flow;
 use crate::stream::FindingKind;
 
 /// A scenario as it is written.
@@ -46,7 +47,7 @@ pub struct ScenarioFile {
     /// proxy, keys that are made first
     #[serde(default)]
     pub(super) process: Vec<ProcessTable>,
-    /// Both ends are ours: where to listen as the backend of the proxy
+    /// Both ends are ours: this program is the backend of the proxy that `[server]` starts, or of a target
     pub(super) backend: Option<BackendTable>,
     /// Programs that it starts, each with how to install it; where one is missing, the case is skipped
     ///
@@ -57,7 +58,7 @@ pub struct ScenarioFile {
     /// The seed, the workers …
     #[serde(default)]
     pub(super) run: RunArgs,
-    /// Instead of loads of its own: the cases of 'echo-tester check', against this server
+    /// Instead of loads of its own: the cases of 'echo-tester check' or of 'check --backend', against this server
     pub(super) suite: Option<Suite>,
     /// The loads, which run at the same time
     #[serde(default)]
@@ -72,6 +73,26 @@ pub struct ScenarioFile {
 pub(super) enum Suite {
     /// The conformance suite, as 'echo-tester check' runs it
     Conformance,
+    /// The suite for proxies between two ends that are ours, as 'echo-tester check --backend' runs it
+    TwoSides,
+}
+
+impl ScenarioFile {
+    /// Whether both ends of its connections are ours.
+    pub(super) fn has_two_sides(&self) -> bool {
+        let is_of_load = |load: &LoadArgs| load.flow.is_some_and(Flow::has_two_sides);
+        self.backend.is_some() || matches!(self.suite, Some(Suite::TwoSides)) || self.load.iter().any(is_of_load)
+    }
+
+    /// The same file with the readiness that fits its ends: between two that are ours, nothing echoes.
+    #[must_use]
+    pub(super) fn with_readiness(self) -> ScenarioFile {
+        if !self.has_two_sides() {
+            return self;
+        }
+        let process = self.process.into_iter().map(ProcessTable::without_echo).collect();
+        ScenarioFile { server: self.server.map(ServerTable::without_echo), process, ..self }
+    }
 }
 
 /// The expectations as they are written.

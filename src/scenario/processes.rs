@@ -10,6 +10,8 @@ use crate::config::{ProcessSpec, check_placeholders};
 
 /// What errors and output call the server.
 const SERVER: &str = "server";
+/// What placeholders call this program itself, where it is the backend.
+const BACKEND: &str = "backend";
 
 impl FileReader<'_> {
     /// The processes of the file, in the order in which they start.
@@ -29,6 +31,11 @@ impl FileReader<'_> {
         for (i, table) in file.process.iter().enumerate() {
             let steps = [KeyStep::Key("process"), KeyStep::Index(i)];
             let process = table.resolve().map_err(|error| self.config_error(&steps, &error))?;
+            if process.name == BACKEND && file.has_two_sides() {
+                let steps = [&steps[..], &[KeyStep::Key("name")]].concat();
+                let problem = "{backend} is this program itself here, because both ends are ours: choose another name";
+                return Err(self.error_at(&steps, problem));
+            }
             if processes.iter().any(|other| other.name == process.name) {
                 let steps = [&steps[..], &[KeyStep::Key("name")]].concat();
                 return Err(self.error_at(&steps, "another [[process]] has this name: give each its own"));
@@ -40,7 +47,8 @@ impl FileReader<'_> {
         let has_address = |name: &&&str| processes.iter().any(|other| other.name == **name && !other.only_prepares());
         let all_texts = texts.of_processes.iter().chain([&texts.of_server]);
         for (i, texts) in all_texts.enumerate() {
-            let earlier: Vec<&str> = names[..i].iter().filter(has_address).copied().collect();
+            let earlier = names[..i].iter().filter(has_address).copied();
+            let earlier: Vec<&str> = file.has_two_sides().then_some(BACKEND).into_iter().chain(earlier).collect();
             self.check_texts(texts, names[i], &earlier, &names[i + 1..])?;
         }
         Ok(processes)
@@ -65,6 +73,7 @@ impl FileReader<'_> {
 
 #[cfg(test)]
 mod tests {
+    use crate::config::{Readiness, ServerSpec};
     use crate::scenario::Scenario;
 
     const BACKEND: &str = "name = 'n'\n[[process]]\nname = 'backend'\nmodel = 'auto'\n";
@@ -78,6 +87,20 @@ mod tests {
         let case = Scenario::parse("a.toml", &text).unwrap_or_else(|error| panic!("{error}"));
         let names: Vec<&str> = case.processes.iter().map(|process| process.name.as_str()).collect();
         assert_eq!(names, ["backend", "proxy"]);
+    }
+
+    #[test]
+    fn with_both_ends_ours_a_placeholder_knows_the_backend_and_nobody_waits_for_an_echo() {
+        let text = "name = 'n'\n[backend]\n[[process]]\nname = 'first'\ncommand = ['p', '{addr}', '{backend}']\n\
+                    [server]\ncommand = ['q', '{addr}', '{backend.port}']\n[[load]]\n";
+        let case = Scenario::parse("a.toml", text).unwrap_or_else(|error| panic!("{error}"));
+        let servers = case.processes.iter().map(|process| &process.server).chain(&case.server);
+        for server in servers {
+            assert!(matches!(server, ServerSpec::Command(command) if command.ready == Readiness::Connect));
+        }
+        let echo = text.replace("'{addr}', '{backend}']", "'{addr}']\nready = 'echo'");
+        let case = Scenario::parse("a.toml", &echo).unwrap_or_else(|error| panic!("{error}"));
+        assert!(matches!(&case.processes[0].server, ServerSpec::Command(command) if command.ready == Readiness::Echo));
     }
 
     #[test]
@@ -126,6 +149,13 @@ mod tests {
                 format!("name = 'n'\n{keys}[server]\ncommand = ['a', '{{addr}}', '{{keys.addr}}']\n[[load]]"),
                 ":7:28",
                 "no process 'keys'",
+                "^",
+            ),
+            (format!("{BACKEND}[backend]\n{server}"), ":3:8", "{backend} is this program itself here", "^^^^^^^^^"),
+            (
+                format!("name = 'n'\n[server]\ncommand = ['s', '{{addr}}', '{{backend.addr}}']\n[[load]]"),
+                ":3:28",
+                "no process 'backend'",
                 "^",
             ),
             (format!("{BACKEND}env = {{ A = '1' }}\n{server}"), ":5:7", "add command", "^^^"),

@@ -50,6 +50,7 @@ impl Scenario {
             let span = error.span().unwrap_or(0..0);
             reader.error(span, &with_suggestion(error.message()))
         })?;
+        let file = file.with_readiness();
         let in_table = |table, error| reader.config_error(&[KeyStep::Key(table)], &error);
         reader.check_names(&file)?;
         file.run.resolve(0, 1).map_err(|error| in_table("run", error))?;
@@ -271,17 +272,21 @@ impl FileReader<'_> {
             let problem = format!("the cases of the suite bring this with them: leave out either {key} or suite");
             return Err(self.error_at(&[KeyStep::Key(key)], &problem));
         }
-        let Suite::Conformance = suite;
+        let (cases, backend) = match suite {
+            Suite::Conformance => (Scenario::conformance(variables)?, None),
+            Suite::TwoSides => (Scenario::two_sides(variables)?, Some(file.backend.unwrap_or_default().listen)),
+        };
         let of_suite = |case: Scenario| Scenario {
             path: self.path.to_owned(),
             server: None,
+            backend,
             long: case.long || file.long,
             skip_under_wine: file.skip_under_wine.clone(),
             run: file.run.clone(),
             name_location: self.location("suite"),
             ..case
         };
-        Ok(Scenario::conformance(variables)?.into_iter().map(of_suite).collect())
+        Ok(cases.into_iter().map(of_suite).collect())
     }
 }
 
@@ -414,6 +419,9 @@ mod tests {
         let cases = read(models, false);
         let known = |case: &&Scenario| suite.iter().any(|other| case.is_same_as(other));
         assert_eq!(cases.iter().filter(known).count(), suite.len(), "the cases of auto are those of the suite itself");
+        let two_sides = read("name = 'n'\nsuite = 'two-sides'\n[server]\ncommand = ['p', '{addr}']", false);
+        assert_eq!(two_sides.len(), two_sides::FILES.len());
+        assert!(two_sides.iter().all(|case| case.has_two_sides() && case.backend.is_some() && case.server.is_some()));
         let with_seed = read(&format!("{models}[run]\nseed = 1"), false);
         assert_eq!(with_seed.iter().filter(known).count(), 0);
     }

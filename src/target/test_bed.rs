@@ -10,6 +10,7 @@ use std::thread;
 
 use super::command_server::Surroundings;
 use super::lifecycle::{Reach, StartFailure, StoppedServer};
+use super::listening;
 use super::liveness::Probed;
 use super::private_folder::{self, PrivateFolder};
 use super::started_process;
@@ -21,6 +22,8 @@ use crate::transport::{Destination, ProxyUrl};
 
 /// The name of the server in the output.
 const SERVER: &str = "server";
+/// What placeholders call this program itself, where it is the backend.
+const BACKEND: &str = "backend";
 /// Lines of each process in the message about one that did not start: the first ones and the last ones.
 const SHOWN_LINES: (usize, usize) = (3, 5);
 
@@ -60,6 +63,8 @@ pub struct WantedProcesses<'w> {
     pub processes: &'w [ProcessSpec],
     /// The conditions of the server.
     pub conditions: &'w ServerConditions,
+    /// Where this program listens as the backend, if both ends are ours.
+    pub backend: Option<SocketAddr>,
 }
 
 /// Kills every process that still runs, and removes the folders of cases. For an exit that cannot wait.
@@ -85,7 +90,7 @@ impl TestBed {
         let directly = |at| Ok(Destination::from(at));
         let mut processes: Vec<NamedProcess> = Vec::new();
         for process in wanted.processes {
-            let surroundings = surroundings(&processes, path.clone(), process.address);
+            let surroundings = surroundings((wanted.backend, &processes), path.clone(), process.address);
             let started = log(Some(&process.name)).and_then(|log| {
                 TestServer::start_among(&process.server, &ServerConditions::default(), (&surroundings, &directly), log)
             });
@@ -94,7 +99,7 @@ impl TestBed {
                 Err(failure) => return Err(not_started(&process.name, failure, processes)),
             }
         }
-        let surroundings = surroundings(&processes, path, None);
+        let surroundings = surroundings((wanted.backend, &processes), path, None);
         let started = log(None)
             .and_then(|log| TestServer::start_among(wanted.server, wanted.conditions, (&surroundings, reach), log));
         match started {
@@ -201,10 +206,15 @@ fn needs_folder(wanted: WantedProcesses<'_>) -> bool {
     servers.into_iter().any(needs)
 }
 
-fn surroundings(earlier: &[NamedProcess], folder: Option<PathBuf>, address: Option<SocketAddr>) -> Surroundings {
-    let others = earlier.iter().filter(|process| !process.only_prepared);
-    let others = others.map(|process| (process.name.clone(), process.process.address())).collect();
-    Surroundings { others, folder, address }
+fn surroundings(
+    (backend, earlier): (Option<SocketAddr>, &[NamedProcess]),
+    folder: Option<PathBuf>,
+    address: Option<SocketAddr>,
+) -> Surroundings {
+    let backend = backend.map(|address| (BACKEND.to_owned(), listening::reached_at(address)[0]));
+    let earlier = earlier.iter().filter(|process| !process.only_prepared);
+    let earlier = earlier.map(|process| (process.name.clone(), process.process.address()));
+    Surroundings { others: backend.into_iter().chain(earlier).collect(), folder, address }
 }
 
 /// Stops the processes that run already. One of them may have ended, which is why this one did not get ready.
