@@ -8,6 +8,8 @@ mod program;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
@@ -128,6 +130,25 @@ fn a_threshold_on_time_is_inconclusive_if_the_client_was_stopped() {
     assert_eq!(code, 4, "{err}\n{out}");
     assert_eq!(outcome("rtt.max < 1s"), Some("inconclusive".into()), "{checks}");
     assert_eq!(outcome("connections == 5"), Some("pass".into()), "{checks}");
+}
+
+#[test]
+fn a_round_of_a_comparison_runs_again_if_the_client_was_stopped() {
+    let is_first = Arc::new(AtomicBool::new(true));
+    let (address, began) = server(move |mut stream| {
+        if !is_first.swap(false, Ordering::SeqCst) {
+            return echo(stream);
+        }
+        std::io::copy(&mut stream, &mut std::io::sink())?;
+        loop {
+            std::thread::park();
+        }
+    });
+    let address = address.to_string();
+    let args = ["compare", "--models", "threads", "--target", &address, "--rounds", "1"];
+    let load = ["-c", "1", "-n", "1", "--stall-timeout", "1s"];
+    let (code, out, err) = stopped_in_between(&[&args[..], &load].concat(), &began);
+    assert!(code == 0 && err.contains("runs again, since the client itself stood still"), "{code} {err}\n{out}");
 }
 
 #[test]

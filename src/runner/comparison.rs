@@ -10,6 +10,7 @@ use std::cell::Cell;
 
 use crate::config::{LoadArgs, RunSettings, ServerConditions, ServerSpec, SweepValue};
 use crate::interrupt;
+use crate::judge::verdict::Verdict;
 use crate::output::console::say;
 use crate::output::server_log::ServerLogArgs;
 use crate::plan::Profile;
@@ -26,6 +27,9 @@ use crate::sys;
 use crate::target::kernel_watch::KernelWatch;
 use crate::target::resources::ServerWatch;
 use crate::target::test_server::TestServer;
+
+/// How often a round runs again that says nothing, because the client had no time.
+const RUNS_AGAIN: u32 = 2;
 
 /// A server that is compared.
 pub struct ComparedServer {
@@ -157,7 +161,7 @@ impl<'a> Comparison<'a> {
                     continue;
                 }
                 let server = &self.servers[index];
-                match self.one_run(server, point, Run::Round(round))? {
+                match self.certain_run(server, point, round)? {
                     Ended::Interrupted => return Ok(done),
                     Ended::NoServer(why) => done[index].push(self.lose(index, why)),
                     Ended::Done(mut result) => {
@@ -186,7 +190,7 @@ impl<'a> Comparison<'a> {
             if !self.quiet {
                 say(&format!("{}counting the system calls of {}", in_front(point), server.setting.name));
             }
-            match self.one_run(server, point, Run::OfCounting)? {
+            match self.one_run(self.take_number(), server, point, Run::OfCounting)? {
                 Ended::Interrupted => {}
                 Ended::NoServer(why) => done[index].push(self.lose(index, why)),
                 Ended::Done(result) => {
@@ -234,9 +238,42 @@ impl<'a> Comparison<'a> {
         }
     }
 
+    /// The number of the next run, for progress.
+    fn take_number(&self) -> usize {
+        self.next.replace(self.next.get() + 1)
+    }
+
+    /// One round of a server. If the client stood still or had no processor, the round says nothing about the server,
+    /// and runs again a few times: one such round would cost the server all its figures.
+    fn certain_run(&self, server: &ComparedServer, point: &PlannedPoint, round: u64) -> anyhow::Result<Ended> {
+        let number = self.take_number();
+        let mut ended = self.one_run(number, server, point, Run::Round(round))?;
+        for _ in 0..RUNS_AGAIN {
+            let Ended::Done(result) = &ended else { break };
+            let Some(doubt) = result.time_doubt.as_ref().filter(|_| result.outcome == Verdict::Inconclusive) else {
+                break;
+            };
+            if interrupt::is_requested() {
+                break;
+            }
+            if !self.quiet {
+                let (place, name) = (in_front(point), &server.setting.name);
+                say(&format!("{place}round {round} of {}: {name}: runs again, since {doubt}", self.rounds));
+            }
+            ended = self.one_run(number, server, point, Run::Round(round))?;
+        }
+        Ok(ended)
+    }
+
     /// Runs the load once.
-    fn one_run(&self, server: &ComparedServer, point: &PlannedPoint, run: Run) -> anyhow::Result<Ended> {
-        let task = self.progress.begin(self.next.replace(self.next.get() + 1), self.title(server, point, run));
+    fn one_run(
+        &self,
+        number: usize,
+        server: &ComparedServer,
+        point: &PlannedPoint,
+        run: Run,
+    ) -> anyhow::Result<Ended> {
+        let task = self.progress.begin(number, self.title(server, point, run));
         let started = match &server.start {
             None => None,
             Some(spec) => match self.start(server, spec, point, run)? {
