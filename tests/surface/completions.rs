@@ -16,6 +16,9 @@ const COMPLETED: &[(&str, &str)] = &[
     ("compare --round", "--rounds"),
     ("serve --idle", "--idle-timeout"),
     ("completions fi", "fish"),
+    ("serve --model tok", "tokio"),
+    ("check --model tok", "tokio"),
+    ("models tok", "tokio"),
 ];
 
 /// The completions for this shell in a file, if the shell is here.
