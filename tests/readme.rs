@@ -1,7 +1,7 @@
 //! The documents agree with the program: tables, scenarios, and every command, which is run as it stands.
 #![cfg(unix)]
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Mutex;
 
 use documents::{Block, Ran, document, documents};
@@ -49,6 +49,21 @@ fn the_program_prints_the_page_of_a_model_and_tells_the_nearest_name() {
     let output = models("epol");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.code() == Some(2) && said.contains("did you mean epoll?"), "{said}");
+}
+
+#[test]
+fn each_dependency_has_a_row_that_says_why_it_is_there() {
+    let manifest: toml::Table = document("Cargo.toml").text.parse().expect("Cargo.toml is TOML");
+    let mut tables: Vec<&toml::Table> = vec![&manifest];
+    if let Some(targets) = manifest["target"].as_table() {
+        tables.extend(targets.values().filter_map(toml::Value::as_table));
+    }
+    let lists = tables.iter().flat_map(|table| ["dependencies", "dev-dependencies"].map(|key| table.get(key)));
+    let named = lists.flatten().filter_map(toml::Value::as_table).flat_map(toml::Table::keys);
+    let wanted: BTreeSet<&str> = named.map(String::as_str).collect();
+    let text = document("docs/dependencies.md").text;
+    let rows = text.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    assert_eq!(rows.collect::<BTreeSet<_>>(), wanted, "docs/dependencies.md is not Cargo.toml's list");
 }
 
 #[test]

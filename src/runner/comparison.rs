@@ -266,13 +266,7 @@ impl<'a> Comparison<'a> {
     }
 
     /// Runs the load once.
-    fn one_run(
-        &self,
-        number: usize,
-        server: &ComparedServer,
-        point: &PlannedPoint,
-        run: Run,
-    ) -> anyhow::Result<Ended> {
+    fn one_run(&self, number: usize, server: &ComparedServer, point: &PlannedPoint, run: Run) -> anyhow::Result<Ended> {
         let task = self.progress.begin(number, self.title(server, point, run));
         let started = match &server.start {
             None => None,
