@@ -142,6 +142,22 @@ fn a_sweep_is_a_table_along_its_axis_and_its_files_carry_the_values() {
 }
 
 #[test]
+fn what_a_server_by_a_command_did_wrong_is_seen_again_by_the_replay_line() {
+    let program = env!("CARGO_BIN_EXE_echo-tester");
+    let with = format!("own='{program}' serve --fault flip:at=1000 --bind {{addr}} --quiet");
+    let wrong = |args: &[&str]| {
+        let (code, out, err) = said(&[args, &["-q"]].concat());
+        assert!(code == 1 && out.contains("corrupt"), "{out}{err}");
+        let line = out.lines().find_map(|line| line.trim().strip_prefix("replay: ")).map(str::to_owned);
+        line.unwrap_or_else(|| panic!("no replay line: {out}"))
+    };
+    let replay = wrong(&["compare", "--with", &with, "--conns", "2", "--messages", "20", "--rounds", "1"]);
+    let words = shlex::split(&replay).expect("a shell can read it");
+    assert_eq!(words[..2], ["echo-tester", "compare"], "{replay}");
+    wrong(&words[1..].iter().map(String::as_str).collect::<Vec<_>>());
+}
+
+#[test]
 fn with_a_rate_the_cost_of_a_message_is_compared() {
     let args =
         ["compare", "--models", "threads,tokio", "--conns", "5", "--rate", "500", "-d", "300ms", "--rounds", "1"];

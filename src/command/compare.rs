@@ -101,8 +101,8 @@ pub struct CompareArgs {
 /// # Errors
 /// A flag is invalid, or a server could not be started or reached.
 pub fn run(args: &CompareArgs) -> anyhow::Result<Exit> {
-    args.run.check_whole().map_err(|error| error.in_flags())?;
     let (servers, skipped) = servers(args)?;
+    args.run.check_whole(servers.len()).map_err(|error| error.in_flags())?;
     let is_started_here = servers.iter().any(|server| server.start.is_some());
     let pinned = pinning::plan().filter(|pinned| is_started_here && pinning::keep_client(pinned));
     let run = launch::resolve_run(&args.run)?;
@@ -309,9 +309,18 @@ fn replay(server: &ComparedServer, load: &LoadArgs, seed: u64, transport: &[Stri
     match server.setting.kind {
         ServerKind::Bundled => replay_line(Some(format!("--serve={what}")), (seed, transport), load, true),
         ServerKind::Target => replay_line(Some(what.clone()), (seed, transport), load, true),
-        // The server of a round is gone, and with it its port.
-        ServerKind::Command => replay_line(Some("HOST:PORT".to_owned()), (seed, transport), load, true),
+        ServerKind::Command => replay_by_command(&server.setting, load, seed, transport),
     }
+}
+
+/// The command that repeats one run of a server by command. The server of a round is gone, and with it its port, so it
+/// is started once more: by a comparison of it alone.
+fn replay_by_command(server: &ServerSetting, load: &LoadArgs, seed: u64, transport: &[String]) -> String {
+    let with = format!("{}={}", server.name, server.what);
+    let seed = seed.to_string();
+    let compare = ["echo-tester", "compare", "--with", &with, "--rounds", "1", "--seed", &seed].map(str::to_owned);
+    let words = compare.into_iter().chain(transport.iter().cloned()).chain(load.to_flags());
+    command_line(&words.collect::<Vec<String>>())
 }
 
 fn announce(args: &CompareArgs, setting: &CompareSetting, points: &[PlannedPoint]) -> anyhow::Result<()> {

@@ -283,17 +283,17 @@ impl RunArgs {
     }
 
     /// Refuses the options that run a part of the load, or begin at a set time: a comparison needs the whole load, and
-    /// its rounds begin one after another.
+    /// its rounds begin one after another. One server alone may have a part of the load: so its findings are replayed.
     ///
     /// # Errors
     /// The option, and what to do.
-    pub fn check_whole(&self) -> Result<(), ConfigError> {
+    pub fn check_whole(&self, servers: usize) -> Result<(), ConfigError> {
         const PART: &str = "the servers are compared under the whole load";
         let refused = |key, value: &dyn std::fmt::Display, problem| {
             Err(ConfigError::new(key, value, problem).remedy("leave it out"))
         };
         match self {
-            RunArgs { only_conn: Some(only), .. } => refused("only_conn", only, PART),
+            RunArgs { only_conn: Some(only), .. } if servers > 1 => refused("only_conn", only, PART),
             RunArgs { shard: Some(shard), .. } if shard.count() > 1 => refused("shard", shard, PART),
             RunArgs { start_at: Some(time), .. } => refused("start_at", time, "the rounds begin one after another"),
             _ => Ok(()),
@@ -338,7 +338,7 @@ mod tests {
             ("shard = '0/1'\nseed = 1\nworkers = 3", false),
         ] {
             let args: RunArgs = toml::from_str(toml).unwrap_or_else(|error| panic!("{error}"));
-            assert_eq!(args.check_whole().is_err(), is_refused, "{toml}");
+            assert_eq!(args.check_whole(2).is_err(), is_refused, "{toml}");
         }
     }
 

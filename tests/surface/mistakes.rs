@@ -66,7 +66,7 @@ fn flags_that_make_no_sense_together() {
          check --model auto --json=a.json --write-baseline a.json
          compare --models threads --csv a.csv --markdown a.csv
          compare --models threads --shard 0/2 --seed 1
-         compare --models threads --only-conn 5
+         compare --models threads,tokio --only-conn 5
          compare --models threads --start-at 2026-01-31T12:00:00Z",
     );
 }
