@@ -227,7 +227,9 @@ fn prepare_log(args: &BlastArgs) -> anyhow::Result<()> {
 fn start(args: &BlastArgs) -> anyhow::Result<Option<BundledServer>> {
     let Some(model) = args.serve.as_deref() else { return Ok(None) };
     let log = args.server_log.file(&format!("serve {model}"))?;
-    match BundledServer::start(Some(model), &[], &ServerConditions::default(), log) {
+    // Both ends speak the same.
+    let flags: Vec<String> = args.run.transport().tls.iter().map(|_| "--tls".to_owned()).collect();
+    match BundledServer::start(Some(model), &flags, &ServerConditions::default(), log) {
         Err(_) if interrupt::is_requested() => Ok(None),
         started => started.map(Some),
     }

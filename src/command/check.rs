@@ -147,7 +147,9 @@ fn scenarios(args: &CheckCommand, distance: Option<Distance>) -> anyhow::Result<
         None if args.cases.backend.backend.is_some() => Scenario::two_sides(&variables),
         None => Scenario::conformance(&variables),
         Some(model) => {
-            let variants = ServerTable::of_models(ModelList::from(model.as_str())).resolve();
+            let table = ServerTable::of_models(ModelList::from(model.as_str()));
+            // Both ends speak the same.
+            let variants = table.over_tls(args.cases.run.transport().tls.is_some()).resolve();
             // In a scenario file the key is 'models'; here the flag is --model.
             let variants = variants.map_err(|error| ConfigError { key: "model", ..error }.in_flags())?;
             Scenario::conformance_against(&variants, &variables)

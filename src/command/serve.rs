@@ -10,13 +10,14 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 
-use crate::config::{ServeArgs, ServeSettings};
+use crate::config::{CertificateSource, ServeArgs, ServeSettings};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::interrupt;
 use crate::output::console::{print, say, stdout_style};
 use crate::output::files;
 use crate::report::table::Table;
+use crate::runner::tls_server;
 use crate::server::fault::{FaultLog, FaultyServer};
 use crate::server::{Server, Stopped, Waited};
 use crate::sync::lock;
@@ -83,9 +84,11 @@ enum Cause {
 
 fn start(command: &ServeCommand, serve: &ServeSettings) -> anyhow::Result<Server> {
     let options = serve.options.clone();
-    let server = match &serve.faults {
-        None => Server::start(serve.model, serve.bind, options),
-        Some(faults) => {
+    let tls = serve.tls.as_ref().map(|source| tls_server::of(source, Some(serve.bind.ip()))).transpose()?;
+    let server = match (&serve.faults, tls) {
+        (None, None) => Server::start(serve.model, serve.bind, options),
+        (None, Some(tls)) => Server::start_tls(serve.model, tls, serve.bind, options),
+        (Some(faults), _) => {
             let log = fault_log(faults.log.as_deref(), command.quiet)?;
             let faulty = FaultyServer { faults: faults.faults.clone(), seed: faults.seed, log };
             Server::start_with(|listener, context| faulty.run(listener, context), FAULTY, serve.bind, options)
@@ -233,6 +236,7 @@ fn announce(command: &ServeCommand, serve: &ServeSettings, server: &Server) -> a
             model: model.to_owned(),
             workers,
             pid: std::process::id(),
+            tls: serve.tls.is_some(),
         });
     }
     if command.quiet {
@@ -243,7 +247,14 @@ fn announce(command: &ServeCommand, serve: &ServeSettings, server: &Server) -> a
         Some(1) => ", 1 worker".to_owned(),
         Some(workers) => format!(", {workers} workers"),
     };
-    print(&format!("listening on {address} with {model}{workers}; Ctrl-C stops it"))
+    let tls = if serve.tls.is_some() { " over TLS" } else { "" };
+    print(&format!("listening on {address}{tls} with {model}{workers}; Ctrl-C stops it"))?;
+    match &serve.tls {
+        Some(CertificateSource::SelfMade) => {
+            print(&format!("its certificate is its own: echo-tester blast {address} --tls --insecure"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Drains the server. A second request to stop, or the end of the drain time, aborts it.

@@ -46,7 +46,7 @@ pub use process_table::{ProcessSpec, ProcessTable, ViaProcess};
 pub use readiness::Readiness;
 pub use run::{RunArgs, RunSettings};
 pub use scenario_server::{ServerSpec, ServerVariant};
-pub use serve::{FaultSettings, ServeSettings};
+pub use serve::{CertificateSource, FaultSettings, ServeSettings};
 pub use server_conditions::{AddressFamily, ServerConditions};
 pub use server_options::{ServeArgs, ServerTable};
 pub use sources::SourceAddresses;

@@ -57,6 +57,12 @@ impl ServerTable {
         ServerTable { ready, ..self }
     }
 
+    /// The same table for bundled servers that speak TLS, if `is_tls`.
+    #[must_use]
+    pub fn over_tls(self, is_tls: bool) -> ServerTable {
+        ServerTable { tls: self.tls.or(is_tls.then_some(true)), ..self }
+    }
+
     /// The servers of the table, validated: one for each of its models, or one.
     ///
     /// # Errors
@@ -196,6 +202,7 @@ mod tests {
             ("command = ['./s', '{addr}']\nfiles = { '../a' = 'b' }", "files", "use letters"),
             ("command = ['./s', '{addr}']\nready = 'exit'", "ready", "write echo or connect"),
             ("bind = '7777'", "bind", "leave it out"),
+            ("model = 'tokio'\ntls = true", "tls", "write `model = threads`"),
         ] {
             let error = resolve(toml).expect_err(toml);
             assert!(error.key == key && error.message().contains(remedy), "{toml}: {error}");

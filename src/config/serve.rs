@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::defaults;
@@ -31,8 +31,24 @@ pub struct ServeSettings {
     pub options: Options,
     /// How long connections may take to end when the server stops.
     pub drain_timeout: Duration,
+    /// The certificate with which it speaks TLS; `None`: it does not.
+    pub tls: Option<CertificateSource>,
     /// The faults; with any the server has no model.
     pub faults: Option<FaultSettings>,
+}
+
+/// Where the certificate of a server comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CertificateSource {
+    /// It is made at the start.
+    SelfMade,
+    /// Two files in PEM.
+    Files {
+        /// The certificate chain.
+        certificate: PathBuf,
+        /// The key.
+        key: PathBuf,
+    },
 }
 
 /// The faults of a server.
@@ -52,8 +68,8 @@ impl ServeArgs {
     /// # Errors
     /// They name the key, its value and what to write instead.
     pub fn resolve(&self, cores: usize, memory: Option<u64>) -> Result<ServeSettings, ConfigError> {
-        let name = self.model.as_deref().unwrap_or("auto");
-        let model = models::find(name).map_err(|problem| ConfigError::new("model", name, problem))?;
+        let tls = self.certificate()?;
+        let model = self.find_model(tls.is_some())?;
         let workers = self.workers.unwrap_or(Count(cores.max(1) as u64));
         let buffer = self.buffer.unwrap_or(Bytes(defaults::BUFFER_BYTES));
         let backlog = self.backlog.unwrap_or(Count(defaults::BACKLOG as u64));
@@ -71,6 +87,7 @@ impl ServeArgs {
         Ok(ServeSettings {
             faults: self.fault_settings()?,
             model,
+            tls,
             bind: self.bind.map_or((Ipv4Addr::LOCALHOST, defaults::DEFAULT_PORT).into(), |ListenAddress(bind)| bind),
             options: Options {
                 workers: workers.0 as usize,
@@ -82,6 +99,42 @@ impl ServeArgs {
             },
             drain_timeout: drain_timeout.min(MAX_DRAIN_TIMEOUT),
         })
+    }
+
+    fn find_model(&self, is_tls: bool) -> Result<&'static Model, ConfigError> {
+        let name = self.model.as_deref().unwrap_or("auto");
+        let wanted = if is_tls && name == "auto" { models::AUTO_TLS } else { name };
+        let model = models::find(wanted).map_err(|problem| ConfigError::new("model", name, problem))?;
+        match model.run_tls {
+            None if is_tls => Err(ConfigError::new("tls", true, format!("the model {} speaks no TLS", model.name))
+                .remedy(format!("write `model = {}`, or leave out `tls`", models::AUTO_TLS))),
+            _ => Ok(model),
+        }
+    }
+
+    fn certificate(&self) -> Result<Option<CertificateSource>, ConfigError> {
+        let wrong = |key, path: &Path, problem: &str| ConfigError::new(key, path.display(), problem);
+        let files = match (&self.cert, &self.key) {
+            (Some(certificate), None) => {
+                return Err(wrong("cert", certificate, "its key is missing").remedy("add `key`"));
+            }
+            (None, Some(key)) => return Err(wrong("key", key, "its certificate is missing").remedy("add `cert`")),
+            (Some(certificate), Some(key)) => Some((certificate, key)),
+            (None, None) => None,
+        };
+        match (self.tls == Some(true), files) {
+            (true, _) if self.fault.is_some() => {
+                Err(ConfigError::new("tls", true, "a server with faults speaks no TLS").remedy("leave out one of them"))
+            }
+            (true, None) => Ok(Some(CertificateSource::SelfMade)),
+            (true, Some((certificate, key))) => {
+                Ok(Some(CertificateSource::Files { certificate: certificate.clone(), key: key.clone() }))
+            }
+            (false, Some((certificate, _))) => {
+                Err(wrong("cert", certificate, "it is an option of TLS").remedy("add `tls`, or leave it out"))
+            }
+            (false, None) => Ok(None),
+        }
     }
 
     fn fault_settings(&self) -> Result<Option<FaultSettings>, ConfigError> {
@@ -202,6 +255,18 @@ mod tests {
     }
 
     #[test]
+    fn over_tls_the_model_is_the_one_that_speaks_it() {
+        for line in ["serve --tls", "serve --tls --model auto", "serve --tls --model threads"] {
+            let serve = typed(line).resolve(1, None).expect("the options are valid");
+            assert_eq!((serve.model.name, serve.tls), ("threads", Some(CertificateSource::SelfMade)), "{line}");
+        }
+        let serve = typed("serve --tls --cert a --key b").resolve(1, None).expect("the options are valid");
+        let files = CertificateSource::Files { certificate: "a".into(), key: "b".into() };
+        assert_eq!(serve.tls, Some(files));
+        assert_eq!(typed("serve --tls=false").resolve(1, None).expect("the options are valid").tls, None);
+    }
+
+    #[test]
     fn a_server_with_faults_has_their_seed_and_their_log() {
         let serve = typed("serve --fault drop:at=5,len=3 --fault flip;stale --seed 7")
             .resolve(1, None)
@@ -232,6 +297,14 @@ mod tests {
                 "serve --model tokio --fault flip",
                 "--model tokio: a server with faults has no model: leave out --model or --fault",
             ),
+            (
+                "serve --tls --model tokio",
+                "--tls true: the model tokio speaks no TLS: write --model threads, or leave out --tls",
+            ),
+            ("serve --tls --fault flip", "a server with faults speaks no TLS: leave out one of them"),
+            ("serve --tls --cert a.pem", "--cert a.pem: its key is missing: add --key"),
+            ("serve --tls --key a.pem", "--key a.pem: its certificate is missing: add --cert"),
+            ("serve --cert a.pem --key b.pem", "it is an option of TLS: add --tls, or leave it out"),
             (
                 "serve --seed 5",
                 "--seed 5: only faults are drawn from it, and there are none: add --fault, or leave it out",

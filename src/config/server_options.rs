@@ -163,6 +163,24 @@ server_options! {
     )]
     reuse_port: bool,
 
+    /// Speak TLS, with a certificate that is made at the start; --cert and --key give another [default: false]
+    ///
+    /// The model is threads, the only one that speaks TLS. Nobody has signed the certificate that is made at the start,
+    /// so a client needs --insecure.
+    #[arg(
+        value_name = "BOOL", env = "ECHO_TESTER_SERVE_TLS", num_args = 0..=1, require_equals = true,
+        default_missing_value = "true", value_parser = BoolishValueParser::new(), hide_possible_values = true
+    )]
+    tls: bool,
+
+    /// With --tls: the certificate chain of the server, a PEM file; needs --key [default: made at the start]
+    #[arg(value_name = "FILE", env = "ECHO_TESTER_SERVE_CERT")]
+    cert: PathBuf,
+
+    /// With --tls: the key of --cert, a PEM file
+    #[arg(value_name = "FILE", env = "ECHO_TESTER_SERVE_KEY")]
+    key: PathBuf,
+
     /// How long connections may take to end when the server stops; then they are reset [default: 5s]
     #[arg(value_name = "TIME", env = "ECHO_TESTER_SERVE_DRAIN_TIMEOUT")]
     drain_timeout: Time,

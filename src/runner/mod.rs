@@ -25,5 +25,7 @@ pub mod suite;
 pub mod target_address;
 mod time_left;
 mod tls_client;
+mod tls_files;
+pub mod tls_server;
 pub mod unreachable;
 pub mod wait_for_target;

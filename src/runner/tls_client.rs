@@ -1,11 +1,8 @@
 //! The files that the options of TLS name, and what connections are secured with.
 
-use std::path::Path;
 use std::sync::Mutex;
 
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem};
-
+use super::tls_files;
 use crate::failure::Failure;
 use crate::sync::lock;
 use crate::transport::{TlsClient, TlsFiles, TlsOptions};
@@ -16,8 +13,9 @@ static KNOWN: Mutex<Vec<(TlsOptions, String, TlsClient)>> = Mutex::new(Vec::new(
 /// What connections to the host are secured with.
 ///
 /// # Errors
-/// A file can't be read, or what stands in it can't be used (exit code 2).
+/// A file can't be read, or what stands in it can't be used (exit code 2), or this machine can't encrypt (exit code 4).
 pub(super) fn of(options: &TlsOptions, host: &str) -> anyhow::Result<TlsClient> {
+    tls_files::check_processor()?;
     let mut known = lock(&KNOWN);
     if let Some((_, _, client)) = known.iter().find(|(of, at, _)| of == options && at == host) {
         return Ok(client.clone());
@@ -31,28 +29,15 @@ pub(super) fn of(options: &TlsOptions, host: &str) -> anyhow::Result<TlsClient> 
 fn files(options: &TlsOptions) -> anyhow::Result<TlsFiles> {
     let trusted = match &options.ca {
         _ if options.insecure => Vec::new(),
-        Some(file) => certificates("--ca", file)?,
+        Some(file) => tls_files::certificates("--ca", file)?,
         None => rustls_native_certs::load_native_certs().certs,
     };
     let identity = match &options.identity {
         None => None,
         Some((certificate, key)) => {
-            let private = PrivateKeyDer::from_pem_file(key).map_err(|error| unusable("--client-key", key, &error))?;
-            Some((certificates("--client-cert", certificate)?, private))
+            let private = tls_files::key("--client-key", key)?;
+            Some((tls_files::certificates("--client-cert", certificate)?, private))
         }
     };
     Ok(TlsFiles { trusted, identity })
-}
-
-/// The certificates in a file, at least one.
-fn certificates(flag: &str, file: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
-    let all = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    match all.map_err(|error| unusable(flag, file, &error))? {
-        none if none.is_empty() => Err(unusable(flag, file, &pem::Error::NoItemsFound)),
-        some => Ok(some),
-    }
-}
-
-fn unusable(flag: &str, file: &Path, error: &pem::Error) -> anyhow::Error {
-    Failure::usage(format!("{flag} {}: {error}: give a file in the PEM form (-----BEGIN …)", file.display()))
 }

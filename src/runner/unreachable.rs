@@ -37,7 +37,9 @@ const NO_SUCH_SOURCE: &str = "this machine has no address";
 fn sentence(cause: &str, target: &str, remedies: Remedies) -> String {
     if remedies.is_via {
         // Some say what to do themselves.
-        let says = [": check", "write ", ": give ", "ask for ", "says why"].iter().any(|words| cause.contains(words));
+        let says = [": check", "write ", ": give ", "ask for ", ": renew ", "says why", "make one "]
+            .iter()
+            .any(|words| cause.contains(words));
         let remedy = if says { "" } else { ": check the target, and the way to it" };
         return format!("no connection to {target} could be opened: {cause}{remedy}");
     }

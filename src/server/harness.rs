@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::context::{Context, CountersSnapshot, ServerPhase};
-use super::models::Model;
+use super::models::{AUTO_TLS, Model};
+use super::tls::TlsServer;
 use super::{Options, context};
 use crate::sys;
 
@@ -76,6 +77,18 @@ impl Server {
             io::Error::new(e.kind(), format!("the model '{}' can't run on this machine: {e}", model.name))
         })?;
         Self::start_with(run, model.name, address, options)
+    }
+
+    /// The same over TLS.
+    ///
+    /// # Errors
+    /// As for [`start`](Self::start), or the model does not speak TLS.
+    pub fn start_tls(model: &Model, tls: TlsServer, address: SocketAddr, options: Options) -> io::Result<Server> {
+        let run = model.run_tls.ok_or_else(|| {
+            let message = format!("the model '{}' speaks no TLS: take '{}'", model.name, AUTO_TLS);
+            io::Error::new(io::ErrorKind::Unsupported, message)
+        })?;
+        Self::start_with(move |listener, context| run(listener, context, tls), model.name, address, options)
     }
 
     /// The same for a `run` that is not in the table: the servers that are faulty on purpose.

@@ -10,6 +10,7 @@
 //! - `readiness` is shared by the models that wait until sockets are ready (reactors), `completion` by those of Windows
 //!   that wait until operations have completed (proactors).
 //! - [`fault`] is the server that is faulty on purpose.
+//! - [`tls`] is TLS at the server's end, for the models that can do it.
 //! - [`echo`] is the pure half: which bytes wait, where the next ones go, when the FIN is due. Models move bytes,
 //!   `echo` decides.
 //!
@@ -26,6 +27,7 @@ pub mod models;
 mod pool;
 mod readiness;
 mod session;
+pub mod tls;
 mod wait;
 
 pub use context::{Accept, Context, CountersSnapshot, ServerCounters, ServerPhase};

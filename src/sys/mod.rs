@@ -3,9 +3,10 @@
 //!
 //! `unix.rs` and `windows.rs` export the same functions under the name `os`, so callers need no `cfg`. Some things
 //! stand apart: [`Alarm`], `fast_open`, `affinity` and `kernel_work`, which have a Linux half and an empty one;
-//! `processes`, with a file for each system; `event`, which only Windows has; [`advice`], a table of words; and `simd`
-//! and `prefetch`, which ask for the processor instead. The servers have `cfg` of their own, because a model may exist
-//! on one system only. This room decides nothing: it wraps one system call, or reads one value, at a time.
+//! `processes`, with a file for each system; `event`, which only Windows has; [`advice`], a table of words; and `simd`,
+//! `prefetch` and `cryptography`, which ask for the processor instead. The servers have `cfg` of their own, because a
+//! model may exist on one system only. This room decides nothing: it wraps one system call, or reads one value, at a
+//! time.
 
 #[cfg(unix)]
 #[path = "unix.rs"]
@@ -19,6 +20,7 @@ pub mod simd;
 
 mod affinity;
 mod alarm;
+mod cryptography;
 #[cfg(windows)]
 pub(crate) mod event;
 mod fast_open;
@@ -32,6 +34,7 @@ use socket2::SockRef;
 
 pub use affinity::{Cpu, run_on, usable_cpus};
 pub use alarm::Alarm;
+pub use cryptography::can_encrypt;
 pub use fast_open::{HAS_FAST_OPEN, open_fast, was_opened_fast};
 pub use kernel_work::{CallCounter, switches_of_ended_children, switches_of_tree};
 #[cfg(windows)]

@@ -206,7 +206,7 @@ mod tests {
 
     fn stopped_after(script: &str) -> StoppedServer {
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
-        let listening = ServeEvent::Listening { address, model: "sh".to_owned(), workers: None, pid: 1 };
+        let listening = ServeEvent::Listening { address, model: "sh".to_owned(), workers: None, pid: 1, tls: false };
         let listening = serde_json::to_string(&listening).expect("an event is valid JSON");
         let mut command = Command::new("sh");
         command.args(["-c", &format!("echo '{listening}'; read nothing; {script}")]);

@@ -23,6 +23,9 @@ pub enum ServeEvent {
         workers: Option<usize>,
         /// The process id of the server.
         pid: u32,
+        /// Whether it speaks TLS; left out if not.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        tls: bool,
     },
     /// The server has stopped.
     Stopped {

@@ -48,7 +48,6 @@ impl TlsClient {
     /// # Errors
     /// A certificate, the key or the name can't be used; in words, with what to do.
     pub fn new(options: &TlsOptions, files: TlsFiles, host: &str) -> Result<TlsClient, String> {
-        check_processor()?;
         let name = options.sni.as_deref().unwrap_or(host);
         let name = ServerName::try_from(name.to_owned())
             .map_err(|_| format!("'{name}' is no name that a server can be asked for: give one by --sni"))?;
@@ -85,39 +84,58 @@ impl TlsClient {
     }
 }
 
-/// Graviola has no code for processors without these instructions, and ends the program there.
-fn check_processor() -> Result<(), String> {
-    #[cfg(target_arch = "x86_64")]
-    {
-        use std::arch::is_x86_feature_detected as has;
-        let all = has!("aes") && has!("ssse3") && has!("avx") && has!("avx2") && has!("bmi2") && has!("adx");
-        if !(all && has!("pclmulqdq")) {
-            return Err("TLS needs a processor with AES, AVX2, ADX and BMI2: test the server without --tls, or from \
-                        another machine"
-                .to_owned());
-        }
-    }
-    Ok(())
-}
-
 /// What a failure of TLS means, and what to do.
 pub fn explained(error: &rustls::Error) -> String {
-    use rustls::{AlertDescription, CertificateError, Error};
-    let remedy = match error {
-        Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
-            "nobody who is trusted has signed the certificate: give its issuer by --ca FILE, or --insecure"
-        }
-        Error::InvalidCertificate(
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-        ) => "the certificate is for another name: ask for that name by --sni NAME",
+    match remedy(error) {
+        Some(remedy) => format!("TLS: {error}: {remedy}"),
+        None => format!("TLS: {error}"),
+    }
+}
+
+fn remedy(error: &rustls::Error) -> Option<&'static str> {
+    use rustls::{AlertDescription, Error};
+    Some(match error {
+        Error::InvalidCertificate(error) => return for_certificate(error),
         Error::InvalidMessage(_) | Error::InappropriateHandshakeMessage { .. } => {
             "the server does not seem to speak TLS there: check the port"
         }
         Error::AlertReceived(AlertDescription::CertificateRequired) => "give one by --client-cert and --client-key",
+        Error::AlertReceived(AlertDescription::NoApplicationProtocol) => {
+            "the server speaks none of the protocols of --alpn: give one that it speaks, or none"
+        }
+        Error::AlertReceived(AlertDescription::UnrecognisedName) => {
+            "the server knows no such name: give one that it knows by --sni NAME"
+        }
+        Error::AlertReceived(AlertDescription::ProtocolVersion) | Error::PeerIncompatible(_) => {
+            "TLS 1.2 and 1.3 are spoken here: check which versions and ciphers the server is set to"
+        }
         Error::AlertReceived(_) => "the server ended it: its log says why",
-        _ => return format!("TLS: {error}"),
-    };
-    format!("TLS: {error}: {remedy}")
+        _ => return None,
+    })
+}
+
+fn for_certificate(error: &rustls::CertificateError) -> Option<&'static str> {
+    use rustls::CertificateError;
+    Some(match error {
+        CertificateError::UnknownIssuer => {
+            "nobody who is trusted has signed the certificate: give its issuer by --ca FILE, or --insecure"
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "the certificate is for another name: ask for that name by --sni NAME, or give --insecure"
+        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "renew the certificate, and check the clock of this machine; or give --insecure"
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "check the clock of this machine, and that of the one that made the certificate; or give --insecure"
+        }
+        // The library has no name for it. It is what 'openssl req -x509' makes if it is not told otherwise.
+        CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
+            "the certificate is that of an authority (CA:TRUE), and no server may have it: make one with CA:FALSE, or \
+             give --insecure"
+        }
+        _ => return None,
+    })
 }
 
 /// Takes any certificate, as `--insecure` asks for. The server must still have its key.

@@ -46,6 +46,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 
 use super::context::Context;
+use super::tls::TlsServer;
 use crate::units::nearest::nearest;
 
 /// The systems on which a model runs.
@@ -96,6 +97,9 @@ impl fmt::Display for Pattern {
 /// Serves until told to stop.
 pub type RunFn = fn(TcpListener, Arc<Context>) -> io::Result<()>;
 
+/// Serves over TLS until told to stop.
+pub type TlsRunFn = fn(TcpListener, Arc<Context>, TlsServer) -> io::Result<()>;
+
 /// One row of the table.
 pub struct Model {
     /// The name in flags and in TOML, the same on every OS.
@@ -114,6 +118,8 @@ pub struct Model {
     pub probe: fn() -> io::Result<()>,
     /// `None`: not in this build.
     pub run: Option<RunFn>,
+    /// `None`: it does not speak TLS.
+    pub run_tls: Option<TlsRunFn>,
 }
 
 /// `only!(unix, path::run)`: the function where the `cfg` holds, `None` elsewhere.
@@ -154,6 +160,7 @@ pub static TABLE: &[Model] = &[
         workers: false,
         probe: always,
         run: Some(threads::run),
+        run_tls: Some(threads::run_tls),
     },
     Model {
         name: "select",
@@ -164,6 +171,7 @@ pub static TABLE: &[Model] = &[
         workers: true,
         probe: always,
         run: Some(select::run),
+        run_tls: None,
     },
     Model {
         name: "poll",
@@ -174,6 +182,7 @@ pub static TABLE: &[Model] = &[
         workers: true,
         probe: always,
         run: only!(unix, poll::run),
+        run_tls: None,
     },
     Model {
         name: "epoll",
@@ -184,6 +193,7 @@ pub static TABLE: &[Model] = &[
         workers: true,
         probe: always,
         run: only!(target_os = "linux", epoll::run),
+        run_tls: None,
     },
     Model {
         name: "io-uring",
@@ -195,6 +205,7 @@ pub static TABLE: &[Model] = &[
         workers: true,
         probe: probe_if!(target_os = "linux", io_uring::probe),
         run: only!(target_os = "linux", io_uring::run),
+        run_tls: None,
     },
     Model {
         name: "tokio",
@@ -205,6 +216,7 @@ pub static TABLE: &[Model] = &[
         workers: true,
         probe: always,
         run: Some(tokio::run),
+        run_tls: None,
     },
     Model {
         name: "async-select",
@@ -216,6 +228,7 @@ pub static TABLE: &[Model] = &[
         workers: true,
         probe: always,
         run: only!(windows, async_select::run),
+        run_tls: None,
     },
     Model {
         name: "event-select",
@@ -226,6 +239,7 @@ pub static TABLE: &[Model] = &[
         workers: true,
         probe: always,
         run: only!(windows, event_select::run),
+        run_tls: None,
     },
     Model {
         name: "overlapped-event",
@@ -236,6 +250,7 @@ pub static TABLE: &[Model] = &[
         workers: true,
         probe: always,
         run: only!(windows, overlapped_event::run),
+        run_tls: None,
     },
     Model {
         name: "overlapped-callback",
@@ -247,6 +262,7 @@ pub static TABLE: &[Model] = &[
         workers: true,
         probe: always,
         run: only!(windows, overlapped_callback::run),
+        run_tls: None,
     },
     Model {
         name: "iocp",
@@ -257,6 +273,7 @@ pub static TABLE: &[Model] = &[
         workers: true,
         probe: always,
         run: only!(windows, iocp::run),
+        run_tls: None,
     },
 ];
 
@@ -268,6 +285,9 @@ pub const AUTO: &str = if cfg!(windows) {
 } else {
     "tokio"
 };
+
+/// The model that `auto` means over TLS, on every OS.
+pub const AUTO_TLS: &str = "threads";
 
 impl Model {
     /// Why it can't run here, as the end of a sentence: it needs another OS, or its probe fails. `None`: it can.

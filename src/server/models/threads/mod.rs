@@ -14,6 +14,9 @@
 //! refuse but kills: [`sys::thread_limit`] knows it, and a connection beyond it is closed at once and counted as
 //! refused.
 //!
+//! **TLS.** A connection that blocks is the simplest place for it: the records that a call needs are received or sent
+//! in that call, the handshake in the first one. So this is the model of `serve --tls`. Its stacks are larger there.
+//!
 //! Idle connections are found by SO_RCVTIMEO and SO_SNDTIMEO, which suits this model and no other: after the time-out
 //! the connection is closed, as Windows demands ('the socket is in an indeterminate state').
 //!
@@ -26,9 +29,11 @@ mod os;
 #[path = "windows.rs"]
 mod os;
 
+mod blocking_stream;
+
 use std::cell::Cell;
 use std::collections::HashMap;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
@@ -38,12 +43,16 @@ use std::time::Duration;
 use crate::server::Session;
 use crate::server::context::{Accept, Context, ServerPhase};
 use crate::server::pool::{SlotCount, SlotGuard};
+use crate::server::tls::{TlsOverBlocking, TlsServer};
 use crate::sync::{lock, whole};
 use crate::sys;
+use blocking_stream::BlockingStream;
 use os::WakeableListener;
 
 /// Bytes of a thread's stack. It reads and writes a few frames deep; debug builds and a panic's message need some room.
 const STACK_SIZE: usize = 128 * 1024;
+/// The same with TLS, whose handshake computes with large numbers.
+const TLS_STACK_SIZE: usize = 512 * 1024;
 /// Bytes that a buffer starts with. It doubles up to `--buffer` while its client fills it.
 const FIRST_BUFFER_SIZE: usize = 4 * 1024;
 /// An interrupted call returns at once. This is the time until those are interrupted again that were about to block.
@@ -53,14 +62,30 @@ const INTERRUPT_AGAIN_AFTER: Duration = Duration::from_millis(20);
 const TIMED_OUT: ErrorKind = if cfg!(windows) { ErrorKind::TimedOut } else { ErrorKind::WouldBlock };
 
 pub(super) fn run(listener: TcpListener, context: Arc<Context>) -> io::Result<()> {
-    let most_threads = sys::thread_limit(context.options().buffer);
-    run_with_threads(listener, context, most_threads)
+    let most_threads = most_threads(&context);
+    run_with_threads(listener, context, None, most_threads)
+}
+
+/// The same over TLS.
+pub(super) fn run_tls(listener: TcpListener, context: Arc<Context>, tls: TlsServer) -> io::Result<()> {
+    let most_threads = most_threads(&context);
+    run_with_threads(listener, context, Some(tls), most_threads)
+}
+
+fn most_threads(context: &Context) -> Option<usize> {
+    sys::thread_limit(context.options().buffer)
 }
 
 /// Serves at most `most_threads` connections at a time, since each has a thread.
-fn run_with_threads(listener: TcpListener, context: Arc<Context>, most_threads: Option<usize>) -> io::Result<()> {
+fn run_with_threads(
+    listener: TcpListener,
+    context: Arc<Context>,
+    tls: Option<TlsServer>,
+    most_threads: Option<usize>,
+) -> io::Result<()> {
     let server = ThreadServer {
         context: Arc::clone(&context),
+        tls,
         open: Arc::default(),
         threads: SlotCount::default(),
         most_threads: most_threads.unwrap_or(usize::MAX),
@@ -95,6 +120,7 @@ fn run_with_threads(listener: TcpListener, context: Arc<Context>, most_threads: 
 /// The other threads, as the accepting thread knows them.
 struct ThreadServer {
     context: Arc<Context>,
+    tls: Option<TlsServer>,
     open: Arc<OpenConnections>,
     /// Threads that connections have.
     threads: SlotCount,
@@ -116,12 +142,14 @@ impl ThreadServer {
         let Some(session) = Session::admit(&self.context, &stream) else { return Ok(()) };
         let stream = Arc::new(stream);
         let entry = self.open.enter(id, &stream);
-        let connection = BlockingConnection { stream, session, context: Arc::clone(&self.context), _entry: entry };
+        let context = Arc::clone(&self.context);
+        let connection = BlockingConnection { stream, session, tls: self.tls.clone(), context, _entry: entry };
+        let stack_size = if self.tls.is_some() { TLS_STACK_SIZE } else { STACK_SIZE };
         let serve = move || {
             THREAD_SLOT.set(Some(slot));
             connection.serve();
         };
-        thread::Builder::new().name(format!("echo-{id}")).stack_size(STACK_SIZE).spawn(serve)?;
+        thread::Builder::new().name(format!("echo-{id}")).stack_size(stack_size).spawn(serve)?;
         Ok(())
     }
 
@@ -147,6 +175,7 @@ thread_local! {
 struct BlockingConnection {
     stream: Arc<TcpStream>,
     session: Session,
+    tls: Option<TlsServer>,
     context: Arc<Context>,
     _entry: OpenEntry,
 }
@@ -165,12 +194,16 @@ impl BlockingConnection {
         let idle_timeout = self.context.options().idle_timeout;
         self.stream.set_read_timeout(idle_timeout)?;
         self.stream.set_write_timeout(idle_timeout)?;
-        self.serve_until_over()
+        let socket = Arc::clone(&self.stream);
+        match self.tls.take() {
+            None => self.serve_until_over(&mut &*socket),
+            Some(tls) => self.serve_until_over(&mut TlsOverBlocking::new(&tls, &socket)?),
+        }
     }
 
     /// Receives into an empty buffer, sends all of it, and so on. Since nothing is pending at a receive, the ring never
     /// wraps, and its positions lie within a buffer that is smaller than its capacity.
-    fn serve_until_over(&mut self) -> io::Result<()> {
+    fn serve_until_over(&mut self, stream: &mut impl BlockingStream) -> io::Result<()> {
         let has_idle_timeout = self.context.options().idle_timeout.is_some();
         let capacity = self.session.capacity();
         let mut storage = vec![0; FIRST_BUFFER_SIZE.min(capacity)];
@@ -178,16 +211,16 @@ impl BlockingConnection {
         while !self.session.is_over() {
             let due = self.session.due();
             let called = if due.finish {
-                self.stream.shutdown(Shutdown::Write).map(|()| self.session.fin_sent())
+                stream.finish().map(|()| self.session.fin_sent())
             } else if due.send {
                 let [pending, _] = self.session.pending();
-                (&*self.stream).write(&storage[pending]).map(|n| self.session.sent(n))
+                stream.send(&storage[pending]).map(|n| self.session.sent(n))
             } else {
                 self.session.rewind();
                 if full && storage.len() < capacity {
                     storage = vec![0; (storage.len() * 2).min(capacity)];
                 }
-                (&*self.stream).read(&mut storage).map(|n| {
+                stream.receive(&mut storage).map(|n| {
                     full = n == storage.len();
                     self.session.received(n);
                 })
@@ -277,6 +310,7 @@ impl Drop for OpenEntry {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
     use std::net::SocketAddr;
     use std::sync::mpsc::channel;
     use std::time::Instant;
@@ -294,13 +328,19 @@ mod tests {
         stream.set_read_timeout(Some(Duration::from_millis(20))).expect("a time-out");
         let session = Session::admit(&context, &*stream).expect("it is admitted");
         let entry = Arc::new(OpenConnections::default()).enter(1, &stream);
-        (client, BlockingConnection { stream, session, context, _entry: entry })
+        (client, BlockingConnection { stream, session, tls: None, context, _entry: entry })
     }
 
     /// Serves it to its end, on a thread of its own. Returns how many connections were closed as idle.
     fn idle_at_the_end(mut connection: BlockingConnection) -> u64 {
         let (send, ended) = channel();
-        thread::spawn(move || send.send(connection.serve_until_over().map(|()| connection.context.snapshot())));
+        thread::spawn(move || {
+            send.send(
+                connection
+                    .serve_until_over(&mut &*Arc::clone(&connection.stream))
+                    .map(|()| connection.context.snapshot()),
+            )
+        });
         let counters =
             ended.recv_timeout(Duration::from_secs(20)).expect("it ends").expect("ending idle is not a failure");
         counters.idle_closed
@@ -333,7 +373,7 @@ mod tests {
 
     #[test]
     fn beyond_the_limit_of_threads_only_the_new_connection_is_lost() {
-        let run = |listener, context| run_with_threads(listener, context, Some(3));
+        let run = |listener, context| run_with_threads(listener, context, None, Some(3));
         let server = Server::start_with(run, "threads", ([127, 0, 0, 1], 0).into(), Options::default());
         let server = server.expect("it starts");
         let address = server.address();
