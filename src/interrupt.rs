@@ -1,4 +1,5 @@
-//! Ctrl-C and SIGTERM: whether the user has asked the program to stop, and what happens then.
+//! Ctrl-C and SIGTERM, and on Windows the close of the console: whether the user has asked the program to stop, and
+//! what happens then.
 //!
 //! The handler stands before the command line is read ([`install`]). Until a command says what to do
 //! ([`on_signal`]), a signal ends the process at once, because there is nothing to report yet. A command that waits for
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use crate::exit::Exit;
 use crate::sync::lock;
+use crate::sys;
 
 /// How often a wait looks for an interrupt.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
@@ -27,19 +29,23 @@ pub(crate) fn is_requested() -> bool {
     INTERRUPTS.load(Ordering::SeqCst) > 0
 }
 
-/// Catches Ctrl-C and SIGTERM from now on. Call it once, before anything else.
+/// Catches Ctrl-C, SIGTERM and the close of the console from now on. Call it once, before anything else.
 ///
 /// # Errors
 /// The system refuses the signal handler.
 pub(crate) fn install() -> Result<(), ctrlc::Error> {
-    ctrlc::set_handler(|| {
-        let reaction = lock(&REACTION);
-        let nth = INTERRUPTS.fetch_add(1, Ordering::SeqCst) + 1;
-        match &*reaction {
-            Some(reaction) => reaction(nth),
-            None => std::process::exit(i32::from(Exit::Interrupted.code())),
-        }
-    })
+    ctrlc::set_handler(react)?;
+    sys::on_close(react).map_err(ctrlc::Error::System)
+}
+
+/// A signal has come.
+fn react() {
+    let reaction = lock(&REACTION);
+    let nth = INTERRUPTS.fetch_add(1, Ordering::SeqCst) + 1;
+    match &*reaction {
+        Some(reaction) => reaction(nth),
+        None => std::process::exit(i32::from(Exit::Interrupted.code())),
+    }
 }
 
 /// From now on, each signal calls `reaction` with its number, which counts from 1.

@@ -77,6 +77,11 @@ fn a_standstill_of_the_server_shows_in_the_tail_of_an_open_loop() {
         assert!(rtt.max().is_some_and(|max| max >= STANDSTILL - Duration::from_millis(10)), "{pipeline}: {rtt:?}");
         let tail = rtt.percentile(90.2);
         assert!(tail.is_some_and(|time| time >= HALF), "{pipeline}: 500 of 5,000: {tail:?}");
+        let late = &stats.sent_after_due;
+        assert_eq!(late.count(), 5000, "{pipeline}");
+        let late_tail = late.percentile(90.2);
+        // What kept the messages back was the server alone: those that need not wait for it go in time.
+        assert_eq!(late_tail.is_some_and(|time| time >= HALF), pipeline == "1", "{pipeline}: {late:?}");
     }
 }
 
@@ -87,6 +92,7 @@ fn a_closed_loop_hides_the_same_standstill() {
     let rtt = &stats.rtt;
     assert!(rtt.max().is_some_and(|max| max >= STANDSTILL - Duration::from_millis(10)), "{rtt:?}");
     assert!(rtt.percentile(90.2).is_some_and(|time| time < HALF), "{:?} of {}", rtt.percentile(90.2), rtt.count());
+    assert_eq!(stats.sent_after_due.count(), 0, "nothing is due in a closed loop");
 }
 
 fn report(args: &[&str]) -> Value {

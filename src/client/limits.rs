@@ -34,12 +34,18 @@ pub struct SystemLimits {
     pub descriptors: DescriptorLimit,
     /// For how many connections to one target the sources have ports.
     pub ports: Option<u128>,
+    /// There are several sources, and whether each adds ports is not known.
+    pub ports_may_be_shared: bool,
 }
 
 impl SystemLimits {
     /// Asks the system. Raises the soft limit of descriptors to the hard one.
     pub fn ask(plan: &RunPlan) -> SystemLimits {
-        SystemLimits { descriptors: sys::raise_descriptor_limit(), ports: plan.sources.capacity() }
+        SystemLimits {
+            descriptors: sys::raise_descriptor_limit(),
+            ports: plan.sources.capacity(),
+            ports_may_be_shared: plan.sources.may_share_ports(),
+        }
     }
 }
 
@@ -70,30 +76,45 @@ pub fn check(plan: &RunPlan, system: &SystemLimits) -> Vec<Obstacle> {
             fatal: true,
         });
     }
-    if let Some(ports) = system.ports {
-        let targets = plan.targets.len().max(1) as u128;
-        if u128::from(at_once) > ports * targets {
-            obstacles.push(Obstacle {
-                what: format!(
-                    "{} connections need more local ports than the {ports} that the source addresses have",
-                    grouped(at_once)
-                ),
-                remedy: more_ports(),
-                fatal: true,
-            });
-        } else if u128::from(at_once) * 2 > ports * targets && reconnects(plan) {
-            obstacles.push(Obstacle {
-                what: format!(
-                    "closed connections keep their ports for a minute, and the source addresses have {ports} ports"
-                ),
-                remedy: format!("if connects fail, {}, or slow down (--reconnect-delay)", more_ports()),
-                fatal: false,
-            });
-        }
-    }
+    let targets = plan.targets.len().max(1) as u128;
+    let ports = system.ports.map(|ports| ports * targets);
+    obstacles.extend(ports.and_then(|ports| {
+        let is_sure = !system.ports_may_be_shared;
+        out_of_ports(u128::from(at_once), (ports, is_sure), reconnects(plan))
+    }));
     let reconnects = plan.slots.reconnects();
     obstacles.extend(plan.groups.iter().filter_map(|group| out_of_ids(group, reconnects)));
     obstacles
+}
+
+/// More connections at once than there are local ports, or enough for reconnects to run out of them. `is_sure` says
+/// that there are no more of them.
+fn out_of_ports(at_once: u128, (ports, is_sure): (u128, bool), reconnects: bool) -> Option<Obstacle> {
+    let connections = grouped(u64::try_from(at_once).unwrap_or(u64::MAX));
+    if at_once > ports && is_sure {
+        return Some(Obstacle {
+            what: format!(
+                "{connections} connections need more local ports than the {ports} that the source addresses have"
+            ),
+            remedy: more_ports(),
+            fatal: true,
+        });
+    }
+    if at_once > ports {
+        return Some(Obstacle {
+            what: format!(
+                "{connections} connections need more local ports than the {ports} of this system, unless it gives each \
+                 source address its own (SO_REUSE_UNICASTPORT)"
+            ),
+            remedy: format!("if connects fail, {}", more_ports()),
+            fatal: false,
+        });
+    }
+    (at_once * 2 > ports && reconnects).then(|| Obstacle {
+        what: format!("closed connections keep their ports for a minute, and the source addresses have {ports} ports"),
+        remedy: format!("if connects fail, {}, or slow down (--reconnect-delay)", more_ports()),
+        fatal: false,
+    })
 }
 
 /// How a run gets more local ports on this system.
@@ -136,6 +157,21 @@ mod tests {
     fn group(toml: &str) -> Profile {
         let args: LoadArgs = toml::from_str(toml).expect("the load of a test is well-formed");
         args.resolve("load").expect("the load of a test is valid")
+    }
+
+    #[test]
+    fn a_lack_of_ports_ends_the_run_only_where_it_is_sure() {
+        let of = |at_once, is_sure, reconnects| {
+            out_of_ports(at_once, (16_384, is_sure), reconnects).map(|obstacle| (obstacle.fatal, obstacle.to_string()))
+        };
+        let (is_fatal, said) = of(16_385, true, false).expect("there are too few");
+        assert!(is_fatal && said.starts_with("16,385 connections need more local ports than the 16384 that"), "{said}");
+        assert!(said.contains(advice::HERE.port_range), "{said}");
+        let (is_fatal, said) = of(16_385, false, false).expect("there may be too few");
+        assert!(!is_fatal && said.contains("unless it gives each source address its own"), "{said}");
+        assert_eq!(of(16_384, true, false), None);
+        assert!(of(8_193, true, true).is_some_and(|(is_fatal, said)| !is_fatal && said.contains("--reconnect-delay")));
+        assert_eq!(of(8_192, true, true), None);
     }
 
     #[test]

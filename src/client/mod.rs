@@ -54,6 +54,8 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::SystemTime;
 
+use crate::sys::FineWaits;
+
 use mio::{Poll, Waker};
 
 pub use control::Control;
@@ -72,6 +74,7 @@ pub fn run(plan: RunPlan, control: &Arc<Control>) -> io::Result<RunOutcome> {
     let assignments = slot_assignment::assign(&plan);
     let slots = slot_assignment::slots_by_group(&assignments, &plan);
     let usage = ClientUsage::at_start();
+    let _fine = FineWaits::new();
     let polls = assignments.iter().map(|_| Poll::new()).collect::<io::Result<Vec<_>>>()?;
     let wakers = polls.iter().map(|poll| Waker::new(poll.registry(), wait::WAKE)).collect::<io::Result<Vec<_>>>()?;
     let began = SystemTime::now();

@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 
 use mio::net::TcpStream;
+use mio::{Registry, Token};
 
 use super::clock::nanos_to_millis;
 use super::connection::{ClientConnection, TurnContext, TurnResult};
@@ -48,14 +49,24 @@ pub(super) struct LiveConnection {
 }
 
 impl LiveConnection {
-    /// Gives the connection a turn; `stalled`: silence has lasted too long.
+    /// Gives the connection a turn; `stalled`: silence has lasted too long. Its socket is then registered for what it
+    /// waits for.
     #[inline]
-    pub(super) fn turn(&mut self, turn: &mut TurnContext<'_>, stalled: bool) -> TurnResult {
+    pub(super) fn turn(
+        &mut self,
+        turn: &mut TurnContext<'_>,
+        stalled: bool,
+        (registry, token): (&Registry, Token),
+    ) -> TurnResult {
         let LiveConnection { connection, socket, session } = self;
-        match session {
+        let result = match session {
             None if stalled => connection.stalled(socket, turn),
             None => connection.advance(socket, turn),
             Some(session) => session.turn(connection, socket, turn, stalled),
+        };
+        match socket.renew_interest(registry, token) {
+            Ok(()) => result,
+            Err(error) => TurnResult::Over(Some(error)),
         }
     }
 }

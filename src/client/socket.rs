@@ -3,13 +3,18 @@
 //! The wait reports each change once (epoll(7), EPOLLET; kqueue(2), EV_CLEAR), so its report is remembered until a call
 //! shows that it no longer holds. On these systems a call that moves less than it could has shown that, which saves the
 //! call that would only answer EAGAIN. Windows must be asked until it says WSAEWOULDBLOCK, because that is what makes
-//! its wait report again (mio's documentation of `Poll`, 'Portability').
+//! its wait report again (mio's documentation of `Poll`, 'Portability'). There mio then asks for all that the socket is
+//! registered for, and a socket that can be written to is reported at once, for each message that is read. So on
+//! Windows a socket is registered for writing only while a write is blocked ([`RegisteredSocket::renew_interest`]).
 
 use std::io;
 use std::net::Shutdown;
 
+#[cfg(windows)]
+use mio::Interest;
 use mio::event::Event;
 use mio::net::TcpStream;
+use mio::{Registry, Token};
 use socket2::SockRef;
 
 use super::connection::Transport;
@@ -26,12 +31,48 @@ pub(super) struct RegisteredSocket {
     /// A FIN or an error has come, and the wait will report nothing more; or urgent data may come. A short read does
     /// not count as the last.
     ended: bool,
+    /// It is registered for writing too.
+    #[cfg(windows)]
+    awaits_writable: bool,
 }
 
 impl RegisteredSocket {
-    /// A socket that has just connected, or that connects with its first write (Fast Open): it can be written to.
+    /// A socket that has just connected, or that connects with its first write (Fast Open): it can be written to. It is
+    /// registered for reading and writing.
     pub(super) fn new(stream: TcpStream) -> RegisteredSocket {
-        RegisteredSocket { stream, readable: false, writable: true, ended: false }
+        RegisteredSocket {
+            stream,
+            readable: false,
+            writable: true,
+            ended: false,
+            #[cfg(windows)]
+            awaits_writable: true,
+        }
+    }
+
+    /// Registers the socket for what it waits for, after a turn. Only Windows needs that.
+    ///
+    /// # Errors
+    /// Never on this system.
+    #[cfg(not(windows))]
+    #[inline(always)]
+    pub(super) fn renew_interest(&mut self, _registry: &Registry, _token: Token) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Registers the socket for writing as long as a write is blocked, and for reading alone otherwise.
+    ///
+    /// # Errors
+    /// The system's.
+    #[cfg(windows)]
+    pub(super) fn renew_interest(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        if self.awaits_writable != self.writable {
+            return Ok(());
+        }
+        self.awaits_writable = !self.writable;
+        let more = self.awaits_writable.then_some(Interest::WRITABLE);
+        let interest = more.map_or(Interest::READABLE, |more| Interest::READABLE | more);
+        registry.reregister(&mut self.stream, token, interest)
     }
 
     /// Remembers what the wait reports.
@@ -112,5 +153,66 @@ impl Transport for RegisteredSocket {
 
     fn close_with_reset(&mut self) {
         sys::close_with_reset(&self.stream);
+    }
+}
+
+#[cfg(all(test, windows))]
+mod tests {
+    use std::io::Read;
+    use std::net::TcpListener;
+    use std::time::{Duration, Instant};
+
+    use mio::{Events, Poll};
+
+    use super::*;
+
+    const TOKEN: Token = Token(3);
+
+    /// The first that is reported of the socket within this time: that it can be read, that it can be written to. A
+    /// wait may end with nothing to report, when the registration has changed.
+    fn reported(poll: &mut Poll, time: Duration) -> (bool, bool) {
+        let (mut events, until) = (Events::with_capacity(8), Instant::now() + time);
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            poll.poll(&mut events, Some(left)).expect("the wait works");
+            let of = |is: fn(&Event) -> bool| events.iter().any(is);
+            match (of(Event::is_readable), of(Event::is_writable)) {
+                (false, false) if !left.is_zero() => {}
+                reported => return reported,
+            }
+        }
+    }
+
+    #[test]
+    fn a_socket_is_reported_as_writable_only_after_a_write_was_blocked() {
+        let soon = Duration::from_secs(20);
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let address = listener.local_addr().expect("the listener is bound");
+        let mut poll = Poll::new().expect("the system has a wait");
+        let mut stream = TcpStream::connect(address).expect("the connect begins");
+        let both = Interest::READABLE | Interest::WRITABLE;
+        poll.registry().register(&mut stream, TOKEN, both).expect("a socket can be registered");
+        let (mut peer, _) = listener.accept().expect("the client has connected");
+        assert_eq!(reported(&mut poll, soon), (false, true), "the handshake is over");
+
+        let mut socket = RegisteredSocket::new(stream);
+        socket.renew_interest(poll.registry(), TOKEN).expect("the registration can be changed");
+        socket.readable = true;
+        let empty = socket.read(&mut [0; 8]).expect_err("nothing was sent");
+        assert_eq!(empty.kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(reported(&mut poll, Duration::from_millis(100)), (false, false), "it waits for reading alone");
+
+        while socket.write(&[0; 65_536]).is_ok() {}
+        assert!(!socket.writable);
+        socket.renew_interest(poll.registry(), TOKEN).expect("the registration can be changed");
+        // Reads until the socket has room again, and the rest beside it.
+        let reader = std::thread::spawn(move || {
+            let mut buffer = vec![0; 1 << 20];
+            while matches!(peer.read(&mut buffer), Ok(1..)) {}
+        });
+        assert!(reported(&mut poll, soon).1, "the write can go on");
+        socket.shutdown(Shutdown::Both).expect("it is connected");
+        drop(socket);
+        reader.join().expect("the peer does not panic");
     }
 }

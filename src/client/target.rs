@@ -1,12 +1,14 @@
 //! The addresses of a run: where its connections go, and where they come from.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6, TcpStream, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6, ToSocketAddrs};
 use std::time::Duration;
+
+use socket2::{Domain, Socket, Type};
 
 use crate::config::SourceAddresses;
 use crate::stream::ConnId;
-use crate::sys;
+use crate::sys::{self, advice};
 
 /// How many connections use one loopback source address before the next address is used. By default every system has
 /// more ports than that for one address (28,232 on Linux, 16,384 on Windows).
@@ -46,12 +48,28 @@ pub fn all_addresses(target: &str) -> io::Result<Vec<SocketAddr>> {
 pub fn answering(target: &str) -> io::Result<Vec<SocketAddr>> {
     let mut all: Vec<SocketAddr> = target.to_socket_addrs()?.collect();
     all.dedup();
-    Ok(all.into_iter().filter(|address| TcpStream::connect_timeout(address, PROBE_TIMEOUT).is_ok()).collect())
+    Ok(all.into_iter().filter(|address| answers(address)).collect())
+}
+
+/// Whether something takes connections there now.
+fn answers(address: &SocketAddr) -> bool {
+    let socket = Socket::new(Domain::for_address(*address), Type::STREAM, None);
+    socket.is_ok_and(|socket| {
+        prepare_probe(&socket, *address);
+        socket.connect_timeout(&(*address).into(), PROBE_TIMEOUT).is_ok()
+    })
+}
+
+/// Makes a socket that is to find out whether something listens at an address hear of a refusal at once. Over a network
+/// a SYN may be lost, and is sent again.
+pub fn prepare_probe(socket: &Socket, target: SocketAddr) {
+    if target.ip().to_canonical().is_loopback() {
+        sys::report_refusal_at_once(socket);
+    }
 }
 
 fn of_one_family(all: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let (first, other): (Vec<_>, Vec<_>) = all.iter().partition(|address| address.is_ipv4() == all[0].is_ipv4());
-    let answers = |address: &SocketAddr| TcpStream::connect_timeout(address, PROBE_TIMEOUT).is_ok();
     if other.is_empty() || first.iter().take(MAX_PROBED).any(answers) { first } else { other }
 }
 
@@ -123,11 +141,22 @@ impl SourceChoice {
         }
     }
 
+    /// Whether there are several source addresses, and this system may give all of them the ports of one range.
+    pub fn may_share_ports(&self) -> bool {
+        let are_several = match self {
+            SourceChoice::System => false,
+            SourceChoice::Given(sources) => sources.count() > 1,
+            SourceChoice::Loopback => true,
+        };
+        are_several && !advice::HERE.has_ports_per_address
+    }
+
     /// For how many connections to one target the sources have ports, if that is known.
     pub fn capacity(&self) -> Option<u128> {
         let ports = u128::from(sys::ephemeral_ports()?);
         match self {
             SourceChoice::System => Some(ports),
+            _ if self.may_share_ports() => Some(ports),
             SourceChoice::Given(sources) => Some(ports.saturating_mul(sources.count())),
             SourceChoice::Loopback => None,
         }

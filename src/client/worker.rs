@@ -298,7 +298,7 @@ impl ClientWorker {
 
     /// Lets an open connection move what it can.
     fn drive(&mut self, index: usize) {
-        let ClientWorker { run, slots, clock, scratch, findings, stats, signals, connector, .. } = self;
+        let ClientWorker { run, slots, clock, scratch, findings, stats, signals, connector, wait, .. } = self;
         let slot = &mut slots[index];
         let stalled = slot.take_stalled();
         let group = slot.group();
@@ -329,7 +329,7 @@ impl ClientWorker {
             self.take_findings(index, None);
             return self.close(index);
         }
-        let result = open.turn(&mut turn, stalled);
+        let result = open.turn(&mut turn, stalled, (wait.registry(), Token(index)));
         let limit_ms =
             millis(profile.stall_timeout).min(if open.connection.is_probing() { MAX_PROBE_MS } else { u32::MAX });
         let error = if let TurnResult::Over(error) = &result { error.as_ref() } else { None };

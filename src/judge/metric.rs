@@ -127,6 +127,11 @@ pub const METRICS: &[Metric] = &[
         description: "from a connection's first byte handed over to the first byte that came back",
         kind: MetricKind::Latency(|stats| &stats.first_byte),
     },
+    Metric {
+        name: "sent_after_due",
+        description: "under `rate`, from the moment at which a message was due to the moment at which it began",
+        kind: MetricKind::Latency(|stats| &stats.sent_after_due),
+    },
     total!("connections", Count, opened, "connections opened"),
     total!("passed", Count, passed, "connections that ended as planned, with nothing wrong"),
     total!("failed", Count, failed, "connections with a finding, or that could not be opened"),

@@ -54,6 +54,8 @@ pub struct LoadStats {
     pub connect: Latency,
     /// From the first byte of a connection handed to the socket to the first byte that came back.
     pub first_byte: Latency,
+    /// Open loop: from the moment at which a message was due to the moment at which it began.
+    pub sent_after_due: Latency,
     /// Bytes that a connection which did not read had handed to its socket when its writes stalled: what the path
     /// holds.
     pub buffered: Range,
@@ -75,6 +77,7 @@ impl LoadStats {
         self.rtt.add(&other.rtt);
         self.connect.add(&other.connect);
         self.first_byte.add(&other.first_byte);
+        self.sent_after_due.add(&other.sent_after_due);
         self.buffered.add(&other.buffered);
         self.active_time.add(&other.active_time);
         self.timeline.add(&other.timeline);

@@ -19,8 +19,10 @@ use std::time::Duration;
 
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token, Waker};
+use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::client::Intake;
+use crate::sys;
 use waiting::Waiting;
 
 /// How often connections are looked for that have waited too long.
@@ -30,6 +32,8 @@ const PARTIAL_INTERVAL: Duration = Duration::from_millis(10);
 /// The pause after an accept that failed for lack of something.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(20);
 const MAX_EVENTS: usize = 256;
+/// How many connections may wait to be accepted, as far as the system allows.
+const BACKLOG: i32 = 1024;
 
 const LISTENER: Token = Token(usize::MAX);
 const STOP: Token = Token(usize::MAX - 1);
@@ -50,7 +54,7 @@ impl Backend {
     /// # Errors
     /// The address is in use or not one of this machine, or a thread can't be started.
     pub fn listen(address: SocketAddr) -> io::Result<Backend> {
-        let mut listener = TcpListener::bind(address)?;
+        let mut listener = bound(address)?;
         let address = listener.local_addr()?;
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), STOP)?;
@@ -145,6 +149,17 @@ impl AcceptThread {
             }
         }
     }
+}
+
+/// A listener as the bundled servers have one: the port is ours alone, and `[::]` is both families.
+fn bound(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    sys::claim_address(&socket)?;
+    sys::serve_both_families(&socket, address)?;
+    socket.bind(&address.into())?;
+    socket.listen(sys::listen_backlog(BACKLOG))?;
+    socket.set_nonblocking(true)?;
+    Ok(TcpListener::from_std(socket.into()))
 }
 
 #[cfg(test)]

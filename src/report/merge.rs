@@ -215,6 +215,7 @@ struct LoadSum {
     backend: Option<Counters>,
     kinds: KindStatsMap,
     latencies: [Latency; 3],
+    sent_after_due: Option<Latency>,
     active: ActiveTimeReport,
     rate: Option<RateReport>,
     timeline: Timeline,
@@ -335,9 +336,15 @@ impl LoadSum {
         self.counters.add(&load.counters);
         load.backend.iter().for_each(|backend| self.backend.get_or_insert_default().add(backend));
         let named = [("rtt", &load.rtt), ("connect", &load.connect), ("first_byte", &load.first_byte)];
-        for (sum, (name, latency)) in self.latencies.iter_mut().zip(named) {
+        let decoded = |name: &str, latency: &LatencyReport| {
             let damaged = |e| MergeError(format!("{file}: the histogram {name} of {} is damaged: {e}", load.name));
-            sum.add(&Latency::decode(&latency.hdr).map_err(damaged)?);
+            Latency::decode(&latency.hdr).map_err(damaged)
+        };
+        for (sum, (name, latency)) in self.latencies.iter_mut().zip(named) {
+            sum.add(&decoded(name, latency)?);
+        }
+        if let Some(latency) = &load.sent_after_due {
+            self.sent_after_due.get_or_insert_default().add(&decoded("sent_after_due", latency)?);
         }
         self.active.add(&load.active.later(later));
         self.rate = match (self.rate, load.rate.map(|rate| rate.later(later))) {
@@ -370,6 +377,7 @@ impl LoadSum {
             rtt,
             connect,
             first_byte,
+            sent_after_due: self.sent_after_due.as_ref().map(LatencyReport::from),
             active: self.active,
             rate: self.rate,
             timeline: self.timeline,

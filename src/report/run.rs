@@ -158,6 +158,10 @@ pub struct LoadReport {
     pub connect: LatencyReport,
     /// From a connection's first byte handed over to the first byte that came back.
     pub first_byte: LatencyReport,
+    /// How late messages of an open loop began: from when each was due. The client's own wait is in it, and whatever
+    /// kept the message back, such as a full pipeline. Absent in a closed loop.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent_after_due: Option<LatencyReport>,
     /// The time in which it was active, which its rates are over.
     #[serde(default)]
     pub active: ActiveTimeReport,
@@ -334,6 +338,7 @@ impl LoadReport {
             rtt: (&stats.rtt).into(),
             connect: (&stats.connect).into(),
             first_byte: (&stats.first_byte).into(),
+            sent_after_due: rate.is_some().then(|| (&stats.sent_after_due).into()),
             active: (&stats.active_time).into(),
             rate,
             timeline: stats.timeline.clone(),

@@ -135,6 +135,7 @@ pub(super) fn load(name: &str) -> LoadReport {
         rtt: (&stats.rtt).into(),
         connect: (&stats.connect).into(),
         first_byte: (&stats.first_byte).into(),
+        sent_after_due: None,
         active: ActiveTimeReport { first_connect_s: Some(0.0), last_echo_s: Some(0.25) },
         rate: None,
         timeline: Timeline {

@@ -45,7 +45,9 @@ fn latencies(load: &LoadReport, style: Style) -> String {
         let times = [latency.p50_ns, latency.p90_ns, latency.p99_ns, latency.p999_ns, latency.max_ns].map(show_nanos);
         [vec![name.to_owned(), show_count(latency.count)], times.to_vec()].concat()
     };
-    let rows = vec![row("round trip", &load.rtt), row("first byte", &load.first_byte), row("connect", &load.connect)];
+    let mut rows =
+        vec![row("round trip", &load.rtt), row("first byte", &load.first_byte), row("connect", &load.connect)];
+    rows.extend(load.sent_after_due.as_ref().map(|late| row("sent after due", late)));
     Table::new(&header, rows).dispensable(&[5, 3]).render(style)
 }
 

@@ -236,10 +236,7 @@ fn listen(address: SocketAddr, options: &Options) -> io::Result<TcpListener> {
     if options.reuse_port {
         sys::share_port(&socket)?;
     }
-    if address.is_ipv6() && address.ip().is_unspecified() {
-        // `[::]` is both families. Windows and some settings of Linux leave IPv4 out (RFC 3493, 5.3).
-        let _ = socket.set_only_v6(false);
-    }
+    sys::serve_both_families(&socket, address)?;
     socket.bind(&address.into())?;
     socket.listen(sys::listen_backlog(options.backlog))?;
     Ok(socket.into())

@@ -2,11 +2,11 @@
 //! processors (vector instructions, prefetching).
 //!
 //! `unix.rs` and `windows.rs` export the same functions under the name `os`, so callers need no `cfg`. Some things
-//! stand apart: [`Alarm`], `fast_open`, `affinity` and `kernel_work`, which have a Linux half and an empty one;
-//! `processes`, with a file for each system; `event`, which only Windows has; [`advice`], a table of words; and `simd`,
-//! `prefetch` and `cryptography`, which ask for the processor instead. The servers have `cfg` of their own, because a
-//! model may exist on one system only. This room decides nothing: it wraps one system call, or reads one value, at a
-//! time.
+//! stand apart: [`Alarm`], `fast_open`, `affinity` and `kernel_work`, which have a Linux half and an empty one, and
+//! `console` and `wait_grain`, of which Windows has the full half; `processes`, with a file for each system; `event`,
+//! which only Windows has; [`advice`], a table of words; and `simd`, `prefetch` and `cryptography`, which ask for the
+//! processor. The servers have `cfg` of their own, because a model may exist on one system only. This room decides
+//! nothing: it wraps one system call, or reads one value, at a time.
 
 #[cfg(unix)]
 #[path = "unix.rs"]
@@ -20,6 +20,7 @@ pub mod simd;
 
 mod affinity;
 mod alarm;
+mod console;
 mod cryptography;
 #[cfg(windows)]
 pub(crate) mod event;
@@ -27,13 +28,16 @@ mod fast_open;
 mod kernel_work;
 mod prefetch;
 mod processes;
+mod wait_grain;
 
 use std::io;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use socket2::SockRef;
+use socket2::{SockRef, Socket};
 
 pub use affinity::{Cpu, run_on, usable_cpus};
 pub use alarm::Alarm;
+pub use console::on_close;
 pub use cryptography::can_encrypt;
 pub use fast_open::{HAS_FAST_OPEN, open_fast, was_opened_fast};
 pub use kernel_work::{CallCounter, switches_of_ended_children, switches_of_tree};
@@ -43,11 +47,12 @@ pub use os::{
     HAS_MSS, LOOPBACK_IS_A_NETWORK, ProcessGroup, choose_port_at_connect, claim_address, close_with_reset,
     ephemeral_ports, has_ended, host_name, interface_index, interrupt, is_connect_in_progress, is_crash, is_wine,
     limit_segments, link_local_interfaces, listen_backlog, peak_memory, process_cpu_time, raise_descriptor_limit,
-    receive, resident_memory, send, share_port, share_port_with_closed, shortage, stolen_cpu_time, thread_cpu_time,
-    thread_limit, thread_run_delay, usable_memory,
+    receive, report_refusal_at_once, resident_memory, send, share_port, share_port_with_closed, shortage,
+    stolen_cpu_time, thread_cpu_time, thread_limit, thread_run_delay, usable_memory,
 };
 pub use prefetch::prefetch;
 pub use processes::{ProcessUsage, usage_of_tree};
+pub use wait_grain::FineWaits;
 
 /// Processors that this process may use, within its affinity and cgroup limits. `None` if the system does not say.
 pub fn available_cores() -> Option<usize> {
@@ -65,6 +70,24 @@ pub fn refuses_itself<'s>(socket: impl Into<SockRef<'s>>) -> bool {
         close_with_reset(&*socket);
     }
     is_itself
+}
+
+/// Makes a listener on `[::]` one of both families, on every system: Windows, and some settings of Linux, leave IPv4
+/// out unless it is asked for (RFC 3493, 5.3). A listener on another address is left as it is. Call it before bind.
+///
+/// # Errors
+/// The system's: it has no listener of both families.
+pub fn serve_both_families(socket: &Socket, address: SocketAddr) -> io::Result<()> {
+    if address.ip() != IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
+        return Ok(());
+    }
+    socket.set_only_v6(false).map_err(|error| {
+        let remedy = "listen on 0.0.0.0 for IPv4, or on one address of IPv6";
+        io::Error::new(
+            error.kind(),
+            format!("this system can't serve IPv4 and IPv6 on one listener ({error}): {remedy}"),
+        )
+    })
 }
 
 /// Repeats a call that a signal has interrupted: it has done nothing.
@@ -119,6 +142,19 @@ mod tests {
         drop(itself);
         // Without SO_REUSEADDR a port in TIME-WAIT is in use.
         socket().bind(&address).expect("the port is free");
+    }
+
+    #[test]
+    fn a_listener_on_all_addresses_is_one_of_both_families() {
+        let listener = Socket::new(socket2::Domain::IPV6, socket2::Type::STREAM, None).expect("this system has IPv6");
+        listener.set_only_v6(true).expect("a socket that is not bound takes the option");
+        let address = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
+        serve_both_families(&listener, address).expect("this system has listeners of both families");
+        listener.bind(&address.into()).and_then(|()| listener.listen(1)).expect("a port is free");
+        let port = listener.local_addr().ok().and_then(|bound| bound.as_socket()).expect("it is bound").port();
+        for ip in [IpAddr::from([127, 0, 0, 1]), Ipv6Addr::LOCALHOST.into()] {
+            std::net::TcpStream::connect((ip, port)).expect("both families are served");
+        }
     }
 
     #[test]

@@ -265,6 +265,9 @@ pub fn choose_port_at_connect<'s>(socket: impl Into<SockRef<'s>>) {
 #[cfg(not(target_os = "linux"))]
 pub fn choose_port_at_connect<'s>(_socket: impl Into<SockRef<'s>>) {}
 
+/// Does nothing: here a connect that is refused fails at once.
+pub fn report_refusal_at_once<'s>(_socket: impl Into<SockRef<'s>>) {}
+
 /// The number of a network interface, which is the zone of its link-local addresses, by its name (if_nametoindex(3)).
 /// `None`: there is none of this name.
 pub fn interface_index(name: &str) -> Option<u32> {

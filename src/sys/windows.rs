@@ -6,15 +6,19 @@ use std::io;
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::windows::io::{AsRawHandle, AsRawSocket, FromRawHandle, OwnedHandle};
 use std::os::windows::process::CommandExt;
-use std::process::{Child, Command, ExitStatus};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use socket2::{SockRef, Socket};
 use windows_sys::Win32::Foundation::{FILETIME, STATUS_CONTROL_C_EXIT};
 use windows_sys::Win32::Networking::WinSock::{
-    SO_EXCLUSIVEADDRUSE, SOCKET_ERROR, SOL_SOCKET, WSA_NOT_ENOUGH_MEMORY, WSAEADDRINUSE, WSAEMFILE, WSAENOBUFS,
-    setsockopt,
+    SIO_TCP_INITIAL_RTO, SO_EXCLUSIVEADDRUSE, SO_PORT_SCALABILITY, SO_REUSE_UNICASTPORT, SOCKET_ERROR, SOL_SOCKET,
+    TCP_INITIAL_RTO_NO_SYN_RETRANSMISSIONS, TCP_INITIAL_RTO_PARAMETERS, WSA_NOT_ENOUGH_MEMORY, WSAEADDRINUSE,
+    WSAEMFILE, WSAENOBUFS, WSAIoctl, setsockopt,
 };
+use windows_sys::Win32::System::Console::{CTRL_BREAK_EVENT, GenerateConsoleCtrlEvent};
 use windows_sys::Win32::System::IO::CancelIoEx;
 use windows_sys::Win32::System::JobObjects::{
     AssignProcessToJobObject, CreateJobObjectW, JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE,
@@ -25,7 +29,7 @@ use windows_sys::Win32::System::LibraryLoader::{GetModuleHandleA, GetProcAddress
 use windows_sys::Win32::System::ProcessStatus::{K32GetProcessMemoryInfo, PROCESS_MEMORY_COUNTERS};
 use windows_sys::Win32::System::SystemInformation::{GlobalMemoryStatusEx, MEMORYSTATUSEX};
 use windows_sys::Win32::System::Threading::{
-    CREATE_NEW_PROCESS_GROUP, GetCurrentProcess, GetCurrentThread, GetProcessTimes, GetThreadTimes,
+    CREATE_NEW_PROCESS_GROUP, CREATE_NO_WINDOW, GetCurrentProcess, GetCurrentThread, GetProcessTimes, GetThreadTimes,
 };
 use windows_sys::core::BOOL;
 
@@ -37,17 +41,16 @@ use super::{DescriptorLimit, Shortage};
 /// # Errors
 /// The system's.
 pub fn claim_address(socket: &Socket) -> io::Result<()> {
+    set_on(&SockRef::from(socket), SO_EXCLUSIVEADDRUSE)
+}
+
+/// Switches an option of the socket itself on.
+fn set_on(socket: &SockRef<'_>, option: i32) -> io::Result<()> {
     let on: i32 = 1;
     // SAFETY: the socket is borrowed, so it is open during the call, which reads the option from a live i32 of the
     // given size.
     let result = unsafe {
-        setsockopt(
-            socket.as_raw_socket() as usize,
-            SOL_SOCKET,
-            SO_EXCLUSIVEADDRUSE,
-            (&raw const on).cast(),
-            size_of::<i32>() as i32,
-        )
+        setsockopt(socket.as_raw_socket() as usize, SOL_SOCKET, option, (&raw const on).cast(), size_of::<i32>() as i32)
     };
     if result == SOCKET_ERROR { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
@@ -197,9 +200,28 @@ fn memory_counters() -> Option<PROCESS_MEMORY_COUNTERS> {
     (ok != 0).then_some(counters)
 }
 
-/// Not read on Windows. The default is 16,384; `netsh int ipv4 show dynamicport tcp` shows it.
+/// How many local ports this system chooses from, for all source addresses together. Asked once, because that starts a
+/// program (`netsh int ipv4 show dynamicport tcp`); if it does not answer, the default of Windows counts. `None` under
+/// Wine, where the ports are those of the system below.
 pub fn ephemeral_ports() -> Option<u32> {
-    None
+    /// From 49,152 on (Microsoft, 'The default dynamic port range for TCP/IP').
+    const DEFAULT_PORTS: u32 = 16_384;
+    static PORTS: OnceLock<u32> = OnceLock::new();
+    (!is_wine()).then(|| *PORTS.get_or_init(|| ask_netsh().unwrap_or(DEFAULT_PORTS)))
+}
+
+fn ask_netsh() -> Option<u32> {
+    let program = Path::new(&std::env::var_os("SystemRoot")?).join("System32").join("netsh.exe");
+    let mut netsh = Command::new(program);
+    netsh.args(["int", "ipv4", "show", "dynamicport", "tcp"]).stdin(Stdio::null()).creation_flags(CREATE_NO_WINDOW);
+    dynamic_ports(&String::from_utf8_lossy(&netsh.output().ok()?.stdout))
+}
+
+/// How many ports the answer of netsh names. Its words are in the language of the system; of its numbers, the first is
+/// the first port, and the second is how many there are.
+fn dynamic_ports(answer: &str) -> Option<u32> {
+    let mut numbers = answer.lines().filter_map(|line| line.rsplit_once(':')?.1.trim().parse().ok());
+    numbers.nth(1).filter(|count| (1..=65_535).contains(count))
 }
 
 /// None: Windows has no such limit, and refuses a thread if memory runs out.
@@ -220,8 +242,41 @@ pub fn is_wine() -> bool {
     }
 }
 
-/// Does nothing: on Windows bind chooses the port.
-pub fn choose_port_at_connect<'s>(_socket: impl Into<SockRef<'s>>) {}
+/// Asks for a port that other sockets may have too, as long as their targets or their source addresses differ. Call it
+/// before a bind to port 0, which otherwise takes a port of one range that all addresses of the machine share. Best
+/// effort: SO_REUSE_UNICASTPORT is one of Windows 10, SO_PORT_SCALABILITY an older one (Microsoft, 'SOL_SOCKET Socket
+/// Options'). Wine takes both and does nothing.
+pub fn choose_port_at_connect<'s>(socket: impl Into<SockRef<'s>>) {
+    let socket = socket.into();
+    if set_on(&socket, SO_REUSE_UNICASTPORT).is_err() {
+        let _ = set_on(&socket, SO_PORT_SCALABILITY);
+    }
+}
+
+/// Makes a connect that is refused fail at once. Windows otherwise sends the SYN again after a refusal, which takes
+/// some 2 s (libuv#2896). It is not for connects over a network, where a SYN may be lost. Best effort: Wine lacks it.
+pub fn report_refusal_at_once<'s>(socket: impl Into<SockRef<'s>>) {
+    let socket = socket.into();
+    // The constant is wider than its field.
+    let no_second_syn = TCP_INITIAL_RTO_NO_SYN_RETRANSMISSIONS as u8;
+    let rto = TCP_INITIAL_RTO_PARAMETERS { Rtt: u16::MAX, MaxSynRetransmissions: no_second_syn };
+    let mut returned = 0;
+    // SAFETY: the socket is borrowed, so it is open during the call, which reads the live `rto` of the given size and
+    // writes the live `returned`. Without an OVERLAPPED it has ended when it returns. If it fails, it has no effect.
+    unsafe {
+        WSAIoctl(
+            socket.as_raw_socket() as usize,
+            SIO_TCP_INITIAL_RTO,
+            (&raw const rto).cast(),
+            size_of::<TCP_INITIAL_RTO_PARAMETERS>() as u32,
+            std::ptr::null_mut(),
+            0,
+            &raw mut returned,
+            std::ptr::null_mut(),
+            None,
+        );
+    }
+}
 
 /// None: on Windows a zone is the number of its interface.
 pub fn interface_index(_name: &str) -> Option<u32> {
@@ -262,7 +317,11 @@ pub(super) fn make_not_inheritable(socket: &SockRef<'_>) {
 /// A child process and its descendants, as a job object, which is killed at the latest when this process ends
 /// (Microsoft, 'Job Objects').
 #[derive(Debug)]
-pub struct ProcessGroup(OwnedHandle);
+pub struct ProcessGroup {
+    job: OwnedHandle,
+    /// The id of the child, which is that of its console process group too.
+    id: u32,
+}
 
 impl ProcessGroup {
     /// Makes the command start its process in a group of its own, which a console's Ctrl-C does not reach. Call it
@@ -283,7 +342,7 @@ impl ProcessGroup {
             return Err(io::Error::last_os_error());
         }
         // SAFETY: the call has just returned this open handle, and nobody else owns it.
-        let group = ProcessGroup(unsafe { OwnedHandle::from_raw_handle(job) });
+        let group = ProcessGroup { job: unsafe { OwnedHandle::from_raw_handle(job) }, id: child.id() };
         let mut limits = JOBOBJECT_EXTENDED_LIMIT_INFORMATION::default();
         limits.BasicLimitInformation.LimitFlags = JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE;
         // SAFETY: `group` keeps the job open, and the call reads the limits from a live struct of the given class and
@@ -303,15 +362,20 @@ impl ProcessGroup {
         Ok(group)
     }
 
-    /// Kills all its processes: Windows has no signal that reaches a program without a console.
+    /// Asks all its processes to end (CTRL_BREAK, which a group of its own gets, where CTRL_C is switched off for it).
+    /// Who has no handler for it ends at once, with 0xC000013A. It reaches the processes of this console alone: without
+    /// a console nobody can be asked, so all are killed.
     pub fn ask_to_end(&self) {
-        self.kill();
+        // SAFETY: the call takes no pointer. The id is not used again as long as the caller has the child.
+        if unsafe { GenerateConsoleCtrlEvent(CTRL_BREAK_EVENT, self.id) } == 0 {
+            self.kill();
+        }
     }
 
     /// Kills all its processes. Best effort: all of them may have ended already.
     pub fn kill(&self) {
         // SAFETY: the handle is open as long as `self` lives.
-        unsafe { TerminateJobObject(self.0.as_raw_handle(), 1) };
+        unsafe { TerminateJobObject(self.job.as_raw_handle(), 1) };
     }
 }
 
@@ -352,6 +416,61 @@ mod tests {
         let is_crash = |code| is_crash(ExitStatus::from_raw(code));
         assert!(is_crash(0xc000_0005) && is_crash(0xc000_00fd));
         assert!(!is_crash(0xc000_013a) && !is_crash(0) && !is_crash(1));
+    }
+
+    #[test]
+    fn the_range_of_ports_is_read_from_netsh_in_any_language() {
+        let english = "\r\nProtocol tcp Dynamic Port Range\r\n---------------------------------\r\nStart Port      : \
+                       49152\r\nNumber of Ports : 16384\r\n\r\n";
+        assert_eq!(dynamic_ports(english), Some(16_384));
+        let german =
+            "\r\nDynamischer Portbereich (Protokoll tcp)\r\nStartport      : 10000\r\nAnzahl von Ports : 55536\r\n";
+        assert_eq!(dynamic_ports(german), Some(55_536));
+        for unknown in ["", "Start Port : 49152", "a : 1\nb : 0", "a : 1\nb : 70000", "usage: netsh"] {
+            assert_eq!(dynamic_ports(unknown), None, "{unknown}");
+        }
+        assert_eq!(ephemeral_ports().is_some(), !is_wine());
+    }
+
+    #[test]
+    fn a_socket_with_a_source_asks_for_a_port_that_it_may_share() {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket can be made");
+        let is_taken =
+            [SO_REUSE_UNICASTPORT, SO_PORT_SCALABILITY].map(|option| set_on(&SockRef::from(&socket), option).is_ok());
+        assert!(is_taken.contains(&true), "{is_taken:?}");
+        choose_port_at_connect(&socket);
+        report_refusal_at_once(&socket);
+        socket.bind(&SocketAddr::from(([127, 0, 0, 2], 0)).into()).expect("a port is free");
+    }
+
+    /// How long the process waits that is asked to end, and how long its end is waited for.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    #[test]
+    #[ignore = "the process that another test asks to end"]
+    fn a_process_that_waits() {
+        println!("waiting");
+        // sleep: it is to be ended meanwhile
+        std::thread::sleep(PATIENCE);
+    }
+
+    #[test]
+    fn a_process_of_the_same_console_is_asked_to_end_and_not_killed() {
+        let mut command = Command::new(std::env::current_exe().expect("a test has a program"));
+        command.args(["--ignored", "--exact", "--nocapture", "sys::os::tests::a_process_that_waits"]);
+        ProcessGroup::prepare(command.stdin(Stdio::null()).stdout(Stdio::piped()), None);
+        let mut child = command.spawn().expect("this program can be started");
+        let group = ProcessGroup::of(&child).expect("a job can be made");
+        let output = io::BufReader::new(child.stdout.take().expect("it is piped"));
+        let mut lines = io::BufRead::lines(output).map_while(Result::ok);
+        assert!(lines.any(|line| line.contains("waiting")), "it runs");
+        group.ask_to_end();
+        let status = child.wait().expect("it is a child of this process");
+        // SAFETY: the call takes nothing.
+        let has_console = unsafe { windows_sys::Win32::System::Console::GetConsoleCP() } != 0;
+        let wanted = if has_console { STATUS_CONTROL_C_EXIT } else { 1 };
+        assert_eq!(status.code(), Some(wanted), "has a console: {has_console}");
+        assert!(!is_crash(status));
     }
 
     #[test]

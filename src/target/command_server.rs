@@ -2,10 +2,10 @@
 //!
 //! The server gets a free port of 127.0.0.1. It is ready when it echoes a byte, because a proxy accepts connections
 //! long before its backend is up; with `ready = "connect"`, when it accepts a connection. It is stopped together with
-//! all processes that it started: on Unix by SIGTERM to its process group, then SIGKILL; on Windows by ending its job
-//! object. A port cannot be reserved until the server binds it. If the server reports that its port is in use, it is
-//! started again on another one. A process beside the server may have other signs that it is ready: a line of its
-//! output, or that it has ended with success.
+//! all processes that it started: on Unix by SIGTERM to its process group, then SIGKILL; on Windows by CTRL_BREAK to
+//! its group, then by ending its job object. A port cannot be reserved until the server binds it. If the server reports
+//! that its port is in use, it is started again on another one. A process beside the server may have other signs that
+//! it is ready: a line of its output, or that it has ended with success.
 
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener};

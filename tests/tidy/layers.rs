@@ -9,7 +9,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
     ("sync", &[]),
     ("sys", &[]),
     ("failure", &["exit"]),
-    ("interrupt", &["exit", "sync"]),
+    ("interrupt", &["exit", "sync", "sys"]),
     // The instructions of the CPU are unsafe to call, so they stand in `sys`; the rest of it is out of bounds
     // (rules.rs).
     ("stream", &["random", "sys"]),
@@ -21,7 +21,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
     ("server", &["random", "sync", "sys", "units"]),
     ("config", &["failure", "plan", "server", "stream", "sys", "transport", "units"]),
     ("client", &["config", "measure", "plan", "stream", "sync", "sys", "transport", "units"]),
-    ("peer", &["client"]),
+    ("peer", &["client", "sys"]),
     ("scenario", &["config", "judge", "plan", "stream", "units"]),
     ("report", &["client", "exit", "judge", "measure", "plan", "scenario", "server", "stream", "units"]),
     ("output", &["exit", "failure", "judge", "report", "sync"]),

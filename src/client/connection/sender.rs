@@ -271,6 +271,9 @@ impl Sender {
                     }
                     turn.stats.counters.messages_sent += 1;
                     turn.stats.open_loop.due_until = now;
+                    if due != 0 {
+                        turn.stats.sent_after_due.record(now - due);
+                    }
                 }
                 SendState::Pause { until } => {
                     if now < until {

@@ -30,13 +30,16 @@ struct Curve<'l> {
 
 /// Plot and table.
 pub(super) fn of(load: &LoadReport, depth: Depth) -> Markup {
-    let rows = [
+    let mut rows = vec![
         ("rtt", "round trip", &load.rtt),
         ("first", "first byte", &load.first_byte),
         ("connect", "connect", &load.connect),
     ];
-    let curves =
-        rows.map(|(class, name, report)| Curve { class, name, report, latency: Latency::decode(&report.hdr).ok() });
+    rows.extend(load.sent_after_due.as_ref().map(|late| ("due", "sent after due", late)));
+    let curves: Vec<Curve<'_>> = rows
+        .into_iter()
+        .map(|(class, name, report)| Curve { class, name, report, latency: Latency::decode(&report.hdr).ok() })
+        .collect();
     html! {
         div.side-by-side {
             @if depth == Depth::Whole { (plot(&curves)) }

@@ -61,7 +61,7 @@ figure { margin: .8rem 0; break-inside: avoid; } figcaption { font-size: .9rem; 
 .key i { display: inline-block; width: 1.1rem; height: 0; border-top: 3px solid; vertical-align: middle;
   margin-right: .3rem; }
 .rtt, .p50, .server { color: var(--one); } .first, .p99 { color: var(--two); }
-  .connect, .max, .open { color: var(--three); }
+  .connect, .max, .open { color: var(--three); } .due { color: var(--soft); }
 .s0 { color: #0969da; } .s1 { color: #bc4c00; } .s2 { color: #8250df; } .s3 { color: #1a7f37; }
   .s4 { color: #bf3989; } .s5 { color: #9a6700; } .s6 { color: #1b7c83; } .s7 { color: #cf222e; }
 @media screen and (prefers-color-scheme: dark) { .s0 { color: #58a6ff; } .s1 { color: #f0883e; }

@@ -9,10 +9,19 @@
 //! **When a routine runs.** An APC does not interrupt a thread in the middle of its work: a routine that ran between
 //! any two instructions could touch nothing safely. It runs only while the thread is in an *alertable* wait, such as
 //! `SleepEx(INFINITE, TRUE)`. A thread that never waits alertably is never called, however much has completed. This
-//! wait is the model's message loop, and the only one that a worker here makes.
+//! wait is the model's message loop, and the only one that a worker here makes. Alertable are SleepEx,
+//! WaitForSingleObjectEx, WaitForMultipleObjectsEx, SignalObjectAndWait, WSAWaitForMultipleEvents and
+//! GetQueuedCompletionStatusEx when they are asked to be, MsgWaitForMultipleObjectsEx with MWMO_ALERTABLE, and Winsock
+//! calls that block. (A *special* user APC of QueueUserAPC2 is another thing: it does interrupt running code. No
+//! completion routine is one.)
 //!
 //! **On which thread.** Each thread has its own APC queue, and a routine runs on the thread that began the operation.
-//! Nothing balances the load between threads. In return, a connection belongs to one thread and needs no lock.
+//! Nothing balances the load between threads. In return, a connection belongs to one thread and needs no lock. That
+//! thread must live: its end cancels the operations that it began, and drops the APCs that are queued to it, so no
+//! routine ever tells of them. A worker here ends when nothing of its own is outstanding.
+//!
+//! **What a routine is given.** The error (0: none, else as WSAGetLastError would say), the number of bytes, the
+//! OVERLAPPED of the operation, and flags of the receive. Nothing else: no handle, no pointer of the caller's.
 //!
 //! **Why accept is different.** AcceptEx is overlapped but takes no completion routine; it reports by an event or to a
 //! port. So one thread accepts (see `acceptor`) and hands each connection to a worker by QueueUserAPC, which is the
@@ -27,7 +36,8 @@
 //!
 //! - **The way back.** A routine gets the OVERLAPPED and nothing else. The OVERLAPPED is the first field of a `repr(C)`
 //!   block, so its pointer can be cast to the block, which holds the connection's key. A receive and a send are
-//!   outstanding together, so there are two blocks.
+//!   outstanding together, so there are two blocks. The other way back is `hEvent`: with a routine the system ignores
+//!   that field, so a program may keep a pointer of its own there.
 //! - **Never wait in a routine.** An alertable wait in a routine runs further routines inside it, deeper and deeper on
 //!   the stack. Outside of a routine a wait can surprise too: blocking Winsock calls wait alertably. A routine then
 //!   finds the worker borrowed, and defers its work to the loop.
