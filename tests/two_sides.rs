@@ -79,6 +79,54 @@ fn a_cut_of_the_server_s_half_close_is_found_by_two_sides_and_passed_by_the_echo
 }
 
 #[test]
+fn a_proxy_header_is_read_and_its_address_is_the_client_s() {
+    for version in ["v1", "v2"] {
+        let address = free_port().to_string();
+        let args = ["blast", &address, "--backend", &address, "--send-proxy", version, "--conns", "10"];
+        let (code, out, err) = said(&[&args[..], &["--messages", "3", "-q", "--json"]].concat());
+        let report: Value = serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {err}"));
+        let backend = &report["backend"];
+        assert_eq!((code, &backend["recognized"], &backend["unknown"]), (0, &10.into(), &0.into()), "{backend}");
+        assert_eq!((&backend["with_header"], &backend["with_client_address"]), (&10.into(), &10.into()), "{backend}");
+        assert_eq!(backend["seen_from"], "127.0.0.1");
+    }
+    let (code, without) = direct(&[]);
+    assert_eq!((code, &without["backend"]["with_header"]), (0, &0.into()), "{without}");
+}
+
+/// Ten connections straight at the backend, with these flags too: the exit code and the report.
+fn direct(flags: &[&str]) -> (i32, Value) {
+    let address = free_port().to_string();
+    let args = ["blast", &address, "--backend", &address, "--conns", "10", "--messages", "3", "-q", "--json"];
+    let (code, out, err) = said(&[&args[..], flags].concat());
+    (code, serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {err}")))
+}
+
+#[test]
+fn the_processes_of_a_sharded_run_have_a_backend_each_and_merge() {
+    let folder = tempfile::tempdir().expect("a temporary folder is created");
+    let mut files = Vec::new();
+    for shard in ["0/2", "1/2"] {
+        let (code, report) = direct(&["--seed", "5", "--shard", shard]);
+        assert_eq!((code, &report["backend"]["recognized"]), (0, &5.into()), "{report}");
+        let file = folder.path().join(format!("{}.json", files.len()));
+        std::fs::write(&file, report.to_string()).expect("the file is writable");
+        files.push(file.to_str().expect("the path is UTF-8").to_owned());
+    }
+    let (code, out, err) = said(&["merge", &files[0], &files[1], "--json"]);
+    let merged: Value = serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {err}"));
+    assert_eq!((code, &merged["backend"]["recognized"], &merged["total"]["passed"]), (0, &10.into(), &10.into()));
+}
+
+#[test]
+fn a_backend_that_another_process_has_is_told_so() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let address = taken.local_addr().expect("it is bound").to_string();
+    let (code, _, err) = said(&["blast", &address, "--backend", &address, "--shard", "1/2", "--seed", "5", "-q"]);
+    assert!(code == 2 && err.contains("another program listens there"), "{code}: {err}");
+}
+
+#[test]
 fn a_loss_on_the_way_back_is_named_so_by_the_suite() {
     let (code, report) = two_sides(loses_ten_on_the_way_back, "11.1 ");
     assert_eq!((code, ids(&report, "fail")), (1, vec!["11.1"]), "{}", reasons(&report));

@@ -1,5 +1,6 @@
 """Writes the table of proxies between its marks in a page. Judges nothing."""
 
+import re
 from pathlib import Path
 
 import table
@@ -48,19 +49,30 @@ def of_way(result: dict) -> list[str]:
     """How many cases passed, and which did not; those that passed once too stand in parentheses."""
     if not result.get("cases"):
         return ["–", table.cell(result.get("skipped", "not tried"))]
-    failed = table.failures(result)
+    failed = failures(result)
     named = [id if table.ending(case) == table.FAILED else f"({id})" for id, case in failed.items()]
     return [str(table.counts(result)[0]), " ".join(named) or "–"]
 
 
+def failures(result: dict) -> dict[str, dict]:
+    """The cases that did not pass, in the order of the suite: 11.2 before 11.10."""
+    failed = table.failures(result) if result.get("cases") else {}
+    return dict(sorted(failed.items(), key=lambda item: [int(part) for part in re.findall(r"\d+", item[0])]))
+
+
 def explanations(tried: list[tuple[Program, dict]]) -> list[str]:
-    rows = ["", "| program | case | found | why |", "| --- | --- | --- | --- |"]
+    """Each reason once, with the cases with both ends ours that it fails. The echo's are explained in docs/field.md."""
+    rows = ["", "| program | cases | found | why |", "| --- | --- | --- | --- |"]
     for program, ways in tried:
-        seen: dict[str, dict] = {}
-        for way in ("both", "echo"):
-            if ways.get(way, {}).get("cases"):
-                seen = {**table.failures(ways[way]), **seen}
-        for id, case in seen.items():
-            why = program.explanation(id) or "**not explained**"
-            rows.append(f"| {program.title} | {id} {case['name']} | {table.cell(case['found'])} | {table.cell(why)} |")
+        by_reason: dict[str, dict[str, dict]] = {}
+        for id, case in failures(ways.get("both", {})).items():
+            by_reason.setdefault(program.explanation(id) or "**not explained**", {})[id] = case
+        for why, cases in by_reason.items():
+            kinds = sorted({kind for case in cases.values() for kind in kinds_of(case["found"])})
+            rows.append(f"| {program.title} | {' '.join(cases)} | {', '.join(kinds)} | {table.cell(why)} |")
     return rows if len(rows) > 3 else []
+
+
+def kinds_of(found: str) -> list[str]:
+    """The kinds of finding, or the expectation that was missed: '2 × reset; passed == 4: it was 2' is 'reset'."""
+    return re.findall(r"× ([\w-]+)", found) or [table.cell(found)]

@@ -2,6 +2,7 @@
 //! to the run that is going on. The listener outlives the runs of a suite.
 
 use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Mutex, Weak};
 
 use mio::net::TcpStream;
@@ -17,6 +18,9 @@ pub type FirstWords = [u8; RECOGNIZED_BY_BYTES as usize];
 pub(super) trait TakesOver: Send + Sync {
     /// Takes the connection over, if it begins like one of the run.
     fn offer(&self, first: &FirstWords, stream: TcpStream) -> Offered;
+
+    /// Whether this is the address of the client's own socket of this connection.
+    fn is_of_client(&self, conn: ConnId, address: SocketAddr) -> bool;
 }
 
 /// The door of a backend.
@@ -39,6 +43,14 @@ pub struct IntakeCounts {
     pub unknown: u64,
     /// Those that ended, or were closed, before they had sent enough to be recognized.
     pub silent: u64,
+    /// Those of the run that came with a header of the PROXY protocol.
+    pub with_header: u64,
+    /// Those whose header names the address of the client's own socket.
+    pub with_client_address: u64,
+    /// Those that began like such a header, and had none.
+    pub broken_headers: u64,
+    /// The address from which the first one of the run came.
+    pub seen_from: Option<IpAddr>,
 }
 
 /// What became of a connection that was offered to the run.
@@ -63,13 +75,26 @@ impl Intake {
         lock(&self.counts).silent += 1;
     }
 
+    /// A connection began like a header of the PROXY protocol, and had none.
+    pub fn had_broken_header(&self) {
+        lock(&self.counts).broken_headers += 1;
+    }
+
     /// Offers a connection with these first bytes, which still lie in its socket, to the run that is going on.
-    pub fn offer(&self, first: &FirstWords, stream: TcpStream) -> Offered {
+    /// `header`: it came with a header of the PROXY protocol, and what that says of the client's address.
+    pub fn offer(&self, first: &FirstWords, stream: TcpStream, header: Option<Option<SocketAddr>>) -> Offered {
         let run = lock(&self.run).as_ref().and_then(Weak::upgrade);
-        let offered = run.map_or(Offered::Unknown, |run| run.offer(first, stream));
+        let seen_from = stream.peer_addr().ok().map(|address| address.ip());
+        let offered = run.as_ref().map_or(Offered::Unknown, |run| run.offer(first, stream));
         let mut counts = lock(&self.counts);
         match offered {
-            Offered::TakenOver(_) => counts.recognized += 1,
+            Offered::TakenOver(conn) => {
+                counts.recognized += 1;
+                counts.seen_from = counts.seen_from.or(seen_from);
+                counts.with_header += u64::from(header.is_some());
+                let names_client = |address| run.is_some_and(|run| run.is_of_client(conn, address));
+                counts.with_client_address += u64::from(header.flatten().is_some_and(names_client));
+            }
             Offered::Unknown => counts.unknown += 1,
             Offered::Repeated(_) => counts.repeated += 1,
         }

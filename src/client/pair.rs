@@ -6,6 +6,7 @@
 //! there is such a pair.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -72,13 +73,20 @@ pub(super) struct Pair {
     slot: usize,
     /// When the connection reached the backend, in nanoseconds since the start of the run; 0: it has not.
     reached: AtomicU64,
+    /// The address of the client's socket, if it has one.
+    client_address: Option<SocketAddr>,
     halves: [HalfState; 2],
 }
 
 impl Pair {
     /// The pair of a connection that the client has opened, in this slot of this worker.
     pub(super) fn new(conn: ConnId, worker: usize, slot: usize) -> Pair {
-        Pair { conn, worker, slot, reached: AtomicU64::new(0), halves: Default::default() }
+        Pair { conn, worker, slot, reached: AtomicU64::new(0), client_address: None, halves: Default::default() }
+    }
+
+    /// The address of the client's socket, if it has one.
+    pub(super) fn client_address(&self) -> Option<SocketAddr> {
+        self.client_address
     }
 
     pub(super) fn conn(&self) -> ConnId {
@@ -196,8 +204,13 @@ pub(super) struct Pairs(Mutex<HashMap<ConnId, Arc<Pair>>>);
 
 impl Pairs {
     /// The client has opened this connection, in this slot of this worker.
-    pub(super) fn open(&self, conn: ConnId, (worker, slot): (usize, usize)) -> Arc<Pair> {
-        let pair = Arc::new(Pair::new(conn, worker, slot));
+    pub(super) fn open(
+        &self,
+        conn: ConnId,
+        (worker, slot): (usize, usize),
+        client_address: Option<SocketAddr>,
+    ) -> Arc<Pair> {
+        let pair = Arc::new(Pair { client_address, ..Pair::new(conn, worker, slot) });
         lock(&self.0).insert(conn, Arc::clone(&pair));
         pair
     }

@@ -1,5 +1,6 @@
 //! What the workers of a run share.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -18,7 +19,7 @@ use super::run_plan::RunPlan;
 use super::sent_ledger::SentLedger;
 use super::start_schedule::StartSchedule;
 use super::two_sides::TwoSides;
-use crate::stream::Stream;
+use crate::stream::{ConnId, Stream};
 
 /// The streams of a connection: what it sends, and what it receives.
 pub(super) struct Streams<'r> {
@@ -113,5 +114,9 @@ impl TakesOver for RunState {
             }
             None => Offered::Repeated(conn),
         }
+    }
+
+    fn is_of_client(&self, conn: ConnId, address: SocketAddr) -> bool {
+        self.two_sides.as_ref().is_some_and(|sides| sides.is_of_client(conn, address))
     }
 }

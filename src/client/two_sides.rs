@@ -1,6 +1,7 @@
 //! The server's halves of the connections of a run, where both ends are ours: their streams, their profiles, and the
 //! connections that have reached the backend and wait for their workers.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use mio::net::TcpStream;
@@ -57,10 +58,15 @@ impl TwoSides {
     }
 
     /// The client has opened a connection: it is one half of a pair from now on.
-    /// `place`: the worker, and the slot in it.
-    pub(super) fn opened(&self, connection: ClientConnection, slot: Slot, place: (usize, usize)) -> ClientConnection {
+    /// `place`: the worker, and the slot in it. `address`: that of its socket.
+    pub(super) fn opened(
+        &self,
+        connection: ClientConnection,
+        slot: Slot,
+        (place, address): ((usize, usize), Option<SocketAddr>),
+    ) -> ClientConnection {
         let conn = connection.conn();
-        let pair = self.pairs.open(conn, place);
+        let pair = self.pairs.open(conn, place, address);
         connection.paired(Half::new(pair, Side::Client, self.plan_of(slot, conn)))
     }
 
@@ -74,6 +80,11 @@ impl TwoSides {
     /// The pair whose client sends these first bytes, of the client's streams.
     pub(super) fn recognized(&self, up: &Stream, first: &FirstWords) -> Option<Arc<Pair>> {
         candidates(up, first).into_iter().flatten().find_map(|conn| self.pairs.of(conn))
+    }
+
+    /// Whether this is the address of the client's own socket of this connection.
+    pub(super) fn is_of_client(&self, conn: ConnId, address: SocketAddr) -> bool {
+        self.pairs.of(conn).is_some_and(|pair| pair.client_address() == Some(address))
     }
 
     /// Hands a connection over to the worker of its pair. Returns the worker to wake, or `None` if the connection is

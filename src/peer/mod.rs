@@ -6,7 +6,8 @@
 //!   bounded number and time.
 //!
 //! What a connection sends and must receive is the business of the client, which has both halves of each: this room
-//! only hands the sockets over, through the client's [`Intake`]. It writes nothing and reads nothing.
+//! only hands the sockets over, through the client's [`Intake`]. It writes nothing, and reads nothing but a header of
+//! the PROXY protocol before the stream.
 
 mod waiting;
 

@@ -2,7 +2,7 @@
 //! its client has sent anything, keep some in reserve, or probe its backend: so there may be many, and for long.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::io;
+use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,7 @@ use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
 use crate::client::{FirstWords, Intake};
+use crate::transport::{FirstBytesRead, MOST_HEADER_BYTES, ReceivedHeader, read_proxy_header};
 
 /// The most connections that wait. With more, the oldest is closed.
 const MOST_WAITING: usize = 10_000;
@@ -19,12 +20,19 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30 * 60);
 /// The connections that wait, by their tokens.
 pub(super) struct Waiting {
     intake: Arc<Intake>,
-    sockets: HashMap<usize, TcpStream>,
+    sockets: HashMap<usize, WaitingSocket>,
     /// When each began to wait, oldest first. Some of them are no longer waiting.
     ages: VecDeque<(Instant, usize)>,
     /// Those whose first bytes are there in part.
     partial: HashSet<usize>,
     next: usize,
+}
+
+/// A connection that waits.
+struct WaitingSocket {
+    stream: TcpStream,
+    /// The header of the PROXY protocol that came before its stream.
+    header: Option<ReceivedHeader>,
 }
 
 /// What has become of a connection that waits.
@@ -38,6 +46,8 @@ enum First {
     },
     /// It has ended before.
     Never,
+    /// It begins like a header of the PROXY protocol, and is none.
+    BrokenHeader,
 }
 
 impl Waiting {
@@ -52,7 +62,7 @@ impl Waiting {
         if registry.register(&mut stream, Token(place), Interest::READABLE).is_err() {
             return self.intake.was_silent();
         }
-        self.sockets.insert(place, stream);
+        self.sockets.insert(place, WaitingSocket { stream, header: None });
         self.ages.push_back((Instant::now(), place));
         while self.sockets.len() > MOST_WAITING {
             self.close_oldest(registry);
@@ -61,24 +71,24 @@ impl Waiting {
 
     /// Something has happened to this connection; `is_over`: no more will come.
     pub(super) fn look(&mut self, registry: &Registry, place: usize, is_over: bool) {
-        let Some(stream) = self.sockets.get(&place) else { return };
-        let first = match first_words(stream) {
-            First::Bytes(first) => Some(first),
+        let Some(socket) = self.sockets.get_mut(&place) else { return };
+        let first = match socket.first_words() {
             First::Later { partial } if !is_over => {
                 if partial {
                     self.partial.insert(place);
                 }
                 return;
             }
-            First::Later { .. } | First::Never => None,
+            first => first,
         };
         self.partial.remove(&place);
-        let Some(mut stream) = self.sockets.remove(&place) else { return };
+        let Some(WaitingSocket { mut stream, header }) = self.sockets.remove(&place) else { return };
         let _ = registry.deregister(&mut stream);
         match first {
             // What is not taken over is closed here, and counted there.
-            Some(first) => drop(self.intake.offer(&first, stream)),
-            None => self.intake.was_silent(),
+            First::Bytes(first) => drop(self.intake.offer(&first, stream, header.map(|header| header.source))),
+            First::BrokenHeader => self.intake.had_broken_header(),
+            First::Later { .. } | First::Never => self.intake.was_silent(),
         }
     }
 
@@ -109,7 +119,7 @@ impl Waiting {
 
     fn close_oldest(&mut self, registry: &Registry) {
         while let Some((_, place)) = self.ages.pop_front() {
-            if let Some(mut stream) = self.sockets.remove(&place) {
+            if let Some(WaitingSocket { mut stream, .. }) = self.sockets.remove(&place) {
                 let _ = registry.deregister(&mut stream);
                 self.partial.remove(&place);
                 return self.intake.was_silent();
@@ -118,17 +128,34 @@ impl Waiting {
     }
 }
 
-/// The first bytes of a connection, which stay in its socket.
-fn first_words(stream: &TcpStream) -> First {
-    let mut first = FirstWords::default();
-    loop {
-        return match stream.peek(&mut first) {
-            Ok(n) if n == first.len() => First::Bytes(first),
-            Ok(0) => First::Never,
-            Ok(_) => First::Later { partial: true },
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => First::Later { partial: false },
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(_) => First::Never,
-        };
+impl WaitingSocket {
+    /// The first bytes of its stream, which stay in the socket. A header before them is taken out.
+    fn first_words(&mut self) -> First {
+        let mut bytes = [0; MOST_HEADER_BYTES];
+        loop {
+            let n = match self.stream.peek(&mut bytes) {
+                Ok(0) => return First::Never,
+                Ok(n) => n,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return First::Later { partial: false },
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(_) => return First::Never,
+            };
+            let read = if self.header.is_none() { read_proxy_header(&bytes[..n]) } else { FirstBytesRead::Other };
+            match read {
+                FirstBytesRead::Header(header) => {
+                    // These bytes are there, so this does not wait.
+                    if self.stream.read_exact(&mut bytes[..header.len]).is_err() {
+                        return First::Never;
+                    }
+                    self.header = Some(header);
+                }
+                FirstBytesRead::Broken => return First::BrokenHeader,
+                FirstBytesRead::Partial => return First::Later { partial: true },
+                FirstBytesRead::Other => {
+                    let first = bytes[..n].first_chunk::<{ size_of::<FirstWords>() }>();
+                    return first.map_or(First::Later { partial: true }, |first| First::Bytes(*first));
+                }
+            }
+        }
     }
 }

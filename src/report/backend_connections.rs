@@ -1,5 +1,7 @@
 //! What came to the backend during a run, as data.
 
+use std::net::IpAddr;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -20,12 +22,26 @@ pub struct BackendReport {
     pub unknown: u64,
     /// Those that ended before they had sent enough to be recognized.
     pub silent: u64,
+    /// Those of the run that came with a header of the PROXY protocol.
+    #[serde(default)]
+    pub with_header: u64,
+    /// Those whose header names the address of the client's own socket.
+    #[serde(default)]
+    pub with_client_address: u64,
+    /// Those that began like such a header, and had none.
+    #[serde(default)]
+    pub broken_headers: u64,
+    /// The address from which the backend saw the first connection of the run.
+    #[serde(default)]
+    pub seen_from: Option<IpAddr>,
 }
 
 impl From<IntakeCounts> for BackendReport {
     fn from(counts: IntakeCounts) -> Self {
-        let IntakeCounts { accepted, recognized, repeated, unknown, silent } = counts;
-        BackendReport { accepted, recognized, repeated, unknown, silent }
+        let IntakeCounts { accepted, recognized, repeated, unknown, silent, .. } = counts;
+        let IntakeCounts { with_header, with_client_address, broken_headers, seen_from, .. } = counts;
+        let of_run = BackendReport { accepted, recognized, repeated, unknown, silent, ..BackendReport::default() };
+        BackendReport { with_header, with_client_address, broken_headers, seen_from, ..of_run }
     }
 }
 
@@ -37,5 +53,9 @@ impl BackendReport {
         self.repeated += other.repeated;
         self.unknown += other.unknown;
         self.silent += other.silent;
+        self.with_header += other.with_header;
+        self.with_client_address += other.with_client_address;
+        self.broken_headers += other.broken_headers;
+        self.seen_from = self.seen_from.or(other.seen_from);
     }
 }

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::backend_connections::BackendReport;
 use super::run::RunReport;
 use super::text::{show_bytes, show_count, show_time};
 use crate::measure::Counters;
@@ -28,16 +29,35 @@ pub(super) fn rows(report: &RunReport) -> Vec<Vec<String>> {
         (backend.repeated, "more named one again"),
         (backend.unknown, "more were not of this run"),
         (backend.silent, "more sent too little to say"),
+        (backend.broken_headers, "more began with a broken PROXY header"),
     ];
     let others = others.into_iter().filter(|(count, _)| *count > 0);
     let others: Vec<String> = others.map(|(count, what)| format!("{} {what}", show_count(count))).collect();
     let of = format!("of {} reached the backend", show_count(report.total.opened));
     let of = [vec![of], others].concat().join(", ");
-    vec![
+    let mut rows = vec![
         row("  to the server", up.bytes_verified),
         row("  to the client", down.bytes_verified),
         vec!["backend".to_owned(), show_count(backend.recognized), of],
-    ]
+    ];
+    if let Some(address) = backend.seen_from {
+        rows.push(vec!["  seen from".to_owned(), address.to_string(), header(backend)]);
+    }
+    rows
+}
+
+/// What the headers of the PROXY protocol said, if there were any.
+fn header(backend: &BackendReport) -> String {
+    let (all, own) = (backend.with_header, backend.with_client_address);
+    match all - own.min(all) {
+        _ if all == 0 => String::new(),
+        0 => format!("{} with a PROXY header that names the client's address", show_count(all)),
+        others => format!(
+            "{} with a PROXY header, {} of which do not name the client's address",
+            show_count(all),
+            show_count(others)
+        ),
+    }
 }
 
 /// ` on the way to the server`, with a blank before it; nothing where only one end is ours.

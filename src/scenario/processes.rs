@@ -153,7 +153,7 @@ mod tests {
             ),
             (format!("{BACKEND}[backend]\n{server}"), ":3:8", "{backend} is this program itself here", "^^^^^^^^^"),
             (
-                format!("name = 'n'\n[server]\ncommand = ['s', '{{addr}}', '{{backend.addr}}']\n[[load]]"),
+                "name = 'n'\n[server]\ncommand = ['s', '{addr}', '{backend.addr}']\n[[load]]".to_owned(),
                 ":3:28",
                 "no process 'backend'",
                 "^",

@@ -28,6 +28,8 @@ files![
     "11.15-a-client-that-reads-late-gets-everything.toml",
     "11.16-a-stalled-neighbour-delays-nobody.toml",
     "11.17-two-hundred-connections-one-to-one.toml",
+    "11.18-sigterm-of-the-proxy-with-connections-open.toml",
+    "11.19-a-server-that-resets-at-once.toml",
 ];
 
 #[cfg(test)]
@@ -49,7 +51,8 @@ mod tests {
     #[test]
     fn every_case_has_two_sides_and_its_own_address_and_says_what_it_is_for() {
         for (name, text) in FILES {
-            let case = Scenario::parse(name, text).unwrap_or_else(|error| panic!("{error}"));
+            let read = Scenario::read(name, text, &Variables::none(), true);
+            let case = read.unwrap_or_else(|error| panic!("{error}")).remove(0);
             assert!(case.has_two_sides() && case.server.is_none() && case.backend.is_none(), "{name}");
             assert!(name.starts_with(&format!("{}-", case.id)), "{name} is {}", case.id);
             for part in ["Proves: ", "Catches: ", "Look at: ", "See: "] {

@@ -24,6 +24,6 @@ pub use destination::{Destination, Endpoint};
 pub use host_port::HostPort;
 pub use negotiation::Negotiation;
 pub use preamble::{Hop, Preamble};
-pub use proxy_header::ProxyHeader;
+pub use proxy_header::{FirstBytesRead, MOST_HEADER_BYTES, ProxyHeader, ReceivedHeader, read as read_proxy_header};
 pub use proxy_url::{ProxyProtocol, ProxyUrl};
 pub use tls::{TlsClient, TlsFiles, TlsOptions, explained as explained_tls};
