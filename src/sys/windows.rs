@@ -468,7 +468,8 @@ mod tests {
         let status = child.wait().expect("it is a child of this process");
         // SAFETY: the call takes nothing.
         let has_console = unsafe { windows_sys::Win32::System::Console::GetConsoleCP() } != 0;
-        let wanted = if has_console { STATUS_CONTROL_C_EXIT } else { 1 };
+        // Wine 8 refuses the event (error 6) even in a console, and then the job is killed.
+        let wanted = if has_console && !is_wine() { STATUS_CONTROL_C_EXIT } else { 1 };
         assert_eq!(status.code(), Some(wanted), "has a console: {has_console}");
         assert!(!is_crash(status));
     }
