@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -23,6 +23,7 @@ use crate::server::{Server, Stopped, Waited};
 use crate::sync::lock;
 use crate::sys::{self, advice};
 use crate::target::serve_event::ServeEvent;
+use crate::transport::Endpoint;
 use crate::units::Bytes;
 
 /// The flags of `serve`.
@@ -84,17 +85,23 @@ enum Cause {
 
 fn start(command: &ServeCommand, serve: &ServeSettings) -> anyhow::Result<Server> {
     let options = serve.options.clone();
-    let tls = serve.tls.as_ref().map(|source| tls_server::of(source, Some(serve.bind.ip()))).transpose()?;
+    let tls = serve.tls.as_ref().map(|source| tls_server::of(source, ip_of(&serve.bind))).transpose()?;
     let server = match (&serve.faults, tls) {
-        (None, None) => Server::start(serve.model, serve.bind, options),
-        (None, Some(tls)) => Server::start_tls(serve.model, tls, serve.bind, options),
+        (None, tls) => Server::start_at(serve.model, tls, serve.bind.clone(), options),
         (Some(faults), _) => {
             let log = fault_log(faults.log.as_deref(), command.quiet)?;
             let faulty = FaultyServer { faults: faults.faults.clone(), seed: faults.seed, log };
-            Server::start_with(|listener, context| faulty.run(listener, context), FAULTY, serve.bind, options)
+            Server::start_with(|listener, context| faulty.run(listener, context), FAULTY, serve.bind.clone(), options)
         }
     };
-    server.map_err(|e| Failure::could_not_run(why_it_did_not_start(serve.bind, &e)))
+    server.map_err(|e| Failure::could_not_run(why_it_did_not_start(&serve.bind, &e)))
+}
+
+fn ip_of(place: &Endpoint) -> Option<IpAddr> {
+    match place {
+        Endpoint::Tcp(address) => Some(address.ip()),
+        Endpoint::Unix(_) => None,
+    }
 }
 
 fn fault_log(file: Option<&Path>, quiet: bool) -> anyhow::Result<FaultLog> {
@@ -117,7 +124,7 @@ fn warn(command: &ServeCommand, serve: &ServeSettings, memory: Option<u64>) {
             in_mib(serve.max_buffered_bytes())
         )
     };
-    if !serve.bind.ip().is_loopback() {
+    if ip_of(&serve.bind).is_some_and(|ip| !ip.is_loopback()) {
         say(&format!(
             "warning: {} can be reached from other machines, and an echo server returns whatever anybody sends: use it \
              on a private network only; {}",
@@ -149,20 +156,25 @@ fn has_workers(serve: &ServeSettings) -> bool {
     serve.faults.is_none() && serve.model.workers
 }
 
-fn why_it_did_not_start(bind: SocketAddr, error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => {
+fn why_it_did_not_start(place: &Endpoint, error: &io::Error) -> String {
+    use io::ErrorKind::{AddrInUse, AddrNotAvailable, AlreadyExists, NotFound, PermissionDenied};
+    match (place, error.kind()) {
+        (Endpoint::Tcp(bind), AddrInUse) => {
             format!("{bind} is in use: choose another --bind; port 0 takes any free one")
         }
-        io::ErrorKind::AddrNotAvailable => {
-            format!(
-                "{bind} is not an address of this machine: choose another --bind, such as 127.0.0.1:{}",
-                bind.port()
-            )
+        (Endpoint::Unix(_), AddrInUse) => {
+            format!("{place} is in use: another server listens there: stop it, or choose another --bind")
         }
-        io::ErrorKind::PermissionDenied if bind.port() != 0 => {
+        (Endpoint::Tcp(bind), AddrNotAvailable) => {
+            let port = bind.port();
+            format!("{bind} is not an address of this machine: choose another --bind, such as 127.0.0.1:{port}")
+        }
+        (Endpoint::Tcp(bind), PermissionDenied) if bind.port() != 0 => {
             format!("{error}: choose another --bind; {}", advice::HERE.bind_denied)
         }
+        (Endpoint::Unix(_), PermissionDenied) => format!("{error}: choose another --bind, in a folder of yours"),
+        (Endpoint::Unix(_), NotFound) => format!("{error}: make the folder, or choose another --bind"),
+        (Endpoint::Unix(_), AlreadyExists) => format!("{error}: remove it, or choose another --bind"),
         _ => error.to_string(),
     }
 }
@@ -227,12 +239,12 @@ impl Requests {
 }
 
 fn announce(command: &ServeCommand, serve: &ServeSettings, server: &Server) -> anyhow::Result<()> {
-    let address = server.address();
+    let address = server.endpoint();
     let model = name(serve);
     let workers = has_workers(serve).then_some(serve.options.workers);
     if command.json {
         return print_event(&ServeEvent::Listening {
-            address,
+            address: address.to_string(),
             model: model.to_owned(),
             workers,
             pid: std::process::id(),

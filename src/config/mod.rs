@@ -11,6 +11,7 @@ mod error;
 mod flags;
 mod forms;
 mod listen_address;
+mod listen_place;
 mod load;
 mod model_list;
 mod named_command;

@@ -3,7 +3,6 @@
 
 use super::command_spec::CommandSpec;
 use super::error::ConfigError;
-use super::listen_address::ListenAddress;
 use super::model_list::ModelList;
 use super::readiness::Readiness;
 use super::server_conditions::ServerConditions;
@@ -85,7 +84,7 @@ impl ServerTable {
             return Err(ConfigError::new(key, "…", "it is only for a server that `command` starts")
                 .remedy("add command = [\"PROGRAM\", \"{addr}\"], or leave it out"));
         }
-        if let Some(ListenAddress(bind)) = self.bind {
+        if let Some(bind) = &self.bind {
             let problem = "the server of a scenario listens on a free port of 127.0.0.1";
             return Err(ConfigError::new("bind", bind, problem).remedy("leave it out"));
         }

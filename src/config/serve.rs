@@ -9,11 +9,12 @@ use std::time::Duration;
 use super::defaults;
 use super::error::ConfigError;
 use super::forms::Seed;
-use super::listen_address::ListenAddress;
+use super::listen_place::ListenPlace;
 use super::server_options::ServeArgs;
 use crate::server::Options;
 use crate::server::fault::Fault;
 use crate::server::models::{self, Model};
+use crate::transport::Endpoint;
 use crate::units::{Bytes, Count, Time};
 
 /// The longest `--drain-timeout`; a longer one means this.
@@ -26,7 +27,7 @@ pub struct ServeSettings {
     /// The model.
     pub model: &'static Model,
     /// Where to listen.
-    pub bind: SocketAddr,
+    pub bind: Endpoint,
     /// What every server is told.
     pub options: Options,
     /// How long connections may take to end when the server stops.
@@ -88,7 +89,7 @@ impl ServeArgs {
             faults: self.fault_settings()?,
             model,
             tls,
-            bind: self.bind.map_or((Ipv4Addr::LOCALHOST, defaults::DEFAULT_PORT).into(), |ListenAddress(bind)| bind),
+            bind: self.place()?,
             options: Options {
                 workers: workers.0 as usize,
                 buffer: buffer.0 as usize,
@@ -99,6 +100,18 @@ impl ServeArgs {
             },
             drain_timeout: drain_timeout.min(MAX_DRAIN_TIMEOUT),
         })
+    }
+
+    fn place(&self) -> Result<Endpoint, ConfigError> {
+        let Some(ListenPlace(place)) = self.bind.clone() else {
+            return Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, defaults::DEFAULT_PORT)).into());
+        };
+        let wrong = |problem: &str| Err(ConfigError::new("bind", &place, problem).remedy("leave out one of them"));
+        match place {
+            Endpoint::Unix(_) if self.fault.is_some() => wrong("a server with `fault` listens at an address of TCP"),
+            Endpoint::Unix(_) if self.reuse_port == Some(true) => wrong("`reuse_port` is for ports, and it has none"),
+            _ => Ok(place),
+        }
     }
 
     fn find_model(&self, is_tls: bool) -> Result<&'static Model, ConfigError> {
@@ -297,6 +310,10 @@ mod tests {
                 "serve --model tokio --fault flip",
                 "--model tokio: a server with faults has no model: leave out --model or --fault",
             ),
+            #[cfg(unix)]
+            ("serve --bind unix:/a --fault flip", "a server with --fault listens at an address of TCP"),
+            #[cfg(unix)]
+            ("serve --bind unix:/a --reuse-port", "--reuse-port is for ports, and it has none: leave out one of them"),
             (
                 "serve --tls --model tokio",
                 "--tls true: the model tokio speaks no TLS: write --model threads, or leave out --tls",

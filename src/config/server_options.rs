@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::flags::{list_fault_kinds, to_flags};
 use super::forms::Seed;
-use super::listen_address::ListenAddress;
+use super::listen_place::ListenPlace;
 use super::model_list::ModelList;
 use super::readiness::Readiness;
 use super::server_conditions::AddressFamily;
@@ -130,9 +130,11 @@ server_options! {
     model: String,
 
     /// Where to listen; port 0 takes any free one, [::] is all addresses of IPv4 and IPv6 [default: 127.0.0.1:7777]
+    ///
+    /// On Unix, unix:/path is a Unix domain socket.
     #[arg(value_name = "IP:PORT", env = "ECHO_TESTER_SERVE_BIND")]
     #[schemars(skip)]
-    bind: ListenAddress,
+    bind: ListenPlace,
 
     /// Threads that serve connections, if the model can use several [default: one for each core]
     #[arg(value_name = "N", env = "ECHO_TESTER_SERVE_WORKERS")]

@@ -14,9 +14,6 @@ use crate::interrupt;
 use crate::sync::lock;
 use crate::transport::{Endpoint, HostPort};
 
-/// The longest path of a Unix domain socket that every system takes (unix(7), sun_path).
-const MAX_UNIX_PATH: usize = 103;
-
 /// Resolves `HOST:PORT`. Each text is resolved once in the life of the process, because finding out which address
 /// family answers may open a connection to the target.
 ///
@@ -39,14 +36,9 @@ pub fn resolve(text: &str) -> anyhow::Result<Vec<SocketAddr>> {
 /// # Errors
 /// What is wrong, and what to write: exit code 2.
 pub fn check(text: &str) -> anyhow::Result<()> {
-    match text.strip_prefix(Endpoint::UNIX) {
+    match Endpoint::named(text) {
+        Some(endpoint) => endpoint.map(drop).map_err(|error| invalid(text, error)),
         None => split(text).map(drop).map_err(|error| invalid(text, error)),
-        Some("") => Err(invalid(text, "it has no path: write unix:/run/echo.sock")),
-        Some(_) if !cfg!(unix) => Err(invalid(text, "Unix domain sockets are connected to on Unix only")),
-        Some(path) if path.len() > MAX_UNIX_PATH => {
-            Err(invalid(text, format!("its path has more than {MAX_UNIX_PATH} bytes: use a shorter one")))
-        }
-        Some(_) => Ok(()),
     }
 }
 

@@ -7,6 +7,8 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+#[cfg(unix)]
+use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Poll;
 
@@ -20,6 +22,53 @@ use crate::sys;
 /// The system's: see [`Context::accept_failed`](super::Context::accept_failed).
 pub(super) fn accept(listener: &TcpListener) -> io::Result<TcpStream> {
     sys::retry_interrupted(|| SockRef::from(listener).accept()).map(|(socket, _)| socket.into())
+}
+
+/// A listener in a tokio runtime, which has a type for each kind of socket. It is made in the runtime, and does not
+/// block.
+pub(super) enum RuntimeListener {
+    /// At an address of TCP.
+    Tcp(tokio::net::TcpListener),
+    /// At a Unix domain socket, whose address std's accept for TCP would refuse.
+    #[cfg(unix)]
+    Unix(tokio::net::UnixListener),
+}
+
+impl RuntimeListener {
+    /// # Errors
+    /// The runtime can't watch it.
+    pub(super) fn new(listener: TcpListener) -> io::Result<RuntimeListener> {
+        #[cfg(unix)]
+        if SockRef::from(&listener).local_addr()?.is_unix() {
+            let listener = std::os::unix::net::UnixListener::from(OwnedFd::from(listener));
+            return tokio::net::UnixListener::from_std(listener).map(RuntimeListener::Unix);
+        }
+        tokio::net::TcpListener::from_std(listener).map(RuntimeListener::Tcp)
+    }
+
+    /// The next connection, out of the runtime; it does not block.
+    ///
+    /// # Errors
+    /// As for [`accept`].
+    pub(super) async fn next(&self) -> io::Result<TcpStream> {
+        match self {
+            RuntimeListener::Tcp(listener) => accept_in_runtime(listener).await?.0.into_std(),
+            #[cfg(unix)]
+            RuntimeListener::Unix(listener) => Ok(OwnedFd::from(listener.accept().await?.0.into_std()?).into()),
+        }
+    }
+
+    /// The listener, out of the runtime.
+    ///
+    /// # Errors
+    /// The runtime's.
+    pub(super) fn into_std(self) -> io::Result<TcpListener> {
+        match self {
+            RuntimeListener::Tcp(listener) => listener.into_std(),
+            #[cfg(unix)]
+            RuntimeListener::Unix(listener) => Ok(OwnedFd::from(listener.into_std()?).into()),
+        }
+    }
 }
 
 /// The same in a tokio runtime, whose own accept asks for the address by std's; so it is given too. A panic of it is

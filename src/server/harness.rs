@@ -1,6 +1,8 @@
 //! Starts and stops a server: binds the listener, runs the model on a thread of its own, and ends it in three steps:
 //! drain, abort, and if it still runs, report it as hung.
 
+#[cfg(not(unix))]
+use std::convert::Infallible as SocketFile;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,8 +16,11 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::context::{Context, CountersSnapshot, ServerPhase};
 use super::models::{AUTO_TLS, Model};
 use super::tls::TlsServer;
+#[cfg(unix)]
+use super::unix_socket::{self, SocketFile};
 use super::{Options, context};
 use crate::sys;
+use crate::transport::Endpoint;
 
 /// How long a model may take until it would serve a connection.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
@@ -24,7 +29,9 @@ const ABORT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A running server.
 pub struct Server {
-    address: SocketAddr,
+    endpoint: Endpoint,
+    /// The file of its Unix domain socket, which is removed with it.
+    _file: Option<SocketFile>,
     context: Arc<Context>,
     thread: Option<JoinHandle<()>>,
     events: Receiver<ServerEvent>,
@@ -68,40 +75,41 @@ impl Server {
     /// The address can't be bound, the model is not in this build, its probe fails (an old kernel, a seccomp filter …),
     /// or it ended before it was ready.
     pub fn start(model: &Model, address: SocketAddr, options: Options) -> io::Result<Server> {
+        Self::start_at(model, None, address.into(), options)
+    }
+
+    /// The same at any endpoint, and over TLS if it is given what that needs.
+    ///
+    /// # Errors
+    /// As for [`start`](Self::start), or the model does not speak TLS.
+    pub fn start_at(model: &Model, tls: Option<TlsServer>, at: Endpoint, options: Options) -> io::Result<Server> {
+        let unsupported = |why: String| io::Error::new(io::ErrorKind::Unsupported, why);
         let run = model.run.ok_or_else(|| {
-            let message =
-                format!("the model '{}' needs {}; 'echo-tester models' lists what runs here", model.name, model.os);
-            io::Error::new(io::ErrorKind::Unsupported, message)
+            let Model { name, os, .. } = model;
+            unsupported(format!("the model '{name}' needs {os}; 'echo-tester models' lists what runs here"))
         })?;
         (model.probe)().map_err(|e| {
             io::Error::new(e.kind(), format!("the model '{}' can't run on this machine: {e}", model.name))
         })?;
-        Self::start_with(run, model.name, address, options)
-    }
-
-    /// The same over TLS.
-    ///
-    /// # Errors
-    /// As for [`start`](Self::start), or the model does not speak TLS.
-    pub fn start_tls(model: &Model, tls: TlsServer, address: SocketAddr, options: Options) -> io::Result<Server> {
-        let run = model.run_tls.ok_or_else(|| {
-            let message = format!("the model '{}' speaks no TLS: take '{}'", model.name, AUTO_TLS);
-            io::Error::new(io::ErrorKind::Unsupported, message)
-        })?;
-        Self::start_with(move |listener, context| run(listener, context, tls), model.name, address, options)
+        match (tls, model.run_tls) {
+            (None, _) => Self::start_with(run, model.name, at, options),
+            (Some(tls), Some(run)) => {
+                Self::start_with(move |listener, context| run(listener, context, tls), model.name, at, options)
+            }
+            (Some(_), None) => Err(unsupported(format!("the model '{}' speaks no TLS: take '{AUTO_TLS}'", model.name))),
+        }
     }
 
     /// The same for a `run` that is not in the table: the servers that are faulty on purpose.
     ///
     /// # Errors
     /// As for [`start`](Self::start).
-    pub fn start_with<R>(run: R, name: &str, address: SocketAddr, options: Options) -> io::Result<Server>
+    pub fn start_with<R>(run: R, name: &str, at: Endpoint, options: Options) -> io::Result<Server>
     where
         R: FnOnce(TcpListener, Arc<Context>) -> io::Result<()> + Send + 'static,
     {
-        let listener = listen(address, &options)
-            .map_err(|e| io::Error::new(e.kind(), format!("can't listen on {address}: {e}")))?;
-        let address = listener.local_addr()?;
+        let Bound { listener, endpoint, file } =
+            listen(&at, &options).map_err(|e| io::Error::new(e.kind(), format!("can't listen on {at}: {e}")))?;
         let (announce, ready) = channel();
         let (interrupt, events) = channel();
         let end = interrupt.clone();
@@ -114,7 +122,7 @@ impl Server {
             let _ = end.send(ServerEvent::Ended(result));
             of_model.never_ready();
         })?;
-        let server = Server { address, context, thread: Some(thread), events, interrupt };
+        let server = Server { endpoint, _file: file, context, thread: Some(thread), events, interrupt };
         // Ready, or ended before that.
         match ready.recv_timeout(START_TIMEOUT) {
             Ok(()) => Ok(server),
@@ -137,8 +145,19 @@ impl Server {
     }
 
     /// Where it listens.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// The address where it listens.
+    ///
+    /// # Panics
+    /// It listens at a Unix domain socket.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        match &self.endpoint {
+            Endpoint::Tcp(address) => *address,
+            Endpoint::Unix(_) => panic!("{} has no address", self.endpoint),
+        }
     }
 
     /// The counters now.
@@ -229,8 +248,31 @@ impl Drop for Server {
     }
 }
 
+/// A listener, and where it listens.
+struct Bound {
+    listener: TcpListener,
+    endpoint: Endpoint,
+    file: Option<SocketFile>,
+}
+
+fn listen(at: &Endpoint, options: &Options) -> io::Result<Bound> {
+    match at {
+        Endpoint::Tcp(address) => {
+            let listener = listen_at_address(*address, options)?;
+            Ok(Bound { endpoint: listener.local_addr()?.into(), listener, file: None })
+        }
+        #[cfg(unix)]
+        Endpoint::Unix(path) => {
+            let (listener, file) = unix_socket::listen(path, sys::listen_backlog(options.backlog))?;
+            Ok(Bound { listener, endpoint: at.clone(), file: Some(file) })
+        }
+        #[cfg(not(unix))]
+        Endpoint::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
+    }
+}
+
 /// A listener with the same socket options for every model, so that the comparison is fair.
-fn listen(address: SocketAddr, options: &Options) -> io::Result<TcpListener> {
+fn listen_at_address(address: SocketAddr, options: &Options) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     sys::claim_address(&socket)?;
     if options.reuse_port {
@@ -255,7 +297,8 @@ mod tests {
         // Its network interface does not exist. Without IPv6 the bind fails earlier.
         let address: SocketAddr = "[fe80::1%4000000000]:0".parse().expect("it is an address");
         let run = |_, _| Ok(());
-        let error = Server::start_with(run, "none", address, Options::default()).err().expect("it can't be bound");
+        let error =
+            Server::start_with(run, "none", address.into(), Options::default()).err().expect("it can't be bound");
         assert!(error.to_string().starts_with(&format!("can't listen on {address}: ")), "{error}");
     }
 

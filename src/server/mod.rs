@@ -28,6 +28,8 @@ mod pool;
 mod readiness;
 mod session;
 pub mod tls;
+#[cfg(unix)]
+mod unix_socket;
 mod wait;
 
 pub use context::{Accept, Context, CountersSnapshot, ServerCounters, ServerPhase};

@@ -93,8 +93,8 @@ impl BundledServer {
         let model = model.unwrap_or("faulty");
         let unknown = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut server = BundledServer { process, stdin, events, output, address: unknown, model: model.to_owned() };
-        match server.first_line().and_then(|line| serde_json::from_str(&line).ok()) {
-            Some(ServeEvent::Listening { address, model, .. }) => {
+        match server.first_line().as_deref().and_then(listening_at) {
+            Some((address, model)) => {
                 server.address = address;
                 server.model = model;
                 Ok(server)
@@ -179,6 +179,14 @@ impl BundledServer {
     }
 }
 
+/// The address and the model in the line with which a server says that it listens.
+fn listening_at(line: &str) -> Option<(SocketAddr, String)> {
+    match serde_json::from_str(line) {
+        Ok(ServeEvent::Listening { address, model, .. }) => Some((address.parse().ok()?, model)),
+        _ => None,
+    }
+}
+
 /// Reads a pipe line by line on a thread, so that a wait for a line can time out. The thread ends with the pipe.
 fn lines_of(pipe: Option<impl Read + Send + 'static>, log: Option<ServerLog>) -> Receiver<String> {
     let (sender, lines) = channel();
@@ -206,7 +214,13 @@ mod tests {
 
     fn stopped_after(script: &str) -> StoppedServer {
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
-        let listening = ServeEvent::Listening { address, model: "sh".to_owned(), workers: None, pid: 1, tls: false };
+        let listening = ServeEvent::Listening {
+            address: address.to_string(),
+            model: "sh".to_owned(),
+            workers: None,
+            pid: 1,
+            tls: false,
+        };
         let listening = serde_json::to_string(&listening).expect("an event is valid JSON");
         let mut command = Command::new("sh");
         command.args(["-c", &format!("echo '{listening}'; read nothing; {script}")]);

@@ -3,8 +3,6 @@
 //!
 //! docs/protocol.md describes it for scripts. A reader ignores events and keys that it does not know.
 
-use std::net::SocketAddr;
-
 use serde::{Deserialize, Serialize};
 
 use crate::server::CountersSnapshot;
@@ -15,8 +13,8 @@ use crate::server::CountersSnapshot;
 pub enum ServeEvent {
     /// The server accepts connections.
     Listening {
-        /// The address, with the port that the system chose.
-        address: SocketAddr,
+        /// The address, with the port that the system chose; or `unix:` and a path.
+        address: String,
         /// The model's name, `auto` resolved; `faulty` for a server with faults.
         model: String,
         /// Serving threads; none where the model does not take a number.

@@ -3,33 +3,10 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::endpoint::Endpoint;
 use super::preamble::Preamble;
-
-/// Where a socket connects.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Endpoint {
-    /// An address of TCP.
-    Tcp(SocketAddr),
-    /// The path of a Unix domain socket.
-    Unix(PathBuf),
-}
-
-impl Endpoint {
-    /// How the text of a target at a Unix domain socket begins.
-    pub const UNIX: &'static str = "unix:";
-}
-
-impl fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Endpoint::Tcp(address) => address.fmt(f),
-            Endpoint::Unix(path) => write!(f, "{}{}", Endpoint::UNIX, path.display()),
-        }
-    }
-}
 
 /// A place to connect to. Without a preamble it is the target's own address; else it may be that of the first proxy.
 #[derive(Clone, Debug)]
@@ -77,12 +54,6 @@ impl From<Endpoint> for Destination {
     /// A target that is connected to directly.
     fn from(endpoint: Endpoint) -> Destination {
         Destination { endpoint, preamble: None }
-    }
-}
-
-impl From<SocketAddr> for Endpoint {
-    fn from(address: SocketAddr) -> Endpoint {
-        Endpoint::Tcp(address)
     }
 }
 

@@ -10,6 +10,7 @@
 
 mod destination;
 mod dialogue;
+mod endpoint;
 mod host_port;
 mod http_connect;
 mod negotiation;
@@ -20,7 +21,8 @@ mod socks4;
 mod socks5;
 mod tls;
 
-pub use destination::{Destination, Endpoint};
+pub use destination::Destination;
+pub use endpoint::Endpoint;
 pub use host_port::HostPort;
 pub use negotiation::Negotiation;
 pub use preamble::{Hop, Preamble};

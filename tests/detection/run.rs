@@ -53,7 +53,7 @@ pub(crate) fn against_faults(faults: &[Fault], load: &str, seed: u64) -> Detecti
     let (to, records) = FaultLog::channel();
     let faulty = FaultyServer { faults: faults.to_vec(), seed, log: to };
     let run = |listener, context| faulty.run(listener, context);
-    let server = Server::start_with(run, "faulty", any_port(), Options::default()).expect("the server starts");
+    let server = Server::start_with(run, "faulty", any_port().into(), Options::default()).expect("the server starts");
     let (counters, findings) = blast(server.address(), load, seed);
     assert_eq!(counters.findings_total(), findings.len() as u64, "every finding is kept in full");
     stop(server);

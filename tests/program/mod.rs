@@ -72,7 +72,8 @@ pub(crate) struct Serving {
 
 impl Serving {
     pub(crate) fn start(args: &[&str]) -> Serving {
-        let all = [&["serve", "--json", "--bind", "127.0.0.1:0", "--until-stdin-closes"], args].concat();
+        let bind: &[&str] = if args.contains(&"--bind") { &[] } else { &["--bind", "127.0.0.1:0"] };
+        let all = [&["serve", "--json", "--until-stdin-closes"], bind, args].concat();
         let mut child =
             program(&all).stdin(Stdio::piped()).stderr(Stdio::inherit()).spawn().expect("the program starts");
         let mut lines = BufReader::new(child.stdout.take().expect("the pipe is open")).lines();

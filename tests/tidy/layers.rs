@@ -18,7 +18,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
     ("transport", &["units"]),
     // Of `sys` only its words (rules.rs).
     ("judge", &["exit", "measure", "plan", "stream", "sys", "units"]),
-    ("server", &["random", "sync", "sys", "units"]),
+    ("server", &["random", "sync", "sys", "transport", "units"]),
     ("config", &["failure", "plan", "server", "stream", "sys", "transport", "units"]),
     ("client", &["config", "measure", "plan", "stream", "sync", "sys", "transport", "units"]),
     ("peer", &["client", "sys", "transport"]),

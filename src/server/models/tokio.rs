@@ -25,13 +25,13 @@ use std::thread;
 use std::time::Instant;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
 use crate::server::Session;
-use crate::server::accepting::accept_in_runtime;
+use crate::server::accepting::RuntimeListener;
 use crate::server::context::{Accept, Context, ServerPhase};
 use crate::server::pool::{Dealer, Mailbox, Position, WorkerGroup, run_workers};
 use crate::server::readiness::connection::{BufferPool, slices, slices_mut};
@@ -79,7 +79,7 @@ impl RuntimeWorker {
             Some((listener, dealer)) => {
                 let listener = {
                     let _reactor = runtime.enter();
-                    TcpListener::from_std(listener)?
+                    RuntimeListener::new(listener)?
                 };
                 runtime.block_on(async { tokio::join!(accept(listener, dealer, woken, &group), serve) });
             }
@@ -91,7 +91,7 @@ impl RuntimeWorker {
 /// Accepts and deals out until the phase changes; to drain, also what waits at the listener then. The workers learn by
 /// the end of the dealer that no more comes.
 async fn accept(
-    listener: TcpListener,
+    listener: RuntimeListener,
     mut dealer: Dealer<Admitted>,
     mut woken: watch::Receiver<()>,
     group: &WorkerGroup,
@@ -104,11 +104,10 @@ async fn accept(
     };
     while group.phase() == ServerPhase::Run {
         let accepted = tokio::select! {
-            accepted = accept_in_runtime(&listener) => accepted,
+            accepted = listener.next() => accepted,
             _ = woken.changed() => continue,
         };
-        // Out of this worker's reactor, and into the one of its own worker.
-        match accepted.and_then(|(stream, _)| stream.into_std()) {
+        match accepted {
             Ok(stream) => deal(stream),
             Err(e) => {
                 if let Accept::After(pause) = context.accept_failed(&e) {

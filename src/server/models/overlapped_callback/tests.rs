@@ -13,7 +13,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 
 fn server() -> Server {
     let address = "127.0.0.1:0".parse().expect("an address parses");
-    Server::start_with(run, "overlapped-callback", address, Options::default()).expect("the server starts")
+    Server::start_with(run, "overlapped-callback", address.into(), Options::default()).expect("the server starts")
 }
 
 fn client(server: &Server) -> TcpStream {
