@@ -48,7 +48,7 @@ pub fn all_addresses(target: &str) -> io::Result<Vec<SocketAddr>> {
 pub fn answering(target: &str) -> io::Result<Vec<SocketAddr>> {
     let mut all: Vec<SocketAddr> = target.to_socket_addrs()?.collect();
     all.dedup();
-    Ok(all.into_iter().filter(|address| answers(address)).collect())
+    Ok(all.into_iter().filter(answers).collect())
 }
 
 /// Whether something takes connections there now.
