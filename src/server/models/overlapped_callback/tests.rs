@@ -1,7 +1,7 @@
 //! Tests of the rules at the head of `overlapped_callback`, on threads that wait alertably like a worker.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use windows_sys::Win32::Foundation::ERROR_NOT_ENOUGH_MEMORY;
@@ -12,7 +12,7 @@ use crate::server::{Options, Server};
 const LIMIT: Duration = Duration::from_secs(20);
 
 fn server() -> Server {
-    let address = "127.0.0.1:0".parse().expect("an address parses");
+    let address: SocketAddr = "127.0.0.1:0".parse().expect("an address parses");
     Server::start_with(run, "overlapped-callback", address.into(), Options::default()).expect("the server starts")
 }
 
