@@ -299,7 +299,8 @@ mod tests {
 
     #[test]
     fn every_flag_that_names_a_file_to_write_is_known_as_one() {
-        const READ: &[&str] = &["targets_file", "baseline", "files", "paths", "ca", "client_cert", "client_key", "cert", "key"];
+        const READ: &[&str] =
+            &["targets_file", "baseline", "files", "paths", "ca", "client_cert", "client_key", "cert", "key"];
         let mut seen = 0;
         for command in command().get_subcommands() {
             let is_file = |arg: &&Arg| arg.get_value_names().is_some_and(|names| names[0].contains("FILE"));
