@@ -129,7 +129,7 @@ server_options! {
     #[arg(value_name = "NAME", env = "ECHO_TESTER_SERVE_MODEL")]
     model: String,
 
-    /// Where to listen; port 0 takes any free one, [::] is all addresses of IPv4 and IPv6 [default: 127.0.0.1:7777]
+    /// Where to listen; port 0 takes any free one, and :: is every address of IPv6 and IPv4 [default: 127.0.0.1:7777]
     ///
     /// On Unix, unix:/path is a Unix domain socket.
     #[arg(value_name = "IP:PORT", env = "ECHO_TESTER_SERVE_BIND")]
