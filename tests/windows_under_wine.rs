@@ -92,8 +92,8 @@ mod under_wine {
             |exe| {
                 let scenarios = ["scenarios/ci.toml", "scenarios/quickstart.toml"].map(str::to_owned);
                 let files: Vec<String> = canaries()?.into_iter().chain(scenarios).collect();
-                let mut run = exe.command(["run", "--jobs", "4", "--json", "-q"]);
-                reported(run.args(&files))?.passes(files.len(), &["canary: a reset in mid-stream"])
+                let run = |files: &[String]| reported(exe.command(["run", "--jobs", "4", "--json", "-q"]).args(files));
+                pass(run, &files, &["canary: a reset in mid-stream"])
             },
         ));
         trials.push(trial(program.as_ref(), "usage is exit code 2".to_owned(), |exe| {
@@ -177,8 +177,7 @@ mod under_wine {
         tried.map(|name| format!("scenarios/conformance/{name}")).collect()
     }
 
-    /// Client and server are the Windows program, and one server serves all cases. Other trials run at the same time,
-    /// so a case in which time was in doubt runs once more, and that result counts.
+    /// Client and server are the Windows program, and one server serves all cases.
     fn conformance(exe: &WinExe, model: &Model) -> Result<(), Failed> {
         let host = Box::new(OwnProcess::start(exe.command::<_, &str>([]), model.name, &Setup::DEFAULT));
         let address = host.address().to_string();
@@ -186,17 +185,25 @@ mod under_wine {
             let mut run = exe.command(["run", "--target", &address, "--set", "PATIENCE=30s", "--json", "-q"]);
             reported(run.args(cases))
         };
-        let all = cases();
-        let first = run(&all)?;
-        let again = first.in_doubt();
-        if again.is_empty() || again.len() > MAX_IN_DOUBT {
-            first.passes(all.len(), &[])?;
-        } else {
-            first.without(&again).passes(all.len() - again.len(), &[])?;
-            run(&again)?.passes(again.len(), &[])?;
-        }
+        pass(run, &cases(), &[])?;
         let ended = host.end();
         if ended.counters.add_up() { Ok(()) } else { Err(format!("{ended:?}").into()) }
+    }
+
+    /// Checks that all these files pass. Other trials run at the same time, so a case in which time was in doubt runs
+    /// once more, and that result counts.
+    fn pass(
+        run: impl Fn(&[String]) -> Result<Report, Failed>,
+        files: &[String],
+        may_be_skipped: &[&str],
+    ) -> Result<(), Failed> {
+        let first = run(files)?;
+        let again = first.in_doubt();
+        if again.is_empty() || again.len() > MAX_IN_DOUBT {
+            return first.passes(files.len(), may_be_skipped);
+        }
+        first.without(&again).passes(files.len() - again.len(), may_be_skipped)?;
+        run(&again)?.passes(again.len(), may_be_skipped)
     }
 
     /// How many cases may run once more. With more of them in doubt, it is the server or the test that is wrong.
