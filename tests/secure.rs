@@ -6,14 +6,16 @@ use std::sync::Arc;
 use std::thread;
 
 use program::{Serving, said};
-use proxy::{Speaks, SystemProgram, TestProxy, free_port};
+use proxy::{Speaks, TestProxy, free_port};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
+use tls::{pem, stunnel};
 
 mod program;
 mod proxy;
+mod tls;
 
 type SecureStream = StreamOwned<ServerConnection, TcpStream>;
 
@@ -28,11 +30,6 @@ enum Serves {
     WithoutNotice,
     /// It wants a certificate of the client.
     Known,
-}
-
-/// A file of the certificates of the tests.
-fn pem(name: &str) -> String {
-    format!("{}/tests/tls/{name}", env!("CARGO_MANIFEST_DIR"))
 }
 
 fn config(serves: Serves) -> ServerConfig {
@@ -195,15 +192,10 @@ fn options_that_need_tls_or_exclude_it_are_refused_with_what_to_do() {
 fn stunnel_carries_the_stream() {
     let server = Serving::start(&[]);
     let at = free_port();
-    let folder = tempfile::tempdir().expect("a folder can be made");
-    let file = folder.path().join("stunnel.conf");
     let (certificate, key) = (pem("server.pem"), pem("server.key"));
-    let text = format!(
-        "foreground = yes\npid =\n[echo]\naccept = 127.0.0.1:{at}\nconnect = {}\ncert = {certificate}\nkey = {key}\n",
-        server.address
-    );
-    std::fs::write(&file, text).expect("the file can be written");
-    let Some(_program) = SystemProgram::start("stunnel", &[&file.display().to_string()]) else { return };
+    let connect = &server.address;
+    let service = format!("accept = 127.0.0.1:{at}\nconnect = {connect}\ncert = {certificate}\nkey = {key}\n");
+    let Some(_program) = stunnel(&service) else { return };
     let target = format!("127.0.0.1:{at}");
     let (code, out, err) =
         blast(&target, &["--ca", &pem("ca.pem"), "--close", "after-echo", "-c", "20", "--wait", "30s"]);

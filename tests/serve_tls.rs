@@ -5,16 +5,13 @@ use std::net::TcpStream;
 use std::process::{Command, Stdio};
 
 use program::{Serving, said};
-use proxy::{SystemProgram, free_port};
+use proxy::free_port;
+use tls::{pem, stunnel};
 
 mod program;
 #[expect(dead_code, reason = "other tests use the proxies")]
 mod proxy;
-
-/// A file of the certificates of the tests.
-fn pem(name: &str) -> String {
-    format!("{}/tests/tls/{name}", env!("CARGO_MANIFEST_DIR"))
-}
+mod tls;
 
 fn blast(target: &str, args: &[&str]) -> (i32, String, String) {
     said(&[&["blast", target, "--tls", "-n", "20", "-q"], args].concat())
@@ -138,14 +135,8 @@ fn openssl_gets_its_bytes_back() {
 fn stunnel_speaks_tls_in_front_of_a_client_that_does_not() {
     let server = Serving::start(&["--tls"]);
     let at = free_port();
-    let folder = tempfile::tempdir().expect("a folder can be made");
-    let file = folder.path().join("stunnel.conf");
-    let text = format!(
-        "foreground = yes\npid =\n[echo]\nclient = yes\naccept = 127.0.0.1:{at}\nconnect = {}\n",
-        server.address
-    );
-    std::fs::write(&file, text).expect("the file can be written");
-    let Some(tunnel) = SystemProgram::start("stunnel", &[&file.display().to_string()]) else { return };
+    let service = format!("client = yes\naccept = 127.0.0.1:{at}\nconnect = {}\n", server.address);
+    let Some(tunnel) = stunnel(&service) else { return };
     let target = format!("127.0.0.1:{at}");
     let (code, out, err) =
         said(&["blast", &target, "-n", "20", "-q", "--close", "after-echo", "-c", "20", "--wait", "30s"]);

@@ -54,10 +54,9 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::SystemTime;
 
-use crate::sys::FineWaits;
-
 use mio::{Poll, Waker};
 
+use crate::sys::FineWaits;
 pub use control::Control;
 pub use intake::{FirstWords, Intake, IntakeCounts, Offered};
 pub use outcome::{ClientUsage, RunOutcome, SATURATED};

@@ -57,12 +57,7 @@ pub(super) fn begin_connect(
 fn connect_unix(path: &std::path::Path, profile: &Profile) -> io::Result<Socket> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
-    if let Some(bytes) = profile.sndbuf {
-        socket.set_send_buffer_size(bytes)?;
-    }
-    if let Some(bytes) = profile.rcvbuf {
-        socket.set_recv_buffer_size(bytes)?;
-    }
+    set_buffers(&socket, profile)?;
     socket.connect(&SockAddr::unix(path)?)?;
     Ok(socket)
 }
@@ -89,12 +84,7 @@ fn begin_tcp(target: SocketAddr, route: Route<'_>, profile: &Profile) -> io::Res
 /// The window scale and the MSS go with the SYN, so all options are set before it.
 fn set_options(socket: &Socket, profile: &Profile) -> io::Result<()> {
     socket.set_tcp_nodelay(profile.nodelay)?;
-    if let Some(bytes) = profile.sndbuf {
-        socket.set_send_buffer_size(bytes)?;
-    }
-    if let Some(bytes) = profile.rcvbuf {
-        socket.set_recv_buffer_size(bytes)?;
-    }
+    set_buffers(socket, profile)?;
     if let Some(bytes) = profile.mss {
         sys::limit_segments(socket, bytes)?;
     }
@@ -106,6 +96,16 @@ fn set_options(socket: &Socket, profile: &Profile) -> io::Result<()> {
     }
     if profile.fast_open {
         sys::open_fast(socket)?;
+    }
+    Ok(())
+}
+
+fn set_buffers(socket: &Socket, profile: &Profile) -> io::Result<()> {
+    if let Some(bytes) = profile.sndbuf {
+        socket.set_send_buffer_size(bytes)?;
+    }
+    if let Some(bytes) = profile.rcvbuf {
+        socket.set_recv_buffer_size(bytes)?;
     }
     Ok(())
 }
