@@ -161,6 +161,9 @@ fn warn_of_variables() {
 }
 
 fn try_parse(words: Vec<OsString>) -> Result<Cli, clap::Error> {
+    if let Some(refusal) = tips::file_without_equals(&words) {
+        return Err(clap::Error::raw(ErrorKind::ArgumentConflict, format!("{refusal}\n")));
+    }
     let matches = match command().try_get_matches_from(&words) {
         Err(error) => corrected(&words, error)?,
         Ok(matches) => matches,
@@ -361,5 +364,16 @@ mod tests {
         assert!(refusal(&["blast", "--serve", "threads"]).contains("write --serve=threads"));
         assert!(refusal(&["blast", "--serve", "kqueue"]).contains("the model goes after '=', and there is no model"));
         assert!(refusal(&["blast", "--serve", "127.0.0.1:9000"]).contains("cannot be used with"));
+    }
+
+    #[test]
+    fn a_file_after_json_without_equals_gets_a_tip() {
+        for line in ["check 127.0.0.1:9000 --json out.json", "blast --json out.json --serve", "compare --json out.json"]
+        {
+            let words: Vec<&str> = line.split(' ').collect();
+            assert!(refusal(&words).contains("write --json=out.json"), "{line}");
+        }
+        let parsed = try_parse(["echo-tester", "merge", "--json", "a.json", "b.json"].map(OsString::from).to_vec());
+        assert!(parsed.is_ok(), "both files are inputs");
     }
 }

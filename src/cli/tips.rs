@@ -111,6 +111,19 @@ pub(super) fn serve_without_equals(words: &[OsString]) -> Option<String> {
     }
 }
 
+/// What is wrong with `--json out.json`, where 'out.json' is parsed as a target. `None`: nothing, as in
+/// `merge --json a.json`.
+pub(super) fn file_without_equals(words: &[OsString]) -> Option<String> {
+    let command = words.get(1)?.to_str().filter(|command| ["blast", "check", "compare", "run"].contains(command))?;
+    let mut pairs = words.iter().zip(words.iter().skip(1));
+    let (_, file) = pairs.find(|(flag, next)| *flag == "--json" && next.to_string_lossy().ends_with(".json"))?;
+    let file = file.to_string_lossy();
+    Some(format!(
+        "'{command} --json {file}': the file goes after '=': write --json={file} (without a file, the JSON goes to standard \
+         output)"
+    ))
+}
+
 /// The words with every value that begins with a hyphen joined to its flag: `--duration=-5s`. Then the value is read as
 /// a value, and refused as one. `None`: there is no such value.
 pub(super) fn with_negative_values(words: &[OsString]) -> Option<Vec<OsString>> {

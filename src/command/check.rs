@@ -140,8 +140,8 @@ fn print_minimal(case: &str, targets: &SuiteTargets, patience: Option<Time>) -> 
 
 /// The cases: the suite against each model, as far away as the target is, and with what is assumed of it.
 fn scenarios(args: &CheckCommand, distance: Option<Distance>) -> anyhow::Result<Vec<Scenario>> {
-    let patience = args.patience.map(|time| (conformance::PATIENCE.to_owned(), time.to_string()));
-    let values = distance.map(Distance::variables).into_iter().flatten().chain(patience);
+    let patience = args.patience.map(|Time(time)| conformance::patience(time));
+    let values = distance.map(Distance::variables).into_iter().flatten().chain(patience.into_iter().flatten());
     let variables = Variables::new(values, |_| None);
     let scenarios = match &args.model {
         None if args.cases.backend.backend.is_some() => Scenario::two_sides(&variables),

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::conformance::PATIENCE;
+use super::conformance;
 use crate::units::Time;
 
 /// Below this round trip nothing changes.
@@ -59,14 +59,14 @@ impl Distance {
     /// The variables of the files, with the values that this distance gives them.
     pub fn variables(self) -> Vec<(String, String)> {
         let named = |name: &str, value: String| (name.to_owned(), value);
-        vec![
-            named(PATIENCE, Time(self.patience()).to_string()),
+        let of_work = [
             named("IN_FLIGHT", self.in_flight().to_string()),
             // 5.6 and 5.6L: four times as many at once, and a quarter as often one after the other.
             named("AT_ONCE", "200".to_owned()),
             named("REPEATED", "99".to_owned()),
             named("REPEATED_LONG", "349".to_owned()),
-        ]
+        ];
+        conformance::patience(self.patience()).into_iter().chain(of_work).collect()
     }
 }
 

@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn every_case_waits_as_long_as_the_user_says() {
-        let patience = [(conformance::PATIENCE.to_owned(), "70s".to_owned())];
+        let patience = conformance::patience(std::time::Duration::from_secs(70));
         let cases = Scenario::two_sides(&Variables::new(patience, |_| None)).expect("70s is a time");
         for load in cases.iter().flat_map(|case| &case.loads) {
             assert_eq!((load.connect_timeout.as_secs(), load.stall_timeout.as_secs()), (70, 70));

@@ -1,7 +1,7 @@
 //! What the processes of a server use while a load runs, and whether they have come to rest afterwards.
 //!
-//! The samples are taken on a thread of their own, each 100 to 500 ms: the longer a look takes, the rarer it is. The
-//! numbers are only collected here; `measure::server_usage` says what they mean.
+//! The samples are taken on a thread of their own, each 100 to 500 ms: the longer a look takes, the rarer it is, but not
+//! while the connections double. The numbers are only collected here; `measure::server_usage` says what they mean.
 
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -21,6 +21,9 @@ const MIN_INTERVAL: Duration = Duration::from_millis(100);
 const MAX_INTERVAL: Duration = Duration::from_millis(500);
 /// Between these limits, looks may take this part of a processor's time.
 const SHARE_OF_TIME: u32 = 30;
+/// A look is not put off when this many times as many connections were opened as at the one before: however short a run,
+/// and however many processes the machine has, a look falls between a tenth and a half of its connections.
+const GROWTH_BETWEEN_LOOKS: u64 = 2;
 /// After a run, a server is at rest when its descriptors and threads have not changed for this long.
 pub const UNCHANGED_FOR: Duration = Duration::from_millis(300);
 /// The first pause between two looks at a server that comes to rest; it doubles up to [`MIN_INTERVAL`].
@@ -71,12 +74,17 @@ impl ServerWatch {
         let (pid, recorder, control) = (self.pid, Arc::clone(&self.recorder), Arc::clone(control));
         let (stop, stopped) = channel::<()>();
         let work = move || {
-            let mut interval = MIN_INTERVAL;
-            while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
-                let (opened, begun) = (control.counters().opened, sys::thread_cpu_time().unwrap_or_default());
+            let (mut due, mut opened_before) = (Instant::now(), 0);
+            while stopped.recv_timeout(MIN_INTERVAL) == Err(RecvTimeoutError::Timeout) {
+                let opened = control.counters().opened;
+                if Instant::now() < due && opened < opened_before * GROWTH_BETWEEN_LOOKS {
+                    continue;
+                }
+                let begun = sys::thread_cpu_time().unwrap_or_default();
                 let Some((level, cpu)) = look(pid) else { break };
                 let cost = sys::thread_cpu_time().unwrap_or_default().saturating_sub(begun);
-                interval = (cost * SHARE_OF_TIME).clamp(MIN_INTERVAL, MAX_INTERVAL);
+                due = Instant::now() + (cost * SHARE_OF_TIME).min(MAX_INTERVAL).saturating_sub(MIN_INTERVAL);
+                opened_before = opened;
                 lock(&recorder).sample(control.elapsed(), opened, level, cpu);
             }
         };

@@ -16,6 +16,8 @@ fn words_of_other_programs() {
          blast --model epoll
          blast --serve kqueue
          blast --serve=kqueue
+         blast --serve --json out.json
+         check 127.0.0.1:9000 --json out.json
          blast --connections 5
          blast --threads 4
          blast --time 5s
