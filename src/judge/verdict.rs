@@ -198,29 +198,33 @@ fn findings(counters: &Counters) -> Vec<String> {
         .collect()
 }
 
+/// `1 connection was`, `3 connections were`.
+fn counted_were(count: u64, noun: &str) -> String {
+    format!("{} {}", counted(count, noun), if count == 1 { "was" } else { "were" })
+}
+
 /// Tasks that were not done through no fault of the server, and the remedies: flags that the command has.
 fn shortfalls(counters: &Counters, is_suite: bool) -> Vec<String> {
     let mut shortfalls = Vec::new();
     if counters.not_in_time > 0 {
         shortfalls.push(format!(
-            "{} connections were not opened before the time was up: give {}, or find out why the connections before them \
-             were slow to open",
-            grouped(counters.not_in_time),
-            if is_suite { "them more time (--patience)" } else { "the run more time (--duration)" }
+            "{} not opened before the time was up: give {}, or find out why earlier connections were slow to open",
+            counted_were(counters.not_in_time, "connection"),
+            if is_suite { "the case more time (--patience)" } else { "the run more time (--duration)" }
         ));
     }
     if counters.not_opened > 0 {
         shortfalls.push(format!(
-            "{} connections could not be opened, because this machine lacked the resources",
-            counters.not_opened
+            "{} could not be opened, because this machine lacked the resources",
+            counted(counters.not_opened, "connection")
         ));
     }
     if counters.out_of_ids > 0 {
         shortfalls.push(format!(
-            "{} connections ended and did not reconnect as asked, because the run had used all its connection ids: let \
+            "{} ended and did not reconnect as asked, because the run had used all its connection ids: let \
              connections live longer (--lifetime), wait before they reconnect (--reconnect-delay), or split the load \
              over several runs",
-            counters.out_of_ids
+            counted(counters.out_of_ids, "connection")
         ));
     }
     shortfalls
@@ -232,26 +236,26 @@ pub fn shortages(counters: &Counters) -> Vec<String> {
     let mut shortages = Vec::new();
     if counters.port_shortages > 0 {
         shortages.push(format!(
-            "{} connects were put off because this machine had no local port left for the target, and closed connections \
+            "{} put off because this machine had no local port left for the target, and closed connections \
              keep theirs for a minute or more: {}reconnect more slowly \
              (--reconnect-delay), or widen the range of ports ({})",
-            counters.port_shortages,
+            counted_were(counters.port_shortages, "connect"),
             if advice::HERE.has_ports_per_address { "add source addresses (--source), " } else { "" },
             advice::HERE.port_range
         ));
     }
     if counters.source_ports_refused > 0 {
         shortages.push(format!(
-            "{} connects were put off because this machine still kept their source port for the connection before \
+            "{} put off because this machine still kept the source port for the connection before \
              (TIME_WAIT, which on Linux net.ipv4.tcp_tw_reuse shortens): give more ports (--source-port), or reconnect \
              more slowly (--reconnect-delay)",
-            counters.source_ports_refused
+            counted_were(counters.source_ports_refused, "connect")
         ));
     }
     if counters.resource_shortages > 0 {
         shortages.push(format!(
-            "{} connects were put off because this machine had {}: {}, or open fewer connections (--conns)",
-            counters.resource_shortages,
+            "{} put off because this machine had {}: {}, or open fewer connections (--conns)",
+            counted_were(counters.resource_shortages, "connect"),
             advice::HERE.no_socket,
             advice::HERE.more_sockets
         ));

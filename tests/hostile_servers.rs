@@ -1,0 +1,315 @@
+//! Servers that do everything wrong that a server can, against `blast`, `check` and `compare` as programs: the verdict
+//! and its kinds are right, the run ends, its memory is bounded, nothing panics, and Ctrl-C ends it at once.
+//! docs/reliability.md has the table.
+#![cfg(unix)]
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use program::{Serving, finish, program, said, text};
+use serde_json::Value;
+use socket2::SockRef;
+
+mod program;
+
+/// The longest time that a test waits for an event.
+const EVENT_TIMEOUT: Duration = Duration::from_secs(60);
+/// The memory that a run of a few connections may add to that of the program, whatever the server sends.
+const MAX_MEMORY_ADDED: u64 = 64 << 20;
+
+/// What a server does with a connection, until the client has gone. `earlier`: the streams of those before it.
+type Behaviour = fn(stream: TcpStream, earlier: &[TcpStream]) -> std::io::Result<()>;
+
+/// A server, and what a run against it finds.
+struct Hostile {
+    name: &'static str,
+    serve: Behaviour,
+    /// All kinds that may be found. The first is found in each run.
+    kinds: &'static [&'static str],
+}
+
+const SERVERS: &[Hostile] = &[
+    Hostile { name: "never reads", serve: |_, _| forever(), kinds: &["stalled"] },
+    Hostile { name: "never answers", serve: |stream, _| swallow(&stream), kinds: &["stalled"] },
+    Hostile { name: "speaks first", serve: speak_first, kinds: &["surplus", "corrupt"] },
+    Hostile {
+        name: "sends without end",
+        serve: send_without_end,
+        kinds: &["surplus", "corrupt", "too-slow", "no-fin", "stalled"],
+    },
+    Hostile { name: "a byte a second", serve: trickle, kinds: &["too-slow", "stalled"] },
+    Hostile { name: "closes at once", serve: |_, _| Ok(()), kinds: &["reset", "truncated"] },
+    Hostile { name: "resets after a byte", serve: reset_after_a_byte, kinds: &["reset"] },
+    Hostile {
+        name: "answers on the connection before",
+        serve: answer_elsewhere,
+        kinds: &["crosstalk", "stalled", "truncated", "surplus", "reset", "no-fin", "too-slow"],
+    },
+    Hostile { name: "never closes", serve: never_close, kinds: &["no-fin"] },
+];
+
+fn forever() -> std::io::Result<()> {
+    loop {
+        thread::park();
+    }
+}
+
+fn swallow(mut stream: &TcpStream) -> std::io::Result<()> {
+    std::io::copy(&mut stream, &mut std::io::sink())?;
+    forever()
+}
+
+fn speak_first(mut stream: TcpStream, _: &[TcpStream]) -> std::io::Result<()> {
+    stream.write_all(b"220 ready\r\n")?;
+    std::io::copy(&mut &stream, &mut &stream)?;
+    Ok(())
+}
+
+fn send_without_end(mut stream: TcpStream, _: &[TcpStream]) -> std::io::Result<()> {
+    let mut reader = stream.try_clone()?;
+    thread::spawn(move || std::io::copy(&mut reader, &mut std::io::sink()));
+    // No repetition that could pass for an answer.
+    let noise: Vec<u8> = (0..64u32 << 10).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    loop {
+        stream.write_all(&noise)?;
+    }
+}
+
+fn trickle(mut stream: TcpStream, _: &[TcpStream]) -> std::io::Result<()> {
+    let mut byte = [0];
+    loop {
+        stream.read_exact(&mut byte)?;
+        stream.write_all(&byte)?;
+        // sleep: this is how slow the server is
+        thread::sleep(Duration::from_secs(1));
+    }
+}
+
+fn reset_after_a_byte(mut stream: TcpStream, _: &[TcpStream]) -> std::io::Result<()> {
+    let mut byte = [0];
+    stream.read_exact(&mut byte)?;
+    stream.write_all(&byte)?;
+    SockRef::from(&stream).set_linger(Some(Duration::ZERO))
+}
+
+fn answer_elsewhere(stream: TcpStream, earlier: &[TcpStream]) -> std::io::Result<()> {
+    let other = earlier.last().map_or_else(|| stream.try_clone(), TcpStream::try_clone)?;
+    std::io::copy(&mut &stream, &mut &other)?;
+    Ok(())
+}
+
+fn never_close(stream: TcpStream, _: &[TcpStream]) -> std::io::Result<()> {
+    std::io::copy(&mut &stream, &mut &stream)?;
+    forever()
+}
+
+/// Starts the server. Returns its address, and a channel that tells of each connection. It lasts as long as the test.
+fn start(serve: Behaviour) -> (String, Receiver<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let address = listener.local_addr().expect("the listener is bound").to_string();
+    let (accepted, connections) = channel();
+    thread::spawn(move || {
+        let earlier: Arc<Mutex<Vec<TcpStream>>> = Arc::default();
+        for stream in listener.incoming().map_while(Result::ok) {
+            let all: Vec<TcpStream> =
+                earlier.lock().expect("nobody panicked").iter().filter_map(|stream| stream.try_clone().ok()).collect();
+            if serve as usize == answer_elsewhere as *const () as usize {
+                earlier.lock().expect("nobody panicked").extend(stream.try_clone());
+            }
+            // The client may break off at any time, and the test may have ended.
+            thread::spawn(move || drop(serve(stream, &all)));
+            let _ = accepted.send(());
+        }
+    });
+    (address, connections)
+}
+
+/// Short times, so that no run takes long.
+const LIMITS: [&str; 6] = ["--stall-timeout", "1s", "--connect-timeout", "1s", "--grace", "3s"];
+
+/// Runs `blast` against this address and returns its report.
+fn blast(address: &str, flags: &[&str]) -> Value {
+    let args = [&["blast", address, "--plain", "--quiet", "--json"], &LIMITS[..], flags].concat();
+    let (_, out, err) = said(&args);
+    assert!(!err.contains("panicked"), "{args:?}: {err}");
+    let report: Value = serde_json::from_str(&out).unwrap_or_else(|error| panic!("{args:?}: {error}: {out}{err}"));
+    let memory = |key: &str| report["client"][key].as_u64().unwrap_or_default();
+    let added = memory("peak_memory_bytes").saturating_sub(memory("memory_before_bytes"));
+    assert!(added < MAX_MEMORY_ADDED, "{args:?} took {added} bytes");
+    report
+}
+
+fn outcome(report: &Value) -> &str {
+    report["verdict"]["outcome"].as_str().expect("a verdict is a word")
+}
+
+/// The kinds that were found, none in a report without findings.
+fn kinds(report: &Value) -> Vec<&str> {
+    let findings = report["total"]["findings"].as_object();
+    findings
+        .into_iter()
+        .flatten()
+        .filter(|(_, count)| count.as_u64() > Some(0))
+        .map(|(kind, _)| kind.as_str())
+        .collect()
+}
+
+/// Runs a test against all servers at once: most of it is waiting.
+fn against_each(test: impl Fn(&Hostile) + Sync) {
+    thread::scope(|scope| {
+        for server in SERVERS {
+            scope.spawn(|| test(server));
+        }
+    });
+}
+
+/// Whether the client itself stood still: on a busy machine it then accuses nobody of a silence.
+fn was_late(report: &Value) -> bool {
+    let seconds = |key: &str| report["client"][key].as_f64().unwrap_or_default();
+    seconds("stood_still_s") + seconds("starved_s") > 0.0
+}
+
+#[test]
+fn blast_names_what_each_server_does() {
+    against_each(|Hostile { name, serve, kinds: expected }| {
+        let (address, _connections) = start(*serve);
+        let report = blast(&address, &["--conns", "8", "--duration", "1s"]);
+        let found = kinds(&report);
+        assert!(outcome(&report) == "fail" || was_late(&report), "{name}: {report}");
+        assert!(found.contains(&expected[0]) && found.iter().all(|kind| expected.contains(kind)), "{name}: {found:?}");
+    });
+}
+
+#[test]
+fn check_and_compare_end_and_blame_each_server() {
+    against_each(|Hostile { name, serve, .. }| {
+        let (address, _connections) = start(*serve);
+        let cases = ["check", &address, "--filter", "3.2", "--patience", "1s", "--quiet"];
+        let target = format!("it={address}");
+        let comparison = [
+            &["compare", "--target", &target, "--rounds", "1", "--conns", "2", "--duration", "1s", "--quiet"][..],
+            &LIMITS,
+        ]
+        .concat();
+        for args in [&cases[..], &comparison] {
+            let (code, out, err) = said(args);
+            // 4: it was silent, but this machine is too busy to be sure; or it is slow, which may be no fault.
+            let is_in_doubt = out.contains("stood still") || out.contains("not done within");
+            let is_blamed = code == 1 || (code == 4 && is_in_doubt);
+            assert!(is_blamed && !err.contains("panicked"), "{name}: {args:?}: {code}: {out}{err}");
+        }
+    });
+}
+
+fn signal(name: &str, process: &str) {
+    let status = Command::new("kill").args([name, "--", process]).status();
+    assert!(status.expect("kill is installed").success());
+}
+
+#[test]
+fn ctrl_c_ends_a_run_against_each_server() {
+    against_each(|Hostile { name, serve, .. }| {
+        let (address, connections) = start(*serve);
+        // Only an interrupt ends it. What the server does may end single connections earlier: others follow.
+        let args = [
+            "blast",
+            &address,
+            "--plain",
+            "--quiet",
+            "--conns",
+            "8",
+            "--duration",
+            "1h",
+            "--reconnect",
+            "forever",
+            "--stall-timeout",
+            "1h",
+            "--grace",
+            "1h",
+            "--reconnect-delay",
+            "100ms",
+        ];
+        let child: Child = program(&args).process_group(0).spawn().expect("the program starts");
+        connections.recv_timeout(EVENT_TIMEOUT).expect("the client connects");
+        signal("-INT", &format!("-{}", child.id()));
+        let output = finish(child, &args);
+        let said = text(&output.stdout) + &text(&output.stderr);
+        assert!(matches!(output.status.code(), Some(1 | 130)), "{name}: {}: {said}", output.status);
+        assert!(!said.contains("panicked"), "{name}: {said}");
+    });
+}
+
+#[test]
+fn a_backlog_that_is_full_is_told_as_connections_that_do_not_open() {
+    let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    let any = "127.0.0.1:0".parse::<std::net::SocketAddr>().expect("an address");
+    listener.bind(&any.into()).expect("a port is free");
+    listener.listen(0).expect("it listens");
+    let address = listener.local_addr().ok().and_then(|address| address.as_socket()).expect("it is bound").to_string();
+    let report = blast(&address, &["--conns", "8", "--messages", "1"]);
+    let found = kinds(&report);
+    assert!(outcome(&report) == "fail" && found.contains(&"connect-failed"), "{report}");
+    assert!(found.iter().all(|kind| ["connect-failed", "stalled"].contains(kind)), "{found:?}");
+}
+
+/// A child that is waited for even if the test fails.
+struct Blasting(Option<Child>, Vec<String>);
+
+impl Blasting {
+    fn start(address: &str, flags: &[&str]) -> Blasting {
+        let args = [&["blast", address, "--plain", "--quiet", "--json", "--conns", "4"], flags].concat();
+        let child = program(&args).spawn().expect("the program starts");
+        Blasting(Some(child), args.iter().map(|word| (*word).to_owned()).collect())
+    }
+
+    fn report(mut self) -> Value {
+        let args: Vec<&str> = self.1.iter().map(String::as_str).collect();
+        let output = finish(self.0.take().expect("it runs"), &args);
+        let (out, err) = (text(&output.stdout), text(&output.stderr));
+        assert!(!err.contains("panicked"), "{err}");
+        serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}{err}"))
+    }
+}
+
+#[test]
+fn a_server_that_vanishes_and_comes_back_fails_only_what_was_open() {
+    let mut first = Serving::start(&[]);
+    let address = first.address.clone();
+    let run = Blasting::start(&address, &["--lifetime", "1..20", "--reconnect", "forever", "--duration", "4s"]);
+    // sleep: the server is there for this part of the run, and away for the next
+    thread::sleep(Duration::from_secs(1));
+    first.child.kill().expect("it runs");
+    first.child.wait().expect("it can be waited for");
+    thread::sleep(Duration::from_millis(300));
+    let second = Serving::start(&["--bind", &address]);
+    let report = run.report();
+    let found = kinds(&report);
+    assert_eq!(outcome(&report), "fail", "{report}");
+    assert!(found.iter().all(|kind| ["reset", "truncated", "connect-failed"].contains(kind)), "{found:?}");
+    let taken = &second.stop()["counters"];
+    assert!(taken["accepted"].as_u64() > Some(0) && taken["bytes_in"] == taken["bytes_out"], "it was found: {taken}");
+}
+
+#[test]
+fn a_server_that_stands_still_is_stalled_only_if_it_is_for_longer_than_the_client_waits() {
+    for (patience, expected) in [("30s", "pass"), ("300ms", "fail")] {
+        let server = Serving::start(&[]);
+        let run = Blasting::start(&server.address, &["--duration", "3s", "--stall-timeout", patience]);
+        let pid = server.child.id().to_string();
+        // sleep: the server runs, then stands still for this long
+        thread::sleep(Duration::from_millis(700));
+        signal("-STOP", &pid);
+        thread::sleep(Duration::from_millis(1500));
+        signal("-CONT", &pid);
+        let report = run.report();
+        assert!(outcome(&report) == expected || was_late(&report), "{patience}: {report}");
+        assert!(kinds(&report).iter().all(|kind| *kind == "stalled"), "{report}");
+        server.stop();
+    }
+}
