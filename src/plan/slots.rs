@@ -15,7 +15,7 @@ use std::str::FromStr;
 use super::options::Reconnect;
 use super::profile::Profile;
 use crate::stream::{ConnId, MAX_SHARED_STREAM_BYTES, MAX_STREAM_BYTES};
-use crate::units::ParseError;
+use crate::units::{ParseError, counted};
 use crate::units::text::{Form, TextForm, text_form};
 
 /// How many connections can be open at a time. Each has words that no other connection shares.
@@ -61,8 +61,8 @@ pub enum SlotsError {
     },
     /// There are not enough ids left for the reconnects.
     #[error(
-        "{conns} connections that reconnect {times} times are more than one run can tell apart: let them reconnect at \
-         most {most} times"
+        "{times} reconnects of {} are more than one run can tell apart: let them reconnect at most {most} times",
+        counted(u64::from(*conns), "connection")
     )]
     TooManyReconnects {
         /// All groups that reconnect together.
