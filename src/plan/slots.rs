@@ -15,8 +15,8 @@ use std::str::FromStr;
 use super::options::Reconnect;
 use super::profile::Profile;
 use crate::stream::{ConnId, MAX_SHARED_STREAM_BYTES, MAX_STREAM_BYTES};
-use crate::units::{ParseError, counted};
 use crate::units::text::{Form, TextForm, text_form};
+use crate::units::{ParseError, counted};
 
 /// How many connections can be open at a time. Each has words that no other connection shares.
 pub const MAX_CONNECTIONS: u32 = ConnId::PERIOD;
