@@ -1,16 +1,19 @@
 //! Servers that do everything wrong that a server can, against `blast`, `check` and `compare` as programs: the verdict
 //! and its kinds are right, the run ends, its memory is bounded, nothing panics, and Ctrl-C ends it at once.
-//! docs/reliability.md has the table.
+//! The table of docs/reliability.md is what this prints:
+//!
+//!     cargo test --release --test hostile_servers -- --nocapture
 #![cfg(unix)]
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
+use std::panic::resume_unwind;
 use std::process::{Child, Command};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use program::{Serving, finish, program, said, text};
 use serde_json::Value;
@@ -139,10 +142,15 @@ fn blast(address: &str, flags: &[&str]) -> Value {
     let (_, out, err) = said(&args);
     assert!(!err.contains("panicked"), "{args:?}: {err}");
     let report: Value = serde_json::from_str(&out).unwrap_or_else(|error| panic!("{args:?}: {error}: {out}{err}"));
-    let memory = |key: &str| report["client"][key].as_u64().unwrap_or_default();
-    let added = memory("peak_memory_bytes").saturating_sub(memory("memory_before_bytes"));
+    let added = memory_added(&report);
     assert!(added < MAX_MEMORY_ADDED, "{args:?} took {added} bytes");
     report
+}
+
+/// By how much the memory of the client has grown in the run, in bytes.
+fn memory_added(report: &Value) -> u64 {
+    let memory = |key: &str| report["client"][key].as_u64().unwrap_or_default();
+    memory("peak_memory_bytes").saturating_sub(memory("memory_before_bytes"))
 }
 
 fn outcome(report: &Value) -> &str {
@@ -160,13 +168,13 @@ fn kinds(report: &Value) -> Vec<&str> {
         .collect()
 }
 
-/// Runs a test against all servers at once: most of it is waiting.
-fn against_each(test: impl Fn(&Hostile) + Sync) {
+/// Does something with each server at once: most of it is waiting. Returns the results in the order of the table.
+fn against_each<T: Send>(work: impl Fn(&Hostile) -> T + Sync) -> Vec<T> {
+    let work = &work;
     thread::scope(|scope| {
-        for server in SERVERS {
-            scope.spawn(|| test(server));
-        }
-    });
+        let started: Vec<_> = SERVERS.iter().map(|server| scope.spawn(move || work(server))).collect();
+        started.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
+    })
 }
 
 /// Whether the client itself stood still: on a busy machine it then accuses nobody of a silence.
@@ -177,13 +185,18 @@ fn was_late(report: &Value) -> bool {
 
 #[test]
 fn blast_names_what_each_server_does() {
-    against_each(|Hostile { name, serve, kinds: expected }| {
+    let rows = against_each(|Hostile { name, serve, kinds: expected }| {
         let (address, _connections) = start(*serve);
         let report = blast(&address, &["--conns", "8", "--duration", "1s"]);
         let found = kinds(&report);
         assert!(outcome(&report) == "fail" || was_late(&report), "{name}: {report}");
         assert!(found.contains(&expected[0]) && found.iter().all(|kind| expected.contains(kind)), "{name}: {found:?}");
+        let seconds = report["elapsed_s"].as_f64().expect("a run takes time");
+        let (verdict, memory) = (outcome(&report), memory_added(&report) as f64 / f64::from(1 << 20));
+        format!("| {name} | {verdict}: {} | {seconds:.1} s | {memory:.1} MiB |", found.join(", "))
     });
+    let rows = rows.join("\n");
+    println!("| server | verdict | time | memory added |\n| --- | --- | ---: | ---: |\n{rows}");
 }
 
 #[test]
@@ -214,7 +227,7 @@ fn signal(name: &str, process: &str) {
 
 #[test]
 fn ctrl_c_ends_a_run_against_each_server() {
-    against_each(|Hostile { name, serve, .. }| {
+    let times = against_each(|Hostile { name, serve, .. }| {
         let (address, connections) = start(*serve);
         // Only an interrupt ends it. What the server does may end single connections earlier: others follow.
         let args = [
@@ -238,11 +251,15 @@ fn ctrl_c_ends_a_run_against_each_server() {
         let child: Child = program(&args).process_group(0).spawn().expect("the program starts");
         connections.recv_timeout(EVENT_TIMEOUT).expect("the client connects");
         signal("-INT", &format!("-{}", child.id()));
+        let pressed = Instant::now();
         let output = finish(child, &args);
+        let took = pressed.elapsed();
         let said = text(&output.stdout) + &text(&output.stderr);
         assert!(matches!(output.status.code(), Some(1 | 130)), "{name}: {}: {said}", output.status);
         assert!(!said.contains("panicked"), "{name}: {said}");
+        took
     });
+    println!("the longest time from Ctrl-C to the end: {:?}", times.iter().max());
 }
 
 #[test]
