@@ -35,6 +35,8 @@ mod run_plan;
 mod run_state;
 mod sent_ledger;
 mod signals;
+#[cfg(all(test, not(windows)))]
+mod simulation;
 mod slot;
 mod slot_assignment;
 mod socket;

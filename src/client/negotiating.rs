@@ -43,7 +43,7 @@ impl Negotiating {
 
     /// Remembers what the wait reports.
     pub(super) fn notice(&mut self, event: &Event) {
-        self.socket.notice(event);
+        self.socket.notice(event.into());
     }
 
     /// A report may have been missed: the next step asks the socket itself.

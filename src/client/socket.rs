@@ -23,9 +23,66 @@ use crate::sys;
 /// Whether a call that moved less than it could has emptied or filled the socket.
 const SHORT_CALL_IS_LAST: bool = cfg!(unix);
 
+/// The system calls of a connected socket. A simulation has a kernel of its own behind them.
+pub(super) trait SystemSocket {
+    fn receive(&self, into: &mut [u8]) -> io::Result<usize>;
+    fn send(&self, from: &[u8]) -> io::Result<usize>;
+    fn send_urgent(&self, byte: u8) -> io::Result<usize>;
+    fn shutdown(&self, how: Shutdown) -> io::Result<()>;
+    /// Makes the close that follows a reset.
+    fn close_with_reset(&self);
+}
+
+impl SystemSocket for TcpStream {
+    #[inline]
+    fn receive(&self, into: &mut [u8]) -> io::Result<usize> {
+        sys::receive(self, into)
+    }
+
+    #[inline]
+    fn send(&self, from: &[u8]) -> io::Result<usize> {
+        sys::send(self, from)
+    }
+
+    fn send_urgent(&self, byte: u8) -> io::Result<usize> {
+        SockRef::from(self).send_out_of_band(&[byte])
+    }
+
+    fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        SockRef::from(self).shutdown(how)
+    }
+
+    fn close_with_reset(&self) {
+        sys::close_with_reset(self);
+    }
+}
+
+/// What the wait reports of a socket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Reported {
+    pub(super) readable: bool,
+    pub(super) writable: bool,
+    pub(super) read_closed: bool,
+    pub(super) write_closed: bool,
+    pub(super) error: bool,
+}
+
+impl From<&Event> for Reported {
+    #[inline]
+    fn from(event: &Event) -> Reported {
+        Reported {
+            readable: event.is_readable(),
+            writable: event.is_writable(),
+            read_closed: event.is_read_closed(),
+            write_closed: event.is_write_closed(),
+            error: event.is_error(),
+        }
+    }
+}
+
 /// A connected socket, and what the wait has reported of it.
-pub(super) struct RegisteredSocket {
-    stream: TcpStream,
+pub(super) struct RegisteredSocket<S = TcpStream> {
+    stream: S,
     readable: bool,
     writable: bool,
     /// A FIN or an error has come, and the wait will report nothing more; or urgent data may come. A short read does
@@ -36,10 +93,10 @@ pub(super) struct RegisteredSocket {
     awaits_writable: bool,
 }
 
-impl RegisteredSocket {
+impl<S> RegisteredSocket<S> {
     /// A socket that has just connected, or that connects with its first write (Fast Open): it can be written to. It is
     /// registered for reading and writing.
-    pub(super) fn new(stream: TcpStream) -> RegisteredSocket {
+    pub(super) fn new(stream: S) -> RegisteredSocket<S> {
         RegisteredSocket {
             stream,
             readable: false,
@@ -50,6 +107,26 @@ impl RegisteredSocket {
         }
     }
 
+    /// Remembers what the wait reports.
+    #[inline]
+    pub(super) fn notice(&mut self, reported: Reported) {
+        self.ended |= reported.read_closed || reported.error;
+        self.readable |= reported.readable || self.ended;
+        self.writable |= reported.writable || reported.write_closed || reported.error;
+    }
+
+    /// The socket itself.
+    pub(super) fn stream(&self) -> &S {
+        &self.stream
+    }
+
+    /// The socket itself, to be closed.
+    pub(super) fn into_stream(self) -> S {
+        self.stream
+    }
+}
+
+impl RegisteredSocket {
     /// Registers the socket for what it waits for, after a turn. Only Windows needs that.
     ///
     /// # Errors
@@ -75,31 +152,15 @@ impl RegisteredSocket {
         registry.reregister(&mut self.stream, token, interest)
     }
 
-    /// Remembers what the wait reports.
-    pub(super) fn notice(&mut self, event: &Event) {
-        self.ended |= event.is_read_closed() || event.is_error();
-        self.readable |= event.is_readable() || self.ended;
-        self.writable |= event.is_writable() || event.is_write_closed() || event.is_error();
-    }
-
-    /// The socket itself.
-    pub(super) fn stream(&self) -> &TcpStream {
-        &self.stream
-    }
-
-    /// The socket itself, to be closed.
-    pub(super) fn into_stream(self) -> TcpStream {
-        self.stream
-    }
 }
 
-impl Transport for RegisteredSocket {
+impl<S: SystemSocket> Transport for RegisteredSocket<S> {
     #[inline]
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         if !self.readable {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let result = sys::retry_interrupted(|| sys::receive(&self.stream, into));
+        let result = sys::retry_interrupted(|| self.stream.receive(into));
         match &result {
             Ok(n) if SHORT_CALL_IS_LAST && *n < into.len() => self.readable = self.ended,
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.readable = false,
@@ -113,7 +174,7 @@ impl Transport for RegisteredSocket {
         if !self.writable {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let result = sys::retry_interrupted(|| sys::send(&self.stream, from));
+        let result = sys::retry_interrupted(|| self.stream.send(from));
         match &result {
             Ok(n) if SHORT_CALL_IS_LAST && *n < from.len() => self.writable = false,
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.writable = false,
@@ -131,7 +192,7 @@ impl Transport for RegisteredSocket {
         if !self.writable {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let result = sys::retry_interrupted(|| SockRef::from(&self.stream).send_out_of_band(&[byte]));
+        let result = sys::retry_interrupted(|| self.stream.send_urgent(byte));
         self.writable = result.is_ok();
         // If urgent data comes back, a read ends at its mark, with more behind it (tcp(7)). So, as after an end, a
         // short read does not count as the last.
@@ -140,7 +201,7 @@ impl Transport for RegisteredSocket {
     }
 
     fn shutdown(&mut self, how: Shutdown) -> io::Result<()> {
-        SockRef::from(&self.stream).shutdown(how)
+        self.stream.shutdown(how)
     }
 
     fn is_readable(&mut self) -> bool {
@@ -152,7 +213,7 @@ impl Transport for RegisteredSocket {
     }
 
     fn close_with_reset(&mut self) {
-        sys::close_with_reset(&self.stream);
+        self.stream.close_with_reset();
     }
 }
 

@@ -56,7 +56,7 @@ const LONGEST_UNDECIDED: Duration = Duration::from_millis(500);
 /// second-level cache.
 const SCRATCH_BYTES: usize = 128 * 1024;
 /// The longest time, in milliseconds, that a peer has to react to the probe after a stall.
-const MAX_PROBE_MS: u32 = 2_000;
+pub(super) const MAX_PROBE_MS: u32 = 2_000;
 /// How many slots a worker begins before the open connections have their turns.
 const BEGUN_PER_ROUND: usize = 64;
 /// A connection is brought into the cache this many events before its own …
@@ -257,7 +257,7 @@ impl ClientWorker {
     fn turn(&mut self, index: usize, event: Option<&Event>) {
         let SlotStage::Open(open) = &mut self.slots[index].stage else { return self.connect(index, event) };
         if let Some(event) = event {
-            open.socket.notice(event);
+            open.socket.notice(event.into());
         }
         self.drive(index);
     }

@@ -27,6 +27,8 @@ pub mod models;
 mod pool;
 mod readiness;
 mod session;
+#[cfg(all(test, not(windows)))]
+pub(crate) mod simulated;
 pub mod tls;
 #[cfg(unix)]
 mod unix_socket;

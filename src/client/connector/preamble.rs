@@ -22,7 +22,7 @@ impl Connector {
         let Handshake { stream, target, source, began } = handshake;
         let mut socket = RegisteredSocket::new(stream);
         if let Some(event) = event {
-            socket.notice(event);
+            socket.notice(event.into());
         }
         let Some(preamble) = target.preamble().cloned() else {
             return self.opened((index, slot), stats, (conn, (socket, None), began), context);

@@ -9,7 +9,8 @@
 //! - `registry`, `history` and `buffer` know what was received earlier and on other connections;
 //! - `terminal` is a terminal's layer, `send_side` the interest in a socket's space that a fault loses;
 //! - `serve`, `shared` and `connection` own the sockets;
-//! - [`log`] writes one JSON object for each injected fault.
+//! - [`log`] writes one JSON object for each injected fault;
+//! - `rehearsal` tells what a fault would do, without a socket.
 //!
 //! All but `serve`, `shared`, `connection` and `log` are pure. Like every server, this one does not know the stream
 //! that the client sends.
@@ -67,6 +68,7 @@ mod injector;
 pub mod kind;
 pub mod log;
 mod registry;
+mod rehearsal;
 mod schedule;
 mod script;
 mod send_side;
@@ -77,5 +79,6 @@ mod terminal;
 
 pub use kind::FaultKind;
 pub use log::{FaultLog, FaultRecord, StreamPlace};
+pub use rehearsal::Rehearsal;
 pub use serve::FaultyServer;
 pub use spec::Fault;

@@ -33,7 +33,7 @@ const MAX_MOVED_PER_CONNECTION: usize = 16;
 const CLOSE_GRACE: Duration = Duration::from_millis(50);
 /// Old bytes come from at least this far before the place where they are sent again. Nearer ones would look like a
 /// duplicate.
-const MIN_STALE_DISTANCE: u64 = 64;
+pub(super) const MIN_STALE_DISTANCE: u64 = 64;
 
 /// A connection's key in the registry, never used again.
 pub(super) type RegistryId = u64;

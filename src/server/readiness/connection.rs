@@ -64,10 +64,46 @@ pub(in crate::server) enum TurnOutcome {
     Close,
 }
 
+/// The system calls of a non-blocking socket. A simulation has a kernel of its own behind them.
+pub(in crate::server) trait NonblockingSocket {
+    fn receive(&self, into: &mut [u8]) -> io::Result<usize>;
+    fn receive_vectored(&self, into: &mut [IoSliceMut<'_>]) -> io::Result<usize>;
+    fn send(&self, from: &[u8]) -> io::Result<usize>;
+    fn send_vectored(&self, from: &[IoSlice<'_>]) -> io::Result<usize>;
+    /// Sends the FIN.
+    fn send_fin(&self) -> io::Result<()>;
+}
+
+impl NonblockingSocket for TcpStream {
+    #[inline]
+    fn receive(&self, into: &mut [u8]) -> io::Result<usize> {
+        Read::read(&mut &*self, into)
+    }
+
+    #[inline]
+    fn receive_vectored(&self, into: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        Read::read_vectored(&mut &*self, into)
+    }
+
+    #[inline]
+    fn send(&self, from: &[u8]) -> io::Result<usize> {
+        Write::write(&mut &*self, from)
+    }
+
+    #[inline]
+    fn send_vectored(&self, from: &[IoSlice<'_>]) -> io::Result<usize> {
+        Write::write_vectored(&mut &*self, from)
+    }
+
+    fn send_fin(&self) -> io::Result<()> {
+        self.shutdown(Shutdown::Write)
+    }
+}
+
 /// One connection of a readiness model. Dropping it closes the socket and counts it as closed.
-pub(in crate::server) struct NonblockingConnection {
+pub(in crate::server) struct NonblockingConnection<S = TcpStream> {
     // The order matters: the socket is closed before the session counts it as closed.
-    stream: TcpStream,
+    stream: S,
     session: Session,
     storage: Option<Box<[u8]>>,
     interest: Interest,
@@ -86,7 +122,19 @@ impl NonblockingConnection {
             session.failed();
             return None;
         }
-        Some(NonblockingConnection {
+        Some(NonblockingConnection::with_session(stream, session))
+    }
+
+    /// Closes it with a reset, for the end in `Abort`.
+    pub(in crate::server) fn abort(self) {
+        sys::close_with_reset(&self.stream);
+    }
+}
+
+impl<S: NonblockingSocket> NonblockingConnection<S> {
+    /// A non-blocking socket that was admitted.
+    pub(in crate::server) fn with_session(stream: S, session: Session) -> NonblockingConnection<S> {
+        NonblockingConnection {
             stream,
             session,
             storage: None,
@@ -95,19 +143,19 @@ impl NonblockingConnection {
             writable: true,
             hung_up: false,
             one_receive_per_notice: false,
-        })
+        }
     }
 
     /// For a wait that queues a notice each time a receive leaves something behind: a turn receives once, and the next
     /// notice leads to the next turn.
-    #[cfg(windows)]
-    pub(in crate::server) fn with_one_receive_per_notice(mut self) -> NonblockingConnection {
+    #[cfg(any(windows, test))]
+    pub(in crate::server) fn with_one_receive_per_notice(mut self) -> NonblockingConnection<S> {
         self.one_receive_per_notice = true;
         self
     }
 
     /// The socket, to register it.
-    pub(in crate::server) fn stream(&self) -> &TcpStream {
+    pub(in crate::server) fn stream(&self) -> &S {
         &self.stream
     }
 
@@ -154,11 +202,6 @@ impl NonblockingConnection {
         self.session.is_idle(now)
     }
 
-    /// Closes it with a reset, for the end in `Abort`.
-    pub(in crate::server) fn abort(self) {
-        sys::close_with_reset(&self.stream);
-    }
-
     fn pump(&mut self, pool: &mut BufferPool) -> io::Result<()> {
         let mut receives = 0;
         loop {
@@ -175,7 +218,7 @@ impl NonblockingConnection {
             }
         }
         if self.session.due().finish {
-            self.stream.shutdown(Shutdown::Write)?;
+            self.stream.send_fin()?;
             self.session.fin_sent();
         }
         Ok(())
@@ -187,9 +230,9 @@ impl NonblockingConnection {
         let [first, second] = slices_mut(storage, self.session.space());
         let room = first.len() + second.len();
         let result = if second.is_empty() {
-            (&self.stream).read(first)
+            self.stream.receive(first)
         } else {
-            (&self.stream).read_vectored(&mut [IoSliceMut::new(first), IoSliceMut::new(second)])
+            self.stream.receive_vectored(&mut [IoSliceMut::new(first), IoSliceMut::new(second)])
         };
         match result {
             Ok(n) => {
@@ -207,9 +250,9 @@ impl NonblockingConnection {
         let storage = self.storage.as_ref().expect("pending bytes are in the storage");
         let [first, second] = slices(storage, self.session.pending());
         let result = if second.is_empty() {
-            (&self.stream).write(first)
+            self.stream.send(first)
         } else {
-            (&self.stream).write_vectored(&[IoSlice::new(first), IoSlice::new(second)])
+            self.stream.send_vectored(&[IoSlice::new(first), IoSlice::new(second)])
         };
         match result {
             Ok(n) => self.session.sent(n),

@@ -1,0 +1,4 @@
+//! See `results` in src/.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| echo_tester_fuzz::results(data));

@@ -1,0 +1,4 @@
+//! See `serve_json` in src/.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| echo_tester_fuzz::serve_json(data));

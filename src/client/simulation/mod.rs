@@ -1,0 +1,68 @@
+//! A deterministic world: the real client and the real server between simulated kernels, in a time of its own.
+//!
+//! What runs is the product: the connection with its sender, receiver and endings, the socket's memory of what the wait
+//! has reported, the slot that finds stalls, the verifier and the ledger; and the server's connections, sessions, rings
+//! and counters. What is simulated is the system under both: sockets with small buffers, calls that are interrupted,
+//! move less than they could or would block, wake-ups for nothing, resets, half-closes, and the time. The seed decides
+//! everything, so a world can be run again.
+//!
+//! - `dice` draws; `plan` says what a world is like; `kernel` has the sockets, and `way` the bytes between them, with
+//!   the fault that a faulty world has; `world` lets things happen; `verdict` says whether what was found is right.
+//!
+//! ```sh not-run: it takes long
+//! SIM_SEEDS=1000000 cargo test --release --lib client::simulation     # as many worlds of each nature
+//! SIM_SEED=0x2a cargo test --lib client::simulation                   # one again, with what was found in it
+//! ```
+
+mod dice;
+mod kernel;
+mod plan;
+mod verdict;
+mod way;
+mod world;
+
+use plan::{Nature, WorldPlan};
+use world::World;
+
+/// Worlds of each nature that an ordinary test run visits.
+const SEEDS: u64 = 3000;
+
+/// Seeds of worlds in which the product was wrong once. They are visited in every run.
+const REGRESSIONS: &[u64] = &[];
+
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    let parsed = text.strip_prefix("0x").map_or_else(|| text.parse(), |hex| u64::from_str_radix(hex, 16));
+    Some(parsed.unwrap_or_else(|error| panic!("{name}={text}: {error}")))
+}
+
+/// Runs one world, and says what is wrong with what came of it.
+fn visit(seed: u64, nature: Nature) -> Result<(), String> {
+    let mut world = World::new(WorldPlan::new(seed, nature));
+    world.run()?;
+    verdict::judge(&world)
+}
+
+/// Visits worlds of this nature, and fails at the first one with which something is wrong.
+fn visit_all(nature: Nature) {
+    let first = number("SIM_FIRST").unwrap_or(0);
+    let (only, count) = (number("SIM_SEED"), number("SIM_SEEDS").unwrap_or(SEEDS));
+    let seeds = only.map_or(first..first + count, |only| only..only + 1);
+    let began = std::time::Instant::now();
+    for seed in REGRESSIONS.iter().copied().filter(|_| only.is_none()).chain(seeds) {
+        if let Err(wrong) = visit(seed, nature) {
+            panic!("{nature:?} world, SIM_SEED={seed:#x}: {wrong}");
+        }
+    }
+    println!("{nature:?}: {count} worlds from {first} on in {:?}", began.elapsed());
+}
+
+#[test]
+fn a_clean_world_has_no_finding_and_ends() {
+    visit_all(Nature::Clean);
+}
+
+#[test]
+fn each_fault_is_found_and_named_and_every_byte_is_accounted_for() {
+    visit_all(Nature::Faulty);
+}
