@@ -6,6 +6,7 @@
 //! (level-triggered), or each thing once until it is asked for again (WSAAsyncSelect).
 
 use std::cell::RefCell;
+use std::fmt;
 use std::io;
 use std::net::Shutdown;
 use std::rc::Rc;
@@ -313,9 +314,11 @@ impl Link {
         socket.told.hangup |= report.hangup;
         socket.wants_room &= !report.write;
     }
+}
 
-    pub(super) fn is_closed(&self, end: End) -> bool {
-        self.sockets[end as usize].is_closed
+impl fmt::Display for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}\n{:?}", self.sockets, self.ways)
     }
 }
 

@@ -55,12 +55,14 @@ enum Passage {
 
 /// What was carried.
 pub(super) struct Carried {
+    /// Bytes that have arrived.
     pub(super) bytes: usize,
     /// The fault resets the connection.
     pub(super) resets: bool,
 }
 
 /// One direction.
+#[derive(Debug)]
 pub(super) struct Way {
     /// Handed over by the sender, and not carried yet.
     waiting: VecDeque<u8>,
@@ -165,16 +167,11 @@ impl Way {
         self.planned = None;
     }
 
-    /// Gives up a fault for which the bytes have waited too long. Returns whether it did.
-    pub(super) fn give_up_at(&mut self, now: u64) -> bool {
-        if !self.is_at_fault() {
-            return false;
-        }
-        let is_over = now >= self.reached_at.get_or_insert(now).saturating_add(PATIENCE);
-        if is_over {
+    /// Gives up a fault for which the bytes have waited too long.
+    pub(super) fn give_up_at(&mut self, now: u64) {
+        if self.is_at_fault() && now >= self.reached_at.get_or_insert(now).saturating_add(PATIENCE) {
             self.planned = None;
         }
-        is_over
     }
 
     /// Whether the fault happens now. If it needs more bytes than wait, it does not.
@@ -267,11 +264,12 @@ impl Way {
             return Some(Carried { bytes: 0, resets: false });
         }
         let bytes = self.waiting.drain(..n);
+        let before = self.arrived.len();
         match self.passage {
             Passage::Open => self.arrived.extend(bytes),
             _ => drop(bytes),
         }
         self.carried += n as u64;
-        Some(Carried { bytes: n, resets: false })
+        Some(Carried { bytes: self.arrived.len() - before, resets: false })
     }
 }

@@ -24,7 +24,7 @@ use crate::server::simulated::{Report, SimulatedServer};
 use crate::stream::{Divergence, Stream};
 
 /// More steps than this, and a world does not end.
-const MOST_STEPS: u64 = 2_000_000;
+const MOST_STEPS: u64 = 1_000_000;
 /// More time than this, in nanoseconds, and a world does not end.
 const MOST_TIME: u64 = 3_600_000_000_000;
 
@@ -39,7 +39,7 @@ pub(super) struct Client {
 }
 
 /// What can happen next.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 enum Step {
     Carry(usize, End),
     /// A server's wait reports this.
@@ -131,14 +131,22 @@ impl World {
     /// Runs the world to its end.
     pub(super) fn run(&mut self) -> Result<(), String> {
         // The worker notes all as queued that it has begun.
-        self.clients.iter_mut().for_each(|client| drop(client.slot.set_queued()));
+        self.clients.iter_mut().for_each(|client| {
+            client.slot.set_queued();
+        });
         if let Some(began) = self.plan.schedule_begins {
             self.stats.open_loop.began = Some(began);
         }
         while !self.is_over() {
             self.steps += 1;
             if self.steps > MOST_STEPS || self.clock.last() > MOST_TIME {
-                return Err(format!("it does not end: {} steps, {} ns", self.steps, self.clock.last()));
+                return Err(format!(
+                    "it does not end: {} steps, {} ns, next {:?}\n{:#?}",
+                    self.steps,
+                    self.clock.last(),
+                    self.options,
+                    self.links.iter().map(|link| link.borrow().to_string()).collect::<Vec<_>>()
+                ));
             }
             self.step();
             self.pass_time();
@@ -248,6 +256,7 @@ impl World {
         let now = self.clock.last();
         let next = self.timers.next().unwrap_or(NEVER).min(self.sweep_at).max(now + 1);
         self.clock.set(next);
+        self.clock.read();
     }
 
     /// Time passes, and what is due happens.
@@ -256,7 +265,7 @@ impl World {
         self.clock.set(self.clock.last() + passed);
         let now = self.clock.read();
         for link in &self.links {
-            link.borrow_mut().ways.iter_mut().for_each(|way| drop(way.give_up_at(now)));
+            link.borrow_mut().ways.iter_mut().for_each(|way| way.give_up_at(now));
         }
         while let Some((at, index)) = self.timers.pop_due(now) {
             if self.clients[index as usize].slot.take_timer(at) {
