@@ -44,7 +44,7 @@
 //! | `pause` | once its pause is over, which begins with the opening |
 //! | `dribble` | as `pause`, then a byte a millisecond until 1,000 have come |
 //! | `slow` | when a twentieth of a second's bytes are allowed |
-//! | `after-stall` | once its own writes have stalled, which ends its plan, or all is written |
+//! | `after-stall` | once its own writes have stalled, which ends its plan, or all is written that may be before echo comes |
 //! | `never` | never |
 //!
 //! While it may read, silence is a stall if echo is missing, if the peer's FIN is missing after its own, or if a write
@@ -309,8 +309,11 @@ impl ClientConnection {
     /// How much it may read now.
     #[inline]
     fn allowance(&self, now: u64) -> ReadAllowance {
-        let all_written = self.sender.has_written_all();
-        self.receiver.allowance(self.profile().read, now, self.sender.writes(), all_written)
+        let read = self.profile().read;
+        // Writes that wait for echo never stall, so a connection that waited for their stall would never read.
+        let all_written =
+            self.sender.has_written_all() || (read == Read::AfterStall && self.sender.awaits_echo());
+        self.receiver.allowance(read, now, self.sender.writes(), all_written)
     }
 
     /// Ends the plan when the time of the group or of the connection is up.

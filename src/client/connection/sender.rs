@@ -149,6 +149,11 @@ impl Sender {
         matches!(self.state, SendState::Ending(_) | SendState::Lingering { .. } | SendState::Ended)
     }
 
+    /// Whether nothing more may be written before echo comes.
+    pub(super) fn awaits_echo(&self) -> bool {
+        matches!(self.state, SendState::Begin { .. }) && self.in_flight.len() >= self.profile().pipeline
+    }
+
     /// Whether everything is written and the end is still to be carried out.
     pub(super) fn is_ending(&self) -> bool {
         matches!(self.state, SendState::Ending(_))

@@ -5,7 +5,6 @@ use std::cell::Cell;
 use crate::random::{below, split_mix};
 
 /// A sequence of draws. The same seed gives the same sequence.
-#[derive(Debug)]
 pub(super) struct Dice(Cell<u64>);
 
 impl Dice {

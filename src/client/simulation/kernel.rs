@@ -318,7 +318,9 @@ impl Link {
 
 impl fmt::Display for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}\n{:?}", self.sockets, self.ways)
+        let [client, server] = &self.sockets;
+        let [up, down] = &self.ways;
+        write!(f, "  client {client:?}\n  server {server:?}\n  up {up}\n  down {down}")
     }
 }
 

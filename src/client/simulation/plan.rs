@@ -56,16 +56,18 @@ impl WorldPlan {
             (0..dice.below(2) + 1).map(|_| Arc::new(load(&dice, scale, nature))).collect();
         let totals = totals(&groups, seed);
         let trouble = |dice: &Dice| if dice.chance(500) { 0 } else { dice.up_to(400) };
+        let server_is_noticed = dice.chance(300);
         let mut plan = WorldPlan {
             seed,
             moods: Moods {
-                interrupted: trouble(&dice),
+                // Windows, which has such notices, interrupts no call that does not block.
+                interrupted: if server_is_noticed { 0 } else { trouble(&dice) },
                 would_block: trouble(&dice),
                 partial: trouble(&dice) * 2,
                 reset_discards: dice.chance(500),
             },
             server_buffer: dice.up_to(4096).max(scale / 24),
-            server_is_noticed: dice.chance(300),
+            server_is_noticed,
             spurious: if dice.chance(700) { 0 } else { dice.up_to(200) },
             most_step_ns: dice.pick(&[1, 1_000, 100_000, 4_000_000]),
             tick: dice.pick(&[0, 1, 1_000]),

@@ -25,18 +25,17 @@ pub(super) fn judge(world: &World) -> Result<(), String> {
 }
 
 fn describe(world: &World, index: usize, wrong: &str) -> String {
-    let link = world.links[index].borrow();
-    let injected = link.ways.iter().map(|way| way.injected);
-    format!(
-        "connection {index}: {wrong}\n  planned {:?}, injected {:?}\n  sent {} of {}, received {}\n  found {:#?}\n  of {}",
-        world.plan.faults[index],
-        injected.collect::<Vec<_>>(),
-        link.sent,
-        world.plan.totals[index],
-        link.received.len(),
-        world.clients[index].found,
-        world.plan.groups[world.clients[index].group],
-    )
+    let kinds = world.clients[index].found.iter();
+    let found: Vec<String> = kinds
+        .map(|found| {
+            let Divergence { offset, extent, replaced, overtaken_by, source, ending, .. } = found;
+            format!(
+                "{} at {offset}, {extent} B, replaced {replaced}, overtaken by {overtaken_by}, {source:?}, {ending:?}",
+                found.kind.name()
+            )
+        })
+        .collect();
+    format!("connection {index}: {wrong}\n  found {found:#?}\n{}", world.describe())
 }
 
 fn of_connection(world: &World, index: usize, client: &Client) -> Result<(), String> {

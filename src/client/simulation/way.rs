@@ -2,6 +2,7 @@
 //! world one fault waits at one place of it.
 
 use std::collections::VecDeque;
+use std::fmt;
 
 use super::dice::Dice;
 
@@ -62,7 +63,6 @@ pub(super) struct Carried {
 }
 
 /// One direction.
-#[derive(Debug)]
 pub(super) struct Way {
     /// Handed over by the sender, and not carried yet.
     waiting: VecDeque<u8>,
@@ -81,6 +81,15 @@ pub(super) struct Way {
     pub(super) injected: Option<Injected>,
     passage: Passage,
     noise: Dice,
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Way { waiting, arrived, buffer, window, fin_sent, fin_arrived, carried, .. } = self;
+        let (waiting, arrived) = (waiting.len(), arrived.len());
+        write!(f, "{waiting} of {buffer} B wait behind {carried} carried, {arrived} of {window} B unread; ")?;
+        write!(f, "FIN sent {fin_sent}, arrived {fin_arrived}; {:?}, {:?}", self.passage, self.injected)
+    }
 }
 
 impl Way {

@@ -141,11 +141,10 @@ impl World {
             self.steps += 1;
             if self.steps > MOST_STEPS || self.clock.last() > MOST_TIME {
                 return Err(format!(
-                    "it does not end: {} steps, {} ns, next {:?}\n{:#?}",
+                    "it does not end: {} steps, {} ns\n{}",
                     self.steps,
                     self.clock.last(),
-                    self.options,
-                    self.links.iter().map(|link| link.borrow().to_string()).collect::<Vec<_>>()
+                    self.describe()
                 ));
             }
             self.step();
@@ -154,6 +153,20 @@ impl World {
         // What a fault has cut off from its client is never told of its end.
         self.server.abort();
         Ok(())
+    }
+
+    /// The state of every connection.
+    pub(super) fn describe(&self) -> String {
+        let plan = &self.plan;
+        let server = if plan.server_is_noticed { "notices once" } else { "reports what lasts" };
+        let head = format!("the server, with {} B, {server}; {:?}", plan.server_buffer, plan.moods);
+        let client = |(index, client): (usize, &Client)| {
+            let (load, link) = (&plan.groups[client.group], self.links[index].borrow());
+            let faults = (&plan.faults[index], plan.totals[index]);
+            format!("{index}: {load}, read {:?}; {faults:?}; next {:?}\n{link}", load.read, self.server.awaits(index))
+        };
+        let clients: Vec<String> = self.clients.iter().enumerate().map(client).collect();
+        format!("{head}\n{}", clients.join("\n"))
     }
 
     /// Whether all clients have ended, and the server all that it knows to have ended.
