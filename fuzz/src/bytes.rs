@@ -2,7 +2,7 @@
 
 use echo_tester::stream::{ConnId, Divergence, End, FindingKind, Ledger, LedgerEntry, Stream, Verifier};
 
-use crate::input::Input;
+use super::input::Input;
 
 /// The connection under test, another one, and one that is closed.
 const CONNS: [u32; 3] = [7, 9, 4];

@@ -1,11 +1,11 @@
 //! Files and lines that the program reads: scenario files, results, and what `serve --json` prints.
 
+use echo_tester::report::closing::Closing;
 use echo_tester::report::document;
 use echo_tester::report::format::FORMATS;
 use echo_tester::report::merge::{self, Missing};
 use echo_tester::report::style::Style;
 use echo_tester::report::terminal;
-use echo_tester::report::closing::Closing;
 use echo_tester::scenario::{Scenario, Variables, names};
 use echo_tester::server::fault::FaultRecord;
 use echo_tester::target::serve_event::ServeEvent;

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use echo_tester::server::echo::Echo;
 use echo_tester::server::fault::{Fault, FaultKind, Rehearsal};
 
-use crate::input::Input;
+use super::input::Input;
 
 /// The ring beside a plain queue: whatever the order of calls, the same bytes come out, and what is due follows from
 /// what waits.
@@ -68,7 +68,8 @@ pub fn fault_script(data: &[u8]) {
     let split = data.iter().position(|byte| *byte == 0).unwrap_or(data.len());
     let (specs, rest) = data.split_at(split);
     let Ok(specs) = std::str::from_utf8(specs) else { return };
-    let Ok(faults) = specs.split(' ').filter(|spec| !spec.is_empty()).map(str::parse).collect::<Result<Vec<Fault>, _>>()
+    let Ok(faults) =
+        specs.split(' ').filter(|spec| !spec.is_empty()).map(str::parse).collect::<Result<Vec<Fault>, _>>()
     else {
         return;
     };

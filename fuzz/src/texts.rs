@@ -20,7 +20,7 @@ use echo_tester::transport::{
 };
 use echo_tester::units::{ByteRate, Bytes, Count, Rate, Time};
 
-use crate::input::Input;
+use super::input::Input;
 
 /// Reads a text as `T`. What is printed of the value is read as the same value.
 fn round_trip<T>(text: &str) -> Option<T>

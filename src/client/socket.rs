@@ -151,7 +151,6 @@ impl RegisteredSocket {
         let interest = more.map_or(Interest::READABLE, |more| Interest::READABLE | more);
         registry.reregister(&mut self.stream, token, interest)
     }
-
 }
 
 impl<S: SystemSocket> Transport for RegisteredSocket<S> {

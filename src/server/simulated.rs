@@ -5,7 +5,9 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 
-use super::readiness::connection::{BufferPool, Interest, NonblockingConnection, NonblockingSocket, Ready, TurnOutcome};
+use super::readiness::connection::{
+    BufferPool, Interest, NonblockingConnection, NonblockingSocket, Ready, TurnOutcome,
+};
 use super::session::Session;
 use super::{Context, CountersSnapshot, Options};
 

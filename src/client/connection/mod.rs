@@ -311,8 +311,7 @@ impl ClientConnection {
     fn allowance(&self, now: u64) -> ReadAllowance {
         let read = self.profile().read;
         // Writes that wait for echo never stall, so a connection that waited for their stall would never read.
-        let all_written =
-            self.sender.has_written_all() || (read == Read::AfterStall && self.sender.awaits_echo());
+        let all_written = self.sender.has_written_all() || (read == Read::AfterStall && self.sender.awaits_echo());
         self.receiver.allowance(read, now, self.sender.writes(), all_written)
     }
 

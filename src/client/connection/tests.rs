@@ -415,3 +415,18 @@ fn a_connection_that_shut_down_reading_reads_no_more_and_closes_a_moment_later()
         assert!(bench.kinds().is_empty());
     }
 }
+
+/// Found by the simulation: it waited for a stall that could not come.
+#[test]
+fn a_connection_that_reads_after_a_stall_reads_when_nothing_more_may_be_written_before_echo_comes() {
+    let toml = "messages = 3\nsize = 100\nfragment = 'off'\npipeline = 1\nread = 'after-stall'";
+    let mut bench = Bench::new(toml, 10 * LEN);
+    for message in 1..=3 {
+        bench.advance();
+        assert_eq!(bench.connection.sender.sent(), message * LEN as u64);
+        bench.echo(LEN);
+    }
+    bench.socket.end = Some(Peer::Fin);
+    assert!(matches!(bench.advance(), TurnResult::Over(None)));
+    assert_eq!(bench.kinds(), []);
+}

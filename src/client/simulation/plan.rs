@@ -52,8 +52,7 @@ impl WorldPlan {
         // Large messages in tiny buffers only take long.
         let scale = dice.up_to(3000);
         let buffers = dice.up_to(8192).max(scale / 24);
-        let groups: Vec<Arc<Profile>> =
-            (0..dice.below(2) + 1).map(|_| Arc::new(load(&dice, scale, nature))).collect();
+        let groups: Vec<Arc<Profile>> = (0..dice.below(2) + 1).map(|_| Arc::new(load(&dice, scale, nature))).collect();
         let totals = totals(&groups, seed);
         let trouble = |dice: &Dice| if dice.chance(500) { 0 } else { dice.up_to(400) };
         let server_is_noticed = dice.chance(300);

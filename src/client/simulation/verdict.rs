@@ -162,7 +162,8 @@ fn named(world: &World, client: &Client, injected: &Injected, sent: u64) -> Resu
             is(Lost, at, len) || (to_the_end(len) && [Truncated, Stalled].contains(&found.kind) && near(at))
         }
         Fault::Duplicate(len) => {
-            is(Duplicated, at + len as u64, len) || (len <= 3 && (is(Surplus, at, len) || is(Surplus, at + len as u64, len)))
+            is(Duplicated, at + len as u64, len)
+                || (len <= 3 && (is(Surplus, at, len) || is(Surplus, at + len as u64, len)))
         }
         Fault::Change(len) => (found.kind, found.offset, found.extent) == (Corrupt, at, len as u64),
         Fault::Reorder(first, second) => {
@@ -174,7 +175,8 @@ fn named(world: &World, client: &Client, injected: &Injected, sent: u64) -> Resu
         Fault::Insert(len) => is(Surplus, at, len) || (len <= 3 && is(Duplicated, at, len)),
         Fault::Swap(len) => {
             let source = found.source.map(|source| (source.conn, source.offset + at));
-            let other = injected.other.map(|(other, place)| (world.clients[other].connection.conn(), place + found.offset));
+            let other =
+                injected.other.map(|(other, place)| (world.clients[other].connection.conn(), place + found.offset));
             let foreign = [Crosstalk, Stale].contains(&found.kind) && source == other;
             near(at) && (foreign || (len < MIN_NAMEABLE_BYTES && found.kind == Corrupt))
         }

@@ -237,7 +237,8 @@ impl Way {
 
     /// Bytes that can be carried now.
     fn movable(&self) -> usize {
-        let space = if self.passage == Passage::Open { self.window.saturating_sub(self.arrived.len()) } else { usize::MAX };
+        let space =
+            if self.passage == Passage::Open { self.window.saturating_sub(self.arrived.len()) } else { usize::MAX };
         let to_fault = self.planned.map_or(u64::MAX, |(_, at)| at - self.carried);
         self.waiting.len().min(space).min(usize::try_from(to_fault).unwrap_or(usize::MAX))
     }

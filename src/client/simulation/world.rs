@@ -15,7 +15,7 @@ use crate::client::half_close_evidence::HalfCloseEvidence;
 use crate::client::run_plan::deadline;
 use crate::client::sent_ledger::SentLedger;
 use crate::client::slot::SlotState;
-use crate::client::socket::{Reported, RegisteredSocket};
+use crate::client::socket::{RegisteredSocket, Reported};
 use crate::client::timer_heap::TimerHeap;
 use crate::client::worker::{MAX_PROBE_MS, SWEEP_INTERVAL};
 use crate::measure::LoadStats;

@@ -44,12 +44,7 @@ impl ByteHistory for OwnPast {
 
 impl Rehearsal {
     /// These faults, drawn from this seed, on the connection of this number, which receives these pieces.
-    pub fn of<'r>(
-        faults: &[Fault],
-        seed: u64,
-        conn: u64,
-        receives: impl IntoIterator<Item = &'r [u8]>,
-    ) -> Rehearsal {
+    pub fn of<'r>(faults: &[Fault], seed: u64, conn: u64, receives: impl IntoIterator<Item = &'r [u8]>) -> Rehearsal {
         let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
         let mut injector = Injector::new(faults.into(), seed, conn, peer);
         let (mut script, mut past) = (Script::default(), OwnPast(RecentBytes::new(conn, peer)));
