@@ -44,6 +44,7 @@ mod socket_options;
 mod stand_still;
 mod start_schedule;
 pub mod target;
+mod tcp_shortage;
 mod timer_heap;
 mod timers;
 mod tls_session;
@@ -89,7 +90,7 @@ pub fn run(plan: RunPlan, control: &Arc<Control>) -> io::Result<RunOutcome> {
     let mut outcome = RunOutcome::new(slots.len(), began, usage);
     for worker in workers {
         let result = worker.join().map_err(|_| io::Error::other("a worker of the client panicked"))??;
-        outcome.client.add_worker(result.saturation, result.starved, result.stood_still);
+        outcome.client.add_worker(&result);
         outcome.add(result.groups);
         outcome.add_backend(result.backend);
     }

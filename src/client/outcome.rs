@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::intake::IntakeCounts;
+use super::worker::WorkerResult;
 use crate::measure::{LoadStats, ServerUsage};
 use crate::stream::Finding;
 use crate::stream::answer::{self, Answer};
@@ -109,6 +110,8 @@ pub struct ClientUsage {
     pub stood_still: Duration,
     /// How long a worker was ready to run and mostly waited for a processor. Of several workers, the longest.
     pub starved: Option<Duration>,
+    /// How long this machine was short of memory for TCP.
+    pub tcp_memory_short: Option<Duration>,
     /// CPU time that this machine, if it is a virtual one, did not get from its host during the run.
     pub stolen: Option<Duration>,
 }
@@ -132,10 +135,11 @@ impl ClientUsage {
     }
 
     /// Adds what a worker says of its own time.
-    pub(super) fn add_worker(&mut self, saturation: Option<f64>, starved: Option<Duration>, stood_still: Duration) {
-        self.busy.push(saturation);
-        self.starved = self.starved.max(starved);
-        self.stood_still = self.stood_still.max(stood_still);
+    pub(super) fn add_worker(&mut self, worker: &WorkerResult) {
+        self.busy.push(worker.saturation);
+        self.starved = self.starved.max(worker.starved);
+        self.tcp_memory_short = self.tcp_memory_short.max(worker.tcp_memory_short);
+        self.stood_still = self.stood_still.max(worker.stood_still);
     }
 
     /// Turns the usage before the run into that of the run.

@@ -42,6 +42,7 @@ use super::signals::RunSignals;
 use super::slot::{SlotStage, SlotState};
 use super::slot_assignment::SlotAssignment;
 use super::stand_still::StandStill;
+use super::tcp_shortage::TcpShortage;
 use super::timers::Timers;
 use super::wait::{ALARM, EventWait, WAKE};
 use crate::measure::LoadStats;
@@ -78,6 +79,8 @@ pub(super) struct WorkerResult {
     pub(super) saturation: Option<f64>,
     /// See [`CpuStarvation::finish`].
     pub(super) starved: Option<Duration>,
+    /// See [`TcpShortage::total`].
+    pub(super) tcp_memory_short: Option<Duration>,
     /// How long it stood still in all.
     pub(super) stood_still: Duration,
 }
@@ -102,6 +105,7 @@ struct ClientWorker {
     /// The same for silences, which leave such times out.
     short_starvation: CpuStarvation,
     stand_still: StandStill,
+    tcp_shortage: TcpShortage,
     scratch: Box<Scratch>,
     /// When bytes were wrong first, as far as a sweep has seen; [`NEVER`]: they were not.
     wrong_since: u64,
@@ -138,6 +142,7 @@ impl ClientWorker {
             starvation: starvation(),
             short_starvation: starvation().in_short_windows(),
             stand_still: StandStill::new(nanos(SWEEP_INTERVAL), now),
+            tcp_shortage: TcpShortage::new(now, sys::tcp_memory()),
             scratch: Box::new(Scratch([0; SCRATCH_BYTES])),
             backend: BackendSlots::new(assignments.len()),
             stats: GroupStats::new(plan.groups.len() * if run.two_sides.is_some() { 2 } else { 1 }),
@@ -187,6 +192,7 @@ impl ClientWorker {
         // Everything since the last sweep, which in a short run is all of it.
         let now = self.clock.read();
         self.mark_time(now);
+        self.tcp_shortage.look(now, sys::tcp_memory);
         if let Some(gap) = self.stand_still.look(now) {
             self.stats.stood_still(Duration::from_nanos(gap), Duration::from_nanos(now));
         }
@@ -198,6 +204,7 @@ impl ClientWorker {
             groups: groups.into_iter().zip(self.findings.into_groups()).collect(),
             saturation: self.saturation.finish(self.clock.last(), sys::thread_cpu_time()),
             starved: self.starvation.finish(),
+            tcp_memory_short: self.tcp_shortage.total(),
             stood_still: Duration::from_nanos(self.stand_still.total()),
         }
     }

@@ -55,6 +55,8 @@ pub struct RunResources {
     pub stood_still: Duration,
     /// How long the client was ready to run and mostly waited for a processor.
     pub starved: Option<Duration>,
+    /// How long the client's machine was short of memory for TCP.
+    pub tcp_memory_short: Option<Duration>,
     /// CPU time that the machine did not get from its host.
     pub stolen: Option<Duration>,
 }

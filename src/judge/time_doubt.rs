@@ -1,6 +1,7 @@
 //! Whether a run can be trusted in what it says about time. Pure.
 //!
-//! A client that stood still, or a machine without a processor to spare, makes every server look slow. Then what
+//! A client that stood still, a machine without a processor to spare, or one without memory for TCP makes every server
+//! look slow. Then what
 //! depends on time (a stall, a missing FIN, a round trip) is inconclusive: it accuses nobody. Wrong bytes stay wrong.
 //!
 //! A client that wants a processor and gets none knows when that was, and leaves that time out of every silence that it
@@ -35,7 +36,7 @@ pub struct TimeDoubt {
 /// Why figures of time say nothing about the server; `None`: they do.
 pub fn of(resources: &RunResources) -> Option<TimeDoubt> {
     let doubt = |sentence, explains_silence| Some(TimeDoubt { sentence, explains_silence });
-    let RunResources { stood_still, starved, stolen, elapsed, .. } = *resources;
+    let RunResources { stood_still, starved, tcp_memory_short, stolen, elapsed, .. } = *resources;
     let rounded = |time: Duration| Time(Duration::from_millis(time.as_millis() as u64 / 100 * 100));
     if stood_still >= SHORTEST_GAP {
         let gap = rounded(stood_still);
@@ -46,6 +47,14 @@ pub fn of(resources: &RunResources) -> Option<TimeDoubt> {
         let starved = rounded(starved);
         let why = format!("the machine had no processor for the client for {starved}: other processes had them");
         return doubt(why, false);
+    }
+    if let Some(short) = tcp_memory_short.filter(|short| !short.is_zero()) {
+        let short = rounded(short);
+        let why = format!(
+            "this machine was short of memory for TCP for {short} (net.ipv4.tcp_mem), and its kernel drops segments then: \
+             open fewer connections, or give them smaller buffers (--rcvbuf, --sndbuf)"
+        );
+        return doubt(why, true);
     }
     let most = SHORTEST_STOLEN.max(elapsed.mul_f64(SMALLEST_STOLEN_PART));
     let stolen = rounded(stolen.filter(|stolen| *stolen >= most)?);
@@ -74,10 +83,13 @@ mod tests {
             of(&RunResources { elapsed, stood_still, starved, stolen, ..RunResources::default() })
         };
         assert_eq!(run(ms(900), second(1), second(2)), None);
+        let tcp_memory_short = Some(ms(1_500));
+        let short_of_memory = of(&RunResources { tcp_memory_short, ..RunResources::default() });
         for (run, why, explains_silence) in [
             (run(ms(6_130), ms(0), ms(0)), "stood still for 6.1s", true),
             (run(ms(0), second(12), ms(0)), "no processor for the client for 12s", false),
             (run(ms(0), ms(0), second(3)), "did not get 3s of processor time", true),
+            (short_of_memory, "short of memory for TCP for 1.5s", true),
         ] {
             let doubt = run.unwrap_or_else(|| panic!("{why}"));
             assert!(doubt.sentence.contains(why) && doubt.explains_silence == explains_silence, "{doubt:?}");

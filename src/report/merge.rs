@@ -407,6 +407,7 @@ impl ClientReport {
             was_bottleneck: any(parts.clone().map(|part| part.was_bottleneck)),
             stood_still_s: parts.clone().map(|part| part.stood_still_s).fold(0.0, f64::max),
             starved_s: parts.clone().filter_map(|part| part.starved_s).reduce(f64::max),
+            tcp_memory_short_s: parts.clone().filter_map(|part| part.tcp_memory_short_s).reduce(f64::max),
             stolen_s: parts.clone().filter_map(|part| part.stolen_s).reduce(f64::max),
             machine_was_full: any(parts.clone().map(|part| part.machine_was_full)),
             machine: parts

@@ -195,6 +195,10 @@ pub struct ClientReport {
     /// How long a worker was ready to run and mostly waited for a processor. Of several, the longest.
     #[serde(default)]
     pub starved_s: Option<f64>,
+    /// How long the machine was short of memory for TCP (net.ipv4.tcp_mem), so that its kernel dropped segments. Of
+    /// several, the longest; null: the system does not tell.
+    #[serde(default)]
+    pub tcp_memory_short_s: Option<f64>,
     /// CPU time that the machine, if it is a virtual one, did not get from its host. Of several, the longest.
     #[serde(default)]
     pub stolen_s: Option<f64>,
@@ -355,6 +359,7 @@ impl ClientReport {
             elapsed,
             stood_still: time(self.stood_still_s),
             starved: self.starved_s.map(time),
+            tcp_memory_short: self.tcp_memory_short_s.map(time),
             stolen: self.stolen_s.map(time),
             ..RunResources::default()
         })
@@ -371,6 +376,7 @@ impl From<&ClientUsage> for ClientReport {
             was_bottleneck: usage.was_bottleneck(),
             stood_still_s: usage.stood_still.as_secs_f64(),
             starved_s: usage.starved.map(|starved| starved.as_secs_f64()),
+            tcp_memory_short_s: usage.tcp_memory_short.map(|short| short.as_secs_f64()),
             stolen_s: usage.stolen.map(|stolen| stolen.as_secs_f64()),
             machine_was_full: None,
             machine: Some(MachineReport {

@@ -104,6 +104,7 @@ pub(super) fn run(loads: &[&str]) -> RunReport {
             was_bottleneck: Some(false),
             stood_still_s: 0.0,
             starved_s: Some(0.0),
+            tcp_memory_short_s: Some(0.0),
             stolen_s: Some(0.0),
             machine_was_full: None,
             machine: None,

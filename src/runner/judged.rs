@@ -47,6 +47,7 @@ pub fn judged_case(
             is_server_watched: outcome.server.is_some(),
             stood_still: outcome.client.stood_still,
             starved: outcome.client.starved,
+            tcp_memory_short: outcome.client.tcp_memory_short,
             stolen: outcome.client.stolen,
         },
         ending: RunEnding { loads_interrupted: outcome.interrupted, ..ending },

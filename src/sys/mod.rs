@@ -28,6 +28,7 @@ mod fast_open;
 mod kernel_work;
 mod prefetch;
 mod processes;
+mod tcp_memory;
 mod wait_grain;
 
 use std::io;
@@ -52,6 +53,7 @@ pub use os::{
 };
 pub use prefetch::prefetch;
 pub use processes::{ProcessUsage, usage_of_tree};
+pub use tcp_memory::{TcpMemory, tcp_memory};
 pub use wait_grain::FineWaits;
 
 /// Processors that this process may use, within its affinity and cgroup limits. `None` if the system does not say.

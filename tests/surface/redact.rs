@@ -53,7 +53,7 @@ const VOLATILE_JSON: &[(&str, &str)] = &[
     (r#"("(was_bottleneck|machine_was_full|client_was_bottleneck)": )(true|false|null|\d+)"#, "$1[unsure]"),
     (r#"("(peak_memory_bytes|memory_before_bytes|reads)": )(\d+|null)"#, "$1[number]"),
     (
-        r#"("(cpu_s|cpu_seconds|server_cpu_s|client_cpu_s|stood_still_s|starved_s|stolen_s|pid)": ?)(null|[0-9.e-]+)"#,
+        r#"("(cpu_s|cpu_seconds|server_cpu_s|client_cpu_s|stood_still_s|starved_s|tcp_memory_short_s|stolen_s|pid)": ?)(null|[0-9.e-]+)"#,
         "$1[number]",
     ),
     (r"(?m)([ \[])-?\d+(\.\d+)?(e-?\d+|\.\d+)(,?)$", "$1[number]$4"),
