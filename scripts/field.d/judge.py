@@ -3,60 +3,86 @@
 import json
 import re
 import subprocess
+import time
 from pathlib import Path
 
-from launch import Running
+from launch import Running, wait
 from program import Program, Skip
 
-# Outcomes of a case that say nothing about the program.
-NEUTRAL = {"skipped", "unsupported", "info"}
+# Outcomes of a case that are kept as they are; another one, such as the word for a missed threshold, is a failure.
+OUTCOMES = {"pass", "inconclusive", "unsupported", "info"}
 
 
 def run_suite(
     tester: Path, running: Running, program: Program, again: int, limit: int, flags: list[str] | None = None
 ) -> dict:
-    """Each case with its outcomes ('pass', 'fail', 'inconclusive') and what was found when it first did not pass.
+    """Each case with its grade, its outcomes, and what was found when it first did not pass.
 
     A program that has crashed is started again before a case runs again.
     """
     flags = [*running.via, *(flags or [])]
-    report = check(tester, running.port, program, flags, [], limit)
+    since = time.monotonic()
+    report = check(tester, running, program, flags, [], limit)
+    seconds = round(time.monotonic() - since)
     cases = {}
     for case in report["cases"]:
-        if case["outcome"] not in NEUTRAL:
-            cases[case["id"]] = {"name": case["name"], "outcomes": [outcome(case)]}
-            if outcome(case) != "pass":
-                cases[case["id"]]["found"] = found(case)
+        if case["outcome"] != "skipped":
+            cases[case["id"]] = {"name": case["name"], "grade": case["grade"], "outcomes": []}
+            add(cases[case["id"]], case)
+    run_again(tester, running, program, flags, cases, again, limit)
+    asked = subprocess.run([tester, "--version"], capture_output=True, text=True, check=True)
+    return {"tester": asked.stdout.strip(), "date": report_date(report), "seconds": seconds, "cases": cases}
+
+
+def run_cases(
+    tester: Path, running: Running, program: Program, before: dict, which: set[str], again: int, limit: int
+) -> dict:
+    """What was measured before, with these cases measured anew."""
+    cases = {id: {"name": case["name"], "grade": case["grade"], "outcomes": []} if id in which else case
+             for id, case in before["cases"].items()}
+    run_again(tester, running, program, running.via, cases, again, limit)
+    return {**before, "cases": cases}
+
+
+def run_again(
+    tester: Path, running: Running, program: Program, flags: list[str], cases: dict, again: int, limit: int
+) -> None:
     for id, case in cases.items():
         while not is_settled(case["outcomes"], again):
             running.start_if_gone()
-            rerun = check(tester, running.port, program, flags, ["--filter", f"{id} {case['name']}"], limit)["cases"]
-            case["outcomes"] += [outcome(other) for other in rerun if other["id"] == id]
-            if case["outcomes"][-1] == "fail" and "fail" not in case["outcomes"][:-1]:
-                case["found"] = next(found(other) for other in rerun if other["id"] == id)
-    tester_version = subprocess.run([tester, "--version"], capture_output=True, text=True, check=True).stdout.strip()
-    return {"tester": tester_version, "date": report_date(report), "cases": cases}
+            report = check(tester, running, program, flags, ["--filter", f"{id} {case['name']}"], limit)
+            add(case, next(other for other in report["cases"] if other["id"] == id))
+
+
+def add(case: dict, ran: dict) -> None:
+    """The first failure tells what was found; before that, the first run that could not tell."""
+    word = outcome(ran)
+    if word == "fail" and "fail" not in case["outcomes"] or word == "inconclusive" and "found" not in case:
+        case["found"] = found(ran)
+    case["outcomes"].append(word)
 
 
 def outcome(case: dict) -> str:
     if any(reason.startswith("its server is not there") for reason in case["reasons"]):
         return "inconclusive"
-    return case["outcome"] if case["outcome"] in ("pass", "inconclusive") else "fail"
+    return case["outcome"] if case["outcome"] in OUTCOMES else "fail"
 
 
 def is_settled(outcomes: list[str], again: int) -> bool:
-    """Passed without a failure, failed twice, or tried often enough."""
+    """Passed or set aside without a failure, failed twice, or tried often enough."""
     fails = outcomes.count("fail")
-    return fails == 2 or (fails == 0 and "pass" in outcomes) or len(outcomes) > again
+    is_told = not {"pass", "unsupported", "info"}.isdisjoint(outcomes)
+    return fails == 2 or (fails == 0 and is_told) or len(outcomes) > again
 
 
-def check(tester: Path, port: int, program: Program, flags: list[str], more: list[str], limit: int) -> dict:
+def check(tester: Path, running: Running, program: Program, flags: list[str], more: list[str], limit: int) -> dict:
     file = program.directory / "check.json"
     file.unlink(missing_ok=True)
-    command = [str(tester), "check", f"127.0.0.1:{port}", "--quiet", f"--json={file}", *flags, *more]
+    command = [str(tester), "check", f"127.0.0.1:{running.port}", f"--pid={running.pid}", "--quiet", f"--json={file}"]
+    command += [*flags, *more]
     with (program.directory / "check.txt").open("a" if more else "w") as output:
         try:
-            subprocess.run(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, timeout=limit, check=False)
+            wait(subprocess.Popen(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL), limit)
         except subprocess.TimeoutExpired:
             raise Skip(f"the suite was not done after {limit} s") from None
     try:

@@ -48,10 +48,12 @@ class Running:
         self.commands = [shlex.split(program.fill(command, ports)) for command in program.start]
         if "backend" in ports and serve_backend:
             self.commands.insert(0, [str(tester), "serve", "--bind", f"127.0.0.1:{ports['backend']}"])
+        # The process of the last command: of a tunnel, the end that the tester connects to.
+        self.pid = 0
 
     def start(self) -> None:
         for command in self.commands:
-            start(command, self.directory, self.log)
+            self.pid = start(command, self.directory, self.log)
         wait_until_listening(self.ports, self.log)
 
     def start_if_gone(self) -> None:
@@ -71,7 +73,7 @@ def started(program: Program, tester: Path, serve_backend: bool = True) -> Itera
         end_all()
 
 
-def start(command: list[str], directory: Path, log: Path) -> None:
+def start(command: list[str], directory: Path, log: Path) -> int:
     def raise_limit() -> None:
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         limit = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
@@ -79,8 +81,8 @@ def start(command: list[str], directory: Path, log: Path) -> None:
 
     try:
         with log.open("a") as output:
-            subprocess.Popen(command, cwd=directory, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-                             preexec_fn=raise_limit, start_new_session=True)
+            return subprocess.Popen(command, cwd=directory, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                                    preexec_fn=raise_limit, start_new_session=True).pid
     except OSError as error:
         raise Skip(f"cannot start {command[0]}: {error.strerror}") from None
 
@@ -154,7 +156,25 @@ def end_all() -> None:
         time.sleep(0.05)
 
 
-def reap() -> None:
+def reap(spare: int = 0) -> None:
+    """Takes away the processes that have ended, up to the spared one: whoever started that waits for it.
+
+    Orphans of servers that start a process for each connection would use up the process ids of the machine.
+    """
     with contextlib.suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG)[0] != 0:
-            pass
+        while child := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            if child.si_pid == spare:
+                return
+            os.waitpid(child.si_pid, 0)
+
+
+def wait(process: subprocess.Popen, limit: float) -> None:
+    """Waits for a process, and reaps all others that end."""
+    deadline = time.monotonic() + limit
+    while process.poll() is None:
+        if time.monotonic() > deadline:
+            process.kill()
+            process.wait()
+            raise subprocess.TimeoutExpired(process.args, limit)
+        reap(spare=process.pid)
+        time.sleep(0.1)

@@ -205,6 +205,78 @@ def idle(port: int) -> str:
         return f"after one byte ({first[1]}), idle: {end[1]}"
 
 
+def urgent(port: int) -> str:
+    """20 connections: 10,000 bytes, an urgent byte, 10,000 bytes. The urgent byte may be dropped or come inline."""
+    ends: dict[str, int] = {}
+    for _ in range(20):
+        with connect(port) as client:
+            client.settimeout(2)
+            client.sendall(b"x" * 10000)
+            client.send(b"!", socket.MSG_OOB)
+            client.sendall(b"y" * 10000)
+            count, how = read(client, 20000)
+        end = "all" if count == 20000 else "10,000" if count in (10000, 10001) else f"{count:,}"
+        text = f"{end} back{'' if end == 'all' else ', ' + how}"
+        ends[text] = ends.get(text, 0) + 1
+    return "of 20: " + "; ".join(f"{count} × {end}" for end, count in sorted(ends.items()))
+
+
+def urgent_last(port: int) -> str:
+    """256 KiB that are not read for 0.3 s, an urgent byte, and FIN."""
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
+        client.settimeout(PATIENCE)
+        client.connect(("127.0.0.1", port))
+        client.sendall(b"x" * 262144)
+        client.send(b"!", socket.MSG_OOB)
+        client.shutdown(socket.SHUT_WR)
+        time.sleep(0.3)
+        return "262,144 bytes, an urgent byte and FIN: {} back, {}".format(*read(client, 262146))
+
+
+def small_window(port: int) -> str:
+    """6 MiB through a receive buffer of 64 KiB from which nothing is read for 2 s, and then a few bytes at a time."""
+    total = 6 << 20
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        client.connect(("127.0.0.1", port))
+        client.setblocking(False)
+        sent, count, since = 0, 0, time.monotonic()
+        while count < total:
+            elapsed = time.monotonic() - since
+            if elapsed > 6 * PATIENCE:
+                return f"{sent} bytes sent, {count} back after {elapsed:.0f} s"
+            with contextlib.suppress(BlockingIOError):
+                sent += client.send(b"x" * min(65536, total - sent)) if sent < total else 0
+            if elapsed < 2:
+                continue
+            with contextlib.suppress(BlockingIOError):
+                data = client.recv(16 if elapsed < 2.5 else 65536)
+                if not data:
+                    return f"{sent} bytes sent, {count} back, FIN"
+                count += len(data)
+        return f"{total} bytes: all came"
+
+
+def fin_at_once(port: int) -> str:
+    """3,000 times: bytes and FIN right behind the connect, 60 at a time."""
+    short: dict[str, int] = {}
+    for _ in range(50):
+        clients = []
+        for _ in range(60):
+            client = connect(port)
+            client.sendall(b"x" * 2000)
+            client.shutdown(socket.SHUT_WR)
+            clients.append(client)
+        for client in clients:
+            with client:
+                count, how = read(client, 2001)
+                if (count, how) != (2000, "FIN"):
+                    text = f"{count} of 2,000 bytes, {how}"
+                    short[text] = short.get(text, 0) + 1
+    return "3,000 times bytes and FIN at once: " + ("; ".join(f"{n} × {t}" for t, n in short.items()) or "all exact")
+
+
 QUESTIONS = {
     "echo": echo,
     "half-close": half_close,
@@ -220,6 +292,10 @@ QUESTIONS = {
     "one after the other": serial,
     "after resets": resets,
     "idle": idle,
+    "urgent": urgent,
+    "urgent, then FIN": urgent_last,
+    "a small window": small_window,
+    "FIN before accept": fin_at_once,
 }
 
 

@@ -18,6 +18,9 @@ class Program:
     example servers, @venv@ the Python environment, @port@ the port that is tested, @port2@ … further free ports, and
     @backend@ the port of an 'echo-tester serve' behind a proxy, which runs only if the text names it. 'via' is the value of --via for a
     proxy that is asked for each target: then the suite's target is @backend@ itself.
+
+    The keys of [why] are what its text explains: ids of cases, or names of reasons.toml, with blanks between them. A name
+    stands for the cases of that reason, and its text follows the program's own. The first key with a case explains it.
     """
 
     name: str
@@ -36,6 +39,7 @@ class Program:
     files: dict[str, str] = field(default_factory=dict)
     note: str = ""
     why: dict[str, str] = field(default_factory=dict)
+    reasons: dict[str, dict[str, str]] = field(default_factory=dict)
     examples: Path = Path()
     directory: Path = Path()
 
@@ -54,19 +58,28 @@ class Program:
         return re.sub(r"@(\w+)@", lambda found: str(values[found[1]]) if found[1] in values else found[0], text)
 
     def explanation(self, case: str) -> str | None:
-        """Why this case fails: the keys of [why] are case ids with blanks between them."""
-        return next((text for ids, text in self.why.items() if case in ids.split()), None)
+        """Why this case fails."""
+        for words, text in self.why.items():
+            for word in words.split():
+                shared = self.reasons.get(word)
+                if word == case or shared and case in shared["cases"].split():
+                    return f"{text} {shared['why']}" if shared else text
+        return None
 
 
 def load_all(folder: Path) -> list[Program]:
     kinds = {"server": 0, "proxy": 1, "tunnel": 2}
+    reasons = tomllib.loads((folder / "reasons.toml").read_text())
     programs = []
     for file in sorted((folder / "programs").glob("*.toml")):
         try:
             keys = tomllib.loads(file.read_text())
-            program = Program(name=file.stem, examples=folder / "examples", **keys)
+            program = Program(name=file.stem, examples=folder / "examples", reasons=reasons, **keys)
         except (tomllib.TOMLDecodeError, TypeError) as error:
             raise SystemExit(f"{file}: {error}") from error
+        for word in " ".join(program.why).split():
+            if not word[0].isdigit() and word not in reasons:
+                raise SystemExit(f"{file}: [why] names '{word}', which is not in reasons.toml")
         if program.kind not in kinds:
             raise SystemExit(f"{file}: kind is '{program.kind}'; it is one of {', '.join(kinds)}")
         programs.append(program)

@@ -49,15 +49,9 @@ def of_way(result: dict) -> list[str]:
     """How many cases passed, and which did not; those that passed once too stand in parentheses."""
     if not result.get("cases"):
         return ["–", table.cell(result.get("skipped", "not tried"))]
-    failed = failures(result)
-    named = [id if table.ending(case) == table.FAILED else f"({id})" for id, case in failed.items()]
+    failed = table.failures(result)
+    named = [f"({id})" if table.ending(case) in (table.SOMETIMES, table.UNTOLD) else id for id, case in failed.items()]
     return [str(table.counts(result)[0]), " ".join(named) or "–"]
-
-
-def failures(result: dict) -> dict[str, dict]:
-    """The cases that did not pass, in the order of the suite: 11.2 before 11.10."""
-    failed = table.failures(result) if result.get("cases") else {}
-    return dict(sorted(failed.items(), key=lambda item: [int(part) for part in re.findall(r"\d+", item[0])]))
 
 
 def explanations(tried: list[tuple[Program, dict]]) -> list[str]:
@@ -65,7 +59,7 @@ def explanations(tried: list[tuple[Program, dict]]) -> list[str]:
     rows = ["", "| program | cases | found | why |", "| --- | --- | --- | --- |"]
     for program, ways in tried:
         by_reason: dict[str, dict[str, dict]] = {}
-        for id, case in failures(ways.get("both", {})).items():
+        for id, case in table.failures(ways.get("both", {})).items():
             by_reason.setdefault(program.explanation(id) or "**not explained**", {})[id] = case
         for why, cases in by_reason.items():
             kinds = sorted({kind for case in cases.values() for kind in kinds_of(case["found"])})
