@@ -9,6 +9,7 @@ import selectors
 import socket
 import struct
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 # Seconds that a question may take.
 PATIENCE = 10
@@ -258,6 +259,30 @@ def small_window(port: int) -> str:
         return f"{total} bytes: all came"
 
 
+def small_segments(port: int) -> str:
+    """64 connections of 4 KiB to 316 KiB with a small window, FIN, and 3 s until anything is read."""
+    with ThreadPoolExecutor(64) as pool:
+        missed = [text for text in pool.map(lambda number: small_segments_of(port, 4096 * (1 + 5 * number // 4)),
+                                            range(64)) if text]
+    return f"of 64 with a small window, {len(missed)} lost bytes behind FIN{': ' if missed else ''}" + "; ".join(missed[:4])
+
+
+def small_segments_of(port: int, total: int) -> str:
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1460)
+        client.settimeout(PATIENCE)
+        try:
+            client.connect(("127.0.0.1", port))
+            client.sendall(b"x" * total)
+            client.shutdown(socket.SHUT_WR)
+        except OSError as error:
+            return errno.errorcode.get(error.errno, str(error))
+        time.sleep(3)
+        count, how = read(client, total + 1)
+        return "" if (count, how) == (total, "FIN") else f"{count} of {total} bytes, {how}"
+
+
 def fin_at_once(port: int) -> str:
     """3,000 times: bytes and FIN right behind the connect, 60 at a time."""
     short: dict[str, int] = {}
@@ -295,6 +320,7 @@ QUESTIONS = {
     "urgent": urgent,
     "urgent, then FIN": urgent_last,
     "a small window": small_window,
+    "FIN behind small segments": small_segments,
     "FIN before accept": fin_at_once,
 }
 

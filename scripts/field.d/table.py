@@ -11,8 +11,9 @@ HEAD = """\
 
 `echo-tester check` against {tried} echo servers, proxies and tunnels that other people wrote, as packages deliver them,
 or behind a short example server in the usual style of a library (`scripts/field.d/examples/`). A proxy or tunnel stands
-in front of `echo-tester serve`. Everything runs on loopback, with 16,384 descriptors allowed. The suite had {cases}
-cases; those that need `--long` did not run. The machine, of two cores, had other work at times, so times are not compared.
+in front of `echo-tester serve`. Everything runs on loopback, with 16,384 descriptors allowed. {cases} cases ran: those
+that need `--long`, or a server that `check` starts, did not. A row of an earlier date is of the suite of that date. The
+machine, of two cores, had much other work, so times are not compared.
 
 The table is made by `scripts/field`; `scripts/field --list` lists the programs, `--only NAME` tries one. Do not edit
 this page: measurements are in `scripts/field.d/results.json`, explanations in `scripts/field.d/programs/`. `echo-tester
@@ -21,7 +22,7 @@ check --list` and [conformance.md](conformance.md) tell what each case proves.
 A case that did not pass ran again. *Failed* are cases of the grade *must* that failed each time: only they speak
 against a program. *Weak* are those of the grade *should*. *Now and then*: it also passed, because the fault depends on
 timing. *Inconclusive*: no run could tell. *Not judged*: the program can't be judged by the case (it has no IPv6
-address, or is not started by `check`), or the case only measures. In the last columns, **2.1** failed, 5.2 is weak, and
+address, or takes no data with the SYN), or the case only measures. In the last columns, **2.1** failed, 5.2 is weak, and
 (5.4) failed now and then; a question mark stands for inconclusive. Each failure has an explanation below, found with
 `scripts/field --probe`, which asks with plain sockets and shares no code with `echo-tester`.
 """
