@@ -11,7 +11,7 @@ pub(super) struct RunClock {
     start: Instant,
     last: Cell<u64>,
     /// The time in a simulation, where nothing but the simulation moves it.
-    #[cfg(test)]
+    #[cfg(all(test, not(windows)))]
     simulated: Option<(Cell<u64>, u64)>,
 }
 
@@ -20,19 +20,19 @@ impl RunClock {
         RunClock {
             start,
             last: Cell::new(0),
-            #[cfg(test)]
+            #[cfg(all(test, not(windows)))]
             simulated: None,
         }
     }
 
     /// A clock that stands still until it is [set](Self::set), but for `tick` nanoseconds with each reading.
-    #[cfg(test)]
+    #[cfg(all(test, not(windows)))]
     pub(super) fn simulated(tick: u64) -> Self {
         RunClock { simulated: Some((Cell::new(0), tick)), ..RunClock::new(Instant::now()) }
     }
 
     /// The time of the simulation is now `now`.
-    #[cfg(test)]
+    #[cfg(all(test, not(windows)))]
     pub(super) fn set(&self, now: u64) {
         self.simulated.as_ref().expect("the clock is simulated").0.set(now);
     }
@@ -41,7 +41,7 @@ impl RunClock {
     #[inline]
     pub(super) fn read(&self) -> u64 {
         let now = self.start.elapsed().as_nanos() as u64;
-        #[cfg(test)]
+        #[cfg(all(test, not(windows)))]
         let now = self.simulated.as_ref().map_or(now, |(time, tick)| time.replace(time.get() + tick) + tick);
         self.last.set(now);
         now

@@ -35,7 +35,6 @@ mod run_plan;
 mod run_state;
 mod sent_ledger;
 mod signals;
-#[cfg(all(test, not(windows)))]
 mod simulation;
 mod slot;
 mod slot_assignment;

@@ -27,7 +27,6 @@ pub mod models;
 mod pool;
 mod readiness;
 mod session;
-#[cfg(all(test, not(windows)))]
 pub(crate) mod simulated;
 pub mod tls;
 #[cfg(unix)]

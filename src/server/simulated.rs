@@ -1,6 +1,8 @@
 //! The readiness models' server over sockets that a test brings: real connections, sessions, rings and counters, with
 //! no system beneath them. The simulation of the client drives it, and may not see further into the servers than this.
 
+#![cfg(all(test, not(windows)))]
+
 use std::io::{self, IoSlice, IoSliceMut};
 use std::sync::Arc;
 use std::sync::mpsc::channel;

@@ -44,7 +44,7 @@
 //! | `pause` | once its pause is over, which begins with the opening |
 //! | `dribble` | as `pause`, then a byte a millisecond until 1,000 have come |
 //! | `slow` | when a twentieth of a second's bytes are allowed |
-//! | `after-stall` | once its own writes have stalled, which ends its plan, or all is written that may be before echo comes |
+//! | `after-stall` | once its own writes have stalled, which ends its plan, or wait for echo, or are all done |
 //! | `never` | never |
 //!
 //! While it may read, silence is a stall if echo is missing, if the peer's FIN is missing after its own, or if a write

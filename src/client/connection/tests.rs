@@ -418,7 +418,7 @@ fn a_connection_that_shut_down_reading_reads_no_more_and_closes_a_moment_later()
 
 /// Found by the simulation: it waited for a stall that could not come.
 #[test]
-fn a_connection_that_reads_after_a_stall_reads_when_nothing_more_may_be_written_before_echo_comes() {
+fn reading_after_a_stall_begins_when_the_writes_wait_for_echo() {
     let toml = "messages = 3\nsize = 100\nfragment = 'off'\npipeline = 1\nread = 'after-stall'";
     let mut bench = Bench::new(toml, 10 * LEN);
     for message in 1..=3 {

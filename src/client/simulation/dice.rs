@@ -1,5 +1,7 @@
 //! Everything that a simulated world leaves to chance, from one seed.
 
+#![cfg(all(test, not(windows)))]
+
 use std::cell::Cell;
 
 use crate::random::{below, split_mix};

@@ -5,6 +5,8 @@
 //! told when that is over. The client's wait reports changes (epoll(7), EPOLLET), the server's what lasts
 //! (level-triggered), or each thing once until it is asked for again (WSAAsyncSelect).
 
+#![cfg(all(test, not(windows)))]
+
 use std::cell::RefCell;
 use std::fmt;
 use std::io;

@@ -14,6 +14,8 @@
 //! SIM_SEED=0x2a cargo test --lib client::simulation                   # one again, with what was found in it
 //! ```
 
+#![cfg(all(test, not(windows)))]
+
 mod dice;
 mod kernel;
 mod plan;

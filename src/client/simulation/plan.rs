@@ -1,5 +1,7 @@
 //! What a world is like: drawn from its seed before it begins.
 
+#![cfg(all(test, not(windows)))]
+
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;

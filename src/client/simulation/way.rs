@@ -1,6 +1,8 @@
 //! One direction of a simulated connection: the sender's buffer, the network, and the receiver's buffer. In a faulty
 //! world one fault waits at one place of it.
 
+#![cfg(all(test, not(windows)))]
+
 use std::collections::VecDeque;
 use std::fmt;
 

@@ -1,6 +1,8 @@
 //! A world of a few connections between the real client and the real server, over simulated kernels, in a time of its
 //! own. What happens next, and how much of it, the seed decides.
 
+#![cfg(all(test, not(windows)))]
+
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
