@@ -64,7 +64,7 @@ def add(case: dict, ran: dict) -> None:
 
 
 def outcome(case: dict) -> str:
-    if any(reason.startswith("its server is not there") for reason in case["reasons"]):
+    if any(reason.startswith(("its server is not there", "interrupted")) for reason in case["reasons"]):
         return "inconclusive"
     return case["outcome"] if case["outcome"] in OUTCOMES else "fail"
 

@@ -114,7 +114,8 @@ def explanations(tried: list[tuple[Program, dict]]) -> list[str]:
         by_reason: dict[str, list[str]] = {}
         for id, case in failures(result).items():
             text = f"{marked(id, case)} {case['name']}: {cell(case['found'])} ({how_often(case)})"
-            by_reason.setdefault(program.explanation(id) or "**not explained**", []).append(text)
+            untold = "The machine was too busy to tell." if ending(case) == UNTOLD else "**not explained**"
+            by_reason.setdefault(program.explanation(id) or untold, []).append(text)
         if not by_reason:
             continue
         lines += [f'\n### <a id="{program.name}"></a>{program.title}\n']
