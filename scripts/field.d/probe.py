@@ -264,7 +264,7 @@ def small_segments(port: int) -> str:
     with ThreadPoolExecutor(64) as pool:
         missed = [text for text in pool.map(lambda number: small_segments_of(port, 4096 * (1 + 5 * number // 4)),
                                             range(64)) if text]
-    return f"of 64 with a small window, {len(missed)} lost bytes behind FIN{': ' if missed else ''}" + "; ".join(missed[:4])
+    return f"of 64 with a small window, {len(missed)} lost bytes behind FIN: {'; '.join(missed[:4]) or 'none'}"
 
 
 def small_segments_of(port: int, total: int) -> str:

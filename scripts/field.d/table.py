@@ -67,7 +67,7 @@ def in_short(result: dict) -> str:
 
 
 def failures(result: dict) -> dict[str, dict]:
-    """The cases that did not pass, those that no run could tell included, in the order of the suite: 5.2 before 10.1."""
+    """The cases that did not pass, those that no run could tell included, in the suite's order: 5.2 before 10.1."""
     failed = {id: case for id, case in result.get("cases", {}).items() if ending(case) not in (PASSED, ASIDE)}
     return dict(sorted(failed.items(), key=lambda item: [int(part) for part in re.findall(r"\d+", item[0])]))
 
