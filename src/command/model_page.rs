@@ -6,6 +6,7 @@ const PAGES: &[(&str, &str)] = &[
     ("threads", include_str!("../../docs/models/threads.md")),
     ("select", include_str!("../../docs/models/select.md")),
     ("poll", include_str!("../../docs/models/poll.md")),
+    ("sigio", include_str!("../../docs/models/sigio.md")),
     ("epoll", include_str!("../../docs/models/epoll.md")),
     ("io-uring", include_str!("../../docs/models/io-uring.md")),
     ("tokio", include_str!("../../docs/models/tokio.md")),

@@ -37,6 +37,8 @@ mod overlapped_event;
 #[cfg(unix)]
 mod poll;
 mod select;
+#[cfg(target_os = "linux")]
+mod sigio;
 mod threads;
 mod tokio;
 
@@ -182,6 +184,17 @@ pub static TABLE: &[Model] = &[
         workers: true,
         probe: always,
         run: only!(unix, poll::run),
+        run_tls: None,
+    },
+    Model {
+        name: "sigio",
+        os: Os::Linux,
+        pattern: Pattern::Reactor,
+        about: "a queued real-time signal says which socket has changed (O_ASYNC)",
+        limit: "the queue of signals (RLIMIT_SIGPENDING); when it is full, SIGIO comes and all sockets are polled",
+        workers: true,
+        probe: probe_if!(target_os = "linux", sigio::probe),
+        run: only!(target_os = "linux", sigio::run),
         run_tls: None,
     },
     Model {

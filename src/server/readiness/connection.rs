@@ -14,6 +14,10 @@
 //! - a turn that ends because its share is used up has just received, which re-arms; after a hangup nothing re-arms, so
 //!   then it goes on to the end;
 //! - sending goes on until nothing waits or a send would block.
+//!
+//! One that reports each change once, whatever the program does (sigio), may report a FIN before the turn that receives
+//! the bytes before it. There a short receive is not believed: see
+//! [`receive_until_it_would_block`](NonblockingConnection::receive_until_it_would_block).
 
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -111,6 +115,7 @@ pub(in crate::server) struct NonblockingConnection<S = TcpStream> {
     writable: bool,
     hung_up: bool,
     one_receive_per_notice: bool,
+    believes_short_receives: bool,
 }
 
 impl NonblockingConnection {
@@ -143,6 +148,7 @@ impl<S: NonblockingSocket> NonblockingConnection<S> {
             writable: true,
             hung_up: false,
             one_receive_per_notice: false,
+            believes_short_receives: true,
         }
     }
 
@@ -152,6 +158,17 @@ impl<S: NonblockingSocket> NonblockingConnection<S> {
     pub(in crate::server) fn with_one_receive_per_notice(mut self) -> NonblockingConnection<S> {
         self.one_receive_per_notice = true;
         self
+    }
+
+    /// For a wait that reports changes: only a receive that would block shows that nothing is left.
+    pub(in crate::server) fn receive_until_it_would_block(&mut self) {
+        self.believes_short_receives = false;
+    }
+
+    /// Whether the last turn has ended although more can be received and there is room. A wait that reports changes
+    /// does not say so.
+    pub(in crate::server) fn has_more_to_do(&self) -> bool {
+        self.readable && self.session.due().receive
     }
 
     /// The socket, to register it.
@@ -237,7 +254,8 @@ impl<S: NonblockingSocket> NonblockingConnection<S> {
         match result {
             Ok(n) => {
                 self.session.received(n);
-                self.readable = self.hung_up || (n == room && !self.one_receive_per_notice);
+                let is_full = n == room || !self.believes_short_receives;
+                self.readable = self.hung_up || (is_full && !self.one_receive_per_notice);
             }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.readable = false,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}

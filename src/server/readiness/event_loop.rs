@@ -1,4 +1,4 @@
-//! The loop of the models that learn by one call which of all their sockets are ready: select, poll, epoll.
+//! The loop of the models that learn by one call which of all their sockets are ready: select, poll, sigio, epoll.
 //!
 //! These models differ only in that call, so each of them is a [`Selector`]. The rest is written once: accepting,
 //! dealing connections out to the workers, giving each ready connection its turn, closing idle ones, draining and
@@ -35,8 +35,12 @@ pub(in crate::server) const LISTENER: Token = 0;
 
 /// How a model learns which sockets are ready.
 ///
-/// It is level-triggered: a socket is reported after each wait for as long as it is ready.
+/// It is level-triggered, unless it says otherwise: a socket is reported after each wait for as long as it is ready.
 pub(in crate::server) trait Selector: Sized + 'static {
+    /// A socket is reported only when something has changed. Then each turn goes on until a call would block, and the
+    /// loop asks for another report of a socket whose turn has ended earlier. A new socket is reported once.
+    const IS_EDGE_TRIGGERED: bool = false;
+
     /// A selector without sockets, and the waker that interrupts its wait. Called on the thread that will wait.
     ///
     /// # Errors
@@ -69,6 +73,10 @@ pub(in crate::server) trait Selector: Sized + 'static {
 
     /// The next socket that the last wait has found ready, unless it was deregistered since.
     fn next_ready(&mut self) -> Option<(Token, Ready)>;
+
+    /// Reports a registered socket after the next wait, which must not block. `socket` is the one that has this token.
+    /// Only an edge-triggered selector is asked.
+    fn report_again(&mut self, _token: Token, _socket: SockRef<'_>) {}
 }
 
 /// Serves with the selector `S` until the context says stop.
@@ -164,7 +172,10 @@ impl<S: Selector> EventLoop<S> {
         if self.accepted.is_empty() && dealt.is_empty() {
             return;
         }
-        for connection in self.accepted.drain(..).chain(dealt) {
+        for mut connection in self.accepted.drain(..).chain(dealt) {
+            if S::IS_EDGE_TRIGGERED {
+                connection.receive_until_it_would_block();
+            }
             let entry = self.connections.vacant_entry();
             let socket = SockRef::from(connection.stream());
             // SAFETY: the connection is kept in `connections`. Whatever takes it out deregisters it first, by its key;
@@ -189,6 +200,8 @@ impl<S: Selector> EventLoop<S> {
         if !is_open {
             self.selector.deregister(key + 1, SockRef::from(connection.stream()));
             drop(self.connections.remove(key));
+        } else if S::IS_EDGE_TRIGGERED && connection.has_more_to_do() {
+            self.selector.report_again(key + 1, SockRef::from(connection.stream()));
         }
     }
 
@@ -224,11 +237,15 @@ impl<S: Selector> EventLoop<S> {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
                 Err(e) => {
                     if let Accept::After(pause) = context.accept_failed(&e) {
+                        // It is registered again afterwards, and so reported.
                         acceptor.resume_at = Some(Instant::now() + pause);
                         return;
                     }
                 }
             }
+        }
+        if S::IS_EDGE_TRIGGERED {
+            self.selector.report_again(LISTENER, SockRef::from(&acceptor.listener));
         }
     }
 
