@@ -4,6 +4,7 @@
 /// The pages, in the order of the table of models.
 const PAGES: &[(&str, &str)] = &[
     ("threads", include_str!("../../docs/models/threads.md")),
+    ("fork", include_str!("../../docs/models/fork.md")),
     ("select", include_str!("../../docs/models/select.md")),
     ("poll", include_str!("../../docs/models/poll.md")),
     ("sigio", include_str!("../../docs/models/sigio.md")),

@@ -102,12 +102,17 @@ impl CountersSnapshot {
     }
 }
 
+/// Tells the bytes received and the bytes sent, in all.
+type BytesElsewhere = Box<dyn Fn() -> [u64; 2] + Send + Sync>;
+
 /// All that a model sees of the harness.
 pub struct Context {
     options: Options,
     counters: ServerCounters,
     phase: AtomicU8,
     wake: OnceLock<Waker>,
+    /// Bytes received and sent by other processes of this server.
+    bytes_elsewhere: OnceLock<BytesElsewhere>,
     announce: Mutex<Option<Sender<()>>>,
 }
 
@@ -118,6 +123,7 @@ impl Context {
             counters: ServerCounters::default(),
             phase: AtomicU8::new(ServerPhase::Run as u8),
             wake: OnceLock::new(),
+            bytes_elsewhere: OnceLock::new(),
             announce: Mutex::new(Some(announce)),
         }
     }
@@ -189,9 +195,18 @@ impl Context {
         }
     }
 
+    /// For a model whose connections are served by other processes, which can't count here: `bytes` tells what they
+    /// have received and sent since the start. The model calls it once.
+    #[cfg(unix)]
+    pub(super) fn count_bytes_elsewhere(&self, bytes: impl Fn() -> [u64; 2] + Send + Sync + 'static) {
+        let first = self.bytes_elsewhere.set(Box::new(bytes)).is_ok();
+        debug_assert!(first, "count_bytes_elsewhere() is called once");
+    }
+
     /// The counters now.
     pub fn snapshot(&self) -> CountersSnapshot {
         let c = &self.counters;
+        let [received, sent] = self.bytes_elsewhere.get().map_or([0, 0], |bytes| bytes());
         // `closed` is read before `accepted`, so that a connection in between never makes the difference negative.
         let closed = c.closed.load(Ordering::Acquire);
         CountersSnapshot {
@@ -199,8 +214,8 @@ impl Context {
             closed,
             refused: c.refused.load(Ordering::Relaxed),
             idle_closed: c.idle_closed.load(Ordering::Relaxed),
-            bytes_in: c.bytes_in.load(Ordering::Relaxed),
-            bytes_out: c.bytes_out.load(Ordering::Relaxed),
+            bytes_in: c.bytes_in.load(Ordering::Relaxed) + received,
+            bytes_out: c.bytes_out.load(Ordering::Relaxed) + sent,
             bytes_discarded: c.bytes_discarded.load(Ordering::Relaxed),
             accept_errors: c.accept_errors.load(Ordering::Relaxed),
             connection_errors: c.connection_errors.load(Ordering::Relaxed),

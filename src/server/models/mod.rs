@@ -26,6 +26,8 @@ mod async_select;
 mod epoll;
 #[cfg(windows)]
 mod event_select;
+#[cfg(unix)]
+mod fork;
 #[cfg(target_os = "linux")]
 mod io_uring;
 #[cfg(windows)]
@@ -163,6 +165,17 @@ pub static TABLE: &[Model] = &[
         probe: always,
         run: Some(threads::run),
         run_tls: Some(threads::run_tls),
+    },
+    Model {
+        name: "fork",
+        os: Os::Unix,
+        pattern: Pattern::Blocking,
+        about: "blocking calls, one process per connection",
+        limit: "the system's number of processes; if no process can be started, the connection waits until one has ended",
+        workers: false,
+        probe: always,
+        run: only!(unix, fork::run),
+        run_tls: None,
     },
     Model {
         name: "select",
@@ -434,7 +447,7 @@ mod tests {
         {
             let error = find(wrong).err().expect("there is no such model");
             assert_eq!(error.contains("did you mean"), !meant.is_empty(), "{error}");
-            assert_eq!(error.contains("this system are auto, threads, select"), meant.is_empty(), "{error}");
+            assert_eq!(error.contains("this system are auto, threads, "), meant.is_empty(), "{error}");
             assert!(error.contains(meant), "{error}");
         }
     }

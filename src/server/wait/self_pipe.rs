@@ -24,6 +24,11 @@ impl SelfPipe {
         let _ = rustix::io::write(&self.writer, &[1]);
     }
 
+    /// The end to write to, for a signal handler, which may do little more than that.
+    pub(in crate::server) fn writer(&self) -> BorrowedFd<'_> {
+        self.writer.as_fd()
+    }
+
     /// Takes back what was written, so that the next wait waits. If it leaves some, that wait returns once more.
     pub(in crate::server) fn clear(&self) {
         let _ = rustix::io::read(&self.reader, &mut [0; 256]);

@@ -1,0 +1,125 @@
+//! The limit of processes, a child that is killed, and what the parent knows of its children.
+
+use std::io::{Read, Write};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+
+use super::child::Birth;
+use super::*;
+use crate::server::{Options, Server, Stopped};
+use crate::sync::lock;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn start(fork: ForkFn) -> Server {
+    let run = move |listener, context| run_with(listener, context, fork);
+    Server::start_with(run, "fork", ([127, 0, 0, 1], 0).into(), Options::default()).expect("it starts")
+}
+
+fn client(server: &Server) -> TcpStream {
+    let client = TcpStream::connect(server.address()).expect("a connection");
+    client.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+    client
+}
+
+fn round_trip(mut client: &TcpStream) {
+    client.write_all(b"hello").expect("it is sent");
+    let mut echo = [0; 5];
+    client.read_exact(&mut echo).expect("it comes back");
+    assert_eq!(&echo, b"hello");
+}
+
+fn stop(server: Server) -> Stopped {
+    let stopped = server.stop(PATIENCE);
+    assert!(!stopped.hung && stopped.counters.add_up(), "{stopped:?}");
+    stopped
+}
+
+#[test]
+fn a_connection_waits_for_its_process_while_the_system_refuses_one() {
+    static REFUSALS: AtomicUsize = AtomicUsize::new(0);
+    let server = start(|birth| match REFUSALS.fetch_add(1, Ordering::SeqCst) {
+        0..3 => Err(Errno::AGAIN.into()),
+        _ => child::fork(birth),
+    });
+    let clients = [(); 3].map(|()| client(&server));
+    clients.iter().for_each(round_trip);
+    drop(clients);
+    let counters = stop(server).counters;
+    assert_eq!((counters.accepted, counters.accept_errors, counters.connection_errors), (3, 3, 0), "{counters:?}");
+}
+
+#[test]
+fn connections_that_wait_for_a_process_are_served_in_a_drain_and_reset_by_an_abort() {
+    static MAY_FORK: AtomicUsize = AtomicUsize::new(0);
+    let start = || {
+        MAY_FORK.store(0, Ordering::SeqCst);
+        let server = start(|birth| match MAY_FORK.load(Ordering::SeqCst) {
+            0 => Err(Errno::AGAIN.into()),
+            _ => child::fork(birth),
+        });
+        let waiting = client(&server);
+        let end = Instant::now() + PATIENCE;
+        while server.counters().accept_errors == 0 {
+            assert!(Instant::now() < end, "it was not accepted");
+            std::thread::yield_now();
+        }
+        (server, waiting)
+    };
+    let (server, waiting) = start();
+    server.drain();
+    MAY_FORK.store(1, Ordering::SeqCst);
+    round_trip(&waiting);
+    drop(waiting);
+    assert_eq!(stop(server).counters.accepted, 1);
+    let (server, mut waiting) = start();
+    let stopped = server.stop(Duration::ZERO);
+    assert!(!stopped.hung && stopped.counters.add_up() && stopped.aborted == 1, "{stopped:?}");
+    assert_eq!(waiting.read(&mut [0]).expect_err("not a FIN").kind(), io::ErrorKind::ConnectionReset);
+}
+
+#[test]
+fn a_child_ignores_the_signals_of_its_parent_and_if_it_is_killed_the_server_goes_on() {
+    static CHILDREN: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
+    let server = start(|birth: Birth<'_>| child::fork(birth).inspect(|pid| lock(&CHILDREN).push(*pid)));
+    let clients = [(); 2].map(|()| client(&server));
+    clients.iter().for_each(round_trip);
+    let counters = server.counters();
+    assert_eq!((counters.bytes_in, counters.bytes_out), (10, 10), "they are counted while the children live");
+    let [first, second] = lock(&CHILDREN)[..] else { panic!("each connection has a process") };
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
+        kill_process(second, signal).expect("it is alive");
+    }
+    round_trip(&clients[1]);
+    kill_process(first, Signal::KILL).expect("it is alive");
+    assert_eq!((&clients[0]).read(&mut [0]).unwrap_or(0), 0, "its connection has ended");
+    let end = Instant::now() + PATIENCE;
+    while server.counters().closed == 0 {
+        assert!(Instant::now() < end, "the child was not reaped");
+        std::thread::yield_now();
+    }
+    round_trip(&clients[1]);
+    drop(clients);
+    let stopped = stop(server);
+    assert_eq!((stopped.counters.connection_errors, stopped.error), (1, None));
+    for child in [first, second] {
+        assert!(waitpid(Some(child), WaitOptions::NOHANG).is_err(), "a child was left as a zombie");
+    }
+}
+
+#[test]
+fn a_child_has_no_descriptor_but_its_connection() {
+    static CHILD: Mutex<Option<Pid>> = Mutex::new(None);
+    let server = start(|birth| child::fork(birth).inspect(|pid| *lock(&CHILD) = Some(*pid)));
+    let client = client(&server);
+    round_trip(&client);
+    let child = lock(&CHILD).expect("there is a connection").as_raw_nonzero();
+    if cfg!(target_os = "linux") {
+        let descriptors = std::fs::read_dir(format!("/proc/{child}/fd")).expect("the child is ours").count();
+        assert_eq!(descriptors, 1);
+    }
+    drop(client);
+    stop(server);
+}
