@@ -9,13 +9,16 @@ const PAGES: &[(&str, &str)] = &[
     ("poll", include_str!("../../docs/models/poll.md")),
     ("sigio", include_str!("../../docs/models/sigio.md")),
     ("epoll", include_str!("../../docs/models/epoll.md")),
+    ("kqueue", include_str!("../../docs/models/kqueue.md")),
     ("io-uring", include_str!("../../docs/models/io-uring.md")),
     ("tokio", include_str!("../../docs/models/tokio.md")),
+    ("wsapoll", include_str!("../../docs/models/wsapoll.md")),
     ("async-select", include_str!("../../docs/models/async-select.md")),
     ("event-select", include_str!("../../docs/models/event-select.md")),
     ("overlapped-event", include_str!("../../docs/models/overlapped-event.md")),
     ("overlapped-callback", include_str!("../../docs/models/overlapped-callback.md")),
     ("iocp", include_str!("../../docs/models/iocp.md")),
+    ("threadpool-io", include_str!("../../docs/models/threadpool-io.md")),
 ];
 
 /// The page of a model of the table.

@@ -8,6 +8,8 @@
 pub(in crate::server) mod accept_ex;
 #[cfg(windows)]
 pub(in crate::server) mod acceptor;
+#[cfg(windows)]
+pub(in crate::server) mod completion_server;
 pub(in crate::server) mod kernel_buffer;
 pub(in crate::server) mod operation;
 pub(in crate::server) mod overlapped_connection;

@@ -42,9 +42,21 @@ pub(in crate::server) enum Notify<Owner> {
     Routines(Routines<Owner>),
     /// It signals an event. That does not tell which operation has completed, so one is outstanding at a time.
     Event(Arc<Event>),
-    /// It puts a packet in the completion port to which the socket is bound.
-    Port,
+    /// It puts the operation into the queue to which the socket is bound.
+    Queue(Box<dyn Binding>),
 }
+
+/// What ties a socket to a queue of completions. It is dropped after the socket was closed.
+pub(in crate::server) trait Binding: Send + Sync {
+    /// An operation is about to be begun on the socket.
+    fn announce(&self) {}
+
+    /// None was begun after all, so no completion will come.
+    fn withdraw(&self) {}
+}
+
+/// A queue that need not be told, such as a completion port.
+impl Binding for () {}
 
 /// Completion routines for the operations of a connection.
 pub(in crate::server) struct Routines<Owner> {
@@ -218,7 +230,8 @@ impl<Owner> OverlappedConnection<Owner> {
         let routine = if let Notify::Routines(routines) = &self.notify { routines.sent } else { None };
         // SAFETY: nobody writes the pending pieces before the send has completed: the program writes to no buffer, and
         // a receive gets the free pieces, which stay apart from them. The routine belongs to this `Owner`.
-        unsafe { self.send.send(&self.socket, &self.session.pending(), routine) }
+        let begin = || unsafe { self.send.send(&self.socket, &self.session.pending(), routine) };
+        announced(&self.notify, begin)
     }
 
     fn begin_receive(&mut self) -> io::Result<()> {
@@ -228,7 +241,8 @@ impl<Owner> OverlappedConnection<Owner> {
         // SAFETY: nobody uses the free pieces before the receive has completed: a send gets pending pieces only, which
         // stay apart from them, and `grow` reads the buffer only with nothing outstanding. The routine belongs to this
         // `Owner`.
-        unsafe { self.receive.receive(&self.socket, &self.session.space(), routine) }
+        let begin = || unsafe { self.receive.receive(&self.socket, &self.session.space(), routine) };
+        announced(&self.notify, begin)
     }
 
     /// Replaces the small buffer by a large one. Panics if an operation is outstanding.
@@ -276,6 +290,13 @@ impl<Owner> OverlappedConnection<Owner> {
         self.receive.cancel(&self.socket);
         self.send.cancel(&self.socket);
     }
+}
+
+/// Begins an operation, of which the queue is told first, if there is one.
+fn announced<Owner>(notify: &Notify<Owner>, begin: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    let Notify::Queue(binding) = notify else { return begin() };
+    binding.announce();
+    begin().inspect_err(|_| binding.withdraw())
 }
 
 impl<Owner> Drop for OverlappedConnection<Owner> {

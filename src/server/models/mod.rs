@@ -32,6 +32,14 @@ mod fork;
 mod io_uring;
 #[cfg(windows)]
 mod iocp;
+#[cfg(any(
+    target_vendor = "apple",
+    target_os = "freebsd",
+    target_os = "netbsd",
+    target_os = "openbsd",
+    target_os = "dragonfly"
+))]
+mod kqueue;
 #[cfg(windows)]
 mod overlapped_callback;
 #[cfg(windows)]
@@ -41,8 +49,12 @@ mod poll;
 mod select;
 #[cfg(target_os = "linux")]
 mod sigio;
+#[cfg(windows)]
+mod threadpool_io;
 mod threads;
 mod tokio;
+#[cfg(windows)]
+mod wsapoll;
 
 use std::fmt;
 use std::io;
@@ -62,6 +74,8 @@ pub enum Os {
     Unix,
     /// Only Linux.
     Linux,
+    /// macOS and the BSDs.
+    Bsd,
     /// Only Windows.
     Windows,
 }
@@ -72,6 +86,7 @@ impl fmt::Display for Os {
             Os::All => "all",
             Os::Unix => "Unix",
             Os::Linux => "Linux",
+            Os::Bsd => "macOS or BSD",
             Os::Windows => "Windows",
         })
     }
@@ -222,6 +237,26 @@ pub static TABLE: &[Model] = &[
         run_tls: None,
     },
     Model {
+        name: "kqueue",
+        os: Os::Bsd,
+        pattern: Pattern::Reactor,
+        about: "the kernel keeps a list of filters and returns what has happened",
+        limit: "none that matters",
+        workers: true,
+        probe: always,
+        run: only!(
+            any(
+                target_vendor = "apple",
+                target_os = "freebsd",
+                target_os = "netbsd",
+                target_os = "openbsd",
+                target_os = "dragonfly"
+            ),
+            kqueue::run
+        ),
+        run_tls: None,
+    },
+    Model {
         name: "io-uring",
         os: Os::Linux,
         pattern: Pattern::Proactor,
@@ -242,6 +277,17 @@ pub static TABLE: &[Model] = &[
         workers: true,
         probe: always,
         run: Some(tokio::run),
+        run_tls: None,
+    },
+    Model {
+        name: "wsapoll",
+        os: Os::Windows,
+        pattern: Pattern::Reactor,
+        about: "one call watches a list of sockets (WSAPoll)",
+        limit: "each call costs O(connections); a FIN is reported by each call, avoided by leaving its socket out",
+        workers: true,
+        probe: always,
+        run: only!(windows, wsapoll::run),
         run_tls: None,
     },
     Model {
@@ -299,6 +345,17 @@ pub static TABLE: &[Model] = &[
         workers: true,
         probe: always,
         run: only!(windows, iocp::run),
+        run_tls: None,
+    },
+    Model {
+        name: "threadpool-io",
+        os: Os::Windows,
+        pattern: Pattern::Proactor,
+        about: "overlapped operations call a function on the system's thread pool (CreateThreadpoolIo)",
+        limit: "none that matters",
+        workers: false,
+        probe: always,
+        run: only!(windows, threadpool_io::run),
         run_tls: None,
     },
 ];

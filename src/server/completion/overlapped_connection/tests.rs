@@ -46,7 +46,7 @@ fn counted(context: &Context) -> (u64, u64, u64) {
 #[test]
 fn a_receive_and_a_send_are_outstanding_on_one_buffer_until_the_fin() {
     let context = context(8);
-    let (kernel, mut connection) = connection(&context, Notify::Port);
+    let (kernel, mut connection) = connection(&context, Notify::Queue(Box::new(())));
     let mut echoed = Vec::new();
     kernel.complete_receive(b"abcdef");
     assert!(!advance(&mut connection));
@@ -73,7 +73,7 @@ fn a_receive_and_a_send_are_outstanding_on_one_buffer_until_the_fin() {
 #[test]
 fn the_kernel_writes_from_another_thread_until_the_completion() {
     let context = context(64);
-    let (kernel, mut connection) = connection(&context, Notify::Port);
+    let (kernel, mut connection) = connection(&context, Notify::Queue(Box::new(())));
     let (written, is_written) = channel();
     let writer = thread::spawn(move || {
         kernel.complete_receive(b"late");
@@ -95,7 +95,7 @@ fn the_kernel_writes_from_another_thread_until_the_completion() {
 #[test]
 fn the_kernel_may_write_after_a_connection_was_dropped() {
     let context = context(64);
-    let (kernel, mut connection) = connection(&context, Notify::Port);
+    let (kernel, mut connection) = connection(&context, Notify::Queue(Box::new(())));
     kernel.complete_receive(b"abc");
     advance(&mut connection);
     assert_eq!(connection.outstanding(), 2);
@@ -146,7 +146,7 @@ fn a_connection_that_reports_by_an_event_has_one_operation_at_a_time() {
 #[test]
 fn a_full_small_buffer_is_replaced_when_nothing_is_outstanding() {
     let context = context(3 * SMALL_BUFFER_BYTES);
-    let (kernel, mut connection) = connection(&context, Notify::Port);
+    let (kernel, mut connection) = connection(&context, Notify::Queue(Box::new(())));
     let bytes: Vec<u8> = (0..SMALL_BUFFER_BYTES + 10).map(|i| (i % 251) as u8).collect();
     let (first, rest) = bytes.split_at(100);
     kernel.complete_receive(first);
@@ -172,7 +172,7 @@ fn a_full_small_buffer_is_replaced_when_nothing_is_outstanding() {
 #[test]
 fn an_aborted_connection_is_over_after_both_cancelled_operations_have_completed() {
     let context = context(64);
-    let (kernel, mut connection) = connection(&context, Notify::Port);
+    let (kernel, mut connection) = connection(&context, Notify::Queue(Box::new(())));
     kernel.complete_receive(b"abc");
     advance(&mut connection);
     connection.abort();
@@ -194,7 +194,7 @@ fn an_idle_connection_is_closed_with_a_fin_unless_bytes_are_owed() {
     for owes_bytes in [false, true] {
         let options = Options { idle_timeout: Some(Duration::ZERO), ..Options::default() };
         let context = Arc::new(Context::new(options, channel().0));
-        let (kernel, mut connection) = connection(&context, Notify::Port);
+        let (kernel, mut connection) = connection(&context, Notify::Queue(Box::new(())));
         if owes_bytes {
             kernel.complete_receive(b"abc");
             advance(&mut connection);
@@ -252,7 +252,7 @@ fn a_completion_routine_finds_its_connection_and_may_be_the_last_to_use_it() {
 #[should_panic(expected = "only an event leaves completions to be collected")]
 fn completions_that_a_port_reports_are_not_collected_before_their_packets() {
     let context = context(64);
-    let (_kernel, mut connection) = connection(&context, Notify::Port);
+    let (_kernel, mut connection) = connection(&context, Notify::Queue(Box::new(())));
     connection.collect();
 }
 
@@ -267,7 +267,7 @@ fn an_operation_that_is_not_outstanding_is_not_polled() {
 #[test]
 fn an_operation_that_never_completes_keeps_its_memory() {
     let context = context(64);
-    let (kernel, connection) = connection(&context, Notify::Port);
+    let (kernel, connection) = connection(&context, Notify::Queue(Box::new(())));
     let buffer = Arc::downgrade(&connection.buffer);
     drop(connection);
     assert_eq!(buffer.strong_count(), 1, "the outstanding receive owns a share of the buffer");

@@ -168,8 +168,8 @@ impl ForkServer {
         }
         let idle_timeout = self.context.options().idle_timeout;
         // On Linux an accepted socket blocks, whatever the listener does; on the BSDs it is like the listener.
-        let prepared = stream
-            .set_nonblocking(false)
+        let prepared = has_no_error(&stream)
+            .and_then(|()| stream.set_nonblocking(false))
             .and_then(|()| stream.set_read_timeout(idle_timeout))
             .and_then(|()| stream.set_write_timeout(idle_timeout));
         match prepared {
@@ -237,6 +237,11 @@ impl ForkServer {
         }
         Ok(())
     }
+}
+
+/// A client that has reset its connection in the backlog needs no process, which costs far more than this call.
+fn has_no_error(stream: &TcpStream) -> io::Result<()> {
+    stream.take_error()?.map_or(Ok(()), Err)
 }
 
 #[cfg(test)]

@@ -123,3 +123,24 @@ fn a_child_has_no_descriptor_but_its_connection() {
     drop(client);
     stop(server);
 }
+
+#[test]
+fn a_client_that_has_reset_in_the_backlog_costs_no_process() {
+    static FORKS: AtomicUsize = AtomicUsize::new(0);
+    let run = |listener: TcpListener, context| {
+        for _ in 0..20 {
+            sys::close_with_reset(&TcpStream::connect(listener.local_addr()?)?);
+        }
+        run_with(listener, context, |birth| {
+            FORKS.fetch_add(1, Ordering::SeqCst);
+            child::fork(birth)
+        })
+    };
+    let server = Server::start_with(run, "fork", ([127, 0, 0, 1], 0).into(), Options::default()).expect("it starts");
+    let client = client(&server);
+    round_trip(&client);
+    drop(client);
+    let counters = stop(server).counters;
+    assert_eq!((counters.accepted, counters.connection_errors), (21, 20), "{counters:?}");
+    assert_eq!(FORKS.load(Ordering::SeqCst), 1);
+}

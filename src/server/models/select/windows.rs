@@ -8,8 +8,7 @@
 //! - A broken connection is reported as readable; the documentation says nothing of writable. One that only waits to
 //!   send, since its buffer is full or its peer's FIN has come, is not asked whether it is readable. So it is reported
 //!   as writable from time to time, to try: see `retry`.
-//! - The call watches sockets only, no events and no pipes. So what wakes it is a UDP socket that is connected to
-//!   itself on the loopback address: it takes datagrams from nobody else.
+//! - The call watches sockets only, no events and no pipes. So what wakes it is a socket: see `wake_socket`.
 //!
 //! Source: Microsoft, 'select function', 'fd_set structure'.
 
@@ -18,7 +17,6 @@
 use std::collections::HashMap;
 use std::io;
 use std::mem::{align_of, offset_of, size_of};
-use std::net::{Ipv4Addr, UdpSocket};
 use std::ptr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +28,7 @@ use crate::server::readiness::connection::{Interest, Ready};
 use crate::server::readiness::event_loop::{Selector, Token};
 use crate::server::readiness::retry::{Retry, only_sends};
 use crate::server::wait::Waker;
+use crate::server::wait::wake_socket::WakeSocket;
 use crate::sys::event::raw;
 
 const CAN_READ: Ready = Ready { read: true, write: false, hangup: false };
@@ -188,28 +187,6 @@ impl SocketSet {
     /// For the call: null if it is empty.
     fn as_fd_set(&mut self) -> *mut FD_SET {
         if self.len() == 0 { ptr::null_mut() } else { self.words.as_mut_ptr().cast() }
-    }
-}
-
-/// Interrupts the wait: a UDP socket that is connected to itself.
-struct WakeSocket(UdpSocket);
-
-impl WakeSocket {
-    fn new() -> io::Result<WakeSocket> {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
-        socket.connect(socket.local_addr()?)?;
-        socket.set_nonblocking(true)?;
-        Ok(WakeSocket(socket))
-    }
-
-    fn wake(&self) {
-        // When its buffer is full, the wait is interrupted already.
-        let _ = self.0.send(&[1]);
-    }
-
-    /// Takes back what was sent, so that the next wait waits. It may leave some; then that wait returns once more.
-    fn clear(&self) {
-        let _ = self.0.recv(&mut [0; 1]);
     }
 }
 

@@ -1,0 +1,199 @@
+//! `threadpool-io`: overlapped operations that are handed to the system's thread pool.
+//!
+//! # The model
+//!
+//! CreateThreadpoolIo binds a socket to the thread pool of the process. When an operation on it completes, a thread of
+//! the pool calls a function of the program. Below is a completion port, as in `iocp`; but its threads are the
+//! system's, which starts another one when all are busy or blocked, and ends it when there is nothing to do. So the
+//! program has no loop, no wait and no number of threads. Since Windows Vista; before it there was
+//! BindIoCompletionCallback, which can't be undone.
+//!
+//! # The rules
+//!
+//! - **Each operation is announced before its call** (StartThreadpoolIo). If the call begins none, the announcement is
+//!   withdrawn (CancelThreadpoolIo), or the pool keeps memory for it for ever. Without the announcement a completion
+//!   would find nothing, and corrupt memory. Success at once still brings a callback; with
+//!   FILE_SKIP_COMPLETION_PORT_ON_SUCCESS it would not, and would be withdrawn too. Here nothing is skipped.
+//! - **CancelThreadpoolIo cancels no operation.** That is CancelIoEx, after which the callback still comes.
+//! - **The object is closed last** (CloseThreadpoolIo): after all operations have completed, and after the socket was
+//!   closed. A callback may close the object that has called it. It must not wait for its own end, so
+//!   WaitForThreadpoolIoCallbacks belongs to a thread that is not of the pool. Here that is the supervisor: when all
+//!   connections have ended, it waits until no callback runs.
+//! - **A callback must not block for long, and not unwind.** The threads are everybody's.
+//!
+//! The others are those of all servers whose completions come to any thread: see `completion_server`. The thread that
+//! called [`run`] is its supervisor.
+//!
+//! # The drawback
+//!
+//! An object for each socket, two more calls for each operation, and one packet for each wake of a thread:
+//! GetQueuedCompletionStatusEx takes many at once. How many threads there are is the system's choice.
+//!
+//! Sources: Microsoft, 'CreateThreadpoolIo', 'StartThreadpoolIo', 'CancelThreadpoolIo', 'CloseThreadpoolIo',
+//! 'WaitForThreadpoolIoCallbacks', 'Thread Pools'.
+
+#![expect(unsafe_code, reason = "the thread pool has no safe wrapper in std or socket2")]
+
+use std::ffi::c_void;
+use std::io;
+use std::net::TcpListener;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+
+use socket2::Socket;
+use windows_sys::Win32::Foundation::HANDLE;
+use windows_sys::Win32::System::Threading::{
+    CancelThreadpoolIo, CloseThreadpoolIo, CreateThreadpoolIo, PTP_CALLBACK_INSTANCE, PTP_IO, StartThreadpoolIo,
+};
+
+use crate::server::completion::completion_server::{CompletionServer, Delivered, Delivery};
+use crate::server::completion::overlapped_connection::Binding;
+use crate::server::completion::winsock::raw;
+use crate::server::{Context, ServerPhase};
+
+/// Serves until told to stop. This thread supervises; the pool's threads do the rest.
+pub(super) fn run(listener: TcpListener, context: Arc<Context>) -> io::Result<()> {
+    let server = CompletionServer::new(listener, &context, SystemPool::default())?;
+    server.begin_accepts();
+    context.ready(server.group().wake_all());
+    server.supervise()
+}
+
+/// The thread pool of the process, as one server uses it.
+#[derive(Default)]
+struct SystemPool {
+    /// Callbacks of this server that run now.
+    running: AtomicUsize,
+    has_panicked: AtomicBool,
+}
+
+impl Delivery for SystemPool {
+    fn bind(&self, server: &Weak<CompletionServer<Self>>, socket: &Socket) -> io::Result<Box<dyn Binding>> {
+        Ok(Box::new(PoolIo::new(server, socket)?))
+    }
+
+    fn has_ended(&self) -> bool {
+        self.has_panicked.load(Ordering::Acquire)
+    }
+
+    fn is_at_rest(&self) -> bool {
+        self.running.load(Ordering::SeqCst) == 0
+    }
+}
+
+/// What a callback is given.
+struct Bound {
+    server: Weak<CompletionServer<SystemPool>>,
+    /// Announced operations whose callback has not begun.
+    outstanding: AtomicUsize,
+}
+
+/// The object that binds one socket to the pool.
+struct PoolIo {
+    io: PTP_IO,
+    /// Shared with the callbacks that are still to come.
+    bound: NonNull<Bound>,
+}
+
+// SAFETY: any thread may use and close the object, and `Bound` may be shared by threads.
+unsafe impl Send for PoolIo {}
+// SAFETY: as above.
+unsafe impl Sync for PoolIo {}
+
+impl PoolIo {
+    fn new(server: &Weak<CompletionServer<SystemPool>>, socket: &Socket) -> io::Result<PoolIo> {
+        let bound = Box::new(Bound { server: Weak::clone(server), outstanding: AtomicUsize::new(0) });
+        let bound = NonNull::from(Box::leak(bound));
+        // SAFETY: the socket is open during the call. `bound` lives until the last callback has begun: see `drop`.
+        let io =
+            unsafe { CreateThreadpoolIo(raw(socket) as HANDLE, Some(completed), bound.as_ptr().cast(), ptr::null()) };
+        if io == 0 {
+            let error = io::Error::last_os_error();
+            // SAFETY: it was leaked above, and nobody else knows it.
+            drop(unsafe { Box::from_raw(bound.as_ptr()) });
+            return Err(error);
+        }
+        Ok(PoolIo { io, bound })
+    }
+
+    fn outstanding(&self) -> &AtomicUsize {
+        // SAFETY: `bound` lives at least as long as `self`.
+        unsafe { &self.bound.as_ref().outstanding }
+    }
+}
+
+impl Binding for PoolIo {
+    fn announce(&self) {
+        self.outstanding().fetch_add(1, Ordering::SeqCst);
+        // SAFETY: the object is open as long as `self` lives.
+        unsafe { StartThreadpoolIo(self.io) };
+    }
+
+    fn withdraw(&self) {
+        // SAFETY: as above, and the operation that was announced was not begun.
+        unsafe { CancelThreadpoolIo(self.io) };
+        self.outstanding().fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Drop for PoolIo {
+    /// The socket is closed. An operation is outstanding only if the server ends early, because a wait has failed. Then
+    /// its callback is still to come, and both are left to it.
+    fn drop(&mut self) {
+        if self.outstanding().load(Ordering::SeqCst) == 0 {
+            // SAFETY: no callback is still to come. One that runs has counted itself, and uses neither any more.
+            unsafe {
+                CloseThreadpoolIo(self.io);
+                drop(Box::from_raw(self.bound.as_ptr()));
+            }
+        }
+    }
+}
+
+/// What the pool calls when an operation has completed.
+unsafe extern "system" fn completed(
+    _instance: PTP_CALLBACK_INSTANCE,
+    bound: *mut c_void,
+    overlapped: *mut c_void,
+    _result: u32,
+    _bytes: usize,
+    _io: PTP_IO,
+) {
+    // SAFETY: the pool passes on what `PoolIo::new` has given it. It lives, because this callback was not counted yet.
+    let bound = unsafe { &*bound.cast::<Bound>() };
+    let server = bound.server.upgrade();
+    let running = server.as_ref().map(|server| RunningCallback::new(server));
+    // The last use of `bound`: what follows may drop it.
+    bound.outstanding.fetch_sub(1, Ordering::SeqCst);
+    // Without a server, it has ended early, and has leaked the memory of its outstanding operations.
+    let Some(server) = &server else { return };
+    // SAFETY: an operation that was begun has one callback, and this is it. Only this server's operations are begun on
+    // sockets that `SystemPool` has bound.
+    let completion = unsafe { Delivered::new(overlapped.cast()) };
+    if catch_unwind(AssertUnwindSafe(|| server.handle(completion))).is_err() {
+        server.delivery().has_panicked.store(true, Ordering::Release);
+        server.wake_supervisor();
+    }
+    drop(running);
+}
+
+/// Counts a callback while it runs.
+struct RunningCallback<'server>(&'server CompletionServer<SystemPool>);
+
+impl<'server> RunningCallback<'server> {
+    fn new(server: &'server CompletionServer<SystemPool>) -> Self {
+        server.delivery().running.fetch_add(1, Ordering::SeqCst);
+        RunningCallback(server)
+    }
+}
+
+impl Drop for RunningCallback<'_> {
+    fn drop(&mut self) {
+        let was_last = self.0.delivery().running.fetch_sub(1, Ordering::SeqCst) == 1;
+        if was_last && self.0.group().phase() != ServerPhase::Run {
+            self.0.wake_supervisor();
+        }
+    }
+}
