@@ -76,12 +76,12 @@ struct Sigio {
     pipe: Arc<SelfPipe>,
     signals: Signals,
     /// Each descriptor is that of a registered socket, so it is open: see [`Selector::register`].
-    watched: HashMap<RawFd, Watched>,
+    watched: HashMap<RawFd, WatchedDescriptor>,
     /// Descriptors to report after the next wait, or after this one; some may be closed by now.
     reported: Vec<RawFd>,
 }
 
-struct Watched {
+struct WatchedDescriptor {
     token: Token,
     /// What is to be reported.
     ready: Ready,
@@ -102,7 +102,7 @@ impl Selector for Sigio {
     /// What has come before is told by no signal, so the socket is reported once.
     unsafe fn register(&mut self, token: Token, socket: SockRef<'_>, _interest: Interest) -> io::Result<()> {
         send_signals_of(socket.as_fd())?;
-        self.watched.insert(socket.as_raw_fd(), Watched { token, ready: NOTHING });
+        self.watched.insert(socket.as_raw_fd(), WatchedDescriptor { token, ready: NOTHING });
         self.note(socket.as_raw_fd(), EVERYTHING);
         Ok(())
     }
@@ -202,11 +202,11 @@ fn send_signals_of(descriptor: BorrowedFd<'_>) -> io::Result<()> {
 /// Sets which signal a descriptor sends, and that this thread gets it. It sends none before O_ASYNC is set.
 fn own(descriptor: BorrowedFd<'_>) -> io::Result<()> {
     #[repr(C)]
-    struct Owner {
+    struct SignalOwner {
         kind: c_int,
         id: libc::pid_t,
     }
-    let owner = Owner { kind: F_OWNER_TID, id: rustix::thread::gettid().as_raw_nonzero().get() };
+    let owner = SignalOwner { kind: F_OWNER_TID, id: rustix::thread::gettid().as_raw_nonzero().get() };
     // SAFETY: the descriptor is open, and the call takes a number.
     checked(unsafe { libc::fcntl(descriptor.as_raw_fd(), F_SETSIG, libc::SIGRTMIN()) })?;
     // SAFETY: the descriptor is open, and `owner` is laid out as `struct f_owner_ex` and lives during the call.

@@ -84,7 +84,7 @@ impl Delivery for SystemPool {
 }
 
 /// What a callback is given.
-struct Bound {
+struct PoolContext {
     server: Weak<CompletionServer<SystemPool>>,
     /// Announced operations whose callback has not begun.
     outstanding: AtomicUsize,
@@ -94,17 +94,17 @@ struct Bound {
 struct PoolIo {
     io: PTP_IO,
     /// Shared with the callbacks that are still to come.
-    bound: NonNull<Bound>,
+    bound: NonNull<PoolContext>,
 }
 
-// SAFETY: any thread may use and close the object, and `Bound` may be shared by threads.
+// SAFETY: any thread may use and close the object, and `PoolContext` may be shared by threads.
 unsafe impl Send for PoolIo {}
 // SAFETY: as above.
 unsafe impl Sync for PoolIo {}
 
 impl PoolIo {
     fn new(server: &Weak<CompletionServer<SystemPool>>, socket: &Socket) -> io::Result<PoolIo> {
-        let bound = Box::new(Bound { server: Weak::clone(server), outstanding: AtomicUsize::new(0) });
+        let bound = Box::new(PoolContext { server: Weak::clone(server), outstanding: AtomicUsize::new(0) });
         let bound = NonNull::from(Box::leak(bound));
         // SAFETY: the socket is open during the call. `bound` lives until the last callback has begun: see `drop`.
         let io =
@@ -162,7 +162,7 @@ unsafe extern "system" fn completed(
     _io: PTP_IO,
 ) {
     // SAFETY: the pool passes on what `PoolIo::new` has given it. It lives, because this callback was not counted yet.
-    let bound = unsafe { &*bound.cast::<Bound>() };
+    let bound = unsafe { &*bound.cast::<PoolContext>() };
     let server = bound.server.upgrade();
     let running = server.as_ref().map(|server| RunningCallback::new(server));
     // The last use of `bound`: what follows may drop it.

@@ -50,7 +50,7 @@ pub(super) fn run(listener: TcpListener, context: Arc<Context>) -> io::Result<()
 struct WsaPoll {
     wake: Arc<WakeSocket>,
     /// By token. Each socket is registered, so it is open: see [`Selector::register`].
-    watched: Vec<Option<Watched>>,
+    watched: Vec<Option<WatchedSocket>>,
     /// Made for each call from the sockets that are not left out; the wake socket is the first. An array that is kept
     /// would be cheaper, but which sockets are left out changes with time.
     list: Vec<WSAPOLLFD>,
@@ -63,7 +63,7 @@ struct WsaPoll {
 }
 
 #[derive(Clone, Copy)]
-struct Watched {
+struct WatchedSocket {
     socket: SOCKET,
     interest: Interest,
     /// Until when it is left out.
@@ -83,12 +83,12 @@ impl Selector for WsaPoll {
         if self.watched.len() <= token {
             self.watched.resize(token + 1, None);
         }
-        self.watched[token] = Some(Watched { socket: raw(&*socket), interest, muted: None });
+        self.watched[token] = Some(WatchedSocket { socket: raw(&*socket), interest, muted: None });
         Ok(())
     }
 
     fn modify(&mut self, token: Token, socket: SockRef<'_>, interest: Interest) -> io::Result<()> {
-        self.watched[token] = Some(Watched { socket: raw(&*socket), interest, muted: None });
+        self.watched[token] = Some(WatchedSocket { socket: raw(&*socket), interest, muted: None });
         Ok(())
     }
 
@@ -143,7 +143,7 @@ impl WsaPoll {
         self.list.push(WSAPOLLFD { fd: raw(&self.wake.0), events: POLLRDNORM, revents: 0 });
         self.tokens.push(0);
         for (token, watched) in self.watched.iter().enumerate() {
-            if let Some(Watched { socket, interest, muted: None }) = watched {
+            if let Some(WatchedSocket { socket, interest, muted: None }) = watched {
                 self.list.push(WSAPOLLFD { fd: *socket, events: wanted(*interest), revents: 0 });
                 self.tokens.push(token);
             }
@@ -190,7 +190,7 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(20);
 
     #[test]
-    fn a_connection_that_has_the_fin_and_no_room_to_send_does_not_keep_the_call_from_waiting() {
+    fn a_connection_that_has_the_fin_and_no_room_to_send_keeps_no_loop_busy() {
         let (sending, mut connection, context) = deaf_client();
         let (mut poll, _) = WsaPoll::new().expect("a socket");
         let mut buffers = BufferPool::new(context.options().buffer);

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use libc::c_int;
 use rustix::process::Pid;
 
-use super::slots::Slot;
+use super::slots::ByteSlot;
 
 /// Exit codes.
 pub(super) const OVER: c_int = 0;
@@ -43,7 +43,7 @@ pub(super) struct Birth<'p> {
     pub(super) stream: &'p TcpStream,
     /// The child writes to its own copy of it.
     pub(super) buffer: &'p mut [u8],
-    pub(super) slot: &'p Slot,
+    pub(super) slot: &'p ByteSlot,
     /// The descriptors of the process are smaller.
     pub(super) descriptors: c_int,
 }
@@ -107,7 +107,7 @@ fn exit(code: c_int) -> ! {
 }
 
 /// Receives, sends all of it, and so on, until the client's FIN or an error. Returns the exit code.
-fn serve(mut stream: &TcpStream, buffer: &mut [u8], slot: &Slot) -> c_int {
+fn serve(mut stream: &TcpStream, buffer: &mut [u8], slot: &ByteSlot) -> c_int {
     let mut size = FIRST_RECEIVE.min(buffer.len());
     loop {
         let received = match stream.read(&mut buffer[..size]) {

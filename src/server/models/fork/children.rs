@@ -15,7 +15,7 @@ use libc::c_int;
 use rustix::process::{Pid, Resource, Signal, WaitOptions, WaitStatus, getrlimit, kill_process, waitpid};
 
 use super::child::{self, Birth};
-use super::slots::Slots;
+use super::slots::ByteSlots;
 use crate::server::wait::self_pipe::SelfPipe;
 use crate::sync::lock;
 
@@ -41,7 +41,7 @@ pub(super) enum ChildEnd {
 
 /// The children of one server. All calls come from the thread that has made this.
 pub(super) struct Children {
-    slots: Arc<Mutex<Slots>>,
+    slots: Arc<Mutex<ByteSlots>>,
     /// The slot of each child that was not reaped yet. So long its number is not given to another process.
     alive: HashMap<Pid, usize>,
     /// Each child writes to its own copy. Nobody writes to this one, so its pages are shared until then.

@@ -13,12 +13,12 @@ const SLOTS_PER_BLOCK: usize = 256;
 /// The bytes of one child. Zeroed memory is a valid one.
 #[repr(C)]
 #[derive(Default)]
-pub(super) struct Slot {
+pub(super) struct ByteSlot {
     received: AtomicU64,
     sent: AtomicU64,
 }
 
-impl Slot {
+impl ByteSlot {
     pub(super) fn received(&self, bytes: usize) {
         self.received.fetch_add(bytes as u64, Ordering::Relaxed);
     }
@@ -36,13 +36,13 @@ impl Slot {
 
 /// All slots, and the bytes of the children that have ended.
 #[derive(Default)]
-pub(super) struct Slots {
+pub(super) struct ByteSlots {
     blocks: Vec<SharedBlock>,
     free: Vec<usize>,
     ended: [u64; 2],
 }
 
-impl Slots {
+impl ByteSlots {
     /// A zeroed slot for one child.
     ///
     /// # Errors
@@ -56,7 +56,7 @@ impl Slots {
         Ok(self.free.pop().expect("there are free slots"))
     }
 
-    pub(super) fn get(&self, index: usize) -> &Slot {
+    pub(super) fn get(&self, index: usize) -> &ByteSlot {
         &self.blocks[index / SLOTS_PER_BLOCK].slots()[index % SLOTS_PER_BLOCK]
     }
 
@@ -74,7 +74,7 @@ impl Slots {
     /// The bytes received and sent by all children so far.
     pub(super) fn bytes(&self) -> [u64; 2] {
         // A free slot is zero.
-        let slots = self.blocks.iter().flat_map(SharedBlock::slots).map(Slot::bytes);
+        let slots = self.blocks.iter().flat_map(SharedBlock::slots).map(ByteSlot::bytes);
         slots.fold(self.ended, |[received, sent], [more_received, more_sent]| {
             [received + more_received, sent + more_sent]
         })
@@ -82,7 +82,7 @@ impl Slots {
 }
 
 /// Slots in a mapping of their own, which children inherit as the same memory.
-struct SharedBlock(NonNull<[Slot; SLOTS_PER_BLOCK]>);
+struct SharedBlock(NonNull<[ByteSlot; SLOTS_PER_BLOCK]>);
 
 // SAFETY: the slots are atomic, and the block owns their mapping.
 unsafe impl Send for SharedBlock {}
@@ -94,14 +94,14 @@ impl SharedBlock {
         let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_ANON);
         // SAFETY: a new mapping at an address of the system's choice touches no other memory.
         let address =
-            unsafe { libc::mmap(ptr::null_mut(), size_of::<[Slot; SLOTS_PER_BLOCK]>(), protection, flags, -1, 0) };
+            unsafe { libc::mmap(ptr::null_mut(), size_of::<[ByteSlot; SLOTS_PER_BLOCK]>(), protection, flags, -1, 0) };
         if address == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
         Ok(SharedBlock(NonNull::new(address.cast()).expect("the system never chooses address 0")))
     }
 
-    fn slots(&self) -> &[Slot; SLOTS_PER_BLOCK] {
+    fn slots(&self) -> &[ByteSlot; SLOTS_PER_BLOCK] {
         // SAFETY: the mapping is as large as this, zeroed at first, which is a valid value, and lives as long as `self`.
         // Other processes change it only by atomic operations.
         unsafe { self.0.as_ref() }
@@ -111,7 +111,7 @@ impl SharedBlock {
 impl Drop for SharedBlock {
     fn drop(&mut self) {
         // SAFETY: `map` has made this mapping, and nothing of this process borrows from it any more.
-        unsafe { libc::munmap(self.0.as_ptr().cast(), size_of::<[Slot; SLOTS_PER_BLOCK]>()) };
+        unsafe { libc::munmap(self.0.as_ptr().cast(), size_of::<[ByteSlot; SLOTS_PER_BLOCK]>()) };
     }
 }
 
@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn slots_are_used_again_and_the_sums_stay() {
-        let mut slots = Slots::default();
+        let mut slots = ByteSlots::default();
         let indices: Vec<usize> = (0..SLOTS_PER_BLOCK + 2).map(|_| slots.take().expect("memory")).collect();
         assert_eq!(slots.blocks.len(), 2);
         for index in &indices {
