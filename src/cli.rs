@@ -362,7 +362,7 @@ mod tests {
     #[test]
     fn a_model_after_serve_without_equals_gets_a_tip() {
         assert!(refusal(&["blast", "--serve", "threads"]).contains("write --serve=threads"));
-        assert!(refusal(&["blast", "--serve", "kqueue"]).contains("the model goes after '=', and there is no model"));
+        assert!(refusal(&["blast", "--serve", "libevent"]).contains("the model goes after '=', and there is no model"));
         assert!(refusal(&["blast", "--serve", "127.0.0.1:9000"]).contains("cannot be used with"));
     }
 

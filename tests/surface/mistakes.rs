@@ -14,8 +14,8 @@ fn words_of_other_programs() {
          blast ::1:9000
          blast --target 127.0.0.1:9000
          blast --model epoll
-         blast --serve kqueue
-         blast --serve=kqueue
+         blast --serve libevent
+         blast --serve=libevent
          blast --serve --json out.json
          check 127.0.0.1:9000 --json out.json
          blast --connections 5
