@@ -2,6 +2,7 @@
 //! needs no nightly toolchain. CONTRIBUTING.md tells how to fuzz.
 
 #[path = "../fuzz/src/lib.rs"]
+#[expect(unreachable_pub, reason = "for the fuzzer it is a library")]
 mod fuzz;
 
 use std::fs;

@@ -314,7 +314,7 @@ fn a_server_that_vanishes_and_comes_back_fails_only_what_was_open() {
 }
 
 #[test]
-fn a_server_that_stands_still_is_stalled_only_if_it_is_for_longer_than_the_client_waits() {
+fn a_server_that_stands_still_is_stalled_once_the_client_has_waited_enough() {
     for (patience, expected) in [("30s", "pass"), ("300ms", "fail")] {
         let server = Serving::start(&[]);
         let run = Blasting::start(&server.address, &["--duration", "3s", "--stall-timeout", patience]);

@@ -89,7 +89,7 @@ pub fn run(plan: RunPlan, control: &Arc<Control>) -> io::Result<RunOutcome> {
     let mut outcome = RunOutcome::new(slots.len(), began, usage);
     for worker in workers {
         let result = worker.join().map_err(|_| io::Error::other("a worker of the client panicked"))??;
-        outcome.client.add_worker(&result);
+        outcome.client.add_worker(result.time);
         outcome.add(result.groups);
         outcome.add_backend(result.backend);
     }

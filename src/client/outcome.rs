@@ -3,7 +3,6 @@
 use std::time::{Duration, SystemTime};
 
 use super::intake::IntakeCounts;
-use super::worker::WorkerResult;
 use crate::measure::{LoadStats, ServerUsage};
 use crate::stream::Finding;
 use crate::stream::answer::{self, Answer};
@@ -116,6 +115,19 @@ pub struct ClientUsage {
     pub stolen: Option<Duration>,
 }
 
+/// What a worker says of its own time.
+#[derive(Clone, Copy)]
+pub(super) struct WorkerTime {
+    /// The part of its busiest second in which it used its processor: 0 to 1.
+    pub(super) saturation: Option<f64>,
+    /// How long it was ready to run and mostly waited for a processor.
+    pub(super) starved: Option<Duration>,
+    /// How long the machine was short of memory for TCP.
+    pub(super) tcp_memory_short: Option<Duration>,
+    /// How long it stood still.
+    pub(super) stood_still: Duration,
+}
+
 /// A shorter run may consist of nothing but starting up, so it does not show whether the machine was full.
 const SHORTEST_TELLING_RUN: Duration = Duration::from_secs(1);
 /// A worker or a machine that is busier than this has no time left to be faster.
@@ -135,7 +147,7 @@ impl ClientUsage {
     }
 
     /// Adds what a worker says of its own time.
-    pub(super) fn add_worker(&mut self, worker: &WorkerResult) {
+    pub(super) fn add_worker(&mut self, worker: WorkerTime) {
         self.busy.push(worker.saturation);
         self.starved = self.starved.max(worker.starved);
         self.tcp_memory_short = self.tcp_memory_short.max(worker.tcp_memory_short);

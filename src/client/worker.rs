@@ -35,6 +35,7 @@ use super::cpu_saturation::CpuSaturation;
 use super::cpu_starvation::CpuStarvation;
 use super::findings::{FindingContext, Findings};
 use super::group_stats::GroupStats;
+use super::outcome::WorkerTime;
 use super::pair::Side;
 use super::run_plan::deadline;
 use super::run_state::RunState;
@@ -75,14 +76,8 @@ pub(super) struct WorkerResult {
     pub(super) groups: Vec<(LoadStats, Vec<Finding>)>,
     /// What the server's halves of each group measured, where both ends are ours.
     pub(super) backend: Vec<LoadStats>,
-    /// See [`CpuSaturation::finish`].
-    pub(super) saturation: Option<f64>,
-    /// See [`CpuStarvation::finish`].
-    pub(super) starved: Option<Duration>,
-    /// See [`TcpShortage::total`].
-    pub(super) tcp_memory_short: Option<Duration>,
-    /// How long it stood still in all.
-    pub(super) stood_still: Duration,
+    /// What it says of its own time.
+    pub(super) time: WorkerTime,
 }
 
 /// One worker.
@@ -202,10 +197,12 @@ impl ClientWorker {
         WorkerResult {
             backend,
             groups: groups.into_iter().zip(self.findings.into_groups()).collect(),
-            saturation: self.saturation.finish(self.clock.last(), sys::thread_cpu_time()),
-            starved: self.starvation.finish(),
-            tcp_memory_short: self.tcp_shortage.total(),
-            stood_still: Duration::from_nanos(self.stand_still.total()),
+            time: WorkerTime {
+                saturation: self.saturation.finish(self.clock.last(), sys::thread_cpu_time()),
+                starved: self.starvation.finish(),
+                tcp_memory_short: self.tcp_shortage.total(),
+                stood_still: Duration::from_nanos(self.stand_still.total()),
+            },
         }
     }
 

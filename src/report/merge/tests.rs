@@ -30,7 +30,7 @@ fn shard(index: u32, count: u32, start: u64, rtts: &[u64]) -> Input {
         was_bottleneck: Some(false),
         stood_still_s: 0.0,
         starved_s: None,
-            tcp_memory_short_s: None,
+        tcp_memory_short_s: None,
         stolen_s: None,
         machine_was_full: None,
         machine: None,
