@@ -1,6 +1,7 @@
 //! The fuzz targets without a fuzzer: every input of the corpus, and mutations of it, through the same functions. It
 //! needs no nightly toolchain. CONTRIBUTING.md tells how to fuzz.
 
+#[expect(unreachable_pub, reason = "it is a crate of its own for the fuzzer")]
 #[path = "../fuzz/src/lib.rs"]
 #[expect(unreachable_pub, reason = "for the fuzzer it is a library")]
 mod fuzz;
