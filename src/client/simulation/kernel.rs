@@ -14,22 +14,22 @@ use std::net::Shutdown;
 use std::rc::Rc;
 
 use super::dice::Dice;
-use super::way::Way;
+use super::way::LinkWay;
 use crate::client::socket::{Reported, SystemSocket};
 use crate::server::simulated::{Report, SimulatedSocket};
 
 /// One end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
+pub(super) enum LinkEnd {
     Client,
     Server,
 }
 
-impl End {
-    fn other(self) -> End {
+impl LinkEnd {
+    fn other(self) -> LinkEnd {
         match self {
-            End::Client => End::Server,
-            End::Server => End::Client,
+            LinkEnd::Client => LinkEnd::Server,
+            LinkEnd::Server => LinkEnd::Client,
         }
     }
 }
@@ -66,7 +66,7 @@ pub(super) struct Link {
     dice: Rc<Dice>,
     moods: Moods,
     /// From the client to the server, and back.
-    pub(super) ways: [Way; 2],
+    pub(super) ways: [LinkWay; 2],
     sockets: [SocketState; 2],
     /// Every byte that the client's reads were given.
     pub(super) received: Vec<u8>,
@@ -75,27 +75,27 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(dice: &Rc<Dice>, moods: Moods, ways: [Way; 2]) -> Rc<RefCell<Link>> {
+    pub(super) fn new(dice: &Rc<Dice>, moods: Moods, ways: [LinkWay; 2]) -> Rc<RefCell<Link>> {
         let sockets = [SocketState::default(), SocketState::default()];
         let dice = Rc::clone(dice);
         Rc::new(RefCell::new(Link { dice, moods, ways, sockets, received: Vec::new(), sent: 0 }))
     }
 
-    fn socket(&mut self, end: End) -> &mut SocketState {
+    fn socket(&mut self, end: LinkEnd) -> &mut SocketState {
         &mut self.sockets[end as usize]
     }
 
     /// The way on which this end writes.
-    fn out(&mut self, end: End) -> &mut Way {
+    fn out(&mut self, end: LinkEnd) -> &mut LinkWay {
         &mut self.ways[end as usize]
     }
 
     /// The way from which this end reads.
-    fn incoming(&mut self, end: End) -> &mut Way {
+    fn incoming(&mut self, end: LinkEnd) -> &mut LinkWay {
         &mut self.ways[end.other() as usize]
     }
 
-    fn read(&mut self, end: End, into: &mut [u8]) -> io::Result<usize> {
+    fn read(&mut self, end: LinkEnd, into: &mut [u8]) -> io::Result<usize> {
         let Moods { interrupted, would_block, partial, .. } = self.moods;
         if self.dice.chance(interrupted) {
             return Err(io::ErrorKind::Interrupted.into());
@@ -118,7 +118,7 @@ impl Link {
         if n > 0 {
             let arrived = self.incoming(end).arrived.drain(..n);
             arrived.zip(&mut *into).for_each(|(byte, to)| *to = byte);
-            if end == End::Client {
+            if end == LinkEnd::Client {
                 self.received.extend_from_slice(&into[..n]);
             }
             return Ok(n);
@@ -132,7 +132,7 @@ impl Link {
         }
     }
 
-    fn write(&mut self, end: End, from: &[u8]) -> io::Result<usize> {
+    fn write(&mut self, end: LinkEnd, from: &[u8]) -> io::Result<usize> {
         let Moods { interrupted, would_block, partial, .. } = self.moods;
         if self.dice.chance(interrupted) {
             return Err(io::ErrorKind::Interrupted.into());
@@ -165,13 +165,13 @@ impl Link {
             socket.is_reported_next |= !is_full;
         }
         self.out(end).take(&from[..n]);
-        if end == End::Client {
+        if end == LinkEnd::Client {
             self.sent += n as u64;
         }
         Ok(n)
     }
 
-    fn shut_down(&mut self, end: End, how: Shutdown) -> io::Result<()> {
+    fn shut_down(&mut self, end: LinkEnd, how: Shutdown) -> io::Result<()> {
         if self.socket(end).is_broken {
             return Err(io::ErrorKind::NotConnected.into());
         }
@@ -185,7 +185,7 @@ impl Link {
     }
 
     /// The process closes the socket.
-    fn close(&mut self, end: End) {
+    fn close(&mut self, end: LinkEnd) {
         let unread = !self.incoming(end).arrived.is_empty();
         let socket = self.socket(end);
         let resets = (socket.closes_with_reset || unread) && !socket.is_broken;
@@ -198,18 +198,18 @@ impl Link {
     }
 
     /// This end ends the connection with a reset, which the other end learns at once.
-    pub(super) fn reset_by(&mut self, end: End) {
+    pub(super) fn reset_by(&mut self, end: LinkEnd) {
         self.break_socket(end, None);
         self.break_socket(end.other(), Some(io::ErrorKind::ConnectionReset));
     }
 
     /// Something between the ends resets both of them.
     pub(super) fn reset_both(&mut self) {
-        self.break_socket(End::Client, Some(io::ErrorKind::ConnectionReset));
-        self.break_socket(End::Server, Some(io::ErrorKind::ConnectionReset));
+        self.break_socket(LinkEnd::Client, Some(io::ErrorKind::ConnectionReset));
+        self.break_socket(LinkEnd::Server, Some(io::ErrorKind::ConnectionReset));
     }
 
-    fn break_socket(&mut self, end: End, error: Option<io::ErrorKind>) {
+    fn break_socket(&mut self, end: LinkEnd, error: Option<io::ErrorKind>) {
         let discards = self.moods.reset_discards;
         self.out(end).discard();
         let socket = self.socket(end);
@@ -224,7 +224,7 @@ impl Link {
     }
 
     /// Lets the network carry some bytes from `end` to the other one. Returns whether anything moved.
-    pub(super) fn carry(&mut self, from: End) -> bool {
+    pub(super) fn carry(&mut self, from: LinkEnd) -> bool {
         let most = self.dice.up_to(4096);
         let Some(carried) = self.out(from).carry(most) else { return false };
         let to = from.other();
@@ -245,20 +245,20 @@ impl Link {
     }
 
     /// Whether the network has something to carry from this end.
-    pub(super) fn can_carry(&self, from: End) -> bool {
+    pub(super) fn can_carry(&self, from: LinkEnd) -> bool {
         self.ways[from as usize].can_carry()
     }
 
     /// Whether the client's wait has something to report.
-    pub(super) fn has_news(&self, end: End) -> bool {
+    pub(super) fn has_news(&self, end: LinkEnd) -> bool {
         self.sockets[end as usize].is_reported_next
     }
 
     /// What the client's wait reports: on each change, all that holds.
     pub(super) fn report_to_client(&mut self) -> Reported {
-        let (has_fin, has_bytes) = (self.incoming(End::Client).has_fin_arrived(), self.has_bytes(End::Client));
-        let (room, is_shut) = (self.out(End::Client).room(), self.out(End::Client).is_fin_sent());
-        let socket = self.socket(End::Client);
+        let (has_fin, has_bytes) = (self.incoming(LinkEnd::Client).has_fin_arrived(), self.has_bytes(LinkEnd::Client));
+        let (room, is_shut) = (self.out(LinkEnd::Client).room(), self.out(LinkEnd::Client).is_fin_sent());
+        let socket = self.socket(LinkEnd::Client);
         socket.is_reported_next = false;
         let is_broken = socket.is_broken;
         socket.wants_room &= room == 0;
@@ -271,17 +271,17 @@ impl Link {
         }
     }
 
-    fn has_bytes(&self, end: End) -> bool {
+    fn has_bytes(&self, end: LinkEnd) -> bool {
         !self.ways[end.other() as usize].arrived.is_empty()
     }
 
     /// What holds of the server's socket.
     fn holds_for_server(&self) -> Report {
-        let socket = &self.sockets[End::Server as usize];
-        let (incoming, out) = (&self.ways[End::Client as usize], &self.ways[End::Server as usize]);
+        let socket = &self.sockets[LinkEnd::Server as usize];
+        let (incoming, out) = (&self.ways[LinkEnd::Client as usize], &self.ways[LinkEnd::Server as usize]);
         let (has_fin, is_broken) = (incoming.has_fin_arrived(), socket.is_broken);
         Report {
-            read: self.has_bytes(End::Server) || has_fin || is_broken,
+            read: self.has_bytes(LinkEnd::Server) || has_fin || is_broken,
             write: out.room() > 0 || is_broken,
             hangup: is_broken || (has_fin && out.is_fin_sent()),
         }
@@ -297,8 +297,8 @@ impl Link {
     /// What a wait reports that reports each thing once, until a call asks for it again.
     pub(super) fn notify_server(&self) -> Option<Report> {
         let holds = self.holds_for_server();
-        let socket = &self.sockets[End::Server as usize];
-        let (bytes, fin) = (self.has_bytes(End::Server), self.ways[End::Client as usize].has_fin_arrived());
+        let socket = &self.sockets[LinkEnd::Server as usize];
+        let (bytes, fin) = (self.has_bytes(LinkEnd::Server), self.ways[LinkEnd::Client as usize].has_fin_arrived());
         let only = |read, write, hangup| Some(Report { read, write, hangup });
         match () {
             () if bytes && !socket.told.read => only(true, false, false),
@@ -310,7 +310,7 @@ impl Link {
 
     /// The server was told that.
     pub(super) fn told_server(&mut self, report: Report) {
-        let socket = self.socket(End::Server);
+        let socket = self.socket(LinkEnd::Server);
         socket.told.read |= report.read;
         socket.told.write |= report.write;
         socket.told.hangup |= report.hangup;
@@ -327,24 +327,24 @@ impl fmt::Display for Link {
 }
 
 /// The client's socket, or the server's.
-pub(super) struct Socket {
+pub(super) struct KernelSocket {
     link: Rc<RefCell<Link>>,
-    end: End,
+    end: LinkEnd,
 }
 
-impl Socket {
-    pub(super) fn new(link: &Rc<RefCell<Link>>, end: End) -> Socket {
-        Socket { link: Rc::clone(link), end }
+impl KernelSocket {
+    pub(super) fn new(link: &Rc<RefCell<Link>>, end: LinkEnd) -> KernelSocket {
+        KernelSocket { link: Rc::clone(link), end }
     }
 }
 
-impl Drop for Socket {
+impl Drop for KernelSocket {
     fn drop(&mut self) {
         self.link.borrow_mut().close(self.end);
     }
 }
 
-impl SystemSocket for Socket {
+impl SystemSocket for KernelSocket {
     fn receive(&self, into: &mut [u8]) -> io::Result<usize> {
         self.link.borrow_mut().read(self.end, into)
     }
@@ -366,7 +366,7 @@ impl SystemSocket for Socket {
     }
 }
 
-impl SimulatedSocket for Socket {
+impl SimulatedSocket for KernelSocket {
     fn receive(&self, into: &mut [u8]) -> io::Result<usize> {
         self.link.borrow_mut().read(self.end, into)
     }

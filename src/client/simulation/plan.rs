@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::dice::Dice;
-use super::kernel::{End, Moods};
-use super::way::{Fault, Way};
+use super::kernel::{LinkEnd, Moods};
+use super::way::{LinkWay, WayFault};
 use crate::config::{Fragment, LoadArgs};
 use crate::plan::{Close, ConnectionPlan, ExpectedEcho, PlanStep, Profile, Read, Slots};
 use crate::units::{Count, Time};
@@ -40,9 +40,9 @@ pub(super) struct WorldPlan {
     pub(super) stops_after: u64,
     /// Two connections that swap bytes, and the way on which they do.
     pub(super) swap: Option<[usize; 2]>,
-    pub(super) swap_way: End,
+    pub(super) swap_way: LinkEnd,
     /// For each connection, what is wrong with it, on which way, and where.
-    pub(super) faults: Vec<Option<(Fault, End, u64)>>,
+    pub(super) faults: Vec<Option<(WayFault, LinkEnd, u64)>>,
     /// Bytes that each connection sends if nothing stops it.
     pub(super) totals: Vec<u64>,
     buffers: usize,
@@ -75,7 +75,7 @@ impl WorldPlan {
             schedule_begins: groups.iter().any(|group| group.rate.is_some()).then(|| dice.below(1_000_000) as u64),
             stops_after: if nature == Nature::Clean && dice.chance(50) { dice.up_to(400) as u64 } else { u64::MAX },
             swap: None,
-            swap_way: dice.pick(&[End::Client, End::Server]),
+            swap_way: dice.pick(&[LinkEnd::Client, LinkEnd::Server]),
             faults: vec![None; totals.len()],
             totals,
             groups,
@@ -95,7 +95,7 @@ impl WorldPlan {
             let len = dice.up_to(300);
             for index in [one, two] {
                 let at = dice.below(self.totals[index] as usize) as u64;
-                self.faults[index] = Some((Fault::Swap(len), self.swap_way, at));
+                self.faults[index] = Some((WayFault::Swap(len), self.swap_way, at));
             }
             self.swap = Some([one, two]);
             return;
@@ -105,10 +105,10 @@ impl WorldPlan {
             if index == one || dice.chance(200) {
                 let fault = fault(dice);
                 // Behind the last byte only an end can go wrong, or a byte be too many.
-                let ends = matches!(fault, Fault::Insert(_) | Fault::Stand | Fault::Swallow);
+                let ends = matches!(fault, WayFault::Insert(_) | WayFault::Stand | WayFault::Swallow);
                 let ends = ends && self.close_of(index) == Close::HalfClose;
                 let at = dice.below(self.totals[index] as usize + usize::from(ends)) as u64;
-                self.faults[index] = Some((fault, dice.pick(&[End::Client, End::Server]), at));
+                self.faults[index] = Some((fault, dice.pick(&[LinkEnd::Client, LinkEnd::Server]), at));
             }
         }
     }
@@ -119,10 +119,10 @@ impl WorldPlan {
     }
 
     /// Both ways of a connection.
-    pub(super) fn ways(&self, index: usize) -> [Way; 2] {
-        [End::Client, End::Server].map(|end| {
+    pub(super) fn ways(&self, index: usize) -> [LinkWay; 2] {
+        [LinkEnd::Client, LinkEnd::Server].map(|end| {
             let noise = self.seed ^ ((index as u64) << 8) ^ end as u64;
-            let mut way = Way::new(self.buffers, self.buffers, noise);
+            let mut way = LinkWay::new(self.buffers, self.buffers, noise);
             if let Some((fault, _, at)) = self.faults[index].filter(|(_, on, _)| *on == end) {
                 way.plan(fault, at);
             }
@@ -195,19 +195,19 @@ fn fragment(dice: &Dice, scale: usize) -> Option<Fragment> {
     read(format!("{least}..{}", least + dice.up_to(scale)))
 }
 
-fn fault(dice: &Dice) -> Fault {
+fn fault(dice: &Dice) -> WayFault {
     let len = || dice.up_to(300);
     match dice.below(14) {
-        0 | 1 => Fault::Lose(len()),
-        2 | 3 => Fault::Duplicate(len()),
-        4 | 5 => Fault::Change(len()),
-        6 | 7 => Fault::Reorder(len(), len()),
-        8 => Fault::Insert(len()),
-        9 => Fault::Cut,
-        10 => Fault::LoseRest,
-        11 => Fault::Stand,
-        12 => Fault::Swallow,
-        _ => Fault::Reset,
+        0 | 1 => WayFault::Lose(len()),
+        2 | 3 => WayFault::Duplicate(len()),
+        4 | 5 => WayFault::Change(len()),
+        6 | 7 => WayFault::Reorder(len(), len()),
+        8 => WayFault::Insert(len()),
+        9 => WayFault::Cut,
+        10 => WayFault::LoseRest,
+        11 => WayFault::Stand,
+        12 => WayFault::Swallow,
+        _ => WayFault::Reset,
     }
 }
 

@@ -4,7 +4,7 @@
 #![cfg(all(test, not(windows)))]
 
 use super::plan::is_exact;
-use super::way::{Fault, Injected};
+use super::way::{Injected, WayFault};
 use super::world::{Client, World};
 use crate::stream::{ConnId, Divergence, FindingKind};
 
@@ -65,10 +65,10 @@ fn of_connection(world: &World, index: usize, client: &Client) -> Result<(), Str
     named(world, client, &injected, link.sent)
 }
 
-impl Fault {
+impl WayFault {
     /// Whether it concerns how the connection ends, and not which bytes come.
     fn is_of_end(self) -> bool {
-        matches!(self, Fault::Cut | Fault::LoseRest | Fault::Stand | Fault::Swallow | Fault::Reset)
+        matches!(self, WayFault::Cut | WayFault::LoseRest | WayFault::Stand | WayFault::Swallow | WayFault::Reset)
     }
 }
 
@@ -160,35 +160,35 @@ fn named(world: &World, client: &Client, injected: &Injected, sent: u64) -> Resu
     let is = |kind, place, extent: usize| found.kind == kind && near(place) && found.extent == extent as u64;
     let to_the_end = |len: usize| at + len as u64 >= sent;
     let is_right = match injected.fault {
-        Fault::Lose(len) => {
+        WayFault::Lose(len) => {
             is(Lost, at, len) || (to_the_end(len) && [Truncated, Stalled].contains(&found.kind) && near(at))
         }
-        Fault::Duplicate(len) => {
+        WayFault::Duplicate(len) => {
             is(Duplicated, at + len as u64, len)
                 || (len <= 3 && (is(Surplus, at, len) || is(Surplus, at + len as u64, len)))
         }
-        Fault::Change(len) => (found.kind, found.offset, found.extent) == (Corrupt, at, len as u64),
-        Fault::Reorder(first, second) => {
+        WayFault::Change(len) => (found.kind, found.offset, found.extent) == (Corrupt, at, len as u64),
+        WayFault::Reorder(first, second) => {
             found.kind == Reordered
                 && near(at)
                 && (first + second <= 4
                     || (found.extent.abs_diff(first as u64) <= 3 && found.overtaken_by.abs_diff(second as u64) <= 3))
         }
-        Fault::Insert(len) => is(Surplus, at, len) || (len <= 3 && is(Duplicated, at, len)),
-        Fault::Swap(len) => {
+        WayFault::Insert(len) => is(Surplus, at, len) || (len <= 3 && is(Duplicated, at, len)),
+        WayFault::Swap(len) => {
             let source = found.source.map(|source| (source.conn, source.offset + at));
             let other =
                 injected.other.map(|(other, place)| (world.clients[other].connection.conn(), place + found.offset));
             let foreign = [Crosstalk, Stale].contains(&found.kind) && source == other;
             near(at) && (foreign || (len < MIN_NAMEABLE_BYTES && found.kind == Corrupt))
         }
-        Fault::Cut => found.kind == Truncated && found.offset == at,
+        WayFault::Cut => found.kind == Truncated && found.offset == at,
         // What the connection does next decides: if its FIN came, the stream is cut; if it waits, it has stalled.
-        Fault::LoseRest => [Truncated, Stalled, Lost].contains(&found.kind) && found.offset == at,
-        Fault::Stand | Fault::Swallow => {
+        WayFault::LoseRest => [Truncated, Stalled, Lost].contains(&found.kind) && found.offset == at,
+        WayFault::Stand | WayFault::Swallow => {
             found.offset == at && (found.kind == Stalled || (found.kind == NoFin && at == sent))
         }
-        Fault::Reset => found.kind == Reset && found.offset <= at,
+        WayFault::Reset => found.kind == Reset && found.offset <= at,
     };
     if is_right { Ok(()) } else { Err("another kind, or another place, is right".to_owned()) }
 }

@@ -13,7 +13,7 @@ const PATIENCE: u64 = 300_000_000;
 
 /// What is wrong with a way, at one place. Lengths are bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(super) enum WayFault {
     Lose(usize),
     Duplicate(usize),
     Change(usize),
@@ -38,7 +38,7 @@ pub(super) enum Fault {
 /// A fault that has happened, with the lengths that it had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Injected {
-    pub(super) fault: Fault,
+    pub(super) fault: WayFault,
     pub(super) at: u64,
     /// The connection with which bytes were swapped, and their place there.
     pub(super) other: Option<(usize, u64)>,
@@ -65,7 +65,7 @@ pub(super) struct Carried {
 }
 
 /// One direction.
-pub(super) struct Way {
+pub(super) struct LinkWay {
     /// Handed over by the sender, and not carried yet.
     waiting: VecDeque<u8>,
     /// At the receiver, and not read yet.
@@ -77,7 +77,7 @@ pub(super) struct Way {
     fin_arrived: bool,
     /// Bytes carried up to the place of the fault.
     carried: u64,
-    planned: Option<(Fault, u64)>,
+    planned: Option<(WayFault, u64)>,
     /// When the place of the fault was reached.
     reached_at: Option<u64>,
     pub(super) injected: Option<Injected>,
@@ -85,19 +85,19 @@ pub(super) struct Way {
     noise: Dice,
 }
 
-impl fmt::Display for Way {
+impl fmt::Display for LinkWay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Way { waiting, arrived, buffer, window, fin_sent, fin_arrived, carried, .. } = self;
+        let LinkWay { waiting, arrived, buffer, window, fin_sent, fin_arrived, carried, .. } = self;
         let (waiting, arrived) = (waiting.len(), arrived.len());
         write!(f, "{waiting} of {buffer} B wait behind {carried} carried, {arrived} of {window} B unread; ")?;
         write!(f, "FIN sent {fin_sent}, arrived {fin_arrived}; {:?}, {:?}", self.passage, self.injected)
     }
 }
 
-impl Way {
+impl LinkWay {
     /// A way with buffers of these sizes. `noise`: the seed of bytes that nobody has sent.
-    pub(super) fn new(buffer: usize, window: usize, noise: u64) -> Way {
-        Way {
+    pub(super) fn new(buffer: usize, window: usize, noise: u64) -> LinkWay {
+        LinkWay {
             waiting: VecDeque::new(),
             arrived: VecDeque::new(),
             buffer,
@@ -114,7 +114,7 @@ impl Way {
     }
 
     /// A fault is to happen before the byte of this offset.
-    pub(super) fn plan(&mut self, fault: Fault, at: u64) {
+    pub(super) fn plan(&mut self, fault: WayFault, at: u64) {
         self.planned = Some((fault, at));
     }
 
@@ -153,7 +153,7 @@ impl Way {
     /// Bytes that wait at the place of a planned swap, and how many of them it concerns.
     pub(super) fn at_swap(&mut self) -> Option<(usize, &mut VecDeque<u8>)> {
         match self.planned {
-            Some((Fault::Swap(len), _)) if self.is_at_fault() && !self.waiting.is_empty() => {
+            Some((WayFault::Swap(len), _)) if self.is_at_fault() && !self.waiting.is_empty() => {
                 Some((len.min(self.waiting.len()), &mut self.waiting))
             }
             _ => None,
@@ -167,13 +167,13 @@ impl Way {
 
     /// `len` bytes were swapped for those of the other connection.
     pub(super) fn swapped(&mut self, len: usize, other: (usize, u64)) {
-        self.inject(Fault::Swap(len));
+        self.inject(WayFault::Swap(len));
         if let Some(injected) = &mut self.injected {
             injected.other = Some(other);
         }
     }
 
-    fn inject(&mut self, fault: Fault) {
+    fn inject(&mut self, fault: WayFault) {
         self.injected = Some(Injected { fault, at: self.carried, other: None });
         self.planned = None;
     }
@@ -186,55 +186,55 @@ impl Way {
     }
 
     /// Whether the fault happens now. If it needs more bytes than wait, it does not.
-    fn is_ready(&self, fault: Fault) -> bool {
+    fn is_ready(&self, fault: WayFault) -> bool {
         match fault {
-            Fault::Swap(_) => false,
-            Fault::Reorder(..) => self.waiting.len() >= 2,
-            Fault::Insert(_) | Fault::Stand | Fault::Swallow | Fault::Reset => true,
+            WayFault::Swap(_) => false,
+            WayFault::Reorder(..) => self.waiting.len() >= 2,
+            WayFault::Insert(_) | WayFault::Stand | WayFault::Swallow | WayFault::Reset => true,
             _ => !self.waiting.is_empty(),
         }
     }
 
     /// Lets the fault happen to the bytes that wait. Returns whether it resets the connection.
-    fn happen(&mut self, fault: Fault) -> bool {
+    fn happen(&mut self, fault: WayFault) -> bool {
         let most = self.waiting.len();
         match fault {
-            Fault::Lose(len) => {
-                self.inject(Fault::Lose(len.min(most)));
+            WayFault::Lose(len) => {
+                self.inject(WayFault::Lose(len.min(most)));
                 self.waiting.drain(..len.min(most));
             }
-            Fault::Duplicate(len) => {
+            WayFault::Duplicate(len) => {
                 let len = len.min(most);
-                self.inject(Fault::Duplicate(len));
+                self.inject(WayFault::Duplicate(len));
                 let copy: Vec<u8> = self.waiting.range(..len).copied().collect();
                 copy.into_iter().rev().for_each(|byte| self.waiting.push_front(byte));
             }
-            Fault::Change(len) => {
-                self.inject(Fault::Change(len.min(most)));
+            WayFault::Change(len) => {
+                self.inject(WayFault::Change(len.min(most)));
                 let noise = &self.noise;
                 self.waiting.range_mut(..len.min(most)).for_each(|byte| *byte ^= noise.below(255) as u8 + 1);
             }
-            Fault::Reorder(first, second) => {
+            WayFault::Reorder(first, second) => {
                 let first = first.min(most - 1);
                 let second = second.min(most - first);
-                self.inject(Fault::Reorder(first, second));
+                self.inject(WayFault::Reorder(first, second));
                 self.waiting.make_contiguous()[..first + second].rotate_left(first);
             }
-            Fault::Insert(len) => {
+            WayFault::Insert(len) => {
                 self.inject(fault);
                 (0..len).for_each(|_| self.waiting.push_front(self.noise.below(256) as u8));
             }
-            Fault::Cut => {
+            WayFault::Cut => {
                 self.inject(fault);
                 (self.fin_arrived, self.passage) = (true, Passage::Dropped);
             }
-            Fault::LoseRest => (self.passage, _) = (Passage::Dropped, self.inject(fault)),
-            Fault::Stand => (self.passage, _) = (Passage::Stopped, self.inject(fault)),
-            Fault::Swallow => (self.passage, _) = (Passage::Swallowed, self.inject(fault)),
-            Fault::Reset => self.inject(fault),
-            Fault::Swap(_) => {}
+            WayFault::LoseRest => (self.passage, _) = (Passage::Dropped, self.inject(fault)),
+            WayFault::Stand => (self.passage, _) = (Passage::Stopped, self.inject(fault)),
+            WayFault::Swallow => (self.passage, _) = (Passage::Swallowed, self.inject(fault)),
+            WayFault::Reset => self.inject(fault),
+            WayFault::Swap(_) => {}
         }
-        fault == Fault::Reset
+        fault == WayFault::Reset
     }
 
     /// Bytes that can be carried now.

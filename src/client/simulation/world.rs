@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::dice::Dice;
-use super::kernel::{End, Link, Socket};
+use super::kernel::{KernelSocket, Link, LinkEnd};
 use super::plan::WorldPlan;
 use crate::client::clock::{NEVER, RunClock, millis, nanos};
 use crate::client::close_barrier::CloseBarrier;
@@ -34,7 +34,7 @@ const MOST_TIME: u64 = 3_600_000_000_000;
 pub(super) struct Client {
     pub(super) connection: ClientConnection,
     /// None once it is closed.
-    socket: Option<RegisteredSocket<Socket>>,
+    socket: Option<RegisteredSocket<KernelSocket>>,
     slot: SlotState,
     pub(super) found: Vec<Divergence>,
     pub(super) group: usize,
@@ -43,7 +43,7 @@ pub(super) struct Client {
 /// What can happen next.
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    Carry(usize, End),
+    Carry(usize, LinkEnd),
     /// A server's wait reports this.
     Server(usize, Report),
     /// The client's wait reports something.
@@ -58,7 +58,7 @@ pub(super) struct World {
     dice: Rc<Dice>,
     pub(super) links: Vec<Rc<RefCell<Link>>>,
     pub(super) clients: Vec<Client>,
-    pub(super) server: SimulatedServer<Socket>,
+    pub(super) server: SimulatedServer<KernelSocket>,
     pub(super) stream: Stream,
     ledger: SentLedger,
     half_close: HalfCloseEvidence,
@@ -91,13 +91,13 @@ impl World {
             let slot = slots.slot(index);
             let conn = slots.id(slot, 0).expect("the slot has a first connection");
             let link = Link::new(&dice, plan.moods, plan.ways(index as usize));
-            server.accept(Socket::new(&link, End::Server), plan.server_is_noticed);
+            server.accept(KernelSocket::new(&link, LinkEnd::Server), plan.server_is_noticed);
             ledger.open(conn, 0);
             let profile = &plan.groups[slot.group as usize];
             let of_plan = ConnectionPlan::new(Arc::clone(profile), plan.seed, slot, conn);
             clients.push(Client {
                 connection: ClientConnection::new(of_plan, conn, clock.read()),
-                socket: Some(RegisteredSocket::new(Socket::new(&link, End::Client))),
+                socket: Some(RegisteredSocket::new(KernelSocket::new(&link, LinkEnd::Client))),
                 slot: SlotState::new(slot.group as u16, 0),
                 found: Vec::new(),
                 group: slot.group as usize,
@@ -185,7 +185,7 @@ impl World {
         self.options.clear();
         for (index, link) in self.links.iter().enumerate() {
             let link = link.borrow();
-            for end in [End::Client, End::Server] {
+            for end in [LinkEnd::Client, LinkEnd::Server] {
                 if link.can_carry(end) {
                     self.options.push(Step::Carry(index, end));
                 }
@@ -195,7 +195,7 @@ impl World {
                     if self.plan.server_is_noticed { link.notify_server() } else { link.report_to_server(awaited) };
                 self.options.extend(report.map(|report| Step::Server(index, report)));
             }
-            if self.clients[index].socket.is_some() && link.has_news(End::Client) {
+            if self.clients[index].socket.is_some() && link.has_news(LinkEnd::Client) {
                 self.options.push(Step::Event(index));
             }
         }
