@@ -12,7 +12,7 @@ const SENT_BY_OTHERS: u64 = 4096;
 const FIN: End = End { missing: Some(FindingKind::Truncated), complete: None };
 /// Edits this far apart do not touch each other.
 const APART: usize = 64;
-/// So many bytes are not equal to others by chance.
+/// Runs of this many bytes are not equal by chance.
 const EDIT: usize = 8;
 
 struct Known {

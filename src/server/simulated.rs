@@ -1,7 +1,7 @@
 //! The readiness models' server over sockets that a test brings: real connections, sessions, rings and counters, with
 //! no system beneath them. The simulation of the client drives it, and may not see further into the servers than this.
 
-#![cfg(all(test, not(windows)))]
+#![cfg(all(test, unix))]
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! Everything that a simulated world leaves to chance, from one seed.
 
-#![cfg(all(test, not(windows)))]
+#![cfg(all(test, unix))]
 
 use std::cell::Cell;
 

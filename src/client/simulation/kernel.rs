@@ -5,7 +5,7 @@
 //! told when that is over. The client's wait reports changes (epoll(7), EPOLLET), the server's what lasts
 //! (level-triggered), or each thing once until it is asked for again (WSAAsyncSelect).
 
-#![cfg(all(test, not(windows)))]
+#![cfg(all(test, unix))]
 
 use std::cell::RefCell;
 use std::fmt;

@@ -14,7 +14,7 @@
 //! SIM_SEED=0x2a cargo test --lib client::simulation                   # one again, with what was found in it
 //! ```
 
-#![cfg(all(test, not(windows)))]
+#![cfg(all(test, unix))]
 
 mod dice;
 mod kernel;

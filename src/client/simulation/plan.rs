@@ -1,6 +1,6 @@
 //! What a world is like: drawn from its seed before it begins.
 
-#![cfg(all(test, not(windows)))]
+#![cfg(all(test, unix))]
 
 use std::str::FromStr;
 use std::sync::Arc;

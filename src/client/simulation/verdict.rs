@@ -1,7 +1,7 @@
 //! Whether what the client found in a world is right: nothing where nothing was wrong, and each fault by its kind, at
 //! its place. Every byte that was sent has come, or a finding says what became of it.
 
-#![cfg(all(test, not(windows)))]
+#![cfg(all(test, unix))]
 
 use super::plan::is_exact;
 use super::way::{Injected, WayFault};

@@ -1,7 +1,7 @@
 //! One direction of a simulated connection: the sender's buffer, the network, and the receiver's buffer. In a faulty
 //! world one fault waits at one place of it.
 
-#![cfg(all(test, not(windows)))]
+#![cfg(all(test, unix))]
 
 use std::collections::VecDeque;
 use std::fmt;

@@ -1,7 +1,7 @@
 //! A world of a few connections between the real client and the real server, over simulated kernels, in a time of its
 //! own. What happens next, and how much of it, the seed decides.
 
-#![cfg(all(test, not(windows)))]
+#![cfg(all(test, unix))]
 
 use std::cell::RefCell;
 use std::rc::Rc;
