@@ -414,7 +414,7 @@ fn a_client_that_does_not_read(host: &mut dyn Host) {
     silent.round_trip(1);
     let before = time_of_others(host, 2);
     let mut deaf = Client::connect(host.address(), 1);
-    // What a connection costs by itself, such as a process, is there from its first byte on.
+    // What each connection costs, such as a process, is there from its first byte on.
     deaf.round_trip(1);
     let empty = host.resident_memory();
     let sent = deaf.send_until_stalled(MORE_THAN_SOCKETS_HOLD);

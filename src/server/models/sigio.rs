@@ -7,15 +7,15 @@
 //! the descriptor (`si_fd`) and what happened (`si_band`). The worker blocks the signals and takes them one by one by
 //! sigtimedwait(2). So no handler ever runs, and nothing is interrupted.
 //!
-//! It was Linux's answer to `poll` before epoll existed (2.4; phhttpd and 'the C10K problem' made it known), and it is
-//! how SIGIO came from 4.2BSD. signalfd(2) is another thing: it turns signals into a descriptor that a `poll` can watch,
-//! and so brings back the wait that this model replaces.
+//! It was Linux's answer to `poll` before epoll existed (2.4; phhttpd and 'the C10K problem' made it known), and SIGIO
+//! itself came from 4.2BSD. signalfd(2) is another thing: it turns signals into a descriptor that a `poll` can watch.
+//! So it brings back the wait that this model replaces.
 //!
 //! The rules:
 //! - **A signal reports a change, not a state** (edge-triggered): nothing reports the bytes that were left. So a
 //!   connection receives until a receive would block, and what had come before O_ASYNC was set is looked for once.
-//! - **The queue is bounded** (RLIMIT_SIGPENDING, for all processes of a user). When it is full the kernel sends a plain
-//!   SIGIO instead: some signals are lost, and it does not say whose. Then all queued signals are taken, and one
+//! - **The queue is bounded** (RLIMIT_SIGPENDING, for all processes of a user). When it is full the kernel sends a
+//!   plain SIGIO instead: some signals are lost, and it does not say whose. Then all queued signals are taken, and one
 //!   `poll` of all sockets finds what is ready. SIGIO has the smaller number, so it is taken first.
 //! - **A signal may be stale.** It names a number, and the descriptor may have been closed since, and the number used
 //!   again. So a signal only means 'try': a call that would block is no error.
@@ -23,8 +23,8 @@
 //!   if its signal finds no room, SIGIO comes, and the pipe is polled with the rest.
 //!
 //! **Drawbacks.** A call for each signal; epoll returns hundreds of events by one. A socket sends a signal for each
-//! segment that comes, wanted or not: there is no interest to take back. Three calls set a socket up, and each turn ends
-//! by a receive that finds nothing. The BSDs and macOS know O_ASYNC without F_SETSIG, which leaves only the SIGIO that
+//! segment that comes, wanted or not: there is no interest to take back. Three calls set a socket up, and each turn
+//! ends by a receive that finds nothing. The BSDs and macOS know O_ASYNC without F_SETSIG, which leaves only the SIGIO that
 //! says nothing.
 //!
 //! **Limit.** RLIMIT_SIGPENDING (`ulimit -i`), which is survived as said above.

@@ -1,6 +1,6 @@
 //! Shared by several models: the means by which a thread waits, and by which others wake it. There is a file each for
-//! an eventfd (Linux), a pipe (Unix), a set of events and a socket (Windows). What a model does after the wait stands in
-//! `models`.
+//! an eventfd (Linux), a pipe (Unix), a set of events and a socket (Windows). What a model does after the wait stands
+//! in `models`.
 
 use std::sync::Arc;
 

@@ -42,7 +42,7 @@ pub(super) enum ChildEnd {
 /// The children of one server. All calls come from the thread that has made this.
 pub(super) struct Children {
     slots: Arc<Mutex<ByteSlots>>,
-    /// The slot of each child that was not reaped yet. So long its number is not given to another process.
+    /// The slot of each child that was not reaped yet. Until then its number is given to no other process.
     alive: HashMap<Pid, usize>,
     /// Each child writes to its own copy. Nobody writes to this one, so its pages are shared until then.
     buffer: Box<[u8]>,

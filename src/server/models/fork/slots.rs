@@ -102,7 +102,7 @@ impl SharedBlock {
     }
 
     fn slots(&self) -> &[ByteSlot; SLOTS_PER_BLOCK] {
-        // SAFETY: the mapping is as large as this, zeroed at first, which is a valid value, and lives as long as `self`.
+        // SAFETY: the mapping is as large as this, zeroed at first, which is valid, and lives as long as `self`.
         // Other processes change it only by atomic operations.
         unsafe { self.0.as_ref() }
     }
