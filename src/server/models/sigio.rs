@@ -24,8 +24,8 @@
 //!
 //! **Drawbacks.** A call for each signal; epoll returns hundreds of events by one. A socket sends a signal for each
 //! segment that comes, wanted or not: there is no interest to take back. Three calls set a socket up, and each turn
-//! ends by a receive that finds nothing. The BSDs and macOS know O_ASYNC without F_SETSIG, which leaves only the SIGIO that
-//! says nothing.
+//! ends by a receive that finds nothing. The BSDs and macOS know O_ASYNC without F_SETSIG, which leaves only the SIGIO
+//! that says nothing.
 //!
 //! **Limit.** RLIMIT_SIGPENDING (`ulimit -i`), which is survived as said above.
 //!
