@@ -3,7 +3,6 @@
 
 #[expect(unreachable_pub, reason = "it is a crate of its own for the fuzzer")]
 #[path = "../fuzz/src/lib.rs"]
-#[expect(unreachable_pub, reason = "for the fuzzer it is a library")]
 mod fuzz;
 
 use std::fs;

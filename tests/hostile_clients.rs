@@ -1,5 +1,5 @@
-//! Clients that mean harm, against every server model of this system: its memory stays bounded, it does not spin, honest
-//! clients are served meanwhile, and it ends in order. The table of docs/reliability.md is what this prints:
+//! Clients that mean harm, against every server model of this system: its memory stays bounded, it does not spin,
+//! honest clients are served meanwhile, and it ends in order. The table of docs/reliability.md is what this prints:
 //!
 //!     cargo test --release --test hostile_clients -- --nocapture
 #![cfg(target_os = "linux")]

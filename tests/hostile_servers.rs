@@ -303,6 +303,7 @@ fn a_server_that_vanishes_and_comes_back_fails_only_what_was_open() {
     thread::sleep(Duration::from_secs(1));
     first.child.kill().expect("it runs");
     first.child.wait().expect("it can be waited for");
+    // sleep: as long as it is away
     thread::sleep(Duration::from_millis(300));
     let second = Serving::start(&["--bind", &address]);
     let report = run.report();
@@ -322,6 +323,7 @@ fn a_server_that_stands_still_is_stalled_once_the_client_has_waited_enough() {
         // sleep: the server runs, then stands still for this long
         thread::sleep(Duration::from_millis(700));
         signal("-STOP", &pid);
+        // sleep: as long as it stands still
         thread::sleep(Duration::from_millis(1500));
         signal("-CONT", &pid);
         let report = run.report();

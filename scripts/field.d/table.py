@@ -22,8 +22,8 @@ check --list` and [conformance.md](conformance.md) tell what each case proves.
 A case that did not pass ran again. *Failed* are cases of the grade *must* that failed each time: only they speak
 against a program. *Weak* are those of the grade *should*. *Now and then*: it also passed, because the fault depends on
 timing. *Inconclusive*: no run could tell. *Not judged*: the program can't be judged by the case (it has no IPv6
-address, or takes no data with the SYN), or the case only measures. In the last columns, **2.1** failed, 5.2 is weak, and
-(5.4) failed now and then; a question mark stands for inconclusive. Each failure has an explanation below, found with
+address, or takes no data with the SYN), or the case only measures. In the column *which*, **2.1** failed, 5.2 is weak,
+and (5.4) failed now and then; a question mark stands for inconclusive. Each failure is explained below, found with
 `scripts/field --probe`, which asks with plain sockets and shares no code with `echo-tester`.
 """
 # The ways in which a case can end, as columns of the table.

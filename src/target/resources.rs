@@ -1,7 +1,7 @@
 //! What the processes of a server use while a load runs, and whether they have come to rest afterwards.
 //!
-//! The samples are taken on a thread of their own, each 100 to 500 ms: the longer a look takes, the rarer it is, but not
-//! while the connections double. The numbers are only collected here; `measure::server_usage` says what they mean.
+//! The samples are taken on a thread of their own, each 100 to 500 ms: the longer a look takes, the rarer it is, but
+//! not while the connections double. The numbers are only collected here; `measure::server_usage` says what they mean.
 
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -21,8 +21,8 @@ const MIN_INTERVAL: Duration = Duration::from_millis(100);
 const MAX_INTERVAL: Duration = Duration::from_millis(500);
 /// Between these limits, looks may take this part of a processor's time.
 const SHARE_OF_TIME: u32 = 30;
-/// A look is not put off when this many times as many connections were opened as at the one before: however short a run,
-/// and however many processes the machine has, a look falls between a tenth and a half of its connections.
+/// A look is not put off when this many times as many connections were opened as at the one before. So a look falls
+/// between a tenth and a half of the connections, however short a run and however many processes the machine has.
 const GROWTH_BETWEEN_LOOKS: u64 = 2;
 /// After a run, a server is at rest when its descriptors and threads have not changed for this long.
 pub const UNCHANGED_FOR: Duration = Duration::from_millis(300);

@@ -26,7 +26,7 @@
 
 use std::io;
 use std::net::TcpListener;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::ptr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -87,14 +87,16 @@ impl Selector for Kqueue {
     fn modify(&mut self, token: Token, socket: SockRef<'_>, interest: Interest) -> io::Result<()> {
         let descriptor = socket.as_fd().as_raw_fd();
         let before = std::mem::replace(&mut self.interests[token], interest);
-        let filters: [(bool, bool, fn(RawFd) -> EventFilter); 2] =
-            [(before.read, interest.read, EventFilter::Read), (before.write, interest.write, EventFilter::Write)];
+        let filters = [
+            (before.read, interest.read, EventFilter::Read(descriptor)),
+            (before.write, interest.write, EventFilter::Write(descriptor)),
+        ];
         for (had, wants, filter) in filters {
             if had != wants {
                 let flags = if wants { EventFlags::ADD } else { EventFlags::DELETE };
                 // SAFETY: the socket is registered. It stays open until it is deregistered, and its close takes the
                 // filters out.
-                unsafe { self.change(filter(descriptor), flags, token) }?;
+                unsafe { self.change(filter, flags, token) }?;
             }
         }
         Ok(())
