@@ -48,7 +48,7 @@ readonly of_a_process=$((hard - own_descriptors))
 # capacity EACH: prints each limit of the machine for processes of EACH connections, and sets most, stops_by, remedy.
 capacity() {
     local each=$1 memory free_files used_files all_files low high pid_max processes_max
-    memory=$(awk '/^MemAvailable:/ { print $2 * 1024 }' /proc/meminfo)
+    memory=$(awk '/^MemAvailable:/ { printf "%.0f\n", $2 * 1024 }' /proc/meminfo)
     read -r used_files _ all_files </proc/sys/fs/file-nr
     free_files=$((all_files - used_files))
     read -r low high </proc/sys/net/ipv4/ip_local_port_range

@@ -141,14 +141,18 @@ fn imperfections(case: &DetectionCase, result: &Reconciled) -> Vec<String> {
 
 #[test]
 fn runs_without_a_fault_raise_no_finding() {
-    let models: Vec<_> = TABLE.iter().filter(|model| model.run.is_some() && (model.probe)().is_ok()).collect();
+    // Here `fork` would copy this whole process, with the sockets of all clients and servers, for each connection.
+    // `tests/models.rs` and `check` have it in a process of its own.
+    let is_tried = |model: &&models::Model| model.run.is_some() && (model.probe)().is_ok() && model.name != "fork";
+    let models: Vec<_> = TABLE.iter().filter(is_tried).collect();
     assert!(!models.is_empty());
     let runs: Vec<_> = models.iter().flat_map(|model| LOADS.iter().map(move |load| (*model, load))).collect();
     let found = in_parallel(&runs, |(model, load): &(&models::Model, &Load)| {
         let server = Server::start(model, run::any_port(), Options::default()).expect(model.name);
         let (counters, findings) = run::blast(server.address(), load.toml, 7);
         assert!(run::stop(server).add_up(), "{}", model.name);
-        assert!(counters.bytes_verified > 0 && counters.bytes_verified == counters.bytes_sent);
+        let is_complete = counters.bytes_verified > 0 && counters.bytes_verified == counters.bytes_sent;
+        assert!(is_complete, "{} under {}: {counters:?}: {findings:?}", model.name, load.name);
         findings.iter().map(|found| format!("{} under {}: {}", model.name, load.name, table::sentence(found))).collect()
     });
     let found: Vec<String> = found.into_iter().flat_map(|found: Vec<String>| found).collect();
