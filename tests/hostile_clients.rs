@@ -6,15 +6,16 @@
 
 use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
-use std::panic::resume_unwind;
 use std::time::{Duration, Instant};
 
+use at_once::at_once;
 use echo_tester::server::models::{Model, TABLE};
 use program::{Serving, said};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use serde_json::Value;
 use socket2::SockRef;
 
+mod at_once;
 mod program;
 
 /// The longest time that a test waits for an event.
@@ -132,7 +133,7 @@ fn under(attack: &Attack, model: &Model, server: &Serving) -> String {
     let what = format!("{} under '{}'", model.name, attack.name);
     let (memory_before, _) = usage(server);
     let attackers: Vec<TcpStream> = (0..attack.conns).filter_map(|_| (attack.does)(connect(server))).collect();
-    // Once these are answered, whoever came before has been served too.
+    // Once these are answered, earlier clients have been served too.
     honest(&server.address, &what);
     let (_, cpu_before) = usage(server);
     // sleep: the time in which the server is watched
@@ -149,25 +150,16 @@ fn under(attack: &Attack, model: &Model, server: &Serving) -> String {
     format!("| `{}` | {} × {} | {added:.1} MiB | {cpu} ms | {p99:.2} ms |", model.name, attack.conns, attack.name)
 }
 
-/// Does something with each model at once: most of it is waiting.
-fn each_model<T: Send>(work: impl Fn(&'static Model) -> T + Sync) -> Vec<T> {
-    let work = &work;
-    std::thread::scope(|scope| {
-        let started: Vec<_> = models().map(|model| scope.spawn(move || work(model))).collect();
-        started.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
-    })
-}
-
 #[test]
 fn honest_clients_are_served_whatever_others_do() {
     echo_tester::sys::raise_descriptor_limit();
-    let rows = each_model(attacked).concat().join("\n");
+    let rows = at_once(models(), attacked).concat().join("\n");
     println!("| model | attack | memory added | CPU in 1 s | honest p99 |\n| --- | --- | ---: | ---: | ---: |\n{rows}");
 }
 
 #[test]
 fn a_flood_past_the_descriptors_neither_ends_nor_spins_a_server() {
-    each_model(|model| {
+    at_once(models(), |model| {
         let server = Serving::start(&["--model", model.name]);
         let pid = Pid::from_raw(server.child.id().cast_signed());
         let few = Rlimit { current: Some(128), ..getrlimit(Resource::Nofile) };

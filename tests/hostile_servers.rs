@@ -8,17 +8,19 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
-use std::panic::resume_unwind;
-use std::process::{Child, Command};
+use std::process::Child;
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use at_once::at_once;
 use program::{Serving, finish, program, said, text};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::Value;
 use socket2::SockRef;
 
+mod at_once;
 mod program;
 
 /// The longest time that a test waits for an event.
@@ -26,8 +28,8 @@ const EVENT_TIMEOUT: Duration = Duration::from_secs(60);
 /// The memory that a run of a few connections may add to that of the program, whatever the server sends.
 const MAX_MEMORY_ADDED: u64 = 64 << 20;
 
-/// What a server does with a connection, until the client has gone. `earlier`: the streams of those before it.
-type Behaviour = fn(stream: TcpStream, earlier: &[TcpStream]) -> std::io::Result<()>;
+/// What a server does with a connection, until the client has gone. `before`: for what it keeps of the one before.
+type Behaviour = fn(stream: TcpStream, before: &Mutex<Option<TcpStream>>) -> std::io::Result<()>;
 
 /// A server, and what a run against it finds.
 struct Hostile {
@@ -68,13 +70,13 @@ fn swallow(mut stream: &TcpStream) -> std::io::Result<()> {
     forever()
 }
 
-fn speak_first(mut stream: TcpStream, _: &[TcpStream]) -> std::io::Result<()> {
+fn speak_first(mut stream: TcpStream, _: &Mutex<Option<TcpStream>>) -> std::io::Result<()> {
     stream.write_all(b"220 ready\r\n")?;
     std::io::copy(&mut &stream, &mut &stream)?;
     Ok(())
 }
 
-fn send_without_end(mut stream: TcpStream, _: &[TcpStream]) -> std::io::Result<()> {
+fn send_without_end(mut stream: TcpStream, _: &Mutex<Option<TcpStream>>) -> std::io::Result<()> {
     let mut reader = stream.try_clone()?;
     thread::spawn(move || std::io::copy(&mut reader, &mut std::io::sink()));
     // No repetition that could pass for an answer.
@@ -84,7 +86,7 @@ fn send_without_end(mut stream: TcpStream, _: &[TcpStream]) -> std::io::Result<(
     }
 }
 
-fn trickle(mut stream: TcpStream, _: &[TcpStream]) -> std::io::Result<()> {
+fn trickle(mut stream: TcpStream, _: &Mutex<Option<TcpStream>>) -> std::io::Result<()> {
     let mut byte = [0];
     loop {
         stream.read_exact(&mut byte)?;
@@ -94,20 +96,21 @@ fn trickle(mut stream: TcpStream, _: &[TcpStream]) -> std::io::Result<()> {
     }
 }
 
-fn reset_after_a_byte(mut stream: TcpStream, _: &[TcpStream]) -> std::io::Result<()> {
+fn reset_after_a_byte(mut stream: TcpStream, _: &Mutex<Option<TcpStream>>) -> std::io::Result<()> {
     let mut byte = [0];
     stream.read_exact(&mut byte)?;
     stream.write_all(&byte)?;
     SockRef::from(&stream).set_linger(Some(Duration::ZERO))
 }
 
-fn answer_elsewhere(stream: TcpStream, earlier: &[TcpStream]) -> std::io::Result<()> {
-    let other = earlier.last().map_or_else(|| stream.try_clone(), TcpStream::try_clone)?;
-    std::io::copy(&mut &stream, &mut &other)?;
+fn answer_elsewhere(stream: TcpStream, before: &Mutex<Option<TcpStream>>) -> std::io::Result<()> {
+    let own = stream.try_clone()?;
+    let other = before.lock().expect("nobody panicked").replace(own);
+    std::io::copy(&mut &stream, &mut other.as_ref().unwrap_or(&stream))?;
     Ok(())
 }
 
-fn never_close(stream: TcpStream, _: &[TcpStream]) -> std::io::Result<()> {
+fn never_close(stream: TcpStream, _: &Mutex<Option<TcpStream>>) -> std::io::Result<()> {
     std::io::copy(&mut &stream, &mut &stream)?;
     forever()
 }
@@ -118,15 +121,11 @@ fn start(serve: Behaviour) -> (String, Receiver<()>) {
     let address = listener.local_addr().expect("the listener is bound").to_string();
     let (accepted, connections) = channel();
     thread::spawn(move || {
-        let earlier: Arc<Mutex<Vec<TcpStream>>> = Arc::default();
+        let before: Arc<Mutex<Option<TcpStream>>> = Arc::default();
         for stream in listener.incoming().map_while(Result::ok) {
-            let all: Vec<TcpStream> =
-                earlier.lock().expect("nobody panicked").iter().filter_map(|stream| stream.try_clone().ok()).collect();
-            if serve as usize == answer_elsewhere as *const () as usize {
-                earlier.lock().expect("nobody panicked").extend(stream.try_clone());
-            }
+            let before = Arc::clone(&before);
             // The client may break off at any time, and the test may have ended.
-            thread::spawn(move || drop(serve(stream, &all)));
+            thread::spawn(move || drop(serve(stream, &before)));
             let _ = accepted.send(());
         }
     });
@@ -168,15 +167,6 @@ fn kinds(report: &Value) -> Vec<&str> {
         .collect()
 }
 
-/// Does something with each server at once: most of it is waiting. Returns the results in the order of the table.
-fn against_each<T: Send>(work: impl Fn(&Hostile) -> T + Sync) -> Vec<T> {
-    let work = &work;
-    thread::scope(|scope| {
-        let started: Vec<_> = SERVERS.iter().map(|server| scope.spawn(move || work(server))).collect();
-        started.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
-    })
-}
-
 /// Whether the client itself stood still: on a busy machine it then accuses nobody of a silence.
 fn was_late(report: &Value) -> bool {
     let seconds = |key: &str| report["client"][key].as_f64().unwrap_or_default();
@@ -185,7 +175,7 @@ fn was_late(report: &Value) -> bool {
 
 #[test]
 fn blast_names_what_each_server_does() {
-    let rows = against_each(|Hostile { name, serve, kinds: expected }| {
+    let rows = at_once(SERVERS, |Hostile { name, serve, kinds: expected }| {
         let (address, _connections) = start(*serve);
         let report = blast(&address, &["--conns", "8", "--duration", "1s"]);
         let found = kinds(&report);
@@ -201,7 +191,7 @@ fn blast_names_what_each_server_does() {
 
 #[test]
 fn check_and_compare_end_and_blame_each_server() {
-    against_each(|Hostile { name, serve, .. }| {
+    at_once(SERVERS, |Hostile { name, serve, .. }| {
         let (address, _connections) = start(*serve);
         let cases = ["check", &address, "--filter", "3.2", "--patience", "1s", "--quiet"];
         let target = format!("it={address}");
@@ -220,14 +210,9 @@ fn check_and_compare_end_and_blame_each_server() {
     });
 }
 
-fn signal(name: &str, process: &str) {
-    let status = Command::new("kill").args([name, "--", process]).status();
-    assert!(status.expect("kill is installed").success());
-}
-
 #[test]
 fn ctrl_c_ends_a_run_against_each_server() {
-    let times = against_each(|Hostile { name, serve, .. }| {
+    let times = at_once(SERVERS, |Hostile { name, serve, .. }| {
         let (address, connections) = start(*serve);
         // Only an interrupt ends it. What the server does may end single connections earlier: others follow.
         let args = [
@@ -250,7 +235,7 @@ fn ctrl_c_ends_a_run_against_each_server() {
         ];
         let child: Child = program(&args).process_group(0).spawn().expect("the program starts");
         connections.recv_timeout(EVENT_TIMEOUT).expect("the client connects");
-        signal("-INT", &format!("-{}", child.id()));
+        kill_process_group(Pid::from_child(&child), Signal::INT).expect("it runs");
         let pressed = Instant::now();
         let output = finish(child, &args);
         let took = pressed.elapsed();
@@ -319,13 +304,13 @@ fn a_server_that_stands_still_is_stalled_once_the_client_has_waited_enough() {
     for (patience, expected) in [("30s", "pass"), ("300ms", "fail")] {
         let server = Serving::start(&[]);
         let run = Blasting::start(&server.address, &["--duration", "3s", "--stall-timeout", patience]);
-        let pid = server.child.id().to_string();
+        let pid = Pid::from_child(&server.child);
         // sleep: the server runs, then stands still for this long
         thread::sleep(Duration::from_millis(700));
-        signal("-STOP", &pid);
+        kill_process(pid, Signal::STOP).expect("it runs");
         // sleep: as long as it stands still
         thread::sleep(Duration::from_millis(1500));
-        signal("-CONT", &pid);
+        kill_process(pid, Signal::CONT).expect("it runs");
         let report = run.report();
         assert!(outcome(&report) == expected || was_late(&report), "{patience}: {report}");
         assert!(kinds(&report).iter().all(|kind| *kind == "stalled"), "{report}");

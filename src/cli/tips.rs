@@ -100,10 +100,14 @@ fn word_tip(command: &str, word: &str) -> Option<String> {
     }
 }
 
+/// The word behind a flag that stands alone.
+fn word_after<'w>(flag: &str, words: &'w [OsString]) -> Option<&'w OsString> {
+    words.iter().skip_while(|word| *word != flag).nth(1)
+}
+
 /// The correct form of `--serve epoll`, where 'epoll' is parsed as a target.
 pub(super) fn serve_without_equals(words: &[OsString]) -> Option<String> {
-    let mut pairs = words.iter().zip(words.iter().skip(1));
-    let (_, model) = pairs.find(|(flag, _)| *flag == "--serve")?;
+    let model = word_after("--serve", words)?;
     let model = model.to_str().filter(|model| !model.contains(':') && !model.starts_with('-'))?;
     match models::find(model) {
         Ok(_) => Some(format!("the model goes after '=': write --serve={model}")),
@@ -115,9 +119,10 @@ pub(super) fn serve_without_equals(words: &[OsString]) -> Option<String> {
 /// `merge --json a.json`.
 pub(super) fn file_without_equals(words: &[OsString]) -> Option<String> {
     let command = words.get(1)?.to_str().filter(|command| ["blast", "check", "compare", "run"].contains(command))?;
-    let mut pairs = words.iter().zip(words.iter().skip(1));
-    let (_, file) = pairs.find(|(flag, next)| *flag == "--json" && next.to_string_lossy().ends_with(".json"))?;
-    let file = file.to_string_lossy();
+    let file = word_after("--json", words)?.to_string_lossy();
+    if !file.ends_with(".json") {
+        return None;
+    }
     Some(format!(
         "'{command} --json {file}': the file goes after '=': write --json={file} (without a file, the JSON goes to standard \
          output)"

@@ -13,7 +13,7 @@ use crate::measure::Counters;
 use crate::stream::FindingKind;
 use crate::stream::answer::Answer;
 use crate::sys::advice;
-use crate::units::{counted, grouped};
+use crate::units::{counted, counted_were, grouped};
 
 /// The verdict on the bytes of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -196,11 +196,6 @@ fn findings(counters: &Counters) -> Vec<String> {
         .iter()
         .map(|(kind, n)| format!("{} × {}: {}", grouped(*n), kind.name(), kind.description()))
         .collect()
-}
-
-/// `1 connection was`, `3 connections were`.
-fn counted_were(count: u64, noun: &str) -> String {
-    format!("{} {}", counted(count, noun), if count == 1 { "was" } else { "were" })
 }
 
 /// Tasks that were not done through no fault of the server, and the remedies: flags that the command has.

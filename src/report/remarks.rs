@@ -3,7 +3,7 @@
 use super::run::{LoadReport, RunReport};
 use super::text::show_count;
 use crate::measure::{Latency, slow_connects};
-use crate::units::counted;
+use crate::units::counted_were;
 
 /// How long systems wait with an ACK in the hope of data to send it with, and its name (RFC 1122, 4.2.3.2: less than
 /// 500 ms). Linux begins with the shorter time, Windows and the BSDs have the longer one.
@@ -26,10 +26,9 @@ pub(super) fn of(report: &RunReport) -> Vec<String> {
 fn given_up(report: &RunReport) -> Option<String> {
     let connections = report.total.given_up;
     (connections > 0).then(|| {
-        let were = if connections == 1 { "was" } else { "were" };
         format!(
-            "{} {were} given up after 250 findings each: what came later is not counted",
-            counted(connections, "connection")
+            "{} given up after 250 findings each: what came later is not counted",
+            counted_were(connections, "connection")
         )
     })
 }

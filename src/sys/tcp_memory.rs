@@ -1,5 +1,5 @@
 //! The memory that the system's TCP uses for all its sockets. When it is short, the kernel drops segments that have
-//! arrived and holds sends back, whoever they belong to. Known only on Linux.
+//! arrived and holds sends back, of all connections alike. Known only on Linux.
 
 /// Pages that the sockets of this machine use, and the limits between which the kernel calls that a pressure (tcp(7),
 /// `tcp_mem`): it begins above `pressure` and ends below `low`.

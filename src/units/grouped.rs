@@ -18,6 +18,11 @@ pub fn counted(count: u64, noun: &str) -> String {
     format!("{} {noun}{}", grouped(count), if count == 1 { "" } else { "s" })
 }
 
+/// The same as the subject of a passive: `1 connection was`, `3 connections were`.
+pub fn counted_were(count: u64, noun: &str) -> String {
+    format!("{} {}", counted(count, noun), if count == 1 { "was" } else { "were" })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -30,5 +35,6 @@ mod tests {
     #[test]
     fn only_one_is_singular() {
         assert_eq!([0, 1, 1000].map(|n| counted(n, "thread")), ["0 threads", "1 thread", "1,000 threads"]);
+        assert_eq!([1, 2].map(|n| counted_were(n, "thread")), ["1 thread was", "2 threads were"]);
     }
 }

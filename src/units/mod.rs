@@ -19,7 +19,7 @@ pub(crate) mod text;
 mod time;
 
 pub use amount::{Bytes, Count};
-pub use grouped::{counted, grouped};
+pub use grouped::{counted, counted_were, grouped};
 pub use parse_error::ParseError;
 pub use rate::{ByteRate, Rate};
 pub use time::Time;

@@ -1,8 +1,8 @@
 //! A kernel as far as a connection sees one: two sockets, with a way of bounded buffers in each direction between them.
 //!
 //! A call may be interrupted, take or give less than it could, or answer 'would block' at any time. What a real kernel
-//! guarantees is kept: bytes stay in order, an error of a socket is told once, and whoever was told 'would block' is
-//! told when that is over. The client's wait reports changes (epoll(7), EPOLLET), the server's what lasts
+//! guarantees is kept: bytes stay in order, an error of a socket is told once, and a caller that was told 'would block'
+//! is told when that is over. The client's wait reports changes (epoll(7), EPOLLET), the server's what lasts
 //! (level-triggered), or each thing once until it is asked for again (WSAAsyncSelect).
 
 #![cfg(all(test, unix))]

@@ -178,7 +178,7 @@ static PIPES: [AtomicI32; MOST_SERVERS] = [const { AtomicI32::new(-1) }; MOST_SE
 /// Handlers that run now, in any thread.
 static RUNNING_HANDLERS: AtomicUsize = AtomicUsize::new(0);
 
-/// As long as this lives, its pipe is written to when a child of this process has ended, whoever has started it.
+/// As long as this lives, its pipe is written to when any child of this process has ended.
 struct Notices {
     place: &'static AtomicI32,
     _pipe: Arc<SelfPipe>,
