@@ -1,8 +1,11 @@
 //! Whether a run can be trusted in what it says about time. Pure.
 //!
 //! A client that stood still, a machine without a processor to spare, or one without memory for TCP makes every server
-//! look slow. Then what
-//! depends on time (a stall, a missing FIN, a round trip) is inconclusive: it accuses nobody. Wrong bytes stay wrong.
+//! look slow. Then what depends on time (a stall, a missing FIN, a round trip) is inconclusive: it accuses nobody. Wrong
+//! bytes stay wrong.
+//!
+//! A kernel that is short of memory for TCP also ends connections: one that a process has closed, and that still has
+//! bytes to send, is reset (tcp(7), `tcp_max_orphans`; `TCPAbortOnMemory` in `nstat`).
 //!
 //! A client that wants a processor and gets none knows when that was, and leaves that time out of every silence that it
 //! measures. So a silence is one of the server even then. Round trips are longer for it, and stay in doubt.
@@ -29,45 +32,61 @@ const SHORTEST_STOLEN: Duration = Duration::from_secs(1);
 pub struct TimeDoubt {
     /// Why, as a sentence.
     pub sentence: String,
-    /// Whether it explains that the other side did not answer soon enough.
-    pub explains_silence: bool,
+    /// What it explains besides figures of time, which are in doubt in any case.
+    pub explains: Explained,
+}
+
+/// What is no fault of the server while there is a doubt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Explained {
+    /// No finding.
+    Nothing,
+    /// That the other side did not answer soon enough.
+    Silence,
+    /// That, and that a connection was reset.
+    SilenceAndResets,
+}
+
+impl TimeDoubt {
+    /// Whether it explains all that was found wrong.
+    pub(super) fn explains_all(&self, counters: &Counters) -> bool {
+        let is_explained = |(kind, count): (&FindingKind, &u64)| match (self.explains, kind) {
+            (Explained::Nothing, _) => false,
+            (Explained::SilenceAndResets, FindingKind::Reset) => true,
+            (_, FindingKind::ConnectFailed) => *count <= counters.connect_timeouts,
+            _ => kind.depends_on_time(),
+        };
+        counters.findings.iter().all(is_explained)
+    }
 }
 
 /// Why figures of time say nothing about the server; `None`: they do.
 pub fn of(resources: &RunResources) -> Option<TimeDoubt> {
-    let doubt = |sentence, explains_silence| Some(TimeDoubt { sentence, explains_silence });
+    let doubt = |explains, sentence| Some(TimeDoubt { sentence, explains });
     let RunResources { stood_still, starved, tcp_memory_short, stolen, elapsed, .. } = *resources;
     let rounded = |time: Duration| Time(Duration::from_millis(time.as_millis() as u64 / 100 * 100));
-    if stood_still >= SHORTEST_GAP {
-        let gap = rounded(stood_still);
-        let why = format!("the client itself stood still for {gap}: stopped, suspended, or held up by its machine");
-        return doubt(why, true);
-    }
-    if let Some(starved) = starved.filter(|starved| *starved >= SHORTEST_STARVATION) {
-        let starved = rounded(starved);
-        let why = format!("the machine had no processor for the client for {starved}: other processes had them");
-        return doubt(why, false);
-    }
     if let Some(short) = tcp_memory_short.filter(|short| !short.is_zero()) {
         let short = rounded(short);
         let why = format!(
-            "this machine was short of memory for TCP for {short} (net.ipv4.tcp_mem), and its kernel drops segments then: \
-             open fewer connections, or give them smaller buffers (--rcvbuf, --sndbuf)"
+            "this machine was short of memory for TCP for {short} (net.ipv4.tcp_mem), and its kernel drops segments and \
+             resets connections then: open fewer connections, or give them smaller buffers (--rcvbuf, --sndbuf)"
         );
-        return doubt(why, true);
+        return doubt(Explained::SilenceAndResets, why);
+    }
+    if stood_still >= SHORTEST_GAP {
+        let gap = rounded(stood_still);
+        let why = format!("the client itself stood still for {gap}: stopped, suspended, or held up by its machine");
+        return doubt(Explained::Silence, why);
     }
     let most = SHORTEST_STOLEN.max(elapsed.mul_f64(SMALLEST_STOLEN_PART));
-    let stolen = rounded(stolen.filter(|stolen| *stolen >= most)?);
-    doubt(format!("this virtual machine did not get {stolen} of processor time from its host"), true)
-}
-
-/// Whether all that was found wrong depends on time: the other side did not answer soon enough.
-pub(super) fn explains_all(counters: &Counters) -> bool {
-    let is_of_time = |(kind, count): (&FindingKind, &u64)| match kind {
-        FindingKind::ConnectFailed => *count <= counters.connect_timeouts,
-        _ => kind.depends_on_time(),
-    };
-    counters.findings.iter().all(is_of_time)
+    if let Some(stolen) = stolen.filter(|stolen| *stolen >= most) {
+        let stolen = rounded(stolen);
+        let why = format!("this virtual machine did not get {stolen} of processor time from its host");
+        return doubt(Explained::Silence, why);
+    }
+    let starved = rounded(starved.filter(|starved| *starved >= SHORTEST_STARVATION)?);
+    let why = format!("the machine had no processor for the client for {starved}: other processes had them");
+    doubt(Explained::Nothing, why)
 }
 
 #[cfg(test)]
@@ -85,28 +104,33 @@ mod tests {
         assert_eq!(run(ms(900), second(1), second(2)), None);
         let tcp_memory_short = Some(ms(1_500));
         let short_of_memory = of(&RunResources { tcp_memory_short, ..RunResources::default() });
-        for (run, why, explains_silence) in [
-            (run(ms(6_130), ms(0), ms(0)), "stood still for 6.1s", true),
-            (run(ms(0), second(12), ms(0)), "no processor for the client for 12s", false),
-            (run(ms(0), ms(0), second(3)), "did not get 3s of processor time", true),
-            (short_of_memory, "short of memory for TCP for 1.5s", true),
+        for (run, why, explains) in [
+            (run(ms(6_130), second(12), ms(0)), "stood still for 6.1s", Explained::Silence),
+            (run(ms(0), second(12), ms(0)), "no processor for the client for 12s", Explained::Nothing),
+            (run(ms(0), second(12), second(3)), "did not get 3s of processor time", Explained::Silence),
+            (short_of_memory, "short of memory for TCP for 1.5s", Explained::SilenceAndResets),
         ] {
             let doubt = run.unwrap_or_else(|| panic!("{why}"));
-            assert!(doubt.sentence.contains(why) && doubt.explains_silence == explains_silence, "{doubt:?}");
+            assert!(doubt.sentence.contains(why) && doubt.explains == explains, "{doubt:?}");
         }
     }
 
     #[test]
-    fn wrong_bytes_are_never_explained_by_time() {
+    fn wrong_bytes_are_never_explained() {
+        let doubt = |explains| TimeDoubt { sentence: String::new(), explains };
+        let explains = |what, counters: &Counters| doubt(what).explains_all(counters);
         let mut counters = Counters::default();
         counters.found(FindingKind::Stalled);
         counters.found(FindingKind::NoFin);
-        assert!(explains_all(&counters));
+        assert!(explains(Explained::Silence, &counters) && !explains(Explained::Nothing, &counters));
         counters.found(FindingKind::ConnectFailed);
-        assert!(!explains_all(&counters), "the connect was refused");
+        assert!(!explains(Explained::Silence, &counters), "the connect was refused");
         counters.connect_timeouts = 1;
-        assert!(explains_all(&counters), "nobody answered in time");
+        assert!(explains(Explained::Silence, &counters), "nobody answered in time");
+        counters.found(FindingKind::Reset);
+        assert!(!explains(Explained::Silence, &counters), "silence is no reset");
+        assert!(explains(Explained::SilenceAndResets, &counters), "a kernel without memory resets too");
         counters.found(FindingKind::Lost);
-        assert!(!explains_all(&counters));
+        assert!(!explains(Explained::SilenceAndResets, &counters));
     }
 }

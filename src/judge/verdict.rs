@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::outcome::CaseOutcome;
-use super::time_doubt::{self, TimeDoubt};
+use super::time_doubt::TimeDoubt;
 use crate::exit::Exit;
 use crate::measure::Counters;
 use crate::stream::FindingKind;
@@ -153,7 +153,7 @@ fn judge_finished(counters: &Counters, context: &VerdictContext) -> VerdictRepor
         reasons.insert(0, "no connection could be opened".to_owned());
         return VerdictReport::new(Verdict::Inconclusive, reasons);
     }
-    let explains = |doubt: &&TimeDoubt| doubt.explains_silence && time_doubt::explains_all(counters);
+    let explains = |doubt: &&TimeDoubt| doubt.explains_all(counters);
     if let Some(doubt) = context.time_doubt.as_ref().filter(explains).filter(|_| has_findings) {
         reasons.insert(0, doubt.sentence.clone());
         return VerdictReport::new(Verdict::Inconclusive, reasons);

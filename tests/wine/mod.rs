@@ -93,6 +93,15 @@ impl WinExe {
         command
     }
 
+    /// What `wine --version` says: `wine-8.0 (Debian 8.0~repack-4)`.
+    ///
+    /// # Errors
+    /// Wine can't be started.
+    pub(crate) fn version(&self) -> io::Result<String> {
+        let output = wine_command("wine", &self.prefix).arg("--version").output()?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
     /// Makes the DLL beside the exe, and the prefix. The first process makes them once for all.
     fn prepare(&self) -> io::Result<()> {
         fs::create_dir_all(target_dir())?;

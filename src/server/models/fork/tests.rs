@@ -31,6 +31,18 @@ fn round_trip(mut client: &TcpStream) {
     assert_eq!(&echo, b"hello");
 }
 
+/// What becomes true in another thread or process: an echo may come before its server has counted or noted anything.
+fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < end, "not in time: {what}");
+        std::thread::yield_now();
+    }
+}
+
 fn stop(server: Server) -> Stopped {
     let stopped = server.stop(PATIENCE);
     assert!(!stopped.hung && stopped.counters.add_up(), "{stopped:?}");
@@ -61,11 +73,7 @@ fn connections_that_wait_for_a_process_are_served_in_a_drain_and_reset_by_an_abo
             _ => child::fork(birth),
         });
         let waiting = client(&server);
-        let end = Instant::now() + PATIENCE;
-        while server.counters().accept_errors == 0 {
-            assert!(Instant::now() < end, "it was not accepted");
-            std::thread::yield_now();
-        }
+        wait_for("a refused fork", || (server.counters().accept_errors > 0).then_some(()));
         (server, waiting)
     };
     let (server, waiting) = start();
@@ -86,24 +94,18 @@ fn a_child_ignores_the_signals_of_its_parent_and_if_it_is_killed_the_server_goes
     let server = start(|birth: Birth<'_>| child::fork(birth).inspect(|pid| lock(&CHILDREN).push(*pid)));
     let clients = [(); 2].map(|()| client(&server));
     clients.iter().for_each(round_trip);
-    // A child counts what it has sent, and by then the client may have it.
-    let end = Instant::now() + PATIENCE;
-    while (server.counters().bytes_in, server.counters().bytes_out) != (10, 10) {
-        assert!(Instant::now() < end, "they are counted while the children live: {:?}", server.counters());
-        std::thread::yield_now();
-    }
-    let [first, second] = lock(&CHILDREN)[..] else { panic!("each connection has a process") };
+    wait_for("bytes are counted while the children live", || {
+        let counters = server.counters();
+        ((counters.bytes_in, counters.bytes_out) == (10, 10)).then_some(())
+    });
+    let [first, second] = wait_for("two processes", || <[Pid; 2]>::try_from(&lock(&CHILDREN)[..]).ok());
     for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
         kill_process(second, signal).expect("it is alive");
     }
     round_trip(&clients[1]);
     kill_process(first, Signal::KILL).expect("it is alive");
     assert_eq!((&clients[0]).read(&mut [0]).unwrap_or(0), 0, "its connection has ended");
-    let end = Instant::now() + PATIENCE;
-    while server.counters().closed == 0 {
-        assert!(Instant::now() < end, "the child was not reaped");
-        std::thread::yield_now();
-    }
+    wait_for("the child is reaped", || (server.counters().closed > 0).then_some(()));
     round_trip(&clients[1]);
     drop(clients);
     let stopped = stop(server);
@@ -119,7 +121,7 @@ fn a_child_has_no_descriptor_but_its_connection() {
     let server = start(|birth| child::fork(birth).inspect(|pid| *lock(&CHILD) = Some(*pid)));
     let client = client(&server);
     round_trip(&client);
-    let child = lock(&CHILD).expect("there is a connection").as_raw_nonzero();
+    let child = wait_for("a process", || *lock(&CHILD)).as_raw_nonzero();
     if cfg!(target_os = "linux") {
         let descriptors = std::fs::read_dir(format!("/proc/{child}/fd")).expect("the child is ours").count();
         assert_eq!(descriptors, 1);
