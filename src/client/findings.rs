@@ -10,6 +10,7 @@ use super::pair::Side;
 use super::run_state::RunState;
 use super::slot::LiveConnection;
 use crate::measure::LoadStats;
+use crate::plan::{Close, Profile};
 use crate::stream::kept::{is_worth_keeping, keep_first};
 use crate::stream::{ConnId, Divergence, Finding, FindingKind, Op, OtherSide, StreamDirection};
 
@@ -104,7 +105,7 @@ impl Findings {
         stats.timeline.at(at).findings += 1;
         let kept = &mut self.kept[group];
         if is_worth_keeping(kept, run.plan.findings, divergence.kind) {
-            kept.push(finding(run, divergence, context));
+            kept.push(finding(run, &run.plan.groups[group], divergence, context));
             keep_first(kept, run.plan.findings);
         }
         if run.plan.groups[group].fail_fast {
@@ -126,10 +127,13 @@ impl Findings {
     }
 }
 
-fn finding(run: &RunState, mut divergence: Divergence, context: FindingContext<'_>) -> Finding {
+fn finding(run: &RunState, group: &Profile, mut divergence: Divergence, context: FindingContext<'_>) -> Finding {
     let FindingContext { now, local, remote, recent, other, error } = context;
     let direction = other.as_ref().map(|(side, other)| direction(*side, other, &divergence));
+    // Connections that end together fail together: one alone would end as ever.
+    let needs_others = group.close == Close::Together && group.conns > 1;
     let replay = run.plan.replay.as_ref().map(|command| match divergence.source {
+        None if needs_others => command.clone(),
         Some(source) if source.conn != divergence.conn && divergence.earlier.is_none() => {
             format!("{command} --only-conn {},{}", divergence.conn, source.conn)
         }

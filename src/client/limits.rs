@@ -17,13 +17,23 @@ pub struct Obstacle {
     pub what: String,
     /// What to do about it.
     pub remedy: String,
+    /// What flags of the load can do about it. The loads of a case have none.
+    pub flags: Option<String>,
     /// Whether the run can't do what was asked. If not, it may only be slower or fail in part.
     pub fatal: bool,
 }
 
+impl Obstacle {
+    /// The obstacle as an error, without what flags could do.
+    pub fn without_flags(self) -> Obstacle {
+        Obstacle { flags: None, ..self }
+    }
+}
+
 impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.what, self.remedy)
+        write!(f, "{}: {}", self.what, self.remedy)?;
+        self.flags.iter().try_for_each(|flags| write!(f, ", or {flags}"))
     }
 }
 
@@ -72,7 +82,10 @@ pub fn check(plan: &RunPlan, system: &SystemLimits) -> Vec<Obstacle> {
                 grouped(at_once),
                 grouped(usable)
             ),
-            remedy: format!("use at most --conns {most}, or {raise}, or split the run among processes (--shard)"),
+            remedy: raise.to_owned(),
+            // With no descriptor to spare, no part of the run could have a connection either.
+            flags: (most > 0)
+                .then(|| format!("use at most --conns {most}, or split the run among processes (--shard)")),
             fatal: true,
         });
     }
@@ -90,37 +103,48 @@ pub fn check(plan: &RunPlan, system: &SystemLimits) -> Vec<Obstacle> {
 /// More connections at once than there are local ports, or enough for reconnects to run out of them. `is_sure` says
 /// that there are no more of them.
 fn out_of_ports(at_once: u128, (ports, is_sure): (u128, bool), reconnects: bool) -> Option<Obstacle> {
-    let connections = grouped(u64::try_from(at_once).unwrap_or(u64::MAX));
+    let shown = |count: u128| grouped(u64::try_from(count).unwrap_or(u64::MAX));
+    let (connections, all_ports) = (shown(at_once), shown(ports));
     if at_once > ports && is_sure {
         return Some(Obstacle {
             what: format!(
-                "{connections} connections need more local ports than the {ports} that the source addresses have"
+                "{connections} connections need more local ports than the {all_ports} that the source addresses have"
             ),
-            remedy: more_ports(),
+            remedy: widen_ports(),
+            flags: more_sources(),
             fatal: true,
         });
     }
     if at_once > ports {
         return Some(Obstacle {
             what: format!(
-                "{connections} connections need more local ports than the {ports} of this system, unless it gives each \
+                "{connections} connections need more local ports than the {all_ports} of this system, unless it gives each \
                  source address its own (SO_REUSE_UNICASTPORT)"
             ),
-            remedy: format!("if connects fail, {}", more_ports()),
+            remedy: format!("if connects fail, {}", widen_ports()),
+            flags: more_sources(),
             fatal: false,
         });
     }
+    let slower = Some("slow down (--reconnect-delay)".to_owned());
     (at_once * 2 > ports && reconnects).then(|| Obstacle {
-        what: format!("closed connections keep their ports for a minute, and the source addresses have {ports} ports"),
-        remedy: format!("if connects fail, {}, or slow down (--reconnect-delay)", more_ports()),
+        what: format!(
+            "closed connections keep their ports for a minute, and the source addresses have {all_ports} ports"
+        ),
+        remedy: format!("if connects fail, {}", widen_ports()),
+        flags: Some([more_sources(), slower].into_iter().flatten().collect::<Vec<_>>().join(", or ")),
         fatal: false,
     })
 }
 
-/// How a run gets more local ports on this system.
-fn more_ports() -> String {
-    let sources = if advice::HERE.has_ports_per_address { "add source addresses (--source), or " } else { "" };
-    format!("{sources}widen the range of ports ({})", advice::HERE.port_range)
+/// How the system gets more local ports.
+fn widen_ports() -> String {
+    format!("widen the range of ports ({})", advice::HERE.port_range)
+}
+
+/// How a run gets more local ports, where each source address has its own.
+fn more_sources() -> Option<String> {
+    advice::HERE.has_ports_per_address.then(|| "add source addresses (--source)".to_owned())
 }
 
 /// Churn by age that will reconnect more often than there are ids. For churn by messages, only the run shows how often
@@ -139,8 +163,8 @@ fn out_of_ids(group: &Profile, reconnects: u32) -> Option<Obstacle> {
             Time(duration),
             Time(age.max())
         ),
-        remedy: "use fewer connections (--conns), a longer --lifetime, a --reconnect-delay, or several shorter runs"
-            .to_owned(),
+        remedy: "make several shorter runs".to_owned(),
+        flags: Some("use fewer connections (--conns), a longer --lifetime, or a --reconnect-delay".to_owned()),
         fatal: false,
     })
 }
@@ -165,7 +189,10 @@ mod tests {
             out_of_ports(at_once, (16_384, is_sure), reconnects).map(|obstacle| (obstacle.fatal, obstacle.to_string()))
         };
         let (is_fatal, said) = of(16_385, true, false).expect("there are too few");
-        assert!(is_fatal && said.starts_with("16,385 connections need more local ports than the 16384 that"), "{said}");
+        assert!(
+            is_fatal && said.starts_with("16,385 connections need more local ports than the 16,384 that"),
+            "{said}"
+        );
         assert!(said.contains(advice::HERE.port_range), "{said}");
         let (is_fatal, said) = of(16_385, false, false).expect("there may be too few");
         assert!(!is_fatal && said.contains("unless it gives each source address its own"), "{said}");

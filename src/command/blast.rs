@@ -33,7 +33,7 @@ use crate::server::models;
 use crate::stream::ConnId;
 use crate::target::bundled::BundledServer;
 use crate::target::resources::ServerWatch;
-use crate::transport::Destination;
+use crate::transport::{Destination, Endpoint};
 use crate::units::counted;
 
 /// How many writes of each connection `--dry-run` shows.
@@ -187,7 +187,8 @@ fn profiles(args: &BlastArgs) -> anyhow::Result<Vec<Profile>> {
     if args.plain || has_backend || !load.is_default_shape() {
         return Ok(vec![whole]);
     }
-    load.with_rough().iter().map(resolve).collect()
+    let is_unix = args.target.as_deref().is_some_and(|target| target.starts_with(Endpoint::UNIX));
+    load.with_rough(is_unix).iter().map(resolve).collect()
 }
 
 /// A line for each load; with its name, if there are several.

@@ -82,6 +82,9 @@ pub struct CheckCommand {
 /// A target is not valid, or a model does not exist.
 pub fn run(args: &CheckCommand) -> anyhow::Result<Exit> {
     let targets = targets(args)?;
+    if let Some(case) = &args.minimal {
+        return print_minimal(case, &targets, args.patience);
+    }
     let is_nothing_named = targets.targets.is_empty() && args.model.is_none() && !args.cases.list;
     if is_nothing_named {
         return Err(Failure::usage(
@@ -95,9 +98,6 @@ pub fn run(args: &CheckCommand) -> anyhow::Result<Exit> {
     }
     if args.patience == Some(Time(Duration::ZERO)) {
         return Err(Failure::usage("--patience 0: must be longer than 0: write a time such as 30s, or leave it out"));
-    }
-    if let Some(case) = &args.minimal {
-        return print_minimal(case, &targets, args.patience);
     }
     let scenarios = scenarios(args, None)?;
     let flag = |name: &str, value: Option<String>| {

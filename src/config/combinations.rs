@@ -113,7 +113,8 @@ fn check_opening(profile: &Profile) -> Result<(), ConfigError> {
 fn check_urgent(profile: &Profile) -> Result<(), ConfigError> {
     let Some(at) = profile.urgent else { return Ok(()) };
     let wrong = |problem: String| ConfigError::new("urgent", Bytes(at), problem);
-    match (profile.first_bytes, profile.bytes) {
+    let of_messages = profile.messages.map(|messages| messages.saturating_mul(profile.size.max()));
+    match (profile.first_bytes, profile.bytes.into_iter().chain(of_messages).min()) {
         (Some(first), _) if at < first.count() => {
             let count = first.count();
             Err(wrong(format!("the first {count} bytes are those of `first_bytes = {first}`"))

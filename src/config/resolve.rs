@@ -361,6 +361,10 @@ pub(super) mod tests {
                 "--urgent 5: the first 32 bytes are those of --first-bytes ssh: write at least 32",
             ),
             (
+                "urgent = '5GiB'\nmessages = 10\nsize = '1..16KiB'",
+                "--urgent 5GiB: no connection has more than 160KiB: write less, or leave it out",
+            ),
+            (
                 "urgent = '2MiB'\nbytes = '1MiB'",
                 "--urgent 2MiB: no connection has more than 1MiB: write less, or leave it out",
             ),

@@ -13,14 +13,31 @@ const ONE_IN: u64 = 10;
 /// More rough connections would show nothing new, and make a large run long: they move megabytes.
 const MAX_ROUGH: u64 = 100;
 
-/// The rough loads: their names in reports, and their keys as in a scenario. The first has a connection before the
-/// second has one, and so on.
-const ROUGH: &[(&str, &str)] = &[
+/// A rough load.
+struct Rough {
+    /// Its name in reports.
+    name: &'static str,
+    /// Its keys, as in a scenario.
+    keys: &'static str,
+    /// A Unix domain socket can't do it.
+    needs_tcp: bool,
+}
+
+/// The rough loads. The first has a connection before the second has one, and so on.
+const ROUGH: &[Rough] = &[
     // More than the socket buffers hold, which is some 4 MB: the server itself must wait, and be woken.
-    ("rough-slow", "bytes = '8MiB'\nsize = '1MiB..8MiB'\nfragment = 'off'\nread = 'slow:16MiB/s'\nrcvbuf = '64KiB'"),
-    ("rough-late", "bytes = '8MiB'\nsize = '1..1MiB'\nfragment = 'log:1..64KiB'\nread = 'pause:500ms'"),
-    ("rough-bytes", "messages = 20\nsize = '1..200'\nfragment = '1'"),
-    ("rough-reset", "messages = 20\npipeline = 8\nclose = 'reset'"),
+    Rough {
+        name: "rough-slow",
+        keys: "bytes = '8MiB'\nsize = '1MiB..8MiB'\nfragment = 'off'\nread = 'slow:16MiB/s'\nrcvbuf = '64KiB'",
+        needs_tcp: false,
+    },
+    Rough {
+        name: "rough-late",
+        keys: "bytes = '8MiB'\nsize = '1..1MiB'\nfragment = 'log:1..64KiB'\nread = 'pause:500ms'",
+        needs_tcp: false,
+    },
+    Rough { name: "rough-bytes", keys: "messages = 20\nsize = '1..200'\nfragment = '1'", needs_tcp: false },
+    Rough { name: "rough-reset", keys: "messages = 20\npipeline = 8\nclose = 'reset'", needs_tcp: true },
 ];
 
 impl LoadArgs {
@@ -39,17 +56,18 @@ impl LoadArgs {
     }
 
     /// The loads that `blast` runs when nothing shapes them: this one, with fewer connections, and the rough ones.
-    /// With fewer than ten connections none is rough.
-    pub fn with_rough(&self) -> Vec<LoadArgs> {
+    /// With fewer than ten connections none is rough. `is_unix`: the target is a Unix domain socket.
+    pub fn with_rough(&self, is_unix: bool) -> Vec<LoadArgs> {
         let Count(conns) = self.conns.unwrap_or(Count(u64::from(defaults::CONNS)));
         let rough = (conns / ONE_IN).min(MAX_ROUGH);
-        let rows = ROUGH.len() as u64;
+        let possible: Vec<&Rough> = ROUGH.iter().filter(|row| !(row.needs_tcp && is_unix)).collect();
+        let rows = possible.len() as u64;
         let mut loads = vec![LoadArgs { conns: Some(Count(conns - rough)), ..self.clone() }];
-        for ((name, keys), at) in ROUGH.iter().zip(0..) {
+        for (row, at) in possible.into_iter().zip(0..) {
             let share = (rough + rows - 1 - at) / rows;
             if share > 0 {
-                let shape: LoadArgs = toml::from_str(keys).expect("a test parses every row");
-                let (name, conns) = (Some((*name).to_owned()), Some(Count(share)));
+                let shape: LoadArgs = toml::from_str(row.keys).expect("a test parses every row");
+                let (name, conns) = (Some(row.name.to_owned()), Some(Count(share)));
                 let LoadArgs { connect_timeout, stall_timeout, grace, fail_fast, .. } = *self;
                 let load = LoadArgs { name, conns, connect_timeout, stall_timeout, grace, fail_fast, ..shape };
                 loads.push(load);
@@ -62,11 +80,12 @@ impl LoadArgs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::TransportSettings;
 
     fn of(conns: Option<u64>) -> Vec<(String, u64)> {
         let load = LoadArgs { conns: conns.map(Count), ..LoadArgs::default() };
         let named = |load: LoadArgs| (load.name.unwrap_or_default(), load.conns.map_or(0, |Count(n)| n));
-        load.with_rough().into_iter().map(named).collect()
+        load.with_rough(false).into_iter().map(named).collect()
     }
 
     #[test]
@@ -80,10 +99,20 @@ mod tests {
     }
 
     #[test]
+    fn a_unix_domain_socket_has_only_loads_that_it_can_carry() {
+        let loads = LoadArgs::default().with_rough(true);
+        assert_eq!(loads.iter().filter_map(|load| load.conns).map(|Count(n)| n).collect::<Vec<_>>(), [90, 4, 3, 3]);
+        for load in loads {
+            let profile = load.resolve("load").unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!(TransportSettings::default().unsuitable(&profile, true), None, "{}", profile.name);
+        }
+    }
+
+    #[test]
     fn every_rough_load_is_valid_and_keeps_the_time_outs() {
         let load = LoadArgs { stall_timeout: "3s".parse().ok(), ..LoadArgs::default() };
         assert!(load.is_default_shape());
-        for rough in load.with_rough() {
+        for rough in load.with_rough(false) {
             let profile = rough.resolve("load").unwrap_or_else(|error| panic!("{error}"));
             assert_eq!(profile.stall_timeout.as_secs(), 3, "{}", profile.name);
         }

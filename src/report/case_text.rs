@@ -263,7 +263,9 @@ fn last_words_of_server(case: &CaseReport, style: Style) -> Option<String> {
         return None;
     }
     if case.server_output.is_empty() {
-        return Some("the server said nothing".to_owned());
+        // The output of a server that somebody else started was not seen.
+        let is_ours = case.run.as_ref().is_some_and(|run| run.server.is_some());
+        return is_ours.then(|| "the server said nothing".to_owned());
     }
     let lines = lines_of_output(case, TERMINAL_LINES);
     Some(lines.iter().fold("the server said:".to_owned(), |text, line| text + &quoted(line, style)))

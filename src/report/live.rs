@@ -107,7 +107,9 @@ pub fn of_run(load: &LiveLoad, style: Style) -> Vec<String> {
 /// The lines of several cases or rounds, of which one or more are running.
 pub fn of_suite(suite: &LiveSuite, load: Option<&LiveLoad>, style: Style) -> Vec<String> {
     let place = format!("[{}/{}]", (suite.ended + 1).min(suite.total), suite.total);
-    let left = suite.left.map(|left| format!("{} about {} left", suite.whole, whole(left)).trim().to_owned());
+    // What takes longer than usual has no time left that could be told.
+    let left = suite.left.filter(|left| left.as_secs_f64() >= 0.5);
+    let left = left.map(|left| format!("{} about {} left", suite.whole, whole(left)).trim().to_owned());
     let mut lines = Vec::new();
     match &suite.running[..] {
         [] => lines.push(fitting(&[Some(place), left], &[1], style)),

@@ -221,7 +221,7 @@ fn try_run(case: &mut CaseReport, scenario: &Scenario, context: &CaseContext<'_>
     let plan = RunPlan { earlier, backend: backend.map(Backend::intake), ..plan_of(scenario, &run, targets, replay)? };
     if let Some(obstacle) = limits::check(&plan, &SystemLimits::ask(&plan)).into_iter().find(|obstacle| obstacle.fatal)
     {
-        case.record_no_run(CaseOutcome::Inconclusive, obstacle.to_string());
+        case.record_no_run(CaseOutcome::Inconclusive, obstacle.without_flags().to_string());
         return Ok(());
     }
     let limit = run.timeout.unwrap_or_else(|| default_timeout(scenario));

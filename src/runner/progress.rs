@@ -23,6 +23,8 @@ const DRAW_INTERVAL: Duration = Duration::from_millis(100);
 const DRAWINGS_PER_SAMPLE: u32 = 5;
 /// Interval between two lines where stderr is not a terminal.
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
+/// A load that began just before the sample counts as if it had run for this long: in less, a rate is a matter of chance.
+const SHORTEST_SAMPLE_S: f64 = 0.01;
 /// Rates that are kept.
 const MAX_RATES: usize = 12;
 
@@ -51,7 +53,6 @@ struct Activity {
     /// Messages per second, the latest at the end.
     rates: Vec<f64>,
     bytes_per_s: f64,
-    sampled: Option<Instant>,
 }
 
 /// A task that has begun and not ended.
@@ -60,8 +61,8 @@ struct Running {
     title: String,
     began: Instant,
     run: Option<(Arc<Control>, PlannedWork)>,
-    /// The counters of the last sample.
-    before: Counters,
+    /// The last sample: its time and the counters. At first those of the start.
+    before: (Instant, Counters),
 }
 
 impl Progress {
@@ -129,8 +130,8 @@ impl Progress {
     pub fn begin(&self, number: usize, title: String) -> Task {
         let mut state = lock(&self.state);
         state.times.iter_mut().for_each(|times| times.begun.push(number));
-        let before = Counters::default();
-        state.tasks.push(Running { number, title, began: Instant::now(), run: None, before });
+        let began = Instant::now();
+        state.tasks.push(Running { number, title, began, run: None, before: (began, Counters::default()) });
         Task { state: Arc::clone(&self.state), number }
     }
 }
@@ -149,10 +150,10 @@ impl Task {
     /// The loads of the task run now.
     pub(super) fn runs(&self, plan: &RunPlan, control: &Arc<Control>) {
         let mut state = lock(&self.state);
-        state.sampled.get_or_insert_with(Instant::now);
         if let Some(task) = state.tasks.iter_mut().find(|task| task.number == self.number) {
             task.run = Some((Arc::clone(control), PlannedWork::of(plan)));
-            task.before = Counters::default();
+            // Rates count from here on: what came before was no load.
+            task.before = (Instant::now(), Counters::default());
         }
     }
 }
@@ -173,23 +174,22 @@ impl Activity {
     /// Takes a sample of the rates, and asks the workers for the round trips so far.
     fn sample(&mut self) {
         let now = Instant::now();
-        let seconds = self.sampled.replace(now).map_or(0.0, |before| (now - before).as_secs_f64());
-        let (mut messages, mut bytes) = (0, 0);
+        let (mut messages_per_s, mut bytes_per_s) = (0.0, 0.0);
         for task in &mut self.tasks {
             let Some((control, _)) = &task.run else { continue };
             control.request_round_trips();
             let counters = control.counters();
-            messages += counters.messages_echoed.saturating_sub(task.before.messages_echoed);
-            bytes += counters.bytes_verified.saturating_sub(task.before.bytes_verified);
-            task.before = counters;
+            let (sampled, before) = &task.before;
+            let seconds = (now - *sampled).as_secs_f64().max(SHORTEST_SAMPLE_S);
+            messages_per_s += counters.messages_echoed.saturating_sub(before.messages_echoed) as f64 / seconds;
+            bytes_per_s += counters.bytes_verified.saturating_sub(before.bytes_verified) as f64 / seconds;
+            task.before = (now, counters);
         }
-        if seconds > 0.0 {
-            if self.rates.len() == MAX_RATES {
-                self.rates.remove(0);
-            }
-            self.rates.push(messages as f64 / seconds);
-            self.bytes_per_s = bytes as f64 / seconds;
+        if self.rates.len() == MAX_RATES {
+            self.rates.remove(0);
         }
+        self.rates.push(messages_per_s);
+        self.bytes_per_s = bytes_per_s;
     }
 
     /// The loads that are running, in sum.

@@ -26,6 +26,7 @@ use crate::runner::{backend, destination, jobs, launch};
 use crate::scenario::distance::Distance;
 use crate::scenario::{Scenario, names};
 use crate::target::liveness;
+use crate::units::Time;
 
 /// What the cases run against.
 #[derive(Clone, Debug, Default)]
@@ -71,11 +72,19 @@ impl SuiteTargets {
         backend.into_iter().try_for_each(refuse)
     }
 
-    /// The longest round trip to a target that echoes.
-    fn round_trip(&self, args: &CaseArgs) -> Option<Duration> {
+    /// The longest round trip to a target that echoes within this time.
+    fn round_trip(&self, args: &CaseArgs, patience: Duration) -> Option<Duration> {
         let of = |target: &String, run: &RunArgs| {
             let destinations = destination::resolve(target, &run.transport()).ok()?;
-            liveness::round_trip(&destinations, |ip| run.source_towards(ip))
+            let source = |ip| run.source_towards(ip);
+            // Of a target that echoes at once, nobody needs to know that it was asked.
+            let wait = SOON.min(patience);
+            liveness::round_trip(&destinations, source, wait).or_else(|| {
+                let patience = Time(patience);
+                let line = format!("no byte came back from {target} in {}: waiting {patience} for one", Time(wait));
+                (!args.quiet).then(|| say(&line));
+                liveness::round_trip(&destinations, source, patience.0)
+            })
         };
         let through = self.targets.iter().filter_map(|target| of(target, &args.run));
         through.chain(self.direct.iter().filter_map(|backend| of(backend, &args.run.without_transport()))).max()
@@ -90,6 +99,9 @@ impl SuiteTargets {
         }
     }
 }
+
+/// A target that echoes in this time is measured without a word.
+const SOON: Duration = Duration::from_millis(500);
 
 /// The scenarios for a target at this distance.
 pub type AtDistance<'a> = &'a dyn Fn(Distance) -> anyhow::Result<Vec<Scenario>>;
@@ -112,8 +124,10 @@ pub fn run_all(
     let graded = graded(scenarios, args);
     let wanted = chosen(&graded, args);
     if wanted.is_empty() {
-        let filter = args.filter.as_deref().unwrap_or_default();
-        return Err(Failure::usage(format!("no case contains '{filter}': --list shows them")));
+        return Err(Failure::usage(match &args.filter {
+            Some(filter) => format!("no case contains '{filter}': --list shows them"),
+            None => "no case is left to run".to_owned(),
+        }));
     }
     names::check(&wanted).map_err(|error| Failure::usage(error.styled()))?;
     let each = targets.each();
@@ -133,7 +147,7 @@ pub fn run_all(
     let failures = KnownFailures::open(&args.baseline, scenarios, each.len())?;
     let backend = open_backend(args, targets, jobs)?;
     targets.prepare(args)?;
-    let far = far(targets, args, at_distance.filter(|_| backend.is_none()))?;
+    let far = far(targets, args, &wanted, at_distance.filter(|_| backend.is_none()))?;
     let wanted = far.as_ref().map_or(wanted, |far| chosen(far, args));
     prepare_log(args, each[0])?;
     let reports = Reports::open(&args.reports, planned.clone(), args.quiet)?;
@@ -168,10 +182,13 @@ fn chosen<'s>(graded: &'s [Scenario], args: &CaseArgs) -> Vec<&'s Scenario> {
 fn far(
     targets: &SuiteTargets,
     args: &CaseArgs,
+    wanted: &[&Scenario],
     at_distance: Option<AtDistance<'_>>,
 ) -> anyhow::Result<Option<Vec<Scenario>>> {
     let Some(at_distance) = at_distance else { return Ok(None) };
-    let Some(distance) = targets.round_trip(args).and_then(Distance::of) else { return Ok(None) };
+    let loads = wanted.iter().flat_map(|scenario| &scenario.loads);
+    let patience = loads.map(|load| load.connect_timeout).min().unwrap_or_default();
+    let Some(distance) = targets.round_trip(args, patience).and_then(Distance::of) else { return Ok(None) };
     at_distance(distance).map(|scenarios| Some(graded(&scenarios, args)))
 }
 

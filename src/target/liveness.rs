@@ -21,8 +21,6 @@ const MIN_PROBE_TIMEOUT: Duration = Duration::from_millis(10);
 
 /// How many round trips are measured, of which the shortest counts: packets get lost, and processors are busy.
 const ROUND_TRIPS: u32 = 5;
-/// How long all of them may take.
-const ROUND_TRIP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The result of a probe: an error says what is wrong. `None`: the server was not probed.
 pub type Probed = Option<Result<(), String>>;
@@ -82,17 +80,16 @@ pub fn connects(target: &Destination, source: Option<IpAddr>, patience: Duration
     echo_probe::connects(target, source, patience).map_err(|why| why.to_string())
 }
 
-/// The round trip of a byte, at the first of these addresses that echoes. `None`: none echoes soon, which the run will
-/// find out with more patience.
-pub fn round_trip(targets: &[Destination], source: impl Fn(IpAddr) -> Option<IpAddr>) -> Option<Duration> {
+/// The round trip of a byte, at the first of these addresses that echoes. `patience`: for all tries at one of them.
+/// `None`: none echoes in time, which the run will find out with more patience.
+pub fn round_trip(
+    targets: &[Destination],
+    source: impl Fn(IpAddr) -> Option<IpAddr>,
+    patience: Duration,
+) -> Option<Duration> {
     let of = |target: &Destination| {
-        echo_probe::round_trip(
-            target,
-            target.address().and_then(|address| source(address.ip())),
-            ROUND_TRIPS,
-            ROUND_TRIP_TIMEOUT,
-        )
-        .ok()
+        let source = target.address().and_then(|address| source(address.ip()));
+        echo_probe::round_trip(target, source, ROUND_TRIPS, patience).ok()
     };
     targets.iter().find_map(of)
 }
