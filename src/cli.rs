@@ -18,6 +18,7 @@ use crate::failure;
 use crate::interrupt;
 use crate::output::console::{say, set_colour};
 use crate::runner::interrupts::interruptible;
+use crate::sys::advice;
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -82,7 +83,10 @@ pub enum Command {
 pub fn run() -> Exit {
     match interrupt::install() {
         Ok(()) => dispatch(parse()),
-        Err(error) => fail(&anyhow::Error::new(error).context("installing the handler for Ctrl-C")),
+        Err(error) => fail(&anyhow::Error::new(error).context(format!(
+            "installing the handler for Ctrl-C, which has a thread of its own: {}",
+            advice::HERE.more_threads
+        ))),
     }
 }
 

@@ -59,6 +59,7 @@ use std::time::SystemTime;
 use mio::{Poll, Waker};
 
 use crate::sys::FineWaits;
+use crate::sys::advice;
 pub use control::Control;
 pub use intake::{FirstWords, Intake, IntakeCounts, Offered};
 pub use outcome::{ClientUsage, RunOutcome, SATURATED};
@@ -111,7 +112,9 @@ fn start_workers(
     let start = |(index, (assignments, poll)): (usize, (Vec<SlotAssignment>, Poll))| {
         let run = Arc::clone(run);
         let thread = thread::Builder::new().name(format!("blast-{index}"));
-        thread.spawn(move || worker::work(&run, index, assignments, poll))
+        thread
+            .spawn(move || worker::work(&run, index, assignments, poll))
+            .map_err(|error| advice::refused("thread", &error))
     };
     assignments.into_iter().zip(polls).enumerate().map(start).collect()
 }

@@ -20,6 +20,7 @@ use super::tls::TlsServer;
 use super::unix_socket::{self, SocketFile};
 use super::{Options, context};
 use crate::sys;
+use crate::sys::advice;
 use crate::transport::Endpoint;
 
 /// How long a model may take until it would serve a connection.
@@ -121,7 +122,8 @@ impl Server {
             // The receiver is gone only when the server was reported as hung.
             let _ = end.send(ServerEvent::Ended(result));
             of_model.never_ready();
-        })?;
+        });
+        let thread = thread.map_err(|error| advice::refused("thread", &error))?;
         let server = Server { endpoint, _file: file, context, thread: Some(thread), events, interrupt };
         // Ready, or ended before that.
         match ready.recv_timeout(START_TIMEOUT) {

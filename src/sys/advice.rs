@@ -5,6 +5,8 @@
 //! Sources: ip(7), ip_local_port_range; Microsoft, 'Windows Sockets Error Codes', 'Using SO_REUSEADDR and
 //! SO_EXCLUSIVEADDRUSE', and the default dynamic port range for TCP/IP.
 
+use std::io;
+
 /// The words of one system.
 #[derive(Clone, Copy, Debug)]
 pub struct Advice {
@@ -14,6 +16,8 @@ pub struct Advice {
     pub no_socket: &'static str,
     /// What to raise or widen then.
     pub more_sockets: &'static str,
+    /// What to raise when no thread or process can be started.
+    pub more_threads: &'static str,
     /// Why a bind is denied, and what helps.
     pub bind_denied: &'static str,
     /// Whether each local address has a range of ports of its own, so that further ones add ports. Elsewhere, all
@@ -26,19 +30,25 @@ const LINUX: Advice = Advice {
     port_range: "net.ipv4.ip_local_port_range",
     no_socket: "no descriptors or no memory left",
     more_sockets: "raise the limit ('ulimit -n')",
+    more_threads: "raise the limit ('ulimit -u', kernel.threads-max, pids.max of a container)",
     bind_denied: "ports below 1024 need more rights",
     has_ports_per_address: true,
 };
 
-const MACOS: Advice = Advice { port_range: "net.inet.ip.portrange.first and .last", ..LINUX };
+const MACOS: Advice = Advice {
+    port_range: "net.inet.ip.portrange.first and .last",
+    more_threads: "raise the limit ('ulimit -u')",
+    ..LINUX
+};
 
-const OTHER: Advice = Advice { port_range: "a setting of this system", ..LINUX };
+const OTHER: Advice = Advice { port_range: "a setting of this system", ..MACOS };
 
 /// Windows says WSAENOBUFS for a socket that gets no buffer, and for one that gets no port.
 const WINDOWS: Advice = Advice {
     port_range: "'netsh int ipv4 set dynamicport tcp start=10000 num=55536'",
     no_socket: "no local ports or no memory left (WSAENOBUFS means either)",
     more_sockets: "widen the range of ports ('netsh int ipv4 set dynamicport tcp start=10000 num=55536')",
+    more_threads: "let it have more memory",
     bind_denied: "another program owns the port alone, or Windows has reserved it ('netsh int ipv4 show \
                   excludedportrange protocol=tcp' lists what is reserved)",
     has_ports_per_address: false,
@@ -55,6 +65,11 @@ pub const HERE: Advice = if cfg!(windows) {
     OTHER
 };
 
+/// The error of a thread or a process that the system does not start, with what to do about it.
+pub fn refused(what: &str, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("the system refuses another {what} ({error}): {}", HERE.more_threads))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,7 +82,9 @@ mod tests {
             (OTHER, "of this system", "netsh"),
             (WINDOWS, "netsh int ipv4 set dynamicport tcp", "net.ipv4"),
         ] {
-            let all = [advice.port_range, advice.no_socket, advice.more_sockets, advice.bind_denied].join(" ");
+            let all =
+                [advice.port_range, advice.no_socket, advice.more_sockets, advice.more_threads, advice.bind_denied]
+                    .join(" ");
             assert!(all.contains(own) && !all.contains(foreign), "{all}");
             assert_eq!(all.contains("ulimit"), own != "netsh int ipv4 set dynamicport tcp", "{all}");
             assert_eq!(all.contains("below 1024"), advice.has_ports_per_address, "{all}");

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::patience::Patience;
 use crate::sync::lock;
+use crate::sys::advice;
 use crate::sys::{self, ProcessGroup};
 
 /// The process groups that run, by the id of the leading process.
@@ -39,7 +40,11 @@ impl StartedProcess {
     /// The system's.
     pub(super) fn start(command: &mut Command, descriptors: Option<u64>) -> io::Result<StartedProcess> {
         ProcessGroup::prepare(command, descriptors);
-        let mut child = command.spawn()?;
+        // Any other error names the program, which does not exist or may not run.
+        let mut child = command.spawn().map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => advice::refused("process", &error),
+            _ => error,
+        })?;
         let group = Arc::new(ProcessGroup::of(&child).inspect_err(|_| drop(child.kill()))?);
         lock(&RUNNING).insert(child.id(), Arc::clone(&group));
         Ok(StartedProcess { child, group, status: None })

@@ -17,6 +17,7 @@ use super::mailbox::{MailSender, Mailbox, mailbox};
 use crate::server::wait::Waker;
 use crate::server::{Context, ServerPhase};
 use crate::sync::lock;
+use crate::sys::advice;
 
 /// The state that the workers of one server share: the context, whether one of them has failed, and the wakers.
 #[derive(Clone)]
@@ -130,7 +131,8 @@ impl WorkerThreads {
             // The thread that started this one waits for it.
             let _ = tell.send(sender);
             group.guard(|| serve(worker, mailbox))
-        })?;
+        });
+        let handle = handle.map_err(|error| advice::refused("thread", &error))?;
         match prepared.recv() {
             Ok(sender) => {
                 self.group.add_waker(sender.waker());
