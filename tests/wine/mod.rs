@@ -21,6 +21,8 @@ use std::time::SystemTime;
 
 /// Names an `echo-tester.exe` to test instead of the one in the target folder.
 const EXE_VARIABLE: &str = "ECHO_TESTER_WINDOWS_EXE";
+/// Names a Wine prefix to use instead of the one in the target folder: one Wine spoils that of another.
+const PREFIX_VARIABLE: &str = "TEST_WINEPREFIX";
 /// Set to `1` if the tests under Wine must run. A missing part is then a failure, not a skip.
 const REQUIRE_VARIABLE: &str = "ECHO_TESTER_REQUIRE_WINE";
 /// The C compiler for the DLL. It has this name on Debian, Ubuntu, Fedora and Arch.
@@ -75,7 +77,8 @@ impl WinExe {
                 return Err(format!("{} is older than the sources: {build}", exe.display()));
             }
         }
-        let program = WinExe { exe, prefix: target_dir().join("wine") };
+        let prefix = std::env::var_os(PREFIX_VARIABLE).map_or_else(|| target_dir().join("wine"), PathBuf::from);
+        let program = WinExe { exe, prefix };
         program.prepare().map_err(|error| format!("Wine cannot be prepared: {error}"))?;
         Ok(program)
     }
