@@ -53,11 +53,12 @@ pub fn run(command: &ServeCommand) -> anyhow::Result<Exit> {
     let cores = sys::available_cores().unwrap_or(1);
     let memory = sys::usable_memory();
     let serve = command.server.resolve(cores, memory).map_err(|e| e.in_flags())?;
-    warn(command, &serve, memory);
     sys::raise_descriptor_limit();
     // Before it serves: the first client may also be the one that stops it.
     let stop = StopRequests::on_signals();
     let server = start(command, &serve)?;
+    // Not of an address that turned out to be none of ours.
+    warn(command, &serve, memory);
     stop.apply_to(&server);
     if command.until_stdin_closes {
         stop.when_stdin_closes()?;
@@ -126,11 +127,11 @@ fn warn(command: &ServeCommand, serve: &ServeSettings, memory: Option<u64>) {
     };
     if ip_of(&serve.bind).is_some_and(|ip| !ip.is_loopback()) {
         say(&format!(
-            "warning: {} can be reached from other machines, and an echo server returns whatever anybody sends: use it \
-             on a private network only; {}",
-            serve.bind,
-            memory_use()
+            "warning: other machines can reach {}, and an echo server returns whatever anybody sends: use it on a private \
+             network only",
+            serve.bind
         ));
+        say(&format!("warning: {}", memory_use()));
     }
     if let Some(memory) = memory.filter(|memory| serve.max_buffered_bytes() > *memory) {
         say(&format!("warning: {}, but this machine has {}: lower either value", memory_use(), in_mib(memory)));
@@ -260,7 +261,8 @@ fn announce(command: &ServeCommand, serve: &ServeSettings, server: &Server) -> a
         Some(workers) => format!(", {workers} workers"),
     };
     let tls = if serve.tls.is_some() { " over TLS" } else { "" };
-    print(&format!("listening on {address}{tls} with {model}{workers}; Ctrl-C stops it"))?;
+    let with = if serve.faults.is_some() { "faults" } else { model };
+    print(&format!("listening on {address}{tls} with {with}{workers}; Ctrl-C stops it"))?;
     match &serve.tls {
         Some(CertificateSource::SelfMade) => {
             print(&format!("its certificate is its own: echo-tester blast {address} --tls --insecure"))

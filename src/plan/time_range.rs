@@ -59,6 +59,14 @@ impl FromStr for TimeRange {
             return Err(error);
         }
         let (low, high) = text.split_once("..").unwrap_or((text, text));
+        // Whoever leaves out the first unit means that of the second.
+        let number = |c: char| c.is_ascii_digit() || c == '.';
+        let unit = high.trim().trim_start_matches(number);
+        let is_bare = !low.is_empty() && low != "0" && low.chars().all(number);
+        if is_bare && !unit.is_empty() && unit.len() < high.trim().len() {
+            return Err(ParseError::new(format!("{low} has no unit"))
+                .with_remedy(format!("did you mean {low}{unit}..{high}?")));
+        }
         Self::new(low.parse::<Time>()?.0, high.parse::<Time>()?.0)
     }
 }
@@ -95,7 +103,7 @@ mod tests {
     fn a_refusal_names_what_is_wrong_and_what_to_write() {
         assert_eq!(refusal("5ms..1ms"), "the range 5ms..1ms is empty: did you mean 1ms..5ms?");
         assert_eq!(refusal("1ms-5ms"), "1ms-5ms is not how a range is written: write 1ms..5ms");
-        assert_eq!(refusal("1..5ms"), "1 has no unit: did you mean 1s?");
+        assert_eq!(refusal("1..5ms"), "1 has no unit: did you mean 1ms..5ms?");
         assert_eq!(refusal("5ms.."), "a time is missing: write 10s, 1.5s, 250ms, 2m, 1h 30m or 0");
     }
 

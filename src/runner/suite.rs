@@ -44,7 +44,7 @@ impl SuiteTargets {
     fn prepare(&self, args: &CaseArgs) -> anyhow::Result<()> {
         for (i, target) in self.targets.iter().enumerate() {
             if self.targets[..i].contains(target) {
-                return Err(Failure::usage(format!("{target} is there twice: a report would show only one of them")));
+                return Err(Failure::usage(format!("{target} is there twice, and a report would show only one of them: name it once")));
             }
         }
         let targets: Vec<&str> = self.targets.iter().map(String::as_str).collect();
