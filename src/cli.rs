@@ -129,9 +129,9 @@ fn colour_before_parsing(words: &[OsString]) -> Option<ColorChoice> {
 
 /// Prints an error that ends the program, and returns its exit code.
 fn fail(error: &anyhow::Error) -> Exit {
-    let said = format!("error: {error:#}");
-    say(&said);
     let words: Vec<OsString> = std::env::args_os().collect();
+    let said = format!("error: {}", tips::as_typed(&format!("{error:#}"), &words));
+    say(&said);
     variables::blamed(&Cli::command(), &words, &said).iter().for_each(|note| say(note));
     failure::exit_of(error)
 }
@@ -261,14 +261,14 @@ fn without_overridden_variables(words: &[OsString], mut conflict: clap::Error) -
     if is_typed { Ok(matches) } else { Err(conflict) }
 }
 
-/// The word that was taken for a target and is none, because it has no port. Without it there is no conflict.
+/// The last word that was taken for a target and is none, because it has no port. Without it there is no conflict.
 fn stray_target(words: &[OsString]) -> Option<String> {
     let is_stray = |i: &usize| {
         let word = words[*i].to_string_lossy();
         let rest: Vec<&OsString> = words.iter().enumerate().filter(|(n, _)| n != i).map(|(_, word)| word).collect();
         !word.starts_with('-') && !word.contains(':') && command().try_get_matches_from(rest).is_ok()
     };
-    (2..words.len()).find(is_stray).map(|i| words[i].to_string_lossy().into_owned())
+    (2..words.len()).rev().find(is_stray).map(|i| words[i].to_string_lossy().into_owned())
 }
 
 #[cfg(test)]
@@ -374,7 +374,8 @@ mod tests {
     }
 
     fn refusal(words: &[&str]) -> String {
-        let words = std::iter::once("echo-tester").chain(words.iter().copied()).map(OsString::from).collect();
+        let words: Vec<OsString> =
+            std::iter::once("echo-tester").chain(words.iter().copied()).map(OsString::from).collect();
         try_parse(&words).expect_err("the command line is refused").to_string()
     }
 

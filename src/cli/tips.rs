@@ -136,17 +136,19 @@ pub(super) fn file_without_equals(words: &[OsString]) -> Option<String> {
 
 /// What is wrong with `--size 5 KiB`, where 'KiB' is parsed as a target.
 pub(super) fn unit_apart(words: &[OsString]) -> Option<String> {
-    const UNITS: &[&str] =
-        &["B", "k", "m", "g", "kb", "mb", "gb", "KiB", "MiB", "GiB", "TiB", "ns", "us", "µs", "ms", "s", "sec", "min", "h"];
+    const UNITS: &[&str] = &[
+        "B", "k", "m", "g", "kb", "mb", "gb", "KiB", "MiB", "GiB", "TiB", "ns", "us", "µs", "ms", "s", "sec", "min",
+        "h",
+    ];
     let texts: Vec<&str> = words.iter().map(|word| word.to_str().unwrap_or_default()).collect();
     let command = texts.get(1).filter(|command| ["blast", "check", "compare", "serve"].contains(command))?;
     let is_unit = |word: &&str| UNITS.iter().any(|unit| unit.eq_ignore_ascii_case(word));
     let is_number = |word: &str| !word.is_empty() && word.chars().all(|c| c.is_ascii_digit() || c == '.');
-    let of_flag = texts.windows(3).find(|three| {
-        is_flag(&OsString::from(three[0])) && is_number(three[1]) && is_unit(&three[2])
-    });
+    let of_flag =
+        texts.windows(3).find(|three| is_flag(&OsString::from(three[0])) && is_number(three[1]) && is_unit(&three[2]));
     let in_one = || {
-        let is_meant = |two: &&[&str]| two[0].starts_with("--") && two[0].split_once('=').is_some_and(|(_, n)| is_number(n));
+        let is_meant =
+            |two: &&[&str]| two[0].starts_with("--") && two[0].split_once('=').is_some_and(|(_, n)| is_number(n));
         texts.windows(2).filter(is_meant).find(|two| is_unit(&two[1]))
     };
     let (unit, write) = match of_flag {
@@ -155,6 +157,22 @@ pub(super) fn unit_apart(words: &[OsString]) -> Option<String> {
     };
     let taken = if ["blast", "check"].contains(command) { ", and was taken for the target" } else { "" };
     Some(format!("'{unit}' stands apart from its number{taken}: write {write}"))
+}
+
+/// A message about a flag with the value that was typed: `--workers 100000` and not `--workers 100k`, its normal form.
+pub(super) fn as_typed(message: &str, words: &[OsString]) -> String {
+    let given = |flag: &str| {
+        let (name, value) = (words.iter().position(|word| word == flag), format!("{flag}="));
+        let joined = || words.iter().find_map(|word| word.to_str()?.strip_prefix(&value).map(str::to_owned));
+        name.and_then(|at| words.get(at + 1)?.to_str().map(str::to_owned)).or_else(joined)
+    };
+    let typed = || {
+        let (head, problem) = message.split_once(": ")?;
+        let (flag, normal) = head.split_once(' ').filter(|(flag, _)| flag.starts_with("--"))?;
+        let typed = given(flag).filter(|typed| !typed.is_empty() && typed.starts_with(|c: char| c.is_ascii_digit()))?;
+        (normal.split_whitespace().count() == 1).then(|| format!("{flag} {typed}: {problem}"))
+    };
+    typed().unwrap_or_else(|| message.to_owned())
 }
 
 /// Takes away the usage line where it shows what was just refused, or all flags of the command.
@@ -225,6 +243,15 @@ mod tests {
                 assert_eq!(row.flags.iter().find(|flag| is_known(flag)), None, "{name} has this flag itself");
             }
         }
+    }
+
+    #[test]
+    fn a_value_is_quoted_as_it_was_typed() {
+        let said = |line, message| as_typed(message, &words(line));
+        assert_eq!(said("serve --workers 100000", "--workers 100k: too many"), "--workers 100000: too many");
+        assert_eq!(said("serve --workers=100000", "--workers 100k: too many"), "--workers 100000: too many");
+        assert_eq!(said("serve", "--workers 100k: too many"), "--workers 100k: too many");
+        assert_eq!(said("blast --tls", "--tls: why: not"), "--tls: why: not");
     }
 
     #[test]

@@ -24,7 +24,7 @@ use crate::sync::lock;
 use crate::sys::{self, advice};
 use crate::target::serve_event::ServeEvent;
 use crate::transport::Endpoint;
-use crate::units::Bytes;
+use crate::units::{Bytes, counted, grouped};
 
 /// The flags of `serve`.
 #[derive(Args, Clone, Debug, Default)]
@@ -121,7 +121,8 @@ fn warn(command: &ServeCommand, serve: &ServeSettings, memory: Option<u64>) {
     let memory_use = || {
         let (conns, buffer) = (serve.options.max_conns, Bytes(serve.options.buffer as u64));
         format!(
-            "{conns} connections (--max-conns) with {buffer} each (--buffer) can use {}",
+            "{} connections (--max-conns) with {buffer} each (--buffer) can use {}",
+            grouped(conns as u64),
             in_mib(serve.max_buffered_bytes())
         )
     };
@@ -143,7 +144,7 @@ fn warn(command: &ServeCommand, serve: &ServeSettings, memory: Option<u64>) {
 
 /// In whole MiB, at least one.
 fn in_mib(bytes: u64) -> String {
-    format!("{} MiB", (bytes >> 20).max(1))
+    format!("{} MiB", grouped((bytes >> 20).max(1)))
 }
 
 /// Stands for the model's name when there are faults.
@@ -276,7 +277,7 @@ fn drain(command: &ServeCommand, server: Server, timeout: Duration) -> (Stopped,
     server.drain();
     let active = server.counters().active();
     if !command.quiet && active > 0 {
-        let connections = if active == 1 { "1 connection".to_owned() } else { format!("{active} connections") };
+        let connections = counted(active, "connection");
         say(&format!(
             "draining {connections} for up to {}; Ctrl-C again to abort",
             humantime::format_duration(timeout)
@@ -315,7 +316,7 @@ fn report(command: &ServeCommand, stopped: &Stopped) -> anyhow::Result<()> {
         ("failed accepts", counters.accept_errors),
     ];
     let shown = always.into_iter().chain(if_any.into_iter().filter(|(_, count)| *count > 0));
-    let mut rows: Vec<Vec<String>> = shown.map(|(name, count)| vec![name.to_owned(), count.to_string()]).collect();
+    let mut rows: Vec<Vec<String>> = shown.map(|(name, count)| vec![name.to_owned(), grouped(count)]).collect();
     if let Some(seconds) = cpu_seconds {
         rows.push(vec!["CPU time".to_owned(), format!("{seconds:.2} s")]);
     }

@@ -46,8 +46,7 @@ impl TypedValueParser for TrueOrFalse {
     type Value = bool;
 
     fn parse_ref(&self, command: &Command, arg: Option<&Arg>, value: &OsStr) -> Result<bool, clap::Error> {
-        let neither =
-            |_: &str| Err(ParseError::new("it is neither true nor false").with_remedy("write true or false"));
+        let neither = |_: &str| Err(ParseError::new("it is neither true nor false").with_remedy("write true or false"));
         let parsed = BoolishValueParser::new().parse_ref(command, arg, value);
         parsed.or_else(|_| neither.parse_ref(command, arg, value))
     }

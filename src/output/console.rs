@@ -74,6 +74,16 @@ pub(crate) fn say_lines(text: &str) {
     let _ = screen::above(|| anstream::stderr().write_all(text.as_bytes()));
 }
 
+/// Lines for standard output: on a terminal, each is wrapped to its width. Elsewhere a line stays whole, for those who
+/// search for it.
+pub(crate) fn for_stdout(lines: &str) -> String {
+    if !io::stdout().is_terminal() {
+        return lines.to_owned();
+    }
+    let style = stdout_style();
+    lines.lines().map(|line| wrapped(line, style)).collect::<String>().trim_end().to_owned()
+}
+
 /// Quotes a word of a command line so that a POSIX shell passes it on unchanged. PowerShell does too, if the word has
 /// no quote.
 pub(crate) fn quote(word: &str) -> String {

@@ -133,8 +133,7 @@ fn split(text: &str) -> Result<(String, u16), String> {
 }
 
 /// What is wrong with a target such as 0.0.0.0.
-const ALL_ADDRESSES: &str =
-    "it stands for all addresses of a server's machine, and not every system can connect to it";
+const ALL_ADDRESSES: &str = "it stands for all addresses of a server's machine, and not every system can connect to it";
 
 /// For an address that a server may listen on, and that no client can connect to: the one to connect to instead. Linux
 /// takes it for this machine, Windows refuses it (WSAEADDRNOTAVAIL).

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::text::{Form, TextForm, remedy, text_form};
-use super::decimal::{self, NoProduct};
 use super::ParseError;
+use super::decimal::{self, NoProduct};
+use super::text::{Form, TextForm, remedy, text_form};
 
 /// A number of things: `500`, `19k`, `1.5m`, `2g`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -4,8 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::text::{Form, TextForm, remedy, text_form};
 use super::decimal::{self, NoProduct};
+use super::text::{Form, TextForm, remedy, text_form};
 use super::{Bytes, ParseError};
 
 /// Events per second: `1000`, `10k`, `0.5`, `1000/s`, `30/m`. Kept in millionths, so schedules are computed in
@@ -100,6 +100,15 @@ fn micro(text: &str) -> Result<u64, ParseError> {
         Ok(micro) => Ok(micro / seconds),
         Err(NoProduct::Fraction) => Err(too_fine()),
         Err(NoProduct::TooLarge) => Err(wrong("too large", "leave the rate out to send as fast as possible")),
+    }
+}
+
+impl Rate {
+    /// The rate for people, with its thousands separated: `20,000/s`.
+    pub fn grouped(self) -> String {
+        let text = self.to_string();
+        let whole = text.strip_suffix("/s").and_then(|number| number.parse().ok());
+        whole.map_or(text.clone(), |number| format!("{}/s", super::grouped(number)))
     }
 }
 

@@ -126,7 +126,10 @@ mod tests {
         assert_eq!(normal(90_000_000_000), "90s");
         assert_eq!(normal(600_000_000_000), "10m");
         assert_eq!(normal(7_200_000_000_000), "2h");
-        assert_eq!([time("24h"), time("48h"), time("1y")].map(|t| Time(t.expect("a time")).to_string()), ["24h", "2d", "1y"]);
+        assert_eq!(
+            [time("24h"), time("48h"), time("1y")].map(|t| Time(t.expect("a time")).to_string()),
+            ["24h", "2d", "1y"]
+        );
         assert_eq!(normal(3_600_000_000_001), "3600.000000001s");
     }
 
