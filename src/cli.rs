@@ -263,11 +263,14 @@ fn without_overridden_variables(words: &[OsString], mut conflict: clap::Error) -
 
 /// The last word that was taken for a target and is none, because it has no port. Without it there is no conflict.
 fn stray_target(words: &[OsString]) -> Option<String> {
-    let is_stray = |i: &usize| {
-        let word = words[*i].to_string_lossy();
-        let rest: Vec<&OsString> = words.iter().enumerate().filter(|(n, _)| n != i).map(|(_, word)| word).collect();
-        !word.starts_with('-') && !word.contains(':') && command().try_get_matches_from(rest).is_ok()
+    let is_stray = |&i: &usize| {
+        let word = words[i].to_string_lossy();
+        let rest: Vec<&OsString> = words.iter().enumerate().filter(|(n, _)| *n != i).map(|(_, word)| word).collect();
+        // What stands behind a flag is its value.
+        let is_value = words[i - 1].to_string_lossy().starts_with('-');
+        !is_value && !word.starts_with('-') && !word.contains(':') && command().try_get_matches_from(rest).is_ok()
     };
+    words.get(1).filter(|command| *command == "blast" || *command == "check")?;
     (2..words.len()).rev().find(is_stray).map(|i| words[i].to_string_lossy().into_owned())
 }
 

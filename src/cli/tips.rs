@@ -256,7 +256,7 @@ mod tests {
 
     #[test]
     fn a_unit_that_stands_alone_is_no_target() {
-        let said = |line| unit_apart(&words(line)).unwrap_or_default();
+        let said = |line: &str| unit_apart(&words(line)).unwrap_or_default();
         assert!(said("echo-tester blast --serve --size 5 KiB").ends_with("taken for the target: write --size 5KiB"));
         assert!(said("echo-tester serve --idle-timeout=5 s").ends_with("number: write --idle-timeout=5s"));
         for line in ["blast --conns 5 host:80", "blast 5 s", "run --jobs 5 s", "blast --size 5KiB a:80"] {

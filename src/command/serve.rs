@@ -24,7 +24,7 @@ use crate::sync::lock;
 use crate::sys::{self, advice};
 use crate::target::serve_event::ServeEvent;
 use crate::transport::Endpoint;
-use crate::units::{Bytes, counted, grouped};
+use crate::units::{Bytes, Count, counted, grouped};
 
 /// The flags of `serve`.
 #[derive(Args, Clone, Debug, Default)]
@@ -136,6 +136,13 @@ fn warn(command: &ServeCommand, serve: &ServeSettings, memory: Option<u64>) {
     }
     if let Some(memory) = memory.filter(|memory| serve.max_buffered_bytes() > *memory) {
         say(&format!("warning: {}, but this machine has {}: lower either value", memory_use(), in_mib(memory)));
+    }
+    let backlog = command.server.backlog.map(|Count(backlog)| backlog);
+    if let (Some(wanted), Some(most)) = (backlog, sys::longest_backlog()) {
+        let (shown, limit) = (grouped(wanted), grouped(most));
+        if wanted > most {
+            say(&format!("note: --backlog {shown}: this system cuts it to {limit} (net.core.somaxconn)"));
+        }
     }
     if command.server.workers.is_some() && !has_workers(serve) {
         say(&format!("note: the model {} does not use --workers", name(serve)));
