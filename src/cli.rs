@@ -8,15 +8,16 @@ mod variables;
 use std::ffi::OsString;
 
 use anstream::ColorChoice;
-use clap::builder::{BoolishValueParser, PossibleValuesParser, Resettable, TypedValueParser};
+use clap::builder::{PossibleValuesParser, Resettable, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::command::{blast, check, compare, completions, examples, man, merge, models, report, run, schema, serve};
+use crate::config::TrueOrFalse;
 use crate::exit::Exit;
 use crate::failure;
 use crate::interrupt;
-use crate::output::console::{say, set_colour};
+use crate::output::console::{say, say_lines, set_colour};
 use crate::runner::interrupts::interruptible;
 use crate::sys::advice;
 
@@ -132,7 +133,10 @@ fn colour_before_parsing(words: &[OsString]) -> Option<ColorChoice> {
 
 /// Prints an error that ends the program, and returns its exit code.
 fn fail(error: &anyhow::Error) -> Exit {
-    say(&format!("error: {error:#}"));
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let said = format!("error: {}", tips::as_typed(&format!("{error:#}"), &words));
+    say(&said);
+    variables::blamed(&Cli::command(), &words, &said).iter().for_each(|note| say(note));
     failure::exit_of(error)
 }
 
@@ -144,12 +148,12 @@ const EXCLUSIVE_ARGS: &[&str] = &["target", "targets", "targets_file", "direct",
 fn parse() -> Cli {
     let words: Vec<OsString> = std::env::args_os().collect();
     set_colour(colour_before_parsing(&words).unwrap_or(ColorChoice::Auto));
-    let cli = try_parse(words).unwrap_or_else(|error| {
-        // If it cannot be printed, the exit code still tells.
-        let _ = error.print();
-        let names = variables::set_for_flags(&Cli::command());
-        if error.use_stderr() && !names.is_empty() {
-            say(&format!("note: flags are also set in the environment: {}", names.join(", ")));
+    let cli = try_parse(&words).unwrap_or_else(|mut error| {
+        match error.kind() {
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => drop(error.print()),
+            // If it cannot be printed, the exit code still tells.
+            ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => drop(error.print()),
+            _ => refuse(&mut error, &words),
         }
         warn_of_variables();
         std::process::exit(error.exit_code())
@@ -158,18 +162,31 @@ fn parse() -> Cli {
     cli
 }
 
+/// Prints why the command line is refused, and which variables may be to blame.
+fn refuse(error: &mut clap::Error, words: &[OsString]) {
+    tips::shorten_usage(error);
+    say_lines(&error.render().ansi().to_string());
+    let blamed = variables::blamed(&Cli::command(), words, &error.to_string());
+    let names = variables::set_for_flags(&Cli::command());
+    match blamed.is_empty() {
+        true if names.is_empty() => {}
+        true => say(&format!("note: flags are also set in the environment: {}", names.join(", "))),
+        false => blamed.iter().for_each(|note| say(note)),
+    }
+}
+
 fn warn_of_variables() {
     if let Some(warning) = variables::warning(&Cli::command()) {
         say(&warning);
     }
 }
 
-fn try_parse(words: Vec<OsString>) -> Result<Cli, clap::Error> {
-    if let Some(refusal) = tips::file_without_equals(&words) {
+fn try_parse(words: &[OsString]) -> Result<Cli, clap::Error> {
+    if let Some(refusal) = tips::file_without_equals(words).or_else(|| tips::unit_apart(words)) {
         return Err(clap::Error::raw(ErrorKind::ArgumentConflict, format!("{refusal}\n")));
     }
-    let matches = match command().try_get_matches_from(&words) {
-        Err(error) => corrected(&words, error)?,
+    let matches = match command().try_get_matches_from(words) {
+        Err(error) => corrected(words, error)?,
         Ok(matches) => matches,
     };
     if let Some(refusal) = matches.subcommand().and_then(|(_, matches)| same_file::refusal(matches)) {
@@ -215,7 +232,7 @@ fn command() -> clap::Command {
     let with_shared_settings = move |arg: Arg| {
         let arg = match arg.get_action() {
             // By default clap takes only true and false from a variable; 1 and yes are common too.
-            ArgAction::SetTrue => arg.value_parser(BoolishValueParser::new()),
+            ArgAction::SetTrue => arg.value_parser(TrueOrFalse),
             _ => arg,
         };
         // CI systems set a variable to the empty string when its value was left out.
@@ -236,7 +253,8 @@ fn without_overridden_variables(words: &[OsString], mut conflict: clap::Error) -
     };
     let command = command().mut_subcommands(move |command| command.mut_args(without_variable));
     let Ok(matches) = command.try_get_matches_from(words) else {
-        if let Some(tip) = tips::serve_without_equals(words) {
+        let stray = || stray_target(words).map(|word| format!("'{word}' was taken for the target"));
+        if let Some(tip) = tips::serve_without_equals(words).or_else(stray) {
             tips::set(&mut conflict, tip);
         }
         return Err(conflict);
@@ -245,6 +263,19 @@ fn without_overridden_variables(words: &[OsString], mut conflict: clap::Error) -
         .subcommand()
         .is_some_and(|(_, matches)| EXCLUSIVE_ARGS.iter().any(|id| matches.try_contains_id(id).unwrap_or(false)));
     if is_typed { Ok(matches) } else { Err(conflict) }
+}
+
+/// The last word that was taken for a target and is none, because it has no port. Without it there is no conflict.
+fn stray_target(words: &[OsString]) -> Option<String> {
+    let is_stray = |&i: &usize| {
+        let word = words[i].to_string_lossy();
+        let rest: Vec<&OsString> = words.iter().enumerate().filter(|(n, _)| *n != i).map(|(_, word)| word).collect();
+        // What stands behind a flag is its value.
+        let is_value = words[i - 1].to_string_lossy().starts_with('-');
+        !is_value && !word.starts_with('-') && !word.contains(':') && command().try_get_matches_from(rest).is_ok()
+    };
+    words.get(1).filter(|command| *command == "blast" || *command == "check")?;
+    (2..words.len()).rev().find(is_stray).map(|i| words[i].to_string_lossy().into_owned())
 }
 
 #[cfg(test)]
@@ -332,7 +363,7 @@ mod tests {
         }
         for flags in fine {
             let words = [&["echo-tester", "blast"], &flags[..]].concat();
-            assert!(try_parse(words.iter().map(OsString::from).collect()).is_ok(), "{flags:?}");
+            assert!(try_parse(&words.iter().map(OsString::from).collect::<Vec<_>>()).is_ok(), "{flags:?}");
         }
     }
 
@@ -343,15 +374,16 @@ mod tests {
             let line = example.line.split(['>', '|']).next().unwrap_or_default();
             let words = shlex::split(line).expect("the quotes match");
             if words[1] != "help" {
-                let parsed = try_parse(words.into_iter().map(OsString::from).collect());
+                let parsed = try_parse(&words.into_iter().map(OsString::from).collect::<Vec<_>>());
                 assert!(parsed.is_ok(), "{}: {}", example.line, parsed.expect_err("it is refused"));
             }
         }
     }
 
     fn refusal(words: &[&str]) -> String {
-        let words = std::iter::once("echo-tester").chain(words.iter().copied()).map(OsString::from).collect();
-        try_parse(words).expect_err("the command line is refused").to_string()
+        let words: Vec<OsString> =
+            std::iter::once("echo-tester").chain(words.iter().copied()).map(OsString::from).collect();
+        try_parse(&words).expect_err("the command line is refused").to_string()
     }
 
     #[test]
@@ -377,7 +409,7 @@ mod tests {
             let words: Vec<&str> = line.split(' ').collect();
             assert!(refusal(&words).contains("write --json=out.json"), "{line}");
         }
-        let parsed = try_parse(["echo-tester", "merge", "--json", "a.json", "b.json"].map(OsString::from).to_vec());
+        let parsed = try_parse(&["echo-tester", "merge", "--json", "a.json", "b.json"].map(OsString::from));
         assert!(parsed.is_ok(), "both files are inputs");
     }
 }

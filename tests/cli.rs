@@ -130,7 +130,7 @@ fn a_variable_acts_like_its_flag_unless_a_flag_that_excludes_it_is_typed() {
         assert!(code == 0 && out.contains("one byte"), "{yes}: {err}");
     }
     let (code, _, err) = said(&["check", "--list"], &[("ECHO_TESTER_QUIET", "perhaps")]);
-    assert!(code == 2 && err.contains("flags are also set in the environment: ECHO_TESTER_QUIET"), "{err}");
+    assert!(code == 2 && err.contains("the environment sets --quiet: ECHO_TESTER_QUIET="), "{err}");
     assert_eq!(said(&["check", "--list"], &[("ECHO_TESTER_QUIET", ""), ("ECHO_TESTER_JOBS", "")]).0, 0, "left out");
 
     // Nothing listens on port 1, so a run that passes has started a server of its own.
@@ -147,7 +147,7 @@ fn a_variable_acts_like_its_flag_unless_a_flag_that_excludes_it_is_typed() {
     let (code, _, err) = said(&[&small[..], &["--serve", "127.0.0.1:1"]].concat(), &[]);
     assert!(code == 2 && err.contains("cannot be used with"), "both were typed: {err}");
     let (code, out, err) = said(&["check", "--model", "threads", "--filter", "1.1", "-q"], &[elsewhere]);
-    assert!(code == 0 && out.contains("1 case: 1 passed"), "{out}{err}");
+    assert!(code == 0 && out.contains("1 case: passed"), "{out}{err}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use clap::builder::StyledStr;
-use clap::error::{ContextKind, ContextValue};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use crate::server::models;
 
@@ -15,6 +15,11 @@ struct Foreign {
 }
 
 const FOREIGN_FLAGS: &[Foreign] = &[
+    Foreign {
+        commands: &["blast", "run", "check", "compare", "merge", "report", "serve", "models"],
+        flags: &["--version", "-V"],
+        write: "write echo-tester --version",
+    },
     Foreign {
         commands: &["serve"],
         flags: &["--port", "-p", "--host", "--listen", "-l", "--address", "--addr"],
@@ -129,6 +134,56 @@ pub(super) fn file_without_equals(words: &[OsString]) -> Option<String> {
     ))
 }
 
+/// What is wrong with `--size 5 KiB`, where 'KiB' is parsed as a target.
+pub(super) fn unit_apart(words: &[OsString]) -> Option<String> {
+    const UNITS: &[&str] = &[
+        "B", "k", "m", "g", "kb", "mb", "gb", "KiB", "MiB", "GiB", "TiB", "ns", "us", "µs", "ms", "s", "sec", "min",
+        "h",
+    ];
+    let texts: Vec<&str> = words.iter().map(|word| word.to_str().unwrap_or_default()).collect();
+    let command = texts.get(1).filter(|command| ["blast", "check", "compare", "serve"].contains(command))?;
+    let is_unit = |word: &&str| UNITS.iter().any(|unit| unit.eq_ignore_ascii_case(word));
+    let is_number = |word: &str| !word.is_empty() && word.chars().all(|c| c.is_ascii_digit() || c == '.');
+    let of_flag =
+        texts.windows(3).find(|three| is_flag(&OsString::from(three[0])) && is_number(three[1]) && is_unit(&three[2]));
+    let in_one = || {
+        let is_meant =
+            |two: &&[&str]| two[0].starts_with("--") && two[0].split_once('=').is_some_and(|(_, n)| is_number(n));
+        texts.windows(2).filter(is_meant).find(|two| is_unit(&two[1]))
+    };
+    let (unit, write) = match of_flag {
+        Some(three) => (three[2], format!("{} {}{}", three[0], three[1], three[2])),
+        None => in_one().map(|two| (two[1], format!("{}{}", two[0], two[1])))?,
+    };
+    let taken = if ["blast", "check"].contains(command) { ", and was taken for the target" } else { "" };
+    Some(format!("'{unit}' stands apart from its number{taken}: write {write}"))
+}
+
+/// A message about a flag with the value that was typed: `--workers 100000` and not `--workers 100k`, its normal form.
+pub(super) fn as_typed(message: &str, words: &[OsString]) -> String {
+    let given = |flag: &str| {
+        let (name, value) = (words.iter().position(|word| word == flag), format!("{flag}="));
+        let joined = || words.iter().find_map(|word| word.to_str()?.strip_prefix(&value).map(str::to_owned));
+        name.and_then(|at| words.get(at + 1)?.to_str().map(str::to_owned)).or_else(joined)
+    };
+    let typed = || {
+        let (head, problem) = message.split_once(": ")?;
+        let (flag, normal) = head.split_once(' ').filter(|(flag, _)| flag.starts_with("--"))?;
+        let typed = given(flag).filter(|typed| !typed.is_empty() && typed.starts_with(|c: char| c.is_ascii_digit()))?;
+        (normal.split_whitespace().count() == 1).then(|| format!("{flag} {typed}: {problem}"))
+    };
+    typed().unwrap_or_else(|| message.to_owned())
+}
+
+/// Takes away the usage line where it shows what was just refused, or all flags of the command.
+pub(super) fn shorten_usage(error: &mut clap::Error) {
+    const LONG: usize = 100;
+    let is_long = error.get(ContextKind::Usage).is_some_and(|usage| usage.to_string().len() > LONG);
+    if is_long || matches!(error.kind(), ErrorKind::ArgumentConflict | ErrorKind::TooManyValues) {
+        error.remove(ContextKind::Usage);
+    }
+}
+
 /// The words with every value that begins with a hyphen joined to its flag: `--duration=-5s`. Then the value is read as
 /// a value, and refused as one. `None`: there is no such value.
 pub(super) fn with_negative_values(words: &[OsString]) -> Option<Vec<OsString>> {
@@ -191,12 +246,32 @@ mod tests {
     }
 
     #[test]
+    fn a_value_is_quoted_as_it_was_typed() {
+        let said = |line, message| as_typed(message, &words(line));
+        assert_eq!(said("serve --workers 100000", "--workers 100k: too many"), "--workers 100000: too many");
+        assert_eq!(said("serve --workers=100000", "--workers 100k: too many"), "--workers 100000: too many");
+        assert_eq!(said("serve", "--workers 100k: too many"), "--workers 100k: too many");
+        assert_eq!(said("blast --tls", "--tls: why: not"), "--tls: why: not");
+    }
+
+    #[test]
+    fn a_unit_that_stands_alone_is_no_target() {
+        let said = |line: &str| unit_apart(&words(line)).unwrap_or_default();
+        assert!(said("echo-tester blast --serve --size 5 KiB").ends_with("taken for the target: write --size 5KiB"));
+        assert!(said("echo-tester serve --idle-timeout=5 s").ends_with("number: write --idle-timeout=5s"));
+        for line in ["blast --conns 5 host:80", "blast 5 s", "run --jobs 5 s", "blast --size 5KiB a:80"] {
+            assert_eq!(said(&format!("echo-tester {line}")), "", "{line}");
+        }
+    }
+
+    #[test]
     fn a_value_is_kept_wherever_it_stands() {
         for (line, tip_text) in [
             ("echo-tester serve --port 5000", "write --bind 5000"),
             ("echo-tester serve --port=5000", "write --bind 5000"),
             ("echo-tester serve --port", "write --bind 7777"),
             ("echo-tester blast --model epoll", "write --serve=epoll"),
+            ("echo-tester blast --version", "write echo-tester --version"),
         ] {
             let words: Vec<&str> = line.split(' ').collect();
             let flag = words[2].split('=').next().expect("a flag");

@@ -1,8 +1,9 @@
 //! The environment variables that stand for flags: which there are, and which of those that are set mean nothing.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 
-use clap::Command;
+use clap::{Arg, Command};
 
 use crate::units::nearest::nearest;
 
@@ -27,6 +28,34 @@ fn of_flags(program: &Command) -> BTreeSet<String> {
 pub(super) fn set_for_flags(program: &Command) -> Vec<String> {
     let known = of_flags(program);
     set_here().into_iter().filter(|name| known.contains(name)).collect()
+}
+
+/// Notes on the variables that set what an error is about: a flag that it names and nobody typed, or its value.
+pub(super) fn blamed(program: &Command, words: &[OsString], message: &str) -> Vec<String> {
+    let command = words.get(1).and_then(|word| program.find_subcommand(word.to_str()?));
+    let args = program.get_arguments().chain(command.into_iter().flat_map(Command::get_arguments));
+    let note = |arg: &Arg| {
+        let name = arg.get_env()?.to_str()?;
+        let value = std::env::var(name).ok().filter(|value| !value.is_empty())?;
+        let flag = arg.get_long().map(|long| format!("--{long}"));
+        let short = arg.get_short().map(|letter| format!("-{letter}"));
+        let is_typed = words.iter().filter_map(|word| word.to_str()).any(|word| {
+            let is = |flag: &Option<String>| flag.as_deref() == Some(word.split('=').next().unwrap_or(word));
+            is(&flag) || is(&short)
+        });
+        let is_named = flag.as_deref().is_some_and(|flag| has_word(message, flag));
+        // A shorter value stands in many messages by chance.
+        let has_value = value.len() > 3 && !["true", "false"].contains(&value.as_str()) && message.contains(&value);
+        let what = flag.unwrap_or_else(|| "the target".to_owned());
+        (!is_typed && (is_named || has_value)).then(|| format!("note: the environment sets {what}: {name}={value}"))
+    };
+    args.filter_map(note).collect()
+}
+
+/// Whether a text has this flag, and not only a longer one that begins alike.
+fn has_word(text: &str, flag: &str) -> bool {
+    let continues = |rest: &str| rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '-');
+    text.match_indices(flag).any(|(at, _)| !continues(&text[at + flag.len()..]))
 }
 
 /// A warning about the variables that are set and that no flag has; `None` if there are none.
@@ -75,6 +104,12 @@ mod tests {
                  ECHO_TESTER_XYZZY"
             )
         );
+    }
+
+    #[test]
+    fn a_flag_is_told_from_a_longer_one() {
+        assert!(has_word("--conns 0: too few", "--conns") && has_word("leave out --conns", "--conns"));
+        assert!(!has_word("--close-rate 5: no", "--close"));
     }
 
     #[test]

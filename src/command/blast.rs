@@ -13,7 +13,7 @@ use crate::config::{
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::interrupt;
-use crate::output::console::{command_line, print, say, stderr_style, stdout_style};
+use crate::output::console::{command_line, for_stdout, print, say, stderr_style, stdout_style};
 use crate::output::reports::{FileArgs, ReportFiles};
 use crate::output::result::{OutputArgs, exit_after_writing};
 use crate::output::server_log::ServerLogArgs;
@@ -320,7 +320,7 @@ fn dry_run(plan: &RunPlan, about: &str, output: &OutputArgs) -> anyhow::Result<E
         list.push(serde_json::json!({ "conn": conn, "plan": described }));
     }
     let json = serde_json::json!({ "seed": plan.seed.to_string(), "connections": list });
-    output.result.write(text.trim_end(), &serde_json::to_string_pretty(&json)?)?;
+    output.result.write(&for_stdout(text.trim_end()), &serde_json::to_string_pretty(&json)?)?;
     Ok(Exit::Pass)
 }
 

@@ -11,7 +11,7 @@ use crate::config::{LoadArgs, NamedCommand, RunArgs, ServeArgs, ServerSpec, Swee
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::interrupt;
-use crate::output::console::{command_line, print, say, stderr_style, stdout_style};
+use crate::output::console::{command_line, print, quote, say, stderr_style, stdout_style};
 use crate::output::files;
 use crate::output::result::{OutputArgs, exit_after_writing};
 use crate::output::server_log::ServerLogArgs;
@@ -236,7 +236,9 @@ fn servers(args: &CompareArgs) -> anyhow::Result<(Vec<ComparedServer>, Vec<Skipp
         names.extend(TABLE.iter().map(|model| model.name));
     } else {
         for name in &args.models {
-            names.push(models::find(name).map_err(|why| Failure::usage(format!("--models {name}: {why}")))?.name);
+            names.push(
+                models::find(name).map_err(|why| Failure::usage(format!("--models {}: {why}", quote(name))))?.name,
+            );
         }
     }
     let (mut servers, mut skipped) = (Vec::new(), Vec::new());

@@ -105,11 +105,11 @@ fn cards(rows: &[ModelRow], style: Style) -> String {
             Some(why_not) => (Role::Quiet, format!("does not run here: {why_not}")),
         };
         let name = style.paint(Role::Strong, &format!("{:<width$}", row.name));
-        let head = format!("{name}  {} · {} · {}", row.pattern, row.os, style.paint(role, &here));
+        let head = wrapped(&format!("{name}  {} · {} · {}", row.pattern, row.os, style.paint(role, &here)), style);
         let workers = if row.workers { "; takes --workers" } else { "" };
         let indented = |text: &str| format!("  {}", wrapped(text, style.indented(2)).replace('\n', "\n  ").trim_end());
         let limit = indented(&format!("limit: {}", row.limit));
-        format!("{head}\n{}\n{limit}", indented(&format!("{}{workers}", row.about)))
+        format!("{head}{}\n{limit}", indented(&format!("{}{workers}", row.about)))
     };
     rows.iter().map(card).collect::<Vec<_>>().join("\n\n")
 }

@@ -24,7 +24,7 @@ use crate::sync::lock;
 use crate::sys::{self, advice};
 use crate::target::serve_event::ServeEvent;
 use crate::transport::Endpoint;
-use crate::units::Bytes;
+use crate::units::{Bytes, Count, counted, grouped};
 
 /// The flags of `serve`.
 #[derive(Args, Clone, Debug, Default)]
@@ -53,11 +53,12 @@ pub fn run(command: &ServeCommand) -> anyhow::Result<Exit> {
     let cores = sys::available_cores().unwrap_or(1);
     let memory = sys::usable_memory();
     let serve = command.server.resolve(cores, memory).map_err(|e| e.in_flags())?;
-    warn(command, &serve, memory);
     sys::raise_descriptor_limit();
     // Before it serves: the first client may also be the one that stops it.
     let stop = StopRequests::on_signals();
     let server = start(command, &serve)?;
+    // Not of an address that turned out to be none of ours.
+    warn(command, &serve, memory);
     stop.apply_to(&server);
     if command.until_stdin_closes {
         stop.when_stdin_closes()?;
@@ -120,20 +121,28 @@ fn warn(command: &ServeCommand, serve: &ServeSettings, memory: Option<u64>) {
     let memory_use = || {
         let (conns, buffer) = (serve.options.max_conns, Bytes(serve.options.buffer as u64));
         format!(
-            "{conns} connections (--max-conns) with {buffer} each (--buffer) can use {}",
+            "{} connections (--max-conns) with {buffer} each (--buffer) can use {}",
+            grouped(conns as u64),
             in_mib(serve.max_buffered_bytes())
         )
     };
     if ip_of(&serve.bind).is_some_and(|ip| !ip.is_loopback()) {
         say(&format!(
-            "warning: {} can be reached from other machines, and an echo server returns whatever anybody sends: use it \
-             on a private network only; {}",
-            serve.bind,
-            memory_use()
+            "warning: other machines can reach {}, and an echo server returns whatever anybody sends: use it on a private \
+             network only",
+            serve.bind
         ));
+        say(&format!("warning: {}", memory_use()));
     }
     if let Some(memory) = memory.filter(|memory| serve.max_buffered_bytes() > *memory) {
         say(&format!("warning: {}, but this machine has {}: lower either value", memory_use(), in_mib(memory)));
+    }
+    let backlog = command.server.backlog.map(|Count(backlog)| backlog);
+    if let (Some(wanted), Some(most)) = (backlog, sys::longest_backlog()) {
+        let (shown, limit) = (grouped(wanted), grouped(most));
+        if wanted > most {
+            say(&format!("note: --backlog {shown}: this system cuts it to {limit} (net.core.somaxconn)"));
+        }
     }
     if command.server.workers.is_some() && !has_workers(serve) {
         say(&format!("note: the model {} does not use --workers", name(serve)));
@@ -142,7 +151,7 @@ fn warn(command: &ServeCommand, serve: &ServeSettings, memory: Option<u64>) {
 
 /// In whole MiB, at least one.
 fn in_mib(bytes: u64) -> String {
-    format!("{} MiB", (bytes >> 20).max(1))
+    format!("{} MiB", grouped((bytes >> 20).max(1)))
 }
 
 /// Stands for the model's name when there are faults.
@@ -260,7 +269,8 @@ fn announce(command: &ServeCommand, serve: &ServeSettings, server: &Server) -> a
         Some(workers) => format!(", {workers} workers"),
     };
     let tls = if serve.tls.is_some() { " over TLS" } else { "" };
-    print(&format!("listening on {address}{tls} with {model}{workers}; Ctrl-C stops it"))?;
+    let with = if serve.faults.is_some() { "faults" } else { model };
+    print(&format!("listening on {address}{tls} with {with}{workers}; Ctrl-C stops it"))?;
     match &serve.tls {
         Some(CertificateSource::SelfMade) => {
             print(&format!("its certificate is its own: echo-tester blast {address} --tls --insecure"))
@@ -274,7 +284,7 @@ fn drain(command: &ServeCommand, server: Server, timeout: Duration) -> (Stopped,
     server.drain();
     let active = server.counters().active();
     if !command.quiet && active > 0 {
-        let connections = if active == 1 { "1 connection".to_owned() } else { format!("{active} connections") };
+        let connections = counted(active, "connection");
         say(&format!(
             "draining {connections} for up to {}; Ctrl-C again to abort",
             humantime::format_duration(timeout)
@@ -313,7 +323,7 @@ fn report(command: &ServeCommand, stopped: &Stopped) -> anyhow::Result<()> {
         ("failed accepts", counters.accept_errors),
     ];
     let shown = always.into_iter().chain(if_any.into_iter().filter(|(_, count)| *count > 0));
-    let mut rows: Vec<Vec<String>> = shown.map(|(name, count)| vec![name.to_owned(), count.to_string()]).collect();
+    let mut rows: Vec<Vec<String>> = shown.map(|(name, count)| vec![name.to_owned(), grouped(count)]).collect();
     if let Some(seconds) = cpu_seconds {
         rows.push(vec!["CPU time".to_owned(), format!("{seconds:.2} s")]);
     }

@@ -66,7 +66,13 @@ impl ConfigError {
 
     /// The same error in the terms of the command line, with exit code 2.
     pub fn in_flags(&self) -> anyhow::Error {
-        Failure::usage(format!("{} {}: {}", self.flag(), self.value, with_flags(&self.message())))
+        let flag = match self.value.as_str() {
+            // A switch is given without a value.
+            "true" => self.flag(),
+            "" => format!("{} ''", self.flag()),
+            value => format!("{} {value}", self.flag()),
+        };
+        Failure::usage(format!("{flag}: {}", with_flags(&self.message())))
     }
 }
 
@@ -82,6 +88,7 @@ impl std::error::Error for ConfigError {}
 fn with_flags(message: &str) -> String {
     let to_flag = |(position, part): (usize, &str)| match part.split_once(" = ") {
         _ if position % 2 == 0 => part.to_owned(),
+        Some((key, "true")) => flag_of(key),
         Some((key, value)) => format!("{} {value}", flag_of(key)),
         None => flag_of(part),
     };

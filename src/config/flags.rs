@@ -1,11 +1,14 @@
 //! Shared by the structs of options: how clap reads and explains their flags, and how they are written back as flags.
 
-use clap::Arg;
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use std::ffi::OsStr;
+
+use clap::builder::{BoolishValueParser, PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::{Arg, Command};
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::server::fault::kind::FAULT_TABLE;
+use crate::units::ParseError;
 use crate::units::text::TextForm;
 
 /// The flags of a struct whose fields are flags: `--conns`, `500`, `--fail-fast=true`. Absent fields and those in
@@ -33,6 +36,24 @@ pub(super) fn to_flags(args: &impl Serialize, without: &[&str]) -> Vec<String> {
 /// The flag of a key: `--connect-rate` for `connect_rate`.
 pub(super) fn flag_of(key: &str) -> String {
     format!("--{}", key.replace('_', "-"))
+}
+
+/// Accepts what clap takes for true or false, and says of anything else what to write.
+#[derive(Clone, Debug)]
+pub(crate) struct TrueOrFalse;
+
+impl TypedValueParser for TrueOrFalse {
+    type Value = bool;
+
+    fn parse_ref(&self, command: &Command, arg: Option<&Arg>, value: &OsStr) -> Result<bool, clap::Error> {
+        let neither = |_: &str| Err(ParseError::new("it is neither true nor false").with_remedy("write true or false"));
+        let parsed = BoolishValueParser::new().parse_ref(command, arg, value);
+        parsed.or_else(|_| neither.parse_ref(command, arg, value))
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new([PossibleValue::new("true"), PossibleValue::new("false")].into_iter()))
+    }
 }
 
 /// Accepts one of these keywords, and shows them in help and completions.

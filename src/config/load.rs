@@ -3,11 +3,10 @@
 //! The doc comments are the help texts, and the descriptions in the JSON Schema. What the defaults are, `resolve` says.
 
 use clap::Args;
-use clap::builder::BoolishValueParser;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::flags::{keyword_parser, list_forms, to_flags};
+use super::flags::{TrueOrFalse, keyword_parser, list_forms, to_flags};
 use super::forms::{Fragment, Pipeline};
 use crate::plan::{Close, Distribution, FirstBytes, Flow, Lifetime, PortRange, Read, Reconnect, TimeRange, Verify};
 use crate::units::{Bytes, Count, Rate, Time};
@@ -129,7 +128,7 @@ pub struct LoadArgs {
     #[arg(long, value_name = "TIME", env = "ECHO_TESTER_STALL_TIMEOUT", hide_env = true)]
     pub stall_timeout: Option<Time>,
 
-    /// How long a connection may take to finish after its --duration or --lifetime [default: 10s; as --stall-timeout]
+    /// How long a connection may take to finish after its --duration or --lifetime [default: 10s, or --stall-timeout if that is given]
     ///
     /// It finishes the message that it is in, and ends. What is not done by then is too-slow.
     #[arg(long, value_name = "TIME", env = "ECHO_TESTER_GRACE", hide_env = true)]
@@ -138,7 +137,7 @@ pub struct LoadArgs {
     /// End the run at the first finding [default: false]
     #[arg(
         long, value_name = "BOOL", env = "ECHO_TESTER_FAIL_FAST", hide_env = true, num_args = 0..=1,
-        require_equals = true, default_missing_value = "true", value_parser = BoolishValueParser::new(),
+        require_equals = true, default_missing_value = "true", value_parser = TrueOrFalse,
         hide_possible_values = true
     )]
     pub fail_fast: Option<bool>,
@@ -154,7 +153,7 @@ pub struct LoadArgs {
     /// Leave Nagle's algorithm on: no TCP_NODELAY [default: false]
     #[arg(
         long, value_name = "BOOL", env = "ECHO_TESTER_NAGLE", hide_env = true, num_args = 0..=1,
-        require_equals = true, default_missing_value = "true", value_parser = BoolishValueParser::new(),
+        require_equals = true, default_missing_value = "true", value_parser = TrueOrFalse,
         hide_possible_values = true
     )]
     pub nagle: Option<bool>,
@@ -171,7 +170,7 @@ pub struct LoadArgs {
     #[arg(long, value_name = "BYTES", env = "ECHO_TESTER_MSS", hide_env = true)]
     pub mss: Option<Bytes>,
 
-    /// Probe a silent connection after this time, and so on [default: the system's choice]
+    /// Probe a silent connection after this time, and again after each such time [default: the system's choice]
     ///
     /// Three lost probes end it; ten on Windows.
     #[arg(long, value_name = "TIME", env = "ECHO_TESTER_KEEPALIVE", hide_env = true)]
@@ -183,7 +182,7 @@ pub struct LoadArgs {
     /// (net.ipv4.tcp_fastopen). The metric fast_open counts the connections for which it happened.
     #[arg(
         long, value_name = "BOOL", env = "ECHO_TESTER_FAST_OPEN", hide_env = true, num_args = 0..=1,
-        require_equals = true, default_missing_value = "true", value_parser = BoolishValueParser::new(),
+        require_equals = true, default_missing_value = "true", value_parser = TrueOrFalse,
         hide_possible_values = true
     )]
     pub fast_open: Option<bool>,

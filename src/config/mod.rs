@@ -37,6 +37,7 @@ pub use backend::{BackendArgs, BackendTable};
 pub use command_spec::CommandSpec;
 pub use defaults::{DEFAULT_FINDINGS, DEFAULT_PORT};
 pub use error::ConfigError;
+pub(crate) use flags::TrueOrFalse;
 pub use forms::{ConnList, Fragment, Pipeline, Seed, StartTime};
 pub use listen_address::ListenAddress;
 pub use load::LoadArgs;

@@ -33,6 +33,9 @@ impl ModelList {
         let mut names = Vec::new();
         for (item, name) in named.iter().enumerate() {
             let wrong = |problem: String| ConfigError::new("models", name, problem).in_item(item);
+            if name == "all" {
+                return Err(wrong("all is every model of this system".to_owned()).remedy("write all alone"));
+            }
             let model = models::find(name).map_err(wrong)?;
             if names.contains(&model.name) {
                 return Err(wrong("it is listed twice".to_owned()).remedy("leave one of them out"));

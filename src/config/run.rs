@@ -5,13 +5,12 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
-use clap::builder::BoolishValueParser;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::defaults;
 use super::error::ConfigError;
-use super::flags::{keyword_parser, to_flags};
+use super::flags::{TrueOrFalse, keyword_parser, to_flags};
 use super::forms::{ConnList, Seed, StartTime};
 use super::sources::SourceAddresses;
 use super::transport::TransportSettings;
@@ -97,7 +96,7 @@ pub struct RunArgs {
     /// without close_notify is a truncation. Certificates that the system trusts are trusted here; --ca names others.
     #[arg(
         long, value_name = "BOOL", env = "ECHO_TESTER_TLS", hide_env = true, num_args = 0..=1,
-        require_equals = true, default_missing_value = "true", value_parser = BoolishValueParser::new(),
+        require_equals = true, default_missing_value = "true", value_parser = TrueOrFalse,
         hide_possible_values = true, help_heading = "Transport"
     )]
     pub tls: Option<bool>,
@@ -109,7 +108,7 @@ pub struct RunArgs {
     /// With --tls: do NOT verify the server's certificate; every report says so [default: false]
     #[arg(
         long, value_name = "BOOL", env = "ECHO_TESTER_INSECURE", hide_env = true, num_args = 0..=1,
-        require_equals = true, default_missing_value = "true", value_parser = BoolishValueParser::new(),
+        require_equals = true, default_missing_value = "true", value_parser = TrueOrFalse,
         hide_possible_values = true, help_heading = "Transport"
     )]
     pub insecure: Option<bool>,

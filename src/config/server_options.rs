@@ -9,11 +9,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
-use clap::builder::BoolishValueParser;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::flags::{list_fault_kinds, to_flags};
+use super::flags::{TrueOrFalse, list_fault_kinds, to_flags};
 use super::forms::Seed;
 use super::listen_place::ListenPlace;
 use super::model_list::ModelList;
@@ -161,7 +160,7 @@ server_options! {
     /// Let several processes listen on one port, SO_REUSEPORT [default: false]
     #[arg(
         value_name = "BOOL", env = "ECHO_TESTER_SERVE_REUSE_PORT", num_args = 0..=1, require_equals = true,
-        default_missing_value = "true", value_parser = BoolishValueParser::new(), hide_possible_values = true
+        default_missing_value = "true", value_parser = TrueOrFalse, hide_possible_values = true
     )]
     reuse_port: bool,
 
@@ -171,7 +170,7 @@ server_options! {
     /// so a client needs --insecure.
     #[arg(
         value_name = "BOOL", env = "ECHO_TESTER_SERVE_TLS", num_args = 0..=1, require_equals = true,
-        default_missing_value = "true", value_parser = BoolishValueParser::new(), hide_possible_values = true
+        default_missing_value = "true", value_parser = TrueOrFalse, hide_possible_values = true
     )]
     tls: bool,
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::units::{ByteRate, Bytes, Count, ParseError, Rate, Time};
+use crate::units::{ByteRate, Bytes, Count, ParseError, Rate, Time, grouped};
 
 /// The unit of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -55,10 +55,10 @@ impl MetricUnit {
     /// A value with all of its digits.
     pub(super) fn show(self, value: f64) -> String {
         match self {
-            MetricUnit::Time => Time(Duration::from_nanos(value as u64)).to_string(),
-            MetricUnit::Count => format!("{value}"),
-            MetricUnit::Bytes => format!("{value} bytes"),
-            MetricUnit::BytesPerSecond => format!("{value:.0} bytes/s"),
+            MetricUnit::Time => spaced(&Time(Duration::from_nanos(value as u64)).to_string()),
+            MetricUnit::Count => whole(value),
+            MetricUnit::Bytes => format!("{} bytes", whole(value)),
+            MetricUnit::BytesPerSecond => format!("{} bytes/s", whole(value)),
             MetricUnit::PerSecond => format!("{value:.1}/s"),
         }
     }
@@ -75,6 +75,23 @@ impl MetricUnit {
 }
 
 /// A number rounded to three significant digits.
+/// A whole number, which may be negative, with its thousands separated.
+fn whole(value: f64) -> String {
+    format!("{}{}", if value < 0.0 { "-" } else { "" }, grouped(value.abs().round() as u64))
+}
+
+/// A time as reports write it, `958 µs`, from its normal form, `958us`.
+fn spaced(time: &str) -> String {
+    let unit = time.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
+    let number = time.strip_suffix(unit).unwrap_or(time);
+    match unit {
+        "" => number.to_owned(),
+        "us" => format!("{number} µs"),
+        "m" => format!("{number} min"),
+        unit => format!("{number} {unit}"),
+    }
+}
+
 fn three_digits(value: f64) -> f64 {
     if value == 0.0 {
         return value;
@@ -94,13 +111,13 @@ mod tests {
     #[test]
     fn a_person_reads_three_digits_with_a_unit() {
         for (unit, value, text) in [
-            (MetricUnit::Time, 4_145_151.0, "4.15ms"),
-            (MetricUnit::Time, 248_063.0, "248us"),
-            (MetricUnit::Time, 999.0, "999ns"),
+            (MetricUnit::Time, 4_145_151.0, "4.15 ms"),
+            (MetricUnit::Time, 248_063.0, "248 µs"),
+            (MetricUnit::Time, 999.0, "999 ns"),
             (MetricUnit::Time, 0.0, "0"),
-            (MetricUnit::Time, 123_456_789_012.0, "123s"),
+            (MetricUnit::Time, 123_456_789_012.0, "123 s"),
             (MetricUnit::Bytes, 5_242_881.0, "5 MiB"),
-            (MetricUnit::Bytes, 1234.0, "1234 bytes"),
+            (MetricUnit::Bytes, 1234.0, "1,234 bytes"),
             (MetricUnit::Bytes, -4_145_151.0, "-3.95 MiB"),
             (MetricUnit::BytesPerSecond, 123_456_789.0, "123 MB/s"),
             (MetricUnit::BytesPerSecond, 999.0, "999 bytes/s"),

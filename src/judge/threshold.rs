@@ -336,10 +336,10 @@ mod tests {
             ..RunResources::default()
         };
         for (text, met, actual) in [
-            ("rtt.p75 < 2ms", true, "1ms"),
-            ("rtt.p99.9 < 2ms", true, "1ms"),
-            ("rtt.p99.99 < 2ms", false, "9ms"),
-            ("rtt.count == 1001", true, "1001"),
+            ("rtt.p75 < 2ms", true, "1 ms"),
+            ("rtt.p99.9 < 2ms", true, "1 ms"),
+            ("rtt.p99.99 < 2ms", false, "9 ms"),
+            ("rtt.count == 1001", true, "1,001"),
             ("findings.stalled == 0", false, "1"),
             ("findings.lost == 0", true, "0"),
             ("errors == 1", true, "1"),
@@ -347,9 +347,9 @@ mod tests {
             ("unsent == 0", false, "7"),
             ("throughput > 0", true, "2 bytes/s"),
             ("message_rate > 0", false, "0.0/s"),
-            ("elapsed < 3s", true, "2.5s"),
-            ("client.cpu < 1s", false, "1.5s"),
-            ("client.memory <= 4KiB", true, "4096 bytes"),
+            ("elapsed < 3s", true, "2.5 s"),
+            ("client.cpu < 1s", false, "1.5 s"),
+            ("client.memory <= 4KiB", true, "4,096 bytes"),
             ("server.cpu < 1s", false, "not measured: no process of the server was watched (--pid names one)"),
             ("server.fds < 9", false, "not measured: no process of the server was watched (--pid names one)"),
         ] {

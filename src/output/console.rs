@@ -58,9 +58,30 @@ pub(crate) fn say(text: &str) {
     let label = labels.into_iter().find(|(label, _)| text.starts_with(label));
     let painted = label.map(|(label, role)| style.paint(role, label.trim_end()) + &text[label.len() - 1..]);
     let text = painted.unwrap_or_else(|| text.to_owned());
-    let is_paragraph = io::stderr().is_terminal() && !text.contains('\n');
-    let text = if is_paragraph { wrapped(&text, style) } else { text + "\n" };
+    let (first, rest) = text.split_once('\n').map_or((text.as_str(), None), |(first, rest)| (first, Some(rest)));
+    // What follows the first line is a picture, such as the part of a file that is wrong.
+    let first = if io::stderr().is_terminal() { wrapped(first, style) } else { format!("{first}\n") };
+    let text = rest.map_or_else(|| first.clone(), |rest| format!("{first}{rest}\n"));
     let _ = screen::above(|| anstream::stderr().write_all(text.as_bytes()));
+}
+
+/// Writes lines to stderr as they are, each of which is wrapped on a terminal.
+pub(crate) fn say_lines(text: &str) {
+    let style = stderr_style();
+    let is_terminal = io::stderr().is_terminal();
+    let line = |line: &str| if is_terminal { wrapped(line, style) } else { format!("{line}\n") };
+    let text: String = text.lines().map(line).collect();
+    let _ = screen::above(|| anstream::stderr().write_all(text.as_bytes()));
+}
+
+/// Lines for standard output: on a terminal, each is wrapped to its width. Elsewhere a line stays whole, for those who
+/// search for it.
+pub(crate) fn for_stdout(lines: &str) -> String {
+    if !io::stdout().is_terminal() {
+        return lines.to_owned();
+    }
+    let style = stdout_style();
+    lines.lines().map(|line| wrapped(line, style)).collect::<String>().trim_end().to_owned()
 }
 
 /// Quotes a word of a command line so that a POSIX shell passes it on unchanged. PowerShell does too, if the word has

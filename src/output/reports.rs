@@ -8,7 +8,7 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_pars
 use super::github::StepSummary;
 use super::result::{ResultArgs, exit_after_writing};
 use crate::exit::Exit;
-use crate::output::console::{print, say, stderr_style, stdout_style};
+use crate::output::console::{for_stdout, print, say, stderr_style, stdout_style};
 use crate::output::files;
 use crate::report::case_text::{last_lines, line};
 use crate::report::closing::Closing;
@@ -178,10 +178,11 @@ impl Reports {
         match (self.is_quiet, self.is_json || self.output.is_some()) {
             (true, _) => Ok(()),
             (false, true) => {
-                say(&format!("{what}\n"));
+                say(what);
+                say("");
                 Ok(())
             }
-            (false, false) => print(&format!("{what}\n")),
+            (false, false) => print(&format!("{}\n", for_stdout(what))),
         }
     }
 

@@ -76,7 +76,7 @@ impl fmt::Display for Described {
             writeln!(f, "ended at the age of {age}, if not before")?;
         }
         match self.close {
-            Some(close) => write!(f, "then {close}"),
+            Some(close) => write!(f, "then {}", close.in_words()),
             None => write!(f, "and so on"),
         }
     }

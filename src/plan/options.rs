@@ -53,6 +53,23 @@ pub enum Close {
     Keep,
 }
 
+impl Close {
+    /// What it does, as the end of a sentence that begins with 'then'. It is the keyword where that says it.
+    pub(super) fn in_words(self) -> &'static str {
+        match self {
+            Close::HalfClose => "half-close",
+            Close::AfterEcho => "close after the echo",
+            Close::Reset => "reset",
+            Close::HalfCloseReset => "half-close and reset",
+            Close::Abandon => "close with echo unread",
+            Close::ShutdownRead => "shut down reading",
+            Close::ShutdownBoth => "shut down both directions",
+            Close::Together => "close all together",
+            Close::Keep => "stay open",
+        }
+    }
+}
+
 /// What ends a connection before it has sent all that it is to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lifetime {

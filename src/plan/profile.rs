@@ -13,7 +13,7 @@ use super::flow::{Flow, OtherHalf, with_unit};
 use super::options::{Close, Lifetime, Read, Reconnect, Verify};
 use super::port_range::PortRange;
 use super::time_range::TimeRange;
-use crate::units::{Bytes, Count, Rate, Time};
+use crate::units::{Bytes, Rate, Time, counted};
 
 /// A `pipeline` without a limit.
 pub const UNLIMITED: u32 = u32::MAX;
@@ -190,6 +190,26 @@ fn optional_time<S: serde::Serializer>(duration: &Option<Duration>, serializer: 
 }
 
 impl Profile {
+    /// What each connection sends, and in which pieces.
+    fn fmt_messages(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let size = self.size.to_string();
+        let size = match size.strip_prefix("each:") {
+            Some(sizes) => format!("{} in order", with_unit(sizes)),
+            None => with_unit(&size),
+        };
+        match self.messages {
+            Some(0) => return f.write_str(", no messages"),
+            Some(messages) => write!(f, ", {} each of {size}", counted(messages, "message"))?,
+            None => write!(f, ", messages of {size}")?,
+        }
+        match &self.fragment {
+            // A single byte is one write, whatever the fragments are.
+            Some(fragment) if self.size.max() > 1 => write!(f, " in fragments of {}", with_unit(fragment))?,
+            _ => f.write_str(" in one write each")?,
+        }
+        if self.gap.is_zero() { Ok(()) } else { write!(f, " {} apart", self.gap) }
+    }
+
     /// How long its connections live, and whether others follow.
     fn fmt_lives(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(lifetime) = self.lifetime {
@@ -199,7 +219,7 @@ impl Profile {
         match self.reconnect {
             Reconnect::Off => {}
             Reconnect::Times(1) => f.write_str(", reconnected once")?,
-            Reconnect::Times(times) => write!(f, ", reconnected {times} times")?,
+            Reconnect::Times(times) => write!(f, ", reconnected {}", counted(u64::from(times), "time"))?,
             Reconnect::Forever => f.write_str(", always reconnected")?,
         }
         Ok(())
@@ -209,26 +229,13 @@ impl Profile {
 /// One sentence that summarizes the profile. Obvious defaults are left out.
 impl fmt::Display for Profile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let s = if self.conns == 1 { "" } else { "s" };
-        write!(f, "{} connection{s}", Count(u64::from(self.conns)))?;
+        f.write_str(&counted(u64::from(self.conns), "connection"))?;
         match (self.ramp, self.connect_rate) {
             (Duration::ZERO, None) => {}
             (ramp, None) => write!(f, " opened over {}", Time(ramp))?,
-            (_, Some(rate)) => write!(f, " opened at {rate}")?,
+            (_, Some(rate)) => write!(f, " opened at {}", rate.grouped())?,
         }
-        match self.messages {
-            Some(0) => f.write_str(", no messages")?,
-            Some(1) => write!(f, ", 1 message each of {}", with_unit(&self.size))?,
-            Some(messages) => write!(f, ", {} messages each of {}", Count(messages), with_unit(&self.size))?,
-            None => write!(f, ", messages of {}", with_unit(&self.size))?,
-        }
-        match &self.fragment {
-            Some(fragment) => write!(f, " in fragments of {}", with_unit(fragment))?,
-            None => f.write_str(" in one write each")?,
-        }
-        if !self.gap.is_zero() {
-            write!(f, " {} apart", self.gap)?;
-        }
+        self.fmt_messages(f)?;
         if let Some(first) = self.first_bytes {
             write!(f, ", first bytes as of {first}")?;
         }
@@ -242,8 +249,8 @@ impl fmt::Display for Profile {
             write!(f, ", for {}", Time(duration))?;
         }
         match (self.rate, self.pipeline) {
-            (Some(rate), UNLIMITED) => write!(f, ", {rate} in all")?,
-            (Some(rate), pipeline) => write!(f, ", {rate} in all, at most {pipeline} in flight")?,
+            (Some(rate), UNLIMITED) => write!(f, ", {} in all", rate.grouped())?,
+            (Some(rate), pipeline) => write!(f, ", {} in all, at most {pipeline} in flight", rate.grouped())?,
             (None, UNLIMITED) if self.flow.has_two_sides() => {}
             (None, UNLIMITED) => f.write_str(", sent without waiting for the echo")?,
             (None, pipeline) => write!(f, ", {pipeline} in flight")?,
@@ -252,11 +259,11 @@ impl fmt::Display for Profile {
             write!(f, ", read {}", self.read)?;
         }
         self.fmt_lives(f)?;
-        write!(f, ", then {}", self.close)?;
+        write!(f, ", then {}", self.close.in_words())?;
         match (self.ramp_down, self.close_rate) {
             (Duration::ZERO, None) => {}
             (time, None) => write!(f, " over {}", Time(time))?,
-            (_, Some(rate)) => write!(f, " at {rate}")?,
+            (_, Some(rate)) => write!(f, " at {}", rate.grouped())?,
         }
         self.backend.iter().try_for_each(|other| other.fmt_as_server(self.flow, f))
     }
@@ -360,12 +367,12 @@ pub(super) mod tests {
             churn.to_string(),
             "1 connection opened over 1.5s, messages of 1..100 B in one write each 0..5ms apart, at most 5GiB each, for \
              90s, sent without waiting for the echo, read slow:64KiB/s, each ended after 1..20 messages, always \
-             reconnected, then abandon"
+             reconnected, then close with echo unread"
         );
         let open = Profile { rate: Rate::per_second(20_000), connect_rate: Rate::per_second(50), ..profile() };
         assert_eq!(
             open.to_string(),
-            "4 connections opened at 50/s, 3 messages each of 1..100 B in fragments of 1..40 B, 20000/s in all, at most 1 \
+            "4 connections opened at 50/s, 3 messages each of 1..100 B in fragments of 1..40 B, 20,000/s in all, at most 1 \
              in flight, then half-close"
         );
     }

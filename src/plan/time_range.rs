@@ -59,6 +59,18 @@ impl FromStr for TimeRange {
             return Err(error);
         }
         let (low, high) = text.split_once("..").unwrap_or((text, text));
+        // Whoever leaves out the first unit means that of the second.
+        let number = |c: char| c.is_ascii_digit() || c == '.';
+        let unit = high.trim().trim_start_matches(number);
+        let is_bare = !low.is_empty() && low != "0" && low.chars().all(number);
+        if is_bare && !unit.is_empty() && unit.len() < high.trim().len() {
+            let meant = format!("{low}{unit}");
+            let is_upside_down = meant.parse::<Time>()?.0 > high.parse::<Time>()?.0;
+            let (first, last) = if is_upside_down { (high, meant.as_str()) } else { (meant.as_str(), high) };
+            return Err(
+                ParseError::new(format!("{low} has no unit")).with_remedy(format!("did you mean {first}..{last}?"))
+            );
+        }
         Self::new(low.parse::<Time>()?.0, high.parse::<Time>()?.0)
     }
 }
@@ -95,7 +107,8 @@ mod tests {
     fn a_refusal_names_what_is_wrong_and_what_to_write() {
         assert_eq!(refusal("5ms..1ms"), "the range 5ms..1ms is empty: did you mean 1ms..5ms?");
         assert_eq!(refusal("1ms-5ms"), "1ms-5ms is not how a range is written: write 1ms..5ms");
-        assert_eq!(refusal("1..5ms"), "1 has no unit: did you mean 1s?");
+        assert_eq!(refusal("1..5ms"), "1 has no unit: did you mean 1ms..5ms?");
+        assert_eq!(refusal("5..2ms"), "5 has no unit: did you mean 2ms..5ms?");
         assert_eq!(refusal("5ms.."), "a time is missing: write 10s, 1.5s, 250ms, 2m, 1h 30m or 0");
     }
 

@@ -21,7 +21,7 @@ use crate::judge::ranking::{gravest, suite_exit, worst_run};
 use crate::judge::verdict::Verdict;
 use crate::measure::Spread;
 use crate::stream::FindingKind;
-use crate::units::counted;
+use crate::units::{counted, grouped};
 
 /// The form of the JSON report. It changes when a reader of the old form would misread the new one.
 pub const FORM: &str = "echo-tester/compare/2";
@@ -326,6 +326,7 @@ impl CompareReport {
     /// The point in words: `conns 100`; without a sweep, nothing.
     pub fn place(&self, point: &ComparePoint) -> Option<String> {
         let (sweep, value) = self.sweep.as_ref().zip(point.value.as_ref())?;
+        let value = value.parse().map_or_else(|_| value.clone(), grouped);
         Some(format!("{} {value}", sweep.axis))
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::compare::{CompareReport, Contender, SweepAxis};
 use super::compare_figures::{Figure, main_figures};
-use super::quantity::UNKNOWN;
+use super::quantity::{UNKNOWN, two_digits};
 use super::style::Style;
 use super::table::Table;
 use super::text::visible;
@@ -65,7 +65,7 @@ fn short_ratio(ratio: &Ratio) -> String {
         Difference::NotShown => "≈ ",
         Difference::TooFewRounds => "? ",
     };
-    format!("{mark}{:.2}", ratio.value)
+    format!("{mark}{}", two_digits(ratio.value))
 }
 
 /// What stands for a figure that a server does not have.

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::closing::Closing;
 use super::compare::{ComparePoint, CompareReport, Contender};
 use super::compare_figures::Figure;
-use super::quantity::UNKNOWN;
+use super::quantity::{UNKNOWN, two_digits};
 use super::style::Style;
 use super::table::Table;
 use super::text::{visible, wrapped};
@@ -107,12 +107,12 @@ fn table(header: &[&str], rows: Vec<Vec<String>>, style: Style) -> String {
 
 /// The ratio of the medians.
 pub(super) fn ratio_text(ratio: &Ratio) -> String {
-    format!("{:.2}", ratio.value)
+    two_digits(ratio.value)
 }
 
 /// From the least to the greatest ratio of two rounds.
 pub(super) fn interval_text(ratio: &Ratio) -> String {
-    format!("{:.2}–{:.2}", ratio.low, ratio.high)
+    format!("{}–{}", two_digits(ratio.low), two_digits(ratio.high))
 }
 
 /// What must be said beside a ratio, if anything.
@@ -138,7 +138,8 @@ fn failures(report: &CompareReport, style: Style) -> String {
         let place = report.place(point).map_or_else(String::new, |place| format!(" ({place})"));
         let _ = write!(text, "\n{}{place}: {}", visible(&contender.name), contender.outcome_name());
         contender.reasons.iter().for_each(|reason| {
-            let _ = write!(text, "\n  {reason}");
+            let lines = wrapped(&visible(reason), style.indented(2)).replace('\n', "\n  ");
+            let _ = write!(text, "\n  {}", lines.trim_end());
         });
         text.push('\n');
         let finding = contender.rounds.iter().flat_map(|round| &round.findings).next();

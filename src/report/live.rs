@@ -71,7 +71,7 @@ impl LiveLoad {
     fn rate(&self, style: Style) -> Option<String> {
         let latest = self.rates.last()?;
         let spark = style.paint(Role::Quiet, &sparkline(&self.rates));
-        Some(format!("{} messages/s {spark}", show_count(latest.round() as u64)))
+        Some(format!("{}/s {spark}", counted(latest.round() as u64, "message")))
     }
 
     fn times(&self) -> Option<String> {
@@ -95,6 +95,7 @@ pub fn of_run(load: &LiveLoad, style: Style) -> Vec<String> {
     let verified = show_bytes(load.counters.bytes_verified as f64);
     let so_far = match load.findings(style) {
         Some(findings) => findings,
+        None if load.counters.bytes_verified == 0 => "no byte came back yet".to_owned(),
         None => format!("{verified} verified, nothing wrong so far"),
     };
     vec![
@@ -138,9 +139,12 @@ pub fn of_suite(suite: &LiveSuite, load: Option<&LiveLoad>, style: Style) -> Vec
 
 /// A line for a log, where nothing can be redrawn.
 pub fn log_line(load: &LiveLoad) -> String {
-    let verified = show_bytes(load.counters.bytes_verified as f64);
-    let rate = load.rates.last().map(|rate| format!("{} messages/s", show_count(rate.round() as u64)));
-    let parts = [Some(load.open()), Some(format!("{verified} verified")), rate_of_bytes(load), rate];
+    let verified = match load.counters.bytes_verified {
+        0 => "no byte came back yet".to_owned(),
+        bytes => format!("{} verified", show_bytes(bytes as f64)),
+    };
+    let rate = load.rates.last().map(|rate| format!("{}/s", counted(rate.round() as u64, "message")));
+    let parts = [Some(load.open()), Some(verified), rate_of_bytes(load), rate];
     let text = parts.into_iter().flatten().chain(load.findings(Style::PLAIN)).collect::<Vec<_>>().join(" · ");
     format!("{}: {text}", tenths(load.elapsed))
 }

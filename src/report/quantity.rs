@@ -52,9 +52,37 @@ impl Quantity {
     }
 }
 
+/// Two digits after the point, and of less than 0.1 as many as hold two digits that are not 0.
+pub(super) fn two_digits(ratio: f64) -> String {
+    let places = match ratio {
+        ratio if ratio > 0.0 && ratio < 0.1 => (1.0 - ratio.log10().floor()) as usize,
+        _ => 2,
+    };
+    format!("{ratio:.places$}")
+}
+
+/// Whether this many values tell a percentile. Of fewer, none lies above it: it would be the greatest again.
+pub(super) fn tells(count: u64, percent: f64) -> bool {
+    // The difference is not exact: of 99.9 it is a little less than 0.1.
+    count as f64 * (100.0 - percent) > 99.999
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_small_ratio_keeps_two_digits() {
+        let shown = [0.0, 0.00834, 0.0834, 0.108, 1.0, 12.345].map(two_digits);
+        assert_eq!(shown, ["0.00", "0.0083", "0.083", "0.11", "1.00", "12.35"]);
+    }
+
+    #[test]
+    fn a_percentile_needs_as_many_values_as_tell_it() {
+        for (percent, least) in [(90.0, 10), (99.0, 100), (99.9, 1000), (99.99, 10_000)] {
+            assert!(tells(least, percent) && !tells(least - 1, percent), "{percent}");
+        }
+    }
 
     #[test]
     fn a_value_is_shown_in_its_unit() {

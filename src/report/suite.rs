@@ -19,6 +19,7 @@ use crate::judge::property::Property;
 use crate::judge::ranking::suite_exit;
 use crate::judge::verdict::Verdict;
 use crate::scenario::Scenario;
+use crate::units::{counted, grouped};
 
 /// The form of the JSON report. It changes when a reader of the old form would misread the new one.
 pub const FORM: &str = "echo-tester/suite/1";
@@ -300,13 +301,16 @@ impl SuiteReport {
     pub(super) fn count<'c>(cases: impl Iterator<Item = &'c CaseReport> + Clone) -> String {
         let count = |outcome: CaseOutcome| cases.clone().filter(|case| case.outcome == outcome).count();
         let counts = OUTCOMES.iter().map(|row| (count(row.outcome), row.counted)).filter(|(n, _)| *n > 0);
-        let counts: Vec<String> = counts.map(|(n, counted)| format!("{n} {counted}")).collect();
-        let number = match cases.clone().count() {
-            0 => return "no case".to_owned(),
-            1 => "1 case".to_owned(),
-            n => format!("{n} cases"),
+        let number = cases.clone().count() as u64;
+        // Of a single case no number need say that it is the one.
+        let shown = |(n, word): (usize, &str)| match number {
+            1 => word.to_owned(),
+            _ => format!("{} {word}", grouped(n as u64)),
         };
-        format!("{number}: {}", counts.join(", "))
+        match number {
+            0 => "no case".to_owned(),
+            number => format!("{}: {}", counted(number, "case"), counts.map(shown).collect::<Vec<_>>().join(", ")),
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::closing::{self, Closing};
 use super::finding_list;
+use super::quantity::tells;
 use super::remarks;
 use super::run::{LoadReport, PartReport, RunReport};
 use super::style::{Role, Style};
@@ -42,8 +43,11 @@ pub fn render(report: &RunReport, closing: &Closing, style: Style) -> String {
 fn latencies(load: &LoadReport, style: Style) -> String {
     let header = ["", "count", "p50", "p90", "p99", "p99.9", "max"];
     let row = |name: &str, latency: &LatencyReport| {
-        let times = [latency.p50_ns, latency.p90_ns, latency.p99_ns, latency.p999_ns, latency.max_ns].map(show_nanos);
-        [vec![name.to_owned(), show_count(latency.count)], times.to_vec()].concat()
+        let told = |percent, nanos: Option<u64>| show_nanos(nanos.filter(|_| tells(latency.count, percent)));
+        let LatencyReport { p50_ns, p90_ns, p99_ns, p999_ns, max_ns, .. } = *latency;
+        let percentiles = [told(90.0, p90_ns), told(99.0, p99_ns), told(99.9, p999_ns)];
+        let times = [vec![show_nanos(p50_ns)], percentiles.to_vec(), vec![show_nanos(max_ns)]].concat();
+        [vec![name.to_owned(), show_count(latency.count)], times].concat()
     };
     let mut rows =
         vec![row("round trip", &load.rtt), row("first byte", &load.first_byte), row("connect", &load.connect)];

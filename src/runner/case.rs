@@ -60,7 +60,7 @@ const MAX_JOBS: u64 = 64;
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Cases")]
 pub struct CaseArgs {
-    /// Only cases whose title contains TEXT, as '4.1 a silent connection delays nobody'; of run, or whose file does
+    /// Only cases whose title contains TEXT, such as 4.1 or silent; 'run' also takes cases whose file name contains it
     #[arg(long, value_name = "TEXT", env = "ECHO_TESTER_FILTER", hide_env = true)]
     pub filter: Option<String>,
 

@@ -24,7 +24,7 @@ const HEAD: &str = "\
 /// The flags about known failures.
 #[derive(Args, Clone, Debug, Default)]
 pub struct BaselineArgs {
-    /// Failures in this file do not fail the run; one that is there and passes now does
+    /// Failures listed in this file do not fail the run. A listed case that passes now fails it
     ///
     /// A case may fail as its entry says: with these findings, and these checks unmet. Another way to fail is a
     /// failure. An entry whose case did not run here (filtered, skipped, unsupported) is left alone.

@@ -165,7 +165,11 @@ pub fn note_late_start(args: &RunArgs) {
     if let (Some(start), true) = (args.start_at, late >= LATE) {
         let late = humantime::format_duration(Duration::from_secs(late.as_secs())).to_string();
         // Who is six years late need not know the seconds.
-        let late = late.split(' ').take(2).collect::<Vec<_>>().join(" ");
+        let spaced = |part: &str| {
+            let unit = part.trim_start_matches(|c: char| c.is_ascii_digit());
+            format!("{} {unit}", part.strip_suffix(unit).unwrap_or(part))
+        };
+        let late = late.split(' ').take(2).map(spaced).collect::<Vec<_>>().join(" ");
         say(&format!("warning: --start-at {start}: that was {late} ago, so this starts at once"));
     }
 }

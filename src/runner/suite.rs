@@ -10,7 +10,7 @@ use crate::failure::{self, Failure};
 use crate::interrupt;
 use crate::judge::expectation::CheckedServer;
 use crate::judge::outcome::CaseOutcome;
-use crate::output::console::say;
+use crate::output::console::{for_stdout, say};
 use crate::output::reports::Reports;
 use crate::peer::Backend;
 use crate::report::suite::{CaseReport, SuiteState};
@@ -45,7 +45,9 @@ impl SuiteTargets {
     fn prepare(&self, args: &CaseArgs) -> anyhow::Result<()> {
         for (i, target) in self.targets.iter().enumerate() {
             if self.targets[..i].contains(target) {
-                return Err(Failure::usage(format!("{target} is there twice: a report would show only one of them")));
+                return Err(Failure::usage(format!(
+                    "{target} is there twice, and a report would show only one of them: name it once"
+                )));
             }
         }
         let targets: Vec<&str> = self.targets.iter().map(String::as_str).collect();
@@ -134,13 +136,13 @@ pub fn run_all(
     let mut planned: Vec<CaseReport> = planned(&wanted, &each);
     if args.list {
         let cases = planned.into_iter().take(wanted.len()).collect();
-        return args.reports.list(&list(&wanted), cases).map(|()| Exit::Pass);
+        return args.reports.list(&for_stdout(&list(&wanted)), cases).map(|()| Exit::Pass);
     }
     check_flags(&wanted, args, each[0])?;
     check_pid(args, targets)?;
     if args.dry_run {
         let lines = planned::dry_run(&wanted, &each, args, &mut planned);
-        return args.reports.list(&lines.join("\n"), planned).map(|()| Exit::Pass);
+        return args.reports.list(&for_stdout(&lines.join("\n")), planned).map(|()| Exit::Pass);
     }
     launch::note_late_start(&args.run);
     launch::note_insecure(&args.run);

@@ -107,6 +107,9 @@ fn look_up(text: &str, resolver: fn(&str) -> io::Result<Vec<SocketAddr>>) -> any
 
 /// The host and the port of a target. The error says what is wrong with a text that cannot be one, and what to write.
 fn split(text: &str) -> Result<(String, u16), String> {
+    if text.starts_with('-') {
+        return Err("it is a flag: write it before '--'".to_owned());
+    }
     if let Some((_, rest)) = text.split_once("://") {
         let rest = rest.split('/').next().unwrap_or(rest);
         return Err(format!("it is a URL, and HOST:PORT is needed: write {rest}"));
@@ -130,8 +133,7 @@ fn split(text: &str) -> Result<(String, u16), String> {
 }
 
 /// What is wrong with a target such as 0.0.0.0.
-const ALL_ADDRESSES: &str =
-    "it stands for all addresses of a server's machine, and nothing connects to that on every system";
+const ALL_ADDRESSES: &str = "it stands for all addresses of a server's machine, and not every system can connect to it";
 
 /// For an address that a server may listen on, and that no client can connect to: the one to connect to instead. Linux
 /// takes it for this machine, Windows refuses it (WSAEADDRNOTAVAIL).
@@ -153,7 +155,12 @@ fn split_bracketed(text: &str) -> Result<(String, &str), String> {
     let is_address = address.split('%').next().is_some_and(|address| address.parse::<Ipv6Addr>().is_ok());
     match text.split_once(']') {
         _ if !is_address => Err(format!("brackets are for an IPv6 address: write [::1]:{DEFAULT_PORT}")),
-        None => Err(format!("the closing bracket is missing: write [{address}]:{DEFAULT_PORT}")),
+        None => {
+            let default_port = DEFAULT_PORT.to_string();
+            let (address, port) = without_brackets(address);
+            let port = port.unwrap_or(&default_port);
+            Err(format!("the closing bracket is missing: write [{address}]:{port}"))
+        }
         Some((_, rest)) => Ok((format!("[{address}]"), rest.strip_prefix(':').unwrap_or_default())),
     }
 }
@@ -199,6 +206,8 @@ mod tests {
             ("1.2.3.4:http", "http is not a port"),
             ("1.2.3.4 :80", "remove the space"),
             ("[::1", "the closing bracket is missing: write [::1]:7777"),
+            ("[::1:9000", "the closing bracket is missing: write [::1]:9000"),
+            ("--serve", "it is a flag: write it before '--'"),
             ("[::1]", "it has no port: write [::1]:7777"),
             ("[::1]80", "it has no port: write [::1]:7777"),
             ("[::1]:x", "x is not a port"),
@@ -210,7 +219,7 @@ mod tests {
             ("fe80::1%7:80", "write [fe80::1%7]:80"),
             ("http://127.0.0.1:80/path", "write 127.0.0.1:80"),
             ("tcp://localhost:80", "write localhost:80"),
-            ("0.0.0.0:80", "all addresses of a server's machine, and nothing connects to that"),
+            ("0.0.0.0:80", "all addresses of a server's machine, and not every system can connect to it"),
             ("0.0.0.0:80", "write 127.0.0.1:80"),
             ("0.0.0.0", "write 127.0.0.1:7777"),
             ("[::]:80", "write [::1]:80"),

@@ -64,22 +64,38 @@ fn wait_for(target: &str, run: &RunArgs, patience: Duration, until: Instant, mut
         };
         if interrupt::is_requested() {
             // The interrupt ended the last attempt, so the one before it says what the target does.
-            let last = known.map_or_else(String::new, |known| format!(": at last, {known:#}"));
+            let last = known.map_or_else(String::new, |known| format!("; the last attempt: {}", brief(&known)));
             return Err(Failure::interrupted(format!("interrupted while waiting for {target}{last}")));
         }
         if Instant::now() >= until {
             let patience = Time(patience);
             let remedy = "start it, check the address and the port, or give --wait more time";
             return Err(Failure::could_not_run(format!(
-                "{target} took no connection within --wait {patience}: at last, {last:#}: {remedy}"
+                "{target} took no connection within --wait {patience}; the last attempt: {}: {remedy}",
+                brief(&last)
             )));
         }
         if !is_quiet {
-            say(&format!("waiting for {target}, at most {}: {last:#}", Time(patience)));
+            say(&format!("waiting for {target}, at most {}; no answer yet: {}", Time(patience), brief(&last)));
             is_quiet = true;
         }
         known = Some(last);
         interrupt::pause(PAUSE.min(until.saturating_duration_since(Instant::now())));
+    }
+}
+
+/// Why an attempt failed, without the address and the number of the error, which the line need not repeat.
+fn brief(error: &anyhow::Error) -> String {
+    let why = format!("{error:#}");
+    let cause = why.split_once('(').and_then(|(_, cause)| cause.strip_suffix(')')).unwrap_or(&why);
+    let cause = cause.split(" (os error").next().unwrap_or(cause);
+    let mut letters = cause.chars();
+    // Not a name in capitals, such as EADDRNOTAVAIL.
+    match letters.next() {
+        Some(first) if letters.clone().next().is_some_and(char::is_lowercase) => {
+            first.to_lowercase().chain(letters).collect()
+        }
+        _ => cause.to_owned(),
     }
 }
 

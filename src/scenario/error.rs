@@ -8,8 +8,6 @@ use std::sync::Arc;
 
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 
-use crate::units::nearest::nearest;
-
 /// An invisible character that some editors put at the start of a file. It does not count as a column.
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
@@ -88,25 +86,6 @@ impl fmt::Display for ScenarioError {
 }
 
 impl std::error::Error for ScenarioError {}
-
-/// A message of serde about an unknown key or value, with the nearest known one instead of all of them.
-///
-/// The message is all there is: `toml::de::Error` keeps serde's `unknown_field(field, expected)` as text. It names the
-/// unknown word first and then the known ones, each in backticks.
-pub(super) fn with_suggestion(message: &str) -> String {
-    // Of all keys, only a scenario's name must be there.
-    if message == "missing field `name`" {
-        return "the scenario has no `name`: write name = \"WHAT IT SHOWS\" as its first line".to_owned();
-    }
-    let mut words = message.split('`').skip(1).step_by(2);
-    let (Some(unknown), true) = (words.next(), message.starts_with("unknown")) else { return message.to_owned() };
-    match nearest(unknown, words) {
-        Some(nearest) => {
-            format!("{}: did you mean `{nearest}`?", message.split(", expected").next().unwrap_or(message))
-        }
-        None => message.to_owned(),
-    }
-}
 
 #[cfg(test)]
 mod tests {

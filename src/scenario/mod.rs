@@ -6,6 +6,7 @@
 //! - [`read`]: from the text of a file to its cases;
 //! - [`case`]: a case, resolved;
 //! - [`error`]: the problem of a file, and its place;
+//! - `plain_words`, `key_homes`: what the TOML parser says, in plain words, and where a key belongs;
 //! - [`need`]: what a case can't be judged without;
 //! - [`names`]: that no two cases have the same name;
 //! - [`schema`]: the JSON Schema for editors;
@@ -21,8 +22,10 @@ pub mod distance;
 pub mod error;
 pub mod file;
 mod file_reader;
+mod key_homes;
 pub mod names;
 pub mod need;
+mod plain_words;
 mod process_texts;
 mod processes;
 pub mod read;

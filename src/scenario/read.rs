@@ -9,9 +9,10 @@ use serde::Deserialize;
 
 use super::case::Scenario;
 use super::conformance;
-use super::error::{ScenarioError, with_suggestion};
+use super::error::ScenarioError;
 use super::file::{ExpectTable, ScenarioFile, Suite};
 use super::file_reader::FileReader;
+use super::plain_words;
 use super::process_texts::ProcessTexts;
 use super::toml_path::KeyStep;
 use super::two_sides;
@@ -48,7 +49,7 @@ impl Scenario {
         let texts = ProcessTexts::of(document.get_ref());
         let file = ScenarioFile::deserialize(toml::Deserializer::from(document)).map_err(|error| {
             let span = error.span().unwrap_or(0..0);
-            reader.error(span, &with_suggestion(error.message()))
+            reader.error(span.clone(), &plain_words::of_content(error.message(), text, span))
         })?;
         let file = file.with_readiness();
         let in_table = |table, error| reader.config_error(&[KeyStep::Key(table)], &error);

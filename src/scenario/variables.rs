@@ -12,6 +12,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{Location, ScenarioError};
+use super::plain_words;
 use super::toml_path::span_of_part;
 use crate::units::nearest::nearest;
 
@@ -66,8 +67,10 @@ impl Variables {
         text: &'t str,
     ) -> Result<(Spanned<DeTable<'t>>, Environment), ScenarioError> {
         let error_at = |span, problem: &str| ScenarioError::new(problem, Location::new(path, text, span));
-        let mut document =
-            DeTable::parse(text).map_err(|error| error_at(error.span().unwrap_or(0..0), error.message()))?;
+        let mut document = DeTable::parse(text).map_err(|error| {
+            let span = error.span().unwrap_or(0..0);
+            error_at(span.clone(), &plain_words::of_syntax(error.message(), text, span))
+        })?;
         let mut from = Environment::new();
         for (_, value) in document.get_mut().iter_mut() {
             self.fill_in_value(value, text, &mut from).map_err(|(span, problem)| error_at(span, &problem))?;

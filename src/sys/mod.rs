@@ -53,7 +53,7 @@ pub use os::{
 };
 pub use prefetch::prefetch;
 pub use processes::{ProcessUsage, usage_of_tree};
-pub use tcp_memory::{TcpMemory, tcp_memory};
+pub use tcp_memory::{TcpMemory, longest_backlog, tcp_memory};
 pub use wait_grain::FineWaits;
 
 /// Processors that this process may use, within its affinity and cgroup limits. `None` if the system does not say.

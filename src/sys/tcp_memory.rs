@@ -1,5 +1,6 @@
-//! The memory that the system's TCP uses for all its sockets. When it is short, the kernel drops segments that have
-//! arrived and holds sends back, of all connections alike. Known only on Linux.
+//! Limits that the system's TCP has for all sockets, known only on Linux: the memory that they use together, and the
+//! longest backlog. When memory is short, the kernel drops segments that have arrived and holds sends back, of all
+//! connections alike.
 
 /// Pages that the sockets of this machine use, and the limits between which the kernel calls that a pressure (tcp(7),
 /// `tcp_mem`): it begins above `pressure` and ends below `low`.
@@ -17,6 +18,12 @@ pub struct TcpMemory {
 pub fn tcp_memory() -> Option<TcpMemory> {
     let read = |path: &str| std::fs::read_to_string(path).ok();
     parse(&read("/proc/net/sockstat")?, &read("/proc/sys/net/ipv4/tcp_mem")?)
+}
+
+/// The longest queue of connections that wait to be accepted: `listen` cuts a longer one to it without a word. `None`:
+/// this system does not say.
+pub fn longest_backlog() -> Option<u64> {
+    std::fs::read_to_string("/proc/sys/net/core/somaxconn").ok()?.trim().parse().ok()
 }
 
 fn parse(sockstat: &str, limits: &str) -> Option<TcpMemory> {

@@ -3,8 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::ParseError;
+use super::decimal::{self, NoProduct};
 use super::text::{Form, TextForm, remedy, text_form};
-use super::{ParseError, decimal};
 
 /// A number of things: `500`, `19k`, `1.5m`, `2g`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,7 +31,7 @@ impl FromStr for Count {
             "g" => 1_000_000_000,
             _ => return Err(ParseError::new(format!("unknown unit {unit} of a count")).with_remedy(remedy::<Count>())),
         };
-        number.times(factor).map(Count).ok_or_else(|| not_whole(text, "count"))
+        number.times(factor).map(Count).map_err(|why| unusable(text, why, "count"))
     }
 }
 
@@ -48,12 +49,20 @@ impl FromStr for Bytes {
             "kb" | "mb" | "gb" | "tb" => return Err(ambiguous(unit)),
             _ => return Err(ParseError::new(format!("unknown unit {unit} of bytes")).with_remedy(remedy::<Bytes>())),
         };
-        number.times(factor).map(Bytes).ok_or_else(|| not_whole(text, "number of bytes"))
+        number.times(factor).map(Bytes).map_err(|why| unusable(text, why, "number of bytes"))
     }
 }
 
-fn not_whole(text: &str, what: &str) -> ParseError {
-    ParseError::new(format!("{} is not a whole {what}, or is too large", text.trim()))
+fn unusable(text: &str, why: NoProduct, what: &str) -> ParseError {
+    let text = text.trim();
+    match why {
+        NoProduct::Fraction => {
+            ParseError::new(format!("{text} is not a whole {what}")).with_remedy("write it without a fraction")
+        }
+        NoProduct::TooLarge => {
+            ParseError::new(format!("{text} is too large")).with_remedy(format!("a {what} is at most {}", u64::MAX))
+        }
+    }
 }
 
 fn ambiguous(unit: &str) -> ParseError {
@@ -167,8 +176,10 @@ mod tests {
     fn a_refusal_names_what_is_wrong_and_what_to_write() {
         let refused = |text| count(text).expect_err(text);
         assert_eq!(refused("5x"), "unknown unit x of a count: write 500, 19k (19,000), 1.5m (1,500,000) or 2g");
-        assert_eq!(refused("1.5"), "1.5 is not a whole count, or is too large");
-        assert_eq!(refused("99999999999g"), "99999999999g is not a whole count, or is too large");
+        assert_eq!(refused("1.5"), "1.5 is not a whole count: write it without a fraction");
+        assert!(refused("99999999999g").starts_with("99999999999g is too large: a count is at most"));
+        assert_eq!(refused("1,000"), "1,000 has a comma: write 1000");
+        assert_eq!(refused("1,5k"), "1,5k has a comma: write 1.5k");
         assert!(refused("-5").starts_with("-5 is negative"));
         assert!(refused("").starts_with("the value is empty"));
         assert!(refused("k").starts_with("k is not a number with a unit"));

@@ -14,13 +14,37 @@ pub(super) struct Decimal {
 }
 
 impl Decimal {
-    /// This number times `unit`, if that is a whole number and fits.
-    pub(super) fn times(self, unit: u64) -> Option<u64> {
+    /// This number times `unit`.
+    pub(super) fn times(self, unit: u64) -> Result<u64, NoProduct> {
         let product = u128::from(self.digits) * u128::from(unit);
         let divisor = 10u128.pow(self.places);
-        (product % divisor == 0).then_some(())?;
-        u64::try_from(product / divisor).ok()
+        if product % divisor != 0 {
+            return Err(NoProduct::Fraction);
+        }
+        u64::try_from(product / divisor).map_err(|_| NoProduct::TooLarge)
     }
+}
+
+/// Why a number times its unit is no value.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum NoProduct {
+    /// It is not whole.
+    Fraction,
+    /// It does not fit.
+    TooLarge,
+}
+
+/// The refusal of a number with a comma, `1,000` or `1,5s`; `None` if it has none.
+pub(super) fn with_comma(text: &str) -> Option<ParseError> {
+    let is_of_number = |c: char| c.is_ascii_digit() || c == ',';
+    let (number, rest) = text.split_at(text.find(|c| !is_of_number(c)).unwrap_or(text.len()));
+    let mut groups = number.split(',').skip(1).peekable();
+    groups.peek()?;
+    let plain = match groups.all(|group| group.len() == 3) {
+        true => number.replace(',', ""),
+        false => number.replacen(',', ".", 1),
+    };
+    Some(ParseError::new(format!("{text} has a comma")).with_remedy(format!("write {plain}{rest}")))
 }
 
 /// Splits `1.5 KiB` into 1.5 and `KiB`.
@@ -31,6 +55,9 @@ pub(super) fn split(text: &str) -> Result<(Decimal, &str), ParseError> {
     }
     if text.starts_with('-') {
         return Err(ParseError::new(format!("{text} is negative")));
+    }
+    if let Some(error) = with_comma(text) {
+        return Err(error);
     }
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(end);

@@ -4,8 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::decimal::{self, NoProduct};
 use super::text::{Form, TextForm, remedy, text_form};
-use super::{Bytes, ParseError, decimal};
+use super::{Bytes, ParseError};
 
 /// Events per second: `1000`, `10k`, `0.5`, `1000/s`, `30/m`. Kept in millionths, so schedules are computed in
 /// integers.
@@ -92,11 +93,23 @@ fn micro(text: &str) -> Result<u64, ParseError> {
         "m" => 1_000_000_000_000,
         _ => return Err(ParseError::new(format!("unknown unit {unit} of a rate")).with_remedy(remedy::<Rate>())),
     };
+    let wrong = |what: &str, remedy: &str| ParseError::new(format!("{} is {what}", text.trim())).with_remedy(remedy);
+    let too_fine = || wrong("finer than a millionth per second", "write 0.000001/s or more");
     match number.times(factor) {
-        Some(micro) if micro > 0 && micro / seconds == 0 => None,
-        micro => micro.map(|micro| micro / seconds),
+        Ok(micro) if micro > 0 && micro / seconds == 0 => Err(too_fine()),
+        Ok(micro) => Ok(micro / seconds),
+        Err(NoProduct::Fraction) => Err(too_fine()),
+        Err(NoProduct::TooLarge) => Err(wrong("too large", "leave the rate out to send as fast as possible")),
     }
-    .ok_or_else(|| ParseError::new(format!("{} is too large or finer than a millionth per second", text.trim())))
+}
+
+impl Rate {
+    /// The rate for people, with its thousands separated: `20,000/s`.
+    pub fn grouped(self) -> String {
+        let text = self.to_string();
+        let whole = text.strip_suffix("/s").and_then(|number| number.parse().ok());
+        whole.map_or(text.clone(), |number| format!("{}/s", super::grouped(number)))
+    }
 }
 
 impl fmt::Display for Rate {
@@ -128,9 +141,12 @@ fn bytes_a_second(text: &str) -> Result<u64, ParseError> {
         _ => None,
     };
     match decimal_factor {
-        Some(factor) => number
-            .times(factor)
-            .ok_or_else(|| ParseError::new(format!("{text} is not whole bytes per second, or is too large"))),
+        Some(factor) => number.times(factor).map_err(|why| match why {
+            NoProduct::Fraction => {
+                ParseError::new(format!("{text} is not whole bytes per second")).with_remedy(remedy::<ByteRate>())
+            }
+            NoProduct::TooLarge => ParseError::new(format!("{text} is too large")).with_remedy(remedy::<ByteRate>()),
+        }),
         None => Ok(amount.parse::<Bytes>()?.0),
     }
 }

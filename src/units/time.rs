@@ -35,6 +35,9 @@ impl FromStr for Time {
         if !text.starts_with(|first: char| first.is_ascii_digit()) {
             return Err(ParseError::new(format!("{text} is not a time")).with_remedy(remedy::<Time>()));
         }
+        if let Some(error) = decimal::with_comma(text) {
+            return Err(error);
+        }
         if let Ok((_, "")) = decimal::split(text) {
             return Err(ParseError::new(format!("{text} has no unit")).with_remedy(format!("did you mean {text}s?")));
         }
@@ -59,9 +62,14 @@ fn problem(text: &str, error: &humantime::DurationError) -> ParseError {
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const SECOND: u64 = 1_000_000_000;
+        const DAY: u64 = 24 * 3600;
+        // The year of the library that reads times: 365.25 days.
+        const YEAR: u64 = 365 * DAY + DAY / 4;
         let nanos = self.nanos();
         let (places, unit) = match nanos {
             0 => return f.write_str("0"),
+            n if n % (YEAR * SECOND) == 0 => return write!(f, "{}y", n / (YEAR * SECOND)),
+            n if n % (DAY * SECOND) == 0 && n > DAY * SECOND => return write!(f, "{}d", n / (DAY * SECOND)),
             n if n % (3600 * SECOND) == 0 => return write!(f, "{}h", n / (3600 * SECOND)),
             n if n % (60 * SECOND) == 0 => return write!(f, "{}m", n / (60 * SECOND)),
             n if n >= SECOND => (9, "s"),
@@ -118,6 +126,10 @@ mod tests {
         assert_eq!(normal(90_000_000_000), "90s");
         assert_eq!(normal(600_000_000_000), "10m");
         assert_eq!(normal(7_200_000_000_000), "2h");
+        assert_eq!(
+            [time("24h"), time("48h"), time("1y")].map(|t| Time(t.expect("a time")).to_string()),
+            ["24h", "2d", "1y"]
+        );
         assert_eq!(normal(3_600_000_000_001), "3600.000000001s");
     }
 

@@ -18,6 +18,11 @@ fn words_of_other_programs() {
          blast --serve=libevent
          blast --serve --json out.json
          check 127.0.0.1:9000 --json out.json
+         blast -- --serve
+         blast '[::1:9000'
+         blast --version
+         blast --pid -1
+         blast --quiet=1
          blast --connections 5
          blast --threads 4
          blast --time 5s
@@ -51,6 +56,10 @@ fn values_in_another_notation() {
          blast --dry-run --gap 1-5ms
          blast --dry-run --lifetime 1-20
          blast --dry-run --source-port 20000-20100
+         blast --serve --size 5 KiB
+         blast --serve --conns 5 500
+         blast --dry-run --conns 1,000
+         blast --dry-run --gap 5..2ms
          blast --dry-run --duration -5s
          blast --dry-run --duration '10 parsecs'
          blast --dry-run -d -5s
@@ -69,6 +78,11 @@ fn flags_that_make_no_sense_together() {
          compare --models threads --csv a.csv --markdown a.csv
          compare --models threads --shard 0/2 --seed 1
          compare --models threads,tokio --only-conn 5
+         compare --models ''
+         check --model all,epoll
+         check 127.0.0.1:9 127.0.0.1:9
+         blast --dry-run --insecure
+         serve --workers 100000
          compare --models threads --start-at 2026-01-31T12:00:00Z",
     );
 }

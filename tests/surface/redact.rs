@@ -21,7 +21,7 @@ const VOLATILE: &[(&str, &str)] = &[
     (r"\b\d[0-9,]*(\.\d+)?( [KMGT]?i?B)?/s", "[rate]"),
     (r"\b\d[0-9,]* round trips/s", "[number] round trips/s"),
     (r"\b\d[0-9,]* messages/s", "[number] messages/s"),
-    (r"\bmachine has \d+ MiB", "machine has [number] MiB"),
+    (r"\bmachine has [\d,]+ MiB", "machine has [number] MiB"),
     (r"\b\d[0-9,]*(\.\d+)? %", "[percent]"),
     (r"\b\d[0-9,]*(\.\d+)? (ns|µs|ms|s|m|min)\b", "[time]"),
     // Columns are as wide as their widest figure.

@@ -52,6 +52,11 @@ fn files() {
             "name = 'a'\nsuite = 'conformance'\n[server]\n[run]\nonly_conn = '50'",
             "name = 'a'\nlong = 'yes'\n[[load]]",
             "name = 'a'\n[load]\nconns = 1",
+            "name = 'a'\n[[load]]\nmessages = ${N}",
+            "name = 'a'\n[[load]]\nmessages = 1,000",
+            "name = 'a'\n[[load]]\nsize = 16KiB",
+            "name = 'a'\nserver = 'auto'\n[[load]]",
+            "name = 'a'\n[[server]]\n[[load]]",
             "name = 'a'\n[other]\n[[load]]",
         ],
     );
@@ -64,6 +69,8 @@ fn servers() {
         &[
             "[server]\nmodle = 'auto'",
             "[server]\nmodel = 'epol'",
+            "[server]\ntarget = '127.0.0.1:9'",
+            "[server]\nconns = 5",
             "[server]\nmodel = 5",
             "[server]\nmodels = 5",
             "[server]\nmodels = []",

@@ -8,7 +8,7 @@ use super::frame::{Frame, curve};
 use super::parts::Depth;
 use crate::measure::Latency;
 use crate::measure::histogram::LatencyReport;
-use crate::report::quantity::Quantity;
+use crate::report::quantity::{Quantity, tells};
 use crate::report::run::LoadReport;
 use crate::report::text::show_count;
 
@@ -89,11 +89,12 @@ fn table(curves: &[Curve<'_>]) -> Markup {
         ("min", |curve| curve.report.min_ns),
         ("mean", |curve| curve.report.mean_ns),
         ("p50", |curve| curve.report.p50_ns),
-        ("p90", |curve| curve.report.p90_ns),
-        ("p99", |curve| curve.report.p99_ns),
-        ("p99.9", |curve| curve.report.p999_ns),
+        ("p90", |curve| curve.report.p90_ns.filter(|_| tells(curve.report.count, 90.0))),
+        ("p99", |curve| curve.report.p99_ns.filter(|_| tells(curve.report.count, 99.0))),
+        ("p99.9", |curve| curve.report.p999_ns.filter(|_| tells(curve.report.count, 99.9))),
         ("p99.99", |curve| {
-            let time = curve.latency.as_ref()?.percentile(99.99)?;
+            let latency = curve.latency.as_ref().filter(|latency| tells(latency.count(), 99.99))?;
+            let time = latency.percentile(99.99)?;
             u64::try_from(time.as_nanos()).ok()
         }),
         ("max", |curve| curve.report.max_ns),

@@ -396,7 +396,10 @@ pub fn find(name: &str) -> Result<&'static Model, String> {
                 format!("the models of this system are auto, {}", here.collect::<Vec<_>>().join(", "))
             }
         };
-        format!("there is no model '{name}': {remedy}")
+        match name {
+            "" => format!("the name is empty: {remedy}"),
+            name => format!("there is no model '{name}': {remedy}"),
+        }
     })
 }
 
