@@ -99,6 +99,25 @@ fn the_metrics_of_thresholds_match_the_program() {
 }
 
 #[test]
+fn the_instructions_among_the_claims_are_those_that_were_counted() {
+    let counted = document("scripts/cost.txt").text;
+    let of = |model: &str| {
+        let start = format!("{model} 64 ");
+        let number = counted.lines().find_map(|line| line.strip_prefix(&start)).expect("the model was counted");
+        echo_tester::units::grouped(number.parse().expect("a number of instructions"))
+    };
+    let claims = part("docs/models.md", "claims");
+    let (epoll, io_uring, tokio) = (of("epoll"), of("io-uring"), of("tokio"));
+    let wanted = [
+        format!("instructions a message in user space: `epoll` {epoll}, `io-uring` {io_uring} |"),
+        format!("instructions a message in user space: {tokio}, where `epoll` takes {epoll} |"),
+    ];
+    for text in wanted {
+        assert!(claims.contains(&text), "docs/models.md does not say: {text}");
+    }
+}
+
+#[test]
 fn the_program_accepts_every_scenario_in_the_documents() {
     use echo_tester::scenario::{Scenario, Variables};
     let blocks = documents().into_iter().flat_map(|document| document.blocks("toml"));

@@ -104,6 +104,10 @@ pub struct ClientUsage {
     pub cores: Option<usize>,
     /// The name of this machine.
     pub host: Option<String>,
+    /// The release of its kernel.
+    pub kernel: Option<String>,
+    /// The model of its processor.
+    pub processor: Option<String>,
     /// How long the client itself stood still: stopped, suspended with its virtual machine, or held up by its machine.
     /// Of several workers, the one that stood still longest.
     pub stood_still: Duration,
@@ -141,6 +145,8 @@ impl ClientUsage {
             memory_before: sys::resident_memory(),
             cores: sys::available_cores(),
             host: sys::host_name(),
+            kernel: sys::kernel_release(),
+            processor: sys::processor(),
             stolen: sys::stolen_cpu_time(),
             ..ClientUsage::default()
         }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use anyhow::Context as _;
-use clap::Args;
+use clap::{Arg, Args};
 
 use super::blast::replay_line;
 use crate::config::{LoadArgs, NamedCommand, RunArgs, ServeArgs, ServerSpec, Sweep, SweepValue};
@@ -24,6 +24,7 @@ use crate::report::compare_csv::csv;
 use crate::report::compare_figures::Figure;
 use crate::report::compare_text::{markdown, render};
 use crate::report::page;
+use crate::report::run::MachineReport;
 use crate::report::text::wrapped;
 use crate::runner::comparison::{ComparedServer, Comparison, PlannedPoint};
 use crate::runner::{launch, pinning, target_address};
@@ -36,8 +37,12 @@ const DEFAULT_ROUNDS: u64 = 5;
 /// Default of `--duration` if nothing else ends the load. It is long enough for the start-up not to matter.
 const DEFAULT_DURATION: std::time::Duration = std::time::Duration::from_secs(2);
 
-/// The flags of `compare`.
+/// The flags of `compare`. Its loads end after a time, not after 100 messages.
 #[derive(Args, Debug)]
+#[command(
+    mut_arg("messages", |arg| arg.help("Messages per connection [default: no limit]")),
+    mut_arg("duration", ending_after_a_time)
+)]
 pub struct CompareArgs {
     /// The bundled models: epoll,io-uring, or all [default: all, or none if there is a --target or --with]
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', env = "ECHO_TESTER_MODELS", hide_env = true)]
@@ -96,6 +101,15 @@ pub struct CompareArgs {
     html: Option<PathBuf>,
 }
 
+/// The help of `--duration`, with the default of a comparison.
+fn ending_after_a_time(arg: Arg) -> Arg {
+    const HELP: &str = "Time after which connections end, each after its current message \
+                        [default: 2s if nothing else ends it]";
+    let rest = arg.get_long_help().map(ToString::to_string).unwrap_or_default();
+    let rest = rest.split_once("\n\n").map_or(String::new(), |(_, rest)| format!("\n\n{rest}"));
+    arg.help(HELP).long_help(format!("{HELP}{rest}"))
+}
+
 /// Runs the rounds and prints the table.
 ///
 /// # Errors
@@ -123,6 +137,7 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<Exit> {
         servers: servers.iter().map(|server| server.setting.clone()).collect(),
         rounds,
         cores: sys::available_cores().map(|cores| cores as u64),
+        machine: Some(machine()),
         pinned: pinned.clone(),
     };
     announce(args, &setting, &points)?;
@@ -147,6 +162,17 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<Exit> {
         render(&report, &closing, args.output.result.style())
     };
     Ok(exit_after_writing(args.output.result.finish(report.exit(), &json, text), written))
+}
+
+/// The machine that servers and client run on.
+fn machine() -> MachineReport {
+    MachineReport {
+        host: sys::host_name(),
+        system: MachineReport::system(),
+        kernel: sys::kernel_release(),
+        processor: sys::processor(),
+        cores: sys::available_cores().map(|cores| cores as u64),
+    }
 }
 
 /// Runs all points. The files are written after each, so that a later failure loses nothing. A file that cannot be

@@ -191,6 +191,11 @@ server_options! {
     /// A fault is its kind and, after a colon, where and how often it happens: len=BYTES, at=OFFSET, every=BYTES,
     /// times=N, p=0.5, conn=N. The error for a wrong key, such as drop:x=1, lists the keys of the kind. A server with
     /// faults has no --model.
+    ///
+    /// p is the probability of each place in the stream, or of each connection if the kind has no places. Without at
+    /// and every, there is a place in each 256 KiB of a connection; truncate, stall and reset have one place, in the
+    /// first 64 KiB. So flip:p=0.01 hits one byte in 25 MiB on average. The places follow from --seed and the number of
+    /// the connection: a server that is started again hits the same ones.
     #[arg(value_name = "FAULT", env = "ECHO_TESTER_SERVE_FAULT", value_delimiter = ';')]
     fault: Vec<Fault>,
 

@@ -53,6 +53,10 @@ pub struct ServerUsage {
     pub settled: UsageLevel,
     /// CPU time of the run.
     pub cpu_s: Option<f64>,
+    /// The most connections that were open when a sample was taken: only with all of them open is the peak the true
+    /// one. Null if an earlier version wrote this.
+    #[serde(default)]
+    pub most_open: Option<u64>,
     /// The samples in the order of time.
     pub samples: Vec<UsageSample>,
 }
@@ -112,6 +116,7 @@ pub struct UsageRecorder {
     in_last: usize,
     settled: UsageLevel,
     cpu: Option<Duration>,
+    most_open: u64,
 }
 
 impl UsageRecorder {
@@ -125,6 +130,7 @@ impl UsageRecorder {
             in_last: 0,
             settled: before,
             cpu: None,
+            most_open: 0,
         }
     }
 
@@ -153,6 +159,11 @@ impl UsageRecorder {
         }
         self.recorded.push(next);
         self.in_last = 1;
+    }
+
+    /// A sample was taken while this many connections were open.
+    pub fn saw_open(&mut self, connections: u64) {
+        self.most_open = self.most_open.max(connections);
     }
 
     /// The level after the run, of which the last that is told counts.
@@ -186,6 +197,7 @@ impl UsageRecorder {
             peak: levels.chain([self.settled]).fold(self.before, |a, b| a.with(&b, u64::max)),
             settled: self.settled,
             cpu_s: self.cpu.map(|cpu| cpu.as_secs_f64()),
+            most_open: Some(self.most_open),
             samples: self.recorded.iter().map(|recorded| recorded.sample).collect(),
         }
     }

@@ -211,7 +211,7 @@ fn foreign(text: &str, style: Style) -> String {
 
 /// A text with a line for each paragraph. A file breaks its lines where it likes; the terminal is of another width. A
 /// line goes on with the paragraph before it, unless it begins with a label ('Look at: '), a bullet or a blank.
-fn paragraphs(text: &str) -> String {
+pub(super) fn paragraphs(text: &str) -> String {
     let has_label = |line: &str| {
         let label = line.split_once(": ").map_or("", |(label, _)| label);
         label.starts_with(char::is_uppercase) && label.split(' ').count() <= 2

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::compare_figures::{Figure, Figures};
 use super::compare_round::Round;
+use super::run::MachineReport;
 use crate::exit::Exit;
 use crate::judge::difference::Ratio;
 use crate::judge::grade::Grade;
@@ -69,6 +70,9 @@ pub struct CompareSetting {
     pub rounds: u64,
     /// Processors that the program may use; null if the system does not tell.
     pub cores: Option<u64>,
+    /// The machine that servers and client ran on; null if an earlier version wrote this.
+    #[serde(default)]
+    pub machine: Option<MachineReport>,
     /// The processors that servers and client were kept on; null if they shared all of them.
     pub pinned: Option<Pinned>,
 }

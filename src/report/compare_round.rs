@@ -78,7 +78,7 @@ impl Round {
                 server_cpu_s_per_gib: per(server_cpu_s, gib),
                 context_switches_per_message: per(kernel.context_switches.map(|n| n as f64), messages),
                 system_calls_per_message: per(kernel.system_calls.map(|n| n as f64), messages),
-                threads: usage.and_then(threads),
+                threads: usage.and_then(|usage| threads(usage, conns)),
                 memory_at_rest_bytes: usage.and_then(|usage| usage.before.memory_bytes).map(|bytes| bytes as f64),
                 memory_per_connection_bytes: usage.and_then(|usage| memory_per_connection(usage, conns)),
             },
@@ -111,15 +111,22 @@ impl Round {
     }
 }
 
-/// The most threads; not known of a run that was too short for a sample.
-fn threads(usage: &ServerUsage) -> Option<f64> {
-    usage.peak.threads.filter(|_| !usage.samples.is_empty()).map(|threads| threads as f64)
+/// Whether a sample was taken when nearly all connections were open: one or another may be between two lives then.
+fn saw_peak(usage: &ServerUsage, conns: u32) -> bool {
+    let enough = u64::from(conns) - u64::from(conns) / 10;
+    !usage.samples.is_empty() && usage.most_open.is_none_or(|most| most >= enough)
 }
 
-/// By how much the memory grew for each connection; not known of a run that was too short for a sample.
+/// The most threads; not known of a run that was too short for a sample with the connections open.
+fn threads(usage: &ServerUsage, conns: u32) -> Option<f64> {
+    usage.peak.threads.filter(|_| saw_peak(usage, conns)).map(|threads| threads as f64)
+}
+
+/// By how much the memory grew for each connection; not known of a run that was too short for a sample with the
+/// connections open.
 fn memory_per_connection(usage: &ServerUsage, conns: u32) -> Option<f64> {
     let (peak, before) = usage.peak.memory_bytes.zip(usage.before.memory_bytes)?;
-    (!usage.samples.is_empty() && conns > 0).then(|| peak.saturating_sub(before) as f64 / f64::from(conns))
+    (conns > 0 && saw_peak(usage, conns)).then(|| peak.saturating_sub(before) as f64 / f64::from(conns))
 }
 
 /// The latencies of all loads.
@@ -146,6 +153,7 @@ mod tests {
             before: level(before),
             peak: level(peak),
             samples: vec![UsageSample::default(); samples],
+            most_open: Some(8),
             ..ServerUsage::default()
         }
     }
@@ -154,11 +162,18 @@ mod tests {
     fn memory_is_what_was_added_for_each_connection() {
         assert_eq!(memory_per_connection(&usage(1000, 5000, 1), 8), Some(500.0));
         assert_eq!(memory_per_connection(&usage(1000, 900, 1), 8), Some(0.0));
-        assert_eq!(threads(&usage(3, 7, 1)), Some(7.0));
+        assert_eq!(threads(&usage(3, 7, 1), 8), Some(7.0));
     }
 
     #[test]
     fn without_a_look_at_the_server_while_it_ran_its_peak_is_not_known() {
-        assert_eq!((memory_per_connection(&usage(1000, 5000, 0), 8), threads(&usage(3, 7, 0))), (None, None));
+        assert_eq!((memory_per_connection(&usage(1000, 5000, 0), 8), threads(&usage(3, 7, 0), 8)), (None, None));
+    }
+
+    #[test]
+    fn a_look_before_the_connections_were_open_has_not_seen_the_peak() {
+        let early =
+            |conns| (memory_per_connection(&usage(1000, 5000, 3), conns).is_some(), threads(&usage(3, 7, 3), conns));
+        assert_eq!((early(10), early(8)), ((false, None), (true, Some(7.0))));
     }
 }

@@ -31,7 +31,8 @@ const COST: [(&str, Figure); 6] = [
     ("at rest", Figure::MemoryAtRestBytes),
     ("a conn.", Figure::MemoryPerConnectionBytes),
 ];
-const COST_TITLE: &str = "a message: CPU time, context switches, system calls; memory at rest and a conn.";
+const COST_TITLE: &str =
+    "a message: CPU time, context switches, system calls; the most threads; memory at rest and a conn.";
 
 /// The median of a figure, with its unit.
 pub(super) fn cell(contender: &Contender, figure: Figure) -> String {
@@ -167,8 +168,22 @@ pub(super) fn notes(report: &CompareReport) -> Vec<String> {
         )
     }));
     notes.extend(doubtful_rounds(report));
+    notes.extend(uncounted_calls(report));
     notes.extend(about_intervals(report));
     notes
+}
+
+/// Why there are no system calls where the processes of a server are watched, on the system that could count them.
+fn uncounted_calls(report: &CompareReport) -> Option<String> {
+    let figures = || report.contenders().map(|(_, contender)| move |figure| contender.figure(figure).is_some());
+    let is_watched = figures().any(|has| has(Figure::MemoryAtRestBytes) || has(Figure::ServerCpuUsPerMessage));
+    let is_counted = figures().any(|has| has(Figure::SystemCallsPerMessage));
+    let is_linux = report.setting.machine.as_ref().is_some_and(|machine| machine.system.starts_with("linux"));
+    (is_watched && !is_counted && is_linux).then(|| {
+        "note: the system calls could not be counted: that needs a tracefs that is mounted (mount -t tracefs tracefs \
+         /sys/kernel/tracing) and may be read, and root or a perf_event_paranoid of 1 or less"
+            .to_owned()
+    })
 }
 
 /// The rounds whose times are in doubt: how many of each server, and why the first one is.

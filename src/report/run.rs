@@ -105,10 +105,23 @@ pub struct RunCase {
 pub struct MachineReport {
     /// Its name.
     pub host: Option<String>,
-    /// Its system and processor, such as 'linux x86_64'.
+    /// Its system and the kind of its processor, such as 'linux x86_64'.
     pub system: String,
+    /// The release of its kernel; null if the system does not tell, or if an earlier version wrote this.
+    #[serde(default)]
+    pub kernel: Option<String>,
+    /// The model of its processor; null as for the kernel.
+    #[serde(default)]
+    pub processor: Option<String>,
     /// Processors that the program could use.
     pub cores: Option<u64>,
+}
+
+impl MachineReport {
+    /// The system that this program is for.
+    pub fn system() -> String {
+        format!("{} {}", std::env::consts::OS, std::env::consts::ARCH)
+    }
 }
 
 /// One process of a merged report.
@@ -381,7 +394,9 @@ impl From<&ClientUsage> for ClientReport {
             machine_was_full: None,
             machine: Some(MachineReport {
                 host: usage.host.clone(),
-                system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+                system: MachineReport::system(),
+                kernel: usage.kernel.clone(),
+                processor: usage.processor.clone(),
                 cores: usage.cores.map(|cores| cores as u64),
             }),
         }

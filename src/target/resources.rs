@@ -76,7 +76,8 @@ impl ServerWatch {
         let work = move || {
             let (mut due, mut opened_before) = (Instant::now(), 0);
             while stopped.recv_timeout(MIN_INTERVAL) == Err(RecvTimeoutError::Timeout) {
-                let opened = control.counters().opened;
+                let counters = control.counters();
+                let opened = counters.opened;
                 if Instant::now() < due && opened < opened_before * GROWTH_BETWEEN_LOOKS {
                     continue;
                 }
@@ -85,7 +86,9 @@ impl ServerWatch {
                 let cost = sys::thread_cpu_time().unwrap_or_default().saturating_sub(begun);
                 due = Instant::now() + (cost * SHARE_OF_TIME).min(MAX_INTERVAL).saturating_sub(MIN_INTERVAL);
                 opened_before = opened;
-                lock(&recorder).sample(control.elapsed(), opened, level, cpu);
+                let mut recorder = lock(&recorder);
+                recorder.sample(control.elapsed(), opened, level, cpu);
+                recorder.saw_open(counters.open());
             }
         };
         let thread = std::thread::Builder::new().name("server-watch".to_owned()).spawn(work).ok();

@@ -2,7 +2,7 @@
 //! source. Each finding is matched with one entry of the faulty server's own log. Runs without a fault raise no
 //! finding.
 //!
-//! This prints the table in docs/detection.md, and below it what was not perfect:
+//! This prints the tables in docs/detection.md, and below it what was not perfect:
 //! `cargo test --release --test detection -- --nocapture`
 
 mod cases;

@@ -40,7 +40,7 @@ impl ResultRow {
     }
 }
 
-/// Prints the table in Markdown: a row for each kind of fault, and one for each load.
+/// Prints two tables in Markdown, of the same cases: a row for each kind of fault, and a row for each load.
 pub(crate) fn print<'r>(results: impl Iterator<Item = (&'r str, &'r str, &'r Reconciled)>) {
     let mut kinds: Vec<(&str, ResultRow)> = Vec::new();
     let mut loads: Vec<(&str, ResultRow)> = Vec::new();
@@ -50,10 +50,16 @@ pub(crate) fn print<'r>(results: impl Iterator<Item = (&'r str, &'r str, &'r Rec
         row(&mut loads, load).add(result);
         all.add(result);
     }
-    println!("| | cases | injected | detected | named right | placed right | to the byte | together | unexplained |");
-    println!("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
-    kinds.iter().chain(&loads).for_each(|(name, row)| row.print(name));
-    all.print("**all**");
+    for (title, rows) in [("fault", &kinds), ("load", &loads)] {
+        println!(
+            "| {title} | cases | injected | detected | named right | placed right | to the byte | together | \
+             unexplained |"
+        );
+        println!("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
+        rows.iter().for_each(|(name, row)| row.print(name));
+        all.print("**all**");
+        println!();
+    }
 }
 
 /// The row with this name; a new one goes to the end.

@@ -50,6 +50,7 @@ const VOLATILE_JSON: &[(&str, &str)] = &[
     (r#"("host": )("[^"]*"|null)"#, r#"$1"[host]""#),
     (r#"("cores": )(\d+|null)"#, "$1[number]"),
     (r#"("system": )"[^"]*""#, r#"$1"[system]""#),
+    (r#"("(kernel|processor)": )("[^"]*"|null)"#, r#"$1"[$2]""#),
     (r#"("(was_bottleneck|machine_was_full|client_was_bottleneck)": )(true|false|null|\d+)"#, "$1[unsure]"),
     (r#"("(peak_memory_bytes|memory_before_bytes|reads)": )(\d+|null)"#, "$1[number]"),
     (
@@ -98,7 +99,7 @@ fn without_usage(text: &str) -> String {
 /// that a server pools, and the line of a server that drains.
 fn without_remarks(text: &str) -> String {
     let whose = "the client was the bottleneck|client and server together left|the client had no time|the machine had \
-                 no|the server has";
+                 no|the server has|the system calls could";
     let notes = format!(r"(?m)^note: ({whose})[^\n]*\n(  [^\n]*\n)*\n?");
     let mut text = Regex::new(&notes).expect("the pattern is valid").replace_all(text, "").into_owned();
     for (pattern, with) in DRAINING {

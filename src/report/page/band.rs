@@ -131,9 +131,12 @@ fn machines(run: &RunReport) -> Vec<String> {
     own.chain(of_parts).map(machine).collect()
 }
 
-fn machine(machine: &MachineReport) -> String {
+/// A machine: its name, its system with the kernel, its processor, and how many cores of it could be used.
+pub(super) fn machine(machine: &MachineReport) -> String {
+    let system = [&machine.system].into_iter().chain(&machine.kernel).cloned().collect::<Vec<_>>().join(" ");
     let cores = machine.cores.map(|cores| counted(cores, "core"));
-    machine.host.clone().into_iter().chain([machine.system.clone()]).chain(cores).collect::<Vec<_>>().join(" · ")
+    let known = machine.host.clone().into_iter().chain([system]).chain(machine.processor.clone()).chain(cores);
+    known.collect::<Vec<_>>().join(" · ")
 }
 
 /// A tile: its name, its figure, and what explains the figure.
@@ -227,8 +230,13 @@ mod tests {
     fn runs_share_one_band_and_their_time_is_from_the_first_to_the_last() {
         let first = sample::run(&["load"]);
         let mut second = RunReport { started_at: "2026-01-31T12:00:10.000Z".to_owned(), ..first.clone() };
-        second.client.machine =
-            Some(MachineReport { host: Some("h".to_owned()), system: "linux x86_64".to_owned(), cores: Some(2) });
+        second.client.machine = Some(MachineReport {
+            host: Some("h".to_owned()),
+            system: "linux x86_64".to_owned(),
+            kernel: Some("6.1.0".to_owned()),
+            processor: Some("Some CPU".to_owned()),
+            cores: Some(2),
+        });
         let facts = facts(&[&second, &first], "1.2.3");
         let facts: Vec<String> = facts.iter().map(|(name, value)| format!("{name}: {value}")).collect();
         assert_eq!(
@@ -238,7 +246,7 @@ mod tests {
                 "started: 2026-01-31 12:00:00 UTC",
                 "took: 11.2 s",
                 "seed: 7",
-                "ran on: h · linux x86_64 · 2 cores",
+                "ran on: h · linux x86_64 6.1.0 · Some CPU · 2 cores",
                 "version: echo-tester 1.2.3"
             ]
         );

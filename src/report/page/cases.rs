@@ -12,7 +12,7 @@ use crate::judge::check::CheckReport;
 use crate::judge::grade::Grade;
 use crate::judge::outcome::{CaseOutcome, OUTCOMES};
 use crate::report::advice;
-use crate::report::case_text::{columns, directly, has_unmet_checks, name_in_table, server_output};
+use crate::report::case_text::{columns, directly, has_unmet_checks, name_in_table, paragraphs, server_output};
 use crate::report::quantity::UNKNOWN;
 use crate::report::suite::{CaseReport, SuiteReport};
 use crate::report::text::{plain, show_count};
@@ -158,9 +158,10 @@ pub(super) fn reasons(case: &CaseReport) -> Vec<String> {
 /// What a row shows when it is open.
 fn body(case: &CaseReport, depth: Depth) -> Markup {
     let about = if case.outcome.is_good() { &case.about } else { advice::of(case) };
-    let about: Vec<&str> = about.trim().lines().filter(|line| !line.trim().is_empty()).collect();
+    // The lines of the source are no lines of a page: it breaks them where it must.
+    let about = paragraphs(about.trim());
     html! {
-        @for line in &about { p.about { (plain(line)) } }
+        @for line in about.lines().filter(|line| !line.trim().is_empty()) { p.about { (plain(line)) } }
         @if case.outcome != CaseOutcome::Pass && !case.reasons.is_empty() {
             ul { @for reason in &reasons(case) { li { (plain(reason)) } } }
         }

@@ -17,7 +17,7 @@ use crate::report::quantity::UNKNOWN;
 use crate::report::text::plain;
 
 fn facts(report: &CompareReport) -> Vec<(&'static str, String)> {
-    let CompareSetting { started_at, seed, cores, pinned, .. } = &report.setting;
+    let CompareSetting { started_at, seed, cores, machine, pinned, .. } = &report.setting;
     let mut facts = vec![("seed", seed.clone()), ("version", format!("echo-tester {}", report.version))];
     match (&report.sweep, report.points.first()) {
         (Some(sweep), _) => facts.insert(0, ("along", format!("{} = {}", sweep.axis, sweep.values.join(", ")))),
@@ -27,7 +27,10 @@ fn facts(report: &CompareReport) -> Vec<(&'static str, String)> {
     if !started_at.is_empty() {
         facts.push(("started", moment(started_at)));
     }
-    facts.extend(cores.map(|cores| ("cores", cores.to_string())));
+    facts.extend(match machine {
+        Some(machine) => Some(("ran on", band::machine(machine))),
+        None => cores.map(|cores| ("cores", cores.to_string())),
+    });
     if let Some(pinned) = pinned {
         let count = |ids: &[u32]| ids.len();
         facts.push(("pinned", format!("servers on {}, client on {}", count(&pinned.servers), count(&pinned.client))));
@@ -51,7 +54,9 @@ pub(super) fn render(report: &CompareReport) -> Markup {
         (band::render(&band))
         @let notes = notes(report);
         @if !notes.is_empty() {
-            ul.notes { @for note in &notes { li { (plain(note.strip_prefix("note: ").unwrap_or(note))) } } }
+            ul.notes {
+                @for note in &notes { li { (plain(&capitalized(note.strip_prefix("note: ").unwrap_or(note)))) } }
+            }
         }
         @for (point, contender) in report.contenders().filter(|(_, contender)| contender.outcome != CaseOutcome::Pass) {
             (failed(report, point, contender))

@@ -2,6 +2,7 @@
 
 use maud::{Markup, html};
 
+use super::drawn::capitalized;
 use super::parts::Depth;
 use super::{findings, percentiles, time_plots};
 use crate::report::run::{LoadReport, RunReport};
@@ -13,7 +14,9 @@ pub(super) fn notes(run: &RunReport) -> Markup {
     let notes = terminal::notes(run);
     html! {
         @if !notes.is_empty() {
-            ul.notes { @for note in &notes { li { (plain(note.strip_prefix("note: ").unwrap_or(note))) } } }
+            ul.notes {
+                @for note in &notes { li { (plain(&capitalized(note.strip_prefix("note: ").unwrap_or(note)))) } }
+            }
         }
     }
 }

@@ -154,6 +154,11 @@ all('input.find').forEach((find) => find.addEventListener('input', () => {
     const text = row.textContent.toLowerCase();
     row.hidden = !words.every((word) => text.includes(word));
   });
+  all('.group').forEach((heading) => {
+    let row = heading.nextElementSibling;
+    while (row && row.hidden && row.matches('details.case')) row = row.nextElementSibling;
+    heading.hidden = !row || !row.matches('details.case');
+  });
 }));
 addEventListener('beforeprint', () => all('details.is-fail, details.is-stale, details.is-missed').forEach((row) => {
   row.open = true;
