@@ -1,7 +1,7 @@
 //! What the TOML parser and serde say about a file, in plain words and with what to write instead.
 //!
-//! Their messages are all there is: `toml::de::Error` keeps them as text. They speak of maps, sequences and variants, and
-//! know what was expected, but not what the author of the file meant. The text of the file tells that.
+//! Their messages are all there is: `toml::de::Error` keeps them as text. They speak of maps, sequences and variants.
+//! They know what was expected, but not what the author of the file meant. The text of the file tells that.
 
 use std::ops::Range;
 
