@@ -128,7 +128,7 @@ pub struct LoadArgs {
     #[arg(long, value_name = "TIME", env = "ECHO_TESTER_STALL_TIMEOUT", hide_env = true)]
     pub stall_timeout: Option<Time>,
 
-    /// How long a connection may take to finish after its --duration or --lifetime [default: --stall-timeout]
+    /// How long a connection may take to finish after --duration or --lifetime [default: 10s; that of --stall-timeout]
     ///
     /// It finishes the message that it is in, and ends. What is not done by then is too-slow.
     #[arg(long, value_name = "TIME", env = "ECHO_TESTER_GRACE", hide_env = true)]

@@ -343,12 +343,12 @@ pub(super) mod tests {
             ),
             (
                 "fast_open = true\nmessages = 0",
-                "--fast-open true: a connection without a message has nothing to send with its SYN: leave out one of \
+                "--fast-open: a connection without a message has nothing to send with its SYN: leave out one of \
                  them",
             ),
             (
                 "fast_open = true\nrate = 10",
-                "--fast-open true: with --rate 10/s messages wait until all connections are open, and here the first \
+                "--fast-open: with --rate 10/s messages wait until all connections are open, and here the first \
                  message opens them: leave out one of them",
             ),
             (

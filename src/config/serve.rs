@@ -316,7 +316,7 @@ mod tests {
             ("serve --bind unix:/a --reuse-port", "--reuse-port is for ports, and it has none: leave out one of them"),
             (
                 "serve --tls --model tokio",
-                "--tls true: the model tokio speaks no TLS: write --model threads, or leave out --tls",
+                "--tls: the model tokio speaks no TLS: write --model threads, or leave out --tls",
             ),
             ("serve --tls --fault flip", "a server with faults speaks no TLS: leave out one of them"),
             ("serve --tls --cert a.pem", "--cert a.pem: its key is missing: add --key"),

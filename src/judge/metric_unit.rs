@@ -59,6 +59,7 @@ impl MetricUnit {
             MetricUnit::Count => whole(value),
             MetricUnit::Bytes => format!("{} bytes", whole(value)),
             MetricUnit::BytesPerSecond => format!("{} bytes/s", whole(value)),
+            MetricUnit::PerSecond if value.abs() >= 1000.0 => format!("{}/s", whole(value)),
             MetricUnit::PerSecond => format!("{value:.1}/s"),
         }
     }
@@ -121,8 +122,8 @@ mod tests {
             (MetricUnit::Bytes, -4_145_151.0, "-3.95 MiB"),
             (MetricUnit::BytesPerSecond, 123_456_789.0, "123 MB/s"),
             (MetricUnit::BytesPerSecond, 999.0, "999 bytes/s"),
-            (MetricUnit::Count, 1_234_567.0, "1234567"),
-            (MetricUnit::PerSecond, 23_503.25, "23503.2/s"),
+            (MetricUnit::Count, 1_234_567.0, "1,234,567"),
+            (MetricUnit::PerSecond, 23_503.25, "23,503/s"),
         ] {
             assert_eq!(unit.rounded(value).1, text, "{unit:?} {value}");
         }

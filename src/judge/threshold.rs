@@ -225,10 +225,10 @@ mod tests {
     #[test]
     fn a_value_is_rounded_unless_that_would_move_it_to_the_limit_or_past_it() {
         let shown = |text: &str, value| text.parse::<Threshold>().expect(text).shown(value);
-        assert_eq!(shown("rtt.p99 < 4ms", 4_145_151.0), "4.15ms");
-        assert_eq!(shown("rtt.p99 < 4ms", 4_000_001.0), "4.000001ms");
-        assert_eq!(shown("rtt.p99 < 4.148ms", 4_147_000.0), "4.147ms");
-        assert_eq!(shown("sent_bytes > 5MiB", 5_242_879.0), "5242879 bytes");
+        assert_eq!(shown("rtt.p99 < 4ms", 4_145_151.0), "4.15 ms");
+        assert_eq!(shown("rtt.p99 < 4ms", 4_000_001.0), "4.000001 ms");
+        assert_eq!(shown("rtt.p99 < 4.148ms", 4_147_000.0), "4.147 ms");
+        assert_eq!(shown("sent_bytes > 5MiB", 5_242_879.0), "5,242,879 bytes");
         assert_eq!(shown("sent_bytes == 5MiB", 5_242_880.0), "5 MiB");
     }
 
@@ -285,10 +285,10 @@ mod tests {
         for (text, met, actual) in [
             ("fast.throughput == 500/s", true, "500 bytes/s"),
             ("fast.message_rate == 5", true, "5.0/s"),
-            ("fast.elapsed == 2s", true, "2s"),
+            ("fast.elapsed == 2s", true, "2 s"),
             ("slow.throughput == 50/s", true, "50 bytes/s"),
             ("throughput == 80/s", true, "80 bytes/s"),
-            ("elapsed == 25s", true, "25s"),
+            ("elapsed == 25s", true, "25 s"),
             ("silent.throughput > 0", false, "0 bytes/s"),
             ("silent.elapsed < 1h", false, "not measured"),
         ] {
@@ -310,7 +310,7 @@ mod tests {
             ("server.memory < 6MiB", true, "5 MiB"),
             ("server.fds < 12", false, "12"),
             ("server.fds.growth < 10", true, "-3"),
-            ("server.memory.growth < 1MiB", true, "-4096 bytes"),
+            ("server.memory.growth < 1MiB", true, "-4,096 bytes"),
             ("server.threads < 9", false, "not measured: this system does not tell, or not this user"),
         ] {
             assert_eq!(evaluated(text, &[], resources), (met, actual.to_owned()), "{text}");

@@ -1,8 +1,8 @@
 //! Whether a run can be trusted in what it says about time. Pure.
 //!
 //! A client that stood still, a machine without a processor to spare, or one without memory for TCP makes every server
-//! look slow. Then what depends on time (a stall, a missing FIN, a round trip) is inconclusive: it accuses nobody. Wrong
-//! bytes stay wrong.
+//! look slow. Then what depends on time (a stall, a missing FIN, a round trip) is inconclusive: it accuses nobody.
+//! Wrong bytes stay wrong.
 //!
 //! A kernel that is short of memory for TCP also ends connections: one that a process has closed, and that still has
 //! bytes to send, is reset (tcp(7), `tcp_max_orphans`; `TCPAbortOnMemory` in `nstat`).

@@ -23,7 +23,7 @@ const DRAW_INTERVAL: Duration = Duration::from_millis(100);
 const DRAWINGS_PER_SAMPLE: u32 = 5;
 /// Interval between two lines where stderr is not a terminal.
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
-/// A load that began just before the sample counts as if it had run for this long: in less, a rate is a matter of chance.
+/// A load that began just before a sample counts as if it had run for this long: in less, chance makes the rate.
 const SHORTEST_SAMPLE_S: f64 = 0.01;
 /// Rates that are kept.
 const MAX_RATES: usize = 12;

@@ -2,7 +2,7 @@
 //! known, and reports it as it ends. Those whose server is known to be missing are left out.
 
 use std::ops::ControlFlow;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::config::RunArgs;
 use crate::exit::Exit;
@@ -81,7 +81,13 @@ impl SuiteTargets {
             let source = |ip| run.source_towards(ip);
             // Of a target that echoes at once, nobody needs to know that it was asked.
             let wait = SOON.min(patience);
+            let began = Instant::now();
             liveness::round_trip(&destinations, source, wait).or_else(|| {
+                // A refusal comes at once, and the run will tell.
+                let is_silent = began.elapsed() >= wait;
+                if !is_silent {
+                    return None;
+                }
                 let patience = Time(patience);
                 let line = format!("no byte came back from {target} in {}: waiting {patience} for one", Time(wait));
                 (!args.quiet).then(|| say(&line));

@@ -226,7 +226,7 @@ mod tests {
             "/h is not /s (per second) or /m (per minute): write 1000, 10k, 0.5, 1000/s or 30/m (per minute)"
         );
         assert_eq!(refused("10x/s"), "unknown unit x of a rate: write 1000, 10k, 0.5, 1000/s or 30/m (per minute)");
-        assert_eq!(refused("0.0000001"), "0.0000001 is too large or finer than a millionth per second");
+        assert_eq!(refused("0.0000001"), "0.0000001 is finer than a millionth per second: write 0.000001/s or more");
         let refused = |text| byte_rate(text).expect_err(text);
         assert_eq!(refused("0"), "a rate of 0 bytes per second moves nothing: write 64KiB/s, 1MiB/s, 100MB/s or 64k");
         assert!(refused("5 furlongs/s").starts_with("unknown unit furlongs of bytes"));

@@ -47,6 +47,8 @@ const VOLATILE_JSON: &[(&str, &str)] = &[
     (r#"("hdr": )"[^"]*""#, r#"$1"[histogram]""#),
     (r#",\s*"trips": "[^"]*""#, ""),
     (r#",\s*"stood_still_ms": [^,\n]*"#, ""),
+    // Whether a run was long enough to tell depends on the machine.
+    (r#"("busy": )\[[^\]]*\]"#, "$1[[parts]]"),
     (r#"("host": )("[^"]*"|null)"#, r#"$1"[host]""#),
     (r#"("cores": )(\d+|null)"#, "$1[number]"),
     (r#"("system": )"[^"]*""#, r#"$1"[system]""#),

@@ -89,7 +89,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
             "units",
         ],
     ),
-    ("cli", &["command", "config", "exit", "failure", "interrupt", "output", "runner", "server", "units"]),
+    ("cli", &["command", "config", "exit", "failure", "interrupt", "output", "runner", "server", "sys", "units"]),
 ];
 
 /// What wires everything together, and so may know everything.
