@@ -72,7 +72,7 @@ fn a_script_needs_one_target_and_a_case_that_has_one() {
         (&["--minimal", "3.2", "127.0.0.1:9", "127.0.0.1:10"], "one target"),
         (&["--minimal", "3.2", "127.0.0.1"], "it has no port"),
         (&["--minimal", "3.2", "--model", "threads"], "cannot be used with"),
-        (&["--minimal", "3.2"], "there is no target"),
+        (&["--minimal", "3.2"], "one target"),
     ] {
         let (code, out, err) = said(&[&["check"], args].concat());
         assert!(code == 2 && out.is_empty() && err.contains(remedy), "{args:?}: {code}: {out}{err}");
