@@ -150,9 +150,10 @@ fn parse() -> Cli {
     set_colour(colour_before_parsing(&words).unwrap_or(ColorChoice::Auto));
     let cli = try_parse(&words).unwrap_or_else(|mut error| {
         match error.kind() {
-            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => drop(error.print()),
             // If it cannot be printed, the exit code still tells.
-            ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => drop(error.print()),
+            ErrorKind::DisplayHelp
+            | ErrorKind::DisplayVersion
+            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => drop(error.print()),
             _ => refuse(&mut error, &words),
         }
         warn_of_variables();

@@ -77,11 +77,16 @@ def is_settled(outcomes: list[str], again: int) -> bool:
 
 
 def check(tester: Path, running: Running, program: Program, flags: list[str], more: list[str], limit: int) -> dict:
-    file = program.directory / "check.json"
+    target = [f"127.0.0.1:{running.port}", f"--pid={running.pid}", *flags, *more]
+    return report_of(tester, target, program.directory, limit, mode="a" if more else "w")
+
+
+def report_of(tester: Path, target: list[str], folder: Path, limit: int, mode: str = "w") -> dict:
+    """The report of 'echo-tester check' with these words. Report and output stay in the folder."""
+    file = folder / "check.json"
     file.unlink(missing_ok=True)
-    command = [str(tester), "check", f"127.0.0.1:{running.port}", f"--pid={running.pid}", "--quiet", f"--json={file}"]
-    command += [*flags, *more]
-    with (program.directory / "check.txt").open("a" if more else "w") as output:
+    command = [str(tester), "check", *target, "--quiet", f"--json={file}"]
+    with (folder / "check.txt").open(mode) as output:
         try:
             wait(subprocess.Popen(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL), limit)
         except subprocess.TimeoutExpired:

@@ -59,8 +59,12 @@ impl MetricUnit {
             MetricUnit::Count => whole(value),
             MetricUnit::Bytes => format!("{} bytes", whole(value)),
             MetricUnit::BytesPerSecond => format!("{} bytes/s", whole(value)),
-            MetricUnit::PerSecond if value.abs() >= 1000.0 => format!("{}/s", whole(value)),
-            MetricUnit::PerSecond => format!("{value:.1}/s"),
+            MetricUnit::PerSecond => {
+                let tenths = format!("{value:.1}");
+                let (number, fraction) = tenths.split_once('.').unwrap_or((&tenths, "0"));
+                let number = number.parse().map_or_else(|_| number.to_owned(), grouped);
+                format!("{number}.{fraction}/s")
+            }
         }
     }
 
@@ -75,7 +79,6 @@ impl MetricUnit {
     }
 }
 
-/// A number rounded to three significant digits.
 /// A whole number, which may be negative, with its thousands separated.
 fn whole(value: f64) -> String {
     format!("{}{}", if value < 0.0 { "-" } else { "" }, grouped(value.abs().round() as u64))
@@ -93,6 +96,7 @@ fn spaced(time: &str) -> String {
     }
 }
 
+/// A number rounded to three significant digits.
 fn three_digits(value: f64) -> f64 {
     if value == 0.0 {
         return value;
@@ -123,7 +127,7 @@ mod tests {
             (MetricUnit::BytesPerSecond, 123_456_789.0, "123 MB/s"),
             (MetricUnit::BytesPerSecond, 999.0, "999 bytes/s"),
             (MetricUnit::Count, 1_234_567.0, "1,234,567"),
-            (MetricUnit::PerSecond, 23_503.25, "23,503/s"),
+            (MetricUnit::PerSecond, 23_503.25, "23,503.2/s"),
         ] {
             assert_eq!(unit.rounded(value).1, text, "{unit:?} {value}");
         }

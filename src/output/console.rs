@@ -58,10 +58,11 @@ pub(crate) fn say(text: &str) {
     let label = labels.into_iter().find(|(label, _)| text.starts_with(label));
     let painted = label.map(|(label, role)| style.paint(role, label.trim_end()) + &text[label.len() - 1..]);
     let text = painted.unwrap_or_else(|| text.to_owned());
-    let (first, rest) = text.split_once('\n').map_or((text.as_str(), None), |(first, rest)| (first, Some(rest)));
     // What follows the first line is a picture, such as the part of a file that is wrong.
+    let (first, rest) = text.split_at(text.find('\n').map_or(text.len(), |newline| newline + 1));
+    let first = first.trim_end_matches('\n');
     let first = if io::stderr().is_terminal() { wrapped(first, style) } else { format!("{first}\n") };
-    let text = rest.map_or_else(|| first.clone(), |rest| format!("{first}{rest}\n"));
+    let text = if rest.is_empty() { first } else { format!("{first}{rest}\n") };
     let _ = screen::above(|| anstream::stderr().write_all(text.as_bytes()));
 }
 

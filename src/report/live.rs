@@ -13,6 +13,8 @@ use crate::units::counted;
 
 /// Cells of the bar.
 const BAR_CELLS: usize = 20;
+/// What is said of a load before anything has come back.
+const NOTHING_YET: &str = "no byte came back yet";
 /// The heights of a sparkline.
 const HEIGHTS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
@@ -69,9 +71,12 @@ impl LiveLoad {
     }
 
     fn rate(&self, style: Style) -> Option<String> {
-        let latest = self.rates.last()?;
         let spark = style.paint(Role::Quiet, &sparkline(&self.rates));
-        Some(format!("{}/s {spark}", counted(latest.round() as u64, "message")))
+        Some(format!("{} {spark}", self.latest_rate()?))
+    }
+
+    fn latest_rate(&self) -> Option<String> {
+        self.rates.last().map(|rate| format!("{}/s", counted(rate.round() as u64, "message")))
     }
 
     fn times(&self) -> Option<String> {
@@ -95,7 +100,7 @@ pub fn of_run(load: &LiveLoad, style: Style) -> Vec<String> {
     let verified = show_bytes(load.counters.bytes_verified as f64);
     let so_far = match load.findings(style) {
         Some(findings) => findings,
-        None if load.counters.bytes_verified == 0 => "no byte came back yet".to_owned(),
+        None if load.counters.bytes_verified == 0 => NOTHING_YET.to_owned(),
         None => format!("{verified} verified, nothing wrong so far"),
     };
     vec![
@@ -140,11 +145,10 @@ pub fn of_suite(suite: &LiveSuite, load: Option<&LiveLoad>, style: Style) -> Vec
 /// A line for a log, where nothing can be redrawn.
 pub fn log_line(load: &LiveLoad) -> String {
     let verified = match load.counters.bytes_verified {
-        0 => "no byte came back yet".to_owned(),
+        0 => NOTHING_YET.to_owned(),
         bytes => format!("{} verified", show_bytes(bytes as f64)),
     };
-    let rate = load.rates.last().map(|rate| format!("{}/s", counted(rate.round() as u64, "message")));
-    let parts = [Some(load.open()), Some(verified), rate_of_bytes(load), rate];
+    let parts = [Some(load.open()), Some(verified), rate_of_bytes(load), load.latest_rate()];
     let text = parts.into_iter().flatten().chain(load.findings(Style::PLAIN)).collect::<Vec<_>>().join(" · ");
     format!("{}: {text}", tenths(load.elapsed))
 }

@@ -9,6 +9,7 @@ use super::compare_sweep;
 use super::drawn::{better, capitalized};
 use super::findings::example;
 use super::parts::{class, class_and_word, moment};
+use super::run;
 use crate::judge::outcome::CaseOutcome;
 use crate::report::compare::{ComparePoint, CompareReport, CompareSetting, Contender};
 use crate::report::compare_figures::{Figure, main_figures};
@@ -52,12 +53,7 @@ pub(super) fn render(report: &CompareReport) -> Markup {
     };
     html! {
         (band::render(&band))
-        @let notes = notes(report);
-        @if !notes.is_empty() {
-            ul.notes {
-                @for note in &notes { li { (plain(&capitalized(note.strip_prefix("note: ").unwrap_or(note)))) } }
-            }
-        }
+        (run::listed(&notes(report)))
         @for (point, contender) in report.contenders().filter(|(_, contender)| contender.outcome != CaseOutcome::Pass) {
             (failed(report, point, contender))
         }

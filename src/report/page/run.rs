@@ -11,12 +11,15 @@ use crate::report::text::{plain, show_bytes, show_count};
 
 /// The notes that a reader of the figures needs.
 pub(super) fn notes(run: &RunReport) -> Markup {
-    let notes = terminal::notes(run);
+    listed(&terminal::notes(run))
+}
+
+/// Notes as a list, each as a sentence.
+pub(super) fn listed(notes: &[String]) -> Markup {
+    let sentence = |note: &String| capitalized(note.strip_prefix("note: ").unwrap_or(note));
     html! {
         @if !notes.is_empty() {
-            ul.notes {
-                @for note in &notes { li { (plain(&capitalized(note.strip_prefix("note: ").unwrap_or(note)))) } }
-            }
+            ul.notes { @for note in notes { li { (plain(&sentence(note))) } } }
         }
     }
 }
