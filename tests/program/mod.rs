@@ -2,12 +2,15 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 /// Longer than any run of a test takes on a busy machine. A run that exceeds it hangs.
 const HANG_TIMEOUT: Duration = Duration::from_secs(120);
+/// The time between two looks at a program whose pipes are open.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The program with these arguments, its output piped.
 pub(crate) fn program(args: &[&str]) -> Command {
@@ -25,32 +28,53 @@ fn run(args: &[&str]) -> Output {
     finish(program(args).spawn().expect("the program starts"), args)
 }
 
-/// Waits for the end of the program; panics if it hangs.
+/// Waits for the end of the program; panics if it hangs, and tells what it was doing.
 pub(crate) fn finish(mut child: Child, args: &[&str]) -> Output {
-    let stdout = drain(child.stdout.take());
-    let stderr = drain(child.stderr.take());
+    let (ended, drained) = channel();
+    let stdout = drain(child.stdout.take(), ended.clone());
+    let stderr = drain(child.stderr.take(), ended);
     let until = Instant::now() + HANG_TIMEOUT;
     let status = loop {
         if let Some(status) = child.try_wait().expect("the process can be waited for") {
             break status;
         }
         if Instant::now() > until {
+            let doing = threads_of(child.id());
             child.kill().expect("the program runs");
-            panic!("{args:?} did not end");
+            panic!("{args:?} did not end. Its threads, and what they wait for:\n{doing}");
         }
-        std::thread::yield_now();
+        // Its pipes close when it ends, unless a process of its own still holds them. A test that looked all the time
+        // would take the processor from what it waits for.
+        if drained.recv_timeout(LOOK_INTERVAL) == Err(RecvTimeoutError::Disconnected) {
+            std::thread::yield_now();
+        }
     };
     let join = |reader: std::thread::JoinHandle<Vec<u8>>| reader.join().expect("the reader does not panic");
     Output { status, stdout: join(stdout), stderr: join(stderr) }
 }
 
-fn drain(pipe: Option<impl Read + Send + 'static>) -> std::thread::JoinHandle<Vec<u8>> {
+/// Reads a pipe to its end, and tells of the end.
+fn drain(pipe: Option<impl Read + Send + 'static>, ended: Sender<()>) -> std::thread::JoinHandle<Vec<u8>> {
     let mut pipe = pipe.expect("the pipe is open");
     std::thread::spawn(move || {
         let mut all = Vec::new();
         pipe.read_to_end(&mut all).expect("the pipe is readable");
+        // The test may have given up.
+        let _ = ended.send(());
         all
     })
+}
+
+/// The threads of a process, as Linux tells them: name, state, and the function of the kernel that each waits in.
+fn threads_of(pid: u32) -> String {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().map_while(Result::ok);
+    let read = |task: &std::fs::DirEntry, file| std::fs::read_to_string(task.path().join(file)).unwrap_or_default();
+    let threads = tasks.map(|task| {
+        let status = read(&task, "status");
+        let state = status.lines().find(|line| line.starts_with("State")).unwrap_or_default();
+        format!("  {} {state} {}\n", read(&task, "comm").trim(), read(&task, "wchan"))
+    });
+    threads.collect()
 }
 
 pub(crate) fn text(bytes: &[u8]) -> String {
