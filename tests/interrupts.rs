@@ -1,10 +1,10 @@
 //! Ctrl-C at any moment and in every wait: the program ends soon, its exit code is 130, what did not run is 'not run',
 //! and nobody is blamed for it. The signal goes to the whole process group, as a terminal sends it, so the servers that
-//! the program starts would get it too if they stood in that group.
+//! the program starts would get it too if they stood in that group. And a server that is killed leaves no process behind.
 #![cfg(unix)]
 
-use std::io::Read;
-use std::net::TcpListener;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, ExitStatus};
@@ -295,4 +295,17 @@ fn a_wait_for_a_target_that_does_not_come_ends_at_once() {
         assert_eq!((status.code(), out.as_str()), (Some(130), ""), "{err}");
         assert!(err.contains("interrupted while waiting for") && err.contains("refused"), "{err}");
     }
+}
+
+/// No system but Linux tells a process of its parent's end.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_process_of_a_connection_ends_with_a_server_that_is_killed() {
+    let mut server = Serving::start(&["--model", "fork"]);
+    let mut client = TcpStream::connect(&server.address).expect("it listens");
+    client.set_read_timeout(Some(EVENT_TIMEOUT)).expect("a time that is not 0");
+    let mut echo = [0];
+    client.write_all(b"?").and_then(|()| client.read_exact(&mut echo)).expect("a process serves the connection");
+    server.child.kill().and_then(|()| server.child.wait()).expect("it is our child");
+    assert_eq!(client.read(&mut echo).expect_err("the connection has ended").kind(), ErrorKind::ConnectionReset);
 }

@@ -88,7 +88,7 @@ fn serve_and_exit(birth: Birth<'_>, parent: Pid) -> ! {
     close_all_but(stream.as_raw_fd(), descriptors);
     end_with(parent);
     unblock_signals();
-    exit(serve(stream, buffer, slot))
+    exit(serve(stream, |stream| stream.shutdown(Shutdown::Write), buffer, slot))
 }
 
 /// If the child panicked after all, it must not unwind into the code of the parent.
@@ -106,12 +106,17 @@ fn exit(code: c_int) -> ! {
     unsafe { libc::_exit(code) }
 }
 
-/// Receives, sends all of it, and so on, until the client's FIN or an error. Returns the exit code.
-fn serve(mut stream: &TcpStream, buffer: &mut [u8], slot: &ByteSlot) -> c_int {
+/// Receives, sends all of it, and so on, until the client's FIN or an error; `finish` sends ours. Returns the exit code.
+fn serve<S: Read + Write>(
+    mut stream: S,
+    finish: impl FnOnce(&mut S) -> io::Result<()>,
+    buffer: &mut [u8],
+    slot: &ByteSlot,
+) -> c_int {
     let mut size = FIRST_RECEIVE.min(buffer.len());
     loop {
         let received = match stream.read(&mut buffer[..size]) {
-            Ok(0) => return if stream.shutdown(Shutdown::Write).is_ok() { OVER } else { BROKEN },
+            Ok(0) => return if finish(&mut stream).is_ok() { OVER } else { BROKEN },
             Ok(n) => n,
             Err(e) if e.kind() == ErrorKind::Interrupted => continue,
             Err(e) => return end_of(&e),
@@ -209,5 +214,45 @@ fn unblock_signals() {
     unsafe {
         libc::sigemptyset(none.as_mut_ptr());
         libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), ptr::null_mut());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A stream that takes three bytes by one call, as a send that SO_SNDTIMEO ends takes a part.
+    struct ShortSends<'i> {
+        input: &'i [u8],
+        output: Vec<u8>,
+    }
+
+    impl Read for ShortSends<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            self.input.read(buffer)
+        }
+    }
+
+    impl Write for ShortSends<'_> {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.output.write(&bytes[..bytes.len().min(3)])
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_a_short_send_has_left_is_sent_next() {
+        let input: Vec<u8> = (0..20_000_u32).map(|n| n as u8).collect();
+        let (slot, mut echo) = (ByteSlot::default(), Vec::new());
+        let stream = ShortSends { input: &input, output: Vec::new() };
+        let finish = |stream: &mut ShortSends<'_>| {
+            echo = std::mem::take(&mut stream.output);
+            Ok(())
+        };
+        assert_eq!(serve(stream, finish, &mut [0; 8192], &slot), OVER);
+        assert!(echo == input, "{} bytes came back", echo.len());
     }
 }

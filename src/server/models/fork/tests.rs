@@ -89,6 +89,16 @@ fn connections_that_wait_for_a_process_are_served_in_a_drain_and_reset_by_an_abo
 }
 
 #[test]
+fn an_abort_resets_a_connection_that_has_its_process() {
+    let server = start(child::fork);
+    let mut client = client(&server);
+    round_trip(&client);
+    let stopped = server.stop(Duration::ZERO);
+    assert!(!stopped.hung && stopped.counters.add_up() && stopped.aborted == 1, "{stopped:?}");
+    assert_eq!(client.read(&mut [0]).expect_err("not a FIN").kind(), io::ErrorKind::ConnectionReset);
+}
+
+#[test]
 fn a_child_ignores_the_signals_of_its_parent_and_if_it_is_killed_the_server_goes_on() {
     static CHILDREN: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
     let server = start(|birth: Birth<'_>| child::fork(birth).inspect(|pid| lock(&CHILDREN).push(*pid)));
