@@ -338,13 +338,11 @@ mod tests {
 
     #[test]
     fn every_flag_that_names_a_file_to_write_is_known_as_one() {
-        const READ: &[&str] =
-            &["targets_file", "baseline", "files", "paths", "ca", "client_cert", "client_key", "cert", "key"];
         let mut seen = 0;
         for command in command().get_subcommands() {
             let is_file = |arg: &&Arg| arg.get_value_names().is_some_and(|names| names[0].contains("FILE"));
             for id in command.get_arguments().filter(is_file).map(|arg| arg.get_id().as_str()) {
-                let lists = [same_file::WRITTEN, READ].map(|list| list.contains(&id));
+                let lists = [same_file::WRITTEN, same_file::READ].map(|list| list.contains(&id));
                 assert_eq!(lists.iter().filter(|is_there| **is_there).count(), 1, "{id} of {}", command.get_name());
                 seen += 1;
             }
@@ -358,6 +356,18 @@ mod tests {
             let said = refusal(&[&["blast"], &flags[..]].concat());
             assert!(said.contains("name the same file, ") && said.contains(": give each its own"), "{said}");
         }
+        for (flags, by) in [
+            (["--baseline", "a.toml", "--junit", "a.toml"], "which --baseline reads"),
+            (["--targets", "a.txt", "--html", "./a.txt"], "which --targets reads"),
+            (["--ca", "a.pem", "--markdown", "a.pem"], "which --ca reads"),
+        ] {
+            let said = refusal(&[&["check"], &flags[..]].concat());
+            assert!(said.contains("would replace ") && said.contains(by), "{said}");
+        }
+        let said = refusal(&["run", "a.toml", "--html", "a.toml"]);
+        assert!(said.contains("--html would replace a.toml, which this command reads"), "{said}");
+        let both = ["echo-tester", "check", "127.0.0.1:9", "--baseline", "a.toml", "--write-baseline", "a.toml"];
+        assert!(try_parse(&both.map(OsString::from)).is_ok(), "the list is read, and then written anew");
         let mut fine = vec![["--junit", "a.x", "--html", "b.x"]];
         if cfg!(unix) {
             fine.push(["--junit", "/dev/null", "--html", "/dev/null"]);

@@ -15,6 +15,8 @@ const FAULTS: &[(&str, &[&str], &str)] = &[
     ("3.2", &["--fault", "truncate:at=40000"], "received 40000 bytes and then a FIN: WRONG"),
     ("3.2", &["--fault", "reset-at-end"], "ConnectionResetError"),
     ("3.3", &["--fault", "early-fin", "--buffer", "8MiB"], "then a FIN: WRONG"),
+    ("3.9", &["--fault", "early-fin"], "then a FIN: WRONG"),
+    ("3.9", &["--fault", "close-timer"], "then a FIN: WRONG"),
     ("reset", &["--fault", "reset-at-end"], "got ConnectionResetError"),
     ("2.1", &["--fault", "lockup:len=64KiB"], "TimeoutError('timed out'): WRONG"),
     ("2.2", &["--fault", "stall:at=4000000"], "4000000 received, TimeoutError('timed out'): WRONG"),
@@ -65,6 +67,21 @@ fn a_good_server_has_none_of_the_faults() {
 }
 
 #[test]
+fn a_script_that_finds_nobody_accuses_nobody() {
+    if !has_python() {
+        return println!("SKIPPED: not installed: python3");
+    }
+    // Its port is free again, since nobody has connected to it.
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free").local_addr().expect("it is bound");
+    for script in ["half-close", "backlog", "reset", "back-pressure", "bytes"] {
+        let (_, python, _) = said(&["check", "--minimal", script, &nobody.to_string()]);
+        let output = Command::new("python3").args(["-c", &python]).output().expect("python3 starts");
+        let printed = text(&output.stdout);
+        assert!(output.status.code() == Some(2) && printed.contains("cannot connect"), "{script}: {output:?}");
+    }
+}
+
+#[test]
 fn a_script_needs_one_target_and_a_case_that_has_one() {
     for (args, remedy) in [
         (&["--minimal", "4.1", "127.0.0.1:9"][..], "name one of these, or one of its cases: half-close (3.2"),
@@ -73,6 +90,11 @@ fn a_script_needs_one_target_and_a_case_that_has_one() {
         (&["--minimal", "3.2", "127.0.0.1"], "it has no port"),
         (&["--minimal", "3.2", "--model", "threads"], "cannot be used with"),
         (&["--minimal", "3.2"], "one target"),
+        (&["--minimal", "3.2", "unix:/tmp/x"], "of the form HOST:PORT"),
+        (&["--minimal", "3.2", "127.0.0.1:9", "--patience", "0"], "must be longer than 0"),
+        (&["--minimal", "3.2", "127.0.0.1:9", "--json", "x.json"], "cannot be used with"),
+        (&["--minimal", "3.2", "127.0.0.1:9", "--via", "socks5://127.0.0.1:1"], "cannot be used with"),
+        (&["--list", "--junit", "x.xml"], "cannot be used with"),
     ] {
         let (code, out, err) = said(&[&["check"], args].concat());
         assert!(code == 2 && out.is_empty() && err.contains(remedy), "{args:?}: {code}: {out}{err}");

@@ -54,8 +54,14 @@ pub struct CheckCommand {
     /// Print the smallest python3 script that shows the fault of this case without echo-tester, and connect to nobody
     ///
     /// For a report to the maintainers of a proxy. A case is an id such as 3.2; the scripts have names too: half-close,
-    /// backlog, reset, back-pressure, bytes. The script ends with exit code 1 where the fault is.
-    #[arg(long, value_name = "CASE", conflicts_with_all = ["model", "direct", "targets_file"])]
+    /// backlog, reset, back-pressure, bytes. The script ends with exit code 1 where the fault is, and 2 if it can't connect.
+    #[arg(
+        long, value_name = "CASE",
+        conflicts_with_all = [
+            "model", "direct", "targets_file", "assume", "list", "dry_run", "filter", "backend", "baseline",
+            "write_baseline", "json", "output", "junit", "markdown", "html", "via", "tls", "send_proxy"
+        ]
+    )]
     minimal: Option<String>,
 
     /// Check bundled servers of these models, each with every case: names with commas, auto, or all
@@ -82,6 +88,9 @@ pub struct CheckCommand {
 /// A target is not valid, or a model does not exist.
 pub fn run(args: &CheckCommand) -> anyhow::Result<Exit> {
     let targets = targets(args)?;
+    if args.patience == Some(Time(Duration::ZERO)) {
+        return Err(Failure::usage("--patience 0: must be longer than 0: write a time such as 30s, or leave it out"));
+    }
     if let Some(case) = &args.minimal {
         return print_minimal(case, &targets, args.patience);
     }
@@ -95,9 +104,6 @@ pub fn run(args: &CheckCommand) -> anyhow::Result<Exit> {
         return Err(Failure::usage(format!(
             "--backend {backend}: it is for proxies, and --model {model} for servers: leave out one of them"
         )));
-    }
-    if args.patience == Some(Time(Duration::ZERO)) {
-        return Err(Failure::usage("--patience 0: must be longer than 0: write a time such as 30s, or leave it out"));
     }
     let scenarios = scenarios(args, None)?;
     let flag = |name: &str, value: Option<String>| {
@@ -132,7 +138,8 @@ fn print_minimal(case: &str, targets: &SuiteTargets, patience: Option<Time>) -> 
     let wrong = |problem: &str| Failure::usage(format!("--minimal {case}: {problem}"));
     let script = MinimalScript::named(case).map_err(|problem| wrong(&problem))?;
     let [target] = &targets.targets[..] else { return Err(wrong("a script has one target: name one HOST:PORT")) };
-    let address = target.rsplit_once(':').ok_or_else(|| wrong("a script needs a target of the form HOST:PORT"))?;
+    let address = target.rsplit_once(':').filter(|_| !target.contains('/'));
+    let address = address.ok_or_else(|| wrong("a script needs a target of the form HOST:PORT"))?;
     let patience = patience.map_or(MINIMAL_PATIENCE, |Time(time)| time);
     print(&script.against(address, patience.as_secs_f64()))?;
     Ok(Exit::Pass)

@@ -45,9 +45,10 @@ impl ServerConditions {
     pub fn unavailable(&self, has_target: bool) -> Option<&'static str> {
         match self.descriptors.is_some() || self.stop_after.is_some() {
             true if !cfg!(unix) => Some("only Unix limits the descriptors of a process, and has SIGTERM"),
-            true if has_target => {
-                Some("it needs a server that echo-tester starts: its descriptors are limited, or it is told to end")
-            }
+            true if has_target => Some(
+                "it needs a server that echo-tester starts, to limit its descriptors or to tell it to end: leave out \
+                     the target, or start yours by a scenario's command (suite = \"conformance\")",
+            ),
             _ => None,
         }
     }

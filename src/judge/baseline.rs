@@ -17,6 +17,13 @@ use crate::stream::FindingKind;
 /// The version of the form of the list.
 pub const VERSION: u32 = 1;
 
+/// Kinds that one fault of the bytes may have. A byte that is dropped is *lost* here and *corrupt* there: that depends on
+/// the bytes around it, and they differ with the seed. Bytes of another connection are another fault.
+const INEXACT: &[FindingKind] =
+    &[FindingKind::Corrupt, FindingKind::Lost, FindingKind::Duplicated, FindingKind::Reordered, FindingKind::Surplus];
+/// What follows when bytes are missing: the rest is waited for in vain, or the end comes without it.
+const IN_THE_WAKE: &[FindingKind] = &[FindingKind::Stalled, FindingKind::Truncated];
+
 /// The list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -93,7 +100,12 @@ impl KnownFailure {
 
     /// The ways in which a case failed that this entry does not name.
     fn new_ways(&self, seen: &KnownFailure) -> Vec<String> {
-        let kinds = seen.findings.iter().filter(|kind| !self.findings.contains(kind));
+        let is_known = |kind: &FindingKind| {
+            self.findings.contains(kind)
+                || (INEXACT.contains(kind) || IN_THE_WAKE.contains(kind))
+                    && self.findings.iter().any(|known| INEXACT.contains(known))
+        };
+        let kinds = seen.findings.iter().filter(|kind| !is_known(kind));
         let checks = seen.checks.iter().filter(|check| !self.checks.contains(check));
         kinds.map(|kind| kind.name().to_owned()).chain(checks.cloned()).collect()
     }
@@ -153,7 +165,7 @@ fn natural(id: &str) -> Vec<(u64, String)> {
 mod tests {
     use super::*;
     use CaseOutcome::{Fail, Inconclusive, Known, Pass, Skipped, Stale, ThresholdMissed};
-    use FindingKind::{Crosstalk, Reset, Truncated};
+    use FindingKind::{Corrupt, Crosstalk, Lost, Reset, Stale as OldBytes, Stalled, Truncated};
 
     fn case(id: &str, outcome: CaseOutcome, findings: &[FindingKind], checks: &[&str]) -> KnownFailure {
         let checks = checks.iter().map(|check| (*check).to_owned()).collect();
@@ -162,7 +174,11 @@ mod tests {
 
     #[test]
     fn a_case_may_fail_in_the_ways_that_its_entry_names_and_in_no_other() {
-        let known = [case("1", Fail, &[Truncated, Reset], &["server"]), case("2", ThresholdMissed, &[], &["a < 1"])];
+        let known = [
+            case("1", Fail, &[Truncated, Reset], &["server"]),
+            case("2", ThresholdMissed, &[], &["a < 1"]),
+            case("4", Fail, &[Lost], &[]),
+        ];
         let list = Baseline::of(&known, None);
         for (seen, outcome, words) in [
             (case("1", Fail, &[Truncated, Reset], &["server"]), Some(Known), "in the baseline"),
@@ -175,6 +191,11 @@ mod tests {
             (case("1", Inconclusive, &[], &[]), None, ""),
             (case("1", Skipped, &[], &[]), None, ""),
             (case("3", Fail, &[Reset], &[]), None, ""),
+            (case("4", Fail, &[Corrupt, Stalled, Truncated], &[]), Some(Known), "in the baseline"),
+            (case("4", Fail, &[Lost, Crosstalk], &[]), Some(Fail), "not in this way: crosstalk"),
+            (case("4", Fail, &[Lost, OldBytes], &[]), Some(Fail), "not in this way: stale"),
+            (case("4", Fail, &[Reset], &[]), Some(Fail), "not in this way: reset"),
+            (case("1", Fail, &[Truncated, Lost], &[]), Some(Fail), "not in this way: lost"),
         ] {
             let ruling = list.rule(&seen);
             assert_eq!(ruling.as_ref().map(|ruling| ruling.outcome), outcome, "{seen:?}");

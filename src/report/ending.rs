@@ -58,7 +58,8 @@ fn truncated(ending: &Ending, all_came: bool, missing: &str) -> String {
         None => format!("EOF came with {missing} missing, before this side had ended its direction"),
         Some(since) => {
             let advice = if since <= ANSWER_MS {
-                ". What closes both directions when one ends can be tested with '--close after-echo'"
+                ". What closes both directions when one ends can be tested with '--close after-echo' ('check': '--assume \
+                 no-half-close')"
             } else {
                 ""
             };

@@ -1,4 +1,4 @@
-//! The smallest script that shows a fault without this program: python3 with its standard library, some 20 lines. Who
+//! The smallest script that shows a fault without this program: python3 with its standard library, some 30 lines. Who
 //! maintains a proxy can run it, read it, and keep it as a test.
 
 use crate::units::nearest::nearest;
@@ -87,7 +87,7 @@ mod tests {
         for script in SCRIPTS {
             let text = script.against(("[::1]", "7777"), 5.0);
             assert!(text.contains("TARGET, PATIENCE") && text.contains("(\"::1\", 7777), 5"), "{text}");
-            assert!(!text.contains('@') && text.lines().count() <= 36, "{}", script.name);
+            assert!(!text.contains('@') && text.lines().count() <= 42, "{}", script.name);
             for name in script.cases.iter().chain([&script.name]) {
                 assert_eq!(MinimalScript::named(name).map(|found| found.name), Ok(script.name));
             }

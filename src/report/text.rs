@@ -22,6 +22,9 @@ pub fn show_time(time: Duration) -> String {
 
 /// Bytes in the binary unit that shows them best: `61.0 MiB`.
 pub fn show_bytes(bytes: f64) -> String {
+    if bytes < 0.0 {
+        return format!("-{}", show_bytes(-bytes));
+    }
     let mut value = bytes;
     for unit in ["B", "KiB", "MiB", "GiB"] {
         if value < 1024.0 {
@@ -164,5 +167,6 @@ mod tests {
             ["0 ns", "38.1 µs", "1.25 s"]
         );
         assert_eq!([show_bytes(0.0), show_bytes(1023.0), show_bytes(64e6)], ["0 B", "1023 B", "61.0 MiB"]);
+        assert_eq!(show_bytes(-16384.0), "-16 KiB");
     }
 }

@@ -73,7 +73,7 @@ pub struct CaseArgs {
     pub strict: bool,
 
     /// List the cases without running them; with --json, as a report without results
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["write_baseline", "junit", "markdown", "html"])]
     pub list: bool,
 
     /// List the cases with their servers, say which would be skipped and why, and run nothing

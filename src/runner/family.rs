@@ -33,7 +33,12 @@ fn chosen(
     six: Vec<SocketAddr>,
     four: Vec<SocketAddr>,
 ) -> Result<Vec<SocketAddr>, String> {
-    let lacks = |family: &str| Err(format!("{text} takes no connections at an {family} address"));
+    // Of an address there is one family alone: then nothing was asked.
+    let is_address = text.parse::<SocketAddr>().is_ok();
+    let lacks = |family: &str| match is_address {
+        true => Err(format!("{text} is no {family} address: name the target by a host name that has one")),
+        false => Err(format!("{text} takes no connections at an {family} address")),
+    };
     match family {
         _ if six.is_empty() && family != AddressFamily::Any => lacks("IPv6"),
         AddressFamily::DualStack if four.is_empty() => lacks("IPv4"),
@@ -60,6 +65,8 @@ mod tests {
         assert_eq!(of(AddressFamily::DualStack, &[], &four), Err(why));
         let why = "host:7 takes no connections at an IPv4 address".to_owned();
         assert_eq!(of(AddressFamily::DualStack, &six, &[]), Err(why));
+        let why = "127.0.0.1:7 is no IPv6 address: name the target by a host name that has one".to_owned();
+        assert_eq!(chosen("127.0.0.1:7", AddressFamily::Ipv6, vec![], four), Err(why));
     }
 
     #[test]

@@ -78,6 +78,7 @@ files![
     "10.1-descriptors-exhausted-and-come-back.toml",
     "10.2-sigterm-under-load.toml",
     "10.3-a-connection-leaves-nothing-behind-in-the-server.toml",
+    "10.4-silence-costs-no-processor-time.toml",
 ];
 
 /// The cases that usually take longer than [`SHORT`], by their ids, with their seconds: measured with `epoll` on a
@@ -123,6 +124,7 @@ const USUAL_SECONDS: &[(&str, f64)] = &[
     ("10.1", 3.0),
     ("10.2", 1.7),
     ("10.3", 2.0),
+    ("10.4", 3.0),
 ];
 
 /// The usual time of the other cases.

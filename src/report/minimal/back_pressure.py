@@ -5,7 +5,11 @@
 import socket, threading, time
 
 TARGET, PATIENCE, SENT = (@HOST@, @PORT@), @PATIENCE@, 64_000_000
-s = socket.create_connection(TARGET, timeout=PATIENCE)
+try:
+    s = socket.create_connection(TARGET, timeout=PATIENCE)
+except OSError as error:
+    print(f"cannot connect to {TARGET}: {error!r}")
+    raise SystemExit(2)
 taken, received, end = 0, 0, "no end"
 
 def send():

@@ -4,25 +4,38 @@
 # socat TCP-LISTEN:7777,fork,reuseaddr EXEC:cat
 import socket, threading, time
 
-TARGET, PATIENCE, SENT = (@HOST@, @PORT@), @PATIENCE@, 6_000_000
-s = socket.create_connection(TARGET, timeout=PATIENCE + 3)
+TARGET, PATIENCE = (@HOST@, @PORT@), @PATIENCE@
 
-def send():
+def try_with(size):
+    family, kind, protocol, _, address = socket.getaddrinfo(*TARGET, type=socket.SOCK_STREAM)[0]
+    s = socket.socket(family, kind, protocol)
+    s.settimeout(PATIENCE + 4)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # so that much waits to be sent
+    s.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1460)
+    s.connect(address)
+
+    def send():
+        try:
+            s.sendall(bytes(size))
+            s.shutdown(socket.SHUT_WR)
+        except OSError as error:
+            print("send:", repr(error))
+
+    threading.Thread(target=send, daemon=True).start()
+    time.sleep(3)
+    received, end = 0, "a FIN"
     try:
-        for _ in range(SENT // 1000):
-            s.sendall(bytes(1000))
-        s.shutdown(socket.SHUT_WR)
+        while data := s.recv(65536):
+            received += len(data)
     except OSError as error:
-        print("send:", repr(error))
+        end = repr(error)
+    right = received == size and end == "a FIN"
+    verdict = "right" if right else "WRONG"
+    print(f"sent {size} bytes and a FIN, read 3 s later: {received} bytes and then {end}: {verdict}")
+    return right
 
-threading.Thread(target=send, daemon=True).start()
-time.sleep(2)
-received, end = 0, "a FIN"
 try:
-    while data := s.recv(65536):
-        received += len(data)
+    raise SystemExit(not all([try_with(size) for size in (80_000, 120_000, 6_000_000)]))
 except OSError as error:
-    end = repr(error)
-right = received == SENT and end == "a FIN"
-print(f"sent {SENT} bytes and a FIN, read 2 s later: {received} bytes and then {end}: {'right' if right else 'WRONG'}")
-raise SystemExit(not right)
+    print(f"cannot connect to {TARGET}: {error!r}")
+    raise SystemExit(2)

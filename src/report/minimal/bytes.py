@@ -5,7 +5,11 @@ import array, random, socket, threading
 
 TARGET, PATIENCE = (@HOST@, @PORT@), @PATIENCE@
 sent = array.array("I", range(4_000_000)).tobytes()
-s = socket.create_connection(TARGET, timeout=PATIENCE)
+try:
+    s = socket.create_connection(TARGET, timeout=PATIENCE)
+except OSError as error:
+    print(f"cannot connect to {TARGET}: {error!r}")
+    raise SystemExit(2)
 
 def send():
     at = 0

@@ -5,7 +5,11 @@
 import socket
 
 TARGET, PATIENCE, SENT = (@HOST@, @PORT@), @PATIENCE@, 1000
-s = socket.create_connection(TARGET, timeout=PATIENCE)
+try:
+    s = socket.create_connection(TARGET, timeout=PATIENCE)
+except OSError as error:
+    print(f"cannot connect to {TARGET}: {error!r}")
+    raise SystemExit(2)
 s.sendall(bytes(SENT))
 received, end = 0, "a FIN"
 try:
