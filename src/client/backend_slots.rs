@@ -1,5 +1,7 @@
 //! Which slots of a worker belong to the server's halves, where both ends are ours, and how the end of a half counts.
 
+use std::collections::HashMap;
+
 use super::connection::ClientConnection;
 use super::pair::{HalfEnd, Side};
 use super::run_state::RunState;
@@ -10,12 +12,14 @@ pub(super) struct BackendSlots {
     /// Those that have no connection.
     free: Vec<usize>,
     live: usize,
+    /// For each slot of the client whose server sends at a rate: where its schedule continues.
+    schedules: HashMap<usize, u64>,
 }
 
 impl BackendSlots {
     /// `first`: how many slots the client has.
     pub(super) fn new(first: usize) -> BackendSlots {
-        BackendSlots { first, free: Vec::new(), live: 0 }
+        BackendSlots { first, free: Vec::new(), live: 0, schedules: HashMap::new() }
     }
 
     pub(super) fn first(&self) -> usize {
@@ -34,6 +38,18 @@ impl BackendSlots {
     pub(super) fn take(&mut self, slots: usize) -> usize {
         self.live += 1;
         self.free.pop().unwrap_or(slots)
+    }
+
+    /// The server's schedule of this slot of the client continues with the message of this number. It never goes back:
+    /// the half before may still be open.
+    pub(super) fn continue_at(&mut self, slot: usize, next_arrival: u64) {
+        let at = self.schedules.entry(slot).or_default();
+        *at = next_arrival.max(*at);
+    }
+
+    /// Where the server's schedule of this slot of the client continues.
+    pub(super) fn continues_at(&self, slot: usize) -> u64 {
+        self.schedules.get(&slot).copied().unwrap_or(0)
     }
 
     /// The connection of the slot is over.
@@ -78,5 +94,14 @@ mod tests {
         slots.give_back(3);
         slots.give_back(4);
         assert!(slots.is_empty());
+    }
+
+    #[test]
+    fn the_schedule_of_a_slot_goes_on_and_never_back() {
+        let mut slots = BackendSlots::new(3);
+        assert_eq!(slots.continues_at(1), 0);
+        slots.continue_at(1, 5);
+        slots.continue_at(1, 4);
+        assert_eq!((slots.continues_at(1), slots.continues_at(2)), (5, 0));
     }
 }

@@ -86,7 +86,7 @@ impl RunState {
     /// The first connection of a slot is open, has failed or was put off. The last one of an open-loop group starts its
     /// schedule, and the workers are told.
     pub(super) fn first_is_settled(&self, group: usize, now: u64) {
-        if self.start_schedule.settle(group, now) && self.plan.groups[group].rate.is_some() {
+        if self.start_schedule.settle(group, now) && self.plan.groups[group].has_schedule() {
             self.connect_order.wake_all();
         }
     }

@@ -71,9 +71,18 @@ impl TwoSides {
     }
 
     /// The server's half of a connection that has reached the backend. `client`: the plan of the client's half.
-    pub(super) fn reached(&self, pair: &Arc<Pair>, slot: Slot, client: ConnectionPlan, now: u64) -> ClientConnection {
+    /// `continues_at`: where the server's open-loop schedule of the slot continues.
+    pub(super) fn reached(
+        &self,
+        pair: &Arc<Pair>,
+        slot: Slot,
+        (client, continues_at): (ConnectionPlan, u64),
+        now: u64,
+    ) -> ClientConnection {
         let conn = pair.conn();
-        let connection = ClientConnection::new(self.plan_of(slot, conn), conn, now);
+        let mut plan = self.plan_of(slot, conn);
+        plan.resume_schedule(continues_at);
+        let connection = ClientConnection::new(plan, conn, now);
         connection.paired(Half::new(Arc::clone(pair), Side::Backend, client))
     }
 

@@ -337,6 +337,9 @@ impl ClientWorker {
         let limit_ms =
             millis(profile.stall_timeout).min(if open.connection.is_probing() { MAX_PROBE_MS } else { u32::MAX });
         let error = if let TurnResult::Over(error) = &result { error.as_ref() } else { None };
+        if side == Some(Side::Backend) {
+            self.note_schedule(index);
+        }
         self.take_findings(index, error);
         let (slot, now) = (&mut self.slots[index], self.clock.last());
         match result {
@@ -505,17 +508,23 @@ impl ClientWorker {
 
     /// Takes over the starts of open-loop schedules that are known by now, and wakes the slots that waited for them.
     fn begin_schedules(&mut self) {
+        let groups = self.run.plan.groups.len();
         for (group, profile) in self.run.plan.groups.iter().enumerate() {
-            let began = &mut self.stats.of(group).open_loop.began;
-            if began.is_some() || profile.rate.is_none() {
+            if !profile.has_schedule() || self.stats.of(group).open_loop.began.is_some() {
                 continue;
             }
-            *began = self.run.start_schedule.began(group);
-            if began.is_some() {
-                for index in 0..self.connector.begun() {
-                    if self.slots[index].group() == group {
-                        self.wait.enqueue(&mut self.slots, index);
-                    }
+            let began = self.run.start_schedule.began(group);
+            if began.is_none() {
+                continue;
+            }
+            self.stats.of(group).open_loop.began = began;
+            if self.run.two_sides.is_some() {
+                let of_backend = backend_slots::stats_index(group, Some(Side::Backend), groups);
+                self.stats.of(of_backend).open_loop.began = began;
+            }
+            for index in self.begun() {
+                if self.slots[index].group() == group {
+                    self.wait.enqueue(&mut self.slots, index);
                 }
             }
         }

@@ -239,6 +239,13 @@ pub struct LoadArgs {
     #[arg(long, value_name = "TIMES", env = "ECHO_TESTER_BACKEND_GAP", hide_env = true)]
     pub backend_gap: Option<TimeRange>,
 
+    /// Messages per second that the server sends, on all connections together, with --backend; by default no limit
+    ///
+    /// With --flow both or download. The schedule starts with that of --rate, when every connection is open. What is due
+    /// before the server knows a connection, by the client's first 16 bytes, is sent as soon as it does.
+    #[arg(long, value_name = "RATE", env = "ECHO_TESTER_BACKEND_RATE", hide_env = true)]
+    pub backend_rate: Option<Rate>,
+
     /// How the server reads, with --backend, in the forms of --read; by default normal
     #[arg(long, value_name = "HOW", env = "ECHO_TESTER_BACKEND_READ", hide_env = true)]
     pub backend_read: Option<Read>,

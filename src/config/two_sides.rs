@@ -23,6 +23,7 @@ impl LoadArgs {
             .or_else(|| of("backend_messages", &self.backend_messages))
             .or_else(|| of("backend_bytes", &self.backend_bytes))
             .or_else(|| of("backend_gap", &self.backend_gap))
+            .or_else(|| of("backend_rate", &self.backend_rate))
             .or_else(|| of("backend_read", &self.backend_read))
             .or_else(|| of("backend_close", &self.backend_close))
     }
@@ -46,6 +47,7 @@ impl LoadArgs {
             messages: profile.messages,
             bytes: profile.bytes,
             gap: self.backend_gap.unwrap_or(TimeRange::ZERO),
+            rate: self.backend_rate,
             read: self.backend_read.unwrap_or(Read::Normal),
             close: self.backend_close.unwrap_or(Close::HalfClose),
         };
@@ -99,7 +101,8 @@ impl LoadArgs {
                 return refused("pipeline", pipeline, &format!("with `flow = {flow}` no message waits for another"));
             }
             LoadArgs { rate: Some(rate), .. } if flow == Flow::Download => {
-                return refused("rate", rate, "with `flow = download` the client sends nothing but its first bytes");
+                let problem = "with `flow = download` the client sends nothing but its first bytes";
+                return Err(ConfigError::new("rate", rate, problem).remedy("write `backend_rate` for the server's rate"));
             }
             _ => {}
         }
@@ -112,12 +115,17 @@ impl LoadArgs {
             }
             _ => {}
         }
-        let is_silent = self.backend_size.is_some() || self.backend_messages.is_some() || self.backend_bytes.is_some();
-        match (flow, self.backend_key()) {
-            (Flow::Upload, Some((key, value))) if is_silent || self.backend_gap.is_some() => {
+        let has_amount = self.backend_size.is_some() || self.backend_messages.is_some() || self.backend_bytes.is_some();
+        let has_pace = self.backend_gap.is_some() || self.backend_rate.is_some();
+        match (flow, self.backend_key(), self.backend_rate) {
+            (Flow::Upload, Some((key, value)), _) if has_amount || has_pace => {
                 refused(key, &value, "with `flow = upload` the server sends nothing")
             }
-            (Flow::Request, _) if self.backend_messages.is_some() || self.backend_bytes.is_some() => {
+            (Flow::Request, _, Some(rate)) => {
+                let problem = "with `flow = request` the server sends a reply whenever a message has come";
+                Err(ConfigError::new("backend_rate", rate, problem).remedy("write `rate` for that of the messages"))
+            }
+            (Flow::Request, ..) if self.backend_messages.is_some() || self.backend_bytes.is_some() => {
                 let messages = self.backend_messages.map(|messages| ("backend_messages", messages.to_string()));
                 let bytes = self.backend_bytes.map(|bytes| ("backend_bytes", bytes.to_string()));
                 let (key, value) = messages.or(bytes).unwrap_or_default();
@@ -156,6 +164,7 @@ fn check_ends(profile: &Profile, other: &OtherHalf) -> Result<(), ConfigError> {
 mod tests {
     use super::*;
     use crate::config::resolve::tests::{load, profile};
+    use crate::units::Rate;
 
     fn other(toml: &str) -> OtherHalf {
         *profile(toml).backend.expect("the flow has two sides")
@@ -187,6 +196,26 @@ mod tests {
     }
 
     #[test]
+    fn each_side_has_a_rate_of_its_own_or_none() {
+        let both = profile("flow = 'both'\nrate = 10\nbackend_rate = '1k'");
+        let server = both.of_backend().expect("the flow has two sides");
+        assert_eq!((both.rate, server.rate), (Rate::per_second(10), Rate::per_second(1000)));
+        assert_eq!(server.of_backend().and_then(|client| client.rate), both.rate);
+        let client_alone = profile("flow = 'both'\nrate = 10");
+        assert_eq!(client_alone.of_backend().and_then(|server| server.rate), None, "it is no default");
+        assert!(client_alone.has_schedule() && profile("flow = 'download'\nbackend_rate = 5").has_schedule());
+        assert!(!profile("flow = 'both'").has_schedule());
+        let sentence = profile("flow = 'download'\nmessages = 5\nsize = '1KiB'\nbackend_rate = '1k'").to_string();
+        assert!(
+            sentence.ends_with("; the server sends 5 messages of 1KiB, 1,000/s in all, then half-close"),
+            "{sentence}"
+        );
+        // Not reading stops the other end alone.
+        assert!(load("flow = 'both'\nread = 'never'\nrate = 5").is_ok());
+        assert!(load("flow = 'both'\nbackend_read = 'never'\nbackend_rate = 5").is_ok());
+    }
+
+    #[test]
     fn what_does_not_go_with_a_flow_is_refused_with_what_to_write() {
         for (toml, expected) in [
             (
@@ -215,6 +244,37 @@ mod tests {
                 "flow = 'request'\nbackend_bytes = 5",
                 "--backend-bytes 5: with --flow request the server sends one reply for each message: leave it out, or \
                  choose another --flow",
+            ),
+            (
+                "backend_rate = 10",
+                "--backend-rate 10/s: in an echo, the server sends back what it gets: add --flow both, upload, download \
+                 or request, and a backend",
+            ),
+            (
+                "flow = 'upload'\nbackend_rate = 10",
+                "--backend-rate 10/s: with --flow upload the server sends nothing: leave it out, or choose another --flow",
+            ),
+            (
+                "flow = 'request'\nbackend_rate = 10",
+                "--backend-rate 10/s: with --flow request the server sends a reply whenever a message has come: write \
+                 --rate for that of the messages",
+            ),
+            (
+                "flow = 'download'\nrate = 10",
+                "--rate 10/s: with --flow download the client sends nothing but its first bytes: write --backend-rate for \
+                 the server's rate",
+            ),
+            (
+                "flow = 'both'\nbackend_read = 'never'\nrate = 10",
+                "--rate 10/s: with --backend-read never writing stalls, so no rate can be kept: leave out one of them",
+            ),
+            (
+                "flow = 'download'\nread = 'never'\nbackend_rate = 10",
+                "--backend-rate 10/s: with --read never writing stalls, so no rate can be kept: leave out one of them",
+            ),
+            (
+                "flow = 'both'\nread = 'after-stall'\nrate = 10",
+                "--rate 10/s: with --read after-stall writing stalls, so no rate can be kept: leave out one of them",
             ),
             (
                 "flow = 'both'\npipeline = 2",

@@ -13,6 +13,7 @@ impl Profile {
             messages: self.messages,
             bytes: self.bytes,
             gap: self.gap,
+            rate: self.rate,
             read: self.read,
             close: self.close,
         };
@@ -24,11 +25,16 @@ impl Profile {
             read: other.read,
             close: other.close,
             pipeline: UNLIMITED,
-            rate: None,
+            rate: other.rate,
             lifetime: None,
             backend: Some(Box::new(client)),
             ..self.clone()
         })
+    }
+
+    /// Whether one of the sides sends at a rate.
+    pub fn has_schedule(&self) -> bool {
+        self.rate.is_some() || self.backend.as_deref().is_some_and(|other| other.rate.is_some())
     }
 
     /// Whether the other end never reads, so that everything that is sent to it stays on the way.

@@ -105,6 +105,7 @@ impl Half {
         while let Some(end) = self.next_end.filter(|end| *end <= reached) {
             self.whole += 1;
             stats.counters.messages_echoed += 1;
+            stats.open_loop.last_echo = now;
             self.next_end = self.incoming.next().filter(|next| *next > end);
         }
     }

@@ -31,6 +31,16 @@ impl ClientWorker {
         }
     }
 
+    /// Notes where the schedule of the server's half in this slot continues, if it has one. Not only at its end: the
+    /// client may open its next connection before.
+    pub(super) fn note_schedule(&mut self, index: usize) {
+        let slot = &self.slots[index];
+        let SlotStage::Open(open) = &slot.stage else { return };
+        if let (Some(_), Some(pair)) = (open.connection.profile().rate, open.connection.pair()) {
+            self.backend.continue_at(pair.slot(), open.connection.next_arrival());
+        }
+    }
+
     /// Begins the server's half of a connection.
     fn begin_half(&mut self, run: &RunState, Reached { mut stream, pair }: Reached) {
         let conn = pair.conn();
@@ -54,7 +64,8 @@ impl ClientWorker {
         }
         two_sides.ledger.open(conn, generation);
         let client = ConnectionPlan::new(Arc::clone(profile), run.plan.seed, slot, conn);
-        let connection = two_sides.reached(&pair, slot, client, self.clock.read());
+        let continues_at = self.backend.continues_at(pair.slot());
+        let connection = two_sides.reached(&pair, slot, (client, continues_at), self.clock.read());
         let socket = RegisteredSocket::new(stream);
         self.slots[index].stage = SlotStage::Open(Box::new(LiveConnection { connection, socket, session: None }));
         self.drive(index);
