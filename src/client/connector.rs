@@ -335,7 +335,7 @@ impl Connector {
         plan.resume_schedule(slot.next_arrival());
         let mut connection = ClientConnection::new(plan, conn, now);
         if let Some(two_sides) = &run.two_sides {
-            let place = ((self.worker, index), socket.stream().local_addr().ok());
+            let place = ((self.worker, index), socket.stream().local_addr().ok(), began);
             connection = two_sides.opened(connection, assignment.slot(&run.plan), place);
         }
         slot.stage = SlotStage::Open(Box::new(LiveConnection { connection, socket, session }));

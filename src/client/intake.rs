@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, Weak};
 
 use mio::net::TcpStream;
@@ -19,6 +20,9 @@ pub(super) trait TakesOver: Send + Sync {
     /// Takes the connection over, if it begins like one of the run.
     fn offer(&self, first: &FirstWords, stream: TcpStream) -> Offered;
 
+    /// The backend serves nobody from now on, or is up again.
+    fn set_down(&self, is_down: bool);
+
     /// Whether this is the address of the client's own socket of this connection.
     fn is_of_client(&self, conn: ConnId, address: SocketAddr) -> bool;
 }
@@ -28,6 +32,7 @@ pub(super) trait TakesOver: Send + Sync {
 pub struct Intake {
     run: Mutex<Option<Weak<dyn TakesOver>>>,
     counts: Mutex<IntakeCounts>,
+    is_down: AtomicBool,
 }
 
 /// What came to the backend during a run.
@@ -101,16 +106,31 @@ impl Intake {
         offered
     }
 
+    /// The backend is about to go down on purpose, or is up again: what is open while it is down need not reach it.
+    pub fn set_down(&self, is_down: bool) {
+        // Under the lock, so that a run that begins now misses nothing.
+        let run = lock(&self.run);
+        self.is_down.store(is_down, Ordering::Relaxed);
+        run.as_ref().and_then(Weak::upgrade).inspect(|run| run.set_down(is_down));
+    }
+
     /// This run begins: connections are offered to it from now on.
     pub(super) fn begin(&self, run: Weak<dyn TakesOver>) {
         *lock(&self.counts) = IntakeCounts::default();
-        *lock(&self.run) = Some(run);
+        let mut current = lock(&self.run);
+        run.upgrade().inspect(|run| run.set_down(self.is_down.load(Ordering::Relaxed)));
+        *current = Some(run);
+    }
+
+    /// What has come so far.
+    pub fn counts(&self) -> IntakeCounts {
+        *lock(&self.counts)
     }
 
     /// The run has ended. Returns what came during it.
     pub(super) fn end(&self) -> IntakeCounts {
         *lock(&self.run) = None;
-        *lock(&self.counts)
+        self.counts()
     }
 }
 

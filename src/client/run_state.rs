@@ -91,6 +91,11 @@ impl RunState {
         }
     }
 
+    /// Whether the backend serves nobody now, as the case wants it.
+    pub(super) fn is_backend_down(&self) -> bool {
+        self.two_sides.as_ref().is_some_and(|sides| sides.pairs.is_down())
+    }
+
     /// Ends the run because of a finding.
     pub(super) fn fail_fast(&self) {
         self.failed_fast.store(true, Ordering::Relaxed);
@@ -114,6 +119,11 @@ impl TakesOver for RunState {
             }
             None => Offered::Repeated(conn),
         }
+    }
+
+    fn set_down(&self, is_down: bool) {
+        let now = nanos(self.start.elapsed());
+        self.two_sides.iter().for_each(|sides| sides.pairs.set_down(is_down, now));
     }
 
     fn is_of_client(&self, conn: ConnId, address: SocketAddr) -> bool {

@@ -58,15 +58,15 @@ impl TwoSides {
     }
 
     /// The client has opened a connection: it is one half of a pair from now on.
-    /// `place`: the worker, and the slot in it. `address`: that of its socket.
+    /// `place`: the worker, and the slot in it. `address`: that of its socket. `began`: when it began to connect.
     pub(super) fn opened(
         &self,
         connection: ClientConnection,
         slot: Slot,
-        (place, address): ((usize, usize), Option<SocketAddr>),
+        (place, address, began): ((usize, usize), Option<SocketAddr>, u64),
     ) -> ClientConnection {
         let conn = connection.conn();
-        let pair = self.pairs.open(conn, place, address);
+        let pair = self.pairs.open(conn, place, (address, began));
         connection.paired(Half::new(pair, Side::Client, self.plan_of(slot, conn)))
     }
 

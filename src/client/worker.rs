@@ -285,9 +285,17 @@ impl ClientWorker {
         }
     }
 
-    /// Makes a finding of a connect that failed.
+    /// Makes a finding of a connect that failed, unless the backend is down on purpose.
     fn report(&mut self, index: usize, failure: ConnectFailure) {
         let group = self.slots[index].group();
+        if self.run.is_backend_down() {
+            let counters = &mut self.stats.of(group).counters;
+            counters.connect_failures -= 1;
+            counters.failed -= 1;
+            counters.unserved += 1;
+            counters.unserved_connects += 1;
+            return;
+        }
         let divergence = Divergence::of_connection(FindingKind::ConnectFailed, failure.conn, 0, 0);
         let context = FindingContext {
             now: self.clock.last(),
@@ -394,8 +402,11 @@ impl ClientWorker {
             let counters = &mut stats.counters;
             // A connection with which something was wrong has failed, whatever ended it. The first half of a pair to
             // end leaves the count to the other one.
+            let was_unserved = open.connection.pair().is_some_and(|pair| pair.was_unserved());
             match (failed, self.signals.is_stopped()) {
                 (None, _) => {}
+                // It was counted when it ended.
+                (Some(false), _) if was_unserved => {}
                 (Some(true), _) => counters.failed += 1,
                 (Some(false), true) => counters.cut_short += 1,
                 (Some(false), false) => counters.passed += 1,

@@ -79,6 +79,9 @@ fn totals(report: &RunReport, style: Style) -> String {
         rows.extend(load.rate.iter().map(|schedule| rate_row(load, ("rate", schedule), named)));
         rows.extend(load.backend_rate.iter().map(|schedule| rate_row(load, ("server's rate", schedule), named)));
     }
+    if total.unserved > 0 {
+        rows[0][2].push_str(&format!(", {} unserved while the backend was down", show_count(total.unserved)));
+    }
     if total.cut_short > 0 {
         rows[0][2].push_str(&format!(", {} cut short", show_count(total.cut_short)));
     }
