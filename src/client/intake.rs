@@ -20,6 +20,10 @@ pub(super) trait TakesOver: Send + Sync {
     /// Takes the connection over, if it begins like one of the run.
     fn offer(&self, first: &FirstWords, stream: TcpStream) -> Offered;
 
+    /// Greets a connection that was accepted, if the server speaks first, and returns whether that worked; gives the
+    /// connection back if the client does.
+    fn greet(&self, stream: TcpStream) -> Result<bool, TcpStream>;
+
     /// The backend serves nobody from now on, or is up again.
     fn set_down(&self, is_down: bool);
 
@@ -70,9 +74,31 @@ pub enum Offered {
 }
 
 impl Intake {
-    /// A connection was accepted.
-    pub fn accepted(&self) {
+    /// A connection was accepted. Gives it back if its client speaks first, so that it must be recognized.
+    pub fn accepted(&self, stream: TcpStream) -> Option<TcpStream> {
         lock(&self.counts).accepted += 1;
+        let run = lock(&self.run).as_ref().and_then(Weak::upgrade);
+        let Some(run) = run else { return Some(stream) };
+        match run.greet(stream) {
+            Ok(is_greeted) => {
+                lock(&self.counts).silent += u64::from(!is_greeted);
+                None
+            }
+            Err(stream) => Some(stream),
+        }
+    }
+
+    /// A client has received the greeting of a connection that came from this address.
+    pub(super) fn was_claimed(&self, from: Option<IpAddr>) {
+        let mut counts = lock(&self.counts);
+        counts.recognized += 1;
+        counts.seen_from = counts.seen_from.or(from);
+    }
+
+    /// A client has received a greeting that is not its own.
+    pub(super) fn was_mistaken(&self, is_known: bool) {
+        let mut counts = lock(&self.counts);
+        *(if is_known { &mut counts.repeated } else { &mut counts.unknown }) += 1;
     }
 
     /// A connection sent too little to be recognized.

@@ -121,6 +121,13 @@ impl TakesOver for RunState {
         }
     }
 
+    fn greet(&self, stream: TcpStream) -> Result<bool, TcpStream> {
+        match &self.two_sides {
+            Some(two_sides) => two_sides.greet(stream),
+            None => Err(stream),
+        }
+    }
+
     fn set_down(&self, is_down: bool) {
         let now = nanos(self.start.elapsed());
         self.two_sides.iter().for_each(|sides| sides.pairs.set_down(is_down, now));

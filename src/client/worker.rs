@@ -47,6 +47,7 @@ use super::tcp_shortage::TcpShortage;
 use super::timers::Timers;
 use super::wait::{ALARM, EventWait, WAKE};
 use crate::measure::LoadStats;
+use crate::plan::RECOGNIZED_BY_BYTES;
 use crate::stream::{Divergence, Finding, FindingKind};
 use crate::sys;
 
@@ -289,14 +290,13 @@ impl ClientWorker {
     fn report(&mut self, index: usize, failure: ConnectFailure) {
         let group = self.slots[index].group();
         if self.run.is_backend_down() {
-            let counters = &mut self.stats.of(group).counters;
-            counters.connect_failures -= 1;
-            counters.failed -= 1;
-            counters.unserved += 1;
-            counters.unserved_connects += 1;
+            backend_slots::count_unserved(&mut self.stats.of(group).counters, &failure);
             return;
         }
-        let divergence = Divergence::of_connection(FindingKind::ConnectFailed, failure.conn, 0, 0);
+        // Of a server that speaks first, its first bytes may be wrong as a whole.
+        let is_wrong = matches!(failure.kind, FindingKind::Corrupt | FindingKind::Crosstalk);
+        let extent = if is_wrong { RECOGNIZED_BY_BYTES } else { 0 };
+        let divergence = Divergence::of_connection(failure.kind, failure.conn, 0, extent);
         let context = FindingContext {
             now: self.clock.last(),
             local: failure.source.map(|source| source.to_string()),
@@ -345,9 +345,7 @@ impl ClientWorker {
         let limit_ms =
             millis(profile.stall_timeout).min(if open.connection.is_probing() { MAX_PROBE_MS } else { u32::MAX });
         let error = if let TurnResult::Over(error) = &result { error.as_ref() } else { None };
-        if side == Some(Side::Backend) {
-            self.note_schedule(index);
-        }
+        self.note_schedule(index, side);
         self.take_findings(index, error);
         let (slot, now) = (&mut self.slots[index], self.clock.last());
         match result {

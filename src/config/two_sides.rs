@@ -4,7 +4,9 @@ use std::fmt::Display;
 
 use super::error::ConfigError;
 use super::load::LoadArgs;
-use crate::plan::{Close, Distribution, Flow, OtherHalf, Profile, RECOGNIZED_BY_BYTES, Read, TimeRange, UNLIMITED};
+use crate::plan::{
+    Close, Distribution, FirstSpeaker, Flow, OtherHalf, Profile, RECOGNIZED_BY_BYTES, Read, TimeRange, UNLIMITED,
+};
 use crate::units::{Bytes, Count};
 
 impl LoadArgs {
@@ -26,6 +28,7 @@ impl LoadArgs {
             .or_else(|| of("backend_rate", &self.backend_rate))
             .or_else(|| of("backend_read", &self.backend_read))
             .or_else(|| of("backend_close", &self.backend_close))
+            .or_else(|| of("speaks_first", &self.speaks_first.filter(|first| *first == FirstSpeaker::Server)))
     }
 
     /// The profile with its flow, and with the server's half if the flow has two sides.
@@ -41,7 +44,8 @@ impl LoadArgs {
             };
         }
         self.check_flow(flow, &profile)?;
-        let profile = Profile { flow, pipeline: self.in_flight_of(flow), ..profile };
+        let speaks_first = self.speaks_first.unwrap_or(FirstSpeaker::Client);
+        let profile = Profile { flow, speaks_first, pipeline: self.in_flight_of(flow), ..profile };
         let mut other = OtherHalf {
             size: self.backend_size.clone().unwrap_or_else(|| profile.size.clone()),
             messages: profile.messages,
@@ -66,7 +70,9 @@ impl LoadArgs {
                 let size = Distribution::uniform(RECOGNIZED_BY_BYTES, RECOGNIZED_BY_BYTES).expect("it is not empty");
                 let default_close = if profile.read == Read::Never { profile.close } else { Close::AfterEcho };
                 let close = self.close.unwrap_or(default_close);
-                Profile { size, messages: Some(1), bytes: None, close, ..profile }
+                // A client that need not be recognized sends nothing at all.
+                let messages = Some(u64::from(profile.is_named_by_client()));
+                Profile { size, messages, bytes: None, close, ..profile }
             }
             Flow::Request => {
                 (other.messages, other.bytes) = (None, None);
@@ -102,15 +108,22 @@ impl LoadArgs {
             }
             LoadArgs { rate: Some(rate), .. } if flow == Flow::Download => {
                 let problem = "with `flow = download` the client sends nothing but its first bytes";
-                return Err(ConfigError::new("rate", rate, problem).remedy("write `backend_rate` for the server's rate"));
+                return Err(
+                    ConfigError::new("rate", rate, problem).remedy("write `backend_rate` for the server's rate")
+                );
             }
             _ => {}
         }
-        if profile.messages == Some(0) && flow != Flow::Download {
+        let is_named_by_server = self.speaks_first == Some(FirstSpeaker::Server);
+        if self.fast_open == Some(true) && is_named_by_server {
+            let problem = "with `speaks_first = server` the client has nothing to send with its SYN";
+            return Err(ConfigError::new("fast_open", true, problem).remedy("leave out one of them"));
+        }
+        if profile.messages == Some(0) && flow != Flow::Download && !is_named_by_server {
             return Err(ConfigError::new("messages", 0, first).remedy("write at least 1"));
         }
         match profile.bytes {
-            Some(bytes) if bytes < RECOGNIZED_BY_BYTES && flow != Flow::Download => {
+            Some(bytes) if bytes < RECOGNIZED_BY_BYTES && flow != Flow::Download && !is_named_by_server => {
                 return Err(ConfigError::new("bytes", Bytes(bytes), first).remedy("write at least 16"));
             }
             _ => {}
@@ -196,6 +209,16 @@ mod tests {
     }
 
     #[test]
+    fn a_client_that_is_not_recognized_by_its_first_bytes_need_not_send_any() {
+        let server_first = |toml: &str| profile(&format!("speaks_first = 'server'\n{toml}"));
+        assert_eq!(server_first("flow = 'download'\nmessages = 5").messages, Some(0));
+        assert_eq!(server_first("flow = 'both'\nmessages = 0\nbackend_messages = 5").messages, Some(0));
+        assert_eq!(server_first("flow = 'both'\nbytes = 5").bytes, Some(5));
+        assert!(server_first("flow = 'both'").to_string().ends_with("; the server speaks first"));
+        assert!(profile("flow = 'both'").is_named_by_client() && !server_first("flow = 'both'").is_named_by_client());
+    }
+
+    #[test]
     fn each_side_has_a_rate_of_its_own_or_none() {
         let both = profile("flow = 'both'\nrate = 10\nbackend_rate = '1k'");
         let server = both.of_backend().expect("the flow has two sides");
@@ -244,6 +267,15 @@ mod tests {
                 "flow = 'request'\nbackend_bytes = 5",
                 "--backend-bytes 5: with --flow request the server sends one reply for each message: leave it out, or \
                  choose another --flow",
+            ),
+            (
+                "speaks_first = 'server'",
+                "--speaks-first server: in an echo, the server sends back what it gets: add --flow both, upload, download \
+                 or request, and a backend",
+            ),
+            (
+                "flow = 'both'\nspeaks_first = 'server'\nfast_open = true",
+                "--fast-open: with --speaks-first server the client has nothing to send with its SYN: leave out one of them",
             ),
             (
                 "backend_rate = 10",

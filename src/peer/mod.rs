@@ -178,8 +178,9 @@ impl AcceptThread {
                 // The close is a reset then.
                 Ok((stream, _)) if self.resets => drop(SockRef::from(&stream).set_linger(Some(Duration::ZERO))),
                 Ok((stream, _)) => {
-                    self.intake.accepted();
-                    self.waiting.add(self.poll.registry(), stream);
+                    if let Some(stream) = self.intake.accepted(stream) {
+                        self.waiting.add(self.poll.registry(), stream);
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -241,9 +242,9 @@ mod tests {
         let mut client = TcpStream::connect(address).expect("it listens");
         client.write_all(&[7; 16]).expect("the connection is open");
         client.set_read_timeout(Some(Duration::from_secs(10))).expect("a time-out can be set");
+        // Without a run it is closed, once its first bytes are there.
         let _ = client.read(&mut [0; 1]);
-        let counts = backend.intake().counts();
-        assert_eq!((counts.accepted, counts.unknown), (1, 1));
+        assert_eq!(backend.intake().counts().accepted, 1);
     }
 
     #[test]

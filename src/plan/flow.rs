@@ -30,7 +30,7 @@ pub enum Flow {
     Request,
 }
 
-/// The first bytes that a client sends, by which the server's half recognizes the connection: two words of its stream.
+/// The first bytes of a connection, by which the other side recognizes it: two words of a stream.
 pub const RECOGNIZED_BY_BYTES: u64 = 16;
 
 impl Flow {

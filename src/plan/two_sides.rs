@@ -1,5 +1,6 @@
 //! The profile of the server's halves, made of the client's: each describes its own half, and the other one.
 
+use super::first_speaker::FirstSpeaker;
 use super::flow::OtherHalf;
 use super::options::Read;
 use super::profile::{Profile, UNLIMITED};
@@ -30,6 +31,11 @@ impl Profile {
             backend: Some(Box::new(client)),
             ..self.clone()
         })
+    }
+
+    /// Whether the server recognizes a connection by the client's first bytes.
+    pub fn is_named_by_client(&self) -> bool {
+        self.flow.has_two_sides() && self.speaks_first == FirstSpeaker::Client
     }
 
     /// Whether one of the sides sends at a rate.

@@ -206,6 +206,11 @@ impl FileReader<'_> {
             }
             loads.push(profile);
         }
+        if let Some(other) = loads.iter().position(|load| load.speaks_first != loads[0].speaks_first) {
+            let steps = [KeyStep::Key("load"), KeyStep::Index(other), KeyStep::Key("speaks_first")];
+            let problem = "a backend speaks first on all of its connections, or on none: give each [[load]] the same";
+            return Err(self.error_at(&steps, problem));
+        }
         self.check_ids(&loads)?;
         Ok(loads)
     }
@@ -384,6 +389,12 @@ mod tests {
             ("name = 'n'\n[run]\nonly_conn = 5\n[[load]]\nconns = 5", "--> a.toml:3:13\n", "no connection 5", "^"),
             ("name = 'n'\nsuite = 'conformance'\n[run]\nonly_conn = 5", "--> a.toml:4:13\n", "'1.2 every", "^"),
             ("name = 'n'\nload = []", "--> a.toml:2:8\n", "[[load]]", "^"),
+            (
+                "name = 'n'\n[backend]\n[[load]]\n[[load]]\nspeaks_first = 'server'",
+                "--> a.toml:5:16\n",
+                "give each [[load]] the same",
+                "^^^^^^^^",
+            ),
             ("name = 'n'\n[[load]]\n[outage]\nhow = 'refuse'\nlasts = '1s'", "--> a.toml:3:1\n", "add [backend]", "^"),
             (
                 "name = 'n'\n[backend]\n[[load]]\n[outage]\nhow = 'refuse'\nlasts = 0",

@@ -34,6 +34,7 @@ files![
     "11.21-a-server-that-resets-each-connection-at-once.toml",
     "11.22-after-a-server-has-refused-connections-are-served-again.toml",
     "11.23-after-a-server-has-reset-connections-are-served-again.toml",
+    "11.24-a-server-that-speaks-first.toml",
 ];
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use mio::{Interest, Token};
 use socket2::SockRef;
 
 use super::ClientWorker;
+use crate::client::pair::Side;
 use crate::client::run_state::RunState;
 use crate::client::slot::{LiveConnection, SlotStage, SlotState};
 use crate::client::socket::RegisteredSocket;
@@ -33,9 +34,15 @@ impl ClientWorker {
 
     /// Notes where the schedule of the server's half in this slot continues, if it has one. Not only at its end: the
     /// client may open its next connection before.
-    pub(super) fn note_schedule(&mut self, index: usize) {
-        let slot = &self.slots[index];
-        let SlotStage::Open(open) = &slot.stage else { return };
+    #[inline]
+    pub(super) fn note_schedule(&mut self, index: usize, side: Option<Side>) {
+        if side == Some(Side::Backend) {
+            self.note_schedule_of_half(index);
+        }
+    }
+
+    fn note_schedule_of_half(&mut self, index: usize) {
+        let SlotStage::Open(open) = &self.slots[index].stage else { return };
         if let (Some(_), Some(pair)) = (open.connection.profile().rate, open.connection.pair()) {
             self.backend.continue_at(pair.slot(), open.connection.next_arrival());
         }
