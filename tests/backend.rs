@@ -7,6 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use echo_tester::client::{self, Control, RunOutcome, RunPlan};
+use echo_tester::measure::LoadStats;
 use echo_tester::peer::Backend;
 use echo_tester::stream::{Finding, FindingKind, OtherSide, StreamDirection};
 use relay::{Carry, Way, bytes, faithful, loses_ten_on_the_way_back, relay, without_ten};
@@ -56,6 +57,8 @@ const LOADS: &[&str] = &[
     "flow = 'request'\nduration = '300ms'\nbackend_size = 100",
     "flow = 'both'\nmessages = 3\nreconnect = 5",
     "flow = 'both'\nduration = '300ms'\nclose = 'keep'",
+    "flow = 'both'\nmessages = 20\nrate = 2000\nbackend_messages = 40\nbackend_rate = '4k'",
+    "flow = 'download'\nmessages = 10\nbackend_rate = '2k'\nreconnect = 2",
 ];
 
 /// Nothing was wrong, and every connection has reached the backend.
@@ -95,6 +98,37 @@ fn both_directions_are_verified_to_their_last_bytes() {
     assert_eq!((client.bytes_sent, server.bytes_verified), (300 << 10, 300 << 10));
     assert_eq!((server.bytes_sent, client.bytes_verified), (150 << 10, 150 << 10));
     assert_eq!(outcome.backend.map(|came| came.recognized), Some(3));
+}
+
+/// From the start of the schedule to the last message of a side, in nanoseconds.
+fn sent_over(stats: &LoadStats) -> u64 {
+    stats.open_loop.due_until - stats.open_loop.began.expect("the schedule has begun")
+}
+
+#[test]
+fn both_sides_send_at_once_at_rates_of_their_own() {
+    let load = "conns = 2\nflow = 'both'\nsize = 100\nmessages = 5\nrate = 100\nbackend_messages = 40\n\
+                backend_rate = 200";
+    let (outcome, findings) = through(faithful, load);
+    assert_passes(&outcome, &findings, load);
+    let (client, server) = (&outcome.groups[0], &outcome.backend_groups[0]);
+    assert_eq!((client.counters.messages_sent, server.counters.messages_sent), (10, 80));
+    assert_eq!((server.counters.messages_echoed, client.counters.messages_echoed), (10, 80));
+    // No message begins before it is due: the last ones are the 10th and the 80th of all connections together.
+    assert!(sent_over(client) >= 9 * 10_000_000, "{}", sent_over(client));
+    assert!(sent_over(server) >= 79 * 5_000_000, "{}", sent_over(server));
+    assert_eq!((client.sent_after_due.count(), server.sent_after_due.count()), (10, 80));
+}
+
+#[test]
+fn the_server_s_schedule_goes_on_with_the_next_connection_of_a_slot() {
+    let load = "conns = 1\nflow = 'download'\nsize = 100\nmessages = 5\nbackend_rate = 50\nreconnect = 2";
+    let (outcome, findings) = through(faithful, load);
+    assert_passes(&outcome, &findings, load);
+    let server = &outcome.backend_groups[0];
+    assert_eq!(server.counters.messages_sent, 15);
+    // The last message is the 15th of the slot's schedule, whichever connection sends it.
+    assert!(sent_over(server) >= 14 * 20_000_000, "{}", sent_over(server));
 }
 
 #[test]

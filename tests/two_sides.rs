@@ -103,6 +103,23 @@ fn direct(flags: &[&str]) -> (i32, Value) {
 }
 
 #[test]
+fn a_report_says_how_each_side_kept_its_rate() {
+    let (code, report) = direct(&["--flow", "both", "--rate", "1k", "--backend-rate", "100", "--size", "100"]);
+    let load = &report["loads"][0];
+    assert_eq!(
+        (code, &load["rate"]["asked_per_s"], &load["backend_rate"]["asked_per_s"]),
+        (0, &1e3.into(), &1e2.into())
+    );
+    for rate in [&load["rate"], &load["backend_rate"]] {
+        assert!(rate["sent_per_s"].is_f64() && rate["echoed_per_s"].is_f64(), "{rate}");
+    }
+    // What arrived counts, since nothing comes back.
+    let (code, report) = direct(&["--flow", "upload", "--rate", "1k", "--size", "100"]);
+    let load = &report["loads"][0];
+    assert!(code == 0 && load["rate"]["echoed_per_s"].is_f64() && load["backend_rate"].is_null(), "{load}");
+}
+
+#[test]
 fn the_processes_of_a_sharded_run_have_a_backend_each_and_merge() {
     let folder = tempfile::tempdir().expect("a temporary folder is created");
     let mut files = Vec::new();

@@ -24,7 +24,7 @@ use super::socket_options::{Begun, Route, begin_connect, handshake_result};
 use super::tls_session::TlsSession;
 use crate::measure::{Counters, LoadStats};
 use crate::plan::{ConnectionPlan, Profile};
-use crate::stream::ConnId;
+use crate::stream::{ConnId, FindingKind};
 use crate::sys::{self, Shortage};
 use crate::transport::Destination;
 
@@ -84,12 +84,21 @@ pub(super) enum SlotAction {
     End,
 }
 
-/// A connect that failed.
+/// A connection that failed before its stream began.
 pub(super) struct ConnectFailure {
     pub(super) conn: ConnId,
+    pub(super) kind: FindingKind,
     pub(super) source: Option<IpAddr>,
     pub(super) target: Destination,
     pub(super) error: io::Error,
+}
+
+impl ConnectFailure {
+    /// A connect of TCP that failed.
+    fn of_connect(conn: ConnId, source: Option<IpAddr>, target: Destination, error: io::Error) -> ConnectFailure {
+        let error = target.first_connect_failed(error);
+        ConnectFailure { conn, kind: FindingKind::ConnectFailed, source, target, error }
+    }
 }
 
 impl Connector {
@@ -224,7 +233,7 @@ impl Connector {
                 SlotAction::AwaitEvent
             }
             Err(error) => {
-                let failure = ConnectFailure { conn, source, error: target.first_connect_failed(error), target };
+                let failure = ConnectFailure::of_connect(conn, source, target, error);
                 self.connect_failed((index, slot), counters, failure, context)
             }
         }
@@ -268,7 +277,7 @@ impl Connector {
             }
             Err(error) => {
                 let _ = context.registry.deregister(&mut stream);
-                let failure = ConnectFailure { conn, source, error: target.first_connect_failed(error), target };
+                let failure = ConnectFailure::of_connect(conn, source, target, error);
                 self.connect_failed((index, slot), &mut stats.counters, failure, context)
             }
         }
@@ -335,7 +344,7 @@ impl Connector {
         plan.resume_schedule(slot.next_arrival());
         let mut connection = ClientConnection::new(plan, conn, now);
         if let Some(two_sides) = &run.two_sides {
-            let place = ((self.worker, index), socket.stream().local_addr().ok());
+            let place = ((self.worker, index), socket.stream().local_addr().ok(), began);
             connection = two_sides.opened(connection, assignment.slot(&run.plan), place);
         }
         slot.stage = SlotStage::Open(Box::new(LiveConnection { connection, socket, session }));
@@ -379,7 +388,7 @@ impl Connector {
             return self.connect_failed(
                 (index, slot),
                 counters,
-                ConnectFailure { conn, source, target, error },
+                ConnectFailure { conn, kind: FindingKind::ConnectFailed, source, target, error },
                 context,
             );
         }

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, Weak};
 
 use mio::net::TcpStream;
@@ -19,6 +20,13 @@ pub(super) trait TakesOver: Send + Sync {
     /// Takes the connection over, if it begins like one of the run.
     fn offer(&self, first: &FirstWords, stream: TcpStream) -> Offered;
 
+    /// Greets a connection that was accepted, if the server speaks first, and returns whether that worked; gives the
+    /// connection back if the client does.
+    fn greet(&self, stream: TcpStream) -> Result<bool, TcpStream>;
+
+    /// The backend serves nobody from now on, or is up again.
+    fn set_down(&self, is_down: bool);
+
     /// Whether this is the address of the client's own socket of this connection.
     fn is_of_client(&self, conn: ConnId, address: SocketAddr) -> bool;
 }
@@ -28,6 +36,7 @@ pub(super) trait TakesOver: Send + Sync {
 pub struct Intake {
     run: Mutex<Option<Weak<dyn TakesOver>>>,
     counts: Mutex<IntakeCounts>,
+    is_down: AtomicBool,
 }
 
 /// What came to the backend during a run.
@@ -65,9 +74,31 @@ pub enum Offered {
 }
 
 impl Intake {
-    /// A connection was accepted.
-    pub fn accepted(&self) {
+    /// A connection was accepted. Gives it back if its client speaks first, so that it must be recognized.
+    pub fn accepted(&self, stream: TcpStream) -> Option<TcpStream> {
         lock(&self.counts).accepted += 1;
+        let run = lock(&self.run).as_ref().and_then(Weak::upgrade);
+        let Some(run) = run else { return Some(stream) };
+        match run.greet(stream) {
+            Ok(is_greeted) => {
+                lock(&self.counts).silent += u64::from(!is_greeted);
+                None
+            }
+            Err(stream) => Some(stream),
+        }
+    }
+
+    /// A client has received the greeting of a connection that came from this address.
+    pub(super) fn was_claimed(&self, from: Option<IpAddr>) {
+        let mut counts = lock(&self.counts);
+        counts.recognized += 1;
+        counts.seen_from = counts.seen_from.or(from);
+    }
+
+    /// A client has received a greeting that is not its own.
+    pub(super) fn was_mistaken(&self, is_known: bool) {
+        let mut counts = lock(&self.counts);
+        *(if is_known { &mut counts.repeated } else { &mut counts.unknown }) += 1;
     }
 
     /// A connection sent too little to be recognized.
@@ -101,16 +132,31 @@ impl Intake {
         offered
     }
 
+    /// The backend is about to go down on purpose, or is up again: what is open while it is down need not reach it.
+    pub fn set_down(&self, is_down: bool) {
+        // Under the lock, so that a run that begins now misses nothing.
+        let run = lock(&self.run);
+        self.is_down.store(is_down, Ordering::Relaxed);
+        run.as_ref().and_then(Weak::upgrade).inspect(|run| run.set_down(is_down));
+    }
+
     /// This run begins: connections are offered to it from now on.
     pub(super) fn begin(&self, run: Weak<dyn TakesOver>) {
         *lock(&self.counts) = IntakeCounts::default();
-        *lock(&self.run) = Some(run);
+        let mut current = lock(&self.run);
+        run.upgrade().inspect(|run| run.set_down(self.is_down.load(Ordering::Relaxed)));
+        *current = Some(run);
+    }
+
+    /// What has come so far.
+    pub fn counts(&self) -> IntakeCounts {
+        *lock(&self.counts)
     }
 
     /// The run has ended. Returns what came during it.
     pub(super) fn end(&self) -> IntakeCounts {
         *lock(&self.run) = None;
-        *lock(&self.counts)
+        self.counts()
     }
 }
 

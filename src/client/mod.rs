@@ -9,7 +9,8 @@
 //! - `run_state` is what workers share: the ledger of what was sent (`sent_ledger`), the order in which they connect
 //!   (`connect_order`), the start of open loops (`start_schedule`), and which connections wait for others before they
 //!   close (`close_barrier`).
-//! - `intake` is the door for connections that reached the backend, where both ends are ours. `two_sides` has what the
+//! - `intake` is the door for connections that reached the backend, where both ends are ours. `recognition` says which
+//!   connection first bytes name, and `greeting` has those of a server that speaks first. `two_sides` has what the
 //!   server's halves have in common, and `pair` what the two halves of a connection know of each other. A server's half
 //!   is a slot of the worker that has the client's half.
 //! - [`limits`] asks before the run whether the system will allow it.
@@ -24,6 +25,7 @@ mod control;
 mod cpu_saturation;
 mod cpu_starvation;
 mod findings;
+mod greeting;
 mod group_stats;
 mod half_close_evidence;
 mod intake;
@@ -31,6 +33,7 @@ pub mod limits;
 mod negotiating;
 mod outcome;
 mod pair;
+mod recognition;
 mod run_plan;
 mod run_state;
 mod sent_ledger;

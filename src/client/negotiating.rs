@@ -1,4 +1,5 @@
-//! A connection whose stream has not begun: the client speaks to a proxy, or sends what comes before the stream.
+//! A connection whose stream has not begun: the client speaks to a proxy, sends what comes before the stream, or waits
+//! for the first bytes of a server that speaks first.
 
 use std::io;
 use std::net::IpAddr;
@@ -9,6 +10,7 @@ use mio::event::Event;
 use mio::net::TcpStream;
 
 use super::connection::Transport;
+use super::intake::FirstWords;
 use super::socket::RegisteredSocket;
 use super::tls_session::TlsSession;
 use crate::transport::{Destination, Negotiation, Preamble, TlsClient};
@@ -19,26 +21,38 @@ const BUFFER: usize = 512;
 /// A connected socket, and how far its preamble has come.
 pub(super) struct Negotiating {
     socket: RegisteredSocket,
-    negotiation: Negotiation,
+    negotiation: Option<Negotiation>,
     /// TLS that is to follow.
     tls: Option<TlsClient>,
     session: Option<Box<TlsSession>>,
+    /// What has come of the greeting, if the server speaks first.
+    greeting: Option<PartialGreeting>,
     pub(super) target: Destination,
     pub(super) source: Option<IpAddr>,
     /// When its handshake began.
     pub(super) began: u64,
 }
 
+/// The first bytes of the server, as far as they have come.
+#[derive(Default)]
+struct PartialGreeting {
+    bytes: FirstWords,
+    come: usize,
+}
+
 impl Negotiating {
+    /// `is_greeted`: the server speaks first.
     pub(super) fn new(
         socket: RegisteredSocket,
-        preamble: &Arc<Preamble>,
+        preamble: Option<&Arc<Preamble>>,
+        is_greeted: bool,
         (target, source, began): (Destination, Option<IpAddr>, u64),
     ) -> Negotiating {
         let (local, remote) = (socket.stream().local_addr().ok(), socket.stream().peer_addr().ok());
-        let negotiation = Negotiation::new(Arc::clone(preamble), local, remote);
-        let tls = preamble.tls.clone();
-        Negotiating { socket, negotiation, tls, session: None, target, source, began }
+        let negotiation = preamble.map(|preamble| Negotiation::new(Arc::clone(preamble), local, remote));
+        let tls = preamble.and_then(|preamble| preamble.tls.clone());
+        let greeting = is_greeted.then(PartialGreeting::default);
+        Negotiating { socket, negotiation, tls, session: None, greeting, target, source, began }
     }
 
     /// Remembers what the wait reports.
@@ -53,18 +67,35 @@ impl Negotiating {
 
     /// Sends and receives what can be. `None`: it waits for the socket.
     pub(super) fn advance(&mut self) -> Option<io::Result<()>> {
-        let result = self.step().and_then(|()| self.secure());
+        let result = self.step().and_then(|()| self.secure()).and_then(|()| self.listen());
         match result {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
             result => Some(result),
         }
     }
 
+    /// Whether only the server's first bytes are missing.
+    pub(super) fn awaits_greeting(&self) -> bool {
+        let is_done = self.negotiation.as_ref().is_none_or(Negotiation::is_done) && self.tls.is_none();
+        let is_secure = self.session.as_ref().is_none_or(|session| !session.is_handshaking());
+        self.greeting.is_some() && is_done && is_secure
+    }
+
+    /// The greeting, once it has come.
+    pub(super) fn greeting(&self) -> Option<FirstWords> {
+        self.greeting.as_ref().map(|greeting| greeting.bytes)
+    }
+
     /// The error of a preamble that took longer than the connect may.
     pub(super) fn timed_out(&self, limit: Duration) -> io::Error {
-        match &self.session {
-            None => self.negotiation.timed_out(limit),
-            Some(_) => {
+        match (&self.session, &self.negotiation) {
+            _ if self.awaits_greeting() => {
+                let what = format!("the server speaks first, and its first 16 bytes did not come within {limit:?}");
+                let why = "the proxy waits for the client's, or has not reached the server";
+                io::Error::new(io::ErrorKind::TimedOut, format!("{what}: {why}"))
+            }
+            (None, Some(negotiation)) => negotiation.timed_out(limit),
+            _ => {
                 let what = format!("the TLS handshake with {} took longer than {limit:?}", self.target);
                 io::Error::new(io::ErrorKind::TimedOut, format!("{what}: check that the server speaks TLS there"))
             }
@@ -82,19 +113,44 @@ impl Negotiating {
     }
 
     fn step(&mut self) -> io::Result<()> {
+        let Negotiating { socket, negotiation: Some(negotiation), .. } = self else { return Ok(()) };
         let mut buffer = [0; BUFFER];
-        while !self.negotiation.is_done() {
-            if !self.negotiation.to_send().is_empty() {
-                let sent = self.socket.write(self.negotiation.to_send());
-                let sent = sent.map_err(|error| self.explained(error))?;
-                self.negotiation.sent(sent);
+        while !negotiation.is_done() {
+            if !negotiation.to_send().is_empty() {
+                let sent = socket.write(negotiation.to_send());
+                let sent = sent.map_err(|error| explained(negotiation, error))?;
+                negotiation.sent(sent);
                 continue;
             }
-            let most = self.negotiation.wanted().min(BUFFER);
-            match self.socket.read(&mut buffer[..most]) {
-                Ok(0) => return Err(self.negotiation.ended(None)),
-                Ok(n) => self.negotiation.receive(&buffer[..n])?,
-                Err(error) => return Err(self.explained(error)),
+            let most = negotiation.wanted().min(BUFFER);
+            match socket.read(&mut buffer[..most]) {
+                Ok(0) => return Err(negotiation.ended(None)),
+                Ok(n) => negotiation.receive(&buffer[..n])?,
+                Err(error) => return Err(explained(negotiation, error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the server's first bytes, and no more, if it speaks first.
+    fn listen(&mut self) -> io::Result<()> {
+        let Negotiating { socket, session, greeting: Some(greeting), .. } = self else { return Ok(()) };
+        while greeting.come < greeting.bytes.len() {
+            let rest = &mut greeting.bytes[greeting.come..];
+            let read = match session {
+                None => socket.read(rest),
+                Some(session) => session.over(socket).read(rest),
+            };
+            match read {
+                Ok(0) => {
+                    let what = format!(
+                        "EOF came after {} of the 16 first bytes of the server, which speaks first",
+                        greeting.come
+                    );
+                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, what));
+                }
+                Ok(n) => greeting.come += n,
+                Err(error) => return Err(error),
             }
         }
         Ok(())
@@ -110,11 +166,11 @@ impl Negotiating {
             None => Ok(()),
         }
     }
+}
 
-    fn explained(&self, error: io::Error) -> io::Error {
-        match error.kind() {
-            io::ErrorKind::WouldBlock => error,
-            _ => self.negotiation.ended(Some(error)),
-        }
+fn explained(negotiation: &Negotiation, error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::WouldBlock => error,
+        _ => negotiation.ended(Some(error)),
     }
 }

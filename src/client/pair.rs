@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::stream::{ConnId, OtherSide};
@@ -65,14 +65,20 @@ struct HalfState {
     end: AtomicU8,
 }
 
+/// A connection has ended unserved, and can't reach the backend any more.
+const UNSERVED: u64 = u64::MAX;
+
 /// The two halves of a connection.
 pub(super) struct Pair {
     conn: ConnId,
     worker: usize,
     /// The slot of the client's half in that worker.
     slot: usize,
-    /// When the connection reached the backend, in nanoseconds since the start of the run; 0: it has not.
+    /// When the connection reached the backend, in nanoseconds since the start of the run; 0: it has not;
+    /// [`UNSERVED`]: it has ended without.
     reached: AtomicU64,
+    /// The backend was down while it was open, so it need not reach it.
+    may_be_unserved: AtomicBool,
     /// The address of the client's socket, if it has one.
     client_address: Option<SocketAddr>,
     halves: [HalfState; 2],
@@ -81,7 +87,15 @@ pub(super) struct Pair {
 impl Pair {
     /// The pair of a connection that the client has opened, in this slot of this worker.
     pub(super) fn new(conn: ConnId, worker: usize, slot: usize) -> Pair {
-        Pair { conn, worker, slot, reached: AtomicU64::new(0), client_address: None, halves: Default::default() }
+        Pair {
+            conn,
+            worker,
+            slot,
+            reached: AtomicU64::new(0),
+            may_be_unserved: AtomicBool::new(false),
+            client_address: None,
+            halves: Default::default(),
+        }
     }
 
     /// The address of the client's socket, if it has one.
@@ -113,7 +127,19 @@ impl Pair {
     }
 
     pub(super) fn is_reached(&self) -> bool {
-        get(&self.reached) != 0
+        !matches!(get(&self.reached), 0 | UNSERVED)
+    }
+
+    /// The client's half ends. Returns whether the connection has not reached the backend, and need not: from now on it
+    /// can't.
+    pub(super) fn end_unserved(&self) -> bool {
+        self.may_be_unserved.load(Ordering::Relaxed)
+            && self.reached.compare_exchange(0, UNSERVED, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
+    /// Whether it has ended so.
+    pub(super) fn was_unserved(&self) -> bool {
+        get(&self.reached) == UNSERVED
     }
 
     /// The half has handed this many bytes to its socket.
@@ -200,28 +226,56 @@ fn set(place: &AtomicU64, value: u64) {
 
 /// The pairs whose connections are open.
 #[derive(Default)]
-pub(super) struct Pairs(Mutex<HashMap<ConnId, Arc<Pair>>>);
+pub(super) struct Pairs(Mutex<OpenPairs>);
+
+#[derive(Default)]
+struct OpenPairs {
+    of_conn: HashMap<ConnId, Arc<Pair>>,
+    /// The backend serves nobody, as the case wants it.
+    is_down: bool,
+    /// When it served again, in nanoseconds since the start of the run; 0: it was never down.
+    up_since: u64,
+}
 
 impl Pairs {
-    /// The client has opened this connection, in this slot of this worker.
+    /// The client has opened this connection, in this slot of this worker. `began`: when it began to connect.
     pub(super) fn open(
         &self,
         conn: ConnId,
         (worker, slot): (usize, usize),
-        client_address: Option<SocketAddr>,
+        (client_address, began): (Option<SocketAddr>, u64),
     ) -> Arc<Pair> {
-        let pair = Arc::new(Pair { client_address, ..Pair::new(conn, worker, slot) });
-        lock(&self.0).insert(conn, Arc::clone(&pair));
+        let mut open = lock(&self.0);
+        // The proxy may know of it, and have tried the backend, for some time.
+        let may_be_unserved = AtomicBool::new(open.is_down || began < open.up_since);
+        let pair = Arc::new(Pair { client_address, may_be_unserved, ..Pair::new(conn, worker, slot) });
+        open.of_conn.insert(conn, Arc::clone(&pair));
         pair
     }
 
     pub(super) fn of(&self, conn: ConnId) -> Option<Arc<Pair>> {
-        lock(&self.0).get(&conn).cloned()
+        lock(&self.0).of_conn.get(&conn).cloned()
     }
 
     /// Both halves are over.
     pub(super) fn close(&self, conn: ConnId) {
-        lock(&self.0).remove(&conn);
+        lock(&self.0).of_conn.remove(&conn);
+    }
+
+    /// The backend goes down, or is up again. Those that are open when it goes down may be on their way to it.
+    pub(super) fn set_down(&self, is_down: bool, now: u64) {
+        let mut open = lock(&self.0);
+        if open.is_down && !is_down {
+            open.up_since = now;
+        }
+        open.is_down = is_down;
+        if is_down {
+            open.of_conn.values().for_each(|pair| pair.may_be_unserved.store(true, Ordering::Relaxed));
+        }
+    }
+
+    pub(super) fn is_down(&self) -> bool {
+        lock(&self.0).is_down
     }
 }
 
@@ -252,5 +306,29 @@ mod tests {
         assert_eq!((client.sent, client.held, client.last_sent_ms), (100, 60, Some(2.0)));
         assert!(client.reached && !pair.shown(Side::Backend).reached);
         assert!(pair.reach(4) && !pair.reach(5), "only the first is the connection's");
+    }
+
+    /// The pair of a connection that is opened in an outage.
+    fn open_while_down(pairs: &Pairs, id: u32) -> Arc<Pair> {
+        pairs.set_down(true, 10);
+        let pair = pairs.open(ConnId::new(id).expect("small"), (0, 0), (None, 15));
+        pairs.set_down(false, 20);
+        pair
+    }
+
+    #[test]
+    fn what_is_open_while_the_backend_is_down_need_not_reach_it_and_later_ones_must() {
+        let pairs = Pairs::default();
+        let open = |id, began| pairs.open(ConnId::new(id).expect("small"), (0, 0), (None, began));
+        let (served, before) = (open(1, 1), open(2, 2));
+        assert!(served.reach(3));
+        let meanwhile = open_while_down(&pairs, 3);
+        let (late, after) = (open(4, 19), open(5, 21));
+        assert!(!after.end_unserved(), "it began to connect when the backend was up again");
+        let tried_again = open_while_down(&pairs, 6);
+        assert!(tried_again.reach(9), "a proxy that tries again may still serve it");
+        let unserved = [&served, &before, &meanwhile, &late, &tried_again].map(|pair| pair.end_unserved());
+        assert_eq!(unserved, [false, true, true, true, false]);
+        assert!(meanwhile.was_unserved() && !meanwhile.is_reached() && !meanwhile.reach(10), "it is over");
     }
 }

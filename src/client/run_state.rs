@@ -86,9 +86,14 @@ impl RunState {
     /// The first connection of a slot is open, has failed or was put off. The last one of an open-loop group starts its
     /// schedule, and the workers are told.
     pub(super) fn first_is_settled(&self, group: usize, now: u64) {
-        if self.start_schedule.settle(group, now) && self.plan.groups[group].rate.is_some() {
+        if self.start_schedule.settle(group, now) && self.plan.groups[group].has_schedule() {
             self.connect_order.wake_all();
         }
+    }
+
+    /// Whether the backend serves nobody now, as the case wants it.
+    pub(super) fn is_backend_down(&self) -> bool {
+        self.two_sides.as_ref().is_some_and(|sides| sides.pairs.is_down())
     }
 
     /// Ends the run because of a finding.
@@ -114,6 +119,18 @@ impl TakesOver for RunState {
             }
             None => Offered::Repeated(conn),
         }
+    }
+
+    fn greet(&self, stream: TcpStream) -> Result<bool, TcpStream> {
+        match &self.two_sides {
+            Some(two_sides) => two_sides.greet(stream),
+            None => Err(stream),
+        }
+    }
+
+    fn set_down(&self, is_down: bool) {
+        let now = nanos(self.start.elapsed());
+        self.two_sides.iter().for_each(|sides| sides.pairs.set_down(is_down, now));
     }
 
     fn is_of_client(&self, conn: ConnId, address: SocketAddr) -> bool {

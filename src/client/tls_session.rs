@@ -35,6 +35,11 @@ impl TlsSession {
         Ok(TlsSession { tls, fin_is_due: false, is_reset: false })
     }
 
+    /// Whether its handshake is under way.
+    pub(super) fn is_handshaking(&self) -> bool {
+        self.tls.is_handshaking()
+    }
+
     /// The session over its socket.
     pub(super) fn over<'s>(&'s mut self, socket: &'s mut RegisteredSocket) -> SecureSocket<'s> {
         SecureSocket { socket, session: self }

@@ -7,11 +7,13 @@ use std::sync::{Arc, Mutex};
 use mio::net::TcpStream;
 
 use super::connection::{ClientConnection, Half};
+use super::greeting::{Greeted, Greetings};
 use super::intake::FirstWords;
 use super::pair::{Pair, Pairs, Side};
+use super::recognition::candidates;
 use super::run_plan::RunPlan;
 use super::sent_ledger::SentLedger;
-use crate::plan::{ConnectionPlan, Profile, Slot, case_seed};
+use crate::plan::{ConnectionPlan, FirstSpeaker, Profile, Slot, case_seed};
 use crate::stream::{ConnId, Stream};
 use crate::sync::lock;
 
@@ -22,6 +24,8 @@ pub(super) struct TwoSides {
     /// What they have sent.
     pub(super) ledger: SentLedger,
     pub(super) pairs: Pairs,
+    /// If the server speaks first: what it says.
+    greetings: Option<Greetings>,
     /// The seed of their plans.
     seed: u64,
     /// For each group, the profile of the server's halves.
@@ -42,10 +46,12 @@ impl TwoSides {
         plan.backend.as_ref()?;
         let profiles = plan.groups.iter().map(|profile| profile.of_backend().map(Arc::new));
         let seed = case_seed(plan.seed, "backend");
+        let speaks_first = plan.groups.iter().any(|profile| profile.speaks_first == FirstSpeaker::Server);
         Some(TwoSides {
             stream: Stream::new(seed),
             ledger: SentLedger::new(plan.slots.clone(), plan.shard),
             pairs: Pairs::default(),
+            greetings: speaks_first.then(|| Greetings::new(case_seed(plan.seed, "greeting"))),
             seed,
             profiles: profiles.collect::<Option<_>>()?,
             mailboxes: (0..workers).map(|_| Mutex::default()).collect(),
@@ -58,28 +64,50 @@ impl TwoSides {
     }
 
     /// The client has opened a connection: it is one half of a pair from now on.
-    /// `place`: the worker, and the slot in it. `address`: that of its socket.
+    /// `place`: the worker, and the slot in it. `address`: that of its socket. `began`: when it began to connect.
     pub(super) fn opened(
         &self,
         connection: ClientConnection,
         slot: Slot,
-        (place, address): ((usize, usize), Option<SocketAddr>),
+        (place, address, began): ((usize, usize), Option<SocketAddr>, u64),
     ) -> ClientConnection {
         let conn = connection.conn();
-        let pair = self.pairs.open(conn, place, address);
+        let pair = self.pairs.open(conn, place, (address, began));
         connection.paired(Half::new(pair, Side::Client, self.plan_of(slot, conn)))
     }
 
     /// The server's half of a connection that has reached the backend. `client`: the plan of the client's half.
-    pub(super) fn reached(&self, pair: &Arc<Pair>, slot: Slot, client: ConnectionPlan, now: u64) -> ClientConnection {
+    /// `continues_at`: where the server's open-loop schedule of the slot continues.
+    pub(super) fn reached(
+        &self,
+        pair: &Arc<Pair>,
+        slot: Slot,
+        (client, continues_at): (ConnectionPlan, u64),
+        now: u64,
+    ) -> ClientConnection {
         let conn = pair.conn();
-        let connection = ClientConnection::new(self.plan_of(slot, conn), conn, now);
+        let mut plan = self.plan_of(slot, conn);
+        plan.resume_schedule(continues_at);
+        let connection = ClientConnection::new(plan, conn, now);
         connection.paired(Half::new(Arc::clone(pair), Side::Backend, client))
     }
 
     /// The pair whose client sends these first bytes, of the client's streams.
     pub(super) fn recognized(&self, up: &Stream, first: &FirstWords) -> Option<Arc<Pair>> {
         candidates(up, first).into_iter().flatten().find_map(|conn| self.pairs.of(conn))
+    }
+
+    /// Greets a connection that was accepted, if the server speaks first; gives it back if not.
+    pub(super) fn greet(&self, stream: TcpStream) -> Result<bool, TcpStream> {
+        match &self.greetings {
+            Some(greetings) => Ok(greetings.greet(stream).is_ok()),
+            None => Err(stream),
+        }
+    }
+
+    /// A client has received these first bytes of a server that speaks first.
+    pub(super) fn claim(&self, greeting: &FirstWords) -> Greeted {
+        self.greetings.as_ref().map_or(Greeted::Unknown, |greetings| greetings.claim(greeting))
     }
 
     /// Whether this is the address of the client's own socket of this connection.
@@ -101,36 +129,5 @@ impl TwoSides {
     /// The connections that this worker is to take over.
     pub(super) fn taken_over(&self, worker: usize) -> Vec<Reached> {
         std::mem::take(&mut *lock(&self.mailboxes[worker]))
-    }
-}
-
-/// The connections whose streams begin like this.
-fn candidates(stream: &Stream, first: &FirstWords) -> [Option<ConnId>; 2] {
-    let (words, _) = first.as_chunks::<8>();
-    let [first, second] = [0, 1].map(|n| u64::from_le_bytes(words[n]));
-    let begins = |conn: ConnId| stream.word(conn, 0) == first && stream.word(conn, 1) == second;
-    let place = stream.locate(first);
-    let shared = place.shared().map(|place| place.conn);
-    [Some(place.conn).filter(|conn| begins(*conn)), shared.filter(|conn| begins(*conn))]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_connection_is_named_by_its_first_two_words_and_by_no_others() {
-        let stream = Stream::new(5);
-        for id in [0, 7, ConnId::PERIOD - 1, ConnId::PERIOD + 7, 90 * ConnId::PERIOD + 1] {
-            let conn = ConnId::new(id).expect("31 bits");
-            let mut first = FirstWords::default();
-            stream.fill(conn, 0, &mut first);
-            assert_eq!(candidates(&stream, &first).into_iter().flatten().collect::<Vec<_>>(), [conn]);
-            first[15] ^= 1;
-            assert_eq!(candidates(&stream, &first), [None, None], "the second word is another one");
-            stream.fill(conn, 8, &mut first);
-            assert_eq!(candidates(&stream, &first), [None, None], "these are not its first words");
-        }
-        assert_eq!(candidates(&stream, b"GET / HTTP/1.1\r\n"), [None, None]);
     }
 }

@@ -47,6 +47,7 @@ use super::tcp_shortage::TcpShortage;
 use super::timers::Timers;
 use super::wait::{ALARM, EventWait, WAKE};
 use crate::measure::LoadStats;
+use crate::plan::RECOGNIZED_BY_BYTES;
 use crate::stream::{Divergence, Finding, FindingKind};
 use crate::sys;
 
@@ -285,10 +286,17 @@ impl ClientWorker {
         }
     }
 
-    /// Makes a finding of a connect that failed.
+    /// Makes a finding of a connect that failed, unless the backend is down on purpose.
     fn report(&mut self, index: usize, failure: ConnectFailure) {
         let group = self.slots[index].group();
-        let divergence = Divergence::of_connection(FindingKind::ConnectFailed, failure.conn, 0, 0);
+        if self.run.is_backend_down() {
+            backend_slots::count_unserved(&mut self.stats.of(group).counters, &failure);
+            return;
+        }
+        // Of a server that speaks first, its first bytes may be wrong as a whole.
+        let is_wrong = matches!(failure.kind, FindingKind::Corrupt | FindingKind::Crosstalk);
+        let extent = if is_wrong { RECOGNIZED_BY_BYTES } else { 0 };
+        let divergence = Divergence::of_connection(failure.kind, failure.conn, 0, extent);
         let context = FindingContext {
             now: self.clock.last(),
             local: failure.source.map(|source| source.to_string()),
@@ -337,6 +345,7 @@ impl ClientWorker {
         let limit_ms =
             millis(profile.stall_timeout).min(if open.connection.is_probing() { MAX_PROBE_MS } else { u32::MAX });
         let error = if let TurnResult::Over(error) = &result { error.as_ref() } else { None };
+        self.note_schedule(index, side);
         self.take_findings(index, error);
         let (slot, now) = (&mut self.slots[index], self.clock.last());
         match result {
@@ -391,8 +400,11 @@ impl ClientWorker {
             let counters = &mut stats.counters;
             // A connection with which something was wrong has failed, whatever ended it. The first half of a pair to
             // end leaves the count to the other one.
+            let was_unserved = open.connection.pair().is_some_and(|pair| pair.was_unserved());
             match (failed, self.signals.is_stopped()) {
                 (None, _) => {}
+                // It was counted when it ended.
+                (Some(false), _) if was_unserved => {}
                 (Some(true), _) => counters.failed += 1,
                 (Some(false), true) => counters.cut_short += 1,
                 (Some(false), false) => counters.passed += 1,
@@ -505,17 +517,23 @@ impl ClientWorker {
 
     /// Takes over the starts of open-loop schedules that are known by now, and wakes the slots that waited for them.
     fn begin_schedules(&mut self) {
+        let groups = self.run.plan.groups.len();
         for (group, profile) in self.run.plan.groups.iter().enumerate() {
-            let began = &mut self.stats.of(group).open_loop.began;
-            if began.is_some() || profile.rate.is_none() {
+            if !profile.has_schedule() || self.stats.of(group).open_loop.began.is_some() {
                 continue;
             }
-            *began = self.run.start_schedule.began(group);
-            if began.is_some() {
-                for index in 0..self.connector.begun() {
-                    if self.slots[index].group() == group {
-                        self.wait.enqueue(&mut self.slots, index);
-                    }
+            let began = self.run.start_schedule.began(group);
+            if began.is_none() {
+                continue;
+            }
+            self.stats.of(group).open_loop.began = began;
+            if self.run.two_sides.is_some() {
+                let of_backend = backend_slots::stats_index(group, Some(Side::Backend), groups);
+                self.stats.of(of_backend).open_loop.began = began;
+            }
+            for index in self.begun() {
+                if self.slots[index].group() == group {
+                    self.wait.enqueue(&mut self.slots, index);
                 }
             }
         }

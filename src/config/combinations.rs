@@ -21,13 +21,31 @@ fn check_reading(profile: &Profile) -> Result<(), ConfigError> {
         let problem = "it waits for the echo, which is never read with `read = never`";
         return Err(ConfigError::new("close", profile.close, problem).remedy("write keep, abandon or reset"));
     }
-    match (profile.read, profile.rate) {
-        (Read::Never | Read::AfterStall, Some(rate)) => {
-            let problem = format!("with `read = {}` writing stalls, so no rate can be kept", profile.read);
-            Err(ConfigError::new("rate", rate, problem).remedy("leave out one of them"))
+    check_rates(profile)
+}
+
+/// Refuses a rate of messages that nobody reads. In an echo, the client's own reading decides; where both ends are
+/// ours, that of the other end.
+fn check_rates(profile: &Profile) -> Result<(), ConfigError> {
+    let client = (("read", profile.read), ("rate", profile.rate));
+    let refused = |(key, read): (&str, Read), (of, rate): (&'static str, Option<Rate>)| match rate {
+        Some(rate) if matches!(read, Read::Never | Read::AfterStall) => {
+            let problem = format!("with `{key} = {read}` writing stalls, so no rate can be kept");
+            Err(ConfigError::new(of, rate, problem).remedy("leave out one of them"))
         }
         _ => Ok(()),
+    };
+    let Some(other) = profile.backend.as_deref() else { return refused(client.0, client.1) };
+    let server = (("backend_read", other.read), ("backend_rate", other.rate));
+    refused(server.0, client.1)?;
+    refused(client.0, server.1)?;
+    // The writes of a side that keeps its rate never stall, so it would never read after their stall.
+    for (reading, rate) in [client, server] {
+        if reading.1 == Read::AfterStall {
+            refused(reading, rate)?;
+        }
     }
+    Ok(())
 }
 
 fn check_pace(profile: &Profile) -> Result<(), ConfigError> {

@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::flags::{TrueOrFalse, keyword_parser, list_forms, to_flags};
 use super::forms::{Fragment, Pipeline};
-use crate::plan::{Close, Distribution, FirstBytes, Flow, Lifetime, PortRange, Read, Reconnect, TimeRange, Verify};
+use crate::plan::{
+    Close, Distribution, FirstBytes, FirstSpeaker, Flow, Lifetime, PortRange, Read, Reconnect, TimeRange, Verify,
+};
 use crate::units::{Bytes, Count, Rate, Time};
 
 /// One load group as it was typed. Each field is a flag (`--connect-rate`), a TOML key (`connect_rate`) and an
@@ -223,6 +225,16 @@ pub struct LoadArgs {
     )]
     pub flow: Option<Flow>,
 
+    /// Who sends the first bytes: client, or with --backend server, as in FTP, SMTP and SSH [default: client]
+    ///
+    /// server: the server sends 16 bytes on each connection that it accepts, and the client sends nothing before these
+    /// have come. By them it knows which connection it is. All loads of a run must have the same.
+    #[arg(
+        long, value_name = "SIDE", env = "ECHO_TESTER_SPEAKS_FIRST", hide_env = true,
+        value_parser = keyword_parser(FirstSpeaker::KEYWORDS), hide_possible_values = true
+    )]
+    pub speaks_first: Option<FirstSpeaker>,
+
     /// Sizes of the server's messages, with --backend; by default as --size
     #[arg(long, value_name = "SIZES", env = "ECHO_TESTER_BACKEND_SIZE", hide_env = true)]
     pub backend_size: Option<Distribution>,
@@ -238,6 +250,13 @@ pub struct LoadArgs {
     /// Pause between two writes of the server, with --backend; by default none
     #[arg(long, value_name = "TIMES", env = "ECHO_TESTER_BACKEND_GAP", hide_env = true)]
     pub backend_gap: Option<TimeRange>,
+
+    /// Messages per second that the server sends, on all connections together, with --backend; by default no limit
+    ///
+    /// With --flow both or download. The schedule starts with that of --rate, when every connection is open. Messages
+    /// that are due before the server knows a connection, by the client's first 16 bytes, are sent as soon as it does.
+    #[arg(long, value_name = "RATE", env = "ECHO_TESTER_BACKEND_RATE", hide_env = true)]
+    pub backend_rate: Option<Rate>,
 
     /// How the server reads, with --backend, in the forms of --read; by default normal
     #[arg(long, value_name = "HOW", env = "ECHO_TESTER_BACKEND_READ", hide_env = true)]

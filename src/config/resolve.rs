@@ -8,7 +8,9 @@ use super::defaults;
 use super::error::ConfigError;
 use super::forms::{Fragment, Pipeline};
 use super::load::LoadArgs;
-use crate::plan::{Close, Distribution, Flow, MAX_CONNECTIONS, Profile, Read, Reconnect, TimeRange, UNLIMITED, Verify};
+use crate::plan::{
+    Close, Distribution, FirstSpeaker, Flow, MAX_CONNECTIONS, Profile, Read, Reconnect, TimeRange, UNLIMITED, Verify,
+};
 use crate::stream::MAX_STREAM_BYTES;
 use crate::units::{Bytes, Count, Rate, Time, grouped};
 
@@ -64,6 +66,7 @@ impl LoadArgs {
             first_bytes: self.first_bytes,
             urgent: self.urgent.map(|Bytes(at)| at),
             flow: Flow::Echo,
+            speaks_first: FirstSpeaker::Client,
             backend: None,
         };
         let profile = self.with_flow(profile)?;

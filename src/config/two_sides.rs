@@ -4,7 +4,9 @@ use std::fmt::Display;
 
 use super::error::ConfigError;
 use super::load::LoadArgs;
-use crate::plan::{Close, Distribution, Flow, OtherHalf, Profile, RECOGNIZED_BY_BYTES, Read, TimeRange, UNLIMITED};
+use crate::plan::{
+    Close, Distribution, FirstSpeaker, Flow, OtherHalf, Profile, RECOGNIZED_BY_BYTES, Read, TimeRange, UNLIMITED,
+};
 use crate::units::{Bytes, Count};
 
 impl LoadArgs {
@@ -23,8 +25,10 @@ impl LoadArgs {
             .or_else(|| of("backend_messages", &self.backend_messages))
             .or_else(|| of("backend_bytes", &self.backend_bytes))
             .or_else(|| of("backend_gap", &self.backend_gap))
+            .or_else(|| of("backend_rate", &self.backend_rate))
             .or_else(|| of("backend_read", &self.backend_read))
             .or_else(|| of("backend_close", &self.backend_close))
+            .or_else(|| of("speaks_first", &self.speaks_first.filter(|first| *first == FirstSpeaker::Server)))
     }
 
     /// The profile with its flow, and with the server's half if the flow has two sides.
@@ -40,12 +44,14 @@ impl LoadArgs {
             };
         }
         self.check_flow(flow, &profile)?;
-        let profile = Profile { flow, pipeline: self.in_flight_of(flow), ..profile };
+        let speaks_first = self.speaks_first.unwrap_or(FirstSpeaker::Client);
+        let profile = Profile { flow, speaks_first, pipeline: self.in_flight_of(flow), ..profile };
         let mut other = OtherHalf {
             size: self.backend_size.clone().unwrap_or_else(|| profile.size.clone()),
             messages: profile.messages,
             bytes: profile.bytes,
             gap: self.backend_gap.unwrap_or(TimeRange::ZERO),
+            rate: self.backend_rate,
             read: self.backend_read.unwrap_or(Read::Normal),
             close: self.backend_close.unwrap_or(Close::HalfClose),
         };
@@ -64,7 +70,9 @@ impl LoadArgs {
                 let size = Distribution::uniform(RECOGNIZED_BY_BYTES, RECOGNIZED_BY_BYTES).expect("it is not empty");
                 let default_close = if profile.read == Read::Never { profile.close } else { Close::AfterEcho };
                 let close = self.close.unwrap_or(default_close);
-                Profile { size, messages: Some(1), bytes: None, close, ..profile }
+                // A client that need not be recognized sends nothing at all.
+                let messages = Some(u64::from(profile.is_named_by_client()));
+                Profile { size, messages, bytes: None, close, ..profile }
             }
             Flow::Request => {
                 (other.messages, other.bytes) = (None, None);
@@ -99,25 +107,38 @@ impl LoadArgs {
                 return refused("pipeline", pipeline, &format!("with `flow = {flow}` no message waits for another"));
             }
             LoadArgs { rate: Some(rate), .. } if flow == Flow::Download => {
-                return refused("rate", rate, "with `flow = download` the client sends nothing but its first bytes");
+                let problem = "with `flow = download` the client sends nothing but its first bytes";
+                return Err(
+                    ConfigError::new("rate", rate, problem).remedy("write `backend_rate` for the server's rate")
+                );
             }
             _ => {}
         }
-        if profile.messages == Some(0) && flow != Flow::Download {
+        let is_named_by_server = self.speaks_first == Some(FirstSpeaker::Server);
+        if self.fast_open == Some(true) && is_named_by_server {
+            let problem = "with `speaks_first = server` the client has nothing to send with its SYN";
+            return Err(ConfigError::new("fast_open", true, problem).remedy("leave out one of them"));
+        }
+        if profile.messages == Some(0) && flow != Flow::Download && !is_named_by_server {
             return Err(ConfigError::new("messages", 0, first).remedy("write at least 1"));
         }
         match profile.bytes {
-            Some(bytes) if bytes < RECOGNIZED_BY_BYTES && flow != Flow::Download => {
+            Some(bytes) if bytes < RECOGNIZED_BY_BYTES && flow != Flow::Download && !is_named_by_server => {
                 return Err(ConfigError::new("bytes", Bytes(bytes), first).remedy("write at least 16"));
             }
             _ => {}
         }
-        let is_silent = self.backend_size.is_some() || self.backend_messages.is_some() || self.backend_bytes.is_some();
-        match (flow, self.backend_key()) {
-            (Flow::Upload, Some((key, value))) if is_silent || self.backend_gap.is_some() => {
+        let has_amount = self.backend_size.is_some() || self.backend_messages.is_some() || self.backend_bytes.is_some();
+        let has_pace = self.backend_gap.is_some() || self.backend_rate.is_some();
+        match (flow, self.backend_key(), self.backend_rate) {
+            (Flow::Upload, Some((key, value)), _) if has_amount || has_pace => {
                 refused(key, &value, "with `flow = upload` the server sends nothing")
             }
-            (Flow::Request, _) if self.backend_messages.is_some() || self.backend_bytes.is_some() => {
+            (Flow::Request, _, Some(rate)) => {
+                let problem = "with `flow = request` the server sends a reply whenever a message has come";
+                Err(ConfigError::new("backend_rate", rate, problem).remedy("write `rate` for that of the messages"))
+            }
+            (Flow::Request, ..) if self.backend_messages.is_some() || self.backend_bytes.is_some() => {
                 let messages = self.backend_messages.map(|messages| ("backend_messages", messages.to_string()));
                 let bytes = self.backend_bytes.map(|bytes| ("backend_bytes", bytes.to_string()));
                 let (key, value) = messages.or(bytes).unwrap_or_default();
@@ -156,6 +177,7 @@ fn check_ends(profile: &Profile, other: &OtherHalf) -> Result<(), ConfigError> {
 mod tests {
     use super::*;
     use crate::config::resolve::tests::{load, profile};
+    use crate::units::Rate;
 
     fn other(toml: &str) -> OtherHalf {
         *profile(toml).backend.expect("the flow has two sides")
@@ -187,6 +209,36 @@ mod tests {
     }
 
     #[test]
+    fn a_client_that_is_not_recognized_by_its_first_bytes_need_not_send_any() {
+        let server_first = |toml: &str| profile(&format!("speaks_first = 'server'\n{toml}"));
+        assert_eq!(server_first("flow = 'download'\nmessages = 5").messages, Some(0));
+        assert_eq!(server_first("flow = 'both'\nmessages = 0\nbackend_messages = 5").messages, Some(0));
+        assert_eq!(server_first("flow = 'both'\nbytes = 5").bytes, Some(5));
+        assert!(server_first("flow = 'both'").to_string().ends_with("; the server speaks first"));
+        assert!(profile("flow = 'both'").is_named_by_client() && !server_first("flow = 'both'").is_named_by_client());
+    }
+
+    #[test]
+    fn each_side_has_a_rate_of_its_own_or_none() {
+        let both = profile("flow = 'both'\nrate = 10\nbackend_rate = '1k'");
+        let server = both.of_backend().expect("the flow has two sides");
+        assert_eq!((both.rate, server.rate), (Rate::per_second(10), Rate::per_second(1000)));
+        assert_eq!(server.of_backend().and_then(|client| client.rate), both.rate);
+        let client_alone = profile("flow = 'both'\nrate = 10");
+        assert_eq!(client_alone.of_backend().and_then(|server| server.rate), None, "it is no default");
+        assert!(client_alone.has_schedule() && profile("flow = 'download'\nbackend_rate = 5").has_schedule());
+        assert!(!profile("flow = 'both'").has_schedule());
+        let sentence = profile("flow = 'download'\nmessages = 5\nsize = '1KiB'\nbackend_rate = '1k'").to_string();
+        assert!(
+            sentence.ends_with("; the server sends 5 messages of 1KiB, 1,000/s in all, then half-close"),
+            "{sentence}"
+        );
+        // Not reading stops the other end alone.
+        assert!(load("flow = 'both'\nread = 'never'\nrate = 5").is_ok());
+        assert!(load("flow = 'both'\nbackend_read = 'never'\nbackend_rate = 5").is_ok());
+    }
+
+    #[test]
     fn what_does_not_go_with_a_flow_is_refused_with_what_to_write() {
         for (toml, expected) in [
             (
@@ -215,6 +267,46 @@ mod tests {
                 "flow = 'request'\nbackend_bytes = 5",
                 "--backend-bytes 5: with --flow request the server sends one reply for each message: leave it out, or \
                  choose another --flow",
+            ),
+            (
+                "speaks_first = 'server'",
+                "--speaks-first server: in an echo, the server sends back what it gets: add --flow both, upload, download \
+                 or request, and a backend",
+            ),
+            (
+                "flow = 'both'\nspeaks_first = 'server'\nfast_open = true",
+                "--fast-open: with --speaks-first server the client has nothing to send with its SYN: leave out one of them",
+            ),
+            (
+                "backend_rate = 10",
+                "--backend-rate 10/s: in an echo, the server sends back what it gets: add --flow both, upload, download \
+                 or request, and a backend",
+            ),
+            (
+                "flow = 'upload'\nbackend_rate = 10",
+                "--backend-rate 10/s: with --flow upload the server sends nothing: leave it out, or choose another --flow",
+            ),
+            (
+                "flow = 'request'\nbackend_rate = 10",
+                "--backend-rate 10/s: with --flow request the server sends a reply whenever a message has come: write \
+                 --rate for that of the messages",
+            ),
+            (
+                "flow = 'download'\nrate = 10",
+                "--rate 10/s: with --flow download the client sends nothing but its first bytes: write --backend-rate for \
+                 the server's rate",
+            ),
+            (
+                "flow = 'both'\nbackend_read = 'never'\nrate = 10",
+                "--rate 10/s: with --backend-read never writing stalls, so no rate can be kept: leave out one of them",
+            ),
+            (
+                "flow = 'download'\nread = 'never'\nbackend_rate = 10",
+                "--backend-rate 10/s: with --read never writing stalls, so no rate can be kept: leave out one of them",
+            ),
+            (
+                "flow = 'both'\nread = 'after-stall'\nrate = 10",
+                "--rate 10/s: with --read after-stall writing stalls, so no rate can be kept: leave out one of them",
             ),
             (
                 "flow = 'both'\npipeline = 2",

@@ -168,6 +168,20 @@ pub const METRICS: &[Metric] = &[
         description: "the most that such a connection had handed over",
         kind: MetricKind::Group(MetricUnit::Bytes, |scope| scope.stats.buffered.max().map(|bytes| bytes as f64)),
     },
+    total!(
+        "unserved",
+        Count,
+        unserved,
+        "connections that never reached the backend while it was down, as the case wants it"
+    ),
+    total!("unserved_resets", Count, unserved_resets, "of these, those that were reset"),
+    total!("unserved_silent", Count, unserved_silent, "of these, those that nothing ended in time"),
+    total!("unserved_connects", Count, unserved_connects, "of these, those that could not be opened"),
+    Metric {
+        name: "unserved_after",
+        description: "from the opening of such a connection to its end",
+        kind: MetricKind::Latency(|stats| &stats.unserved_after),
+    },
     total!("sent_bytes", Bytes, bytes_sent, "bytes handed to the sockets"),
     total!("received_bytes", Bytes, bytes_received, "bytes that came back, right or wrong"),
     total!("verified_bytes", Bytes, bytes_verified, "bytes that came back and were right"),

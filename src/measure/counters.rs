@@ -98,6 +98,15 @@ counters! {
     fast_open,
     /// Connections that were given up after 250 findings.
     given_up,
+    /// Connections that never reached the backend because it was down, as the case wants it. They have neither passed
+    /// nor failed.
+    unserved,
+    /// Of these, those that were reset.
+    unserved_resets,
+    /// Of these, those that nothing ended in time.
+    unserved_silent,
+    /// Of these, those that could not be opened.
+    unserved_connects,
 }
 
 fn is_zero(n: &u64) -> bool {
@@ -117,13 +126,14 @@ impl Counters {
 
     /// Connections that are open now. One that could not be opened has failed too.
     pub fn open(&self) -> u64 {
-        let closed = self.passed + self.cut_short + self.failed.saturating_sub(self.connect_failures);
+        let unserved = self.unserved - self.unserved_connects;
+        let closed = self.passed + self.cut_short + unserved + self.failed.saturating_sub(self.connect_failures);
         self.opened.saturating_sub(closed)
     }
 
-    /// Connections that have not passed, failed or been cut short yet.
+    /// Connections that have not ended yet, in whichever way.
     pub fn unfinished(&self) -> u64 {
-        self.connects.saturating_sub(self.passed + self.failed + self.cut_short)
+        self.connects.saturating_sub(self.passed + self.failed + self.cut_short + self.unserved)
     }
 }
 
@@ -148,6 +158,8 @@ mod tests {
         let counters =
             Counters { connects: 10, opened: 8, connect_failures: 2, failed: 3, passed: 4, ..Counters::default() };
         assert_eq!(counters.open(), 3);
+        let down = Counters { connects: 14, opened: 11, unserved: 4, unserved_connects: 1, ..counters };
+        assert_eq!((down.open(), down.unfinished()), (3, 3), "two connects failed, and one found its way closed");
     }
 
     #[test]

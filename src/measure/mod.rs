@@ -56,6 +56,8 @@ pub struct LoadStats {
     pub first_byte: Latency,
     /// Open loop: from the moment at which a message was due to the moment at which it began.
     pub sent_after_due: Latency,
+    /// From the opening of a connection to its end, of those that never reached the backend because it was down.
+    pub unserved_after: Latency,
     /// Bytes that a connection which did not read had handed to its socket when its writes stalled: what the path
     /// holds.
     pub buffered: Range,
@@ -78,6 +80,7 @@ impl LoadStats {
         self.connect.add(&other.connect);
         self.first_byte.add(&other.first_byte);
         self.sent_after_due.add(&other.sent_after_due);
+        self.unserved_after.add(&other.unserved_after);
         self.buffered.add(&other.buffered);
         self.active_time.add(&other.active_time);
         self.timeline.add(&other.timeline);

@@ -18,7 +18,7 @@ pub struct OpenLoopStats {
     pub began: Option<u64>,
     /// When the last message began. If messages were due that could not begin: when the time was up.
     pub due_until: u64,
-    /// When the last message had come back in full.
+    /// When the last message had come back in full; where both ends are ours, the last one of the other end.
     pub last_echo: u64,
     /// Messages that were due before the time was up or the run was stopped, and could not begin.
     pub unsent: u64,
@@ -71,7 +71,8 @@ pub struct RateReport {
     pub asked_per_s: f64,
     /// Messages a second whose sending began. Null: there were none.
     pub sent_per_s: Option<f64>,
-    /// Messages a second that came back, up to the last one. Null: there were none.
+    /// Messages a second that came back, up to the last one; where both ends are ours and nothing answers them, those
+    /// that arrived. Null: there were none.
     pub echoed_per_s: Option<f64>,
     /// Messages that were due before the time was up or the run was stopped, and could not begin.
     pub unsent: u64,
@@ -82,7 +83,7 @@ pub struct RateReport {
     pub due_until_s: f64,
     /// For how many seconds messages were due. For processes that began nearly together: the mean, weighted by share.
     pub due_for_s: f64,
-    /// When the last message had come back.
+    /// When the last message had come back, or had arrived.
     pub last_echo_s: f64,
     /// Whether sending or the echo fell behind the schedule. Then the latencies are those of an overload, and grow with
     /// the length of the run. Null: not known, because connections failed or nothing was due.

@@ -2,6 +2,7 @@
 //!
 //! - [`Backend`] listens where the proxy forwards to, in a thread of its own, for as long as it lives: one for all runs
 //!   of a suite.
+//! - [`ModeSwitch`] makes it refuse connections for a time, or reset them.
 //! - `waiting` holds the connections that were accepted until their first bytes say which connection they are, within a
 //!   bounded number and time.
 //!
@@ -9,6 +10,7 @@
 //! only hands the sockets over, through the client's [`Intake`]. It writes nothing, and reads nothing but a header of
 //! the PROXY protocol before the stream.
 
+mod mode;
 mod waiting;
 
 use std::io;
@@ -20,10 +22,11 @@ use std::time::Duration;
 
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token, Waker};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::client::Intake;
 use crate::sys;
+pub use mode::{BackendMode, ModeSwitch};
 use waiting::Waiting;
 
 /// How often connections are looked for that have waited too long.
@@ -37,7 +40,7 @@ const MAX_EVENTS: usize = 256;
 const BACKLOG: i32 = 1024;
 
 const LISTENER: Token = Token(usize::MAX);
-const STOP: Token = Token(usize::MAX - 1);
+const WAKE: Token = Token(usize::MAX - 1);
 
 /// A backend that listens. When it is dropped, it no longer does.
 #[derive(Debug)]
@@ -45,7 +48,7 @@ pub struct Backend {
     address: SocketAddr,
     intake: Arc<Intake>,
     stopped: Arc<AtomicBool>,
-    waker: Waker,
+    switch: ModeSwitch,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -58,23 +61,31 @@ impl Backend {
         let mut listener = bound(address)?;
         let address = listener.local_addr()?;
         let poll = Poll::new()?;
-        let waker = Waker::new(poll.registry(), STOP)?;
+        let switch = ModeSwitch::new(Waker::new(poll.registry(), WAKE)?);
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
         let (intake, stopped) = (Arc::new(Intake::default()), Arc::new(AtomicBool::new(false)));
         let acceptor = AcceptThread {
             waiting: Waiting::new(Arc::clone(&intake)),
-            listener,
+            listener: Some(listener),
+            address,
+            resets: false,
             poll,
             intake: Arc::clone(&intake),
             stopped: Arc::clone(&stopped),
+            switch: switch.clone(),
         };
         let thread = thread::Builder::new().name("backend".to_owned()).spawn(move || acceptor.run())?;
-        Ok(Backend { address, intake, stopped, waker, thread: Some(thread) })
+        Ok(Backend { address, intake, stopped, switch, thread: Some(thread) })
     }
 
     /// Where it listens: the address that a proxy is to forward to.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Sets what it does with connections.
+    pub fn switch(&self) -> ModeSwitch {
+        self.switch.clone()
     }
 
     /// Where its connections come in, for the plan of a run.
@@ -87,7 +98,7 @@ impl Drop for Backend {
     fn drop(&mut self) {
         self.stopped.store(true, Ordering::Relaxed);
         // The thread also looks at every sweep.
-        let _ = self.waker.wake();
+        let _ = self.switch.wake();
         if let Some(thread) = self.thread.take() {
             // A panic of the thread was printed, and there is nobody left who needs it.
             let _ = thread.join();
@@ -97,11 +108,17 @@ impl Drop for Backend {
 
 /// The thread that accepts.
 struct AcceptThread {
-    listener: TcpListener,
+    /// `None`: it refuses connections.
+    listener: Option<TcpListener>,
+    /// Where it listens.
+    address: SocketAddr,
+    /// It resets each connection at once.
+    resets: bool,
     poll: Poll,
     waiting: Waiting,
     intake: Arc<Intake>,
     stopped: Arc<AtomicBool>,
+    switch: ModeSwitch,
 }
 
 impl AcceptThread {
@@ -115,11 +132,15 @@ impl AcceptThread {
             for event in &events {
                 match event.token() {
                     LISTENER => self.accept(),
-                    STOP => {}
+                    WAKE => {}
                     Token(place) => {
                         self.waiting.look(self.poll.registry(), place, event.is_read_closed() || event.is_error())
                     }
                 }
+            }
+            if let Some(mode) = self.switch.wanted() {
+                let obeyed = self.obey(mode);
+                self.switch.answer(obeyed);
             }
             self.waiting.look_at_partial(self.poll.registry());
             self.waiting.close_late(self.poll.registry());
@@ -131,13 +152,35 @@ impl AcceptThread {
         if cfg!(windows) && self.waiting.has_partial() { PARTIAL_INTERVAL } else { SWEEP_INTERVAL }
     }
 
+    /// Does this with connections from now on.
+    fn obey(&mut self, mode: BackendMode) -> io::Result<()> {
+        if mode == BackendMode::Refuse {
+            if let Some(mut listener) = self.listener.take() {
+                self.poll.registry().deregister(&mut listener)?;
+            }
+            return Ok(());
+        }
+        if self.listener.is_none() {
+            let mut listener = bound(self.address)?;
+            self.poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+            self.listener = Some(listener);
+        }
+        // What came before is served as it was said then.
+        self.accept();
+        self.resets = mode == BackendMode::Reset;
+        Ok(())
+    }
+
     /// Accepts everything that is there.
     fn accept(&mut self) {
-        loop {
-            match self.listener.accept() {
+        while let Some(listener) = &self.listener {
+            match listener.accept() {
+                // The close is a reset then.
+                Ok((stream, _)) if self.resets => drop(SockRef::from(&stream).set_linger(Some(Duration::ZERO))),
                 Ok((stream, _)) => {
-                    self.intake.accepted();
-                    self.waiting.add(self.poll.registry(), stream);
+                    if let Some(stream) = self.intake.accepted(stream) {
+                        self.waiting.add(self.poll.registry(), stream);
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -178,6 +221,30 @@ mod tests {
         client.set_read_timeout(Some(Duration::from_secs(10))).expect("a time-out can be set");
         // Bytes that nobody read make the close a reset on some systems.
         assert!(matches!(client.read(&mut [0; 1]), Ok(0)) || client.take_error().is_ok());
+    }
+
+    #[test]
+    fn a_backend_that_refuses_or_resets_serves_again_at_the_same_address() {
+        let backend = Backend::listen(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a port is free");
+        let (address, switch) = (backend.address(), backend.switch());
+        switch.set(BackendMode::Refuse).expect("it obeys");
+        let refused = TcpStream::connect(address).expect_err("nothing listens there");
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+
+        switch.set(BackendMode::Reset).expect("the port is still free");
+        let mut client = TcpStream::connect(address).expect("it listens");
+        client.set_read_timeout(Some(Duration::from_secs(10))).expect("a time-out can be set");
+        let reset = client.read(&mut [0; 1]).expect_err("there is no FIN");
+        assert_eq!(reset.kind(), io::ErrorKind::ConnectionReset);
+        assert_eq!(backend.intake().counts().accepted, 0, "what it resets is not counted");
+
+        switch.set(BackendMode::Serve).expect("it obeys");
+        let mut client = TcpStream::connect(address).expect("it listens");
+        client.write_all(&[7; 16]).expect("the connection is open");
+        client.set_read_timeout(Some(Duration::from_secs(10))).expect("a time-out can be set");
+        // Without a run it is closed, once its first bytes are there.
+        let _ = client.read(&mut [0; 1]);
+        assert_eq!(backend.intake().counts().accepted, 1);
     }
 
     #[test]

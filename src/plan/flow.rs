@@ -13,7 +13,7 @@ use super::distribution::Distribution;
 use super::options::{Close, Read, keyword_of, parse_keyword};
 use super::time_range::TimeRange;
 use crate::units::text::{Form, TextForm, text_form};
-use crate::units::{Bytes, Count, ParseError};
+use crate::units::{Bytes, Count, ParseError, Rate};
 
 /// Who sends what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub enum Flow {
     Request,
 }
 
-/// The first bytes that a client sends, by which the server's half recognizes the connection: two words of its stream.
+/// The first bytes of a connection, by which the other side recognizes it: two words of a stream.
 pub const RECOGNIZED_BY_BYTES: u64 = 16;
 
 impl Flow {
@@ -90,6 +90,8 @@ pub struct OtherHalf {
     pub bytes: Option<u64>,
     /// The pause between its writes.
     pub gap: TimeRange,
+    /// Messages per second, all connections of the load together. Null: it sends as fast as it can.
+    pub rate: Option<Rate>,
     /// How it reads.
     pub read: Read,
     /// How it ends.
@@ -120,6 +122,9 @@ impl fmt::Display for OtherHalf {
         }
         if !self.gap.is_zero() {
             write!(f, " {} apart", self.gap)?;
+        }
+        if let Some(rate) = self.rate {
+            write!(f, ", {} in all", rate.grouped())?;
         }
         if self.read != Read::Normal {
             write!(f, ", reads {}", self.read)?;

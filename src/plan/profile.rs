@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::distribution::Distribution;
 use super::first_bytes::FirstBytes;
+use super::first_speaker::FirstSpeaker;
 use super::flow::{Flow, OtherHalf, with_unit};
 use super::options::{Close, Lifetime, Read, Reconnect, Verify};
 use super::port_range::PortRange;
@@ -119,6 +120,10 @@ pub struct Profile {
     #[serde(skip_serializing_if = "Flow::is_echo")]
     #[schemars(with = "Option<Flow>")]
     pub flow: Flow,
+    /// Who sends the first bytes. Absent: the client.
+    #[serde(skip_serializing_if = "FirstSpeaker::is_client")]
+    #[schemars(with = "Option<FirstSpeaker>")]
+    pub speaks_first: FirstSpeaker,
     /// The server's half of a connection. Absent in an echo.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backend: Option<Box<OtherHalf>>,
@@ -265,7 +270,8 @@ impl fmt::Display for Profile {
             (time, None) => write!(f, " over {}", Time(time))?,
             (_, Some(rate)) => write!(f, " at {}", rate.grouped())?,
         }
-        self.backend.iter().try_for_each(|other| other.fmt_as_server(self.flow, f))
+        self.backend.iter().try_for_each(|other| other.fmt_as_server(self.flow, f))?;
+        if self.speaks_first == FirstSpeaker::Server { f.write_str("; the server speaks first") } else { Ok(()) }
     }
 }
 
@@ -310,6 +316,7 @@ pub(super) mod tests {
             first_bytes: None,
             urgent: None,
             flow: Flow::Echo,
+            speaks_first: FirstSpeaker::Client,
             backend: None,
         }
     }

@@ -194,7 +194,7 @@ impl ConnectionPlan {
         }
         let word = self.word();
         let mut len = self.profile.size.at(word, self.index);
-        if self.index == 0 && self.profile.flow.has_two_sides() {
+        if self.index == 0 && self.profile.is_named_by_client() {
             // The other end recognizes the connection by these.
             len = len.max(RECOGNIZED_BY_BYTES);
         }

@@ -1,5 +1,6 @@
 //! The profile of the server's halves, made of the client's: each describes its own half, and the other one.
 
+use super::first_speaker::FirstSpeaker;
 use super::flow::OtherHalf;
 use super::options::Read;
 use super::profile::{Profile, UNLIMITED};
@@ -13,6 +14,7 @@ impl Profile {
             messages: self.messages,
             bytes: self.bytes,
             gap: self.gap,
+            rate: self.rate,
             read: self.read,
             close: self.close,
         };
@@ -24,11 +26,21 @@ impl Profile {
             read: other.read,
             close: other.close,
             pipeline: UNLIMITED,
-            rate: None,
+            rate: other.rate,
             lifetime: None,
             backend: Some(Box::new(client)),
             ..self.clone()
         })
+    }
+
+    /// Whether the server recognizes a connection by the client's first bytes.
+    pub fn is_named_by_client(&self) -> bool {
+        self.flow.has_two_sides() && self.speaks_first == FirstSpeaker::Client
+    }
+
+    /// Whether one of the sides sends at a rate.
+    pub fn has_schedule(&self) -> bool {
+        self.rate.is_some() || self.backend.as_deref().is_some_and(|other| other.rate.is_some())
     }
 
     /// Whether the other end never reads, so that everything that is sent to it stays on the way.

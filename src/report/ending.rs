@@ -15,7 +15,7 @@ const NO_TIME_MS: f64 = 0.1;
 /// One sentence, without its full stop; `None` if this is no finding about an end. `bytes` says a number of bytes.
 pub(super) fn sentence(divergence: &Divergence, bytes: impl Fn(u64) -> String) -> Option<String> {
     let missing = bytes(divergence.extent);
-    let Some(ending) = divergence.ending.as_deref() else { return without_details(divergence.kind, &missing) };
+    let Some(ending) = divergence.ending.as_deref() else { return without_details(divergence, &missing) };
     let all_came = divergence.extent == 0;
     Some(match divergence.kind {
         FindingKind::Truncated => truncated(ending, all_came, &missing),
@@ -36,9 +36,14 @@ pub(super) fn sentence(divergence: &Divergence, bytes: impl Fn(u64) -> String) -
     })
 }
 
-/// The sentence for a report that was written without details.
-fn without_details(kind: FindingKind, missing: &str) -> Option<String> {
-    Some(match kind {
+/// The sentence for a report that was written without details, and for a connection whose stream had not begun.
+fn without_details(divergence: &Divergence, missing: &str) -> Option<String> {
+    Some(match divergence.kind {
+        FindingKind::Truncated if divergence.extent == 0 => "EOF came before the stream had begun".to_owned(),
+        FindingKind::Stalled if divergence.extent == 0 => "the stream did not begin in time".to_owned(),
+        FindingKind::Reset if divergence.extent == 0 => {
+            "the other side reset the connection before the stream had begun".to_owned()
+        }
         FindingKind::Truncated => format!("EOF came with {missing} missing"),
         FindingKind::Stalled => format!("nothing more came before the stall time-out, with {missing} missing"),
         FindingKind::Reset => format!("the other side reset the connection, with {missing} missing"),
@@ -214,5 +219,16 @@ mod tests {
             said(FindingKind::TooSlow, 0, own_fin(Overtime)),
         ];
         insta::assert_snapshot!(text.join("\n"));
+    }
+
+    #[test]
+    fn a_stream_that_did_not_begin_misses_no_bytes() {
+        let said = |kind, extent| {
+            let conn = ConnId::new(7).expect("small");
+            sentence(&Divergence::of_connection(kind, conn, 0, extent), |n| format!("{n} bytes")).unwrap_or_default()
+        };
+        assert_eq!(said(FindingKind::Stalled, 0), "the stream did not begin in time");
+        assert_eq!(said(FindingKind::Truncated, 0), "EOF came before the stream had begun");
+        assert_eq!(said(FindingKind::Truncated, 5), "EOF came with 5 bytes missing");
     }
 }

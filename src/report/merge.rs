@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::Value;
 
 use super::backend_connections::BackendReport;
+use super::kept_rates;
 use super::run::{ClientReport, FORM, LoadReport, PartReport, RunReport, ServerReport};
 use crate::judge::shards::{ProcessTime, ShardContext, judge_shards};
 use crate::judge::verdict::Verdict;
@@ -218,6 +219,7 @@ struct LoadSum {
     sent_after_due: Option<Latency>,
     active: ActiveTimeReport,
     rate: Option<RateReport>,
+    backend_rate: Option<RateReport>,
     timeline: Timeline,
     findings: Vec<Finding>,
 }
@@ -347,10 +349,17 @@ impl LoadSum {
             self.sent_after_due.get_or_insert_default().add(&decoded("sent_after_due", latency)?);
         }
         self.active.add(&load.active.later(later));
-        self.rate = match (self.rate, load.rate.map(|rate| rate.later(later))) {
-            (Some(sum), Some(rate)) => Some(sum.add(&rate, &self.counters)),
+        let has_replies = kept_rates::has_replies(&load.config);
+        let [up, down] = kept_rates::messages(has_replies, &self.counters, self.backend.as_ref());
+        let added = |sum: Option<RateReport>, rate: Option<RateReport>, messages: &Counters| match (
+            sum,
+            rate.map(|rate| rate.later(later)),
+        ) {
+            (Some(sum), Some(rate)) => Some(sum.add(&rate, messages)),
             (sum, rate) => sum.or(rate),
         };
+        self.rate = added(self.rate, load.rate, &up);
+        self.backend_rate = added(self.backend_rate, load.backend_rate, &down);
         self.timeline.add_later(&load.timeline, later);
         let later_ms = later.as_secs_f64() * 1e3;
         load.kinds.iter().for_each(|(kind, stats)| kind_stats::add(&mut self.kinds, *kind, &stats.later(later_ms)));
@@ -380,6 +389,7 @@ impl LoadSum {
             sent_after_due: self.sent_after_due.as_ref().map(LatencyReport::from),
             active: self.active,
             rate: self.rate,
+            backend_rate: self.backend_rate,
             timeline: self.timeline,
             findings: self.findings,
         }

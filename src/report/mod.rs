@@ -23,6 +23,7 @@ mod finding_list;
 pub mod format;
 pub mod github;
 mod junit;
+mod kept_rates;
 pub mod live;
 mod markdown;
 pub mod merge;

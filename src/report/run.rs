@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::backend_connections::BackendReport;
+use super::kept_rates;
 use crate::client::{ClientUsage, RunOutcome, RunPlan};
 use crate::judge::Judgement;
 use crate::judge::check::CheckReport;
@@ -181,6 +182,9 @@ pub struct LoadReport {
     /// How an open loop kept its schedule; absent in a closed loop.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<RateReport>,
+    /// Where both ends are ours: how the server kept its own schedule; absent if it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backend_rate: Option<RateReport>,
     /// The same over time.
     pub timeline: Timeline,
     /// The findings that were kept in full, in the order of time: the first of each kind, and then the earliest.
@@ -298,8 +302,8 @@ impl RunReport {
                 .enumerate()
                 .map(|(group, ((profile, stats), findings))| {
                     let slots = plan.own_slots().filter(|slot| slot.group as usize == group).map(|slot| slot.index);
-                    let backend = outcome.backend_groups.get(group).map(|stats| stats.counters.clone());
-                    LoadReport { backend, ..LoadReport::new(profile, stats, findings, &slots.collect::<Vec<_>>()) }
+                    let sides = (stats, outcome.backend_groups.get(group));
+                    LoadReport::new(profile, sides, findings, &slots.collect::<Vec<_>>())
                 })
                 .collect(),
             backend: outcome.backend.map(BackendReport::from),
@@ -339,18 +343,21 @@ impl ServerReport {
 }
 
 impl LoadReport {
-    /// `slots` are the slots of the group that this process runs.
-    fn new(profile: &Profile, stats: &LoadStats, findings: &[Finding], slots: &[u32]) -> LoadReport {
-        let rate = profile.rate.zip(slots.iter().min()).map(|(rate, first)| {
-            let share = rate.get() * slots.len() as f64 / f64::from(profile.conns.max(1));
-            RateReport::new(share, rate.due(u64::from(*first)), &stats.open_loop, &stats.counters)
-        });
+    /// `backend`: what the server's side measured, where both ends are ours. `slots` are the slots of the group that
+    /// this process runs.
+    fn new(
+        profile: &Profile,
+        (stats, backend): (&LoadStats, Option<&LoadStats>),
+        findings: &[Finding],
+        slots: &[u32],
+    ) -> LoadReport {
+        let [rate, backend_rate] = kept_rates::of(profile, (stats, backend), slots);
         LoadReport {
             name: profile.name.clone(),
             config: serde_json::to_value(profile).unwrap_or_default(),
             about: profile.to_string(),
             counters: stats.counters.clone(),
-            backend: None,
+            backend: backend.map(|stats| stats.counters.clone()),
             kinds: stats.kinds.clone(),
             rtt: (&stats.rtt).into(),
             connect: (&stats.connect).into(),
@@ -358,6 +365,7 @@ impl LoadReport {
             sent_after_due: rate.is_some().then(|| (&stats.sent_after_due).into()),
             active: (&stats.active_time).into(),
             rate,
+            backend_rate,
             timeline: stats.timeline.clone(),
             findings: findings.to_vec(),
         }

@@ -139,6 +139,7 @@ pub(super) fn load(name: &str) -> LoadReport {
         sent_after_due: None,
         active: ActiveTimeReport { first_connect_s: Some(0.0), last_echo_s: Some(0.25) },
         rate: None,
+        backend_rate: None,
         timeline: Timeline {
             interval_ms: 100,
             points: vec![point(1 << 19, 1_000_000), point(0, 0), point(1 << 18, 38_000_000), point(1 << 18, 2_000_000)],

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::closing::{self, Closing};
 use super::finding_list;
+use super::kept_rates;
 use super::quantity::tells;
 use super::remarks;
 use super::run::{LoadReport, PartReport, RunReport};
@@ -74,9 +75,12 @@ fn totals(report: &RunReport, style: Style) -> String {
     rows.extend(two_sides::rows(report));
     rows.push(vec!["time".to_owned(), show_time(report.elapsed()), String::new()]);
     for load in &report.loads {
-        if let Some(schedule) = &load.rate {
-            rows.push(rate_row(load, schedule, report.loads.len() > 1));
-        }
+        let named = report.loads.len() > 1;
+        rows.extend(load.rate.iter().map(|schedule| rate_row(load, ("rate", schedule), named)));
+        rows.extend(load.backend_rate.iter().map(|schedule| rate_row(load, ("server's rate", schedule), named)));
+    }
+    if total.unserved > 0 {
+        rows[0][2].push_str(&format!(", {} unserved while the backend was down", show_count(total.unserved)));
     }
     if total.cut_short > 0 {
         rows[0][2].push_str(&format!(", {} cut short", show_count(total.cut_short)));
@@ -118,8 +122,8 @@ pub(super) fn show_nanos(nanos: Option<u64>) -> String {
 }
 
 /// How an open loop kept its rate.
-fn rate_row(load: &LoadReport, schedule: &RateReport, named: bool) -> Vec<String> {
-    let name = if named { format!("rate of {}", load.name) } else { "rate".to_owned() };
+fn rate_row(load: &LoadReport, (what, schedule): (&str, &RateReport), named: bool) -> Vec<String> {
+    let name = if named { format!("{what} of {}", load.name) } else { what.to_owned() };
     let sent = schedule.sent_per_s.map_or_else(|| "-".to_owned(), |rate| format!("{}/s", show_rate(rate)));
     vec![name, sent, format!("sent, {}/s asked for", show_rate(schedule.asked_per_s))]
 }
@@ -170,7 +174,8 @@ fn processes(report: &RunReport) -> Vec<Vec<String>> {
 
 /// Notes that a reader of the figures needs.
 pub(super) fn notes(report: &RunReport) -> Vec<String> {
-    let mut notes: Vec<String> = report.loads.iter().filter_map(|load| saturation(load, report)).collect();
+    let sides = report.loads.iter().flat_map(|load| [(load, false), (load, true)]);
+    let mut notes: Vec<String> = sides.filter_map(|(load, of_server)| saturation(load, of_server, report)).collect();
     notes.extend(shortages(&report.total).into_iter().map(|shortage| format!("note: {shortage}")));
     notes.extend(report.loads.iter().filter_map(|load| never_begun(load, report)));
     notes.extend(remarks::of(report).into_iter().map(|remark| format!("note: {remark}")));
@@ -181,9 +186,11 @@ pub(super) fn notes(report: &RunReport) -> Vec<String> {
     notes
 }
 
-/// Says that an open loop did not keep its rate, and what to do.
-fn saturation(load: &LoadReport, report: &RunReport) -> Option<String> {
-    let schedule = load.rate.as_ref().filter(|schedule| schedule.saturated == Some(true))?;
+/// Says that an open loop did not keep its rate, and what to do. `of_server`: where both ends are ours, it is the
+/// server's.
+fn saturation(load: &LoadReport, of_server: bool, report: &RunReport) -> Option<String> {
+    let schedule = if of_server { &load.backend_rate } else { &load.rate };
+    let schedule = schedule.as_ref().filter(|schedule| schedule.saturated == Some(true))?;
     let rate = |rate: Option<f64>| rate.map_or_else(|| "none".to_owned(), |rate| format!("{}/s", show_rate(rate)));
     let unsent = match schedule.unsent {
         0 => String::new(),
@@ -196,15 +203,28 @@ fn saturation(load: &LoadReport, report: &RunReport) -> Option<String> {
         _ if report.client.machine_was_full == Some(true) => {
             "client and server together used all CPU time of this machine: give each its own"
         }
+        _ if load.backend.is_some() => {
+            "the path, or a machine that it shares with this program, is slower than that: ask for less to see its latency"
+        }
         _ => {
             "the server, the path to it, or a machine that it shares with the client is slower than that: ask for less to \
              see its latency"
         }
     };
+    let who = match (report.loads.len() > 1, of_server) {
+        (false, false) => String::new(),
+        (true, false) => format!("{} was ", load.name),
+        (false, true) => "the server's side was ".to_owned(),
+        (true, true) => format!("the server's side of {} was ", load.name),
+    };
+    let has_round_trips = load.backend.is_none() || kept_rates::has_replies(&load.config);
+    let (done, trips) = if has_round_trips {
+        ("came back", ". The round trips above are those of an overload, and grow with the length of the run")
+    } else {
+        ("arrived", "")
+    };
     Some(format!(
-        "note: {}saturated: {}/s were asked for, {} were sent and {} came back{unsent}: {advice}. The round trips above \
-         are those of an overload, and grow with the length of the run",
-        if report.loads.len() > 1 { format!("{} was ", load.name) } else { String::new() },
+        "note: {who}saturated: {}/s were asked for, {} were sent and {} {done}{unsent}: {advice}{trips}",
         show_rate(schedule.asked_per_s),
         rate(schedule.sent_per_s),
         rate(schedule.echoed_per_s)
@@ -213,10 +233,14 @@ fn saturation(load: &LoadReport, report: &RunReport) -> Option<String> {
 
 /// Says that no message of an open loop was due.
 fn never_begun(load: &LoadReport, report: &RunReport) -> Option<String> {
-    load.rate.as_ref().filter(|schedule| schedule.first_due_s.is_none() && report.total.opened > 0)?;
+    let schedule = load.rate.or(load.backend_rate)?;
+    if schedule.first_due_s.is_some() || report.total.opened == 0 {
+        return None;
+    }
     let whose = if report.loads.len() > 1 { format!(" of {}", load.name) } else { String::new() };
+    let flag = if load.rate.is_some() { "--rate" } else { "--backend-rate" };
     Some(format!(
-        "note: no message{whose} was due: under --rate, messages are due once all connections are open, and the run ended \
+        "note: no message{whose} was due: under {flag}, messages are due once all connections are open, and the run ended \
          before that"
     ))
 }

@@ -27,6 +27,7 @@ use crate::runner::known_failures::BaselineArgs;
 use crate::runner::known_servers::KnownServers;
 use crate::runner::needs::NeededServer;
 use crate::runner::needs::missing_program;
+use crate::runner::outage::RunningOutage;
 use crate::runner::progress::Task;
 use crate::runner::server_watch::WatchedRun;
 use crate::runner::stop_under_load::StopUnderLoad;
@@ -226,9 +227,8 @@ fn try_run(case: &mut CaseReport, scenario: &Scenario, context: &CaseContext<'_>
     }
     let limit = run.timeout.unwrap_or_else(|| default_timeout(scenario));
     let stop_after = scenario.conditions.stop_after;
-    let stop = StopUnderLoad::of(server.as_ref(), stop_after).context("starting the thread that stops the server")?;
-    let (outcome, left_behind) = run_loads((scenario, &plan), (&run, limit), server.as_ref(), args, context.task);
-    drop(stop);
+    let ends = (server.as_ref(), backend);
+    let (outcome, left_behind) = run_loads((scenario, &plan), (&run, limit), ends, args, context.task)?;
     let has_findings = |outcome: &RunOutcome| outcome.groups.iter().any(|stats| !stats.counters.findings.is_empty());
     let is_broken = outcome.as_ref().is_ok_and(|(outcome, _)| has_findings(outcome));
     let probe = || outcome.as_ref().ok().and_then(|(outcome, _)| liveness::probe(scenario, &plan, outcome));
@@ -268,14 +268,17 @@ fn try_run(case: &mut CaseReport, scenario: &Scenario, context: &CaseContext<'_>
     Ok(())
 }
 
-/// Runs the loads of a case, and watches its server. Returns their outcome, and what the server has left behind.
+/// The outcome of loads, with whether their time was over, and what their server has left behind.
+type RanLoads = (anyhow::Result<(RunOutcome, bool)>, Option<String>);
+
+/// Runs the loads of a case, watches its server, and ends it or has the backend down meanwhile if the case says so.
 fn run_loads(
     (scenario, plan): (&Scenario, &RunPlan),
     (run, limit): (&RunSettings, Duration),
-    server: Option<&TestBed>,
+    (server, backend): (Option<&TestBed>, Option<&Backend>),
     args: &CaseArgs,
     task: &Task,
-) -> (anyhow::Result<(RunOutcome, bool)>, Option<String>) {
+) -> anyhow::Result<RanLoads> {
     let watched = WatchedRun {
         scenario,
         plan,
@@ -286,7 +289,13 @@ fn run_loads(
         others: server.map(TestBed::watched).unwrap_or_default(),
         is_shared: server.is_none() && args.jobs.is_some_and(|Count(jobs)| jobs > 1),
     };
-    watched.run(run.start_at, task)
+    let stop = StopUnderLoad::of(server, scenario.conditions.stop_after);
+    let stop = stop.context("starting the thread that stops the server")?;
+    let outage = RunningOutage::of(backend, scenario.outage)?;
+    let outcome = watched.run(run.start_at, task);
+    drop(stop);
+    outage.map_or(Ok(()), RunningOutage::end)?;
+    Ok(outcome)
 }
 
 /// Records the result of a case, or that its target is gone.

@@ -15,6 +15,7 @@ pub mod known_failures;
 mod known_servers;
 pub mod launch;
 mod needs;
+mod outage;
 pub mod pinning;
 mod planned;
 mod planned_work;

@@ -8,7 +8,7 @@ use super::conformance;
 use super::error::Location;
 use super::need::Need;
 use super::variables::Environment;
-use crate::config::{ListenAddress, ProcessSpec, RunArgs, ServerConditions, ServerSpec, ServerVariant};
+use crate::config::{ListenAddress, Outage, ProcessSpec, RunArgs, ServerConditions, ServerSpec, ServerVariant};
 use crate::judge::assumption::Assumption;
 use crate::judge::expectation::{Expectations, ExpectedLoad};
 use crate::plan::{Close, Profile};
@@ -40,6 +40,8 @@ pub struct Scenario {
     pub conditions: ServerConditions,
     /// Where to listen as the backend of the proxy, if the file says so.
     pub backend: Option<ListenAddress>,
+    /// When this program is down as the backend.
+    pub outage: Option<Outage>,
     /// The seed, the workers …
     pub run: RunArgs,
     /// The load groups.

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::need::Need;
-use crate::config::{BackendTable, LoadArgs, ProcessTable, RunArgs, ServerTable};
+use crate::config::{BackendTable, LoadArgs, OutageTable, ProcessTable, RunArgs, ServerTable};
 use crate::judge::expectation::ExpectedVerdict;
 use crate::judge::grade::Grade;
 use crate::judge::metric;
@@ -49,6 +49,11 @@ pub struct ScenarioFile {
     pub(super) process: Vec<ProcessTable>,
     /// Both ends are ours: this program is the backend of the proxy that `[server]` starts, or of a target
     pub(super) backend: Option<BackendTable>,
+    /// For a time, this program is down as the backend of the proxy: it refuses connections, or resets them at once
+    ///
+    /// A connection that is open meanwhile need not reach it. One that has not is counted as unserved, and is neither
+    /// passed nor failed, however it ends. Every other one is judged as always.
+    pub(super) outage: Option<OutageTable>,
     /// Programs that it starts, each with how to install it; where one is missing, the case is skipped
     ///
     /// A program is a name, which is looked for in PATH and in the system's sbin folders, or the path of a

@@ -9,6 +9,7 @@ const TABLES: &[(&str, &str)] = &[
     ("server", "in [server]"),
     ("process", "in [[process]]"),
     ("backend", "in [backend]"),
+    ("outage", "in [outage]"),
     ("run", "in [run]"),
     ("load", "in [[load]]"),
     ("expect", "in [expect]"),

@@ -17,7 +17,7 @@ use super::process_texts::ProcessTexts;
 use super::toml_path::KeyStep;
 use super::two_sides;
 use super::variables::{Environment, Variables};
-use crate::config::{ConnList, LoadArgs, ServerConditions, ServerTable, ServerVariant};
+use crate::config::{ConnList, LoadArgs, Outage, ServerConditions, ServerTable, ServerVariant};
 use crate::judge::expectation::{Expectations, ExpectedVerdict};
 use crate::judge::measured::of_backend;
 use crate::judge::property::ReportedMetric;
@@ -137,6 +137,7 @@ impl FileReader<'_> {
     /// The case of a file that has loads of its own, without its server.
     fn case(self, file: ScenarioFile) -> Result<Scenario, ScenarioError> {
         let loads = self.loads(&file.load, file.backend.is_some())?;
+        let outage = self.outage(&file, &loads)?;
         let report = self.reported(&file.report, &loads)?;
         let expect = self.expectations(file.expect.unwrap_or_default(), &loads)?;
         let expect = Expectations { grade: file.grade.unwrap_or_default(), report, ..expect };
@@ -153,6 +154,7 @@ impl FileReader<'_> {
             programs: BTreeMap::new(),
             conditions: ServerConditions::default(),
             backend: file.backend.map(|backend| backend.listen),
+            outage,
             run: file.run,
             loads,
             expect,
@@ -160,6 +162,16 @@ impl FileReader<'_> {
             source: self.text.into(),
             name_location: self.location("name"),
         })
+    }
+
+    fn outage(self, file: &ScenarioFile, loads: &[Profile]) -> Result<Option<Outage>, ScenarioError> {
+        let Some(outage) = &file.outage else { return Ok(None) };
+        let table = [KeyStep::Key("outage")];
+        if !loads.iter().all(|load| load.flow.has_two_sides()) {
+            let problem = "only a backend of ours can be down: add [backend], or a flow such as both to each [[load]]";
+            return Err(self.error_at(&table, problem));
+        }
+        outage.resolve().map(Some).map_err(|error| self.config_error(&table, &error))
     }
 
     fn expectations(self, expect: ExpectTable, loads: &[Profile]) -> Result<Expectations, ScenarioError> {
@@ -193,6 +205,11 @@ impl FileReader<'_> {
                 return Err(self.error_at(&steps, "another [[load]] has this name: give each its own"));
             }
             loads.push(profile);
+        }
+        if let Some(other) = loads.iter().position(|load| load.speaks_first != loads[0].speaks_first) {
+            let steps = [KeyStep::Key("load"), KeyStep::Index(other), KeyStep::Key("speaks_first")];
+            let problem = "a backend speaks first on all of its connections, or on none: give each [[load]] the same";
+            return Err(self.error_at(&steps, problem));
         }
         self.check_ids(&loads)?;
         Ok(loads)
@@ -268,6 +285,7 @@ impl FileReader<'_> {
             ("grade", file.grade.is_some()),
             ("needs", !file.needs.is_empty()),
             ("report", !file.report.is_empty()),
+            ("outage", file.outage.is_some()),
         ];
         if let Some((key, _)) = written.into_iter().find(|(_, is_written)| *is_written) {
             let problem = format!("the cases of the suite bring this with them: leave out either {key} or suite");
@@ -371,6 +389,25 @@ mod tests {
             ("name = 'n'\n[run]\nonly_conn = 5\n[[load]]\nconns = 5", "--> a.toml:3:13\n", "no connection 5", "^"),
             ("name = 'n'\nsuite = 'conformance'\n[run]\nonly_conn = 5", "--> a.toml:4:13\n", "'1.2 every", "^"),
             ("name = 'n'\nload = []", "--> a.toml:2:8\n", "[[load]]", "^"),
+            (
+                "name = 'n'\n[backend]\n[[load]]\n[[load]]\nspeaks_first = 'server'",
+                "--> a.toml:5:16\n",
+                "give each [[load]] the same",
+                "^^^^^^^^",
+            ),
+            ("name = 'n'\n[[load]]\n[outage]\nhow = 'refuse'\nlasts = '1s'", "--> a.toml:3:1\n", "add [backend]", "^"),
+            (
+                "name = 'n'\n[backend]\n[[load]]\n[outage]\nhow = 'refuse'\nlasts = 0",
+                "--> a.toml:6:9\n",
+                "such as 2s",
+                "^",
+            ),
+            (
+                "name = 'n'\n[backend]\n[[load]]\n[outage]\nhow = 'refused'\nlasts = '1s'",
+                "--> a.toml:5:7\n",
+                "`refuse`",
+                "^",
+            ),
         ] {
             let error = error(text);
             assert!(error.contains(place) && error.contains(remedy) && error.contains(marked), "{text}\n{error}");

@@ -30,6 +30,11 @@ files![
     "11.17-two-hundred-connections-one-to-one.toml",
     "11.18-sigterm-of-the-proxy-with-connections-open.toml",
     "11.19-a-server-that-resets-at-once.toml",
+    "11.20-a-server-that-is-down-refuses-connections.toml",
+    "11.21-a-server-that-resets-each-connection-at-once.toml",
+    "11.22-after-a-server-has-refused-connections-are-served-again.toml",
+    "11.23-after-a-server-has-reset-connections-are-served-again.toml",
+    "11.24-a-server-that-speaks-first.toml",
 ];
 
 #[cfg(test)]

@@ -15,13 +15,23 @@ pub(crate) enum Way {
 /// What a relay does to the bytes of one way, and with its end.
 pub(crate) type Carry = fn(Way, &mut TcpStream, &mut TcpStream) -> io::Result<()>;
 
-/// A relay to this backend.
+/// A relay to this backend. It ends a client whose server refuses.
 pub(crate) fn relay(backend: SocketAddr, carry: Carry) -> SocketAddr {
+    relay_that(backend, carry, |_| true)
+}
+
+/// The same, and what it does with a client whose server refuses; `false`: it ends itself.
+pub(crate) fn relay_that(backend: SocketAddr, carry: Carry, refused: fn(TcpStream) -> bool) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let address = listener.local_addr().expect("the listener is bound");
     thread::spawn(move || {
         for client in listener.incoming().flatten() {
-            let Ok(server) = TcpStream::connect(backend) else { continue };
+            let Ok(server) = TcpStream::connect(backend) else {
+                if refused(client) {
+                    continue;
+                }
+                return;
+            };
             for (way, from, to) in [(Way::Up, &client, &server), (Way::Down, &server, &client)] {
                 let (mut from, mut to) =
                     (from.try_clone().expect("there are descriptors"), to.try_clone().expect("there are descriptors"));

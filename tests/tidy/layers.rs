@@ -21,7 +21,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
     ("server", &["random", "sync", "sys", "transport", "units"]),
     ("config", &["failure", "plan", "server", "stream", "sys", "transport", "units"]),
     ("client", &["config", "measure", "plan", "stream", "sync", "sys", "transport", "units"]),
-    ("peer", &["client", "sys", "transport"]),
+    ("peer", &["client", "sync", "sys", "transport"]),
     ("scenario", &["config", "judge", "plan", "stream", "units"]),
     ("report", &["client", "exit", "judge", "measure", "plan", "scenario", "server", "stream", "units"]),
     ("output", &["exit", "failure", "judge", "report", "sync"]),

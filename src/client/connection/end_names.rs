@@ -26,6 +26,8 @@
 //! | reset, or a write that failed | reset | reset | |
 //! | silence, vanished | stalled | stalled, or no-fin if all came | no-fin |
 //! | overtime | too-slow | too-slow | too-slow |
+//!
+//! A connection that was open while the backend was down on purpose, and has not reached it, may end in any way.
 
 use std::io;
 

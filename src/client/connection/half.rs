@@ -65,6 +65,11 @@ impl Half {
         &self.pair
     }
 
+    /// This half ends. Returns whether it is the client's, and its connection has not reached the backend and need not.
+    pub(super) fn end_unserved(&self) -> bool {
+        self.side == Side::Client && self.pair.end_unserved()
+    }
+
     /// What may be expected of the other half.
     pub(super) fn other_state(&self) -> OtherState {
         self.pair.state(self.side.other())
@@ -105,6 +110,7 @@ impl Half {
         while let Some(end) = self.next_end.filter(|end| *end <= reached) {
             self.whole += 1;
             stats.counters.messages_echoed += 1;
+            stats.open_loop.last_echo = now;
             self.next_end = self.incoming.next().filter(|next| *next > end);
         }
     }

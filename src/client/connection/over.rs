@@ -4,8 +4,10 @@ use std::io;
 
 use super::ClientConnection;
 use super::end_names::{self, EndFacts, OwnFin, ended_by};
+use super::half::Half;
 use super::turn::{Transport, TurnContext, TurnResult};
 use crate::client::pair::HalfEnd;
+use crate::measure::LoadStats;
 use crate::plan::{ExpectedEcho, Verify};
 use crate::stream::{Divergence, End, EndedBy, Ending, FindingKind};
 
@@ -38,10 +40,13 @@ impl ClientConnection {
         };
         let expected = self.profile().expected_echo();
         let keeps_half_closed = turn.half_close.shows_that_they_stay_open();
+        let is_unserved = self.half.as_deref().is_some_and(Half::end_unserved);
         let end = match &self.half {
             None => end_names::name(&EndFacts { by, own_fin, expected, keeps_half_closed }),
             // The time was up before it had anything to send, so nobody could know which connection it is.
             Some(half) if own_fin == OwnFin::Sent && !half.pair().is_reached() && self.is_nameless() => End::STOPPED,
+            // The backend was down, so whatever the proxy does is shown, and is no finding.
+            Some(_) if is_unserved => End::STOPPED,
             Some(half) => end_names::name_of_half(by, half.other_state()),
         };
         let ending = Ending { write_failed, ..self.ending(by, turn.clock.last()) };
@@ -50,6 +55,10 @@ impl ClientConnection {
         let of_the_end = [end.missing, end.complete];
         for divergence in turn.found[before..].iter_mut().filter(|found| of_the_end.contains(&Some(found.kind))) {
             divergence.ending = Some(Box::new(ending));
+        }
+        if is_unserved && self.findings == 0 && turn.found.len() == before {
+            let after = turn.clock.read().saturating_sub(self.receiver.opened());
+            count_unserved(turn.stats, by, after);
         }
         if self.half.is_some() {
             let is_whole = by == EndedBy::Fin && own_fin == OwnFin::Sent;
@@ -153,6 +162,18 @@ impl ClientConnection {
         if let Some(half) = &self.half {
             half.note_end(if self.findings > 0 { HalfEnd::Failed } else { end }, turn.clock.last());
         }
+    }
+}
+
+/// A connection has ended in this way that never reached the backend, `after` nanoseconds after its opening.
+fn count_unserved(stats: &mut LoadStats, by: EndedBy, after: u64) {
+    stats.unserved_after.record(after);
+    let counters = &mut stats.counters;
+    counters.unserved += 1;
+    match by {
+        EndedBy::Fin => {}
+        EndedBy::Reset => counters.unserved_resets += 1,
+        EndedBy::Silence | EndedBy::Vanished | EndedBy::Overtime => counters.unserved_silent += 1,
     }
 }
 

@@ -86,6 +86,11 @@ impl Receiver {
         self.last_came = now;
     }
 
+    /// When the connection was opened, in nanoseconds since the start of the run.
+    pub(super) fn opened(&self) -> u64 {
+        self.opened
+    }
+
     /// How long nothing has come, in nanoseconds.
     pub(super) fn silence(&self, now: u64) -> u64 {
         now.saturating_sub(self.last_came)

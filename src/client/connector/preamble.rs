@@ -1,14 +1,21 @@
 //! From a handshake that is over to a connection that is open: at once, or after what is said before the stream.
 
+use std::io;
+use std::time::Duration;
+
 use mio::event::Event;
+use mio::net::TcpStream;
 
 use super::{ConnectContext, ConnectFailure, Connector, SlotAction};
 use crate::client::clock::millis;
+use crate::client::greeting::Greeted;
+use crate::client::intake::FirstWords;
 use crate::client::negotiating::Negotiating;
 use crate::client::slot::{Handshake, SlotStage, SlotState};
 use crate::client::socket::RegisteredSocket;
 use crate::measure::LoadStats;
-use crate::stream::ConnId;
+use crate::plan::FirstSpeaker;
+use crate::stream::{ConnId, FindingKind};
 
 impl Connector {
     /// The handshake is over. Without a preamble the connection is open.
@@ -24,13 +31,15 @@ impl Connector {
         if let Some(event) = event {
             socket.notice(event.into());
         }
-        let Some(preamble) = target.preamble().cloned() else {
+        let preamble = target.preamble().cloned();
+        let is_greeted = context.run.plan.groups[slot.group()].speaks_first == FirstSpeaker::Server;
+        if preamble.is_none() && !is_greeted {
             return self.opened((index, slot), stats, (conn, (socket, None), began), context);
-        };
+        }
         self.handshakes += 1;
         // It has what is left of the time for the connect.
         slot.owes(true, began, millis(context.run.plan.groups[slot.group()].connect_timeout), true);
-        let negotiating = Negotiating::new(socket, &preamble, (target, source, began));
+        let negotiating = Negotiating::new(socket, preamble.as_ref(), is_greeted, (target, source, began));
         slot.stage = SlotStage::Negotiating(Box::new(negotiating));
         self.negotiate((index, slot), stats, None, context)
     }
@@ -53,7 +62,7 @@ impl Connector {
             None => {}
         }
         let result = negotiating.advance();
-        let timed_out = stalled.then(|| negotiating.timed_out(limit));
+        let (timed_out, is_up) = (stalled.then(|| negotiating.timed_out(limit)), negotiating.awaits_greeting());
         let result = match self.step_ended(slot, stats, (result, timed_out), context) {
             Ok(result) => result,
             Err(action) => return action,
@@ -64,17 +73,96 @@ impl Connector {
         let conn = self.conn_of((index, slot), context);
         match result {
             Ok(()) => {
-                stats.connect.record(now - negotiating.began);
-                let began = negotiating.began;
-                self.opened((index, slot), stats, (conn, negotiating.into_socket(), began), context)
+                if negotiating.target.preamble().is_some() {
+                    stats.connect.record(now - negotiating.began);
+                }
+                let server = negotiating.greeting().map(|greeting| claimed(&greeting, context)).transpose();
+                match server {
+                    Ok(server) => {
+                        let began = negotiating.began;
+                        let opened = (conn, negotiating.into_socket(), began);
+                        let action = self.opened((index, slot), stats, opened, context);
+                        server.into_iter().for_each(|server| greeted(conn, server, context));
+                        action
+                    }
+                    Err(wrong) => self.not_greeted((index, slot), stats, (conn, *negotiating, wrong), context),
+                }
+            }
+            Err(error) if is_up => {
+                let kind = match error.kind() {
+                    io::ErrorKind::UnexpectedEof => FindingKind::Truncated,
+                    io::ErrorKind::TimedOut => FindingKind::Stalled,
+                    _ => FindingKind::Reset,
+                };
+                self.not_greeted((index, slot), stats, (conn, *negotiating, (kind, error)), context)
             }
             Err(error) => {
-                let (target, source) = (negotiating.target.clone(), negotiating.source);
-                let mut stream = negotiating.into_stream();
-                let _ = context.registry.deregister(&mut stream);
-                let failure = ConnectFailure { conn, source, target, error };
+                let failure = given_up(*negotiating, (conn, FindingKind::ConnectFailed, error), context);
                 self.connect_failed((index, slot), &mut stats.counters, failure, context)
             }
         }
     }
+
+    /// The connection was open, and the first bytes of the server, which speaks first, did not come, or are another
+    /// connection's.
+    fn not_greeted(
+        &mut self,
+        (index, slot): (usize, &mut SlotState),
+        stats: &mut LoadStats,
+        (conn, negotiating, (kind, error)): (ConnId, Negotiating, (FindingKind, io::Error)),
+        context: &ConnectContext<'_>,
+    ) -> SlotAction {
+        let at = Duration::from_nanos(context.clock.last());
+        stats.counters.opened += 1;
+        stats.active_time.opened(negotiating.began);
+        stats.timeline.at(at).opened += 1;
+        stats.timeline.at(at).closed += 1;
+        let failure = given_up(negotiating, (conn, kind, error), context);
+        let action = self.connect_failed((index, slot), &mut stats.counters, failure, context);
+        // It was opened.
+        stats.counters.connect_failures -= 1;
+        action
+    }
+}
+
+/// Closes the socket of a connection that can't go on.
+fn given_up(
+    negotiating: Negotiating,
+    (conn, kind, error): (ConnId, FindingKind, io::Error),
+    context: &ConnectContext<'_>,
+) -> ConnectFailure {
+    let (target, source) = (negotiating.target.clone(), negotiating.source);
+    let mut stream = negotiating.into_stream();
+    let _ = context.registry.deregister(&mut stream);
+    ConnectFailure { conn, kind, source, target, error }
+}
+
+/// The server's socket of the connection that this greeting names, or what is wrong with it.
+fn claimed(greeting: &FirstWords, context: &ConnectContext<'_>) -> Result<TcpStream, (FindingKind, io::Error)> {
+    let (run, wrong) = (context.run, |kind, what: &str| Err((kind, io::Error::new(io::ErrorKind::InvalidData, what))));
+    let intake = run.plan.backend.as_ref();
+    match run.two_sides.as_ref().map_or(Greeted::Unknown, |two_sides| two_sides.claim(greeting)) {
+        Greeted::Own(stream) => {
+            intake.inspect(|intake| intake.was_claimed(stream.peer_addr().ok().map(|address| address.ip())));
+            Ok(stream)
+        }
+        Greeted::Taken => {
+            intake.inspect(|intake| intake.was_mistaken(true));
+            wrong(FindingKind::Crosstalk, "the first bytes of the server are those of another connection")
+        }
+        Greeted::Unknown => {
+            intake.inspect(|intake| intake.was_mistaken(false));
+            wrong(FindingKind::Corrupt, "the first bytes of the server are none that it has sent in this run")
+        }
+    }
+}
+
+/// The connection is open, and this is the server's socket of it.
+fn greeted(conn: ConnId, server: TcpStream, context: &ConnectContext<'_>) {
+    let run = context.run;
+    let Some((two_sides, pair)) = run.two_sides.as_ref().and_then(|sides| Some((sides, sides.pairs.of(conn)?))) else {
+        return;
+    };
+    // The worker is this one, and looks there before it waits.
+    two_sides.hand_over(server, pair, context.clock.last());
 }

@@ -8,6 +8,7 @@ use mio::{Interest, Token};
 use socket2::SockRef;
 
 use super::ClientWorker;
+use crate::client::pair::Side;
 use crate::client::run_state::RunState;
 use crate::client::slot::{LiveConnection, SlotStage, SlotState};
 use crate::client::socket::RegisteredSocket;
@@ -28,6 +29,22 @@ impl ClientWorker {
         let Some(two_sides) = &run.two_sides else { return };
         for reached in two_sides.taken_over(self.index) {
             self.begin_half(&run, reached);
+        }
+    }
+
+    /// Notes where the schedule of the server's half in this slot continues, if it has one. Not only at its end: the
+    /// client may open its next connection before.
+    #[inline]
+    pub(super) fn note_schedule(&mut self, index: usize, side: Option<Side>) {
+        if side == Some(Side::Backend) {
+            self.note_schedule_of_half(index);
+        }
+    }
+
+    fn note_schedule_of_half(&mut self, index: usize) {
+        let SlotStage::Open(open) = &self.slots[index].stage else { return };
+        if let (Some(_), Some(pair)) = (open.connection.profile().rate, open.connection.pair()) {
+            self.backend.continue_at(pair.slot(), open.connection.next_arrival());
         }
     }
 
@@ -54,7 +71,8 @@ impl ClientWorker {
         }
         two_sides.ledger.open(conn, generation);
         let client = ConnectionPlan::new(Arc::clone(profile), run.plan.seed, slot, conn);
-        let connection = two_sides.reached(&pair, slot, client, self.clock.read());
+        let continues_at = self.backend.continues_at(pair.slot());
+        let connection = two_sides.reached(&pair, slot, (client, continues_at), self.clock.read());
         let socket = RegisteredSocket::new(stream);
         self.slots[index].stage = SlotStage::Open(Box::new(LiveConnection { connection, socket, session: None }));
         self.drive(index);

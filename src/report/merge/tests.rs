@@ -49,6 +49,7 @@ fn shard(index: u32, count: u32, start: u64, rtts: &[u64]) -> Input {
         sent_after_due: None,
         active: ActiveTimeReport { first_connect_s: Some(0.5), last_echo_s: Some(9.0) },
         rate: None,
+        backend_rate: None,
         timeline: Timeline { interval_ms: 100, points: vec![Point { messages: 1, ..Point::default() }] },
         findings: Vec::new(),
     };
