@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -27,30 +28,38 @@ fn run(args: &[&str]) -> Output {
 
 /// Waits for the end of the program; panics if it hangs.
 pub(crate) fn finish(mut child: Child, args: &[&str]) -> Output {
-    let stdout = drain(child.stdout.take());
-    let stderr = drain(child.stderr.take());
+    let (stdout, stderr) = (drain(child.stdout.take()), drain(child.stderr.take()));
     let until = Instant::now() + HANG_TIMEOUT;
+    let left = || until.saturating_duration_since(Instant::now());
+    // The pipes end with the program, so waiting for them takes no processor time from it.
+    let (Ok(stdout), Ok(stderr)) = (stdout.recv_timeout(left()), stderr.recv_timeout(left())) else {
+        child.kill().expect("the program runs");
+        panic!("{args:?} did not end");
+    };
     let status = loop {
         if let Some(status) = child.try_wait().expect("the process can be waited for") {
             break status;
         }
-        if Instant::now() > until {
+        if left().is_zero() {
             child.kill().expect("the program runs");
             panic!("{args:?} did not end");
         }
         std::thread::yield_now();
     };
-    let join = |reader: std::thread::JoinHandle<Vec<u8>>| reader.join().expect("the reader does not panic");
-    Output { status, stdout: join(stdout), stderr: join(stderr) }
+    Output { status, stdout, stderr }
 }
 
-fn drain(pipe: Option<impl Read + Send + 'static>) -> std::thread::JoinHandle<Vec<u8>> {
+/// Reads all of a pipe, which comes from the channel when it has ended.
+fn drain(pipe: Option<impl Read + Send + 'static>) -> Receiver<Vec<u8>> {
     let mut pipe = pipe.expect("the pipe is open");
+    let (sender, all) = channel();
     std::thread::spawn(move || {
-        let mut all = Vec::new();
-        pipe.read_to_end(&mut all).expect("the pipe is readable");
-        all
-    })
+        let mut bytes = Vec::new();
+        pipe.read_to_end(&mut bytes).expect("the pipe is readable");
+        // Nobody waits for it any more if the test has failed.
+        let _ = sender.send(bytes);
+    });
+    all
 }
 
 pub(crate) fn text(bytes: &[u8]) -> String {
@@ -72,10 +81,14 @@ pub(crate) struct Serving {
 
 impl Serving {
     pub(crate) fn start(args: &[&str]) -> Serving {
+        Serving::start_with(args, Stdio::inherit())
+    }
+
+    /// Starts it with another standard error.
+    pub(crate) fn start_with(args: &[&str], stderr: Stdio) -> Serving {
         let bind: &[&str] = if args.contains(&"--bind") { &[] } else { &["--bind", "127.0.0.1:0"] };
         let all = [&["serve", "--json", "--until-stdin-closes"], bind, args].concat();
-        let mut child =
-            program(&all).stdin(Stdio::piped()).stderr(Stdio::inherit()).spawn().expect("the program starts");
+        let mut child = program(&all).stdin(Stdio::piped()).stderr(stderr).spawn().expect("the program starts");
         let mut lines = BufReader::new(child.stdout.take().expect("the pipe is open")).lines();
         let first = lines.next().expect("the server prints a line when it listens").expect("the output is UTF-8");
         let first: Value = serde_json::from_str(&first).expect("the text is JSON");
