@@ -8,6 +8,7 @@ mod packet;
 mod packet_relay;
 
 use std::fs::File;
+use std::io::Write;
 use std::os::fd::AsFd;
 use std::panic::resume_unwind;
 use std::process::Command;
@@ -137,6 +138,7 @@ pub(crate) fn are_permitted() -> bool {
     let Err(reason) = Network::start(USUAL_MTU, Treatment::NONE, |_, _| None) else { return true };
     let is_required = std::env::var_os(REQUIRE_VARIABLE).is_some_and(|value| value == "1");
     assert!(!is_required, "{REQUIRE_VARIABLE}=1, but there are no networks for tests here: {reason}");
-    println!("SKIPPED: {}: run it as root, or by 'unshare --map-root-user --net cargo test'", reason.trim_end());
+    let remedy = "run it as root, or by 'unshare --map-root-user --net cargo test'";
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {}: {remedy}", reason.trim_end());
     false
 }
