@@ -367,7 +367,7 @@ mod tests {
         let said = refusal(&["run", "a.toml", "--html", "a.toml"]);
         assert!(said.contains("--html would replace a.toml, which this command reads"), "{said}");
         let both = ["echo-tester", "check", "127.0.0.1:9", "--baseline", "a.toml", "--write-baseline", "a.toml"];
-        assert!(try_parse(&both.map(OsString::from)).is_ok(), "the list is read, and then written anew");
+        assert!(try_parse(&both.map(OsString::from)).is_ok(), "the list is read, and then written again");
         let mut fine = vec![["--junit", "a.x", "--html", "b.x"]];
         if cfg!(unix) {
             fine.push(["--junit", "/dev/null", "--html", "/dev/null"]);

@@ -1,6 +1,7 @@
 //! Ctrl-C at any moment and in every wait: the program ends soon, its exit code is 130, what did not run is 'not run',
 //! and nobody is blamed for it. The signal goes to the whole process group, as a terminal sends it, so the servers that
-//! the program starts would get it too if they stood in that group. And a server that is killed leaves no process behind.
+//! the program starts would get it too if they stood in that group. And a server that is killed leaves no process
+//! behind.
 #![cfg(unix)]
 
 use std::io::{ErrorKind, Read, Write};

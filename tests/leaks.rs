@@ -159,6 +159,19 @@ fn memory_that_a_connection_leaves_behind_is_a_figure() {
     assert_eq!(code, 0, "{}", case["reasons"]);
 }
 
+#[test]
+fn what_the_client_itself_uses_is_a_figure_too() {
+    let text = "name = 'n'\n[server]\n[[load]]\nconns = 20\nreconnect = 149\nmessages = 4\ngap = '4ms'\n\
+                size = 64\nfragment = 'off'\n\
+                [expect]\nthresholds = ['client.fds > 20', 'client.fds < 200', 'client.fds.growth < 30', \
+                'client.memory.growth < 16MiB']\n";
+    let (code, case) = self::case("nothing", text, &[]);
+    assert_eq!(code, 0, "{}\n{}", case["reasons"], case["run"]["client"]["usage"]);
+    let (code, case) = self::case("nothing", &text.replace("fds < 200", "fds < 20"), &[]);
+    let reasons = case["reasons"].to_string();
+    assert!(code == 3 && reasons.contains("client.fds < 20: it was "), "{reasons}");
+}
+
 const TWELVE: &str = "name = 'n'\n[server]\n[[load]]\nconns = 12\nmessages = 2\n";
 
 #[test]

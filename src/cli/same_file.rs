@@ -1,5 +1,5 @@
-//! Two results in one file: the second would replace the first, and nobody would notice. The same for a result in a file
-//! that is read.
+//! Two results in one file: the second would replace the first, and nobody would notice. The same goes for a result in a
+//! file that is read.
 
 use std::path::Path;
 
@@ -25,7 +25,7 @@ pub(super) fn refusal(matches: &ArgMatches) -> Option<String> {
     let mut read = READ.iter().flat_map(|id| files(matches, id));
     let (by, id, path) = read.find_map(|(by, path)| {
         let id = written[place_of(&written, path)?].0;
-        // That list is read, and then written anew.
+        // That list is read, and then written again.
         (by != "baseline" || id != "write_baseline").then_some((by, id, path))
     })?;
     let by = if matches!(by, "files" | "paths") { "this command".to_owned() } else { flag(by) };

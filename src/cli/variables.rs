@@ -13,6 +13,7 @@ const PREFIX: &str = "ECHO_TESTER_";
 /// Variables that the tests of this repository read. No flag has them.
 const OF_TESTS: &[&str] = &[
     "ECHO_TESTER_REQUIRE_MODELS",
+    "ECHO_TESTER_REQUIRE_NAMESPACES",
     "ECHO_TESTER_REQUIRE_SHELLS",
     "ECHO_TESTER_REQUIRE_WINE",
     "ECHO_TESTER_WINDOWS_EXE",

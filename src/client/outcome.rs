@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::intake::IntakeCounts;
-use crate::measure::{LoadStats, ServerUsage};
+use crate::measure::{LoadStats, ResourceUsage};
 use crate::stream::Finding;
 use crate::stream::answer::{self, Answer};
 use crate::stream::kept::keep_first;
@@ -31,7 +31,7 @@ pub struct RunOutcome {
     /// What the client itself used.
     pub client: ClientUsage,
     /// What the processes of the server used, if they were watched. Whoever watches them fills it in.
-    pub server: Option<ServerUsage>,
+    pub server: Option<ResourceUsage>,
 }
 
 impl RunOutcome {
@@ -98,6 +98,8 @@ pub struct ClientUsage {
     pub peak_memory: Option<u64>,
     /// Memory that was resident before the first connection, in bytes.
     pub memory_before: Option<u64>,
+    /// Its descriptors and memory over time. Whoever runs the client fills it in, as for the server.
+    pub usage: Option<ResourceUsage>,
     /// For each worker, the part of its busiest second in which it used its processor: 0 to 1.
     pub busy: Vec<Option<f64>>,
     /// Processors that this process may use.

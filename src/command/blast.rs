@@ -32,7 +32,7 @@ use crate::runner::{backend, destination, launch, server_watch};
 use crate::server::models;
 use crate::stream::ConnId;
 use crate::target::bundled::BundledServer;
-use crate::target::resources::ServerWatch;
+use crate::target::resources::UsageWatch;
 use crate::transport::{Destination, Endpoint};
 use crate::units::counted;
 
@@ -123,7 +123,7 @@ pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
         aim_at(&mut plan, server.as_ref(), &run)?;
     }
     announce(&args.output, &plan, (server.as_ref(), backend.as_ref()), target, &about)?;
-    let watch = server.as_ref().map_or(watch, |server| ServerWatch::of(server.pid()));
+    let watch = server.as_ref().map_or(watch, |server| UsageWatch::of(server.pid()));
     let progress = Progress::of_run(args.output.quiet);
     let task = progress.begin(0, String::new());
     let (mut outcome, timed_out) = launch::run_plan(plan.clone(), run.start_at, run.timeout, &task, watch.as_ref())?;
@@ -203,7 +203,7 @@ fn about(profiles: &[Profile]) -> String {
 ///
 /// # Errors
 /// There is no such process, or no such model for a server to watch.
-fn watch(args: &BlastArgs) -> anyhow::Result<Option<ServerWatch>> {
+fn watch(args: &BlastArgs) -> anyhow::Result<Option<UsageWatch>> {
     if let Some(model) = &args.serve {
         models::find(model).map_err(|why| Failure::usage(format!("--serve={model}: {why}")))?;
     }

@@ -54,7 +54,7 @@ pub struct CheckCommand {
     /// Print the smallest python3 script that shows the fault of this case without echo-tester, and connect to nobody
     ///
     /// For a report to the maintainers of a proxy. A case is an id such as 3.2; the scripts have names too: half-close,
-    /// backlog, reset, back-pressure, bytes. The script ends with exit code 1 where the fault is, and 2 if it can't connect.
+    /// backlog, reset, back-pressure, bytes. Exit code 1 of the script: the fault is there; 2: it can't connect.
     #[arg(
         long, value_name = "CASE",
         conflicts_with_all = [

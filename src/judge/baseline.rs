@@ -17,11 +17,11 @@ use crate::stream::FindingKind;
 /// The version of the form of the list.
 pub const VERSION: u32 = 1;
 
-/// Kinds that one fault of the bytes may have. A byte that is dropped is *lost* here and *corrupt* there: that depends on
-/// the bytes around it, and they differ with the seed. Bytes of another connection are another fault.
+/// Kinds that one fault of the bytes may have. A byte that is dropped is *lost* here and *corrupt* there: that depends
+/// on the bytes around it, and they differ with the seed. Bytes of another connection are another fault.
 const INEXACT: &[FindingKind] =
     &[FindingKind::Corrupt, FindingKind::Lost, FindingKind::Duplicated, FindingKind::Reordered, FindingKind::Surplus];
-/// What follows when bytes are missing: the rest is waited for in vain, or the end comes without it.
+/// What follows when bytes are missing: the rest never comes, or the end comes without it.
 const IN_THE_WAKE: &[FindingKind] = &[FindingKind::Stalled, FindingKind::Truncated];
 
 /// The list.

@@ -4,7 +4,7 @@
 //! What is evidence is growth with the number of connections. So the same load is run again, twice: it leaves behind
 //! about as much each time, or it has not leaked. Memory proves nothing here, because allocators keep what was freed.
 
-use crate::measure::server_usage::{UsageFigure, UsageLevel};
+use crate::measure::usage::{UsageFigure, UsageLevel};
 use crate::units::grouped;
 
 /// Fewer descriptors or threads than this are nothing: loggers, resolvers and runtimes open some when they first need

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::measure::{Counters, LoadStats, ServerFigures};
+use crate::measure::{Counters, LoadStats, UsageFigures};
 use crate::plan::Verify;
 use crate::stream::answer::Answer;
 use crate::units::Time;
@@ -45,10 +45,12 @@ pub struct RunResources {
     pub client_cpu: Option<Duration>,
     /// Peak resident memory of the client, in bytes.
     pub client_memory: Option<u64>,
+    /// What else the client used.
+    pub client: UsageFigures,
     /// CPU time of the server.
     pub server_cpu: Option<Duration>,
     /// What else the processes of the server used.
-    pub server: ServerFigures,
+    pub server: UsageFigures,
     /// Whether the processes of the server were watched.
     pub is_server_watched: bool,
     /// How long the client itself stood still.

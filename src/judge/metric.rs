@@ -98,13 +98,13 @@ macro_rules! total {
     };
 }
 
-/// A figure of the server's processes.
-macro_rules! of_server {
-    ($name:literal, $unit:ident, $field:ident, $description:literal) => {
+/// A figure of the processes of the client or of the server.
+macro_rules! used_by {
+    ($side:ident, $name:literal, $unit:ident, $field:ident, $description:literal) => {
         Metric {
             name: $name,
             description: $description,
-            kind: MetricKind::Run(MetricUnit::$unit, |resources| resources.server.$field.map(|value| value as f64)),
+            kind: MetricKind::Run(MetricUnit::$unit, |resources| resources.$side.$field.map(|value| value as f64)),
         }
     };
 }
@@ -212,24 +212,48 @@ pub const METRICS: &[Metric] = &[
         description: "peak resident memory of the client's process so far; not for one load",
         kind: MetricKind::Run(MetricUnit::Bytes, |resources| resources.client_memory.map(|bytes| bytes as f64)),
     },
+    used_by!(
+        client,
+        "client.memory.growth",
+        Bytes,
+        memory_growth,
+        "resident memory of the client while the last tenth of the connections is opened and at least half of the most \
+         are open, less that of the first ones: each the lowest sample, and the first are those between a tenth and a \
+         half of all"
+    ),
+    used_by!(
+        client,
+        "client.fds",
+        Count,
+        fds,
+        "the most open descriptors of the client in any sample; on Windows, handles of every kind"
+    ),
+    used_by!(client, "client.fds.growth", Count, fds_growth, "the same as `client.memory.growth`, of open descriptors"),
     Metric {
         name: "server.cpu",
         description: "CPU time of the server's processes; this and the rows below, of a server that the program starts or \
                       that `--pid` names, with all processes that it has started; not for one load",
         kind: MetricKind::Run(MetricUnit::Time, |resources| resources.server_cpu.map(in_nanos)),
     },
-    of_server!("server.memory", Bytes, memory, "the most resident memory of any sample"),
-    of_server!(
+    used_by!(server, "server.memory", Bytes, memory, "the most resident memory of any sample"),
+    used_by!(
+        server,
         "server.memory.growth",
         Bytes,
         memory_growth,
         "resident memory when all connections have closed, less that of the first ones: the lowest sample between a tenth \
          and a half of all connections"
     ),
-    of_server!("server.fds", Count, fds, "the most open descriptors of any sample; on Windows, handles of every kind"),
-    of_server!("server.fds.growth", Count, fds_growth, "the same as `server.memory.growth`, of open descriptors"),
-    of_server!("server.threads", Count, threads, "the most threads of any sample"),
-    of_server!("server.threads.growth", Count, threads_growth, "the same as `server.memory.growth`, of threads"),
+    used_by!(
+        server,
+        "server.fds",
+        Count,
+        fds,
+        "the most open descriptors of any sample; on Windows, handles of every kind"
+    ),
+    used_by!(server, "server.fds.growth", Count, fds_growth, "the same as `server.memory.growth`, of open descriptors"),
+    used_by!(server, "server.threads", Count, threads, "the most threads of any sample"),
+    used_by!(server, "server.threads.growth", Count, threads_growth, "the same as `server.memory.growth`, of threads"),
 ];
 
 impl Metric {
@@ -339,13 +363,19 @@ impl MetricRef {
 
     /// Why it was not measured, as the end of a sentence; empty where its name says enough.
     pub(super) fn why_unmeasured(&self, resources: &RunResources) -> &'static str {
-        match self.metric.name.strip_prefix("server.") {
-            None => "",
-            Some(_) if !resources.is_server_watched => ": no process of the server was watched (--pid names one)",
-            Some(name) if name.ends_with(".growth") => {
+        match self.metric.name.split_once('.') {
+            Some(("server", _)) if !resources.is_server_watched => {
+                ": no process of the server was watched (--pid names one)"
+            }
+            Some(("server", name)) if name.ends_with(".growth") => {
                 ": no sample fell between a tenth and a half of the connections, or this system does not tell"
             }
-            Some(_) => ": this system does not tell, or not this user",
+            Some(("client", name)) if name.ends_with(".growth") => {
+                ": no sample fell between a tenth and a half of the connections, or into the last tenth, or this system \
+                 does not tell"
+            }
+            Some(("server", _)) => ": this system does not tell, or not this user",
+            _ => "",
         }
     }
 

@@ -128,7 +128,11 @@ impl Threshold {
     }
 
     /// Whether it is about what the server's processes keep.
-    pub fn is_about_growth(&self) -> bool {
+    pub fn is_about_growth_of_server(&self) -> bool {
+        self.is_about_growth() && self.metric.name().starts_with("server.")
+    }
+
+    fn is_about_growth(&self) -> bool {
         self.metric.name().ends_with(".growth")
     }
 
@@ -150,7 +154,8 @@ impl Threshold {
             Some(value) => (self.comparison.is_met(value, self.value), self.shown(value)),
         };
         // A tester that got too little time took too few samples, which is no fault of the server.
-        let lacks_samples = measured.is_none() && self.is_about_growth() && source.resources().is_server_watched;
+        let is_watched = !self.is_about_growth_of_server() || source.resources().is_server_watched;
+        let lacks_samples = measured.is_none() && self.is_about_growth() && is_watched;
         // If some connections stalled, the path can take back-pressure: the others accuse nobody.
         let is_count_of_stalls = self.metric.name() == "write_stalls";
         let is_partial = is_count_of_stalls && measured.is_some_and(|n| n > 0.0 && n < self.value);
@@ -177,7 +182,7 @@ mod tests {
 
     use super::*;
     use crate::judge::measured::{MeasuredLoad, MeasuredRun, RunEnding, RunResources};
-    use crate::measure::{LoadStats, OpenLoopStats, ServerFigures};
+    use crate::measure::{LoadStats, OpenLoopStats, UsageFigures};
     use crate::plan::Verify;
     use crate::stream::FindingKind;
 
@@ -298,12 +303,12 @@ mod tests {
 
     #[test]
     fn figures_of_the_server_come_from_its_processes() {
-        let server = ServerFigures {
+        let server = UsageFigures {
             memory: Some(5 << 20),
             fds: Some(12),
             fds_growth: Some(-3),
             memory_growth: Some(-4096),
-            ..ServerFigures::default()
+            ..UsageFigures::default()
         };
         let resources = RunResources { server, is_server_watched: true, ..RunResources::default() };
         for (text, met, actual) in [
@@ -317,8 +322,25 @@ mod tests {
         }
         let (_, why) = evaluated("server.threads.growth < 9", &[], resources);
         assert!(why.starts_with("not measured: no sample fell between"), "{why}");
-        let growth = |text: &str| text.parse::<Threshold>().expect(text).is_about_growth();
+        let growth = |text: &str| text.parse::<Threshold>().expect(text).is_about_growth_of_server();
         assert!(growth("server.threads.growth < 9") && !growth("server.threads < 9"));
+        assert!(!growth("client.fds.growth < 9"), "for the client nobody waits");
+    }
+
+    #[test]
+    fn figures_of_the_client_are_its_own() {
+        let client = UsageFigures { fds: Some(12), memory_growth: Some(4096), ..UsageFigures::default() };
+        let resources = RunResources { client, client_memory: Some(5 << 20), ..RunResources::default() };
+        for (text, met, actual) in [
+            ("client.memory < 6MiB", true, "5 MiB"),
+            ("client.fds < 12", false, "12"),
+            ("client.memory.growth < 4KiB", false, "4,096 bytes"),
+            ("client.cpu < 1s", false, "not measured"),
+        ] {
+            assert_eq!(evaluated(text, &[], resources), (met, actual.to_owned()), "{text}");
+        }
+        let (_, why) = evaluated("client.fds.growth < 9", &[], resources);
+        assert!(why.starts_with("not measured: no sample fell between") && why.contains("last tenth"), "{why}");
     }
 
     #[test]

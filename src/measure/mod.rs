@@ -11,10 +11,10 @@ pub mod histogram;
 pub mod kind_stats;
 pub mod open_loop;
 pub mod range;
-pub mod server_usage;
 pub mod spread;
 pub mod timeline;
 pub mod trip_counts;
+pub mod usage;
 
 pub use active_time::ActiveTime;
 pub use counters::Counters;
@@ -22,10 +22,10 @@ pub use histogram::Latency;
 pub use kind_stats::{KindStats, KindStatsMap};
 pub use open_loop::OpenLoopStats;
 pub use range::Range;
-pub use server_usage::{ServerFigures, ServerUsage};
 pub use spread::Spread;
 pub use timeline::{Point, Timeline};
 pub use trip_counts::{TripCounts, TripRecorder};
+pub use usage::{ResourceUsage, UsageFigures};
 
 use crate::stream::Divergence;
 

@@ -10,7 +10,7 @@ use super::compare_figures::Figures;
 use super::run::{LoadReport, RunReport};
 use crate::judge::verdict::Verdict;
 use crate::measure::histogram::LatencyReport;
-use crate::measure::{Latency, ServerUsage};
+use crate::measure::{Latency, ResourceUsage};
 use crate::stream::{Finding, FindingKind};
 
 /// One run of one server.
@@ -112,19 +112,19 @@ impl Round {
 }
 
 /// Whether a sample was taken when nearly all connections were open: one or another may be between two lives then.
-fn saw_peak(usage: &ServerUsage, conns: u32) -> bool {
+fn saw_peak(usage: &ResourceUsage, conns: u32) -> bool {
     let enough = u64::from(conns) - u64::from(conns) / 10;
     !usage.samples.is_empty() && usage.most_open.is_none_or(|most| most >= enough)
 }
 
 /// The most threads; not known of a run that was too short for a sample with the connections open.
-fn threads(usage: &ServerUsage, conns: u32) -> Option<f64> {
+fn threads(usage: &ResourceUsage, conns: u32) -> Option<f64> {
     usage.peak.threads.filter(|_| saw_peak(usage, conns)).map(|threads| threads as f64)
 }
 
 /// By how much the memory grew for each connection; not known of a run that was too short for a sample with the
 /// connections open.
-fn memory_per_connection(usage: &ServerUsage, conns: u32) -> Option<f64> {
+fn memory_per_connection(usage: &ResourceUsage, conns: u32) -> Option<f64> {
     let (peak, before) = usage.peak.memory_bytes.zip(usage.before.memory_bytes)?;
     (conns > 0 && saw_peak(usage, conns)).then(|| peak.saturating_sub(before) as f64 / f64::from(conns))
 }
@@ -145,16 +145,16 @@ fn nanos(time: Option<Duration>) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::measure::server_usage::{UsageLevel, UsageSample};
+    use crate::measure::usage::{UsageLevel, UsageSample};
 
-    fn usage(before: u64, peak: u64, samples: usize) -> ServerUsage {
+    fn usage(before: u64, peak: u64, samples: usize) -> ResourceUsage {
         let level = |memory| UsageLevel { memory_bytes: Some(memory), threads: Some(memory), fds: None };
-        ServerUsage {
+        ResourceUsage {
             before: level(before),
             peak: level(peak),
             samples: vec![UsageSample::default(); samples],
             most_open: Some(8),
-            ..ServerUsage::default()
+            ..ResourceUsage::default()
         }
     }
 

@@ -413,6 +413,8 @@ impl ClientReport {
             cpu_s: sum(parts.clone().map(|part| part.cpu_s)),
             peak_memory_bytes: sum(parts.clone().map(|part| part.peak_memory_bytes)),
             memory_before_bytes: sum(parts.clone().map(|part| part.memory_before_bytes)),
+            // The processes did not begin at one moment, so their samples have no sum.
+            usage: None,
             busy: parts.clone().flat_map(|part| part.busy.iter().copied()).collect(),
             was_bottleneck: any(parts.clone().map(|part| part.was_bottleneck)),
             stood_still_s: parts.clone().map(|part| part.stood_still_s).fold(0.0, f64::max),

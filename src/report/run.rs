@@ -21,7 +21,7 @@ use crate::judge::verdict::{Verdict, VerdictReport};
 use crate::measure::active_time::ActiveTimeReport;
 use crate::measure::histogram::LatencyReport;
 use crate::measure::open_loop::RateReport;
-use crate::measure::{Counters, KindStatsMap, LoadStats, ServerUsage, Timeline};
+use crate::measure::{Counters, KindStatsMap, LoadStats, ResourceUsage, Timeline};
 use crate::plan::Profile;
 use crate::server::CountersSnapshot;
 use crate::stream::Finding;
@@ -54,7 +54,7 @@ pub struct RunReport {
     /// What the processes of the server used: of one that was started for the run, or that --pid names. Absent where
     /// they were not watched, and in a merged report.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub server_usage: Option<ServerUsage>,
+    pub server_usage: Option<ResourceUsage>,
     /// The loads.
     pub loads: Vec<LoadReport>,
     /// All loads together.
@@ -201,6 +201,9 @@ pub struct ClientReport {
     pub peak_memory_bytes: Option<u64>,
     /// Memory resident before the first connection; of several processes, the sum.
     pub memory_before_bytes: Option<u64>,
+    /// What its process used over time. Absent where the system does not tell, and for several processes together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<ResourceUsage>,
     /// For each worker of all processes, the part of its busiest second in which it was busy (0 to 1).
     pub busy: Vec<Option<f64>>,
     /// Whether the busiest worker had no CPU time left: then figures of speed are those of the client, not the server.
@@ -332,7 +335,7 @@ impl RunReport {
 /// The CPU time of the server: what a bundled one says of itself, or else what was seen of its processes.
 pub fn server_cpu(outcome: &RunOutcome, server: Option<&ServerReport>) -> Option<Duration> {
     let of_itself = server.and_then(ServerReport::cpu);
-    of_itself.or_else(|| outcome.server.as_ref().and_then(ServerUsage::cpu))
+    of_itself.or_else(|| outcome.server.as_ref().and_then(ResourceUsage::cpu))
 }
 
 impl ServerReport {
@@ -393,6 +396,7 @@ impl From<&ClientUsage> for ClientReport {
             cpu_s: usage.cpu.map(|cpu| cpu.as_secs_f64()),
             peak_memory_bytes: usage.peak_memory,
             memory_before_bytes: usage.memory_before,
+            usage: usage.usage.clone(),
             busy: usage.busy.clone(),
             was_bottleneck: usage.was_bottleneck(),
             stood_still_s: usage.stood_still.as_secs_f64(),

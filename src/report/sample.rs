@@ -100,6 +100,7 @@ pub(super) fn run(loads: &[&str]) -> RunReport {
             cpu_s: Some(0.5),
             peak_memory_bytes: None,
             memory_before_bytes: None,
+            usage: None,
             busy: vec![Some(0.5)],
             was_bottleneck: Some(false),
             stood_still_s: 0.0,

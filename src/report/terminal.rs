@@ -16,10 +16,10 @@ use super::two_sides;
 use crate::judge::check::findings_in_words;
 use crate::judge::leftovers::LEFT_BEHIND;
 use crate::judge::verdict::shortages;
-use crate::measure::ServerUsage;
+use crate::measure::ResourceUsage;
 use crate::measure::histogram::LatencyReport;
 use crate::measure::open_loop::RateReport;
-use crate::measure::server_usage::{UsageFigure, UsageLevel};
+use crate::measure::usage::{UsageFigure, UsageLevel};
 use crate::units::counted;
 
 /// The whole report, ending in the verdict.
@@ -129,7 +129,7 @@ fn rate_row(load: &LoadReport, (what, schedule): (&str, &RateReport), named: boo
 }
 
 /// The most that the server's processes used; nothing if the system does not tell.
-fn peak_of_server(usage: &ServerUsage) -> Option<Vec<String>> {
+fn peak_of_server(usage: &ResourceUsage) -> Option<Vec<String>> {
     let UsageLevel { fds, threads, memory_bytes } = usage.peak;
     let counts = [fds.map(|n| format!("{} descriptors", show_count(n))), threads.map(|n| counted(n, "thread"))];
     let counts = counts.into_iter().flatten().collect::<Vec<_>>().join(", ");

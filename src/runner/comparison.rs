@@ -25,7 +25,7 @@ use crate::runner::unreachable::{self, Remedies};
 use crate::runner::{destination, launch, pinning, server_watch};
 use crate::sys;
 use crate::target::kernel_watch::KernelWatch;
-use crate::target::resources::ServerWatch;
+use crate::target::resources::UsageWatch;
 use crate::target::test_server::TestServer;
 
 /// How often a round runs again that says nothing, because the client had no time.
@@ -283,7 +283,7 @@ impl<'a> Comparison<'a> {
         let replay = (self.replay)(server, &point.load);
         let is_counting = matches!(run, Run::OfCounting);
         let plan = launch::plan(self.run, targets, vec![point.profile.clone()], Some(replay))?;
-        let watch = started.as_ref().and_then(|started| ServerWatch::of(started.pid()));
+        let watch = started.as_ref().and_then(|started| UsageWatch::of(started.pid()));
         let kernel = started.as_ref().map(|started| KernelWatch::of(started.pid(), is_counting));
         let (mut outcome, timed_out) = launch::run_plan(plan.clone(), None, self.run.timeout, &task, watch.as_ref())?;
         if let Some(watch) = &watch {

@@ -6,7 +6,7 @@ use crate::client::{RunOutcome, RunPlan};
 use crate::judge::expectation::Expectations;
 use crate::judge::measured::{MeasuredLoad, MeasuredRun, RunEnding, RunResources, of_backend};
 use crate::judge::{Judgement, judge_case};
-use crate::measure::ServerUsage;
+use crate::measure::ResourceUsage;
 use crate::report::run::{RunReport, ServerReport, server_cpu};
 use crate::units::Time;
 
@@ -42,8 +42,9 @@ pub fn judged_case(
             elapsed: outcome.elapsed,
             client_cpu: outcome.client.cpu,
             client_memory: outcome.client.peak_memory,
+            client: outcome.client.usage.as_ref().map(ResourceUsage::figures_in_run).unwrap_or_default(),
             server_cpu: server_cpu(outcome, server.as_ref()),
-            server: outcome.server.as_ref().map(ServerUsage::figures).unwrap_or_default(),
+            server: outcome.server.as_ref().map(ResourceUsage::figures_at_rest).unwrap_or_default(),
             is_server_watched: outcome.server.is_some(),
             stood_still: outcome.client.stood_still,
             starved: outcome.client.starved,

@@ -21,7 +21,7 @@ use crate::interrupt;
 use crate::output::console::say;
 use crate::plan::{Profile, Slots};
 use crate::sys;
-use crate::target::resources::ServerWatch;
+use crate::target::resources::UsageWatch;
 use crate::transport::Destination;
 
 /// How long a process that waits for a common start sleeps before it looks at the clock again, which somebody may set.
@@ -124,9 +124,9 @@ pub fn check_limits(plan: &RunPlan) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs the plan, and takes samples of the processes that are watched. Ctrl-C ends it early with a report,
-/// and so does `limit`. Returns the outcome, and whether `limit` has ended the run; a run that timed out does not count
-/// as interrupted.
+/// Runs the plan, and takes samples of this program and of the processes that are watched. Ctrl-C ends it early with a
+/// report, and so does `limit`. Returns the outcome, and whether `limit` has ended the run; a run that timed out does
+/// not count as interrupted.
 ///
 /// # Errors
 /// A thread cannot be started.
@@ -135,16 +135,22 @@ pub fn run_plan<'w>(
     start_at: Option<SystemTime>,
     limit: Option<Duration>,
     task: &Task,
-    watches: impl IntoIterator<Item = &'w ServerWatch>,
+    watches: impl IntoIterator<Item = &'w UsageWatch>,
 ) -> anyhow::Result<(RunOutcome, bool)> {
     wait_until(start_at);
     let control = Control::new(&plan);
     interrupts::applies_to(&control);
     task.runs(&plan, &control);
     let deadline = limit.map(|limit| Deadline::set(limit, &control)).transpose().context("watching the time")?;
+    let own = UsageWatch::of_this_program();
+    let own_sampler = own.as_ref().map(|own| own.sample(&control));
     let samplers: Vec<_> = watches.into_iter().map(|watch| watch.sample(&control)).collect();
     let mut outcome = client::run(plan, &control).context("running the load")?;
-    drop(samplers);
+    drop((own_sampler, samplers));
+    outcome.client.usage = own.map(|own| {
+        own.look_at_the_end();
+        own.usage(outcome.opened())
+    });
     let timed_out =
         outcome.interrupted && deadline.is_some_and(|deadline| deadline.has_passed()) && !interrupt::is_requested();
     outcome.interrupted &= !timed_out;

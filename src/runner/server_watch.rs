@@ -10,9 +10,9 @@ use crate::config::WatchArgs;
 use crate::failure::Failure;
 use crate::interrupt;
 use crate::judge::leftovers::{self, LEFT_BEHIND, REPETITIONS};
-use crate::measure::server_usage::UsageLevel;
+use crate::measure::usage::UsageLevel;
 use crate::scenario::Scenario;
-use crate::target::resources::{RestRule, ServerWatch, UNCHANGED_FOR};
+use crate::target::resources::{RestRule, UNCHANGED_FOR, UsageWatch};
 use crate::target::test_bed::WatchedProcess;
 
 /// How long a server may take to come to rest where nothing depends on it.
@@ -45,7 +45,7 @@ pub(super) struct WatchedRun<'r> {
 ///
 /// # Errors
 /// There is no such process, or the system tells nothing about it.
-pub fn named(args: WatchArgs) -> anyhow::Result<Option<ServerWatch>> {
+pub fn named(args: WatchArgs) -> anyhow::Result<Option<UsageWatch>> {
     let Some(pid) = args.pid else { return Ok(None) };
     let missing = || {
         Failure::usage(format!(
@@ -53,17 +53,17 @@ pub fn named(args: WatchArgs) -> anyhow::Result<Option<ServerWatch>> {
              process, such as 'pgrep -f NAME' prints"
         ))
     };
-    ServerWatch::of(pid).map(Some).ok_or_else(missing)
+    UsageWatch::of(pid).map(Some).ok_or_else(missing)
 }
 
 /// Waits shortly until the server has come to rest, and adds what it used to the outcome.
-pub fn record(watch: &ServerWatch, outcome: &mut RunOutcome) {
+pub fn record(watch: &UsageWatch, outcome: &mut RunOutcome) {
     watch.finish(&brief(watch));
     outcome.server = Some(watch.usage(outcome.opened()));
 }
 
 /// A short wait for processes from whose level nothing follows at once.
-fn brief(watch: &ServerWatch) -> RestRule {
+fn brief(watch: &UsageWatch) -> RestRule {
     RestRule {
         goal: watch.before(),
         at_once: LEFT_BEHIND - 1,
@@ -75,16 +75,16 @@ fn brief(watch: &ServerWatch) -> RestRule {
 
 /// Watches a server that was just found ready, from the level on at which it rests. The connection that found it ready
 /// may still be open there, and would count among what it has before the first connection.
-fn watch_from_rest(pid: u32) -> Option<ServerWatch> {
+fn watch_from_rest(pid: u32) -> Option<UsageWatch> {
     let nothing = UsageLevel { fds: Some(0), threads: Some(0), memory_bytes: None };
-    ServerWatch::of(pid)?.rest(&RestRule {
+    UsageWatch::of(pid)?.rest(&RestRule {
         goal: nothing,
         at_once: 0,
         unchanged: u64::MAX,
         unchanged_for: UNCHANGED_BEFORE,
         patience: BRIEF_BEFORE,
     })?;
-    ServerWatch::of(pid)
+    UsageWatch::of(pid)
 }
 
 impl WatchedRun<'_> {
@@ -96,9 +96,9 @@ impl WatchedRun<'_> {
         task: &Task,
     ) -> (anyhow::Result<(RunOutcome, bool)>, Option<String>) {
         // What a bundled server has is shown and not judged.
-        let watch = self.pid.and_then(if self.is_bundled { ServerWatch::of } else { watch_from_rest });
-        let others = self.others.iter().filter_map(|process| Some((&process.name, ServerWatch::of(process.pid)?)));
-        let others: Vec<(&String, ServerWatch)> = others.collect();
+        let watch = self.pid.and_then(if self.is_bundled { UsageWatch::of } else { watch_from_rest });
+        let others = self.others.iter().filter_map(|process| Some((&process.name, UsageWatch::of(process.pid)?)));
+        let others: Vec<(&String, UsageWatch)> = others.collect();
         let watches = watch.iter().chain(others.iter().map(|(_, watch)| watch));
         let mut result = launch::run_plan(self.plan.clone(), start_at, Some(self.limit), task, watches);
         let Ok((outcome, is_over)) = &mut result else { return (result, None) };
@@ -114,7 +114,7 @@ impl WatchedRun<'_> {
 
     /// Waits until the server has come to rest, and adds what it used to the outcome. Returns what it has left behind,
     /// in words, if that is certain.
-    fn finish(&self, watch: &ServerWatch, outcome: &mut RunOutcome, is_over: bool) -> Option<String> {
+    fn finish(&self, watch: &UsageWatch, outcome: &mut RunOutcome, is_over: bool) -> Option<String> {
         let opened = outcome.opened();
         if self.is_judged_by_growth() {
             let goal = watch.early(opened).unwrap_or_else(|| watch.before());
@@ -146,7 +146,7 @@ impl WatchedRun<'_> {
     /// What processes that have come to rest have left behind, in words, if that is certain.
     fn left_behind(
         &self,
-        watch: &ServerWatch,
+        watch: &UsageWatch,
         settled: UsageLevel,
         outcome: &RunOutcome,
         is_over: bool,
@@ -160,7 +160,7 @@ impl WatchedRun<'_> {
     }
 
     fn is_judged_by_growth(&self) -> bool {
-        self.scenario.expect.thresholds.iter().any(|threshold| threshold.is_about_growth())
+        self.scenario.expect.thresholds.iter().any(|threshold| threshold.is_about_growth_of_server())
     }
 
     /// How long the server may take to let go of what it has: as long as a connection waits for it.
@@ -178,7 +178,7 @@ impl WatchedRun<'_> {
 
     /// Runs the same load again, for as long as something more is left behind each time. Returns the levels: before the
     /// run, after it, and after each repetition. `None`: nothing more is left behind, or a repetition did not run.
-    fn repeat(&self, watch: &ServerWatch, settled: UsageLevel) -> Option<Vec<UsageLevel>> {
+    fn repeat(&self, watch: &UsageWatch, settled: UsageLevel) -> Option<Vec<UsageLevel>> {
         let mut levels = vec![watch.before(), settled];
         let mut goal = settled;
         let progress = Progress::quiet();

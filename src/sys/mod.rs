@@ -55,7 +55,7 @@ pub use os::{
     stolen_cpu_time, thread_cpu_time, thread_limit, thread_run_delay, usable_memory,
 };
 pub use prefetch::prefetch;
-pub use processes::{ProcessUsage, usage_of_tree};
+pub use processes::{ProcessUsage, own_usage, usage_of_tree};
 pub use tcp_memory::{TcpMemory, longest_backlog, tcp_memory};
 pub use wait_grain::FineWaits;
 

@@ -1,7 +1,8 @@
-//! What the processes of a server use while a load runs, and whether they have come to rest afterwards.
+//! What the processes of a server, and this program itself, use while a load runs, and whether those of the server have
+//! come to rest afterwards.
 //!
 //! The samples are taken on a thread of their own, each 100 to 500 ms: the longer a look takes, the rarer it is, but
-//! not while the connections double. The numbers are only collected here; `measure::server_usage` says what they mean.
+//! not while the connections double. The numbers are only collected here; `measure::usage` says what they mean.
 
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -10,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use crate::client::Control;
 use crate::interrupt;
-use crate::measure::ServerUsage;
-use crate::measure::server_usage::{UsageLevel, UsageRecorder};
+use crate::measure::ResourceUsage;
+use crate::measure::usage::{UsageLevel, UsageRecorder};
 use crate::sync::lock;
 use crate::sys;
 
@@ -29,9 +30,9 @@ pub const UNCHANGED_FOR: Duration = Duration::from_millis(300);
 /// The first pause between two looks at a server that comes to rest; it doubles up to [`MIN_INTERVAL`].
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 
-/// The processes of a server, watched.
-pub struct ServerWatch {
-    pid: u32,
+/// The processes of a server, or this program, watched.
+pub struct UsageWatch {
+    look: Look,
     recorder: Arc<Mutex<UsageRecorder>>,
 }
 
@@ -56,22 +57,45 @@ pub struct Sampler {
     thread: Option<JoinHandle<()>>,
 }
 
-fn look(pid: u32) -> Option<(UsageLevel, Option<Duration>)> {
-    let usage = sys::usage_of_tree(pid)?;
-    Some((UsageLevel { fds: usage.fds, threads: usage.threads, memory_bytes: usage.memory }, usage.cpu))
+/// What a watch looks at.
+#[derive(Clone, Copy)]
+enum Look {
+    /// The process of this id, and all its descendants.
+    Tree(u32),
+    /// This program alone, without the servers that it has started.
+    Own,
 }
 
-impl ServerWatch {
+impl Look {
+    fn take(self) -> Option<(UsageLevel, Option<Duration>)> {
+        let usage = match self {
+            Look::Tree(pid) => sys::usage_of_tree(pid)?,
+            Look::Own => sys::own_usage()?,
+        };
+        Some((UsageLevel { fds: usage.fds, threads: usage.threads, memory_bytes: usage.memory }, usage.cpu))
+    }
+}
+
+impl UsageWatch {
     /// Watches the process of this id and all its descendants, from before the first connection on. `None`: there is no
     /// such process, or the system does not tell.
-    pub fn of(pid: u32) -> Option<ServerWatch> {
-        let (level, cpu) = look(pid)?;
-        Some(ServerWatch { pid, recorder: Arc::new(Mutex::new(UsageRecorder::new(level, cpu))) })
+    pub fn of(pid: u32) -> Option<UsageWatch> {
+        UsageWatch::by(Look::Tree(pid))
+    }
+
+    /// Watches this program, from before the first connection on. `None`: the system does not tell.
+    pub fn of_this_program() -> Option<UsageWatch> {
+        UsageWatch::by(Look::Own)
+    }
+
+    fn by(look: Look) -> Option<UsageWatch> {
+        let (level, cpu) = look.take()?;
+        Some(UsageWatch { look, recorder: Arc::new(Mutex::new(UsageRecorder::new(level, cpu))) })
     }
 
     /// Takes samples of a run, until the sampler is dropped. If the system refuses the thread, there are none.
     pub fn sample(&self, control: &Arc<Control>) -> Sampler {
-        let (pid, recorder, control) = (self.pid, Arc::clone(&self.recorder), Arc::clone(control));
+        let (look, recorder, control) = (self.look, Arc::clone(&self.recorder), Arc::clone(control));
         let (stop, stopped) = channel::<()>();
         let work = move || {
             let (mut due, mut opened_before) = (Instant::now(), 0);
@@ -82,16 +106,14 @@ impl ServerWatch {
                     continue;
                 }
                 let begun = sys::thread_cpu_time().unwrap_or_default();
-                let Some((level, cpu)) = look(pid) else { break };
+                let Some((level, cpu)) = look.take() else { break };
                 let cost = sys::thread_cpu_time().unwrap_or_default().saturating_sub(begun);
                 due = Instant::now() + (cost * SHARE_OF_TIME).min(MAX_INTERVAL).saturating_sub(MIN_INTERVAL);
                 opened_before = opened;
-                let mut recorder = lock(&recorder);
-                recorder.sample(control.elapsed(), opened, level, cpu);
-                recorder.saw_open(counters.open());
+                lock(&recorder).sample(control.elapsed(), (opened, counters.open()), level, cpu);
             }
         };
-        let thread = std::thread::Builder::new().name("server-watch".to_owned()).spawn(work).ok();
+        let thread = std::thread::Builder::new().name("usage-watch".to_owned()).spawn(work).ok();
         Sampler { stop: Some(stop), thread }
     }
 
@@ -117,13 +139,20 @@ impl ServerWatch {
         }
     }
 
+    /// Looks once more, at the end of the run that is recorded.
+    pub fn look_at_the_end(&self) {
+        if let Some((level, cpu)) = self.look.take() {
+            lock(&self.recorder).came_to_rest(level, cpu);
+        }
+    }
+
     fn wait_for_rest(&self, rule: &RestRule) -> Option<(UsageLevel, Option<Duration>)> {
         let until = Instant::now() + rule.patience;
         let mut last: Option<(UsageLevel, Instant)> = None;
         let mut pause = FIRST_PAUSE;
         loop {
             let now = Instant::now();
-            let (level, cpu) = look(self.pid)?;
+            let (level, cpu) = self.look.take()?;
             let excess = level.excess_over(&rule.goal);
             let since = last.filter(|(last, _)| is_alike(last, &level)).map_or(now, |(_, since)| since);
             let is_unchanged = excess <= rule.unchanged && now.duration_since(since) >= rule.unchanged_for;
@@ -137,7 +166,7 @@ impl ServerWatch {
     }
 
     /// The usage of the run, in which `opened` connections were opened.
-    pub fn usage(&self, opened: u64) -> ServerUsage {
+    pub fn usage(&self, opened: u64) -> ResourceUsage {
         lock(&self.recorder).usage(opened)
     }
 }

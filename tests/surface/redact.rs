@@ -80,12 +80,13 @@ pub(crate) fn json(text: &str) -> String {
     replace_all(&replace_all(&text, VOLATILE_JSON), VOLATILE)
 }
 
-/// Removes what the server's processes used, which differs from run to run and from system to system.
+/// Removes what the processes of server and client used, which differs from run to run and from system to system.
 fn without_usage(text: &str) -> String {
     let mut kept = String::new();
     let mut end: Option<String> = None;
     for line in text.split_inclusive('\n') {
-        if let Some(indent) = line.strip_suffix("\"server_usage\": {\n") {
+        let starts = ["\"server_usage\": {\n", "\"usage\": {\n"];
+        if let Some(indent) = starts.iter().find_map(|start| line.strip_suffix(start)) {
             end = Some(format!("{indent}}}"));
         }
         match &end {

@@ -26,6 +26,7 @@ fn shard(index: u32, count: u32, start: u64, rtts: &[u64]) -> Input {
         cpu_s: Some(1.5),
         peak_memory_bytes: Some(1000),
         memory_before_bytes: Some(600),
+        usage: None,
         busy: vec![Some(0.5)],
         was_bottleneck: Some(false),
         stood_still_s: 0.0,

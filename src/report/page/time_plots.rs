@@ -7,8 +7,8 @@ use maud::{Markup, html};
 
 use super::axis::Scale;
 use super::frame::{Frame, curve, steps};
-use crate::measure::server_usage::{UsageFigure, UsageSample};
-use crate::measure::{Point, ServerUsage, Timeline};
+use crate::measure::usage::{UsageFigure, UsageSample};
+use crate::measure::{Point, ResourceUsage, Timeline};
 use crate::report::quantity::Quantity;
 use crate::report::run::RunReport;
 
@@ -99,7 +99,8 @@ pub(super) fn of(run: &RunReport) -> Markup {
             (throughput(&buckets, &axis))
             (round_trips(&buckets, &axis))
             (open_connections(&buckets, &axis))
-            @if let Some(usage) = &run.server_usage { (server(usage, &axis, run.elapsed_s)) }
+            @if let Some(usage) = &run.server_usage { (used(SERVER_PLOTS, usage, &axis, run.elapsed_s)) }
+            @if let Some(usage) = &run.client.usage { (used(CLIENT_PLOTS, usage, &axis, run.elapsed_s)) }
         }
     }
 }
@@ -205,21 +206,29 @@ fn open_connections(buckets: &[Bucket], axis: &TimeAxis) -> Markup {
     frame.around(&html! { (axis.shade()) path.fill.open d=(steps(stairs)) {} })
 }
 
-/// A plot of the server's use: its title, its unit, and its value in a sample.
-const SERVER_PLOTS: [(&str, Quantity, UsageFigure); 3] = [
+/// A plot of what processes use: its title, its unit, and its value in a sample.
+type UsagePlot = (&'static str, Quantity, UsageFigure);
+
+const SERVER_PLOTS: &[UsagePlot] = &[
     ("Server's memory", Quantity::Bytes, |level| level.memory_bytes),
     ("Server's descriptors", Quantity::Count, |level| level.fds),
     ("Server's threads", Quantity::Count, |level| level.threads),
 ];
 
-fn server(usage: &ServerUsage, axis: &TimeAxis, elapsed_s: f64) -> Markup {
+/// The number of the client's threads is fixed.
+const CLIENT_PLOTS: &[UsagePlot] = &[
+    ("Client's memory", Quantity::Bytes, |level| level.memory_bytes),
+    ("Client's descriptors", Quantity::Count, |level| level.fds),
+];
+
+fn used(plots: &[UsagePlot], usage: &ResourceUsage, axis: &TimeAxis, elapsed_s: f64) -> Markup {
     let across = &axis.across;
     let seconds = |sample: &UsageSample| Duration::from_millis(sample.at_ms).as_secs_f64();
     let samples: Vec<&UsageSample> = usage.samples.iter().filter(|sample| seconds(sample) <= elapsed_s).collect();
     if samples.len() < FEWEST_BUCKETS {
         return html! {};
     }
-    let plot = |(title, quantity, of): &(&str, Quantity, UsageFigure)| {
+    let plot = |(title, quantity, of): &UsagePlot| {
         let most = samples.iter().filter_map(|sample| of(&sample.level)).max()? as f64;
         let up = Scale::linear(most, *quantity);
         let points = samples.iter().map(|s| Some((across.place(seconds(s)), up.place(of(&s.level)? as f64))));
@@ -230,14 +239,14 @@ fn server(usage: &ServerUsage, axis: &TimeAxis, elapsed_s: f64) -> Markup {
         let frame = Frame { title: &title, sentence: title.clone(), key: &[], across, up: &up, events: &[] };
         Some(frame.around(&html! { (axis.shade()) path.line.server d=(curve(points)) {} }))
     };
-    html! { @for row in &SERVER_PLOTS { @if let Some(plot) = plot(row) { div.low { (plot) } } } }
+    html! { @for row in plots { @if let Some(plot) = plot(row) { div.low { (plot) } } } }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::measure::TripRecorder;
-    use crate::measure::server_usage::UsageLevel;
+    use crate::measure::usage::UsageLevel;
     use crate::report::sample;
 
     fn point(bytes_verified: u64, opened: u64, closed: u64) -> Point {
@@ -312,20 +321,22 @@ mod tests {
     }
 
     #[test]
-    fn of_the_server_what_is_known_is_drawn_with_its_levels() {
+    fn of_server_and_client_what_is_known_is_drawn_with_its_levels() {
         let level = |fds| UsageLevel { fds: Some(fds), threads: None, memory_bytes: Some(1 << 20) };
         let sample = |n: u64| UsageSample { at_ms: n * 100, level: level(n), cpu_ms: None };
-        let usage = ServerUsage {
+        let usage = ResourceUsage {
             before: level(5),
             peak: level(10),
             settled: level(7),
             samples: (0..=9).map(sample).collect(),
-            ..ServerUsage::default()
+            ..ResourceUsage::default()
         };
         let mut run = run(vec![point(1, 1, 1); 9], 0.9);
+        run.client.usage = Some(ResourceUsage { settled: level(6), ..usage.clone() });
         run.server_usage = Some(usage);
         let page = of(&run).into_string();
-        assert!(page.contains("descriptors: 5 before, at most 10, 7 when all had closed"), "{page}");
+        assert!(page.contains("Server's descriptors: 5 before, at most 10, 7 when all had closed"), "{page}");
+        assert!(page.contains("Client's descriptors: 5 before, at most 10, 6 when all had closed"), "{page}");
         assert!(page.contains("memory") && !page.contains("threads"), "{page}");
     }
 }

@@ -23,6 +23,11 @@ pub(super) fn list() -> Option<Vec<Process>> {
     Some(pids.filter_map(|pid| parse(pid, &fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)).collect())
 }
 
+/// This process.
+pub(super) fn own() -> Option<Process> {
+    parse(std::process::id(), &fs::read_to_string("/proc/self/stat").ok()?)
+}
+
 /// When it began.
 pub(super) fn begun(process: &Process) -> Option<u64> {
     Some(process.known.begun)

@@ -65,6 +65,11 @@ fn time(units: u64) -> Duration {
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 
+/// This process.
+pub(super) fn own() -> Option<Process> {
+    process(libc::pid_t::try_from(std::process::id()).ok()?)
+}
+
 /// When it began.
 pub(super) fn begun(process: &Process) -> Option<u64> {
     Some(process.known.begun)

@@ -1,8 +1,8 @@
 //! What a process and all its descendants use: descriptors, threads, memory, CPU time.
 //!
-//! Each system has a file of its own here, which exports `list`, `begun` and `usage`. The walk through the tree stands
-//! once, below. No crate gives all four figures on the three systems (`sysinfo` counts threads on Linux alone), and a
-//! look must be cheap, because it is taken several times a second while a load runs.
+//! Each system has a file of its own here, which exports `list`, `own`, `begun` and `usage`. The walk through the tree
+//! stands once, below. No crate gives all four figures on the three systems (`sysinfo` counts threads on Linux alone),
+//! and a look must be cheap, because it is taken several times a second while a load runs.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -55,6 +55,11 @@ pub fn usage_of_tree(root: u32) -> Option<ProcessUsage> {
     // What has ended since it was listed uses nothing any more.
     let others = tree[1..].iter().filter_map(|process| os::usage(process));
     Some(others.fold(leader, |sum, next| sum.plus(&next)))
+}
+
+/// The usage of this process alone. It is cheap: no other process is listed. `None`: the system does not tell.
+pub fn own_usage() -> Option<ProcessUsage> {
+    os::usage(&os::own()?)
 }
 
 /// The threads of a process and all its descendants, as [`usage_of_tree`] counts them; none if the process has ended.

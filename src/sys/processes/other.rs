@@ -11,6 +11,11 @@ pub(super) fn list() -> Option<Vec<Process>> {
     None
 }
 
+/// Nothing is known of this process either.
+pub(super) fn own() -> Option<Process> {
+    None
+}
+
 /// When it began: unknown.
 pub(super) fn begun(process: &Process) -> Option<u64> {
     let Listed = process.known;

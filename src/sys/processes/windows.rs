@@ -20,7 +20,8 @@ use super::{Process, ProcessUsage};
 /// What the snapshot has told besides the family.
 #[derive(Clone, Copy)]
 pub(super) struct Listed {
-    threads: u64,
+    /// Only a snapshot of all processes tells it.
+    threads: Option<u64>,
 }
 
 /// All processes.
@@ -37,13 +38,19 @@ pub(super) fn list() -> Option<Vec<Process>> {
     // SAFETY: the handle is open, and the call writes the live `entry`, whose dwSize is its size.
     let mut is_there = unsafe { Process32FirstW(snapshot.as_raw_handle(), &raw mut entry) };
     while is_there != 0 {
-        let known = Listed { threads: u64::from(entry.cntThreads) };
+        let known = Listed { threads: Some(u64::from(entry.cntThreads)) };
         let (pid, parent) = (entry.th32ProcessID, entry.th32ParentProcessID);
         all.push(Process { pid, parent, group: None, is_zombie: false, known });
         // SAFETY: as above.
         is_there = unsafe { Process32NextW(snapshot.as_raw_handle(), &raw mut entry) };
     }
     Some(all)
+}
+
+/// This process, without a snapshot: its parent is of no interest.
+pub(super) fn own() -> Option<Process> {
+    let known = Listed { threads: None };
+    Some(Process { pid: std::process::id(), parent: 0, group: None, is_zombie: false, known })
 }
 
 /// A handle that may ask for figures.
@@ -63,7 +70,7 @@ pub(super) fn begun(process: &Process) -> Option<u64> {
 pub(super) fn usage(process: &Process) -> Option<ProcessUsage> {
     let handle = open(process)?;
     let cpu = times(&handle).map(|[_, _, kernel, user]| Duration::from_nanos((kernel + user) * 100));
-    let threads = Some(process.known.threads);
+    let threads = process.known.threads;
     Some(ProcessUsage { fds: handles(&handle), threads, memory: memory(&handle), cpu })
 }
 

@@ -106,7 +106,8 @@ fn exit(code: c_int) -> ! {
     unsafe { libc::_exit(code) }
 }
 
-/// Receives, sends all of it, and so on, until the client's FIN or an error; `finish` sends ours. Returns the exit code.
+/// Receives, sends all of it, and so on, until the client's FIN or an error; `finish` sends ours. Returns the exit
+/// code.
 fn serve<S: Read + Write>(
     mut stream: S,
     finish: impl FnOnce(&mut S) -> io::Result<()>,
