@@ -1,5 +1,5 @@
-//! Two results in one file: the second would replace the first, and nobody would notice. The same goes for a result in a
-//! file that is read.
+//! Two results in one file: the second would replace the first, and nobody would notice. The same goes for a result in
+//! a file that is read.
 
 use std::path::Path;
 

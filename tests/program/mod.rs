@@ -96,10 +96,14 @@ pub(crate) struct Serving {
 
 impl Serving {
     pub(crate) fn start(args: &[&str]) -> Serving {
+        Serving::start_with(args, Stdio::inherit())
+    }
+
+    /// Starts it with another standard error.
+    pub(crate) fn start_with(args: &[&str], stderr: Stdio) -> Serving {
         let bind: &[&str] = if args.contains(&"--bind") { &[] } else { &["--bind", "127.0.0.1:0"] };
         let all = [&["serve", "--json", "--until-stdin-closes"], bind, args].concat();
-        let mut child =
-            program(&all).stdin(Stdio::piped()).stderr(Stdio::inherit()).spawn().expect("the program starts");
+        let mut child = program(&all).stdin(Stdio::piped()).stderr(stderr).spawn().expect("the program starts");
         let mut lines = BufReader::new(child.stdout.take().expect("the pipe is open")).lines();
         let first = lines.next().expect("the server prints a line when it listens").expect("the output is UTF-8");
         let first: Value = serde_json::from_str(&first).expect("the text is JSON");
