@@ -114,7 +114,9 @@ impl Intake {
     /// Offers a connection with these first bytes, which still lie in its socket, to the run that is going on.
     /// `header`: it came with a header of the PROXY protocol, and what that says of the client's address.
     pub fn offer(&self, first: &FirstWords, stream: TcpStream, header: Option<Option<SocketAddr>>) -> Offered {
-        let run = lock(&self.run).as_ref().and_then(Weak::upgrade);
+        // Held until the connection is counted: with its last one a run may end at once, and its end waits for this.
+        let current = lock(&self.run);
+        let run = current.as_ref().and_then(Weak::upgrade);
         let seen_from = stream.peer_addr().ok().map(|address| address.ip());
         let offered = run.as_ref().map_or(Offered::Unknown, |run| run.offer(first, stream));
         let mut counts = lock(&self.counts);
