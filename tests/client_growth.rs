@@ -1,6 +1,7 @@
 //! What the client's own process keeps while its connections come and go. The test leaks in the place of a client that
 //! does, and frees everything before the end, as a worker of the client would. It has a process of its own, because
 //! descriptors and memory are those of a process.
+#![cfg(target_os = "linux")]
 
 use std::fs::File;
 use std::sync::Arc;
@@ -60,7 +61,6 @@ fn usage(server: &Serving, leaks: bool) -> ResourceUsage {
 }
 
 #[test]
-#[cfg(target_os = "linux")]
 fn a_client_that_grows_with_its_connections_shows_even_if_it_frees_all_at_its_end() {
     let server = Serving::start(&[]);
     let good = usage(&server, false);
