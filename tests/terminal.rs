@@ -109,7 +109,10 @@ fn a_run_shows_lines_that_fit_and_takes_them_away() {
 
 #[test]
 fn ctrl_c_leaves_nothing_of_them_behind() {
-    let args = ["blast", "--serve=epoll", "--conns", "5", "--duration", "1h"];
+    // At a rate, so that it leaves time for this test. A session is a group of its own for Linux's scheduler
+    // (autogroup), and Linux 6.18 lets the other groups starve while one keeps all processors busy: without a rate, a
+    // thread elsewhere that slept for 20 ms got no processor in 9.8 of 10 s, and Ctrl-C came two minutes late.
+    let args = ["blast", "--serve=epoll", "--conns", "5", "--rate", "2k", "--duration", "1h"];
     let session = in_terminal(80, &args, Some("messages/s"));
     assert_eq!(session.code, Some(130), "{}", session.written);
     assert_nothing_is_left(&session, "verdict: interrupted · 0 of 5 connections ended");
