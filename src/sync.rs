@@ -1,7 +1,10 @@
 //! Locks that outlive a panic. The data under them stays whole when a thread panics, because each change of it is a
 //! single step; the end of that thread reports the panic, so other threads need not fail too.
 
-use std::sync::{LockResult, Mutex, MutexGuard, PoisonError};
+use std::sync::{LockResult, MutexGuard, PoisonError};
+
+/// Files whose interleavings are explored take these from here, because `interleavings/` has others in their place.
+pub(crate) use std::sync::{Mutex, atomic};
 
 /// Locks a mutex whose data stays whole when a thread panics.
 pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

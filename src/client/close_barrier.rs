@@ -6,7 +6,7 @@
 //! - Under `close = "keep"` and `read = "never"` a connection has nothing more to do of its own at some point, and
 //!   closes when that is true of every connection of the run.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use crate::sync::atomic::{AtomicU32, Ordering};
 
 /// Counts the slots of this process that others still wait for.
 pub(super) struct CloseBarrier {

@@ -7,9 +7,9 @@
 //! Only the call is ordered and not the handshake, so nothing waits for a round trip. But each hand-over wakes another
 //! thread, so only the first [`ORDERED_CONNECTS`] take part.
 
-use std::sync::atomic::{AtomicU32, Ordering};
-
 use mio::Waker;
+
+use crate::sync::atomic::{AtomicU32, Ordering};
 
 /// How many connections connect in order.
 const ORDERED_CONNECTS: u32 = 1024;

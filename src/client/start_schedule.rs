@@ -4,11 +4,11 @@
 //! An earlier start would count the time of connecting as latency of messages. A start at a fixed time is not possible,
 //! because nobody knows how long ten thousand handshakes take. Each process of a run has its own start.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::clock::nanos;
 use crate::plan::Profile;
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// The schedule has no start yet.
 const NOT_YET: u64 = u64::MAX;

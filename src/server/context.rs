@@ -6,7 +6,7 @@
 
 use std::io;
 use std::net::{TcpListener, TcpStream};
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -16,20 +16,10 @@ use socket2::SockRef;
 
 use super::Options;
 use super::accepting::accept;
-use super::wait::Waker;
+use super::admission::Admission;
+use super::phase::{PhaseSignal, ServerPhase};
 use crate::sync::lock;
 use crate::sys;
-
-/// How far the server is on the way to its end. It only moves forward.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum ServerPhase {
-    /// Accept and serve.
-    Run,
-    /// Accept no more, serve the open connections until each has ended on its own, then return.
-    Drain,
-    /// Close everything at once (a reset is right), then return.
-    Abort,
-}
 
 /// How the acceptor goes on after a failed accept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,8 +33,7 @@ pub enum Accept {
 /// The counters of one server. All are totals since its start.
 #[derive(Debug, Default)]
 pub struct ServerCounters {
-    accepted: AtomicU64,
-    closed: AtomicU64,
+    admission: Admission,
     refused: AtomicU64,
     idle_closed: AtomicU64,
     bytes_in: AtomicU64,
@@ -109,8 +98,7 @@ type BytesElsewhere = Box<dyn Fn() -> [u64; 2] + Send + Sync>;
 pub struct Context {
     options: Options,
     counters: ServerCounters,
-    phase: AtomicU8,
-    wake: OnceLock<Waker>,
+    phase: PhaseSignal,
     /// Bytes received and sent by other processes of this server.
     bytes_elsewhere: OnceLock<BytesElsewhere>,
     announce: Mutex<Option<Sender<()>>>,
@@ -121,8 +109,7 @@ impl Context {
         Context {
             options,
             counters: ServerCounters::default(),
-            phase: AtomicU8::new(ServerPhase::Run as u8),
-            wake: OnceLock::new(),
+            phase: PhaseSignal::default(),
             bytes_elsewhere: OnceLock::new(),
             announce: Mutex::new(Some(announce)),
         }
@@ -135,22 +122,13 @@ impl Context {
 
     /// Whether to run, drain or abort. Look after each wait.
     pub fn phase(&self) -> ServerPhase {
-        match self.phase.load(Ordering::Acquire) {
-            0 => ServerPhase::Run,
-            1 => ServerPhase::Drain,
-            _ => ServerPhase::Abort,
-        }
+        self.phase.get()
     }
 
     /// The model calls it once, when it would serve a connection. `wake` interrupts the waits of *all* its workers. It
     /// may be called from any thread, any number of times, and even after `run` has returned; it must not block.
     pub fn ready(&self, wake: impl Fn() + Send + Sync + 'static) {
-        let first = self.wake.set(Arc::new(wake)).is_ok();
-        debug_assert!(first, "ready() is called once");
-        // When the phase changed before this call, there was nobody to wake.
-        if self.phase() != ServerPhase::Run {
-            self.wake();
-        }
+        self.phase.on_change(Arc::new(wake));
         if let Some(announce) = lock(&self.announce).take() {
             // The harness may have given up waiting for it.
             let _ = announce.send(());
@@ -207,10 +185,9 @@ impl Context {
     pub fn snapshot(&self) -> CountersSnapshot {
         let c = &self.counters;
         let [received, sent] = self.bytes_elsewhere.get().map_or([0, 0], |bytes| bytes());
-        // `closed` is read before `accepted`, so that a connection in between never makes the difference negative.
-        let closed = c.closed.load(Ordering::Acquire);
+        let (accepted, closed) = c.admission.counts();
         CountersSnapshot {
-            accepted: c.accepted.load(Ordering::Acquire),
+            accepted,
             closed,
             refused: c.refused.load(Ordering::Relaxed),
             idle_closed: c.idle_closed.load(Ordering::Relaxed),
@@ -223,14 +200,7 @@ impl Context {
     }
 
     pub(super) fn advance(&self, phase: ServerPhase) {
-        self.phase.fetch_max(phase as u8, Ordering::AcqRel);
-        self.wake();
-    }
-
-    fn wake(&self) {
-        if let Some(wake) = self.wake.get() {
-            wake();
-        }
+        self.phase.advance(phase);
     }
 
     /// The door that every accepted socket passes, whatever serves it. `true`: it is counted as accepted, TCP_NODELAY
@@ -247,20 +217,11 @@ impl Context {
     /// The half of [`admit`](Self::admit) that needs no socket, which tests may not have. Counts a connection as
     /// accepted if `--max-conns` allows it. However many threads ask, never more are open.
     pub(super) fn count_accepted(&self) -> bool {
-        let c = &self.counters;
-        let mut accepted = c.accepted.load(Ordering::Acquire);
-        loop {
-            // If others were accepted since `accepted` was read, the exchange fails.
-            let open = accepted.saturating_sub(c.closed.load(Ordering::Acquire));
-            if open >= self.options.max_conns as u64 {
-                self.refuse();
-                return false;
-            }
-            match c.accepted.compare_exchange_weak(accepted, accepted + 1, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => return true,
-                Err(now) => accepted = now,
-            }
+        let is_admitted = self.counters.admission.admit(self.options.max_conns as u64);
+        if !is_admitted {
+            self.refuse();
         }
+        is_admitted
     }
 
     /// Counts a connection that was turned away.
@@ -286,7 +247,7 @@ impl Context {
 
     pub(super) fn closed(&self, discarded: u64) {
         self.counters.bytes_discarded.fetch_add(discarded, Ordering::Relaxed);
-        self.counters.closed.fetch_add(1, Ordering::AcqRel);
+        self.counters.admission.close();
     }
 }
 

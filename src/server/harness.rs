@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::context::{Context, CountersSnapshot, ServerPhase};
+use super::context::{Context, CountersSnapshot};
 use super::models::{AUTO_TLS, Model};
+use super::phase::ServerPhase;
 use super::tls::TlsServer;
 #[cfg(unix)]
 use super::unix_socket::{self, SocketFile};

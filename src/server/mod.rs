@@ -17,6 +17,7 @@
 //! Nothing here knows the stream that the client sends: a server that knew the pattern could hide its own bug.
 
 mod accepting;
+mod admission;
 #[cfg(any(windows, test))]
 mod completion;
 mod context;
@@ -24,6 +25,7 @@ pub mod echo;
 pub mod fault;
 mod harness;
 pub mod models;
+mod phase;
 mod pool;
 mod readiness;
 mod session;
@@ -33,8 +35,9 @@ pub mod tls;
 mod unix_socket;
 mod wait;
 
-pub use context::{Accept, Context, CountersSnapshot, ServerCounters, ServerPhase};
+pub use context::{Accept, Context, CountersSnapshot, ServerCounters};
 pub use harness::{Server, Stopped, Waited};
+pub use phase::ServerPhase;
 pub use session::Session;
 
 use std::time::Duration;

@@ -21,7 +21,7 @@ use super::schedule::draw;
 use super::script::{Action, InjectedFault, Script};
 use super::send_side::SendSide;
 use super::shared::{MAX_RECEIVE_BYTES, Registration, SharedState};
-use crate::server::context::ServerPhase;
+use crate::server::phase::ServerPhase;
 use crate::sys;
 
 /// How long bytes are held back for later bytes to overtake them, which may never come.

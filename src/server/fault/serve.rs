@@ -14,7 +14,8 @@ use super::log::FaultLog;
 use super::shared::SharedState;
 use super::spec::Fault;
 use crate::server::accepting::accept_in_runtime;
-use crate::server::context::{Accept, Context, ServerPhase};
+use crate::server::context::{Accept, Context};
+use crate::server::phase::ServerPhase;
 
 /// A server that injects faults.
 pub struct FaultyServer {

@@ -464,7 +464,7 @@ mod tests {
     #[cfg(unix)]
     #[test]
     fn clients_that_wait_to_be_accepted_when_the_stop_begins_are_served_to_the_end() {
-        use crate::server::context::ServerPhase;
+        use crate::server::phase::ServerPhase;
         use crate::server::{Options, Server};
         use std::io::{Read, Write};
         use std::net::{Shutdown, TcpStream};

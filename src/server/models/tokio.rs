@@ -32,7 +32,8 @@ use tokio::task::{JoinError, JoinSet};
 
 use crate::server::Session;
 use crate::server::accepting::RuntimeListener;
-use crate::server::context::{Accept, Context, ServerPhase};
+use crate::server::context::{Accept, Context};
+use crate::server::phase::ServerPhase;
 use crate::server::pool::{Dealer, Mailbox, Position, WorkerGroup, run_workers};
 use crate::server::readiness::connection::{BufferPool, slices, slices_mut};
 use crate::server::wait::Waker;

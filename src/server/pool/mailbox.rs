@@ -4,11 +4,11 @@
 //! a reader that is gone is dropped, which closes the connection.
 
 use std::mem;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use crate::server::wait::Waker;
-use crate::sync::lock;
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Mutex, lock};
 
 /// Makes a queue whose reader is woken by `waker`.
 pub(in crate::server) fn mailbox<T>(waker: Waker) -> (MailSender<T>, Mailbox<T>) {

@@ -41,7 +41,8 @@ use std::thread;
 use std::time::Duration;
 
 use crate::server::Session;
-use crate::server::context::{Accept, Context, ServerPhase};
+use crate::server::context::{Accept, Context};
+use crate::server::phase::ServerPhase;
 use crate::server::pool::{SlotCount, SlotGuard};
 use crate::server::tls::{TlsOverBlocking, TlsServer};
 use crate::sync::{lock, whole};

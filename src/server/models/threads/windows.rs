@@ -11,7 +11,8 @@ use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use crate::server::accepting::accept;
-use crate::server::context::{Context, ServerPhase};
+use crate::server::context::Context;
+use crate::server::phase::ServerPhase;
 use crate::sync::{lock, whole};
 use crate::sys;
 
