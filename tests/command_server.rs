@@ -250,7 +250,7 @@ mod scripts {
         let (code, case) = case.report();
         assert_eq!((code, &case["outcome"]), (1, &"fail".into()));
         let reasons = reasons(&case);
-        assert!(reasons.contains("exited during the run (signal: 9 (SIGKILL))"), "{reasons}");
+        assert!(reasons.contains("exited during the run (signal: 9 (SIGKILL); "), "{reasons}");
     }
 
     #[test]

@@ -40,6 +40,11 @@ const FOREIGN_FLAGS: &[Foreign] = &[
         flags: &["--connections", "--clients", "--parallel"],
         write: "write --conns {}",
     },
+    Foreign {
+        commands: &["check", "run"],
+        flags: &["--case", "--cases", "--only", "--test", "--name", "-k"],
+        write: "write --filter {}",
+    },
     Foreign { commands: &["blast", "compare", "serve"], flags: &["--threads"], write: "write --workers {}" },
 ];
 

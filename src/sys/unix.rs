@@ -390,6 +390,16 @@ pub fn is_crash(status: ExitStatus) -> bool {
     }
 }
 
+/// What the end of a process suggests to who reads its status; empty if that says all. No process gets SIGKILL for an
+/// error of its own: the system sends it when memory is short (proc_pid_oom_score(5)), or a person does.
+pub fn hint_at_end(status: ExitStatus) -> &'static str {
+    if status.signal() == Some(Signal::KILL.as_raw()) {
+        "; a system short of memory ends programs so: see dmesg"
+    } else {
+        ""
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -392,6 +392,11 @@ pub fn is_crash(status: ExitStatus) -> bool {
     code.is_some_and(|code| code >= 0xc000_0000 && code != STATUS_CONTROL_C_EXIT as u32)
 }
 
+/// What the end of a process suggests to who reads its status. On Windows the code says all.
+pub fn hint_at_end(_: ExitStatus) -> &'static str {
+    ""
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::{SocketAddr, TcpListener};

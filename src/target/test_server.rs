@@ -12,6 +12,7 @@ use super::liveness::Probed;
 use crate::config::{ServeArgs, ServerConditions, ServerSpec};
 use crate::interrupt;
 use crate::report::text::both_ends;
+use crate::sys;
 
 /// How long a process that has broken its connections may take to end. The system closes the sockets of a crashed
 /// process first, so its connections break before its end can be seen.
@@ -138,7 +139,7 @@ impl TestServer {
                 TestServer::Command(server) => server.ended(),
             };
             if let Some(status) = status {
-                return Some(format!("exited during the run ({status})"));
+                return Some(format!("exited during the run ({status}{})", sys::hint_at_end(status)));
             }
             if Instant::now() >= until || interrupt::is_requested() {
                 return None;
