@@ -1,5 +1,5 @@
-//! Targets by a name that has many addresses, none, or another one than a moment ago. The names stand in an /etc/hosts
-//! of the test, which only its own mount namespace has. Where the system allows no such namespace, the test says so and
+//! Targets by a name that has many addresses, none, or another one than a moment ago, and by a name server that is slow,
+//! silent or wrong. The names stand in an /etc/hosts of the test, which only its own mount namespace has. Where the system allows no such namespace, the test says so and
 //! tests nothing; with `ECHO_TESTER_REQUIRE_NAMESPACES=1` that is a failure.
 #![cfg(target_os = "linux")]
 
@@ -109,4 +109,62 @@ echo \"then $?\"
     let Some(said) = with_names("127.0.0.1 moving\n", script) else { return };
     assert!(said.contains("exit 0\n") && said.contains("\"127.0.0.1:7001\""), "{said}");
     assert!(said.contains("then 4\n"), "the next run asks again, and nobody is there: {said}");
+}
+
+/// A name server that answers each question so many seconds later (`inf`: never), with an address or with an error, and
+/// prints a line when it is ready and one for each question.
+const NAME_SERVER: &str = r#"
+import socket, sys, threading
+delay, works = float(sys.argv[1]), sys.argv[2] == "right"
+server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+server.bind(("127.0.0.1", 53))
+print("ready", flush=True)
+while True:
+    question, asker = server.recvfrom(512)
+    print("asked", flush=True)
+    end = question.index(0, 12)
+    has_address = works and question[end + 1 : end + 3] == bytes([0, 1])
+    flags = bytes([0x81, 0x80 if works else 0x82])
+    address = bytes([0xC0, 0x0C, 0, 1, 0, 1, 0, 0, 0, 1, 0, 4, 127, 0, 0, 1]) if has_address else b""
+    counts = bytes([0, 1, 0, len(address) // 16, 0, 0, 0, 0])
+    answer = question[:2] + flags + counts + question[12 : end + 5] + address
+    if delay < 60:
+        threading.Timer(delay, server.sendto, (answer, asker)).start()
+"#;
+
+/// Runs a script whose names come from such a name server. `None`: it can't run here.
+fn with_name_server(delay: &str, kind: &str, script: &str) -> Option<String> {
+    let setup = format!(
+        "echo 'hosts: dns' >nsswitch
+echo 'nameserver 127.0.0.1' >resolver && mount --bind resolver /etc/resolv.conf || exit 77
+cat >server.py <<'EOF'{NAME_SERVER}EOF
+exec {{questions}}< <(exec python3 server.py {delay} {kind})
+read -r -u $questions ready || exit 77
+"
+    );
+    with_names("", &format!("{setup}{script}"))
+}
+
+#[test]
+fn a_name_server_may_be_slow_and_one_that_fails_is_told_with_what_to_do() {
+    let blast = "serve 127.0.0.1:7001\nET blast asked.test:7001 --conns 2 --messages 3\necho \"exit $?\"\n";
+    let Some(said) = with_name_server("2", "right", blast) else { return };
+    assert!(said.contains("exit 0\n") && said.contains("verdict: pass"), "{said}");
+    let Some(said) = with_name_server("0", "wrong", blast) else { return };
+    assert!(said.contains("exit 4\n") && said.contains("cannot resolve asked.test:7001"), "{said}");
+    assert!(said.contains("check the name, or give the address"), "{said}");
+}
+
+#[test]
+fn ctrl_c_ends_a_program_whose_name_server_is_silent() {
+    // With job control a background job heeds SIGINT.
+    let script = "set -m
+ET blast asked.test:7001 &
+read -r -u $questions asked
+kill -INT $!
+wait $!
+echo \"exit $?\"
+";
+    let Some(said) = with_name_server("inf", "right", script) else { return };
+    assert!(said.contains("exit 130\n") && said.contains("interrupted while asked.test:7001 was looked up"), "{said}");
 }
