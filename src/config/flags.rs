@@ -11,7 +11,7 @@ use crate::server::fault::kind::FAULT_TABLE;
 use crate::units::ParseError;
 use crate::units::text::TextForm;
 
-/// The flags of a struct whose fields are flags: `--conns`, `500`, `--fail-fast=true`. Absent fields and those in
+/// The flags of a struct whose fields are flags: `--conns`, `500`, `--fail-fast`. Absent fields and those in
 /// `without` are left out.
 pub(super) fn to_flags(args: &impl Serialize, without: &[&str]) -> Vec<String> {
     let fields = serde_json::to_value(args).expect("structs of strings, numbers and flags have a JSON form");
@@ -21,7 +21,8 @@ pub(super) fn to_flags(args: &impl Serialize, without: &[&str]) -> Vec<String> {
         match value {
             _ if without.contains(&key.as_str()) => {}
             Value::Null => {}
-            Value::Bool(value) => flags.push(format!("{flag}={value}")),
+            Value::Bool(true) => flags.push(flag),
+            Value::Bool(false) => flags.push(format!("{flag}=false")),
             Value::String(text) => flags.extend([flag, text.clone()]),
             Value::Array(values) => {
                 let texts = values.iter().filter_map(Value::as_str);

@@ -46,13 +46,12 @@ mod tests {
         let _fine = FineWaits::new();
         let mut poll = mio::Poll::new().expect("the system has a wait");
         let mut events = mio::Events::with_capacity(1);
-        // The shortest of several, because the machine may be busy. Without a fine tick, none is below 15 ms.
-        let wait = |_| {
+        // One of many is enough, because the machine may be busy. Without a fine tick, none is below 15 ms.
+        let mut wait = || {
             let began = Instant::now();
             poll.poll(&mut events, Some(Duration::from_millis(1))).expect("nothing interrupts it");
             began.elapsed()
         };
-        let shortest = (0..20).map(wait).min().expect("there were some");
-        assert!(shortest < Duration::from_millis(8), "{shortest:?}");
+        assert!((0..1000).any(|_| wait() < Duration::from_millis(8)));
     }
 }
