@@ -5,6 +5,7 @@ use std::ffi::OsString;
 
 use clap::{Arg, Command};
 
+use crate::scenario::variables::is_secret_name;
 use crate::units::nearest::nearest;
 
 /// All variables of this program begin with this.
@@ -48,7 +49,10 @@ pub(super) fn blamed(program: &Command, words: &[OsString], message: &str) -> Ve
         // A shorter value stands in many messages by chance.
         let has_value = value.len() > 3 && !["true", "false"].contains(&value.as_str()) && message.contains(&value);
         let what = flag.unwrap_or_else(|| "the target".to_owned());
-        (!is_typed && (is_named || has_value)).then(|| format!("note: the environment sets {what}: {name}={value}"))
+        // A proxy's address may hold a password.
+        let is_secret = is_secret_name(name) || value.contains('@');
+        let shown = if is_secret { name.to_owned() } else { format!("{name}={value}") };
+        (!is_typed && (is_named || has_value)).then(|| format!("note: the environment sets {what}: {shown}"))
     };
     args.filter_map(note).collect()
 }

@@ -10,7 +10,7 @@ use walkdir::WalkDir;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::console::{quote, say};
-use crate::output::files;
+use crate::output::{files, secrets};
 use crate::runner::case::CaseArgs;
 use crate::runner::suite::{self, SuiteTargets};
 use crate::runner::target_address;
@@ -33,6 +33,12 @@ pub struct RunCommand {
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_variable)]
     set: Vec<(String, String)>,
 
+    /// Keep the value of ${NAME} out of every report; repeatable. Names like DB_PASSWORD and API_TOKEN need no flag
+    ///
+    /// Where the value would stand, ${NAME} stands. Values of fewer than four characters are not looked for.
+    #[arg(long, value_name = "NAME", value_parser = parse_name)]
+    secret: Vec<String>,
+
     #[command(flatten)]
     cases: CaseArgs,
 }
@@ -52,11 +58,20 @@ pub fn run(args: &RunCommand) -> anyhow::Result<Exit> {
     if files.is_empty() {
         return Err(Failure::usage("these folders contain no *.toml: name a scenario file"));
     }
-    let scenarios = read(&files, args)?;
+    let variables = Variables::new(args.set.iter().cloned(), |name| std::env::var(name).ok());
+    let variables = variables.with_secrets(args.secret.iter().cloned());
+    let scenarios = read(&files, args, &variables);
+    let hidden = variables.secrets();
+    secrets::hide(hidden.clone());
+    let scenarios = scenarios?;
     let target = args.target.as_ref().map_or_else(String::new, |target| format!(" --target {}", quote(target)));
     let backend = args.cases.backend.backend.map_or_else(String::new, |backend| format!(" --backend {backend}"));
-    let set = |(name, value): (&String, &String)| format!(" --set {name}={}", quote(value));
+    let set = |(name, value): (&String, &String)| match hidden.contains_key(name) {
+        true => format!(" --set {name}=\"${name}\""),
+        false => format!(" --set {name}={}", quote(value)),
+    };
     let typed: String = args.set.iter().map(|(name, value)| set((name, value))).collect();
+    let secret: String = args.secret.iter().map(|name| format!(" --secret {name}")).collect();
     let transport: String = args.cases.run.transport_flags().iter().map(|word| format!(" {}", quote(word))).collect();
     let replay = |scenario: &Scenario, _: Option<&str>| {
         let long = if scenario.long { " --long" } else { "" };
@@ -64,15 +79,17 @@ pub fn run(args: &RunCommand) -> anyhow::Result<Exit> {
         let filter = if is_one_of_many { format!(" --filter {}", quote(&scenario.title())) } else { String::new() };
         // The replay may run in another environment.
         let found: String = scenario.environment.iter().map(set).collect();
-        format!("echo-tester run {}{target}{backend}{transport}{typed}{found}{long}{filter}", quote(&scenario.path))
+        format!(
+            "echo-tester run {}{target}{backend}{transport}{typed}{found}{secret}{long}{filter}",
+            quote(&scenario.path)
+        )
     };
     let targets = SuiteTargets { targets: args.target.iter().cloned().collect(), direct: None };
     suite::run_all(&scenarios, &args.cases, &targets, None, replay)
 }
 
 /// The cases of all files. A case that several files share is there once.
-fn read(files: &[PathBuf], args: &RunCommand) -> anyhow::Result<Vec<Scenario>> {
-    let variables = Variables::new(args.set.iter().cloned(), |name| std::env::var(name).ok());
+fn read(files: &[PathBuf], args: &RunCommand, variables: &Variables) -> anyhow::Result<Vec<Scenario>> {
     let mut cases: Vec<Scenario> = Vec::new();
     let mut without_backend = 0;
     for file in files {
@@ -80,7 +97,7 @@ fn read(files: &[PathBuf], args: &RunCommand) -> anyhow::Result<Vec<Scenario>> {
         let text = files::read("reading", file)?;
         let target = args.target.is_some();
         let mut of_file =
-            Scenario::read(&path, &text, &variables, target).map_err(|error| Failure::usage(error.styled()))?;
+            Scenario::read(&path, &text, variables, target).map_err(|error| Failure::usage(error.styled()))?;
         if lacks_backend(&of_file, args) && !args.paths.contains(file) {
             without_backend += 1;
             continue;
@@ -100,7 +117,7 @@ fn read(files: &[PathBuf], args: &RunCommand) -> anyhow::Result<Vec<Scenario>> {
         let files = counted(without_backend, "file");
         say(&format!("note: {files} of cases with two sides left out: give --target PROXY and --backend LISTEN"));
     }
-    match variables.unused() {
+    match variables.unused().or_else(|| variables.unused_secret()) {
         Some(problem) => Err(Failure::usage(problem)),
         None => Ok(cases),
     }
@@ -118,6 +135,13 @@ fn parse_variable(text: &str) -> Result<(String, String), String> {
         Some((name, value)) if is_name(name) => Ok((name.to_owned(), value.to_owned())),
         Some((name, _)) => Err(format!("'{name}' is not a name: use letters, digits and _, and no digit first")),
         None => Err(format!("it has no '=': write --set {text}=VALUE")),
+    }
+}
+
+fn parse_name(text: &str) -> Result<String, String> {
+    match is_name(text) {
+        true => Ok(text.to_owned()),
+        false => Err("it is not a name: write --secret NAME, and give its value by the environment".to_owned()),
     }
 }
 

@@ -6,7 +6,7 @@ use anstream::{AutoStream, ColorChoice};
 use anyhow::Context as _;
 use terminal_size::{Width, terminal_size_of};
 
-use crate::output::screen;
+use crate::output::{screen, secrets};
 use crate::report::style::{MAX_COLUMNS, Role, Style};
 use crate::report::text::wrapped;
 
@@ -40,6 +40,7 @@ fn columns(terminal: Option<Width>) -> usize {
 /// # Errors
 /// Standard output cannot be written for any other reason.
 pub(crate) fn print(text: &str) -> anyhow::Result<()> {
+    let text = secrets::without(text);
     let write = || {
         let mut stdout = anstream::stdout().lock();
         writeln!(stdout, "{text}").and_then(|()| stdout.flush())
@@ -53,6 +54,7 @@ pub(crate) fn print(text: &str) -> anyhow::Result<()> {
 /// Writes progress, a remark or an error to stderr. If stderr is closed, nobody reads it, so a failure is ignored. A
 /// terminal gets a line of its width; elsewhere a message stays on one line, for those who search for it.
 pub(crate) fn say(text: &str) {
+    let text = &*secrets::without(text);
     let style = stderr_style();
     let labels = [("error: ", Role::Bad), ("warning: ", Role::Doubtful), ("note: ", Role::Strong)];
     let label = labels.into_iter().find(|(label, _)| text.starts_with(label));
@@ -68,6 +70,7 @@ pub(crate) fn say(text: &str) {
 
 /// Writes lines to stderr as they are, each of which is wrapped on a terminal.
 pub(crate) fn say_lines(text: &str) {
+    let text = secrets::without(text);
     let style = stderr_style();
     let is_terminal = io::stderr().is_terminal();
     let line = |line: &str| if is_terminal { wrapped(line, style) } else { format!("{line}\n") };
@@ -78,8 +81,9 @@ pub(crate) fn say_lines(text: &str) {
 /// Lines for standard output: on a terminal, each is wrapped to its width. Elsewhere a line stays whole, for those who
 /// search for it.
 pub(crate) fn for_stdout(lines: &str) -> String {
+    let lines = secrets::without(lines);
     if !io::stdout().is_terminal() {
-        return lines.to_owned();
+        return lines.into_owned();
     }
     let style = stdout_style();
     lines.lines().map(|line| wrapped(line, style)).collect::<String>().trim_end().to_owned()

@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use crate::failure::Failure;
+use crate::output::secrets;
 
 /// The path, unless it is `-`, which stands for standard output as in most programs.
 pub(crate) fn unless_stdout(path: &Path) -> Option<&Path> {
@@ -126,6 +127,7 @@ fn told(flag: &str, path: &Path, error: &io::Error) -> String {
 }
 
 fn replace(path: &Path, text: &str) -> io::Result<()> {
+    let text = secrets::without(text);
     // The target of a link is written, and the link stays.
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     match fs::metadata(&path) {

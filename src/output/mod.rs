@@ -7,4 +7,5 @@ pub(crate) mod github;
 pub(crate) mod reports;
 pub(crate) mod result;
 pub(crate) mod screen;
+pub(crate) mod secrets;
 pub(crate) mod server_log;

@@ -7,6 +7,7 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_pars
 
 use super::github::StepSummary;
 use super::result::{ResultArgs, exit_after_writing};
+use super::secrets;
 use crate::exit::Exit;
 use crate::output::console::{for_stdout, print, say, stderr_style, stdout_style};
 use crate::output::files;
@@ -35,7 +36,7 @@ impl ReportArgs {
     /// # Errors
     /// The list cannot be written where the flags say: exit code 2.
     pub(crate) fn list(&self, lines: &str, cases: Vec<CaseReport>) -> anyhow::Result<()> {
-        let json = (JSON.render)(&SuiteReport::new(cases))?;
+        let json = (JSON.render)(&SuiteReport::new(secrets::report_without(cases)))?;
         self.result.check()?;
         self.result.write(lines, &json)
     }
@@ -96,7 +97,7 @@ impl ReportFiles {
     pub(crate) fn open(args: &FileArgs, json: Option<&Path>, planned: Vec<CaseReport>) -> anyhow::Result<ReportFiles> {
         let json = json.map(|file| (&JSON, file.to_owned()));
         let files: Vec<_> = args.files.iter().cloned().chain(json).collect();
-        let report = SuiteReport::new(planned);
+        let report = SuiteReport::new(secrets::report_without(planned));
         let step_summary = args.github.then(StepSummary::open).transpose()?;
         for (format, path) in &files {
             files::write_before_run(format.name, path, &(format.render)(&report)?)?;
@@ -188,6 +189,7 @@ impl Reports {
 
     /// Sets the result of case `i`, prints its line and rewrites the files.
     pub(crate) fn add(&mut self, i: usize, case: CaseReport) {
+        let case = secrets::report_without(case);
         let on_screen = line(&case, self.screen_style());
         if self.output.is_some() {
             self.lines.push_str(&line(&case, Style::PLAIN));

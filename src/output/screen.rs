@@ -13,6 +13,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::sync::Mutex;
 
+use crate::output::secrets;
 use crate::sync::lock;
 
 /// Goes back to where the last drawing began, and erases all from there to the end of the screen.
@@ -31,6 +32,7 @@ pub(crate) fn is_there() -> bool {
 
 /// Shows these lines in place of those that are shown now. Each must be shorter than the terminal is wide.
 pub(crate) fn show(lines: Vec<String>) {
+    let lines: Vec<String> = lines.iter().map(|line| secrets::without(line).into_owned()).collect();
     let mut shown = lock(&SHOWN);
     if lines.is_empty() {
         erase(&mut shown);

@@ -21,8 +21,12 @@ pub struct Variables {
     /// Values from the command line.
     set: BTreeMap<String, String>,
     environment: fn(&str) -> Option<String>,
+    /// The names of variables whose values are to be in no report, beside those that [`is_secret_name`] tells.
+    secret: BTreeSet<String>,
     /// Every variable of the files that were read.
     seen: RefCell<BTreeSet<String>>,
+    /// The secret variables of these files, with their values.
+    secrets: RefCell<BTreeMap<String, String>>,
 }
 
 /// The variables that took their value from the environment, and that value.
@@ -38,12 +42,36 @@ struct FillError {
 impl Variables {
     /// Values from the command line, which take precedence, and where to look up others.
     pub fn new(set: impl IntoIterator<Item = (String, String)>, environment: fn(&str) -> Option<String>) -> Variables {
-        Variables { set: set.into_iter().collect(), environment, seen: RefCell::default() }
+        let set = set.into_iter().collect();
+        Variables { set, environment, secret: BTreeSet::new(), seen: RefCell::default(), secrets: RefCell::default() }
+    }
+
+    /// The same with variables of these names being secret, whatever they are called.
+    #[must_use]
+    pub fn with_secrets(self, names: impl IntoIterator<Item = String>) -> Variables {
+        Variables { secret: names.into_iter().collect(), ..self }
     }
 
     /// No variables at all.
     pub fn none() -> Variables {
         Variables::new([], |_| None)
+    }
+
+    /// Whether the value of this variable is to be in no report.
+    pub fn is_secret(&self, name: &str) -> bool {
+        self.secret.contains(name) || is_secret_name(name)
+    }
+
+    /// The secret variables of the files that were read so far, with their values.
+    pub fn secrets(&self) -> BTreeMap<String, String> {
+        self.secrets.borrow().clone()
+    }
+
+    /// A name of the command line that is said to be secret, and that no file read so far uses, as a sentence.
+    pub fn unused_secret(&self) -> Option<String> {
+        let seen = self.seen.borrow();
+        let name = self.secret.iter().find(|name| !seen.contains(*name))?;
+        Some(format!("--secret {name}: ${{{name}}} is not used in any file: check the name"))
     }
 
     /// A variable of the command line that no file read so far uses, as a sentence with what was likely meant.
@@ -56,6 +84,7 @@ impl Variables {
             None if seen.is_empty() => "they have no variables at all: leave it out".to_owned(),
             None => format!("the variables are {}", names().collect::<Vec<_>>().join(", ")),
         };
+        let value = if self.is_secret(name) { "…" } else { value };
         Some(format!("--set {name}={value}: ${{{name}}} is not used in any file: {remedy}"))
     }
 
@@ -150,6 +179,9 @@ impl Variables {
                 if !is_set {
                     from.insert(name.to_owned(), value.clone());
                 }
+                if self.is_secret(name) {
+                    self.secrets.borrow_mut().insert(name.to_owned(), value.clone());
+                }
                 Ok(value)
             }
             (None, Some(default)) => Ok(default.to_owned()),
@@ -166,9 +198,41 @@ pub fn is_name(text: &str) -> bool {
     text.starts_with(is_start) && text.chars().all(|c| is_start(c) || c.is_ascii_digit())
 }
 
+/// What the name of a secret contains.
+const SECRET_PARTS: [&str; 5] = ["PASSWORD", "PASSPHRASE", "SECRET", "TOKEN", "CREDENTIAL"];
+/// What the name of a secret has as one of its words. In a longer word it means nothing: `KEYBOARD`, `AUTHOR`.
+const SECRET_WORDS: [&str; 5] = ["PASS", "PASSWD", "KEY", "APIKEY", "AUTH"];
+
+/// Whether a variable of this name holds what nobody is to read, as names go: `DB_PASSWORD`, `API_KEY`, `GITHUB_TOKEN`.
+pub fn is_secret_name(name: &str) -> bool {
+    let name = name.to_ascii_uppercase();
+    SECRET_PARTS.iter().any(|part| name.contains(part)) || name.split('_').any(|word| SECRET_WORDS.contains(&word))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_of_secrets_are_known_and_others_can_be_told() {
+        let secret =
+            ["PASSWORD", "DB_PASSWORD", "PGPASSWORD", "GITHUB_TOKEN", "api_key", "AUTH", "PROXY_PASS", "MYSECRET"];
+        let plain = ["PORT", "KEYBOARD", "AUTHOR", "PWD", "COMPASS", "MONKEY"];
+        assert!(secret.iter().all(|name| is_secret_name(name)) && !plain.iter().any(|name| is_secret_name(name)));
+        let set = [("PIN", "4711"), ("TOKEN", "sesame"), ("SIZE", "64")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let variables = Variables::new(set, |_| None).with_secrets(["PIN".to_owned()]);
+        assert_eq!(
+            variables.unused_secret().as_deref(),
+            Some("--secret PIN: ${PIN} is not used in any file: check the name")
+        );
+        variables.read("a.toml", "a = '${PIN} ${TOKEN} ${SIZE}'").unwrap_or_else(|error| panic!("{error}"));
+        let secrets = variables.secrets();
+        assert_eq!(secrets.keys().collect::<Vec<_>>(), ["PIN", "TOKEN"]);
+        assert_eq!((secrets["PIN"].as_str(), variables.unused_secret()), ("4711", None));
+        let unused = Variables::new([("A_TOKEN".to_owned(), "sesame".to_owned())], |_| None).unused();
+        assert!(unused.is_some_and(|said| said.contains("--set A_TOKEN=…:") && !said.contains("sesame")));
+    }
 
     fn environment(name: &str) -> Option<String> {
         match name {

@@ -1,0 +1,63 @@
+//! What is secret stands in no output and no file of a run, whatever shows it: the command line of a server, what the
+//! server prints, an error, a title, a command to run it again.
+
+use std::path::Path;
+use std::process::Command;
+
+use program::text;
+
+#[expect(dead_code, reason = "other tests run the program without variables")]
+mod program;
+
+/// With characters that JSON, XML and shells write otherwise.
+const SECRET: &str = "s3same\"&<open>";
+const PIN: &str = "47110815";
+
+/// Runs a scenario with secrets and every kind of report. Returns all that was written, by place.
+fn outputs(folder: &Path, scenario: &str, flags: &[&str]) -> Vec<(String, String)> {
+    std::fs::write(folder.join("case.toml"), scenario).expect("the folder can be written to");
+    let files = ["json", "junit", "markdown", "html"];
+    let mut command = Command::new(env!("CARGO_BIN_EXE_echo-tester"));
+    command.current_dir(folder).args(["run", "case.toml"]).args(flags);
+    command.args(files.iter().map(|format| format!("--{format}={format}.out")));
+    command.env("DB_PASSWORD", SECRET).env("PIN", PIN).env("SIZE", "64");
+    let output = command.output().expect("the program starts");
+    let mut all = vec![("stdout".to_owned(), text(&output.stdout)), ("stderr".to_owned(), text(&output.stderr))];
+    let file =
+        |format: &&str| Some((format.to_string(), std::fs::read_to_string(folder.join(format!("{format}.out"))).ok()?));
+    all.extend(files.iter().filter_map(file));
+    all
+}
+
+/// Whether a text has a secret, or the part of it that no escaping changes.
+fn has_secret(text: &str) -> bool {
+    text.contains("s3same") || text.contains(PIN)
+}
+
+#[cfg(unix)]
+#[test]
+fn the_value_of_a_secret_stands_nowhere_and_its_name_does() {
+    let folder = tempfile::tempdir().expect("a temporary folder is made");
+    let scenario = "name = 'of ${PIN}'\nabout = 'with ${DB_PASSWORD}, ${SIZE} bytes'\n\
+        [server]\ncommand = ['sh', '-c', 'echo \"got $0 for {addr}\"; exit 3', '${DB_PASSWORD}']\n\
+        [[load]]\nname = 'load'\nsize = '${SIZE}'\n";
+    let all = outputs(folder.path(), scenario, &["--secret", "PIN"]);
+    assert_eq!(all.len(), 6, "every kind of report is written: {all:?}");
+    for (place, text) in &all {
+        assert!(!has_secret(text), "{place}: {text}");
+    }
+    let json = &all[2].1;
+    assert!(json.contains("got ${DB_PASSWORD} for") && json.contains("of ${PIN}"), "{json}");
+    let replay = "--set DB_PASSWORD=\\\"$DB_PASSWORD\\\" --set PIN=\\\"$PIN\\\" --set SIZE=64 --secret PIN";
+    assert!(json.contains(replay), "{json}");
+}
+
+#[test]
+fn an_error_about_a_secret_does_not_tell_it() {
+    let folder = tempfile::tempdir().expect("a temporary folder is made");
+    let all = outputs(folder.path(), "name = 'n'\n[[load]]\nsize = '${DB_PASSWORD}'\n", &[]);
+    let said = &all[1].1;
+    assert!(said.contains("${DB_PASSWORD}") && !has_secret(said), "{said}");
+    let all = outputs(folder.path(), "name = 'n'\n[server]\n[[load]]\nsize = '1'\n", &["--secret", "PIN"]);
+    assert!(all[1].1.contains("--secret PIN: ${PIN} is not used in any file"), "{}", all[1].1);
+}
