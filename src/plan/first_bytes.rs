@@ -4,13 +4,8 @@
 //! the receiver puts the bytes of the stream back before they are compared. So they cost nothing after their end. All
 //! connections have the same, and bytes that are swapped between two of them show only behind them.
 
-use std::fmt;
-use std::str::FromStr;
-
-use super::options::{keyword_of, parse_keyword};
 use crate::stream::{ConnId, Stream};
-use crate::units::ParseError;
-use crate::units::text::{Form, TextForm, text_form};
+use crate::units::text::keyword_form;
 
 /// The protocol that the first bytes of a connection look like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,29 +82,7 @@ impl FirstBytes {
     }
 }
 
-impl FromStr for FirstBytes {
-    type Err = ParseError;
-
-    fn from_str(text: &str) -> Result<Self, ParseError> {
-        parse_keyword(text, Self::KEYWORDS)
-    }
-}
-
-impl fmt::Display for FirstBytes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(keyword_of(self, Self::KEYWORDS))
-    }
-}
-
-impl TextForm for FirstBytes {
-    const WHAT: &'static str = "what the first bytes look like:";
-
-    fn forms() -> Vec<Form> {
-        FirstBytes::KEYWORDS.iter().map(|(keyword, _)| Form::keyword(keyword)).collect()
-    }
-}
-
-text_form!(FirstBytes);
+keyword_form!(FirstBytes, "what the first bytes look like:");
 
 #[cfg(test)]
 mod tests {

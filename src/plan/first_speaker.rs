@@ -1,11 +1,6 @@
 //! Who sends the first bytes of a connection, where both ends are ours.
 
-use std::fmt;
-use std::str::FromStr;
-
-use super::options::{keyword_of, parse_keyword};
-use crate::units::ParseError;
-use crate::units::text::{Form, TextForm, text_form};
+use crate::units::text::keyword_form;
 
 /// Who sends the first bytes of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,26 +21,4 @@ impl FirstSpeaker {
     }
 }
 
-impl FromStr for FirstSpeaker {
-    type Err = ParseError;
-
-    fn from_str(text: &str) -> Result<Self, ParseError> {
-        parse_keyword(text, Self::KEYWORDS)
-    }
-}
-
-impl fmt::Display for FirstSpeaker {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(keyword_of(self, Self::KEYWORDS))
-    }
-}
-
-impl TextForm for FirstSpeaker {
-    const WHAT: &'static str = "who speaks first:";
-
-    fn forms() -> Vec<Form> {
-        FirstSpeaker::KEYWORDS.iter().map(|(keyword, _)| Form::keyword(keyword)).collect()
-    }
-}
-
-text_form!(FirstSpeaker);
+keyword_form!(FirstSpeaker, "who speaks first:");

@@ -4,16 +4,15 @@
 //! server's half of a connection has a plan and a stream of its own, which no one else knows.
 
 use std::fmt;
-use std::str::FromStr;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::distribution::Distribution;
-use super::options::{Close, Read, keyword_of, parse_keyword};
+use super::options::{Close, Read};
 use super::time_range::TimeRange;
-use crate::units::text::{Form, TextForm, text_form};
-use crate::units::{Bytes, Count, ParseError, Rate};
+use crate::units::text::keyword_form;
+use crate::units::{Bytes, Count, Rate};
 
 /// Who sends what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,29 +53,7 @@ impl Flow {
     }
 }
 
-impl FromStr for Flow {
-    type Err = ParseError;
-
-    fn from_str(text: &str) -> Result<Self, ParseError> {
-        parse_keyword(text, Self::KEYWORDS)
-    }
-}
-
-impl fmt::Display for Flow {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(keyword_of(self, Self::KEYWORDS))
-    }
-}
-
-impl TextForm for Flow {
-    const WHAT: &'static str = "who sends what:";
-
-    fn forms() -> Vec<Form> {
-        Flow::KEYWORDS.iter().map(|(keyword, _)| Form::keyword(keyword)).collect()
-    }
-}
-
-text_form!(Flow);
+keyword_form!(Flow, "who sends what:");
 
 /// The half of a connection at the other end: in a profile of the client, the server's; in one of the server, the
 /// client's.

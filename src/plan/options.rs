@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::time_range::TimeRange;
-use crate::units::text::{Form, TextForm, not_one_of, pattern, remedy, text_form};
+use crate::units::text::{Form, TextForm, keyword_form, not_one_of, pattern, remedy, text_form};
 use crate::units::{ByteRate, Count, ParseError, Time, range};
 
 /// How a connection reads its echo.
@@ -117,44 +117,6 @@ impl Close {
 impl Verify {
     /// The keywords and their meanings.
     pub const KEYWORDS: &'static [(&'static str, Verify)] = &[("full", Verify::Full), ("off", Verify::Off)];
-}
-
-pub(super) fn parse_keyword<T: TextForm + Copy>(text: &str, keywords: &[(&str, T)]) -> Result<T, ParseError> {
-    let text = text.trim();
-    let found = keywords.iter().find(|(keyword, _)| *keyword == text);
-    found.map(|(_, value)| *value).ok_or_else(|| not_one_of::<T>(text))
-}
-
-pub(super) fn keyword_of<T: PartialEq>(value: &T, keywords: &[(&'static str, T)]) -> &'static str {
-    keywords.iter().find(|(_, other)| other == value).map_or("", |(keyword, _)| keyword)
-}
-
-impl FromStr for Close {
-    type Err = ParseError;
-
-    fn from_str(text: &str) -> Result<Self, ParseError> {
-        parse_keyword(text, Self::KEYWORDS)
-    }
-}
-
-impl fmt::Display for Close {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(keyword_of(self, Self::KEYWORDS))
-    }
-}
-
-impl FromStr for Verify {
-    type Err = ParseError;
-
-    fn from_str(text: &str) -> Result<Self, ParseError> {
-        parse_keyword(text, Self::KEYWORDS)
-    }
-}
-
-impl fmt::Display for Verify {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(keyword_of(self, Self::KEYWORDS))
-    }
 }
 
 impl FromStr for Read {
@@ -280,25 +242,9 @@ impl TextForm for Read {
 
 text_form!(Read);
 
-impl TextForm for Close {
-    const WHAT: &'static str = "how a connection ends:";
+keyword_form!(Close, "how a connection ends:");
 
-    fn forms() -> Vec<Form> {
-        Close::KEYWORDS.iter().map(|(keyword, _)| Form::keyword(keyword)).collect()
-    }
-}
-
-text_form!(Close);
-
-impl TextForm for Verify {
-    const WHAT: &'static str = "whether the echo is compared:";
-
-    fn forms() -> Vec<Form> {
-        Verify::KEYWORDS.iter().map(|(keyword, _)| Form::keyword(keyword)).collect()
-    }
-}
-
-text_form!(Verify);
+keyword_form!(Verify, "whether the echo is compared:");
 
 impl TextForm for Lifetime {
     const WHAT: &'static str = "what ends a connection early:";

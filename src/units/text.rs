@@ -127,6 +127,39 @@ macro_rules! text_form {
 }
 pub(crate) use text_form;
 
+/// Makes a type whose values are the keywords of its `KEYWORDS` a [`TextForm`]. `$what` is the kind of value.
+macro_rules! keyword_form {
+    ($type:ident, $what:literal) => {
+        impl std::str::FromStr for $type {
+            type Err = $crate::units::ParseError;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                let text = text.trim();
+                let found = Self::KEYWORDS.iter().find(|(keyword, _)| *keyword == text);
+                found.map(|(_, value)| *value).ok_or_else(|| $crate::units::text::not_one_of::<Self>(text))
+            }
+        }
+
+        impl std::fmt::Display for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                let (keyword, _) = Self::KEYWORDS.iter().find(|(_, value)| value == self).expect("each value has one");
+                f.write_str(keyword)
+            }
+        }
+
+        impl $crate::units::text::TextForm for $type {
+            const WHAT: &'static str = $what;
+
+            fn forms() -> Vec<$crate::units::text::Form> {
+                Self::KEYWORDS.iter().map(|(keyword, _)| $crate::units::text::Form::keyword(keyword)).collect()
+            }
+        }
+
+        $crate::units::text::text_form!($type);
+    };
+}
+pub(crate) use keyword_form;
+
 /// Parses a string, or the digits of a plain number, with `FromStr`.
 pub(crate) struct TextVisitor<T>(PhantomData<T>);
 
