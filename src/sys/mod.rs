@@ -27,6 +27,8 @@ mod cryptography;
 pub(crate) mod event;
 mod fast_open;
 mod kernel_work;
+#[cfg(libkqueue)]
+pub(crate) mod libkqueue;
 mod machine;
 mod prefetch;
 mod processes;
