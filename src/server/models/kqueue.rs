@@ -163,6 +163,7 @@ fn ready(filter: EventFilter, flags: EventFlags) -> Ready {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::{CountersSnapshot, Options, Server};
     use std::ffi::c_int;
     use std::io::Write;
     use std::net::{Shutdown, TcpStream, UdpSocket};
@@ -287,6 +288,32 @@ mod tests {
                 kqueue.modify(token, SockRef::from(&sockets[token]), NO_INTEREST).expect("it has filters");
             }
         }
+    }
+
+    #[test]
+    fn the_second_event_of_a_socket_that_the_first_has_closed_is_for_nobody() {
+        const SENT: usize = 8 << 20;
+        // Both filters are there while some of it waits to be sent back and there is room for more.
+        let options = Options { workers: 1, buffer: 2 * SENT, ..Options::default() };
+        let server = Server::start_with(run, "kqueue", ([127, 0, 0, 1], 0).into(), options).expect("it starts");
+        let begin = Instant::now();
+        let until = |what: &str, holds: &dyn Fn(&CountersSnapshot) -> bool| {
+            while !holds(&server.counters()) {
+                assert!(begin.elapsed() < Duration::from_secs(60), "{what}: {:?}", server.counters());
+                thread::yield_now();
+            }
+        };
+        let mut client = TcpStream::connect(server.address()).expect("it listens");
+        client.write_all(&vec![1; SENT]).expect("the server takes it all");
+        until("all is received", &|counters| counters.bytes_in == SENT as u64);
+        assert!(server.counters().bytes_out < SENT as u64, "the sockets took everything, so nothing waits");
+        crate::sys::close_with_reset(&client);
+        drop(client);
+        until("it is closed", &|counters| counters.closed == 1);
+        drop(TcpStream::connect(server.address()));
+        until("the next client is served", &|counters| counters.closed == 2);
+        let stopped = server.stop(Duration::from_secs(20));
+        assert!(stopped.error.is_none() && !stopped.hung, "{stopped:?}");
     }
 
     #[test]
