@@ -180,7 +180,7 @@ fn call(kqueue: &OwnedFd, changes: &[Event], mut buffer: impl Buffer, timeout: O
     if count < 0 {
         return Err(last_error());
     }
-    // SAFETY: libkqueue has written so many events, from the start of the room on.
+    // SAFETY: libkqueue has written that number of events, from the start of the room on.
     unsafe { buffer.assume_init(count as usize) };
     Ok(())
 }
