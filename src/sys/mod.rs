@@ -4,10 +4,10 @@
 //! `unix.rs` and `windows.rs` export the same functions under the name `os`, so callers need no `cfg`. Some things
 //! stand apart: [`Alarm`], `fast_open`, `affinity` and `kernel_work`, which have a Linux half and an empty one, and
 //! `console` and `wait_grain`, of which Windows has the full half; `processes`, with a file for each system; `event`,
-//! which only Windows has; `machine`, which names the kernel and the processor; [`advice`], a table of words; and
-//! `simd`, `prefetch` and `cryptography`, which ask for the processor. The servers have `cfg` of their own, because a
-//! model may exist on one system only. This room decides nothing: it wraps one system call, or reads one value, at a
-//! time.
+//! which only Windows has; `libkqueue`, which only tests have; `machine`, which names the kernel and the processor;
+//! [`advice`], a table of words; and `simd`, `prefetch` and `cryptography`, which ask for the processor. The servers
+//! have `cfg` of their own, because a model may exist on one system only. This room decides nothing: it wraps one
+//! system call, or reads one value, at a time.
 
 #[cfg(unix)]
 #[path = "unix.rs"]
@@ -27,6 +27,8 @@ mod cryptography;
 pub(crate) mod event;
 mod fast_open;
 mod kernel_work;
+#[cfg(libkqueue)]
+pub(crate) mod libkqueue;
 mod machine;
 mod prefetch;
 mod processes;

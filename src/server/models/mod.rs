@@ -37,7 +37,8 @@ mod iocp;
     target_os = "freebsd",
     target_os = "netbsd",
     target_os = "openbsd",
-    target_os = "dragonfly"
+    target_os = "dragonfly",
+    libkqueue
 ))]
 mod kqueue;
 #[cfg(windows)]
@@ -250,7 +251,8 @@ pub static TABLE: &[Model] = &[
                 target_os = "freebsd",
                 target_os = "netbsd",
                 target_os = "openbsd",
-                target_os = "dragonfly"
+                target_os = "dragonfly",
+                libkqueue
             ),
             kqueue::run
         ),
