@@ -115,7 +115,7 @@ impl<D: Delivery> CompletionServer<D> {
     /// The system's.
     pub(in crate::server) fn new(listener: TcpListener, context: &Arc<Context>, delivery: D) -> io::Result<Arc<Self>> {
         let listener = Arc::new(AcceptExListener::new(listener)?);
-        let accept = |index| PendingAccept::new(Arc::clone(&listener), Owner::Accept(index), None);
+        let accept = |index| PendingAccept::new(context, Arc::clone(&listener), Owner::Accept(index), None);
         let accepts = (0..PENDING_ACCEPTS).map(|index| Mutex::new(Some(accept(index)))).collect();
         let (wake, waker) = wake_event()?;
         let group = WorkerGroup::new(context);

@@ -113,7 +113,7 @@ impl<Owner> OverlappedConnection<Owner> {
         let buffer = Arc::new(KernelBuffer::new(session.capacity()));
         let operation = |owner| {
             let event = if let Notify::Event(event) = &notify { Some(Arc::clone(event)) } else { None };
-            Operation::new(owner, Arc::clone(&buffer), event)
+            Operation::new(session.context(), owner, Arc::clone(&buffer), event)
         };
         let [receive, send] = owners.map(operation);
         OverlappedConnection { socket, session, buffer, must_grow: false, receive, send, notify, close_reason: None }

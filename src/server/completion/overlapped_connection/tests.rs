@@ -103,6 +103,7 @@ fn the_kernel_may_write_after_a_connection_was_dropped() {
     drop(connection);
     assert!(kernel.was_reset());
     assert_eq!(kernel.outstanding().len(), 2);
+    context.nothing_outstanding().expect_err("both stay counted, because nobody takes their completions");
     assert_eq!(kernel.complete_send(usize::MAX), b"abc");
     kernel.complete_receive(b"late");
     assert_eq!(context.snapshot().closed, 1);
@@ -181,9 +182,11 @@ fn an_aborted_connection_is_over_after_both_cancelled_operations_have_completed(
     // A cancellation may lose the race: then the bytes arrive all the same.
     kernel.complete_receive(b"de");
     assert!(!advance(&mut connection));
+    context.nothing_outstanding().expect_err("the send was cancelled, and has not completed");
     kernel.complete_with_error(Direction::Send);
     assert!(advance(&mut connection));
     drop(connection);
+    context.nothing_outstanding().expect("both have completed");
     assert!(kernel.was_reset());
     let counters = context.snapshot();
     assert_eq!((counted(&context), counters.connection_errors), ((5, 0, 5), 0), "an abort is not an error");
@@ -261,7 +264,7 @@ fn completions_that_a_port_reports_are_not_collected_before_their_packets() {
 fn an_operation_that_is_not_outstanding_is_not_polled() {
     let (_kernel, socket) = FakeKernel::socket();
     // SAFETY: the call panics before it uses the socket.
-    unsafe { Operation::new((), (), None).poll(&socket) };
+    unsafe { Operation::new(&context(1), (), (), None).poll(&socket) };
 }
 
 #[test]
