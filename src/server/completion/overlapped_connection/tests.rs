@@ -2,6 +2,7 @@
 //! outstanding. Miri runs these tests, and finds each access that Rust's rules forbid.
 
 use std::cell::RefCell;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
@@ -210,6 +211,32 @@ fn an_idle_connection_is_closed_with_a_fin_unless_bytes_are_owed() {
         assert_eq!((kernel.fin_sent(), kernel.was_reset()), (!owes_bytes, owes_bytes));
         assert_eq!(context.snapshot().idle_closed, 1);
     }
+}
+
+/// A queue that counts the operations whose completions are to come to it.
+struct Counting(Arc<AtomicUsize>);
+
+impl Binding for Counting {
+    fn announce(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn withdraw(&self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn an_operation_that_was_announced_and_not_begun_is_taken_back() {
+    let (context, announced) = (context(64), Arc::new(AtomicUsize::new(0)));
+    let (kernel, mut connection) = connection(&context, Notify::Queue(Box::new(Counting(Arc::clone(&announced)))));
+    assert_eq!(announced.load(Ordering::Relaxed), 1, "the receive");
+    kernel.complete_receive(b"abc");
+    kernel.refuse();
+    assert!(advance(&mut connection), "a connection on which nothing can be begun is over");
+    assert_eq!(announced.load(Ordering::Relaxed), 1, "the send was announced, and is not to come");
+    context.nothing_outstanding().expect("nothing was begun after the receive");
+    assert_eq!(context.snapshot().connection_errors, 1);
 }
 
 thread_local! {
