@@ -217,11 +217,11 @@ mod tests {
     /// The weak references to a server without connections: its own, and that of its listener's object.
     const OWN_REFERENCES: usize = 2;
 
-    type Server = CompletionServer<SystemPool>;
+    type PoolServer = CompletionServer<SystemPool>;
 
     /// A server that accepts, with its supervisor on a thread of its own.
     struct Supervised {
-        server: Arc<Server>,
+        server: Arc<PoolServer>,
         context: Arc<Context>,
         address: SocketAddr,
         ended: Receiver<io::Result<()>>,
@@ -265,7 +265,7 @@ mod tests {
     }
 
     /// An object for a socket of its own.
-    fn bound(server: &Arc<Server>) -> (PoolIo, TcpListener) {
+    fn bound(server: &Arc<PoolServer>) -> (PoolIo, TcpListener) {
         let socket = TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let io = PoolIo::new(&Arc::downgrade(server), &socket.try_clone().expect("a handle").into());
         (io.expect("it can be bound"), socket)
