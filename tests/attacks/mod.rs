@@ -1,6 +1,6 @@
-//! Clients that mean harm: what they do to a server, and what is asked of it meanwhile. Its memory stays bounded, it does
-//! not spin, and honest clients are served. The same table attacks the models of Linux (`tests/hostile_clients.rs`) and
-//! those of Windows under Wine (`tests/windows_under_wine.rs`).
+//! Clients that mean harm: what they do to a server, and what is asked of it meanwhile. Its memory stays bounded, it
+//! does not spin, and honest clients are served. The same table attacks the models of Linux
+//! (`tests/hostile_clients.rs`) and those of Windows under Wine (`tests/windows_under_wine.rs`).
 
 use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
@@ -184,7 +184,8 @@ fn under(attack: &Attack, victim: &Victim<'_>) -> String {
 }
 
 /// Opens more connections than the server can have, and waits until it does not spin. It serves the honest when the
-/// others have gone. `refuses`: it closes those that are too many, and does not let them wait. Returns a row of the table.
+/// others have gone. `refuses`: it closes those that are too many, and does not let them wait. Returns a row of the
+/// table.
 pub(crate) fn flooded(victim: &Victim<'_>, limit: &str, refuses: bool) -> String {
     const CONNS: usize = 400;
     let what = format!("{} with {limit} and up to {CONNS} connections", victim.model);
@@ -201,7 +202,7 @@ pub(crate) fn flooded(victim: &Victim<'_>, limit: &str, refuses: bool) -> String
     let added = victim.memory().saturating_sub(memory_before);
     let conns = flood.len();
     drop(flood);
-    // Who comes before the server has seen that the others have gone may be one too many.
+    // Clients that come before the server has seen the end of the flood may be refused.
     let p99 = loop {
         match victim.try_honest() {
             Ok(p99) => break p99,

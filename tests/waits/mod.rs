@@ -1,6 +1,6 @@
 //! How often a process waits. One that asks again and again for what does not come may use little CPU time: under Wine
-//! each of its calls is work of the wineserver, for which it waits. Then it waits thousands of times a second, where one
-//! at rest waits a few times.
+//! each of its calls is work of the wineserver, for which it waits. Then it waits thousands of times a second, where
+//! one at rest waits a few times.
 
 use std::fs;
 
