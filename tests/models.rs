@@ -6,6 +6,7 @@
 //! `cargo test --test models` takes the flags of libtest: `-- epoll`, `-- --exact 'poll: one byte comes back'`.
 
 mod suite;
+mod waits;
 
 use std::process::Command;
 

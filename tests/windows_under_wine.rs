@@ -1,14 +1,25 @@
 //! Tests the Windows program on a Unix machine, under Wine. This is evidence of what real Windows does, and no proof.
 //!
 //! It runs the suite of promises (`tests/suite`) on every model of Windows, with the native client against
-//! `echo-tester.exe serve`. It also runs `blast` between the Windows and the Unix program, in both directions. Without
-//! Wine or the exe it says so on stderr and tests nothing; with `ECHO_TESTER_REQUIRE_WINE=1` that is a failure.
+//! `echo-tester.exe serve`. It also runs `blast` between the Windows and the Unix program, in both directions, and
+//! attacks each model in the ways of `tests/hostile_clients.rs`. Without Wine or the exe it says so on stderr and tests
+//! nothing; with `ECHO_TESTER_REQUIRE_WINE=1` that is a failure.
 //!
-//! `cargo test --test windows_under_wine` takes the flags of libtest, such as `-- overlapped-callback`.
+//! `cargo test --test windows_under_wine` takes the flags of libtest, such as `-- overlapped-callback`. The table of
+//! docs/reliability.md is what this prints:
+//!
+//!     cargo test --test windows_under_wine -- 'whatever others do' --nocapture
 
+#[cfg(unix)]
+mod attacks;
+#[cfg(unix)]
+#[expect(dead_code, reason = "no native server runs here")]
+mod program;
 #[cfg(unix)]
 #[expect(dead_code, unused_imports, reason = "here no server runs in this process")]
 mod suite;
+#[cfg(unix)]
+mod waits;
 #[cfg(unix)]
 mod wine;
 
@@ -33,6 +44,7 @@ mod under_wine {
     use libtest_mimic::{Arguments, Failed, Trial};
     use serde_json::Value;
 
+    use super::attacks::{self, MAX_MEMORY_PER_CONNECTION, Victim};
     use super::suite::{CASES, Case, Host, OwnProcess, Setup};
     use super::wine::{self, WinExe};
 
@@ -51,6 +63,13 @@ mod under_wine {
 
     /// The model against which the Windows client runs the conformance suite.
     const WITH_WINDOWS_CLIENT: &str = "overlapped-callback";
+
+    /// What a server may take for a connection that has a thread of its own: Wine 8 has 1 MiB of each resident, which
+    /// the thread itself does not use.
+    const MAX_MEMORY_PER_THREAD: u64 = 3 << 19;
+    /// The most connections of a server that is flooded with more. Windows has no limit of descriptors, and to lower
+    /// that of the Wine process would only show what Wine does at it.
+    const FEW_CONNECTIONS: usize = 64;
 
     /// A fault of Wine itself: the case may fail there, and the test says when it does not.
     struct KnownFault {
@@ -95,6 +114,9 @@ mod under_wine {
             trials.push(trial(program.as_ref(), name, move |exe| {
                 blast_against_wine(exe, model.name, connections, &load)
             }));
+            let name = format!("{}: honest clients are served whatever others do", model.name);
+            let prints = arguments.nocapture;
+            trials.push(trial(program.as_ref(), name, move |exe| attack(exe, model.name, prints)));
         }
         let many = trial(program.as_ref(), "overlapped-callback: 2,000 connections of blast".to_owned(), |exe| {
             blast_against_wine(exe, "overlapped-callback", 2000, &MANY_CONNECTIONS)
@@ -183,6 +205,41 @@ mod under_wine {
             return Err(format!("{ended:?}").into());
         }
         Ok(())
+    }
+
+    /// Attacks a server of this model in each way, and floods another one. Prints the rows of the table if asked to.
+    fn attack(exe: &WinExe, model: &'static str, prints: bool) -> Result<(), Failed> {
+        let few = Setup { max_conns: FEW_CONNECTIONS, ..Setup::DEFAULT };
+        let mut rows = attacked(exe, model, &Setup::DEFAULT, attacks::attacked)?;
+        rows.push(attacked(exe, model, &few, |victim| {
+            attacks::flooded(victim, &format!("`--max-conns {FEW_CONNECTIONS}`"), true)
+        })?);
+        if prints {
+            io::stdout().write_all(format!("\n{}\n{}\n", attacks::HEAD, rows.join("\n")).as_bytes())?;
+        }
+        Ok(())
+    }
+
+    fn attacked<R>(
+        exe: &WinExe,
+        model: &'static str,
+        setup: &Setup,
+        attack: impl FnOnce(&Victim<'_>) -> R,
+    ) -> Result<R, Failed> {
+        let host = Box::new(OwnProcess::start(exe.command::<_, &str>([]), model, setup));
+        let result = attack(&Victim {
+            model,
+            address: host.address().to_string(),
+            usage: &|| host.usage(),
+            waits: &|| host.waits(),
+            memory_per_connection: if model == "threads" { MAX_MEMORY_PER_THREAD } else { MAX_MEMORY_PER_CONNECTION },
+            is_under_wine: true,
+        });
+        let ended = host.end();
+        if ended.hung || ended.error.is_some() || ended.aborted > 0 || !ended.counters.add_up() {
+            return Err(format!("{ended:?}").into());
+        }
+        Ok(result)
     }
 
     /// The canaries that are tried under Wine. The faults of the others depend on when a send blocks and on how an end

@@ -6,7 +6,7 @@
 
 use std::io;
 use std::net::{TcpListener, TcpStream};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -101,6 +101,8 @@ pub struct Context {
     phase: PhaseSignal,
     /// Bytes received and sent by other processes of this server.
     bytes_elsewhere: OnceLock<BytesElsewhere>,
+    /// Overlapped operations that were begun, and whose completion was not taken. The system still uses their memory.
+    outstanding: AtomicUsize,
     announce: Mutex<Option<Sender<()>>>,
 }
 
@@ -111,6 +113,7 @@ impl Context {
             counters: ServerCounters::default(),
             phase: PhaseSignal::default(),
             bytes_elsewhere: OnceLock::new(),
+            outstanding: AtomicUsize::new(0),
             announce: Mutex::new(Some(announce)),
         }
     }
@@ -179,6 +182,34 @@ impl Context {
     pub(super) fn count_bytes_elsewhere(&self, bytes: impl Fn() -> [u64; 2] + Send + Sync + 'static) {
         let first = self.bytes_elsewhere.set(Box::new(bytes)).is_ok();
         debug_assert!(first, "count_bytes_elsewhere() is called once");
+    }
+
+    /// Counts an overlapped operation that is about to be begun.
+    #[cfg(any(windows, test))]
+    pub(super) fn operation_begins(&self) {
+        self.outstanding.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// An operation has ended: its completion was taken, or it was not begun after all.
+    #[cfg(any(windows, test))]
+    pub(super) fn operation_ended(&self) {
+        self.outstanding.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Checks that a model which has returned has taken the completion of each operation that it has begun. If it has
+    /// not, the system may still write to memory of the server, which is never freed.
+    ///
+    /// # Errors
+    /// Some are outstanding.
+    pub(super) fn nothing_outstanding(&self) -> io::Result<()> {
+        // The model has waited for its threads, and so for what they have counted.
+        match self.outstanding.load(Ordering::Relaxed) {
+            0 => Ok(()),
+            count => Err(io::Error::other(format!(
+                "the model has ended with overlapped operations outstanding ({count}): this is a defect of echo-tester, \
+                 please report it"
+            ))),
+        }
     }
 
     /// The counters now.

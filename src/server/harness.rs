@@ -120,6 +120,7 @@ impl Server {
         let thread = std::thread::Builder::new().name(format!("serve-{name}")).spawn(move || {
             let run = AssertUnwindSafe(|| run(listener, Arc::clone(&of_model)));
             let result = catch_unwind(run).unwrap_or_else(|_| Err(io::Error::other("the server's thread panicked")));
+            let result = result.and_then(|()| of_model.nothing_outstanding());
             // The receiver is gone only when the server was reported as hung.
             let _ = end.send(ServerEvent::Ended(result));
             of_model.never_ready();
@@ -327,6 +328,18 @@ mod tests {
         while context.phase() < phase {
             woken.recv().expect("the context keeps the sender");
         }
+    }
+
+    #[test]
+    fn a_model_that_ends_before_its_operations_is_an_error() {
+        let ended = start(|_, context| {
+            wait_for(ServerPhase::Drain, &context);
+            (0..3).for_each(|_| context.operation_begins());
+            context.operation_ended();
+            Ok(())
+        });
+        let error = ended.expect("it was ready").stop(START_TIMEOUT).error.expect("two operations are outstanding");
+        assert!(error.contains("operations outstanding (2)"), "{error}");
     }
 
     #[test]

@@ -39,6 +39,12 @@ impl Session {
         }
     }
 
+    /// Its server.
+    #[cfg(any(windows, test))]
+    pub(super) fn context(&self) -> &Arc<Context> {
+        &self.context
+    }
+
     /// See [`Echo::space`].
     pub fn space(&self) -> Pieces {
         self.echo.space()

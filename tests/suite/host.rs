@@ -12,6 +12,7 @@ use echo_tester::sys::{ProcessUsage, usage_of_tree};
 use serde::Deserialize;
 
 use super::client::PATIENCE;
+use crate::waits::waits_of;
 
 /// The server that a case needs.
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +60,10 @@ pub(crate) trait Host {
     fn resident_memory(&self) -> Option<u64>;
     /// CPU time that its process has used, if it has its own and the system reports it while it runs.
     fn cpu_time(&self) -> Option<Duration> {
+        None
+    }
+    /// How often its threads have waited, if it has its own process and the system reports that while it runs.
+    fn waits(&self) -> Option<u64> {
         None
     }
     /// Its counters now, if it can be asked while it runs.
@@ -179,8 +184,8 @@ impl OwnProcess {
         }
     }
 
-    /// Under Wine too, where the child is the Windows program itself.
-    fn usage(&self) -> Option<ProcessUsage> {
+    /// What its process uses. Under Wine too, where the child is the Windows program itself.
+    pub(crate) fn usage(&self) -> Option<ProcessUsage> {
         usage_of_tree(self.child.id())
     }
 
@@ -207,6 +212,10 @@ impl Host for OwnProcess {
 
     fn cpu_time(&self) -> Option<Duration> {
         self.usage()?.cpu
+    }
+
+    fn waits(&self) -> Option<u64> {
+        waits_of(self.child.id())
     }
 
     fn begin_stop(&mut self) {

@@ -32,6 +32,7 @@ use windows_sys::Win32::Networking::WinSock::{
 use super::kernel_buffer::KernelBuffer;
 use super::operation::Operation;
 use super::winsock::{Event, raw, unless_pending};
+use crate::server::Context;
 
 /// Bytes for one address: 'at least 16 bytes more than the maximum address length for the transport protocol in use'.
 const ADDRESS_BYTES: usize = size_of::<SOCKADDR_STORAGE>() + 16;
@@ -126,12 +127,17 @@ pub(in crate::server) struct PendingAccept<Owner> {
 }
 
 impl<Owner> PendingAccept<Owner> {
-    /// Makes an accept that was not begun yet. It reports by the `event`, or to the port to which the listener is
-    /// bound.
-    pub(in crate::server) fn new(listener: Arc<AcceptExListener>, owner: Owner, event: Option<Arc<Event>>) -> Self {
+    /// Makes an accept of the server with this `context`, which was not begun yet. It reports by the `event`, or to the
+    /// port to which the listener is bound.
+    pub(in crate::server) fn new(
+        context: &Arc<Context>,
+        listener: Arc<AcceptExListener>,
+        owner: Owner,
+        event: Option<Arc<Event>>,
+    ) -> Self {
         let memory = AcceptMemory { socket: None, addresses: KernelBuffer::new(2 * ADDRESS_BYTES) };
         let has_event = event.is_some();
-        PendingAccept { operation: Operation::new(owner, memory, event), listener, has_event }
+        PendingAccept { operation: Operation::new(context, owner, memory, event), listener, has_event }
     }
 
     /// See [`AcceptExListener::somebody_waits`].
@@ -237,7 +243,7 @@ mod tests {
     use windows_sys::Win32::Networking::WinSock::{WSAEMFILE, WSAENOBUFS};
 
     use super::*;
-    use crate::server::{Accept, Context, Options};
+    use crate::server::{Accept, Options};
 
     #[test]
     fn a_client_that_was_reset_is_no_reason_to_pause() {

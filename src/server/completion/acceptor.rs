@@ -41,7 +41,8 @@ fn accept_on(
     // The event resets itself: an accept that was found complete without a wait may signal it late, after the next one
     // has begun, and every wait would return at once while it stays signalled.
     let accepted = Event::auto()?;
-    let mut accept = PendingAccept::new(Arc::new(listener), (), Some(Arc::new(accepted.try_clone()?)));
+    let event = Arc::new(accepted.try_clone()?);
+    let mut accept = PendingAccept::new(context, Arc::new(listener), (), Some(event));
     let events = [wake, accepted];
     let mut take = |result: io::Result<Socket>| match result {
         // If the connection is not admitted, its socket is closed here.

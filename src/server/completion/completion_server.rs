@@ -32,7 +32,7 @@ use windows_sys::Win32::System::IO::OVERLAPPED;
 
 use super::accept_ex::{AcceptExListener, PendingAccept};
 use super::operation::owner_of;
-use super::overlapped_connection::{Binding, Notify, OverlappedConnection};
+use super::overlapped_connection::{Binding, Notify, OverlappedConnection, announced};
 use crate::server::pool::{IdleTimer, WorkerGroup};
 use crate::server::wait::event_set::wake_event;
 use crate::server::{Accept, Context, ServerPhase, Session};
@@ -115,7 +115,7 @@ impl<D: Delivery> CompletionServer<D> {
     /// The system's.
     pub(in crate::server) fn new(listener: TcpListener, context: &Arc<Context>, delivery: D) -> io::Result<Arc<Self>> {
         let listener = Arc::new(AcceptExListener::new(listener)?);
-        let accept = |index| PendingAccept::new(Arc::clone(&listener), Owner::Accept(index), None);
+        let accept = |index| PendingAccept::new(context, Arc::clone(&listener), Owner::Accept(index), None);
         let accepts = (0..PENDING_ACCEPTS).map(|index| Mutex::new(Some(accept(index)))).collect();
         let (wake, waker) = wake_event()?;
         let group = WorkerGroup::new(context);
@@ -251,13 +251,9 @@ impl<D: Delivery> CompletionServer<D> {
                 self.wake.set();
                 return;
             }
-            self.binding.announce();
-            match pending.begin() {
+            match announced(&*self.binding, || pending.begin()) {
                 Ok(()) => return,
-                Err(e) => {
-                    self.binding.withdraw();
-                    pause_end = self.count_failed_accept(&e);
-                }
+                Err(e) => pause_end = self.count_failed_accept(&e),
             }
         }
     }

@@ -10,6 +10,9 @@
 //!   operation is dropped while outstanding, the block is leaked.
 //! - **No reference covers what the kernel writes.** The program reaches it through raw pointers only.
 //!
+//! The [`Context`] counts the operations that are outstanding, so that a server which ends before they have completed
+//! is found at each stop.
+//!
 //! This file does not know what an operation is for, and does not wait.
 //!
 //! Sources: Microsoft, 'WSAOVERLAPPED', 'OVERLAPPED', 'WSARecv', 'WSASend', 'CancelIoEx'.
@@ -24,6 +27,7 @@ use std::sync::Arc;
 use super::CompletionResult;
 use super::kernel_buffer::KernelBuffer;
 use super::winsock::{self, CompletionRoutine, Event, OVERLAPPED, Socket};
+use crate::server::Context;
 use crate::server::echo::Pieces;
 
 /// The front of a block, which can be found from the pointer that a completion brings: `repr(C)` puts the OVERLAPPED
@@ -56,18 +60,26 @@ pub(in crate::server) struct Operation<Owner, Memory> {
     block: NonNull<Block<Owner, Memory>>,
     /// Begun, and its completion was not taken yet.
     outstanding: bool,
+    /// Counts it while it is outstanding.
+    context: Arc<Context>,
 }
 
 // SAFETY: the block is on the heap and belongs to this value alone. `Event` and `OVERLAPPED` are bound to no thread.
 unsafe impl<Owner: Send, Memory: Send> Send for Operation<Owner, Memory> {}
 
 impl<Owner, Memory> Operation<Owner, Memory> {
-    /// Makes an operation that was not begun yet. Each completion signals the `event`, if there is one.
-    pub(in crate::server) fn new(owner: Owner, memory: Memory, event: Option<Arc<Event>>) -> Self {
+    /// Makes an operation of the server with this `context`. Each completion signals the `event`, if there is one.
+    pub(in crate::server) fn new(
+        context: &Arc<Context>,
+        owner: Owner,
+        memory: Memory,
+        event: Option<Arc<Event>>,
+    ) -> Self {
         let event_handle = event.as_deref().map_or(ptr::null_mut(), Event::handle);
         let overlapped = OVERLAPPED { hEvent: event_handle, ..Default::default() };
         let block = Block { header: Header { overlapped, flags: 0, owner }, _event: event, memory };
-        Operation { block: NonNull::from(Box::leak(Box::new(block))), outstanding: false }
+        let block = NonNull::from(Box::leak(Box::new(block)));
+        Operation { block, outstanding: false, context: Arc::clone(context) }
     }
 
     /// Whether it was begun and its completion was not taken yet, by [`complete`](Self::complete) or
@@ -104,6 +116,7 @@ impl<Owner, Memory> Operation<Owner, Memory> {
         assert!(!self.outstanding, "the last completion on this OVERLAPPED is still to come");
         // Set before the call: if the call panics, the block is leaked and not freed under an operation.
         self.outstanding = true;
+        self.context.operation_begins();
         let block = self.block.as_ptr();
         // SAFETY: the block lives as long as `self`. Nothing was outstanding, so nobody else uses the OVERLAPPED and
         // the flags. The caller guarantees what `call` does.
@@ -113,8 +126,7 @@ impl<Owner, Memory> Operation<Owner, Memory> {
             (*header).flags = 0;
             call(&raw mut (*header).overlapped, &raw mut (*header).flags)
         };
-        self.outstanding = begun.is_ok();
-        begun
+        begun.inspect_err(|_| self.ended())
     }
 
     /// Takes the completion, so that the program owns the memory again.
@@ -126,7 +138,7 @@ impl<Owner, Memory> Operation<Owner, Memory> {
     /// The completion was delivered: its routine was called, or its packet was taken from the port.
     pub(in crate::server) unsafe fn complete(&mut self) {
         assert!(self.outstanding, "a completion belongs to an outstanding operation");
-        self.outstanding = false;
+        self.ended();
     }
 
     /// Takes the completion if there is one, and returns its result; `None` while the operation is incomplete.
@@ -141,8 +153,14 @@ impl<Owner, Memory> Operation<Owner, Memory> {
         assert!(self.outstanding, "only an outstanding operation can be polled");
         // SAFETY: the block lives as long as `self`, and the caller guarantees the socket.
         let result = unsafe { winsock::result(socket, &raw const (*self.block.as_ptr()).header.overlapped) }?;
-        self.outstanding = false;
+        self.ended();
         Some(result)
+    }
+
+    /// The kernel uses nothing of it any more.
+    fn ended(&mut self) {
+        self.outstanding = false;
+        self.context.operation_ended();
     }
 
     /// Asks for the operation to end soon, if it is outstanding. It still completes, perhaps even with success. After
@@ -208,8 +226,9 @@ impl<Owner> Operation<Owner, Arc<KernelBuffer>> {
 impl<Owner, Memory> Drop for Operation<Owner, Memory> {
     fn drop(&mut self) {
         if self.outstanding {
-            // The kernel still writes to the block, so it is leaked. This happens if a worker ends early, by a panic or
-            // because a wait has failed. It must not be asserted here: a second panic would abort the process.
+            // The kernel still writes to the block, so it is leaked, and stays counted. This happens if a worker ends
+            // early, by a panic or because a wait has failed. It must not be asserted here: a second panic would abort
+            // the process.
             return;
         }
         // SAFETY: `new` has leaked the block from a box, nothing is outstanding on it, and it is freed here only.
@@ -232,12 +251,19 @@ pub(in crate::server) unsafe fn owner_of<'operation, Owner>(overlapped: *mut OVE
 #[cfg(test)]
 mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::mpsc::channel;
 
     use super::*;
+    use crate::server::Options;
+
+    fn context() -> Arc<Context> {
+        Arc::new(Context::new(Options::default(), channel().0))
+    }
 
     #[test]
     fn the_owner_is_found_from_the_overlapped_alone() {
-        let mut operation = Operation::new(4711usize, (), None);
+        let context = context();
+        let mut operation = Operation::new(&context, 4711usize, (), None);
         let mut seen = ptr::null_mut();
         // SAFETY: no operation is begun, and the error says so.
         let result = unsafe {
@@ -247,13 +273,15 @@ mod tests {
             })
         };
         assert!(result.is_err() && !operation.is_outstanding(), "an error brings no completion");
+        context.nothing_outstanding().expect("none was begun");
         // SAFETY: the pointer is that of the operation above, whose owner is a `usize`.
         assert_eq!(*unsafe { owner_of::<usize>(seen) }, 4711);
     }
 
     #[test]
     fn an_overlapped_is_not_used_again_before_its_completion() {
-        let mut operation = Operation::new((), 1, None);
+        let context = context();
+        let mut operation = Operation::new(&context, (), 1, None);
         // SAFETY: no operation is begun, so nobody uses the memory. The completion is made up below.
         unsafe { operation.begin(|_, _| Ok(())) }.expect("the first begin succeeds");
         let again = catch_unwind(AssertUnwindSafe(|| {
@@ -263,14 +291,16 @@ mod tests {
         again.expect_err("an outstanding operation is not begun again");
         let memory = catch_unwind(AssertUnwindSafe(|| *operation.memory_mut()));
         memory.expect_err("the memory of an outstanding operation is not given out");
+        context.nothing_outstanding().expect_err("one is counted");
         // SAFETY: no operation was begun, so none uses the memory.
         unsafe { operation.complete() };
+        context.nothing_outstanding().expect("its completion was taken");
     }
 
     #[test]
     #[should_panic(expected = "a completion belongs to an outstanding operation")]
     fn a_completion_of_an_operation_that_is_not_outstanding_is_refused() {
         // SAFETY: the call panics before it does anything.
-        unsafe { Operation::new((), (), None).complete() };
+        unsafe { Operation::new(&context(), (), (), None).complete() };
     }
 }

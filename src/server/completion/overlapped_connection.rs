@@ -46,6 +46,13 @@ pub(in crate::server) enum Notify<Owner> {
     Queue(Box<dyn Binding>),
 }
 
+impl<Owner> Notify<Owner> {
+    /// What ties the socket to its queue, if there is one.
+    fn binding(&self) -> &dyn Binding {
+        if let Notify::Queue(binding) = self { &**binding } else { &() }
+    }
+}
+
 /// What ties a socket to a queue of completions. It is dropped after the socket was closed.
 pub(in crate::server) trait Binding: Send + Sync {
     /// An operation is about to be begun on the socket.
@@ -55,7 +62,7 @@ pub(in crate::server) trait Binding: Send + Sync {
     fn withdraw(&self) {}
 }
 
-/// A queue that need not be told, such as a completion port.
+/// No queue, or one that need not be told, such as a completion port.
 impl Binding for () {}
 
 /// Completion routines for the operations of a connection.
@@ -113,7 +120,7 @@ impl<Owner> OverlappedConnection<Owner> {
         let buffer = Arc::new(KernelBuffer::new(session.capacity()));
         let operation = |owner| {
             let event = if let Notify::Event(event) = &notify { Some(Arc::clone(event)) } else { None };
-            Operation::new(owner, Arc::clone(&buffer), event)
+            Operation::new(session.context(), owner, Arc::clone(&buffer), event)
         };
         let [receive, send] = owners.map(operation);
         OverlappedConnection { socket, session, buffer, must_grow: false, receive, send, notify, close_reason: None }
@@ -231,7 +238,7 @@ impl<Owner> OverlappedConnection<Owner> {
         // SAFETY: nobody writes the pending pieces before the send has completed: the program writes to no buffer, and
         // a receive gets the free pieces, which stay apart from them. The routine belongs to this `Owner`.
         let begin = || unsafe { self.send.send(&self.socket, &self.session.pending(), routine) };
-        announced(&self.notify, begin)
+        announced(self.notify.binding(), begin)
     }
 
     fn begin_receive(&mut self) -> io::Result<()> {
@@ -242,7 +249,7 @@ impl<Owner> OverlappedConnection<Owner> {
         // stay apart from them, and `grow` reads the buffer only with nothing outstanding. The routine belongs to this
         // `Owner`.
         let begin = || unsafe { self.receive.receive(&self.socket, &self.session.space(), routine) };
-        announced(&self.notify, begin)
+        announced(self.notify.binding(), begin)
     }
 
     /// Replaces the small buffer by a large one. Panics if an operation is outstanding.
@@ -292,9 +299,8 @@ impl<Owner> OverlappedConnection<Owner> {
     }
 }
 
-/// Begins an operation, of which the queue is told first, if there is one.
-fn announced<Owner>(notify: &Notify<Owner>, begin: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
-    let Notify::Queue(binding) = notify else { return begin() };
+/// Begins an operation on a socket, of which its queue is told first. If none was begun, that is taken back.
+pub(super) fn announced(binding: &dyn Binding, begin: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
     binding.announce();
     begin().inspect_err(|_| binding.withdraw())
 }

@@ -91,6 +91,8 @@ struct State {
     fin_sent: bool,
     reset: bool,
     closed: bool,
+    /// Nothing can be begun, as on a connection that was reset.
+    refuses: bool,
 }
 
 // SAFETY: the pointers are used only under the lock, or by the test that owns both sides.
@@ -205,6 +207,11 @@ impl FakeKernel {
         }
     }
 
+    /// From now on each call fails at once.
+    pub(in crate::server) fn refuse(&self) {
+        lock(&self.0).refuses = true;
+    }
+
     /// The directions of the outstanding operations, and whether each was cancelled.
     pub(in crate::server) fn outstanding(&self) -> Vec<(Direction, bool)> {
         lock(&self.0).outstanding.iter().map(|request| (request.direction, request.cancelled)).collect()
@@ -226,6 +233,9 @@ impl FakeKernel {
 fn begin(socket: &Socket, request: Request) -> io::Result<()> {
     let mut state = lock(&socket.0);
     assert!(!state.outstanding.iter().any(|other| other.overlapped == request.overlapped), "an OVERLAPPED in use");
+    if state.refuses {
+        return Err(io::ErrorKind::ConnectionReset.into());
+    }
     // SAFETY: the program has promised that the OVERLAPPED is valid until the completion.
     unsafe { (*request.overlapped).Internal = PENDING };
     state.outstanding.push(request);

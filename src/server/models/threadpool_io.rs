@@ -197,3 +197,156 @@ impl Drop for RunningCallback<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{SocketAddr, TcpStream};
+    use std::sync::mpsc::{Receiver, channel};
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    use windows_sys::Win32::System::Threading::WaitForThreadpoolIoCallbacks;
+
+    use super::*;
+    use crate::server::Options;
+    use crate::server::completion::completion_server::Owner;
+    use crate::server::completion::operation::Operation;
+
+    const LIMIT: Duration = Duration::from_secs(20);
+    /// The weak references to a server without connections: its own, and that of its listener's object.
+    const OWN_REFERENCES: usize = 2;
+
+    type PoolServer = CompletionServer<SystemPool>;
+
+    /// A server that accepts, with its supervisor on a thread of its own.
+    struct Supervised {
+        server: Arc<PoolServer>,
+        context: Arc<Context>,
+        address: SocketAddr,
+        ended: Receiver<io::Result<()>>,
+    }
+
+    impl Supervised {
+        fn start() -> Supervised {
+            let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+            let address = listener.local_addr().expect("the listener is bound");
+            // Of those who connect while it drains, it takes few.
+            let options = Options { backlog: 0, ..Options::default() };
+            let context = Arc::new(Context::new(options, channel().0));
+            let server = CompletionServer::new(listener, &context, SystemPool::default()).expect("it can be bound");
+            server.begin_accepts();
+            context.ready(server.group().wake_all());
+            let (end, ended) = channel();
+            let supervised = Arc::clone(&server);
+            thread::spawn(move || end.send(supervised.supervise()));
+            Supervised { server, context, address, ended }
+        }
+
+        fn round_trip(&self) -> TcpStream {
+            let mut client = TcpStream::connect(self.address).expect("it accepts");
+            client.write_all(b"x").expect("it reads");
+            client.read_exact(&mut [0]).expect("it echoes");
+            client
+        }
+
+        /// Begins to drain, and waits until the accepts have ended, which closes the listener.
+        fn drain(&self) {
+            self.context.advance(ServerPhase::Drain);
+            let until = Instant::now() + LIMIT;
+            while TcpStream::connect(self.address).is_ok() {
+                assert!(Instant::now() < until, "it still accepts");
+            }
+        }
+
+        fn end(&self) -> io::Result<()> {
+            self.ended.recv_timeout(LIMIT).expect("the supervisor returns")
+        }
+    }
+
+    /// An object for a socket of its own.
+    fn bound(server: &Arc<PoolServer>) -> (PoolIo, TcpListener) {
+        let socket = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let io = PoolIo::new(&Arc::downgrade(server), &socket.try_clone().expect("a handle").into());
+        (io.expect("it can be bound"), socket)
+    }
+
+    #[test]
+    fn nothing_is_left_of_connections_that_have_ended() {
+        let supervised = Supervised::start();
+        for _ in 0..10 {
+            drop(supervised.round_trip());
+        }
+        supervised.drain();
+        supervised.end().expect("it drains");
+        assert_eq!(supervised.context.snapshot().active(), 0);
+        supervised.context.nothing_outstanding().expect("all completions were taken");
+        assert_eq!(Arc::weak_count(&supervised.server), OWN_REFERENCES, "a callback's context was not freed");
+    }
+
+    #[test]
+    fn an_announcement_that_was_withdrawn_leaves_nothing_to_wait_for() {
+        let supervised = Supervised::start();
+        let (io, _socket) = bound(&supervised.server);
+        io.announce();
+        io.withdraw();
+        let (returned, has_returned) = channel();
+        thread::spawn(move || {
+            // SAFETY: the object is open, and this is no thread of the pool.
+            unsafe { WaitForThreadpoolIoCallbacks(io.io, 0) };
+            drop(io);
+            returned.send(())
+        });
+        has_returned.recv_timeout(LIMIT).expect("no callback is still to come");
+        assert_eq!(Arc::weak_count(&supervised.server), OWN_REFERENCES, "its context was not freed");
+    }
+
+    #[test]
+    fn an_object_that_is_dropped_early_is_left_to_its_callback() {
+        let supervised = Supervised::start();
+        let (io, _socket) = bound(&supervised.server);
+        let context = io.bound;
+        io.announce();
+        drop(io);
+        assert_eq!(Arc::weak_count(&supervised.server), OWN_REFERENCES + 1, "its context was freed under an operation");
+        // SAFETY: it was just shown to live, and nobody else uses it. No operation was begun, so no callback comes.
+        let context = unsafe { Box::from_raw(context.as_ptr()) };
+        assert_eq!(context.outstanding.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn the_supervisor_stays_until_no_callback_runs() {
+        let supervised = Supervised::start();
+        let running = RunningCallback::new(&supervised.server);
+        supervised.drain();
+        // Nothing would report that it does not return.
+        let early = supervised.ended.recv_timeout(Duration::from_millis(200));
+        assert!(early.is_err(), "the server was given up while a callback ran");
+        drop(running);
+        supervised.end().expect("it drains");
+    }
+
+    #[test]
+    fn a_panic_in_a_callback_ends_the_server_with_an_error() {
+        let supervised = Supervised::start();
+        // While it drains, the end of each callback would wake the supervisor.
+        let _client = supervised.round_trip();
+        // A completion whose connection is gone is a defect, and panics.
+        let owner = Owner::Receive(Weak::new());
+        let mut operation = Operation::new(&supervised.context, owner, (), None);
+        let mut overlapped = ptr::null_mut();
+        // SAFETY: no operation is begun, so nobody uses the memory; it stays outstanding, and is leaked.
+        let begun = unsafe {
+            operation.begin(|of_operation, _| {
+                overlapped = of_operation;
+                Ok(())
+            })
+        };
+        begun.expect("it says so");
+        let bound = PoolContext { server: Arc::downgrade(&supervised.server), outstanding: AtomicUsize::new(1) };
+        // SAFETY: both pointers lead to live values of the types that the callback expects. It ignores the others.
+        unsafe { completed(0, (&raw const bound).cast_mut().cast(), overlapped.cast(), 0, 0, 0) };
+        assert_eq!(bound.outstanding.load(Ordering::SeqCst), 0);
+        supervised.end().expect_err("nobody knows what the callback has left undone");
+    }
+}

@@ -183,6 +183,8 @@ fn milliseconds(limit: Option<Duration>) -> i32 {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpStream;
+
     use super::*;
     use crate::server::readiness::connection::{BufferPool, TurnOutcome};
     use crate::server::readiness::retry::tests::{deaf_client, reset};
@@ -225,6 +227,44 @@ mod tests {
         reset(sending.join().expect("no panic"));
         while turn(&mut poll).0 != TurnOutcome::Close {}
         assert_eq!(context.snapshot().connection_errors, 1);
+    }
+
+    #[test]
+    fn every_end_of_a_connection_has_it_looked_at_and_only_data_makes_it_readable() {
+        let [read, write, hangup] = [(true, false, false), (false, true, false), (false, false, true)];
+        let seen = [POLLRDNORM, POLLWRNORM, POLLHUP, POLLERR, POLLNVAL];
+        let expected = [read, write, hangup, hangup, hangup];
+        for (bit, (read, write, hangup)) in seen.into_iter().zip(expected) {
+            assert_eq!(ready(bit), Ready { read, write, hangup }, "{bit:#x}");
+        }
+        // The FIN behind the last bytes.
+        assert_eq!(ready(POLLRDNORM | POLLHUP), Ready { read: true, write: false, hangup: true });
+    }
+
+    #[test]
+    fn nothing_is_asked_for_that_the_call_refuses() {
+        for (read, write) in [(false, false), (true, false), (false, true), (true, true)] {
+            let asked = wanted(Interest { read, write });
+            assert_eq!((asked & POLLRDNORM != 0, asked & POLLWRNORM != 0), (read, write));
+            assert_eq!(asked & !(POLLRDNORM | POLLWRNORM), 0, "WSAPoll answers WSAEINVAL");
+        }
+    }
+
+    #[test]
+    fn a_socket_that_was_deregistered_is_watched_no_more() {
+        let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port is free"));
+        let (mut poll, _) = WsaPoll::new().expect("a socket");
+        for (token, listener) in listeners.iter().enumerate() {
+            let interest = Interest { read: true, write: false };
+            // SAFETY: the listeners outlive the last wait of `poll`.
+            unsafe { poll.register(token, SockRef::from(listener), interest) }.expect("it is registered");
+        }
+        poll.deregister(event_loop::LISTENER, SockRef::from(&listeners[event_loop::LISTENER]));
+        let connect = |listener: &TcpListener| TcpStream::connect(listener.local_addr().expect("bound"));
+        let _clients = listeners.each_ref().map(|listener| connect(listener).expect("it is listening"));
+        poll.wait(Some(PATIENCE)).expect("a wait");
+        let reported: Vec<Token> = std::iter::from_fn(|| poll.next_ready()).map(|(token, _)| token).collect();
+        assert_eq!((reported, poll.list.len()), (vec![1], 2), "the other one and the wake socket are left");
     }
 
     #[test]

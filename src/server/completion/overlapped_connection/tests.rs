@@ -2,6 +2,7 @@
 //! outstanding. Miri runs these tests, and finds each access that Rust's rules forbid.
 
 use std::cell::RefCell;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
@@ -103,6 +104,7 @@ fn the_kernel_may_write_after_a_connection_was_dropped() {
     drop(connection);
     assert!(kernel.was_reset());
     assert_eq!(kernel.outstanding().len(), 2);
+    context.nothing_outstanding().expect_err("both stay counted, because nobody takes their completions");
     assert_eq!(kernel.complete_send(usize::MAX), b"abc");
     kernel.complete_receive(b"late");
     assert_eq!(context.snapshot().closed, 1);
@@ -181,9 +183,11 @@ fn an_aborted_connection_is_over_after_both_cancelled_operations_have_completed(
     // A cancellation may lose the race: then the bytes arrive all the same.
     kernel.complete_receive(b"de");
     assert!(!advance(&mut connection));
+    context.nothing_outstanding().expect_err("the send was cancelled, and has not completed");
     kernel.complete_with_error(Direction::Send);
     assert!(advance(&mut connection));
     drop(connection);
+    context.nothing_outstanding().expect("both have completed");
     assert!(kernel.was_reset());
     let counters = context.snapshot();
     assert_eq!((counted(&context), counters.connection_errors), ((5, 0, 5), 0), "an abort is not an error");
@@ -207,6 +211,32 @@ fn an_idle_connection_is_closed_with_a_fin_unless_bytes_are_owed() {
         assert_eq!((kernel.fin_sent(), kernel.was_reset()), (!owes_bytes, owes_bytes));
         assert_eq!(context.snapshot().idle_closed, 1);
     }
+}
+
+/// A queue that counts the operations whose completions are to come to it.
+struct Counting(Arc<AtomicUsize>);
+
+impl Binding for Counting {
+    fn announce(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn withdraw(&self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn an_operation_that_was_announced_and_not_begun_is_taken_back() {
+    let (context, announced) = (context(64), Arc::new(AtomicUsize::new(0)));
+    let (kernel, mut connection) = connection(&context, Notify::Queue(Box::new(Counting(Arc::clone(&announced)))));
+    assert_eq!(announced.load(Ordering::Relaxed), 1, "the receive");
+    kernel.complete_receive(b"abc");
+    kernel.refuse();
+    assert!(advance(&mut connection), "a connection on which nothing can be begun is over");
+    assert_eq!(announced.load(Ordering::Relaxed), 1, "the send was announced, and is not to come");
+    context.nothing_outstanding().expect("nothing was begun after the receive");
+    assert_eq!(context.snapshot().connection_errors, 1);
 }
 
 thread_local! {
@@ -261,7 +291,7 @@ fn completions_that_a_port_reports_are_not_collected_before_their_packets() {
 fn an_operation_that_is_not_outstanding_is_not_polled() {
     let (_kernel, socket) = FakeKernel::socket();
     // SAFETY: the call panics before it uses the socket.
-    unsafe { Operation::new((), (), None).poll(&socket) };
+    unsafe { Operation::new(&context(1), (), (), None).poll(&socket) };
 }
 
 #[test]
