@@ -48,7 +48,8 @@ pub(super) fn blamed(program: &Command, words: &[OsString], message: &str) -> Ve
         // A shorter value stands in many messages by chance.
         let has_value = value.len() > 3 && !["true", "false"].contains(&value.as_str()) && message.contains(&value);
         let what = flag.unwrap_or_else(|| "the target".to_owned());
-        (!is_typed && (is_named || has_value)).then(|| format!("note: the environment sets {what}: {name}={value}"))
+        let shown = if arg.is_hide_env_values_set() { "***" } else { &value };
+        (!is_typed && (is_named || has_value)).then(|| format!("note: the environment sets {what}: {name}={shown}"))
     };
     args.filter_map(note).collect()
 }

@@ -97,6 +97,19 @@ const TABLE: &[(&str, &[Example])] = &[
         ],
     ),
     (
+        "backend",
+        &[
+            example(
+                "Where the proxy forwards to port 7777; the tester is on 192.0.2.1",
+                "echo-tester backend 0.0.0.0:7777 --tester 192.0.2.1:7778 --token tidy-otter-47-lamp",
+            ),
+            example(
+                "On 192.0.2.1, which the proxy can't reach but this backend can; PROXY:8080 is the proxy",
+                "echo-tester check PROXY:8080 --backend 0.0.0.0:7778 --backend-token tidy-otter-47-lamp",
+            ),
+        ],
+    ),
+    (
         "models",
         &[
             example("The models, and which of them run here", "echo-tester models"),

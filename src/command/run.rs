@@ -54,12 +54,13 @@ pub fn run(args: &RunCommand) -> anyhow::Result<Exit> {
     }
     let scenarios = read(&files, args)?;
     let target = args.target.as_ref().map_or_else(String::new, |target| format!(" --target {}", quote(target)));
-    let backend = args.cases.backend.backend.map_or_else(String::new, |backend| format!(" --backend {backend}"));
     let set = |(name, value): (&String, &String)| format!(" --set {name}={}", quote(value));
     let typed: String = args.set.iter().map(|(name, value)| set((name, value))).collect();
     let transport: String = args.cases.run.transport_flags().iter().map(|word| format!(" {}", quote(word))).collect();
     let replay = |scenario: &Scenario, _: Option<&str>| {
         let long = if scenario.long { " --long" } else { "" };
+        let backend = args.cases.backend.to_flags(scenario.backend.is_some());
+        let backend: String = backend.iter().map(|word| format!(" {}", quote(word))).collect();
         let is_one_of_many = scenarios.iter().filter(|other| other.path == scenario.path).count() > 1;
         let filter = if is_one_of_many { format!(" --filter {}", quote(&scenario.title())) } else { String::new() };
         // The replay may run in another environment.
