@@ -12,7 +12,9 @@ use clap::builder::{PossibleValuesParser, Resettable, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::command::{backend, blast, check, compare, completions, examples, man, merge, models, report, run, schema, serve};
+use crate::command::{
+    backend, blast, check, compare, completions, examples, man, merge, models, report, run, schema, serve,
+};
 use crate::config::TrueOrFalse;
 use crate::exit::Exit;
 use crate::failure;

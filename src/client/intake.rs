@@ -20,8 +20,8 @@ pub(super) trait TakesOver: Send + Sync {
     /// Takes the connection over, if it begins like one of the run.
     fn offer(&self, first: &FirstWords, stream: TcpStream) -> Offered;
 
-    /// Greets a connection that came from this address, if the server speaks first, and returns whether that worked; gives the
-    /// connection back if the client does.
+    /// Greets a connection that came from this address, if the server speaks first, and returns whether that worked;
+    /// gives the connection back if the client does.
     fn greet(&self, stream: TcpStream, from: Option<IpAddr>) -> Result<bool, TcpStream>;
 
     /// The backend serves nobody from now on, or is up again.

@@ -16,7 +16,7 @@ use crate::report::table::Table;
 use crate::runner::backend::check_token;
 use crate::runner::target_address;
 use crate::sys::{self, advice};
-use crate::units::{Bytes, Count, grouped};
+use crate::units::{Count, grouped};
 
 /// How many connections are carried at a time, by default.
 const MAX_CONNS: Count = Count(10_000);
@@ -39,9 +39,7 @@ pub struct BackendCommand {
     ///
     /// Other users of this machine see command lines: ECHO_TESTER_BACKEND_TOKEN keeps it out of them, on both sides. It
     /// only keeps strangers out: nothing is encrypted.
-    #[arg(
-        long, value_name = "TOKEN", env = "ECHO_TESTER_BACKEND_TOKEN", hide_env = true, hide_env_values = true
-    )]
+    #[arg(long, value_name = "TOKEN", env = "ECHO_TESTER_BACKEND_TOKEN", hide_env = true, hide_env_values = true)]
     token: PairingToken,
 
     /// The most connections at a time; further ones are reset [default: 10,000]
@@ -160,8 +158,8 @@ fn report(command: &BackendCommand, counts: RelayCounts) -> anyhow::Result<()> {
     let RelayCounts { accepted, refused, unreached, resets, bytes_to_tester, bytes_to_proxy } = counts;
     let always = [
         ("connections", grouped(accepted)),
-        ("bytes to the tester", Bytes(bytes_to_tester).to_string()),
-        ("bytes to the proxy", Bytes(bytes_to_proxy).to_string()),
+        ("bytes to the tester", grouped(bytes_to_tester)),
+        ("bytes to the proxy", grouped(bytes_to_proxy)),
     ];
     let if_any = [
         ("ended by a reset", resets),

@@ -104,8 +104,8 @@ const TABLE: &[(&str, &[Example])] = &[
                 "echo-tester backend 0.0.0.0:7777 --tester 192.0.2.1:7778 --token tidy-otter-47-lamp",
             ),
             example(
-                "On 192.0.2.1, which the proxy can't reach but this backend can; PROXY:8080 is the proxy",
-                "echo-tester check PROXY:8080 --backend 0.0.0.0:7778 --backend-token tidy-otter-47-lamp",
+                "For one tester, which runs 'check PROXY --backend 0.0.0.0:7778 --backend-token TOKEN'",
+                "echo-tester backend 0.0.0.0:7777 --tester 192.0.2.1:7778 --token tidy-otter-47-lamp --once",
             ),
         ],
     ),

@@ -24,9 +24,7 @@ pub struct BackendArgs {
     ///
     /// The proxy forwards to that machine. Reports and replay lines never show the token. Other users of a machine see
     /// command lines: ECHO_TESTER_BACKEND_TOKEN keeps it out of them, on both sides. Nothing is encrypted.
-    #[arg(
-        long, value_name = "TOKEN", env = "ECHO_TESTER_BACKEND_TOKEN", hide_env = true, hide_env_values = true
-    )]
+    #[arg(long, value_name = "TOKEN", env = "ECHO_TESTER_BACKEND_TOKEN", hide_env = true, hide_env_values = true)]
     pub backend_token: Option<PairingToken>,
 }
 

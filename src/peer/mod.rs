@@ -9,8 +9,8 @@
 //!   bounded number and time.
 //!
 //! What a connection sends and must receive is the business of the client, which has both halves of each: this room
-//! only hands the sockets over, through the client's [`Intake`]. Of a connection of the proxy it writes nothing, and reads
-//! nothing but headers of the PROXY protocol before the stream.
+//! only hands the sockets over, through the client's [`Intake`]. On a connection of the proxy it writes nothing, and
+//! reads nothing but headers of the PROXY protocol before the stream.
 
 mod mode;
 mod pairing;

@@ -24,28 +24,28 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The control connections.
 pub(super) struct Controls {
-    live: HashMap<usize, Control>,
+    live: HashMap<usize, ControlSocket>,
     next: usize,
     /// What they do with connections.
     mode: BackendMode,
     /// They were asked to change that, and the switch has had no answer.
     is_asked: bool,
-    /// One of them could not obey.
-    has_failed: bool,
     /// Whether one of them serves.
     is_paired: Arc<AtomicBool>,
 }
 
-struct Control {
+struct ControlSocket {
     stream: TcpStream,
     /// Words that it has not answered.
     outstanding: u32,
+    /// It could not obey the last one.
+    has_failed: bool,
 }
 
 impl Controls {
     pub(super) fn new(is_paired: Arc<AtomicBool>) -> Controls {
         let (live, mode) = (HashMap::new(), BackendMode::Serve);
-        Controls { live, next: FIRST_PLACE, mode, is_asked: false, has_failed: false, is_paired }
+        Controls { live, next: FIRST_PLACE, mode, is_asked: false, is_paired }
     }
 
     /// A control connection whose token is right.
@@ -58,7 +58,7 @@ impl Controls {
         if !is_registered || self.live.len() >= MOST_CONTROLS {
             return;
         }
-        let mut control = Control { stream, outstanding: 0 };
+        let mut control = ControlSocket { stream, outstanding: 0, has_failed: false };
         if control.say(self.mode) {
             self.next += 1;
             self.live.insert(place, control);
@@ -73,7 +73,7 @@ impl Controls {
             match control.stream.read(&mut words) {
                 Ok(0) => break false,
                 Ok(n) => {
-                    self.has_failed |= words[..n].contains(&ControlWord::Failed.byte());
+                    control.has_failed = words[n - 1] == ControlWord::Failed.byte();
                     control.outstanding = control.outstanding.saturating_sub(n as u32);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break true,
@@ -84,37 +84,37 @@ impl Controls {
         if !is_open && let Some(mut control) = self.live.remove(&place) {
             let _ = registry.deregister(&mut control.stream);
         }
-        let is_paired = self.live.values().any(|control| control.outstanding == 0);
-        self.is_paired.store(is_paired && !self.has_failed, Ordering::Relaxed);
+        let is_paired = self.live.values().any(|control| control.outstanding == 0 && !control.has_failed);
+        self.is_paired.store(is_paired, Ordering::Relaxed);
     }
 
     /// Has all of them do this with connections from now on. The answer comes later.
     pub(super) fn ask(&mut self, mode: BackendMode) {
         self.mode = mode;
-        (self.is_asked, self.has_failed) = (true, false);
+        self.is_asked = true;
         self.live.retain(|_, control| control.say(mode));
     }
 
     /// What came of the last request, once it is known.
     pub(super) fn answer(&mut self) -> Option<io::Result<()>> {
-        let is_obeyed = self.live.values().all(|control| control.outstanding == 0);
+        let is_answered = self.live.values().all(|control| control.outstanding == 0);
         let answer = match () {
             () if !self.is_asked => return None,
             () if self.live.is_empty() => {
                 Err(io::Error::new(io::ErrorKind::NotConnected, "no 'echo-tester backend' is connected"))
             }
-            () if self.has_failed => {
+            () if !is_answered => return None,
+            () if self.live.values().any(|control| control.has_failed) => {
                 Err(io::Error::new(io::ErrorKind::AddrInUse, "'echo-tester backend' can't listen: its output says why"))
             }
-            () if is_obeyed => Ok(()),
-            () => return None,
+            () => Ok(()),
         };
         self.is_asked = false;
         Some(answer)
     }
 }
 
-impl Control {
+impl ControlSocket {
     /// Says what to do; `false`: it is gone. There is always room for a byte.
     fn say(&mut self, mode: BackendMode) -> bool {
         let word = match mode {

@@ -190,7 +190,11 @@ impl Waiting {
         let Some(WaitingSocket { mut stream, is_strange, .. }) = self.sockets.remove(&place) else { return false };
         let _ = registry.deregister(&mut stream);
         self.partial.remove(&place);
-        if is_strange { self.intake.had_no_token() } else { self.intake.was_silent() }
+        if is_strange {
+            self.intake.had_no_token()
+        } else {
+            self.intake.was_silent()
+        }
         true
     }
 }

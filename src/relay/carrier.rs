@@ -4,9 +4,8 @@
 //! - Bytes go on as soon as they are there. A way that can't go on holds at most [`PIECE`] bytes, and its sender is not
 //!   read meanwhile, so back-pressure reaches it.
 //! - A FIN goes on behind the last byte. The other way stays open for as long as its own sender wants.
-//! - A reset goes on at once, whatever is still under way: also from a side that is not read at that moment. Who watches
-//!   for it, depends on what the way is doing. While it waits for bytes, the read fails. While it waits for room, and
-//!   after the FIN, [`reset_of`] watches.
+//! - A reset goes on at once, whatever is still under way: also from a side that is not read at that moment. While a
+//!   way waits for bytes, its read fails. While it waits for room, and behind its FIN, [`reset_of`] watches.
 
 use std::io;
 use std::net::Shutdown;
@@ -95,5 +94,139 @@ async fn reset_of(side: &TcpStream) -> io::Error {
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => return error,
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream as StdStream};
+    use std::thread::{self, JoinHandle};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::sys;
+
+    /// Longer than anything here takes. What exceeds it hangs.
+    const HANG: Duration = Duration::from_secs(60);
+    /// A write that has had no room for this time is held up. On a slow machine it may be called that early: no harm.
+    const HELD_UP: Duration = Duration::from_millis(300);
+
+    /// Two ends, and a carrier between them, with what came of it.
+    fn carried() -> (StdStream, StdStream, JoinHandle<io::Result<()>>) {
+        let ((near_end, near), (far_end, far)) = (pair(), pair());
+        let carrier = thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+            runtime.block_on(async {
+                let (near, far) = (TcpStream::from_std(near)?, TcpStream::from_std(far)?);
+                let counts = [&AtomicU64::new(0), &AtomicU64::new(0)];
+                let ended = tokio::time::timeout(HANG, carry(&near, &far, counts)).await;
+                let ended = ended.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+                if ended.is_err() {
+                    sys::close_with_reset(&near);
+                    sys::close_with_reset(&far);
+                }
+                ended
+            })
+        });
+        (near_end, far_end, carrier)
+    }
+
+    /// Both ends of a connection; the second one does not block.
+    fn pair() -> (StdStream, StdStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let end = StdStream::connect(listener.local_addr().expect("it is bound")).expect("it listens");
+        end.set_read_timeout(Some(HANG)).expect("a time-out can be set");
+        let (other, _) = listener.accept().expect("the end has connected");
+        other.set_nonblocking(true).expect("it is a socket");
+        (end, other)
+    }
+
+    fn numbered(len: usize) -> Vec<u8> {
+        (0..len).map(|i| (i % 251) as u8).collect()
+    }
+
+    fn reset(end: StdStream) {
+        sys::close_with_reset(&end);
+    }
+
+    /// Sends until nothing more is taken.
+    fn fill(end: &StdStream) -> usize {
+        end.set_write_timeout(Some(HELD_UP)).expect("a time-out can be set");
+        let (mut end, bytes, mut sent) = (end, [7; 64 << 10], 0);
+        while let Ok(n) = end.write(&bytes) {
+            sent += n;
+            assert!(sent < 1 << 30, "what nobody reads must hold up its sender");
+        }
+        sent
+    }
+
+    #[test]
+    fn each_fin_goes_on_behind_the_last_byte_and_the_other_way_stays_open() {
+        let (near, far, carrier) = carried();
+        let all = numbered(1 << 20);
+        for (from, mut to) in [(&near, &far), (&far, &near)] {
+            let (sending, bytes) = (from.try_clone().expect("there are descriptors"), all.clone());
+            let sender = thread::spawn(move || {
+                let mut sending = sending;
+                sending.write_all(&bytes)?;
+                sending.shutdown(Shutdown::Write)
+            });
+            let mut received = Vec::new();
+            to.read_to_end(&mut received).expect("the way ends with a FIN");
+            assert!(received == all, "{} bytes came", received.len());
+            assert!(sender.join().expect("it does not panic").is_ok());
+        }
+        assert!(carrier.join().expect("it does not panic").is_ok());
+    }
+
+    #[test]
+    fn a_reset_goes_on_from_either_side_while_nothing_is_under_way() {
+        for of_far in [false, true] {
+            let (near, far, carrier) = carried();
+            let (gone, mut other) = if of_far { (far, near) } else { (near, far) };
+            reset(gone);
+            let seen = other.read(&mut [0]).expect_err("there is no FIN");
+            assert_eq!(seen.kind(), io::ErrorKind::ConnectionReset);
+            assert!(carrier.join().expect("it does not panic").is_err());
+        }
+    }
+
+    #[test]
+    fn a_reset_behind_a_fin_goes_on_too() {
+        let (near, mut far, carrier) = carried();
+        near.shutdown(Shutdown::Write).expect("it is open");
+        assert_eq!(far.read(&mut [0]).expect("the FIN comes"), 0);
+        reset(near);
+        let ended = carrier.join().expect("it does not panic").expect_err("it was reset");
+        assert_ne!(ended.kind(), io::ErrorKind::TimedOut);
+        let sent = far.write(&[1]).and_then(|_| far.read(&mut [0]));
+        assert!(sent.is_err(), "the far side learns of it");
+    }
+
+    #[test]
+    fn a_reset_of_a_sender_that_is_held_up_goes_on_although_nobody_reads() {
+        let (near, far, carrier) = carried();
+        let sent = fill(&near);
+        assert!(sent > PIECE, "{sent} bytes");
+        reset(near);
+        // The far side has read nothing: the room for the bytes never comes.
+        let ended = carrier.join().expect("it does not panic").expect_err("it was reset");
+        assert_ne!(ended.kind(), io::ErrorKind::TimedOut);
+        drop(far);
+    }
+
+    #[test]
+    fn a_reset_of_a_receiver_that_holds_up_its_sender_reaches_it() {
+        let (near, far, carrier) = carried();
+        fill(&near);
+        reset(far);
+        let ended = carrier.join().expect("it does not panic").expect_err("it was reset");
+        assert_ne!(ended.kind(), io::ErrorKind::TimedOut);
+        let (mut near, mut seen) = (near, Ok(1));
+        while matches!(seen, Ok(1..)) {
+            seen = near.write(&[1; 1024]);
+        }
+        assert!(seen.is_err(), "the sender learns of it");
     }
 }

@@ -1,4 +1,5 @@
-//! The control connection to the tester: it shows that the tester is there and has the same token, and brings its words.
+//! The control connection to the tester. It shows that the tester is there and has the same token, and brings its
+//! words.
 
 use std::io;
 use std::net::SocketAddr;

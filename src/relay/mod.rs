@@ -109,9 +109,9 @@ impl RelayStopper {
 
 /// The requests to stop.
 #[derive(Clone)]
-struct StopRequests(watch::Receiver<u32>);
+struct RelayStops(watch::Receiver<u32>);
 
-impl StopRequests {
+impl RelayStops {
     /// Waits until there are this many requests.
     async fn reached(&mut self, count: u32) {
         if self.0.wait_for(|requests| *requests >= count).await.is_err() {
@@ -125,14 +125,14 @@ impl StopRequests {
 pub struct Relay {
     options: RelayOptions,
     place: Place,
-    stop: StopRequests,
-    shared: Arc<Shared>,
+    stop: RelayStops,
+    shared: Arc<RelayShared>,
     /// One for each connection.
     tasks: JoinSet<()>,
 }
 
 /// What the tasks share.
-struct Shared {
+struct RelayShared {
     token: PairingToken,
     counts: Counts,
     /// The connections of this tester, and of those before it, are reset. Testers count from 1.
@@ -150,7 +150,7 @@ struct Counts {
 }
 
 /// A tester that is there.
-struct Session {
+struct TesterSession {
     link: ControlLink,
     /// Which one it is, from 1 on.
     nth: u64,
@@ -172,8 +172,8 @@ impl Relay {
         let place = Place::bind(options.listen).map_err(RelayFailure::Listen)?;
         let (stopper, stop) = watch::channel(0);
         let token = options.token.clone();
-        let shared = Arc::new(Shared { token, counts: Counts::default(), over: watch::channel(0).0 });
-        let relay = Relay { options, place, stop: StopRequests(stop), shared, tasks: JoinSet::new() };
+        let shared = Arc::new(RelayShared { token, counts: Counts::default(), over: watch::channel(0).0 });
+        let relay = Relay { options, place, stop: RelayStops(stop), shared, tasks: JoinSet::new() };
         Ok((relay, RelayStopper(Arc::new(stopper))))
     }
 
@@ -204,14 +204,14 @@ impl Relay {
                     let _ = timeout(RETRY_INTERVAL, stop.reached(1)).await;
                 }
                 Ok((link, first)) => {
-                    is_told = false;
                     nth += 1;
-                    let served = self.serve_tester(Session { link, nth }, first, tell).await;
+                    let served = self.serve_tester(TesterSession { link, nth }, first, tell).await;
                     self.place.refuse();
                     if served == Served::Stopped || self.options.once {
                         break;
                     }
                     tell(RelayEvent::Gone);
+                    is_told = true;
                     // Its connections end by themselves, unless the network is cut.
                     let shared = Arc::clone(&self.shared);
                     tokio::spawn(async move {
@@ -228,7 +228,7 @@ impl Relay {
     /// Takes connections for this tester until it has gone, or until this is to stop.
     async fn serve_tester(
         &mut self,
-        mut session: Session,
+        mut session: TesterSession,
         first: ControlWord,
         tell: &mut dyn FnMut(RelayEvent<'_>),
     ) -> Served {
@@ -261,12 +261,7 @@ impl Relay {
     }
 
     /// Does this with connections from now on.
-    fn obey(
-        &mut self,
-        word: ControlWord,
-        resets: &mut bool,
-        session: &Session,
-    ) -> io::Result<()> {
+    fn obey(&mut self, word: ControlWord, resets: &mut bool, session: &TesterSession) -> io::Result<()> {
         match word {
             ControlWord::Refuse => self.place.refuse(),
             ControlWord::Serve | ControlWord::Reset => {
@@ -283,7 +278,7 @@ impl Relay {
         Ok(())
     }
 
-    fn admit(&mut self, (client, from): (TcpStream, SocketAddr), resets: bool, session: &Session) {
+    fn admit(&mut self, (client, from): (TcpStream, SocketAddr), resets: bool, session: &TesterSession) {
         let counts = &self.shared.counts;
         if resets {
             return sys::close_with_reset(&client);
@@ -311,7 +306,7 @@ impl Relay {
     }
 }
 
-impl Shared {
+impl RelayShared {
     /// Resets the connections of this tester, and of those before it.
     fn ends(&self, nth: u64) {
         self.over.send_modify(|over| *over = nth.max(*over));
@@ -328,7 +323,7 @@ impl Shared {
 }
 
 /// Carries a connection to this tester, to its end.
-async fn carry_to((tester, nth): (SocketAddr, u64), (client, from): (TcpStream, SocketAddr), shared: Arc<Shared>) {
+async fn carry_to((tester, nth): (SocketAddr, u64), (client, from): (TcpStream, SocketAddr), shared: Arc<RelayShared>) {
     let counts = &shared.counts;
     let Ok(far) = shared.unless_over(nth, dial(tester, &client, from, &shared.token)).await else {
         counts.unreached.fetch_add(1, Ordering::Relaxed);

@@ -20,10 +20,10 @@ const SHORTAGE_PAUSE: Duration = Duration::from_millis(20);
 /// An address of this machine that is bound.
 pub(super) struct Place {
     address: SocketAddr,
-    state: State,
+    state: PlaceState,
 }
 
-enum State {
+enum PlaceState {
     /// Bound and silent: the system refuses connections.
     Bound(Socket),
     Listening(TcpListener),
@@ -39,7 +39,7 @@ impl Place {
     pub(super) fn bind(address: SocketAddr) -> io::Result<Place> {
         let socket = bound(address)?;
         let address = socket.local_addr()?.as_socket().unwrap_or(address);
-        Ok(Place { address, state: State::Bound(socket) })
+        Ok(Place { address, state: PlaceState::Bound(socket) })
     }
 
     pub(super) fn address(&self) -> SocketAddr {
@@ -51,9 +51,9 @@ impl Place {
     /// # Errors
     /// Another program has taken the address.
     pub(super) fn listen(&mut self) -> io::Result<()> {
-        let socket = match std::mem::replace(&mut self.state, State::Lost) {
-            State::Bound(socket) => socket,
-            State::Lost => bound(self.address)?,
+        let socket = match std::mem::replace(&mut self.state, PlaceState::Lost) {
+            PlaceState::Bound(socket) => socket,
+            PlaceState::Lost => bound(self.address)?,
             listening => {
                 self.state = listening;
                 return Ok(());
@@ -61,25 +61,25 @@ impl Place {
         };
         socket.listen(sys::listen_backlog(BACKLOG))?;
         socket.set_nonblocking(true)?;
-        self.state = State::Listening(TcpListener::from_std(socket.into())?);
+        self.state = PlaceState::Listening(TcpListener::from_std(socket.into())?);
         Ok(())
     }
 
     /// Takes none from now on. Those that nobody has accepted are reset.
     pub(super) fn refuse(&mut self) {
-        if matches!(self.state, State::Bound(_)) {
+        if matches!(self.state, PlaceState::Bound(_)) {
             return;
         }
         // Closed before the address can be bound again.
-        self.state = State::Lost;
+        self.state = PlaceState::Lost;
         if let Ok(socket) = bound(self.address) {
-            self.state = State::Bound(socket);
+            self.state = PlaceState::Bound(socket);
         }
     }
 
     /// The next connection, and where it comes from; never, while it does not listen. It may be dropped at any time.
     pub(super) async fn accept(&self) -> (TcpStream, SocketAddr) {
-        let State::Listening(listener) = &self.state else { return std::future::pending().await };
+        let PlaceState::Listening(listener) = &self.state else { return std::future::pending().await };
         loop {
             match std::future::poll_fn(|context| guarded(|| listener.poll_accept(context))).await {
                 Ok(accepted) => return accepted,
@@ -90,7 +90,7 @@ impl Place {
 
     /// A connection that waits to be accepted, if there is one. It asks the system: the reactor may not know it yet.
     pub(super) fn accept_waiting(&self) -> Option<(TcpStream, SocketAddr)> {
-        let State::Listening(listener) = &self.state else { return None };
+        let PlaceState::Listening(listener) = &self.state else { return None };
         let (socket, from) = sys::retry_interrupted(|| SockRef::from(listener).accept()).ok()?;
         socket.set_nonblocking(true).ok()?;
         Some((TcpStream::from_std(socket.into()).ok()?, from.as_socket()?))

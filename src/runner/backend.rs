@@ -16,8 +16,10 @@ use crate::transport::PairingToken;
 /// How long `echo-tester backend` may take to connect: somebody may have to start it on the other machine.
 const PAIRING_TIME: Duration = Duration::from_secs(60);
 
-/// How often it is looked for. One that is there already connects again within less than this.
-const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+/// How often it is looked for.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+/// One that runs already has connected again by now, so that nobody need be told.
+const SILENT_TIME: Duration = Duration::from_millis(700);
 
 /// Listens where `--backend` says, if it does.
 ///
@@ -85,15 +87,17 @@ pub fn wait_for(backend: &Backend, quiet: bool) -> anyhow::Result<()> {
         return Ok(());
     }
     let address = backend.address();
-    let until = Instant::now() + PAIRING_TIME;
+    let start = Instant::now();
     let mut is_said = quiet;
     while !backend.is_up() {
         if interrupt::is_requested() {
             return Err(Failure::interrupted("interrupted before 'echo-tester backend' had connected"));
         }
-        if Instant::now() >= until {
+        if start.elapsed() >= PAIRING_TIME {
             let why = match backend.intake().counts().without_token {
-                0 => "start it where the proxy forwards to, with --tester and an address of this machine that it reaches",
+                0 => {
+                    "start it where the proxy forwards to, with --tester and an address of this machine that it reaches"
+                }
                 _ => "something did, without the token or with a wrong one: give both sides the same",
             };
             return Err(Failure::could_not_run(format!(
@@ -101,7 +105,7 @@ pub fn wait_for(backend: &Backend, quiet: bool) -> anyhow::Result<()> {
             )));
         }
         interrupt::pause(LOOK_INTERVAL);
-        if !backend.is_up() && !std::mem::replace(&mut is_said, true) {
+        if start.elapsed() >= SILENT_TIME && !std::mem::replace(&mut is_said, true) {
             say(&format!("waiting for 'echo-tester backend' on the proxy's side to connect to {address}"));
         }
     }
