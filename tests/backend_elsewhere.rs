@@ -244,7 +244,7 @@ fn a_proxy_of_the_client_leads_to_the_backend_here_and_elsewhere() {
 }
 
 #[test]
-fn a_wrong_token_ends_the_backend_with_an_error_and_a_stranger_is_counted() {
+fn a_wrong_token_ends_the_backend_with_an_error_and_strangers_disturb_no_run() {
     let mut other = Elsewhere::start(&[]);
     let (target, at, wrong) = (other.listen.to_string(), other.tester.clone(), "not-the-right-one");
     let args = ["blast", &target, "--backend", &at, "--backend-token", TOKEN, "-q", "--json"];
@@ -252,7 +252,6 @@ fn a_wrong_token_ends_the_backend_with_an_error_and_a_stranger_is_counted() {
     let tester = program(&args).spawn().expect("the program starts");
     assert_eq!(other.event()["event"], "listening");
 
-    // The run has begun when its connections come. From then on strangers are counted.
     let of_other = ["backend", "127.0.0.1:0", "--tester", &at, "--token", wrong];
     let mut stranger = TcpStream::connect(&at).expect("the tester listens");
     stranger.write_all(b"GET / HTTP/1.1\r\n\r\n").expect("it is open");

@@ -258,6 +258,7 @@ mod tests {
     use std::net::TcpStream;
 
     use super::*;
+    use crate::transport::{ControlWord, carried_header, control_header};
 
     #[test]
     fn without_a_run_a_connection_with_any_first_bytes_is_closed() {
@@ -301,5 +302,54 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         drop(backend);
         drop(Backend::listen(address).expect("the port is free again"));
+    }
+
+    /// Waits until this holds.
+    fn until(what: &str, mut holds: impl FnMut() -> bool) {
+        let end = std::time::Instant::now() + Duration::from_secs(10);
+        while !holds() {
+            assert!(std::time::Instant::now() < end, "{what}");
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_backend_elsewhere_takes_connections_that_show_the_token_and_no_others() {
+        let token = |text: &str| text.parse::<PairingToken>().expect("any text is a token");
+        let (right, wrong) = (token("the right token"), token("a wrong token"));
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let backend = Backend::elsewhere(any, right.clone()).expect("a port is free");
+        let connect = |first: &[u8]| {
+            let mut stream = TcpStream::connect(backend.address()).expect("it listens");
+            stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a time-out can be set");
+            stream.write_all(first).expect("it is open");
+            stream
+        };
+        let counts = || backend.intake().counts();
+        let at = |port| SocketAddr::from(([10, 0, 0, 1], port));
+
+        for stranger in [&b"GET / HTTP/1.1\r\n\r\n"[..], &carried_header(&wrong, at(1), at(2)), b""] {
+            let before = counts().without_token;
+            let stranger = connect(stranger);
+            stranger.shutdown(std::net::Shutdown::Write).expect("it is open");
+            until("a stranger is counted", || counts().without_token == before + 1);
+        }
+        let mut answer = [0];
+        connect(&control_header(&wrong)).read_exact(&mut answer).expect("a wrong token is told");
+        assert_eq!(answer, [ControlWord::WrongToken.byte()]);
+        assert!(!backend.is_up());
+
+        let mut control = connect(&control_header(&right));
+        control.read_exact(&mut answer).expect("the right token is told what to do");
+        assert_eq!((answer, backend.is_up()), ([ControlWord::Serve.byte()], false));
+        control.write_all(&answer).expect("it is open");
+        until("it is up once that is obeyed", || backend.is_up());
+        let _carried = connect(&[&carried_header(&right, at(1), at(2))[..], &[7; 16]].concat());
+        until("a connection is carried", || counts().accepted == 1 && counts().unknown == 1);
+        assert_eq!(counts().without_token, 4);
+        drop(control);
+        until("nobody serves any longer", || !backend.is_up());
+        let error = backend.switch().set(BackendMode::Refuse).expect_err("nobody is there");
+        assert_eq!(error.kind(), io::ErrorKind::NotConnected);
     }
 }
