@@ -12,7 +12,9 @@ use clap::builder::{PossibleValuesParser, Resettable, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::command::{blast, check, compare, completions, examples, man, merge, models, report, run, schema, serve};
+use crate::command::{
+    backend, blast, check, compare, completions, examples, man, merge, models, report, run, schema, serve,
+};
 use crate::config::TrueOrFalse;
 use crate::exit::Exit;
 use crate::failure;
@@ -31,7 +33,8 @@ use crate::sys::advice;
                   connections, send random payloads in random fragments, check every echoed byte, and name what is \
                   wrong.\n\n\
                   Each flag has an environment variable: ECHO_TESTER_CONNECT_RATE for --connect-rate, \
-                  ECHO_TESTER_SERVE_WORKERS for --workers of 'serve'. The command line wins. The exceptions are --set, \
+                  ECHO_TESTER_SERVE_WORKERS for --workers of 'serve', ECHO_TESTER_BACKEND_TOKEN for --token of \
+                  'backend'. The command line wins. The exceptions are --set, \
                   --list, --dry-run and --minimal, and all flags of models, completions, man and schema but --color: \
                   they have no variable.",
     after_help = crate::exit::help(),
@@ -69,6 +72,8 @@ pub enum Command {
     Report(report::RenderArgs),
     /// Run one bundled echo server until Ctrl-C
     Serve(serve::ServeCommand),
+    /// Be the backend of a proxy that can't reach the tester: take its connections here, and carry them to the tester
+    Backend(backend::BackendCommand),
     /// List the server models: how each works, its limits, and whether it runs here
     Models(models::ModelsCommand),
     /// Print shell completions
@@ -102,6 +107,7 @@ fn dispatch(cli: Cli) -> Exit {
         Command::Merge(args) => merge::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Serve(command) => serve::run(&command),
+        Command::Backend(command) => backend::run(&command),
         Command::Models(command) => models::run(&command),
         Command::Completions(args) => completions::run(&args, program()),
         Command::Man(args) => man::run(&args, program()),
@@ -307,6 +313,8 @@ mod tests {
                     }
                     // A server has its own workers and its own seed, apart from those of a run against it.
                     "serve" => Some(format!("ECHO_TESTER_SERVE_{key}")),
+                    // So the token of both sides has one variable: that of --backend-token.
+                    "backend" => Some(format!("ECHO_TESTER_BACKEND_{key}")),
                     _ => Some(format!("ECHO_TESTER_{key}")),
                 };
                 let variable = arg.get_env().and_then(|name| name.to_str()).map(str::to_owned);

@@ -10,6 +10,7 @@
 //!   stream                      the expected bytes, and the kinds of mismatch
 //!   plan, measure               the steps of one connection · measurements
 //!   transport                   what is said to proxies before a stream begins
+//!   relay                       the backend on another machine: carries connections to the tester
 //!   judge                       measurements → verdict → exit code
 //!   server                      the echo servers (never imports stream: it could hide its own bug)
 //!   config                      flags, keys and variables → complete, valid values
@@ -39,6 +40,7 @@ mod output;
 pub mod peer;
 pub mod plan;
 pub mod random;
+pub mod relay;
 pub mod report;
 pub mod runner;
 pub mod scenario;

@@ -16,7 +16,8 @@ use echo_tester::plan::{
 };
 use echo_tester::server::fault::Fault;
 use echo_tester::transport::{
-    Endpoint, FirstBytesRead, Hop, HostPort, Negotiation, Preamble, ProxyUrl, read_proxy_header,
+    Endpoint, FirstBytesRead, Hop, HostPort, Negotiation, PairingRead, PairingToken, Preamble, ProxyUrl, read_pairing,
+    read_proxy_header,
 };
 use echo_tester::units::{ByteRate, Bytes, Count, Rate, Time};
 
@@ -141,8 +142,11 @@ pub fn addresses(data: &[u8]) {
     }
 }
 
-/// The header of the PROXY protocol: what is read is a prefix, and no shorter prefix is taken for a whole header.
+/// The header of the PROXY protocol: what is read is a prefix, and no shorter prefix is taken for a whole header. Bytes
+/// that nobody made with the token are no pairing.
 fn header(data: &[u8]) {
+    let token = "a token of the fuzzer".parse::<PairingToken>().expect("any text is a token");
+    assert!(!matches!(read_pairing(data, &token), PairingRead::Paired(_)), "{data:?}");
     if let FirstBytesRead::Header(header) = read_proxy_header(data) {
         assert!(header.len <= data.len(), "the header is in the bytes");
         assert_eq!(read_proxy_header(&data[..header.len]), FirstBytesRead::Header(header));

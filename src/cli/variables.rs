@@ -5,7 +5,6 @@ use std::ffi::OsString;
 
 use clap::{Arg, Command};
 
-use crate::scenario::variables::is_secret_name;
 use crate::units::nearest::nearest;
 
 /// All variables of this program begin with this.
@@ -50,9 +49,9 @@ pub(super) fn blamed(program: &Command, words: &[OsString], message: &str) -> Ve
         let has_value = value.len() > 3 && !["true", "false"].contains(&value.as_str()) && message.contains(&value);
         let what = flag.unwrap_or_else(|| "the target".to_owned());
         // A proxy's address may hold a password.
-        let is_secret = is_secret_name(name) || value.contains('@');
-        let shown = if is_secret { name.to_owned() } else { format!("{name}={value}") };
-        (!is_typed && (is_named || has_value)).then(|| format!("note: the environment sets {what}: {shown}"))
+        let is_secret = arg.is_hide_env_values_set() || value.contains('@');
+        let shown = if is_secret { "***" } else { &value };
+        (!is_typed && (is_named || has_value)).then(|| format!("note: the environment sets {what}: {name}={shown}"))
     };
     args.filter_map(note).collect()
 }

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::net::IpAddr;
 use std::sync::Mutex;
 
 use mio::net::TcpStream;
@@ -29,15 +30,15 @@ pub(super) struct Greetings {
 struct Accepted {
     /// The number of the next one.
     next: u32,
-    /// Those that no client has claimed.
-    waiting: BTreeMap<ConnId, TcpStream>,
+    /// Those that no client has claimed, and where they came from.
+    waiting: BTreeMap<ConnId, (TcpStream, Option<IpAddr>)>,
 }
 
 /// What a greeting says.
 #[derive(Debug)]
 pub(super) enum Greeted {
-    /// It names this connection, which is now the client's.
-    Own(TcpStream),
+    /// It names this connection, which is now the client's, and came from there.
+    Own(TcpStream, Option<IpAddr>),
     /// It names one that another client has, or that is closed.
     Taken,
     /// It is none of this run.
@@ -50,11 +51,11 @@ impl Greetings {
         Greetings { stream: Stream::new(seed), accepted: Mutex::default() }
     }
 
-    /// Greets a connection that was accepted, and keeps it until its client claims it.
+    /// Greets a connection that came from this address, and keeps it until its client claims it.
     ///
     /// # Errors
     /// It is gone already.
-    pub(super) fn greet(&self, mut stream: TcpStream) -> io::Result<()> {
+    pub(super) fn greet(&self, mut stream: TcpStream, from: Option<IpAddr>) -> io::Result<()> {
         let mut accepted = lock(&self.accepted);
         let number = ConnId::new(accepted.next).ok_or(io::ErrorKind::OutOfMemory)?;
         accepted.next = accepted.next.wrapping_add(1);
@@ -64,7 +65,7 @@ impl Greetings {
         if stream.write(&greeting)? < greeting.len() {
             return Err(io::ErrorKind::WriteZero.into());
         }
-        accepted.waiting.insert(number, stream);
+        accepted.waiting.insert(number, (stream, from));
         if accepted.waiting.len() > MOST_WAITING {
             accepted.waiting.pop_first();
         }
@@ -76,7 +77,7 @@ impl Greetings {
         let named: Vec<ConnId> = candidates(&self.stream, greeting).into_iter().flatten().collect();
         let mut accepted = lock(&self.accepted);
         match named.iter().find_map(|number| accepted.waiting.remove(number)) {
-            Some(stream) => Greeted::Own(stream),
+            Some((stream, from)) => Greeted::Own(stream, from),
             None if named.iter().any(|number| number.get() < accepted.next) => Greeted::Taken,
             None => Greeted::Unknown,
         }
@@ -96,7 +97,7 @@ mod tests {
         let mut client = StdStream::connect(listener.local_addr().expect("it is bound")).expect("it listens");
         let (server, _) = listener.accept().expect("the client has connected");
         server.set_nonblocking(true).expect("it is a socket");
-        greetings.greet(TcpStream::from_std(server)).expect("the socket has room");
+        greetings.greet(TcpStream::from_std(server), None).expect("the socket has room");
         let mut greeting = FirstWords::default();
         client.read_exact(&mut greeting).expect("the greeting comes");
         (client, greeting)
@@ -107,7 +108,7 @@ mod tests {
         let greetings = Greetings::new(5);
         let (first, second) = (greeted(&greetings), greeted(&greetings));
         for (client, greeting) in [second, first] {
-            let Greeted::Own(own) = greetings.claim(&greeting) else { panic!("it is a greeting of this run") };
+            let Greeted::Own(own, _) = greetings.claim(&greeting) else { panic!("it is a greeting of this run") };
             let (own, client) = (own.peer_addr().ok(), client.local_addr().ok());
             assert_eq!(own, client);
             assert!(matches!(greetings.claim(&greeting), Greeted::Taken));

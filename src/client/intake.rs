@@ -20,9 +20,9 @@ pub(super) trait TakesOver: Send + Sync {
     /// Takes the connection over, if it begins like one of the run.
     fn offer(&self, first: &FirstWords, stream: TcpStream) -> Offered;
 
-    /// Greets a connection that was accepted, if the server speaks first, and returns whether that worked; gives the
-    /// connection back if the client does.
-    fn greet(&self, stream: TcpStream) -> Result<bool, TcpStream>;
+    /// Greets a connection that came from this address, if the server speaks first, and returns whether that worked;
+    /// gives the connection back if the client does.
+    fn greet(&self, stream: TcpStream, from: Option<IpAddr>) -> Result<bool, TcpStream>;
 
     /// The backend serves nobody from now on, or is up again.
     fn set_down(&self, is_down: bool);
@@ -58,6 +58,8 @@ pub struct IntakeCounts {
     pub with_client_address: u64,
     /// Those that began like such a header, and had none.
     pub broken_headers: u64,
+    /// Those that had to come from `echo-tester backend`, and had no token or a wrong one. They are not accepted.
+    pub without_token: u64,
     /// The address from which the first one of the run came.
     pub seen_from: Option<IpAddr>,
 }
@@ -74,12 +76,13 @@ pub enum Offered {
 }
 
 impl Intake {
-    /// A connection was accepted. Gives it back if its client speaks first, so that it must be recognized.
-    pub fn accepted(&self, stream: TcpStream) -> Option<TcpStream> {
+    /// A connection was accepted that came from this address. Gives it back if its client speaks first, so that it must
+    /// be recognized.
+    pub fn accepted(&self, stream: TcpStream, from: Option<IpAddr>) -> Option<TcpStream> {
         lock(&self.counts).accepted += 1;
         let run = lock(&self.run).as_ref().and_then(Weak::upgrade);
         let Some(run) = run else { return Some(stream) };
-        match run.greet(stream) {
+        match run.greet(stream, from) {
             Ok(is_greeted) => {
                 lock(&self.counts).silent += u64::from(!is_greeted);
                 None
@@ -111,13 +114,24 @@ impl Intake {
         lock(&self.counts).broken_headers += 1;
     }
 
+    /// A connection came without the token, or with a wrong one.
+    pub fn had_no_token(&self) {
+        lock(&self.counts).without_token += 1;
+    }
+
     /// Offers a connection with these first bytes, which still lie in its socket, to the run that is going on.
-    /// `header`: it came with a header of the PROXY protocol, and what that says of the client's address.
-    pub fn offer(&self, first: &FirstWords, stream: TcpStream, header: Option<Option<SocketAddr>>) -> Offered {
+    /// `header`: it came with a header of the PROXY protocol, and what that says of the client's address. `seen_from`:
+    /// where it came from.
+    pub fn offer(
+        &self,
+        first: &FirstWords,
+        stream: TcpStream,
+        header: Option<Option<SocketAddr>>,
+        seen_from: Option<IpAddr>,
+    ) -> Offered {
         // Held until the connection is counted: with its last one a run may end at once, and its end waits for this.
         let current = lock(&self.run);
         let run = current.as_ref().and_then(Weak::upgrade);
-        let seen_from = stream.peer_addr().ok().map(|address| address.ip());
         let offered = run.as_ref().map_or(Offered::Unknown, |run| run.offer(first, stream));
         let mut counts = lock(&self.counts);
         match offered {

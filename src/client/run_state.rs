@@ -1,6 +1,6 @@
 //! What the workers of a run share.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -121,9 +121,9 @@ impl TakesOver for RunState {
         }
     }
 
-    fn greet(&self, stream: TcpStream) -> Result<bool, TcpStream> {
+    fn greet(&self, stream: TcpStream, from: Option<IpAddr>) -> Result<bool, TcpStream> {
         match &self.two_sides {
-            Some(two_sides) => two_sides.greet(stream),
+            Some(two_sides) => two_sides.greet(stream, from),
             None => Err(stream),
         }
     }

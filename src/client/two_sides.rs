@@ -1,7 +1,7 @@
 //! The server's halves of the connections of a run, where both ends are ours: their streams, their profiles, and the
 //! connections that have reached the backend and wait for their workers.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
 use mio::net::TcpStream;
@@ -98,9 +98,9 @@ impl TwoSides {
     }
 
     /// Greets a connection that was accepted, if the server speaks first; gives it back if not.
-    pub(super) fn greet(&self, stream: TcpStream) -> Result<bool, TcpStream> {
+    pub(super) fn greet(&self, stream: TcpStream, from: Option<IpAddr>) -> Result<bool, TcpStream> {
         match &self.greetings {
-            Some(greetings) => Ok(greetings.greet(stream).is_ok()),
+            Some(greetings) => Ok(greetings.greet(stream, from).is_ok()),
             None => Err(stream),
         }
     }

@@ -13,7 +13,7 @@ use crate::config::{
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::interrupt;
-use crate::output::console::{command_line, for_stdout, print, say, stderr_style, stdout_style};
+use crate::output::console::{command_line, for_stdout, print, quote, say, stderr_style, stdout_style};
 use crate::output::reports::{FileArgs, ReportFiles};
 use crate::output::result::{OutputArgs, exit_after_writing};
 use crate::output::server_log::ServerLogArgs;
@@ -102,12 +102,14 @@ pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
     }
     launch::note_late_start(&args.run);
     launch::note_insecure(&args.run);
+    backend::note_lone_token(&args.backend, args.output.quiet);
     let watch = watch(&args)?;
     args.output.result.clear()?;
     prepare_log(&args)?;
     let default_target = format!("127.0.0.1:{DEFAULT_PORT}");
     let target = args.target.as_deref().unwrap_or(&default_target);
-    let backend = backend::open(args.backend)?;
+    let backend = backend::open(&args.backend)?;
+    backend.as_ref().map_or(Ok(()), |backend| backend::wait_for(backend, args.output.quiet))?;
     let targets = targets(&args, target, &run.transport)?;
     let replay = replay(&args, &run);
     let mut plan = launch::plan(&run, targets, profiles, Some(replay.clone()))?;
@@ -331,10 +333,8 @@ fn replay(args: &BlastArgs, run: &RunSettings) -> String {
         (None, target) => target.clone(),
     };
     let line = replay_line(server, (run.seed, &args.run.transport_flags()), &args.load, args.plain);
-    match args.backend.backend {
-        Some(backend) => format!("{line} --backend {backend}"),
-        None => line,
-    }
+    let backend: String = args.backend.to_flags(false).iter().map(|word| format!(" {}", quote(word))).collect();
+    line + &backend
 }
 
 /// The `blast` command that runs a load with this seed against this server: a flag, a target, or the default.

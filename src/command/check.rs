@@ -13,6 +13,7 @@ use crate::judge::assumption::{ASSUMPTIONS, Assumption};
 use crate::output::console::{print, quote, say};
 use crate::output::files;
 use crate::report::minimal::MinimalScript;
+use crate::runner::backend;
 use crate::runner::case::CaseArgs;
 use crate::runner::suite::{self, SuiteTargets};
 use crate::runner::target_address;
@@ -105,12 +106,13 @@ pub fn run(args: &CheckCommand) -> anyhow::Result<Exit> {
             "--backend {backend}: it is for proxies, and --model {model} for servers: leave out one of them"
         )));
     }
+    backend::note_lone_token(&args.cases.backend, args.cases.quiet);
     let scenarios = scenarios(args, None)?;
     let flag = |name: &str, value: Option<String>| {
         value.map_or_else(String::new, |value| format!(" --{name} {}", quote(&value)))
     };
     let flags = [
-        flag("backend", args.cases.backend.backend.map(|backend| backend.to_string())),
+        args.cases.backend.to_flags(false).iter().map(|word| format!(" {}", quote(word))).collect(),
         flag("model", args.model.clone()),
         flag("patience", args.patience.map(|time| time.to_string())),
         flag("assume", args.assume.clone()),

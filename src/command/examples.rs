@@ -97,6 +97,19 @@ const TABLE: &[(&str, &[Example])] = &[
         ],
     ),
     (
+        "backend",
+        &[
+            example(
+                "Where the proxy forwards to port 7777; the tester is on 192.0.2.1",
+                "echo-tester backend 0.0.0.0:7777 --tester 192.0.2.1:7778 --token tidy-otter-47-lamp",
+            ),
+            example(
+                "For one tester, which runs 'check PROXY --backend 0.0.0.0:7778 --backend-token TOKEN'",
+                "echo-tester backend 0.0.0.0:7777 --tester 192.0.2.1:7778 --token tidy-otter-47-lamp --once",
+            ),
+        ],
+    ),
+    (
         "models",
         &[
             example("The models, and which of them run here", "echo-tester models"),

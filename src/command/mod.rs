@@ -1,6 +1,7 @@
 //! One file for each subcommand: its flags, and calls to the rooms that do the work. [`cli`](crate::cli) lists the
 //! subcommands.
 
+pub mod backend;
 pub mod blast;
 pub mod check;
 pub mod compare;

@@ -65,7 +65,6 @@ pub fn run(args: &RunCommand) -> anyhow::Result<Exit> {
     secrets::hide(hidden.clone());
     let scenarios = scenarios?;
     let target = args.target.as_ref().map_or_else(String::new, |target| format!(" --target {}", quote(target)));
-    let backend = args.cases.backend.backend.map_or_else(String::new, |backend| format!(" --backend {backend}"));
     let set = |(name, value): (&String, &String)| match hidden.contains_key(name) {
         true => format!(" --set {name}=\"${name}\""),
         false => format!(" --set {name}={}", quote(value)),
@@ -75,6 +74,8 @@ pub fn run(args: &RunCommand) -> anyhow::Result<Exit> {
     let transport: String = args.cases.run.transport_flags().iter().map(|word| format!(" {}", quote(word))).collect();
     let replay = |scenario: &Scenario, _: Option<&str>| {
         let long = if scenario.long { " --long" } else { "" };
+        let backend = args.cases.backend.to_flags(scenario.backend.is_some());
+        let backend: String = backend.iter().map(|word| format!(" {}", quote(word))).collect();
         let is_one_of_many = scenarios.iter().filter(|other| other.path == scenario.path).count() > 1;
         let filter = if is_one_of_many { format!(" --filter {}", quote(&scenario.title())) } else { String::new() };
         // The replay may run in another environment.

@@ -7,9 +7,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::listen_address::ListenAddress;
+use crate::transport::PairingToken;
 
-/// The flag `--backend` of every command that can own both ends.
-#[derive(Args, Clone, Copy, Debug, Default)]
+/// The flags `--backend` and `--backend-token` of every command that can own both ends.
+#[derive(Args, Clone, Debug, Default)]
 pub struct BackendArgs {
     /// Own both ends: listen here, where the proxy HOST:PORT forwards to, and verify each direction where it arrives
     ///
@@ -18,10 +19,27 @@ pub struct BackendArgs {
     /// alone, which means 127.0.0.1.
     #[arg(long, value_name = "LISTEN", env = "ECHO_TESTER_BACKEND", hide_env = true)]
     pub backend: Option<ListenAddress>,
+
+    /// The backend is on another machine: 'echo-tester backend' there connects to --backend, and has this token too
+    ///
+    /// The proxy forwards to that machine. Reports and replay lines never show the token. Other users of a machine see
+    /// command lines: ECHO_TESTER_BACKEND_TOKEN keeps it out of them, on both sides. Nothing is encrypted.
+    #[arg(long, value_name = "TOKEN", env = "ECHO_TESTER_BACKEND_TOKEN", hide_env = true, hide_env_values = true)]
+    pub backend_token: Option<PairingToken>,
+}
+
+impl BackendArgs {
+    /// The flags that were given, for a replay line. The token is hidden. `is_in_file`: a scenario has its backend.
+    pub fn to_flags(&self, is_in_file: bool) -> Vec<String> {
+        let listen = self.backend.iter().flat_map(|listen| ["--backend".to_owned(), listen.to_string()]);
+        // Without a backend it means nothing.
+        let token = self.backend_token.iter().filter(|_| is_in_file || self.backend.is_some());
+        listen.chain(token.flat_map(|token| ["--backend-token".to_owned(), token.to_string()])).collect()
+    }
 }
 
 /// The table `[backend]` of a scenario.
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Backend")]
 pub struct BackendTable {
@@ -32,11 +50,15 @@ pub struct BackendTable {
     /// processes.
     #[serde(default = "any_free_port")]
     pub listen: ListenAddress,
+    /// The backend is on another machine: `echo-tester backend` there connects to `listen`, and has this token too
+    ///
+    /// --backend-token overrides it, and so does ECHO_TESTER_BACKEND_TOKEN, which keeps it out of the file.
+    pub token: Option<PairingToken>,
 }
 
 impl Default for BackendTable {
     fn default() -> BackendTable {
-        BackendTable { listen: any_free_port() }
+        BackendTable { listen: any_free_port(), token: None }
     }
 }
 

@@ -3,14 +3,17 @@
 //! - [`Backend`] listens where the proxy forwards to, in a thread of its own, for as long as it lives: one for all runs
 //!   of a suite.
 //! - [`ModeSwitch`] makes it refuse connections for a time, or reset them.
+//! - `pairing`: where the backend is on another machine, the tester listens for `echo-tester backend` there, and this
+//!   has its control connections. That program's side of it is [`relay`](crate::relay).
 //! - `waiting` holds the connections that were accepted until their first bytes say which connection they are, within a
 //!   bounded number and time.
 //!
 //! What a connection sends and must receive is the business of the client, which has both halves of each: this room
-//! only hands the sockets over, through the client's [`Intake`]. It writes nothing, and reads nothing but a header of
-//! the PROXY protocol before the stream.
+//! only hands the sockets over, through the client's [`Intake`]. On a connection of the proxy it writes nothing, and
+//! reads nothing but headers of the PROXY protocol before the stream.
 
 mod mode;
+mod pairing;
 mod waiting;
 
 use std::io;
@@ -26,7 +29,9 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::client::Intake;
 use crate::sys;
+use crate::transport::PairingToken;
 pub use mode::{BackendMode, ModeSwitch};
+use pairing::Controls;
 use waiting::Waiting;
 
 /// How often connections are looked for that have waited too long.
@@ -49,33 +54,54 @@ pub struct Backend {
     intake: Arc<Intake>,
     stopped: Arc<AtomicBool>,
     switch: ModeSwitch,
+    /// If it is on another machine: whether that one serves.
+    is_paired: Option<Arc<AtomicBool>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Backend {
-    /// Listens on this address; port 0 is a free one.
+    /// Listens on this address, where a proxy connects; port 0 is a free one.
     ///
     /// # Errors
     /// The address is in use or not one of this machine, or a thread can't be started.
     pub fn listen(address: SocketAddr) -> io::Result<Backend> {
+        Backend::start(address, None)
+    }
+
+    /// Listens on this address, where `echo-tester backend` connects that runs where the proxy connects, and has this
+    /// token.
+    ///
+    /// # Errors
+    /// As [`listen`](Self::listen).
+    pub fn elsewhere(address: SocketAddr, token: PairingToken) -> io::Result<Backend> {
+        Backend::start(address, Some(token))
+    }
+
+    fn start(address: SocketAddr, token: Option<PairingToken>) -> io::Result<Backend> {
         let mut listener = bound(address)?;
         let address = listener.local_addr()?;
         let poll = Poll::new()?;
         let switch = ModeSwitch::new(Waker::new(poll.registry(), WAKE)?);
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
         let (intake, stopped) = (Arc::new(Intake::default()), Arc::new(AtomicBool::new(false)));
+        let is_paired = token.as_ref().map(|_| Arc::new(AtomicBool::new(false)));
         let acceptor = AcceptThread {
-            waiting: Waiting::new(Arc::clone(&intake)),
+            waiting: Waiting::new(Arc::clone(&intake), token),
+            controls: is_paired.clone().map(Controls::new),
             listener: Some(listener),
             address,
             resets: false,
             poll,
-            intake: Arc::clone(&intake),
             stopped: Arc::clone(&stopped),
             switch: switch.clone(),
         };
         let thread = thread::Builder::new().name("backend".to_owned()).spawn(move || acceptor.run())?;
-        Ok(Backend { address, intake, stopped, switch, thread: Some(thread) })
+        Ok(Backend { address, intake, stopped, switch, is_paired, thread: Some(thread) })
+    }
+
+    /// Whether it can be reached: if it is on another machine, `echo-tester backend` there has connected and serves.
+    pub fn is_up(&self) -> bool {
+        self.is_paired.as_ref().is_none_or(|is_paired| is_paired.load(Ordering::Relaxed))
     }
 
     /// Where it listens: the address that a proxy is to forward to.
@@ -116,7 +142,8 @@ struct AcceptThread {
     resets: bool,
     poll: Poll,
     waiting: Waiting,
-    intake: Arc<Intake>,
+    /// Those of `echo-tester backend` on other machines, if it is there.
+    controls: Option<Controls>,
     stopped: Arc<AtomicBool>,
     switch: ModeSwitch,
 }
@@ -133,17 +160,40 @@ impl AcceptThread {
                 match event.token() {
                     LISTENER => self.accept(),
                     WAKE => {}
-                    Token(place) => {
-                        self.waiting.look(self.poll.registry(), place, event.is_read_closed() || event.is_error())
+                    Token(place) if place >= pairing::FIRST_PLACE => {
+                        let registry = self.poll.registry();
+                        self.controls.iter_mut().for_each(|controls| controls.hear(registry, place));
                     }
+                    Token(place) => self.look(place, event.is_read_closed() || event.is_error()),
                 }
             }
-            if let Some(mode) = self.switch.wanted() {
-                let obeyed = self.obey(mode);
-                self.switch.answer(obeyed);
-            }
-            self.waiting.look_at_partial(self.poll.registry());
+            self.switch();
+            self.waiting.partial().into_iter().for_each(|place| self.look(place, false));
             self.waiting.close_late(self.poll.registry());
+        }
+    }
+
+    /// Something has happened to a connection that waits; `is_over`: no more will come.
+    fn look(&mut self, place: usize, is_over: bool) {
+        let registry = self.poll.registry();
+        if let (Some(control), Some(controls)) = (self.waiting.look(registry, place, is_over), &mut self.controls) {
+            controls.add(registry, control);
+        }
+    }
+
+    /// Obeys the switch, or has it obeyed on the other machine.
+    fn switch(&mut self) {
+        if let Some(mode) = self.switch.wanted() {
+            match &mut self.controls {
+                Some(controls) => controls.ask(mode),
+                None => {
+                    let obeyed = self.obey(mode);
+                    self.switch.answer(obeyed);
+                }
+            }
+        }
+        if let Some(answer) = self.controls.as_mut().and_then(Controls::answer) {
+            self.switch.answer(answer);
         }
     }
 
@@ -177,11 +227,7 @@ impl AcceptThread {
             match listener.accept() {
                 // The close is a reset then.
                 Ok((stream, _)) if self.resets => drop(SockRef::from(&stream).set_linger(Some(Duration::ZERO))),
-                Ok((stream, _)) => {
-                    if let Some(stream) = self.intake.accepted(stream) {
-                        self.waiting.add(self.poll.registry(), stream);
-                    }
-                }
+                Ok((stream, from)) => self.waiting.add(self.poll.registry(), stream, from.ip()),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // The connection is gone already, or descriptors are short: those that end give some back.
@@ -212,6 +258,7 @@ mod tests {
     use std::net::TcpStream;
 
     use super::*;
+    use crate::transport::{ControlWord, carried_header, control_header};
 
     #[test]
     fn without_a_run_a_connection_with_any_first_bytes_is_closed() {
@@ -255,5 +302,54 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         drop(backend);
         drop(Backend::listen(address).expect("the port is free again"));
+    }
+
+    /// Waits until this holds.
+    fn until(what: &str, mut holds: impl FnMut() -> bool) {
+        let end = std::time::Instant::now() + Duration::from_secs(10);
+        while !holds() {
+            assert!(std::time::Instant::now() < end, "{what}");
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_backend_elsewhere_takes_connections_that_show_the_token_and_no_others() {
+        let token = |text: &str| text.parse::<PairingToken>().expect("any text is a token");
+        let (right, wrong) = (token("the right token"), token("a wrong token"));
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let backend = Backend::elsewhere(any, right.clone()).expect("a port is free");
+        let connect = |first: &[u8]| {
+            let mut stream = TcpStream::connect(backend.address()).expect("it listens");
+            stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a time-out can be set");
+            stream.write_all(first).expect("it is open");
+            stream
+        };
+        let counts = || backend.intake().counts();
+        let at = |port| SocketAddr::from(([10, 0, 0, 1], port));
+
+        for stranger in [&b"GET / HTTP/1.1\r\n\r\n"[..], &carried_header(&wrong, at(1), at(2)), b""] {
+            let before = counts().without_token;
+            let stranger = connect(stranger);
+            stranger.shutdown(std::net::Shutdown::Write).expect("it is open");
+            until("a stranger is counted", || counts().without_token == before + 1);
+        }
+        let mut answer = [0];
+        connect(&control_header(&wrong)).read_exact(&mut answer).expect("a wrong token is told");
+        assert_eq!(answer, [ControlWord::WrongToken.byte()]);
+        assert!(!backend.is_up());
+
+        let mut control = connect(&control_header(&right));
+        control.read_exact(&mut answer).expect("the right token is told what to do");
+        assert_eq!((answer, backend.is_up()), ([ControlWord::Serve.byte()], false));
+        control.write_all(&answer).expect("it is open");
+        until("it is up once that is obeyed", || backend.is_up());
+        let _carried = connect(&[&carried_header(&right, at(1), at(2))[..], &[7; 16]].concat());
+        until("a connection is carried", || counts().accepted == 1 && counts().unknown == 1);
+        assert_eq!(counts().without_token, 4);
+        drop(control);
+        until("nobody serves any longer", || !backend.is_up());
+        let error = backend.switch().set(BackendMode::Refuse).expect_err("nobody is there");
+        assert_eq!(error.kind(), io::ErrorKind::NotConnected);
     }
 }

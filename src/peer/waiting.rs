@@ -2,7 +2,8 @@
 //! its client has sent anything, keep some in reserve, or probe its backend: so there may be many, and for long.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,27 +11,40 @@ use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
 use crate::client::{FirstWords, Intake};
-use crate::transport::{FirstBytesRead, MOST_HEADER_BYTES, ReceivedHeader, read_proxy_header};
+use crate::transport::{
+    ControlWord, FirstBytesRead, MOST_HEADER_BYTES, PairingRead, PairingToken, ReceivedHeader, read_pairing,
+    read_proxy_header,
+};
 
 /// The most connections that wait. With more, the oldest is closed.
 const MOST_WAITING: usize = 10_000;
 /// How long a connection may wait. A client that sends later than this is not recognized.
 const LONGEST_WAIT: Duration = Duration::from_secs(30 * 60);
+/// How long one may take to show the token, where there is one.
+const LONGEST_STRANGE: Duration = Duration::from_secs(10);
 
 /// The connections that wait, by their tokens.
 pub(super) struct Waiting {
     intake: Arc<Intake>,
+    /// What each must show first, if the backend is on another machine.
+    token: Option<PairingToken>,
     sockets: HashMap<usize, WaitingSocket>,
     /// When each began to wait, oldest first. Some of them are no longer waiting.
     ages: VecDeque<(Instant, usize)>,
     /// Those whose first bytes are there in part.
     partial: HashSet<usize>,
+    /// When each came that has to show the token. Most have done it at once.
+    strangers: VecDeque<(Instant, usize)>,
     next: usize,
 }
 
 /// A connection that waits.
 struct WaitingSocket {
     stream: TcpStream,
+    /// Where it came from.
+    from: Option<IpAddr>,
+    /// It has to show the token.
+    is_strange: bool,
     /// The header of the PROXY protocol that came before its stream.
     header: Option<ReceivedHeader>,
 }
@@ -48,48 +62,85 @@ enum First {
     Never,
     /// It begins like a header of the PROXY protocol, and is none.
     BrokenHeader,
+    /// It has shown the token.
+    Paired {
+        /// It is a control connection.
+        is_control: bool,
+    },
+    /// It has shown another token, or none.
+    Stranger {
+        /// It asks for a control connection.
+        is_control: bool,
+    },
 }
 
 impl Waiting {
-    pub(super) fn new(intake: Arc<Intake>) -> Waiting {
-        Waiting { intake, sockets: HashMap::new(), ages: VecDeque::new(), partial: HashSet::new(), next: 0 }
+    pub(super) fn new(intake: Arc<Intake>, token: Option<PairingToken>) -> Waiting {
+        let (sockets, ages, partial) = (HashMap::new(), VecDeque::new(), HashSet::new());
+        Waiting { intake, token, sockets, ages, partial, strangers: VecDeque::new(), next: 0 }
     }
 
-    /// A connection was accepted.
-    pub(super) fn add(&mut self, registry: &Registry, mut stream: TcpStream) {
-        let place = self.next;
+    /// A connection was accepted that came from there.
+    pub(super) fn add(&mut self, registry: &Registry, stream: TcpStream, from: IpAddr) {
+        let (place, is_strange) = (self.next, self.token.is_some());
         self.next += 1;
-        if registry.register(&mut stream, Token(place), Interest::READABLE).is_err() {
+        if is_strange {
+            self.strangers.push_back((Instant::now(), place));
+            return self.keep(registry, place, WaitingSocket { stream, from: None, is_strange, header: None });
+        }
+        if let Some(stream) = self.intake.accepted(stream, Some(from)) {
+            self.keep(registry, place, WaitingSocket { stream, from: Some(from), is_strange, header: None });
+        }
+    }
+
+    fn keep(&mut self, registry: &Registry, place: usize, mut socket: WaitingSocket) {
+        if registry.register(&mut socket.stream, Token(place), Interest::READABLE).is_err() {
             return self.intake.was_silent();
         }
-        self.sockets.insert(place, WaitingSocket { stream, header: None });
+        self.sockets.insert(place, socket);
         self.ages.push_back((Instant::now(), place));
         while self.sockets.len() > MOST_WAITING {
             self.close_oldest(registry);
         }
     }
 
-    /// Something has happened to this connection; `is_over`: no more will come.
-    pub(super) fn look(&mut self, registry: &Registry, place: usize, is_over: bool) {
-        let Some(socket) = self.sockets.get_mut(&place) else { return };
-        let first = match socket.first_words() {
+    /// Something has happened to this connection; `is_over`: no more will come. Returns a control connection that has
+    /// shown the token.
+    pub(super) fn look(&mut self, registry: &Registry, place: usize, is_over: bool) -> Option<TcpStream> {
+        let socket = self.sockets.get_mut(&place)?;
+        let first = match socket.first_words(self.token.as_ref()) {
             First::Later { partial } if !is_over => {
                 if partial {
                     self.partial.insert(place);
                 }
-                return;
+                return None;
             }
+            First::Later { .. } | First::Never if socket.is_strange => First::Stranger { is_control: false },
             first => first,
         };
         self.partial.remove(&place);
-        let Some(WaitingSocket { mut stream, header }) = self.sockets.remove(&place) else { return };
+        let WaitingSocket { mut stream, from, header, .. } = self.sockets.remove(&place)?;
         let _ = registry.deregister(&mut stream);
         match first {
             // What is not taken over is closed here, and counted there.
-            First::Bytes(first) => drop(self.intake.offer(&first, stream, header.map(|header| header.source))),
+            First::Bytes(first) => drop(self.intake.offer(&first, stream, header.map(|header| header.source), from)),
             First::BrokenHeader => self.intake.had_broken_header(),
             First::Later { .. } | First::Never => self.intake.was_silent(),
+            First::Paired { is_control: true } => return Some(stream),
+            First::Paired { is_control: false } => {
+                let stream = self.intake.accepted(stream, from)?;
+                self.keep(registry, place, WaitingSocket { stream, from, is_strange: false, header: None });
+                return self.look(registry, place, is_over);
+            }
+            First::Stranger { is_control } => {
+                self.intake.had_no_token();
+                if is_control {
+                    // There is room for a byte, and its header was read, so the close is a FIN behind it.
+                    let _ = stream.write(&[ControlWord::WrongToken.byte()]);
+                }
+            }
         }
+        None
     }
 
     /// Whether the first bytes of some are there in part.
@@ -97,14 +148,23 @@ impl Waiting {
         !self.partial.is_empty()
     }
 
-    /// Looks again at those whose first bytes were there in part.
-    pub(super) fn look_at_partial(&mut self, registry: &Registry) {
-        let partial: Vec<usize> = self.partial.iter().copied().collect();
-        partial.into_iter().for_each(|place| self.look(registry, place, false));
+    /// Those whose first bytes were there in part: they are to be looked at again.
+    pub(super) fn partial(&self) -> Vec<usize> {
+        self.partial.iter().copied().collect()
     }
 
     /// Closes the connections that have waited too long.
     pub(super) fn close_late(&mut self, registry: &Registry) {
+        while let Some((since, place)) = self.strangers.front().copied() {
+            let is_strange = self.sockets.get(&place).is_some_and(|socket| socket.is_strange);
+            if is_strange && since.elapsed() < LONGEST_STRANGE {
+                break;
+            }
+            self.strangers.pop_front();
+            if is_strange {
+                self.close(registry, place);
+            }
+        }
         while let Some((since, place)) = self.ages.front().copied() {
             let is_gone = !self.sockets.contains_key(&place);
             if is_gone {
@@ -119,18 +179,29 @@ impl Waiting {
 
     fn close_oldest(&mut self, registry: &Registry) {
         while let Some((_, place)) = self.ages.pop_front() {
-            if let Some(WaitingSocket { mut stream, .. }) = self.sockets.remove(&place) {
-                let _ = registry.deregister(&mut stream);
-                self.partial.remove(&place);
-                return self.intake.was_silent();
+            if self.close(registry, place) {
+                return;
             }
         }
+    }
+
+    /// Closes this one; `false`: it waits no longer.
+    fn close(&mut self, registry: &Registry, place: usize) -> bool {
+        let Some(WaitingSocket { mut stream, is_strange, .. }) = self.sockets.remove(&place) else { return false };
+        let _ = registry.deregister(&mut stream);
+        self.partial.remove(&place);
+        if is_strange {
+            self.intake.had_no_token()
+        } else {
+            self.intake.was_silent()
+        }
+        true
     }
 }
 
 impl WaitingSocket {
     /// The first bytes of its stream, which stay in the socket. A header before them is taken out.
-    fn first_words(&mut self) -> First {
+    fn first_words(&mut self, token: Option<&PairingToken>) -> First {
         let mut bytes = [0; MOST_HEADER_BYTES];
         loop {
             let n = match self.stream.peek(&mut bytes) {
@@ -140,6 +211,9 @@ impl WaitingSocket {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(_) => return First::Never,
             };
+            if let Some(token) = token.filter(|_| self.is_strange) {
+                return self.shown(&mut bytes[..n], token);
+            }
             let read = if self.header.is_none() { read_proxy_header(&bytes[..n]) } else { FirstBytesRead::Other };
             match read {
                 FirstBytesRead::Header(header) => {
@@ -157,5 +231,18 @@ impl WaitingSocket {
                 }
             }
         }
+    }
+    /// Whether these first bytes show the token. If so, or if they only seem to, they are taken out.
+    fn shown(&mut self, bytes: &mut [u8], token: &PairingToken) -> First {
+        let (len, first) = match read_pairing(bytes, token) {
+            PairingRead::Partial => return First::Later { partial: true },
+            PairingRead::Paired(header) => {
+                self.from = header.source.map(|source| source.ip());
+                (header.len, First::Paired { is_control: header.is_control })
+            }
+            PairingRead::Refused { is_control } => (bytes.len(), First::Stranger { is_control }),
+        };
+        // These bytes are there, so this does not wait.
+        if self.stream.read_exact(&mut bytes[..len]).is_err() { First::Never } else { first }
     }
 }

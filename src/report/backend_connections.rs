@@ -31,6 +31,10 @@ pub struct BackendReport {
     /// Those that began like such a header, and had none.
     #[serde(default)]
     pub broken_headers: u64,
+    /// Those that were closed because they did not come from `echo-tester backend` with the right token. They are not
+    /// among those that were accepted.
+    #[serde(default)]
+    pub without_token: u64,
     /// The address from which the backend saw the first connection of the run.
     #[serde(default)]
     pub seen_from: Option<IpAddr>,
@@ -39,9 +43,9 @@ pub struct BackendReport {
 impl From<IntakeCounts> for BackendReport {
     fn from(counts: IntakeCounts) -> Self {
         let IntakeCounts { accepted, recognized, repeated, unknown, silent, .. } = counts;
-        let IntakeCounts { with_header, with_client_address, broken_headers, seen_from, .. } = counts;
+        let IntakeCounts { with_header, with_client_address, broken_headers, without_token, seen_from, .. } = counts;
         let of_run = BackendReport { accepted, recognized, repeated, unknown, silent, ..BackendReport::default() };
-        BackendReport { with_header, with_client_address, broken_headers, seen_from, ..of_run }
+        BackendReport { with_header, with_client_address, broken_headers, without_token, seen_from, ..of_run }
     }
 }
 
@@ -56,6 +60,7 @@ impl BackendReport {
         self.with_header += other.with_header;
         self.with_client_address += other.with_client_address;
         self.broken_headers += other.broken_headers;
+        self.without_token += other.without_token;
         self.seen_from = self.seen_from.or(other.seen_from);
     }
 }

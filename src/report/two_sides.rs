@@ -30,6 +30,7 @@ pub(super) fn rows(report: &RunReport) -> Vec<Vec<String>> {
         (backend.unknown, "more were not of this run"),
         (backend.silent, "more sent too little to say"),
         (backend.broken_headers, "more began with a broken PROXY header"),
+        (backend.without_token, "more had no token or a wrong one: give 'echo-tester backend' the same one"),
     ];
     let others = others.into_iter().filter(|(count, _)| *count > 0);
     let others: Vec<String> = others.map(|(count, what)| format!("{} {what}", show_count(count))).collect();

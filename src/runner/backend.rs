@@ -1,28 +1,48 @@
 //! The backend of a proxy: opened before anything connects, so that the proxy finds it there.
 
 use std::io;
+use std::time::{Duration, Instant};
 
 use crate::client::RunPlan;
 use crate::config::{BackendArgs, ListenAddress};
 use crate::failure::Failure;
+use crate::interrupt;
+use crate::output::console::say;
 use crate::peer::Backend;
 use crate::plan::{Flow, Profile};
-use crate::sys::advice;
+use crate::sys::{self, advice};
+use crate::transport::PairingToken;
+
+/// How long `echo-tester backend` may take to connect: somebody may have to start it on the other machine.
+const PAIRING_TIME: Duration = Duration::from_secs(60);
+
+/// How often it is looked for.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+/// One that runs already has connected again by now, so that nobody need be told.
+const SILENT_TIME: Duration = Duration::from_millis(700);
 
 /// Listens where `--backend` says, if it does.
 ///
 /// # Errors
 /// The address can't be listened on (exit code 2: another one is needed).
-pub fn open(args: BackendArgs) -> anyhow::Result<Option<Backend>> {
+pub fn open(args: &BackendArgs) -> anyhow::Result<Option<Backend>> {
+    let listen = |address: ListenAddress| listen(address, args.backend_token.as_ref());
     args.backend.map(listen).transpose()
 }
 
-/// Listens on this address as the backend of a proxy.
+/// Listens on this address as the backend of a proxy; with a token, for `echo-tester backend` on the proxy's side.
 ///
 /// # Errors
 /// As [`open`].
-pub fn listen(address: ListenAddress) -> anyhow::Result<Backend> {
-    Backend::listen(address.0).map_err(|error| {
+pub fn listen(address: ListenAddress, token: Option<&PairingToken>) -> anyhow::Result<Backend> {
+    let listening = match token.cloned() {
+        None => Backend::listen(address.0),
+        Some(token) => {
+            check_token("--backend-token", &token)?;
+            Backend::elsewhere(address.0, token)
+        }
+    };
+    listening.map_err(|error| {
         let remedy = match error.kind() {
             io::ErrorKind::AddrInUse => {
                 "another program listens there: stop it, or give another port here and in the proxy's configuration"
@@ -38,6 +58,58 @@ pub fn listen(address: ListenAddress) -> anyhow::Result<Backend> {
         };
         Failure::usage(format!("--backend {address}: can't listen there ({error}): {remedy}"))
     })
+}
+
+/// Says that a token without an address to listen on means nothing.
+pub fn note_lone_token(args: &BackendArgs, quiet: bool) {
+    if args.backend_token.is_some() && args.backend.is_none() && !quiet {
+        say("note: --backend-token has no effect without --backend");
+    }
+}
+
+/// Refuses a token that can't be used.
+///
+/// # Errors
+/// It is too short, or this processor can't make a tag of it.
+pub fn check_token(flag: &str, token: &PairingToken) -> anyhow::Result<()> {
+    let processor = "this processor lacks the instructions that its tag is made with (AES, AVX2 and ADX, or NEON): use \
+                     another machine, or a tunnel such as ssh -R";
+    let problem = token.problem().or((!sys::can_encrypt()).then_some(processor));
+    problem.map_or(Ok(()), |problem| Err(Failure::usage(format!("{flag}: {problem}"))))
+}
+
+/// Waits until the backend can be reached: on another machine, `echo-tester backend` has to be there first.
+///
+/// # Errors
+/// It does not come, or the user interrupts.
+pub fn wait_for(backend: &Backend, quiet: bool) -> anyhow::Result<()> {
+    if backend.is_up() {
+        return Ok(());
+    }
+    let address = backend.address();
+    let start = Instant::now();
+    let mut is_said = quiet;
+    while !backend.is_up() {
+        if interrupt::is_requested() {
+            return Err(Failure::interrupted("interrupted before 'echo-tester backend' had connected"));
+        }
+        if start.elapsed() >= PAIRING_TIME {
+            let why = match backend.intake().counts().without_token {
+                0 => {
+                    "start it where the proxy forwards to, with --tester and an address of this machine that it reaches"
+                }
+                _ => "something did, without the token or with a wrong one: give both sides the same",
+            };
+            return Err(Failure::could_not_run(format!(
+                "no 'echo-tester backend' has connected to {address} within {PAIRING_TIME:?}: {why}"
+            )));
+        }
+        interrupt::pause(LOOK_INTERVAL);
+        if start.elapsed() >= SILENT_TIME && !std::mem::replace(&mut is_said, true) {
+            say(&format!("waiting for 'echo-tester backend' on the proxy's side to connect to {address}"));
+        }
+    }
+    Ok(())
 }
 
 /// Lets the server's halves of a plan come in at this backend.
@@ -75,8 +147,8 @@ mod tests {
 
     #[test]
     fn an_address_that_is_taken_is_refused_with_what_to_do() {
-        let first = listen("127.0.0.1:0".parse().expect("it is an address")).expect("a port is free");
-        let error = listen(ListenAddress(first.address())).expect_err("it is taken").to_string();
+        let first = listen("127.0.0.1:0".parse().expect("it is an address"), None).expect("a port is free");
+        let error = listen(ListenAddress(first.address()), None).expect_err("it is taken").to_string();
         assert!(
             error.contains(&first.address().to_string()) && error.contains("stop it, or give another port"),
             "{error}"

@@ -215,6 +215,7 @@ fn try_run(case: &mut CaseReport, scenario: &Scenario, context: &CaseContext<'_>
     case.replay = Some(replay.clone());
     let own_backend = own_backend(scenario, context)?;
     let backend = context.backend.or(own_backend.as_ref()).filter(|_| scenario.has_two_sides());
+    backend.map_or(Ok(()), |backend| backend::wait_for(backend, args.quiet))?;
     let Some(reached) = reached(case, scenario, (context, &run.transport, backend))? else { return Ok(()) };
     let (targets, server) = reached;
     // A server that is started for a case holds nothing of others.
@@ -354,7 +355,10 @@ fn own_backend(scenario: &Scenario, context: &CaseContext<'_>) -> anyhow::Result
             "the file has its backend at a free port, which no target knows: add --backend LISTEN, the address that the \
              proxy forwards to",
         )),
-        (address, _) => address.map(backend::listen).transpose(),
+        (address, _) => {
+            let token = context.args.backend.backend_token.as_ref().or(scenario.backend_token.as_ref());
+            address.map(|address| backend::listen(address, token)).transpose()
+        }
     }
 }
 

@@ -8,7 +8,9 @@ use super::conformance;
 use super::error::Location;
 use super::need::Need;
 use super::variables::Environment;
-use crate::config::{ListenAddress, Outage, ProcessSpec, RunArgs, ServerConditions, ServerSpec, ServerVariant};
+use crate::config::{
+    ListenAddress, Outage, PairingToken, ProcessSpec, RunArgs, ServerConditions, ServerSpec, ServerVariant,
+};
 use crate::judge::assumption::Assumption;
 use crate::judge::expectation::{Expectations, ExpectedLoad};
 use crate::plan::{Close, Profile};
@@ -40,6 +42,8 @@ pub struct Scenario {
     pub conditions: ServerConditions,
     /// Where to listen as the backend of the proxy, if the file says so.
     pub backend: Option<ListenAddress>,
+    /// What `echo-tester backend` on another machine shows, if the file says so.
+    pub backend_token: Option<PairingToken>,
     /// When this program is down as the backend.
     pub outage: Option<Outage>,
     /// The seed, the workers …

@@ -153,7 +153,8 @@ impl FileReader<'_> {
             processes: Vec::new(),
             programs: BTreeMap::new(),
             conditions: ServerConditions::default(),
-            backend: file.backend.map(|backend| backend.listen),
+            backend: file.backend.as_ref().map(|backend| backend.listen),
+            backend_token: file.backend.and_then(|backend| backend.token),
             outage,
             run: file.run,
             loads,
@@ -293,12 +294,13 @@ impl FileReader<'_> {
         }
         let (cases, backend) = match suite {
             Suite::Conformance => (Scenario::conformance(variables)?, None),
-            Suite::TwoSides => (Scenario::two_sides(variables)?, Some(file.backend.unwrap_or_default().listen)),
+            Suite::TwoSides => (Scenario::two_sides(variables)?, Some(file.backend.clone().unwrap_or_default())),
         };
         let of_suite = |case: Scenario| Scenario {
             path: self.path.to_owned(),
             server: None,
-            backend,
+            backend: backend.as_ref().map(|backend| backend.listen),
+            backend_token: backend.as_ref().and_then(|backend| backend.token.clone()),
             long: case.long || file.long,
             skip_under_wine: file.skip_under_wine.clone(),
             run: file.run.clone(),

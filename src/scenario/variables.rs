@@ -32,6 +32,13 @@ pub struct Variables {
 /// The variables that took their value from the environment, and that value.
 pub type Environment = BTreeMap<String, String>;
 
+/// Where the token of `[backend]` is, if it has a variable.
+fn token_with_variable(document: &DeTable<'_>) -> Option<Range<usize>> {
+    let token = document.get("backend")?.get_ref().get("token")?;
+    let text = token.get_ref().as_str()?;
+    text.replace("$$", "").contains("${").then(|| token.span())
+}
+
 /// Why the variables of a text could not be filled in.
 struct FillError {
     /// The part of the text that is wrong.
@@ -100,6 +107,11 @@ impl Variables {
             let span = error.span().unwrap_or(0..0);
             error_at(span.clone(), &plain_words::of_syntax(error.message(), text, span))
         })?;
+        if let Some(span) = token_with_variable(document.get_ref()) {
+            let problem = "the values of variables stand in replay lines, and a token must not: leave it out here, and give \
+                           it in the environment variable ECHO_TESTER_BACKEND_TOKEN";
+            return Err(error_at(span, problem));
+        }
         let mut from = Environment::new();
         for (_, value) in document.get_mut().iter_mut() {
             self.fill_in_value(value, text, &mut from).map_err(|(span, problem)| error_at(span, &problem))?;

@@ -6,6 +6,7 @@
 //!   answer of a proxy has, so that no byte of the stream is taken for it.
 //! - One file each for what a proxy speaks: `socks5`, `socks4`, `http_connect`; `proxy_header` writes the header of the
 //!   PROXY protocol.
+//! - `pairing`: the header with which `echo-tester backend` on another machine makes itself known to the tester.
 //! - `tls`: from the options of TLS to what each connection is opened with.
 
 mod destination;
@@ -14,6 +15,7 @@ mod endpoint;
 mod host_port;
 mod http_connect;
 mod negotiation;
+mod pairing;
 mod preamble;
 mod proxy_header;
 mod proxy_url;
@@ -25,6 +27,7 @@ pub use destination::Destination;
 pub use endpoint::Endpoint;
 pub use host_port::HostPort;
 pub use negotiation::Negotiation;
+pub use pairing::{ControlWord, PairedHeader, PairingRead, PairingToken, carried_header, control_header, read_pairing};
 pub use preamble::{Hop, Preamble};
 pub use proxy_header::{FirstBytesRead, MOST_HEADER_BYTES, ProxyHeader, ReceivedHeader, read as read_proxy_header};
 pub use proxy_url::{ProxyProtocol, ProxyUrl};

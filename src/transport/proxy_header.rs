@@ -15,7 +15,7 @@ pub enum ProxyHeader {
 }
 
 /// The twelve bytes with which version 2 begins.
-const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
+pub(super) const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 /// Version 2, command PROXY.
 const PROXY: u8 = 0x21;
 /// A stream over IPv4, over IPv6, and over something else.
@@ -23,7 +23,7 @@ const TCP4: u8 = 0x11;
 const TCP6: u8 = 0x21;
 const UNSPECIFIED: u8 = 0x00;
 /// Version 2, command LOCAL: the proxy itself is the client, such as a health check.
-const LOCAL: u8 = 0x20;
+pub(super) const LOCAL: u8 = 0x20;
 /// Bytes of version 2 before the addresses.
 const FIXED: usize = 16;
 /// The most bytes of a line of version 1, with its end.

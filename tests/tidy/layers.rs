@@ -16,6 +16,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
     ("plan", &["random", "stream", "units"]),
     ("measure", &["stream"]),
     ("transport", &["units"]),
+    ("relay", &["sys", "transport"]),
     // Of `sys` only its words (rules.rs).
     ("judge", &["exit", "measure", "plan", "stream", "sys", "units"]),
     ("server", &["random", "sync", "sys", "transport", "units"]),
@@ -77,6 +78,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
             "output",
             "peer",
             "plan",
+            "relay",
             "report",
             "runner",
             "scenario",

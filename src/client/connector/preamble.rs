@@ -142,8 +142,8 @@ fn claimed(greeting: &FirstWords, context: &ConnectContext<'_>) -> Result<TcpStr
     let (run, wrong) = (context.run, |kind, what: &str| Err((kind, io::Error::new(io::ErrorKind::InvalidData, what))));
     let intake = run.plan.backend.as_ref();
     match run.two_sides.as_ref().map_or(Greeted::Unknown, |two_sides| two_sides.claim(greeting)) {
-        Greeted::Own(stream) => {
-            intake.inspect(|intake| intake.was_claimed(stream.peer_addr().ok().map(|address| address.ip())));
+        Greeted::Own(stream, from) => {
+            intake.inspect(|intake| intake.was_claimed(from));
             Ok(stream)
         }
         Greeted::Taken => {

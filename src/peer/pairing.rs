@@ -1,0 +1,128 @@
+//! The tester's half of the pairing with `echo-tester backend` on other machines: their control connections. There may
+//! be several, behind a balancer.
+
+use std::collections::HashMap;
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use mio::net::TcpStream;
+use mio::{Interest, Registry, Token};
+use socket2::{SockRef, TcpKeepalive};
+
+use super::mode::BackendMode;
+use crate::transport::ControlWord;
+
+/// The tokens of control connections, apart from those of connections that wait.
+pub(super) const FIRST_PLACE: usize = 1 << (usize::BITS - 2);
+/// The most control connections. Each has shown the token, so this is only for mistakes.
+const MOST_CONTROLS: usize = 256;
+/// When the system begins to ask whether the other machine is still there, and how often.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(10);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The control connections.
+pub(super) struct Controls {
+    live: HashMap<usize, ControlSocket>,
+    next: usize,
+    /// What they do with connections.
+    mode: BackendMode,
+    /// They were asked to change that, and the switch has had no answer.
+    is_asked: bool,
+    /// Whether one of them serves.
+    is_paired: Arc<AtomicBool>,
+}
+
+struct ControlSocket {
+    stream: TcpStream,
+    /// Words that it has not answered.
+    outstanding: u32,
+    /// It could not obey the last one.
+    has_failed: bool,
+}
+
+impl Controls {
+    pub(super) fn new(is_paired: Arc<AtomicBool>) -> Controls {
+        let (live, mode) = (HashMap::new(), BackendMode::Serve);
+        Controls { live, next: FIRST_PLACE, mode, is_asked: false, is_paired }
+    }
+
+    /// A control connection whose token is right.
+    pub(super) fn add(&mut self, registry: &Registry, mut stream: TcpStream) {
+        let place = self.next;
+        let _ = stream.set_nodelay(true);
+        let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_INTERVAL);
+        let _ = SockRef::from(&stream).set_tcp_keepalive(&keepalive);
+        let is_registered = registry.register(&mut stream, Token(place), Interest::READABLE).is_ok();
+        if !is_registered || self.live.len() >= MOST_CONTROLS {
+            return;
+        }
+        let mut control = ControlSocket { stream, outstanding: 0, has_failed: false };
+        if control.say(self.mode) {
+            self.next += 1;
+            self.live.insert(place, control);
+        }
+    }
+
+    /// Something has happened to this one.
+    pub(super) fn hear(&mut self, registry: &Registry, place: usize) {
+        let Some(control) = self.live.get_mut(&place) else { return };
+        let mut words = [0; 16];
+        let is_open = loop {
+            match control.stream.read(&mut words) {
+                Ok(0) => break false,
+                Ok(n) => {
+                    control.has_failed = words[n - 1] == ControlWord::Failed.byte();
+                    control.outstanding = control.outstanding.saturating_sub(n as u32);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break true,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => break false,
+            }
+        };
+        if !is_open && let Some(mut control) = self.live.remove(&place) {
+            let _ = registry.deregister(&mut control.stream);
+        }
+        let is_paired = self.live.values().any(|control| control.outstanding == 0 && !control.has_failed);
+        self.is_paired.store(is_paired, Ordering::Relaxed);
+    }
+
+    /// Has all of them do this with connections from now on. The answer comes later.
+    pub(super) fn ask(&mut self, mode: BackendMode) {
+        self.mode = mode;
+        self.is_asked = true;
+        self.live.retain(|_, control| control.say(mode));
+    }
+
+    /// What came of the last request, once it is known.
+    pub(super) fn answer(&mut self) -> Option<io::Result<()>> {
+        let is_answered = self.live.values().all(|control| control.outstanding == 0);
+        let answer = match () {
+            () if !self.is_asked => return None,
+            () if self.live.is_empty() => {
+                Err(io::Error::new(io::ErrorKind::NotConnected, "no 'echo-tester backend' is connected"))
+            }
+            () if !is_answered => return None,
+            () if self.live.values().any(|control| control.has_failed) => {
+                Err(io::Error::new(io::ErrorKind::AddrInUse, "'echo-tester backend' can't listen: its output says why"))
+            }
+            () => Ok(()),
+        };
+        self.is_asked = false;
+        Some(answer)
+    }
+}
+
+impl ControlSocket {
+    /// Says what to do; `false`: it is gone. There is always room for a byte.
+    fn say(&mut self, mode: BackendMode) -> bool {
+        let word = match mode {
+            BackendMode::Serve => ControlWord::Serve,
+            BackendMode::Refuse => ControlWord::Refuse,
+            BackendMode::Reset => ControlWord::Reset,
+        };
+        self.outstanding += 1;
+        matches!(self.stream.write(&[word.byte()]), Ok(1))
+    }
+}
