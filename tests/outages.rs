@@ -59,15 +59,17 @@ fn a_relay_that_ends_its_clients_passes_and_the_report_says_what_they_saw() {
 /// The server was struck out, for ever.
 static IS_STRUCK_OUT: AtomicBool = AtomicBool::new(false);
 
-/// Strikes the server out when its side fails before its first byte, and carries nothing from then on.
+/// Strikes the server out when its side fails, and carries nothing from then on.
 fn strikes_out(way: Way, from: &mut TcpStream, to: &mut TcpStream) -> io::Result<()> {
-    if way == Way::Down && from.peek(&mut [0]).is_err() {
-        IS_STRUCK_OUT.store(true, Ordering::Relaxed);
-    }
     if IS_STRUCK_OUT.load(Ordering::Relaxed) {
         return Err(io::ErrorKind::ConnectionRefused.into());
     }
-    faithful(way, from, to)
+    // A reset is told once, to the thread that reads or to the one that writes. No client resets here.
+    let carried = faithful(way, from, to);
+    if carried.is_err() {
+        IS_STRUCK_OUT.store(true, Ordering::Relaxed);
+    }
+    carried
 }
 
 #[test]
