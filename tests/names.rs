@@ -1,6 +1,7 @@
 //! Targets by a name that has many addresses, none, or another one than a moment ago, and by a name server that is slow,
-//! silent or wrong. The names stand in an /etc/hosts of the test, which only its own mount namespace has. Where the system allows no such namespace, the test says so and
-//! tests nothing; with `ECHO_TESTER_REQUIRE_NAMESPACES=1` that is a failure.
+//! silent or wrong. The names stand in an /etc/hosts of the test, which only its own mount namespace has. Where the
+//! system allows no such namespace, the test says so and tests nothing; with `ECHO_TESTER_REQUIRE_NAMESPACES=1` that is
+//! a failure.
 #![cfg(target_os = "linux")]
 
 use std::io::Write;
@@ -111,7 +112,7 @@ echo \"then $?\"
     assert!(said.contains("then 4\n"), "the next run asks again, and nobody is there: {said}");
 }
 
-/// A name server that answers each question so many seconds later (`inf`: never), with an address or with an error, and
+/// A name server that answers each question after some seconds (`inf`: never), with an address or with an error, and
 /// prints a line when it is ready and one for each question.
 const NAME_SERVER: &str = r#"
 import socket, sys, threading

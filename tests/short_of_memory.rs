@@ -49,7 +49,7 @@ impl Drop for Group {
 const PROGRAM: &str = env!("CARGO_BIN_EXE_echo-tester");
 
 #[test]
-fn a_server_that_the_system_ends_for_its_memory_is_named_and_the_run_goes_on_to_its_report() {
+fn a_server_that_the_system_ends_for_its_memory_is_named_in_a_whole_report() {
     let Some(group) = Group::new("server") else { return };
     let serve = group.inside(&format!("{PROGRAM} serve --model epoll --buffer 1MiB --bind {{addr}} --quiet"));
     let scenario = format!(
