@@ -26,7 +26,7 @@ const MINIMAL_PATIENCE: Duration = Duration::from_secs(5);
 /// The flags of `check`.
 #[derive(Args, Debug)]
 pub struct CheckCommand {
-    /// Servers, one after the other: HOST:PORT, or unix:/path; --model names a bundled one instead
+    /// Servers, one after the other: HOST:PORT, unix:/path or vsock:CID:PORT; --model names a bundled one instead
     #[arg(value_name = "HOST:PORT", env = "ECHO_TESTER_TARGET", hide_env = true)]
     targets: Vec<String>,
 
