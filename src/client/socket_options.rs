@@ -68,6 +68,8 @@ fn connect_unix(target: &Endpoint, profile: &Profile) -> io::Result<Socket> {
 fn begin_vsock(target: &Endpoint, profile: &Profile) -> io::Result<(Socket, bool)> {
     let (socket, address) = target.socket()?;
     socket.set_nonblocking(true)?;
+    // The kernel's own limit is not to end the connect before that of the load does.
+    sys::set_vsock_connect_timeout(&socket, profile.connect_timeout)?;
     if let Some(bytes) = profile.rcvbuf {
         sys::set_vsock_buffer(&socket, bytes)?;
     }

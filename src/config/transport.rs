@@ -54,12 +54,14 @@ fn unsuitable_without_tcp(profile: &Profile, target: SocketKind) -> Option<Confi
         let what = format!("{} has no {what}", target.in_words());
         Some(ConfigError::new(key, value, what).remedy("leave it out, or give a target of TCP"))
     };
+    // Linux has it for Unix domain sockets since 5.15.
+    let urgent_data = if target == SocketKind::Unix { "urgent data everywhere" } else { "urgent data" };
     match profile {
         Profile { mss: Some(mss), .. } => wrong("mss", Bytes(*mss as u64).to_string(), "segments"),
         Profile { keepalive: Some(time), .. } => wrong("keepalive", Time(*time).to_string(), "keep-alive probes"),
         Profile { fast_open: true, .. } => wrong("fast_open", "true".to_owned(), "SYN"),
         Profile { source_port: Some(ports), .. } => wrong("source_port", ports.to_string(), "ports of TCP"),
-        Profile { urgent: Some(at), .. } => wrong("urgent", Bytes(*at).to_string(), "urgent data everywhere"),
+        Profile { urgent: Some(at), .. } => wrong("urgent", Bytes(*at).to_string(), urgent_data),
         Profile { nodelay: false, .. } => wrong("nagle", "true".to_owned(), "segments to collect"),
         Profile { close: close @ (Close::Reset | Close::HalfCloseReset), .. } => {
             wrong("close", close.to_string(), "reset")

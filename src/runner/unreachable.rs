@@ -4,7 +4,7 @@ use crate::judge::verdict;
 use crate::measure::Counters;
 use crate::report::run::RunReport;
 use crate::stream::FindingKind;
-use crate::transport::SocketKind;
+use crate::transport::{Endpoint, SocketKind};
 
 /// What a user can do about a target that is not there, as far as it depends on the flags.
 #[derive(Clone, Copy, Debug, Default)]
@@ -67,11 +67,17 @@ fn sentence(cause: &str, target: &str, remedies: Remedies) -> String {
 
 /// vsock tells a port without a listener by a reset, and a machine that is not there by a time limit.
 fn of_vsock(cause: &str, target: &str) -> String {
+    let is_this_machine = matches!(Endpoint::named_target(target), Some(Ok(Endpoint::Vsock { cid: 1, .. })));
     match cause {
         cause if cause.contains("load it: ") => format!("no connection to {target} could be opened: {cause}"),
         cause if cause.contains("reset") => {
             format!("nothing listens on {target} ({cause}): start the server, or check the CID and the port")
         }
+        // In a guest without the module the host is asked, which does not answer.
+        cause if is_this_machine => format!(
+            "no connection to {target} could be opened: {cause}: a machine reaches itself by the module \
+             vsock_loopback: see whether it is loaded"
+        ),
         cause => {
             format!("no connection to {target} could be opened: {cause}: check the CID, and that its machine runs")
         }

@@ -58,7 +58,7 @@ pub use os::{
 pub use prefetch::prefetch;
 pub use processes::{ProcessUsage, own_usage, usage_of_tree};
 pub use tcp_memory::{TcpMemory, longest_backlog, tcp_memory};
-pub use vsock::set_vsock_buffer;
+pub use vsock::{set_vsock_buffer, set_vsock_connect_timeout};
 pub use wait_grain::FineWaits;
 
 /// Processors that this process may use, within its affinity and cgroup limits. `None` if the system does not say.

@@ -13,7 +13,7 @@ use rustls::{ClientConnection, StreamOwned};
 use crate::client::target::{bind_address, prepare_probe};
 use crate::interrupt;
 use crate::sys;
-use crate::transport::{Destination, Negotiation, explained_tls};
+use crate::transport::{Destination, Negotiation, SocketKind, explained_tls};
 
 /// The byte that must come back. It belongs to no stream; only this file verifies it.
 const PROBE_BYTE: u8 = b'e';
@@ -116,6 +116,9 @@ fn connect(target: &Destination, source: Option<IpAddr>, patience: Duration) -> 
             if let Some(source) = source {
                 socket.bind(&bind_address(source, address).into())?;
             }
+        }
+        if target.endpoint().kind() == SocketKind::Vsock {
+            sys::set_vsock_connect_timeout(&socket, patience)?;
         }
         socket.connect_timeout(&address, patience).map_err(|error| target.first_connect_failed(error))?;
         let mut stream = TcpStream::from(socket);

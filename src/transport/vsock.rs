@@ -81,7 +81,6 @@ pub(super) fn bound_port(socket: &Socket) -> Option<u32> {
 /// The error of a socket, a bind or a connect, with what to do where the system's words say nothing of that.
 pub(super) fn explained(cid: u32, error: io::Error) -> io::Error {
     match error.raw_os_error().and_then(|code| remedy(cid, code)) {
-        // Not as a time limit of ours, even if it was one of the kernel's.
         Some(remedy) => io::Error::other(format!("{error}: {remedy}")),
         None => error,
     }
@@ -91,8 +90,7 @@ pub(super) fn explained(cid: u32, error: io::Error) -> io::Error {
 fn remedy(cid: u32, code: i32) -> Option<&'static str> {
     match (cid, code) {
         (_, libc::EAFNOSUPPORT) => Some("this kernel has no vsock: load it: modprobe vsock"),
-        // In a guest without the module the host is asked, who may not answer.
-        (LOCAL_CID, libc::ENODEV | libc::EADDRNOTAVAIL | libc::ETIMEDOUT) => {
+        (LOCAL_CID, libc::ENODEV | libc::EADDRNOTAVAIL) => {
             Some("CID 1 is this machine to itself, and its module is missing: load it: modprobe vsock_loopback")
         }
         (_, libc::EADDRNOTAVAIL) => Some("it is not the CID of this machine: leave the CID out to serve all it has"),
@@ -120,7 +118,6 @@ mod tests {
             (3, libc::EAFNOSUPPORT, "(os error 97): this kernel has no vsock: load it: modprobe vsock"),
             (1, libc::EADDRNOTAVAIL, "load it: modprobe vsock_loopback"),
             (1, libc::ENODEV, "load it: modprobe vsock_loopback"),
-            (1, libc::ETIMEDOUT, "load it: modprobe vsock_loopback"),
             (5, libc::EADDRNOTAVAIL, "leave the CID out"),
             (3, libc::ENODEV, "modprobe vhost_vsock"),
         ] {
