@@ -91,6 +91,8 @@ fn a_script_needs_one_target_and_a_case_that_has_one() {
         (&["--minimal", "3.2", "--model", "threads"], "cannot be used with"),
         (&["--minimal", "3.2"], "one target"),
         (&["--minimal", "3.2", "unix:/tmp/x"], "of the form HOST:PORT"),
+        #[cfg(target_os = "linux")]
+        (&["--minimal", "3.2", "vsock:1:7777"], "of the form HOST:PORT"),
         (&["--minimal", "3.2", "127.0.0.1:9", "--patience", "0"], "must be longer than 0"),
         (&["--minimal", "3.2", "127.0.0.1:9", "--json=x.json"], "cannot be used with"),
         (&["--minimal", "3.2", "127.0.0.1:9", "--via", "socks5://127.0.0.1:1"], "cannot be used with"),

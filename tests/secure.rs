@@ -240,3 +240,21 @@ fn a_unix_domain_socket_is_a_target_and_what_only_tcp_has_is_refused() {
     let (code, _, err) = said(&["blast", &at(&folder.path().join("none")), "-c", "2", "-q"]);
     assert!(code == 4 && err.contains("start the server, or check the path"), "{err}");
 }
+
+/// Nothing connects: the flags are refused before that.
+#[test]
+#[cfg(target_os = "linux")]
+fn what_only_tcp_has_is_refused_for_vsock() {
+    for (args, words) in [
+        (&["--mss", "500"][..], "a vsock socket has no segments"),
+        (&["--urgent", "1"], "a vsock socket has no urgent data"),
+        (&["--close", "reset"], "a vsock socket has no reset"),
+        (&["--source", "127.0.0.2"], "a vsock socket has no addresses"),
+        (&["--via", "http://a:1"], "a proxy reaches no vsock socket, and the target is vsock:local:7777"),
+    ] {
+        let (code, _, err) = said(&[&["blast", "vsock:local:7777", "-c", "1"], args].concat());
+        assert!(code == 2 && err.replace("\n  ", " ").contains(words), "{args:?}: {err}");
+    }
+    let (code, _, err) = said(&["blast", "vsock:7777"]);
+    assert!(code == 2 && err.contains("it has no CID: write vsock:local:7777"), "{err}");
+}

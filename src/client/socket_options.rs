@@ -45,7 +45,8 @@ pub(super) fn begin_connect(
 ) -> io::Result<Begun> {
     let (socket, is_connected) = match route.target {
         Endpoint::Tcp(target) => begin_tcp(*target, route, profile)?,
-        Endpoint::Unix(path) => (connect_unix(path, profile)?, true),
+        Endpoint::Unix(_) => (connect_unix(route.target, profile)?, true),
+        Endpoint::Vsock { .. } => begin_vsock(route.target, profile)?,
     };
     let mut stream = TcpStream::from_std(socket.into());
     registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
@@ -54,12 +55,25 @@ pub(super) fn begin_connect(
 
 /// A Unix domain socket connects at once, or not at all. On Unix any stream socket can stand in a `TcpStream`: it is a
 /// descriptor, and only calls that all of them know are made.
-fn connect_unix(path: &std::path::Path, profile: &Profile) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+fn connect_unix(target: &Endpoint, profile: &Profile) -> io::Result<Socket> {
+    let (socket, address) = target.socket()?;
     socket.set_nonblocking(true)?;
     set_buffers(&socket, profile)?;
-    socket.connect(&SockAddr::unix(path)?)?;
+    socket.connect(&address)?;
     Ok(socket)
+}
+
+/// A socket of vsock, and whether it is connected already. It has one buffer, that of what it receives: the sender may
+/// send as much as fits there.
+fn begin_vsock(target: &Endpoint, profile: &Profile) -> io::Result<(Socket, bool)> {
+    let (socket, address) = target.socket()?;
+    socket.set_nonblocking(true)?;
+    // The kernel's own limit is not to end the connect before that of the load does.
+    sys::set_vsock_connect_timeout(&socket, profile.connect_timeout)?;
+    if let Some(bytes) = profile.rcvbuf {
+        sys::set_vsock_buffer(&socket, bytes)?;
+    }
+    connected_or_begun(socket, &address)
 }
 
 /// A socket of TCP, and whether it is connected already.
@@ -74,7 +88,11 @@ fn begin_tcp(target: SocketAddr, route: Route<'_>, profile: &Profile) -> io::Res
     }
     set_options(&socket, profile)?;
     bind(&socket, route, target)?;
-    match socket.connect(&target.into()) {
+    connected_or_begun(socket, &target.into())
+}
+
+fn connected_or_begun(socket: Socket, address: &SockAddr) -> io::Result<(Socket, bool)> {
+    match socket.connect(address) {
         Ok(()) => Ok((socket, true)),
         Err(error) if sys::is_connect_in_progress(&error) => Ok((socket, false)),
         Err(error) => Err(error),

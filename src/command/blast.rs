@@ -33,7 +33,7 @@ use crate::server::models;
 use crate::stream::ConnId;
 use crate::target::bundled::BundledServer;
 use crate::target::resources::UsageWatch;
-use crate::transport::{Destination, Endpoint};
+use crate::transport::{Destination, SocketKind};
 use crate::units::counted;
 
 /// How many writes of each connection `--dry-run` shows.
@@ -42,7 +42,7 @@ const DRY_RUN_WRITES: usize = 1000;
 /// The flags of `blast`.
 #[derive(Args, Debug)]
 pub struct BlastArgs {
-    /// The server: HOST:PORT, IPv6 in brackets, or unix:/path [default: 127.0.0.1:7777]
+    /// The server: HOST:PORT, IPv6 in brackets, unix:/path or vsock:CID:PORT [default: 127.0.0.1:7777]
     #[arg(value_name = "HOST:PORT", env = "ECHO_TESTER_TARGET", hide_env = true)]
     target: Option<String>,
 
@@ -189,8 +189,8 @@ fn profiles(args: &BlastArgs) -> anyhow::Result<Vec<Profile>> {
     if args.plain || has_backend || !load.is_default_shape() {
         return Ok(vec![whole]);
     }
-    let is_unix = args.target.as_deref().is_some_and(|target| target.starts_with(Endpoint::UNIX));
-    load.with_rough(is_unix).iter().map(resolve).collect()
+    let kind = args.target.as_deref().map(SocketKind::of_target).unwrap_or_default();
+    load.with_rough(kind).iter().map(resolve).collect()
 }
 
 /// A line for each load; with its name, if there are several.

@@ -19,6 +19,7 @@ use crate::runner::suite::{self, SuiteTargets};
 use crate::runner::target_address;
 use crate::scenario::distance::Distance;
 use crate::scenario::{Scenario, Variables, conformance};
+use crate::transport::SocketKind;
 use crate::units::Time;
 
 /// How long a script waits, unless --patience says otherwise: as long as the suite.
@@ -27,7 +28,7 @@ const MINIMAL_PATIENCE: Duration = Duration::from_secs(5);
 /// The flags of `check`.
 #[derive(Args, Debug)]
 pub struct CheckCommand {
-    /// Servers, one after the other: HOST:PORT, or unix:/path; --model names a bundled one instead
+    /// Servers, one after the other: HOST:PORT, unix:/path or vsock:CID:PORT; --model names a bundled one instead
     #[arg(value_name = "HOST:PORT", env = "ECHO_TESTER_TARGET", hide_env = true)]
     targets: Vec<String>,
 
@@ -140,7 +141,8 @@ fn print_minimal(case: &str, targets: &SuiteTargets, patience: Option<Time>) -> 
     let wrong = |problem: &str| Failure::usage(format!("--minimal {case}: {problem}"));
     let script = MinimalScript::named(case).map_err(|problem| wrong(&problem))?;
     let [target] = &targets.targets[..] else { return Err(wrong("a script has one target: name one HOST:PORT")) };
-    let address = target.rsplit_once(':').filter(|_| !target.contains('/'));
+    let is_tcp = SocketKind::of_target(target) == SocketKind::Tcp;
+    let address = target.rsplit_once(':').filter(|_| is_tcp && !target.contains('/'));
     let address = address.ok_or_else(|| wrong("a script needs a target of the form HOST:PORT"))?;
     let patience = patience.map_or(MINIMAL_PATIENCE, |Time(time)| time);
     print(&script.against(address, patience.as_secs_f64()))?;

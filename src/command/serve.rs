@@ -101,7 +101,7 @@ fn start(command: &ServeCommand, serve: &ServeSettings) -> anyhow::Result<Server
 fn ip_of(place: &Endpoint) -> Option<IpAddr> {
     match place {
         Endpoint::Tcp(address) => Some(address.ip()),
-        Endpoint::Unix(_) => None,
+        Endpoint::Unix(_) | Endpoint::Vsock { .. } => None,
     }
 }
 
@@ -180,6 +180,12 @@ fn why_it_did_not_start(place: &Endpoint, error: &io::Error) -> String {
         }
         (Endpoint::Tcp(bind), PermissionDenied) if bind.port() != 0 => {
             format!("{error}: choose another --bind; {}", advice::HERE.bind_denied)
+        }
+        (Endpoint::Vsock { .. }, AddrInUse) => {
+            format!("{place} is in use: choose another --bind; port 0 takes any free one")
+        }
+        (Endpoint::Vsock { .. }, PermissionDenied) => {
+            format!("{error}: ports up to 1023 are for root: choose another --bind")
         }
         (Endpoint::Unix(_), PermissionDenied) => format!("{error}: choose another --bind, in a folder of yours"),
         (Endpoint::Unix(_), NotFound) => format!("{error}: make the folder, or choose another --bind"),

@@ -1,4 +1,4 @@
-//! Where a bundled server listens: an address, or the path of a Unix domain socket.
+//! Where a bundled server listens: an address, the path of a Unix domain socket, or a port of vsock.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,7 +8,7 @@ use crate::transport::Endpoint;
 use crate::units::ParseError;
 use crate::units::text::{Form, TextForm, text_form};
 
-/// An address to listen on, or `unix:/path`.
+/// An address to listen on, `unix:/path`, `vsock:PORT` or `vsock:CID:PORT`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenPlace(pub Endpoint);
 
@@ -50,6 +50,8 @@ mod tests {
         assert!(shown("example.com:80").is_err_and(|error| error.to_string().contains("write 127.0.0.1:7777")));
         #[cfg(unix)]
         assert_eq!(shown("unix:/run/echo.sock"), Ok("unix:/run/echo.sock".to_owned()));
+        #[cfg(target_os = "linux")]
+        assert_eq!(shown("vsock:local:7000"), Ok("vsock:1:7000".to_owned()));
         assert!(shown("unix:").is_err_and(|error| error.to_string().contains("write unix:/run/echo.sock")));
     }
 }

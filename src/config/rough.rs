@@ -6,6 +6,7 @@
 
 use super::defaults;
 use super::load::LoadArgs;
+use crate::transport::SocketKind;
 use crate::units::Count;
 
 /// One connection in ten is rough.
@@ -19,7 +20,7 @@ struct Rough {
     name: &'static str,
     /// Its keys, as in a scenario.
     keys: &'static str,
-    /// A Unix domain socket can't do it.
+    /// Only TCP can do it.
     needs_tcp: bool,
 }
 
@@ -56,11 +57,11 @@ impl LoadArgs {
     }
 
     /// The loads that `blast` runs when nothing shapes them: this one, with fewer connections, and the rough ones.
-    /// With fewer than ten connections none is rough. `is_unix`: the target is a Unix domain socket.
-    pub fn with_rough(&self, is_unix: bool) -> Vec<LoadArgs> {
+    /// With fewer than ten connections none is rough. None asks for what a target of this kind can't do.
+    pub fn with_rough(&self, target: SocketKind) -> Vec<LoadArgs> {
         let Count(conns) = self.conns.unwrap_or(Count(u64::from(defaults::CONNS)));
         let rough = (conns / ONE_IN).min(MAX_ROUGH);
-        let possible: Vec<&Rough> = ROUGH.iter().filter(|row| !(row.needs_tcp && is_unix)).collect();
+        let possible: Vec<&Rough> = ROUGH.iter().filter(|row| !row.needs_tcp || target == SocketKind::Tcp).collect();
         let rows = possible.len() as u64;
         let mut loads = vec![LoadArgs { conns: Some(Count(conns - rough)), ..self.clone() }];
         for (row, at) in possible.into_iter().zip(0..) {
@@ -85,7 +86,7 @@ mod tests {
     fn of(conns: Option<u64>) -> Vec<(String, u64)> {
         let load = LoadArgs { conns: conns.map(Count), ..LoadArgs::default() };
         let named = |load: LoadArgs| (load.name.unwrap_or_default(), load.conns.map_or(0, |Count(n)| n));
-        load.with_rough(false).into_iter().map(named).collect()
+        load.with_rough(SocketKind::Tcp).into_iter().map(named).collect()
     }
 
     #[test]
@@ -99,12 +100,14 @@ mod tests {
     }
 
     #[test]
-    fn a_unix_domain_socket_has_only_loads_that_it_can_carry() {
-        let loads = LoadArgs::default().with_rough(true);
-        assert_eq!(loads.iter().filter_map(|load| load.conns).map(|Count(n)| n).collect::<Vec<_>>(), [90, 4, 3, 3]);
-        for load in loads {
-            let profile = load.resolve("load").unwrap_or_else(|error| panic!("{error}"));
-            assert_eq!(TransportSettings::default().unsuitable(&profile, true), None, "{}", profile.name);
+    fn what_is_not_tcp_has_only_loads_that_it_can_carry() {
+        for kind in [SocketKind::Unix, SocketKind::Vsock] {
+            let loads = LoadArgs::default().with_rough(kind);
+            assert_eq!(loads.iter().filter_map(|load| load.conns).map(|Count(n)| n).collect::<Vec<_>>(), [90, 4, 3, 3]);
+            for load in loads {
+                let profile = load.resolve("load").unwrap_or_else(|error| panic!("{error}"));
+                assert_eq!(TransportSettings::default().unsuitable(&profile, kind), None, "{}", profile.name);
+            }
         }
     }
 
@@ -112,7 +115,7 @@ mod tests {
     fn every_rough_load_is_valid_and_keeps_the_time_outs() {
         let load = LoadArgs { stall_timeout: "3s".parse().ok(), ..LoadArgs::default() };
         assert!(load.is_default_shape());
-        for rough in load.with_rough(false) {
+        for rough in load.with_rough(SocketKind::Tcp) {
             let profile = rough.resolve("load").unwrap_or_else(|error| panic!("{error}"));
             assert_eq!(profile.stall_timeout.as_secs(), 3, "{}", profile.name);
         }

@@ -89,7 +89,7 @@ impl ServeArgs {
             faults: self.fault_settings()?,
             model,
             tls,
-            bind: self.place()?,
+            bind: self.place(model)?,
             options: Options {
                 workers: workers.0 as usize,
                 buffer: buffer.0 as usize,
@@ -102,15 +102,24 @@ impl ServeArgs {
         })
     }
 
-    fn place(&self) -> Result<Endpoint, ConfigError> {
+    fn place(&self, model: &Model) -> Result<Endpoint, ConfigError> {
         let Some(ListenPlace(place)) = self.bind.clone() else {
             return Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, defaults::DEFAULT_PORT)).into());
         };
         let wrong = |problem: &str| Err(ConfigError::new("bind", &place, problem).remedy("leave out one of them"));
         match place {
-            Endpoint::Unix(_) if self.fault.is_some() => wrong("a server with `fault` listens at an address of TCP"),
-            Endpoint::Unix(_) if self.reuse_port == Some(true) => wrong("`reuse_port` is for ports, and it has none"),
-            _ => Ok(place),
+            Endpoint::Tcp(_) => Ok(place),
+            // The kernel wakes who waits, but sends no SIGIO for the end (sock_def_wakeup): the connection would stay.
+            Endpoint::Vsock { .. } if model.name == "sigio" => Err(ConfigError::new(
+                "model",
+                model.name,
+                "Linux sends no signal when the other side of a vsock connection ends",
+            )
+            .remedy("take another model, such as epoll")),
+            _ if self.fault.is_some() => wrong("a server with `fault` listens at an address of TCP"),
+            _ if self.reuse_port != Some(true) => Ok(place),
+            Endpoint::Unix(_) => wrong("`reuse_port` is for ports, and it has none"),
+            Endpoint::Vsock { .. } => wrong("`reuse_port` is for ports of TCP"),
         }
     }
 
@@ -314,6 +323,12 @@ mod tests {
             ("serve --bind unix:/a --fault flip", "a server with --fault listens at an address of TCP"),
             #[cfg(unix)]
             ("serve --bind unix:/a --reuse-port", "--reuse-port is for ports, and it has none: leave out one of them"),
+            #[cfg(target_os = "linux")]
+            ("serve --bind vsock:7 --fault flip", "--bind vsock:7: a server with --fault listens at an address of TCP"),
+            #[cfg(target_os = "linux")]
+            ("serve --bind vsock:7 --model sigio", "--model sigio: Linux sends no signal when the other side"),
+            #[cfg(target_os = "linux")]
+            ("serve --bind vsock:7 --reuse-port", "--reuse-port is for ports of TCP: leave out one of them"),
             (
                 "serve --tls --model tokio",
                 "--tls: the model tokio speaks no TLS: write --model threads, or leave out --tls",

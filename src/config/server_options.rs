@@ -130,7 +130,8 @@ server_options! {
 
     /// Where to listen; port 0 takes any free one, and :: is every address of IPv6 and IPv4 [default: 127.0.0.1:7777]
     ///
-    /// On Unix, unix:/path is a Unix domain socket.
+    /// On Unix, unix:/path is a Unix domain socket. On Linux, vsock:PORT or vsock:CID:PORT is a port that virtual
+    /// machines and their host reach.
     #[arg(value_name = "IP:PORT", env = "ECHO_TESTER_SERVE_BIND")]
     #[schemars(skip)]
     bind: ListenPlace,

@@ -2,7 +2,7 @@
 
 use super::error::ConfigError;
 use crate::plan::{Close, Profile};
-use crate::transport::{ProxyHeader, ProxyUrl, TlsOptions};
+use crate::transport::{ProxyHeader, ProxyUrl, SocketKind, TlsOptions};
 use crate::units::{Bytes, Time};
 
 /// The transport of a run, resolved.
@@ -22,12 +22,11 @@ impl TransportSettings {
         *self == TransportSettings::default()
     }
 
-    /// What a load asks for that this transport can't do, if there is something. `is_unix`: the target is a Unix domain
-    /// socket.
-    pub fn unsuitable(&self, profile: &Profile, is_unix: bool) -> Option<ConfigError> {
+    /// What a load asks for that this transport can't do, to a target of this kind, if there is something.
+    pub fn unsuitable(&self, profile: &Profile, target: SocketKind) -> Option<ConfigError> {
         self.unsuitable_for_fast_open(profile)
             .or_else(|| self.unsuitable_for_tls(profile))
-            .or_else(|| is_unix.then(|| unsuitable_for_unix(profile)).flatten())
+            .or_else(|| unsuitable_without_tcp(profile, target))
     }
 
     fn unsuitable_for_fast_open(&self, profile: &Profile) -> Option<ConfigError> {
@@ -47,17 +46,22 @@ impl TransportSettings {
 }
 
 /// What only TCP has.
-fn unsuitable_for_unix(profile: &Profile) -> Option<ConfigError> {
+fn unsuitable_without_tcp(profile: &Profile, target: SocketKind) -> Option<ConfigError> {
+    if target == SocketKind::Tcp {
+        return None;
+    }
     let wrong = |key, value: String, what: &str| {
-        let what = format!("a Unix domain socket has no {what}");
+        let what = format!("{} has no {what}", target.in_words());
         Some(ConfigError::new(key, value, what).remedy("leave it out, or give a target of TCP"))
     };
+    // Linux has it for Unix domain sockets since 5.15.
+    let urgent_data = if target == SocketKind::Unix { "urgent data everywhere" } else { "urgent data" };
     match profile {
         Profile { mss: Some(mss), .. } => wrong("mss", Bytes(*mss as u64).to_string(), "segments"),
         Profile { keepalive: Some(time), .. } => wrong("keepalive", Time(*time).to_string(), "keep-alive probes"),
         Profile { fast_open: true, .. } => wrong("fast_open", "true".to_owned(), "SYN"),
-        Profile { source_port: Some(ports), .. } => wrong("source_port", ports.to_string(), "ports"),
-        Profile { urgent: Some(at), .. } => wrong("urgent", Bytes(*at).to_string(), "urgent data everywhere"),
+        Profile { source_port: Some(ports), .. } => wrong("source_port", ports.to_string(), "ports of TCP"),
+        Profile { urgent: Some(at), .. } => wrong("urgent", Bytes(*at).to_string(), urgent_data),
         Profile { nodelay: false, .. } => wrong("nagle", "true".to_owned(), "segments to collect"),
         Profile { close: close @ (Close::Reset | Close::HalfCloseReset), .. } => {
             wrong("close", close.to_string(), "reset")

@@ -41,7 +41,7 @@ use crate::stream::earlier::EarlierRun;
 use crate::sys;
 use crate::target::liveness;
 use crate::target::test_bed::{TestBed, WantedProcesses};
-use crate::transport::{Destination, Endpoint};
+use crate::transport::{Destination, SocketKind};
 use crate::units::{Count, Time};
 
 /// Time that the loads of a case may take beyond their own durations and time-outs.
@@ -460,8 +460,9 @@ pub(super) fn why_skipped(scenario: &Scenario, args: &CaseArgs, target: Option<&
     if let Some(reason) = scenario.skip_under_wine.as_ref().filter(|_| sys::is_wine()) {
         return Some(format!("under Wine: {reason}"));
     }
-    let (is_unix, transport) = (target.is_some_and(is_unix_socket), merged(&args.run, &scenario.run).transport());
-    let lacking = |load: &Profile| config::unavailable(load).or_else(|| transport.unsuitable(load, is_unix));
+    let (kind, transport) =
+        (target.map(SocketKind::of_target).unwrap_or_default(), merged(&args.run, &scenario.run).transport());
+    let lacking = |load: &Profile| config::unavailable(load).or_else(|| transport.unsuitable(load, kind));
     if let Some(lacking) = scenario.loads.iter().find_map(lacking) {
         return Some(lacking.to_string());
     }
@@ -489,10 +490,6 @@ pub(super) fn why_skipped(scenario: &Scenario, args: &CaseArgs, target: Option<&
         }
         _ => None,
     }
-}
-
-fn is_unix_socket(target: &str) -> bool {
-    target.starts_with(Endpoint::UNIX)
 }
 
 /// The flags of a case: those on the command line override those in the file.

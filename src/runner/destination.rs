@@ -6,7 +6,7 @@ use super::{target_address, tls_client};
 use crate::config::{AddressFamily, TransportSettings};
 use crate::failure::Failure;
 use crate::runner::family;
-use crate::transport::{Destination, Endpoint, Hop, HostPort, Preamble, ProxyUrl, TlsClient};
+use crate::transport::{Destination, Endpoint, Hop, HostPort, Preamble, ProxyUrl, SocketKind, TlsClient};
 
 /// How a text becomes addresses: once for the life of the process, or each time.
 type LookUp = fn(&str) -> anyhow::Result<Vec<SocketAddr>>;
@@ -44,8 +44,9 @@ pub(super) fn of_family(
     if !transport.via.is_empty() {
         return Ok(Err("which address family is used behind a proxy, the proxy decides".to_owned()));
     }
-    if target.starts_with(Endpoint::UNIX) {
-        return Ok(Err("a Unix domain socket has no address family of IP".to_owned()));
+    let kind = SocketKind::of_target(target);
+    if kind != SocketKind::Tcp {
+        return Ok(Err(format!("{} has no address family of IP", kind.in_words())));
     }
     let addresses = family::addresses(target, family)?;
     match addresses {
@@ -75,9 +76,8 @@ pub(super) fn of_address(address: SocketAddr, transport: &TransportSettings) -> 
 }
 
 fn destinations(target: &str, transport: &TransportSettings, look_up: LookUp) -> anyhow::Result<Vec<Destination>> {
-    if let Some(path) = target.strip_prefix(Endpoint::UNIX) {
-        target_address::check(target)?;
-        return at_unix_socket(path, target, transport).map(|destination| vec![destination]);
+    if let Some(endpoint) = target_address::endpoint(target)? {
+        return without_network(endpoint, target, transport).map(|destination| vec![destination]);
     }
     let Some(first) = transport.via.first() else {
         return look_up(target)?.into_iter().map(|address| direct(address.into(), target, transport)).collect();
@@ -103,21 +103,23 @@ fn direct(endpoint: Endpoint, target: &str, transport: &TransportSettings) -> an
     Ok(Destination::with_preamble(endpoint, preamble))
 }
 
-fn at_unix_socket(path: &str, target: &str, transport: &TransportSettings) -> anyhow::Result<Destination> {
+/// A target that is no address of TCP.
+fn without_network(endpoint: Endpoint, target: &str, transport: &TransportSettings) -> anyhow::Result<Destination> {
     match transport.via.first() {
         Some(proxy) => Err(Failure::usage(format!(
-            "--via {proxy}: a proxy reaches no Unix domain socket, and the target is {target}: leave out one of them"
+            "--via {proxy}: a proxy reaches no {}, and the target is {target}: leave out one of them",
+            endpoint.kind().none_in_words()
         ))),
-        None => direct(Endpoint::Unix(path.into()), target, transport),
+        None => direct(endpoint, target, transport),
     }
 }
 
 /// What connections to the target are secured with, if they are.
 fn tls(target: &str, transport: &TransportSettings) -> anyhow::Result<Option<TlsClient>> {
     let Some(options) = &transport.tls else { return Ok(None) };
-    let host = match target.strip_prefix(Endpoint::UNIX) {
-        Some(_) => "localhost".to_owned(),
-        None => target_address::host_port(target)?.host(),
+    let host = match SocketKind::of_target(target) {
+        SocketKind::Tcp => target_address::host_port(target)?.host(),
+        SocketKind::Unix | SocketKind::Vsock => "localhost".to_owned(),
     };
     tls_client::of(options, &host).map(Some)
 }

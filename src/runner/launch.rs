@@ -22,7 +22,7 @@ use crate::output::console::say;
 use crate::plan::{Profile, Slots};
 use crate::sys;
 use crate::target::resources::UsageWatch;
-use crate::transport::Destination;
+use crate::transport::{Destination, SocketKind};
 
 /// How long a process that waits for a common start sleeps before it looks at the clock again, which somebody may set.
 const MAX_START_WAIT: Duration = Duration::from_millis(50);
@@ -80,13 +80,14 @@ pub fn plan(
 ) -> anyhow::Result<RunPlan> {
     let slots = Slots::new(&groups).map_err(|e| Failure::usage(e.to_string()))?;
     let addresses: Vec<SocketAddr> = targets.iter().filter_map(Destination::address).collect();
-    let is_unix = addresses.len() < targets.len();
-    if is_unix && !run.sources.is_empty() {
-        let what = "a Unix domain socket has no addresses to connect from: leave it out";
+    let kind = targets.iter().map(|target| target.endpoint().kind()).find(|kind| *kind != SocketKind::Tcp);
+    let kind = kind.unwrap_or_default();
+    if kind != SocketKind::Tcp && !run.sources.is_empty() {
+        let what = format!("{} has no addresses to connect from: leave it out", kind.in_words());
         return Err(Failure::usage(format!("--source {}: {what}", run.sources)));
     }
     check_sources(&run.sources, &addresses)?;
-    let unsuitable = |group: &Profile| config::unavailable(group).or_else(|| run.transport.unsuitable(group, is_unix));
+    let unsuitable = |group: &Profile| config::unavailable(group).or_else(|| run.transport.unsuitable(group, kind));
     if let Some(error) = groups.iter().find_map(unsuitable) {
         return Err(error.in_flags());
     }

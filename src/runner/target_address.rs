@@ -36,10 +36,18 @@ pub fn resolve(text: &str) -> anyhow::Result<Vec<SocketAddr>> {
 /// # Errors
 /// What is wrong, and what to write: exit code 2.
 pub fn check(text: &str) -> anyhow::Result<()> {
-    match Endpoint::named(text) {
-        Some(endpoint) => endpoint.map(drop).map_err(|error| invalid(text, error)),
+    match endpoint(text)? {
+        Some(_) => Ok(()),
         None => split(text).map(drop).map_err(|error| invalid(text, error)),
     }
+}
+
+/// A target that is no address of TCP, such as `unix:/path` or `vsock:CID:PORT`. `None`: it is one, or a name.
+///
+/// # Errors
+/// What is wrong, and what to write: exit code 2.
+pub(super) fn endpoint(text: &str) -> anyhow::Result<Option<Endpoint>> {
+    Endpoint::named_target(text).transpose().map_err(|error| invalid(text, error))
 }
 
 fn invalid(text: &str, error: impl std::fmt::Display) -> anyhow::Error {

@@ -4,6 +4,7 @@ use crate::judge::verdict;
 use crate::measure::Counters;
 use crate::report::run::RunReport;
 use crate::stream::FindingKind;
+use crate::transport::{Endpoint, SocketKind};
 
 /// What a user can do about a target that is not there, as far as it depends on the flags.
 #[derive(Clone, Copy, Debug, Default)]
@@ -43,6 +44,10 @@ fn sentence(cause: &str, target: &str, remedies: Remedies) -> String {
         let remedy = if says { "" } else { ": check the target, and the way to it" };
         return format!("no connection to {target} could be opened: {cause}{remedy}");
     }
+    let kind = SocketKind::of_target(target);
+    if kind == SocketKind::Vsock {
+        return of_vsock(cause, target);
+    }
     if cause.contains("refused") {
         let remedy = match remedies.is_default_target {
             true => "start 'echo-tester serve', or add --serve, or name a target",
@@ -50,7 +55,7 @@ fn sentence(cause: &str, target: &str, remedies: Remedies) -> String {
         };
         return format!("nothing listens on {target} ({cause}): {remedy}");
     }
-    if target.starts_with("unix:") {
+    if kind == SocketKind::Unix {
         return format!("no connection to {target} could be opened: {cause}: start the server, or check the path");
     }
     let remedy = match remedies.has_sources && cause.contains(NO_SUCH_SOURCE) {
@@ -58,6 +63,25 @@ fn sentence(cause: &str, target: &str, remedies: Remedies) -> String {
         false => "check the address, the network and any firewall",
     };
     format!("no connection to {target} could be opened: {cause}: {remedy}")
+}
+
+/// vsock tells a port without a listener by a reset, and a machine that is not there by a time limit.
+fn of_vsock(cause: &str, target: &str) -> String {
+    let is_this_machine = matches!(Endpoint::named_target(target), Some(Ok(Endpoint::Vsock { cid: 1, .. })));
+    match cause {
+        cause if cause.contains("load it: ") => format!("no connection to {target} could be opened: {cause}"),
+        cause if cause.contains("reset") => {
+            format!("nothing listens on {target} ({cause}): start the server, or check the CID and the port")
+        }
+        // In a guest without the module the host is asked, which does not answer.
+        cause if is_this_machine => format!(
+            "no connection to {target} could be opened: {cause}: a machine reaches itself by the module \
+             vsock_loopback: see whether it is loaded"
+        ),
+        cause => {
+            format!("no connection to {target} could be opened: {cause}: check the CID, and that its machine runs")
+        }
+    }
 }
 
 /// Whether every connect of a run was tried and failed: the target was not there.
@@ -85,6 +109,12 @@ mod tests {
         assert!(no_route.ends_with("check the address, the network and any firewall"), "{no_route}");
         let no_source = sentence("this machine has no address 8.8.8.8: EADDRNOTAVAIL", "a:1", remedies(true, true));
         assert!(no_source.ends_with("EADDRNOTAVAIL: give --source an address of this machine"), "{no_source}");
+        let reset = sentence("Connection reset by peer (os error 104)", "vsock:1:7777", remedies(false, false));
+        assert!(reset.starts_with("nothing listens on vsock:1:7777 (") && reset.ends_with("the port"), "{reset}");
+        let no_machine = sentence("Connection timed out (os error 110)", "vsock:3:7777", remedies(false, false));
+        assert!(no_machine.ends_with(": check the CID, and that its machine runs"), "{no_machine}");
+        let no_module = sentence("load it: modprobe vsock_loopback", "vsock:1:7777", remedies(false, false));
+        assert!(no_module.ends_with(": load it: modprobe vsock_loopback"), "{no_module}");
         let via = Remedies { is_via: true, ..Remedies::default() };
         let by_proxy = sentence("the SOCKS5 proxy p:1 refused the connect to a:1", "a:1", via);
         assert!(by_proxy.starts_with("no connection to a:1 could be opened: the SOCKS5 proxy p:1"), "{by_proxy}");

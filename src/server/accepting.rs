@@ -20,8 +20,9 @@ use crate::sys;
 ///
 /// # Errors
 /// The system's: see [`Context::accept_failed`](super::Context::accept_failed).
-pub(super) fn accept(listener: &TcpListener) -> io::Result<TcpStream> {
-    sys::retry_interrupted(|| SockRef::from(listener).accept()).map(|(socket, _)| socket.into())
+pub(super) fn accept<'s>(listener: impl Into<SockRef<'s>>) -> io::Result<TcpStream> {
+    let listener = listener.into();
+    sys::retry_interrupted(|| listener.accept()).map(|(socket, _)| socket.into())
 }
 
 /// A listener in a tokio runtime, which has a type for each kind of socket. It is made in the runtime, and does not
@@ -29,9 +30,10 @@ pub(super) fn accept(listener: &TcpListener) -> io::Result<TcpStream> {
 pub(super) enum RuntimeListener {
     /// At an address of TCP.
     Tcp(tokio::net::TcpListener),
-    /// At a Unix domain socket, whose address std's accept for TCP would refuse.
+    /// At any other stream socket, whose address the accept of std and of mio would refuse. Only its descriptor is
+    /// used, and the runtime's type for a stream is one that tells when a descriptor is readable.
     #[cfg(unix)]
-    Unix(tokio::net::UnixListener),
+    Other(tokio::net::TcpStream),
 }
 
 impl RuntimeListener {
@@ -39,9 +41,9 @@ impl RuntimeListener {
     /// The runtime can't watch it.
     pub(super) fn new(listener: TcpListener) -> io::Result<RuntimeListener> {
         #[cfg(unix)]
-        if SockRef::from(&listener).local_addr()?.is_unix() {
-            let listener = std::os::unix::net::UnixListener::from(OwnedFd::from(listener));
-            return tokio::net::UnixListener::from_std(listener).map(RuntimeListener::Unix);
+        if SockRef::from(&listener).local_addr()?.as_socket().is_none() {
+            let listener = TcpStream::from(OwnedFd::from(listener));
+            return tokio::net::TcpStream::from_std(listener).map(RuntimeListener::Other);
         }
         tokio::net::TcpListener::from_std(listener).map(RuntimeListener::Tcp)
     }
@@ -54,7 +56,11 @@ impl RuntimeListener {
         match self {
             RuntimeListener::Tcp(listener) => accept_in_runtime(listener).await?.0.into_std(),
             #[cfg(unix)]
-            RuntimeListener::Unix(listener) => Ok(OwnedFd::from(listener.accept().await?.0.into_std()?).into()),
+            RuntimeListener::Other(listener) => {
+                let stream = listener.async_io(tokio::io::Interest::READABLE, || accept(listener)).await?;
+                stream.set_nonblocking(true)?;
+                Ok(stream)
+            }
         }
     }
 
@@ -66,7 +72,7 @@ impl RuntimeListener {
         match self {
             RuntimeListener::Tcp(listener) => listener.into_std(),
             #[cfg(unix)]
-            RuntimeListener::Unix(listener) => Ok(OwnedFd::from(listener.into_std()?).into()),
+            RuntimeListener::Other(listener) => Ok(OwnedFd::from(listener.into_std()?).into()),
         }
     }
 }

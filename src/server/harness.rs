@@ -156,11 +156,11 @@ impl Server {
     /// The address where it listens.
     ///
     /// # Panics
-    /// It listens at a Unix domain socket.
+    /// It listens at a Unix domain socket, or at a port of vsock.
     pub fn address(&self) -> SocketAddr {
         match &self.endpoint {
             Endpoint::Tcp(address) => *address,
-            Endpoint::Unix(_) => panic!("{} has no address", self.endpoint),
+            Endpoint::Unix(_) | Endpoint::Vsock { .. } => panic!("{} has no address", self.endpoint),
         }
     }
 
@@ -272,6 +272,12 @@ fn listen(at: &Endpoint, options: &Options) -> io::Result<Bound> {
         }
         #[cfg(not(unix))]
         Endpoint::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
+        Endpoint::Vsock { .. } => {
+            let (socket, address) = at.socket()?;
+            socket.bind(&address).map_err(|error| at.explained(error))?;
+            socket.listen(sys::listen_backlog(options.backlog))?;
+            Ok(Bound { endpoint: at.bound(&socket), listener: socket.into(), file: None })
+        }
     }
 }
 

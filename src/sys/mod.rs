@@ -2,12 +2,12 @@
 //! processors (vector instructions, prefetching).
 //!
 //! `unix.rs` and `windows.rs` export the same functions under the name `os`, so callers need no `cfg`. Some things
-//! stand apart: [`Alarm`], `fast_open`, `affinity` and `kernel_work`, which have a Linux half and an empty one, and
-//! `console` and `wait_grain`, of which Windows has the full half; `processes`, with a file for each system; `event`,
-//! which only Windows has; `libkqueue`, which only tests have; `machine`, which names the kernel and the processor;
-//! [`advice`], a table of words; and `simd`, `prefetch` and `cryptography`, which ask for the processor. The servers
-//! have `cfg` of their own, because a model may exist on one system only. This room decides nothing: it wraps one
-//! system call, or reads one value, at a time.
+//! stand apart: [`Alarm`], `fast_open`, `vsock`, `affinity` and `kernel_work`, which have a Linux half and an empty
+//! one, and `console` and `wait_grain`, of which Windows has the full half; `processes`, with a file for each system;
+//! `event`, which only Windows has; `libkqueue`, which only tests have; `machine`, which names the kernel and the
+//! processor; [`advice`], a table of words; and `simd`, `prefetch` and `cryptography`, which ask for the processor. The
+//! servers have `cfg` of their own, because a model may exist on one system only. This room decides nothing: it wraps
+//! one system call, or reads one value, at a time.
 
 #[cfg(unix)]
 #[path = "unix.rs"]
@@ -33,6 +33,7 @@ mod machine;
 mod prefetch;
 mod processes;
 mod tcp_memory;
+mod vsock;
 mod wait_grain;
 
 use std::io;
@@ -59,6 +60,7 @@ pub use os::{
 pub use prefetch::prefetch;
 pub use processes::{ProcessUsage, own_usage, usage_of_tree};
 pub use tcp_memory::{TcpMemory, longest_backlog, tcp_memory};
+pub use vsock::{set_vsock_buffer, set_vsock_connect_timeout};
 pub use wait_grain::FineWaits;
 
 /// Processors that this process may use, within its affinity and cgroup limits. `None` if the system does not say.

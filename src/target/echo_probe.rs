@@ -9,12 +9,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustls::{ClientConnection, StreamOwned};
-use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::client::target::{bind_address, prepare_probe};
 use crate::interrupt;
 use crate::sys;
-use crate::transport::{Destination, Endpoint, Negotiation, explained_tls};
+use crate::transport::{Destination, Negotiation, SocketKind, explained_tls};
 
 /// The byte that must come back. It belongs to no stream; only this file verifies it.
 const PROBE_BYTE: u8 = b'e';
@@ -111,17 +110,16 @@ fn unless_interrupted<T: Send + 'static>(
 fn connect(target: &Destination, source: Option<IpAddr>, patience: Duration) -> Result<ProbedStream, NoEcho> {
     let until = Instant::now() + patience;
     let connect = || -> io::Result<ProbedStream> {
-        let (socket, address) = match target.endpoint() {
-            Endpoint::Tcp(address) => {
-                let socket = Socket::new(Domain::for_address(*address), Type::STREAM, None)?;
-                prepare_probe(&socket, *address);
-                if let Some(source) = source {
-                    socket.bind(&bind_address(source, *address).into())?;
-                }
-                (socket, SockAddr::from(*address))
+        let (socket, address) = target.endpoint().socket()?;
+        if let Some(address) = target.address() {
+            prepare_probe(&socket, address);
+            if let Some(source) = source {
+                socket.bind(&bind_address(source, address).into())?;
             }
-            Endpoint::Unix(path) => (Socket::new(Domain::UNIX, Type::STREAM, None)?, SockAddr::unix(path)?),
-        };
+        }
+        if target.endpoint().kind() == SocketKind::Vsock {
+            sys::set_vsock_connect_timeout(&socket, patience)?;
+        }
         socket.connect_timeout(&address, patience).map_err(|error| target.first_connect_failed(error))?;
         let mut stream = TcpStream::from(socket);
         if sys::refuses_itself(&stream) {

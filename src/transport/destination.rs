@@ -30,7 +30,7 @@ impl Destination {
     pub fn address(&self) -> Option<SocketAddr> {
         match self.endpoint {
             Endpoint::Tcp(address) => Some(address),
-            Endpoint::Unix(_) => None,
+            Endpoint::Unix(_) | Endpoint::Vsock { .. } => None,
         }
     }
 
@@ -39,10 +39,10 @@ impl Destination {
         self.preamble.as_ref()
     }
 
-    /// The error of a connect to the address, which names the proxy if there is one.
+    /// The error of a connect to the endpoint, which names the proxy if there is one.
     pub fn first_connect_failed(&self, error: io::Error) -> io::Error {
         match self.preamble.as_ref().and_then(|preamble| preamble.hops.first()) {
-            None => error,
+            None => self.endpoint.explained(error),
             Some(hop) => {
                 io::Error::new(error.kind(), format!("the {} takes no connection: {error}", hop.proxy.in_words()))
             }

@@ -19,9 +19,11 @@ mod pairing;
 mod preamble;
 mod proxy_header;
 mod proxy_url;
+mod socket_kind;
 mod socks4;
 mod socks5;
 mod tls;
+mod vsock;
 
 pub use destination::Destination;
 pub use endpoint::Endpoint;
@@ -31,4 +33,5 @@ pub use pairing::{ControlWord, PairedHeader, PairingRead, PairingToken, carried_
 pub use preamble::{Hop, Preamble};
 pub use proxy_header::{FirstBytesRead, MOST_HEADER_BYTES, ProxyHeader, ReceivedHeader, read as read_proxy_header};
 pub use proxy_url::{ProxyProtocol, ProxyUrl};
+pub use socket_kind::SocketKind;
 pub use tls::{TlsClient, TlsFiles, TlsOptions, explained as explained_tls};
