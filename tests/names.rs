@@ -1,7 +1,7 @@
-//! Targets by a name that has many addresses, none, or another one than a moment ago, and by a name server that is slow,
-//! silent or wrong. The names stand in an /etc/hosts of the test, which only its own mount namespace has. Where the
-//! system allows no such namespace, the test says so and tests nothing; with `ECHO_TESTER_REQUIRE_NAMESPACES=1` that is
-//! a failure.
+//! Targets by a name that has many addresses, none, or another one than a moment ago, and by a name server that is
+//! slow, silent or wrong. The names stand in an /etc/hosts of the test, which only its own mount namespace has. Where
+//! the system allows no such namespace, the test says so and tests nothing; with `ECHO_TESTER_REQUIRE_NAMESPACES=1`
+//! that is a failure.
 #![cfg(target_os = "linux")]
 
 use std::io::Write;
