@@ -207,6 +207,7 @@ fn try_parse(words: &[OsString]) -> Result<Cli, clap::Error> {
 /// # Errors
 /// The error, with a tip if one is known.
 fn corrected(words: &[OsString], mut error: clap::Error) -> Result<ArgMatches, clap::Error> {
+    tips::hide_password(&mut error);
     match error.kind() {
         ErrorKind::ArgumentConflict => without_overridden_variables(words, error),
         ErrorKind::UnknownArgument => {

@@ -58,6 +58,38 @@ fn an_error_about_a_secret_does_not_tell_it() {
     let all = outputs(folder.path(), "name = 'n'\n[[load]]\nsize = '${DB_PASSWORD}'\n", &[]);
     let said = &all[1].1;
     assert!(said.contains("${DB_PASSWORD}") && !has_secret(said), "{said}");
-    let all = outputs(folder.path(), "name = 'n'\n[server]\n[[load]]\nsize = '1'\n", &["--secret", "PIN"]);
-    assert!(all[1].1.contains("--secret PIN: ${PIN} is not used in any file"), "{}", all[1].1);
+    let scenario = "name = 'n'\n[server]\n[[load]]\nmessages = 1\n";
+    let all = outputs(folder.path(), scenario, &["--secret", "NOWHERE"]);
+    assert!(all[1].1.contains("--secret NOWHERE: no file uses it, and it is not in the environment"), "{}", all[1].1);
+}
+
+/// A server inherits the environment, and may print it, as dumps of a crash do.
+#[cfg(unix)]
+#[test]
+fn a_secret_of_the_environment_that_no_file_uses_is_hidden_too() {
+    let folder = tempfile::tempdir().expect("a temporary folder is made");
+    let scenario = "name = 'n'\n[server]\ncommand = ['sh', '-c', 'env; echo {addr}; exit 3']\n[[load]]\n";
+    for (place, text) in outputs(folder.path(), scenario, &["--secret", "PIN"]) {
+        assert!(!has_secret(&text), "{place}: {text}");
+        assert!(
+            place != "json" || text.contains("DB_PASSWORD=${DB_PASSWORD}") && text.contains("PIN=${PIN}"),
+            "{text}"
+        );
+    }
+}
+
+/// Reports are read by programs: whatever a secret is, their form stays.
+#[cfg(unix)]
+#[test]
+fn a_secret_that_is_a_word_of_the_reports_leaves_them_whole() {
+    let folder = tempfile::tempdir().expect("a temporary folder is made");
+    for word in ["true", "null", "case", "pass", "verdict", "testsuite", "    "] {
+        let scenario = "name = 'x'\nabout = '${A_TOKEN}'\n[server]\n[[load]]\nmessages = 1\n";
+        std::fs::write(folder.path().join("case.toml"), scenario).expect("the folder can be written to");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_echo-tester"));
+        command.current_dir(folder.path()).env("A_TOKEN", word);
+        let output = command.args(["run", "case.toml", "--json", "-q"]).output().expect("the program starts");
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("it is JSON");
+        assert_eq!((&report["cases"][0]["outcome"], &report["state"]), (&"pass".into(), &"complete".into()), "{word}");
+    }
 }

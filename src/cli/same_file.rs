@@ -11,7 +11,7 @@ pub(super) const WRITTEN: &[&str] =
 
 /// The flags and arguments that name files to read.
 pub(super) const READ: &[&str] =
-    &["targets_file", "baseline", "files", "paths", "ca", "client_cert", "client_key", "cert", "key"];
+    &["targets_file", "baseline", "files", "paths", "result", "ca", "client_cert", "client_key", "cert", "key"];
 
 /// The refusal of two flags that name the same file, if there are two, and one of them would replace it.
 pub(super) fn refusal(matches: &ArgMatches) -> Option<String> {
@@ -28,7 +28,7 @@ pub(super) fn refusal(matches: &ArgMatches) -> Option<String> {
         // That list is read, and then written again.
         (by != "baseline" || id != "write_baseline").then_some((by, id, path))
     })?;
-    let by = if matches!(by, "files" | "paths") { "this command".to_owned() } else { flag(by) };
+    let by = if matches!(by, "files" | "paths" | "result") { "this command".to_owned() } else { flag(by) };
     let (id, path) = (flag(id), path.display());
     Some(format!("{id} would replace {path}, which {by} reads: give it a file of its own"))
 }

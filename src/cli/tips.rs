@@ -69,6 +69,15 @@ fn remove_useless(error: &mut clap::Error) {
     };
 }
 
+/// Hides the password of a proxy's URL that an error would repeat.
+pub(super) fn hide_password(error: &mut clap::Error) {
+    let Some(ContextValue::String(value)) = error.get(ContextKind::InvalidValue) else { return };
+    if let (Some((scheme, _)), Some((_, place))) = (value.split_once("://"), value.rsplit_once('@')) {
+        let hidden = format!("{scheme}://***@{place}");
+        error.insert(ContextKind::InvalidValue, ContextValue::String(hidden));
+    }
+}
+
 /// Makes this the only tip of an error. Usage goes too: it shows the flag that is spelt most alike.
 pub(super) fn set(error: &mut clap::Error, tip: String) {
     error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![StyledStr::from(tip)]));

@@ -125,7 +125,12 @@ pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
         aim_at(&mut plan, server.as_ref(), &run)?;
     }
     announce(&args.output, &plan, (server.as_ref(), backend.as_ref()), target, &about)?;
-    let watch = server.as_ref().map_or(watch, |server| UsageWatch::of(server.pid()));
+    let watch = match &server {
+        Some(server) => UsageWatch::of(server.pid()),
+        // From now on: with --wait, the server may have begun since.
+        None if watch.is_some() => server_watch::named(args.watch)?,
+        None => None,
+    };
     let progress = Progress::of_run(args.output.quiet);
     let task = progress.begin(0, String::new());
     let (mut outcome, timed_out) = launch::run_plan(plan.clone(), run.start_at, run.timeout, &task, watch.as_ref())?;

@@ -191,7 +191,7 @@ fn targets(args: &CheckCommand) -> anyhow::Result<SuiteTargets> {
 /// The targets in a file.
 fn read_targets(file: &Path) -> anyhow::Result<Vec<String>> {
     let wrong = |problem: &dyn std::fmt::Display| Failure::usage(format!("--targets {}: {problem}", file.display()));
-    let text = files::read("--targets", file)?;
+    let text = files::read("--targets", file, files::MOST_SETTINGS)?;
     let mut targets = Vec::new();
     for (i, line) in text.lines().enumerate() {
         let target = line.split('#').next().unwrap_or_default().trim();

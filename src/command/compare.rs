@@ -12,9 +12,9 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::interrupt;
 use crate::output::console::{command_line, print, quote, say, stderr_style, stdout_style};
-use crate::output::files;
 use crate::output::result::{OutputArgs, exit_after_writing};
 use crate::output::server_log::ServerLogArgs;
+use crate::output::{files, secrets};
 use crate::plan::Profile;
 use crate::report::closing::Closing;
 use crate::report::compare::{
@@ -28,6 +28,7 @@ use crate::report::run::MachineReport;
 use crate::report::text::wrapped;
 use crate::runner::comparison::{ComparedServer, Comparison, PlannedPoint};
 use crate::runner::{launch, pinning, target_address};
+use crate::scenario::variables::is_secret_name;
 use crate::server::models::{self, TABLE};
 use crate::sys;
 use crate::units::{Count, Time, counted};
@@ -115,6 +116,8 @@ fn ending_after_a_time(arg: Arg) -> Arg {
 /// # Errors
 /// A flag is invalid, or a server could not be started or reached.
 pub fn run(args: &CompareArgs) -> anyhow::Result<Exit> {
+    // Servers of --with inherit the environment, and may print it.
+    secrets::hide_environment(&[], is_secret_name);
     let (servers, skipped) = servers(args)?;
     args.run.check_whole(servers.len()).map_err(|error| error.in_flags())?;
     let is_started_here = servers.iter().any(|server| server.start.is_some());
@@ -151,7 +154,9 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<Exit> {
     comparison.show(&points);
     let report = |done: Vec<ComparePoint>| {
         let sweep = args.sweep.as_ref().map(axis);
-        CompareReport::new(setting.clone(), sweep, compared_by, done, skipped.clone(), interrupt::is_requested())
+        let interrupted = interrupt::is_requested();
+        let report = CompareReport::new(setting.clone(), sweep, compared_by, done, skipped.clone(), interrupted);
+        secrets::report_without(report)
     };
     let report = all_points(args, comparison, &points, report)?;
     let json = serde_json::to_string_pretty(&report).context("writing the report as JSON")?;

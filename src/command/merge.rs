@@ -92,7 +92,7 @@ fn texts(file: &Path) -> anyhow::Result<Vec<(String, String)>> {
         return Ok(vec![("standard input".to_owned(), text)]);
     }
     if !file.is_dir() {
-        let text = files::read("reading", file)?;
+        let text = files::read("reading", file, files::MOST_RESULT)?;
         return Ok(vec![(file.display().to_string(), text)]);
     }
     let mut inside: Vec<PathBuf> = Vec::new();

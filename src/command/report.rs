@@ -84,7 +84,7 @@ fn read(file: &Path) -> anyhow::Result<ResultDocument> {
             std::io::stdin().read_to_string(&mut text).context("reading standard input")?;
             ("standard input".to_owned(), text)
         }
-        Some(file) => (file.display().to_string(), files::read("reading", file)?),
+        Some(file) => (file.display().to_string(), files::read("reading", file, files::MOST_RESULT)?),
     };
     document::read(&name, &text).map_err(|error| Failure::usage(error.to_string()))
 }

@@ -14,7 +14,7 @@ use crate::output::{files, secrets};
 use crate::runner::case::CaseArgs;
 use crate::runner::suite::{self, SuiteTargets};
 use crate::runner::target_address;
-use crate::scenario::variables::is_name;
+use crate::scenario::variables::{is_name, is_secret_name};
 use crate::scenario::{Scenario, Variables};
 use crate::units::counted;
 
@@ -67,6 +67,13 @@ pub fn run(args: &RunCommand) -> anyhow::Result<Exit> {
     let scenarios = read(&files, args, &variables);
     let hidden = variables.secrets();
     secrets::hide(hidden.clone());
+    for name in secrets::hide_environment(&args.secret, is_secret_name) {
+        if !hidden.contains_key(&name) {
+            say(&format!(
+                "warning: --secret {name}: no file uses it, and it is not in the environment: check the name"
+            ));
+        }
+    }
     let scenarios = scenarios?;
     let target = args.target.as_ref().map_or_else(String::new, |target| format!(" --target {}", quote(target)));
     let set = |(name, value): (&String, &String)| match hidden.contains_key(name) {
@@ -99,7 +106,7 @@ fn read(files: &[PathBuf], args: &RunCommand, variables: &Variables) -> anyhow::
     let mut without_backend = 0;
     for file in files {
         let path = file.display().to_string();
-        let text = files::read("reading", file)?;
+        let text = files::read("reading", file, files::MOST_SETTINGS)?;
         let target = args.target.is_some();
         let mut of_file =
             Scenario::read(&path, &text, variables, target).map_err(|error| Failure::usage(error.styled()))?;
@@ -122,8 +129,6 @@ fn read(files: &[PathBuf], args: &RunCommand, variables: &Variables) -> anyhow::
         let files = counted(without_backend, "file");
         say(&format!("note: {files} of cases with two sides left out: give --target PROXY and --backend LISTEN"));
     }
-    // No error: a variable of the environment may name secrets of many files.
-    variables.unused_secret().inspect(|problem| say(&format!("warning: {problem}")));
     match variables.unused() {
         Some(problem) => Err(Failure::usage(problem)),
         None => Ok(cases),

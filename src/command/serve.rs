@@ -305,7 +305,7 @@ fn drain(command: &ServeCommand, server: Server, timeout: Duration) -> (Stopped,
 
 fn report(command: &ServeCommand, stopped: &Stopped) -> anyhow::Result<()> {
     let counters = stopped.counters.clone();
-    let cpu_seconds = sys::process_cpu_time().map(|time| time.as_secs_f64());
+    let cpu_seconds = sys::cpu_time_with_children().map(|time| time.as_secs_f64());
     let Stopped { aborted, hung, .. } = *stopped;
     let error = stopped.error.clone();
     if command.json {

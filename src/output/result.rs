@@ -115,7 +115,8 @@ impl ResultArgs {
     fn show(&self, text: &str, json: &str) -> anyhow::Result<()> {
         let result = if self.is_json() { json } else { text };
         match self.output_file() {
-            Some(file) => files::write("output", file, result),
+            // What a run has cost is not to be lost with a full disk.
+            Some(file) => files::write("output", file, result).or_else(|error| print(result).and(Err(error))),
             None => print(result),
         }
     }

@@ -8,6 +8,7 @@ use clap::Args;
 
 use crate::failure::Failure;
 use crate::output::console::say;
+use crate::output::secrets;
 
 /// The flag of every command that starts servers.
 #[derive(Args, Clone, Debug, Default)]
@@ -45,7 +46,7 @@ impl ServerLogArgs {
     /// The file cannot be written; the message names it.
     pub fn file(&self, name: &str) -> anyhow::Result<Option<File>> {
         let Some(folder) = &self.server_log else { return Ok(None) };
-        let path = folder.join(file_name(name));
+        let path = folder.join(file_name(&secrets::without(name)));
         let file = File::create(&path).with_context(|| format!("--server-log: writing {}", path.display()))?;
         Ok(Some(file))
     }

@@ -105,7 +105,7 @@ fn read(file: &Path) -> anyhow::Result<Baseline> {
     let wrong = |problem: String| Failure::usage(format!("--baseline {name}: {problem}"));
     let remedy = "--write-baseline writes such a file";
     let text = match file.exists() {
-        true => files::read("--baseline", file)?,
+        true => files::read("--baseline", file, files::MOST_SETTINGS)?,
         false => return Err(wrong(format!("there is no such file: {remedy}"))),
     };
     let version = toml::from_str::<toml::Table>(&text).ok().and_then(|table| table.get("version")?.as_integer());

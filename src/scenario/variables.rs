@@ -74,13 +74,6 @@ impl Variables {
         self.secrets.borrow().clone()
     }
 
-    /// A name of the command line that is said to be secret, and that no file read so far uses, as a sentence.
-    pub fn unused_secret(&self) -> Option<String> {
-        let seen = self.seen.borrow();
-        let name = self.secret.iter().find(|name| !seen.contains(*name))?;
-        Some(format!("--secret {name}: ${{{name}}} is not used in any file: check the name"))
-    }
-
     /// A variable of the command line that no file read so far uses, as a sentence with what was likely meant.
     pub fn unused(&self) -> Option<String> {
         let seen = self.seen.borrow();
@@ -234,14 +227,10 @@ mod tests {
         let set = [("PIN", "4711"), ("TOKEN", "sesame"), ("SIZE", "64")]
             .map(|(name, value)| (name.to_owned(), value.to_owned()));
         let variables = Variables::new(set, |_| None).with_secrets(["PIN".to_owned()]);
-        assert_eq!(
-            variables.unused_secret().as_deref(),
-            Some("--secret PIN: ${PIN} is not used in any file: check the name")
-        );
         variables.read("a.toml", "a = '${PIN} ${TOKEN} ${SIZE}'").unwrap_or_else(|error| panic!("{error}"));
         let secrets = variables.secrets();
         assert_eq!(secrets.keys().collect::<Vec<_>>(), ["PIN", "TOKEN"]);
-        assert_eq!((secrets["PIN"].as_str(), variables.unused_secret()), ("4711", None));
+        assert_eq!(secrets["PIN"], "4711");
         let unused = Variables::new([("A_TOKEN".to_owned(), "sesame".to_owned())], |_| None).unused();
         assert!(unused.is_some_and(|said| said.contains("--set A_TOKEN=…:") && !said.contains("sesame")));
     }

@@ -52,10 +52,10 @@ pub use machine::{kernel_release, processor};
 pub use os::cancel_accept;
 pub use os::{
     HAS_MSS, LOOPBACK_IS_A_NETWORK, ProcessGroup, choose_port_at_connect, claim_address, close_with_reset,
-    ephemeral_ports, has_ended, hint_at_end, host_name, interface_index, interrupt, is_connect_in_progress, is_crash,
-    is_wine, limit_segments, link_local_interfaces, listen_backlog, peak_memory, process_cpu_time,
-    raise_descriptor_limit, receive, report_refusal_at_once, resident_memory, send, share_port, share_port_with_closed,
-    shortage, stolen_cpu_time, thread_cpu_time, thread_limit, thread_run_delay, usable_memory,
+    cpu_time_with_children, ephemeral_ports, has_ended, hint_at_end, host_name, interface_index, interrupt,
+    is_connect_in_progress, is_crash, is_wine, limit_segments, link_local_interfaces, listen_backlog, peak_memory,
+    process_cpu_time, raise_descriptor_limit, receive, report_refusal_at_once, resident_memory, send, share_port,
+    share_port_with_closed, shortage, stolen_cpu_time, thread_cpu_time, thread_limit, thread_run_delay, usable_memory,
 };
 pub use prefetch::prefetch;
 pub use processes::{ProcessUsage, own_usage, usage_of_tree};

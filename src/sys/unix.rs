@@ -1,8 +1,12 @@
 //! The Unix half, on top of `rustix` and `socket2`.
 
-#![expect(unsafe_code, reason = "no crate in use wraps gethostname or IP_BIND_ADDRESS_NO_PORT, and pre_exec is unsafe")]
+#![expect(
+    unsafe_code,
+    reason = "no crate in use wraps gethostname, getrusage or IP_BIND_ADDRESS_NO_PORT, and pre_exec is unsafe"
+)]
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
@@ -170,6 +174,26 @@ fn cpu_time(clock: ClockId) -> Option<Duration> {
     Duration::try_from(clock_gettime(clock)).ok()
 }
 
+/// The same with that of its children which have ended and were waited for, and of their own.
+pub fn cpu_time_with_children() -> Option<Duration> {
+    let usage = usage_of_ended_children()?;
+    let of = |time: libc::timeval| {
+        Some(Duration::from_secs(time.tv_sec.try_into().ok()?) + Duration::from_micros(time.tv_usec.try_into().ok()?))
+    };
+    Some(process_cpu_time()? + of(usage.ru_utime)? + of(usage.ru_stime)?)
+}
+
+/// What the children of this process that have ended and were waited for have used, with their own (getrusage(2)).
+pub(super) fn usage_of_ended_children() -> Option<libc::rusage> {
+    let mut usage = MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: the call writes the live struct.
+    if unsafe { libc::getrusage(libc::RUSAGE_CHILDREN, usage.as_mut_ptr()) } != 0 {
+        return None;
+    }
+    // SAFETY: it consists of integers, was zeroed, and the call has written it.
+    Some(unsafe { usage.assume_init() })
+}
+
 /// The peak resident memory of this process in bytes (proc_pid_status(5), VmHWM). Known only on Linux.
 pub fn peak_memory() -> Option<u64> {
     status_field("VmHWM:")
@@ -198,14 +222,22 @@ pub fn usable_memory() -> Option<u64> {
     Some(group_limits(Path::new("/sys/fs/cgroup"), &groups).fold(machine, u64::min))
 }
 
-/// The memory limits of this process's group (`0::/a/b`) and its ancestors, and that of cgroups version 1, which some
-/// systems still have, as a container sees it.
+/// The memory limits of this process's groups and their ancestors: that of cgroups version 2 (`0::/a/b`), and that of
+/// version 1 (`4:memory:/a/b`), which some systems still have. A container may see its own at the root.
 fn group_limits(root: &Path, groups: &str) -> impl Iterator<Item = u64> {
+    let of_version_1 = |line: &str| {
+        let (controllers, path) = line.split_once(':')?.1.split_once(":/")?;
+        controllers.split(',').any(|controller| controller == "memory").then(|| path.to_owned())
+    };
     let own = groups.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
-    let folders: Vec<PathBuf> =
-        root.join(own).ancestors().take_while(|folder| folder.starts_with(root)).map(Path::to_owned).collect();
-    let files = folders.into_iter().map(|folder| folder.join("memory.max"));
-    let files = files.chain([root.join("memory/memory.limit_in_bytes")]);
+    let own_of_version_1 = groups.lines().find_map(of_version_1).unwrap_or_default();
+    let limits = |root: PathBuf, own: &str, file: &str| {
+        let folder = root.join(own);
+        let folders = folder.ancestors().take_while(|folder| folder.starts_with(&root));
+        folders.map(|folder| folder.join(file)).collect::<Vec<_>>()
+    };
+    let files = limits(root.to_owned(), own, "memory.max");
+    let files = files.into_iter().chain(limits(root.join("memory"), &own_of_version_1, "memory.limit_in_bytes"));
     files.filter_map(|file| std::fs::read_to_string(file).ok()?.trim().parse().ok())
 }
 
@@ -405,6 +437,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_time_of_children_that_have_ended_counts() {
+        let of_children = || {
+            let all = cpu_time_with_children().expect("the system tells");
+            all.saturating_sub(process_cpu_time().expect("the system tells"))
+        };
+        let before = of_children();
+        let count = "i=0; while [ $i -lt 50000 ]; do i=$((i+1)); done";
+        let ended = Command::new("sh").args(["-c", count]).status().expect("sh runs");
+        // What this process has used between the two calls of `of_children` is taken off twice: some microseconds.
+        assert!(ended.success() && of_children() > before + Duration::from_millis(2));
+    }
+
+    #[test]
     fn the_thread_limit_leaves_room_for_other_mappings() {
         assert_eq!(threads_within(65_530, 64 * 1024), 15_882);
         assert_eq!(threads_within(65_530, 1 << 20), 12_706);
@@ -425,6 +470,13 @@ mod tests {
         assert_eq!(limits("1:memory:/x\n0::/a/b\n"), [7000, 5000]);
         assert_eq!(limits("0::/a\n"), [5000]);
         assert_eq!(limits("0::/../..\n"), [0; 0]);
+        std::fs::create_dir_all(root.path().join("memory/c")).expect("a folder can be made");
+        for (file, limit) in [("memory/c/memory.limit_in_bytes", "3000\n"), ("memory/memory.limit_in_bytes", "9000\n")]
+        {
+            std::fs::write(root.path().join(file), limit).expect("a file can be written");
+        }
+        assert_eq!(limits("4:cpu,memory:/c\n0::/\n"), [3000, 9000], "version 1");
+        assert_eq!(limits("4:memory:/of/another/view\n"), [9000]);
         #[cfg(target_os = "linux")]
         assert!(usable_memory().is_some_and(|bytes| bytes > 1 << 20));
     }

@@ -164,6 +164,11 @@ pub fn process_cpu_time() -> Option<Duration> {
     })
 }
 
+/// The same with that of children that have ended. No model has any on Windows.
+pub fn cpu_time_with_children() -> Option<Duration> {
+    process_cpu_time()
+}
+
 /// Adds kernel and user time. `query` fills in the times of creation, of exit, in the kernel and in user mode.
 fn cpu_time(query: impl FnOnce(&mut [FILETIME; 4]) -> BOOL) -> Option<Duration> {
     let mut times = [FILETIME { dwLowDateTime: 0, dwHighDateTime: 0 }; 4];

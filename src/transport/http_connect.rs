@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::dialogue::{Dialogue, Refusal, shown};
 use super::host_port::HostPort;
-use super::proxy_url::Credentials;
+use super::proxy_url::{Credentials, HIDDEN};
 
 /// A longer header is refused. Servers and clients of HTTP take 8 KiB at least, most of them no more than 64.
 const MAX_HEADER: usize = 64 * 1024;
@@ -29,7 +29,7 @@ impl HttpConnect {
     /// What the header says.
     fn verdict(&self) -> Result<(), Refusal> {
         let text = String::from_utf8_lossy(&self.header);
-        let first = text.lines().next().unwrap_or_default();
+        let first = &*self.without_credentials(text.lines().next().unwrap_or_default());
         let code = first.split(' ').nth(1).and_then(|code| code.parse::<u16>().ok());
         match code {
             Some(200..=299) => Ok(()),
@@ -40,8 +40,18 @@ impl HttpConnect {
                 Err(Refusal::User(format!("it does not accept the user name and the password: check them ({first})")))
             }
             Some(_) => Err(Refusal::Connect(first.to_owned())),
-            None => Err(Refusal::Foreign(shown(&self.header))),
+            None => Err(Refusal::Foreign(self.without_credentials(&shown(&self.header)))),
         }
+    }
+
+    /// A text of the proxy, which may repeat what it was sent.
+    fn without_credentials(&self, text: &str) -> String {
+        let Some(Credentials { user, password }) = &self.credentials else { return text.to_owned() };
+        let encoded = STANDARD.encode(format!("{user}:{password}"));
+        let secrets = [encoded.as_str(), encoded.trim_end_matches('='), password];
+        // An empty password is no secret, and stands everywhere.
+        let secrets = secrets.into_iter().filter(|secret| !secret.is_empty());
+        secrets.fold(text.to_owned(), |text, secret| text.replace(secret, HIDDEN))
     }
 }
 
@@ -71,7 +81,7 @@ impl Dialogue for HttpConnect {
         let begin = b"HTTP/";
         let known = self.header.len().min(begin.len());
         if self.header[..known] != begin[..known] {
-            return Err(Refusal::Foreign(shown(&self.header)));
+            return Err(Refusal::Foreign(self.without_credentials(&shown(&self.header))));
         }
         if self.header.ends_with(b"\n\n") || self.header.ends_with(b"\n\r\n") {
             self.verdict()?;
@@ -103,6 +113,16 @@ mod tests {
         assert!(asked(&mut connect(user())).contains("\r\nProxy-Authorization: Basic am9lOnA6dw==\r\n\r\n"));
         let six = asked(&mut HttpConnect::new(HostPort::new("::1", 80), None));
         assert!(six.starts_with("CONNECT [::1]:80 HTTP/1.1\r\n"), "{six}");
+    }
+
+    #[test]
+    fn a_proxy_that_repeats_what_it_was_sent_tells_no_password() {
+        for answer in ["HTTP/1.1 407 joe:p:w am9lOnA6dw==\r\n\r\n", "joe p:w am9lOnA6dw\r\n\r\n"] {
+            let (_, _, refusal) = converse(&mut connect(user()), answer.as_bytes(), answer.len());
+            let said = format!("{refusal:?}");
+            assert!(said.contains("***") || !answer.starts_with("HTTP"), "{said}");
+            assert!(!said.contains("p:w") && !said.contains("am9l"), "{said}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::units::ParseError;
 use crate::units::text::{Form, TextForm, remedy, text_form};
 
 /// What stands for a password in reports.
-const HIDDEN: &str = "***";
+pub(super) const HIDDEN: &str = "***";
 /// SOCKS5 gives the length of a user name and of a password one byte each (RFC 1929, 2).
 const MAX_CREDENTIAL: usize = 255;
 

@@ -400,6 +400,7 @@ pub fn find(name: &str) -> Result<&'static Model, String> {
         };
         match name {
             "" => format!("the name is empty: {remedy}"),
+            "rio" | "socket-notifications" => format!("{name} is no model here: docs/windows.md says why"),
             name => format!("there is no model '{name}': {remedy}"),
         }
     })

@@ -1,13 +1,13 @@
 //! The Linux half: `/proc/<pid>/status` (proc_pid_status(5)), getrusage(2), and the tracepoint of system calls as a
 //! counter (perf_event_open(2)).
 
-#![expect(unsafe_code, reason = "getrusage and perf_event_open have no safe wrapper")]
+#![expect(unsafe_code, reason = "perf_event_open has no safe wrapper")]
 
 use std::fs::{self, File};
 use std::io::Read;
-use std::mem::MaybeUninit;
 use std::os::fd::FromRawFd;
 
+use crate::sys::os;
 use crate::sys::processes::threads_of_tree;
 
 /// The context switches so far of the threads that now run in a process and its descendants. `None`: there is no such
@@ -31,13 +31,7 @@ fn switches(status: &str) -> u64 {
 /// The context switches of all threads of all children of this process that have ended and were waited for, with those
 /// of their own children.
 pub fn switches_of_ended_children() -> Option<u64> {
-    let mut usage = MaybeUninit::<libc::rusage>::zeroed();
-    // SAFETY: the call writes the live struct.
-    if unsafe { libc::getrusage(libc::RUSAGE_CHILDREN, usage.as_mut_ptr()) } != 0 {
-        return None;
-    }
-    // SAFETY: it consists of integers, was zeroed, and the call has written it.
-    let usage = unsafe { usage.assume_init() };
+    let usage = os::usage_of_ended_children()?;
     Some(u64::try_from(usage.ru_nvcsw).ok()? + u64::try_from(usage.ru_nivcsw).ok()?)
 }
 
