@@ -103,7 +103,7 @@ pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
     launch::note_late_start(&args.run);
     launch::note_insecure(&args.run);
     backend::note_lone_token(&args.backend, args.output.quiet);
-    let watch = watch(&args)?;
+    check_watch(&args)?;
     args.output.result.clear()?;
     prepare_log(&args)?;
     let default_target = format!("127.0.0.1:{DEFAULT_PORT}");
@@ -125,12 +125,9 @@ pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
         aim_at(&mut plan, server.as_ref(), &run)?;
     }
     announce(&args.output, &plan, (server.as_ref(), backend.as_ref()), target, &about)?;
-    let watch = match &server {
-        Some(server) => UsageWatch::of(server.pid()),
-        // From now on: with --wait, the server may have begun since.
-        None if watch.is_some() => server_watch::named(args.watch)?,
-        None => None,
-    };
+    // From now on: with --wait, the server may have begun since it was looked for.
+    let watch =
+        server.as_ref().map_or_else(|| server_watch::named(args.watch), |server| Ok(UsageWatch::of(server.pid())))?;
     let progress = Progress::of_run(args.output.quiet);
     let task = progress.begin(0, String::new());
     let (mut outcome, timed_out) = launch::run_plan(plan.clone(), run.start_at, run.timeout, &task, watch.as_ref())?;
@@ -206,11 +203,11 @@ fn about(profiles: &[Profile]) -> String {
     }
 }
 
-/// The watch of the process that `--pid` names, if it does.
+/// Whether the process that `--pid` names, if it does, can be watched.
 ///
 /// # Errors
 /// There is no such process, or no such model for a server to watch.
-fn watch(args: &BlastArgs) -> anyhow::Result<Option<UsageWatch>> {
+fn check_watch(args: &BlastArgs) -> anyhow::Result<()> {
     if let Some(model) = &args.serve {
         models::find(model).map_err(|why| Failure::usage(format!("--serve={model}: {why}")))?;
     }
@@ -218,7 +215,7 @@ fn watch(args: &BlastArgs) -> anyhow::Result<Option<UsageWatch>> {
         (Some(pid), Some(_)) => {
             Err(Failure::usage(format!("--pid {pid}: the server of --serve is watched anyway: leave out one of them")))
         }
-        _ => server_watch::named(args.watch),
+        _ => server_watch::named(args.watch).map(drop),
     }
 }
 

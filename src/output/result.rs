@@ -99,7 +99,10 @@ impl ResultArgs {
     pub(crate) fn finish(&self, exit: Exit, json: &str, text: impl FnOnce(Option<String>) -> String) -> Exit {
         let to_file = self.write_json_file(json);
         let file = self.json_file().filter(|_| to_file.is_ok()).map(files::shown);
-        let shown = self.show(&text(file), json);
+        let text = text(file);
+        // What a run has cost is not to be lost with a full disk.
+        let lost = |error| print(if self.is_json() { json } else { &text }).and(Err(error));
+        let shown = self.show(&text, json).or_else(lost);
         // The errors come last, where they don't scroll away above a long text.
         exit_after_writing(exit_after_writing(exit, to_file), shown)
     }
@@ -115,8 +118,7 @@ impl ResultArgs {
     fn show(&self, text: &str, json: &str) -> anyhow::Result<()> {
         let result = if self.is_json() { json } else { text };
         match self.output_file() {
-            // What a run has cost is not to be lost with a full disk.
-            Some(file) => files::write("output", file, result).or_else(|error| print(result).and(Err(error))),
+            Some(file) => files::write("output", file, result),
             None => print(result),
         }
     }
