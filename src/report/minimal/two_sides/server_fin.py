@@ -7,12 +7,12 @@ COUNT = 1
 @OPENING@
 @SEND@
 client, server = pairs[0]
+threading.Thread(target=send, args=(client, 100, 0.02), daemon=True).start()
 send(server, 1)
 came = receive(client)
 print(f"the server sent 1000 bytes and a FIN; the client received {came[0]} bytes and then {came[1]}")
-threading.Thread(target=send, args=(client, 100, 0.02), daemon=True).start()
 then = receive(server)
 right = came == (1000, "a FIN") and then == (100_000, "a FIN")
-print(f"then the client sent 100000 bytes and a FIN; the server received {then[0]} bytes and then {then[1]}:",
+print(f"the client sent 100000 bytes and a FIN; the server received {then[0]} bytes and then {then[1]}:",
       "right" if right else "WRONG")
 raise SystemExit(not right)
