@@ -2,11 +2,15 @@
 //! They need python3; without it there is nothing to run.
 
 mod program;
+mod relay;
 
+use std::io;
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 use std::thread;
 
 use program::{Serving, said, text};
+use relay::{Carry, Way, bytes, faithful, loses_ten_on_the_way_back, relay};
 
 /// A script, the flags of a server with its fault, and a part of what it says.
 const FAULTS: &[(&str, &[&str], &str)] = &[
@@ -25,15 +29,77 @@ const FAULTS: &[(&str, &[&str], &str)] = &[
     ("1.5", &["--fault", "reorder:len=3,at=40000"], "the first WRONG one is byte 40000"),
 ];
 
+/// The scripts of two sides, a case of each, a relay with its fault, and a part of what it says.
+const FAULTS_OF_TWO_SIDES: &[(&str, &str, Carry, &str)] = &[
+    ("server-fin", "11.5", cuts_at_the_first_fin, "the client sent 100000 bytes and a FIN; the server received"),
+    ("client-fin", "11.6", cuts_at_the_first_fin, "the server sent 100000 bytes and a FIN; the client received"),
+    ("both-fins", "11.1", cuts_at_the_first_fin, "WRONG"),
+    ("both-fins", "11.8", loses_ten_on_the_way_back, "the client 999990 of 1000000 and then a FIN: WRONG"),
+    ("late-readers", "11.14", cuts_at_the_first_fin, "an early end came back"),
+    (
+        "late-readers",
+        "11.4",
+        loses_ten_on_the_way_back,
+        "down: sent 16000000 bytes and a FIN; after 2 s, received 15999990 and then a FIN",
+    ),
+    (
+        "resets",
+        "11.9",
+        keeps_resets_to_itself,
+        "the server received 40000 of 40000 bytes and reset its connection; the other side got ",
+    ),
+    (
+        "resets",
+        "11.10",
+        keeps_resets_to_itself,
+        "the client received 40000 of 40000 bytes and reset its connection; the other side got ",
+    ),
+];
+
+/// Ends both ways at the first FIN, of whichever side, as most proxies that fail do.
+fn cuts_at_the_first_fin(_: Way, from: &mut TcpStream, to: &mut TcpStream) -> io::Result<()> {
+    bytes(from, to, |_, _| {})?;
+    for socket in [from, to] {
+        // One whose ends were both there already has nothing to shut down.
+        let _ = socket.shutdown(Shutdown::Both);
+    }
+    Ok(())
+}
+
+/// Carries bytes and FINs, and leaves the other side open when one is reset.
+fn keeps_resets_to_itself(way: Way, from: &mut TcpStream, to: &mut TcpStream) -> io::Result<()> {
+    faithful(way, from, to).or(Ok(()))
+}
+
+/// A port that is free: nobody has connected to it.
+fn free_port() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port is free")
+}
+
+/// Runs a script of two sides through this relay, or straight if there is none.
+fn ran_between(script: &str, carry: Option<Carry>) -> (i32, String) {
+    let backend = free_port();
+    let proxy = carry.map_or(backend, |carry| relay(backend, carry)).to_string();
+    let (code, python, err) = said(&["check", "--minimal", script, &proxy, "--backend", &backend.to_string()]);
+    assert_eq!(code, 0, "{err}");
+    run_python(&python)
+}
+
+/// The exit code of a script, and what it printed.
+fn run_python(python: &str) -> (i32, String) {
+    let output = Command::new("python3").args(["-c", python]).output().expect("python3 starts");
+    (output.status.code().unwrap_or(-1), text(&output.stdout) + &text(&output.stderr))
+}
+
 /// Runs a script against a server with these flags. Returns its exit code, and what it printed.
 fn ran(script: &str, flags: &[&str]) -> (i32, String) {
     let server = Serving::start(flags);
     let args = ["check", "--minimal", script, &server.address, "--patience", "3s"];
     let (code, python, err) = said(&args);
     assert_eq!(code, 0, "{err}");
-    let output = Command::new("python3").args(["-c", &python]).output().expect("python3 starts");
+    let result = run_python(&python);
     server.stop();
-    (output.status.code().unwrap_or(-1), text(&output.stdout) + &text(&output.stderr))
+    result
 }
 
 fn has_python() -> bool {
@@ -67,18 +133,59 @@ fn a_good_server_has_none_of_the_faults() {
 }
 
 #[test]
+fn each_script_of_two_sides_shows_its_fault() {
+    if !has_python() {
+        return println!("SKIPPED: not installed: python3");
+    }
+    thread::scope(|scope| {
+        for (name, case, carry, part) in FAULTS_OF_TWO_SIDES {
+            scope.spawn(move || {
+                let (code, output) = ran_between(case, Some(*carry));
+                let is_said = output.lines().any(|line| line.contains(part) && line.ends_with("WRONG"));
+                assert!(code == 1 && is_said, "{name} {case}: {code}: {output}");
+            });
+        }
+    });
+}
+
+#[test]
+fn a_faithful_relay_has_none_of_the_faults_and_nor_has_no_relay() {
+    if !has_python() {
+        return println!("SKIPPED: not installed: python3");
+    }
+    thread::scope(|scope| {
+        for name in ["server-fin", "client-fin", "both-fins", "late-readers", "resets"] {
+            scope.spawn(move || {
+                for carry in [Some(faithful as Carry), None] {
+                    let (code, output) = ran_between(name, carry);
+                    assert!(code == 0 && output.contains("right"), "{name} {}: {code}: {output}", carry.is_some());
+                }
+            });
+        }
+    });
+}
+
+#[test]
 fn a_script_that_finds_nobody_accuses_nobody() {
     if !has_python() {
         return println!("SKIPPED: not installed: python3");
     }
-    // Its port is free again, since nobody has connected to it.
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free").local_addr().expect("it is bound");
-    for script in ["half-close", "backlog", "reset", "back-pressure", "bytes"] {
-        let (_, python, _) = said(&["check", "--minimal", script, &nobody.to_string()]);
-        let output = Command::new("python3").args(["-c", &python]).output().expect("python3 starts");
-        let printed = text(&output.stdout);
-        assert!(output.status.code() == Some(2) && printed.contains("cannot connect"), "{script}: {output:?}");
+    let nobody = free_port().to_string();
+    for script in ["half-close", "backlog", "reset", "back-pressure", "bytes", "server-fin", "resets"] {
+        let backend = free_port().to_string();
+        let two_sides: &[&str] =
+            if ["server-fin", "resets"].contains(&script) { &["--backend", &backend] } else { &[] };
+        let (_, python, _) = said(&[&["check", "--minimal", script, &nobody], two_sides].concat());
+        let (code, printed) = run_python(&python);
+        assert!(code == 2 && printed.contains("cannot connect"), "{script}: {code}: {printed}");
     }
+    // A proxy that takes connections, and has no backend.
+    let deaf = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr().map(|at| (at, listener)));
+    let (at, _open) = deaf.expect("a port is free");
+    let args = ["check", "--minimal", "11.5", &at.to_string(), "--backend", &free_port().to_string()];
+    let (_, python, _) = said(&[&args[..], &["--patience", "500ms"]].concat());
+    let (code, printed) = run_python(&python);
+    assert!(code == 2 && printed.contains("cannot connect through"), "{code}: {printed}");
 }
 
 #[test]
@@ -93,6 +200,10 @@ fn a_script_needs_one_target_and_a_case_that_has_one() {
         (&["--minimal", "3.2", "unix:/tmp/x"], "of the form HOST:PORT"),
         #[cfg(target_os = "linux")]
         (&["--minimal", "3.2", "vsock:1:7777"], "of the form HOST:PORT"),
+        (&["--minimal", "11.5", "127.0.0.1:9"], "add --backend and the address that the proxy forwards to"),
+        (&["--minimal", "11.5", "127.0.0.1:9", "--backend", "127.0.0.1:0"], "give the port that the proxy forwards to"),
+        (&["--minimal", "3.2", "127.0.0.1:9", "--backend", "7777"], "leave out --backend 127.0.0.1:7777"),
+        (&["--minimal", "11.5", "127.0.0.1:9", "--backend", "7777", "--backend-token", "x"], "cannot be used with"),
         (&["--minimal", "3.2", "127.0.0.1:9", "--patience", "0"], "must be longer than 0"),
         (&["--minimal", "3.2", "127.0.0.1:9", "--json=x.json"], "cannot be used with"),
         (&["--minimal", "3.2", "127.0.0.1:9", "--via", "socks5://127.0.0.1:1"], "cannot be used with"),

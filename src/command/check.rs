@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 
-use crate::config::{ConfigError, ModelList, ServerTable};
+use crate::config::{ConfigError, ListenAddress, ModelList, ServerTable};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::judge::assumption::{ASSUMPTIONS, Assumption};
@@ -56,12 +56,14 @@ pub struct CheckCommand {
     /// Print the smallest python3 script that shows the fault of this case without echo-tester, and connect to nobody
     ///
     /// For a report to the maintainers of a proxy. A case is an id such as 3.2; the scripts have names too: half-close,
-    /// backlog, reset, back-pressure, bytes. Exit code 1 of the script: the fault is there; 2: it can't connect.
+    /// backlog, reset, back-pressure, bytes. With --backend, the script listens there, as the server behind the proxy:
+    /// 11.5, or server-fin, client-fin, both-fins, late-readers, resets. Exit code 1 of the script: the fault is there;
+    /// 2: it can't connect.
     #[arg(
         long, value_name = "CASE",
         conflicts_with_all = [
-            "model", "direct", "targets_file", "assume", "list", "dry_run", "filter", "backend", "baseline",
-            "write_baseline", "json", "output", "junit", "markdown", "html", "via", "tls", "send_proxy"
+            "model", "direct", "targets_file", "assume", "list", "dry_run", "filter", "backend_token",
+            "baseline", "write_baseline", "json", "output", "junit", "markdown", "html", "via", "tls", "send_proxy"
         ]
     )]
     minimal: Option<String>,
@@ -94,7 +96,7 @@ pub fn run(args: &CheckCommand) -> anyhow::Result<Exit> {
         return Err(Failure::usage("--patience 0: must be longer than 0: write a time such as 30s, or leave it out"));
     }
     if let Some(case) = &args.minimal {
-        return print_minimal(case, &targets, args.patience);
+        return print_minimal(case, &targets, args);
     }
     let is_nothing_named = targets.targets.is_empty() && args.model.is_none() && !args.cases.list;
     if is_nothing_named {
@@ -137,15 +139,29 @@ pub fn run(args: &CheckCommand) -> anyhow::Result<Exit> {
 }
 
 /// Prints the script for a case, with the target in it.
-fn print_minimal(case: &str, targets: &SuiteTargets, patience: Option<Time>) -> anyhow::Result<Exit> {
+fn print_minimal(case: &str, targets: &SuiteTargets, args: &CheckCommand) -> anyhow::Result<Exit> {
     let wrong = |problem: &str| Failure::usage(format!("--minimal {case}: {problem}"));
     let script = MinimalScript::named(case).map_err(|problem| wrong(&problem))?;
     let [target] = &targets.targets[..] else { return Err(wrong("a script has one target: name one HOST:PORT")) };
     let is_tcp = SocketKind::of_target(target) == SocketKind::Tcp;
     let address = target.rsplit_once(':').filter(|_| is_tcp && !target.contains('/'));
     let address = address.ok_or_else(|| wrong("a script needs a target of the form HOST:PORT"))?;
-    let patience = patience.map_or(MINIMAL_PATIENCE, |Time(time)| time);
-    print(&script.against(address, patience.as_secs_f64()))?;
+    let listen = args.cases.backend.backend.map(|ListenAddress(address)| address);
+    match listen {
+        None if script.is_of_two_sides => Err(wrong(
+            "its script is the server behind the proxy too: add --backend and the address that the proxy forwards to, \
+             such as --backend 127.0.0.1:7777",
+        )),
+        Some(listen) if !script.is_of_two_sides => {
+            Err(wrong(&format!("its script needs an echo server behind the target: leave out --backend {listen}")))
+        }
+        Some(listen) if listen.port() == 0 => {
+            Err(wrong(&format!("--backend {listen}: give the port that the proxy forwards to, not 0")))
+        }
+        _ => Ok(()),
+    }?;
+    let patience = args.patience.map_or(MINIMAL_PATIENCE, |Time(time)| time);
+    print(&script.against(address, listen, patience.as_secs_f64()))?;
     Ok(Exit::Pass)
 }
 

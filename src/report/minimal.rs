@@ -1,5 +1,8 @@
 //! The smallest script that shows a fault without this program: python3 with its standard library, some 30 lines. Who
-//! maintains a proxy can run it, read it, and keep it as a test.
+//! maintains a proxy can run it, read it, and keep it as a test. Those for proxies whose both ends are ours are some 50
+//! lines, since they are the server too.
+
+use std::net::SocketAddr;
 
 use crate::units::nearest::nearest;
 
@@ -11,6 +14,8 @@ pub struct MinimalScript {
     pub shows: &'static str,
     /// The cases of the suite that fail by it; none, if it is a way in which the cases of others may fail.
     pub cases: &'static [&'static str],
+    /// It is the server behind the proxy too, and needs an address to listen on; else the server is an echo server.
+    pub is_of_two_sides: bool,
     text: &'static str,
 }
 
@@ -20,32 +25,78 @@ pub const SCRIPTS: &[MinimalScript] = &[
         name: "half-close",
         shows: "a half-closed connection is cut, ends too early, or ends with a reset or not at all",
         cases: &["3.2", "9.2"],
+        is_of_two_sides: false,
         text: include_str!("minimal/half_close.py"),
     },
     MinimalScript {
         name: "backlog",
         shows: "bytes that wait to be sent are lost at the end",
         cases: &["3.3", "3.7", "3.8", "3.9"],
+        is_of_two_sides: false,
         text: include_str!("minimal/backlog.py"),
     },
     MinimalScript {
         name: "reset",
         shows: "a connection that is over ends with a reset in place of a FIN",
         cases: &[],
+        is_of_two_sides: false,
         text: include_str!("minimal/reset.py"),
     },
     MinimalScript {
         name: "back-pressure",
         shows: "a connection on which neither direction is read for a while never goes on",
         cases: &["2.1", "2.2", "2.3", "2.4", "2.6"],
+        is_of_two_sides: false,
         text: include_str!("minimal/back_pressure.py"),
     },
     MinimalScript {
         name: "bytes",
         shows: "bytes are lost, changed, repeated or in another order",
         cases: &["1.1", "1.2", "1.3", "1.4", "1.5", "1.6"],
+        is_of_two_sides: false,
         text: include_str!("minimal/bytes.py"),
     },
+    MinimalScript {
+        name: "server-fin",
+        shows: "after the server's FIN, what the client still sends is cut off",
+        cases: &["11.5"],
+        is_of_two_sides: true,
+        text: include_str!("minimal/two_sides/server_fin.py"),
+    },
+    MinimalScript {
+        name: "client-fin",
+        shows: "after the client's FIN, what the server still sends is cut off",
+        cases: &["11.6"],
+        is_of_two_sides: true,
+        text: include_str!("minimal/two_sides/client_fin.py"),
+    },
+    MinimalScript {
+        name: "both-fins",
+        shows: "bytes that are on their way are lost when the other side ends",
+        cases: &["11.1", "11.8"],
+        is_of_two_sides: true,
+        text: include_str!("minimal/two_sides/both_fins.py"),
+    },
+    MinimalScript {
+        name: "late-readers",
+        shows: "bytes that wait for a late reader are lost at the end, or an end comes back before any was sent",
+        cases: &["11.3", "11.4", "11.14", "11.15"],
+        is_of_two_sides: true,
+        text: include_str!("minimal/two_sides/late_readers.py"),
+    },
+    MinimalScript {
+        name: "resets",
+        shows: "a reset of one side does not end the other one's connection",
+        cases: &["11.9", "11.10"],
+        is_of_two_sides: true,
+        text: include_str!("minimal/two_sides/resets.py"),
+    },
+];
+
+/// What the scripts of two sides share.
+const PARTS: &[(&str, &str)] = &[
+    ("@OPENING@\n", include_str!("minimal/two_sides/opening.py")),
+    ("@SEND@\n", include_str!("minimal/two_sides/send.py")),
 ];
 
 impl MinimalScript {
@@ -69,12 +120,19 @@ impl MinimalScript {
         })
     }
 
-    /// The script for this target and this patience, in seconds.
-    pub fn against(&self, (host, port): (&str, &str), patience_s: f64) -> String {
-        let host = host.trim_matches(['[', ']']);
-        let values =
-            [("@HOST@", format!("{host:?}")), ("@PORT@", port.to_owned()), ("@PATIENCE@", patience_s.to_string())];
-        values.iter().fold(self.text.to_owned(), |text, (name, value)| text.replace(name, value))
+    /// The script for this target, this address to listen on if it is of two sides, and this patience, in seconds.
+    pub fn against(&self, (host, port): (&str, &str), listen: Option<SocketAddr>, patience_s: f64) -> String {
+        let quoted = |host: &str| format!("{:?}", host.trim_matches(['[', ']']));
+        let (listen_host, listen_port) = listen.map(|at| (at.ip().to_string(), at.port().to_string())).unzip();
+        let values = [
+            ("@HOST@", quoted(host)),
+            ("@PORT@", port.to_owned()),
+            ("@LISTEN_HOST@", quoted(&listen_host.unwrap_or_default())),
+            ("@LISTEN_PORT@", listen_port.unwrap_or_default()),
+            ("@PATIENCE@", patience_s.to_string()),
+        ];
+        let text = PARTS.iter().fold(self.text.to_owned(), |text, (name, part)| text.replace(name, part));
+        values.iter().fold(text, |text, (name, value)| text.replace(name, value))
     }
 }
 
@@ -85,9 +143,14 @@ mod tests {
     #[test]
     fn a_script_has_one_name_its_own_cases_and_no_place_that_is_not_filled_in() {
         for script in SCRIPTS {
-            let text = script.against(("[::1]", "7777"), 5.0);
-            assert!(text.contains("TARGET, PATIENCE") && text.contains("(\"::1\", 7777), 5"), "{text}");
-            assert!(!text.contains('@') && text.lines().count() <= 42, "{}", script.name);
+            let listen = script.is_of_two_sides.then(|| SocketAddr::from(([0; 4], 8888)));
+            let text = script.against(("[::1]", "7777"), listen, 5.0);
+            let (begin, most) = match script.is_of_two_sides {
+                true => ("PROXY, LISTEN, PATIENCE = (\"::1\", 7777), (\"0.0.0.0\", 8888), 5\n", 58),
+                false => ("TARGET, PATIENCE", 42),
+            };
+            assert!(text.contains(begin) && text.contains("(\"::1\", 7777), "), "{text}");
+            assert!(!text.contains('@') && text.lines().count() <= most, "{}", script.name);
             for name in script.cases.iter().chain([&script.name]) {
                 assert_eq!(MinimalScript::named(name).map(|found| found.name), Ok(script.name));
             }
