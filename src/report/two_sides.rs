@@ -133,7 +133,7 @@ pub(super) fn retold(finding: &Finding, happened: String) -> String {
             FindingKind::Lost if divergence.extent == 1 => format!("1 byte was lost{way}"),
             FindingKind::Lost => format!("{} were lost{way}", counted(divergence.extent, "byte")),
             FindingKind::ConnectFailed => happened,
-            _ => format!("{}{way}", happened.replace(" came back", " arrived")),
+            kind => with_way(kind, happened.replace(" came back", " arrived"), way),
         };
     };
     let silent = time(ending.silent_ms);
@@ -159,5 +159,52 @@ pub(super) fn retold(finding: &Finding, happened: String) -> String {
         }
         FindingKind::TooSlow => format!("the time of the connection was up, and the grace after it too{lacking}{way}"),
         _ => format!("{happened}{way}"),
+    }
+}
+
+/// What arrived, with the way on which it did: before what is only said of the bytes.
+fn with_way(kind: FindingKind, arrived: String, way: &str) -> String {
+    let of_the_bytes = match kind {
+        FindingKind::Duplicated => arrived.find(", those"),
+        FindingKind::Corrupt | FindingKind::Surplus => arrived.find("; "),
+        _ => None,
+    };
+    let (arrived, of_the_bytes) = arrived.split_at(of_the_bytes.unwrap_or(arrived.len()));
+    format!("{arrived}{way}{of_the_bytes}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::finding::sentences;
+    use super::*;
+    use crate::stream::{Change, ConnId, Corruption, Divergence, StreamSource};
+
+    /// A finding of three bytes on the way back, made one second after the start.
+    fn finding(kind: FindingKind) -> Finding {
+        let conn = ConnId::new(1).expect("small");
+        Finding {
+            divergence: Divergence::of_connection(kind, conn, 10, 3),
+            direction: Some(StreamDirection::Down),
+            other: None,
+            source_shard: None,
+            local: None,
+            remote: None,
+            at_ms: 1000.0,
+            cause: None,
+            recent: Vec::new(),
+            replay: None,
+        }
+    }
+
+    #[test]
+    fn the_way_comes_before_what_is_said_of_the_bytes() {
+        let mut doubled = finding(FindingKind::Duplicated);
+        doubled.divergence.source = Some(StreamSource { conn: doubled.divergence.conn, offset: 7, open: true });
+        let expected = "3 bytes arrived twice on the way back, those from offset 7 (0x7) on.";
+        assert!(sentences(&doubled).starts_with(expected), "{}", sentences(&doubled));
+        let mut changed = finding(FindingKind::Corrupt);
+        changed.divergence.detail = Some(Corruption { bytes: 3, bits: 9, looks_like: Some(Change::ZeroFilled) });
+        let expected = "3 bytes arrived changed (9 bits) on the way back; all are zero.";
+        assert!(sentences(&changed).starts_with(expected), "{}", sentences(&changed));
     }
 }
