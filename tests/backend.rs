@@ -154,6 +154,21 @@ fn bytes_that_are_lost_are_lost_on_one_way_alone() {
 }
 
 #[test]
+fn a_loss_shows_the_other_side_as_it_was_when_the_loss_was_met() {
+    // A loss is certain only when no late bytes can fill the gap any more: at the end of the connection.
+    let load =
+        "conns = 2\nflow = 'both'\nsize = 500\nfragment = 'off'\nmessages = 20\ngap = '2ms'\nbackend_gap = '2ms'";
+    let (_, findings) = through(loses_ten_on_the_way_back, load);
+    assert_eq!(named(&findings), [(FindingKind::Lost, Some(StreamDirection::Down)); 2], "{findings:#?}");
+    for finding in &findings {
+        let other = finding.other.as_deref().expect("both ends are ours");
+        assert!(other.reached && other.sent > 1000, "{finding:#?}");
+        let times = [other.last_sent_ms, other.last_received_ms, other.fin_ms, other.ended_ms];
+        assert!(times.iter().flatten().all(|at| *at <= finding.at_ms), "{finding:#?}");
+    }
+}
+
+#[test]
 fn what_a_relay_swallows_stalls_the_side_that_misses_it() {
     let swallows: Carry = |way, from, to| {
         bytes(from, to, |offset, piece| {

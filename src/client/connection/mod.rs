@@ -375,14 +375,19 @@ impl ClientConnection {
         self.receiver.came(*now);
         self.log.push(OpKind::Read, n, *now);
         let (log, received, sent) = (&self.log, self.receiver.received(), self.sender.sent());
-        let then = || Circumstances { at_ms: *now as f64 / 1e6, recent: log.list(sent, received, *now) };
+        if let Some(half) = &mut self.half {
+            half.note_received(received, self.receiver.reached(), *now, turn.stats);
+        }
+        let half = self.half.as_deref();
+        let then = || Circumstances {
+            at_ms: *now as f64 / 1e6,
+            recent: log.list(sent, received, *now),
+            other: half.map(Half::shown_other),
+        };
         turn.stats.counters.undecided += u64::from(self.receiver.note(then));
         // Wrong bytes that are not named yet count as echo. Otherwise a wrong byte at the end of a message would hold
         // up the bytes that would name it.
         self.sender.take_echo(self.receiver.reached(), received == n as u64, *now, turn.stats);
-        if let Some(half) = &mut self.half {
-            half.note_received(received, self.receiver.reached(), *now, turn.stats);
-        }
         Ok(n)
     }
 
