@@ -169,6 +169,23 @@ fn a_loss_shows_the_other_side_as_it_was_when_the_loss_was_met() {
 }
 
 #[test]
+fn a_relay_that_stops_both_ways_gives_one_finding_a_connection() {
+    let stops: Carry = |_, from, to| {
+        bytes(from, to, |offset, piece| piece.truncate(2000u64.saturating_sub(offset) as usize))?;
+        // sleep: it keeps both sockets for longer than both sides wait for an end
+        thread::sleep(Duration::from_secs(5));
+        Ok(())
+    };
+    // Both sides miss bytes. Either may be the first to give up; the other one's end is then no fault of its own.
+    let load = "conns = 2\nflow = 'both'\nsize = 500\nfragment = 'off'\nmessages = 20\nstall_timeout = '300ms'";
+    let (outcome, findings) = through(stops, load);
+    let kinds: Vec<_> = findings.iter().map(|finding| finding.divergence.kind).collect();
+    assert_eq!(kinds, [FindingKind::Stalled; 2], "{findings:#?}");
+    assert_ne!(findings[0].divergence.conn, findings[1].divergence.conn);
+    assert_eq!(outcome.groups[0].counters.failed, 2);
+}
+
+#[test]
 fn what_a_relay_swallows_stalls_the_side_that_misses_it() {
     let swallows: Carry = |way, from, to| {
         bytes(from, to, |offset, piece| {

@@ -49,8 +49,10 @@ pub(super) enum OtherState {
     Open,
     /// It has sent its FIN: every byte must come, and then EOF.
     Finished,
-    /// It has ended in another way: an end must come, and perhaps not every byte.
+    /// It has ended in another way, as planned: an end must come, and perhaps not every byte.
     Broken,
+    /// It has ended with a finding of its own: whatever follows from that is the same fault.
+    Failed,
 }
 
 /// One half, as the other one sees it. Times are nanoseconds since the start of the run; 0: not yet.
@@ -192,6 +194,7 @@ impl Pair {
     pub(super) fn state(&self, side: Side) -> OtherState {
         let half = self.half(side);
         match half.end.load(Ordering::Relaxed) {
+            end if end == HalfEnd::Failed as u8 => OtherState::Failed,
             end if end >= HalfEnd::Abrupt as u8 => OtherState::Broken,
             _ if get(&half.fin_at) != 0 => OtherState::Finished,
             _ => OtherState::Open,
@@ -292,8 +295,10 @@ mod tests {
         assert_eq!((pair.state(Side::Client), pair.sent(Side::Client)), (OtherState::Finished, 100));
         pair.set_end(Side::Client, HalfEnd::Whole, 7);
         assert_eq!(pair.state(Side::Client), OtherState::Finished);
-        pair.set_end(Side::Client, HalfEnd::Failed, 8);
+        pair.set_end(Side::Client, HalfEnd::Abrupt, 8);
         assert_eq!(pair.state(Side::Client), OtherState::Broken);
+        pair.set_end(Side::Client, HalfEnd::Failed, 9);
+        assert_eq!(pair.state(Side::Client), OtherState::Failed);
         assert!(pair.has_failed(Side::Client) && !pair.has_ended(Side::Backend));
     }
 
