@@ -256,6 +256,7 @@ fn a_relay_that_keeps_a_fin_or_a_reset_to_itself_never_ends_the_other_side() {
     let load = "conns = 1\nflow = 'both'\nmessages = 5\nbackend_close = 'reset'\nstall_timeout = '500ms'\nclose = 'after-echo'";
     let (_, findings) = through(no_reset, load);
     assert_eq!(named(&findings), [(FindingKind::NoFin, Some(StreamDirection::Down))], "{findings:#?}");
+    assert!(findings[0].other.as_deref().is_some_and(|other| other.reset), "{findings:#?}");
 }
 
 #[test]

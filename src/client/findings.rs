@@ -142,8 +142,8 @@ fn finding(run: &RunState, group: &Profile, mut divergence: Divergence, context:
     let own_source = divergence.source.filter(|_| divergence.earlier.is_none());
     let source_shard = own_source.and_then(|source| run.ledger.other_shard(source.conn));
     let other = other.map(|(_, other)| other);
-    // The operations around the wrong bytes are not those around the moment at which their nature became certain. Nor is
-    // what the other end had done.
+    // The operations around the wrong bytes are not those around the moment at which their nature became certain.
+    // Neither is what the other end had done.
     let (at_ms, recent, other) = match divergence.circumstances.take() {
         Some(then) => (then.at_ms, then.recent.clone(), then.other.clone().or(other)),
         None => (now as f64 / 1e6, recent, other),

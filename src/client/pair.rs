@@ -36,10 +36,12 @@ pub(super) enum HalfEnd {
     Open = 0,
     /// Both directions came to their ends.
     Whole = 1,
-    /// As planned, without the end of one direction: a reset, or a close with bytes unread.
+    /// Without the end of one direction: a close with bytes unread, or because the other half had ended so.
     Abrupt = 2,
+    /// As planned, by a reset.
+    Reset = 3,
     /// With a finding.
-    Failed = 3,
+    Failed = 4,
 }
 
 /// What a half may expect of the other one's direction.
@@ -214,6 +216,7 @@ impl Pair {
             last_received_ms: ms(&half.received_at),
             fin_ms: ms(&half.fin_at),
             ended_ms: ms(&half.ended_at),
+            reset: half.end.load(Ordering::Relaxed) == HalfEnd::Reset as u8,
             recent: Vec::new(),
         }
     }
@@ -295,8 +298,11 @@ mod tests {
         assert_eq!((pair.state(Side::Client), pair.sent(Side::Client)), (OtherState::Finished, 100));
         pair.set_end(Side::Client, HalfEnd::Whole, 7);
         assert_eq!(pair.state(Side::Client), OtherState::Finished);
-        pair.set_end(Side::Client, HalfEnd::Abrupt, 8);
-        assert_eq!(pair.state(Side::Client), OtherState::Broken);
+        for end in [HalfEnd::Abrupt, HalfEnd::Reset] {
+            pair.set_end(Side::Client, end, 8);
+            assert_eq!(pair.state(Side::Client), OtherState::Broken);
+            assert_eq!(pair.shown(Side::Client).reset, end == HalfEnd::Reset);
+        }
         pair.set_end(Side::Client, HalfEnd::Failed, 9);
         assert_eq!(pair.state(Side::Client), OtherState::Failed);
         assert!(pair.has_failed(Side::Client) && !pair.has_ended(Side::Backend));

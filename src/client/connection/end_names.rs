@@ -27,8 +27,8 @@
 //! | silence, vanished | stalled | stalled, or no-fin if all came | no-fin | |
 //! | overtime | too-slow | too-slow | too-slow | |
 //!
-//! A half that ends with a finding breaks the other one, whose end follows from it. One fault is one finding, so that end
-//! has no name.
+//! A half that ends with a finding breaks the other one, whose end follows from it. One fault is one finding, so that
+//! end has no name.
 //!
 //! A connection that was open while the backend was down on purpose, and has not reached it, may end in any way.
 

@@ -94,7 +94,7 @@ use sender::{SendProgress, Sender};
 pub(super) use turn::{Transport, TurnContext, TurnResult, WaitsFor};
 
 use super::clock::{NEVER, nanos};
-use super::pair::{Pair, Side};
+use super::pair::{HalfEnd, Pair, Side};
 use crate::plan::{ConnectionPlan, ExpectedEcho, Profile, Read};
 use crate::stream::{Circumstances, ConnId, EndedBy, MAX_FINDINGS, Op, OpKind, OtherSide};
 
@@ -218,7 +218,7 @@ impl ClientConnection {
         if turn.others_rest && (self.never_reads() || self.is_never_read()) {
             // Nothing is asserted about echo that is never read, so it leaves once all others have ended.
             socket.close_with_reset();
-            return self.over_as_planned(turn);
+            return self.over_as_planned(turn, HalfEnd::Reset);
         }
         let before = self.progress();
         for pass in 0..PASSES_PER_TURN {
@@ -247,7 +247,7 @@ impl ClientConnection {
                         }
                     }
                     Ok(SendProgress::Nothing) => readable &= !self.sender.is_lingering(),
-                    Ok(SendProgress::Over) => return self.over_as_planned(turn),
+                    Ok(SendProgress::Over(end)) => return self.over_as_planned(turn, end),
                     Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
                         writable = false;
                         self.sender.note_blocked(now);
@@ -293,7 +293,7 @@ impl ClientConnection {
     pub(super) fn cut_short(&mut self, socket: &mut impl Transport, turn: &mut TurnContext<'_>) {
         turn.stats.counters.given_up += u64::from(self.has_had_enough());
         self.sender.leave_unsent(turn.clock.last().min(turn.deadline), &mut turn.stats.open_loop);
-        let _ = self.over_as_planned(turn);
+        let _ = self.over_as_planned(turn, HalfEnd::Reset);
         socket.close_with_reset();
     }
 
