@@ -154,6 +154,38 @@ fn bytes_that_are_lost_are_lost_on_one_way_alone() {
 }
 
 #[test]
+fn a_loss_shows_the_other_side_as_it_was_when_the_loss_was_met() {
+    // A loss is certain only when no late bytes can fill the gap any more: at the end of the connection.
+    let load =
+        "conns = 2\nflow = 'both'\nsize = 500\nfragment = 'off'\nmessages = 20\ngap = '2ms'\nbackend_gap = '2ms'";
+    let (_, findings) = through(loses_ten_on_the_way_back, load);
+    assert_eq!(named(&findings), [(FindingKind::Lost, Some(StreamDirection::Down)); 2], "{findings:#?}");
+    for finding in &findings {
+        let other = finding.other.as_deref().expect("both ends are ours");
+        assert!(other.reached && other.sent > 1000, "{finding:#?}");
+        let times = [other.last_sent_ms, other.last_received_ms, other.fin_ms, other.ended_ms];
+        assert!(times.iter().flatten().all(|at| *at <= finding.at_ms), "{finding:#?}");
+    }
+}
+
+#[test]
+fn a_relay_that_stops_both_ways_gives_one_finding_a_connection() {
+    let stops: Carry = |_, from, to| {
+        bytes(from, to, |offset, piece| piece.truncate(2000u64.saturating_sub(offset) as usize))?;
+        // sleep: it keeps both sockets for longer than both sides wait for an end
+        thread::sleep(Duration::from_secs(5));
+        Ok(())
+    };
+    // Both sides miss bytes. Either may be the first to give up; the other one's end is then no fault of its own.
+    let load = "conns = 2\nflow = 'both'\nsize = 500\nfragment = 'off'\nmessages = 20\nstall_timeout = '300ms'";
+    let (outcome, findings) = through(stops, load);
+    let kinds: Vec<_> = findings.iter().map(|finding| finding.divergence.kind).collect();
+    assert_eq!(kinds, [FindingKind::Stalled; 2], "{findings:#?}");
+    assert_ne!(findings[0].divergence.conn, findings[1].divergence.conn);
+    assert_eq!(outcome.groups[0].counters.failed, 2);
+}
+
+#[test]
 fn what_a_relay_swallows_stalls_the_side_that_misses_it() {
     let swallows: Carry = |way, from, to| {
         bytes(from, to, |offset, piece| {
@@ -224,6 +256,7 @@ fn a_relay_that_keeps_a_fin_or_a_reset_to_itself_never_ends_the_other_side() {
     let load = "conns = 1\nflow = 'both'\nmessages = 5\nbackend_close = 'reset'\nstall_timeout = '500ms'\nclose = 'after-echo'";
     let (_, findings) = through(no_reset, load);
     assert_eq!(named(&findings), [(FindingKind::NoFin, Some(StreamDirection::Down))], "{findings:#?}");
+    assert!(findings[0].other.as_deref().is_some_and(|other| other.reset), "{findings:#?}");
 }
 
 #[test]

@@ -141,15 +141,17 @@ fn finding(run: &RunState, group: &Profile, mut divergence: Divergence, context:
     });
     let own_source = divergence.source.filter(|_| divergence.earlier.is_none());
     let source_shard = own_source.and_then(|source| run.ledger.other_shard(source.conn));
+    let other = other.map(|(_, other)| other);
     // The operations around the wrong bytes are not those around the moment at which their nature became certain.
-    let (at_ms, recent) = match divergence.circumstances.take() {
-        Some(then) => (then.at_ms, then.recent.clone()),
-        None => (now as f64 / 1e6, recent),
+    // Neither is what the other end had done.
+    let (at_ms, recent, other) = match divergence.circumstances.take() {
+        Some(then) => (then.at_ms, then.recent.clone(), then.other.clone().or(other)),
+        None => (now as f64 / 1e6, recent, other),
     };
     Finding {
         divergence,
         direction,
-        other: other.map(|(_, other)| Box::new(other)),
+        other: other.map(Box::new),
         source_shard: source_shard.map(|shard| shard.to_string()),
         local,
         remote,

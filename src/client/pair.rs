@@ -36,10 +36,12 @@ pub(super) enum HalfEnd {
     Open = 0,
     /// Both directions came to their ends.
     Whole = 1,
-    /// As planned, without the end of one direction: a reset, or a close with bytes unread.
+    /// Without the end of one direction: a close with bytes unread, or because the other half had ended so.
     Abrupt = 2,
+    /// As planned, by a reset.
+    Reset = 3,
     /// With a finding.
-    Failed = 3,
+    Failed = 4,
 }
 
 /// What a half may expect of the other one's direction.
@@ -49,8 +51,10 @@ pub(super) enum OtherState {
     Open,
     /// It has sent its FIN: every byte must come, and then EOF.
     Finished,
-    /// It has ended in another way: an end must come, and perhaps not every byte.
+    /// It has ended in another way, as planned: an end must come, and perhaps not every byte.
     Broken,
+    /// It has ended with a finding of its own: whatever follows from that is the same fault.
+    Failed,
 }
 
 /// One half, as the other one sees it. Times are nanoseconds since the start of the run; 0: not yet.
@@ -192,6 +196,7 @@ impl Pair {
     pub(super) fn state(&self, side: Side) -> OtherState {
         let half = self.half(side);
         match half.end.load(Ordering::Relaxed) {
+            end if end == HalfEnd::Failed as u8 => OtherState::Failed,
             end if end >= HalfEnd::Abrupt as u8 => OtherState::Broken,
             _ if get(&half.fin_at) != 0 => OtherState::Finished,
             _ => OtherState::Open,
@@ -211,6 +216,7 @@ impl Pair {
             last_received_ms: ms(&half.received_at),
             fin_ms: ms(&half.fin_at),
             ended_ms: ms(&half.ended_at),
+            reset: half.end.load(Ordering::Relaxed) == HalfEnd::Reset as u8,
             recent: Vec::new(),
         }
     }
@@ -292,8 +298,13 @@ mod tests {
         assert_eq!((pair.state(Side::Client), pair.sent(Side::Client)), (OtherState::Finished, 100));
         pair.set_end(Side::Client, HalfEnd::Whole, 7);
         assert_eq!(pair.state(Side::Client), OtherState::Finished);
-        pair.set_end(Side::Client, HalfEnd::Failed, 8);
-        assert_eq!(pair.state(Side::Client), OtherState::Broken);
+        for end in [HalfEnd::Abrupt, HalfEnd::Reset] {
+            pair.set_end(Side::Client, end, 8);
+            assert_eq!(pair.state(Side::Client), OtherState::Broken);
+            assert_eq!(pair.shown(Side::Client).reset, end == HalfEnd::Reset);
+        }
+        pair.set_end(Side::Client, HalfEnd::Failed, 9);
+        assert_eq!(pair.state(Side::Client), OtherState::Failed);
         assert!(pair.has_failed(Side::Client) && !pair.has_ended(Side::Backend));
     }
 

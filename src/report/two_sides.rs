@@ -94,8 +94,10 @@ fn end_of(other: &OtherSide, name: &str, at_ms: f64) -> String {
         (None, None) => format!("The {name} was still open."),
         (Some(fin), Some(end)) => {
             let (fin, end) = (before(at_ms - fin), before(at_ms - end));
-            format!("The {name} had sent its FIN {fin}, and was over {end}.")
+            let over = if other.reset { "reset the connection" } else { "was over" };
+            format!("The {name} had sent its FIN {fin}, and {over} {end}.")
         }
+        (None, Some(end)) if other.reset => format!("The {name} had reset the connection {}.", before(at_ms - end)),
         (None, Some(end)) => format!("The {name} had ended {}, without a FIN.", before(at_ms - end)),
     }
 }
@@ -133,7 +135,7 @@ pub(super) fn retold(finding: &Finding, happened: String) -> String {
             FindingKind::Lost if divergence.extent == 1 => format!("1 byte was lost{way}"),
             FindingKind::Lost => format!("{} were lost{way}", counted(divergence.extent, "byte")),
             FindingKind::ConnectFailed => happened,
-            _ => format!("{}{way}", happened.replace(" came back", " arrived")),
+            kind => with_way(kind, happened.replace(" came back", " arrived"), way),
         };
     };
     let silent = time(ending.silent_ms);
@@ -155,9 +157,79 @@ pub(super) fn retold(finding: &Finding, happened: String) -> String {
         FindingKind::Reset => format!("the connection was reset{way}{lacking}"),
         FindingKind::Stalled => format!("nothing came for {silent}{way}{lacking}"),
         FindingKind::NoFin => {
-            format!("no end came for {silent}{way}, although the {sender} had ended its direction{lacking}")
+            let was_reset = finding.other.as_deref().is_some_and(|other| other.reset);
+            let done = if was_reset { "reset the connection" } else { "ended its direction" };
+            format!("no end came for {silent}{way}, although the {sender} had {done}{lacking}")
         }
         FindingKind::TooSlow => format!("the time of the connection was up, and the grace after it too{lacking}{way}"),
         _ => format!("{happened}{way}"),
+    }
+}
+
+/// What arrived, with the way on which it did: before what is only said of the bytes.
+fn with_way(kind: FindingKind, arrived: String, way: &str) -> String {
+    let of_the_bytes = match kind {
+        FindingKind::Duplicated => arrived.find(", those"),
+        FindingKind::Corrupt | FindingKind::Surplus => arrived.find("; "),
+        _ => None,
+    };
+    let (arrived, of_the_bytes) = arrived.split_at(of_the_bytes.unwrap_or(arrived.len()));
+    format!("{arrived}{way}{of_the_bytes}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::finding::sentences;
+    use super::*;
+    use crate::stream::{Change, ConnId, Corruption, Divergence, StreamSource};
+
+    /// A finding of three bytes on the way back, made one second after the start.
+    fn finding(kind: FindingKind) -> Finding {
+        let conn = ConnId::new(1).expect("small");
+        Finding {
+            divergence: Divergence::of_connection(kind, conn, 10, 3),
+            direction: Some(StreamDirection::Down),
+            other: None,
+            source_shard: None,
+            local: None,
+            remote: None,
+            at_ms: 1000.0,
+            cause: None,
+            recent: Vec::new(),
+            replay: None,
+        }
+    }
+
+    #[test]
+    fn the_way_comes_before_what_is_said_of_the_bytes() {
+        let mut doubled = finding(FindingKind::Duplicated);
+        doubled.divergence.source = Some(StreamSource { conn: doubled.divergence.conn, offset: 7, open: true });
+        let expected = "3 bytes arrived twice on the way back, those from offset 7 (0x7) on.";
+        assert!(sentences(&doubled).starts_with(expected), "{}", sentences(&doubled));
+        let mut changed = finding(FindingKind::Corrupt);
+        changed.divergence.detail = Some(Corruption { bytes: 3, bits: 9, looks_like: Some(Change::ZeroFilled) });
+        let expected = "3 bytes arrived changed (9 bits) on the way back; all are zero.";
+        assert!(sentences(&changed).starts_with(expected), "{}", sentences(&changed));
+    }
+
+    #[test]
+    fn a_reset_of_the_other_side_is_called_so() {
+        let other = |fin_ms, reset| OtherSide {
+            reached: true,
+            sent: 5,
+            received: 5,
+            held: 0,
+            last_sent_ms: None,
+            last_received_ms: None,
+            fin_ms,
+            ended_ms: Some(400.0),
+            reset,
+            recent: Vec::new(),
+        };
+        let told = |fin_ms, reset| end_of(&other(fin_ms, reset), "server", 1000.0);
+        assert_eq!(told(None, true), "The server had reset the connection 600 ms before.");
+        assert_eq!(told(None, false), "The server had ended 600 ms before, without a FIN.");
+        let both = "The server had sent its FIN 700 ms before, and reset the connection 600 ms before.";
+        assert_eq!(told(Some(300.0), true), both);
     }
 }

@@ -269,6 +269,8 @@ pub struct Circumstances {
     pub at_ms: f64,
     /// The last writes and reads of the connection, oldest first.
     pub recent: Vec<Op>,
+    /// Where both ends are ours: what the other end had done.
+    pub other: Option<OtherSide>,
 }
 
 /// Where bytes come from.

@@ -40,7 +40,14 @@ pub struct OtherSide {
     /// When it was over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_ms: Option<f64>,
+    /// Whether it was over by a reset of its own, as planned.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub reset: bool,
     /// Its last writes and reads, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub recent: Vec<Op>,
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
 }

@@ -20,12 +20,15 @@
 //!
 //! Where both ends are ours, the other half says what could still come:
 //!
-//! | ended by | it may still send | it has sent its FIN | it has ended otherwise |
-//! | --- | --- | --- | --- |
-//! | FIN | truncated | truncated, if bytes are missing | |
-//! | reset, or a write that failed | reset | reset | |
-//! | silence, vanished | stalled | stalled, or no-fin if all came | no-fin |
-//! | overtime | too-slow | too-slow | too-slow |
+//! | ended by | it may still send | it has sent its FIN | it has ended otherwise, as planned | with a finding |
+//! | --- | --- | --- | --- | --- |
+//! | FIN | truncated | truncated, if bytes are missing | | |
+//! | reset, or a write that failed | reset | reset | | |
+//! | silence, vanished | stalled | stalled, or no-fin if all came | no-fin | |
+//! | overtime | too-slow | too-slow | too-slow | |
+//!
+//! A half that ends with a finding breaks the other one, whose end follows from it. One fault is one finding, so that
+//! end has no name.
 //!
 //! A connection that was open while the backend was down on purpose, and has not reached it, may end in any way.
 
@@ -80,9 +83,9 @@ pub(super) fn name(facts: &EndFacts) -> End {
 pub(super) fn name_of_half(by: EndedBy, other: OtherState) -> End {
     use EndedBy::{Fin, Overtime, Reset, Silence, Vanished};
     use FindingKind::{NoFin, Stalled, TooSlow, Truncated};
-    use OtherState::{Broken, Finished, Open};
+    use OtherState::{Broken, Failed, Finished, Open};
     let (missing, complete) = match (by, other) {
-        (Fin | Reset, Broken) => (None, None),
+        (_, Failed) | (Fin | Reset, Broken) => (None, None),
         (Fin, Open) => (Some(Truncated), Some(Truncated)),
         (Fin, Finished) => (Some(Truncated), None),
         (Reset, Open | Finished) => (Some(FindingKind::Reset), Some(FindingKind::Reset)),
@@ -112,17 +115,20 @@ mod tests {
 
     #[test]
     fn the_end_of_a_half_is_named_by_what_the_other_half_had_done() {
+        const NONE: [&str; 2] = ["", ""];
         let text = |kind: Option<FindingKind>| kind.map_or("", FindingKind::name);
         let names = |by| {
-            [OtherState::Open, OtherState::Finished, OtherState::Broken].map(|other| {
+            [OtherState::Open, OtherState::Finished, OtherState::Broken, OtherState::Failed].map(|other| {
                 let end = name_of_half(by, other);
                 [text(end.missing), text(end.complete)]
             })
         };
-        assert_eq!(names(EndedBy::Fin), [["truncated", "truncated"], ["truncated", ""], ["", ""]]);
-        assert_eq!(names(EndedBy::Reset), [["reset", "reset"], ["reset", "reset"], ["", ""]]);
-        assert_eq!(names(EndedBy::Silence), [["stalled", "stalled"], ["stalled", "no-fin"], ["no-fin", "no-fin"]]);
-        assert_eq!(names(EndedBy::Overtime), [["too-slow", "too-slow"]; 3]);
+        assert_eq!(names(EndedBy::Fin), [["truncated", "truncated"], ["truncated", ""], NONE, NONE]);
+        assert_eq!(names(EndedBy::Reset), [["reset", "reset"], ["reset", "reset"], NONE, NONE]);
+        let silence = [["stalled", "stalled"], ["stalled", "no-fin"], ["no-fin", "no-fin"], NONE];
+        assert_eq!([names(EndedBy::Silence), names(EndedBy::Vanished)], [silence; 2]);
+        let late = ["too-slow", "too-slow"];
+        assert_eq!(names(EndedBy::Overtime), [late, late, late, NONE]);
     }
 
     /// The names in the order not sent, sent, probe: if bytes are missing, and if all came.

@@ -94,7 +94,7 @@ use sender::{SendProgress, Sender};
 pub(super) use turn::{Transport, TurnContext, TurnResult, WaitsFor};
 
 use super::clock::{NEVER, nanos};
-use super::pair::{Pair, Side};
+use super::pair::{HalfEnd, Pair, Side};
 use crate::plan::{ConnectionPlan, ExpectedEcho, Profile, Read};
 use crate::stream::{Circumstances, ConnId, EndedBy, MAX_FINDINGS, Op, OpKind, OtherSide};
 
@@ -218,7 +218,7 @@ impl ClientConnection {
         if turn.others_rest && (self.never_reads() || self.is_never_read()) {
             // Nothing is asserted about echo that is never read, so it leaves once all others have ended.
             socket.close_with_reset();
-            return self.over_as_planned(turn);
+            return self.over_as_planned(turn, HalfEnd::Reset);
         }
         let before = self.progress();
         for pass in 0..PASSES_PER_TURN {
@@ -247,7 +247,7 @@ impl ClientConnection {
                         }
                     }
                     Ok(SendProgress::Nothing) => readable &= !self.sender.is_lingering(),
-                    Ok(SendProgress::Over) => return self.over_as_planned(turn),
+                    Ok(SendProgress::Over(end)) => return self.over_as_planned(turn, end),
                     Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
                         writable = false;
                         self.sender.note_blocked(now);
@@ -293,7 +293,7 @@ impl ClientConnection {
     pub(super) fn cut_short(&mut self, socket: &mut impl Transport, turn: &mut TurnContext<'_>) {
         turn.stats.counters.given_up += u64::from(self.has_had_enough());
         self.sender.leave_unsent(turn.clock.last().min(turn.deadline), &mut turn.stats.open_loop);
-        let _ = self.over_as_planned(turn);
+        let _ = self.over_as_planned(turn, HalfEnd::Reset);
         socket.close_with_reset();
     }
 
@@ -375,14 +375,19 @@ impl ClientConnection {
         self.receiver.came(*now);
         self.log.push(OpKind::Read, n, *now);
         let (log, received, sent) = (&self.log, self.receiver.received(), self.sender.sent());
-        let then = || Circumstances { at_ms: *now as f64 / 1e6, recent: log.list(sent, received, *now) };
+        if let Some(half) = &mut self.half {
+            half.note_received(received, self.receiver.reached(), *now, turn.stats);
+        }
+        let half = self.half.as_deref();
+        let then = || Circumstances {
+            at_ms: *now as f64 / 1e6,
+            recent: log.list(sent, received, *now),
+            other: half.map(Half::shown_other),
+        };
         turn.stats.counters.undecided += u64::from(self.receiver.note(then));
         // Wrong bytes that are not named yet count as echo. Otherwise a wrong byte at the end of a message would hold
         // up the bytes that would name it.
         self.sender.take_echo(self.receiver.reached(), received == n as u64, *now, turn.stats);
-        if let Some(half) = &mut self.half {
-            half.note_received(received, self.receiver.reached(), *now, turn.stats);
-        }
         Ok(n)
     }
 

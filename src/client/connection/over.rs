@@ -13,9 +13,9 @@ use crate::stream::{Divergence, End, EndedBy, Ending, FindingKind};
 
 impl ClientConnection {
     #[cold]
-    pub(super) fn over_as_planned(&mut self, turn: &mut TurnContext<'_>) -> TurnResult {
+    pub(super) fn over_as_planned(&mut self, turn: &mut TurnContext<'_>, end: HalfEnd) -> TurnResult {
         self.end(turn, End::STOPPED);
-        self.note_end(HalfEnd::Abrupt, turn);
+        self.note_end(end, turn);
         TurnResult::Over(None)
     }
 

@@ -13,6 +13,7 @@ use super::receiver::Receiver;
 use super::turn::{Transport, TurnContext};
 use super::write_stall::WriteStall;
 use crate::client::clock::nanos;
+use crate::client::pair::HalfEnd;
 use crate::measure::{LoadStats, OpenLoopStats};
 use crate::plan::{Close, ConnectionPlan, PlanStep, Profile, Read};
 use crate::stream::{ConnId, OpKind};
@@ -47,7 +48,7 @@ pub(super) enum SendProgress {
     /// Something must happen first.
     Nothing,
     /// The end was carried out: the connection is over.
-    Over,
+    Over(HalfEnd),
 }
 
 /// Whether the next message of a half has begun.
@@ -300,7 +301,7 @@ impl Sender {
                     }
                     return Ok(progress);
                 }
-                SendState::Lingering { until } if now >= until => return Ok(SendProgress::Over),
+                SendState::Lingering { until } if now >= until => return Ok(SendProgress::Over(HalfEnd::Abrupt)),
                 SendState::Lingering { .. } | SendState::Ended => return Ok(SendProgress::Nothing),
             }
         }
@@ -476,9 +477,9 @@ impl Sender {
             }
             EndingStep::Reset => {
                 socket.close_with_reset();
-                Ok(SendProgress::Over)
+                Ok(SendProgress::Over(HalfEnd::Reset))
             }
-            EndingStep::Close => Ok(SendProgress::Over),
+            EndingStep::Close => Ok(SendProgress::Over(HalfEnd::Abrupt)),
         }
     }
 }

@@ -542,7 +542,7 @@ fn a_divergence_that_is_certain_later_keeps_the_circumstances_of_its_bytes() {
     // The first wrong bytes come at 2, and are too few to tell what happened.
     for (time, read) in [(1, 0..500), (2, 500..503), (3, 503..1500), (4, 1500..2500)] {
         verifier.check(&stream, &ledger, &received[read], &mut found);
-        verifier.note(|| Circumstances { at_ms: f64::from(time), recent: Vec::new() });
+        verifier.note(|| Circumstances { at_ms: f64::from(time), recent: Vec::new(), other: None });
     }
     assert_eq!(found, []);
     verifier.end(&stream, &ledger, End::STOPPED, &mut found);
