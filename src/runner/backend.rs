@@ -89,11 +89,18 @@ pub fn wait_for(backend: &Backend, quiet: bool) -> anyhow::Result<()> {
     let address = backend.address();
     let start = Instant::now();
     let mut is_said = quiet;
+    if backend.is_given_up() {
+        return Err(Failure::could_not_run(format!(
+            "'echo-tester backend' is not connected to {address}, and was waited for in vain before"
+        )));
+    }
     while !backend.is_up() {
         if interrupt::is_requested() {
             return Err(Failure::interrupted("interrupted before 'echo-tester backend' had connected"));
         }
         if start.elapsed() >= PAIRING_TIME {
+            // Once is enough: each later case would wait as long again.
+            backend.give_up();
             let why = match backend.intake().counts().without_token {
                 0 => {
                     "start it where the proxy forwards to, with --tester and an address of this machine that it reaches"
@@ -144,6 +151,16 @@ pub fn check(profiles: &[Profile], has_backend: bool) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_backend_elsewhere_that_did_not_come_once_is_not_waited_for_again() {
+        let any = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+        let token = "the right token".parse().expect("any text is a token");
+        let backend = Backend::elsewhere(any, token).expect("a port is free");
+        backend.give_up();
+        let error = wait_for(&backend, true).expect_err("nobody is there").to_string();
+        assert!(error.contains("was waited for in vain before"), "{error}");
+    }
 
     #[test]
     fn an_address_that_is_taken_is_refused_with_what_to_do() {
