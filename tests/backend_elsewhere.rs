@@ -261,7 +261,7 @@ fn a_proxy_of_the_client_leads_to_the_backend_here_and_elsewhere() {
 }
 
 #[test]
-fn a_wrong_token_ends_the_backend_with_an_error_and_strangers_disturb_no_run() {
+fn with_once_a_wrong_token_ends_the_backend_and_strangers_disturb_no_run() {
     let mut other = Elsewhere::start(&[]);
     let (target, at, wrong) = (other.listen.to_string(), other.tester.clone(), "not-the-right-one");
     let args = ["blast", &target, "--backend", &at, "--backend-token", TOKEN, "-q", "--json"];
@@ -269,7 +269,7 @@ fn a_wrong_token_ends_the_backend_with_an_error_and_strangers_disturb_no_run() {
     let tester = program(&args).spawn().expect("the program starts");
     assert_eq!(other.event()["event"], "listening");
 
-    let of_other = ["backend", "127.0.0.1:0", "--tester", &at, "--token", wrong];
+    let of_other = ["backend", "127.0.0.1:0", "--tester", &at, "--token", wrong, "--once"];
     let mut stranger = TcpStream::connect(&at).expect("the tester listens");
     stranger.write_all(b"GET / HTTP/1.1\r\n\r\n").expect("it is open");
     stranger.set_read_timeout(Some(Duration::from_secs(60))).expect("a time-out can be set");
@@ -308,6 +308,28 @@ fn a_backend_that_dies_in_the_run_is_told_and_the_proxy_is_not_accused() {
     let why = report["verdict"]["reasons"][0].as_str().expect("a verdict has reasons");
     assert!(why.contains("echo-tester backend at 127.0.0.1 has gone after"), "{report}");
     assert_eq!((status.code(), &report["backend"]["gone"]), (Some(4), &"127.0.0.1".into()), "{report}");
+}
+
+#[test]
+fn a_tester_with_a_wrong_token_is_told_once_and_the_next_one_is_served() {
+    let (listen, tester) = (free_port().to_string(), free_port());
+    let args = ["backend", &listen, "--tester", &tester.to_string(), "--token", TOKEN, "--json"];
+    let stranger = TcpListener::bind(tester).expect("the port is free");
+    let mut other = program(&args).spawn().expect("the program starts");
+    for _ in 0..3 {
+        let mut control = accepted(&stranger);
+        assert!(control.read(&mut [0; 256]).expect("it is open") > 0);
+        // The byte that says that the token is wrong.
+        control.write_all(b"N").expect("it is open");
+    }
+    drop(stranger);
+    let run = ["blast", &listen, "--backend", &tester.to_string(), "--backend-token", TOKEN, "-q", "--json"];
+    let (code, report, err) = said(&[&run[..], TEN].concat());
+    assert_eq!(code, 0, "{report} {err}");
+    other.kill().expect("it runs");
+    let Output { stderr, .. } = finish(other, &args);
+    let said = text(&stderr);
+    assert_eq!(said.matches("refused the token").count(), 1, "{said}");
 }
 
 #[test]
