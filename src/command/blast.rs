@@ -333,7 +333,7 @@ fn replay(args: &BlastArgs, run: &RunSettings) -> String {
         (None, target) => target.clone(),
     };
     let line = replay_line(server, (run.seed, &args.run.transport_flags()), &args.load, args.plain);
-    let backend: String = args.backend.to_flags(false).iter().map(|word| format!(" {}", quote(word))).collect();
+    let backend: String = args.backend.to_flags().iter().map(|word| format!(" {}", quote(word))).collect();
     line + &backend
 }
 
