@@ -108,7 +108,7 @@ pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
     prepare_log(&args)?;
     let default_target = format!("127.0.0.1:{DEFAULT_PORT}");
     let target = args.target.as_deref().unwrap_or(&default_target);
-    let backend = backend::open(&args.backend)?;
+    let backend = backend::open(&args.backend, true)?;
     backend.as_ref().map_or(Ok(()), |backend| backend::wait_for(backend, args.output.quiet))?;
     let targets = targets(&args, target, &run.transport)?;
     let replay = replay(&args, &run);
