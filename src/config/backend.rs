@@ -23,8 +23,8 @@ pub struct BackendArgs {
     /// The backend is on another machine: 'echo-tester backend' there connects to --backend, and has this token too
     ///
     /// The proxy forwards to that machine. Reports never show the token, and replay lines go without it. Other users of
-    /// a machine see command lines: ECHO_TESTER_BACKEND_TOKEN keeps it out of them, on both sides, and a replay takes it
-    /// from there. Nothing is encrypted.
+    /// a machine see command lines: ECHO_TESTER_BACKEND_TOKEN keeps it out of them, on both sides, and a replay takes
+    /// it from there. Nothing is encrypted.
     #[arg(long, value_name = "TOKEN", env = "ECHO_TESTER_BACKEND_TOKEN", hide_env = true, hide_env_values = true)]
     pub backend_token: Option<PairingToken>,
 }

@@ -56,7 +56,7 @@ pub struct Backend {
     switch: ModeSwitch,
     /// If it is on another machine: whether that one serves.
     is_paired: Option<Arc<AtomicBool>>,
-    /// It was waited for in vain.
+    /// It was waited for, and did not come.
     is_given_up: AtomicBool,
     thread: Option<JoinHandle<()>>,
 }
@@ -119,12 +119,12 @@ impl Backend {
         self.is_paired.as_ref().is_none_or(|is_paired| is_paired.load(Ordering::Relaxed))
     }
 
-    /// It was waited for in vain.
+    /// It was waited for, and did not come.
     pub fn give_up(&self) {
         self.is_given_up.store(true, Ordering::Relaxed);
     }
 
-    /// Whether it was waited for in vain. It may have come since.
+    /// Whether it was waited for, and did not come. It may have come since.
     pub fn is_given_up(&self) -> bool {
         self.is_given_up.load(Ordering::Relaxed)
     }

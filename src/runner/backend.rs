@@ -100,7 +100,7 @@ pub fn wait_for(backend: &Backend, quiet: bool) -> anyhow::Result<()> {
     let mut is_said = quiet;
     if backend.is_given_up() {
         return Err(Failure::could_not_run(format!(
-            "'echo-tester backend' is not connected to {address}, and was waited for in vain before"
+            "'echo-tester backend' is not connected to {address}, and did not come before"
         )));
     }
     while !backend.is_up() {
@@ -180,7 +180,7 @@ mod tests {
         let backend = Backend::elsewhere(any, token).expect("a port is free");
         backend.give_up();
         let error = wait_for(&backend, true).expect_err("nobody is there").to_string();
-        assert!(error.contains("was waited for in vain before"), "{error}");
+        assert!(error.contains("did not come before"), "{error}");
     }
 
     #[test]
