@@ -114,6 +114,14 @@ impl Intake {
         counts.seen_from = counts.seen_from.or(from);
     }
 
+    /// A connection of the run that was greeted came with a header of the PROXY protocol. `names_client`: it names the
+    /// address of the client's own socket.
+    pub(super) fn had_header(&self, names_client: bool) {
+        let mut counts = lock(&self.counts);
+        counts.with_header += 1;
+        counts.with_client_address += u64::from(names_client);
+    }
+
     /// A client has received a greeting that is not its own.
     pub(super) fn was_mistaken(&self, is_known: bool) {
         let mut counts = lock(&self.counts);

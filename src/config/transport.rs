@@ -43,8 +43,8 @@ impl TransportSettings {
     fn unsuitable_for_a_greeting(&self, profile: &Profile) -> Option<ConfigError> {
         let first = profile.speaks_first;
         self.header.filter(|_| first == FirstSpeaker::Server)?;
-        let what = "a server that speaks first reads no header of the PROXY protocol, so the one of `send_proxy` would \
-                    be taken for bytes of the stream";
+        let what = "a server that speaks first does not wait for a header of the PROXY protocol, so the one of \
+                    `send_proxy` may be taken for bytes of the stream";
         Some(ConfigError::new("speaks_first", first, what).remedy("leave out one of them"))
     }
 
