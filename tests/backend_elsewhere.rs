@@ -10,7 +10,7 @@ mod relay;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, ChildStdout, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use program::{finish, program, said, text};
 use proxy::{Speaks, TestProxy};
@@ -78,6 +78,23 @@ fn check(carry: Carry, elsewhere: bool, filter: &str) -> (i32, Value) {
     let args = [&["check", &target, "--backend", &backend, "--filter", filter, "-q", "--json"], token].concat();
     let (code, out, err) = said(&args);
     (code, serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {err}")))
+}
+
+/// The next connection to this listener, if one comes.
+fn accepted(listener: &TcpListener) -> TcpStream {
+    listener.set_nonblocking(true).expect("it is a socket");
+    let end = Instant::now() + Duration::from_secs(60);
+    loop {
+        match listener.accept() {
+            Ok((stream, _)) => {
+                stream.set_nonblocking(false).expect("it is a socket");
+                stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a time-out can be set");
+                return stream;
+            }
+            Err(error) => assert!(error.kind() == io::ErrorKind::WouldBlock && Instant::now() < end, "{error}"),
+        }
+        std::thread::yield_now();
+    }
 }
 
 /// Ten connections.
@@ -244,7 +261,7 @@ fn a_proxy_of_the_client_leads_to_the_backend_here_and_elsewhere() {
 }
 
 #[test]
-fn a_wrong_token_ends_the_backend_with_an_error_and_strangers_disturb_no_run() {
+fn with_once_a_wrong_token_ends_the_backend_and_strangers_disturb_no_run() {
     let mut other = Elsewhere::start(&[]);
     let (target, at, wrong) = (other.listen.to_string(), other.tester.clone(), "not-the-right-one");
     let args = ["blast", &target, "--backend", &at, "--backend-token", TOKEN, "-q", "--json"];
@@ -252,7 +269,7 @@ fn a_wrong_token_ends_the_backend_with_an_error_and_strangers_disturb_no_run() {
     let tester = program(&args).spawn().expect("the program starts");
     assert_eq!(other.event()["event"], "listening");
 
-    let of_other = ["backend", "127.0.0.1:0", "--tester", &at, "--token", wrong];
+    let of_other = ["backend", "127.0.0.1:0", "--tester", &at, "--token", wrong, "--once"];
     let mut stranger = TcpStream::connect(&at).expect("the tester listens");
     stranger.write_all(b"GET / HTTP/1.1\r\n\r\n").expect("it is open");
     stranger.set_read_timeout(Some(Duration::from_secs(60))).expect("a time-out can be set");
@@ -265,6 +282,54 @@ fn a_wrong_token_ends_the_backend_with_an_error_and_strangers_disturb_no_run() {
     let report: Value = serde_json::from_slice(&stdout).unwrap_or_else(|error| panic!("{error}: {}", text(&stderr)));
     assert_eq!(status.code(), Some(0), "{report}");
     assert_eq!(report["backend"]["recognized"], 2, "{report}");
+}
+
+#[test]
+fn a_backend_that_dies_in_the_run_is_told_and_the_proxy_is_not_accused() {
+    let mut other = Elsewhere::start(&[]);
+    let proxy = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let target = proxy.local_addr().expect("it is bound").to_string();
+    let args = ["blast", &target, "--backend", &other.tester, "--backend-token", TOKEN, "-q", "--json"];
+    let args = [&args[..], &["--flow", "both", "--duration", "60s", "--conns", "1"]].concat();
+    let tester = program(&args).spawn().expect("the program starts");
+    let mut near = accepted(&proxy);
+    let mut far = TcpStream::connect(other.listen).expect("the tester waits until it listens");
+    let mut piece = [0; 4096];
+    let n = near.read(&mut piece).expect("the client sends");
+    far.write_all(&piece[..n]).expect("it is open");
+    // What the server sends shows that the whole way is open.
+    assert!(far.read(&mut piece).expect("the server sends") > 0);
+    other.child.kill().expect("it runs");
+    while matches!(far.read(&mut piece), Ok(1..)) {}
+    drop((near, far, proxy));
+
+    let Output { status, stdout, stderr } = finish(tester, &args);
+    let report: Value = serde_json::from_slice(&stdout).unwrap_or_else(|error| panic!("{error}: {}", text(&stderr)));
+    let why = report["verdict"]["reasons"][0].as_str().expect("a verdict has reasons");
+    assert!(why.contains("echo-tester backend at 127.0.0.1 has gone after"), "{report}");
+    assert_eq!((status.code(), &report["backend"]["gone"]), (Some(4), &"127.0.0.1".into()), "{report}");
+}
+
+#[test]
+fn a_tester_with_a_wrong_token_is_told_once_and_the_next_one_is_served() {
+    let (listen, tester) = (free_port().to_string(), free_port());
+    let args = ["backend", &listen, "--tester", &tester.to_string(), "--token", TOKEN, "--json"];
+    let stranger = TcpListener::bind(tester).expect("the port is free");
+    let mut other = program(&args).spawn().expect("the program starts");
+    for _ in 0..3 {
+        let mut control = accepted(&stranger);
+        assert!(control.read(&mut [0; 256]).expect("it is open") > 0);
+        // The byte that says that the token is wrong.
+        control.write_all(b"N").expect("it is open");
+    }
+    drop(stranger);
+    let run = ["blast", &listen, "--backend", &tester.to_string(), "--backend-token", TOKEN, "-q", "--json"];
+    let (code, report, err) = said(&[&run[..], TEN].concat());
+    assert_eq!(code, 0, "{report} {err}");
+    other.kill().expect("it runs");
+    let Output { stderr, .. } = finish(other, &args);
+    let said = text(&stderr);
+    assert_eq!(said.matches("refused the token").count(), 1, "{said}");
 }
 
 #[test]
@@ -326,7 +391,7 @@ fn the_token_stands_in_no_report_no_replay_line_and_no_error() {
 
     let args = ["blast", &target, "--backend", &other.tester, "--conns", "2", "--json"];
     let (code, out, err) = said(&[&args[..], &["--backend-token", TOKEN]].concat());
-    assert!(code == 0 && out.contains("--backend-token '***'"), "{out} {err}");
+    assert!(code == 0 && out.contains(" --backend ") && !out.contains("--backend-token"), "{out} {err}");
     assert!(!out.contains(TOKEN) && !err.contains(TOKEN), "{out} {err}");
 
     for (flags, expected) in [

@@ -1,7 +1,7 @@
 //! A server that speaks first, where both ends are ours: it is verified as every other, on both ways, and a relay that
 //! waits for the client, mixes up connections or changes the server's first bytes is found.
 
-use std::io;
+use std::io::{self, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 
@@ -61,6 +61,21 @@ fn straight_and_through_a_faithful_relay_every_flow_passes() {
             assert_eq!((came.recognized, came.unknown, came.repeated), (counters.opened, 0, 0), "{load}: {came:?}");
         }
     }
+}
+
+#[test]
+fn a_header_of_the_proxy_protocol_before_the_client_s_stream_is_no_surplus() {
+    let sends_header: Carry = |way, from, to| {
+        if way == Way::Down {
+            // Before the greeting goes on, as a proxy that has connected.
+            from.write_all(b"PROXY TCP4 10.0.0.1 10.0.0.2 1111 2222\r\n")?;
+        }
+        faithful(way, from, to)
+    };
+    let (outcome, findings) = through(sends_header, "conns = 4\nflow = 'both'\nmessages = 20");
+    assert_eq!(kinds(&findings), [], "{findings:#?}");
+    let came = outcome.backend.expect("there is a backend");
+    assert_eq!((came.recognized, came.with_header, came.with_client_address), (4, 4, 0), "{came:?}");
 }
 
 #[test]

@@ -90,6 +90,10 @@ fn a_proxy_header_is_read_and_its_address_is_the_client_s() {
         assert_eq!((&backend["with_header"], &backend["with_client_address"]), (&10.into(), &10.into()), "{backend}");
         assert_eq!(backend["seen_from"], "127.0.0.1");
     }
+    let address = free_port().to_string();
+    let flags = ["blast", &address, "--backend", &address, "--send-proxy", "v2", "--speaks-first", "server"];
+    let (code, _, err) = said(&flags);
+    assert!(code == 2 && err.contains("does not wait for a header of the PROXY protocol"), "{code}: {err}");
     let (code, without) = direct(&[]);
     assert_eq!((code, &without["backend"]["with_header"]), (0, &0.into()), "{without}");
 }

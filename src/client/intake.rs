@@ -4,7 +4,8 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, Weak};
+use std::sync::{Mutex, OnceLock, Weak};
+use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
 
@@ -36,7 +37,11 @@ pub(super) trait TakesOver: Send + Sync {
 pub struct Intake {
     run: Mutex<Option<Weak<dyn TakesOver>>>,
     counts: Mutex<IntakeCounts>,
+    /// When the run began.
+    begun: Mutex<Option<Instant>>,
     is_down: AtomicBool,
+    /// Has the listener take note of all that has happened.
+    settle: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
 /// What came to the backend during a run.
@@ -62,6 +67,17 @@ pub struct IntakeCounts {
     pub without_token: u64,
     /// The address from which the first one of the run came.
     pub seen_from: Option<IpAddr>,
+    /// The first `echo-tester backend` that has gone during the run.
+    pub gone: Option<GoneBackend>,
+}
+
+/// An `echo-tester backend` on another machine that has gone during a run. What it carried ended with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GoneBackend {
+    /// The address of its machine.
+    pub address: IpAddr,
+    /// When it was lost, from the begin of the run.
+    pub after: Duration,
 }
 
 /// What became of a connection that was offered to the run.
@@ -98,6 +114,14 @@ impl Intake {
         counts.seen_from = counts.seen_from.or(from);
     }
 
+    /// A connection of the run that was greeted came with a header of the PROXY protocol. `names_client`: it names the
+    /// address of the client's own socket.
+    pub(super) fn had_header(&self, names_client: bool) {
+        let mut counts = lock(&self.counts);
+        counts.with_header += 1;
+        counts.with_client_address += u64::from(names_client);
+    }
+
     /// A client has received a greeting that is not its own.
     pub(super) fn was_mistaken(&self, is_known: bool) {
         let mut counts = lock(&self.counts);
@@ -117,6 +141,14 @@ impl Intake {
     /// A connection came without the token, or with a wrong one.
     pub fn had_no_token(&self) {
         lock(&self.counts).without_token += 1;
+    }
+
+    /// The control connection of an `echo-tester backend` at this address was lost.
+    pub fn has_lost_backend(&self, address: IpAddr) {
+        let begun = *lock(&self.begun);
+        // Between two runs it is nobody's loss: the next run waits for it.
+        let Some(begun) = begun else { return };
+        lock(&self.counts).gone.get_or_insert(GoneBackend { address, after: begun.elapsed() });
     }
 
     /// Offers a connection with these first bytes, which still lie in its socket, to the run that is going on.
@@ -159,6 +191,7 @@ impl Intake {
     /// This run begins: connections are offered to it from now on.
     pub(super) fn begin(&self, run: Weak<dyn TakesOver>) {
         *lock(&self.counts) = IntakeCounts::default();
+        *lock(&self.begun) = Some(Instant::now());
         let mut current = lock(&self.run);
         run.upgrade().inspect(|run| run.set_down(self.is_down.load(Ordering::Relaxed)));
         *current = Some(run);
@@ -169,9 +202,16 @@ impl Intake {
         *lock(&self.counts)
     }
 
+    /// Does this before the end of each run. Only the first call counts.
+    pub fn before_end(&self, settle: impl Fn() + Send + Sync + 'static) {
+        let _ = self.settle.set(Box::new(settle));
+    }
+
     /// The run has ended. Returns what came during it.
     pub(super) fn end(&self) -> IntakeCounts {
+        self.settle.get().into_iter().for_each(|settle| settle());
         *lock(&self.run) = None;
+        *lock(&self.begun) = None;
         self.counts()
     }
 }

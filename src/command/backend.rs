@@ -48,7 +48,7 @@ pub struct BackendCommand {
     #[arg(long, value_name = "N", env = "ECHO_TESTER_BACKEND_MAX_CONNS", hide_env = true)]
     max_conns: Option<Count>,
 
-    /// End when the tester has gone, instead of waiting for the next one
+    /// End when the tester has gone or refuses the token, instead of waiting for the next one
     #[arg(long, env = "ECHO_TESTER_BACKEND_ONCE", hide_env = true)]
     once: bool,
 
@@ -76,7 +76,7 @@ enum BackendEvent {
 /// Carries connections until Ctrl-C or SIGTERM.
 ///
 /// # Errors
-/// A flag is wrong, the address can't be bound, or the tester refuses the token.
+/// A flag is wrong, the address can't be bound, or with `--once` the tester refuses the token.
 pub fn run(command: &BackendCommand) -> anyhow::Result<Exit> {
     check_token("--token", &command.token)?;
     target_address::check(&command.tester).map_err(|error| Failure::usage(format!("--tester {error:#}")))?;
@@ -118,6 +118,10 @@ fn told(command: &BackendCommand, event: &RelayEvent<'_>) {
             if !command.quiet {
                 say(&format!("the tester {tester} is not there ({why}): trying again until it is"));
             }
+            Ok(())
+        }
+        RelayEvent::WrongToken => {
+            say(&format!("warning: the tester {tester} refused the token: give both sides the same one; trying again"));
             Ok(())
         }
         RelayEvent::Lost(error) => {

@@ -108,7 +108,7 @@ pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
     prepare_log(&args)?;
     let default_target = format!("127.0.0.1:{DEFAULT_PORT}");
     let target = args.target.as_deref().unwrap_or(&default_target);
-    let backend = backend::open(&args.backend)?;
+    let backend = backend::open(&args.backend, true)?;
     backend.as_ref().map_or(Ok(()), |backend| backend::wait_for(backend, args.output.quiet))?;
     let targets = targets(&args, target, &run.transport)?;
     let replay = replay(&args, &run);
@@ -335,7 +335,7 @@ fn replay(args: &BlastArgs, run: &RunSettings) -> String {
         (None, target) => target.clone(),
     };
     let line = replay_line(server, (run.seed, &args.run.transport_flags()), &args.load, args.plain);
-    let backend: String = args.backend.to_flags(false).iter().map(|word| format!(" {}", quote(word))).collect();
+    let backend: String = args.backend.to_flags().iter().map(|word| format!(" {}", quote(word))).collect();
     line + &backend
 }
 

@@ -115,7 +115,7 @@ pub fn run(args: &CheckCommand) -> anyhow::Result<Exit> {
         value.map_or_else(String::new, |value| format!(" --{name} {}", quote(&value)))
     };
     let flags = [
-        args.cases.backend.to_flags(false).iter().map(|word| format!(" {}", quote(word))).collect(),
+        args.cases.backend.to_flags().iter().map(|word| format!(" {}", quote(word))).collect(),
         flag("model", args.model.clone()),
         flag("patience", args.patience.map(|time| time.to_string())),
         flag("assume", args.assume.clone()),

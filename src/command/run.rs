@@ -85,7 +85,7 @@ pub fn run(args: &RunCommand) -> anyhow::Result<Exit> {
     let transport: String = args.cases.run.transport_flags().iter().map(|word| format!(" {}", quote(word))).collect();
     let replay = |scenario: &Scenario, _: Option<&str>| {
         let long = if scenario.long { " --long" } else { "" };
-        let backend = args.cases.backend.to_flags(scenario.backend.is_some());
+        let backend = args.cases.backend.to_flags();
         let backend: String = backend.iter().map(|word| format!(" {}", quote(word))).collect();
         let is_one_of_many = scenarios.iter().filter(|other| other.path == scenario.path).count() > 1;
         let filter = if is_one_of_many { format!(" --filter {}", quote(&scenario.title())) } else { String::new() };

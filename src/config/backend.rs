@@ -22,19 +22,17 @@ pub struct BackendArgs {
 
     /// The backend is on another machine: 'echo-tester backend' there connects to --backend, and has this token too
     ///
-    /// The proxy forwards to that machine. Reports and replay lines never show the token. Other users of a machine see
-    /// command lines: ECHO_TESTER_BACKEND_TOKEN keeps it out of them, on both sides. Nothing is encrypted.
+    /// The proxy forwards to that machine. Reports never show the token, and replay lines go without it. Other users of
+    /// a machine see command lines: ECHO_TESTER_BACKEND_TOKEN keeps it out of them, on both sides, and a replay takes
+    /// it from there. Nothing is encrypted.
     #[arg(long, value_name = "TOKEN", env = "ECHO_TESTER_BACKEND_TOKEN", hide_env = true, hide_env_values = true)]
     pub backend_token: Option<PairingToken>,
 }
 
 impl BackendArgs {
-    /// The flags that were given, for a replay line. The token is hidden. `is_in_file`: a scenario has its backend.
-    pub fn to_flags(&self, is_in_file: bool) -> Vec<String> {
-        let listen = self.backend.iter().flat_map(|listen| ["--backend".to_owned(), listen.to_string()]);
-        // Without a backend it means nothing.
-        let token = self.backend_token.iter().filter(|_| is_in_file || self.backend.is_some());
-        listen.chain(token.flat_map(|token| ["--backend-token".to_owned(), token.to_string()])).collect()
+    /// The flags that were given, for a replay line. The token is left out: a variable gives it to the replay.
+    pub fn to_flags(&self) -> Vec<String> {
+        self.backend.iter().flat_map(|listen| ["--backend".to_owned(), listen.to_string()]).collect()
     }
 }
 

@@ -1,7 +1,7 @@
 //! What lies between a connection and its target, as far as the user wants something to.
 
 use super::error::ConfigError;
-use crate::plan::{Close, Profile};
+use crate::plan::{Close, FirstSpeaker, Profile};
 use crate::transport::{ProxyHeader, ProxyUrl, SocketKind, TlsOptions};
 use crate::units::{Bytes, Time};
 
@@ -25,6 +25,7 @@ impl TransportSettings {
     /// What a load asks for that this transport can't do, to a target of this kind, if there is something.
     pub fn unsuitable(&self, profile: &Profile, target: SocketKind) -> Option<ConfigError> {
         self.unsuitable_for_fast_open(profile)
+            .or_else(|| self.unsuitable_for_a_greeting(profile))
             .or_else(|| self.unsuitable_for_tls(profile))
             .or_else(|| unsuitable_without_tcp(profile, target))
     }
@@ -37,6 +38,14 @@ impl TransportSettings {
             (_, _, Some(_)) => "with `tls` the first bytes are those of its handshake",
         };
         profile.fast_open.then(|| ConfigError::new("fast_open", true, what).remedy("leave out one of them"))
+    }
+
+    fn unsuitable_for_a_greeting(&self, profile: &Profile) -> Option<ConfigError> {
+        let first = profile.speaks_first;
+        self.header.filter(|_| first == FirstSpeaker::Server)?;
+        let what = "a server that speaks first does not wait for a header of the PROXY protocol, so the one of \
+                    `send_proxy` may be taken for bytes of the stream";
+        Some(ConfigError::new("speaks_first", first, what).remedy("leave out one of them"))
     }
 
     fn unsuitable_for_tls(&self, profile: &Profile) -> Option<ConfigError> {

@@ -1,5 +1,6 @@
 //! A run that has ended, as the judge sees it: its measurements, its resources, its ending. Pure.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::measure::{Counters, LoadStats, UsageFigures};
@@ -61,6 +62,8 @@ pub struct RunResources {
     pub tcp_memory_short: Option<Duration>,
     /// CPU time that the machine did not get from its host.
     pub stolen: Option<Duration>,
+    /// The `echo-tester backend` that has gone during the run: the address of its machine, and when that was.
+    pub gone_backend: Option<(IpAddr, Duration)>,
 }
 
 /// How a run came to its end, besides what its connections tell.

@@ -7,9 +7,13 @@
 //! A kernel that is short of memory for TCP also ends connections: one that a process has closed, and that still has
 //! bytes to send, is reset (tcp(7), `tcp_max_orphans`; `TCPAbortOnMemory` in `nstat`).
 //!
+//! An `echo-tester backend` on another machine that has gone during the run ended what it carried, and the proxy has to
+//! pass that on.
+//!
 //! A client that wants a processor and gets none knows when that was, and leaves that time out of every silence that it
 //! measures. So a silence is one of the server even then. Round trips are longer for it, and stay in doubt.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::measured::RunResources;
@@ -45,6 +49,8 @@ pub enum Explained {
     Silence,
     /// That, and that a connection was reset.
     SilenceAndResets,
+    /// All that may come of connections that end early, and of those that can't be opened.
+    Endings,
 }
 
 impl TimeDoubt {
@@ -53,6 +59,7 @@ impl TimeDoubt {
         let is_explained = |(kind, count): (&FindingKind, &u64)| match (self.explains, kind) {
             (Explained::Nothing, _) => false,
             (Explained::SilenceAndResets, FindingKind::Reset) => true,
+            (Explained::Endings, FindingKind::Reset | FindingKind::Truncated | FindingKind::ConnectFailed) => true,
             (_, FindingKind::ConnectFailed) => *count <= counters.connect_timeouts,
             _ => kind.depends_on_time(),
         };
@@ -64,7 +71,9 @@ impl TimeDoubt {
 pub fn of(resources: &RunResources) -> Option<TimeDoubt> {
     let doubt = |explains, sentence| Some(TimeDoubt { sentence, explains });
     let RunResources { stood_still, starved, tcp_memory_short, stolen, elapsed, .. } = *resources;
-    let rounded = |time: Duration| Time(Duration::from_millis(time.as_millis() as u64 / 100 * 100));
+    if let Some((address, after)) = resources.gone_backend {
+        return Some(of_gone_backend(address, after));
+    }
     if let Some(short) = tcp_memory_short.filter(|short| !short.is_zero()) {
         let short = rounded(short);
         let why = format!(
@@ -89,6 +98,17 @@ pub fn of(resources: &RunResources) -> Option<TimeDoubt> {
     doubt(Explained::Nothing, why)
 }
 
+/// The doubt about a run in which the `echo-tester backend` at this address has gone.
+pub fn of_gone_backend(address: IpAddr, after: Duration) -> TimeDoubt {
+    let after = rounded(after);
+    let sentence = format!("echo-tester backend at {address} has gone after {after}: what it carried ended with it");
+    TimeDoubt { explains: Explained::Endings, sentence }
+}
+
+fn rounded(time: Duration) -> Time {
+    Time(Duration::from_millis(time.as_millis() as u64 / 100 * 100))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,11 +123,14 @@ mod tests {
         };
         assert_eq!(run(ms(900), second(1), second(2)), None);
         let tcp_memory_short = Some(ms(1_500));
+        let gone_backend = Some((IpAddr::from([10, 0, 0, 7]), ms(2_850)));
+        let gone = of(&RunResources { gone_backend, tcp_memory_short, ..RunResources::default() });
         let short_of_memory = of(&RunResources { tcp_memory_short, ..RunResources::default() });
         for (run, why, explains) in [
             (run(ms(6_130), second(12), ms(0)), "stood still for 6.1s", Explained::Silence),
             (run(ms(0), second(12), ms(0)), "no processor for the client for 12s", Explained::Nothing),
             (run(ms(0), second(12), second(3)), "did not get 3s of processor time", Explained::Silence),
+            (gone, "backend at 10.0.0.7 has gone after 2.8s", Explained::Endings),
             (short_of_memory, "short of memory for TCP for 1.5s", Explained::SilenceAndResets),
         ] {
             let doubt = run.unwrap_or_else(|| panic!("{why}"));
@@ -130,7 +153,12 @@ mod tests {
         counters.found(FindingKind::Reset);
         assert!(!explains(Explained::Silence, &counters), "silence is no reset");
         assert!(explains(Explained::SilenceAndResets, &counters), "a kernel without memory resets too");
+        counters.found(FindingKind::Truncated);
+        assert!(!explains(Explained::SilenceAndResets, &counters), "a reset cuts nothing short behind an EOF");
+        assert!(explains(Explained::Endings, &counters), "whoever is gone sends no more");
+        counters.connect_timeouts = 0;
+        assert!(explains(Explained::Endings, &counters), "nobody listens there");
         counters.found(FindingKind::Lost);
-        assert!(!explains(Explained::SilenceAndResets, &counters));
+        assert!(!explains(Explained::SilenceAndResets, &counters) && !explains(Explained::Endings, &counters));
     }
 }

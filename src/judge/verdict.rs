@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::outcome::CaseOutcome;
-use super::time_doubt::TimeDoubt;
+use super::time_doubt::{Explained, TimeDoubt};
 use crate::exit::Exit;
 use crate::measure::Counters;
 use crate::stream::FindingKind;
@@ -112,7 +112,13 @@ impl VerdictReport {
 
 /// Judges a run by its counters and its context.
 pub fn judge(counters: &Counters, context: &VerdictContext) -> VerdictReport {
-    let verdict = judge_finished(counters, context);
+    let mut verdict = judge_finished(counters, context);
+    let gone = context.time_doubt.as_ref().filter(|doubt| doubt.explains == Explained::Endings);
+    if let Some(doubt) = gone.filter(|_| verdict.outcome == Verdict::Inconclusive)
+        && !verdict.reasons.contains(&doubt.sentence)
+    {
+        verdict.reasons.insert(0, doubt.sentence.clone());
+    }
     if !context.timed_out {
         return verdict;
     }
@@ -122,6 +128,7 @@ pub fn judge(counters: &Counters, context: &VerdictContext) -> VerdictReport {
             VerdictReport::new(Verdict::Inconclusive, [vec![why], verdict.reasons].concat())
         }
         Some(doubt) => {
+            verdict.reasons.retain(|reason| *reason != doubt.sentence);
             let reasons = [vec![doubt.sentence.clone(), why], verdict.reasons].concat();
             VerdictReport::new(Verdict::Inconclusive, reasons)
         }

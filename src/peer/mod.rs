@@ -56,6 +56,8 @@ pub struct Backend {
     switch: ModeSwitch,
     /// If it is on another machine: whether that one serves.
     is_paired: Option<Arc<AtomicBool>>,
+    /// It was waited for, and did not come.
+    is_given_up: AtomicBool,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -85,9 +87,14 @@ impl Backend {
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
         let (intake, stopped) = (Arc::new(Intake::default()), Arc::new(AtomicBool::new(false)));
         let is_paired = token.as_ref().map(|_| Arc::new(AtomicBool::new(false)));
+        if is_paired.is_some() {
+            // A backend that has gone as the run ends must be known to it.
+            let switch = switch.clone();
+            intake.before_end(move || switch.settle());
+        }
         let acceptor = AcceptThread {
             waiting: Waiting::new(Arc::clone(&intake), token),
-            controls: is_paired.clone().map(Controls::new),
+            controls: is_paired.clone().map(|is_paired| Controls::new(is_paired, Arc::clone(&intake))),
             listener: Some(listener),
             address,
             resets: false,
@@ -96,12 +103,30 @@ impl Backend {
             switch: switch.clone(),
         };
         let thread = thread::Builder::new().name("backend".to_owned()).spawn(move || acceptor.run())?;
-        Ok(Backend { address, intake, stopped, switch, is_paired, thread: Some(thread) })
+        Ok(Backend {
+            address,
+            intake,
+            stopped,
+            switch,
+            is_paired,
+            is_given_up: AtomicBool::new(false),
+            thread: Some(thread),
+        })
     }
 
     /// Whether it can be reached: if it is on another machine, `echo-tester backend` there has connected and serves.
     pub fn is_up(&self) -> bool {
         self.is_paired.as_ref().is_none_or(|is_paired| is_paired.load(Ordering::Relaxed))
+    }
+
+    /// It was waited for, and did not come.
+    pub fn give_up(&self) {
+        self.is_given_up.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was waited for, and did not come. It may have come since.
+    pub fn is_given_up(&self) -> bool {
+        self.is_given_up.load(Ordering::Relaxed)
     }
 
     /// Where it listens: the address that a proxy is to forward to.
@@ -152,7 +177,10 @@ impl AcceptThread {
     fn run(mut self) {
         let mut events = Events::with_capacity(MAX_EVENTS);
         while !self.stopped.load(Ordering::Relaxed) {
-            match self.poll.poll(&mut events, Some(self.patience())) {
+            // Asked for before the look, so that the look sees all that had happened then.
+            let turn = self.switch.turn();
+            let patience = if turn.is_some() { Duration::ZERO } else { self.patience() };
+            match self.poll.poll(&mut events, Some(patience)) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return,
                 _ => {}
             }
@@ -170,6 +198,7 @@ impl AcceptThread {
             self.switch();
             self.waiting.partial().into_iter().for_each(|place| self.look(place, false));
             self.waiting.close_late(self.poll.registry());
+            turn.into_iter().for_each(|turn| self.switch.has_turned(turn));
         }
     }
 

@@ -10,6 +10,8 @@ use crate::sync::lock;
 
 /// How long the thread that accepts may take to obey. It only waits for events.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a settling may take: it is a turn of that thread.
+const LONGEST_TURN: Duration = Duration::from_secs(1);
 
 /// What a backend does with connections.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,7 +36,16 @@ pub struct ModeSwitch {
 struct SwitchState {
     request: Mutex<ModeRequest>,
     answered: Condvar,
+    turns: Mutex<Turns>,
+    turned: Condvar,
     waker: Waker,
+}
+
+/// How often a turn of the thread was asked for, and how many of these it has done.
+#[derive(Debug, Default)]
+struct Turns {
+    asked: u64,
+    done: u64,
 }
 
 /// What was asked for, and what came of it.
@@ -47,7 +58,8 @@ struct ModeRequest {
 impl ModeSwitch {
     /// `waker` interrupts the wait of the thread that accepts.
     pub(super) fn new(waker: Waker) -> ModeSwitch {
-        ModeSwitch { state: Arc::new(SwitchState { request: Mutex::default(), answered: Condvar::new(), waker }) }
+        let (request, answered, turns, turned) = (Mutex::default(), Condvar::new(), Mutex::default(), Condvar::new());
+        ModeSwitch { state: Arc::new(SwitchState { request, answered, turns, turned, waker }) }
     }
 
     /// Interrupts the wait of the thread that accepts.
@@ -61,7 +73,7 @@ impl ModeSwitch {
     /// # Errors
     /// It can't listen again, since another program has taken the port; or it is gone.
     pub fn set(&self, mode: BackendMode) -> io::Result<()> {
-        let SwitchState { request, answered, waker } = &*self.state;
+        let SwitchState { request, answered, waker, .. } = &*self.state;
         let mut request = lock(request);
         *request = ModeRequest { wanted: Some(mode), answer: None };
         waker.wake()?;
@@ -77,6 +89,30 @@ impl ModeSwitch {
             let woken = answered.wait_timeout(request, left).unwrap_or_else(std::sync::PoisonError::into_inner);
             request = woken.0;
         }
+    }
+
+    /// Returns once the thread that accepts has seen all that had happened before, or has no time for it.
+    pub(super) fn settle(&self) {
+        let SwitchState { turns, turned, waker, .. } = &*self.state;
+        let mut turns = lock(turns);
+        turns.asked += 1;
+        let mine = turns.asked;
+        if waker.wake().is_ok() {
+            let waited = turned.wait_timeout_while(turns, LONGEST_TURN, |turns| turns.done < mine);
+            drop(waited.unwrap_or_else(std::sync::PoisonError::into_inner));
+        }
+    }
+
+    /// The turn that was asked for, if it is not done: the next look at events is that turn.
+    pub(super) fn turn(&self) -> Option<u64> {
+        let turns = lock(&self.state.turns);
+        (turns.done < turns.asked).then_some(turns.asked)
+    }
+
+    /// This turn is done.
+    pub(super) fn has_turned(&self, turn: u64) {
+        lock(&self.state.turns).done = turn;
+        self.state.turned.notify_all();
     }
 
     /// The mode that was asked for since the last call.

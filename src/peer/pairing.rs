@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use mio::{Interest, Registry, Token};
 use socket2::{SockRef, TcpKeepalive};
 
 use super::mode::BackendMode;
+use crate::client::Intake;
 use crate::transport::ControlWord;
 
 /// The tokens of control connections, apart from those of connections that wait.
@@ -32,10 +34,14 @@ pub(super) struct Controls {
     is_asked: bool,
     /// Whether one of them serves.
     is_paired: Arc<AtomicBool>,
+    /// Who is told of one that was lost.
+    intake: Arc<Intake>,
 }
 
 struct ControlSocket {
     stream: TcpStream,
+    /// Where the other machine is.
+    address: IpAddr,
     /// Words that it has not answered.
     outstanding: u32,
     /// It could not obey the last one.
@@ -43,9 +49,9 @@ struct ControlSocket {
 }
 
 impl Controls {
-    pub(super) fn new(is_paired: Arc<AtomicBool>) -> Controls {
+    pub(super) fn new(is_paired: Arc<AtomicBool>, intake: Arc<Intake>) -> Controls {
         let (live, mode) = (HashMap::new(), BackendMode::Serve);
-        Controls { live, next: FIRST_PLACE, mode, is_asked: false, is_paired }
+        Controls { live, next: FIRST_PLACE, mode, is_asked: false, is_paired, intake }
     }
 
     /// A control connection whose token is right.
@@ -58,7 +64,8 @@ impl Controls {
         if !is_registered || self.live.len() >= MOST_CONTROLS {
             return;
         }
-        let mut control = ControlSocket { stream, outstanding: 0, has_failed: false };
+        let address = stream.peer_addr().map_or(Ipv4Addr::UNSPECIFIED.into(), |from| from.ip().to_canonical());
+        let mut control = ControlSocket { stream, address, outstanding: 0, has_failed: false };
         if control.say(self.mode) {
             self.next += 1;
             self.live.insert(place, control);
@@ -83,6 +90,7 @@ impl Controls {
         };
         if !is_open && let Some(mut control) = self.live.remove(&place) {
             let _ = registry.deregister(&mut control.stream);
+            self.intake.has_lost_backend(control.address);
         }
         let is_paired = self.live.values().any(|control| control.outstanding == 0 && !control.has_failed);
         self.is_paired.store(is_paired, Ordering::Relaxed);
@@ -92,7 +100,13 @@ impl Controls {
     pub(super) fn ask(&mut self, mode: BackendMode) {
         self.mode = mode;
         self.is_asked = true;
-        self.live.retain(|_, control| control.say(mode));
+        self.live.retain(|_, control| {
+            let is_there = control.say(mode);
+            if !is_there {
+                self.intake.has_lost_backend(control.address);
+            }
+            is_there
+        });
     }
 
     /// What came of the last request, once it is known.

@@ -55,6 +55,8 @@ pub struct RelayOptions {
 pub enum RelayEvent<'e> {
     /// The tester is not there, and why. Told once; it is looked for again and again.
     Absent(&'e str),
+    /// The tester has another token. Told once; the next one may have the right one.
+    WrongToken,
     /// It takes connections for the tester at this address.
     Listening {
         /// Where it listens.
@@ -73,7 +75,7 @@ pub enum RelayEvent<'e> {
 pub enum RelayFailure {
     /// It can't listen.
     Listen(io::Error),
-    /// The tester has another token.
+    /// The tester has another token, and was the only one.
     WrongToken,
     /// The runtime could not be started.
     Start(io::Error),
@@ -180,7 +182,7 @@ impl Relay {
     /// Carries connections until it is stopped.
     ///
     /// # Errors
-    /// The tester has another token, or there is no runtime.
+    /// The tester has another token and was to be the only one, or there is no runtime.
     pub fn run(self, tell: &mut dyn FnMut(RelayEvent<'_>)) -> Result<RelayCounts, RelayFailure> {
         let runtime = Builder::new_current_thread().enable_io().enable_time().build().map_err(RelayFailure::Start)?;
         runtime.block_on(self.serve(tell))
@@ -188,14 +190,21 @@ impl Relay {
 
     async fn serve(mut self, tell: &mut dyn FnMut(RelayEvent<'_>)) -> Result<RelayCounts, RelayFailure> {
         let mut stop = self.stop.clone();
-        let (mut is_told, mut nth) = (false, 0);
+        let (mut is_told, mut is_refusal_told, mut nth) = (false, false, 0);
         loop {
             let paired = tokio::select! {
                 paired = ControlLink::open(&self.options.tester, &self.shared.token) => paired,
                 () = stop.reached(1) => break,
             };
             match paired {
-                Err(NotPaired::WrongToken) => return Err(RelayFailure::WrongToken),
+                Err(NotPaired::WrongToken) if self.options.once => return Err(RelayFailure::WrongToken),
+                // A slip at the tester must not end what somebody has to start again on another machine.
+                Err(NotPaired::WrongToken) => {
+                    if !std::mem::replace(&mut is_refusal_told, true) {
+                        tell(RelayEvent::WrongToken);
+                    }
+                    let _ = timeout(RETRY_INTERVAL, stop.reached(1)).await;
+                }
                 Err(NotPaired::Absent(why)) => {
                     if !std::mem::replace(&mut is_told, true) {
                         tell(RelayEvent::Absent(&why));
@@ -211,7 +220,7 @@ impl Relay {
                         break;
                     }
                     tell(RelayEvent::Gone);
-                    is_told = true;
+                    (is_told, is_refusal_told) = (true, false);
                     // Its connections end by themselves, unless the network is cut.
                     let shared = Arc::clone(&self.shared);
                     tokio::spawn(async move {

@@ -1,14 +1,16 @@
 //! What came to the backend during a run, as data.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::client::IntakeCounts;
+use crate::judge::time_doubt::{self, TimeDoubt};
 
 /// What came to the backend during a run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 #[schemars(rename = "BackendConnections")]
 pub struct BackendReport {
@@ -38,6 +40,12 @@ pub struct BackendReport {
     /// The address from which the backend saw the first connection of the run.
     #[serde(default)]
     pub seen_from: Option<IpAddr>,
+    /// The first `echo-tester backend` on another machine that has gone during the run: the address of that machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gone: Option<IpAddr>,
+    /// When it was lost, in seconds from the begin of the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gone_after_s: Option<f64>,
 }
 
 impl From<IntakeCounts> for BackendReport {
@@ -45,11 +53,20 @@ impl From<IntakeCounts> for BackendReport {
         let IntakeCounts { accepted, recognized, repeated, unknown, silent, .. } = counts;
         let IntakeCounts { with_header, with_client_address, broken_headers, without_token, seen_from, .. } = counts;
         let of_run = BackendReport { accepted, recognized, repeated, unknown, silent, ..BackendReport::default() };
+        let (gone, gone_after_s) =
+            (counts.gone.map(|gone| gone.address), counts.gone.map(|gone| gone.after.as_secs_f64()));
+        let of_run = BackendReport { gone, gone_after_s, ..of_run };
         BackendReport { with_header, with_client_address, broken_headers, without_token, seen_from, ..of_run }
     }
 }
 
 impl BackendReport {
+    /// Why the endings of connections say nothing about the proxy, if so.
+    pub(super) fn doubt(&self) -> Option<TimeDoubt> {
+        let after = Duration::try_from_secs_f64(self.gone_after_s?).unwrap_or_default();
+        Some(time_doubt::of_gone_backend(self.gone?, after))
+    }
+
     /// Adds what came to the backend of another process.
     pub(super) fn add(&mut self, other: &BackendReport) {
         self.accepted += other.accepted;
@@ -62,5 +79,8 @@ impl BackendReport {
         self.broken_headers += other.broken_headers;
         self.without_token += other.without_token;
         self.seen_from = self.seen_from.or(other.seen_from);
+        if self.gone.is_none() {
+            (self.gone, self.gone_after_s) = (other.gone, other.gone_after_s);
+        }
     }
 }

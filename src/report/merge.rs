@@ -273,11 +273,14 @@ impl Sum {
             }
         };
         let is_verified = |load: &LoadReport| load.config.get("verify").is_none_or(|verify| verify == "full");
+        let gone_backend = backend.as_ref().and_then(BackendReport::doubt);
         let was_interrupted = |part: &&PartReport| part.outcome == Verdict::Interrupted;
         let context = ShardContext {
             verify_off: !first.loads.iter().any(is_verified),
-            time_doubt: ClientReport::sum(parts.iter().map(|part| &part.client))
-                .time_doubt(Duration::try_from_secs_f64(elapsed_s).unwrap_or_default()),
+            time_doubt: gone_backend.or_else(|| {
+                ClientReport::sum(parts.iter().map(|part| &part.client))
+                    .time_doubt(Duration::try_from_secs_f64(elapsed_s).unwrap_or_default())
+            }),
             interrupted,
             interrupted_shards: parts.iter().filter(was_interrupted).map(|part| part.shard.clone()).collect(),
             missing: absent,

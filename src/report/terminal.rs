@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use super::backend_connections::BackendReport;
 use super::closing::{self, Closing};
 use super::finding_list;
 use super::kept_rates;
@@ -247,7 +248,8 @@ fn never_begun(load: &LoadReport, report: &RunReport) -> Option<String> {
 
 /// Says that the figures above are not those of the server alone, unless the verdict says so.
 fn time_doubt(report: &RunReport) -> Option<String> {
-    let doubt = report.client.time_doubt(report.elapsed())?.sentence;
+    let gone = report.backend.as_ref().and_then(BackendReport::doubt);
+    let doubt = gone.or_else(|| report.client.time_doubt(report.elapsed()))?.sentence;
     (!report.verdict.reasons.contains(&doubt)).then(|| format!("note: {doubt}"))
 }
 

@@ -1,6 +1,7 @@
 //! The backend of a proxy: opened before anything connects, so that the proxy finds it there.
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::client::RunPlan;
@@ -21,12 +22,20 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 /// One that runs already has connected again by now, so that nobody need be told.
 const SILENT_TIME: Duration = Duration::from_millis(700);
 
-/// Listens where `--backend` says, if it does.
+/// Listens where `--backend` says, if it does. `has_target`: the proxy is a target, and no process of a scenario, which
+/// learns the port from its file.
 ///
 /// # Errors
-/// The address can't be listened on (exit code 2: another one is needed).
-pub fn open(args: &BackendArgs) -> anyhow::Result<Option<Backend>> {
+/// The address can't be listened on, or has no port (exit code 2: another one is needed).
+pub fn open(args: &BackendArgs, has_target: bool) -> anyhow::Result<Option<Backend>> {
     let listen = |address: ListenAddress| listen(address, args.backend_token.as_ref());
+    if let Some(address) = args.backend.filter(|address| has_target && address.0.port() == 0) {
+        let ip = ListenAddress(SocketAddr::new(address.0.ip(), 7777));
+        let who = if args.backend_token.is_some() { "'echo-tester backend'" } else { "the proxy" };
+        return Err(Failure::usage(format!(
+            "--backend {address}: {who} can't know a free port: write the one that it connects to, such as {ip}"
+        )));
+    }
     args.backend.map(listen).transpose()
 }
 
@@ -89,11 +98,18 @@ pub fn wait_for(backend: &Backend, quiet: bool) -> anyhow::Result<()> {
     let address = backend.address();
     let start = Instant::now();
     let mut is_said = quiet;
+    if backend.is_given_up() {
+        return Err(Failure::could_not_run(format!(
+            "'echo-tester backend' is not connected to {address}, and did not come before"
+        )));
+    }
     while !backend.is_up() {
         if interrupt::is_requested() {
             return Err(Failure::interrupted("interrupted before 'echo-tester backend' had connected"));
         }
         if start.elapsed() >= PAIRING_TIME {
+            // Once is enough: each later case would wait as long again.
+            backend.give_up();
             let why = match backend.intake().counts().without_token {
                 0 => {
                     "start it where the proxy forwards to, with --tester and an address of this machine that it reaches"
@@ -144,6 +160,28 @@ pub fn check(profiles: &[Profile], has_backend: bool) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_free_port_is_refused_if_the_proxy_is_a_target() {
+        let backend = Some("0.0.0.0:0".parse().expect("it is an address"));
+        let error = open(&BackendArgs { backend, ..BackendArgs::default() }, true).expect_err("no proxy knows it");
+        assert_eq!(crate::failure::exit_of(&error), crate::exit::Exit::Usage);
+        assert!(error.to_string().contains("the proxy can't know a free port"), "{error}");
+        assert!(error.to_string().ends_with("such as 0.0.0.0:7777"), "{error}");
+        let backend = Some("127.0.0.1:0".parse().expect("it is an address"));
+        let opened = open(&BackendArgs { backend, ..BackendArgs::default() }, false).expect("a file has the port");
+        assert!(opened.is_some_and(|backend| backend.address().port() != 0));
+    }
+
+    #[test]
+    fn a_backend_elsewhere_that_did_not_come_once_is_not_waited_for_again() {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let token = "the right token".parse().expect("any text is a token");
+        let backend = Backend::elsewhere(any, token).expect("a port is free");
+        backend.give_up();
+        let error = wait_for(&backend, true).expect_err("nobody is there").to_string();
+        assert!(error.contains("did not come before"), "{error}");
+    }
 
     #[test]
     fn an_address_that_is_taken_is_refused_with_what_to_do() {

@@ -50,6 +50,7 @@ pub fn judged_case(
             starved: outcome.client.starved,
             tcp_memory_short: outcome.client.tcp_memory_short,
             stolen: outcome.client.stolen,
+            gone_backend: outcome.backend.and_then(|counts| counts.gone).map(|gone| (gone.address, gone.after)),
         },
         ending: RunEnding { loads_interrupted: outcome.interrupted, ..ending },
         answered: outcome.answered(),

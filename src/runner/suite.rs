@@ -218,7 +218,7 @@ fn open_backend(args: &CaseArgs, targets: &SuiteTargets, jobs: usize) -> anyhow:
             (_, Some(_)) => "--direct names another program as the backend: leave out one of them",
             (count, None) if count > 1 => "there are several targets: check one proxy at a time",
             _ if jobs > 1 => "it takes one case at a time: leave out --jobs",
-            _ => return backend::open(&args.backend),
+            _ => return backend::open(&args.backend, !targets.targets.is_empty()),
         };
         return Err(Failure::usage(format!("--backend {address}: {problem}")));
     }

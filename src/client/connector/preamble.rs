@@ -1,6 +1,6 @@
 //! From a handshake that is over to a connection that is open: at once, or after what is said before the stream.
 
-use std::io;
+use std::io::{self, Read};
 use std::time::Duration;
 
 use mio::event::Event;
@@ -16,6 +16,7 @@ use crate::client::socket::RegisteredSocket;
 use crate::measure::LoadStats;
 use crate::plan::FirstSpeaker;
 use crate::stream::{ConnId, FindingKind};
+use crate::transport::{FirstBytesRead, MOST_HEADER_BYTES, ReceivedHeader, read_proxy_header};
 
 impl Connector {
     /// The handshake is over. Without a preamble the connection is open.
@@ -158,11 +159,26 @@ fn claimed(greeting: &FirstWords, context: &ConnectContext<'_>) -> Result<TcpStr
 }
 
 /// The connection is open, and this is the server's socket of it.
-fn greeted(conn: ConnId, server: TcpStream, context: &ConnectContext<'_>) {
+fn greeted(conn: ConnId, mut server: TcpStream, context: &ConnectContext<'_>) {
     let run = context.run;
     let Some((two_sides, pair)) = run.two_sides.as_ref().and_then(|sides| Some((sides, sides.pairs.of(conn)?))) else {
         return;
     };
+    if let Some(header) = header_before_stream(&mut server) {
+        let names_client = header.source.is_some_and(|address| two_sides.is_of_client(conn, address));
+        run.plan.backend.iter().for_each(|intake| intake.had_header(names_client));
+    }
     // The worker is this one, and looks there before it waits.
     two_sides.hand_over(server, pair, context.clock.last());
+}
+
+/// Takes out the header of the PROXY protocol that lies before the client's stream, if one does. A proxy sends it as
+/// soon as it has connected, so it is there before the client has its greeting. Nobody waits for it: there may be none.
+fn header_before_stream(server: &mut TcpStream) -> Option<ReceivedHeader> {
+    let mut bytes = [0; MOST_HEADER_BYTES];
+    let there = server.peek(&mut bytes).ok()?;
+    let FirstBytesRead::Header(header) = read_proxy_header(&bytes[..there]) else { return None };
+    // These bytes are there, so this does not wait.
+    server.read_exact(&mut bytes[..header.len]).ok()?;
+    Some(header)
 }
