@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # One side sends, and its FIN behind its last byte. The other side reads, at once or after 2 s: it must get all bytes
-# and then the FIN. It never ends its own direction, so no end may come back (RFC 9293, section 3.6). PROXY forwards to LISTEN.
+# and then the FIN. It never ends its own direction, so no end may come back (RFC 9293, section 3.6). PROXY forwards to
+# LISTEN.
 import select, socket, threading, time
 
 COUNT = 4
