@@ -115,9 +115,7 @@ pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
     let mut plan = launch::plan(&run, targets, profiles, Some(replay.clone()))?;
     backend::attach(&mut plan, backend.as_ref());
     launch::check_limits(&plan)?;
-    // CI systems follow a run by its name, so it has no port: that may be another one each time.
-    let host = target.rsplit_once(':').map_or(target, |(host, _)| host);
-    let name = args.serve.as_ref().map_or_else(|| format!("blast {host}"), |model| format!("blast --serve={model}"));
+    let name = name_of(&args, target);
     let planned = CaseReport::planned_run(name.clone(), about.clone());
     let mut report_files = ReportFiles::open(&args.files, None, vec![planned])?;
     let server = start(&args)?;
@@ -154,6 +152,12 @@ pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
     let written = report_files.end(state);
     // The result has been printed, so a file that cannot be written only changes the exit code.
     exit.map(|exit| exit_after_writing(exit, written))
+}
+
+/// The name by which CI systems follow a run. It has no port: that may be another one each time.
+fn name_of(args: &BlastArgs, target: &str) -> String {
+    let host = target.rsplit_once(':').map_or(target, |(host, _)| host);
+    args.serve.as_ref().map_or_else(|| format!("blast {host}"), |model| format!("blast --serve={model}"))
 }
 
 /// What can be done if the target is not there.
