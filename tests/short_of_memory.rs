@@ -51,7 +51,9 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_echo-tester");
 #[test]
 fn a_server_that_the_system_ends_for_its_memory_is_named_in_a_whole_report() {
     let Some(group) = Group::new("server") else { return };
-    let serve = group.inside(&format!("{PROGRAM} serve --model epoll --buffer 1MiB --bind {{addr}} --quiet"));
+    // By default it would take no more connections than half of this memory allows.
+    let flags = "--model epoll --buffer 1MiB --max-conns 1000 --bind {addr} --quiet";
+    let serve = group.inside(&format!("{PROGRAM} serve {flags}"));
     let scenario = format!(
         "name = 'short of memory'\n[server]\ncommand = ['sh', '-c', '{serve}']\n\
          [[load]]\nconns = 200\nmessages = 20\nsize = '1MiB'\nfragment = 'off'\npipeline = 8\nread = 'pause:2s'\n"

@@ -144,7 +144,8 @@ pub(crate) fn kqueue() -> Result<OwnedFd, Errno> {
 }
 
 /// # Safety
-/// The descriptors of the changes stay open as long as their filters are there.
+/// The descriptors of the changes are open now. A filter that outlives its descriptor reports at worst a token that is
+/// in no use, or that of another socket.
 pub(crate) unsafe fn kevent(
     kqueue: &OwnedFd,
     changes: &[Event],

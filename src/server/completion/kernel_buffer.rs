@@ -79,7 +79,7 @@ impl KernelBuffer {
 impl Drop for KernelBuffer {
     fn drop(&mut self) {
         // SAFETY: `new` has leaked the bytes from a box, and they are freed here only. An `Operation` that is
-        // outstanding on them owns a share of this buffer, so it would not be dropped.
+        // outstanding on them owns this buffer or a share of it, so it would not be dropped.
         drop(unsafe { Box::from_raw(self.bytes.as_ptr()) });
     }
 }

@@ -64,7 +64,8 @@ pub(in crate::server) struct Operation<Owner, Memory> {
     context: Arc<Context>,
 }
 
-// SAFETY: the block is on the heap and belongs to this value alone. `Event` and `OVERLAPPED` are bound to no thread.
+// SAFETY: the block is on the heap, and only the kernel shares it. `Event`, `OVERLAPPED` and `Context` are bound to no
+// thread, and threads may share the first and the last.
 unsafe impl<Owner: Send, Memory: Send> Send for Operation<Owner, Memory> {}
 
 impl<Owner, Memory> Operation<Owner, Memory> {

@@ -30,8 +30,8 @@ pub(in crate::server) type CompletionRoutine = LPWSAOVERLAPPED_COMPLETION_ROUTIN
 /// Begins a receive. `Ok` means that a completion will be delivered, an error that none will.
 ///
 /// # Safety
-/// `flags` and `overlapped` are valid for writes, and so is the memory of the `buffers`. The program neither reads nor
-/// writes any of it until the completion. `routine` is sound to call with this `overlapped`.
+/// `flags` and `overlapped` are valid for reads and writes, and the memory of the `buffers` for writes. The program
+/// neither reads nor writes any of it until the completion. `routine` is sound to call with this `overlapped`.
 pub(super) unsafe fn receive(
     socket: &Socket,
     buffers: &[WSABUF],
@@ -40,9 +40,9 @@ pub(super) unsafe fn receive(
     routine: CompletionRoutine,
 ) -> io::Result<()> {
     let count = buffers.len() as u32;
-    // SAFETY: the caller guarantees the memory. The array has `count` WSABUFs (the cast could only make fewer of them),
-    // and the call copies them before it returns. The pointer for the byte count is null, as the documentation asks for
-    // an overlapped call.
+    // SAFETY: the socket is borrowed, so it is open. The caller guarantees the memory and the routine. The array has
+    // `count` WSABUFs (the cast could only make fewer of them), and the call copies them before it returns. The pointer
+    // for the byte count is null, as the documentation asks for an overlapped call.
     let result = unsafe { WSARecv(raw(socket), buffers.as_ptr(), count, ptr::null_mut(), flags, overlapped, routine) };
     success_or_pending(result)
 }

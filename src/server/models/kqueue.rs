@@ -147,8 +147,10 @@ impl Kqueue {
     unsafe fn change(&self, filter: EventFilter, flags: EventFlags, token: Token) -> io::Result<()> {
         let no_room: &mut [Event] = &mut [];
         let change = Event::new(filter, flags, ptr::without_provenance_mut(token));
-        // SAFETY: the caller guarantees the descriptor. Without room for events the call does not wait, and an error of
-        // the change is its own.
+        // SAFETY: the caller guarantees the descriptor while the filter is there. rustix asks for it as long as the
+        // queue lives; but a close takes the filters out, so none refers to a later descriptor of that number
+        // (libkqueue keeps them: see there). Without room for events the call does not wait, and an error of the change
+        // is its own.
         unsafe { kevent(&self.kqueue, &[change], no_room, None) }?;
         Ok(())
     }

@@ -241,8 +241,8 @@ const _: () = assert!(align_of::<SignalOfDescriptor>() <= align_of::<libc::sigin
 impl Signals {
     /// Blocks them in this thread. Without that, the first one would end the process.
     fn block() -> io::Result<Signals> {
-        let mut set = MaybeUninit::<sigset_t>::uninit();
-        // SAFETY: the first call makes a whole set, to which the others add. All three write to `set` alone.
+        let mut set = MaybeUninit::<sigset_t>::zeroed();
+        // SAFETY: zeroed, so that it is whole whatever part of it the calls write. All three write to `set` alone.
         let set = unsafe {
             libc::sigemptyset(set.as_mut_ptr());
             libc::sigaddset(set.as_mut_ptr(), libc::SIGIO);

@@ -86,7 +86,7 @@ impl Delivery for SystemPool {
 /// What a callback is given.
 struct PoolContext {
     server: Weak<CompletionServer<SystemPool>>,
-    /// Announced operations whose callback has not begun.
+    /// Announced operations whose callback has not counted itself yet.
     outstanding: AtomicUsize,
 }
 
@@ -106,7 +106,8 @@ impl PoolIo {
     fn new(server: &Weak<CompletionServer<SystemPool>>, socket: &Socket) -> io::Result<PoolIo> {
         let bound = Box::new(PoolContext { server: Weak::clone(server), outstanding: AtomicUsize::new(0) });
         let bound = NonNull::from(Box::leak(bound));
-        // SAFETY: the socket is open during the call. `bound` lives until the last callback has begun: see `drop`.
+        // SAFETY: the socket is open during the call. `bound` lives until the last callback has counted itself: see
+        // `drop`.
         let io =
             unsafe { CreateThreadpoolIo(raw(socket) as HANDLE, Some(completed), bound.as_ptr().cast(), ptr::null()) };
         if io == 0 {

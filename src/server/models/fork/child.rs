@@ -72,8 +72,8 @@ pub(super) fn fork(birth: Birth<'_>) -> io::Result<Pid> {
 }
 
 fn every_signal() -> libc::sigset_t {
-    let mut set = MaybeUninit::uninit();
-    // SAFETY: the call makes a whole set of it.
+    let mut set = MaybeUninit::<libc::sigset_t>::zeroed();
+    // SAFETY: zeroed, so that it is whole whatever part of it the call writes (musl leaves some out).
     unsafe {
         libc::sigfillset(set.as_mut_ptr());
         set.assume_init()

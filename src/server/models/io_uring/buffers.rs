@@ -62,7 +62,8 @@ impl Memory {
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        // SAFETY: allocated by `new` with this layout, and freed nowhere else.
+        // SAFETY: allocated by `new` with this layout, and freed nowhere else. The kernel uses none of it: what owns it
+        // is dropped only with no operation outstanding on it, or leaked (`drop` of the worker).
         unsafe { dealloc(self.start.as_ptr(), self.layout) }
     }
 }

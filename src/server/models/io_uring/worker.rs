@@ -412,10 +412,13 @@ impl RingWorker {
         let Some(acceptor) = &mut self.acceptor else { return true };
         if acceptor.armed {
             if !mem::replace(&mut acceptor.stopping, true) {
-                let cancel = CancelBuilder::fd(Fd(acceptor.listener.as_raw_fd())).all();
-                let entry = opcode::AsyncCancel2::new(cancel).build();
-                // SAFETY: a cancellation points to no memory. The acceptor is armed, so it keeps the listener.
-                unsafe { self.push(entry, OperationToken::own(OperationKind::Cancel)) };
+                // By their tokens: an entry that names the listener could still be queued when that is closed, and its
+                // number belongs to another socket.
+                for kind in [OperationKind::Accept, OperationKind::Readable] {
+                    let entry = opcode::AsyncCancel::new(OperationToken::own(kind).pack()).build();
+                    // SAFETY: the entry has no descriptor and points to no memory: it names the operation by its token.
+                    unsafe { self.push(entry, OperationToken::own(OperationKind::Cancel)) };
+                }
             }
             return false;
         }

@@ -218,7 +218,8 @@ fn queue(thread: BorrowedHandle<'_>, call: Call) -> io::Result<()> {
     match call {
         Call::Adopt(connection) => {
             let connection = Box::into_raw(connection);
-            // SAFETY: `adopt` takes a pointer that was made from a box of this type, and is called once.
+            // SAFETY: `adopt` takes a pointer that was made from a box of this type, and is called at most once. A
+            // socket and a session may go to another thread.
             unsafe { queue_apc(thread, adopt, connection as usize) }.inspect_err(|_| {
                 // SAFETY: the pointer was made from a box above, and no call was queued that could use it.
                 drop(unsafe { Box::from_raw(connection) });
@@ -234,7 +235,7 @@ fn queue(thread: BorrowedHandle<'_>, call: Call) -> io::Result<()> {
 }
 
 /// # Safety
-/// `function` is sound to call once with this parameter, on any thread.
+/// `function` is sound to call at most once with this parameter, on any thread.
 unsafe fn queue_apc(
     thread: BorrowedHandle<'_>,
     function: unsafe extern "system" fn(usize),
