@@ -181,6 +181,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(windows, ignore = "Wine tells a reset that nobody reads as an end, or not at all")]
     fn a_reset_goes_on_from_either_side_while_nothing_is_under_way() {
         for of_far in [false, true] {
             let (near, far, carrier) = carried();
@@ -193,6 +194,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(windows, ignore = "Wine tells a reset that nobody reads as an end, or not at all")]
     fn a_reset_behind_a_fin_goes_on_too() {
         let (near, mut far, carrier) = carried();
         near.shutdown(Shutdown::Write).expect("it is open");
@@ -205,6 +207,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(windows, ignore = "Wine tells a reset that nobody reads as an end, or not at all")]
     fn a_reset_of_a_sender_that_is_held_up_goes_on_although_nobody_reads() {
         let (near, far, carrier) = carried();
         let sent = fill(&near);
