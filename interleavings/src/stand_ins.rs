@@ -54,5 +54,6 @@ pub(crate) struct OtherSide {
     pub(crate) last_received_ms: Option<f64>,
     pub(crate) fin_ms: Option<f64>,
     pub(crate) ended_ms: Option<f64>,
+    pub(crate) reset: bool,
     pub(crate) recent: Vec<u64>,
 }
