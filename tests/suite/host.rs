@@ -196,7 +196,9 @@ impl OwnProcess {
     }
 
     fn event(&self) -> Event {
-        let line = self.lines.recv_timeout(PATIENCE).expect("the server prints a line");
+        let line = self.lines.recv_timeout(PATIENCE).unwrap_or_else(|error| {
+            panic!("the server prints a line: {error}; its processes: {:?}", usage_of_tree(self.child.id()))
+        });
         serde_json::from_str(&line).unwrap_or_else(|e| panic!("{line}: {e}"))
     }
 }
