@@ -1,6 +1,8 @@
 //! The backend of a proxy on another machine than the tester: `echo-tester backend`, paired by a token. Both run here,
 //! as two processes, and the relays between client and backend run in the test.
 
+mod outcomes;
+mod ports;
 #[expect(dead_code, reason = "no echo server is needed here")]
 mod program;
 #[expect(dead_code, reason = "no program of the system is a proxy here")]
@@ -12,17 +14,14 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, ChildStdout, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use outcomes::{ids, reasons};
+use ports::free_port;
 use program::{finish, program, said, text};
 use proxy::{Speaks, TestProxy};
 use relay::{Carry, Way, bytes, faithful, loses_ten_on_the_way_back, relay};
 use serde_json::Value;
 
 const TOKEN: &str = "tidy-otter-47-lamp";
-
-/// A port that is free.
-fn free_port() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port is free")
-}
 
 /// `echo-tester backend` as a process, which ends with the test.
 struct Elsewhere {
@@ -106,19 +105,6 @@ fn blast(other: &Elsewhere, flags: &[&str]) -> (i32, Value) {
     let args = ["blast", &target, "--backend", &other.tester, "--backend-token", TOKEN, "-q", "--json"];
     let (code, out, err) = said(&[&args[..], flags].concat());
     (code, serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {err}")))
-}
-
-/// The ids of the cases with this outcome.
-fn ids<'r>(report: &'r Value, outcome: &str) -> Vec<&'r str> {
-    let cases = report["cases"].as_array().expect("a report has cases");
-    let of_outcome = cases.iter().filter(|case| case["outcome"] == outcome);
-    of_outcome.map(|case| case["id"].as_str().expect("a case has an id")).collect()
-}
-
-/// What was wrong in each case, for a test that fails.
-fn reasons(report: &Value) -> String {
-    let cases = report["cases"].as_array().expect("a report has cases");
-    cases.iter().map(|case| format!("{} {}: {}\n", case["id"], case["outcome"], case["reasons"])).collect()
 }
 
 /// Ends both ways when one of them ends.

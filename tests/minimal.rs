@@ -1,14 +1,16 @@
 //! The scripts of `check --minimal`: each shows its fault against a server that has it, and none against a good one.
 //! They need python3; without it there is nothing to run.
 
+mod ports;
 mod program;
 mod relay;
 
 use std::io;
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::Command;
 use std::thread;
 
+use ports::free_port;
 use program::{Serving, said, text};
 use relay::{Carry, Way, bytes, faithful, loses_ten_on_the_way_back, relay};
 
@@ -69,11 +71,6 @@ fn cuts_at_the_first_fin(_: Way, from: &mut TcpStream, to: &mut TcpStream) -> io
 /// Carries bytes and FINs, and leaves the other side open when one is reset.
 fn keeps_resets_to_itself(way: Way, from: &mut TcpStream, to: &mut TcpStream) -> io::Result<()> {
     faithful(way, from, to).or(Ok(()))
-}
-
-/// A port that is free: nobody has connected to it.
-fn free_port() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port is free")
 }
 
 /// Runs a script of two sides through this relay, or straight if there is none.

@@ -1,20 +1,19 @@
 //! What the suite of two sides shows of a proxy that the echo suite can't see. The relays of these tests have one fault
 //! each, and run in the test.
 
+mod outcomes;
+mod ports;
 mod program;
 mod relay;
 
 use std::io;
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 
+use outcomes::{ids, reasons};
+use ports::free_port;
 use program::{Serving, said};
 use relay::{Carry, Way, bytes, faithful, loses_ten_on_the_way_back, relay};
 use serde_json::Value;
-
-/// A port that is free, for a backend.
-fn free_port() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port is free")
-}
 
 /// The exit code of `check` with these arguments, and its cases: id and outcome, if they ran.
 fn check(args: &[&str]) -> (i32, Value) {
@@ -50,19 +49,6 @@ fn cuts_at_the_server_s_fin(way: Way, from: &mut TcpStream, to: &mut TcpStream) 
         return Ok(());
     }
     to.shutdown(Shutdown::Write)
-}
-
-/// The ids of the cases with this outcome.
-fn ids<'r>(report: &'r Value, outcome: &str) -> Vec<&'r str> {
-    let cases = report["cases"].as_array().expect("a report has cases");
-    let of_outcome = cases.iter().filter(|case| case["outcome"] == outcome);
-    of_outcome.map(|case| case["id"].as_str().expect("a case has an id")).collect()
-}
-
-/// What was wrong in each case, for a test that fails.
-fn reasons(report: &Value) -> String {
-    let cases = report["cases"].as_array().expect("a report has cases");
-    cases.iter().map(|case| format!("{} {}: {}\n", case["id"], case["outcome"], case["reasons"])).collect()
 }
 
 #[test]

@@ -155,7 +155,7 @@ mod tests {
         assert!(explains(Explained::SilenceAndResets, &counters), "a kernel without memory resets too");
         counters.found(FindingKind::Truncated);
         assert!(!explains(Explained::SilenceAndResets, &counters), "a reset cuts nothing short behind an EOF");
-        assert!(explains(Explained::Endings, &counters), "whoever is gone sends no more");
+        assert!(explains(Explained::Endings, &counters), "a backend that is gone sends nothing more");
         counters.connect_timeouts = 0;
         assert!(explains(Explained::Endings, &counters), "nobody listens there");
         counters.found(FindingKind::Lost);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_parser};
 
 use super::github::StepSummary;
-use super::result::{ResultArgs, exit_after_writing};
+use super::result::{ResultArgs, exit_after_writing, write_or_print};
 use super::secrets;
 use crate::exit::Exit;
 use crate::output::console::{for_stdout, print, say, stderr_style, stdout_style};
@@ -227,10 +227,7 @@ impl Reports {
         let last = format!("\n{}", last_lines(report, &closing, style));
         let exit = report.exit();
         let printed = match &self.output {
-            Some(file) => {
-                let whole = self.result(&format!("{}{last}", self.lines))?;
-                files::write("output", file, &whole).or_else(|error| print(&whole).and(Err(error)))
-            }
+            Some(file) => write_or_print(file, &self.result(&format!("{}{last}", self.lines))?),
             None => print(&self.result(&last)?),
         };
         let printed = self.print_error.map_or(printed, Err);

@@ -100,9 +100,8 @@ impl ResultArgs {
         let to_file = self.write_json_file(json);
         let file = self.json_file().filter(|_| to_file.is_ok()).map(files::shown);
         let text = text(file);
-        // What a run has cost is not to be lost with a full disk.
-        let lost = |error| print(if self.is_json() { json } else { &text }).and(Err(error));
-        let shown = self.show(&text, json).or_else(lost);
+        let result = if self.is_json() { json } else { &text };
+        let shown = self.output_file().map_or_else(|| print(result), |file| write_or_print(file, result));
         // The errors come last, where they don't scroll away above a long text.
         exit_after_writing(exit_after_writing(exit, to_file), shown)
     }
@@ -122,6 +121,15 @@ impl ResultArgs {
             None => print(result),
         }
     }
+}
+
+/// Writes the result of a run to the file of --output. If that can't be, the result goes to standard output: what a run
+/// has cost is not to be lost with a full disk.
+///
+/// # Errors
+/// The file cannot be written.
+pub(super) fn write_or_print(file: &Path, result: &str) -> anyhow::Result<()> {
+    files::write("output", file, result).or_else(|error| print(result).and(Err(error)))
 }
 
 /// The exit code after results were written. An error is printed, and turns a pass into 'inconclusive': a result that

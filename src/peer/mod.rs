@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token, Waker};
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::SockRef;
 
 use crate::client::Intake;
 use crate::sys;
@@ -270,12 +270,9 @@ impl AcceptThread {
     }
 }
 
-/// A listener as the bundled servers have one: the port is ours alone, and `[::]` is both families.
+/// A listener as the bundled servers have one.
 fn bound(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    sys::claim_address(&socket)?;
-    sys::serve_both_families(&socket, address)?;
-    socket.bind(&address.into())?;
+    let socket = sys::bound_socket(address, false)?;
     socket.listen(sys::listen_backlog(BACKLOG))?;
     socket.set_nonblocking(true)?;
     Ok(TcpListener::from_std(socket.into()))

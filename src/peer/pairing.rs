@@ -6,23 +6,18 @@ use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
-use socket2::{SockRef, TcpKeepalive};
 
 use super::mode::BackendMode;
 use crate::client::Intake;
-use crate::transport::ControlWord;
+use crate::transport::{ControlWord, prepare_control};
 
 /// The tokens of control connections, apart from those of connections that wait.
 pub(super) const FIRST_PLACE: usize = 1 << (usize::BITS - 2);
 /// The most control connections. Each has shown the token, so this is only for mistakes.
 const MOST_CONTROLS: usize = 256;
-/// When the system begins to ask whether the other machine is still there, and how often.
-const KEEPALIVE_AFTER: Duration = Duration::from_secs(10);
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The control connections.
 pub(super) struct Controls {
@@ -57,9 +52,8 @@ impl Controls {
     /// A control connection whose token is right.
     pub(super) fn add(&mut self, registry: &Registry, mut stream: TcpStream) {
         let place = self.next;
-        let _ = stream.set_nodelay(true);
-        let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_INTERVAL);
-        let _ = SockRef::from(&stream).set_tcp_keepalive(&keepalive);
+        // Without them it is slower to speak, and to be missed.
+        let _ = prepare_control(&stream);
         let is_registered = registry.register(&mut stream, Token(place), Interest::READABLE).is_ok();
         if !is_registered || self.live.len() >= MOST_CONTROLS {
             return;

@@ -232,6 +232,7 @@ impl WaitingSocket {
             }
         }
     }
+
     /// Whether these first bytes show the token. If so, or if they only seem to, they are taken out.
     fn shown(&mut self, bytes: &mut [u8], token: &PairingToken) -> First {
         let (len, first) = match read_pairing(bytes, token) {

@@ -5,19 +5,15 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::sys;
-use crate::transport::{ControlWord, PairingToken, control_header};
+use crate::transport::{ControlWord, PairingToken, control_header, prepare_control};
 
 /// How long a connect may take, and the answer to a header.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// When the system begins to ask whether the tester is still there, and how often. A cut cable says nothing.
-const KEEPALIVE_AFTER: Duration = Duration::from_secs(10);
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Why there is no pairing.
 pub(super) enum NotPaired {
@@ -58,9 +54,7 @@ impl ControlLink {
     }
 
     async fn prepare(&mut self, token: &PairingToken) -> io::Result<()> {
-        self.stream.set_nodelay(true)?;
-        let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_INTERVAL);
-        SockRef::from(&self.stream).set_tcp_keepalive(&keepalive)?;
+        prepare_control(&self.stream)?;
         self.stream.write_all(&control_header(token)).await
     }
 

@@ -3,11 +3,9 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::task::Poll;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{SockRef, Socket};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::sys;
@@ -37,7 +35,7 @@ impl Place {
     /// # Errors
     /// The system's: it is in use, or not of this machine.
     pub(super) fn bind(address: SocketAddr) -> io::Result<Place> {
-        let socket = bound(address)?;
+        let socket = sys::bound_socket(address, false)?;
         let address = socket.local_addr()?.as_socket().unwrap_or(address);
         Ok(Place { address, state: PlaceState::Bound(socket) })
     }
@@ -53,7 +51,7 @@ impl Place {
     pub(super) fn listen(&mut self) -> io::Result<()> {
         let socket = match std::mem::replace(&mut self.state, PlaceState::Lost) {
             PlaceState::Bound(socket) => socket,
-            PlaceState::Lost => bound(self.address)?,
+            PlaceState::Lost => sys::bound_socket(self.address, false)?,
             listening => {
                 self.state = listening;
                 return Ok(());
@@ -72,7 +70,7 @@ impl Place {
         }
         // Closed before the address can be bound again.
         self.state = PlaceState::Lost;
-        if let Ok(socket) = bound(self.address) {
+        if let Ok(socket) = sys::bound_socket(self.address, false) {
             self.state = PlaceState::Bound(socket);
         }
     }
@@ -81,7 +79,7 @@ impl Place {
     pub(super) async fn accept(&self) -> (TcpStream, SocketAddr) {
         let PlaceState::Listening(listener) = &self.state else { return std::future::pending().await };
         loop {
-            match std::future::poll_fn(|context| guarded(|| listener.poll_accept(context))).await {
+            match std::future::poll_fn(|context| sys::accepted_without_panic(|| listener.poll_accept(context))).await {
                 Ok(accepted) => return accepted,
                 Err(_) => tokio::time::sleep(SHORTAGE_PAUSE).await,
             }
@@ -95,20 +93,4 @@ impl Place {
         socket.set_nonblocking(true).ok()?;
         Some((TcpStream::from_std(socket.into()).ok()?, from.as_socket()?))
     }
-}
-
-/// As in `src/server/accepting.rs`: std's accept panics over a client's address without a length, which costs that
-/// client alone.
-fn guarded<T>(poll: impl FnOnce() -> Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-    let aborted = |_| Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
-    catch_unwind(AssertUnwindSafe(poll)).unwrap_or_else(aborted)
-}
-
-/// A socket at this address, as the bundled servers have one: the port is ours alone, and `[::]` is both families.
-fn bound(address: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    sys::claim_address(&socket)?;
-    sys::serve_both_families(&socket, address)?;
-    socket.bind(&address.into())?;
-    Ok(socket)
 }

@@ -9,8 +9,6 @@ use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 #[cfg(unix)]
 use std::os::fd::OwnedFd;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::task::Poll;
 
 use socket2::SockRef;
 
@@ -85,24 +83,12 @@ impl RuntimeListener {
 pub(super) async fn accept_in_runtime(
     listener: &tokio::net::TcpListener,
 ) -> io::Result<(tokio::net::TcpStream, SocketAddr)> {
-    poll_fn(|context| guarded(|| listener.poll_accept(context))).await
-}
-
-fn guarded<S>(poll: impl FnOnce() -> Poll<io::Result<S>>) -> Poll<io::Result<S>> {
-    // Nothing of ours is half done when it panics, and tokio's listener holds no state of an accept.
-    let aborted = |_| Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
-    catch_unwind(AssertUnwindSafe(poll)).unwrap_or_else(aborted)
+    poll_fn(|context| sys::accepted_without_panic(|| listener.poll_accept(context))).await
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_panic_over_an_address_costs_one_client() {
-        let accepted = guarded::<()>(|| panic!("the length of an address is wrong"));
-        assert!(matches!(accepted, Poll::Ready(Err(e)) if e.kind() == io::ErrorKind::ConnectionAborted));
-    }
 
     #[test]
     fn a_client_that_reset_in_the_backlog_does_not_end_the_listener() {

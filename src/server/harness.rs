@@ -11,8 +11,6 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use socket2::{Domain, Protocol, Socket, Type};
-
 use super::context::{Context, CountersSnapshot};
 use super::models::{AUTO_TLS, Model};
 use super::phase::ServerPhase;
@@ -283,13 +281,7 @@ fn listen(at: &Endpoint, options: &Options) -> io::Result<Bound> {
 
 /// A listener with the same socket options for every model, so that the comparison is fair.
 fn listen_at_address(address: SocketAddr, options: &Options) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    sys::claim_address(&socket)?;
-    if options.reuse_port {
-        sys::share_port(&socket)?;
-    }
-    sys::serve_both_families(&socket, address)?;
-    socket.bind(&address.into())?;
+    let socket = sys::bound_socket(address, options.reuse_port)?;
     socket.listen(sys::listen_backlog(options.backlog))?;
     Ok(socket.into())
 }

@@ -38,8 +38,10 @@ mod wait_grain;
 
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::Poll;
 
-use socket2::{SockRef, Socket};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 pub use affinity::{Cpu, run_on, usable_cpus};
 pub use alarm::Alarm;
@@ -51,12 +53,13 @@ pub use machine::{kernel_release, processor};
 #[cfg(windows)]
 pub use os::cancel_accept;
 pub use os::{
-    HAS_MSS, LOOPBACK_IS_A_NETWORK, ProcessGroup, choose_port_at_connect, claim_address, close_with_reset,
-    cpu_time_with_children, ephemeral_ports, has_ended, hint_at_end, host_name, interface_index, interrupt,
-    is_connect_in_progress, is_crash, is_wine, limit_segments, link_local_interfaces, listen_backlog, peak_memory,
-    process_cpu_time, raise_descriptor_limit, receive, report_refusal_at_once, resident_memory, send, share_port,
-    share_port_with_closed, shortage, stolen_cpu_time, thread_cpu_time, thread_limit, thread_run_delay, usable_memory,
+    HAS_MSS, LOOPBACK_IS_A_NETWORK, ProcessGroup, choose_port_at_connect, close_with_reset, cpu_time_with_children,
+    ephemeral_ports, has_ended, hint_at_end, host_name, interface_index, interrupt, is_connect_in_progress, is_crash,
+    is_wine, limit_segments, link_local_interfaces, listen_backlog, peak_memory, process_cpu_time,
+    raise_descriptor_limit, receive, report_refusal_at_once, resident_memory, send, share_port_with_closed, shortage,
+    stolen_cpu_time, thread_cpu_time, thread_limit, thread_run_delay, usable_memory,
 };
+use os::{claim_address, share_port};
 pub use prefetch::prefetch;
 pub use processes::{ProcessUsage, own_usage, usage_of_tree};
 pub use tcp_memory::{TcpMemory, longest_backlog, tcp_memory};
@@ -81,12 +84,36 @@ pub fn refuses_itself<'s>(socket: impl Into<SockRef<'s>>) -> bool {
     is_itself
 }
 
+/// A socket that is bound to this address and does not listen yet, as every listener has one: the port is its alone,
+/// unless it `is_shared` by processes that all ask for that, and `[::]` is both families.
+///
+/// # Errors
+/// The system's: the address is in use, or not of this machine.
+pub fn bound_socket(address: SocketAddr, is_shared: bool) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    claim_address(&socket)?;
+    if is_shared {
+        share_port(&socket)?;
+    }
+    serve_both_families(&socket, address)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+/// Asks a listener of a tokio runtime for a connection, whose accept asks for the client's address by std's: that
+/// panics over one without a length. Such a panic is the end of that client alone, and told as 'aborted'.
+pub fn accepted_without_panic<T>(poll: impl FnOnce() -> Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    // Nothing of ours is half done when it panics, and tokio's listener holds no state of an accept.
+    let aborted = |_| Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+    catch_unwind(AssertUnwindSafe(poll)).unwrap_or_else(aborted)
+}
+
 /// Makes a listener on `[::]` one of both families, on every system: Windows, and some settings of Linux, leave IPv4
 /// out unless it is asked for (RFC 3493, 5.3). A listener on another address is left as it is. Call it before bind.
 ///
 /// # Errors
 /// The system's: it has no listener of both families.
-pub fn serve_both_families(socket: &Socket, address: SocketAddr) -> io::Result<()> {
+fn serve_both_families(socket: &Socket, address: SocketAddr) -> io::Result<()> {
     if address.ip() != IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
         return Ok(());
     }
@@ -138,6 +165,12 @@ pub struct DescriptorLimit {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_panic_over_an_address_costs_one_client() {
+        let accepted = accepted_without_panic::<()>(|| panic!("the length of an address is wrong"));
+        assert!(matches!(accepted, Poll::Ready(Err(e)) if e.kind() == io::ErrorKind::ConnectionAborted));
+    }
 
     #[test]
     #[cfg(target_os = "linux")]

@@ -37,7 +37,7 @@ pub fn host_name() -> Option<String> {
 ///
 /// # Errors
 /// The system's.
-pub fn claim_address(socket: &Socket) -> io::Result<()> {
+pub(super) fn claim_address(socket: &Socket) -> io::Result<()> {
     socket.set_reuse_address(true)
 }
 
@@ -45,7 +45,7 @@ pub fn claim_address(socket: &Socket) -> io::Result<()> {
 ///
 /// # Errors
 /// The system's.
-pub fn share_port(socket: &Socket) -> io::Result<()> {
+pub(super) fn share_port(socket: &Socket) -> io::Result<()> {
     socket.set_reuse_port(true)
 }
 

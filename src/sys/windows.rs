@@ -40,7 +40,7 @@ use super::{DescriptorLimit, Shortage};
 ///
 /// # Errors
 /// The system's.
-pub fn claim_address(socket: &Socket) -> io::Result<()> {
+pub(super) fn claim_address(socket: &Socket) -> io::Result<()> {
     set_on(&SockRef::from(socket), SO_EXCLUSIVEADDRUSE)
 }
 
@@ -59,7 +59,7 @@ fn set_on(socket: &SockRef<'_>, option: i32) -> io::Result<()> {
 ///
 /// # Errors
 /// Always on Windows.
-pub fn share_port(_socket: &Socket) -> io::Result<()> {
+pub(super) fn share_port(_socket: &Socket) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::Unsupported, "--reuse-port: Windows can't share a port among listeners"))
 }
 

@@ -29,7 +29,9 @@ pub use destination::Destination;
 pub use endpoint::Endpoint;
 pub use host_port::HostPort;
 pub use negotiation::Negotiation;
-pub use pairing::{ControlWord, PairedHeader, PairingRead, PairingToken, carried_header, control_header, read_pairing};
+pub use pairing::{
+    ControlWord, PairedHeader, PairingRead, PairingToken, carried_header, control_header, prepare_control, read_pairing,
+};
 pub use preamble::{Hop, Preamble};
 pub use proxy_header::{FirstBytesRead, MOST_HEADER_BYTES, ProxyHeader, ReceivedHeader, read as read_proxy_header};
 pub use proxy_url::{ProxyProtocol, ProxyUrl};

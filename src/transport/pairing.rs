@@ -9,11 +9,14 @@
 //! when it is obeyed. The command PROXY carries a connection.
 
 use std::fmt;
+use std::io;
 use std::net::SocketAddr;
 use std::str::FromStr;
+use std::time::Duration;
 
 use graviola::hashing::Sha256;
 use graviola::hashing::hmac::Hmac;
+use socket2::{SockRef, TcpKeepalive};
 
 use super::proxy_header::{FirstBytesRead, LOCAL, ProxyHeader, SIGNATURE, read};
 use crate::units::ParseError;
@@ -31,9 +34,22 @@ const VERSION: u8 = 1;
 const TAG_LEN: usize = 32;
 /// The bytes of the TLV: its type, its length, the version, the tag.
 const TLV_LEN: usize = 3 + 1 + TAG_LEN;
+/// A side that has gone without a word is missed after this time, and a few of these intervals.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(10);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 /// Where version 2 has its command, and its length.
 const COMMAND_AT: usize = 12;
 const LENGTH_AT: usize = 14;
+
+/// Prepares a control connection: words go at once, and a side that vanishes is missed.
+///
+/// # Errors
+/// The system's.
+pub fn prepare_control<'s>(socket: impl Into<SockRef<'s>>) -> io::Result<()> {
+    let socket = socket.into();
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_INTERVAL))
+}
 
 /// What the tester and `echo-tester backend` share. Its text form is `***`, so it can't get into a report, a replay
 /// line or an error.

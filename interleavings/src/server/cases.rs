@@ -19,7 +19,7 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "phase: a stop wakes a model that just becomes ready", run: a_stop_wakes_the_model },
     Case { name: "phase: it never goes back", run: the_phase_never_goes_back },
     Case { name: "admission: never more than the most are open", run: never_more_are_open },
-    Case { name: "admission: whoever reads the counts sees no negative difference", run: the_counts_fit },
+    Case { name: "admission: no reader sees more connections closed than accepted", run: the_counts_fit },
 ];
 
 /// A waker of the program's kind, and what the thread waits with.
