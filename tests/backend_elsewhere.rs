@@ -287,6 +287,8 @@ fn a_backend_that_dies_in_the_run_is_told_and_the_proxy_is_not_accused() {
     assert!(far.read(&mut piece).expect("the server sends") > 0);
     other.child.kill().expect("it runs");
     while matches!(far.read(&mut piece), Ok(1..)) {}
+    // The system closes its sockets one by one: when it can be waited for, the control connection is closed too.
+    other.child.wait().expect("it was killed");
     drop((near, far, proxy));
 
     let Output { status, stdout, stderr } = finish(tester, &args);
