@@ -11,6 +11,8 @@ mod relay;
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+#[cfg(unix)]
+use std::process::Command;
 use std::process::{Child, ChildStdout, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -270,13 +272,14 @@ fn with_once_a_wrong_token_ends_the_backend_and_strangers_disturb_no_run() {
     assert_eq!(report["backend"]["recognized"], 2, "{report}");
 }
 
-#[test]
-fn a_backend_that_dies_in_the_run_is_told_and_the_proxy_is_not_accused() {
+/// Runs `blast` with one connection, which the test carries to the backend until the whole way is open. Then this
+/// happens to the backend, and to both ends of what is carried. Returns the report, and the exit code.
+fn blast_with_a_lost_backend(flags: &[&str], loses: impl FnOnce(&mut Child, [TcpStream; 2])) -> (i32, Value) {
     let mut other = Elsewhere::start(&[]);
     let proxy = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let target = proxy.local_addr().expect("it is bound").to_string();
     let args = ["blast", &target, "--backend", &other.tester, "--backend-token", TOKEN, "-q", "--json"];
-    let args = [&args[..], &["--flow", "both", "--duration", "60s", "--conns", "1"]].concat();
+    let args = [&args[..], &["--flow", "both", "--duration", "60s", "--conns", "1"], flags].concat();
     let tester = program(&args).spawn().expect("the program starts");
     let mut near = accepted(&proxy);
     let mut far = TcpStream::connect(other.listen).expect("the tester waits until it listens");
@@ -285,17 +288,38 @@ fn a_backend_that_dies_in_the_run_is_told_and_the_proxy_is_not_accused() {
     far.write_all(&piece[..n]).expect("it is open");
     // What the server sends shows that the whole way is open.
     assert!(far.read(&mut piece).expect("the server sends") > 0);
-    other.child.kill().expect("it runs");
-    while matches!(far.read(&mut piece), Ok(1..)) {}
-    // The system closes its sockets one by one: when it can be waited for, the control connection is closed too.
-    other.child.wait().expect("it was killed");
-    drop((near, far, proxy));
+    loses(&mut other.child, [near, far]);
+    drop(proxy);
 
     let Output { status, stdout, stderr } = finish(tester, &args);
     let report: Value = serde_json::from_slice(&stdout).unwrap_or_else(|error| panic!("{error}: {}", text(&stderr)));
+    (status.code().expect("it ends by itself"), report)
+}
+
+#[test]
+fn a_backend_that_dies_in_the_run_is_told_and_the_proxy_is_not_accused() {
+    let (code, report) = blast_with_a_lost_backend(&[], |backend, [_near, mut far]| {
+        backend.kill().expect("it runs");
+        // The system closes its sockets one by one. So the control connection may still be open when the run ends.
+        while matches!(far.read(&mut [0; 4096]), Ok(1..)) {}
+    });
     let why = report["verdict"]["reasons"][0].as_str().expect("a verdict has reasons");
     assert!(why.contains("echo-tester backend at 127.0.0.1 has gone after"), "{report}");
-    assert_eq!((status.code(), &report["backend"]["gone"]), (Some(4), &"127.0.0.1".into()), "{report}");
+    assert_eq!((code, &report["backend"]["gone"]), (4, &"127.0.0.1".into()), "{report}");
+}
+
+#[test]
+#[cfg(unix)]
+fn a_backend_that_stands_still_is_told_and_the_proxy_is_not_accused() {
+    let mut kept = None;
+    let (code, report) = blast_with_a_lost_backend(&["--stall-timeout", "1s"], |backend, carried| {
+        let status = Command::new("kill").args(["-STOP", &backend.id().to_string()]).status();
+        assert!(status.expect("kill can be run").success());
+        kept = Some(carried);
+    });
+    let why = report["verdict"]["reasons"][0].as_str().expect("a verdict has reasons");
+    assert!(why.contains("echo-tester backend at 127.0.0.1 does not answer"), "{report}");
+    assert_eq!((code, &report["backend"]["gone_silently"]), (4, &true.into()), "{report}");
 }
 
 #[test]

@@ -16,6 +16,9 @@ use crate::sync::lock;
 /// The first bytes of a connection: two words of its stream.
 pub type FirstWords = [u8; RECOGNIZED_BY_BYTES as usize];
 
+/// How a TLS connection begins: a record of a handshake, of version 3 in the old way of counting (RFC 8446, 5.1).
+const TLS_HANDSHAKE: [u8; 2] = [0x16, 3];
+
 /// A run that takes over the connections that are halves of its own.
 pub(super) trait TakesOver: Send + Sync {
     /// Takes the connection over, if it begins like one of the run.
@@ -55,6 +58,8 @@ pub struct IntakeCounts {
     pub repeated: u64,
     /// Those whose first bytes are no connection's of the run.
     pub unknown: u64,
+    /// Those of them that began with a TLS handshake, which nobody had taken away on the way.
+    pub tls: u64,
     /// Those that ended, or were closed, before they had sent enough to be recognized.
     pub silent: u64,
     /// Those of the run that came with a header of the PROXY protocol.
@@ -65,19 +70,23 @@ pub struct IntakeCounts {
     pub broken_headers: u64,
     /// Those that had to come from `echo-tester backend`, and had no token or a wrong one. They are not accepted.
     pub without_token: u64,
+    /// Those that came from `echo-tester backend`, where this backend has no token and so does not want one.
+    pub unwanted_backends: u64,
     /// The address from which the first one of the run came.
     pub seen_from: Option<IpAddr>,
-    /// The first `echo-tester backend` that has gone during the run.
-    pub gone: Option<GoneBackend>,
+    /// The first `echo-tester backend` that was lost during the run.
+    pub lost: Option<BackendLoss>,
 }
 
-/// An `echo-tester backend` on another machine that has gone during a run. What it carried ended with it.
+/// The loss of an `echo-tester backend` on another machine during a run. What it carried ended with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct GoneBackend {
+pub struct BackendLoss {
     /// The address of its machine.
     pub address: IpAddr,
     /// When it was lost, from the begin of the run.
     pub after: Duration,
+    /// It did not answer at the end of the run. Otherwise its control connection has ended.
+    pub is_silent: bool,
 }
 
 /// What became of a connection that was offered to the run.
@@ -143,12 +152,17 @@ impl Intake {
         lock(&self.counts).without_token += 1;
     }
 
-    /// The control connection of an `echo-tester backend` at this address was lost.
-    pub fn has_lost_backend(&self, address: IpAddr) {
+    /// A connection came from `echo-tester backend`, and there is no token here.
+    pub fn had_unwanted_backend(&self) {
+        lock(&self.counts).unwanted_backends += 1;
+    }
+
+    /// An `echo-tester backend` at this address was lost.
+    pub fn has_lost_backend(&self, address: IpAddr, is_silent: bool) {
         let begun = *lock(&self.begun);
         // Between two runs it is nobody's loss: the next run waits for it.
         let Some(begun) = begun else { return };
-        lock(&self.counts).gone.get_or_insert(GoneBackend { address, after: begun.elapsed() });
+        lock(&self.counts).lost.get_or_insert(BackendLoss { address, after: begun.elapsed(), is_silent });
     }
 
     /// Offers a connection with these first bytes, which still lie in its socket, to the run that is going on.
@@ -174,7 +188,10 @@ impl Intake {
                 let names_client = |address| run.is_some_and(|run| run.is_of_client(conn, address));
                 counts.with_client_address += u64::from(header.flatten().is_some_and(names_client));
             }
-            Offered::Unknown => counts.unknown += 1,
+            Offered::Unknown => {
+                counts.unknown += 1;
+                counts.tls += u64::from(first.starts_with(&TLS_HANDSHAKE));
+            }
             Offered::Repeated(_) => counts.repeated += 1,
         }
         offered

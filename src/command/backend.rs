@@ -120,6 +120,13 @@ fn told(command: &BackendCommand, event: &RelayEvent<'_>) {
             }
             Ok(())
         }
+        RelayEvent::Silent => {
+            say(&format!(
+                "warning: {tester} takes connections and does not answer: start the tester there with --backend and \
+                 --backend-token; trying again"
+            ));
+            Ok(())
+        }
         RelayEvent::WrongToken => {
             say(&format!("warning: the tester {tester} refused the token: give both sides the same one; trying again"));
             Ok(())

@@ -62,8 +62,19 @@ pub struct RunResources {
     pub tcp_memory_short: Option<Duration>,
     /// CPU time that the machine did not get from its host.
     pub stolen: Option<Duration>,
-    /// The `echo-tester backend` that has gone during the run: the address of its machine, and when that was.
-    pub gone_backend: Option<(IpAddr, Duration)>,
+    /// The `echo-tester backend` that was lost during the run.
+    pub lost_backend: Option<LostBackend>,
+}
+
+/// An `echo-tester backend` that was lost during a run.
+#[derive(Clone, Copy, Debug)]
+pub struct LostBackend {
+    /// The address of its machine.
+    pub address: IpAddr,
+    /// When that was, from the begin of the run.
+    pub after: Duration,
+    /// It did not answer at the end of the run. Otherwise its control connection has ended.
+    pub is_silent: bool,
 }
 
 /// How a run came to its end, besides what its connections tell.

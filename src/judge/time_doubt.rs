@@ -7,16 +7,15 @@
 //! A kernel that is short of memory for TCP also ends connections: one that a process has closed, and that still has
 //! bytes to send, is reset (tcp(7), `tcp_max_orphans`; `TCPAbortOnMemory` in `nstat`).
 //!
-//! An `echo-tester backend` on another machine that has gone during the run ended what it carried, and the proxy has to
+//! An `echo-tester backend` on another machine that was lost during the run ended what it carried, and the proxy has to
 //! pass that on.
 //!
 //! A client that wants a processor and gets none knows when that was, and leaves that time out of every silence that it
 //! measures. So a silence is one of the server even then. Round trips are longer for it, and stay in doubt.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
-use super::measured::RunResources;
+use super::measured::{LostBackend, RunResources};
 use crate::measure::Counters;
 use crate::stream::FindingKind;
 use crate::units::Time;
@@ -71,8 +70,8 @@ impl TimeDoubt {
 pub fn of(resources: &RunResources) -> Option<TimeDoubt> {
     let doubt = |explains, sentence| Some(TimeDoubt { sentence, explains });
     let RunResources { stood_still, starved, tcp_memory_short, stolen, elapsed, .. } = *resources;
-    if let Some((address, after)) = resources.gone_backend {
-        return Some(of_gone_backend(address, after));
+    if let Some(lost) = resources.lost_backend {
+        return Some(of_lost_backend(lost));
     }
     if let Some(short) = tcp_memory_short.filter(|short| !short.is_zero()) {
         let short = rounded(short);
@@ -99,9 +98,12 @@ pub fn of(resources: &RunResources) -> Option<TimeDoubt> {
 }
 
 /// The doubt about a run in which the `echo-tester backend` at this address has gone.
-pub fn of_gone_backend(address: IpAddr, after: Duration) -> TimeDoubt {
-    let after = rounded(after);
-    let sentence = format!("echo-tester backend at {address} has gone after {after}: what it carried ended with it");
+pub fn of_lost_backend(lost: LostBackend) -> TimeDoubt {
+    let (address, after) = (lost.address, rounded(lost.after));
+    let sentence = match lost.is_silent {
+        true => format!("echo-tester backend at {address} does not answer after {after}: what it carries stands still"),
+        false => format!("echo-tester backend at {address} has gone after {after}: what it carried ended with it"),
+    };
     TimeDoubt { explains: Explained::Endings, sentence }
 }
 
@@ -123,14 +125,17 @@ mod tests {
         };
         assert_eq!(run(ms(900), second(1), second(2)), None);
         let tcp_memory_short = Some(ms(1_500));
-        let gone_backend = Some((IpAddr::from([10, 0, 0, 7]), ms(2_850)));
-        let gone = of(&RunResources { gone_backend, tcp_memory_short, ..RunResources::default() });
+        let lost = |is_silent| {
+            let lost_backend = LostBackend { address: [10, 0, 0, 7].into(), after: ms(2_850), is_silent };
+            of(&RunResources { lost_backend: Some(lost_backend), tcp_memory_short, ..RunResources::default() })
+        };
         let short_of_memory = of(&RunResources { tcp_memory_short, ..RunResources::default() });
         for (run, why, explains) in [
             (run(ms(6_130), second(12), ms(0)), "stood still for 6.1s", Explained::Silence),
             (run(ms(0), second(12), ms(0)), "no processor for the client for 12s", Explained::Nothing),
             (run(ms(0), second(12), second(3)), "did not get 3s of processor time", Explained::Silence),
-            (gone, "backend at 10.0.0.7 has gone after 2.8s", Explained::Endings),
+            (lost(false), "backend at 10.0.0.7 has gone after 2.8s", Explained::Endings),
+            (lost(true), "backend at 10.0.0.7 does not answer after 2.8s", Explained::Endings),
             (short_of_memory, "short of memory for TCP for 1.5s", Explained::SilenceAndResets),
         ] {
             let doubt = run.unwrap_or_else(|| panic!("{why}"));

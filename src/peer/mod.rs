@@ -21,7 +21,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -30,6 +30,7 @@ use socket2::SockRef;
 use crate::client::Intake;
 use crate::sys;
 use crate::transport::PairingToken;
+use mode::ANSWER_PATIENCE;
 pub use mode::{BackendMode, ModeSwitch};
 use pairing::Controls;
 use waiting::Waiting;
@@ -90,7 +91,7 @@ impl Backend {
         if is_paired.is_some() {
             // A backend that has gone as the run ends must be known to it.
             let switch = switch.clone();
-            intake.before_end(move || switch.settle());
+            intake.before_end(move || switch.call_roll());
         }
         let acceptor = AcceptThread {
             waiting: Waiting::new(Arc::clone(&intake), token),
@@ -101,6 +102,7 @@ impl Backend {
             poll,
             stopped: Arc::clone(&stopped),
             switch: switch.clone(),
+            roll_call: None,
         };
         let thread = thread::Builder::new().name("backend".to_owned()).spawn(move || acceptor.run())?;
         Ok(Backend {
@@ -171,16 +173,17 @@ struct AcceptThread {
     controls: Option<Controls>,
     stopped: Arc<AtomicBool>,
     switch: ModeSwitch,
+    /// The roll call that goes on, and when it ends even without all answers.
+    roll_call: Option<(u64, Instant)>,
 }
 
 impl AcceptThread {
     fn run(mut self) {
         let mut events = Events::with_capacity(MAX_EVENTS);
         while !self.stopped.load(Ordering::Relaxed) {
-            // Asked for before the look, so that the look sees all that had happened then.
-            let turn = self.switch.turn();
-            let patience = if turn.is_some() { Duration::ZERO } else { self.patience() };
-            match self.poll.poll(&mut events, Some(patience)) {
+            // Before the look, so that the look sees all that had happened then.
+            self.begin_roll_call();
+            match self.poll.poll(&mut events, Some(self.patience())) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return,
                 _ => {}
             }
@@ -198,8 +201,34 @@ impl AcceptThread {
             self.switch();
             self.waiting.partial().into_iter().for_each(|place| self.look(place, false));
             self.waiting.close_late(self.poll.registry());
-            turn.into_iter().for_each(|turn| self.switch.has_turned(turn));
+            self.end_roll_call();
         }
+    }
+
+    /// Whether no other machine owes an answer.
+    fn have_answered(&self) -> bool {
+        self.controls.as_ref().is_none_or(Controls::have_answered)
+    }
+
+    /// Asks the other machines whether they are there, if somebody wants to know and they are not asked yet.
+    fn begin_roll_call(&mut self) {
+        let Some(call) = self.switch.roll_call() else { return };
+        if self.roll_call.is_none_or(|(asked, _)| asked < call) {
+            self.controls.iter_mut().for_each(Controls::say_again);
+            self.roll_call = Some((call, Instant::now() + ANSWER_PATIENCE));
+        }
+    }
+
+    /// Ends the roll call once all have answered, or have had the time for it. One whose connection has ended is no
+    /// longer among them.
+    fn end_roll_call(&mut self) {
+        let Some((call, until)) = self.roll_call else { return };
+        if !self.have_answered() && Instant::now() < until {
+            return;
+        }
+        self.controls.iter().for_each(Controls::miss);
+        self.roll_call = None;
+        self.switch.roll_was_called(call);
     }
 
     /// Something has happened to a connection that waits; `is_over`: no more will come.
@@ -228,7 +257,11 @@ impl AcceptThread {
 
     /// How long to wait for an event. Windows reports nothing more of a socket that had something to read.
     fn patience(&self) -> Duration {
-        if cfg!(windows) && self.waiting.has_partial() { PARTIAL_INTERVAL } else { SWEEP_INTERVAL }
+        if self.roll_call.is_some() && self.have_answered() {
+            return Duration::ZERO;
+        }
+        let usual = if cfg!(windows) && self.waiting.has_partial() { PARTIAL_INTERVAL } else { SWEEP_INTERVAL };
+        self.roll_call.map_or(usual, |(_, until)| usual.min(until.saturating_duration_since(Instant::now())))
     }
 
     /// Does this with connections from now on.
@@ -337,6 +370,23 @@ mod tests {
             assert!(std::time::Instant::now() < end, "{what}");
             thread::yield_now();
         }
+    }
+
+    #[test]
+    fn what_comes_by_a_mistake_of_the_user_is_counted_by_its_kind() {
+        let backend = Backend::listen(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a port is free");
+        let token = "tidy-otter-47-lamp".parse().expect("any text is a token");
+        let client_hello = [&[0x16, 3, 1, 2, 0, 1][..], &[7; 10]].concat();
+        let counts = || backend.intake().counts();
+        for (first, is_counted) in [
+            (client_hello, &(|| (counts().tls, counts().unknown) == (1, 1)) as &dyn Fn() -> bool),
+            (control_header(&token), &|| counts().unwanted_backends == 1),
+        ] {
+            let mut client = TcpStream::connect(backend.address()).expect("it listens");
+            client.write_all(&first).expect("the connection is open");
+            until("it is counted", is_counted);
+        }
+        assert_eq!((counts().accepted, counts().with_header, counts().silent), (2, 0, 0));
     }
 
     #[test]

@@ -10,8 +10,10 @@ use crate::sync::lock;
 
 /// How long the thread that accepts may take to obey. It only waits for events.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long a settling may take: it is a turn of that thread.
-const LONGEST_TURN: Duration = Duration::from_secs(1);
+/// How long the other machines have to say that they are still there.
+pub(super) const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a roll call may take: the answers, and a turn of that thread.
+const LONGEST_ROLL_CALL: Duration = ANSWER_PATIENCE.saturating_add(Duration::from_secs(1));
 
 /// What a backend does with connections.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,14 +38,14 @@ pub struct ModeSwitch {
 struct SwitchState {
     request: Mutex<ModeRequest>,
     answered: Condvar,
-    turns: Mutex<Turns>,
-    turned: Condvar,
+    roll_calls: Mutex<RollCalls>,
+    called: Condvar,
     waker: Waker,
 }
 
-/// How often a turn of the thread was asked for, and how many of these it has done.
+/// How many roll calls were asked for, and how many of these are done.
 #[derive(Debug, Default)]
-struct Turns {
+struct RollCalls {
     asked: u64,
     done: u64,
 }
@@ -58,8 +60,9 @@ struct ModeRequest {
 impl ModeSwitch {
     /// `waker` interrupts the wait of the thread that accepts.
     pub(super) fn new(waker: Waker) -> ModeSwitch {
-        let (request, answered, turns, turned) = (Mutex::default(), Condvar::new(), Mutex::default(), Condvar::new());
-        ModeSwitch { state: Arc::new(SwitchState { request, answered, turns, turned, waker }) }
+        let (request, roll_calls) = (Mutex::default(), Mutex::default());
+        let (answered, called) = (Condvar::new(), Condvar::new());
+        ModeSwitch { state: Arc::new(SwitchState { request, answered, roll_calls, called, waker }) }
     }
 
     /// Interrupts the wait of the thread that accepts.
@@ -91,28 +94,29 @@ impl ModeSwitch {
         }
     }
 
-    /// Returns once the thread that accepts has seen all that had happened before, or has no time for it.
-    pub(super) fn settle(&self) {
-        let SwitchState { turns, turned, waker, .. } = &*self.state;
-        let mut turns = lock(turns);
-        turns.asked += 1;
-        let mine = turns.asked;
+    /// Returns once the thread that accepts has seen all that had happened before, and knows of each other machine
+    /// whether it is still there; or has no time for it.
+    pub(super) fn call_roll(&self) {
+        let SwitchState { roll_calls, called, waker, .. } = &*self.state;
+        let mut calls = lock(roll_calls);
+        calls.asked += 1;
+        let mine = calls.asked;
         if waker.wake().is_ok() {
-            let waited = turned.wait_timeout_while(turns, LONGEST_TURN, |turns| turns.done < mine);
+            let waited = called.wait_timeout_while(calls, LONGEST_ROLL_CALL, |calls| calls.done < mine);
             drop(waited.unwrap_or_else(std::sync::PoisonError::into_inner));
         }
     }
 
-    /// The turn that was asked for, if it is not done: the next look at events is that turn.
-    pub(super) fn turn(&self) -> Option<u64> {
-        let turns = lock(&self.state.turns);
-        (turns.done < turns.asked).then_some(turns.asked)
+    /// The roll call that was asked for, if it is not done.
+    pub(super) fn roll_call(&self) -> Option<u64> {
+        let calls = lock(&self.state.roll_calls);
+        (calls.done < calls.asked).then_some(calls.asked)
     }
 
-    /// This turn is done.
-    pub(super) fn has_turned(&self, turn: u64) {
-        lock(&self.state.turns).done = turn;
-        self.state.turned.notify_all();
+    /// This roll call is done.
+    pub(super) fn roll_was_called(&self, call: u64) {
+        lock(&self.state.roll_calls).done = call;
+        self.state.called.notify_all();
     }
 
     /// The mode that was asked for since the last call.

@@ -84,7 +84,7 @@ impl Controls {
         };
         if !is_open && let Some(mut control) = self.live.remove(&place) {
             let _ = registry.deregister(&mut control.stream);
-            self.intake.has_lost_backend(control.address);
+            self.intake.has_lost_backend(control.address, false);
         }
         let is_paired = self.live.values().any(|control| control.outstanding == 0 && !control.has_failed);
         self.is_paired.store(is_paired, Ordering::Relaxed);
@@ -94,24 +94,40 @@ impl Controls {
     pub(super) fn ask(&mut self, mode: BackendMode) {
         self.mode = mode;
         self.is_asked = true;
+        self.say_again();
+    }
+
+    /// Has each of them say once more that it is there. What it should do with connections stays the same.
+    pub(super) fn say_again(&mut self) {
+        let (mode, intake) = (self.mode, &self.intake);
         self.live.retain(|_, control| {
             let is_there = control.say(mode);
             if !is_there {
-                self.intake.has_lost_backend(control.address);
+                intake.has_lost_backend(control.address, false);
             }
             is_there
         });
     }
 
+    /// Whether none of them owes an answer.
+    pub(super) fn have_answered(&self) -> bool {
+        self.live.values().all(|control| control.outstanding == 0)
+    }
+
+    /// Those that still owe an answer carry nothing any more, as far as can be told from here.
+    pub(super) fn miss(&self) {
+        let silent = self.live.values().filter(|control| control.outstanding > 0);
+        silent.for_each(|control| self.intake.has_lost_backend(control.address, true));
+    }
+
     /// What came of the last request, once it is known.
     pub(super) fn answer(&mut self) -> Option<io::Result<()>> {
-        let is_answered = self.live.values().all(|control| control.outstanding == 0);
         let answer = match () {
             () if !self.is_asked => return None,
             () if self.live.is_empty() => {
                 Err(io::Error::new(io::ErrorKind::NotConnected, "no 'echo-tester backend' is connected"))
             }
-            () if !is_answered => return None,
+            () if !self.have_answered() => return None,
             () if self.live.values().any(|control| control.has_failed) => {
                 Err(io::Error::new(io::ErrorKind::AddrInUse, "'echo-tester backend' can't listen: its output says why"))
             }

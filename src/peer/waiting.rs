@@ -12,8 +12,8 @@ use mio::{Interest, Registry, Token};
 
 use crate::client::{FirstWords, Intake};
 use crate::transport::{
-    ControlWord, FirstBytesRead, MOST_HEADER_BYTES, PairingRead, PairingToken, ReceivedHeader, read_pairing,
-    read_proxy_header,
+    ControlWord, FirstBytesRead, MOST_HEADER_BYTES, PairingRead, PairingToken, ReceivedHeader, has_pairing_tag,
+    read_pairing, read_proxy_header,
 };
 
 /// The most connections that wait. With more, the oldest is closed.
@@ -62,6 +62,8 @@ enum First {
     Never,
     /// It begins like a header of the PROXY protocol, and is none.
     BrokenHeader,
+    /// It comes from `echo-tester backend`, and there is no token here.
+    UnwantedBackend,
     /// It has shown the token.
     Paired {
         /// It is a control connection.
@@ -125,6 +127,7 @@ impl Waiting {
             // What is not taken over is closed here, and counted there.
             First::Bytes(first) => drop(self.intake.offer(&first, stream, header.map(|header| header.source), from)),
             First::BrokenHeader => self.intake.had_broken_header(),
+            First::UnwantedBackend => self.intake.had_unwanted_backend(),
             First::Later { .. } | First::Never => self.intake.was_silent(),
             First::Paired { is_control: true } => return Some(stream),
             First::Paired { is_control: false } => {
@@ -220,6 +223,9 @@ impl WaitingSocket {
                     // These bytes are there, so this does not wait.
                     if self.stream.read_exact(&mut bytes[..header.len]).is_err() {
                         return First::Never;
+                    }
+                    if token.is_none() && has_pairing_tag(&bytes[..header.len]) {
+                        return First::UnwantedBackend;
                     }
                     self.header = Some(header);
                 }

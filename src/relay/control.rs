@@ -19,8 +19,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(super) enum NotPaired {
     /// The tester has another token.
     WrongToken,
-    /// Nobody is there, or nobody who answers; why.
+    /// Nobody is there; why.
     Absent(String),
+    /// Somebody takes connections, and does not answer.
+    Silent,
 }
 
 /// A control connection that the tester has accepted.
@@ -42,14 +44,10 @@ impl ControlLink {
         }
         let mut link = ControlLink { tester: stream.peer_addr().map_err(absent)?, stream };
         link.prepare(token).await.map_err(absent)?;
-        let silent = || {
-            let why = "it takes connections and does not answer: start it with --backend and --backend-token";
-            NotPaired::Absent(why.to_owned())
-        };
-        match timeout(PATIENCE, link.next()).await.map_err(|_| silent())? {
+        match timeout(PATIENCE, link.next()).await.map_err(|_| NotPaired::Silent)? {
             Some(ControlWord::WrongToken) => Err(NotPaired::WrongToken),
             Some(word) => Ok((link, word)),
-            None => Err(silent()),
+            None => Err(NotPaired::Silent),
         }
     }
 

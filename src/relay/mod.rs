@@ -12,6 +12,7 @@ mod control;
 mod place;
 
 use std::io;
+use std::mem::discriminant;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -64,10 +65,22 @@ pub enum RelayEvent<'e> {
         /// The tester.
         tester: SocketAddr,
     },
+    /// Something takes connections where the tester should be, and does not answer.
+    Silent,
     /// It can't listen again where it did.
     Lost(&'e io::Error),
     /// The tester has gone.
     Gone,
+}
+
+impl<'e> From<&'e NotPaired> for RelayEvent<'e> {
+    fn from(why: &'e NotPaired) -> Self {
+        match why {
+            NotPaired::WrongToken => RelayEvent::WrongToken,
+            NotPaired::Absent(why) => RelayEvent::Absent(why),
+            NotPaired::Silent => RelayEvent::Silent,
+        }
+    }
 }
 
 /// Why a relay ended that nobody had asked to.
@@ -190,7 +203,8 @@ impl Relay {
 
     async fn serve(mut self, tell: &mut dyn FnMut(RelayEvent<'_>)) -> Result<RelayCounts, RelayFailure> {
         let mut stop = self.stop.clone();
-        let (mut is_told, mut is_refusal_told, mut nth) = (false, false, 0);
+        // What was told of why there is no tester: once is enough.
+        let (mut told, mut nth) = (Vec::new(), 0);
         loop {
             let paired = tokio::select! {
                 paired = ControlLink::open(&self.options.tester, &self.shared.token) => paired,
@@ -199,15 +213,10 @@ impl Relay {
             match paired {
                 Err(NotPaired::WrongToken) if self.options.once => return Err(RelayFailure::WrongToken),
                 // A slip at the tester must not end what somebody has to start again on another machine.
-                Err(NotPaired::WrongToken) => {
-                    if !std::mem::replace(&mut is_refusal_told, true) {
-                        tell(RelayEvent::WrongToken);
-                    }
-                    let _ = timeout(RETRY_INTERVAL, stop.reached(1)).await;
-                }
-                Err(NotPaired::Absent(why)) => {
-                    if !std::mem::replace(&mut is_told, true) {
-                        tell(RelayEvent::Absent(&why));
+                Err(why) => {
+                    if !told.contains(&discriminant(&why)) {
+                        told.push(discriminant(&why));
+                        tell(RelayEvent::from(&why));
                     }
                     // A request to stop is seen by the next connect.
                     let _ = timeout(RETRY_INTERVAL, stop.reached(1)).await;
@@ -220,7 +229,8 @@ impl Relay {
                         break;
                     }
                     tell(RelayEvent::Gone);
-                    (is_told, is_refusal_told) = (true, false);
+                    // That it is absent now goes without saying.
+                    told = vec![discriminant(&NotPaired::Absent(String::new()))];
                     // Its connections end by themselves, unless the network is cut.
                     let shared = Arc::clone(&self.shared);
                     tokio::spawn(async move {

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::client::IntakeCounts;
+use crate::judge::measured::LostBackend;
 use crate::judge::time_doubt::{self, TimeDoubt};
 
 /// What came to the backend during a run.
@@ -22,6 +23,9 @@ pub struct BackendReport {
     pub repeated: u64,
     /// Those whose first bytes are no connection's of the run, such as a proxy's health checks.
     pub unknown: u64,
+    /// Those of them that began with a TLS handshake: what stands between has not ended the client's `--tls`.
+    #[serde(default)]
+    pub tls: u64,
     /// Those that ended before they had sent enough to be recognized.
     pub silent: u64,
     /// Those of the run that came with a header of the PROXY protocol.
@@ -37,26 +41,42 @@ pub struct BackendReport {
     /// among those that were accepted.
     #[serde(default)]
     pub without_token: u64,
+    /// Those that came from `echo-tester backend`, where no `--backend-token` was given.
+    #[serde(default)]
+    pub unwanted_backends: u64,
     /// The address from which the backend saw the first connection of the run.
     #[serde(default)]
     pub seen_from: Option<IpAddr>,
-    /// The first `echo-tester backend` on another machine that has gone during the run: the address of that machine.
+    /// The first `echo-tester backend` on another machine that was lost during the run: the address of that machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gone: Option<IpAddr>,
     /// When it was lost, in seconds from the begin of the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gone_after_s: Option<f64>,
+    /// It did not answer at the end of the run. Otherwise its control connection has ended.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub gone_silently: bool,
 }
 
 impl From<IntakeCounts> for BackendReport {
     fn from(counts: IntakeCounts) -> Self {
-        let IntakeCounts { accepted, recognized, repeated, unknown, silent, .. } = counts;
-        let IntakeCounts { with_header, with_client_address, broken_headers, without_token, seen_from, .. } = counts;
-        let of_run = BackendReport { accepted, recognized, repeated, unknown, silent, ..BackendReport::default() };
-        let (gone, gone_after_s) =
-            (counts.gone.map(|gone| gone.address), counts.gone.map(|gone| gone.after.as_secs_f64()));
-        let of_run = BackendReport { gone, gone_after_s, ..of_run };
-        BackendReport { with_header, with_client_address, broken_headers, without_token, seen_from, ..of_run }
+        BackendReport {
+            accepted: counts.accepted,
+            recognized: counts.recognized,
+            repeated: counts.repeated,
+            unknown: counts.unknown,
+            tls: counts.tls,
+            silent: counts.silent,
+            with_header: counts.with_header,
+            with_client_address: counts.with_client_address,
+            broken_headers: counts.broken_headers,
+            without_token: counts.without_token,
+            unwanted_backends: counts.unwanted_backends,
+            seen_from: counts.seen_from,
+            gone: counts.lost.map(|lost| lost.address),
+            gone_after_s: counts.lost.map(|lost| lost.after.as_secs_f64()),
+            gone_silently: counts.lost.is_some_and(|lost| lost.is_silent),
+        }
     }
 }
 
@@ -64,7 +84,8 @@ impl BackendReport {
     /// Why the endings of connections say nothing about the proxy, if so.
     pub(super) fn doubt(&self) -> Option<TimeDoubt> {
         let after = Duration::try_from_secs_f64(self.gone_after_s?).unwrap_or_default();
-        Some(time_doubt::of_gone_backend(self.gone?, after))
+        let lost = LostBackend { address: self.gone?, after, is_silent: self.gone_silently };
+        Some(time_doubt::of_lost_backend(lost))
     }
 
     /// Adds what came to the backend of another process.
@@ -78,9 +99,11 @@ impl BackendReport {
         self.with_client_address += other.with_client_address;
         self.broken_headers += other.broken_headers;
         self.without_token += other.without_token;
+        self.tls += other.tls;
+        self.unwanted_backends += other.unwanted_backends;
         self.seen_from = self.seen_from.or(other.seen_from);
         if self.gone.is_none() {
-            (self.gone, self.gone_after_s) = (other.gone, other.gone_after_s);
+            (self.gone, self.gone_after_s, self.gone_silently) = (other.gone, other.gone_after_s, other.gone_silently);
         }
     }
 }

@@ -367,8 +367,7 @@ impl LoadSum {
         let later_ms = later.as_secs_f64() * 1e3;
         load.kinds.iter().for_each(|(kind, stats)| kind_stats::add(&mut self.kinds, *kind, &stats.later(later_ms)));
         self.findings.extend(load.findings.iter().cloned().map(|mut finding| {
-            finding.at_ms += later_ms;
-            finding.recent.iter_mut().for_each(|op| op.at_ms += later_ms);
+            finding.delay(later_ms);
             finding
         }));
         Ok(())

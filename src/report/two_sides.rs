@@ -28,9 +28,11 @@ pub(super) fn rows(report: &RunReport) -> Vec<Vec<String>> {
     let others = [
         (backend.repeated, "more named one again"),
         (backend.unknown, "more were not of this run"),
+        (backend.tls, "of these began with TLS, which the proxy did not end"),
         (backend.silent, "more sent too little to say"),
         (backend.broken_headers, "more began with a broken PROXY header"),
         (backend.without_token, "more had no token or a wrong one: give 'echo-tester backend' the same one"),
+        (backend.unwanted_backends, "more came from 'echo-tester backend': give --backend-token"),
     ];
     let others = others.into_iter().filter(|(count, _)| *count > 0);
     let others: Vec<String> = others.map(|(count, what)| format!("{} {what}", show_count(count))).collect();

@@ -106,8 +106,9 @@ fn look_up(text: &str, resolver: fn(&str) -> io::Result<Vec<SocketAddr>>) -> any
     };
     addresses.iter().try_for_each(|address| check_zone(*address)).map_err(|error| wrong(&error))?;
     // A resolver reads '0' as 0.0.0.0.
-    if let Some((ip, instead)) = addresses.iter().find_map(|to| Some((to.ip(), reachable_instead(to.ip())?))) {
-        let problem = format!("{ip} is its address, and {ALL_ADDRESSES}: write {}", bracketed(instead));
+    if let Some((to, instead)) = addresses.iter().find_map(|to| Some((to, reachable_instead(to.ip())?))) {
+        let (ip, instead) = (to.ip(), SocketAddr::new(instead, to.port()));
+        let problem = format!("{ip} is its address, and {ALL_ADDRESSES}: write {instead}");
         return Err(invalid(text, problem));
     }
     Ok(addresses)
@@ -251,6 +252,18 @@ mod tests {
             let error = resolve(text).expect_err(text);
             assert!(error.to_string().contains(remedy), "{error}");
             assert_eq!(crate::failure::exit_of(&error), crate::exit::Exit::Usage);
+        }
+    }
+
+    #[test]
+    fn a_name_of_all_addresses_is_answered_with_an_address_and_its_port() {
+        for (all, remedy) in [("0.0.0.0:80", "write 127.0.0.1:80"), ("[::]:80", "write [::1]:80")] {
+            let resolver: fn(&str) -> io::Result<Vec<SocketAddr>> = match all {
+                "[::]:80" => |_| Ok(vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, 80))]),
+                _ => |_| Ok(vec![SocketAddr::from((Ipv4Addr::UNSPECIFIED, 80))]),
+            };
+            let error = look_up("everywhere:80", resolver).expect_err("no client can connect to it").to_string();
+            assert!(error.ends_with(remedy), "{error}");
         }
     }
 }

@@ -29,6 +29,12 @@ pub fn why(report: &RunReport, target: &str, remedies: Remedies) -> Option<Strin
         true => "every connect failed".to_owned(),
         false => "no connection was tried".to_owned(),
     });
+    if report.backend.is_some_and(|backend| backend.tls > 0) {
+        return Some(format!(
+            "no connection to {target} could be opened: {cause}: the backend got the TLS handshake, and speaks no TLS: \
+             leave --tls away, or have the proxy end it"
+        ));
+    }
     Some(sentence(&cause, target, remedies))
 }
 

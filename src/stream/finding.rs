@@ -364,6 +364,15 @@ pub struct Finding {
     pub replay: Option<String>,
 }
 
+impl Finding {
+    /// Moves all times of it this much later: those of a run that began later than the one whose clock counts.
+    pub fn delay(&mut self, by_ms: f64) {
+        self.at_ms += by_ms;
+        self.recent.iter_mut().for_each(|op| op.at_ms += by_ms);
+        self.other.iter_mut().for_each(|other| other.delay(by_ms));
+    }
+}
+
 fn is_zero(n: &u64) -> bool {
     *n == 0
 }
@@ -390,6 +399,7 @@ mod hex {
 
 #[cfg(test)]
 mod tests {
+    use super::super::op::OpKind;
     use super::*;
 
     #[test]
@@ -418,5 +428,38 @@ mod tests {
             let json = json.replace("\"007fff\"", wrong);
             assert!(serde_json::from_str::<Divergence>(&json).is_err(), "{wrong}");
         }
+    }
+
+    /// All times in what a finding is written as, but for those of its divergence, which are lengths.
+    fn times(json: &serde_json::Value) -> Vec<f64> {
+        match json {
+            serde_json::Value::Object(fields) => fields
+                .iter()
+                .filter(|(name, _)| *name != "divergence")
+                .flat_map(|(name, value)| match value.as_f64().filter(|_| name.ends_with("_ms")) {
+                    Some(time) => vec![time],
+                    None => times(value),
+                })
+                .collect(),
+            serde_json::Value::Array(items) => items.iter().flat_map(times).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    #[test]
+    fn every_time_of_a_finding_is_delayed() {
+        let op = |at_ms| Op { kind: OpKind::Read, offset: 0, len: 1, at_ms };
+        let other = serde_json::json!({ "reached": true, "sent": 1, "received": 1, "held": 0, "last_sent_ms": 3.0,
+            "last_received_ms": 4.0, "fin_ms": 5.0, "ended_ms": 6.0, "recent": [op(7.0)] });
+        let json = serde_json::json!({
+            "divergence": Divergence::of_connection(FindingKind::Reset, ConnId::MAX, 1, 1),
+            "at_ms": 1.0, "recent": [op(2.0)], "other": other,
+        });
+        let mut finding: Finding = serde_json::from_value(json.clone()).expect("it is a finding");
+        finding.delay(1000.0);
+        let delayed = times(&serde_json::to_value(&finding).expect("plain data"));
+        // Both are maps with their names in order.
+        let wanted: Vec<f64> = times(&json).into_iter().map(|time| time + 1000.0).collect();
+        assert_eq!((wanted.len(), delayed), (7, wanted));
     }
 }

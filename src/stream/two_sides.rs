@@ -48,6 +48,15 @@ pub struct OtherSide {
     pub recent: Vec<Op>,
 }
 
+impl OtherSide {
+    /// Moves all its times this much later.
+    pub(super) fn delay(&mut self, by_ms: f64) {
+        let OtherSide { last_sent_ms, last_received_ms, fin_ms, ended_ms, .. } = self;
+        let times = [last_sent_ms, last_received_ms, fin_ms, ended_ms].into_iter().flatten();
+        times.chain(self.recent.iter_mut().map(|op| &mut op.at_ms)).for_each(|at| *at += by_ms);
+    }
+}
+
 fn is_false(flag: &bool) -> bool {
     !flag
 }

@@ -30,7 +30,8 @@ pub use endpoint::Endpoint;
 pub use host_port::HostPort;
 pub use negotiation::Negotiation;
 pub use pairing::{
-    ControlWord, PairedHeader, PairingRead, PairingToken, carried_header, control_header, prepare_control, read_pairing,
+    ControlWord, PairedHeader, PairingRead, PairingToken, carried_header, control_header, has_pairing_tag,
+    prepare_control, read_pairing,
 };
 pub use preamble::{Hop, Preamble};
 pub use proxy_header::{FirstBytesRead, MOST_HEADER_BYTES, ProxyHeader, ReceivedHeader, read as read_proxy_header};

@@ -32,6 +32,8 @@ const TYPE: u8 = 0xe0;
 const VERSION: u8 = 1;
 /// The bytes of a tag of SHA-256.
 const TAG_LEN: usize = 32;
+/// What stands before a tag: the type of the TLV, the length of its value, the version.
+const TAG_BEGIN: [u8; 4] = [TYPE, 0, 1 + TAG_LEN as u8, VERSION];
 /// The bytes of the TLV: its type, its length, the version, the tag.
 const TLV_LEN: usize = 3 + 1 + TAG_LEN;
 /// A side that has gone without a word is missed after this time, and a few of these intervals.
@@ -144,10 +146,15 @@ pub fn carried_header(token: &PairingToken, source: SocketAddr, target: SocketAd
 fn tagged(mut header: Vec<u8>, token: &PairingToken) -> Vec<u8> {
     let length = u16::from_be_bytes([header[LENGTH_AT], header[LENGTH_AT + 1]]) + TLV_LEN as u16;
     header[LENGTH_AT..][..2].copy_from_slice(&length.to_be_bytes());
-    header.extend([TYPE, 0, 1 + TAG_LEN as u8, VERSION]);
+    header.extend(TAG_BEGIN);
     let tag = token.tag_of(&header).finish();
     header.extend(tag.as_ref());
     header
+}
+
+/// Whether this whole header of the PROXY protocol has a tag, of whatever token.
+pub fn has_pairing_tag(header: &[u8]) -> bool {
+    header.split_last_chunk::<TAG_LEN>().is_some_and(|(before, _)| before.ends_with(&TAG_BEGIN))
 }
 
 /// Reads the header with which a connection begins, and compares its tag, in constant time.
@@ -161,8 +168,7 @@ pub fn read_pairing(bytes: &[u8], token: &PairingToken) -> PairingRead {
     };
     let whole = &bytes[..header.len];
     let Some((before, tag)) = whole.split_last_chunk::<TAG_LEN>() else { return refused };
-    let is_tagged = before.ends_with(&[TYPE, 0, 1 + TAG_LEN as u8, VERSION]);
-    if !is_tagged || token.tag_of(before).verify(tag).is_err() {
+    if !has_pairing_tag(whole) || token.tag_of(before).verify(tag).is_err() {
         return refused;
     }
     PairingRead::Paired(PairedHeader { len: header.len, is_control, source: header.source })

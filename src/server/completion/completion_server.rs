@@ -82,6 +82,12 @@ pub(in crate::server) enum Owner {
     Send(Weak<RegisteredConnection>),
 }
 
+// Any thread reads the owner of an operation.
+const _: () = {
+    const fn is_sync<T: Sync>() {}
+    is_sync::<Owner>();
+};
+
 pub(in crate::server) struct RegisteredConnection {
     /// Its place in the registry.
     key: usize,
@@ -165,7 +171,7 @@ impl<D: Delivery> CompletionServer<D> {
     /// Handles a completion, on any thread.
     pub(in crate::server) fn handle(&self, Delivered(overlapped): Delivered) {
         // SAFETY: every operation of this server is owned by an `Owner`. The operation lives until its completion is
-        // taken, which happens below; the reference is not used after that.
+        // taken, which happens below; the reference is not used after that. An `Owner` is `Sync`: see below it.
         let owner = unsafe { owner_of::<Owner>(overlapped) };
         match owner {
             &Owner::Accept(index) => self.accepted(index),

@@ -36,17 +36,17 @@ impl KernelBuffer {
         self.bytes.as_ptr().cast()
     }
 
-    /// Some of its pieces, as Winsock takes them. A piece longer than a `u32` can say is cut to that length, as any
-    /// call may transfer less than it is given.
+    /// Some of its pieces, as Winsock takes them.
     ///
     /// # Panics
-    /// If a piece lies outside of the buffer.
+    /// If a piece lies outside of the buffer, or is longer than a `u32` can say. A buffer has at most 1 GiB
+    /// (`--buffer`). To cut the piece would be wrong: the next one would follow at the wrong place of the stream.
     pub(in crate::server) fn buffers(&self, pieces: &Pieces) -> BufferList {
         BufferList(pieces.clone().map(|piece| {
             assert!(piece.start <= piece.end && piece.end <= self.bytes.len(), "{piece:?} of {}", self.bytes.len());
             // SAFETY: the assertion has just shown that the piece lies within the allocation.
             let buf = unsafe { self.start().add(piece.start) };
-            WSABUF { len: u32::try_from(piece.len()).unwrap_or(u32::MAX), buf }
+            WSABUF { len: u32::try_from(piece.len()).expect("a buffer has at most 1 GiB"), buf }
         }))
     }
 

@@ -240,7 +240,8 @@ impl<Owner, Memory> Drop for Operation<Owner, Memory> {
 /// Finds the owner of an operation from the pointer that its completion has brought.
 ///
 /// # Safety
-/// `overlapped` is that of an `Operation<Owner, _>` of this very `Owner`, which lives as long as the result is used.
+/// `overlapped` is that of an `Operation<Owner, _>` of this very `Owner`, which lives as long as the result is used. If
+/// another thread may use the operation meanwhile, `Owner` is `Sync`.
 pub(in crate::server) unsafe fn owner_of<'operation, Owner>(overlapped: *mut OVERLAPPED) -> &'operation Owner {
     let header = overlapped.cast::<Header<Owner>>();
     // SAFETY: `begin` has made the pointer from a pointer to the whole block, whose `repr(C)` puts the header first and
