@@ -17,7 +17,7 @@ use super::finding::{Circumstances, Corruption, Divergence, FindingKind, StreamS
 use super::late::{Part, Stretch, parts, settle_borders};
 use super::ledger::StreamView;
 use super::mismatch::{BORDER_SLACK_BYTES, KEPT_HEAD_BYTES, Mismatch, Resumption, Segment, SegmentOrigin};
-use super::pending::{Pending, PendingKind, are_the_missing};
+use super::pending::{Pending, PendingKind, moved_piece};
 
 /// Right bytes within which late bytes may still fill a gap: about what the buffers of a path and of a server hold.
 const LATE_WINDOW_BYTES: u64 = 16 << 20;
@@ -213,16 +213,18 @@ impl Classifier<'_> {
     fn came_early(&mut self, at: u64, missing: u64) -> bool {
         let view = self.view;
         let came = |pending: &Pending| match &pending.kind {
-            PendingKind::Early { bytes } => {
-                bytes.len() as u64 == missing && are_the_missing(view, pending.divergence.offset, bytes, at)
+            PendingKind::Early { bytes } if bytes.len() as u64 == missing => {
+                moved_piece(view, pending.divergence.offset, bytes, at)
             }
-            _ => false,
+            _ => None,
         };
-        let Some(n) = self.state.pending.iter().position(came) else { return false };
+        let mut pending = self.state.pending.iter().enumerate();
+        let Some((n, moved)) = pending.find_map(|(n, pending)| Some((n, came(pending)?))) else { return false };
         let mut divergence = self.state.pending.remove(n).divergence;
         divergence.kind = FindingKind::Reordered;
         divergence.overtaken_by = divergence.extent;
-        divergence.extent = at.saturating_sub(divergence.offset);
+        divergence.offset = moved.inserted_at;
+        divergence.extent = moved.missing_at.saturating_sub(moved.inserted_at);
         (divergence.detail, divergence.source) = (None, None);
         self.report(divergence);
         true
@@ -382,12 +384,14 @@ impl Classifier<'_> {
         let view = self.view;
         let fits = |pending: &Pending| {
             let is_near = |gap: &Stretch| gap.to + SHORT_LATE_WINDOW_BYTES > at && gap.len() == bytes.len() as u64;
-            pending.gap().is_some_and(|gap| is_near(&gap) && are_the_missing(view, at, bytes, gap.from))
+            moved_piece(view, at, bytes, pending.gap().filter(is_near)?.from)
         };
-        let Some(n) = self.state.pending.iter().position(fits) else { return false };
+        let mut pending = self.state.pending.iter().enumerate();
+        let Some((n, moved)) = pending.find_map(|(n, pending)| Some((n, fits(pending)?))) else { return false };
         let mut late = self.state.pending.remove(n).divergence;
         late.kind = FindingKind::Reordered;
-        late.overtaken_by = at.saturating_sub(late.offset + late.extent);
+        late.offset = moved.missing_at;
+        late.overtaken_by = moved.inserted_at.saturating_sub(late.offset + late.extent);
         self.report(late);
         true
     }

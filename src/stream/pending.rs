@@ -42,9 +42,21 @@ impl Pending {
     }
 }
 
-/// Whether the bytes inserted at one offset are the bytes missing at another. Each border may be some bytes off where
-/// equal bytes hide it: a piece inserted before its equal looks as if it came after.
-pub(super) fn are_the_missing(view: &StreamView<'_>, inserted_at: u64, bytes: &[u8], missing_at: u64) -> bool {
+/// Where a piece really came, and where it is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct MovedPiece {
+    pub(super) inserted_at: u64,
+    pub(super) missing_at: u64,
+}
+
+/// If the bytes inserted at one offset are the bytes missing at another: the offsets at which they really are. Each
+/// border may be some bytes off where equal bytes hide it: a piece inserted before its equal looks as if it came after.
+pub(super) fn moved_piece(
+    view: &StreamView<'_>,
+    inserted_at: u64,
+    bytes: &[u8],
+    missing_at: u64,
+) -> Option<MovedPiece> {
     let (len, most) = (bytes.len(), BORDER_SLACK_BYTES as usize);
     let around = |at: u64, len: usize| {
         let before = most.min(usize::try_from(at).unwrap_or(most));
@@ -58,8 +70,13 @@ pub(super) fn are_the_missing(view: &StreamView<'_>, inserted_at: u64, bytes: &[
         on.chain(back).collect::<Vec<_>>()
     };
     let (own, at) = around(missing_at, len);
-    let missing: Vec<_> = begins(&own, at).into_iter().map(|begin| &own[begin..begin + len]).collect();
-    let (mut came, at) = around(inserted_at, 0);
-    came.splice(at..at, bytes.iter().copied());
-    begins(&came, at).into_iter().any(|begin| missing.contains(&&came[begin..begin + len]))
+    let (mut came, came_at) = around(inserted_at, 0);
+    came.splice(came_at..came_at, bytes.iter().copied());
+    let missing = begins(&own, at);
+    begins(&came, came_at).into_iter().find_map(|begin| {
+        let piece = &came[begin..begin + len];
+        let from = missing.iter().find(|from| &own[**from..**from + len] == piece)?;
+        let inserted_at = (inserted_at + begin as u64).checked_sub(came_at as u64)?;
+        Some(MovedPiece { inserted_at, missing_at: (missing_at + *from as u64).checked_sub(at as u64)? })
+    })
 }

@@ -224,7 +224,8 @@ impl ClientConnection {
         for pass in 0..PASSES_PER_TURN {
             self.check_time(now, turn);
             let mut moved = false;
-            if readable && self.allowance(now).may_read() {
+            let may_read = self.allowance(now).may_read();
+            if readable && may_read {
                 match self.read(socket, turn, &mut now) {
                     Ok(0) if self.may_go_on_after_fin() => (readable, moved) = (false, true),
                     Ok(0) => return self.over(turn, EndedBy::Fin, None),
@@ -258,7 +259,10 @@ impl ClientConnection {
             if now >= self.must_end_by && self.is_owed(now) {
                 return self.over(turn, EndedBy::Overtime, None);
             }
-            if !moved {
+            // What was sent, or may not be sent yet, may have allowed to read. The wait has reported what lies there, and
+            // does not again.
+            let may_read_now = || readable && !may_read && self.allowance(now).may_read();
+            if !moved && !may_read_now() {
                 return self.wait(now, turn.deadline, self.has_progressed(&before));
             }
         }
