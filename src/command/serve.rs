@@ -60,6 +60,9 @@ pub fn run(command: &ServeCommand) -> anyhow::Result<Exit> {
     // Not of an address that turned out to be none of ours.
     warn(command, &serve, memory);
     stop.apply_to(&server);
+    server.on_shortage(|error| {
+        say(&format!("warning: a connection could not be served at once ({error}): {}", advice::unserved(error)));
+    });
     if command.until_stdin_closes {
         stop.when_stdin_closes()?;
     }

@@ -12,6 +12,7 @@ use crate::interrupt;
 use crate::judge::leftovers::{self, LEFT_BEHIND, REPETITIONS};
 use crate::measure::usage::UsageLevel;
 use crate::scenario::Scenario;
+use crate::sys::advice;
 use crate::target::resources::{RestRule, UNCHANGED_FOR, UsageWatch};
 use crate::target::test_bed::WatchedProcess;
 
@@ -50,7 +51,8 @@ pub fn named(args: WatchArgs) -> anyhow::Result<Option<UsageWatch>> {
     let missing = || {
         Failure::usage(format!(
             "--pid {pid}: this machine has no such process, or tells nothing about it: give the id of the server's \
-             process, such as 'pgrep -f NAME' prints"
+             process, such as {} prints",
+            advice::HERE.lists_processes
         ))
     };
     UsageWatch::of(pid).map(Some).ok_or_else(missing)

@@ -188,6 +188,9 @@ fn split_plain(text: &str) -> Result<(String, &str), String> {
         if let Some(Err(error)) = ZonedIp::parse(address, |ip| format!("[{ip}]:{port}")) {
             return Err(error.to_string());
         }
+        // So would one that no client can connect to.
+        let reachable = address.parse().ok().and_then(reachable_instead);
+        let address = reachable.map_or_else(|| address.to_owned(), |instead| instead.to_string());
         return Err(format!("an IPv6 address needs brackets: write [{address}]:{port}"));
     }
     Ok((host.to_owned(), port))

@@ -94,6 +94,9 @@ impl CountersSnapshot {
 /// Tells the bytes received and the bytes sent, in all.
 type BytesElsewhere = Box<dyn Fn() -> [u64; 2] + Send + Sync>;
 
+/// Is told of the first connection that could not be accepted or served for lack of something.
+type Complaint = Box<dyn Fn(&io::Error) + Send + Sync>;
+
 /// All that a model sees of the harness.
 pub struct Context {
     options: Options,
@@ -104,6 +107,8 @@ pub struct Context {
     /// Overlapped operations that were begun, and whose completion was not taken. The system still uses their memory.
     outstanding: AtomicUsize,
     announce: Mutex<Option<Sender<()>>>,
+    /// `None`: nobody wants to know, or somebody was told.
+    complaint: Mutex<Option<Complaint>>,
 }
 
 impl Context {
@@ -115,6 +120,7 @@ impl Context {
             bytes_elsewhere: OnceLock::new(),
             outstanding: AtomicUsize::new(0),
             announce: Mutex::new(Some(announce)),
+            complaint: Mutex::new(None),
         }
     }
 
@@ -155,8 +161,18 @@ impl Context {
             | io::ErrorKind::ConnectionReset
             | io::ErrorKind::NotConnected
             | io::ErrorKind::Interrupted => Accept::Again,
-            _ => Accept::After(Duration::from_millis(20)),
+            _ => {
+                if let Some(complain) = lock(&self.complaint).take() {
+                    complain(error);
+                }
+                Accept::After(Duration::from_millis(20))
+            }
         }
+    }
+
+    /// Calls this, once, when descriptors, memory, threads or processes are short for a connection.
+    pub(super) fn on_shortage(&self, complain: impl Fn(&io::Error) + Send + Sync + 'static) {
+        *lock(&self.complaint) = Some(Box::new(complain));
     }
 
     /// Takes the connections that wait at a listener which is about to be closed. Closing it would reset them, and

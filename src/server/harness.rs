@@ -180,6 +180,11 @@ impl Server {
         }
     }
 
+    /// Calls this, once, when descriptors, memory, threads or processes are short for a connection.
+    pub fn on_shortage(&self, complain: impl Fn(&io::Error) + Send + Sync + 'static) {
+        self.context.on_shortage(complain);
+    }
+
     /// Interrupts a [`wait`](Self::wait) from any thread, or the next one if there is none now.
     pub fn interrupter(&self) -> impl Fn() + Send + Clone + 'static {
         let interrupt = self.interrupt.clone();

@@ -18,6 +18,8 @@ pub struct Advice {
     pub more_sockets: &'static str,
     /// What to raise when no thread or process can be started.
     pub more_threads: &'static str,
+    /// The command that prints the ids of processes.
+    pub lists_processes: &'static str,
     /// Why a bind is denied, and what helps.
     pub bind_denied: &'static str,
     /// Whether each local address has a range of ports of its own, so that further ones add ports. Elsewhere, all
@@ -31,6 +33,7 @@ const LINUX: Advice = Advice {
     no_socket: "no descriptors or no memory left",
     more_sockets: "raise the limit ('ulimit -n')",
     more_threads: "raise the limit ('ulimit -u', kernel.threads-max, pids.max of a container)",
+    lists_processes: "'pgrep -f NAME'",
     bind_denied: "ports below 1024 need more rights",
     has_ports_per_address: true,
 };
@@ -49,6 +52,7 @@ const WINDOWS: Advice = Advice {
     no_socket: "no local ports or no memory left (WSAENOBUFS means either)",
     more_sockets: "widen the range of ports ('netsh int ipv4 set dynamicport tcp start=10000 num=55536')",
     more_threads: "let it have more memory",
+    lists_processes: "'tasklist'",
     bind_denied: "another program owns the port alone, or Windows has reserved it ('netsh int ipv4 show \
                   excludedportrange protocol=tcp' lists what is reserved)",
     has_ports_per_address: false,
@@ -68,6 +72,15 @@ pub const HERE: Advice = if cfg!(windows) {
 /// The error of a thread or a process that the system does not start, with what to do about it.
 pub fn refused(what: &str, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("the system refuses another {what} ({error}): {}", HERE.more_threads))
+}
+
+/// What to do about a connection that a server could not accept, or start to serve, for lack of something.
+pub fn unserved(error: &io::Error) -> &'static str {
+    // fork(2), pthread_create(3): EAGAIN is a limit of processes or threads. On Windows all of these are memory.
+    match cfg!(windows) || error.kind() == io::ErrorKind::WouldBlock {
+        true => HERE.more_threads,
+        false => HERE.more_sockets,
+    }
 }
 
 #[cfg(test)]

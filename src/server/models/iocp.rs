@@ -5,8 +5,8 @@
 //! A completion port is a queue in the kernel. A socket is bound to it once. From then on each operation of the socket
 //! puts a *packet* there when it completes, and any thread may take the packet. All threads wait for the port alone.
 //! The last one that began to wait is woken first, because its cache is warm, and the port lets only as many threads
-//! run as there are processors. This is the only model of Windows in which threads share the load of all connections,
-//! and it has no limit of handles.
+//! run as there are processors. So threads share the load of all connections, as in `threadpool-io` and in no other
+//! model of Windows, and there is no limit of handles.
 //!
 //! Accepts go through the port too. Some AcceptEx operations wait in advance, and their packets come like all others.
 //! The thread that takes one serves the new connection and begins the next accept, so no thread is needed to accept.

@@ -17,8 +17,8 @@
 //! - **CancelThreadpoolIo cancels no operation.** That is CancelIoEx, after which the callback still comes.
 //! - **The object is closed last** (CloseThreadpoolIo): after all operations have completed, and after the socket was
 //!   closed. A callback may close the object that has called it. It must not wait for its own end, so
-//!   WaitForThreadpoolIoCallbacks belongs to a thread that is not of the pool. Here that is the supervisor: when all
-//!   connections have ended, it waits until no callback runs.
+//!   WaitForThreadpoolIoCallbacks belongs to a thread that is not of the pool. Here nothing calls it: callbacks are
+//!   counted, and when all connections have ended, the supervisor waits until none runs.
 //! - **A callback must not block for long, and not unwind.** The threads are everybody's.
 //!
 //! The others are those of all servers whose completions come to any thread: see `completion_server`. The thread that
