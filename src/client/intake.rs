@@ -4,7 +4,7 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, OnceLock, Weak};
+use std::sync::{Condvar, Mutex, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
@@ -43,6 +43,9 @@ pub struct Intake {
     /// When the run began.
     begun: Mutex<Option<Instant>>,
     is_down: AtomicBool,
+    /// What a connection begins with that looks whether the backend can be reached, and whether it has come.
+    probe: Mutex<Option<(FirstWords, bool)>>,
+    probe_came: Condvar,
     /// Has the listener take note of all that has happened.
     settle: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
@@ -98,6 +101,8 @@ pub enum Offered {
     Unknown,
     /// It names a connection that has its half already, or is over.
     Repeated(ConnId),
+    /// It only looks whether the backend can be reached.
+    Probe,
 }
 
 impl Intake {
@@ -175,6 +180,11 @@ impl Intake {
         header: Option<Option<SocketAddr>>,
         seen_from: Option<IpAddr>,
     ) -> Offered {
+        if let Some((_, has_come)) = lock(&self.probe).as_mut().filter(|(probe, _)| probe == first) {
+            *has_come = true;
+            self.probe_came.notify_all();
+            return Offered::Probe;
+        }
         // Held until the connection is counted: with its last one a run may end at once, and its end waits for this.
         let current = lock(&self.run);
         let run = current.as_ref().and_then(Weak::upgrade);
@@ -193,8 +203,22 @@ impl Intake {
                 counts.tls += u64::from(first.starts_with(&TLS_HANDSHAKE));
             }
             Offered::Repeated(_) => counts.repeated += 1,
+            Offered::Probe => {}
         }
         offered
+    }
+
+    /// From now on, a connection that begins like this only looks whether the backend can be reached. Not during a run.
+    pub fn expect_probe(&self, words: FirstWords) {
+        *lock(&self.probe) = Some((words, false));
+    }
+
+    /// Whether that connection has come, or comes within this time.
+    pub fn probe_came(&self, patience: Duration) -> bool {
+        let is_missing = |probe: &mut Option<(FirstWords, bool)>| !probe.is_some_and(|(_, has_come)| has_come);
+        let waited = self.probe_came.wait_timeout_while(lock(&self.probe), patience, is_missing);
+        let (mut probe, _) = waited.unwrap_or_else(std::sync::PoisonError::into_inner);
+        !is_missing(&mut probe)
     }
 
     /// The backend is about to go down on purpose, or is up again: what is open while it is down need not reach it.

@@ -110,7 +110,7 @@ pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
     let target = args.target.as_deref().unwrap_or(&default_target);
     let backend = backend::open(&args.backend, true)?;
     backend.as_ref().map_or(Ok(()), |backend| backend::wait_for(backend, args.output.quiet))?;
-    let targets = targets(&args, target, &run.transport)?;
+    let targets = targets(&args, target, &run.transport, backend.as_ref())?;
     let replay = replay(&args, &run);
     let mut plan = launch::plan(&run, targets, profiles, Some(replay.clone()))?;
     backend::attach(&mut plan, backend.as_ref());
@@ -171,10 +171,15 @@ fn remedies(args: &BlastArgs, run: &RunSettings) -> Remedies {
 
 /// The addresses of the target, once it is there. The plan is checked before a server is started for it: then an
 /// address stands for the server's.
-fn targets(args: &BlastArgs, target: &str, transport: &TransportSettings) -> anyhow::Result<Vec<Destination>> {
+fn targets(
+    args: &BlastArgs,
+    target: &str,
+    transport: &TransportSettings,
+    backend: Option<&Backend>,
+) -> anyhow::Result<Vec<Destination>> {
     let is_started_here = args.serve.is_some();
     let waited_for = if is_started_here { &[][..] } else { &[target] };
-    args.wait.wait_for(waited_for, &args.run, args.output.quiet)?;
+    args.wait.wait_for(waited_for, &args.run, backend, args.output.quiet)?;
     match is_started_here {
         true => Ok(vec![SocketAddr::from(([127, 0, 0, 1], 0)).into()]),
         false => destination::resolve(target, transport),

@@ -42,7 +42,7 @@ impl SuiteTargets {
     ///
     /// # Errors
     /// A target has not the form HOST:PORT, or stands there twice. With one target: it is not there.
-    fn prepare(&self, args: &CaseArgs) -> anyhow::Result<()> {
+    fn prepare(&self, args: &CaseArgs, own_backend: Option<&Backend>) -> anyhow::Result<()> {
         for (i, target) in self.targets.iter().enumerate() {
             if self.targets[..i].contains(target) {
                 return Err(Failure::usage(format!(
@@ -56,7 +56,7 @@ impl SuiteTargets {
         let without_transport = args.run.without_transport();
         let directly = (&backend, &without_transport);
         let ways = [(&targets, &args.run)].into_iter().chain((!backend.is_empty()).then_some(directly));
-        let waited = ways.clone().map(|(all, run)| args.wait.wait_for(all, run, args.quiet));
+        let waited = ways.clone().map(|(all, run)| args.wait.wait_for(all, run, own_backend, args.quiet));
         let resolved = ways
             .flat_map(|(all, run)| all.iter().map(|target| destination::resolve(target, &run.transport()).map(drop)));
         for result in waited.chain(resolved) {
@@ -153,7 +153,7 @@ pub fn run_all(
     launch::note_insecure(&args.run);
     let failures = KnownFailures::open(&args.baseline, scenarios, each.len())?;
     let backend = open_backend(args, targets, jobs)?;
-    targets.prepare(args)?;
+    targets.prepare(args, backend.as_ref())?;
     let far = far(targets, args, &wanted, at_distance.filter(|_| backend.is_none()))?;
     let wanted = far.as_ref().map_or(wanted, |far| chosen(far, args));
     prepare_log(args, each[0])?;

@@ -3,17 +3,20 @@
 //! A name that does not resolve yet is waited for too, because containers get their names when they start. Whether the
 //! target echoes is not asked here: that is what the run finds out.
 
+use std::fmt;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 use clap::Args;
 
-use super::{destination, launch};
+use super::{backend, destination, launch};
 use crate::config::RunArgs;
 use crate::exit::Exit;
 use crate::failure::{self, Failure};
 use crate::interrupt;
 use crate::output::console::say;
+use crate::peer::Backend;
 use crate::target::liveness;
 use crate::units::Time;
 
@@ -35,29 +38,43 @@ pub struct WaitArgs {
 }
 
 impl WaitArgs {
-    /// Waits until each of the targets takes a connection; all of them together have the time of `--wait`. Without
-    /// the flag, it does nothing. Unless `is_quiet`, a line says that it waits.
+    /// Waits until each of the targets takes a connection; all of them together have the time of `--wait`. With a
+    /// backend, until a connection to each has reached that: a proxy that checks the health of its backend takes it
+    /// back only after a while. Without the flag, it does nothing. Unless `is_quiet`, a line says that it waits.
     ///
     /// # Errors
     /// The time was up (exit code 4), or the user interrupted (exit code 130). A target that has not the form
     /// HOST:PORT, or flags that are not valid, are refused at once (exit code 2).
-    pub fn wait_for(&self, targets: &[&str], run: &RunArgs, is_quiet: bool) -> anyhow::Result<()> {
+    pub fn wait_for(
+        &self,
+        targets: &[&str],
+        run: &RunArgs,
+        backend: Option<&Backend>,
+        is_quiet: bool,
+    ) -> anyhow::Result<()> {
         let Some(Time(patience)) = self.wait else { return Ok(()) };
         if targets.is_empty() {
             let remedy = "name a target, or leave it out: a server that is started here is waited for anyway";
             return Err(Failure::usage(format!("--wait {}: there is no target: {remedy}", Time(patience))));
         }
         launch::resolve_run(run)?;
+        backend.map_or(Ok(()), |backend| backend::wait_for(backend, is_quiet))?;
         let until = Instant::now() + patience;
-        targets.iter().try_for_each(|target| wait_for(target, run, patience, until, is_quiet))
+        targets.iter().try_for_each(|target| wait_for(target, (run, backend), patience, until, is_quiet))
     }
 }
 
-fn wait_for(target: &str, run: &RunArgs, patience: Duration, until: Instant, mut is_quiet: bool) -> anyhow::Result<()> {
+fn wait_for(
+    target: &str,
+    (run, backend): (&RunArgs, Option<&Backend>),
+    patience: Duration,
+    until: Instant,
+    mut is_quiet: bool,
+) -> anyhow::Result<()> {
     let mut known: Option<anyhow::Error> = None;
     loop {
         let left = until.saturating_duration_since(Instant::now());
-        let last = match attempt(target, run, left.clamp(MIN_ATTEMPT, MAX_ATTEMPT)) {
+        let last = match attempt(target, run, backend, left.clamp(MIN_ATTEMPT, MAX_ATTEMPT)) {
             Ok(()) => return Ok(()),
             Err(error) if failure::exit_of(&error) == Exit::Usage => return Err(error),
             Err(error) => error,
@@ -69,6 +86,12 @@ fn wait_for(target: &str, run: &RunArgs, patience: Duration, until: Instant, mut
         }
         if Instant::now() >= until {
             let patience = Time(patience);
+            if let Some(reached) = last.downcast_ref::<NotReached>() {
+                return Err(Failure::could_not_run(format!(
+                    "{reached} within --wait {patience}: let the proxy forward to it, and give --wait more time than its \
+                     health checks take"
+                )));
+            }
             let remedy = "start it, check the address and the port, or give --wait more time";
             return Err(Failure::could_not_run(format!(
                 "{target} took no connection within --wait {patience}; the last attempt: {}: {remedy}",
@@ -104,7 +127,7 @@ fn brief(error: &anyhow::Error) -> String {
 /// # Errors
 /// Why not, and what to do: exit code 4.
 pub(super) fn refuse_absent(flag: &str, target: &str, run: &RunArgs) -> anyhow::Result<()> {
-    attempt(target, run, PATIENCE).map_err(|error| {
+    attempt(target, run, None, PATIENCE).map_err(|error| {
         if failure::exit_of(&error) != Exit::Inconclusive || interrupt::is_requested() {
             return error;
         }
@@ -119,14 +142,36 @@ pub(super) fn refuse_absent(flag: &str, target: &str, run: &RunArgs) -> anyhow::
     })
 }
 
+/// A proxy took a connection, and did not open one to the backend.
+#[derive(Debug)]
+struct NotReached {
+    target: String,
+    backend: SocketAddr,
+}
+
+impl fmt::Display for NotReached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} takes connections, and none reached the backend {}", self.target, self.backend)
+    }
+}
+
+impl std::error::Error for NotReached {}
+
 /// Opens a connection to one of the target's addresses, and closes it again. The error is the last address's answer.
-fn attempt(target: &str, run: &RunArgs, patience: Duration) -> anyhow::Result<()> {
+fn attempt(target: &str, run: &RunArgs, backend: Option<&Backend>, patience: Duration) -> anyhow::Result<()> {
     let mut last = anyhow!("the name has no address");
     for destination in destination::resolve_now(target, &run.transport())? {
         let source = destination.address().and_then(|address| run.source_towards(address.ip()));
-        match liveness::connects(&destination, source, patience) {
-            Ok(()) => return Ok(()),
-            Err(why) => last = anyhow!("{destination} was {why}"),
+        let reached = match backend {
+            None => liveness::connects(&destination, source, patience).map(|()| true),
+            Some(backend) => liveness::reaches(&destination, source, patience, &backend.intake()),
+        };
+        match (reached, backend) {
+            (Ok(false), Some(backend)) => {
+                last = NotReached { target: destination.to_string(), backend: backend.address() }.into();
+            }
+            (Ok(_), _) => return Ok(()),
+            (Err(why), _) => last = anyhow!("{destination} was {why}"),
         }
     }
     Err(last)

@@ -57,6 +57,26 @@ pub(super) fn connects(target: &Destination, source: Option<IpAddr>, patience: D
     unless_interrupted(move || connect(&target, source, patience).map(drop))
 }
 
+/// Connects, sends these words, and keeps the connection until `has_come` returns, which says whether they have come to
+/// where they should.
+///
+/// # Errors
+/// No connection came about, or the user interrupted.
+pub(super) fn brings(
+    target: &Destination,
+    source: Option<IpAddr>,
+    patience: Duration,
+    words: Vec<u8>,
+    has_come: impl FnOnce() -> bool + Send + 'static,
+) -> Result<bool, NoEcho> {
+    let target = target.clone();
+    unless_interrupted(move || {
+        let mut stream = connect(&target, source, patience)?;
+        stream.write_all(&words).and_then(|()| stream.flush()).map_err(NoEcho::Ended)?;
+        Ok(has_come())
+    })
+}
+
 /// Connects, and waits for the echo of a byte.
 ///
 /// # Errors

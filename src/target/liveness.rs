@@ -5,11 +5,14 @@
 //! as long as a connection may wait, because a server at its limit must first notice that the other connections have
 //! gone.
 
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::echo_probe::{self, NoEcho};
-use crate::client::{RunOutcome, RunPlan};
+use crate::client::{FirstWords, Intake, RunOutcome, RunPlan};
 use crate::interrupt;
 use crate::scenario::Scenario;
 use crate::transport::Destination;
@@ -78,6 +81,28 @@ pub fn is_wrong_echo(why: &str) -> bool {
 /// What the target does instead, as the end of a sentence: 'taking no connection (…)'.
 pub fn connects(target: &Destination, source: Option<IpAddr>, patience: Duration) -> Result<(), String> {
     echo_probe::connects(target, source, patience).map_err(|why| why.to_string())
+}
+
+/// Connects to a proxy, and looks whether that reaches the backend with this intake.
+///
+/// # Errors
+/// What the proxy does instead, as [`connects`].
+pub fn reaches(
+    target: &Destination,
+    source: Option<IpAddr>,
+    patience: Duration,
+    backend: &Arc<Intake>,
+) -> Result<bool, String> {
+    let mut words = FirstWords::default();
+    // Words that nobody else sends: each state has keys of its own.
+    words.chunks_mut(8).for_each(|word| {
+        let random = RandomState::new().build_hasher().finish().to_le_bytes();
+        word.copy_from_slice(&random[..word.len()]);
+    });
+    backend.expect_probe(words);
+    let backend = Arc::clone(backend);
+    let has_come = move || backend.probe_came(patience);
+    echo_probe::brings(target, source, patience, words.to_vec(), has_come).map_err(|why| why.to_string())
 }
 
 /// The round trip of a byte, at the first of these addresses that echoes. `patience`: for all tries at one of them.
