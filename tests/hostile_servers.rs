@@ -6,7 +6,7 @@
 #![cfg(unix)]
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::process::Child;
 use std::sync::mpsc::{Receiver, channel};
@@ -103,6 +103,27 @@ fn reset_after_a_byte(mut stream: TcpStream, _: &Mutex<Option<TcpStream>>) -> st
     SockRef::from(&stream).set_linger(Some(Duration::ZERO))
 }
 
+/// Its FIN comes while the client still sends, which it reads.
+fn end_after_a_byte(mut stream: TcpStream, _: &Mutex<Option<TcpStream>>) -> std::io::Result<()> {
+    let mut byte = [0];
+    stream.read_exact(&mut byte)?;
+    stream.write_all(&byte)?;
+    stream.shutdown(Shutdown::Write)?;
+    swallow(&stream)
+}
+
+/// Echoes all bytes, with an urgent one among the first that is none of them.
+#[cfg(target_os = "linux")]
+fn send_urgent(mut stream: TcpStream, _: &Mutex<Option<TcpStream>>) -> std::io::Result<()> {
+    let mut piece = vec![0; 1000];
+    stream.read_exact(&mut piece)?;
+    stream.write_all(&piece[..500])?;
+    SockRef::from(&stream).send_out_of_band(b"!")?;
+    stream.write_all(&piece[500..])?;
+    std::io::copy(&mut &stream, &mut &stream)?;
+    Ok(())
+}
+
 fn answer_elsewhere(stream: TcpStream, before: &Mutex<Option<TcpStream>>) -> std::io::Result<()> {
     let own = stream.try_clone()?;
     let other = before.lock().expect("nobody panicked").replace(own);
@@ -187,6 +208,29 @@ fn blast_names_what_each_server_does() {
     });
     let rows = rows.join("\n");
     println!("| server | verdict | time | memory added |\n| --- | --- | ---: | ---: |\n{rows}");
+}
+
+#[test]
+fn a_server_that_ends_connections_itself_fails_however_the_client_was_to_end_them() {
+    let ends: [(Behaviour, &str); 2] = [(reset_after_a_byte, "reset"), (end_after_a_byte, "truncated")];
+    for (serve, expected) in ends {
+        at_once(&["reset", "half-close-reset", "abandon", "shutdown-read", "shutdown-both"], |close| {
+            let (address, _connections) = start(serve);
+            let report = blast(&address, &["--conns", "4", "--messages", "2000", "--close", close]);
+            let found = kinds(&report);
+            assert!(outcome(&report) == "fail" && found.contains(&expected), "{close}: {report}");
+        });
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn an_urgent_byte_of_the_server_holds_up_no_bytes_behind_it() {
+    let (address, _connections) = start(send_urgent);
+    // Nothing but what comes from the server may end the wait for it.
+    let flags = ["--messages", "5", "--size", "4000", "--fragment", "off", "--stall-timeout", "1h"];
+    let report = Blasting::start(&address, &flags).report();
+    assert_eq!((outcome(&report), &report["total"]["passed"]), ("pass", &4.into()), "{report}");
 }
 
 #[test]

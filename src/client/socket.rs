@@ -10,11 +10,9 @@
 use std::io;
 use std::net::Shutdown;
 
-#[cfg(windows)]
-use mio::Interest;
 use mio::event::Event;
 use mio::net::TcpStream;
-use mio::{Registry, Token};
+use mio::{Interest, Registry, Token};
 use socket2::SockRef;
 
 use super::connection::Transport;
@@ -22,6 +20,15 @@ use crate::sys;
 
 /// Whether a call that moved less than it could has emptied or filled the socket.
 const SHORT_CALL_IS_LAST: bool = cfg!(unix);
+
+/// What a socket is registered for. Urgent data is reported where the wait can: a read ends at its mark, with more
+/// behind it.
+pub(super) const INTEREST: Interest = {
+    let both = Interest::READABLE.add(Interest::WRITABLE);
+    #[cfg(target_os = "linux")]
+    let both = both.add(Interest::PRIORITY);
+    both
+};
 
 /// The system calls of a connected socket. A simulation has a kernel of its own behind them.
 pub(super) trait SystemSocket {
@@ -65,6 +72,8 @@ pub(super) struct Reported {
     pub(super) read_closed: bool,
     pub(super) write_closed: bool,
     pub(super) error: bool,
+    /// Urgent data has come, or comes.
+    pub(super) urgent: bool,
 }
 
 impl From<&Event> for Reported {
@@ -76,6 +85,7 @@ impl From<&Event> for Reported {
             read_closed: event.is_read_closed(),
             write_closed: event.is_write_closed(),
             error: event.is_error(),
+            urgent: event.is_priority(),
         }
     }
 }
@@ -110,7 +120,7 @@ impl<S> RegisteredSocket<S> {
     /// Remembers what the wait reports.
     #[inline]
     pub(super) fn notice(&mut self, reported: Reported) {
-        self.ended |= reported.read_closed || reported.error;
+        self.ended |= reported.read_closed || reported.error || reported.urgent;
         self.readable |= reported.readable || self.ended;
         self.writable |= reported.writable || reported.write_closed || reported.error;
     }

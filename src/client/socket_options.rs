@@ -4,9 +4,10 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use mio::net::TcpStream;
-use mio::{Interest, Registry, Token};
+use mio::{Registry, Token};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
+use super::socket::INTEREST;
 use super::target::bind_address;
 use crate::plan::Profile;
 use crate::sys::{self, advice};
@@ -49,7 +50,7 @@ pub(super) fn begin_connect(
         Endpoint::Vsock { .. } => begin_vsock(route.target, profile)?,
     };
     let mut stream = TcpStream::from_std(socket.into());
-    registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
+    registry.register(&mut stream, token, INTEREST)?;
     Ok(if is_connected && profile.fast_open { Begun::WithFirstWrite(stream) } else { Begun::Handshake(stream) })
 }
 

@@ -16,7 +16,9 @@
 //! one of them ends. So the silence before it gives the name. The bytes were *lost* only if the run has shown that the
 //! target keeps half-closed connections open: then its FIN says that nothing more was to come.
 //!
-//! Where a prefix of the echo is all that is asserted, only silence and overtime have a name.
+//! Where a prefix of the echo is all that is asserted, only silence and overtime have a name, once everything is written:
+//! then the connection ends abruptly itself. Before that the other side has no reason to end, and its FIN or reset is
+//! named as in the table. A connection that never reads may be ended at any time.
 //!
 //! Where both ends are ours, the other half says what could still come:
 //!
@@ -54,6 +56,8 @@ pub(super) struct EndFacts {
     pub(super) by: EndedBy,
     pub(super) own_fin: OwnFin,
     pub(super) expected: ExpectedEcho,
+    /// Whether there is more to write, on a connection that reads.
+    pub(super) has_more: bool,
     /// Whether the run has shown that the target keeps half-closed connections open.
     pub(super) keeps_half_closed: bool,
 }
@@ -75,6 +79,7 @@ pub(super) fn name(facts: &EndFacts) -> End {
     match (facts.expected, facts.by) {
         (ExpectedEcho::Exact, _) => End { missing: Some(missing), complete },
         (ExpectedEcho::Prefix, Silence | Overtime) => End { missing: Some(missing), complete: None },
+        (ExpectedEcho::Prefix, Fin | Reset) if facts.has_more => End { missing: Some(missing), complete },
         (ExpectedEcho::Prefix, _) => End::STOPPED,
     }
 }
@@ -133,9 +138,13 @@ mod tests {
 
     /// The names in the order not sent, sent, probe: if bytes are missing, and if all came.
     fn names(by: EndedBy, expected: ExpectedEcho, keeps_half_closed: bool) -> [[&'static str; 2]; 3] {
+        names_of(EndFacts { by, own_fin: OwnFin::NotSent, expected, has_more: false, keeps_half_closed })
+    }
+
+    fn names_of(facts: EndFacts) -> [[&'static str; 2]; 3] {
         let text = |kind: Option<FindingKind>| kind.map_or("", FindingKind::name);
         [OwnFin::NotSent, OwnFin::Sent, OwnFin::Probe].map(|own_fin| {
-            let end = name(&EndFacts { by, own_fin, expected, keeps_half_closed });
+            let end = name(&EndFacts { own_fin, ..facts });
             [text(end.missing), text(end.complete)]
         })
     }
@@ -161,12 +170,16 @@ mod tests {
     }
 
     #[test]
-    fn where_a_prefix_is_expected_only_silence_and_overtime_are_wrong() {
+    fn where_a_prefix_is_expected_an_end_is_wrong_only_before_the_own_one_begins() {
         let prefix = |by| names(by, ExpectedEcho::Prefix, false);
         for by in [EndedBy::Fin, EndedBy::Reset, EndedBy::Vanished] {
             assert_eq!(prefix(by), [["", ""]; 3]);
         }
         assert_eq!(prefix(EndedBy::Silence), [["stalled", ""]; 3]);
+        let (expected, own_fin) = (ExpectedEcho::Prefix, OwnFin::NotSent);
+        let begun = |by| names_of(EndFacts { by, own_fin, expected, has_more: true, keeps_half_closed: false })[0];
+        let own_end = [begun(EndedBy::Fin), begun(EndedBy::Reset), begun(EndedBy::Vanished)];
+        assert_eq!(own_end, [["truncated"; 2], ["reset"; 2], [""; 2]], "the other side ended it on its own");
         assert_eq!(prefix(EndedBy::Overtime), [["too-slow", ""]; 3]);
     }
 }

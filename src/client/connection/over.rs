@@ -42,7 +42,10 @@ impl ClientConnection {
         let keeps_half_closed = turn.half_close.shows_that_they_stay_open();
         let is_unserved = self.half.as_deref().is_some_and(Half::end_unserved);
         let end = match &self.half {
-            None => end_names::name(&EndFacts { by, own_fin, expected, keeps_half_closed }),
+            None => {
+                let has_more = !self.sender.has_written_all() && !self.never_reads();
+                end_names::name(&EndFacts { by, own_fin, expected, has_more, keeps_half_closed })
+            }
             // The time was up before it had anything to send, so nobody could know which connection it is.
             Some(half) if own_fin == OwnFin::Sent && !half.pair().is_reached() && self.is_nameless() => End::STOPPED,
             // The backend was down, so whatever the proxy does is shown, and is no finding.

@@ -268,6 +268,7 @@ impl Link {
             read_closed: has_fin || is_broken,
             write_closed: is_broken || (has_fin && is_shut),
             error: socket.error.is_some(),
+            urgent: false,
         }
     }
 

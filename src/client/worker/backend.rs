@@ -3,15 +3,15 @@
 
 use std::sync::Arc;
 
+use mio::Token;
 use mio::net::TcpStream;
-use mio::{Interest, Token};
 use socket2::SockRef;
 
 use super::ClientWorker;
 use crate::client::pair::Side;
 use crate::client::run_state::RunState;
 use crate::client::slot::{LiveConnection, SlotStage, SlotState};
-use crate::client::socket::RegisteredSocket;
+use crate::client::socket::{INTEREST, RegisteredSocket};
 use crate::client::two_sides::Reached;
 use crate::plan::{ConnectionPlan, Profile};
 
@@ -63,8 +63,7 @@ impl ClientWorker {
         }
         // The client's slots alone count among those that others wait for.
         let _ = (self.slots[index].take_working(), self.slots[index].take_awaited());
-        let registered =
-            self.wait.registry().register(&mut stream, Token(index), Interest::READABLE | Interest::WRITABLE);
+        let registered = self.wait.registry().register(&mut stream, Token(index), INTEREST);
         if registered.is_err() {
             // The client's half will say that nothing more comes.
             return self.backend.give_back(index);
