@@ -148,6 +148,8 @@ fn finding(run: &RunState, group: &Profile, mut divergence: Divergence, context:
         Some(then) => (then.at_ms, then.recent.clone(), then.other.clone().or(other)),
         None => (now as f64 / 1e6, recent, other),
     };
+    // What the system says is about the end of the connection, and not about bytes that came before.
+    let is_of_end = divergence.ending.is_some() || divergence.kind == FindingKind::ConnectFailed;
     Finding {
         divergence,
         direction,
@@ -156,7 +158,7 @@ fn finding(run: &RunState, group: &Profile, mut divergence: Divergence, context:
         local,
         remote,
         at_ms,
-        cause: error.map(ToString::to_string),
+        cause: error.filter(|_| is_of_end).map(ToString::to_string),
         recent,
         replay,
     }

@@ -88,8 +88,9 @@ fn reset(ending: &Ending, all_came: bool, missing: &str) -> String {
         }
         Some(since) => format!("{broke} {} after this side's own FIN, with {missing} missing", after(since)),
         None if ending.received == 0 && ending.by == EndedBy::Reset => format!(
-            "{broke} before any of the echo had come, with {missing} missing{}. A server that is short of \
-             something does this, and a backlog that is full: see cases 5.2 and 5.4 of 'check'",
+            "{broke} before any of the echo had come, with {missing} missing{}. If not every connection \
+             ends so, a full backlog may be why, or a server that is short of something: see cases 5.4 and 5.2 of \
+             'check'",
             blocked(ending)
         ),
         None => format!("{broke}, with {missing} missing{}", blocked(ending)),

@@ -132,7 +132,13 @@ pub fn run_all(
     let wanted = chosen(&graded, args);
     if wanted.is_empty() {
         return Err(Failure::usage(match &args.filter {
-            Some(filter) => format!("no case contains '{filter}': --list shows them"),
+            Some(filter) => {
+                let backend = match args.backend.backend {
+                    None if filter.starts_with("11") => "; the cases of group 11 need --backend",
+                    _ => "",
+                };
+                format!("no case contains '{filter}': --list shows them{backend}")
+            }
             None => "no case is left to run".to_owned(),
         }));
     }

@@ -33,10 +33,11 @@ impl HttpConnect {
         let code = first.split(' ').nth(1).and_then(|code| code.parse::<u16>().ok());
         match code {
             Some(200..=299) => Ok(()),
-            Some(407) if self.credentials.is_none() => {
+            Some(401 | 407) if self.credentials.is_none() => {
                 Err(Refusal::User(format!("it wants a user name and a password: write http://user:pass@… ({first})")))
             }
-            Some(407) => {
+            // 401 is for servers, and some proxies say it.
+            Some(401 | 407) => {
                 Err(Refusal::User(format!("it does not accept the user name and the password: check them ({first})")))
             }
             Some(_) => Err(Refusal::Connect(first.to_owned())),
