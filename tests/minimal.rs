@@ -36,7 +36,14 @@ const FAULTS_OF_TWO_SIDES: &[(&str, &str, Carry, &str)] = &[
     ("server-fin", "11.5", cuts_at_the_first_fin, "the client sent 100000 bytes and a FIN; the server received"),
     ("client-fin", "11.6", cuts_at_the_first_fin, "the server sent 100000 bytes and a FIN; the client received"),
     ("both-fins", "11.1", cuts_at_the_first_fin, "WRONG"),
-    ("both-fins", "11.8", loses_ten_on_the_way_back, "the client 999990 of 1000000 and then a FIN: WRONG"),
+    (
+        "both-fins",
+        "11.8",
+        loses_ten_on_the_way_back,
+        "the client 999990 of 1000000 and then a FIN, and not all were right: WRONG",
+    ),
+    ("late-readers", "11.3", changes_a_byte, "received 16000000 and then a FIN, and not all were right"),
+    ("both-fins", "11.1", changes_a_byte, "and not all were right: WRONG"),
     ("late-readers", "11.14", cuts_at_the_first_fin, "an early end came back"),
     (
         "late-readers",
@@ -57,6 +64,16 @@ const FAULTS_OF_TWO_SIDES: &[(&str, &str, Carry, &str)] = &[
         "the client received 40000 of 40000 bytes and reset its connection; the other side got ",
     ),
 ];
+
+/// Changes a byte on the way back.
+fn changes_a_byte(way: Way, from: &mut TcpStream, to: &mut TcpStream) -> io::Result<()> {
+    bytes(from, to, |offset, piece| {
+        if way == Way::Down && offset == 0 {
+            piece.iter_mut().last().into_iter().for_each(|byte| *byte ^= 1);
+        }
+    })?;
+    to.shutdown(Shutdown::Write)
+}
 
 /// Ends both ways at the first FIN, of whichever side, as most proxies that fail do.
 fn cuts_at_the_first_fin(_: Way, from: &mut TcpStream, to: &mut TcpStream) -> io::Result<()> {

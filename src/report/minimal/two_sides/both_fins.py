@@ -3,6 +3,7 @@
 # whichever side ends first (RFC 9293, section 3.6). On every second connection the server sends twice as much as the
 # client. PROXY forwards to LISTEN.
 import socket, threading, time
+from array import array
 from concurrent.futures import ThreadPoolExecutor
 
 COUNT = 20

@@ -3,6 +3,7 @@
 # and then the FIN. It never ends its own direction, so no end may come back (RFC 9293, section 3.6). PROXY forwards to
 # LISTEN.
 import select, socket, threading, time
+from array import array
 
 COUNT = 4
 @OPENING@

@@ -1,4 +1,5 @@
 PROXY, LISTEN, PATIENCE = (@HOST@, @PORT@), (@LISTEN_HOST@, @LISTEN_PORT@), @PATIENCE@
+STREAM = array("I", range(4_000_000)).tobytes()  # no two places are equal, so a wrong byte shows
 
 def connection():
     client = socket.create_connection(PROXY, timeout=PATIENCE)
@@ -10,13 +11,15 @@ def connection():
             return client, server
 
 def receive(s):
-    received = 0
+    received, end, wrong = 0, "a FIN", ""
     try:
         while data := s.recv(65536):
+            if data != STREAM[received : received + len(data)]:
+                wrong = ", and not all were right"
             received += len(data)
-        return received, "a FIN"
     except OSError as error:
-        return received, repr(error)
+        end = repr(error)
+    return received, end + wrong
 
 try:
     listener = socket.create_server(LISTEN, family=socket.AF_INET6 if ":" in LISTEN[0] else socket.AF_INET)

@@ -1,8 +1,8 @@
 def send(s, thousands, gap=0):
     try:
-        for _ in range(thousands):
+        for i in range(0, thousands * 1000, 1000):
             time.sleep(gap)
-            s.sendall(bytes(1000))
+            s.sendall(STREAM[i : i + 1000])
         s.shutdown(socket.SHUT_WR)
     except OSError as error:
         print("send:", repr(error))

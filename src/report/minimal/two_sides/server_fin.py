@@ -2,6 +2,7 @@
 # A server that ends its direction first must still get what the client sends, here for 2 s, and then the client's
 # FIN: a half-closed connection goes on in the other direction (RFC 9293, section 3.6). PROXY forwards to LISTEN.
 import socket, threading, time
+from array import array
 
 COUNT = 1
 @OPENING@
