@@ -285,6 +285,51 @@ fn a_connection_that_came_late_is_counted_so_and_a_finding_does_not_say_that_it_
     assert!(came.late >= 1, "{came:?}");
 }
 
+/// A relay for two connections, one after the other. It leaves the first one's server open when its client is over, and
+/// sends its first bytes once more, behind those of the second one.
+fn relay_that_mixes_two(backend: SocketAddr) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let address = listener.local_addr().expect("the listener is bound");
+    let carry = move || -> std::io::Result<()> {
+        let mut first = None;
+        for client in listener.incoming() {
+            let (mut client, mut server) = (client?, TcpStream::connect(backend)?);
+            let (mut asked, mut answer) = (vec![0; 1000], vec![0; 100]);
+            client.read_exact(&mut asked)?;
+            server.write_all(&asked)?;
+            if let Some((_, bytes)) = &first {
+                let bytes: &Vec<u8> = bytes;
+                server.write_all(&bytes[..64])?;
+            }
+            server.read_exact(&mut answer)?;
+            client.write_all(&answer)?;
+            // Its client is over then, and closed.
+            let _ = client.read(&mut [0]);
+            if first.is_some() {
+                server.shutdown(Shutdown::Write)?;
+                let _ = server.read(&mut [0]);
+                return Ok(());
+            }
+            first = Some((server, asked));
+        }
+        Ok(())
+    };
+    thread::spawn(move || carry().expect("both sides do what the plan says"));
+    address
+}
+
+#[test]
+fn a_connection_of_which_one_half_is_open_is_not_closed() {
+    let backend = backend();
+    let load = "conns = 1\nreconnect = 1\nflow = 'request'\nmessages = 1\nsize = 1000\nfragment = 'off'\n\
+                backend_size = 100\nclose = 'after-echo'\nstall_timeout = '10s'";
+    let mut outcome = run(relay_that_mixes_two(backend.address()), &backend, load);
+    let findings = outcome.findings.remove(0);
+    assert_eq!(named(&findings), [(FindingKind::Crosstalk, Some(StreamDirection::Up))], "{findings:#?}");
+    let source = findings[0].divergence.source.expect("crosstalk has a source");
+    assert!(source.open && source.conn != findings[0].divergence.conn, "{source:?}");
+}
+
 #[test]
 fn a_relay_that_keeps_a_fin_or_a_reset_to_itself_never_ends_the_other_side() {
     let no_fin: Carry = |way, from, to| {
