@@ -1,7 +1,7 @@
 //! Both ends are ours: what a relay between them does wrong is named with the direction in which it does it. A relay
 //! that carries both directions faithfully passes, whichever side sends and whichever side ends first.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
@@ -229,6 +229,105 @@ fn a_relay_that_ends_both_ways_at_one_fin_is_found_by_the_side_that_still_receiv
     };
     let (outcome, findings) = through(cuts_up_alone, one_way);
     assert_passes(&outcome, &findings, one_way);
+}
+
+#[test]
+fn a_connection_whose_client_ends_before_the_backend_has_looked_has_reached_it() {
+    // As many proxies do by default.
+    let cuts: Carry = |way, from, to| {
+        bytes(from, to, |_, _| {})?;
+        for socket in [from, to] {
+            // The other way may have shut it down.
+            let _ = socket.shutdown(if way == Way::Up { Shutdown::Both } else { Shutdown::Write });
+        }
+        Ok(())
+    };
+    let (outcome, findings) = through(cuts, "conns = 50\nflow = 'upload'\nmessages = 1\nsize = 64");
+    let came = outcome.backend.expect("there is a backend");
+    assert_eq!((came.accepted, came.recognized + came.late, came.unknown), (50, 50, 0), "{came:?}");
+    for finding in &findings {
+        let other = finding.other.as_deref().expect("both ends are ours");
+        assert!(other.reached != other.late && finding.direction == Some(StreamDirection::Down), "{finding:#?}");
+    }
+}
+
+/// A relay that serves one client after the other. It opens its connection to the backend when the client has ended,
+/// and carries what it had sent.
+fn relay_that_comes_late(backend: SocketAddr) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let address = listener.local_addr().expect("the listener is bound");
+    thread::spawn(move || {
+        for mut client in listener.incoming().flatten() {
+            let mut sent = Vec::new();
+            // An error is an end too.
+            let _ = client.read_to_end(&mut sent);
+            let mut server = TcpStream::connect(backend).expect("it listens");
+            server.write_all(&sent).expect("nobody has closed it");
+            // The backend closes it.
+            let _ = server.read(&mut [0]);
+        }
+    });
+    address
+}
+
+#[test]
+fn a_connection_that_came_late_is_counted_so_and_a_finding_does_not_say_that_it_never_came() {
+    let backend = backend();
+    let load = "conns = 1\nreconnect = 1\nflow = 'both'\nmessages = 2\ngap = '1m'\nsize = 64\nstall_timeout = '1s'";
+    let mut outcome = run(relay_that_comes_late(backend.address()), &backend, load);
+    let findings = outcome.findings.remove(0);
+    // The second one waits for the relay until the first one was carried, and gives up too.
+    assert_eq!(named(&findings), [(FindingKind::Stalled, Some(StreamDirection::Up)); 2], "{findings:#?}");
+    let first = findings[0].other.as_deref().expect("both ends are ours");
+    assert!(first.late && !first.reached, "{findings:#?}");
+    let came = outcome.backend.expect("there is a backend");
+    assert_eq!((came.recognized, came.repeated, came.unknown), (0, 0, 0), "{came:?}");
+    assert!(came.late >= 1, "{came:?}");
+}
+
+/// A relay for two connections, one after the other. It leaves the first one's server open when its client is over, and
+/// sends its first bytes once more, behind those of the second one.
+fn relay_that_mixes_two(backend: SocketAddr) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let address = listener.local_addr().expect("the listener is bound");
+    let carry = move || -> std::io::Result<()> {
+        let mut first = None;
+        for client in listener.incoming() {
+            let (mut client, mut server) = (client?, TcpStream::connect(backend)?);
+            let (mut asked, mut answer) = (vec![0; 1000], vec![0; 100]);
+            client.read_exact(&mut asked)?;
+            server.write_all(&asked)?;
+            if let Some((_, bytes)) = &first {
+                let bytes: &Vec<u8> = bytes;
+                server.write_all(&bytes[..64])?;
+            }
+            server.read_exact(&mut answer)?;
+            client.write_all(&answer)?;
+            // Its client is over then, and closed.
+            let _ = client.read(&mut [0]);
+            if first.is_some() {
+                server.shutdown(Shutdown::Write)?;
+                let _ = server.read(&mut [0]);
+                return Ok(());
+            }
+            first = Some((server, asked));
+        }
+        Ok(())
+    };
+    thread::spawn(move || carry().expect("both sides do what the plan says"));
+    address
+}
+
+#[test]
+fn a_connection_of_which_one_half_is_open_is_not_closed() {
+    let backend = backend();
+    let load = "conns = 1\nreconnect = 1\nflow = 'request'\nmessages = 1\nsize = 1000\nfragment = 'off'\n\
+                backend_size = 100\nclose = 'after-echo'\nstall_timeout = '10s'";
+    let mut outcome = run(relay_that_mixes_two(backend.address()), &backend, load);
+    let findings = outcome.findings.remove(0);
+    assert_eq!(named(&findings), [(FindingKind::Crosstalk, Some(StreamDirection::Up))], "{findings:#?}");
+    let source = findings[0].divergence.source.expect("crosstalk has a source");
+    assert!(source.open && source.conn != findings[0].divergence.conn, "{source:?}");
 }
 
 #[test]

@@ -47,6 +47,7 @@ pub(crate) struct ConnId(pub(crate) u32);
 
 pub(crate) struct OtherSide {
     pub(crate) reached: bool,
+    pub(crate) late: bool,
     pub(crate) sent: u64,
     pub(crate) received: u64,
     pub(crate) held: u64,

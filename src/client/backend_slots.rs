@@ -79,6 +79,9 @@ pub(super) fn ended(run: &RunState, connection: &ClientConnection, now: u64) -> 
         return None;
     }
     if let Some(two_sides) = &run.two_sides {
+        // Whoever comes late finds the pair, or that the connection is over.
+        run.ledger.close(pair.conn());
+        two_sides.ledger.close(pair.conn());
         two_sides.pairs.close(pair.conn());
     }
     Some(pair.has_failed(side) || pair.has_failed(other))

@@ -12,7 +12,7 @@ use super::slot::LiveConnection;
 use crate::measure::LoadStats;
 use crate::plan::{Close, Profile};
 use crate::stream::kept::{is_worth_keeping, keep_first};
-use crate::stream::{ConnId, Divergence, Finding, FindingKind, Op, OtherSide, StreamDirection};
+use crate::stream::{ConnId, Divergence, EndedBy, Finding, FindingKind, Op, OtherSide, StreamDirection};
 
 /// What was found wrong, by one worker.
 pub(super) struct Findings {
@@ -165,11 +165,81 @@ fn finding(run: &RunState, group: &Profile, mut divergence: Divergence, context:
 }
 
 /// On which way it went wrong: the one that ends at the side that has found it, unless a write of that side failed, or
-/// the connection has not reached the other side.
+/// the connection has not reached the other side. Bytes that came are of the way on which they came.
 fn direction(side: Side, other: &OtherSide, divergence: &Divergence) -> StreamDirection {
     let write_failed = divergence.ending.as_ref().is_some_and(|ending| ending.write_failed);
-    match (side, write_failed || !other.reached) {
+    let is_unreached = !other.reached && !divergence.kind.is_of_bytes();
+    match (side, write_failed || is_unreached) {
         (Side::Client, false) | (Side::Backend, true) => StreamDirection::Down,
         (Side::Backend, false) | (Side::Client, true) => StreamDirection::Up,
+    }
+}
+
+/// The connection of this finding has reached the backend after all, when its client had ended: what ended the client
+/// came on the way back, and only what it missed was on the way to the server.
+pub(super) fn note_late(finding: &mut Finding) {
+    let Some(other) = finding.other.as_deref_mut().filter(|other| !other.reached) else { return };
+    other.late = true;
+    let ending = finding.divergence.ending.as_deref().filter(|ending| !ending.write_failed);
+    if ending.is_some_and(|ending| matches!(ending.by, EndedBy::Fin | EndedBy::Reset)) {
+        finding.direction = Some(StreamDirection::Down);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::pair::Pair;
+    use super::*;
+    use crate::stream::{Ending, FINDING_KINDS};
+
+    fn conn() -> ConnId {
+        ConnId::new(7).expect("small")
+    }
+
+    #[test]
+    fn bytes_that_came_are_of_the_way_back_though_the_backend_was_not_reached() {
+        let other = Pair::new(conn(), 0, 0).shown(Side::Backend);
+        for row in FINDING_KINDS {
+            let divergence = Divergence::of_connection(row.kind, conn(), 0, 8);
+            let expected = if row.is_of_bytes { StreamDirection::Down } else { StreamDirection::Up };
+            assert_eq!(direction(Side::Client, &other, &divergence), expected, "{}", row.name);
+        }
+    }
+
+    #[test]
+    fn an_end_of_a_client_whose_connection_reached_the_backend_later_came_on_the_way_back() {
+        let mut divergence = Divergence::of_connection(FindingKind::Truncated, conn(), 0, 0);
+        for (by, expected) in [
+            (EndedBy::Fin, StreamDirection::Down),
+            (EndedBy::Reset, StreamDirection::Down),
+            (EndedBy::Silence, StreamDirection::Up),
+        ] {
+            let ending = Ending {
+                by,
+                own_fin_ms: None,
+                probed: false,
+                silent_ms: 0.0,
+                received_after_fin: 0,
+                writes_blocked: false,
+                write_failed: false,
+                sent: 0,
+                received: 0,
+            };
+            divergence.ending = Some(Box::new(ending));
+            let mut finding = Finding {
+                divergence: divergence.clone(),
+                direction: Some(StreamDirection::Up),
+                other: Some(Box::new(Pair::new(conn(), 0, 0).shown(Side::Backend))),
+                source_shard: None,
+                local: None,
+                remote: None,
+                at_ms: 0.0,
+                cause: None,
+                recent: Vec::new(),
+                replay: None,
+            };
+            note_late(&mut finding);
+            assert_eq!((finding.direction, finding.other.map(|other| other.late)), (Some(expected), Some(true)));
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! The door through which connections come in that reached the backend: the listener offers each, with its first bytes,
 //! to the run that is going on. The listener outlives the runs of a suite.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,6 +19,9 @@ pub type FirstWords = [u8; RECOGNIZED_BY_BYTES as usize];
 
 /// How a TLS connection begins: a record of a handshake, of version 3 in the old way of counting (RFC 8446, 5.1).
 const TLS_HANDSHAKE: [u8; 2] = [0x16, 3];
+
+/// As many connections are remembered that came late. Findings are kept of far fewer.
+const MOST_LATE: usize = 1 << 20;
 
 /// A run that takes over the connections that are halves of its own.
 pub(super) trait TakesOver: Send + Sync {
@@ -40,6 +44,8 @@ pub(super) trait TakesOver: Send + Sync {
 pub struct Intake {
     run: Mutex<Option<Weak<dyn TakesOver>>>,
     counts: Mutex<IntakeCounts>,
+    /// The connections of the run that came after their clients had ended: the first [`MOST_LATE`].
+    late: Mutex<HashSet<ConnId>>,
     /// When the run began.
     begun: Mutex<Option<Instant>>,
     is_down: AtomicBool,
@@ -57,8 +63,10 @@ pub struct IntakeCounts {
     pub accepted: u64,
     /// Those that were recognized as the halves of connections of the run.
     pub recognized: u64,
-    /// Those that began like a connection that another one had begun like before, or whose client was gone.
+    /// Those that began like a connection that another one had begun like before.
     pub repeated: u64,
+    /// Those that began like a connection of the run whose client had ended.
+    pub late: u64,
     /// Those whose first bytes are no connection's of the run.
     pub unknown: u64,
     /// Those of them that began with a TLS handshake, which nobody had taken away on the way.
@@ -99,10 +107,12 @@ pub enum Offered {
     TakenOver(ConnId),
     /// Its first bytes are no connection's of the run.
     Unknown,
-    /// It names a connection that has its half already, or is over.
+    /// It names a connection that has its half already.
     Repeated(ConnId),
     /// It only looks whether the backend can be reached.
     Probe,
+    /// It names a connection of the run whose client has ended.
+    Late(ConnId),
 }
 
 impl Intake {
@@ -204,6 +214,11 @@ impl Intake {
             }
             Offered::Repeated(_) => counts.repeated += 1,
             Offered::Probe => {}
+            Offered::Late(conn) => {
+                counts.late += 1;
+                drop(counts);
+                self.note_late(conn);
+            }
         }
         offered
     }
@@ -221,6 +236,13 @@ impl Intake {
         !is_missing(&mut probe)
     }
 
+    fn note_late(&self, conn: ConnId) {
+        let mut late = lock(&self.late);
+        if late.len() < MOST_LATE {
+            late.insert(conn);
+        }
+    }
+
     /// The backend is about to go down on purpose, or is up again: what is open while it is down need not reach it.
     pub fn set_down(&self, is_down: bool) {
         // Under the lock, so that a run that begins now misses nothing.
@@ -232,6 +254,7 @@ impl Intake {
     /// This run begins: connections are offered to it from now on.
     pub(super) fn begin(&self, run: Weak<dyn TakesOver>) {
         *lock(&self.counts) = IntakeCounts::default();
+        lock(&self.late).clear();
         *lock(&self.begun) = Some(Instant::now());
         let mut current = lock(&self.run);
         run.upgrade().inspect(|run| run.set_down(self.is_down.load(Ordering::Relaxed)));
@@ -241,6 +264,11 @@ impl Intake {
     /// What has come so far.
     pub fn counts(&self) -> IntakeCounts {
         *lock(&self.counts)
+    }
+
+    /// The connections of the run that came after their clients had ended.
+    pub(super) fn take_late(&self) -> HashSet<ConnId> {
+        std::mem::take(&mut *lock(&self.late))
     }
 
     /// Does this before the end of each run. Only the first call counts.

@@ -97,7 +97,10 @@ pub fn run(plan: RunPlan, control: &Arc<Control>) -> io::Result<RunOutcome> {
         outcome.add(result.groups);
         outcome.add_backend(result.backend);
     }
-    outcome.backend = run.plan.backend.as_ref().map(|backend| backend.end());
+    if let Some(backend) = &run.plan.backend {
+        outcome.backend = Some(backend.end());
+        outcome.note_late(&backend.take_late());
+    }
     outcome.sort_findings(run.plan.findings);
     outcome.elapsed = run.start.elapsed();
     outcome.interrupted = control.is_interrupted();

@@ -1,12 +1,14 @@
 //! The outcome of a run: statistics and findings by group, and what the client itself used.
 
+use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 
+use super::findings;
 use super::intake::IntakeCounts;
 use crate::measure::{LoadStats, ResourceUsage};
-use crate::stream::Finding;
 use crate::stream::answer::{self, Answer};
 use crate::stream::kept::keep_first;
+use crate::stream::{ConnId, Finding};
 use crate::sys;
 
 /// What a run measured and found.
@@ -78,6 +80,12 @@ impl RunOutcome {
         let sum = |count: fn(&LoadStats) -> u64| self.groups.iter().map(count).sum();
         let received = sum(|stats| stats.counters.bytes_received);
         answer::recognize(self.findings.iter().flatten(), received, sum(|stats| stats.counters.bytes_verified))
+    }
+
+    /// Notes in the findings of these connections that they reached the backend after their clients had ended.
+    pub(super) fn note_late(&mut self, late: &HashSet<ConnId>) {
+        let findings = self.findings.iter_mut().flatten();
+        findings.filter(|finding| late.contains(&finding.divergence.conn)).for_each(findings::note_late);
     }
 
     /// Orders the findings by time, and keeps at most `keep` of each group.

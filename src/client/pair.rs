@@ -217,6 +217,7 @@ impl Pair {
             fin_ms: ms(&half.fin_at),
             ended_ms: ms(&half.ended_at),
             reset: half.end.load(Ordering::Relaxed) == HalfEnd::Reset as u8,
+            late: false,
             recent: Vec::new(),
         }
     }

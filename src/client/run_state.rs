@@ -15,11 +15,12 @@ use super::control::Control;
 use super::half_close_evidence::HalfCloseEvidence;
 use super::intake::{FirstWords, Offered, TakesOver};
 use super::pair::Side;
+use super::recognition::candidates;
 use super::run_plan::RunPlan;
 use super::sent_ledger::SentLedger;
 use super::start_schedule::StartSchedule;
 use super::two_sides::TwoSides;
-use crate::stream::{ConnId, Stream};
+use crate::stream::{ConnId, Ledger, Stream};
 
 /// The streams of a connection: what it sends, and what it receives.
 pub(super) struct Streams<'r> {
@@ -91,6 +92,12 @@ impl RunState {
         }
     }
 
+    /// The connection of this run that sent these first bytes, and is over.
+    fn over(&self, first: &FirstWords) -> Option<ConnId> {
+        let is_over = |conn: &ConnId| self.ledger.sent(*conn).is_some_and(|sent| !sent.open);
+        candidates(&self.stream, first).into_iter().flatten().find(is_over)
+    }
+
     /// Whether the backend serves nobody now, as the case wants it.
     pub(super) fn is_backend_down(&self) -> bool {
         self.two_sides.as_ref().is_some_and(|sides| sides.pairs.is_down())
@@ -109,15 +116,17 @@ impl RunState {
 
 impl TakesOver for RunState {
     fn offer(&self, first: &FirstWords, stream: TcpStream) -> Offered {
-        let pair = self.two_sides.as_ref().and_then(|sides| Some((sides, sides.recognized(&self.stream, first)?)));
-        let Some((two_sides, pair)) = pair else { return Offered::Unknown };
+        let Some(two_sides) = &self.two_sides else { return Offered::Unknown };
+        let Some(pair) = two_sides.recognized(&self.stream, first) else {
+            return self.over(first).map_or(Offered::Unknown, Offered::Late);
+        };
         let conn = pair.conn();
         match two_sides.hand_over(stream, pair, nanos(self.start.elapsed())) {
-            Some(worker) => {
+            Ok(worker) => {
                 self.connect_order.wake_worker(worker);
                 Offered::TakenOver(conn)
             }
-            None => Offered::Repeated(conn),
+            Err(offered) => offered,
         }
     }
 

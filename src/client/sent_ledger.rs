@@ -89,9 +89,12 @@ impl SentLedger {
         self.entry(conn).store(bytes | OPENED_BIT | u64::from(conn.round()) << ROUND_SHIFT, Ordering::Relaxed);
     }
 
-    /// Notes that the connection is closed.
+    /// Notes that the connection is closed; where both ends are ours, that both of its halves are over. Nothing changes
+    /// if it was never open, or if a later connection has its entry.
     pub(super) fn close(&self, conn: ConnId) {
-        self.entry(conn).fetch_or(CLOSED_BIT, Ordering::Relaxed);
+        let owner = OPENED_BIT | u64::from(conn.round()) << ROUND_SHIFT;
+        let closed = |value: u64| (value & !CLOSED_BIT & !BYTES_MASK == owner).then_some(value | CLOSED_BIT);
+        let _ = self.entry(conn).fetch_update(Ordering::Relaxed, Ordering::Relaxed, closed);
     }
 
     /// The other process of the run that opens this connection, if it is not this process.
@@ -172,6 +175,8 @@ mod tests {
         assert_eq!(ledger.sent(id(3)), Some(LedgerEntry { bytes: 77, open: false, known: true }));
         assert_eq!(ledger.sent(id(4)), None);
         assert_eq!(ledger.sent(ConnId::MAX), None);
+        ledger.close(id(4));
+        assert_eq!(ledger.sent(id(4)), None, "it was never open");
     }
 
     #[test]
@@ -189,6 +194,7 @@ mod tests {
         assert_eq!(ledger.sent(later), None);
         ledger.close(first);
         ledger.open(later, last + 1);
+        ledger.close(first);
         assert_eq!(ledger.sent(later), Some(LedgerEntry { bytes: 0, open: true, known: true }));
         assert_eq!(ledger.sent(first), Some(LedgerEntry { bytes: HEAD_START_BYTES, open: false, known: false }));
         ledger.set(later, (64 << 30) - 1);

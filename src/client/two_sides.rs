@@ -8,7 +8,7 @@ use mio::net::TcpStream;
 
 use super::connection::{ClientConnection, Half};
 use super::greeting::{Greeted, Greetings};
-use super::intake::FirstWords;
+use super::intake::{FirstWords, Offered};
 use super::pair::{Pair, Pairs, Side};
 use super::recognition::candidates;
 use super::run_plan::RunPlan;
@@ -115,15 +115,18 @@ impl TwoSides {
         self.pairs.of(conn).is_some_and(|pair| pair.client_address() == Some(address))
     }
 
-    /// Hands a connection over to the worker of its pair. Returns the worker to wake, or `None` if the connection is
+    /// Hands a connection over to the worker of its pair. Returns the worker to wake, or what it is if the connection is
     /// not the first of its pair, or the client's half is over.
-    pub(super) fn hand_over(&self, stream: TcpStream, pair: Arc<Pair>, now: u64) -> Option<usize> {
+    pub(super) fn hand_over(&self, stream: TcpStream, pair: Arc<Pair>, now: u64) -> Result<usize, Offered> {
+        if pair.has_ended(Side::Client) && !pair.is_reached() {
+            return Err(Offered::Late(pair.conn()));
+        }
         if pair.has_ended(Side::Client) || !pair.reach(now) {
-            return None;
+            return Err(Offered::Repeated(pair.conn()));
         }
         let worker = pair.worker();
         lock(&self.mailboxes[worker]).push(Reached { stream, pair });
-        Some(worker)
+        Ok(worker)
     }
 
     /// The connections that this worker is to take over.

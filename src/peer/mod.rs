@@ -88,11 +88,9 @@ impl Backend {
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
         let (intake, stopped) = (Arc::new(Intake::default()), Arc::new(AtomicBool::new(false)));
         let is_paired = token.as_ref().map(|_| Arc::new(AtomicBool::new(false)));
-        if is_paired.is_some() {
-            // A backend that has gone as the run ends must be known to it.
-            let switch = switch.clone();
-            intake.before_end(move || switch.call_roll());
-        }
+        // What has come, and a backend that has gone, as the run ends must be known to it.
+        let caller = switch.clone();
+        intake.before_end(move || caller.call_roll());
         let acceptor = AcceptThread {
             waiting: Waiting::new(Arc::clone(&intake), token),
             controls: is_paired.clone().map(|is_paired| Controls::new(is_paired, Arc::clone(&intake))),
@@ -201,7 +199,7 @@ impl AcceptThread {
             self.switch();
             self.waiting.partial().into_iter().for_each(|place| self.look(place, false));
             self.waiting.close_late(self.poll.registry());
-            self.end_roll_call();
+            self.end_roll_call(events.is_empty());
         }
     }
 
@@ -219,11 +217,12 @@ impl AcceptThread {
         }
     }
 
-    /// Ends the roll call once all have answered, or have had the time for it. One whose connection has ended is no
-    /// longer among them.
-    fn end_roll_call(&mut self) {
+    /// Ends the roll call once all have answered and nothing more has happened, or it has had the time for that. One
+    /// whose connection has ended is no longer among them. `is_quiet`: this look saw nothing. One look does not see the
+    /// first bytes of what it accepted.
+    fn end_roll_call(&mut self, is_quiet: bool) {
         let Some((call, until)) = self.roll_call else { return };
-        if !self.have_answered() && Instant::now() < until {
+        if !(is_quiet && self.have_answered()) && Instant::now() < until {
             return;
         }
         self.controls.iter().for_each(Controls::miss);

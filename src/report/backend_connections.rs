@@ -19,8 +19,11 @@ pub struct BackendReport {
     pub accepted: u64,
     /// Those that were recognized as connections of the run: each client's connection has one.
     pub recognized: u64,
-    /// Those that began like a connection that had one already, or whose client was gone.
+    /// Those that began like a connection that had one already.
     pub repeated: u64,
+    /// Those that began like a connection of the run whose client had ended.
+    #[serde(default)]
+    pub late: u64,
     /// Those whose first bytes are no connection's of the run, such as a proxy's health checks.
     pub unknown: u64,
     /// Those of them that began with a TLS handshake: what stands between has not ended the client's `--tls`.
@@ -64,6 +67,7 @@ impl From<IntakeCounts> for BackendReport {
             accepted: counts.accepted,
             recognized: counts.recognized,
             repeated: counts.repeated,
+            late: counts.late,
             unknown: counts.unknown,
             tls: counts.tls,
             silent: counts.silent,
@@ -93,6 +97,7 @@ impl BackendReport {
         self.accepted += other.accepted;
         self.recognized += other.recognized;
         self.repeated += other.repeated;
+        self.late += other.late;
         self.unknown += other.unknown;
         self.silent += other.silent;
         self.with_header += other.with_header;

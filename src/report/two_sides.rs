@@ -27,6 +27,7 @@ pub(super) fn rows(report: &RunReport) -> Vec<Vec<String>> {
     };
     let others = [
         (backend.repeated, "more named one again"),
+        (backend.late, "more came after their clients had ended"),
         (backend.unknown, "more were not of this run"),
         (backend.tls, "of these began with TLS, which the proxy did not end"),
         (backend.silent, "more sent too little to say"),
@@ -141,13 +142,18 @@ pub(super) fn retold(finding: &Finding, happened: String) -> String {
         };
     };
     let silent = time(ending.silent_ms);
-    if finding.other.as_deref().is_some_and(|other| !other.reached) {
+    if let Some(other) = finding.other.as_deref().filter(|other| !other.reached) {
         let what = match divergence.kind {
             FindingKind::Truncated => "EOF came".to_owned(),
             FindingKind::Reset => "the connection was reset".to_owned(),
             _ => format!("nothing came for {silent}"),
         };
-        return format!("{what}, and the backend was never reached: no connection there began with this one's bytes");
+        return match other.late {
+            true => format!("{what}, and the backend had not been reached yet: this one's bytes came there later"),
+            false => {
+                format!("{what}, and the backend was never reached: no connection there began with this one's bytes")
+            }
+        };
     }
     let has_sent_fin = finding.other.as_deref().is_some_and(|other| other.fin_ms.is_some());
     match divergence.kind {
@@ -183,7 +189,7 @@ fn with_way(kind: FindingKind, arrived: String, way: &str) -> String {
 mod tests {
     use super::super::finding::sentences;
     use super::*;
-    use crate::stream::{Change, ConnId, Corruption, Divergence, StreamSource};
+    use crate::stream::{Change, ConnId, Corruption, Divergence, EndedBy, Ending, StreamSource};
 
     /// A finding of three bytes on the way back, made one second after the start.
     fn finding(kind: FindingKind) -> Finding {
@@ -202,6 +208,37 @@ mod tests {
         }
     }
 
+    /// The other side, when nothing was on the way from it.
+    fn other_side_at_rest() -> OtherSide {
+        OtherSide {
+            reached: true,
+            late: false,
+            sent: 5,
+            received: 5,
+            held: 0,
+            last_sent_ms: None,
+            last_received_ms: None,
+            fin_ms: None,
+            ended_ms: None,
+            reset: false,
+            recent: Vec::new(),
+        }
+    }
+
+    fn ending_at_a_fin() -> Ending {
+        Ending {
+            by: EndedBy::Fin,
+            own_fin_ms: Some(1.0),
+            probed: false,
+            silent_ms: 1.0,
+            received_after_fin: 0,
+            writes_blocked: false,
+            write_failed: false,
+            sent: 0,
+            received: 0,
+        }
+    }
+
     #[test]
     fn the_way_comes_before_what_is_said_of_the_bytes() {
         let mut doubled = finding(FindingKind::Duplicated);
@@ -215,19 +252,22 @@ mod tests {
     }
 
     #[test]
-    fn a_reset_of_the_other_side_is_called_so() {
-        let other = |fin_ms, reset| OtherSide {
-            reached: true,
-            sent: 5,
-            received: 5,
-            held: 0,
-            last_sent_ms: None,
-            last_received_ms: None,
-            fin_ms,
-            ended_ms: Some(400.0),
-            reset,
-            recent: Vec::new(),
+    fn a_backend_that_was_reached_too_late_was_not_never_reached() {
+        let told = |late| {
+            let other = OtherSide { reached: false, late, ..other_side_at_rest() };
+            let mut ended = Finding { other: Some(Box::new(other)), ..finding(FindingKind::Truncated) };
+            ended.divergence.ending = Some(Box::new(ending_at_a_fin()));
+            sentences(&ended)
         };
+        let expected = "EOF came, and the backend had not been reached yet: this one's bytes came there later.";
+        assert!(told(true).starts_with(expected), "{}", told(true));
+        let expected = "EOF came, and the backend was never reached: no connection there began with this one's bytes.";
+        assert!(told(false).starts_with(expected), "{}", told(false));
+    }
+
+    #[test]
+    fn a_reset_of_the_other_side_is_called_so() {
+        let other = |fin_ms, reset| OtherSide { fin_ms, ended_ms: Some(400.0), reset, ..other_side_at_rest() };
         let told = |fin_ms, reset| end_of(&other(fin_ms, reset), "server", 1000.0);
         assert_eq!(told(None, true), "The server had reset the connection 600 ms before.");
         assert_eq!(told(None, false), "The server had ended 600 ms before, without a FIN.");

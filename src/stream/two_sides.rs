@@ -22,6 +22,9 @@ pub enum StreamDirection {
 pub struct OtherSide {
     /// Whether the connection had reached it at all.
     pub reached: bool,
+    /// Whether the connection reached it later, when this end was over.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub late: bool,
     /// Bytes that it had handed to its socket.
     pub sent: u64,
     /// Bytes that it had received.

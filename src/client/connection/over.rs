@@ -157,7 +157,10 @@ impl ClientConnection {
             let expected = self.expected();
             self.receiver.end(turn, self.sender.profile(), expected, end);
         }
-        turn.ledger.close(self.conn());
+        if self.half.is_none() {
+            // Of two halves the worker knows when both are over.
+            turn.ledger.close(self.conn());
+        }
     }
 
     /// Tells the other half, if there is one, that this one is over.

@@ -169,7 +169,7 @@ fn greeted(conn: ConnId, mut server: TcpStream, context: &ConnectContext<'_>) {
         run.plan.backend.iter().for_each(|intake| intake.had_header(names_client));
     }
     // The worker is this one, and looks there before it waits.
-    two_sides.hand_over(server, pair, context.clock.last());
+    let _ = two_sides.hand_over(server, pair, context.clock.last());
 }
 
 /// Takes out the header of the PROXY protocol that lies before the client's stream, if one does. A proxy sends it as
