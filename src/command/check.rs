@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 
-use crate::config::{ConfigError, ListenAddress, ModelList, ServerTable};
+use crate::config::{ConfigError, ListenAddress, ModelList, ServerSpec, ServerTable, ServerVariant};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::judge::assumption::{ASSUMPTIONS, Assumption};
@@ -19,6 +19,7 @@ use crate::runner::suite::{self, SuiteTargets};
 use crate::runner::target_address;
 use crate::scenario::distance::Distance;
 use crate::scenario::{Scenario, Variables, conformance};
+use crate::server::models;
 use crate::transport::SocketKind;
 use crate::units::Time;
 
@@ -179,12 +180,28 @@ fn scenarios(args: &CheckCommand, distance: Option<Distance>) -> anyhow::Result<
             let variants = table.over_tls(args.cases.run.transport().tls.is_some()).resolve();
             // In a scenario file the key is 'models'; here the flag is --model.
             let variants = variants.map_err(|error| ConfigError { key: "model", ..error }.in_flags())?;
+            refuse_foreign_models(model, &variants, args)?;
             Scenario::conformance_against(&variants, &variables)
         }
     };
     let scenarios = scenarios.map_err(|error| Failure::usage(error.styled()))?;
     let assumed = args.assume.as_deref().and_then(Assumption::named);
     Ok(scenarios.into_iter().map(|scenario| scenario.assuming(assumed)).collect())
+}
+
+/// Says once that none of these models runs here, instead of skipping each case.
+fn refuse_foreign_models(named: &str, variants: &[ServerVariant], args: &CheckCommand) -> anyhow::Result<()> {
+    let why_not = |variant: &ServerVariant| match &variant.server {
+        ServerSpec::Bundled(server) => models::find(server.model.as_deref().unwrap_or("auto")).ok()?.why_not(),
+        _ => None,
+    };
+    let reasons: Vec<String> = variants.iter().filter_map(why_not).collect();
+    match reasons.first() {
+        Some(why) if reasons.len() == variants.len() && !args.cases.list && !args.cases.dry_run => {
+            Err(Failure::could_not_run(format!("--model {named}: it {why}; 'echo-tester models' lists what runs here")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The targets that were typed, and those of the file.

@@ -102,7 +102,7 @@ pub fn of_lost_backend(lost: LostBackend) -> TimeDoubt {
     let (address, after) = (lost.address, rounded(lost.after));
     let sentence = match lost.is_silent {
         true => format!("echo-tester backend at {address} does not answer after {after}: what it carries stands still"),
-        false => format!("echo-tester backend at {address} has gone after {after}: what it carried ended with it"),
+        false => format!("echo-tester backend at {address} has gone after {after}, and what it carried with it"),
     };
     TimeDoubt { explains: Explained::Endings, sentence }
 }
