@@ -5,7 +5,7 @@
 //! and it looks at [`Context::phase`] after each wait.
 
 use std::io;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -180,10 +180,11 @@ impl Context {
     ///
     /// It takes no more than the backlog can hold, so that clients that keep connecting don't delay the end. When
     /// descriptors are short, it leaves the rest.
-    pub fn accept_rest(&self, listener: &TcpListener, mut take: impl FnMut(TcpStream)) {
+    pub fn accept_rest<'s>(&self, listener: impl Into<SockRef<'s>>, mut take: impl FnMut(TcpStream)) {
+        let listener = listener.into();
         // On Linux one more may wait than the backlog says.
         for _ in 0..=self.options.backlog {
-            match accept(listener) {
+            match accept(&*listener) {
                 Ok(stream) => take(stream),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
                 Err(e) if self.accept_failed(&e) == Accept::Again => {}

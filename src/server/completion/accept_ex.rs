@@ -11,7 +11,7 @@
 //! AcceptEx has no completion routine: it reports by an event or to a port. Not every import library contains it, so
 //! WSAIoctl has to return its address.
 //!
-//! Sources: Microsoft, 'AcceptEx', 'WSAPoll', 'SOL_SOCKET socket options', 'WSAIoctl'
+//! Sources: Microsoft, 'AcceptEx', 'SOL_SOCKET socket options', 'WSAIoctl'
 //! (SIO_GET_EXTENSION_FUNCTION_POINTER).
 
 #![expect(unsafe_code, reason = "AcceptEx has no safe wrapper in std or socket2")]
@@ -24,9 +24,8 @@ use std::sync::Arc;
 use socket2::{Domain, Protocol, Socket, Type};
 use windows_sys::Win32::Foundation::ERROR_NETNAME_DELETED;
 use windows_sys::Win32::Networking::WinSock::{
-    LPFN_ACCEPTEX, POLLRDNORM, SIO_GET_EXTENSION_FUNCTION_POINTER, SO_UPDATE_ACCEPT_CONTEXT, SOCKADDR_STORAGE, SOCKET,
-    SOCKET_ERROR, SOL_SOCKET, WSAECONNABORTED, WSAECONNRESET, WSAENOTCONN, WSAID_ACCEPTEX, WSAIoctl, WSAPOLLFD,
-    WSAPoll, setsockopt,
+    LPFN_ACCEPTEX, SIO_GET_EXTENSION_FUNCTION_POINTER, SO_UPDATE_ACCEPT_CONTEXT, SOCKADDR_STORAGE, SOCKET,
+    SOCKET_ERROR, SOL_SOCKET, WSAECONNABORTED, WSAECONNRESET, WSAENOTCONN, WSAID_ACCEPTEX, WSAIoctl, setsockopt,
 };
 
 use super::kernel_buffer::KernelBuffer;
@@ -68,12 +67,22 @@ impl AcceptExListener {
         &self.socket
     }
 
-    /// Whether a connection waits to be accepted. Ask it while no accept is outstanding: one would take the connection.
-    pub(in crate::server) fn somebody_waits(&self) -> bool {
-        let mut listener = WSAPOLLFD { fd: raw(&self.socket), events: POLLRDNORM, revents: 0 };
-        // SAFETY: the socket is borrowed, so it is open during the call, which reads and writes this one live entry.
-        let ready = unsafe { WSAPoll(&raw mut listener, 1, 0) };
-        ready == 1 && listener.revents & POLLRDNORM != 0
+    /// Accepts the connections that wait when a drain begins: see [`Context::accept_rest`]. Call it when no accept is
+    /// outstanding, then close the listener, and only then serve them. A client that is not served yet does not connect
+    /// again, so clients that do so for ever are soon all here.
+    ///
+    /// It does not use AcceptEx. If the client had reset its connection meanwhile, AcceptEx would wait for the next one.
+    pub(in crate::server) fn accept_rest(&self, context: &Context) -> Vec<Socket> {
+        let mut rest = Vec::new();
+        if self.socket.set_nonblocking(true).is_ok() {
+            context.accept_rest(&self.socket, |stream| {
+                // An accepted socket is like its listener. One that refuses is broken, and is closed.
+                if stream.set_nonblocking(false).is_ok() {
+                    rest.push(stream.into());
+                }
+            });
+        }
+        rest
     }
 
     /// Gives an accepted socket the properties of this listener. Without that, shutdown fails.
@@ -138,11 +147,6 @@ impl<Owner> PendingAccept<Owner> {
         let memory = AcceptMemory { socket: None, addresses: KernelBuffer::new(2 * ADDRESS_BYTES) };
         let has_event = event.is_some();
         PendingAccept { operation: Operation::new(context, owner, memory, event), listener, has_event }
-    }
-
-    /// See [`AcceptExListener::somebody_waits`].
-    pub(in crate::server) fn somebody_waits(&self) -> bool {
-        self.listener.somebody_waits()
     }
 
     /// See [`Operation::is_outstanding`].

@@ -3,16 +3,12 @@
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::time::Duration;
 
 use socket2::Socket;
 
 use super::accept_ex::{AcceptExListener, PendingAccept};
 use crate::server::{Accept, Context, ServerPhase, Session};
 use crate::sys::event::Event;
-
-/// An accept for a client that waits completes at once. If it has not after this time, the client has gone.
-const COMPLETES_WITHIN: Duration = Duration::from_secs(1);
 
 /// Accepts on this thread until `phase` is no longer `Run`, and gives each admitted connection to `serve`. To drain, it
 /// also takes those that wait at the listener then. Then closes the listener, with nothing outstanding. `wake` ends a
@@ -42,7 +38,8 @@ fn accept_on(
     // has begun, and every wait would return at once while it stays signalled.
     let accepted = Event::auto()?;
     let event = Arc::new(accepted.try_clone()?);
-    let mut accept = PendingAccept::new(context, Arc::new(listener), (), Some(event));
+    let listener = Arc::new(listener);
+    let mut accept = PendingAccept::new(context, Arc::clone(&listener), (), Some(event));
     let events = [wake, accepted];
     let mut take = |result: io::Result<Socket>| match result {
         // If the connection is not admitted, its socket is closed here.
@@ -77,8 +74,11 @@ fn accept_on(
     };
     end(&mut accept, &events[1..], &mut take)?;
     if result.is_ok() && phase() == ServerPhase::Drain {
-        accept_rest(&mut accept, &events[1..], context.options().backlog, &mut take)?;
-        end(&mut accept, &events[1..], &mut take)?;
+        let rest = listener.accept_rest(context);
+        drop((accept, listener));
+        for socket in rest {
+            take(Ok(socket))?;
+        }
     }
     result
 }
@@ -104,41 +104,15 @@ fn end(
     Ok(())
 }
 
-/// Takes the connections that wait at the listener, which is about to be closed, after the last accept was cancelled.
-/// No more than the backlog can hold, so that clients that keep connecting do not delay the end.
-fn accept_rest(
-    accept: &mut PendingAccept<()>,
-    accepted: &[Event],
-    most: i32,
-    take: &mut impl FnMut(io::Result<Socket>) -> io::Result<Option<Accept>>,
-) -> io::Result<()> {
-    for _ in 0..=most {
-        if !accept.somebody_waits() || accept.begin().is_err() {
-            return Ok(());
-        }
-        let result = loop {
-            if let Some(result) = accept.finish_signalled() {
-                break result;
-            }
-            if Event::wait_any(accepted, Some(COMPLETES_WITHIN))?.is_none() {
-                // The client has gone.
-                return Ok(());
-            }
-        };
-        if let Some(Accept::After(_)) = take(result)? {
-            return Ok(());
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::net::TcpStream;
     use std::sync::mpsc::channel;
     use std::time::{Duration, Instant};
 
     use super::*;
     use crate::server::Options;
+    use crate::sys;
 
     /// Accepts on a listener without AcceptEx until `limit` accepts have failed. Returns their number and the time.
     fn fail_accepts(limit: u64, wake: Event) -> (u64, Duration) {
@@ -150,6 +124,28 @@ mod tests {
         accept_on(listener, &context, wake, phase, |_, _| unreachable!("nothing is accepted"))
             .expect("failed accepts do not end the listener");
         (context.snapshot().accept_errors, begin.elapsed())
+    }
+
+    #[test]
+    fn a_drain_closes_the_listener_before_it_serves_those_who_wait() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let address = listener.local_addr().expect("the listener is bound");
+        let [_first, gone, _last] = [(); 3].map(|()| TcpStream::connect(address).expect("the backlog has room"));
+        sys::close_with_reset(&gone);
+        drop(gone);
+        let context = Arc::new(Context::new(Options::default(), channel().0));
+        let wake = Event::manual().expect("an event can be made");
+        let mut served = Vec::new();
+        let serve = |socket, session| {
+            if served.is_empty() {
+                TcpStream::connect(address).expect_err("the listener is closed");
+            }
+            served.push((session, socket));
+            Ok(())
+        };
+        accept_until_drain(listener, &context, wake, || ServerPhase::Drain, serve).expect("it drains");
+        // Whether the one that was reset is accepted is up to the system.
+        assert!(served.len() >= 2, "{} were served", served.len());
     }
 
     #[test]

@@ -22,7 +22,6 @@
 use std::io;
 use std::net::TcpListener;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Instant;
 
@@ -102,16 +101,16 @@ pub(in crate::server) struct CompletionServer<D: Delivery> {
     delivery: D,
     /// Wakes the supervisor.
     wake: Event,
-    /// `None` when an accept has ended because the server drains. The last accept closes the listener.
+    /// `None` when an accept has ended because the server stops.
     accepts: Vec<Mutex<Option<PendingAccept<Owner>>>>,
+    /// `None` when the supervisor has closed it, after the accepts have ended.
+    listener: Mutex<Option<Arc<AcceptExListener>>>,
     /// The listener's.
     binding: Box<dyn Binding>,
     /// The indices of accepts that the supervisor is to begin, and when.
     paused_accepts: Mutex<Vec<(Instant, usize)>>,
     /// All connections that may have outstanding operations.
     registry: Mutex<Slab<Arc<RegisteredConnection>>>,
-    /// How many connections may still be accepted once the server drains.
-    rest: AtomicUsize,
 }
 
 impl<D: Delivery> CompletionServer<D> {
@@ -139,10 +138,10 @@ impl<D: Delivery> CompletionServer<D> {
                 delivery,
                 wake,
                 accepts,
+                listener: Mutex::new(Some(listener)),
                 binding,
                 paused_accepts: Mutex::default(),
                 registry: Mutex::default(),
-                rest: AtomicUsize::new(usize::try_from(context.options().backlog).unwrap_or(0) + 1),
             }
         });
         bound.map(|()| server)
@@ -245,9 +244,7 @@ impl<D: Delivery> CompletionServer<D> {
     ) {
         loop {
             let Some(pending) = &mut *accept else { return };
-            let phase = self.group.phase();
-            let takes_rest = phase == ServerPhase::Drain && pause_end.is_none() && self.may_take_one_more(pending);
-            if phase != ServerPhase::Run && !takes_rest {
+            if self.group.phase() != ServerPhase::Run {
                 *accept = None;
                 self.wake.set();
                 return;
@@ -262,13 +259,6 @@ impl<D: Delivery> CompletionServer<D> {
                 Err(e) => pause_end = self.count_failed_accept(&e),
             }
         }
-    }
-
-    /// Whether a connection waits at the listener, and a server that drains takes it: no more than the backlog can
-    /// hold, so that clients that keep connecting do not delay the end.
-    fn may_take_one_more(&self, pending: &PendingAccept<Owner>) -> bool {
-        let take_one = |left: usize| left.checked_sub(1);
-        pending.somebody_waits() && self.rest.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take_one).is_ok()
     }
 
     /// Counts a failed accept. Returns when to try again; `None` means at once.
@@ -316,12 +306,15 @@ impl<D: Delivery> CompletionServer<D> {
     pub(in crate::server) fn supervise(&self) -> io::Result<()> {
         let mut idle = IdleTimer::new(&self.context);
         let mut aborted = false;
-        let mut ended_accepts_in = None;
+        let mut has_ended_accepts = false;
         loop {
             let phase = self.group.phase();
-            // Once for each phase: what a draining server takes from the backlog then is not cancelled again.
-            if phase != ServerPhase::Run && ended_accepts_in.replace(phase) != Some(phase) {
-                self.end_accepts();
+            if phase != ServerPhase::Run {
+                if !has_ended_accepts {
+                    has_ended_accepts = true;
+                    self.end_accepts();
+                }
+                self.close_listener_if_unused();
             }
             if phase == ServerPhase::Abort && !aborted {
                 aborted = true;
@@ -355,6 +348,20 @@ impl<D: Delivery> CompletionServer<D> {
         }
     }
 
+    /// Closes the listener when no accept is outstanding any more. A server that drains first takes those who wait, on
+    /// this thread alone.
+    fn close_listener_if_unused(&self) {
+        if self.accepts.iter().any(|accept| lock(accept).is_some()) {
+            return;
+        }
+        let Some(listener) = lock(&self.listener).take() else { return };
+        if self.group.phase() == ServerPhase::Drain {
+            let rest = listener.accept_rest(&self.context);
+            drop(listener);
+            rest.into_iter().for_each(|socket| self.adopt(socket));
+        }
+    }
+
     /// Begins the accepts whose pause is over. Returns when the next pause ends.
     fn begin_due_accepts(&self) -> Option<Instant> {
         let now = Instant::now();
@@ -366,9 +373,9 @@ impl<D: Delivery> CompletionServer<D> {
     }
 
     fn is_over(&self) -> bool {
-        // In this order, because a connection is registered before its accept ends, and is removed by a thread at work.
-        let none_left = self.accepts.iter().all(|accept| lock(accept).is_none()) && lock(&self.registry).is_empty();
-        none_left && self.delivery.is_at_rest()
+        // In this order, because the listener is closed when all accepts have ended, a connection is registered before
+        // its accept ends, and it is removed by a thread at work.
+        lock(&self.listener).is_none() && lock(&self.registry).is_empty() && self.delivery.is_at_rest()
     }
 
     /// All connections that may have outstanding operations.

@@ -205,7 +205,8 @@ enum Packet {
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpStream;
+    use std::io::Read;
+    use std::net::{Shutdown, TcpStream};
     use std::sync::mpsc::channel;
     use std::time::Duration;
 
@@ -244,6 +245,32 @@ mod tests {
         threads.join(Ok(())).expect("the worker ends without an error");
         let counters = context.snapshot();
         assert_eq!((counters.closed, counters.connection_errors), (2, 1));
+    }
+
+    #[test]
+    fn a_drain_serves_those_who_wait_when_no_accept_is_outstanding() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let address = listener.local_addr().expect("the listener is bound");
+        let context = Arc::new(Context::new(Options { workers: 1, ..Options::default() }, channel().0));
+        let server = server(listener, &context);
+        // Nothing was accepted yet.
+        let clients = [(); 3].map(|()| TcpStream::connect(address).expect("the backlog has room"));
+        let mut threads = WorkerThreads::new(server.group());
+        start_workers(&server, &mut threads).expect("threads can be started");
+        context.advance(ServerPhase::Drain);
+        let (ended, has_ended) = channel();
+        let supervised = Arc::clone(&server);
+        std::thread::spawn(move || ended.send(supervised.supervise()));
+        for client in &clients {
+            client.set_read_timeout(Some(LIMIT)).expect("a time-out can be set");
+            client.shutdown(Shutdown::Write).expect("a FIN is sent");
+            assert_eq!((&*client).read(&mut [0]).expect("the FIN is answered by a FIN"), 0);
+        }
+        has_ended.recv_timeout(LIMIT).expect("the server drains").expect("it ends without an error");
+        TcpStream::connect(address).expect_err("the listener is closed");
+        server.delivery().port.post_stop().expect("a packet can be posted");
+        threads.join(Ok(())).expect("the worker ends without an error");
+        assert_eq!(context.snapshot().accepted, 3);
     }
 
     #[test]

@@ -39,12 +39,13 @@ mod slots;
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::{TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
+use socket2::SockRef;
 
 use crate::server::accepting::accept;
 use crate::server::readiness::timespec;
@@ -101,7 +102,7 @@ impl ForkServer {
                 ServerPhase::Run => {}
                 ServerPhase::Drain => {
                     if let Some(listener) = listener.take() {
-                        self.accept_rest(&listener);
+                        self.accept_rest(listener);
                     }
                     if self.children.is_empty() && self.waiting.is_empty() {
                         return Ok(());
@@ -155,9 +156,15 @@ impl ForkServer {
         // The listener is still readable, so the next wait returns at once.
     }
 
-    fn accept_rest(&mut self, listener: &TcpListener) {
+    /// Takes the last connections, and closes the listener before it forks for them: who connects during the forks
+    /// would be reset by the close.
+    fn accept_rest(&mut self, listener: TcpListener) {
         let context = Arc::clone(&self.context);
-        context.accept_rest(listener, |stream| self.take(stream));
+        context.accept_rest(&listener, |stream| self.take(stream));
+        // A child that was just forked still has a copy, in which clients could connect. On Linux this ends all copies,
+        // and resets who waits, so it comes after the last accept. Elsewhere it may be refused.
+        let _ = SockRef::from(&listener).shutdown(Shutdown::Read);
+        drop(listener);
         self.fork_waiting();
     }
 

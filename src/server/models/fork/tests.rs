@@ -1,8 +1,10 @@
 //! The limit of processes, a child that is killed, and what the parent knows of its children.
 
 use std::io::{Read, Write};
-use std::sync::Mutex;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
+use std::sync::{Mutex, OnceLock};
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
@@ -86,6 +88,32 @@ fn connections_that_wait_for_a_process_are_served_in_a_drain_and_reset_by_an_abo
     let stopped = server.stop(Duration::ZERO);
     assert!(!stopped.hung && stopped.counters.add_up() && stopped.aborted == 1, "{stopped:?}");
     assert_eq!(waiting.read(&mut [0]).expect_err("not a FIN").kind(), io::ErrorKind::ConnectionReset);
+}
+
+#[test]
+fn nobody_can_connect_while_those_who_waited_at_a_stop_get_their_processes() {
+    static ADDRESS: OnceLock<SocketAddr> = OnceLock::new();
+    static LATE: Mutex<Option<io::Result<TcpStream>>> = Mutex::new(None);
+    let (waiting, is_waiting) = channel();
+    let run = move |listener: TcpListener, context: Arc<Context>| {
+        let address = *ADDRESS.get_or_init(|| listener.local_addr().expect("the listener is bound"));
+        waiting.send(TcpStream::connect(address)?).expect("the test waits for it");
+        context.advance(ServerPhase::Drain);
+        // Like the copy of a child that was just forked. On Linux alone it accepts nobody either.
+        let _copy = cfg!(target_os = "linux").then(|| listener.try_clone());
+        run_with(listener, context, |birth| {
+            *lock(&LATE) = ADDRESS.get().map(TcpStream::connect);
+            child::fork(birth)
+        })
+    };
+    let server = Server::start_with(run, "fork", ([127, 0, 0, 1], 0).into(), Options::default()).expect("it starts");
+    let waiting = is_waiting.recv_timeout(PATIENCE).expect("a client waits");
+    waiting.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+    round_trip(&waiting);
+    drop(waiting);
+    assert_eq!(stop(server).counters.accepted, 1);
+    let late = lock(&LATE).take().expect("a fork");
+    assert_eq!(late.expect_err("the listener is open").kind(), io::ErrorKind::ConnectionRefused);
 }
 
 #[test]
