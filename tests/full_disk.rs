@@ -43,3 +43,24 @@ fn a_result_that_is_lost_is_no_success() {
     assert!(err.contains("--output /dev/full: No space left"), "{err}");
     own.stop();
 }
+
+/// Every command that starts servers, with the name of the log that it writes first.
+const LOGGED: [(&[&str], &str); 3] = [
+    (&["blast", "--serve=threads", "--conns", "1", "--messages", "1"], "serve-threads.log"),
+    (&["check", "--model", "threads", "--filter", "1.1"], "001-1.1-one-byte.log"),
+    (&["compare", "--models", "threads,poll", "--rounds", "1", "--conns", "1", "--messages", "1"], "poll-round-1.log"),
+];
+
+#[test]
+fn a_server_log_that_is_not_complete_is_no_success() {
+    for (args, name) in LOGGED {
+        let folder = tempfile::tempdir().expect("a temporary folder is made");
+        let (log, file) = (folder.path().display().to_string(), folder.path().join(name));
+        std::os::unix::fs::symlink(FULL, &file).expect("a link is made");
+        let (code, out, err) = said(&[args, &["-q", "--server-log", &log]].concat());
+        assert_eq!(code, 4, "{args:?}: {out}{err}");
+        let said = format!("error: --server-log {}: No space left on device (os error 28): free", file.display());
+        assert!(err.contains(&said), "{args:?}: {err}");
+        assert_eq!(err.matches("--server-log").count(), 1, "{args:?}: {err}");
+    }
+}

@@ -128,7 +128,7 @@ fn usage_error(flag: &str, path: &Path, error: &io::Error) -> anyhow::Error {
 }
 
 /// Why a file could not be written, and what to do.
-fn told(flag: &str, path: &Path, error: &io::Error) -> String {
+pub(super) fn told(flag: &str, path: &Path, error: &io::Error) -> String {
     let folder = folder_of(path);
     let remedy = match error.kind() {
         _ if is_full(error) => "free some space there, or name another place".to_owned(),
