@@ -21,7 +21,7 @@ use crate::failure;
 use crate::interrupt;
 use crate::output::console::{say, say_lines, set_colour};
 use crate::runner::interrupts::interruptible;
-use crate::sys::advice;
+use crate::sys::{self, advice};
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -87,6 +87,7 @@ pub enum Command {
 /// Catches Ctrl-C, parses the command line, and runs the subcommand. The handler comes first, so that no moment is left
 /// in which a signal would end the process without a report.
 pub fn run() -> Exit {
+    sys::survive_file_size_limit();
     match interrupt::install() {
         Ok(()) => dispatch(parse()),
         Err(error) => fail(&anyhow::Error::new(error).context(format!(

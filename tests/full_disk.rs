@@ -1,7 +1,10 @@
-//! A disk that is full when a run ends: the result is still shown, and its exit code is that of the run.
+//! A disk that is full when a run ends, or a file that may not grow: the result is still shown, and its exit code is
+//! that of the run.
 #![cfg(target_os = "linux")]
 
-use program::{Serving, said};
+use std::process::{Child, Command, Stdio};
+
+use program::{Serving, finish, said, text};
 
 mod program;
 
@@ -63,4 +66,38 @@ fn a_server_log_that_is_not_complete_is_no_success() {
         assert!(err.contains(&said), "{args:?}: {err}");
         assert_eq!(err.matches("--server-log").count(), 1, "{args:?}: {err}");
     }
+}
+
+/// The program where no file may have more than a kibibyte, as `ulimit -f` says.
+fn start_with_small_files(folder: &std::path::Path, args: &[&str]) -> Child {
+    // POSIX counts in blocks of 512 bytes, and bash in kibibytes.
+    let mut command = Command::new("bash");
+    command.args(["-c", "ulimit -f 1; exec \"$@\"", "bash", env!("CARGO_BIN_EXE_echo-tester")]).args(args);
+    command.current_dir(folder).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn().expect("bash is installed")
+}
+
+#[test]
+fn a_limit_for_the_size_of_files_costs_no_verdict() {
+    let folder = tempfile::tempdir().expect("a temporary folder is made");
+    let args = ["blast", "--serve=threads", "--conns", "2", "--messages", "2", "-q", "--json=long.json"];
+    let output = finish(start_with_small_files(folder.path(), &args), &args);
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(4), "{}: {out}{err}", output.status);
+    assert!(out.contains("verdict: pass"), "{out}");
+    assert!(err.contains("error: --json long.json: File too large (os error 27): raise the limit"), "{err}");
+}
+
+/// The limit is the server's own matter: what it does there is the default of the system.
+#[test]
+fn a_server_by_command_is_still_ended_by_the_limit() {
+    let folder = tempfile::tempdir().expect("a temporary folder is made");
+    let script = "head -c 100000 /dev/zero > large; echo head ended by $?; exit 3";
+    let case = format!("name = 'n'\n[server]\ncommand = ['sh', '-c', \"{script}\", '{{addr}}']\n[[load]]\n");
+    std::fs::write(folder.path().join("case.toml"), case).expect("the folder can be written to");
+    let args = ["run", "case.toml", "-q"];
+    let output = finish(start_with_small_files(folder.path(), &args), &args);
+    let out = text(&output.stdout);
+    // 128 and SIGXFSZ, as a shell says it.
+    assert!(out.contains("head ended by 153"), "{out}{}", text(&output.stderr));
 }

@@ -117,9 +117,10 @@ fn refuse_stdout(flag: &str, path: &Path) -> anyhow::Result<()> {
     }
 }
 
-/// Whether the place for a file has no room left, which is no mistake of the command line.
+/// Whether there is no room for a file, which is no mistake of the command line.
 fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }
 
 fn usage_error(flag: &str, path: &Path, error: &io::Error) -> anyhow::Error {
@@ -131,6 +132,7 @@ fn usage_error(flag: &str, path: &Path, error: &io::Error) -> anyhow::Error {
 pub(super) fn told(flag: &str, path: &Path, error: &io::Error) -> String {
     let folder = folder_of(path);
     let remedy = match error.kind() {
+        io::ErrorKind::FileTooLarge => "raise the limit for the size of a file (ulimit -f)".to_owned(),
         _ if is_full(error) => "free some space there, or name another place".to_owned(),
         io::ErrorKind::NotFound => format!("create the folder {} first", folder.display()),
         io::ErrorKind::IsADirectory => "name a file in it".to_owned(),
