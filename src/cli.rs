@@ -20,6 +20,7 @@ use crate::exit::Exit;
 use crate::failure;
 use crate::interrupt;
 use crate::output::console::{say, say_lines, set_colour};
+use crate::output::secrets;
 use crate::runner::interrupts::interruptible;
 use crate::sys::{self, advice};
 
@@ -173,6 +174,8 @@ fn parse() -> Cli {
 /// Prints why the command line is refused, and which variables may be to blame.
 fn refuse(error: &mut clap::Error, words: &[OsString]) {
     tips::shorten_usage(error);
+    tips::hide_password(error);
+    secrets::hide(variables::secret(&Cli::command()));
     say_lines(&error.render().ansi().to_string());
     let blamed = variables::blamed(&Cli::command(), words, &error.to_string());
     let names = variables::set_for_flags(&Cli::command());
@@ -208,7 +211,6 @@ fn try_parse(words: &[OsString]) -> Result<Cli, clap::Error> {
 /// # Errors
 /// The error, with a tip if one is known.
 fn corrected(words: &[OsString], mut error: clap::Error) -> Result<ArgMatches, clap::Error> {
-    tips::hide_password(&mut error);
     match error.kind() {
         ErrorKind::ArgumentConflict => without_overridden_variables(words, error),
         ErrorKind::UnknownArgument => {

@@ -93,3 +93,30 @@ fn a_secret_that_is_a_word_of_the_reports_leaves_them_whole() {
         assert_eq!((&report["cases"][0]["outcome"], &report["state"]), (&"pass".into(), &"complete".into()), "{word}");
     }
 }
+
+/// What the program says to a wrong proxy, which is typed or set in the environment.
+fn said_to_proxy(args: &[&str], variable: Option<&str>) -> String {
+    let mut command = program::program(&[&["blast", "127.0.0.1:9", "-q"], args].concat());
+    let output = command.envs(variable.map(|value| ("ECHO_TESTER_VIA", value))).output().expect("the program starts");
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
+    text(&output.stdout) + &text(&output.stderr)
+}
+
+#[test]
+fn the_password_of_a_mistyped_proxy_is_not_repeated_wherever_it_was_given() {
+    for proxy in [
+        "socks5://joe:hunter2same",
+        "joe:hunter2same@127.0.0.1:1",
+        "socks5//joe:hunter2same@127.0.0.1:1",
+        "socks5://127.0.0.1:1,socks5://joe:hunter2same",
+        "joe:hunter2same",
+    ] {
+        let typed = said_to_proxy(&["--via", proxy], None);
+        assert!(typed.contains("--via") && !typed.contains("hunter2"), "{proxy}: {typed}");
+        let set = said_to_proxy(&[], Some(proxy));
+        assert!(set.contains("ECHO_TESTER_VIA=***") && !set.contains("hunter2"), "{proxy}: {set}");
+    }
+    // It looks like no password, but who knows.
+    let set = said_to_proxy(&[], Some("socks5://hunter2same"));
+    assert!(!set.contains("hunter2"), "{set}");
+}
