@@ -1,6 +1,7 @@
 //! What is secret stands in no output and no file of a run, whatever shows it: the command line of a server, what the
 //! server prints, an error, a title, a command to run it again.
 
+use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 
@@ -119,4 +120,38 @@ fn the_password_of_a_mistyped_proxy_is_not_repeated_wherever_it_was_given() {
     // It looks like no password, but who knows.
     let set = said_to_proxy(&[], Some("socks5://hunter2same"));
     assert!(!set.contains("hunter2"), "{set}");
+}
+
+/// Answers each connection like a web server that refuses it, until the test ends. Returns the address.
+fn refusing_server(answer: &'static str) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let address = listener.local_addr().expect("it is bound").to_string();
+    std::thread::spawn(move || {
+        for connection in listener.incoming() {
+            let mut connection = connection.expect("a connection comes");
+            std::thread::spawn(move || {
+                // The client may end the connection at any time.
+                let _ = connection.write_all(answer.as_bytes());
+                let _ = connection.shutdown(std::net::Shutdown::Write);
+                let _ = std::io::copy(&mut connection, &mut std::io::sink());
+            });
+        }
+    });
+    address
+}
+
+#[test]
+fn the_beginning_of_a_secret_is_hidden_where_the_rest_is_cut_off() {
+    let folder = tempfile::tempdir().expect("a temporary folder is made");
+    let address = refusing_server("HTTP/1.1 403 hunter2secretvalue denied\r\n\r\n");
+    let case = "name = 'n'\n[[load]]\nconns = 1\nmessages = 1\n";
+    std::fs::write(folder.path().join("case.toml"), case).expect("the folder can be written to");
+    let args = ["run", "case.toml", "--target", &address, "-q", "--json=a.json", "--html", "a.html"];
+    let mut command = program::program(&args);
+    let output = command.current_dir(folder.path()).env("A_TOKEN", "hunter2secretvalue").output();
+    let output = output.expect("the program starts");
+    let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).expect("the report is written");
+    for (place, said) in [("text", text(&output.stdout)), ("JSON", read("a.json")), ("HTML", read("a.html"))] {
+        assert!(said.contains("${A_TOKEN}…") && !said.contains("hunt"), "{place}: {said}");
+    }
 }
