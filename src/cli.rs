@@ -390,6 +390,21 @@ mod tests {
         }
     }
 
+    #[cfg(unix)]
+    #[test]
+    fn two_results_in_one_file_are_refused_whatever_links_lead_there() {
+        let folder = tempfile::tempdir().expect("a temporary folder is made");
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        let link = |to: &str, name: &str| std::os::unix::fs::symlink(to, path(name)).expect("a link is made");
+        link("a.json", "b.json");
+        link("b.json", "c.json");
+        link(".", "same");
+        for other in ["b.json", "c.json", "same/a.json", "same/c.json"] {
+            let said = refusal(&["check", &format!("--json={}", path("a.json")), "--html", &path(other)]);
+            assert!(said.contains("name the same file, "), "{other}: {said}");
+        }
+    }
+
     #[test]
     fn every_example_is_a_command_line() {
         let names = command().get_subcommands().map(|command| command.get_name().to_owned()).collect::<Vec<_>>();

@@ -78,7 +78,7 @@ pub(crate) fn write_before_run(flag: &str, path: &Path, text: &str) -> anyhow::R
 /// Exit code 2, with what to do.
 pub(crate) fn check_writable(flag: &str, path: &Path) -> anyhow::Result<()> {
     refuse_stdout(flag, path)?;
-    let temporary = temporary_path(path);
+    let temporary = temporary_path(&real_path(path));
     let result = match fs::metadata(path) {
         Ok(metadata) if metadata.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
         Ok(metadata) if !metadata.is_file() => Ok(()),
@@ -144,7 +144,7 @@ pub(super) fn told(flag: &str, path: &Path, error: &io::Error) -> String {
 
 fn replace(path: &Path, text: &str) -> io::Result<()> {
     // The target of a link is written, and the link stays.
-    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let path = real_path(path);
     match fs::metadata(&path) {
         Ok(metadata) if metadata.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
         // A device or a pipe must not be replaced by a file.
@@ -157,6 +157,25 @@ fn replace(path: &Path, text: &str) -> io::Result<()> {
         // The temporary file may not exist. The first error is the one to report.
         let _ = fs::remove_file(&temporary);
     })
+}
+
+/// Where a file is or will be, whatever links lead there.
+pub(crate) fn real_path(path: &Path) -> PathBuf {
+    /// More than Linux follows (path_resolution(7)).
+    const MOST_LINKS: usize = 40;
+    let mut path = path.to_owned();
+    for _ in 0..MOST_LINKS {
+        if let Ok(real) = fs::canonicalize(&path) {
+            return real;
+        }
+        // It is not there yet, but a link to it may be.
+        let Ok(target) = fs::read_link(&path) else { break };
+        path = folder_of(&path).join(target);
+    }
+    match (fs::canonicalize(folder_of(&path)), path.file_name()) {
+        (Ok(folder), Some(name)) => folder.join(name),
+        _ => path,
+    }
 }
 
 /// A file in the same folder, because a rename is atomic only within one file system.
@@ -256,6 +275,10 @@ mod tests {
         clear("json", &link).expect("the link's target is writable");
         assert!(is_link());
         assert_eq!(read(&file), "");
+        fs::remove_file(&file).expect("it is there");
+        write("json", &link, "anew").expect("the link's target is writable");
+        assert!(is_link());
+        assert_eq!(read(&file), "anew\n");
         write("json", Path::new("/dev/null"), "gone").expect("the device is writable");
         clear("json", Path::new("/dev/null")).expect("a device holds nothing to clear");
         assert!(!fs::metadata("/dev/null").expect("the device exists").is_file());
