@@ -6,6 +6,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use crate::failure::Failure;
+use crate::interrupt;
 
 /// The path, unless it is `-`, which stands for standard output as in most programs.
 pub(crate) fn unless_stdout(path: &Path) -> Option<&Path> {
@@ -36,20 +37,43 @@ pub(crate) const MOST_RESULT: u64 = 256 << 20;
 /// Reads a file that the user named, of at most `most` bytes; `what` says as what: `--targets`, `reading`.
 ///
 /// # Errors
-/// Exit code 2, with what to do.
+/// Exit code 2, with what to do; 130: the user interrupted, as a pipe may have nothing to read for ever.
 pub(crate) fn read(what: &str, path: &Path, most: u64) -> anyhow::Result<String> {
     let refused = |why: &str| Failure::usage(format!("{what} {}: {why}", path.display()));
-    let mut text = String::new();
-    let read = File::open(path).and_then(|file| file.take(most + 1).read_to_string(&mut text));
-    match read {
+    let file = path.to_owned();
+    let read = unless_interrupted(what, path, move || {
+        let mut text = String::new();
+        File::open(file).and_then(|file| file.take(most + 1).read_to_string(&mut text)).map(|_| text)
+    });
+    match read? {
         Err(error) => Err(refused(&format!("{error}: {}", remedy_for_reading(&error)))),
         // A device may have no end.
-        Ok(_) if text.len() as u64 > most => {
+        Ok(text) if text.len() as u64 > most => {
             let most = most >> 20;
             Err(refused(&format!("it has more than {most} MiB: name a file that echo-tester or you have written")))
         }
-        Ok(_) => Ok(text),
+        Ok(text) => Ok(text),
     }
+}
+
+/// Reads the file `path` by `read`, which may block; `what` says as what.
+///
+/// # Errors
+/// The user interrupted: exit code 130. There is no thread for it: exit code 4.
+pub(crate) fn unless_interrupted<T: Send + 'static>(
+    what: &str,
+    path: &Path,
+    read: impl FnOnce() -> T + Send + 'static,
+) -> anyhow::Result<T> {
+    interrupt::unless_requested(read).map_err(|error| {
+        let path = path.display();
+        match error.kind() {
+            io::ErrorKind::Interrupted => {
+                Failure::interrupted(format!("{what} {path}: interrupted before it was read"))
+            }
+            _ => Failure::could_not_run(format!("{what} {path}: {error}")),
+        }
+    })
 }
 
 /// What to do about a file or a folder that cannot be read.
