@@ -20,8 +20,9 @@ use crate::exit::Exit;
 use crate::failure;
 use crate::interrupt;
 use crate::output::console::{say, say_lines, set_colour};
+use crate::output::secrets;
 use crate::runner::interrupts::interruptible;
-use crate::sys::advice;
+use crate::sys::{self, advice};
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -87,6 +88,7 @@ pub enum Command {
 /// Catches Ctrl-C, parses the command line, and runs the subcommand. The handler comes first, so that no moment is left
 /// in which a signal would end the process without a report.
 pub fn run() -> Exit {
+    sys::survive_file_size_limit();
     match interrupt::install() {
         Ok(()) => dispatch(parse()),
         Err(error) => fail(&anyhow::Error::new(error).context(format!(
@@ -172,6 +174,8 @@ fn parse() -> Cli {
 /// Prints why the command line is refused, and which variables may be to blame.
 fn refuse(error: &mut clap::Error, words: &[OsString]) {
     tips::shorten_usage(error);
+    tips::hide_password(error);
+    secrets::hide(variables::secret(&Cli::command()));
     say_lines(&error.render().ansi().to_string());
     let blamed = variables::blamed(&Cli::command(), words, &error.to_string());
     let names = variables::set_for_flags(&Cli::command());
@@ -207,7 +211,6 @@ fn try_parse(words: &[OsString]) -> Result<Cli, clap::Error> {
 /// # Errors
 /// The error, with a tip if one is known.
 fn corrected(words: &[OsString], mut error: clap::Error) -> Result<ArgMatches, clap::Error> {
-    tips::hide_password(&mut error);
     match error.kind() {
         ErrorKind::ArgumentConflict => without_overridden_variables(words, error),
         ErrorKind::UnknownArgument => {
@@ -384,6 +387,21 @@ mod tests {
         for flags in fine {
             let words = [&["echo-tester", "blast"], &flags[..]].concat();
             assert!(try_parse(&words.iter().map(OsString::from).collect::<Vec<_>>()).is_ok(), "{flags:?}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn two_results_in_one_file_are_refused_whatever_links_lead_there() {
+        let folder = tempfile::tempdir().expect("a temporary folder is made");
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        let link = |to: &str, name: &str| std::os::unix::fs::symlink(to, path(name)).expect("a link is made");
+        link("a.json", "b.json");
+        link("b.json", "c.json");
+        link(".", "same");
+        for other in ["b.json", "c.json", "same/a.json", "same/c.json"] {
+            let said = refusal(&["check", &format!("--json={}", path("a.json")), "--html", &path(other)]);
+            assert!(said.contains("name the same file, "), "{other}: {said}");
         }
     }
 

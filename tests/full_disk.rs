@@ -1,7 +1,10 @@
-//! A disk that is full when a run ends: the result is still shown, and its exit code is that of the run.
+//! A disk that is full when a run ends, or a file that may not grow: the result is still shown, and its exit code is
+//! that of the run.
 #![cfg(target_os = "linux")]
 
-use program::{Serving, said};
+use std::process::{Child, Command, Stdio};
+
+use program::{Serving, finish, said, text};
 
 mod program;
 
@@ -42,4 +45,59 @@ fn a_result_that_is_lost_is_no_success() {
     assert_eq!(code, 4, "{err}");
     assert!(err.contains("--output /dev/full: No space left"), "{err}");
     own.stop();
+}
+
+/// Every command that starts servers, with the name of the log that it writes first.
+const LOGGED: [(&[&str], &str); 3] = [
+    (&["blast", "--serve=threads", "--conns", "1", "--messages", "1"], "serve-threads.log"),
+    (&["check", "--model", "threads", "--filter", "1.1"], "001-1.1-one-byte.log"),
+    (&["compare", "--models", "threads,poll", "--rounds", "1", "--conns", "1", "--messages", "1"], "poll-round-1.log"),
+];
+
+#[test]
+fn a_server_log_that_is_not_complete_is_no_success() {
+    for (args, name) in LOGGED {
+        let folder = tempfile::tempdir().expect("a temporary folder is made");
+        let (log, file) = (folder.path().display().to_string(), folder.path().join(name));
+        std::os::unix::fs::symlink(FULL, &file).expect("a link is made");
+        let (code, out, err) = said(&[args, &["-q", "--server-log", &log]].concat());
+        assert_eq!(code, 4, "{args:?}: {out}{err}");
+        let said = format!("error: --server-log {}: No space left on device (os error 28): free", file.display());
+        assert!(err.contains(&said), "{args:?}: {err}");
+        assert_eq!(err.matches("--server-log").count(), 1, "{args:?}: {err}");
+    }
+}
+
+/// The program where no file may have more than a kibibyte, as `ulimit -f` says.
+fn start_with_small_files(folder: &std::path::Path, args: &[&str]) -> Child {
+    // POSIX counts in blocks of 512 bytes, and bash in kibibytes.
+    let mut command = Command::new("bash");
+    command.args(["-c", "ulimit -f 1; exec \"$@\"", "bash", env!("CARGO_BIN_EXE_echo-tester")]).args(args);
+    command.current_dir(folder).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn().expect("bash is installed")
+}
+
+#[test]
+fn a_limit_for_the_size_of_files_costs_no_verdict() {
+    let folder = tempfile::tempdir().expect("a temporary folder is made");
+    let args = ["blast", "--serve=threads", "--conns", "2", "--messages", "2", "-q", "--json=long.json"];
+    let output = finish(start_with_small_files(folder.path(), &args), &args);
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(4), "{}: {out}{err}", output.status);
+    assert!(out.contains("verdict: pass"), "{out}");
+    assert!(err.contains("error: --json long.json: File too large (os error 27): raise the limit"), "{err}");
+}
+
+/// The limit is the server's own matter: what it does there is the default of the system.
+#[test]
+fn a_server_by_command_is_still_ended_by_the_limit() {
+    let folder = tempfile::tempdir().expect("a temporary folder is made");
+    let script = "head -c 100000 /dev/zero > large; echo head ended by $?; exit 3";
+    let case = format!("name = 'n'\n[server]\ncommand = ['sh', '-c', \"{script}\", '{{addr}}']\n[[load]]\n");
+    std::fs::write(folder.path().join("case.toml"), case).expect("the folder can be written to");
+    let args = ["run", "case.toml", "-q"];
+    let output = finish(start_with_small_files(folder.path(), &args), &args);
+    let out = text(&output.stdout);
+    // 128 and SIGXFSZ, as a shell says it.
+    assert!(out.contains("head ended by 153"), "{out}{}", text(&output.stderr));
 }

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use files::{folder, path};
 use program::{Serving, finish, program, said, text};
+use rustix::fs::{Mode, OFlags};
 use serde_json::Value;
 
 mod files;
@@ -309,4 +310,41 @@ fn a_process_of_a_connection_ends_with_a_server_that_is_killed() {
     client.write_all(b"?").and_then(|()| client.read_exact(&mut echo)).expect("a process serves the connection");
     server.child.kill().and_then(|()| server.child.wait()).expect("it is our child");
     assert_eq!(client.read(&mut echo).expect_err("the connection has ended").kind(), ErrorKind::ConnectionReset);
+}
+
+/// Waits until a pipe without data is opened for reading.
+fn wait_for_reader(pipe: &str) -> std::fs::File {
+    let until = Instant::now() + EVENT_TIMEOUT;
+    loop {
+        // Without O_NONBLOCK it would wait for ever if the program never opens it; with it, it fails until then.
+        let opened = rustix::fs::open(pipe, OFlags::WRONLY | OFlags::NONBLOCK, Mode::empty());
+        if let Ok(writer) = opened {
+            return writer.into();
+        }
+        assert!(Instant::now() < until, "nobody reads {pipe}");
+        // sleep: another process is watched, and it sends no notification.
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_file_that_has_nothing_to_read_yet_is_not_waited_for_after_an_interrupt() {
+    let files = folder::<&str>(&[]);
+    let pipe = path(&files, "pipe.toml");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.expect("mkfifo is installed").success());
+    for args in [
+        &["run", &pipe, "-q"][..],
+        &["check", "127.0.0.1:1", "--baseline", &pipe, "-q"],
+        &["check", "--targets", &pipe, "-q"],
+        &["blast", "127.0.0.1:1", "--tls", "--ca", &pipe, "-q"],
+        &["report", &pipe],
+        &["merge", &pipe],
+    ] {
+        let child = start(args);
+        let _writer = wait_for_reader(&pipe);
+        let (status, out, err) = interrupted(child, args);
+        assert_eq!(status.code(), Some(130), "{args:?}: {out}{err}");
+        assert!(out.is_empty() && err.lines().count() <= 1, "{args:?}: {out}{err}");
+    }
 }

@@ -1,6 +1,7 @@
 //! What is secret stands in no output and no file of a run, whatever shows it: the command line of a server, what the
 //! server prints, an error, a title, a command to run it again.
 
+use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 
@@ -91,5 +92,66 @@ fn a_secret_that_is_a_word_of_the_reports_leaves_them_whole() {
         let output = command.args(["run", "case.toml", "--json", "-q"]).output().expect("the program starts");
         let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("it is JSON");
         assert_eq!((&report["cases"][0]["outcome"], &report["state"]), (&"pass".into(), &"complete".into()), "{word}");
+    }
+}
+
+/// What the program says to a wrong proxy, which is typed or set in the environment.
+fn said_to_proxy(args: &[&str], variable: Option<&str>) -> String {
+    let mut command = program::program(&[&["blast", "127.0.0.1:9", "-q"], args].concat());
+    let output = command.envs(variable.map(|value| ("ECHO_TESTER_VIA", value))).output().expect("the program starts");
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
+    text(&output.stdout) + &text(&output.stderr)
+}
+
+#[test]
+fn the_password_of_a_mistyped_proxy_is_not_repeated_wherever_it_was_given() {
+    for proxy in [
+        "socks5://joe:hunter2same",
+        "joe:hunter2same@127.0.0.1:1",
+        "socks5//joe:hunter2same@127.0.0.1:1",
+        "socks5://127.0.0.1:1,socks5://joe:hunter2same",
+        "joe:hunter2same",
+    ] {
+        let typed = said_to_proxy(&["--via", proxy], None);
+        assert!(typed.contains("--via") && !typed.contains("hunter2"), "{proxy}: {typed}");
+        let set = said_to_proxy(&[], Some(proxy));
+        assert!(set.contains("ECHO_TESTER_VIA=***") && !set.contains("hunter2"), "{proxy}: {set}");
+    }
+    // It looks like no password, but who knows.
+    let set = said_to_proxy(&[], Some("socks5://hunter2same"));
+    assert!(!set.contains("hunter2"), "{set}");
+}
+
+/// Answers each connection like a web server that refuses it, until the test ends. Returns the address.
+fn refusing_server(answer: &'static str) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let address = listener.local_addr().expect("it is bound").to_string();
+    std::thread::spawn(move || {
+        for connection in listener.incoming() {
+            let mut connection = connection.expect("a connection comes");
+            std::thread::spawn(move || {
+                // The client may end the connection at any time.
+                let _ = connection.write_all(answer.as_bytes());
+                let _ = connection.shutdown(std::net::Shutdown::Write);
+                let _ = std::io::copy(&mut connection, &mut std::io::sink());
+            });
+        }
+    });
+    address
+}
+
+#[test]
+fn the_beginning_of_a_secret_is_hidden_where_the_rest_is_cut_off() {
+    let folder = tempfile::tempdir().expect("a temporary folder is made");
+    let address = refusing_server("HTTP/1.1 403 hunter2secretvalue denied\r\n\r\n");
+    let case = "name = 'n'\n[[load]]\nconns = 1\nmessages = 1\n";
+    std::fs::write(folder.path().join("case.toml"), case).expect("the folder can be written to");
+    let args = ["run", "case.toml", "--target", &address, "-q", "--json=a.json", "--html", "a.html"];
+    let mut command = program::program(&args);
+    let output = command.current_dir(folder.path()).env("A_TOKEN", "hunter2secretvalue").output();
+    let output = output.expect("the program starts");
+    let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).expect("the report is written");
+    for (place, said) in [("text", text(&output.stdout)), ("JSON", read("a.json")), ("HTML", read("a.html"))] {
+        assert!(said.contains("${A_TOKEN}…") && !said.contains("hunt"), "{place}: {said}");
     }
 }

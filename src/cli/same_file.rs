@@ -5,6 +5,8 @@ use std::path::Path;
 
 use clap::ArgMatches;
 
+use crate::output::files::real_path;
+
 /// The flags that name a file to write. A test compares the list with the declarations.
 pub(super) const WRITTEN: &[&str] =
     &["json", "output", "junit", "markdown", "html", "csv", "write_baseline", "fault_log"];
@@ -49,8 +51,7 @@ fn files<'m>(matches: &'m ArgMatches, id: &'static str) -> Vec<(&'static str, &'
 }
 
 fn place_of(files: &[(&str, &Path)], path: &Path) -> Option<usize> {
-    let absolute = |path: &Path| std::fs::canonicalize(path).or_else(|_| std::path::absolute(path)).ok();
-    files.iter().position(|(_, other)| absolute(other) == absolute(path))
+    files.iter().position(|(_, other)| real_path(other) == real_path(path))
 }
 
 /// Whether a path is one whose content would be replaced: no standard output, device or pipe.

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
+use crate::config::without_password;
 use crate::server::models;
 
 /// What another program calls a flag, and what to write here. `{}` stands for the value.
@@ -69,11 +70,12 @@ fn remove_useless(error: &mut clap::Error) {
     };
 }
 
-/// Hides the password of a proxy's URL that an error would repeat.
+/// Hides the password of a proxy that an error would repeat.
 pub(super) fn hide_password(error: &mut clap::Error) {
     let Some(ContextValue::String(value)) = error.get(ContextKind::InvalidValue) else { return };
-    if let (Some((scheme, _)), Some((_, place))) = (value.split_once("://"), value.rsplit_once('@')) {
-        let hidden = format!("{scheme}://***@{place}");
+    let is_via = |arg: &ContextValue| matches!(arg, ContextValue::String(arg) if arg.starts_with("--via"));
+    if error.get(ContextKind::InvalidArg).is_some_and(is_via) || value.contains("://") {
+        let hidden = without_password(value);
         error.insert(ContextKind::InvalidValue, ContextValue::String(hidden));
     }
 }

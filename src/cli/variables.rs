@@ -1,6 +1,6 @@
 //! The environment variables that stand for flags: which there are, and which of those that are set mean nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 
 use clap::{Arg, Command};
@@ -48,12 +48,24 @@ pub(super) fn blamed(program: &Command, words: &[OsString], message: &str) -> Ve
         // A shorter value stands in many messages by chance.
         let has_value = value.len() > 3 && !["true", "false"].contains(&value.as_str()) && message.contains(&value);
         let what = flag.unwrap_or_else(|| "the target".to_owned());
-        // A proxy's address may hold a password.
-        let is_secret = arg.is_hide_env_values_set() || value.contains('@');
-        let shown = if is_secret { "***" } else { &value };
+        let shown = if arg.is_hide_env_values_set() { "***" } else { &value };
         (!is_typed && (is_named || has_value)).then(|| format!("note: the environment sets {what}: {name}={shown}"))
     };
     args.filter_map(note).collect()
+}
+
+/// The values of variables that may be secret, by name: the whole, and line by line what an error may show of it.
+pub(super) fn secret(program: &Command) -> BTreeMap<String, String> {
+    let args = program.get_subcommands().flat_map(Command::get_arguments).filter(|arg| arg.is_hide_env_values_set());
+    let of = |arg: &Arg| {
+        let name = arg.get_env()?.to_str()?;
+        let value = std::env::var(name).ok()?;
+        // Of several proxies an error is about one, and it may leave out the scheme.
+        let hops = value.split(',').map(|hop| hop.split_once("://").map_or(hop, |(_, rest)| rest));
+        let parts: Vec<&str> = value.split(',').chain(hops).collect();
+        Some((name.to_owned(), format!("{value}\n{}", parts.join("\n"))))
+    };
+    args.filter_map(of).collect()
 }
 
 /// Whether a text has this flag, and not only a longer one that begins alike.

@@ -151,7 +151,7 @@ pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
     let state = if report.interrupted { SuiteState::Interrupted } else { SuiteState::Incomplete };
     let written = report_files.end(state);
     // The result has been printed, so a file that cannot be written only changes the exit code.
-    exit.map(|exit| exit_after_writing(exit, written))
+    exit.map(|exit| exit_after_writing(exit_after_writing(exit, written), args.server_log.check_complete()))
 }
 
 /// The name by which CI systems follow a run. It has no port: that may be another one each time.

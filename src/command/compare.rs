@@ -166,7 +166,8 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<Exit> {
         let closing = Closing { files, replay: Some(report.setting.command.clone()) };
         render(&report, &closing, args.output.result.style())
     };
-    Ok(exit_after_writing(args.output.result.finish(report.exit(), &json, text), written))
+    let exit = exit_after_writing(args.output.result.finish(report.exit(), &json, text), written);
+    Ok(exit_after_writing(exit, args.server_log.check_complete()))
 }
 
 /// The machine that servers and client run on.

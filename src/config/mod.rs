@@ -33,7 +33,7 @@ mod two_sides;
 mod watch;
 mod zone;
 
-pub use crate::transport::PairingToken;
+pub use crate::transport::{PairingToken, without_password};
 pub use availability::unavailable;
 pub use backend::{BackendArgs, BackendTable};
 pub use command_spec::CommandSpec;

@@ -74,6 +74,7 @@ pub struct RunArgs {
         value_name = "URL",
         env = "ECHO_TESTER_VIA",
         hide_env = true,
+        hide_env_values = true,
         value_delimiter = ',',
         help_heading = "Transport"
     )]

@@ -6,6 +6,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use crate::failure::Failure;
+use crate::interrupt;
 
 /// The path, unless it is `-`, which stands for standard output as in most programs.
 pub(crate) fn unless_stdout(path: &Path) -> Option<&Path> {
@@ -36,20 +37,43 @@ pub(crate) const MOST_RESULT: u64 = 256 << 20;
 /// Reads a file that the user named, of at most `most` bytes; `what` says as what: `--targets`, `reading`.
 ///
 /// # Errors
-/// Exit code 2, with what to do.
+/// Exit code 2, with what to do; 130: the user interrupted, as a pipe may have nothing to read for ever.
 pub(crate) fn read(what: &str, path: &Path, most: u64) -> anyhow::Result<String> {
     let refused = |why: &str| Failure::usage(format!("{what} {}: {why}", path.display()));
-    let mut text = String::new();
-    let read = File::open(path).and_then(|file| file.take(most + 1).read_to_string(&mut text));
-    match read {
+    let file = path.to_owned();
+    let read = unless_interrupted(what, path, move || {
+        let mut text = String::new();
+        File::open(file).and_then(|file| file.take(most + 1).read_to_string(&mut text)).map(|_| text)
+    });
+    match read? {
         Err(error) => Err(refused(&format!("{error}: {}", remedy_for_reading(&error)))),
         // A device may have no end.
-        Ok(_) if text.len() as u64 > most => {
+        Ok(text) if text.len() as u64 > most => {
             let most = most >> 20;
             Err(refused(&format!("it has more than {most} MiB: name a file that echo-tester or you have written")))
         }
-        Ok(_) => Ok(text),
+        Ok(text) => Ok(text),
     }
+}
+
+/// Reads the file `path` by `read`, which may block; `what` says as what.
+///
+/// # Errors
+/// The user interrupted: exit code 130. There is no thread for it: exit code 4.
+pub(crate) fn unless_interrupted<T: Send + 'static>(
+    what: &str,
+    path: &Path,
+    read: impl FnOnce() -> T + Send + 'static,
+) -> anyhow::Result<T> {
+    interrupt::unless_requested(read).map_err(|error| {
+        let path = path.display();
+        match error.kind() {
+            io::ErrorKind::Interrupted => {
+                Failure::interrupted(format!("{what} {path}: interrupted before it was read"))
+            }
+            _ => Failure::could_not_run(format!("{what} {path}: {error}")),
+        }
+    })
 }
 
 /// What to do about a file or a folder that cannot be read.
@@ -78,7 +102,7 @@ pub(crate) fn write_before_run(flag: &str, path: &Path, text: &str) -> anyhow::R
 /// Exit code 2, with what to do.
 pub(crate) fn check_writable(flag: &str, path: &Path) -> anyhow::Result<()> {
     refuse_stdout(flag, path)?;
-    let temporary = temporary_path(path);
+    let temporary = temporary_path(&real_path(path));
     let result = match fs::metadata(path) {
         Ok(metadata) if metadata.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
         Ok(metadata) if !metadata.is_file() => Ok(()),
@@ -117,9 +141,10 @@ fn refuse_stdout(flag: &str, path: &Path) -> anyhow::Result<()> {
     }
 }
 
-/// Whether the place for a file has no room left, which is no mistake of the command line.
+/// Whether there is no room for a file, which is no mistake of the command line.
 fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }
 
 fn usage_error(flag: &str, path: &Path, error: &io::Error) -> anyhow::Error {
@@ -128,9 +153,10 @@ fn usage_error(flag: &str, path: &Path, error: &io::Error) -> anyhow::Error {
 }
 
 /// Why a file could not be written, and what to do.
-fn told(flag: &str, path: &Path, error: &io::Error) -> String {
+pub(super) fn told(flag: &str, path: &Path, error: &io::Error) -> String {
     let folder = folder_of(path);
     let remedy = match error.kind() {
+        io::ErrorKind::FileTooLarge => "raise the limit for the size of a file (ulimit -f)".to_owned(),
         _ if is_full(error) => "free some space there, or name another place".to_owned(),
         io::ErrorKind::NotFound => format!("create the folder {} first", folder.display()),
         io::ErrorKind::IsADirectory => "name a file in it".to_owned(),
@@ -142,7 +168,7 @@ fn told(flag: &str, path: &Path, error: &io::Error) -> String {
 
 fn replace(path: &Path, text: &str) -> io::Result<()> {
     // The target of a link is written, and the link stays.
-    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let path = real_path(path);
     match fs::metadata(&path) {
         Ok(metadata) if metadata.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
         // A device or a pipe must not be replaced by a file.
@@ -155,6 +181,25 @@ fn replace(path: &Path, text: &str) -> io::Result<()> {
         // The temporary file may not exist. The first error is the one to report.
         let _ = fs::remove_file(&temporary);
     })
+}
+
+/// Where a file is or will be, whatever links lead there.
+pub(crate) fn real_path(path: &Path) -> PathBuf {
+    /// More than Linux follows (path_resolution(7)).
+    const MOST_LINKS: usize = 40;
+    let mut path = path.to_owned();
+    for _ in 0..MOST_LINKS {
+        if let Ok(real) = fs::canonicalize(&path) {
+            return real;
+        }
+        // It is not there yet, but a link to it may be.
+        let Ok(target) = fs::read_link(&path) else { break };
+        path = folder_of(&path).join(target);
+    }
+    match (fs::canonicalize(folder_of(&path)), path.file_name()) {
+        (Ok(folder), Some(name)) => folder.join(name),
+        _ => path,
+    }
 }
 
 /// A file in the same folder, because a rename is atomic only within one file system.
@@ -254,6 +299,10 @@ mod tests {
         clear("json", &link).expect("the link's target is writable");
         assert!(is_link());
         assert_eq!(read(&file), "");
+        fs::remove_file(&file).expect("it is there");
+        write("json", &link, "anew").expect("the link's target is writable");
+        assert!(is_link());
+        assert_eq!(read(&file), "anew\n");
         write("json", Path::new("/dev/null"), "gone").expect("the device is writable");
         clear("json", Path::new("/dev/null")).expect("a device holds nothing to clear");
         assert!(!fs::metadata("/dev/null").expect("the device exists").is_file());

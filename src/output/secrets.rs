@@ -18,8 +18,12 @@ const MIN_CHARS: usize = 4;
 /// The same for variables that nobody has asked to hide: `USE_AUTH=enabled` is no secret.
 const MIN_CHARS_BY_NAME: usize = 8;
 
+/// The mark behind a text that was cut.
+const CUT: &str = "…";
+
 /// Fields that hold text of others, and no word of the format.
-const FREE_TEXTS: [&str; 8] = ["about", "actual", "error", "expected", "name", "reasons", "replay", "server_output"];
+const FREE_TEXTS: [&str; 9] =
+    ["about", "actual", "begins", "error", "expected", "name", "reasons", "replay", "server_output"];
 
 /// A text to look for, and what to write in its place. The longest is first, as one may be a part of another.
 static HIDDEN: Mutex<Vec<(String, String)>> = Mutex::new(Vec::new());
@@ -55,12 +59,34 @@ fn hide_lines(name: &str, value: &str, least: usize) {
 /// The text without what is hidden.
 pub(crate) fn without(text: &str) -> Cow<'_, str> {
     let mut text = Cow::Borrowed(text);
-    for (secret, name) in lock(&HIDDEN).iter() {
+    let hidden = lock(&HIDDEN);
+    for (secret, name) in hidden.iter() {
         if text.contains(secret) {
             text = text.replace(secret, name).into();
         }
     }
+    if text.contains(CUT) && !hidden.is_empty() {
+        let parts: Vec<Cow<'_, str>> = text.split(CUT).map(|part| without_beginning(part, &hidden)).collect();
+        // Behind the last mark nothing was cut.
+        let last = text.rsplit(CUT).next().unwrap_or_default();
+        let masked = format!("{}{CUT}{last}", parts[..parts.len() - 1].join(CUT));
+        text = masked.into();
+    }
     text
+}
+
+/// A text that was cut, without the beginning of what is hidden at its end: the rest was cut off before anybody could
+/// look for it.
+fn without_beginning<'t>(text: &'t str, hidden: &[(String, String)]) -> Cow<'t, str> {
+    let longest = |(secret, name): &'_ (String, String)| {
+        let ends = secret.char_indices().skip(MIN_CHARS).map(|(at, _)| at);
+        let len = ends.filter(|len| text.ends_with(&secret[..*len])).last()?;
+        Some((len, name.clone()))
+    };
+    match hidden.iter().filter_map(longest).max_by_key(|(len, _)| *len) {
+        Some((len, name)) => format!("{}{name}", &text[..text.len() - len]).into(),
+        None => text.into(),
+    }
 }
 
 /// A report without what is hidden in any of its texts.
@@ -114,6 +140,8 @@ mod tests {
         assert_eq!(without("x hunter\"2, and hunter\"2 too"), "x ${TEST_TOKEN}, ${TEST_LONGER}");
         assert_eq!(without("abcd"), "abcd", "too short to be looked for");
         assert_eq!(without("> second of hunters <"), "> ${TEST_LINES} <", "each line for itself");
+        assert_eq!(without("it said \"x second of hun…\""), "it said \"x ${TEST_LINES}…\"", "its end was cut off");
+        assert_eq!(without("sec… and second of hun"), "sec… and second of hun", "too short, and not cut");
         let report = report_without(vec![vec!["hunter\"2".to_owned(), "else".to_owned()]]);
         assert_eq!(report, [["${TEST_TOKEN}", "else"]]);
     }

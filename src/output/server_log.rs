@@ -1,14 +1,17 @@
 //! `--server-log DIR`: a folder with everything that the servers of a run print, one file each.
 
 use std::fs::{self, File};
+use std::io::{self, Write};
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 
 use anyhow::Context as _;
 use clap::Args;
 
 use crate::failure::Failure;
 use crate::output::console::say;
-use crate::output::secrets;
+use crate::output::{files, secrets};
+use crate::sync::lock;
 
 /// The flag of every command that starts servers.
 #[derive(Args, Clone, Debug, Default)]
@@ -19,7 +22,14 @@ pub struct ServerLogArgs {
     /// file is named after the case or the server.
     #[arg(long, value_name = "DIR", env = "ECHO_TESTER_SERVER_LOG", hide_env = true, help_heading = "Reports")]
     server_log: Option<PathBuf>,
+
+    /// The files that are not complete.
+    #[arg(skip)]
+    incomplete: Incomplete,
 }
+
+/// Files that are not complete, each with why and what to do.
+type Incomplete = Arc<Mutex<Vec<(PathBuf, String)>>>;
 
 impl ServerLogArgs {
     /// Makes the folder, if there is to be one. Call it before anything runs.
@@ -44,11 +54,53 @@ impl ServerLogArgs {
     ///
     /// # Errors
     /// The file cannot be written; the message names it.
-    pub fn file(&self, name: &str) -> anyhow::Result<Option<File>> {
+    pub fn file(&self, name: &str) -> anyhow::Result<Option<Box<dyn Write + Send>>> {
         let Some(folder) = &self.server_log else { return Ok(None) };
         let path = folder.join(file_name(&secrets::without(name)));
         let file = File::create(&path).with_context(|| format!("--server-log: writing {}", path.display()))?;
-        Ok(Some(file))
+        Ok(Some(Box::new(LogFile { file, path, incomplete: Arc::clone(&self.incomplete) })))
+    }
+
+    /// Whether every file holds all that its server has printed. Call it after the servers have ended.
+    ///
+    /// # Errors
+    /// A file does not; the message names the first one.
+    pub fn check_complete(&self) -> anyhow::Result<()> {
+        let incomplete = lock(&self.incomplete);
+        let Some((_, why)) = incomplete.first() else { return Ok(()) };
+        let others = match incomplete.len() {
+            1 => String::new(),
+            2 => ". 1 more file there is not complete either".to_owned(),
+            n => format!(". {} more files there are not complete either", n - 1),
+        };
+        Err(Failure::could_not_run(format!("{why}{others}")))
+    }
+}
+
+/// A file of the folder, which tells when it can't be written.
+struct LogFile {
+    file: File,
+    path: PathBuf,
+    incomplete: Incomplete,
+}
+
+impl Write for LogFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes);
+        if let Err(error) = &written
+            && error.kind() != io::ErrorKind::Interrupted
+        {
+            let mut incomplete = lock(&self.incomplete);
+            // A server that is started anew has the same file.
+            if incomplete.iter().all(|(path, _)| *path != self.path) {
+                incomplete.push((self.path.clone(), files::told("server-log", &self.path, error)));
+            }
+        }
+        written
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
     }
 }
 

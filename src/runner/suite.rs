@@ -12,6 +12,7 @@ use crate::judge::expectation::CheckedServer;
 use crate::judge::outcome::CaseOutcome;
 use crate::output::console::{for_stdout, say};
 use crate::output::reports::Reports;
+use crate::output::result::exit_after_writing;
 use crate::peer::Backend;
 use crate::report::suite::{CaseReport, SuiteState};
 use crate::runner::case::{CaseArgs, CaseContext, merged, run_one, why_skipped};
@@ -266,11 +267,12 @@ impl SuiteRun<'_> {
         });
         let (is_nobody_there, is_whole) = (self.is_nobody_there(), ended == self.planned.len());
         let is_echo_missing = self.known.iter().any(KnownServers::is_no_echo_server);
+        let log = &self.args.server_log;
         // The last lines are the last: no progress is shown below them.
         drop(self);
         let exit = reports.finish(state(result.is_ok(), is_stopped && !is_nobody_there, is_echo_missing));
         result?;
-        failures.write(exit?, is_whole)
+        failures.write(exit_after_writing(exit?, log.check_complete()), is_whole)
     }
 
     /// Runs a case; `None`: it has no server, or the user interrupted. After an interrupt no thread begins another one.

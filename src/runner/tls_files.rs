@@ -6,6 +6,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem};
 
 use crate::failure::Failure;
+use crate::output::files;
 use crate::sys;
 
 /// # Errors
@@ -24,8 +25,9 @@ pub(super) fn check_processor() -> anyhow::Result<()> {
 /// # Errors
 /// The file can't be read, or has none (exit code 2).
 pub(super) fn certificates(flag: &str, file: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
-    let all = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    match all.map_err(|error| unusable(flag, file, &error))? {
+    let path = file.to_owned();
+    let read = move || CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    match files::unless_interrupted(flag, file, read)?.map_err(|error| unusable(flag, file, &error))? {
         none if none.is_empty() => Err(unusable(flag, file, &pem::Error::NoItemsFound)),
         some => Ok(some),
     }
@@ -36,7 +38,9 @@ pub(super) fn certificates(flag: &str, file: &Path) -> anyhow::Result<Vec<Certif
 /// # Errors
 /// The file can't be read, or has none (exit code 2).
 pub(super) fn key(flag: &str, file: &Path) -> anyhow::Result<PrivateKeyDer<'static>> {
-    PrivateKeyDer::from_pem_file(file).map_err(|error| unusable(flag, file, &error))
+    let path = file.to_owned();
+    let read = files::unless_interrupted(flag, file, move || PrivateKeyDer::from_pem_file(path))?;
+    read.map_err(|error| unusable(flag, file, &error))
 }
 
 fn unusable(flag: &str, file: &Path, error: &pem::Error) -> anyhow::Error {

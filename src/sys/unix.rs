@@ -2,7 +2,7 @@
 
 #![expect(
     unsafe_code,
-    reason = "no crate in use wraps gethostname, getrusage or IP_BIND_ADDRESS_NO_PORT, and pre_exec is unsafe"
+    reason = "no crate in use wraps gethostname, getrusage, signal or IP_BIND_ADDRESS_NO_PORT, and pre_exec is unsafe"
 )]
 
 use std::io;
@@ -141,6 +141,17 @@ pub fn raise_descriptor_limit() -> DescriptorLimit {
     }
     let now = getrlimit(Resource::Nofile);
     DescriptorLimit { usable: now.current, hard: now.maximum }
+}
+
+/// What SIGXFSZ did when this process was started. Set when it is ignored.
+static INITIAL_FILE_SIZE_ACTION: OnceLock<libc::sighandler_t> = OnceLock::new();
+
+/// From now on a write that would make a file longer than the limit (setrlimit(2), RLIMIT_FSIZE) fails with EFBIG. By
+/// default SIGXFSZ ends the process, and its result is lost.
+pub fn survive_file_size_limit() {
+    // SAFETY: the call sets the action of one signal, to one that is no function of ours.
+    let before = unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+    INITIAL_FILE_SIZE_ACTION.get_or_init(|| before);
 }
 
 /// The CPU time that this thread has used.
@@ -366,7 +377,7 @@ pub struct ProcessGroup(Pid);
 
 impl ProcessGroup {
     /// Makes the command start its process in a group of its own, with this limit of open descriptors, or with the one
-    /// with which this process was started. Call it before the process is started.
+    /// with which this process was started, and with its action of SIGXFSZ. Call it before the process is started.
     pub fn prepare(command: &mut Command, descriptors: Option<u64>) {
         command.process_group(0);
         let own = descriptors.map(|most| Rlimit { current: Some(most), maximum: Some(most) });
@@ -375,10 +386,15 @@ impl ProcessGroup {
                 // Lowering a limit always succeeds.
                 let _ = setrlimit(Resource::Nofile, *limit);
             }
+            if let Some(action) = INITIAL_FILE_SIZE_ACTION.get() {
+                // A program inherits that a signal is ignored, and std resets SIGPIPE alone.
+                // SAFETY: the action is that of this process before, which had no handler of ours then.
+                unsafe { libc::signal(libc::SIGXFSZ, *action) };
+            }
             Ok(())
         };
-        // SAFETY: between fork and exec the closure only reads its own value or an initialized static, and makes one
-        // system call. It takes no lock, allocates nothing and does not panic.
+        // SAFETY: between fork and exec the closure only reads its own value or initialized statics, and calls what is
+        // safe there (signal-safety(7)). It takes no lock, allocates nothing and does not panic.
         unsafe { command.pre_exec(prepare) };
     }
 

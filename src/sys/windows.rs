@@ -138,6 +138,9 @@ pub fn raise_descriptor_limit() -> DescriptorLimit {
     DescriptorLimit { usable: None, hard: None }
 }
 
+/// Does nothing: there is no such limit here.
+pub fn survive_file_size_limit() {}
+
 /// The CPU time that this thread has used.
 pub fn thread_cpu_time() -> Option<Duration> {
     // SAFETY: the pseudo handle of the calling thread is always valid, and the call writes the four live times.

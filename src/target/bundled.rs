@@ -5,7 +5,6 @@
 //! this process died, the server drains and ends. So no server is left behind. It stands in a process group of its own:
 //! a Ctrl-C at the terminal ends the run, and the run ends the server.
 
-use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::process::{ChildStdin, Command, ExitStatus, Stdio};
@@ -17,7 +16,7 @@ use super::lifecycle::StoppedServer;
 use super::listening;
 use super::patience::Patience;
 use super::serve_event::ServeEvent;
-use super::server_log::ServerLog;
+use super::server_log::{LogSink, ServerLog};
 use super::started_process::StartedProcess;
 use crate::config::ServerConditions;
 use crate::failure::Failure;
@@ -62,7 +61,7 @@ impl BundledServer {
         model: Option<&str>,
         flags: &[String],
         conditions: &ServerConditions,
-        log: Option<File>,
+        log: Option<LogSink>,
     ) -> anyhow::Result<BundledServer> {
         let program = std::env::current_exe().context("finding this program, to start it as a server")?;
         let mut command = Command::new(program);

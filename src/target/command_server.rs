@@ -7,7 +7,6 @@
 //! that its port is in use, it is started again on another one. A process beside the server may have other signs that
 //! it is ready: a line of its output, or that it has ended with success.
 
-use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
@@ -19,7 +18,7 @@ use super::lifecycle::{Reach, StartFailure, StoppedServer};
 use super::listening;
 use super::patience::{AFTER_INTERRUPT, Patience};
 use super::program_path;
-use super::server_log::ServerLog;
+use super::server_log::{LogSink, ServerLog};
 use super::started_process::StartedProcess;
 use crate::config::{CommandSpec, Places, Readiness, ServerConditions};
 use crate::interrupt;
@@ -78,7 +77,7 @@ impl CommandServer {
         server: &CommandSpec,
         conditions: &ServerConditions,
         (surroundings, reach): (&Surroundings, Reach<'_>),
-        log: Option<File>,
+        log: Option<LogSink>,
     ) -> Result<CommandServer, StartFailure> {
         let log = log.map(ServerLog::new);
         let mut starts = 1;

@@ -1,24 +1,32 @@
 //! A file that gets everything that a server prints, byte by byte (`--server-log`).
 
 use crate::sync::lock;
-use std::fs::File;
+use std::fmt;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
+
+/// Where all that a server prints goes.
+pub(super) type LogSink = Box<dyn Write + Send>;
 
 /// The log of one server. Clones write to the same file.
 #[derive(Clone, Debug)]
 pub(super) struct ServerLog(Arc<Mutex<LogFile>>);
 
-#[derive(Debug)]
 struct LogFile {
-    file: File,
+    file: LogSink,
     /// The first error. Nothing is written after it.
     error: Option<io::Error>,
 }
 
+impl fmt::Debug for LogFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LogFile").field("error", &self.error).finish_non_exhaustive()
+    }
+}
+
 impl ServerLog {
     /// A log in this file.
-    pub(super) fn new(file: File) -> ServerLog {
+    pub(super) fn new(file: LogSink) -> ServerLog {
         ServerLog(Arc::new(Mutex::new(LogFile { file, error: None })))
     }
 

@@ -3,7 +3,6 @@
 //! Each starts when the one before it is ready, and they stop in the reverse order. With an interrupt all stop at the
 //! same time, because nobody waits for one after another. Each line of output stands under the name of its process.
 
-use std::fs::File;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::thread;
@@ -13,6 +12,7 @@ use super::lifecycle::{Reach, StartFailure, StoppedServer};
 use super::listening;
 use super::liveness::Probed;
 use super::private_folder::{self, PrivateFolder};
+use super::server_log::LogSink;
 use super::started_process;
 use super::test_server::{TestServer, last_words};
 use crate::config::{ProcessSpec, ServerConditions, ServerSpec, ViaProcess};
@@ -82,7 +82,7 @@ impl TestBed {
     pub fn start(
         wanted: WantedProcesses<'_>,
         reach: Reach<'_>,
-        log: impl Fn(Option<&str>) -> anyhow::Result<Option<File>>,
+        log: impl Fn(Option<&str>) -> anyhow::Result<Option<LogSink>>,
     ) -> Result<TestBed, StartFailure> {
         let log = |name: Option<&str>| log(name).map_err(|error| failure(format!("{error:#}")));
         let folder = needs_folder(wanted).then(PrivateFolder::new).transpose().map_err(failure)?;

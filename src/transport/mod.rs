@@ -35,6 +35,6 @@ pub use pairing::{
 };
 pub use preamble::{Hop, Preamble};
 pub use proxy_header::{FirstBytesRead, MOST_HEADER_BYTES, ProxyHeader, ReceivedHeader, read as read_proxy_header};
-pub use proxy_url::{ProxyProtocol, ProxyUrl};
+pub use proxy_url::{ProxyProtocol, ProxyUrl, without_password};
 pub use socket_kind::SocketKind;
 pub use tls::{TlsClient, TlsFiles, TlsOptions, explained as explained_tls};

@@ -98,14 +98,16 @@ impl FromStr for ProxyUrl {
     fn from_str(text: &str) -> Result<Self, ParseError> {
         let text = text.trim();
         let no_url = || ParseError::new(format!("{} is not a proxy", without_password(text)));
-        let (scheme, rest) = text.split_once("://").ok_or_else(|| no_url().with_remedy(remedy::<ProxyUrl>()))?;
+        let (scheme, rest) = split_scheme(text).ok_or_else(|| no_url().with_remedy(remedy::<ProxyUrl>()))?;
         let row = ProxyProtocol::SCHEMES.iter().find(|(name, _)| name.eq_ignore_ascii_case(scheme));
         let (_, protocol) = *row.ok_or_else(|| {
             ParseError::new(format!("{scheme} is not a kind of proxy")).with_remedy(remedy::<ProxyUrl>())
         })?;
         let (user, place) = rest.rsplit_once('@').map_or((None, rest), |(user, place)| (Some(user), place));
         let at = place_of(place.trim_end_matches('/')).ok_or_else(|| {
-            let host = place.split([':', '/']).next().filter(|host| !host.is_empty()).unwrap_or("127.0.0.1");
+            let host =
+                place.split([':', '/']).next().filter(|host| !host.is_empty() && (user.is_some() || is_open(rest)));
+            let host = host.unwrap_or("127.0.0.1");
             let port = if protocol == ProxyProtocol::Http { 8080 } else { 1080 };
             no_url().with_remedy(format!("write {scheme}://{host}:{port}, an IPv6 address in brackets"))
         })?;
@@ -175,12 +177,28 @@ fn encoded(text: &str) -> String {
     out
 }
 
-/// A text that is no URL may have a password all the same.
-fn without_password(text: &str) -> String {
-    match text.rsplit_once('@') {
-        Some((_, place)) => format!("…@{place}"),
-        None => text.to_owned(),
-    }
+/// A text that was to be a proxy, without all that may be a user and a password. It need not be a URL: the scheme may be
+/// forgotten, or the host.
+pub fn without_password(text: &str) -> String {
+    let (scheme, rest) = split_scheme(text).unwrap_or(("", text));
+    let shown = match rest.rsplit_once('@') {
+        Some((_, place)) => format!("{HIDDEN}@{place}"),
+        None if is_open(rest) => rest.to_owned(),
+        None => HIDDEN.to_owned(),
+    };
+    if rest.len() == text.len() { shown } else { format!("{scheme}://{shown}") }
+}
+
+/// The scheme, if it is a word, and the rest.
+fn split_scheme(text: &str) -> Option<(&str, &str)> {
+    let is_word = |scheme: &str| scheme.chars().all(|c| c.is_ascii_alphanumeric());
+    text.split_once("://").filter(|(scheme, _)| is_word(scheme))
+}
+
+/// Whether a text without an @ can't be a user and a password: it has no colon, or what follows it is a port.
+fn is_open(text: &str) -> bool {
+    let is_port = |port: &str| port.len() <= 5 && port.chars().all(|c| c.is_ascii_digit());
+    text.split_once(':').is_none_or(|(_, port)| is_port(port.trim_end_matches('/')))
 }
 
 impl fmt::Display for ProxyUrl {
@@ -245,8 +263,21 @@ mod tests {
         assert!(refusal("socks5://u:***@h:1080").contains("ECHO_TESTER_VIA"));
         assert!(refusal("socks4a://u:p@h:1080").contains("no password"));
         assert!(refusal("socks5://u:%4@h:1080").contains("percent-encoding"));
-        assert!(!refusal("u:secret@h:1").contains("secret"));
-        assert!(!refusal("socks5://u:secret@h").contains("secret"));
+        for text in [
+            "u:secret@h:1",
+            "socks5//u:secret@h:1",
+            "socks5://u:secret@h",
+            "socks5://u:secret",
+            "u:secret",
+            "u:s@secret@h",
+            "u:secret@h://",
+            "socks5://u:secret:1",
+        ] {
+            assert!(!refusal(text).contains("secret"), "{}", refusal(text));
+            assert!(!without_password(text).contains("secret"), "{}", without_password(text));
+        }
+        assert_eq!(without_password("socks5://u:secret@h:1"), "socks5://***@h:1");
+        assert_eq!(without_password("h:70000"), "h:70000");
         let long = "x".repeat(256);
         assert!(refusal(&format!("socks5://{long}@h:1")).contains("at most 255"));
     }
