@@ -103,7 +103,7 @@ pub const FINDING_KINDS: &[FindingKindRow] = &[
         kind: FindingKind::Crosstalk,
         name: "crosstalk",
         description: "Bytes came back that another open connection had sent.",
-        of_two_sides: "Bytes arrived that another open connection had sent.",
+        of_two_sides: "Bytes arrived that another open connection had sent, or that were of the other direction.",
         is_of_bytes: true,
         depends_on_time: false,
     },
@@ -234,6 +234,9 @@ pub struct Divergence {
     /// If the bytes are those of an earlier case of the suite: its id and name. The source is one of its connections.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub earlier: Option<String>,
+    /// Where both ends are ours: whether the bytes are of the other direction. The source is in its stream.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub other_way: bool,
     /// How the bytes were changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<Corruption>,
@@ -271,6 +274,7 @@ impl Divergence {
             overtaken_by: 0,
             source: None,
             earlier: None,
+            other_way: false,
             detail: None,
             excerpt_offset: offset,
             expected: Vec::new(),
