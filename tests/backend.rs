@@ -3,6 +3,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
@@ -328,6 +329,54 @@ fn a_connection_of_which_one_half_is_open_is_not_closed() {
     assert_eq!(named(&findings), [(FindingKind::Crosstalk, Some(StreamDirection::Up))], "{findings:#?}");
     let source = findings[0].divergence.source.expect("crosstalk has a source");
     assert!(source.open && source.conn != findings[0].divergence.conn, "{source:?}");
+}
+
+#[test]
+fn an_echo_server_as_the_target_is_shown_by_the_client_s_own_bytes() {
+    let backend = backend();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let target = listener.local_addr().expect("the listener is bound");
+    thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let (mut from, mut to) = (client.try_clone().expect("there are descriptors"), client);
+            let _ = bytes(&mut from, &mut to, |_, _| {});
+        }
+    });
+    let mut outcome = run(target, &backend, "conns = 1\nflow = 'both'\nmessages = 3\nsize = 100\nstall_timeout = '1s'");
+    let findings = outcome.findings.remove(0);
+    let echoed = findings.iter().find(|finding| finding.divergence.other_way).expect("the bytes are recognized");
+    assert_eq!((echoed.divergence.kind, echoed.direction), (FindingKind::Crosstalk, Some(StreamDirection::Down)));
+    let source = echoed.divergence.source.expect("they have a source");
+    assert_eq!((source.conn, source.offset, echoed.divergence.offset), (echoed.divergence.conn, 0, 0));
+    assert!(findings.iter().all(|finding| finding.divergence.kind != FindingKind::Surplus), "{findings:#?}");
+}
+
+/// What the client has sent on the connection, for the other way of the same relay.
+static SENT_UP: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+
+#[test]
+fn bytes_of_the_other_direction_put_in_place_are_named_with_their_place() {
+    // The server answers, so what the client has sent is known when the answer comes.
+    let mixes: Carry = |way, from, to| {
+        bytes(from, to, |offset, piece| {
+            let mut up = SENT_UP.lock().expect("no thread panics with it");
+            if way == Way::Up {
+                up.extend_from_slice(piece);
+            } else if offset == 0 && piece.len() >= 400 {
+                piece[200..300].copy_from_slice(&up[500..600]);
+            }
+        })?;
+        to.shutdown(Shutdown::Write)
+    };
+    let load = "conns = 1\nflow = 'request'\nmessages = 1\nsize = 1000\nbackend_size = 1000\nfragment = 'off'";
+    let (_, findings) = through(mixes, load);
+    assert_eq!(named(&findings), [(FindingKind::Crosstalk, Some(StreamDirection::Down))], "{findings:#?}");
+    let divergence = &findings[0].divergence;
+    let source = divergence.source.expect("they have a source");
+    assert!(divergence.other_way && source.conn == divergence.conn, "{divergence:?}");
+    // A byte at a border is equal to the right one by chance, once in 256.
+    assert_eq!(source.offset - 500, divergence.offset - 200);
+    assert!(divergence.extent > 90 && divergence.extent == divergence.replaced, "{divergence:?}");
 }
 
 #[test]

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::plan::{Shard, Slots};
 use crate::stream::earlier::EarlierRun;
-use crate::stream::{ConnId, Ledger, LedgerEntry};
+use crate::stream::{ConnId, Ledger, LedgerEntry, Stream};
 
 /// How many entries are allocated at once.
 const CHUNK_ENTRIES: usize = 1 << 12;
@@ -124,6 +124,8 @@ pub(super) struct OwnLedger<'a> {
     pub(super) all: &'a SentLedger,
     pub(super) conn: ConnId,
     pub(super) sent: u64,
+    /// Where both ends are ours: the streams of the other direction, and what was sent of them.
+    pub(super) other_way: Option<(&'a Stream, &'a SentLedger)>,
 }
 
 impl Ledger for OwnLedger<'_> {
@@ -134,6 +136,10 @@ impl Ledger for OwnLedger<'_> {
 
     fn earlier(&self) -> &[EarlierRun] {
         &self.all.earlier
+    }
+
+    fn other_way(&self) -> Option<(&Stream, &dyn Ledger)> {
+        self.other_way.map(|(stream, ledger)| (stream, ledger as &dyn Ledger))
     }
 }
 
@@ -157,7 +163,7 @@ impl Ledger for SentLedger {
 mod tests {
     use super::*;
     use crate::config::LoadArgs;
-    use crate::stream::{Divergence, End, FindingKind, Stream, Verifier};
+    use crate::stream::{Divergence, End, FindingKind, Verifier};
     use crate::units::Count;
 
     fn id(n: u32) -> ConnId {
@@ -201,7 +207,7 @@ mod tests {
         assert_eq!(ledger.sent(later).map(|sent| sent.bytes), Some((64 << 30) - 1));
         assert_eq!(ledger.sent(id(1)), None, "the slot's first connection was not opened here");
 
-        let of_first = OwnLedger { all: &ledger, conn: first, sent: 99 };
+        let of_first = OwnLedger { all: &ledger, conn: first, sent: 99, other_way: None };
         assert_eq!(of_first.sent(first), Some(LedgerEntry { bytes: 99, open: true, known: true }));
         assert_eq!(of_first.sent(later), ledger.sent(later));
     }

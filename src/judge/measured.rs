@@ -19,6 +19,8 @@ pub struct MeasuredRun<'r> {
     pub ending: RunEnding,
     /// What the server answered, if it is no echo server.
     pub answered: Option<Answer>,
+    /// Both ends are ours.
+    pub two_sides: bool,
 }
 
 /// A load group of a run that has ended.

@@ -93,6 +93,7 @@ pub fn judge_case(expect: &Expectations, run: &MeasuredRun<'_>) -> Judgement {
         doubtful_thresholds: doubtful.map(EvaluatedThreshold::sentence).collect(),
         time_doubt,
         answered: run.answered.clone(),
+        two_sides: run.two_sides,
     };
     let verdict = judge(&total, &context);
     let evidence = Evidence {

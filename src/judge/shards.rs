@@ -34,6 +34,8 @@ pub struct ShardContext {
     pub doubts_accepted: bool,
     /// What the server answered, if it is no echo server.
     pub answered: Option<Answer>,
+    /// Both ends are ours.
+    pub two_sides: bool,
 }
 
 /// When a process of the run ran.
@@ -56,6 +58,7 @@ pub fn judge_shards(counters: &Counters, context: &ShardContext) -> VerdictRepor
         verify_off: context.verify_off,
         time_doubt: context.time_doubt.clone(),
         answered: context.answered.clone(),
+        two_sides: context.two_sides,
         ..VerdictContext::default()
     };
     let mut verdict = judge(counters, &of_run);

@@ -26,6 +26,7 @@ fn judged(scenario: &Scenario, groups: &[LoadStats], ending: &RunEnding) -> Judg
         resources: RunResources::default(),
         ending: ending.clone(),
         answered: None,
+        two_sides: false,
     };
     let judgement = judge_case(&scenario.expect, &run);
     let server = match ending.server {

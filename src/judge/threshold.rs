@@ -247,7 +247,13 @@ mod tests {
     /// Whether a run of these load groups meets a threshold, and the measured value.
     fn evaluated(text: &str, groups: &[(&str, &LoadStats)], resources: RunResources) -> (bool, String) {
         let loads = groups.iter().map(|(name, stats)| MeasuredLoad { name, verify: Verify::Full, stats });
-        let run = MeasuredRun { loads: loads.collect(), resources, ending: RunEnding::default(), answered: None };
+        let run = MeasuredRun {
+            loads: loads.collect(),
+            resources,
+            ending: RunEnding::default(),
+            answered: None,
+            two_sides: false,
+        };
         let threshold: Threshold = text.parse().expect(text);
         let EvaluatedThreshold { met, actual, .. } = threshold.evaluate(&MetricSource::new(&run), true);
         (met, actual)
@@ -389,6 +395,7 @@ mod tests {
                 resources: RunResources::default(),
                 ending: RunEnding::default(),
                 answered: None,
+                two_sides: false,
             };
             let threshold: Threshold = "write_stalls == 2".parse().expect("it is a threshold");
             let source = MetricSource::new(&run);

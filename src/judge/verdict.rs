@@ -102,6 +102,8 @@ pub struct VerdictContext {
     pub time_doubt: Option<TimeDoubt>,
     /// What the server answered, if it is no echo server.
     pub answered: Option<Answer>,
+    /// Both ends are ours.
+    pub two_sides: bool,
 }
 
 impl VerdictReport {
@@ -139,7 +141,7 @@ pub fn judge(counters: &Counters, context: &VerdictContext) -> VerdictReport {
 /// The verdict, had there been no time limit.
 fn judge_finished(counters: &Counters, context: &VerdictContext) -> VerdictReport {
     let has_findings = !counters.findings.is_empty();
-    let mut reasons = findings(counters);
+    let mut reasons = findings(counters, context.two_sides);
     let mut shortfalls = shortfalls(counters, context.is_suite);
     if !shortfalls.is_empty() {
         shortfalls.extend(shortages(counters));
@@ -197,11 +199,11 @@ fn judge_finished(counters: &Counters, context: &VerdictContext) -> VerdictRepor
 }
 
 /// The findings, kind by kind.
-fn findings(counters: &Counters) -> Vec<String> {
+fn findings(counters: &Counters, two_sides: bool) -> Vec<String> {
     counters
         .findings
         .iter()
-        .map(|(kind, n)| format!("{} × {}: {}", grouped(*n), kind.name(), kind.description()))
+        .map(|(kind, n)| format!("{} × {}: {}", grouped(*n), kind.name(), kind.described(two_sides)))
         .collect()
 }
 
@@ -290,6 +292,21 @@ mod tests {
 
     fn missed() -> VerdictContext {
         VerdictContext { missed_thresholds: vec!["rtt.p99".to_owned()], ..VerdictContext::default() }
+    }
+
+    #[test]
+    fn findings_of_two_sides_are_told_without_an_echo() {
+        let mut counters = good();
+        counters.found(FindingKind::Lost);
+        assert_eq!(
+            judged(&counters).reasons,
+            ["1 × lost: Bytes did not come back while later ones did, or never came at all."]
+        );
+        let two_sides = judge(&counters, &VerdictContext { two_sides: true, ..VerdictContext::default() });
+        assert_eq!(
+            two_sides.reasons,
+            ["1 × lost: Bytes did not arrive while later ones did, or never arrived at all."]
+        );
     }
 
     #[test]

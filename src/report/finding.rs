@@ -109,7 +109,7 @@ fn from(divergence: &Divergence, those: &str, shard: Option<&str>) -> String {
     }
 }
 
-fn instead_of(divergence: &Divergence) -> String {
+pub(super) fn instead_of(divergence: &Divergence) -> String {
     match divergence.replaced {
         0 => "in between".to_owned(),
         all if all == divergence.extent => "in place of the right ones".to_owned(),

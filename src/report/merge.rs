@@ -287,6 +287,7 @@ impl Sum {
             processes: parts.iter().filter_map(process_time).collect(),
             doubts_accepted: missing == Missing::Accepted,
             answered: None,
+            two_sides: backend.is_some(),
         };
         let loads: Vec<LoadReport> =
             first.loads.into_iter().zip(loads).map(|(load, sum)| sum.report(load, findings)).collect();

@@ -4,14 +4,20 @@
 use std::time::Duration;
 
 use super::backend_connections::BackendReport;
+use super::excerpt::place;
+use super::finding::instead_of;
 use super::run::RunReport;
 use super::text::{show_bytes, show_count, show_time};
 use crate::measure::Counters;
-use crate::stream::{Finding, FindingKind, OtherSide, StreamDirection};
+use crate::stream::{Divergence, Finding, FindingKind, OtherSide, StreamDirection, StreamSource};
 use crate::units::counted;
 
 /// Less than this is shown as no time at all.
 const JUST_MS: f64 = 0.1;
+
+/// What may be wrong where the client receives what it has sent.
+const ECHO: &str =
+    "The target sends the client's own bytes back: is it an echo server, or a proxy that leads to itself?";
 
 /// The rows of the totals: each direction, and the backend.
 pub(super) fn rows(report: &RunReport) -> Vec<Vec<String>> {
@@ -78,7 +84,7 @@ pub(super) fn other_side(finding: &Finding) -> Option<String> {
     let other = finding.other.as_deref()?;
     let is_client = found_by_backend(finding);
     if !other.reached {
-        return None;
+        return is_echo(finding).then(|| ECHO.to_owned());
     }
     let name = if is_client { "client" } else { "server" };
     let ago = |ms: Option<f64>| ms.map(|ms| format!(" (last {})", before(finding.at_ms - ms))).unwrap_or_default();
@@ -129,6 +135,9 @@ pub(super) fn retold(finding: &Finding, happened: String) -> String {
         StreamDirection::Down => ("server", "client"),
     };
     let divergence = &finding.divergence;
+    if let Some(source) = divergence.source.filter(|_| divergence.other_way) {
+        return of_other_way(divergence, source, direction, way);
+    }
     let lacking = match divergence.extent {
         0 => String::new(),
         extent => format!(", with {} missing", counted(extent, "byte")),
@@ -174,6 +183,26 @@ pub(super) fn retold(finding: &Finding, happened: String) -> String {
     }
 }
 
+/// Bytes that arrived are those of the other direction.
+fn of_other_way(divergence: &Divergence, source: StreamSource, direction: StreamDirection, way: &str) -> String {
+    let other = if direction == StreamDirection::Down { "the way to the server" } else { "the way back" };
+    let arrived = counted(divergence.extent, "byte");
+    let whose = match source.conn == divergence.conn {
+        true => "this connection's own bytes".to_owned(),
+        false => format!("bytes of connection {}", source.conn),
+    };
+    let from = place("offset", source.offset);
+    format!("{arrived} arrived {}{way}: they are {whose} of {other}, from {from} on", instead_of(divergence))
+}
+
+/// Whether what the client received first is what it had sent first, and nothing reached the backend.
+fn is_echo(finding: &Finding) -> bool {
+    let divergence = &finding.divergence;
+    let begins = divergence.source.is_some_and(|source| source.conn == divergence.conn && source.offset == 0);
+    let is_of_client = finding.direction == Some(StreamDirection::Down);
+    is_of_client && divergence.other_way && divergence.offset == 0 && begins
+}
+
 /// What arrived, with the way on which it did: before what is only said of the bytes.
 fn with_way(kind: FindingKind, arrived: String, way: &str) -> String {
     let of_the_bytes = match kind {
@@ -189,7 +218,7 @@ fn with_way(kind: FindingKind, arrived: String, way: &str) -> String {
 mod tests {
     use super::super::finding::sentences;
     use super::*;
-    use crate::stream::{Change, ConnId, Corruption, Divergence, EndedBy, Ending, StreamSource};
+    use crate::stream::{Change, ConnId, Corruption, EndedBy, Ending};
 
     /// A finding of three bytes on the way back, made one second after the start.
     fn finding(kind: FindingKind) -> Finding {
@@ -263,6 +292,25 @@ mod tests {
         assert!(told(true).starts_with(expected), "{}", told(true));
         let expected = "EOF came, and the backend was never reached: no connection there began with this one's bytes.";
         assert!(told(false).starts_with(expected), "{}", told(false));
+    }
+
+    #[test]
+    fn bytes_of_the_other_direction_are_named_and_an_echo_of_the_first_is_asked_about() {
+        let mut echoed = finding(FindingKind::Crosstalk);
+        (echoed.divergence.offset, echoed.divergence.other_way) = (0, true);
+        echoed.divergence.source = Some(StreamSource { conn: echoed.divergence.conn, offset: 0, open: true });
+        echoed.other = Some(Box::new(OtherSide { reached: false, ..other_side_at_rest() }));
+        let expected = "3 bytes arrived in between on the way back: they are this connection's own bytes of the way to \
+                        the server, from offset 0 (0x0) on. The target sends the client's own bytes back: is it an echo \
+                        server, or a proxy that leads to itself?";
+        assert!(sentences(&echoed).starts_with(expected), "{}", sentences(&echoed));
+        echoed.divergence.replaced = 3;
+        echoed.other = Some(Box::new(other_side_at_rest()));
+        echoed.direction = Some(StreamDirection::Up);
+        let said = sentences(&echoed);
+        let expected = "3 bytes arrived in place of the right ones on the way to the server: they are this connection's \
+                        own bytes of the way back, from offset 0 (0x0) on. The client had sent";
+        assert!(said.starts_with(expected), "{said}");
     }
 
     #[test]

@@ -58,6 +58,7 @@ pub fn judged_case(
         },
         ending: RunEnding { loads_interrupted: outcome.interrupted, ..ending },
         answered: outcome.answered(),
+        two_sides: outcome.backend.is_some(),
     };
     let judgement = judge_case(expect, &run);
     (RunReport::new(plan, outcome, server, &judgement), judgement)

@@ -326,6 +326,15 @@ impl Classifier<'_> {
             divergence.replaced = mismatch.replace(len);
             return self.report(divergence);
         }
+        if mismatch.background.in_detail
+            && let Some(source) = view.locate_of_other_way(&head)
+        {
+            let kind = if source.open { FindingKind::Crosstalk } else { FindingKind::Stale };
+            let mut divergence = mismatch.divergence(kind, len, number);
+            (divergence.source, divergence.other_way) = (Some(source), true);
+            divergence.replaced = mismatch.replace(len);
+            return self.report(divergence);
+        }
         if let Some(change) = begun_conversion(&right, &head) {
             let mut divergence = mismatch.divergence(FindingKind::Corrupt, len.min(mismatch.missing.max(1)), number);
             mismatch.replace(len);

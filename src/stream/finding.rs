@@ -57,6 +57,8 @@ pub struct FindingKindRow {
     pub name: &'static str,
     /// One sentence for people.
     pub description: &'static str,
+    /// The same where both ends are ours, so that nothing comes back.
+    pub of_two_sides: &'static str,
     /// Whether it is about which bytes came, not about how a connection ended, waited or was not opened.
     pub is_of_bytes: bool,
     /// Whether it says that something did not come in time. Then a client without a processor would find it too.
@@ -69,6 +71,7 @@ pub const FINDING_KINDS: &[FindingKindRow] = &[
         kind: FindingKind::Corrupt,
         name: "corrupt",
         description: "Bytes came back changed, in their right place.",
+        of_two_sides: "Bytes arrived changed, in their right place.",
         is_of_bytes: true,
         depends_on_time: false,
     },
@@ -76,6 +79,7 @@ pub const FINDING_KINDS: &[FindingKindRow] = &[
         kind: FindingKind::Lost,
         name: "lost",
         description: "Bytes did not come back while later ones did, or never came at all.",
+        of_two_sides: "Bytes did not arrive while later ones did, or never arrived at all.",
         is_of_bytes: true,
         depends_on_time: false,
     },
@@ -83,6 +87,7 @@ pub const FINDING_KINDS: &[FindingKindRow] = &[
         kind: FindingKind::Duplicated,
         name: "duplicated",
         description: "Bytes came back twice in a row.",
+        of_two_sides: "Bytes arrived twice in a row.",
         is_of_bytes: true,
         depends_on_time: false,
     },
@@ -90,6 +95,7 @@ pub const FINDING_KINDS: &[FindingKindRow] = &[
         kind: FindingKind::Reordered,
         name: "reordered",
         description: "Bytes came back after bytes that were sent later.",
+        of_two_sides: "Bytes arrived after bytes that were sent later.",
         is_of_bytes: true,
         depends_on_time: false,
     },
@@ -97,6 +103,7 @@ pub const FINDING_KINDS: &[FindingKindRow] = &[
         kind: FindingKind::Crosstalk,
         name: "crosstalk",
         description: "Bytes came back that another open connection had sent.",
+        of_two_sides: "Bytes arrived that another open connection had sent, or that were of the other direction.",
         is_of_bytes: true,
         depends_on_time: false,
     },
@@ -104,6 +111,7 @@ pub const FINDING_KINDS: &[FindingKindRow] = &[
         kind: FindingKind::Stale,
         name: "stale",
         description: "Bytes came back again from an older place of the stream, or from a connection that is closed.",
+        of_two_sides: "Bytes arrived again from an older place of the stream, or from a connection that is closed.",
         is_of_bytes: true,
         depends_on_time: false,
     },
@@ -111,6 +119,7 @@ pub const FINDING_KINDS: &[FindingKindRow] = &[
         kind: FindingKind::Truncated,
         name: "truncated",
         description: "The stream ended (EOF) before the last byte.",
+        of_two_sides: "EOF came before the last byte, or before the other side had ended its direction.",
         is_of_bytes: false,
         depends_on_time: false,
     },
@@ -118,6 +127,7 @@ pub const FINDING_KINDS: &[FindingKindRow] = &[
         kind: FindingKind::Surplus,
         name: "surplus",
         description: "Bytes came that nobody had sent, or after the last byte.",
+        of_two_sides: "Bytes came that nobody had sent, or after the last byte.",
         is_of_bytes: true,
         depends_on_time: false,
     },
@@ -125,6 +135,7 @@ pub const FINDING_KINDS: &[FindingKindRow] = &[
         kind: FindingKind::Stalled,
         name: "stalled",
         description: "Nothing more came until the stall time-out.",
+        of_two_sides: "Nothing more came until the stall time-out.",
         is_of_bytes: false,
         depends_on_time: true,
     },
@@ -132,6 +143,7 @@ pub const FINDING_KINDS: &[FindingKindRow] = &[
         kind: FindingKind::Reset,
         name: "reset",
         description: "The other side reset the connection before its end.",
+        of_two_sides: "The connection was reset before its end, and not by the other side.",
         is_of_bytes: false,
         depends_on_time: false,
     },
@@ -139,6 +151,7 @@ pub const FINDING_KINDS: &[FindingKindRow] = &[
         kind: FindingKind::NoFin,
         name: "no-fin",
         description: "Every byte came back, but no EOF followed the half-close.",
+        of_two_sides: "No end came, although the other side had ended its direction or had reset the connection.",
         is_of_bytes: false,
         depends_on_time: true,
     },
@@ -146,6 +159,7 @@ pub const FINDING_KINDS: &[FindingKindRow] = &[
         kind: FindingKind::TooSlow,
         name: "too-slow",
         description: "Bytes still came, but not the last one before the time and the grace after it were over.",
+        of_two_sides: "Bytes still came, but not the last one before the time and the grace after it were over.",
         is_of_bytes: false,
         depends_on_time: true,
     },
@@ -153,6 +167,7 @@ pub const FINDING_KINDS: &[FindingKindRow] = &[
         kind: FindingKind::ConnectFailed,
         name: "connect-failed",
         description: "The connection could not be opened.",
+        of_two_sides: "The connection could not be opened.",
         is_of_bytes: false,
         depends_on_time: false,
     },
@@ -167,6 +182,11 @@ impl FindingKind {
     /// What the kind means, in one sentence.
     pub fn description(self) -> &'static str {
         self.row().description
+    }
+
+    /// The same, where both ends are ours if `two_sides`.
+    pub fn described(self, two_sides: bool) -> &'static str {
+        if two_sides { self.row().of_two_sides } else { self.row().description }
     }
 
     /// Whether it is about which bytes came, not about how a connection ended, waited or was not opened.
@@ -214,6 +234,9 @@ pub struct Divergence {
     /// If the bytes are those of an earlier case of the suite: its id and name. The source is one of its connections.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub earlier: Option<String>,
+    /// Where both ends are ours: whether the bytes are of the other direction. The source is in its stream.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub other_way: bool,
     /// How the bytes were changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<Corruption>,
@@ -251,6 +274,7 @@ impl Divergence {
             overtaken_by: 0,
             source: None,
             earlier: None,
+            other_way: false,
             detail: None,
             excerpt_offset: offset,
             expected: Vec::new(),
@@ -408,7 +432,10 @@ mod tests {
             assert_eq!(row.kind as usize, number, "in the order of the enum, hence each once");
             assert_eq!(serde_json::to_value(row.kind).expect("a unit variant"), row.name);
             assert_eq!(FindingKind::from_name(row.name), Some(row.kind));
-            assert!(row.description.ends_with('.') && row.description.len() > 20, "{}: one sentence", row.name);
+            for sentence in [row.description, row.of_two_sides] {
+                assert!(sentence.ends_with('.') && sentence.len() > 20, "{}: one sentence", row.name);
+            }
+            assert!(!row.of_two_sides.contains("came back"), "{}: nothing comes back there", row.name);
         }
         let next = FINDING_KINDS.len();
         assert_eq!(FindingKind::ConnectFailed as usize + 1, next, "the last of the enum is the last of the table");

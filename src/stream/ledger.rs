@@ -13,6 +13,11 @@ pub trait Ledger {
     fn earlier(&self) -> &[EarlierRun] {
         &[]
     }
+
+    /// Where both ends are ours: the streams of the other direction, and what was sent of them.
+    fn other_way(&self) -> Option<(&Stream, &dyn Ledger)> {
+        None
+    }
 }
 
 /// What a connection has sent.
@@ -58,6 +63,22 @@ impl<'a> StreamView<'a> {
     pub(super) fn locate(&self, before: &[u8], word: [u8; WORD_BYTES]) -> Option<StreamSource> {
         let location = self.stream.locate(u64::from_le_bytes(word));
         self.look_up(before, location).or_else(|| self.look_up(before, location.shared()?))
+    }
+
+    /// Where these bytes come from that belong nowhere, if all of them are of the other direction. They must hold two
+    /// whole words: of all that was sent, one word too often matches by chance.
+    pub(super) fn locate_of_other_way(&self, bytes: &[u8]) -> Option<StreamSource> {
+        let (stream, ledger) = self.ledger.other_way()?;
+        let last = bytes.len().checked_sub(2 * WORD_BYTES)?;
+        (0..=last.min(WORD_BYTES - 1)).find_map(|start| {
+            let location = stream.locate(u64::from_le_bytes(*bytes[start..].first_chunk()?));
+            [Some(location), location.shared()].into_iter().flatten().find_map(|WordLocation { conn, index }| {
+                let offset = (index * WORD_BYTES as u64).checked_sub(start as u64)?;
+                let sent = ledger.sent(conn).filter(|sent| offset + bytes.len() as u64 <= sent.bytes)?;
+                let is_it = stream.first_mismatch(conn, offset, bytes).is_none();
+                is_it.then_some(StreamSource { conn, offset, open: sent.open || conn == self.conn })
+            })
+        })
     }
 
     fn look_up(&self, before: &[u8], location: WordLocation) -> Option<StreamSource> {

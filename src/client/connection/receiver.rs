@@ -5,7 +5,6 @@ use std::io;
 use super::turn::{Transport, TurnContext};
 use super::write_stall::WriteStall;
 use crate::client::clock::nanos;
-use crate::client::sent_ledger::OwnLedger;
 use crate::plan::{Profile, Read, Verify};
 use crate::stream::{Circumstances, ConnId, End, Verifier};
 
@@ -186,7 +185,7 @@ impl Receiver {
         match profile.verify {
             Verify::Full => {
                 let (before, found) = (self.verifier.verified(), turn.found.len());
-                let ledger = OwnLedger { all: turn.incoming_ledger, conn: self.conn(), sent };
+                let ledger = turn.ledger_of_incoming(self.conn(), sent);
                 self.verifier.check(turn.incoming, &ledger, &turn.scratch[..n], turn.found);
                 turn.stats.counters.bytes_verified += self.verifier.verified().saturating_sub(before);
                 if turn.found.len() > found {
@@ -240,7 +239,7 @@ impl Receiver {
     /// The connection has ended in this way: finds what is missing or wrong.
     pub(super) fn end(&mut self, turn: &mut TurnContext<'_>, profile: &Profile, sent: u64, end: End) {
         let (before, found) = (self.verifier.verified(), turn.found.len());
-        let ledger = OwnLedger { all: turn.incoming_ledger, conn: self.conn(), sent };
+        let ledger = turn.ledger_of_incoming(self.conn(), sent);
         self.verifier.end(turn.incoming, &ledger, end, turn.found);
         self.show_the_wire(turn, profile, found);
         turn.stats.counters.bytes_verified += self.verifier.verified().saturating_sub(before);

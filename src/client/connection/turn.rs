@@ -6,9 +6,9 @@ use std::net::Shutdown;
 
 use crate::client::clock::RunClock;
 use crate::client::half_close_evidence::HalfCloseEvidence;
-use crate::client::sent_ledger::SentLedger;
+use crate::client::sent_ledger::{OwnLedger, SentLedger};
 use crate::measure::LoadStats;
-use crate::stream::{Divergence, Stream};
+use crate::stream::{ConnId, Divergence, Stream};
 
 /// What a connection needs of a socket. `WouldBlock` is not an error here: it ends the turn, and the worker arranges
 /// for the next one.
@@ -47,6 +47,15 @@ pub(in crate::client) struct TurnContext<'a> {
     pub(in crate::client) group_arrived: bool,
     /// When the time of the group is up.
     pub(in crate::client) deadline: u64,
+}
+
+impl<'a> TurnContext<'a> {
+    /// The ledger of what this connection receives, of which `sent` bytes were sent.
+    #[inline]
+    pub(super) fn ledger_of_incoming(&self, conn: ConnId, sent: u64) -> OwnLedger<'a> {
+        let is_echo = std::ptr::eq(self.ledger, self.incoming_ledger);
+        OwnLedger { all: self.incoming_ledger, conn, sent, other_way: (!is_echo).then_some((self.stream, self.ledger)) }
+    }
 }
 
 /// The result of a turn.

@@ -61,7 +61,7 @@ fn card(run: &RunReport, kind: &Kind<'_>, examples: usize) -> Markup {
     html! {
         article.card {
             h4 { span.bad { (name) } " " span.count { "× " (show_count(kind.count)) } }
-            p { (kind.kind.description()) }
+            p { (kind.kind.described(run.backend.is_some())) }
             ul {
                 @for (load, count) in &kind.loads {
                     @let line = kind_line(load, kind.kind, *count, Style::PLAIN);
