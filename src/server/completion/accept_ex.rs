@@ -71,7 +71,7 @@ impl AcceptExListener {
     /// outstanding, then close the listener, and only then serve them. A client that is not served yet does not connect
     /// again, so clients that do so for ever are soon all here.
     ///
-    /// It does not use AcceptEx. If the client had reset its connection meanwhile, AcceptEx would wait for the next one.
+    /// It does not use AcceptEx, which would wait for the next client if this one had reset its connection meanwhile.
     pub(in crate::server) fn accept_rest(&self, context: &Context) -> Vec<Socket> {
         let mut rest = Vec::new();
         if self.socket.set_nonblocking(true).is_ok() {
