@@ -272,7 +272,7 @@ fn relay_that_comes_late(backend: SocketAddr) -> SocketAddr {
 }
 
 #[test]
-fn a_connection_that_came_late_is_counted_so_and_a_finding_does_not_say_that_it_never_came() {
+fn a_connection_that_came_late_is_counted_and_not_said_to_be_missing() {
     let backend = backend();
     let load = "conns = 1\nreconnect = 1\nflow = 'both'\nmessages = 2\ngap = '1m'\nsize = 64\nstall_timeout = '1s'";
     let mut outcome = run(relay_that_comes_late(backend.address()), &backend, load);

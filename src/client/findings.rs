@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_of_a_client_whose_connection_reached_the_backend_later_came_on_the_way_back() {
+    fn an_end_before_the_backend_was_reached_came_on_the_way_back() {
         let mut divergence = Divergence::of_connection(FindingKind::Truncated, conn(), 0, 0);
         for (by, expected) in [
             (EndedBy::Fin, StreamDirection::Down),

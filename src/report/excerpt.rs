@@ -63,6 +63,15 @@ pub(super) fn place(name: &str, offset: u64) -> String {
     format!("{name} {} ({offset:#x})", show_count(offset))
 }
 
+/// Whether foreign bytes came in place of right ones, and of how many.
+pub(super) fn instead_of(divergence: &Divergence) -> String {
+    match divergence.replaced {
+        0 => "in between".to_owned(),
+        all if all == divergence.extent => "in place of the right ones".to_owned(),
+        some => format!("in place of {} of the right ones", show_count(some)),
+    }
+}
+
 /// Whether no byte differs. Bytes that are only missing, because the connection ended, are of no interest.
 pub(super) fn is_all_right(divergence: &Divergence) -> bool {
     let Divergence { expected, received, kind, .. } = divergence;

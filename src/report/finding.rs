@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::ending;
-use super::excerpt::{self, place};
+use super::excerpt::{self, instead_of, place};
 use super::style::{Role, Style};
 use super::text::{hanging, show_count, show_time, visible, wrapped};
 use super::two_sides;
@@ -106,14 +106,6 @@ fn from(divergence: &Divergence, those: &str, shard: Option<&str>) -> String {
         (true, _) => format!("{those} from {from} on"),
         (false, true) => format!("{those} of connection {conn}, from its {from} on,"),
         (false, false) => format!("{those} of connection {conn}, which is closed, from its {from} on,"),
-    }
-}
-
-pub(super) fn instead_of(divergence: &Divergence) -> String {
-    match divergence.replaced {
-        0 => "in between".to_owned(),
-        all if all == divergence.extent => "in place of the right ones".to_owned(),
-        some => format!("in place of {} of the right ones", show_count(some)),
     }
 }
 

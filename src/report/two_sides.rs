@@ -4,8 +4,7 @@
 use std::time::Duration;
 
 use super::backend_connections::BackendReport;
-use super::excerpt::place;
-use super::finding::instead_of;
+use super::excerpt::{instead_of, place};
 use super::run::RunReport;
 use super::text::{show_bytes, show_count, show_time};
 use crate::measure::Counters;

@@ -317,23 +317,8 @@ impl Classifier<'_> {
         {
             return;
         }
-        if mismatch.background.in_detail
-            && let Some(EarlierSource { run, conn, offset }) = earlier::find(view.ledger.earlier(), &head)
-        {
-            let mut divergence = mismatch.divergence(FindingKind::Stale, len, number);
-            divergence.source = Some(StreamSource { conn, offset, open: false });
-            divergence.earlier = Some(run);
-            divergence.replaced = mismatch.replace(len);
-            return self.report(divergence);
-        }
-        if mismatch.background.in_detail
-            && let Some(source) = view.locate_of_other_way(&head)
-        {
-            let kind = if source.open { FindingKind::Crosstalk } else { FindingKind::Stale };
-            let mut divergence = mismatch.divergence(kind, len, number);
-            (divergence.source, divergence.other_way) = (Some(source), true);
-            divergence.replaced = mismatch.replace(len);
-            return self.report(divergence);
+        if mismatch.background.in_detail && self.comes_from_elsewhere(mismatch, number, &head) {
+            return;
         }
         if let Some(change) = begun_conversion(&right, &head) {
             let mut divergence = mismatch.divergence(FindingKind::Corrupt, len.min(mismatch.missing.max(1)), number);
@@ -372,6 +357,24 @@ impl Classifier<'_> {
                 self.report(divergence);
             }
         }
+    }
+
+    /// Whether the bytes of a segment that begins like this are of an earlier run, or of the other direction.
+    fn comes_from_elsewhere(&mut self, mismatch: &mut EndedMismatch<'_>, number: usize, head: &[u8]) -> bool {
+        let len = mismatch.segments[number].len;
+        let mut divergence = mismatch.divergence(FindingKind::Stale, len, number);
+        if let Some(EarlierSource { run, conn, offset }) = earlier::find(self.view.ledger.earlier(), head) {
+            divergence.source = Some(StreamSource { conn, offset, open: false });
+            divergence.earlier = Some(run);
+        } else if let Some(source) = self.view.locate_of_other_way(head) {
+            divergence.kind = if source.open { FindingKind::Crosstalk } else { FindingKind::Stale };
+            (divergence.source, divergence.other_way) = (Some(source), true);
+        } else {
+            return false;
+        }
+        divergence.replaced = mismatch.replace(len);
+        self.report(divergence);
+        true
     }
 
     /// Whether a few bytes between late ones, too few to tell their place, are late too.
