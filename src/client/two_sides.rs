@@ -115,8 +115,8 @@ impl TwoSides {
         self.pairs.of(conn).is_some_and(|pair| pair.client_address() == Some(address))
     }
 
-    /// Hands a connection over to the worker of its pair. Returns the worker to wake, or what it is if the connection is
-    /// not the first of its pair, or the client's half is over.
+    /// Hands a connection over to the worker of its pair. Returns the worker to wake, or what the connection is: not
+    /// the first of its pair, or too late for the client's half.
     pub(super) fn hand_over(&self, stream: TcpStream, pair: Arc<Pair>, now: u64) -> Result<usize, Offered> {
         if pair.has_ended(Side::Client) && !pair.is_reached() {
             return Err(Offered::Late(pair.conn()));

@@ -300,15 +300,15 @@ mod tests {
         echoed.divergence.source = Some(StreamSource { conn: echoed.divergence.conn, offset: 0, open: true });
         echoed.other = Some(Box::new(OtherSide { reached: false, ..other_side_at_rest() }));
         let expected = "3 bytes arrived in between on the way back: they are this connection's own bytes of the way to \
-                        the server, from offset 0 (0x0) on. The target sends the client's own bytes back: is it an echo \
-                        server, or a proxy that leads to itself?";
+                        the server, from offset 0 (0x0) on. The target sends the client's own bytes back: is it an \
+                        echo server, or a proxy that leads to itself?";
         assert!(sentences(&echoed).starts_with(expected), "{}", sentences(&echoed));
         echoed.divergence.replaced = 3;
         echoed.other = Some(Box::new(other_side_at_rest()));
         echoed.direction = Some(StreamDirection::Up);
         let said = sentences(&echoed);
-        let expected = "3 bytes arrived in place of the right ones on the way to the server: they are this connection's \
-                        own bytes of the way back, from offset 0 (0x0) on. The client had sent";
+        let expected = "3 bytes arrived in place of the right ones on the way to the server: they are this \
+                        connection's own bytes of the way back, from offset 0 (0x0) on. The client had sent";
         assert!(said.starts_with(expected), "{said}");
     }
 
