@@ -101,3 +101,19 @@ fn a_server_by_command_is_still_ended_by_the_limit() {
     // 128 and SIGXFSZ, as a shell says it.
     assert!(out.contains("head ended by 153"), "{out}{}", text(&output.stderr));
 }
+
+#[test]
+fn a_report_that_can_not_be_written_is_told_once() {
+    let folder = tempfile::tempdir().expect("a temporary folder is made");
+    let own = Serving::start(&["--fault", "flip:at=1000", "-q"]);
+    for flag in ["--markdown", "--junit"] {
+        // What the file holds before the run is short enough, and findings are not.
+        let args = ["blast", &own.address, "--conns", "2", "--messages", "20", "-q", flag, "report"];
+        let output = finish(start_with_small_files(folder.path(), &args), &args);
+        let err = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "the server's fault counts: {flag}: {err}");
+        assert_eq!(err.matches("File too large").count(), 1, "{flag}: {err}");
+        assert!(err.contains(&format!("error: {flag} report: ")), "{flag}: {err}");
+    }
+    own.stop();
+}

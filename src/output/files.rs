@@ -300,9 +300,9 @@ mod tests {
         assert!(is_link());
         assert_eq!(read(&file), "");
         fs::remove_file(&file).expect("it is there");
-        write("json", &link, "anew").expect("the link's target is writable");
+        write("json", &link, "later").expect("the link's target is writable");
         assert!(is_link());
-        assert_eq!(read(&file), "anew\n");
+        assert_eq!(read(&file), "later\n");
         write("json", Path::new("/dev/null"), "gone").expect("the device is writable");
         clear("json", Path::new("/dev/null")).expect("a device holds nothing to clear");
         assert!(!fs::metadata("/dev/null").expect("the device exists").is_file());

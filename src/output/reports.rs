@@ -86,6 +86,10 @@ pub(crate) struct ReportFiles {
     step_summary: Option<StepSummary>,
     /// The files that hold the latest result.
     written: Vec<String>,
+    /// How many cases have no result yet.
+    left: usize,
+    /// What was warned of last.
+    warned: Option<String>,
 }
 
 impl ReportFiles {
@@ -97,21 +101,30 @@ impl ReportFiles {
     pub(crate) fn open(args: &FileArgs, json: Option<&Path>, planned: Vec<CaseReport>) -> anyhow::Result<ReportFiles> {
         let json = json.map(|file| (&JSON, file.to_owned()));
         let files: Vec<_> = args.files.iter().cloned().chain(json).collect();
+        let left = planned.len();
         let report = SuiteReport::new(secrets::report_without(planned));
         let step_summary = args.github.then(StepSummary::open).transpose()?;
         for (format, path) in &files {
             files::write_before_run(format.name, path, &(format.render)(&report)?)?;
         }
-        Ok(ReportFiles { report, files, step_summary, written: Vec::new() })
+        Ok(ReportFiles { report, files, step_summary, written: Vec::new(), left, warned: None })
     }
 
     /// Sets the result of case `i` and rewrites every file. Returns the line that marks the case in GitHub's log. If a
-    /// file cannot be written, a warning says so, and the next case tries again.
+    /// file cannot be written, a warning says so once, and the next case tries again. After the last case nothing is
+    /// said: [`end`](Self::end) returns the error.
     pub(crate) fn set(&mut self, i: usize, case: CaseReport) -> Option<String> {
         let annotation = self.step_summary.as_ref().and_then(|summary| summary.annotation(&case));
         self.report.set(i, case);
-        if let Err(error) = self.write() {
-            say(&format!("warning: {error:#}"));
+        self.left = self.left.saturating_sub(1);
+        if let Err(error) = self.write()
+            && self.left > 0
+        {
+            let warning = format!("warning: {error:#}: the next case tries again");
+            if self.warned.as_ref() != Some(&warning) {
+                say(&warning);
+                self.warned = Some(warning);
+            }
         }
         annotation
     }

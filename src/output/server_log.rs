@@ -58,7 +58,7 @@ impl ServerLogArgs {
         let Some(folder) = &self.server_log else { return Ok(None) };
         let path = folder.join(file_name(&secrets::without(name)));
         let file = File::create(&path).with_context(|| format!("--server-log: writing {}", path.display()))?;
-        Ok(Some(Box::new(LogFile { file, path, incomplete: Arc::clone(&self.incomplete) })))
+        Ok(Some(Box::new(KeptFile { file, path, incomplete: Arc::clone(&self.incomplete) })))
     }
 
     /// Whether every file holds all that its server has printed. Call it after the servers have ended.
@@ -78,20 +78,20 @@ impl ServerLogArgs {
 }
 
 /// A file of the folder, which tells when it can't be written.
-struct LogFile {
+struct KeptFile {
     file: File,
     path: PathBuf,
     incomplete: Incomplete,
 }
 
-impl Write for LogFile {
+impl Write for KeptFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.file.write(bytes);
         if let Err(error) = &written
             && error.kind() != io::ErrorKind::Interrupted
         {
             let mut incomplete = lock(&self.incomplete);
-            // A server that is started anew has the same file.
+            // A server that is started again has the same file.
             if incomplete.iter().all(|(path, _)| *path != self.path) {
                 incomplete.push((self.path.clone(), files::told("server-log", &self.path, error)));
             }

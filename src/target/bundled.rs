@@ -16,7 +16,7 @@ use super::lifecycle::StoppedServer;
 use super::listening;
 use super::patience::Patience;
 use super::serve_event::ServeEvent;
-use super::server_log::{LogSink, ServerLog};
+use super::server_log::{OutputSink, ServerLog};
 use super::started_process::StartedProcess;
 use crate::config::ServerConditions;
 use crate::failure::Failure;
@@ -61,7 +61,7 @@ impl BundledServer {
         model: Option<&str>,
         flags: &[String],
         conditions: &ServerConditions,
-        log: Option<LogSink>,
+        log: Option<OutputSink>,
     ) -> anyhow::Result<BundledServer> {
         let program = std::env::current_exe().context("finding this program, to start it as a server")?;
         let mut command = Command::new(program);

@@ -18,7 +18,7 @@ use super::lifecycle::{Reach, StartFailure, StoppedServer};
 use super::listening;
 use super::patience::{AFTER_INTERRUPT, Patience};
 use super::program_path;
-use super::server_log::{LogSink, ServerLog};
+use super::server_log::{OutputSink, ServerLog};
 use super::started_process::StartedProcess;
 use crate::config::{CommandSpec, Places, Readiness, ServerConditions};
 use crate::interrupt;
@@ -77,7 +77,7 @@ impl CommandServer {
         server: &CommandSpec,
         conditions: &ServerConditions,
         (surroundings, reach): (&Surroundings, Reach<'_>),
-        log: Option<LogSink>,
+        log: Option<OutputSink>,
     ) -> Result<CommandServer, StartFailure> {
         let log = log.map(ServerLog::new);
         let mut starts = 1;

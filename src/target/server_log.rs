@@ -6,14 +6,14 @@ use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
 /// Where all that a server prints goes.
-pub(super) type LogSink = Box<dyn Write + Send>;
+pub(super) type OutputSink = Box<dyn Write + Send>;
 
 /// The log of one server. Clones write to the same file.
 #[derive(Clone, Debug)]
 pub(super) struct ServerLog(Arc<Mutex<LogFile>>);
 
 struct LogFile {
-    file: LogSink,
+    file: OutputSink,
     /// The first error. Nothing is written after it.
     error: Option<io::Error>,
 }
@@ -26,7 +26,7 @@ impl fmt::Debug for LogFile {
 
 impl ServerLog {
     /// A log in this file.
-    pub(super) fn new(file: LogSink) -> ServerLog {
+    pub(super) fn new(file: OutputSink) -> ServerLog {
         ServerLog(Arc::new(Mutex::new(LogFile { file, error: None })))
     }
 

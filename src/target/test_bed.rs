@@ -12,7 +12,7 @@ use super::lifecycle::{Reach, StartFailure, StoppedServer};
 use super::listening;
 use super::liveness::Probed;
 use super::private_folder::{self, PrivateFolder};
-use super::server_log::LogSink;
+use super::server_log::OutputSink;
 use super::started_process;
 use super::test_server::{TestServer, last_words};
 use crate::config::{ProcessSpec, ServerConditions, ServerSpec, ViaProcess};
@@ -82,7 +82,7 @@ impl TestBed {
     pub fn start(
         wanted: WantedProcesses<'_>,
         reach: Reach<'_>,
-        log: impl Fn(Option<&str>) -> anyhow::Result<Option<LogSink>>,
+        log: impl Fn(Option<&str>) -> anyhow::Result<Option<OutputSink>>,
     ) -> Result<TestBed, StartFailure> {
         let log = |name: Option<&str>| log(name).map_err(|error| failure(format!("{error:#}")));
         let folder = needs_folder(wanted).then(PrivateFolder::new).transpose().map_err(failure)?;

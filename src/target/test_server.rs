@@ -8,7 +8,7 @@ use super::command_server::{CommandServer, Surroundings};
 use super::lifecycle::{Reach, StartFailure, StoppedServer};
 use super::listening;
 use super::liveness::Probed;
-use super::server_log::LogSink;
+use super::server_log::OutputSink;
 use crate::config::{ServeArgs, ServerConditions, ServerSpec};
 use crate::interrupt;
 use crate::report::text::both_ends;
@@ -46,7 +46,7 @@ impl TestServer {
         server: &ServerSpec,
         conditions: &ServerConditions,
         reach: Reach<'_>,
-        log: Option<LogSink>,
+        log: Option<OutputSink>,
     ) -> Result<TestServer, StartFailure> {
         TestServer::start_among(server, conditions, (&Surroundings::default(), reach), log)
     }
@@ -56,7 +56,7 @@ impl TestServer {
         server: &ServerSpec,
         conditions: &ServerConditions,
         (surroundings, reach): (&Surroundings, Reach<'_>),
-        log: Option<LogSink>,
+        log: Option<OutputSink>,
     ) -> Result<TestServer, StartFailure> {
         match server {
             ServerSpec::Bundled(args) => {

@@ -177,8 +177,8 @@ fn encoded(text: &str) -> String {
     out
 }
 
-/// A text that was to be a proxy, without all that may be a user and a password. It need not be a URL: the scheme may be
-/// forgotten, or the host.
+/// A text that was to be a proxy, without all that may be a user and a password. It need not be a URL: the scheme may
+/// be forgotten, or the host.
 pub fn without_password(text: &str) -> String {
     let (scheme, rest) = split_scheme(text).unwrap_or(("", text));
     let shown = match rest.rsplit_once('@') {
