@@ -293,7 +293,7 @@ fn blast_with_a_lost_backend(flags: &[&str], loses: impl FnOnce(&mut Child, [Tcp
 
     let Output { status, stdout, stderr } = finish(tester, &args);
     let report: Value = serde_json::from_slice(&stdout).unwrap_or_else(|error| panic!("{error}: {}", text(&stderr)));
-    (status.code().expect("it ends by itself"), report)
+    (status.code().expect("it exits"), report)
 }
 
 #[test]

@@ -35,7 +35,8 @@ pub struct RunArgs {
     /// Addresses to connect from: 10.0.0.5,10.0.0.6 or 127.0.0.0/8 [default: the system's choice]
     ///
     /// On Unix each address has its own ports: about 28,000 on Linux, 16,000 on others. On Windows all addresses share
-    /// 16,000. For a loopback target, addresses of 127.0.0.0/8 are used by default. A link-local address needs its zone: fe80::1%eth0, on Windows fe80::1%12.
+    /// 16,000. For a loopback target, addresses of 127.0.0.0/8 are used by default. A link-local address needs its
+    /// zone: fe80::1%eth0, on Windows fe80::1%12.
     #[arg(long, value_name = "ADDRESSES", env = "ECHO_TESTER_SOURCE", hide_env = true)]
     pub source: Option<SourceAddresses>,
 

@@ -146,7 +146,7 @@ mod tests {
             let listen = script.is_of_two_sides.then(|| SocketAddr::from(([0; 4], 8888)));
             let text = script.against(("[::1]", "7777"), listen, 5.0);
             let (begin, most) = match script.is_of_two_sides {
-                true => ("PROXY, LISTEN, PATIENCE = (\"::1\", 7777), (\"0.0.0.0\", 8888), 5\n", 58),
+                true => ("PROXY, LISTEN, PATIENCE = (\"::1\", 7777), (\"0.0.0.0\", 8888), 5\n", 60),
                 false => ("TARGET, PATIENCE", 42),
             };
             assert!(text.contains(begin) && text.contains("(\"::1\", 7777), "), "{text}");

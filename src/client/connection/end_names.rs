@@ -16,9 +16,9 @@
 //! one of them ends. So the silence before it gives the name. The bytes were *lost* only if the run has shown that the
 //! target keeps half-closed connections open: then its FIN says that nothing more was to come.
 //!
-//! Where a prefix of the echo is all that is asserted, only silence and overtime have a name, once everything is written:
-//! then the connection ends abruptly itself. Before that the other side has no reason to end, and its FIN or reset is
-//! named as in the table. A connection that never reads may be ended at any time.
+//! Where a prefix of the echo is all that is asserted, only silence and overtime have a name once all is written: then
+//! the connection ends abruptly itself. Before that the other side has no reason to end, and its FIN or reset is named
+//! as in the table. A connection that never reads may be ended at any time.
 //!
 //! Where both ends are ours, the other half says what could still come:
 //!

@@ -259,10 +259,8 @@ impl ClientConnection {
             if now >= self.must_end_by && self.is_owed(now) {
                 return self.over(turn, EndedBy::Overtime, None);
             }
-            // What was sent, or may not be sent yet, may have allowed to read. The wait has reported what lies there, and
-            // does not again.
-            let may_read_now = || readable && !may_read && self.allowance(now).may_read();
-            if !moved && !may_read_now() {
+            // A message that may not begin may have allowed to read. The wait does not report again what lies there.
+            if !moved && (may_read || !readable || !self.allowance(now).may_read()) {
                 return self.wait(now, turn.deadline, self.has_progressed(&before));
             }
         }
