@@ -149,7 +149,7 @@ fn finding(run: &RunState, group: &Profile, mut divergence: Divergence, context:
         None => (now as f64 / 1e6, recent, other),
     };
     // What the system says is about the end of the connection, and not about bytes that came before.
-    let is_of_end = divergence.ending.is_some() || divergence.kind == FindingKind::ConnectFailed;
+    let is_of_end = divergence.ending.is_some() || !divergence.kind.is_of_bytes();
     Finding {
         divergence,
         direction,

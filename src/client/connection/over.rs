@@ -126,8 +126,10 @@ impl ClientConnection {
                 Ok(0) => break,
                 Ok(_) => {}
                 Err(later) => {
-                    if later.kind() != io::ErrorKind::WouldBlock {
-                        error.get_or_insert(later);
+                    // What TLS was told says more than that the system has closed the connection.
+                    let is_told = |first: &io::Error| first.raw_os_error().is_none() || later.raw_os_error().is_some();
+                    if later.kind() != io::ErrorKind::WouldBlock && !error.as_ref().is_some_and(is_told) {
+                        error = Some(later);
                     }
                     break;
                 }
