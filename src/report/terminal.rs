@@ -135,6 +135,8 @@ fn rate_row(load: &LoadReport, (what, schedule): (&str, &RateReport), named: boo
 /// The most that the server's processes used; nothing if the system does not tell.
 fn peak_of_server(usage: &ResourceUsage) -> Option<Vec<String>> {
     let UsageLevel { fds, threads, memory_bytes } = usage.peak;
+    // Every process has some. Wine counts none.
+    let fds = fds.filter(|fds| *fds > 0);
     let counts = [fds.map(|n| format!("{} descriptors", show_count(n))), threads.map(|n| counted(n, "thread"))];
     let counts = counts.into_iter().flatten().collect::<Vec<_>>().join(", ");
     let memory = memory_bytes.map(|bytes| show_bytes(bytes as f64))?;

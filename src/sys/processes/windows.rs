@@ -87,8 +87,7 @@ fn handles(handle: &OwnedHandle) -> Option<u64> {
     let mut count = 0;
     // SAFETY: the handle is open, and the call writes the live number.
     let ok = unsafe { GetProcessHandleCount(handle.as_raw_handle(), &raw mut count) };
-    // Every process has handles. Wine says 0 of one that has started others.
-    (ok != 0 && count > 0).then_some(u64::from(count))
+    (ok != 0).then_some(u64::from(count))
 }
 
 fn memory(handle: &OwnedHandle) -> Option<u64> {
