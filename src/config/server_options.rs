@@ -128,7 +128,7 @@ server_options! {
     #[arg(value_name = "NAME", env = "ECHO_TESTER_SERVE_MODEL")]
     model: String,
 
-    /// Where to listen; port 0 is any free one, [::]:PORT every address of IPv6 and IPv4 [default: 127.0.0.1:7777]
+    /// Where to listen; port 0 is any free one, :: in brackets all of IPv6 and IPv4 [default: 127.0.0.1:7777]
     ///
     /// On Unix, unix:/path is a Unix domain socket. On Linux, vsock:PORT or vsock:CID:PORT is a port that virtual
     /// machines and their host reach.
