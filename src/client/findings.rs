@@ -227,16 +227,9 @@ mod tests {
             };
             divergence.ending = Some(Box::new(ending));
             let mut finding = Finding {
-                divergence: divergence.clone(),
                 direction: Some(StreamDirection::Up),
                 other: Some(Box::new(Pair::new(conn(), 0, 0).shown(Side::Backend))),
-                source_shard: None,
-                local: None,
-                remote: None,
-                at_ms: 0.0,
-                cause: None,
-                recent: Vec::new(),
-                replay: None,
+                ..Finding::of(divergence.clone())
             };
             note_late(&mut finding);
             assert_eq!((finding.direction, finding.other.map(|other| other.late)), (Some(expected), Some(true)));

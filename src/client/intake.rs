@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
 
+use crate::measure::BackendLoss;
 use crate::plan::RECOGNIZED_BY_BYTES;
 use crate::stream::ConnId;
 use crate::sync::lock;
@@ -87,17 +88,6 @@ pub struct IntakeCounts {
     pub seen_from: Option<IpAddr>,
     /// The first `echo-tester backend` that was lost during the run.
     pub lost: Option<BackendLoss>,
-}
-
-/// The loss of an `echo-tester backend` on another machine during a run. What it carried ended with it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BackendLoss {
-    /// The address of its machine.
-    pub address: IpAddr,
-    /// When it was lost, from the begin of the run.
-    pub after: Duration,
-    /// It did not answer at the end of the run. Otherwise its control connection has ended.
-    pub is_silent: bool,
 }
 
 /// What became of a connection that was offered to the run.

@@ -64,7 +64,7 @@ use mio::{Poll, Waker};
 use crate::sys::FineWaits;
 use crate::sys::advice;
 pub use control::Control;
-pub use intake::{BackendLoss, FirstWords, Intake, IntakeCounts, Offered};
+pub use intake::{FirstWords, Intake, IntakeCounts, Offered};
 pub use outcome::{ClientUsage, RunOutcome, SATURATED};
 pub use run_plan::RunPlan;
 use run_state::RunState;

@@ -1,9 +1,8 @@
 //! A run that has ended, as the judge sees it: its measurements, its resources, its ending. Pure.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::measure::{Counters, LoadStats, UsageFigures};
+use crate::measure::{BackendLoss, Counters, LoadStats, UsageFigures};
 use crate::plan::Verify;
 use crate::stream::answer::Answer;
 use crate::units::Time;
@@ -65,18 +64,7 @@ pub struct RunResources {
     /// CPU time that the machine did not get from its host.
     pub stolen: Option<Duration>,
     /// The `echo-tester backend` that was lost during the run.
-    pub lost_backend: Option<LostBackend>,
-}
-
-/// An `echo-tester backend` that was lost during a run.
-#[derive(Clone, Copy, Debug)]
-pub struct LostBackend {
-    /// The address of its machine.
-    pub address: IpAddr,
-    /// When that was, from the begin of the run.
-    pub after: Duration,
-    /// It did not answer at the end of the run. Otherwise its control connection has ended.
-    pub is_silent: bool,
+    pub lost_backend: Option<BackendLoss>,
 }
 
 /// How a run came to its end, besides what its connections tell.

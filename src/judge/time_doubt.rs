@@ -15,8 +15,8 @@
 
 use std::time::Duration;
 
-use super::measured::{LostBackend, RunResources};
-use crate::measure::Counters;
+use super::measured::RunResources;
+use crate::measure::{BackendLoss, Counters};
 use crate::stream::FindingKind;
 use crate::units::Time;
 
@@ -98,7 +98,7 @@ pub fn of(resources: &RunResources) -> Option<TimeDoubt> {
 }
 
 /// The doubt about a run in which the `echo-tester backend` at this address has gone.
-pub fn of_lost_backend(lost: LostBackend) -> TimeDoubt {
+pub fn of_lost_backend(lost: BackendLoss) -> TimeDoubt {
     let (address, after) = (lost.address, rounded(lost.after));
     let sentence = match lost.is_silent {
         true => format!("echo-tester backend at {address} does not answer after {after}: what it carries stands still"),
@@ -126,7 +126,7 @@ mod tests {
         assert_eq!(run(ms(900), second(1), second(2)), None);
         let tcp_memory_short = Some(ms(1_500));
         let lost = |is_silent| {
-            let lost_backend = LostBackend { address: [10, 0, 0, 7].into(), after: ms(2_850), is_silent };
+            let lost_backend = BackendLoss { address: [10, 0, 0, 7].into(), after: ms(2_850), is_silent };
             of(&RunResources { lost_backend: Some(lost_backend), tcp_memory_short, ..RunResources::default() })
         };
         let short_of_memory = of(&RunResources { tcp_memory_short, ..RunResources::default() });

@@ -6,6 +6,7 @@
 //! composes these forms and renders them. It defines none of its own for measured values.
 
 pub mod active_time;
+pub mod backend_loss;
 pub mod counters;
 pub mod histogram;
 pub mod kind_stats;
@@ -17,6 +18,7 @@ pub mod trip_counts;
 pub mod usage;
 
 pub use active_time::ActiveTime;
+pub use backend_loss::BackendLoss;
 pub use counters::Counters;
 pub use histogram::Latency;
 pub use kind_stats::{KindStats, KindStatsMap};

@@ -7,8 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::client::IntakeCounts;
-use crate::judge::measured::LostBackend;
 use crate::judge::time_doubt::{self, TimeDoubt};
+use crate::measure::BackendLoss;
 
 /// What came to the backend during a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -88,7 +88,7 @@ impl BackendReport {
     /// Why the endings of connections say nothing about the proxy, if so.
     pub(super) fn doubt(&self) -> Option<TimeDoubt> {
         let after = Duration::try_from_secs_f64(self.gone_after_s?).unwrap_or_default();
-        let lost = LostBackend { address: self.gone?, after, is_silent: self.gone_silently };
+        let lost = BackendLoss { address: self.gone?, after, is_silent: self.gone_silently };
         Some(time_doubt::of_lost_backend(lost))
     }
 

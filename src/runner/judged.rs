@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::client::{RunOutcome, RunPlan};
 use crate::judge::expectation::Expectations;
-use crate::judge::measured::{LostBackend, MeasuredLoad, MeasuredRun, RunEnding, RunResources, of_backend};
+use crate::judge::measured::{MeasuredLoad, MeasuredRun, RunEnding, RunResources, of_backend};
 use crate::judge::{Judgement, judge_case};
 use crate::measure::ResourceUsage;
 use crate::report::run::{RunReport, ServerReport, server_cpu};
@@ -50,11 +50,7 @@ pub fn judged_case(
             starved: outcome.client.starved,
             tcp_memory_short: outcome.client.tcp_memory_short,
             stolen: outcome.client.stolen,
-            lost_backend: outcome.backend.and_then(|counts| counts.lost).map(|lost| LostBackend {
-                address: lost.address,
-                after: lost.after,
-                is_silent: lost.is_silent,
-            }),
+            lost_backend: outcome.backend.and_then(|counts| counts.lost),
         },
         ending: RunEnding { loads_interrupted: outcome.interrupted, ..ending },
         answered: outcome.answered(),

@@ -115,18 +115,7 @@ mod tests {
     fn finding(offset: u64, received: &[u8]) -> Finding {
         let mut divergence = Divergence::of_connection(FindingKind::Corrupt, ConnId::MAX, offset, 24);
         divergence.received = received[..received.len().min(24)].to_vec();
-        Finding {
-            divergence,
-            direction: None,
-            other: None,
-            source_shard: None,
-            local: None,
-            remote: None,
-            at_ms: 0.0,
-            cause: None,
-            recent: Vec::new(),
-            replay: None,
-        }
+        Finding::of(divergence)
     }
 
     #[test]

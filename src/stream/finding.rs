@@ -389,6 +389,23 @@ pub struct Finding {
 }
 
 impl Finding {
+    /// Of a test: a finding of which nothing else is known.
+    #[cfg(test)]
+    pub fn of(divergence: Divergence) -> Finding {
+        Finding {
+            divergence,
+            direction: None,
+            other: None,
+            source_shard: None,
+            local: None,
+            remote: None,
+            at_ms: 0.0,
+            cause: None,
+            recent: Vec::new(),
+            replay: None,
+        }
+    }
+
     /// Moves all times of it this much later: those of a run that began later than the one whose clock counts.
     pub fn delay(&mut self, by_ms: f64) {
         self.at_ms += by_ms;

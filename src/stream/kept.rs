@@ -24,18 +24,7 @@ mod tests {
     use crate::stream::{ConnId, Divergence};
 
     fn finding(kind: FindingKind, at_ms: f64) -> Finding {
-        Finding {
-            divergence: Divergence::of_connection(kind, ConnId::MAX, 0, 1),
-            direction: None,
-            other: None,
-            source_shard: None,
-            local: None,
-            remote: None,
-            at_ms,
-            cause: None,
-            recent: Vec::new(),
-            replay: None,
-        }
+        Finding { at_ms, ..Finding::of(Divergence::of_connection(kind, ConnId::MAX, 0, 1)) }
     }
 
     #[test]

@@ -207,7 +207,7 @@ enum Packet {
 mod tests {
     use std::io::Read;
     use std::net::{Shutdown, TcpStream};
-    use std::sync::mpsc::channel;
+    use std::sync::mpsc::{Receiver, channel};
     use std::time::Duration;
 
     use super::*;
@@ -218,6 +218,20 @@ mod tests {
     fn server(listener: TcpListener, context: &Arc<Context>) -> Arc<CompletionServer<Workers>> {
         let workers = Workers::new(context.options().workers).expect("a port can be made");
         CompletionServer::new(listener, context, workers).expect("the listener can be bound to it")
+    }
+
+    /// Starts the workers and has the server drain. Tells of the end of its supervisor.
+    fn drains(
+        server: &Arc<CompletionServer<Workers>>,
+        context: &Arc<Context>,
+    ) -> (WorkerThreads, Receiver<io::Result<()>>) {
+        let mut threads = WorkerThreads::new(server.group());
+        start_workers(server, &mut threads).expect("threads can be started");
+        context.advance(ServerPhase::Drain);
+        let (ended, has_ended) = channel();
+        let supervised = Arc::clone(server);
+        std::thread::spawn(move || ended.send(supervised.supervise()));
+        (threads, has_ended)
     }
 
     #[test]
@@ -233,12 +247,7 @@ mod tests {
         }
         let broken = server.connections().swap_remove(0);
         server.advance(Some(broken), |_| panic!("the test panics"));
-        let mut threads = WorkerThreads::new(server.group());
-        start_workers(&server, &mut threads).expect("threads can be started");
-        context.advance(ServerPhase::Drain);
-        let (ended, has_ended) = channel();
-        let supervised = Arc::clone(&server);
-        std::thread::spawn(move || ended.send(supervised.supervise()));
+        let (threads, has_ended) = drains(&server, &context);
         drop(clients);
         has_ended.recv_timeout(LIMIT).expect("the server drains").expect("it ends without an error");
         server.delivery().port.post_stop().expect("a packet can be posted");
@@ -255,12 +264,7 @@ mod tests {
         let server = server(listener, &context);
         // Nothing was accepted yet.
         let clients = [(); 3].map(|()| TcpStream::connect(address).expect("the backlog has room"));
-        let mut threads = WorkerThreads::new(server.group());
-        start_workers(&server, &mut threads).expect("threads can be started");
-        context.advance(ServerPhase::Drain);
-        let (ended, has_ended) = channel();
-        let supervised = Arc::clone(&server);
-        std::thread::spawn(move || ended.send(supervised.supervise()));
+        let (threads, has_ended) = drains(&server, &context);
         for client in &clients {
             client.set_read_timeout(Some(LIMIT)).expect("a time-out can be set");
             client.shutdown(Shutdown::Write).expect("a FIN is sent");
