@@ -175,22 +175,29 @@ impl Context {
         *lock(&self.complaint) = Some(Box::new(complain));
     }
 
-    /// Takes the connections that wait at a listener which is about to be closed. Closing it would reset them, and
-    /// their clients are connected and may have sent. Call it when a drain begins; the listener must not block.
+    /// Takes the connections that wait at a listener, and then closes it, if it was given by value. To close it alone
+    /// would reset them, and their clients are connected and may have sent. Call it when a drain begins; the listener
+    /// must not block.
     ///
-    /// It takes no more than the backlog can hold, so that clients that keep connecting don't delay the end. When
-    /// descriptors are short, it leaves the rest.
-    pub fn accept_rest<'s>(&self, listener: impl Into<SockRef<'s>>, mut take: impl FnMut(TcpStream)) {
-        let listener = listener.into();
+    /// Serve them only when the listener is closed. A client that is not served yet does not connect again, so clients
+    /// that do so for ever are soon all here. In any case it takes no more than the backlog can hold. When descriptors
+    /// are short, it leaves the rest.
+    pub fn accept_rest<Listener>(&self, listener: Listener) -> Vec<TcpStream>
+    where
+        for<'l> SockRef<'l>: From<&'l Listener>,
+    {
+        let socket = SockRef::from(&listener);
+        let mut rest = Vec::new();
         // On Linux one more may wait than the backlog says.
         for _ in 0..=self.options.backlog {
-            match accept(&*listener) {
-                Ok(stream) => take(stream),
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
+            match accept(&*socket) {
+                Ok(stream) => rest.push(stream),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
                 Err(e) if self.accept_failed(&e) == Accept::Again => {}
-                Err(_) => return,
+                Err(_) => break,
             }
         }
+        rest
     }
 
     /// For a model whose connections are served by other processes, which can't count here: `bytes` tells what they

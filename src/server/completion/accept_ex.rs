@@ -68,21 +68,16 @@ impl AcceptExListener {
     }
 
     /// Accepts the connections that wait when a drain begins: see [`Context::accept_rest`]. Call it when no accept is
-    /// outstanding, then close the listener, and only then serve them. A client that is not served yet does not connect
-    /// again, so clients that do so for ever are soon all here.
+    /// outstanding, then close the listener, and only then serve them.
     ///
     /// It does not use AcceptEx, which would wait for the next client if this one had reset its connection meanwhile.
     pub(in crate::server) fn accept_rest(&self, context: &Context) -> Vec<Socket> {
-        let mut rest = Vec::new();
-        if self.socket.set_nonblocking(true).is_ok() {
-            context.accept_rest(&self.socket, |stream| {
-                // An accepted socket is like its listener. One that refuses is broken, and is closed.
-                if stream.set_nonblocking(false).is_ok() {
-                    rest.push(stream.into());
-                }
-            });
+        if self.socket.set_nonblocking(true).is_err() {
+            return Vec::new();
         }
-        rest
+        let rest = context.accept_rest(&self.socket).into_iter();
+        // An accepted socket is like its listener. One that refuses is broken, and is closed.
+        rest.filter(|stream| stream.set_nonblocking(false).is_ok()).map(Socket::from).collect()
     }
 
     /// Gives an accepted socket the properties of this listener. Without that, shutdown fails.

@@ -50,8 +50,7 @@ pub(super) fn run(listener: TcpListener, context: Arc<Context>) -> io::Result<()
     let mut pool: GrowingPool<EventSelectWorker> = GrowingPool::start(&context, &waker)?;
     context.ready(pool.group().wake_all());
     let result = accept(&listener, &[wake_event, arrivals], &mut pool);
-    accept_rest(&listener, &mut pool);
-    drop(listener);
+    accept_rest(listener, &mut pool);
     pool.finish(result)
 }
 

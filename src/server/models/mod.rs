@@ -15,7 +15,7 @@
 //!   connection stops receiving.
 //! - A reset, or any other error, ends its own connection and no other. A failed accept goes through
 //!   [`Context::accept_failed`] and never ends the listener. A slow or silent client delays no other.
-//! - `Drain`: take the connections that wait at the listener ([`Context::accept_rest`]), close it, serve on,
+//! - `Drain`: take the connections that wait at the listener ([`Context::accept_rest`]), close it, then serve them too,
 //!   and return when the last connection has ended. `Abort`: close everything with a reset (linger 0) and return;
 //!   nothing may be outstanding in the kernel then.
 //! - It returns an error only when serving is impossible: the listener is broken, or a wait fails.

@@ -123,12 +123,12 @@ async fn accept(
     if group.phase() == ServerPhase::Drain
         && let Ok(listener) = listener.into_std()
     {
-        context.accept_rest(&listener, |stream| {
+        for stream in context.accept_rest(listener) {
             // A reactor needs it. A socket that refuses is broken, and is closed.
             if stream.set_nonblocking(true).is_ok() {
                 deal(stream);
             }
-        });
+        }
     }
 }
 

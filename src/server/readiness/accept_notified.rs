@@ -26,9 +26,9 @@ where
     }
 }
 
-/// Accepts the last connections that wait at the listener, and has them served. Call it when the phase is no longer
-/// `Run`; it does nothing unless it is `Drain`. The listener must be nonblocking.
-pub(in crate::server) fn accept_rest<W>(listener: &TcpListener, pool: &mut GrowingPool<W>)
+/// Accepts the last connections that wait at the listener, closes it, and has them served. Call it when the phase is no
+/// longer `Run`; unless it is `Drain`, it only closes. The listener must be nonblocking.
+pub(in crate::server) fn accept_rest<W>(listener: TcpListener, pool: &mut GrowingPool<W>)
 where
     W: PoolWorker<Connection = NonblockingConnection>,
 {
@@ -36,13 +36,13 @@ where
         return;
     }
     let context = Arc::clone(pool.group().context());
-    context.accept_rest(listener, |stream| {
+    for stream in context.accept_rest(listener) {
         // If it can't be served, it is closed, and counted.
         let connection = NonblockingConnection::new(stream, &context);
         if let Some(Err(error)) = connection.map(|connection| pool.hand_over(connection)) {
             context.accept_failed(&error);
         }
-    });
+    }
 }
 
 fn try_accept<W>(listener: &TcpListener, pool: &mut GrowingPool<W>) -> Result<(), Accept>

@@ -249,14 +249,14 @@ impl<S: Selector> EventLoop<S> {
         }
     }
 
-    /// Accepts the last connections that wait at the listener, deals them out, and closes the listener.
+    /// Accepts the last connections that wait at the listener, closes it, and deals them out.
     fn accept_rest(&mut self) {
-        let Some(mut acceptor) = self.stop_watching_listener() else { return };
+        let Some(Acceptor { listener, mut dealer, .. }) = self.stop_watching_listener() else { return };
         let context = self.group.context();
-        context.accept_rest(&acceptor.listener, |stream| {
+        for stream in context.accept_rest(listener) {
             let connection = NonblockingConnection::new(stream, context);
-            self.accepted.extend(connection.and_then(|connection| acceptor.dealer.deal_to_others(connection)));
-        });
+            self.accepted.extend(connection.and_then(|connection| dealer.deal_to_others(connection)));
+        }
     }
 
     fn stop_watching_listener(&mut self) -> Option<Acceptor> {

@@ -66,8 +66,7 @@ pub(super) fn run(listener: TcpListener, context: Arc<Context>) -> io::Result<()
     let mut pool: GrowingPool<MessagePump> = GrowingPool::start(&context, &waker)?;
     context.ready(pool.group().wake_all());
     let result = accept(&listener, &window, &mut pool);
-    accept_rest(&listener, &mut pool);
-    drop(listener);
+    accept_rest(listener, &mut pool);
     pool.finish(result)
 }
 

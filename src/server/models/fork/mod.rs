@@ -159,8 +159,7 @@ impl ForkServer {
     /// Takes the last connections, and closes the listener before it forks for them: who connects during the forks
     /// would be reset by the close.
     fn accept_rest(&mut self, listener: TcpListener) {
-        let context = Arc::clone(&self.context);
-        context.accept_rest(&listener, |stream| self.take(stream));
+        self.context.accept_rest(&listener).into_iter().for_each(|stream| self.take(stream));
         // A child that was just forked still has a copy, in which clients could connect. On Linux this ends all copies,
         // and resets who waits, so it comes after the last accept. Elsewhere it may be refused.
         let _ = SockRef::from(&listener).shutdown(Shutdown::Read);

@@ -425,12 +425,11 @@ impl RingWorker {
         let Some(MultishotAcceptor { listener, mut dealer, .. }) = self.acceptor.take() else { return true };
         // Only now, because an accept of the ring would not wait on a nonblocking listener.
         if listener.set_nonblocking(true).is_ok() {
-            let context = Arc::clone(&self.context);
-            context.accept_rest(&listener, |stream| {
+            for stream in self.context.accept_rest(listener) {
                 if let Some(own) = dealer.deal_to_others(stream.into()) {
                     self.adopt(own);
                 }
-            });
+            }
         }
         true
     }

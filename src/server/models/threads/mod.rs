@@ -111,10 +111,10 @@ fn run_with_threads(
             Err(e) => server.pause(&e),
         }
     }
-    if context.phase() == ServerPhase::Drain {
-        listener.accept_rest(&context, take);
+    match context.phase() {
+        ServerPhase::Drain => listener.accept_rest(&context).into_iter().for_each(take),
+        ServerPhase::Run | ServerPhase::Abort => drop(listener),
     }
-    drop(listener);
     server.open.wait_for_the_end(&context)
 }
 

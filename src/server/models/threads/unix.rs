@@ -47,13 +47,9 @@ impl WakeableListener {
     }
 
     /// See [`Context::accept_rest`].
-    pub(super) fn accept_rest(&self, context: &Context, mut take: impl FnMut(TcpStream)) {
-        context.accept_rest(&self.listener, |stream| {
-            // A socket that refuses is broken, and is closed.
-            if let Ok(stream) = blocking(stream) {
-                take(stream);
-            }
-        });
+    pub(super) fn accept_rest(self, context: &Context) -> Vec<TcpStream> {
+        // A socket that refuses is broken, and is closed.
+        context.accept_rest(self.listener).into_iter().filter_map(|stream| blocking(stream).ok()).collect()
     }
 
     fn wait(&self) -> io::Result<()> {

@@ -65,17 +65,14 @@ impl WakeableListener {
     }
 
     /// See [`Context::accept_rest`].
-    pub(super) fn accept_rest(&self, context: &Context, mut take: impl FnMut(TcpStream)) {
+    pub(super) fn accept_rest(self, context: &Context) -> Vec<TcpStream> {
         self.accepting.leave();
         if self.listener.set_nonblocking(true).is_err() {
-            return;
+            return Vec::new();
         }
-        context.accept_rest(&self.listener, |stream| {
-            // An accepted socket is like its listener. One that refuses is broken, and is closed.
-            if stream.set_nonblocking(false).is_ok() {
-                take(stream);
-            }
-        });
+        let rest = context.accept_rest(&*self.listener).into_iter();
+        // An accepted socket is like its listener. One that refuses is broken, and is closed.
+        rest.filter(|stream| stream.set_nonblocking(false).is_ok()).collect()
     }
 }
 
