@@ -8,6 +8,7 @@ mod relay;
 
 use std::io;
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use outcomes::{ids, reasons};
 use ports::free_port;
@@ -62,6 +63,24 @@ fn a_cut_of_the_server_s_half_close_is_found_by_two_sides_and_passed_by_the_echo
     assert_eq!((code, ids(&by_two_sides, "fail")), (1, vec!["11.5"]), "{}", reasons(&by_two_sides));
     let (code, without_fault) = two_sides(faithful, "11.5");
     assert_eq!((code, ids(&without_fault, "pass")), (0, vec!["11.5"]), "{}", reasons(&without_fault));
+}
+
+/// Like a proxy that checks the health of its backend: it serves from the fourth connection on.
+fn takes_the_backend_back_after_a_while(way: Way, from: &mut TcpStream, to: &mut TcpStream) -> io::Result<()> {
+    static UNSERVED: AtomicI32 = AtomicI32::new(3);
+    if way == Way::Up && UNSERVED.fetch_sub(1, Ordering::Relaxed) > 0 {
+        return Err(io::ErrorKind::ConnectionReset.into());
+    }
+    faithful(way, from, to)
+}
+
+#[test]
+fn a_proxy_that_notices_its_backend_late_is_waited_for() {
+    let backend = free_port();
+    let proxy = relay(backend, takes_the_backend_back_after_a_while).to_string();
+    let (code, out, err) = said(&["blast", &proxy, "--backend", &backend.to_string(), "--conns", "5"]);
+    assert_eq!(code, 0, "{out}{err}");
+    assert_eq!(err.matches("and none reached the backend").count(), 1, "{err}");
 }
 
 #[test]

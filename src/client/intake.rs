@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::io::Read;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, OnceLock, Weak};
@@ -181,6 +182,8 @@ impl Intake {
         seen_from: Option<IpAddr>,
     ) -> Offered {
         if let Some((_, has_come)) = lock(&self.probe).as_mut().filter(|(probe, _)| probe == first) {
+            // A close with bytes unread would be a reset, for which the way could take the backend to be broken.
+            let _ = (&stream).read(&mut [0; RECOGNIZED_BY_BYTES as usize]);
             *has_come = true;
             self.probe_came.notify_all();
             return Offered::Probe;

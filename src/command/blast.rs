@@ -110,7 +110,7 @@ pub fn run(args: BlastArgs) -> anyhow::Result<Exit> {
     let target = args.target.as_deref().unwrap_or(&default_target);
     let backend = backend::open(&args.backend, true)?;
     backend.as_ref().map_or(Ok(()), |backend| backend::wait_for(backend, args.output.quiet))?;
-    let targets = targets(&args, target, &run.transport, backend.as_ref())?;
+    let targets = targets(&args, target, &run.transport, (backend.as_ref(), &profiles))?;
     let replay = replay(&args, &run);
     let mut plan = launch::plan(&run, targets, profiles, Some(replay.clone()))?;
     backend::attach(&mut plan, backend.as_ref());
@@ -175,9 +175,12 @@ fn targets(
     args: &BlastArgs,
     target: &str,
     transport: &TransportSettings,
-    backend: Option<&Backend>,
+    (backend, profiles): (Option<&Backend>, &[Profile]),
 ) -> anyhow::Result<Vec<Destination>> {
     let is_started_here = args.serve.is_some();
+    // A forward that serves one connection must not spend it on a look at the backend.
+    let is_alone = profiles.iter().map(|profile| profile.conns).sum::<u32>() == 1;
+    let backend = backend.filter(|_| !is_alone || args.wait.is_wanted());
     let waited_for = if is_started_here { &[][..] } else { &[target] };
     args.wait.wait_for(waited_for, &args.run, backend, args.output.quiet)?;
     match is_started_here {

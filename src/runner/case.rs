@@ -32,7 +32,7 @@ use crate::runner::progress::Task;
 use crate::runner::server_watch::WatchedRun;
 use crate::runner::stop_under_load::StopUnderLoad;
 use crate::runner::unreachable::{self, Remedies};
-use crate::runner::wait_for_target::WaitArgs;
+use crate::runner::wait_for_target::{self, WaitArgs};
 use crate::runner::{backend, destination, launch, needs};
 use crate::scenario::{Scenario, conformance};
 use crate::server::models;
@@ -221,11 +221,12 @@ fn try_run(case: &mut CaseReport, scenario: &Scenario, context: &CaseContext<'_>
     // A server that is started for a case holds nothing of others.
     let earlier = target.map(|_| context.known.runs()).unwrap_or_default();
     let plan = RunPlan { earlier, backend: backend.map(Backend::intake), ..plan_of(scenario, &run, targets, replay)? };
-    if let Some(obstacle) = limits::check(&plan, &SystemLimits::ask(&plan)).into_iter().find(|obstacle| obstacle.fatal)
-    {
+    let obstacles = limits::check(&plan, &SystemLimits::ask(&plan));
+    if let Some(obstacle) = obstacles.into_iter().find(|obstacle| obstacle.fatal) {
         case.record_no_run(CaseOutcome::Inconclusive, obstacle.without_flags().to_string());
         return Ok(());
     }
+    own_backend.as_ref().map_or(Ok(()), |own| until_reached(own, &plan, args))?;
     let limit = run.timeout.unwrap_or_else(|| default_timeout(scenario));
     let stop_after = scenario.conditions.stop_after;
     let ends = (server.as_ref(), backend);
@@ -241,14 +242,13 @@ fn try_run(case: &mut CaseReport, scenario: &Scenario, context: &CaseContext<'_>
         None => (ServerFate::Target { probe: probed }, None, Vec::new()),
         Some(stopped) => (ServerFate::Started { died: stopped.broke }, stopped.report, stopped.output),
     };
-    let interrupt_requested = interrupt::is_requested();
     case.server_output = output;
     let (outcome, is_over) = outcome?;
     if target.is_some() {
         context.has_run(&earlier_run(scenario, &plan, &outcome));
     }
     let ending = RunEnding {
-        interrupt_requested,
+        interrupt_requested: interrupt::is_requested(),
         timed_out_after: is_over.then_some(Time(limit)),
         is_default_limit: run.timeout.is_none(),
         is_suite: conformance::usual_time(&scenario.path).is_some(),
@@ -267,6 +267,15 @@ fn try_run(case: &mut CaseReport, scenario: &Scenario, context: &CaseContext<'_>
     }
     record(case, report, judgement, &plan, context);
     Ok(())
+}
+
+/// Waits until a proxy that was started for the case has noticed that its backend listens. A single connection is not
+/// waited for: the proxy may serve no other.
+fn until_reached(own_backend: &Backend, plan: &RunPlan, args: &CaseArgs) -> anyhow::Result<()> {
+    if plan.slots.total() == 1 {
+        return Ok(());
+    }
+    wait_for_target::until_reached(|| Ok(plan.targets.clone()), &args.run, own_backend, args.quiet)
 }
 
 /// The outcome of loads, with whether their time was over, and what their server has left behind.

@@ -1,4 +1,5 @@
-//! `--wait`: waits until a target takes a connection, for servers that were started a moment ago.
+//! `--wait`: waits until a target takes a connection, for servers that were started a moment ago. And, also without the
+//! flag, waits a while until a proxy has noticed that its backend listens now.
 //!
 //! A name that does not resolve yet is waited for too, because containers get their names when they start. Whether the
 //! target echoes is not asked here: that is what the run finds out.
@@ -18,6 +19,7 @@ use crate::interrupt;
 use crate::output::console::say;
 use crate::peer::Backend;
 use crate::target::liveness;
+use crate::transport::Destination;
 use crate::units::Time;
 
 /// Pause between two attempts.
@@ -26,6 +28,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 const MAX_ATTEMPT: Duration = Duration::from_secs(1);
 /// How long a server that nobody waits for may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a proxy may take, if nobody says, to notice that its backend listens now. The health checks of HAProxy take
+/// 4 s by default, a failed server is left alone for 10 s by nginx.
+const REACH_PATIENCE: Duration = Duration::from_secs(15);
 /// The shortest time of an attempt.
 const MIN_ATTEMPT: Duration = Duration::from_millis(10);
 
@@ -38,9 +43,15 @@ pub struct WaitArgs {
 }
 
 impl WaitArgs {
+    /// Whether the flag is there.
+    pub fn is_wanted(&self) -> bool {
+        self.wait.is_some()
+    }
+
     /// Waits until each of the targets takes a connection; all of them together have the time of `--wait`. With a
     /// backend, until a connection to each has reached that: a proxy that checks the health of its backend takes it
-    /// back only after a while. Without the flag, it does nothing. Unless `is_quiet`, a line says that it waits.
+    /// back only after a while. Without the flag, it only does the latter, as [`until_reached`]. Unless `is_quiet`, a
+    /// line says that it waits.
     ///
     /// # Errors
     /// The time was up (exit code 4), or the user interrupted (exit code 130). A target that has not the form
@@ -52,7 +63,15 @@ impl WaitArgs {
         backend: Option<&Backend>,
         is_quiet: bool,
     ) -> anyhow::Result<()> {
-        let Some(Time(patience)) = self.wait else { return Ok(()) };
+        let Some(Time(patience)) = self.wait else {
+            let reach = |backend| {
+                launch::resolve_run(run)?;
+                backend::wait_for(backend, is_quiet)?;
+                let resolve = |target: &str| destination::resolve_now(target, &run.transport());
+                targets.iter().try_for_each(|target| until_reached(|| resolve(target), run, backend, is_quiet))
+            };
+            return backend.map_or(Ok(()), reach);
+        };
         if targets.is_empty() {
             let remedy = "name a target, or leave it out: a server that is started here is waited for anyway";
             return Err(Failure::usage(format!("--wait {}: there is no target: {remedy}", Time(patience))));
@@ -61,6 +80,50 @@ impl WaitArgs {
         backend.map_or(Ok(()), |backend| backend::wait_for(backend, is_quiet))?;
         let until = Instant::now() + patience;
         targets.iter().try_for_each(|target| wait_for(target, (run, backend), patience, until, is_quiet))
+    }
+}
+
+/// Waits until a connection to a proxy has reached its backend, which may have begun to listen just now. It gives up
+/// soon, and is no judge: the run will tell what the proxy does instead. Unless `is_quiet`, a line says that it waits,
+/// and another that it gave up.
+///
+/// # Errors
+/// Those of `resolve`, if they concern the usage, or the user interrupted (exit code 130).
+pub(super) fn until_reached(
+    resolve: impl Fn() -> anyhow::Result<Vec<Destination>>,
+    run: &RunArgs,
+    backend: &Backend,
+    is_quiet: bool,
+) -> anyhow::Result<()> {
+    let until = Instant::now() + REACH_PATIENCE;
+    let mut has_said = is_quiet;
+    let strangers = || backend.intake().counts().unknown;
+    let before = strangers();
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let tried = resolve().and_then(|all| attempt(&all, run, Some(backend), left.clamp(MIN_ATTEMPT, MAX_ATTEMPT)));
+        let Err(error) = tried else { return Ok(()) };
+        if interrupt::is_requested() {
+            return Err(Failure::interrupted("interrupted before a connection had reached the backend"));
+        }
+        match failure::exit_of(&error) {
+            Exit::Usage => return Err(error),
+            // Whatever came with other bytes came from the proxy.
+            _ if !error.is::<NotReached>() || strangers() > before => return Ok(()),
+            _ => {}
+        }
+        let patience = Time(REACH_PATIENCE);
+        if Instant::now() >= until {
+            if !is_quiet {
+                let remedy = "if it checks the health of the backend, give --wait more time than that takes";
+                say(&format!("note: {error} within {patience}, and the run begins all the same: {remedy}"));
+            }
+            return Ok(());
+        }
+        if !std::mem::replace(&mut has_said, true) {
+            say(&format!("{error} yet: waiting for one, at most {patience}"));
+        }
+        interrupt::pause(PAUSE.min(until.saturating_duration_since(Instant::now())));
     }
 }
 
@@ -74,7 +137,9 @@ fn wait_for(
     let mut known: Option<anyhow::Error> = None;
     loop {
         let left = until.saturating_duration_since(Instant::now());
-        let last = match attempt(target, run, backend, left.clamp(MIN_ATTEMPT, MAX_ATTEMPT)) {
+        let all = destination::resolve_now(target, &run.transport());
+        let patience_now = left.clamp(MIN_ATTEMPT, MAX_ATTEMPT);
+        let last = match all.and_then(|all| attempt(&all, run, backend, patience_now)) {
             Ok(()) => return Ok(()),
             Err(error) if failure::exit_of(&error) == Exit::Usage => return Err(error),
             Err(error) => error,
@@ -127,7 +192,8 @@ fn brief(error: &anyhow::Error) -> String {
 /// # Errors
 /// Why not, and what to do: exit code 4.
 pub(super) fn refuse_absent(flag: &str, target: &str, run: &RunArgs) -> anyhow::Result<()> {
-    attempt(target, run, None, PATIENCE).map_err(|error| {
+    let all = destination::resolve_now(target, &run.transport());
+    all.and_then(|all| attempt(&all, run, None, PATIENCE)).map_err(|error| {
         if failure::exit_of(&error) != Exit::Inconclusive || interrupt::is_requested() {
             return error;
         }
@@ -157,14 +223,19 @@ impl fmt::Display for NotReached {
 
 impl std::error::Error for NotReached {}
 
-/// Opens a connection to one of the target's addresses, and closes it again. The error is the last address's answer.
-fn attempt(target: &str, run: &RunArgs, backend: Option<&Backend>, patience: Duration) -> anyhow::Result<()> {
+/// Opens a connection to one of a target's addresses, and closes it again. The error is the last address's answer.
+fn attempt(
+    destinations: &[Destination],
+    run: &RunArgs,
+    backend: Option<&Backend>,
+    patience: Duration,
+) -> anyhow::Result<()> {
     let mut last = anyhow!("the name has no address");
-    for destination in destination::resolve_now(target, &run.transport())? {
+    for destination in destinations {
         let source = destination.address().and_then(|address| run.source_towards(address.ip()));
         let reached = match backend {
-            None => liveness::connects(&destination, source, patience).map(|()| true),
-            Some(backend) => liveness::reaches(&destination, source, patience, &backend.intake()),
+            None => liveness::connects(destination, source, patience).map(|()| true),
+            Some(backend) => liveness::reaches(destination, source, patience, &backend.intake()),
         };
         match (reached, backend) {
             (Ok(false), Some(backend)) => {
