@@ -84,6 +84,22 @@ fn a_proxy_that_notices_its_backend_late_is_waited_for() {
 }
 
 #[test]
+fn a_dry_run_shows_what_each_side_will_send() {
+    let address = free_port().to_string();
+    let args = ["blast", &address, "--backend", &address, "-c", "1", "-n", "3", "--seed", "5", "-q", "--json"];
+    let json = |args: &[&str]| -> Value {
+        let (_, out, err) = said(args);
+        serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {err}"))
+    };
+    let planned = json(&[&args[..], &["--dry-run"]].concat());
+    let bytes = |side: &str| -> u64 {
+        let messages = planned["connections"][0][side]["messages"].as_array().expect("it has messages");
+        messages.iter().map(|message| message["len"].as_u64().expect("it has bytes")).sum()
+    };
+    assert_eq!(json(&args)["total"]["bytes_received"], bytes("plan") + bytes("backend"), "{planned}");
+}
+
+#[test]
 fn a_proxy_header_is_read_and_its_address_is_the_client_s() {
     for version in ["v1", "v2"] {
         let address = free_port().to_string();

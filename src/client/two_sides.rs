@@ -13,7 +13,7 @@ use super::pair::{Pair, Pairs, Side};
 use super::recognition::candidates;
 use super::run_plan::RunPlan;
 use super::sent_ledger::SentLedger;
-use crate::plan::{ConnectionPlan, FirstSpeaker, Profile, Slot, case_seed};
+use crate::plan::{ConnectionPlan, FirstSpeaker, Profile, Slot, backend_seed, case_seed};
 use crate::stream::{ConnId, Stream};
 use crate::sync::lock;
 
@@ -45,7 +45,7 @@ impl TwoSides {
     pub(super) fn of(plan: &RunPlan, workers: usize) -> Option<TwoSides> {
         plan.backend.as_ref()?;
         let profiles = plan.groups.iter().map(|profile| profile.of_backend().map(Arc::new));
-        let seed = case_seed(plan.seed, "backend");
+        let seed = backend_seed(plan.seed);
         let speaks_first = plan.groups.iter().any(|profile| profile.speaks_first == FirstSpeaker::Server);
         Some(TwoSides {
             stream: Stream::new(seed),

@@ -1,6 +1,7 @@
 //! `blast [HOST:PORT]`: runs one load against one server and prints the report.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Args;
@@ -18,7 +19,7 @@ use crate::output::reports::{FileArgs, ReportFiles};
 use crate::output::result::{OutputArgs, exit_after_writing};
 use crate::output::server_log::ServerLogArgs;
 use crate::peer::Backend;
-use crate::plan::{self, Profile, describe};
+use crate::plan::{ConnectionPlan, Profile, backend_seed, describe};
 use crate::report::closing::Closing;
 use crate::report::run::RunReport;
 use crate::report::suite::{CaseReport, SuiteState};
@@ -331,9 +332,15 @@ fn dry_run(plan: &RunPlan, about: &str, output: &OutputArgs) -> anyhow::Result<E
     for conn in conns {
         let (slot, _) = plan.slots.of(conn).map_err(|e| Failure::usage(e.to_string()))?;
         let profile = plan.groups[slot.group as usize].clone();
-        let described = describe(plan::ConnectionPlan::new(profile, plan.seed, slot, conn), DRY_RUN_WRITES);
+        let backend = profile.of_backend().map(|profile| (Arc::new(profile), backend_seed(plan.seed)));
+        let describe = |(profile, seed)| describe(ConnectionPlan::new(profile, seed, slot, conn), DRY_RUN_WRITES);
+        let (described, backend) = (describe((profile, plan.seed)), backend.map(describe));
         text.push_str(&format!("\nconnection {conn}\n{described}"));
-        list.push(serde_json::json!({ "conn": conn, "plan": described }));
+        if let Some(backend) = &backend {
+            text.push_str(&format!("\nthe server's side of it\n{backend}"));
+        }
+        text.push('\n');
+        list.push(serde_json::json!({ "conn": conn, "plan": described, "backend": backend }));
     }
     let json = serde_json::json!({ "seed": plan.seed.to_string(), "connections": list });
     output.result.write(&for_stdout(text.trim_end()), &serde_json::to_string_pretty(&json)?)?;

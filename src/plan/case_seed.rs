@@ -10,6 +10,11 @@ pub fn case_seed(suite_seed: u64, case: &str) -> u64 {
     case.bytes().fold(finalize(suite_seed), absorb)
 }
 
+/// The seed of what the backend sends, from the seed of the run: each direction is a stream of its own.
+pub fn backend_seed(seed: u64) -> u64 {
+    case_seed(seed, "backend")
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;

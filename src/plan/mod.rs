@@ -23,7 +23,7 @@ mod time_range;
 mod two_sides;
 
 pub use crate::stream::ConnId;
-pub use case_seed::case_seed;
+pub use case_seed::{backend_seed, case_seed};
 pub use describe::{Described, DescribedMessage, DescribedWrite, describe};
 pub use distribution::{Distribution, MAX_SIZE};
 pub use first_bytes::FirstBytes;
