@@ -3,6 +3,7 @@
 # must not overtake data that waits to be sent. TARGET is a proxy or a tunnel before any echo server, for example:
 # socat TCP-LISTEN:7777,fork,reuseaddr EXEC:cat
 import socket, threading, time
+from concurrent.futures import ThreadPoolExecutor
 
 TARGET, PATIENCE = (@HOST@, @PORT@), @PATIENCE@
 
@@ -30,12 +31,17 @@ def try_with(size):
     except OSError as error:
         end = repr(error)
     right = received == size and end == "a FIN"
-    verdict = "right" if right else "WRONG"
-    print(f"sent {size} bytes and a FIN, read 3 s later: {received} bytes and then {end}: {verdict}")
+    if not right:
+        print(f"sent {size} bytes and a FIN, read 3 s later: {received} bytes and then {end}: WRONG")
     return right
 
+# How much the sockets hold is up to the system. With one of these, the end lies in the server's own buffer.
+SIZES = [*range(50_000, 1_700_000, 50_000), 6_000_000]
 try:
-    raise SystemExit(not all([try_with(size) for size in (80_000, 120_000, 6_000_000)]))
+    with ThreadPoolExecutor(len(SIZES)) as pool:
+        right = sum(pool.map(try_with, SIZES))
+    print(f"{right} of {len(SIZES)} sizes: {'right' if right == len(SIZES) else 'WRONG'}")
+    raise SystemExit(right < len(SIZES))
 except OSError as error:
     print(f"cannot connect to {TARGET}: {error!r}")
     raise SystemExit(2)
