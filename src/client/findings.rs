@@ -75,7 +75,7 @@ impl Findings {
             now,
             local: text(socket.stream().local_addr()),
             remote: match (side, target.preamble()) {
-                (Some(Side::Backend), _) => text(socket.stream().peer_addr()),
+                (Some(Side::Backend), _) => connection.seen_from().map(|address| address.to_string()),
                 // After a reset the socket no longer knows it.
                 (_, None) => text(socket.stream().peer_addr()).or_else(|| Some(target.to_string())),
                 // Behind a proxy, the socket's peer is not the target.

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::stream::{ConnId, OtherSide};
 use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -85,6 +85,8 @@ pub(super) struct Pair {
     may_be_unserved: AtomicBool,
     /// The address of the client's socket, if it has one.
     client_address: Option<SocketAddr>,
+    /// Where the connection to the backend came from. A socket no longer knows that once both ways have ended.
+    seen_from: OnceLock<SocketAddr>,
     halves: [HalfState; 2],
 }
 
@@ -98,6 +100,7 @@ impl Pair {
             reached: AtomicU64::new(0),
             may_be_unserved: AtomicBool::new(false),
             client_address: None,
+            seen_from: OnceLock::new(),
             halves: Default::default(),
         }
     }
@@ -109,6 +112,17 @@ impl Pair {
 
     pub(super) fn conn(&self) -> ConnId {
         self.conn
+    }
+
+    /// The connection to the backend came from this address.
+    pub(super) fn came_from(&self, address: SocketAddr) {
+        // It comes once.
+        let _ = self.seen_from.set(address);
+    }
+
+    /// Where the connection to the backend came from, if it was reached and the system said so.
+    pub(super) fn seen_from(&self) -> Option<SocketAddr> {
+        self.seen_from.get().copied()
     }
 
     /// The worker that runs both halves.

@@ -369,10 +369,10 @@ pub struct Finding {
     /// shard does not know whether that connection was open then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_shard: Option<String>,
-    /// The client's address, if the connection was opened.
+    /// The client's address, if the connection was opened. The backend's, if the server's side found it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub local: Option<String>,
-    /// The server's address.
+    /// The server's address. If the server's side found it: where its connection came from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remote: Option<String>,
     /// When its first bytes came, in milliseconds since the start of the run.

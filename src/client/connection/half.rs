@@ -1,5 +1,6 @@
 //! A connection as a half of a pair, where both ends are ours: what it may expect of the other half.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::client::pair::{HalfEnd, OtherState, Pair, Side};
@@ -144,6 +145,11 @@ impl Half {
     /// Whether its messages wait for replies.
     pub(super) fn awaits_replies(&self) -> bool {
         self.flow == Flow::Request && self.side == Side::Client
+    }
+
+    /// Where the connection to the backend came from.
+    pub(in crate::client) fn seen_from(&self) -> Option<SocketAddr> {
+        self.pair.seen_from()
     }
 
     /// The other half, as a finding of this one shows it.

@@ -84,6 +84,7 @@ mod turn;
 mod write_stall;
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use end_names::ended_by;
@@ -163,6 +164,11 @@ impl ClientConnection {
     /// The other half, for a finding.
     pub(super) fn other_side(&self) -> Option<OtherSide> {
         self.half.as_deref().map(Half::shown_other)
+    }
+
+    /// Where both ends are ours: where the connection to the backend came from.
+    pub(super) fn seen_from(&self) -> Option<SocketAddr> {
+        self.half.as_deref().and_then(Half::seen_from)
     }
 
     /// Where the open-loop schedule of its slot continues.

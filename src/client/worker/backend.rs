@@ -70,6 +70,9 @@ impl ClientWorker {
         }
         two_sides.ledger.open(conn, generation);
         let client = ConnectionPlan::new(Arc::clone(profile), run.plan.seed, slot, conn);
+        if let Ok(address) = stream.peer_addr() {
+            pair.came_from(address);
+        }
         let continues_at = self.backend.continues_at(pair.slot());
         let connection = two_sides.reached(&pair, slot, (client, continues_at), self.clock.read());
         let socket = RegisteredSocket::new(stream);
