@@ -372,11 +372,11 @@ fn ctrl_c_ends_it_with_what_it_has_carried() {
     let (events, is_well) = other.ended();
     let last = events.last().expect("it says that it has stopped");
     assert!(is_well && last["event"] == "stopped", "{events:?}");
-    // One looked, with 16 bytes, whether the backend can be reached.
+    // One looked, with 32 bytes, whether the backend can be reached.
     assert_eq!(last["counters"]["accepted"], 11, "{last}");
     assert_eq!(
         (&last["counters"]["bytes_to_tester"], &last["counters"]["resets"]),
-        (&30_016.into(), &0.into()),
+        (&30_032.into(), &0.into()),
         "{last}"
     );
 }

@@ -6,8 +6,9 @@ mod ports;
 mod program;
 mod relay;
 
-use std::io;
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::io::{self, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use outcomes::{ids, reasons};
@@ -81,6 +82,79 @@ fn a_proxy_that_notices_its_backend_late_is_waited_for() {
     let (code, out, err) = said(&["blast", &proxy, "--backend", &backend.to_string(), "--conns", "5"]);
     assert_eq!(code, 0, "{out}{err}");
     assert_eq!(err.matches("and none reached the backend").count(), 1, "{err}");
+}
+
+/// Opens a second connection to the server, and sends it what the client sends.
+fn mirrors(way: Way, from: &mut TcpStream, to: &mut TcpStream) -> io::Result<()> {
+    let mut second = (way == Way::Up).then(|| to.peer_addr().and_then(TcpStream::connect)).transpose()?;
+    bytes(from, to, |_, piece| {
+        // The backend may have closed it.
+        let _ = second.as_mut().map(|second| second.write_all(piece));
+    })?;
+    to.shutdown(Shutdown::Write)
+}
+
+/// Damages the first byte of the client.
+fn flips_the_first_byte(way: Way, from: &mut TcpStream, to: &mut TcpStream) -> io::Result<()> {
+    bytes(from, to, |offset, piece| {
+        if way == Way::Up && offset == 0 {
+            piece[0] ^= 0x20;
+        }
+    })?;
+    to.shutdown(Shutdown::Write)
+}
+
+/// Loses the first byte of the client.
+fn swallows_the_first_byte(way: Way, from: &mut TcpStream, to: &mut TcpStream) -> io::Result<()> {
+    bytes(from, to, |offset, piece| {
+        if way == Way::Up && offset == 0 {
+            drop(piece.drain(..1));
+        }
+    })?;
+    to.shutdown(Shutdown::Write)
+}
+
+/// Says something to the server before the client does.
+fn speaks_for_the_client(way: Way, from: &mut TcpStream, to: &mut TcpStream) -> io::Result<()> {
+    if way == Way::Up {
+        to.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")?;
+    }
+    faithful(way, from, to)
+}
+
+/// The first connection names its own client, and each further one that of the connection before it.
+fn names_the_client_before(way: Way, from: &mut TcpStream, to: &mut TcpStream) -> io::Result<()> {
+    static LAST: Mutex<Option<SocketAddr>> = Mutex::new(None);
+    if way == Way::Up {
+        let (client, here) = (from.peer_addr()?, from.local_addr()?);
+        let last = LAST.lock().expect("no thread has panicked").replace(client).unwrap_or(client);
+        let header = format!("PROXY TCP4 {} {} {} {}\r\n", last.ip(), here.ip(), last.port(), here.port());
+        to.write_all(header.as_bytes())?;
+    }
+    faithful(way, from, to)
+}
+
+#[test]
+fn damage_at_the_very_beginning_is_named_with_its_kind_and_its_way() {
+    let faults: [(Carry, &str); 5] = [
+        (flips_the_first_byte, "corrupt"),
+        (swallows_the_first_byte, "lost"),
+        (speaks_for_the_client, "surplus"),
+        (mirrors, "duplicated"),
+        (names_the_client_before, "crosstalk"),
+    ];
+    for (carry, kind) in faults {
+        let backend = free_port();
+        let proxy = relay(backend, carry).to_string();
+        let args = ["blast", &proxy, "--backend", &backend.to_string(), "--conns", "20", "--messages", "5"];
+        let (code, out, err) = said(&[&args[..], &["--gap", "5ms", "-q", "--json"]].concat());
+        let report: Value = serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {err}"));
+        let findings = report["loads"][0]["findings"].as_array().expect("they are listed");
+        let named = findings.iter().filter(|finding| finding["divergence"]["kind"] == kind);
+        let ways: Vec<&Value> = named.map(|finding| &finding["direction"]).collect();
+        assert!(code == 1 && ways.len() >= 10 && ways.iter().all(|way| **way == "up"), "{kind}: {findings:?}");
+        assert_eq!(report["backend"]["unknown"], 0, "{kind}");
+    }
 }
 
 #[test]

@@ -6,13 +6,16 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::intake::IntakeFault;
 use super::pair::Side;
 use super::run_state::RunState;
 use super::slot::LiveConnection;
 use crate::measure::LoadStats;
-use crate::plan::{Close, Profile};
+use crate::plan::{Close, Profile, RECOGNIZED_BY_BYTES};
 use crate::stream::kept::{is_worth_keeping, keep_first};
-use crate::stream::{ConnId, Divergence, EndedBy, Finding, FindingKind, Op, OtherSide, StreamDirection};
+use crate::stream::{
+    BackendFault, ConnId, Divergence, EndedBy, Finding, FindingKind, Op, OtherSide, StreamDirection, StreamSource,
+};
 
 /// What was found wrong, by one worker.
 pub(super) struct Findings {
@@ -162,6 +165,25 @@ fn finding(run: &RunState, group: &Profile, mut divergence: Divergence, context:
         recent,
         replay,
     }
+}
+
+/// The finding of what came to the backend of a connection and should not have.
+pub(super) fn of_fault(run: &RunState, fault: &IntakeFault) -> Option<(usize, Finding)> {
+    let IntakeFault { conn, fault, source, at } = *fault;
+    let group = run.plan.slots.of(conn).ok()?.0.group as usize;
+    let (kind, extent) = match fault {
+        BackendFault::BeganAgain => (FindingKind::Duplicated, RECOGNIZED_BY_BYTES),
+        BackendFault::HeaderOfAnother => (FindingKind::Crosstalk, 0),
+    };
+    let divergence = Divergence {
+        at_backend: Some(fault),
+        source: Some(StreamSource { conn: source, offset: 0, open: true }),
+        ..Divergence::of_connection(kind, conn, 0, extent)
+    };
+    let now = u64::try_from(at.as_nanos()).unwrap_or(u64::MAX);
+    let context = FindingContext { now, local: None, remote: None, recent: Vec::new(), other: None, error: None };
+    let finding = finding(run, &run.plan.groups[group], divergence, context);
+    Some((group, Finding { direction: Some(StreamDirection::Up), ..finding }))
 }
 
 /// On which way it went wrong: the one that ends at the side that has found it, unless a write of that side failed, or

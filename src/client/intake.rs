@@ -13,7 +13,7 @@ use mio::net::TcpStream;
 
 use crate::measure::BackendLoss;
 use crate::plan::RECOGNIZED_BY_BYTES;
-use crate::stream::ConnId;
+use crate::stream::{BackendFault, ConnId};
 use crate::sync::lock;
 
 /// The first bytes of a connection: two words of its stream.
@@ -30,6 +30,9 @@ pub(super) trait TakesOver: Send + Sync {
     /// Takes the connection over, if it begins like one of the run.
     fn offer(&self, first: &FirstWords, stream: TcpStream) -> Offered;
 
+    /// Whether the connection begins like one of the run.
+    fn knows(&self, first: &FirstWords, stream: &TcpStream) -> bool;
+
     /// Greets a connection that came from this address, if the server speaks first, and returns whether that worked;
     /// gives the connection back if the client does.
     fn greet(&self, stream: TcpStream, from: Option<IpAddr>) -> Result<bool, TcpStream>;
@@ -37,8 +40,19 @@ pub(super) trait TakesOver: Send + Sync {
     /// The backend serves nobody from now on, or is up again.
     fn set_down(&self, is_down: bool);
 
-    /// Whether this is the address of the client's own socket of this connection.
-    fn is_of_client(&self, conn: ConnId, address: SocketAddr) -> bool;
+    /// Whose client has this address, which came in a header with this connection.
+    fn named(&self, conn: ConnId, address: SocketAddr) -> NamedClient;
+}
+
+/// Whose address a header of the PROXY protocol names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NamedClient {
+    /// That of the connection's own client.
+    Own,
+    /// That of the client of another connection, which is open.
+    Other(ConnId),
+    /// None that is known here, such as another proxy on the way.
+    Unknown,
 }
 
 /// The door of a backend.
@@ -48,6 +62,8 @@ pub struct Intake {
     counts: Mutex<IntakeCounts>,
     /// The connections of the run that came after their clients had ended: the first [`MOST_LATE`].
     late: Mutex<HashSet<ConnId>>,
+    /// What came of connections of the run that is a fault: the first [`MOST_LATE`].
+    faults: Mutex<Vec<IntakeFault>>,
     /// When the run began.
     begun: Mutex<Option<Instant>>,
     is_down: AtomicBool,
@@ -79,6 +95,8 @@ pub struct IntakeCounts {
     pub with_header: u64,
     /// Those whose header names the address of the client's own socket.
     pub with_client_address: u64,
+    /// Those whose header names the address of another client's socket that was open.
+    pub with_other_address: u64,
     /// Those that began like such a header, and had none.
     pub broken_headers: u64,
     /// Those that had to come from `echo-tester backend`, and had no token or a wrong one. They are not accepted.
@@ -89,6 +107,19 @@ pub struct IntakeCounts {
     pub seen_from: Option<IpAddr>,
     /// The first `echo-tester backend` that was lost during the run.
     pub lost: Option<BackendLoss>,
+}
+
+/// A connection of the run of which something came to the backend that should not.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct IntakeFault {
+    /// The connection.
+    pub(super) conn: ConnId,
+    /// What came.
+    pub(super) fault: BackendFault,
+    /// The connection whose bytes came, or whose client was named.
+    pub(super) source: ConnId,
+    /// When, after the begin of the run.
+    pub(super) at: Duration,
 }
 
 /// What became of a connection that was offered to the run.
@@ -129,12 +160,16 @@ impl Intake {
         counts.seen_from = counts.seen_from.or(from);
     }
 
-    /// A connection of the run that was greeted came with a header of the PROXY protocol. `names_client`: it names the
-    /// address of the client's own socket.
-    pub(super) fn had_header(&self, names_client: bool) {
+    /// This connection of the run came with a header of the PROXY protocol.
+    pub(super) fn had_header(&self, conn: ConnId, named: NamedClient) {
         let mut counts = lock(&self.counts);
         counts.with_header += 1;
-        counts.with_client_address += u64::from(names_client);
+        counts.with_client_address += u64::from(named == NamedClient::Own);
+        if let NamedClient::Other(source) = named {
+            counts.with_other_address += 1;
+            drop(counts);
+            self.note_fault(conn, BackendFault::HeaderOfAnother, source);
+        }
     }
 
     /// A client has received a greeting that is not its own.
@@ -171,6 +206,14 @@ impl Intake {
         lock(&self.counts).lost.get_or_insert(BackendLoss { address, after: begun.elapsed(), is_silent });
     }
 
+    /// Whether it is known what a connection with these first bytes is, which still lie in its socket. Without a run, no
+    /// more is to be known of any.
+    pub fn knows(&self, first: &FirstWords, stream: &TcpStream) -> bool {
+        let is_probe = lock(&self.probe).is_some_and(|(probe, _)| probe == *first);
+        let run = lock(&self.run).as_ref().and_then(Weak::upgrade);
+        is_probe || first.starts_with(&TLS_HANDSHAKE) || run.is_none_or(|run| run.knows(first, stream))
+    }
+
     /// Offers a connection with these first bytes, which still lie in its socket, to the run that is going on.
     /// `header`: it came with a header of the PROXY protocol, and what that says of the client's address. `seen_from`:
     /// where it came from.
@@ -183,7 +226,7 @@ impl Intake {
     ) -> Offered {
         if let Some((_, has_come)) = lock(&self.probe).as_mut().filter(|(probe, _)| probe == first) {
             // A close with bytes unread would be a reset, for which the way could take the backend to be broken.
-            let _ = (&stream).read(&mut [0; RECOGNIZED_BY_BYTES as usize]);
+            let _ = (&stream).read(&mut [0; 4 * RECOGNIZED_BY_BYTES as usize]);
             *has_come = true;
             self.probe_came.notify_all();
             return Offered::Probe;
@@ -197,15 +240,21 @@ impl Intake {
             Offered::TakenOver(conn) => {
                 counts.recognized += 1;
                 counts.seen_from = counts.seen_from.or(seen_from);
-                counts.with_header += u64::from(header.is_some());
-                let names_client = |address| run.is_some_and(|run| run.is_of_client(conn, address));
-                counts.with_client_address += u64::from(header.flatten().is_some_and(names_client));
+                drop(counts);
+                if let Some(address) = header {
+                    let named = address.zip(run).map(|(address, run)| run.named(conn, address));
+                    self.had_header(conn, named.unwrap_or(NamedClient::Unknown));
+                }
             }
             Offered::Unknown => {
                 counts.unknown += 1;
                 counts.tls += u64::from(first.starts_with(&TLS_HANDSHAKE));
             }
-            Offered::Repeated(_) => counts.repeated += 1,
+            Offered::Repeated(conn) => {
+                counts.repeated += 1;
+                drop(counts);
+                self.note_fault(conn, BackendFault::BeganAgain, conn);
+            }
             Offered::Probe => {}
             Offered::Late(conn) => {
                 counts.late += 1;
@@ -229,6 +278,14 @@ impl Intake {
         !is_missing(&mut probe)
     }
 
+    fn note_fault(&self, conn: ConnId, fault: BackendFault, source: ConnId) {
+        let mut faults = lock(&self.faults);
+        if faults.len() < MOST_LATE {
+            let at = lock(&self.begun).map_or(Duration::ZERO, |begun| begun.elapsed());
+            faults.push(IntakeFault { conn, fault, source, at });
+        }
+    }
+
     fn note_late(&self, conn: ConnId) {
         let mut late = lock(&self.late);
         if late.len() < MOST_LATE {
@@ -248,6 +305,7 @@ impl Intake {
     pub(super) fn begin(&self, run: Weak<dyn TakesOver>) {
         *lock(&self.counts) = IntakeCounts::default();
         lock(&self.late).clear();
+        lock(&self.faults).clear();
         *lock(&self.begun) = Some(Instant::now());
         let mut current = lock(&self.run);
         run.upgrade().inspect(|run| run.set_down(self.is_down.load(Ordering::Relaxed)));
@@ -262,6 +320,17 @@ impl Intake {
     /// The connections of the run that came after their clients had ended.
     pub(super) fn take_late(&self) -> HashSet<ConnId> {
         std::mem::take(&mut *lock(&self.late))
+    }
+
+    /// What came of connections of the run that is a fault.
+    pub(super) fn take_faults(&self) -> Vec<IntakeFault> {
+        let mut faults = std::mem::take(&mut *lock(&self.faults));
+        let counts = self.counts();
+        // Of a proxy behind another one, a port may be a client's too, by chance. Most headers are of no client then.
+        if 2 * (counts.with_client_address + counts.with_other_address) < counts.with_header {
+            faults.retain(|fault| fault.fault != BackendFault::HeaderOfAnother);
+        }
+        faults
     }
 
     /// Does this before the end of each run. Only the first call counts.

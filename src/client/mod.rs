@@ -100,6 +100,7 @@ pub fn run(plan: RunPlan, control: &Arc<Control>) -> io::Result<RunOutcome> {
     if let Some(backend) = &run.plan.backend {
         outcome.backend = Some(backend.end());
         outcome.note_late(&backend.take_late());
+        backend.take_faults().iter().for_each(|fault| outcome.add_fault(&run, fault));
     }
     outcome.sort_findings(run.plan.findings);
     outcome.elapsed = run.start.elapsed();

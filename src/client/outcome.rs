@@ -4,11 +4,12 @@ use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 
 use super::findings;
-use super::intake::IntakeCounts;
+use super::intake::{IntakeCounts, IntakeFault};
+use super::run_state::RunState;
 use crate::measure::{LoadStats, ResourceUsage};
 use crate::stream::answer::{self, Answer};
 use crate::stream::kept::keep_first;
-use crate::stream::{ConnId, Finding};
+use crate::stream::{ConnId, Finding, FindingKind};
 use crate::sys;
 
 /// What a run measured and found.
@@ -86,6 +87,22 @@ impl RunOutcome {
     pub(super) fn note_late(&mut self, late: &HashSet<ConnId>) {
         let findings = self.findings.iter_mut().flatten();
         findings.filter(|finding| late.contains(&finding.divergence.conn)).for_each(findings::note_late);
+    }
+
+    /// Adds the finding of what came to the backend and should not have. Otherwise the connection may have passed.
+    pub(super) fn add_fault(&mut self, run: &RunState, fault: &IntakeFault) {
+        let Some((group, finding)) = findings::of_fault(run, fault) else { return };
+        let is_of_connection = |other: &&Finding| other.divergence.conn == fault.conn;
+        let earlier: Vec<FindingKind> =
+            self.findings[group].iter().filter(is_of_connection).map(|other| other.divergence.kind).collect();
+        let stats = &mut self.groups[group];
+        stats.found(&finding.divergence, finding.at_ms, !earlier.contains(&finding.divergence.kind));
+        stats.timeline.at(fault.at).findings += 1;
+        if earlier.is_empty() && stats.counters.passed > 0 {
+            stats.counters.passed -= 1;
+            stats.counters.failed += 1;
+        }
+        self.findings[group].push(finding);
     }
 
     /// Orders the findings by time, and keeps at most `keep` of each group.

@@ -278,6 +278,11 @@ impl Pairs {
         lock(&self.0).of_conn.get(&conn).cloned()
     }
 
+    /// The connection whose client has this address.
+    pub(super) fn with_address(&self, address: SocketAddr) -> Option<ConnId> {
+        lock(&self.0).of_conn.values().find(|pair| pair.client_address == Some(address)).map(|pair| pair.conn)
+    }
+
     /// Both halves are over.
     pub(super) fn close(&self, conn: ConnId) {
         lock(&self.0).of_conn.remove(&conn);

@@ -13,14 +13,17 @@ use super::close_barrier::CloseBarrier;
 use super::connect_order::ConnectOrder;
 use super::control::Control;
 use super::half_close_evidence::HalfCloseEvidence;
-use super::intake::{FirstWords, Offered, TakesOver};
-use super::pair::Side;
+use super::intake::{FirstWords, NamedClient, Offered, TakesOver};
+use super::pair::{Pair, Side};
 use super::recognition::candidates;
 use super::run_plan::RunPlan;
 use super::sent_ledger::SentLedger;
 use super::start_schedule::StartSchedule;
 use super::two_sides::TwoSides;
 use crate::stream::{ConnId, Ledger, Stream};
+
+/// How many bytes of a connection that is not recognized are looked through for a piece of a stream.
+const MOST_DAMAGED: usize = 512;
 
 /// The streams of a connection: what it sends, and what it receives.
 pub(super) struct Streams<'r> {
@@ -98,6 +101,20 @@ impl RunState {
         candidates(&self.stream, first).into_iter().flatten().find(is_over)
     }
 
+    /// The pair of a connection with these first bytes, or what it is instead.
+    fn pair_of(&self, two_sides: &TwoSides, first: &FirstWords, stream: &TcpStream) -> Result<Arc<Pair>, Offered> {
+        if let Some(pair) = two_sides.recognized(&self.stream, first) {
+            return Ok(pair);
+        }
+        if let Some(conn) = self.over(first) {
+            return Err(Offered::Late(conn));
+        }
+        // A way that damages the first bytes is found out by what comes behind them.
+        let mut bytes = [0; MOST_DAMAGED];
+        let len = stream.peek(&mut bytes).unwrap_or(0);
+        two_sides.recognized_damaged(&self.stream, &bytes[..len]).ok_or(Offered::Unknown)
+    }
+
     /// Whether the backend serves nobody now, as the case wants it.
     pub(super) fn is_backend_down(&self) -> bool {
         self.two_sides.as_ref().is_some_and(|sides| sides.pairs.is_down())
@@ -117,8 +134,9 @@ impl RunState {
 impl TakesOver for RunState {
     fn offer(&self, first: &FirstWords, stream: TcpStream) -> Offered {
         let Some(two_sides) = &self.two_sides else { return Offered::Unknown };
-        let Some(pair) = two_sides.recognized(&self.stream, first) else {
-            return self.over(first).map_or(Offered::Unknown, Offered::Late);
+        let pair = match self.pair_of(two_sides, first, &stream) {
+            Ok(pair) => pair,
+            Err(offered) => return offered,
         };
         let conn = pair.conn();
         match two_sides.hand_over(stream, pair, nanos(self.start.elapsed())) {
@@ -128,6 +146,11 @@ impl TakesOver for RunState {
             }
             Err(offered) => offered,
         }
+    }
+
+    fn knows(&self, first: &FirstWords, stream: &TcpStream) -> bool {
+        let Some(two_sides) = &self.two_sides else { return false };
+        !matches!(self.pair_of(two_sides, first, stream), Err(Offered::Unknown))
     }
 
     fn greet(&self, stream: TcpStream, from: Option<IpAddr>) -> Result<bool, TcpStream> {
@@ -142,7 +165,7 @@ impl TakesOver for RunState {
         self.two_sides.iter().for_each(|sides| sides.pairs.set_down(is_down, now));
     }
 
-    fn is_of_client(&self, conn: ConnId, address: SocketAddr) -> bool {
-        self.two_sides.as_ref().is_some_and(|sides| sides.is_of_client(conn, address))
+    fn named(&self, conn: ConnId, address: SocketAddr) -> NamedClient {
+        self.two_sides.as_ref().map_or(NamedClient::Unknown, |sides| sides.named(conn, address))
     }
 }

@@ -8,9 +8,9 @@ use mio::net::TcpStream;
 
 use super::connection::{ClientConnection, Half};
 use super::greeting::{Greeted, Greetings};
-use super::intake::{FirstWords, Offered};
+use super::intake::{FirstWords, NamedClient, Offered};
 use super::pair::{Pair, Pairs, Side};
-use super::recognition::candidates;
+use super::recognition::{candidates, damaged_candidates};
 use super::run_plan::RunPlan;
 use super::sent_ledger::SentLedger;
 use crate::plan::{ConnectionPlan, FirstSpeaker, Profile, Slot, backend_seed, case_seed};
@@ -97,6 +97,13 @@ impl TwoSides {
         candidates(up, first).into_iter().flatten().find_map(|conn| self.pairs.of(conn))
     }
 
+    /// The pair that has not reached the backend, and whose client has sent these bytes, which are damaged: others came
+    /// before them, or some of them are changed or missing.
+    pub(super) fn recognized_damaged(&self, up: &Stream, bytes: &[u8]) -> Option<Arc<Pair>> {
+        let pairs = damaged_candidates(up, bytes).filter_map(|conn| self.pairs.of(conn));
+        pairs.into_iter().find(|pair| !pair.is_reached() && !pair.has_ended(Side::Client))
+    }
+
     /// Greets a connection that was accepted, if the server speaks first; gives it back if not.
     pub(super) fn greet(&self, stream: TcpStream, from: Option<IpAddr>) -> Result<bool, TcpStream> {
         match &self.greetings {
@@ -110,9 +117,12 @@ impl TwoSides {
         self.greetings.as_ref().map_or(Greeted::Unknown, |greetings| greetings.claim(greeting))
     }
 
-    /// Whether this is the address of the client's own socket of this connection.
-    pub(super) fn is_of_client(&self, conn: ConnId, address: SocketAddr) -> bool {
-        self.pairs.of(conn).is_some_and(|pair| pair.client_address() == Some(address))
+    /// Whose client has this address, which came in a header with this connection.
+    pub(super) fn named(&self, conn: ConnId, address: SocketAddr) -> NamedClient {
+        match self.pairs.of(conn) {
+            Some(pair) if pair.client_address() == Some(address) => NamedClient::Own,
+            _ => self.pairs.with_address(address).map_or(NamedClient::Unknown, NamedClient::Other),
+        }
     }
 
     /// Hands a connection over to the worker of its pair. Returns the worker to wake, or what the connection is: not

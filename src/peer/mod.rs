@@ -39,6 +39,8 @@ use waiting::Waiting;
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// How often those are looked at whose first bytes are there in part.
 const PARTIAL_INTERVAL: Duration = Duration::from_millis(10);
+/// How often those are looked at whose first bytes are unknown.
+const UNKNOWN_INTERVAL: Duration = Duration::from_millis(100);
 /// The pause after an accept that failed for lack of something.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(20);
 const MAX_EVENTS: usize = 256;
@@ -198,6 +200,9 @@ impl AcceptThread {
             }
             self.switch();
             self.waiting.partial().into_iter().for_each(|place| self.look(place, false));
+            while let Some(place) = self.waiting.next_unknown(self.roll_call.is_some()) {
+                self.look(place, true);
+            }
             self.waiting.close_late(self.poll.registry());
             self.end_roll_call(events.is_empty());
         }
@@ -259,7 +264,11 @@ impl AcceptThread {
         if self.roll_call.is_some() && self.have_answered() {
             return Duration::ZERO;
         }
-        let usual = if cfg!(windows) && self.waiting.has_partial() { PARTIAL_INTERVAL } else { SWEEP_INTERVAL };
+        let usual = match () {
+            () if cfg!(windows) && self.waiting.has_partial() => PARTIAL_INTERVAL,
+            () if self.waiting.has_unknown() => UNKNOWN_INTERVAL,
+            () => SWEEP_INTERVAL,
+        };
         self.roll_call.map_or(usual, |(_, until)| usual.min(until.saturating_duration_since(Instant::now())))
     }
 

@@ -23,6 +23,10 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30 * 60);
 /// How long one may take to show the token, where there is one.
 const LONGEST_STRANGE: Duration = Duration::from_secs(10);
 
+/// How long one is kept whose first bytes are no connection's, while a run goes on: something on the way may have put
+/// them before the client's own, which come then. Of a health check, nothing more comes.
+const LONGEST_UNKNOWN: Duration = Duration::from_millis(500);
+
 /// The connections that wait, by their tokens.
 pub(super) struct Waiting {
     intake: Arc<Intake>,
@@ -33,6 +37,8 @@ pub(super) struct Waiting {
     ages: VecDeque<(Instant, usize)>,
     /// Those whose first bytes are there in part.
     partial: HashSet<usize>,
+    /// Those whose first bytes are unknown, and since when. Some of them are no longer waiting.
+    unknown: VecDeque<(Instant, usize)>,
     /// When each came that has to show the token. Most have done it at once.
     strangers: VecDeque<(Instant, usize)>,
     next: usize,
@@ -47,6 +53,8 @@ struct WaitingSocket {
     is_strange: bool,
     /// The header of the PROXY protocol that came before its stream.
     header: Option<ReceivedHeader>,
+    /// Its first bytes are there, and are no connection's.
+    is_unknown: bool,
 }
 
 /// What has become of a connection that waits.
@@ -79,7 +87,8 @@ enum First {
 impl Waiting {
     pub(super) fn new(intake: Arc<Intake>, token: Option<PairingToken>) -> Waiting {
         let (sockets, ages, partial) = (HashMap::new(), VecDeque::new(), HashSet::new());
-        Waiting { intake, token, sockets, ages, partial, strangers: VecDeque::new(), next: 0 }
+        let (unknown, strangers) = (VecDeque::new(), VecDeque::new());
+        Waiting { intake, token, sockets, ages, partial, unknown, strangers, next: 0 }
     }
 
     /// A connection was accepted that came from there.
@@ -88,10 +97,18 @@ impl Waiting {
         self.next += 1;
         if is_strange {
             self.strangers.push_back((Instant::now(), place));
-            return self.keep(registry, place, WaitingSocket { stream, from: None, is_strange, header: None });
+            return self.keep(
+                registry,
+                place,
+                WaitingSocket { stream, from: None, is_strange, header: None, is_unknown: false },
+            );
         }
         if let Some(stream) = self.intake.accepted(stream, Some(from)) {
-            self.keep(registry, place, WaitingSocket { stream, from: Some(from), is_strange, header: None });
+            self.keep(
+                registry,
+                place,
+                WaitingSocket { stream, from: Some(from), is_strange, header: None, is_unknown: false },
+            );
         }
     }
 
@@ -118,6 +135,12 @@ impl Waiting {
                 return None;
             }
             First::Later { .. } | First::Never if socket.is_strange => First::Stranger { is_control: false },
+            First::Bytes(first) if !is_over && !self.intake.knows(&first, &socket.stream) => {
+                if !std::mem::replace(&mut socket.is_unknown, true) {
+                    self.unknown.push_back((Instant::now(), place));
+                }
+                return None;
+            }
             first => first,
         };
         self.partial.remove(&place);
@@ -132,7 +155,11 @@ impl Waiting {
             First::Paired { is_control: true } => return Some(stream),
             First::Paired { is_control: false } => {
                 let stream = self.intake.accepted(stream, from)?;
-                self.keep(registry, place, WaitingSocket { stream, from, is_strange: false, header: None });
+                self.keep(
+                    registry,
+                    place,
+                    WaitingSocket { stream, from, is_strange: false, header: None, is_unknown: false },
+                );
                 return self.look(registry, place, is_over);
             }
             First::Stranger { is_control } => {
@@ -154,6 +181,17 @@ impl Waiting {
     /// Those whose first bytes were there in part: they are to be looked at again.
     pub(super) fn partial(&self) -> Vec<usize> {
         self.partial.iter().copied().collect()
+    }
+
+    /// Whether the first bytes of some are unknown.
+    pub(super) fn has_unknown(&self) -> bool {
+        !self.unknown.is_empty()
+    }
+
+    /// The first that has been unknown for too long, or for any time if the run is about to end: it stays unknown.
+    pub(super) fn next_unknown(&mut self, is_end: bool) -> Option<usize> {
+        let is_due = |(since, _): &mut (Instant, usize)| is_end || since.elapsed() >= LONGEST_UNKNOWN;
+        self.unknown.pop_front_if(is_due).map(|(_, place)| place)
     }
 
     /// Closes the connections that have waited too long.

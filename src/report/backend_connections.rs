@@ -37,6 +37,9 @@ pub struct BackendReport {
     /// Those whose header names the address of the client's own socket.
     #[serde(default)]
     pub with_client_address: u64,
+    /// Those whose header names the address of another client's socket, which was open.
+    #[serde(default)]
+    pub with_other_address: u64,
     /// Those that began like such a header, and had none.
     #[serde(default)]
     pub broken_headers: u64,
@@ -73,6 +76,7 @@ impl From<IntakeCounts> for BackendReport {
             silent: counts.silent,
             with_header: counts.with_header,
             with_client_address: counts.with_client_address,
+            with_other_address: counts.with_other_address,
             broken_headers: counts.broken_headers,
             without_token: counts.without_token,
             unwanted_backends: counts.unwanted_backends,
@@ -102,6 +106,7 @@ impl BackendReport {
         self.silent += other.silent;
         self.with_header += other.with_header;
         self.with_client_address += other.with_client_address;
+        self.with_other_address += other.with_other_address;
         self.broken_headers += other.broken_headers;
         self.without_token += other.without_token;
         self.tls += other.tls;

@@ -39,7 +39,7 @@ pub(super) fn heading(divergence: &Divergence) -> String {
 fn heading_of(divergence: &Divergence, kind: &str) -> String {
     let mut text = format!("connection {}: {kind}", divergence.conn);
     // Where nothing is missing, the end has no place in the stream.
-    let is_placed = divergence.extent > 0 || divergence.ending.is_none();
+    let is_placed = divergence.extent > 0 || divergence.ending.is_none() && divergence.at_backend.is_none();
     if divergence.kind != FindingKind::ConnectFailed && is_placed {
         let _ = write!(text, " at {}", place("offset", divergence.offset));
     }
@@ -70,6 +70,9 @@ pub(super) fn operations(finding: &Finding) -> Vec<String> {
 fn what_happened(divergence: &Divergence, shard: Option<&str>) -> String {
     if let Some(sentence) = ending::sentence(divergence, bytes) {
         return sentence;
+    }
+    if let Some(fault) = divergence.at_backend {
+        return two_sides::backend_fault(fault, divergence.source);
     }
     let extent = bytes(divergence.extent);
     match divergence.kind {

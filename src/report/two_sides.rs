@@ -8,7 +8,7 @@ use super::excerpt::{instead_of, place};
 use super::run::RunReport;
 use super::text::{show_bytes, show_count, show_time};
 use crate::measure::Counters;
-use crate::stream::{Divergence, Finding, FindingKind, OtherSide, StreamDirection, StreamSource};
+use crate::stream::{BackendFault, Divergence, Finding, FindingKind, OtherSide, StreamDirection, StreamSource};
 use crate::units::counted;
 
 /// Less than this is shown as no time at all.
@@ -127,7 +127,9 @@ fn time(ms: f64) -> String {
 
 /// What happened, for a finding of two sides: with the way on which it did. `happened` says it as of an echo.
 pub(super) fn retold(finding: &Finding, happened: String) -> String {
-    let Some(direction) = finding.direction else { return happened };
+    let Some(direction) = finding.direction.filter(|_| finding.divergence.at_backend.is_none()) else {
+        return happened;
+    };
     let way = on_the_way(finding);
     let (sender, receiver) = match direction {
         StreamDirection::Up => ("client", "server"),
@@ -179,6 +181,21 @@ pub(super) fn retold(finding: &Finding, happened: String) -> String {
         }
         FindingKind::TooSlow => format!("the time of the connection was up, and the grace after it too{lacking}{way}"),
         _ => format!("{happened}{way}"),
+    }
+}
+
+/// What came to the backend beside the bytes of the connection: a sentence without its full stop.
+pub(super) fn backend_fault(fault: BackendFault, source: Option<StreamSource>) -> String {
+    match fault {
+        BackendFault::BeganAgain => {
+            "another connection to the backend began with this one's first bytes, so the server \
+                                     got them twice"
+                .to_owned()
+        }
+        BackendFault::HeaderOfAnother => {
+            let whose = source.map_or_else(String::new, |source| format!(" of connection {}", source.conn));
+            format!("its PROXY header named the client{whose}, which was open too")
+        }
     }
 }
 

@@ -209,6 +209,16 @@ impl FindingKind {
     }
 }
 
+/// What came to the backend of a connection, and is no difference of single bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum BackendFault {
+    /// Another connection began with the first bytes of this one, so the server got them twice.
+    BeganAgain,
+    /// Its header of the PROXY protocol named the client of another connection that was open: the source.
+    HeaderOfAnother,
+}
+
 /// A difference from what should have come, and its place. Offsets and extents count bytes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
@@ -237,6 +247,9 @@ pub struct Divergence {
     /// Where both ends are ours: whether the bytes are of the other direction. The source is in its stream.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub other_way: bool,
+    /// Where both ends are ours: what came to the backend beside the connection's own bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_backend: Option<BackendFault>,
     /// How the bytes were changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<Corruption>,
@@ -275,6 +288,7 @@ impl Divergence {
             source: None,
             earlier: None,
             other_way: false,
+            at_backend: None,
             detail: None,
             excerpt_offset: offset,
             expected: Vec::new(),

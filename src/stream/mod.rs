@@ -29,7 +29,9 @@ pub mod verify;
 
 pub use classify::MAX_FINDINGS;
 pub use ending::{EndedBy, Ending};
-pub use finding::{Change, Circumstances, Corruption, Divergence, FINDING_KINDS, Finding, FindingKind, StreamSource};
+pub use finding::{
+    BackendFault, Change, Circumstances, Corruption, Divergence, FINDING_KINDS, Finding, FindingKind, StreamSource,
+};
 pub use ledger::{Ledger, LedgerEntry};
 pub use op::{Op, OpKind};
 pub use pattern::{ConnId, MAX_SHARED_STREAM_BYTES, MAX_STREAM_BYTES, Stream, WordLocation};

@@ -102,7 +102,8 @@ pub fn reaches(
     backend.expect_probe(words);
     let backend = Arc::clone(backend);
     let has_come = move || backend.probe_came(patience);
-    echo_probe::brings(target, source, patience, words.to_vec(), has_come).map_err(|why| why.to_string())
+    // Some more, so that what is left of them is still seen to come if a few are lost.
+    echo_probe::brings(target, source, patience, words.repeat(2), has_come).map_err(|why| why.to_string())
 }
 
 /// The round trip of a byte, at the first of these addresses that echoes. `patience`: for all tries at one of them.

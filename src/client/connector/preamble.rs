@@ -9,7 +9,7 @@ use mio::net::TcpStream;
 use super::{ConnectContext, ConnectFailure, Connector, SlotAction};
 use crate::client::clock::millis;
 use crate::client::greeting::Greeted;
-use crate::client::intake::FirstWords;
+use crate::client::intake::{FirstWords, NamedClient};
 use crate::client::negotiating::Negotiating;
 use crate::client::slot::{Handshake, SlotStage, SlotState};
 use crate::client::socket::RegisteredSocket;
@@ -165,8 +165,8 @@ fn greeted(conn: ConnId, mut server: TcpStream, context: &ConnectContext<'_>) {
         return;
     };
     if let Some(header) = header_before_stream(&mut server) {
-        let names_client = header.source.is_some_and(|address| two_sides.is_of_client(conn, address));
-        run.plan.backend.iter().for_each(|intake| intake.had_header(names_client));
+        let named = header.source.map_or(NamedClient::Unknown, |address| two_sides.named(conn, address));
+        run.plan.backend.iter().for_each(|intake| intake.had_header(conn, named));
     }
     // The worker is this one, and looks there before it waits.
     let _ = two_sides.hand_over(server, pair, context.clock.last());
