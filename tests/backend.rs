@@ -1,7 +1,7 @@
 //! Both ends are ours: what a relay between them does wrong is named with the direction in which it does it. A relay
 //! that carries both directions faithfully passes, whichever side sends and whichever side ends first.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Mutex;
 use std::thread;
@@ -447,4 +447,31 @@ fn a_side_that_does_not_read_stops_the_other_one_and_shows_what_the_way_holds() 
     assert_eq!(stats.counters.write_stalls, 2);
     let most = stats.buffered.max().expect("the writes have stalled");
     assert!(most > 0 && most < 64 << 20, "{most}");
+}
+
+/// Carries nothing more to the client once its first bytes have come.
+fn hangs_on_the_way_back(way: Way, from: &mut TcpStream, to: &mut TcpStream) -> io::Result<()> {
+    if way == Way::Down {
+        let mut first = [0; 16 << 10];
+        let n = from.read(&mut first)?;
+        to.write_all(&first[..n])?;
+        // sleep: it keeps both sockets for longer than the client waits
+        thread::sleep(Duration::from_secs(3));
+    }
+    faithful(way, from, to)
+}
+
+#[test]
+fn the_way_that_is_read_is_verified_to_its_end_though_the_other_never_is() {
+    let sizes = "size = '64KiB'\nbytes = '16MiB'\nbackend_bytes = '8MiB'\nstall_timeout = '1s'";
+    let load = format!("conns = 2\nflow = 'both'\nbackend_read = 'never'\n{sizes}");
+    let (outcome, findings) = through(faithful, &load);
+    assert_eq!(named(&findings), [], "{findings:#?}");
+    assert_eq!(outcome.groups[0].counters.bytes_verified, 16 << 20);
+    let (_, findings) = through(hangs_on_the_way_back, &load);
+    assert_eq!(named(&findings), [(FindingKind::Stalled, Some(StreamDirection::Down)); 2], "{findings:#?}");
+    let load = format!("conns = 2\nflow = 'both'\nread = 'never'\n{sizes}");
+    let (outcome, findings) = through(faithful, &load);
+    assert_eq!(named(&findings), [], "{findings:#?}");
+    assert_eq!(outcome.backend_groups[0].counters.bytes_verified, 32 << 20);
 }

@@ -206,8 +206,8 @@ impl Intake {
         lock(&self.counts).lost.get_or_insert(BackendLoss { address, after: begun.elapsed(), is_silent });
     }
 
-    /// Whether it is known what a connection with these first bytes is, which still lie in its socket. Without a run, no
-    /// more is to be known of any.
+    /// Whether it is known what a connection with these first bytes is, which still lie in its socket. Without a run,
+    /// no more is to be known of any.
     pub fn knows(&self, first: &FirstWords, stream: &TcpStream) -> bool {
         let is_probe = lock(&self.probe).is_some_and(|(probe, _)| probe == *first);
         let run = lock(&self.run).as_ref().and_then(Weak::upgrade);

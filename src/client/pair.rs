@@ -67,6 +67,8 @@ struct HalfState {
     fin_at: AtomicU64,
     ended_at: AtomicU64,
     end: AtomicU8,
+    /// It never reads, and has nothing more to write, or can't.
+    rests: AtomicBool,
 }
 
 /// A connection has ended unserved, and can't reach the backend any more.
@@ -191,9 +193,24 @@ impl Pair {
         half.end.store(end as u8, Ordering::Relaxed);
     }
 
+    /// The half never reads. `rests`: it has nothing more to write, or can't.
+    pub(super) fn set_rests(&self, side: Side, rests: bool) {
+        self.half(side).rests.store(rests, Ordering::Relaxed);
+    }
+
+    /// Whether the half never reads, and has nothing more to write, or can't.
+    pub(super) fn rests(&self, side: Side) -> bool {
+        self.half(side).rests.load(Ordering::Relaxed)
+    }
+
     /// Bytes that the half has handed to its socket.
     pub(super) fn sent(&self, side: Side) -> u64 {
         get(&self.half(side).sent)
+    }
+
+    /// Bytes that the half has received.
+    pub(super) fn received(&self, side: Side) -> u64 {
+        get(&self.half(side).received)
     }
 
     /// Whether the half is over, however it ended.

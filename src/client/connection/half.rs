@@ -96,6 +96,22 @@ impl Half {
         }
     }
 
+    /// Whether the other half, which reads, misses some of what this one has sent.
+    pub(super) fn is_other_owed(&self, sent: u64) -> bool {
+        let other = self.side.other();
+        self.pair.is_reached() && !self.pair.has_ended(other) && self.pair.received(other) < sent
+    }
+
+    /// Notes whether this half, which never reads, rests.
+    pub(super) fn note_rests(&self, rests: bool) {
+        self.pair.set_rests(self.side, rests);
+    }
+
+    /// Whether the other half never reads, and rests.
+    pub(super) fn does_other_rest(&self) -> bool {
+        self.pair.rests(self.side.other())
+    }
+
     /// Notes how far this half has sent.
     #[inline]
     pub(super) fn note_sent(&self, sent: u64, fin_sent: bool, now: u64) {

@@ -32,6 +32,16 @@ impl ClientConnection {
         self.half.is_some() && self.profile().is_never_read()
     }
 
+    /// Whether it is one that never reads, or is never read, and the other direction owes nothing either.
+    pub(super) fn rests_unread(&self, now: u64) -> bool {
+        let Some(half) = self.half.as_deref() else { return self.never_reads() };
+        match (self.never_reads(), self.is_never_read()) {
+            (true, true) => true,
+            (true, false) => !half.is_other_owed(self.sender.sent()),
+            (false, is_never_read) => is_never_read && half.does_other_rest() && !self.is_owed(now),
+        }
+    }
+
     /// Whether it has sent too little to be recognized by.
     pub(super) fn is_nameless(&self) -> bool {
         self.sender.sent() < RECOGNIZED_BY_BYTES

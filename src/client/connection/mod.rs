@@ -221,7 +221,7 @@ impl ClientConnection {
         let mut writable = true;
         // May lag by some microseconds: a read that brings something reads the clock, and so does a turn without one.
         let mut now = turn.clock.last();
-        if turn.others_rest && (self.never_reads() || self.is_never_read()) {
+        if turn.others_rest && self.rests_unread(now) {
             // Nothing is asserted about echo that is never read, so it leaves once all others have ended.
             socket.close_with_reset();
             return self.over_as_planned(turn, HalfEnd::Reset);
@@ -421,6 +421,7 @@ impl ClientConnection {
             ReadAllowance::Bytes(_) | ReadAllowance::Nothing => NEVER,
         };
         let (never_reads, owed) = (self.never_reads() || self.is_never_read(), self.is_owed(now));
+        let still_moves = never_reads && !self.rests_unread(now);
         let expires = if self.sender.is_fin_sent() { NEVER } else { self.expires };
         let must_end_by = if owed { self.must_end_by } else { NEVER };
         let writes = self.sender.writes();
@@ -436,10 +437,13 @@ impl ClientConnection {
         let waits_for = ending::waits_for(
             self.profile().close,
             never_reads,
-            has_more,
+            has_more || still_moves,
             self.sender.is_ending(),
             self.is_echo_missing(),
         );
+        if let Some(half) = self.half.as_deref().filter(|_| self.never_reads()) {
+            half.note_rests(waits_for == WaitsFor::Run);
+        }
         TurnResult::Wait { timer, owed, waits_for, progress }
     }
 }
