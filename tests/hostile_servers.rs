@@ -225,12 +225,14 @@ fn a_server_that_ends_connections_itself_fails_however_the_client_was_to_end_the
 
 #[test]
 #[cfg(target_os = "linux")]
-fn an_urgent_byte_of_the_server_holds_up_no_bytes_behind_it() {
+fn an_urgent_byte_of_the_server_is_surplus_and_holds_up_no_bytes_behind_it() {
     let (address, _connections) = start(send_urgent);
     // Nothing but what comes from the server may end the wait for it.
     let flags = ["--messages", "5", "--size", "4000", "--fragment", "off", "--stall-timeout", "1h"];
     let report = Blasting::start(&address, &flags).report();
-    assert_eq!((outcome(&report), &report["total"]["passed"]), ("pass", &4.into()), "{report}");
+    let findings = &report["total"]["findings"];
+    assert_eq!((outcome(&report), findings), ("fail", &serde_json::json!({ "surplus": 4 })), "{report}");
+    assert_eq!(report["total"]["bytes_verified"], 4 * 5 * 4000, "{report}");
 }
 
 #[test]

@@ -35,6 +35,7 @@ pub(super) trait SystemSocket {
     fn receive(&self, into: &mut [u8]) -> io::Result<usize>;
     fn send(&self, from: &[u8]) -> io::Result<usize>;
     fn send_urgent(&self, byte: u8) -> io::Result<usize>;
+    fn receive_urgent(&self) -> io::Result<u8>;
     fn shutdown(&self, how: Shutdown) -> io::Result<()>;
     /// Makes the close that follows a reset.
     fn close_with_reset(&self);
@@ -53,6 +54,10 @@ impl SystemSocket for TcpStream {
 
     fn send_urgent(&self, byte: u8) -> io::Result<usize> {
         SockRef::from(self).send_out_of_band(&[byte])
+    }
+
+    fn receive_urgent(&self) -> io::Result<u8> {
+        sys::receive_urgent(self)
     }
 
     fn shutdown(&self, how: Shutdown) -> io::Result<()> {
@@ -98,6 +103,8 @@ pub(super) struct RegisteredSocket<S = TcpStream> {
     /// A FIN or an error has come, and the wait will report nothing more; or urgent data may come. A short read does
     /// not count as the last.
     ended: bool,
+    /// Urgent data has come, or comes.
+    urgent: bool,
     /// It is registered for writing too.
     #[cfg(windows)]
     awaits_writable: bool,
@@ -112,6 +119,7 @@ impl<S> RegisteredSocket<S> {
             readable: false,
             writable: true,
             ended: false,
+            urgent: false,
             #[cfg(windows)]
             awaits_writable: true,
         }
@@ -121,6 +129,7 @@ impl<S> RegisteredSocket<S> {
     #[inline]
     pub(super) fn notice(&mut self, reported: Reported) {
         self.ended |= reported.read_closed || reported.error || reported.urgent;
+        self.urgent |= reported.urgent;
         self.readable |= reported.readable || self.ended;
         self.writable |= reported.writable || reported.write_closed || reported.error;
     }
@@ -207,6 +216,17 @@ impl<S: SystemSocket> Transport for RegisteredSocket<S> {
         // short read does not count as the last.
         self.ended = true;
         result.map(drop)
+    }
+
+    #[inline]
+    fn take_urgent(&mut self) -> Option<u8> {
+        if !self.urgent {
+            return None;
+        }
+        let result = sys::retry_interrupted(|| self.stream.receive_urgent());
+        // It was announced, and comes later: that is reported again. Any other error: there is none, or no other.
+        self.urgent = result.is_ok();
+        result.ok()
     }
 
     fn shutdown(&mut self, how: Shutdown) -> io::Result<()> {

@@ -71,6 +71,10 @@ fn what_happened(divergence: &Divergence, shard: Option<&str>) -> String {
     if let Some(sentence) = ending::sentence(divergence, bytes) {
         return sentence;
     }
+    if divergence.urgent {
+        let byte = divergence.received.first().map_or_else(String::new, |byte| format!(" (0x{byte:02x})"));
+        return format!("a byte{byte} came as urgent data, beside the stream, where a read does not find it");
+    }
     if let Some(fault) = divergence.at_backend {
         return two_sides::backend_fault(fault, divergence.source);
     }

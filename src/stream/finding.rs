@@ -247,6 +247,9 @@ pub struct Divergence {
     /// Where both ends are ours: whether the bytes are of the other direction. The source is in its stream.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub other_way: bool,
+    /// The byte came as urgent data, beside the stream.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub urgent: bool,
     /// Where both ends are ours: what came to the backend beside the connection's own bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at_backend: Option<BackendFault>,
@@ -288,6 +291,7 @@ impl Divergence {
             source: None,
             earlier: None,
             other_way: false,
+            urgent: false,
             at_backend: None,
             detail: None,
             excerpt_offset: offset,

@@ -112,6 +112,26 @@ pub fn receive(stream: &mio::net::TcpStream, into: &mut [u8]) -> io::Result<usiz
     io::Read::read(&mut &*stream, into)
 }
 
+/// Receives a byte of urgent data.
+///
+/// # Errors
+/// There is none, or the system does not report it to a wait.
+pub fn receive_urgent(stream: &mio::net::TcpStream) -> io::Result<u8> {
+    #[cfg(target_os = "linux")]
+    {
+        let mut byte = [0];
+        match rustix::net::recv(stream, &mut byte, rustix::net::RecvFlags::OOB)? {
+            (0, _) => Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => Ok(byte[0]),
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = stream;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
 /// Sends, without a signal if the connection is broken. On Linux this makes the system call directly, like [`receive`].
 ///
 /// # Errors

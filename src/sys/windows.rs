@@ -125,6 +125,14 @@ pub fn receive(stream: &mio::net::TcpStream, into: &mut [u8]) -> io::Result<usiz
     io::Read::read(&mut &*stream, into)
 }
 
+/// Receives a byte of urgent data.
+///
+/// # Errors
+/// Always: no wait reports it here.
+pub fn receive_urgent(_stream: &mio::net::TcpStream) -> io::Result<u8> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 /// Sends, through mio like [`receive`].
 ///
 /// # Errors

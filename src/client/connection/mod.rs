@@ -97,7 +97,7 @@ pub(super) use turn::{Transport, TurnContext, TurnResult, WaitsFor};
 use super::clock::{NEVER, nanos};
 use super::pair::{HalfEnd, Pair, Side};
 use crate::plan::{ConnectionPlan, ExpectedEcho, Profile, Read};
-use crate::stream::{Circumstances, ConnId, EndedBy, MAX_FINDINGS, Op, OpKind, OtherSide};
+use crate::stream::{Circumstances, ConnId, Divergence, EndedBy, FindingKind, MAX_FINDINGS, Op, OpKind, OtherSide};
 
 /// How often a turn reads and writes at most, so that a fast connection does not keep the others of its worker waiting.
 const PASSES_PER_TURN: u32 = 64;
@@ -226,6 +226,7 @@ impl ClientConnection {
             socket.close_with_reset();
             return self.over_as_planned(turn, HalfEnd::Reset);
         }
+        self.take_urgent(socket, turn);
         let before = self.progress();
         for pass in 0..PASSES_PER_TURN {
             self.check_time(now, turn);
@@ -363,6 +364,28 @@ impl ClientConnection {
         // An open loop writes while it can, so that the peer takes bytes says nothing while an older message is owed.
         let took = now.sent > before.sent && self.sender.in_flight() <= 1;
         now.right > before.right || came || took
+    }
+
+    /// Takes urgent data, which is none of the stream: a finding for each byte.
+    #[inline]
+    fn take_urgent(&mut self, socket: &mut impl Transport, turn: &mut TurnContext<'_>) {
+        while let Some(byte) = socket.take_urgent() {
+            self.note_urgent(byte, turn);
+        }
+    }
+
+    /// A byte of urgent data has come. The client's own may come back so.
+    #[cold]
+    fn note_urgent(&mut self, byte: u8, turn: &mut TurnContext<'_>) {
+        let mut own = [0];
+        if let Some(at) = self.profile().urgent {
+            turn.stream.fill(self.conn(), at, &mut own);
+            if byte == !own[0] {
+                return;
+            }
+        }
+        let of_connection = Divergence::of_connection(FindingKind::Surplus, self.conn(), self.receiver.reached(), 1);
+        turn.found.push(Divergence { urgent: true, received: vec![byte], ..of_connection });
     }
 
     /// Reads and checks what may be read, and completes the messages whose echo has come.

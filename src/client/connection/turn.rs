@@ -17,6 +17,10 @@ pub(in crate::client) trait Transport {
     fn write(&mut self, from: &[u8]) -> io::Result<usize>;
     /// Sends a byte of urgent data, which is not one of the stream.
     fn write_urgent(&mut self, byte: u8) -> io::Result<()>;
+    /// The next byte of urgent data that has come, where the wait reports it.
+    fn take_urgent(&mut self) -> Option<u8> {
+        None
+    }
     /// Shuts down a direction. For writing, that sends the FIN.
     fn shutdown(&mut self, how: Shutdown) -> io::Result<()>;
     /// Whether there is something to read, without reading it.

@@ -358,6 +358,10 @@ impl SystemSocket for KernelSocket {
         Err(io::ErrorKind::Unsupported.into())
     }
 
+    fn receive_urgent(&self) -> io::Result<u8> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         self.link.borrow_mut().shut_down(self.end, how)
     }
