@@ -237,8 +237,8 @@ fn try_run(case: &mut CaseReport, scenario: &Scenario, context: &CaseContext<'_>
     let probed = target.and_then(|_| context.known.probed_after(outcome.as_ref().ok(), probe()));
     let stopped = server.map(|server| server.stop(is_broken, stop_after.is_some(), probe));
     let (server, report, output) = match stopped {
-        // What stands between two ends that are ours is probed by the next case.
-        None if plan.backend.is_some() => (ServerFate::Unchecked, None, Vec::new()),
+        // What stands between two ends that are ours must not have ended. Whether it serves, the next case shows.
+        None if plan.backend.is_some() && !matches!(probed, Some(Err(_))) => (ServerFate::Unchecked, None, Vec::new()),
         None => (ServerFate::Target { probe: probed }, None, Vec::new()),
         Some(stopped) => (ServerFate::Started { died: stopped.broke }, stopped.report, stopped.output),
     };

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use super::echo_probe::{self, NoEcho};
 use crate::client::{FirstWords, Intake, RunOutcome, RunPlan};
 use crate::interrupt;
+use crate::measure::LoadStats;
 use crate::scenario::Scenario;
 use crate::transport::Destination;
 
@@ -31,16 +32,33 @@ pub type Probed = Option<Result<(), String>>;
 /// Probes the server of a run that has ended, if the run ever reached it.
 pub fn probe(scenario: &Scenario, plan: &RunPlan, outcome: &RunOutcome) -> Probed {
     let opened: u64 = outcome.groups.iter().map(|figures| figures.counters.opened).sum();
-    // Between two ends that are ours, nothing echoes.
-    let has_echo = scenario.expect.need_an_echo(scenario.expected_loads()) && plan.backend.is_none();
-    if !has_echo || opened == 0 || outcome.interrupted {
+    if opened == 0 || outcome.interrupted {
         return None;
     }
     let patience = scenario.loads.iter().map(|load| load.connect_timeout.max(load.stall_timeout)).max()?;
     let source = plan.sources.of(0, 0, 1);
+    if plan.backend.is_some() {
+        return probe_proxy(plan, outcome, patience);
+    }
+    if !scenario.expect.need_an_echo(scenario.expected_loads()) {
+        return None;
+    }
     // Connections take turns among the addresses of a name, so a run reaches at most one address a connection.
     let reached = || plan.targets.iter().take(usize::try_from(opened).unwrap_or(usize::MAX));
     served_within(patience, |left| reached().try_for_each(|target| echo_probe::echoes(target, source, left)))
+}
+
+/// Looks whether a proxy between two ends that are ours still takes connections, if not every one has passed: it may
+/// have ended. Nothing echoes there.
+fn probe_proxy(plan: &RunPlan, outcome: &RunOutcome, patience: Duration) -> Probed {
+    let is_well = |figures: &LoadStats| figures.counters.passed == figures.counters.connects;
+    if outcome.groups.iter().all(is_well) {
+        return None;
+    }
+    let source = plan.sources.of(0, 0, 1);
+    served_within(patience, |left| {
+        plan.targets.iter().try_for_each(|target| echo_probe::connects(target, source, left))
+    })
 }
 
 /// Tries until one try succeeds or the time is up; a try is given the time that is left.
