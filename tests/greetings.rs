@@ -171,3 +171,24 @@ fn bytes_after_the_first_ones_are_lost_where_they_are() {
         assert_eq!(finding.direction, Some(StreamDirection::Down));
     }
 }
+
+#[test]
+fn connections_that_a_proxy_has_opened_in_advance_are_greeted_too() {
+    let backend = backend();
+    let reserve = [(); 2].map(|()| TcpStream::connect(backend.address()).expect("it listens"));
+    while backend.intake().counts().accepted < 2 {
+        thread::yield_now();
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let proxy = listener.local_addr().expect("the listener is bound");
+    thread::spawn(move || {
+        for (server, client) in reserve.into_iter().zip(listener.incoming().map_while(Result::ok)) {
+            for (way, from, to) in [(Way::Up, &client, &server), (Way::Down, &server, &client)] {
+                let [mut from, mut to] = [from, to].map(|socket| socket.try_clone().expect("there are descriptors"));
+                thread::spawn(move || faithful(way, &mut from, &mut to));
+            }
+        }
+    });
+    let (outcome, findings) = run(proxy, &backend, "conns = 2\nflow = 'both'\nmessages = 5\nconnect_timeout = '3s'");
+    assert_eq!((kinds(&findings), outcome.groups[0].counters.passed), (vec![], 2), "{findings:#?}");
+}

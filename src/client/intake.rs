@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::io::Read;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
@@ -37,6 +37,9 @@ pub(super) trait TakesOver: Send + Sync {
     /// gives the connection back if the client does.
     fn greet(&self, stream: TcpStream, from: Option<IpAddr>) -> Result<bool, TcpStream>;
 
+    /// Whether the server speaks first.
+    fn greets(&self) -> bool;
+
     /// The backend serves nobody from now on, or is up again.
     fn set_down(&self, is_down: bool);
 
@@ -66,6 +69,8 @@ pub struct Intake {
     faults: Mutex<Vec<IntakeFault>>,
     /// When the run began.
     begun: Mutex<Option<Instant>>,
+    /// Runs that have begun.
+    runs: AtomicU64,
     is_down: AtomicBool,
     /// What a connection begins with that looks whether the backend can be reached, and whether it has come.
     probe: Mutex<Option<(FirstWords, bool)>>,
@@ -151,6 +156,13 @@ impl Intake {
             }
             Err(stream) => Some(stream),
         }
+    }
+
+    /// The number of the run that is going on, if its server speaks first: connections that were opened in advance,
+    /// during an earlier one, have not been greeted.
+    pub fn greeting_run(&self) -> Option<u64> {
+        let run = lock(&self.run).as_ref().and_then(Weak::upgrade);
+        run.filter(|run| run.greets()).map(|_| self.runs.load(Ordering::Relaxed))
     }
 
     /// A client has received the greeting of a connection that came from this address.
@@ -307,6 +319,7 @@ impl Intake {
         lock(&self.late).clear();
         lock(&self.faults).clear();
         *lock(&self.begun) = Some(Instant::now());
+        self.runs.fetch_add(1, Ordering::Relaxed);
         let mut current = lock(&self.run);
         run.upgrade().inspect(|run| run.set_down(self.is_down.load(Ordering::Relaxed)));
         *current = Some(run);

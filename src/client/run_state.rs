@@ -160,6 +160,10 @@ impl TakesOver for RunState {
         }
     }
 
+    fn greets(&self) -> bool {
+        self.two_sides.as_ref().is_some_and(TwoSides::greets)
+    }
+
     fn set_down(&self, is_down: bool) {
         let now = nanos(self.start.elapsed());
         self.two_sides.iter().for_each(|sides| sides.pairs.set_down(is_down, now));

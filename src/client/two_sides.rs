@@ -112,6 +112,11 @@ impl TwoSides {
         }
     }
 
+    /// Whether the server speaks first.
+    pub(super) fn greets(&self) -> bool {
+        self.greetings.is_some()
+    }
+
     /// A client has received these first bytes of a server that speaks first.
     pub(super) fn claim(&self, greeting: &FirstWords) -> Greeted {
         self.greetings.as_ref().map_or(Greeted::Unknown, |greetings| greetings.claim(greeting))

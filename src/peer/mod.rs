@@ -102,6 +102,7 @@ impl Backend {
             poll,
             stopped: Arc::clone(&stopped),
             switch: switch.clone(),
+            greeted: None,
             roll_call: None,
         };
         let thread = thread::Builder::new().name("backend".to_owned()).spawn(move || acceptor.run())?;
@@ -173,6 +174,8 @@ struct AcceptThread {
     controls: Option<Controls>,
     stopped: Arc<AtomicBool>,
     switch: ModeSwitch,
+    /// The last run in which connections that had been opened in advance were greeted.
+    greeted: Option<u64>,
     /// The roll call that goes on, and when it ends even without all answers.
     roll_call: Option<(u64, Instant)>,
 }
@@ -199,6 +202,7 @@ impl AcceptThread {
                 }
             }
             self.switch();
+            self.greet();
             self.waiting.partial().into_iter().for_each(|place| self.look(place, false));
             while let Some(place) = self.waiting.next_unknown(self.roll_call.is_some()) {
                 self.look(place, true);
@@ -240,6 +244,14 @@ impl AcceptThread {
         let registry = self.poll.registry();
         if let (Some(control), Some(controls)) = (self.waiting.look(registry, place, is_over), &mut self.controls) {
             controls.add(registry, control);
+        }
+    }
+
+    /// Greets the connections that were opened in advance, once in each run whose server speaks first.
+    fn greet(&mut self) {
+        let run = self.waiting.greeting_run();
+        if run.is_some() && std::mem::replace(&mut self.greeted, run) != run {
+            self.waiting.greet(self.poll.registry());
         }
     }
 

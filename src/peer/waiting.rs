@@ -123,6 +123,20 @@ impl Waiting {
         }
     }
 
+    /// Has those greeted that were accepted before the run began, and have said nothing: a proxy keeps them in reserve.
+    pub(super) fn greet(&mut self, registry: &Registry) {
+        let is_quiet = |place: &usize, socket: &mut WaitingSocket| {
+            !socket.is_strange && socket.header.is_none() && !socket.is_unknown && !self.partial.contains(place)
+        };
+        let quiet: Vec<(usize, WaitingSocket)> = self.sockets.extract_if(is_quiet).collect();
+        for (place, mut socket) in quiet {
+            let _ = registry.deregister(&mut socket.stream);
+            if let Some(stream) = self.intake.accepted(socket.stream, socket.from) {
+                self.keep(registry, place, WaitingSocket { stream, ..socket });
+            }
+        }
+    }
+
     /// Something has happened to this connection; `is_over`: no more will come. Returns a control connection that has
     /// shown the token.
     pub(super) fn look(&mut self, registry: &Registry, place: usize, is_over: bool) -> Option<TcpStream> {
@@ -171,6 +185,11 @@ impl Waiting {
             }
         }
         None
+    }
+
+    /// See [`Intake::greeting_run`].
+    pub(super) fn greeting_run(&self) -> Option<u64> {
+        self.intake.greeting_run()
     }
 
     /// Whether the first bytes of some are there in part.
