@@ -151,7 +151,21 @@ fn first_bytes_that_are_wrong_are_found() {
     };
     let (outcome, findings) = through(changes, "conns = 2\nflow = 'both'\nmessages = 5");
     assert_eq!(kinds(&findings), [FindingKind::Corrupt; 2], "{findings:#?}");
+    for Finding { divergence, direction, .. } in &findings {
+        let place = (divergence.offset, divergence.extent, divergence.expected[0]);
+        assert_eq!((place, *direction), ((0, 1, divergence.received[0] ^ 1), Some(StreamDirection::Down)));
+    }
     assert_eq!(outcome.backend.map(|came| (came.recognized, came.unknown)), Some((0, 2)));
+
+    let inserts: Carry = |way, from, to| {
+        if way == Way::Down {
+            to.write_all(b"220 ")?;
+        }
+        faithful(way, from, to)
+    };
+    let (_, findings) = through(inserts, "conns = 2\nflow = 'both'\nmessages = 5");
+    assert_eq!(kinds(&findings), [FindingKind::Surplus; 2], "{findings:#?}");
+    assert!(findings.iter().all(|finding| finding.divergence.extent == 4), "{findings:#?}");
 
     let ends: Carry = |way, from, to| match way {
         Way::Down => to.shutdown(Shutdown::Write),

@@ -145,7 +145,8 @@ mod tests {
             let conn = ConnId::new(7).expect("small");
             let target = Destination::from(SocketAddr::from(([127, 0, 0, 1], 9)));
             let mut counters = failed.clone();
-            count_unserved(&mut counters, &ConnectFailure { conn, kind, source: None, target, error: error.into() });
+            let (source, error, damage) = (None, error.into(), None);
+            count_unserved(&mut counters, &ConnectFailure { conn, kind, source, target, error, damage });
             assert_eq!((counters.failed, counters.connect_failures, counters.unserved), (0, 0, 1));
             assert_eq!((counters.open(), counters.unfinished()), (0, 0));
             (counters.unserved_connects, counters.unserved_resets)

@@ -24,7 +24,7 @@ use super::socket_options::{Begun, Route, begin_connect, handshake_result};
 use super::tls_session::TlsSession;
 use crate::measure::{Counters, LoadStats};
 use crate::plan::{ConnectionPlan, Profile};
-use crate::stream::{ConnId, FindingKind};
+use crate::stream::{ConnId, Divergence, FindingKind};
 use crate::sys::{self, Shortage};
 use crate::transport::Destination;
 
@@ -91,13 +91,15 @@ pub(super) struct ConnectFailure {
     pub(super) source: Option<IpAddr>,
     pub(super) target: Destination,
     pub(super) error: io::Error,
+    /// The first bytes of a server that speaks first came, and are wrong.
+    pub(super) damage: Option<Box<Divergence>>,
 }
 
 impl ConnectFailure {
     /// A connect of TCP that failed.
     fn of_connect(conn: ConnId, source: Option<IpAddr>, target: Destination, error: io::Error) -> ConnectFailure {
         let error = target.first_connect_failed(error);
-        ConnectFailure { conn, kind: FindingKind::ConnectFailed, source, target, error }
+        ConnectFailure { conn, kind: FindingKind::ConnectFailed, source, target, error, damage: None }
     }
 }
 
@@ -388,7 +390,7 @@ impl Connector {
             return self.connect_failed(
                 (index, slot),
                 counters,
-                ConnectFailure { conn, kind: FindingKind::ConnectFailed, source, target, error },
+                ConnectFailure { conn, kind: FindingKind::ConnectFailed, source, target, error, damage: None },
                 context,
             );
         }

@@ -41,6 +41,8 @@ pub(super) struct FindingContext<'a> {
     pub(super) recent: Vec<Op>,
     /// Where both ends are ours: which of them has found it, and the other one.
     pub(super) other: Option<(Side, OtherSide)>,
+    /// The way on which it went wrong, if that is known otherwise.
+    pub(super) way: Option<StreamDirection>,
     /// What the system said, if that ended the connection.
     pub(super) error: Option<&'a io::Error>,
 }
@@ -86,6 +88,7 @@ impl Findings {
             },
             recent: connection.recent_ops(now),
             other: side.zip(connection.other_side()),
+            way: None,
             error,
         };
         for divergence in found {
@@ -131,8 +134,8 @@ impl Findings {
 }
 
 fn finding(run: &RunState, group: &Profile, mut divergence: Divergence, context: FindingContext<'_>) -> Finding {
-    let FindingContext { now, local, remote, recent, other, error } = context;
-    let direction = other.as_ref().map(|(side, other)| direction(*side, other, &divergence));
+    let FindingContext { now, local, remote, recent, other, way, error } = context;
+    let direction = way.or_else(|| other.as_ref().map(|(side, other)| direction(*side, other, &divergence)));
     // Connections that end together fail together: one alone would end as ever.
     let needs_others = group.close == Close::Together && group.conns > 1;
     let replay = run.plan.replay.as_ref().map(|command| match divergence.source {
@@ -181,9 +184,9 @@ pub(super) fn of_fault(run: &RunState, fault: &IntakeFault) -> Option<(usize, Fi
         ..Divergence::of_connection(kind, conn, 0, extent)
     };
     let now = u64::try_from(at.as_nanos()).unwrap_or(u64::MAX);
-    let context = FindingContext { now, local: None, remote: None, recent: Vec::new(), other: None, error: None };
-    let finding = finding(run, &run.plan.groups[group], divergence, context);
-    Some((group, Finding { direction: Some(StreamDirection::Up), ..finding }))
+    let way = Some(StreamDirection::Up);
+    let context = FindingContext { now, local: None, remote: None, recent: Vec::new(), other: None, way, error: None };
+    Some((group, finding(run, &run.plan.groups[group], divergence, context)))
 }
 
 /// On which way it went wrong: the one that ends at the side that has found it, unless a write of that side failed, or

@@ -13,8 +13,8 @@ use std::sync::Mutex;
 use mio::net::TcpStream;
 
 use super::intake::FirstWords;
-use super::recognition::candidates;
-use crate::stream::{ConnId, Stream};
+use super::recognition::{candidates, damaged_candidates};
+use crate::stream::{ConnId, Divergence, FindingKind, Stream};
 use crate::sync::lock;
 
 /// The most connections that wait for their clients. With more, the oldest is closed: a proxy opens some in reserve.
@@ -81,6 +81,32 @@ impl Greetings {
             None if named.iter().any(|number| number.get() < accepted.next) => Greeted::Taken,
             None => Greeted::Unknown,
         }
+    }
+
+    /// What was done on the way to a greeting that names no connection, as far as what is left of it says which one it
+    /// was. `conn`: whose client has received it.
+    pub(super) fn damage(&self, conn: ConnId, greeting: &FirstWords) -> Divergence {
+        let all = greeting.len();
+        let changed = Divergence::of_connection(FindingKind::Corrupt, conn, 0, all as u64);
+        let changed = Divergence { received: greeting.to_vec(), ..changed };
+        let waiting = &lock(&self.accepted).waiting;
+        let named = damaged_candidates(&self.stream, greeting).find(|number| waiting.contains_key(number));
+        let Some(number) = named else { return changed };
+        let mut own = FirstWords::default();
+        self.stream.fill(number, 0, &mut own);
+        // Of fewer than eight bytes, some are equal by chance.
+        let lost = (1..=all - 8).find(|n| own[*n..] == greeting[..all - n]);
+        let inserted = (1..=all - 8).find(|n| own[..all - n] == greeting[*n..]);
+        let differs = |index: &usize| own[*index] != greeting[*index];
+        let first = (0..all).find(differs).unwrap_or(0);
+        let last = (0..all).rfind(differs).unwrap_or(0);
+        let (kind, offset, extent) = match (lost, inserted) {
+            (Some(n), _) => (FindingKind::Lost, 0, n),
+            (_, Some(n)) => (FindingKind::Surplus, 0, n),
+            _ => (FindingKind::Corrupt, first, last + 1 - first),
+        };
+        let expected = own.to_vec();
+        Divergence { kind, offset: offset as u64, extent: extent as u64, expected, ..changed }
     }
 }
 

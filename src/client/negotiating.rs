@@ -90,7 +90,11 @@ impl Negotiating {
     pub(super) fn timed_out(&self, limit: Duration) -> io::Error {
         match (&self.session, &self.negotiation) {
             _ if self.awaits_greeting() => {
-                let what = format!("the server speaks first, and its first 16 bytes did not come within {limit:?}");
+                let come = self.greeting.as_ref().map_or(0, |greeting| greeting.come);
+                let what = format!("the server speaks first, and {come} of its first 16 bytes came within {limit:?}");
+                if come > 0 {
+                    return io::Error::new(io::ErrorKind::TimedOut, what);
+                }
                 let why = "the proxy waits for the client's, or has not reached the server";
                 io::Error::new(io::ErrorKind::TimedOut, format!("{what}: {why}"))
             }

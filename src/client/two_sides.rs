@@ -14,7 +14,7 @@ use super::recognition::{candidates, damaged_candidates};
 use super::run_plan::RunPlan;
 use super::sent_ledger::SentLedger;
 use crate::plan::{ConnectionPlan, FirstSpeaker, Profile, Slot, backend_seed, case_seed};
-use crate::stream::{ConnId, Stream};
+use crate::stream::{ConnId, Divergence, Stream};
 use crate::sync::lock;
 
 /// What the server's halves have in common.
@@ -110,6 +110,11 @@ impl TwoSides {
             Some(greetings) => Ok(greetings.greet(stream, from).is_ok()),
             None => Err(stream),
         }
+    }
+
+    /// See [`Greetings::damage`].
+    pub(super) fn greeting_damage(&self, conn: ConnId, greeting: &FirstWords) -> Option<Divergence> {
+        self.greetings.as_ref().map(|greetings| greetings.damage(conn, greeting))
     }
 
     /// Whether the server speaks first.

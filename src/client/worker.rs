@@ -48,7 +48,7 @@ use super::timers::Timers;
 use super::wait::{ALARM, EventWait, WAKE};
 use crate::measure::LoadStats;
 use crate::plan::RECOGNIZED_BY_BYTES;
-use crate::stream::{Divergence, Finding, FindingKind};
+use crate::stream::{Divergence, Finding, FindingKind, StreamDirection};
 use crate::sys;
 
 /// The time between two sweeps for stalls, deadlines and interrupts.
@@ -296,13 +296,16 @@ impl ClientWorker {
         // Of a server that speaks first, its first bytes may be wrong as a whole.
         let is_wrong = matches!(failure.kind, FindingKind::Corrupt | FindingKind::Crosstalk);
         let extent = if is_wrong { RECOGNIZED_BY_BYTES } else { 0 };
-        let divergence = Divergence::of_connection(failure.kind, failure.conn, 0, extent);
+        let way = failure.damage.is_some().then_some(StreamDirection::Down);
+        let of_connection = || Divergence::of_connection(failure.kind, failure.conn, 0, extent);
+        let divergence = failure.damage.map_or_else(of_connection, |damage| *damage);
         let context = FindingContext {
             now: self.clock.last(),
             local: failure.source.map(|source| source.to_string()),
             remote: Some(failure.target.to_string()),
             recent: Vec::new(),
             other: None,
+            way,
             error: Some(&failure.error),
         };
         self.findings.add(&self.run, (group, self.stats.of(group)), divergence, context);

@@ -15,8 +15,11 @@ use crate::client::slot::{Handshake, SlotStage, SlotState};
 use crate::client::socket::RegisteredSocket;
 use crate::measure::LoadStats;
 use crate::plan::FirstSpeaker;
-use crate::stream::{ConnId, FindingKind};
+use crate::stream::{ConnId, Divergence, FindingKind};
 use crate::transport::{FirstBytesRead, MOST_HEADER_BYTES, ReceivedHeader, read_proxy_header};
+
+/// What is wrong with the first bytes of a server that speaks first.
+type WrongGreeting = (FindingKind, io::Error, Option<Box<Divergence>>);
 
 impl Connector {
     /// The handshake is over. Without a preamble the connection is open.
@@ -77,7 +80,7 @@ impl Connector {
                 if negotiating.target.preamble().is_some() {
                     stats.connect.record(now - negotiating.began);
                 }
-                let server = negotiating.greeting().map(|greeting| claimed(&greeting, context)).transpose();
+                let server = negotiating.greeting().map(|greeting| claimed(conn, &greeting, context)).transpose();
                 match server {
                     Ok(server) => {
                         let began = negotiating.began;
@@ -95,7 +98,7 @@ impl Connector {
                     io::ErrorKind::TimedOut => FindingKind::Stalled,
                     _ => FindingKind::Reset,
                 };
-                self.not_greeted((index, slot), stats, (conn, *negotiating, (kind, error)), context)
+                self.not_greeted((index, slot), stats, (conn, *negotiating, (kind, error, None)), context)
             }
             Err(error) => {
                 let failure = given_up(*negotiating, (conn, FindingKind::ConnectFailed, error), context);
@@ -110,7 +113,7 @@ impl Connector {
         &mut self,
         (index, slot): (usize, &mut SlotState),
         stats: &mut LoadStats,
-        (conn, negotiating, (kind, error)): (ConnId, Negotiating, (FindingKind, io::Error)),
+        (conn, negotiating, (kind, error, damage)): (ConnId, Negotiating, WrongGreeting),
         context: &ConnectContext<'_>,
     ) -> SlotAction {
         let at = Duration::from_nanos(context.clock.last());
@@ -118,7 +121,7 @@ impl Connector {
         stats.active_time.opened(negotiating.began);
         stats.timeline.at(at).opened += 1;
         stats.timeline.at(at).closed += 1;
-        let failure = given_up(negotiating, (conn, kind, error), context);
+        let failure = ConnectFailure { damage, ..given_up(negotiating, (conn, kind, error), context) };
         let action = self.connect_failed((index, slot), &mut stats.counters, failure, context);
         // It was opened.
         stats.counters.connect_failures -= 1;
@@ -135,12 +138,13 @@ fn given_up(
     let (target, source) = (negotiating.target.clone(), negotiating.source);
     let mut stream = negotiating.into_stream();
     let _ = context.registry.deregister(&mut stream);
-    ConnectFailure { conn, kind, source, target, error }
+    ConnectFailure { conn, kind, source, target, error, damage: None }
 }
 
 /// The server's socket of the connection that this greeting names, or what is wrong with it.
-fn claimed(greeting: &FirstWords, context: &ConnectContext<'_>) -> Result<TcpStream, (FindingKind, io::Error)> {
-    let (run, wrong) = (context.run, |kind, what: &str| Err((kind, io::Error::new(io::ErrorKind::InvalidData, what))));
+fn claimed(conn: ConnId, greeting: &FirstWords, context: &ConnectContext<'_>) -> Result<TcpStream, WrongGreeting> {
+    let run = context.run;
+    let wrong = |kind, what: &str, damage| Err((kind, io::Error::new(io::ErrorKind::InvalidData, what), damage));
     let intake = run.plan.backend.as_ref();
     match run.two_sides.as_ref().map_or(Greeted::Unknown, |two_sides| two_sides.claim(greeting)) {
         Greeted::Own(stream, from) => {
@@ -149,11 +153,14 @@ fn claimed(greeting: &FirstWords, context: &ConnectContext<'_>) -> Result<TcpStr
         }
         Greeted::Taken => {
             intake.inspect(|intake| intake.was_mistaken(true));
-            wrong(FindingKind::Crosstalk, "the first bytes of the server are those of another connection")
+            wrong(FindingKind::Crosstalk, "the first bytes of the server are those of another connection", None)
         }
         Greeted::Unknown => {
             intake.inspect(|intake| intake.was_mistaken(false));
-            wrong(FindingKind::Corrupt, "the first bytes of the server are none that it has sent in this run")
+            let damage = run.two_sides.as_ref().and_then(|two_sides| two_sides.greeting_damage(conn, greeting));
+            let kind = damage.as_ref().map_or(FindingKind::Corrupt, |damage| damage.kind);
+            let what = "the first bytes of the server are none that it has sent in this run";
+            wrong(kind, what, damage.map(Box::new))
         }
     }
 }
