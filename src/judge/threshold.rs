@@ -5,10 +5,12 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use super::measured::MetricSource;
 use super::metric::{self, MetricRef};
 use super::metric_unit::MetricUnit;
+use super::time_doubt::rounded;
 use crate::units::ParseError;
 
 /// A threshold, checked for form: the metric exists and the value has its unit.
@@ -54,6 +56,9 @@ const OPERATORS: &[(&str, Operator)] = &[
     ("<", Operator::Less),
     (">", Operator::Greater),
 ];
+
+/// A standstill may be this much longer than it is measured: it is seen between two looks at the clock.
+const GAP_SLACK: Duration = Duration::from_millis(100);
 
 /// What to write instead of another sign.
 const OPERATOR_REMEDY: &str = "write one of < <= > >= == !=";
@@ -159,8 +164,24 @@ impl Threshold {
         // If some connections stalled, the path can take back-pressure: the others accuse nobody.
         let is_count_of_stalls = self.metric.name() == "write_stalls";
         let is_partial = is_count_of_stalls && measured.is_some_and(|n| n > 0.0 && n < self.value);
-        let is_doubtful = !met && (lacks_samples || is_partial || !is_time_known && self.metric.depends_on_time());
+        let stood_still = source.resources().stood_still;
+        let is_explained = !met && measured.is_some_and(|value| self.is_explained_by(stood_still, value));
+        let actual = match is_explained && is_time_known {
+            true => format!("{actual}, and the client itself stood still for {}", rounded(stood_still)),
+            false => actual,
+        };
+        let is_unknown = is_explained || !is_time_known && self.metric.depends_on_time();
+        let is_doubtful = !met && (lacks_samples || is_partial || is_unknown);
         EvaluatedThreshold { threshold: self, met, is_doubtful, actual }
+    }
+
+    /// Whether a client that stood still for this time may have made all of the difference between a value that is too
+    /// large and the limit.
+    fn is_explained_by(&self, stood_still: Duration, value: f64) -> bool {
+        let is_limit = matches!(self.comparison, Operator::Less | Operator::LessOrEqual);
+        let is_of_time = self.metric.unit() == MetricUnit::Time && self.metric.depends_on_time();
+        let most = (stood_still + GAP_SLACK).as_nanos() as f64;
+        is_limit && is_of_time && !stood_still.is_zero() && value - self.value <= most
     }
 }
 
@@ -178,8 +199,6 @@ impl EvaluatedThreshold<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::judge::measured::{MeasuredLoad, MeasuredRun, RunEnding, RunResources};
     use crate::measure::{LoadStats, OpenLoopStats, UsageFigures};
@@ -382,6 +401,29 @@ mod tests {
             ("server.fds < 9", false, "not measured: no process of the server was watched (--pid names one)"),
         ] {
             assert_eq!(evaluated(text, &[("load", &stats)], resources), (met, actual.to_owned()), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_value_that_a_standstill_of_the_client_explains_is_in_doubt() {
+        let mut stats = LoadStats::default();
+        stats.rtt.record(904_000_000);
+        for (limit, ms, is_doubtful) in
+            [("500ms", 0, false), ("500ms", 900, true), ("500ms", 250, false), ("1ms", 850, true)]
+        {
+            let resources = RunResources { stood_still: Duration::from_millis(ms), ..RunResources::default() };
+            let run = MeasuredRun {
+                loads: vec![MeasuredLoad { name: "load", verify: Verify::Full, stats: &stats }],
+                resources,
+                ending: RunEnding::default(),
+                answered: None,
+                two_sides: false,
+            };
+            let threshold: Threshold = format!("rtt.max < {limit}").parse().expect("it is a threshold");
+            let source = MetricSource::new(&run);
+            let evaluated = threshold.evaluate(&source, true);
+            assert_eq!((evaluated.met, evaluated.is_doubtful), (false, is_doubtful), "{limit} {ms}");
+            assert_eq!(evaluated.actual.contains("stood still for"), is_doubtful, "{}", evaluated.actual);
         }
     }
 

@@ -107,7 +107,7 @@ pub fn of_lost_backend(lost: BackendLoss) -> TimeDoubt {
     TimeDoubt { explains: Explained::Endings, sentence }
 }
 
-fn rounded(time: Duration) -> Time {
+pub(super) fn rounded(time: Duration) -> Time {
     Time(Duration::from_millis(time.as_millis() as u64 / 100 * 100))
 }
 
