@@ -12,7 +12,7 @@ use std::path::Path;
 use fuzz::{TARGETS, Target};
 
 /// Mutations of the corpus that each target gets.
-const MUTATIONS: u64 = 400;
+const MUTATIONS: u64 = 600;
 /// An input is not grown beyond this.
 const LONGEST: usize = 16 << 10;
 
@@ -37,14 +37,30 @@ impl Numbers {
     }
 }
 
-/// Changes an input in one to four places, as a fuzzer would: a bit, a byte, a part left out, doubled, or taken from
-/// another input.
+/// What a number of the input becomes: the ends of what a program may take it for.
+const NUMBERS: [&str; 7] = ["0", "-1", "1", "65536", "9007199254740993", "0.0000001", "1.7e308"];
+
+/// The numbers of an input.
+fn numbers_of(input: &[u8]) -> Vec<std::ops::Range<usize>> {
+    let mut found: Vec<std::ops::Range<usize>> = Vec::new();
+    for (at, _) in input.iter().enumerate().filter(|(_, byte)| byte.is_ascii_digit()) {
+        match found.last_mut() {
+            Some(last) if last.end == at => last.end += 1,
+            _ if at > 0 && input[at - 1].is_ascii_alphanumeric() => {}
+            _ => found.push(at..at + 1),
+        }
+    }
+    found
+}
+
+/// Changes an input in one to four places, as a fuzzer would: a bit, a byte, a number, a part left out, doubled, or
+/// taken from another input.
 fn mutate(input: &[u8], other: &[u8], numbers: &mut Numbers) -> Vec<u8> {
     let mut bytes = input.to_vec();
     for _ in 0..=numbers.below(4) {
         let at = numbers.below(bytes.len() + 1);
         let len = numbers.below(16).min(bytes.len() - at);
-        match numbers.below(6) {
+        match numbers.below(9) {
             0 if at < bytes.len() => bytes[at] ^= 1 << numbers.below(8),
             1 if at < bytes.len() => bytes[at] = numbers.below(256) as u8,
             2 => drop(bytes.drain(at..at + len)),
@@ -52,6 +68,13 @@ fn mutate(input: &[u8], other: &[u8], numbers: &mut Numbers) -> Vec<u8> {
             4 => {
                 let copy = bytes[at..at + len].to_vec();
                 bytes.splice(at..at, copy);
+            }
+            5..=7 => {
+                let all = numbers_of(&bytes);
+                if let Some(number) = all.get(numbers.below(all.len())) {
+                    let other = NUMBERS[numbers.below(NUMBERS.len())];
+                    bytes.splice(number.clone(), other.bytes());
+                }
             }
             _ => {
                 let from = numbers.below(other.len() + 1);

@@ -270,7 +270,7 @@ pub fn shortages(counters: &Counters) -> Vec<String> {
 /// Connections that were opened and have ended.
 fn ended(counters: &Counters) -> u64 {
     let never_opened = counters.findings.get(&FindingKind::ConnectFailed).copied().unwrap_or(0);
-    let unserved = counters.unserved - counters.unserved_connects;
+    let unserved = counters.unserved.saturating_sub(counters.unserved_connects);
     counters.passed + unserved + counters.failed - never_opened.min(counters.failed)
 }
 

@@ -29,13 +29,14 @@ macro_rules! counters {
         }
 
         impl Counters {
-            /// Adds other totals.
+            /// Adds other totals. They may be those of a file, which can say anything.
             pub fn add(&mut self, other: &Counters) {
-                $(self.$name += other.$name;)+
-                $(self.$rare += other.$rare;)+
-                self.undecided += other.undecided;
+                $(self.$name = self.$name.saturating_add(other.$name);)+
+                $(self.$rare = self.$rare.saturating_add(other.$rare);)+
+                self.undecided = self.undecided.saturating_add(other.undecided);
                 for (kind, n) in &other.findings {
-                    *self.findings.entry(*kind).or_default() += n;
+                    let sum = self.findings.entry(*kind).or_default();
+                    *sum = sum.saturating_add(*n);
                 }
             }
 
@@ -121,19 +122,20 @@ impl Counters {
 
     /// Findings of all kinds.
     pub fn findings_total(&self) -> u64 {
-        self.findings.values().sum()
+        self.findings.values().copied().fold(0, u64::saturating_add)
     }
 
     /// Connections that are open now. One that could not be opened has failed too.
     pub fn open(&self) -> u64 {
-        let unserved = self.unserved - self.unserved_connects;
-        let closed = self.passed + self.cut_short + unserved + self.failed.saturating_sub(self.connect_failures);
-        self.opened.saturating_sub(closed)
+        let unserved = self.unserved.saturating_sub(self.unserved_connects);
+        let failed = self.failed.saturating_sub(self.connect_failures);
+        [self.passed, self.cut_short, unserved, failed].into_iter().fold(self.opened, u64::saturating_sub)
     }
 
     /// Connections that have not ended yet, in whichever way.
     pub fn unfinished(&self) -> u64 {
-        self.connects.saturating_sub(self.passed + self.failed + self.cut_short + self.unserved)
+        let ended = [self.passed, self.failed, self.cut_short, self.unserved];
+        ended.into_iter().fold(self.connects, u64::saturating_sub)
     }
 }
 

@@ -78,7 +78,7 @@ impl Latency {
             let wanted = ((percent / 100.0 * self.count() as f64).ceil() as u64).max(1);
             while seen < wanted {
                 let value = values.next()?;
-                seen += value.count_since_last_iteration();
+                seen = value.count_since_last_iteration().saturating_add(seen);
                 nanos = value.value_iterated_to();
             }
             Some(Duration::from_nanos(nanos))
@@ -111,12 +111,27 @@ impl Latency {
     /// A sentence, if the text is not base64 or not a histogram in that encoding.
     pub fn decode(text: &str) -> Result<Latency, String> {
         let bytes = BASE64.decode(text).map_err(|e| format!("not base64: {e}"))?;
+        check_header(&bytes)
+            .ok_or("not an HdrHistogram in V2 encoding with 3 digits: its header says something else")?;
         let mut histogram: Histogram<u64> = Deserializer::new()
             .deserialize(&mut bytes.as_slice())
             .map_err(|e| format!("not an HdrHistogram in V2 encoding: {e:?}"))?;
         histogram.auto(true);
         Ok(Latency(histogram))
     }
+}
+
+/// Whether the header is one that [`Latency::encode`] writes. By it the library sizes its memory, before it has seen
+/// whether the rest is as long as that.
+fn check_header(bytes: &[u8]) -> Option<()> {
+    /// The version, not compressed.
+    const COOKIE: u32 = 0x1c84_9313;
+    /// Bytes before the counts.
+    const HEADER: usize = 40;
+    let field = |at: usize| Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
+    let (cookie, len, digits) = (field(0)?, field(4)?, field(12)?);
+    let is_ours = cookie == COOKIE && digits == u32::from(SIGNIFICANT_DIGITS);
+    (is_ours && len as usize <= bytes.len().checked_sub(HEADER)?).then_some(())
 }
 
 /// A histogram, in the form of the JSON report. Times are in nanoseconds, and null if nothing was recorded.
@@ -169,6 +184,20 @@ mod tests {
     fn if_nothing_was_recorded_values_are_none_and_not_zero() {
         let report = LatencyReport::from(&Latency::default());
         assert_eq!((report.count, report.p50_ns, report.max_ns), (0, None, None));
+    }
+
+    #[test]
+    fn a_header_that_asks_for_more_memory_than_its_text_has_is_refused() {
+        let mut latency = Latency::default();
+        latency.record(7);
+        let bytes = BASE64.decode(latency.encode()).expect("it is base64");
+        for (at, value) in [(4, [0xff; 4]), (12, [0, 0, 0, 5]), (0, [0x1c, 0x84, 0x93, 0x14])] {
+            let mut changed = bytes.clone();
+            changed[at..at + 4].copy_from_slice(&value);
+            let why = Latency::decode(&BASE64.encode(changed)).expect_err("it is not ours");
+            assert!(why.contains("its header says something else"), "{at}: {why}");
+        }
+        assert_eq!(Latency::decode(&BASE64.encode(bytes)), Ok(latency));
     }
 
     proptest! {

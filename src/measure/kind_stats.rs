@@ -65,13 +65,13 @@ impl KindStats {
 
     /// Adds other findings of the kind.
     pub fn add(&mut self, other: &KindStats) {
-        self.count += other.count;
-        self.connections += other.connections;
-        self.bytes += other.bytes;
+        self.count = self.count.saturating_add(other.count);
+        self.connections = self.connections.saturating_add(other.connections);
+        self.bytes = self.bytes.saturating_add(other.bytes);
         self.least_bytes = self.least_bytes.min(other.least_bytes);
         self.most_bytes = self.most_bytes.max(other.most_bytes);
         self.first_ms = self.first_ms.min(other.first_ms);
-        self.single += other.single;
+        self.single = self.single.saturating_add(other.single);
         self.values = self.values.take().zip(other.values.as_ref()).and_then(|(mut all, others)| {
             all.extend(others);
             all.sort_unstable();

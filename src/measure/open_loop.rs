@@ -127,7 +127,7 @@ impl RateReport {
     pub fn add(&self, other: &RateReport, counters: &Counters) -> RateReport {
         let mut sum = RateReport {
             asked_per_s: self.asked_per_s + other.asked_per_s,
-            unsent: self.unsent + other.unsent,
+            unsent: self.unsent.saturating_add(other.unsent),
             first_due_s: self.first_due_s.into_iter().chain(other.first_due_s).reduce(f64::min),
             due_until_s: self.due_until_s.max(other.due_until_s),
             last_echo_s: self.last_echo_s.max(other.last_echo_s),

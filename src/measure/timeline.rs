@@ -6,12 +6,15 @@
 use std::time::Duration;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::trip_counts::TripCounts;
 
 /// The first interval.
 const FIRST_INTERVAL: Duration = Duration::from_millis(100);
+/// How often the interval can double: a line of [`MAX_POINTS`] is then far longer than the calendar.
+const MOST_DOUBLINGS: u32 = 40;
 /// The most points that are kept.
 pub const MAX_POINTS: usize = 512;
 
@@ -47,11 +50,11 @@ pub struct Point {
 impl Point {
     /// Adds the counts of another worker.
     pub fn add(&mut self, other: &Point) {
-        self.opened += other.opened;
-        self.closed += other.closed;
-        self.messages += other.messages;
-        self.bytes_verified += other.bytes_verified;
-        self.findings += other.findings;
+        self.opened = self.opened.saturating_add(other.opened);
+        self.closed = self.closed.saturating_add(other.closed);
+        self.messages = self.messages.saturating_add(other.messages);
+        self.bytes_verified = self.bytes_verified.saturating_add(other.bytes_verified);
+        self.findings = self.findings.saturating_add(other.findings);
         self.rtt_max_ns = self.rtt_max_ns.max(other.rtt_max_ns);
         self.stood_still_ms = self.stood_still_ms.max(other.stood_still_ms);
         self.saturated_ms = self.saturated_ms.max(other.saturated_ms);
@@ -68,9 +71,24 @@ fn is_zero(n: &u64) -> bool {
 #[schemars(deny_unknown_fields)]
 pub struct Timeline {
     /// Milliseconds that each point covers.
+    #[serde(deserialize_with = "interval")]
     pub interval_ms: u64,
     /// From the start of the run.
     pub points: Vec<Point>,
+}
+
+/// Reads an interval. Any other number than those that lines double to would make the sum of two lines wrong, or
+/// endless work.
+fn interval<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+    let millis = u64::deserialize(from)?;
+    let first = FIRST_INTERVAL.as_millis() as u64;
+    if (0..=MOST_DOUBLINGS).any(|doublings| first << doublings == millis) {
+        return Ok(millis);
+    }
+    Err(D::Error::custom(format!(
+        "timeline.interval_ms is {millis}: it must be {first} times a power of two, such as {first} or {}",
+        first * 2
+    )))
 }
 
 impl Default for Timeline {
@@ -82,7 +100,7 @@ impl Default for Timeline {
 impl Timeline {
     /// The point that covers `at`, a time since the start of the run.
     pub fn at(&mut self, at: Duration) -> &mut Point {
-        let millis = at.as_millis() as u64;
+        let millis = u64::try_from(at.as_millis()).unwrap_or(u64::MAX);
         while millis / self.interval_ms >= MAX_POINTS as u64 {
             self.coarsen();
         }
@@ -134,7 +152,8 @@ impl Timeline {
         }
         let interval = Duration::from_millis(other.interval_ms);
         for (number, point) in (0u32..).zip(&other.points) {
-            self.at(later + interval * number + interval / 2).add(point);
+            let middle = interval.saturating_mul(number).saturating_add(interval / 2);
+            self.at(later.saturating_add(middle)).add(point);
         }
     }
 
@@ -143,12 +162,14 @@ impl Timeline {
             let mut sum = pair[0].clone();
             pair[1..].iter().for_each(|second| sum.add(second));
             // One after the other, not at the same time.
-            sum.stood_still_ms = pair.iter().map(|point| point.stood_still_ms).sum();
-            sum.saturated_ms = pair.iter().map(|point| point.saturated_ms).sum();
+            let whole = |part: fn(&Point) -> u64| pair.iter().map(part).fold(0, u64::saturating_add);
+            sum.stood_still_ms = whole(|point| point.stood_still_ms);
+            sum.saturated_ms = whole(|point| point.saturated_ms);
             sum
         });
         self.points = pairs.collect();
-        self.interval_ms *= 2;
+        // It grows whatever it was, so that those who wait for an interval come to an end.
+        self.interval_ms = self.interval_ms.saturating_mul(2).max(1);
     }
 }
 
@@ -199,6 +220,37 @@ mod tests {
         assert_eq!(of(&two), [90, 200, 20]);
         two.saturated(ms(0), ms(300));
         assert_eq!(two.points.iter().map(|point| point.saturated_ms).collect::<Vec<u64>>(), [200, 100, 0]);
+    }
+
+    #[test]
+    fn only_intervals_that_lines_double_to_are_read() {
+        let read =
+            |millis: u64| serde_json::from_str::<Timeline>(&format!(r#"{{"interval_ms":{millis},"points":[]}}"#));
+        for millis in [100, 200, 102_400, 100 << MOST_DOUBLINGS] {
+            assert_eq!(read(millis).expect("it is one").interval_ms, millis);
+        }
+        for millis in [0, 1, 50, 128, 300, 200 << MOST_DOUBLINGS, u64::MAX] {
+            let why = read(millis).expect_err("it is none").to_string();
+            let said = format!("timeline.interval_ms is {millis}: it must be 100 times a power of two");
+            assert!(why.contains(&said), "{why}");
+        }
+    }
+
+    #[test]
+    fn adding_a_line_ends_whatever_its_numbers_are() {
+        let odd = |interval_ms| Timeline {
+            interval_ms,
+            points: vec![Point { messages: u64::MAX, stood_still_ms: u64::MAX, ..Point::default() }; 2000],
+        };
+        for interval_ms in [0, 1, 100, 1 << 63, u64::MAX] {
+            for later in [Duration::ZERO, Duration::MAX] {
+                let mut sum = line(&[0, 500]);
+                sum.add_later(&odd(interval_ms), later);
+                let mut other_way = odd(interval_ms);
+                other_way.add_later(&line(&[0, 500]), later);
+                assert!(sum.points.len() <= MAX_POINTS, "{interval_ms}");
+            }
+        }
     }
 
     #[test]

@@ -91,7 +91,7 @@ impl TripCounts {
     pub fn add(&mut self, other: &TripCounts) {
         for (bucket, count) in &other.0 {
             match self.0.binary_search_by_key(bucket, |(bucket, _)| *bucket) {
-                Ok(at) => self.0[at].1 += count,
+                Ok(at) => self.0[at].1 = self.0[at].1.saturating_add(*count),
                 Err(at) => self.0.insert(at, (*bucket, *count)),
             }
         }
@@ -100,11 +100,11 @@ impl TripCounts {
     /// The value, in nanoseconds, at or below which `percent` (0 to 100) of them are, as exactly as the buckets tell.
     /// `None` if there are none.
     pub fn percentile(&self, percent: f64) -> Option<u64> {
-        let total: u64 = self.0.iter().map(|(_, count)| count).sum();
+        let total = self.0.iter().fold(0u64, |sum, (_, count)| sum.saturating_add(*count));
         let wanted = (total as f64 * percent / 100.0).ceil().max(1.0) as u64;
-        let mut seen = 0;
+        let mut seen = 0u64;
         let found = self.0.iter().find(|(_, count)| {
-            seen += count;
+            seen = seen.saturating_add(*count);
             seen >= wanted
         });
         found.map(|(bucket, _)| middle_of(*bucket))

@@ -98,19 +98,19 @@ impl BackendReport {
 
     /// Adds what came to the backend of another process.
     pub(super) fn add(&mut self, other: &BackendReport) {
-        self.accepted += other.accepted;
-        self.recognized += other.recognized;
-        self.repeated += other.repeated;
-        self.late += other.late;
-        self.unknown += other.unknown;
-        self.silent += other.silent;
-        self.with_header += other.with_header;
-        self.with_client_address += other.with_client_address;
-        self.with_other_address += other.with_other_address;
-        self.broken_headers += other.broken_headers;
-        self.without_token += other.without_token;
-        self.tls += other.tls;
-        self.unwanted_backends += other.unwanted_backends;
+        self.accepted = self.accepted.saturating_add(other.accepted);
+        self.recognized = self.recognized.saturating_add(other.recognized);
+        self.repeated = self.repeated.saturating_add(other.repeated);
+        self.late = self.late.saturating_add(other.late);
+        self.unknown = self.unknown.saturating_add(other.unknown);
+        self.silent = self.silent.saturating_add(other.silent);
+        self.with_header = self.with_header.saturating_add(other.with_header);
+        self.with_client_address = self.with_client_address.saturating_add(other.with_client_address);
+        self.with_other_address = self.with_other_address.saturating_add(other.with_other_address);
+        self.broken_headers = self.broken_headers.saturating_add(other.broken_headers);
+        self.without_token = self.without_token.saturating_add(other.without_token);
+        self.tls = self.tls.saturating_add(other.tls);
+        self.unwanted_backends = self.unwanted_backends.saturating_add(other.unwanted_backends);
         self.seen_from = self.seen_from.or(other.seen_from);
         if self.gone.is_none() {
             (self.gone, self.gone_after_s, self.gone_silently) = (other.gone, other.gone_after_s, other.gone_silently);

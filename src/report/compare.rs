@@ -185,7 +185,8 @@ impl Contender {
         let count = |is: fn(&Round) -> bool| rounds.iter().filter(|round| is(round)).count() as u64;
         let mut kinds = BTreeMap::new();
         for (kind, n) in rounds.iter().flat_map(|round| &round.kinds) {
-            *kinds.entry(*kind).or_default() += n;
+            let sum: &mut u64 = kinds.entry(*kind).or_default();
+            *sum = sum.saturating_add(*n);
         }
         let over = |figure| Spread::of(rounds.iter().map(|round| *round.figures.get(figure)));
         Contender {

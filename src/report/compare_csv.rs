@@ -35,7 +35,7 @@ fn line(report: &CompareReport, point: &ComparePoint, contender: &Contender, (nu
         or_empty(round.client_was_bottleneck),
         or_empty(round.machine_was_full),
         round.elapsed_s.to_string(),
-        round.kinds.values().sum::<u64>().to_string(),
+        round.kinds.values().copied().fold(0, u64::saturating_add).to_string(),
     ]);
     cells.join(",")
 }

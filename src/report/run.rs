@@ -323,7 +323,9 @@ impl RunReport {
 
     /// From the first connect to the last close.
     pub fn elapsed(&self) -> Duration {
-        Duration::try_from_secs_f64(self.elapsed_s).unwrap_or_default()
+        /// A file may name a longer one, and those of many cases are added up.
+        const LONGEST: Duration = Duration::from_secs(u32::MAX as u64);
+        Duration::try_from_secs_f64(self.elapsed_s).unwrap_or_default().min(LONGEST)
     }
 
     /// The amount per second of the run; `None` when it took no time.

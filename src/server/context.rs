@@ -79,15 +79,15 @@ impl CountersSnapshot {
 
     /// Adds those of another server.
     pub fn add(&mut self, other: &CountersSnapshot) {
-        self.accepted += other.accepted;
-        self.closed += other.closed;
-        self.refused += other.refused;
-        self.idle_closed += other.idle_closed;
-        self.bytes_in += other.bytes_in;
-        self.bytes_out += other.bytes_out;
-        self.bytes_discarded += other.bytes_discarded;
-        self.accept_errors += other.accept_errors;
-        self.connection_errors += other.connection_errors;
+        self.accepted = self.accepted.saturating_add(other.accepted);
+        self.closed = self.closed.saturating_add(other.closed);
+        self.refused = self.refused.saturating_add(other.refused);
+        self.idle_closed = self.idle_closed.saturating_add(other.idle_closed);
+        self.bytes_in = self.bytes_in.saturating_add(other.bytes_in);
+        self.bytes_out = self.bytes_out.saturating_add(other.bytes_out);
+        self.bytes_discarded = self.bytes_discarded.saturating_add(other.bytes_discarded);
+        self.accept_errors = self.accept_errors.saturating_add(other.accept_errors);
+        self.connection_errors = self.connection_errors.saturating_add(other.connection_errors);
     }
 }
 

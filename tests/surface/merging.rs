@@ -105,6 +105,7 @@ fn reports_that_cannot_be_merged() {
         ("cut.json", SECOND[..100].to_owned()),
         ("words.json", "nothing listens".to_owned()),
         ("histogram.json", of_run("\"hdr\": \"HIST", "\"hdr\": \"LOST")),
+        ("interval.json", of_run("\"interval_ms\": 100", "\"interval_ms\": 0")),
         ("years.json", of_run("\"started_at\": \"2026", "\"started_at\": \"2025")),
         ("keys.json", of_run("        \"bytes\": null,\n", "")),
         ("folder/file.txt", String::new()),

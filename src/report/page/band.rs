@@ -160,7 +160,7 @@ pub(super) fn tiles(tiles: &[Tile]) -> Markup {
 /// The tiles of one run. The latencies are those of the load with the most round trips.
 pub(super) fn of_run(run: &RunReport) -> Vec<Tile> {
     let total = &run.total;
-    let connections = total.opened.max(total.passed + total.failed);
+    let connections = total.opened.max(total.passed.saturating_add(total.failed));
     let failed = match (total.failed, total.cut_short) {
         (failed, 0) => format!("{} failed", show_count(failed)),
         (failed, cut) => format!("{} failed, {} cut short", show_count(failed), show_count(cut)),
@@ -193,7 +193,7 @@ pub(super) fn of_run(run: &RunReport) -> Vec<Tile> {
 
 /// The tiles of several cases: how many passed, and the sums of their runs.
 pub(super) fn of_cases(passed: usize, cases: usize, runs: &[&RunReport]) -> Vec<Tile> {
-    let sum = |of: fn(&RunReport) -> u64| runs.iter().map(|run| of(run)).sum::<u64>();
+    let sum = |of: fn(&RunReport) -> u64| runs.iter().map(|run| of(run)).fold(0, u64::saturating_add);
     let busy: Duration = runs.iter().map(|run| run.elapsed()).sum();
     vec![
         Tile {

@@ -179,14 +179,14 @@ fn open_connections(buckets: &[Bucket], axis: &TimeAxis) -> Markup {
     if buckets.iter().all(|bucket| bucket.point.closed == 0) && axis.found.is_empty() {
         return html! {};
     }
-    let (mut opened, mut closed) = (0, 0);
+    let (mut opened, mut closed) = (0u64, 0u64);
     let open: Vec<u64> = buckets
         .iter()
         .map(|bucket| {
             // At its beginning or at its end, whichever are more. How many came and went in between is not known.
             let before: u64 = opened - closed;
-            opened += bucket.point.opened;
-            closed = (closed + bucket.point.closed).min(opened);
+            opened = opened.saturating_add(bucket.point.opened);
+            closed = closed.saturating_add(bucket.point.closed).min(opened);
             before.max(opened - closed)
         })
         .collect();
