@@ -87,6 +87,21 @@ pub(crate) fn unless_requested<T: Send + 'static>(work: impl FnOnce() -> T + Sen
     if is_requested() {
         return Err(io::ErrorKind::Interrupted.into());
     }
+    unless_more_than(0, work)
+}
+
+/// The same for work that follows an interrupt too, such as writing the result of a run that was interrupted: only a
+/// further one ends the wait.
+///
+/// # Errors
+/// Those of [`unless_requested`].
+pub(crate) fn unless_requested_again<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+    unless_more_than(INTERRUPTS.load(Ordering::SeqCst), work)
+}
+
+/// Does `work` until it ends or there are more interrupts than these.
+fn unless_more_than<T: Send + 'static>(interrupts: usize, work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+    let is_over = || INTERRUPTS.load(Ordering::SeqCst) > interrupts;
     let (sender, result) = channel();
     let worker = move || {
         // Nobody listens after an interrupt.
@@ -96,7 +111,7 @@ pub(crate) fn unless_requested<T: Send + 'static>(work: impl FnOnce() -> T + Sen
     loop {
         match result.recv_timeout(LOOK_INTERVAL) {
             Ok(result) => return Ok(result),
-            Err(RecvTimeoutError::Timeout) if is_requested() => return Err(io::ErrorKind::Interrupted.into()),
+            Err(RecvTimeoutError::Timeout) if is_over() => return Err(io::ErrorKind::Interrupted.into()),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return Err(io::Error::other("a thread panicked")),
         }

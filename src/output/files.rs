@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::failure::Failure;
 use crate::interrupt;
+use crate::output::pipes;
 
 /// The path, unless it is `-`, which stands for standard output as in most programs.
 pub(crate) fn unless_stdout(path: &Path) -> Option<&Path> {
@@ -87,6 +88,41 @@ pub(crate) fn remedy_for_reading(error: &io::Error) -> &'static str {
     }
 }
 
+/// Like [`write()`], for a result that is not complete yet. A pipe gets only the complete one: its reader could not
+/// tell them apart.
+///
+/// # Errors
+/// Exit code 4, with what to do.
+pub(crate) fn write_so_far(flag: &str, path: &Path, text: &str) -> anyhow::Result<()> {
+    if pipes::is_pipe(path) { Ok(()) } else { write(flag, path, text) }
+}
+
+/// Like [`write_so_far`], before anything runs: if the file cannot be written, `flag` is wrong. A pipe is held open for
+/// the complete result.
+///
+/// # Errors
+/// Exit code 2, with what to do.
+pub(crate) fn begin(flag: &str, path: &Path, text: &str) -> anyhow::Result<()> {
+    if pipes::is_pipe(path) { check_writable(flag, path) } else { write_before_run(flag, path, text) }
+}
+
+/// Makes the file, empty, or opens a pipe or a device, for what is written as it comes.
+///
+/// # Errors
+/// Exit code 2, with what to do.
+pub(crate) fn create(flag: &str, path: &Path) -> anyhow::Result<File> {
+    refuse_stdout(flag, path)?;
+    open_empty(path).map_err(|error| usage_error(flag, path, &error))
+}
+
+/// The same, with the error of the system.
+pub(super) fn open_empty(path: &Path) -> io::Result<File> {
+    if path.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    pipes::open(path, File::options().write(true).create(true).truncate(true))
+}
+
 /// Like [`write()`], for a file that is written before anything runs: if it cannot be written, `flag` is wrong.
 ///
 /// # Errors
@@ -96,7 +132,7 @@ pub(crate) fn write_before_run(flag: &str, path: &Path, text: &str) -> anyhow::R
     replace(path, text).map_err(|error| usage_error(flag, path, &error))
 }
 
-/// Checks that the file that `flag` names can be written. It is left as it is.
+/// Checks that the file that `flag` names can be written. It is left as it is; a pipe is held open for its result.
 ///
 /// # Errors
 /// Exit code 2, with what to do.
@@ -105,7 +141,7 @@ pub(crate) fn check_writable(flag: &str, path: &Path) -> anyhow::Result<()> {
     let temporary = temporary_path(&real_path(path));
     let result = match fs::metadata(path) {
         Ok(metadata) if metadata.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
-        Ok(metadata) if !metadata.is_file() => Ok(()),
+        Ok(metadata) if !metadata.is_file() => pipes::hold(path),
         _ => File::create(&temporary).and_then(|_| fs::remove_file(&temporary)),
     };
     result.map_err(|error| usage_error(flag, path, &error))
@@ -160,19 +196,21 @@ pub(super) fn told(flag: &str, path: &Path, error: &io::Error) -> String {
         _ if is_full(error) => "free some space there, or name another place".to_owned(),
         io::ErrorKind::NotFound => format!("create the folder {} first", folder.display()),
         io::ErrorKind::IsADirectory => "name a file in it".to_owned(),
+        io::ErrorKind::BrokenPipe => "start its reader first, and let it read to the end".to_owned(),
+        io::ErrorKind::Interrupted => "its reader did not read on".to_owned(),
         io::ErrorKind::ReadOnlyFilesystem => "name another place".to_owned(),
         _ => format!("make {} writable for this user, or name another place", folder.display()),
     };
     format!("--{flag} {}: {error}: {remedy}", path.display())
 }
 
-fn replace(path: &Path, text: &str) -> io::Result<()> {
+fn replace(named: &Path, text: &str) -> io::Result<()> {
     // The target of a link is written, and the link stays.
-    let path = real_path(path);
+    let path = real_path(named);
     match fs::metadata(&path) {
         Ok(metadata) if metadata.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
         // A device or a pipe must not be replaced by a file.
-        Ok(metadata) if !metadata.is_file() => return writeln!(File::options().write(true).open(&path)?, "{text}"),
+        Ok(metadata) if !metadata.is_file() => return pipes::write(named, text),
         _ => {}
     }
     let temporary = temporary_path(&path);

@@ -9,6 +9,7 @@ use anyhow::Context as _;
 
 use crate::failure::Failure;
 use crate::judge::outcome::CaseOutcome;
+use crate::output::pipes;
 use crate::report::github::{annotation, summary};
 use crate::report::suite::{CaseReport, SuiteReport};
 
@@ -34,7 +35,7 @@ impl StepSummary {
             let problem = format!("--github: {SUMMARY_VARIABLE} is not set, so this is not a step of GitHub Actions");
             return Err(Failure::usage(format!("{problem}: leave the flag out, or use --markdown FILE")));
         };
-        let file = File::options().append(true).create(true).open(&path);
+        let file = pipes::open(&path, File::options().append(true).create(true));
         let len = file.and_then(|file| file.metadata()).map(|metadata| metadata.len()).map_err(|error| {
             Failure::usage(format!("--github: {}: {error}: {SUMMARY_VARIABLE} must name a file", path.display()))
         })?;
@@ -51,7 +52,7 @@ impl StepSummary {
 
     /// What cannot be written whole is taken away again: a summary that is cut would show a part of the cases.
     fn replace(&mut self, report: &SuiteReport) -> io::Result<()> {
-        let mut file = File::options().write(true).create(true).truncate(false).open(&self.path)?;
+        let mut file = pipes::open(&self.path, File::options().write(true).create(true).truncate(false))?;
         self.write_part(&mut file, report).inspect_err(|_| {
             // The first error is the one to report.
             self.len = self.start;

@@ -4,6 +4,7 @@
 pub(crate) mod console;
 pub(crate) mod files;
 pub(crate) mod github;
+mod pipes;
 pub(crate) mod reports;
 pub(crate) mod result;
 pub(crate) mod screen;

@@ -105,7 +105,7 @@ impl ReportFiles {
         let report = SuiteReport::new(secrets::report_without(planned));
         let step_summary = args.github.then(StepSummary::open).transpose()?;
         for (format, path) in &files {
-            files::write_before_run(format.name, path, &(format.render)(&report)?)?;
+            files::begin(format.name, path, &(format.render)(&report)?)?;
         }
         Ok(ReportFiles { report, files, step_summary, written: Vec::new(), left, warned: None })
     }
@@ -117,7 +117,7 @@ impl ReportFiles {
         let annotation = self.step_summary.as_ref().and_then(|summary| summary.annotation(&case));
         self.report.set(i, case);
         self.left = self.left.saturating_sub(1);
-        if let Err(error) = self.write()
+        if let Err(error) = self.write(files::write_so_far)
             && self.left > 0
         {
             let warning = format!("warning: {error:#}: the next case tries again");
@@ -135,7 +135,7 @@ impl ReportFiles {
     /// A file cannot be written.
     pub(crate) fn end(&mut self, why: SuiteState) -> anyhow::Result<()> {
         self.report.end(why);
-        self.write()
+        self.write(files::write)
     }
 
     /// The files that hold the latest result.
@@ -143,10 +143,10 @@ impl ReportFiles {
         &self.written
     }
 
-    /// Writes every file that it can, and returns the first error.
-    fn write(&mut self) -> anyhow::Result<()> {
+    /// Writes every file that it can by `write`, and returns the first error.
+    fn write(&mut self, write: fn(&str, &Path, &str) -> anyhow::Result<()>) -> anyhow::Result<()> {
         let report = &self.report;
-        let file = |(format, path): &(&Format, PathBuf)| files::write(format.name, path, &(format.render)(report)?);
+        let file = |(format, path): &(&Format, PathBuf)| write(format.name, path, &(format.render)(report)?);
         let files: Vec<anyhow::Result<()>> = self.files.iter().map(file).collect();
         let written = self.files.iter().zip(&files).filter(|(_, result)| result.is_ok());
         self.written = written.map(|((_, path), _)| files::shown(path)).collect();
@@ -178,7 +178,7 @@ impl Reports {
         let report_files = ReportFiles::open(&args.files, args.result.json_file(), planned)?;
         let output = args.result.output_file().map(Path::to_owned);
         if let Some(file) = &output {
-            files::write_before_run("output", file, "")?;
+            files::begin("output", file, "")?;
         }
         let is_json = args.result.is_json();
         Ok(Reports { is_json, is_quiet, output, lines: String::new(), files: report_files, print_error: None })
@@ -221,7 +221,7 @@ impl Reports {
             }
         }
         if let Some(file) = &self.output
-            && let Err(error) = self.result(&self.lines).and_then(|text| files::write("output", file, &text))
+            && let Err(error) = self.result(&self.lines).and_then(|text| files::write_so_far("output", file, &text))
         {
             self.print_error.get_or_insert(error);
         }

@@ -57,7 +57,7 @@ impl ServerLogArgs {
     pub fn file(&self, name: &str) -> anyhow::Result<Option<Box<dyn Write + Send>>> {
         let Some(folder) = &self.server_log else { return Ok(None) };
         let path = folder.join(file_name(&secrets::without(name)));
-        let file = File::create(&path).with_context(|| format!("--server-log: writing {}", path.display()))?;
+        let file = files::open_empty(&path).with_context(|| format!("--server-log: writing {}", path.display()))?;
         Ok(Some(Box::new(KeptFile { file, path, incomplete: Arc::clone(&self.incomplete) })))
     }
 

@@ -53,12 +53,12 @@ pub use machine::{kernel_release, processor};
 #[cfg(windows)]
 pub use os::cancel_accept;
 pub use os::{
-    HAS_MSS, LOOPBACK_IS_A_NETWORK, ProcessGroup, choose_port_at_connect, close_with_reset, cpu_time_with_children,
-    ephemeral_ports, has_ended, hint_at_end, host_name, interface_index, interrupt, is_connect_in_progress, is_crash,
-    is_wine, limit_segments, link_local_interfaces, listen_backlog, peak_memory, process_cpu_time,
-    raise_descriptor_limit, receive, receive_urgent, report_refusal_at_once, resident_memory, send,
-    share_port_with_closed, shortage, stolen_cpu_time, survive_file_size_limit, thread_cpu_time, thread_limit,
-    thread_run_delay, usable_memory,
+    HAS_MSS, LOOPBACK_IS_A_NETWORK, NOBODY_READS, ProcessGroup, choose_port_at_connect, close_with_reset,
+    cpu_time_with_children, ephemeral_ports, has_ended, hint_at_end, host_name, interface_index, interrupt,
+    is_connect_in_progress, is_crash, is_pipe, is_wine, limit_segments, link_local_interfaces, listen_backlog,
+    open_pipe, peak_memory, process_cpu_time, raise_descriptor_limit, receive, receive_urgent, report_refusal_at_once,
+    resident_memory, send, share_port_with_closed, shortage, stolen_cpu_time, survive_file_size_limit, thread_cpu_time,
+    thread_limit, thread_run_delay, usable_memory,
 };
 use os::{claim_address, share_port};
 pub use prefetch::prefetch;

@@ -5,15 +5,18 @@
     reason = "no crate in use wraps gethostname, getrusage, signal or IP_BIND_ADDRESS_NO_PORT, and pre_exec is unsafe"
 )]
 
+use std::fs::{File, Metadata};
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::{Shutdown, TcpStream};
+use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::process::{
     Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, getrlimit, kill_process_group, setrlimit, waitid,
 };
@@ -30,6 +33,24 @@ pub fn host_name() -> Option<String> {
     let result = unsafe { libc::gethostname(name.as_mut_ptr().cast(), name.len() - 1) };
     let end = name.iter().position(|byte| *byte == 0).filter(|end| result == 0 && *end > 0)?;
     String::from_utf8(name[..end].to_vec()).ok()
+}
+
+/// The error of opening a pipe that nobody reads.
+pub const NOBODY_READS: i32 = libc::ENXIO;
+
+/// Whether a file is a named pipe (fifo(7)).
+pub fn is_pipe(file: &Metadata) -> bool {
+    file.file_type().is_fifo()
+}
+
+/// Opens a named pipe to write, without waiting for a reader. Writes to it wait, as usual.
+///
+/// # Errors
+/// The system's, [`NOBODY_READS`] if there is no reader (ENXIO, fifo(7)).
+pub fn open_pipe(path: &Path) -> io::Result<File> {
+    let pipe = File::options().write(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    fcntl_setfl(&pipe, fcntl_getfl(&pipe)?.difference(OFlags::NONBLOCK))?;
+    Ok(pipe)
 }
 
 /// Claims an address before bind: no other process can listen on it. Connections that linger from a server that has

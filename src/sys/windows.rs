@@ -2,6 +2,7 @@
 
 #![expect(unsafe_code, reason = "socket options, CPU times, memory and jobs have no safe wrapper in std or socket2")]
 
+use std::fs::{File, Metadata};
 use std::io;
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::windows::io::{AsRawHandle, AsRawSocket, FromRawHandle, OwnedHandle};
@@ -70,6 +71,22 @@ pub(super) fn share_port(_socket: &Socket) -> io::Result<()> {
 /// Never on Windows.
 pub fn share_port_with_closed(_socket: &Socket) -> io::Result<()> {
     Ok(())
+}
+
+/// The error of opening a pipe that nobody reads: no file here is such a pipe.
+pub const NOBODY_READS: i32 = i32::MIN;
+
+/// Whether a file is a named pipe: here none is.
+pub fn is_pipe(_file: &Metadata) -> bool {
+    false
+}
+
+/// Opens a named pipe to write.
+///
+/// # Errors
+/// The system's.
+pub fn open_pipe(path: &Path) -> io::Result<File> {
+    File::options().write(true).open(path)
 }
 
 /// The name of this machine. `None` if the system does not say.

@@ -25,7 +25,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
     ("peer", &["client", "sync", "sys", "transport"]),
     ("scenario", &["config", "judge", "plan", "stream", "units"]),
     ("report", &["client", "exit", "judge", "measure", "plan", "scenario", "server", "stream", "units"]),
-    ("output", &["exit", "failure", "interrupt", "judge", "report", "sync"]),
+    ("output", &["exit", "failure", "interrupt", "judge", "report", "sync", "sys"]),
     (
         "target",
         &[
