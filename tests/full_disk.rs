@@ -117,3 +117,35 @@ fn a_report_that_can_not_be_written_is_told_once() {
     }
     own.stop();
 }
+
+/// A file that is a mount point itself, as `docker run -v FILE:FILE` makes it, and one in a folder that nobody can
+/// write to: no other file can take its place.
+#[test]
+fn a_file_that_can_not_be_replaced_is_written_in_place() {
+    let script = "cd \"$0\" && mount --bind mounted.json result.json && mount -t tmpfs none fixed || exit 77
+        touch fixed/result.html && mount --bind mounted.html fixed/result.html && mount -o remount,ro fixed || exit 77
+        exec \"$@\"";
+    let folder = tempfile::tempdir().expect("a temporary folder is made");
+    std::fs::create_dir(folder.path().join("fixed")).expect("the folder can be written to");
+    for name in ["mounted.json", "mounted.html", "result.json"] {
+        std::fs::write(folder.path().join(name), "of an earlier run").expect("the folder can be written to");
+    }
+    let place = folder.path().display().to_string();
+    let own = Serving::start(&["-q"]);
+    let files = ["--json=result.json", "--html", "fixed/result.html"];
+    let args = [&["blast", &own.address, "--conns", "2", "--messages", "2", "-q"][..], &files].concat();
+    let mut command = Command::new("unshare");
+    command.args(["--map-root-user", "--mount", "sh", "-c", script, &place, env!("CARGO_BIN_EXE_echo-tester")]);
+    command.args(&args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let output = finish(command.spawn().expect("util-linux is installed"), &args);
+    own.stop();
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    if output.status.code() == Some(77) || err.starts_with("unshare:") {
+        return eprintln!("skipped: no file can be mounted here: {err}");
+    }
+    assert_eq!(output.status.code(), Some(0), "{out}{err}");
+    let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).expect("it is there");
+    assert!(read("mounted.json").starts_with("{\n  \"form\""), "{}", read("mounted.json"));
+    assert!(read("mounted.html").ends_with("</html>\n"), "{}", read("mounted.html"));
+    assert!(!read("mounted.html").contains("earlier run"), "the file was emptied first");
+}

@@ -1,5 +1,5 @@
 //! Files that results are written to. A file is written whole or not at all, and whether it can be written is checked
-//! before anything runs.
+//! before anything runs. A file that no other can replace is written in place.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -20,7 +20,8 @@ pub(crate) fn shown(path: &Path) -> String {
 }
 
 /// Writes `text` and a line break to the file `path`. A reader finds either the old content or all of the new, even
-/// after a crash: the text goes to a temporary file in the same folder, which is then renamed.
+/// after a crash: the text goes to a temporary file in the same folder, which is then renamed. A file that can't be
+/// replaced that way is written in place.
 ///
 /// `flag` names the file, and so does an error.
 ///
@@ -142,7 +143,10 @@ pub(crate) fn check_writable(flag: &str, path: &Path) -> anyhow::Result<()> {
     let result = match fs::metadata(path) {
         Ok(metadata) if metadata.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
         Ok(metadata) if !metadata.is_file() => pipes::hold(path),
-        _ => File::create(&temporary).and_then(|_| fs::remove_file(&temporary)),
+        found => match File::create(&temporary).and_then(|_| fs::remove_file(&temporary)) {
+            Err(error) if found.is_ok() && is_fixed(&error) => File::options().write(true).open(path).map(drop),
+            result => result,
+        },
     };
     result.map_err(|error| usage_error(flag, path, &error))
 }
@@ -159,7 +163,10 @@ pub(crate) fn clear(flag: &str, path: &Path) -> anyhow::Result<()> {
 
 fn discard(path: &Path) -> io::Result<()> {
     match (fs::symlink_metadata(path), fs::metadata(path)) {
-        (Ok(metadata), _) if metadata.is_file() => fs::remove_file(path),
+        (Ok(metadata), _) if metadata.is_file() => match fs::remove_file(path) {
+            Err(error) if is_fixed(&error) => File::create(path).map(drop),
+            result => result,
+        },
         // A link to a file: the file is emptied and the link stays, as `replace` does.
         (Ok(_), Ok(metadata)) if metadata.is_file() => File::create(path).map(drop),
         _ => Ok(()),
@@ -215,9 +222,30 @@ fn replace(named: &Path, text: &str) -> io::Result<()> {
     }
     let temporary = temporary_path(&path);
     let written = File::create(&temporary).and_then(|mut file| writeln!(file, "{text}"));
-    written.and_then(|()| fs::rename(&temporary, &path)).inspect_err(|_| {
+    let replaced = written.and_then(|()| fs::rename(&temporary, &path)).inspect_err(|_| {
         // The temporary file may not exist. The first error is the one to report.
         let _ = fs::remove_file(&temporary);
+    });
+    match replaced {
+        Err(error) if is_fixed(&error) && path.is_file() => write_in_place(&path, text),
+        result => result,
+    }
+}
+
+/// Whether a file can't be replaced by another one for this reason, but perhaps be written: it is a mount point itself,
+/// as `docker run -v FILE:FILE` makes it, or its folder can't be written.
+fn is_fixed(error: &io::Error) -> bool {
+    use io::ErrorKind::{CrossesDevices, PermissionDenied, ReadOnlyFilesystem, ResourceBusy};
+    matches!(error.kind(), ResourceBusy | CrossesDevices | PermissionDenied | ReadOnlyFilesystem)
+}
+
+/// Writes a file that no other can replace. A part of a text could be taken for the whole, so nothing of it stays if
+/// not all can be written.
+fn write_in_place(path: &Path, text: &str) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    writeln!(file, "{text}").inspect_err(|_| {
+        // The first error is the one to report.
+        let _ = file.set_len(0);
     })
 }
 
@@ -307,6 +335,17 @@ mod tests {
         }
         assert!(clear("json", &folder.path().join("no/a.json")).is_err());
         assert!(clear("json", folder.path()).is_err() && folder.path().exists());
+    }
+
+    #[test]
+    fn a_file_that_can_not_be_replaced_is_written_in_place() {
+        let folder = new_folder();
+        let path = folder.path().join("a.xml");
+        fs::write(&path, "a longer old text").expect("the file is writable");
+        write_in_place(&path, "new").expect("the file is writable");
+        assert_eq!(read(&path), "new\n");
+        let kinds = [io::ErrorKind::ResourceBusy, io::ErrorKind::CrossesDevices, io::ErrorKind::ReadOnlyFilesystem];
+        assert!(kinds.into_iter().all(|kind| is_fixed(&kind.into())) && !is_fixed(&io::ErrorKind::StorageFull.into()));
     }
 
     #[cfg(unix)]
