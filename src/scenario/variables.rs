@@ -176,6 +176,14 @@ impl Variables {
             let problem = format!("'{name}' is not a name: write ${{NAME}} or ${{NAME:-default}}; a literal $ is $$");
             return Err(error(problem));
         }
+        if default.is_some_and(|default| default.contains("${")) {
+            // The first } would end both, silently.
+            let problem = format!(
+                "a default is plain text and holds no other variable: write ${{{name}:-default}}, and give the value of the \
+                 other one by --set {name}=…"
+            );
+            return Err(error(problem));
+        }
         self.seen.borrow_mut().insert(name.to_owned());
         let is_set = self.set.contains_key(name);
         let value = self.set.get(name).cloned().or_else(|| (self.environment)(name));
@@ -286,6 +294,13 @@ mod tests {
             ("a = 'x${SIZE'", "--> a.toml:1:7\n", "a } is missing", "^^^^^^"),
             ("a = '${1}'", "--> a.toml:1:6\n", "'1' is not a name", "^^^^"),
             ("a = '${A-1}'", "--> a.toml:1:6\n", "'A-1' is not a name", "^^^^^^"),
+            (
+                "a = '${SIZE:-${NONE}}'",
+                "--> a.toml:1:6\n",
+                "holds no other variable: write ${SIZE:-default}",
+                "^^^^^^^^^^^^^^^",
+            ),
+            ("a = '${A:-x$${B}}'", "--> a.toml:1:6\n", "a default is plain text", "^^^^^^^^^^^"),
             ("[t]\na = \"\\t${NONE}\"", "--> a.toml:2:8\n", "no value", "^^^^^^^"),
         ] {
             let error = variables().read("a.toml", text).expect_err(text).to_string();
