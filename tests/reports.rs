@@ -121,6 +121,34 @@ fn an_earlier_result_is_rendered_as_the_command_itself_would_have() {
 }
 
 #[test]
+fn a_byte_order_mark_before_a_file_that_is_read_changes_nothing() {
+    let marked = |text: &str| format!("\u{feff}{text}");
+    let report = marked(include_str!("surface/fixtures/churn.json"));
+    let (folder, mut check) =
+        program(&[], &["check", "--model", "auto", "--filter", "1.1", "-q", "--write-baseline", "b"]);
+    assert_eq!(said(&mut check).0, 0);
+    let baseline = marked(&read(&folder, "b"));
+    for (args, text) in [
+        (&["report", "file"][..], &report),
+        (&["merge", "file", "-q"], &report),
+        (&["check", "--model", "auto", "--filter", "1.1", "-q", "--baseline", "file"], &baseline),
+        (&["check", "--targets", "file", "--list"], &marked("127.0.0.1:9000")),
+    ] {
+        let (folder, mut command) = program(&[], args);
+        std::fs::write(folder.path().join("file"), text).expect("the folder is writable");
+        let (code, out, err) = said(&mut command);
+        assert_eq!((code, &*err), (0, ""), "{args:?}: {out}");
+    }
+    for command in ["report", "merge"] {
+        let (folder, mut command) = program(&[], &[command, "-"]);
+        std::fs::write(folder.path().join("file"), &report).expect("the folder is writable");
+        let file = std::fs::File::open(folder.path().join("file")).expect("it is there");
+        let (code, out, err) = said(command.stdin(file));
+        assert_eq!(code, 0, "from standard input: {out}{err}");
+    }
+}
+
+#[test]
 fn the_terminal_names_the_load_that_failed_and_the_cases_that_failed() {
     let (_folder, mut command) = program(&[GOOD, FAULTY], &["run", "cases", "-q"]);
     let (code, out, _) = said(&mut command);

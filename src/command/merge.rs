@@ -89,7 +89,7 @@ fn texts(file: &Path) -> anyhow::Result<Vec<(String, String)>> {
     if file.as_os_str() == "-" {
         let mut text = String::new();
         std::io::stdin().read_to_string(&mut text).context("reading standard input")?;
-        return Ok(vec![("standard input".to_owned(), text)]);
+        return Ok(vec![("standard input".to_owned(), files::without_mark(text))]);
     }
     if !file.is_dir() {
         let text = files::read("reading", file, files::MOST_RESULT)?;

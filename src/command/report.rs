@@ -82,7 +82,7 @@ fn read(file: &Path) -> anyhow::Result<ResultDocument> {
         None => {
             let mut text = String::new();
             std::io::stdin().read_to_string(&mut text).context("reading standard input")?;
-            ("standard input".to_owned(), text)
+            ("standard input".to_owned(), files::without_mark(text))
         }
         Some(file) => (file.display().to_string(), files::read("reading", file, files::MOST_RESULT)?),
     };

@@ -54,8 +54,13 @@ pub(crate) fn read(what: &str, path: &Path, most: u64) -> anyhow::Result<String>
             let most = most >> 20;
             Err(refused(&format!("it has more than {most} MiB: name a file that echo-tester or you have written")))
         }
-        Ok(text) => Ok(text),
+        Ok(text) => Ok(without_mark(text)),
     }
+}
+
+/// The text without the byte order mark that some editors and shells of Windows write before UTF-8.
+pub(crate) fn without_mark(text: String) -> String {
+    text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text)
 }
 
 /// Reads the file `path` by `read`, which may block; `what` says as what.
