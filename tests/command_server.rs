@@ -461,4 +461,38 @@ mod processes {
     fn a_second_ctrl_c_ends_at_once_and_leaves_no_process_behind() {
         assert_eq!(interrupted(2, "1h"), Some(130));
     }
+
+    /// Whether a process runs. One that has ended and that nobody has waited for does not.
+    #[cfg(target_os = "linux")]
+    fn runs(pid: &str) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_some_and(|(_, state)| !state.starts_with(['Z', 'X']))
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn processes_in_sessions_of_their_own_are_stopped_with_the_server() {
+        let daemon = |name: &str, at_term: &str| {
+            format!(
+                "setsid sh -c 'trap \"{at_term}\" TERM; echo $$ > {name}.new; mv {name}.new {name}; while :; do sleep 0.01; done' &"
+            )
+        };
+        let script = format!(
+            "cd \"$2\"\n{}\n{}\nuntil test -e polite && test -e stubborn; do sleep 0.01; done\nexec {PROGRAM} serve --bind $1\n",
+            daemon("polite", "echo > asked; exit"),
+            daemon("stubborn", "")
+        );
+        let folder = tempfile::tempdir().expect("a temporary folder is created");
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        std::fs::write(path("server.sh"), script).expect("the folder can be written to");
+        let command = format!("command = ['sh', '{}', '{{addr}}', '{}']", path("server.sh"), path(""));
+        let case = Case::new(&format!("{command}\nstop_timeout = '1s'\n"), LOAD);
+        let (code, report) = case.report();
+        assert_eq!(code, 0, "{}", reasons(&report));
+        let read = |name: &str| std::fs::read_to_string(path(name)).expect("it was started");
+        for name in ["polite", "stubborn"] {
+            assert!(!runs(read(name).trim()), "{name} runs on");
+        }
+        assert!(std::path::Path::new(&path("asked")).exists(), "it was killed before it was asked to end");
+    }
 }

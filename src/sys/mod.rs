@@ -2,12 +2,12 @@
 //! processors (vector instructions, prefetching).
 //!
 //! `unix.rs` and `windows.rs` export the same functions under the name `os`, so callers need no `cfg`. Some things
-//! stand apart: [`Alarm`], `fast_open`, `vsock`, `affinity` and `kernel_work`, which have a Linux half and an empty
-//! one, and `console` and `wait_grain`, of which Windows has the full half; `processes`, with a file for each system;
-//! `event`, which only Windows has; `libkqueue`, which only tests have; `machine`, which names the kernel and the
-//! processor; [`advice`], a table of words; and `simd`, `prefetch` and `cryptography`, which ask for the processor. The
-//! servers have `cfg` of their own, because a model may exist on one system only. This room decides nothing: it wraps
-//! one system call, or reads one value, at a time.
+//! stand apart: [`Alarm`], `fast_open`, `vsock`, `affinity`, `kernel_work` and `marked`, which have a Linux half and an
+//! empty one, and `console` and `wait_grain`, of which Windows has the full half; `processes`, with a file for each
+//! system; `event`, which only Windows has; `libkqueue`, which only tests have; `machine`, which names the kernel and
+//! the processor; [`advice`], a table of words; and `simd`, `prefetch` and `cryptography`, which ask for the processor.
+//! The servers have `cfg` of their own, because a model may exist on one system only. This room decides nothing: it
+//! wraps one system call, or reads one value, at a time.
 
 #[cfg(unix)]
 #[path = "unix.rs"]
@@ -30,6 +30,7 @@ mod kernel_work;
 #[cfg(libkqueue)]
 pub(crate) mod libkqueue;
 mod machine;
+mod marked;
 mod prefetch;
 mod processes;
 mod tcp_memory;
@@ -50,6 +51,7 @@ pub use cryptography::can_encrypt;
 pub use fast_open::{HAS_FAST_OPEN, open_fast, was_opened_fast};
 pub use kernel_work::{CallCounter, switches_of_ended_children, switches_of_tree};
 pub use machine::{kernel_release, processor};
+pub use marked::{Marked, find_marked};
 #[cfg(windows)]
 pub use os::cancel_accept;
 pub use os::{

@@ -3,7 +3,8 @@
 //! The server gets a free port of 127.0.0.1. It is ready when it echoes a byte, because a proxy accepts connections
 //! long before its backend is up; with `ready = "connect"`, when it accepts a connection. It is stopped together with
 //! all processes that it started: on Unix by SIGTERM to its process group, then SIGKILL; on Windows by CTRL_BREAK to
-//! its group, then by ending its job object. A port cannot be reserved until the server binds it. If the server reports
+//! its group, then by ending its job object. On Linux, processes that have left the group are ended with it
+//! ([`escaped`](super::escaped)). A port cannot be reserved until the server binds it. If the server reports
 //! that its port is in use, it is started again on another one. A process beside the server may have other signs that
 //! it is ready: a line of its output, or that it has ended with success.
 
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use super::captured_output::CapturedOutput;
 use super::echo_probe::{self, NoEcho};
+use super::escaped::DescentMark;
 use super::lifecycle::{Reach, StartFailure, StoppedServer};
 use super::listening;
 use super::patience::{AFTER_INTERRUPT, Patience};
@@ -41,6 +43,8 @@ pub struct CommandServer {
     /// The address that it listens on.
     pub address: SocketAddr,
     process: StartedProcess,
+    /// Of the process and all that it starts. It comes after the process, so that it is dropped after it.
+    mark: DescentMark,
     output: CapturedOutput,
     stop_timeout: Duration,
 }
@@ -112,6 +116,8 @@ impl CommandServer {
         let words = server.command_at(places);
         let mut command = Command::new(program_path::of_command(&words[0]));
         command.args(&words[1..]).envs(server.env_at(places)).stdin(Stdio::null());
+        let mark = DescentMark::new();
+        command.envs([mark.variable()]);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         if let Some(folder) = &server.cwd {
             command.current_dir(folder);
@@ -122,7 +128,7 @@ impl CommandServer {
         })?;
         let sign = if let Readiness::Output(text) = &server.ready { Some(text.clone()) } else { None };
         let output = CapturedOutput::of(process.child(), sign, log);
-        Ok(CommandServer { address: places.own(), process, output, stop_timeout: server.stop_timeout })
+        Ok(CommandServer { address: places.own(), process, mark, output, stop_timeout: server.stop_timeout })
     }
 
     fn wait_until_ready(&mut self, server: &CommandSpec, target: &Destination) -> Result<(), NotReady> {
@@ -206,7 +212,10 @@ impl CommandServer {
         if self.ended().is_none() {
             self.process.ask_to_end();
         }
+        let asked = Instant::now();
+        self.mark.ask_to_end(self.process.id());
         let status = self.process.end_within(Patience::new(self.stop_timeout));
+        self.mark.end_within(Patience::new(self.stop_timeout.saturating_sub(asked.elapsed())));
         let crashed = status.filter(|status| sys::is_crash(*status));
         let broke = crashed.map(|status| format!("crashed while stopping ({status})"));
         let mut output = self.output.lines();

@@ -8,6 +8,7 @@ pub mod bundled;
 mod captured_output;
 mod command_server;
 mod echo_probe;
+mod escaped;
 pub mod kernel_watch;
 pub mod lifecycle;
 mod listening;

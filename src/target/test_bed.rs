@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::thread;
 
 use super::command_server::Surroundings;
+use super::escaped;
 use super::lifecycle::{Reach, StartFailure, StoppedServer};
 use super::listening;
 use super::liveness::Probed;
@@ -70,6 +71,7 @@ pub struct WantedProcesses<'w> {
 /// Kills every process that still runs, and removes the folders of cases. For an exit that cannot wait.
 pub fn kill_all() {
     started_process::kill_all();
+    escaped::kill_all();
     private_folder::remove_all();
 }
 
