@@ -33,8 +33,8 @@ const FAULTS: &[(&str, &[&str], &str)] = &[
 
 /// The scripts of two sides, a case of each, a relay with its fault, and a part of what it says.
 const FAULTS_OF_TWO_SIDES: &[(&str, &str, Carry, &str)] = &[
-    ("server-fin", "11.5", cuts_at_the_first_fin, "the client sent 100000 bytes and a FIN; the server received"),
-    ("client-fin", "11.6", cuts_at_the_first_fin, "the server sent 100000 bytes and a FIN; the client received"),
+    ("server-fin", "11.5", cuts_at_the_first_fin, "the client sent 8000000 bytes and a FIN; the server received"),
+    ("client-fin", "11.6", cuts_at_the_first_fin, "the server sent 8000000 bytes and a FIN; the client received"),
     ("both-fins", "11.1", cuts_at_the_first_fin, "WRONG"),
     (
         "both-fins",
