@@ -12,7 +12,7 @@ use std::thread;
 
 use ports::free_port;
 use program::{Serving, said, text};
-use relay::{Carry, Way, bytes, faithful, loses_ten_on_the_way_back, relay};
+use relay::{Carry, Way, bytes, faithful, keeps_a_fin_until_the_other, loses_ten_on_the_way_back, relay};
 
 /// A script, the flags of a server with its fault, and a part of what it says.
 const FAULTS: &[(&str, &[&str], &str)] = &[
@@ -35,6 +35,8 @@ const FAULTS: &[(&str, &[&str], &str)] = &[
 const FAULTS_OF_TWO_SIDES: &[(&str, &str, Carry, &str)] = &[
     ("server-fin", "11.5", cuts_at_the_first_fin, "the client sent 8000000 bytes and a FIN; the server received"),
     ("client-fin", "11.6", cuts_at_the_first_fin, "the server sent 8000000 bytes and a FIN; the client received"),
+    ("server-fin", "11.25", keeps_a_fin_until_the_other, "the client received 1000 bytes and then TimeoutError"),
+    ("client-fin", "11.26", keeps_a_fin_until_the_other, "the server received 1000 bytes and then TimeoutError"),
     ("both-fins", "11.1", cuts_at_the_first_fin, "WRONG"),
     (
         "both-fins",

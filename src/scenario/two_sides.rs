@@ -35,6 +35,8 @@ files![
     "11.22-after-a-server-has-refused-connections-are-served-again.toml",
     "11.23-after-a-server-has-reset-connections-are-served-again.toml",
     "11.24-a-server-that-speaks-first.toml",
+    "11.25-much-behind-the-fin-of-the-server.toml",
+    "11.26-much-behind-the-fin-of-the-client.toml",
 ];
 
 #[cfg(test)]
