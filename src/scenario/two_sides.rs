@@ -37,6 +37,8 @@ files![
     "11.24-a-server-that-speaks-first.toml",
     "11.25-much-behind-the-fin-of-the-server.toml",
     "11.26-much-behind-the-fin-of-the-client.toml",
+    "11.27-the-way-back-while-the-way-to-the-server-is-blocked.toml",
+    "11.28-the-way-to-the-server-while-the-way-back-is-blocked.toml",
 ];
 
 #[cfg(test)]
