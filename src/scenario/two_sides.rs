@@ -39,6 +39,7 @@ files![
     "11.26-much-behind-the-fin-of-the-client.toml",
     "11.27-the-way-back-while-the-way-to-the-server-is-blocked.toml",
     "11.28-the-way-to-the-server-while-the-way-back-is-blocked.toml",
+    "11.29L-the-server-half-closes-and-the-client-sends-for-75-s.toml",
 ];
 
 #[cfg(test)]
