@@ -6,15 +6,17 @@ mod ports;
 mod program;
 mod relay;
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI32, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use outcomes::{ids, reasons};
 use ports::free_port;
 use program::{Serving, said};
-use relay::{Carry, Way, bytes, faithful, loses_ten_on_the_way_back, relay};
+use relay::{Carry, Way, bytes, faithful, keeps_a_fin_until_the_other, loses_ten_on_the_way_back, relay};
 use serde_json::Value;
 
 /// The exit code of `check` with these arguments, and its cases: id and outcome, if they ran.
@@ -64,6 +66,107 @@ fn a_cut_of_the_server_s_half_close_is_found_by_two_sides_and_passed_by_the_echo
     assert_eq!((code, ids(&by_two_sides, "fail")), (1, vec!["11.5"]), "{}", reasons(&by_two_sides));
     let (code, without_fault) = two_sides(faithful, "11.5");
     assert_eq!((code, ids(&without_fault, "pass")), (0, vec!["11.5"]), "{}", reasons(&without_fault));
+}
+
+/// Carries both ways of a connection in one thread, with blocking writes. It cuts off what comes later than this many
+/// bytes behind the FIN of the other way.
+fn in_one_thread(way: Way, client: &mut TcpStream, server: &mut TcpStream, most_after_fin: usize) -> io::Result<()> {
+    if way == Way::Down {
+        return Ok(());
+    }
+    let (mut ended, mut after_fin, mut buffer) = ([false; 2], 0, vec![0; 64 << 10]);
+    for socket in [&client, &server] {
+        socket.set_read_timeout(Some(Duration::from_millis(1)))?;
+    }
+    while ended != [true; 2] && after_fin <= most_after_fin {
+        for n in [0, 1] {
+            let (from, to) = if n == 0 { (&mut *client, &mut *server) } else { (&mut *server, &mut *client) };
+            match if ended[n] { continue } else { from.read(&mut buffer) } {
+                Ok(0) => {
+                    ended[n] = true;
+                    to.shutdown(Shutdown::Write)?;
+                }
+                Ok(len) => {
+                    to.write_all(&buffer[..len])?;
+                    after_fin += if ended[1 - n] { len } else { 0 };
+                }
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    for socket in [client, server] {
+        // One whose ends were both there already has nothing to shut down.
+        let _ = socket.shutdown(Shutdown::Both);
+    }
+    Ok(())
+}
+
+fn locks_up(way: Way, from: &mut TcpStream, to: &mut TcpStream) -> io::Result<()> {
+    in_one_thread(way, from, to, usize::MAX)
+}
+
+fn cuts_off_what_is_far_behind_a_fin(way: Way, from: &mut TcpStream, to: &mut TcpStream) -> io::Result<()> {
+    in_one_thread(way, from, to, 2_000_000)
+}
+
+/// The thread that meets the reset ends alone; the other one goes on.
+fn keeps_a_reset_from_a_silent_side(way: Way, from: &mut TcpStream, to: &mut TcpStream) -> io::Result<()> {
+    faithful(way, from, to).or(Ok(()))
+}
+
+/// Sends on what has come in 20 ms.
+fn collects(_: Way, from: &mut TcpStream, to: &mut TcpStream) -> io::Result<()> {
+    // sleep: it stands for a timer of the relay
+    bytes(from, to, |_, _| thread::sleep(Duration::from_millis(20)))?;
+    to.shutdown(Shutdown::Write)
+}
+
+/// These cases fail through such a relay, and pass through one without a fault.
+fn only_a_fault_fails(carry: Carry, cases: &[&str]) {
+    for id in cases {
+        let (code, faulty) = two_sides(carry, &format!("{id} "));
+        assert_eq!((code, ids(&faulty, "fail")), (1, vec![*id]), "{}", reasons(&faulty));
+        let (code, without_fault) = two_sides(faithful, &format!("{id} "));
+        assert_eq!((code, ids(&without_fault, "pass")), (0, vec![*id]), "{}", reasons(&without_fault));
+    }
+}
+
+#[test]
+fn a_fin_that_is_kept_until_the_other_side_ends_is_found() {
+    only_a_fault_fails(keeps_a_fin_until_the_other, &["11.5", "11.6"]);
+}
+
+#[test]
+fn what_is_lost_far_behind_a_fin_is_found() {
+    only_a_fault_fails(cuts_off_what_is_far_behind_a_fin, &["11.25", "11.26"]);
+}
+
+#[test]
+fn a_way_that_is_blocked_by_the_other_one_is_found() {
+    only_a_fault_fails(locks_up, &["11.27", "11.28"]);
+}
+
+#[test]
+fn a_reset_that_does_not_end_a_silent_side_is_found() {
+    only_a_fault_fails(keeps_a_reset_from_a_silent_side, &["11.9", "11.10"]);
+}
+
+#[test]
+fn a_relay_that_collects_bytes_passes_the_resets() {
+    for id in ["11.9", "11.10", "11.19"] {
+        let (code, report) = two_sides(collects, &format!("{id} "));
+        assert_eq!((code, ids(&report, "pass")), (0, vec![id]), "{}", reasons(&report));
+    }
+}
+
+#[test]
+fn what_does_not_go_with_a_backend_is_said_with_what_does() {
+    let (_, out, err) = said(&["check", "127.0.0.1:9", "--backend", "127.0.0.1:9", "--filter", "3.2"]);
+    assert!(out.is_empty() && err.contains("with --backend there is group 11 alone"), "{out}{err}");
+    let (code, report) = two_sides(faithful, "11.18 ");
+    assert_eq!((code, ids(&report, "skipped")), (4, vec!["11.18"]), "{}", reasons(&report));
+    assert!(report.to_string().contains("suite = \\\"two-sides\\\""), "{report}");
 }
 
 /// Like a proxy that checks the health of its backend: it serves from the fourth connection on.

@@ -232,8 +232,8 @@ mod tests {
         let both = case.or(suite);
         assert_eq!((both.descriptors, both.family), (Some(64), AddressFamily::Ipv6));
         assert_eq!(both.stop_after, Some(std::time::Duration::from_secs(1)));
-        assert_eq!(case.unavailable(false).is_some(), cfg!(windows));
-        assert!(case.unavailable(true).is_some() && ServerConditions::default().unavailable(true).is_none());
+        assert_eq!(case.unavailable(false, false).is_some(), cfg!(windows));
+        assert!(case.unavailable(true, false).is_some() && ServerConditions::default().unavailable(true, false).is_none());
         assert_eq!(conditions("model = 'auto'").expect("there are none"), ServerConditions::default());
     }
 

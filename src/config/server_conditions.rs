@@ -41,10 +41,15 @@ impl ServerConditions {
         }
     }
 
-    /// Why they can't be made here: `has_target` says that somebody else started the server.
-    pub fn unavailable(&self, has_target: bool) -> Option<&'static str> {
+    /// Why they can't be made here: `has_target` says that somebody else started the server, `is_proxy` that it is one,
+    /// whose both ends are ours.
+    pub fn unavailable(&self, has_target: bool, is_proxy: bool) -> Option<&'static str> {
         match self.descriptors.is_some() || self.stop_after.is_some() {
             true if !cfg!(unix) => Some("only Unix limits the descriptors of a process, and has SIGTERM"),
+            true if has_target && is_proxy => Some(
+                "it needs a proxy that echo-tester starts, to limit its descriptors or to tell it to end: give the \
+                     command that starts yours in a scenario (suite = \"two-sides\"), and run that in place of check",
+            ),
             true if has_target => Some(
                 "it needs a server that echo-tester starts, to limit its descriptors or to tell it to end: leave out \
                      the target, or start yours by a scenario's command (suite = \"conformance\")",

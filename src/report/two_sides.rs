@@ -106,7 +106,7 @@ fn end_of(other: &OtherSide, name: &str, at_ms: f64) -> String {
             format!("The {name} had sent its FIN {fin}, and {over} {end}.")
         }
         (None, Some(end)) if other.reset => format!("The {name} had reset the connection {}.", before(at_ms - end)),
-        (None, Some(end)) => format!("The {name} had ended {}, without a FIN.", before(at_ms - end)),
+        (None, Some(end)) => format!("The {name} had closed the connection {}.", before(at_ms - end)),
     }
 }
 
@@ -334,7 +334,7 @@ mod tests {
         let other = |fin_ms, reset| OtherSide { fin_ms, ended_ms: Some(400.0), reset, ..other_side_at_rest() };
         let told = |fin_ms, reset| end_of(&other(fin_ms, reset), "server", 1000.0);
         assert_eq!(told(None, true), "The server had reset the connection 600 ms before.");
-        assert_eq!(told(None, false), "The server had ended 600 ms before, without a FIN.");
+        assert_eq!(told(None, false), "The server had closed the connection 600 ms before.");
         let both = "The server had sent its FIN 700 ms before, and reset the connection 600 ms before.";
         assert_eq!(told(Some(300.0), true), both);
     }

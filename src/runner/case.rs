@@ -485,7 +485,7 @@ pub(super) fn why_skipped(scenario: &Scenario, args: &CaseArgs, target: Option<&
         (false, Some(_)) => return Some("it needs an echo, and with --backend this program is the server".to_owned()),
         _ => {}
     }
-    if let Some(lacking) = scenario.conditions.unavailable(target.is_some()) {
+    if let Some(lacking) = scenario.conditions.unavailable(target.is_some(), scenario.has_two_sides()) {
         return Some(lacking.to_owned());
     }
     match (target, &scenario.server) {

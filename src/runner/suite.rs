@@ -136,6 +136,7 @@ pub fn run_all(
             Some(filter) => {
                 let backend = match args.backend.backend {
                     None if filter.starts_with("11") => "; the cases of group 11 need --backend",
+                    Some(_) if is_group_11(scenarios) => "; with --backend there is group 11 alone",
                     _ => "",
                 };
                 format!("no case contains '{filter}': --list shows them{backend}")
@@ -331,6 +332,11 @@ fn planned(wanted: &[&Scenario], each: &[Option<&str>]) -> Vec<CaseReport> {
         wanted.iter().map(planned).collect::<Vec<_>>()
     };
     each.iter().flat_map(of_target).collect()
+}
+
+/// Whether these are the cases of `check --backend`.
+fn is_group_11(scenarios: &[Scenario]) -> bool {
+    scenarios.iter().all(|case| case.has_two_sides() && case.id.starts_with("11."))
 }
 
 /// Makes the folder for the output of servers. If there will be no server, a note says so.
