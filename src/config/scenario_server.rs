@@ -233,7 +233,9 @@ mod tests {
         assert_eq!((both.descriptors, both.family), (Some(64), AddressFamily::Ipv6));
         assert_eq!(both.stop_after, Some(std::time::Duration::from_secs(1)));
         assert_eq!(case.unavailable(false, false).is_some(), cfg!(windows));
-        assert!(case.unavailable(true, false).is_some() && ServerConditions::default().unavailable(true, false).is_none());
+        assert!(
+            case.unavailable(true, false).is_some() && ServerConditions::default().unavailable(true, false).is_none()
+        );
         assert_eq!(conditions("model = 'auto'").expect("there are none"), ServerConditions::default());
     }
 

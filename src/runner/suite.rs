@@ -132,17 +132,7 @@ pub fn run_all(
     let graded = graded(scenarios, args);
     let wanted = chosen(&graded, args);
     if wanted.is_empty() {
-        return Err(Failure::usage(match &args.filter {
-            Some(filter) => {
-                let backend = match args.backend.backend {
-                    None if filter.starts_with("11") => "; the cases of group 11 need --backend",
-                    Some(_) if is_group_11(scenarios) => "; with --backend there is group 11 alone",
-                    _ => "",
-                };
-                format!("no case contains '{filter}': --list shows them{backend}")
-            }
-            None => "no case is left to run".to_owned(),
-        }));
+        return Err(no_case(scenarios, args));
     }
     names::check(&wanted).map_err(|error| Failure::usage(error.styled()))?;
     let each = targets.each();
@@ -334,9 +324,16 @@ fn planned(wanted: &[&Scenario], each: &[Option<&str>]) -> Vec<CaseReport> {
     each.iter().flat_map(of_target).collect()
 }
 
-/// Whether these are the cases of `check --backend`.
-fn is_group_11(scenarios: &[Scenario]) -> bool {
-    scenarios.iter().all(|case| case.has_two_sides() && case.id.starts_with("11."))
+/// Why none of the scenarios is left to run.
+fn no_case(scenarios: &[Scenario], args: &CaseArgs) -> anyhow::Error {
+    let Some(filter) = &args.filter else { return Failure::usage("no case is left to run".to_owned()) };
+    let is_group_11 = scenarios.iter().all(|case| case.has_two_sides() && case.id.starts_with("11."));
+    let backend = match args.backend.backend {
+        None if filter.starts_with("11") => "; the cases of group 11 need --backend",
+        Some(_) if is_group_11 => "; with --backend there is group 11 alone",
+        _ => "",
+    };
+    Failure::usage(format!("no case contains '{filter}': --list shows them{backend}"))
 }
 
 /// Makes the folder for the output of servers. If there will be no server, a note says so.

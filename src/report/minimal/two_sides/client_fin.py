@@ -14,9 +14,11 @@ threading.Thread(target=send, args=(server, 8000, 0.02, fin_came), daemon=True).
 send(client, 1)
 came = receive(server)
 fin_came.set()  # the server does not end before
-print(f"the client sent 1000 bytes and a FIN; the server received {came[0]} bytes and then {came[1]}")
+in_time = came == (1000, "a FIN")
+print(f"the client sent 1000 bytes and a FIN; the server received {came[0]} bytes and then {came[1]}:",
+      "right" if in_time else "WRONG")
 then = receive(client)
-right = came == (1000, "a FIN") and then == (8_000_000, "a FIN")
+whole = then == (8_000_000, "a FIN")
 print(f"the server sent 8000000 bytes and a FIN; the client received {then[0]} bytes and then {then[1]}:",
-      "right" if right else "WRONG")
-raise SystemExit(not right)
+      "right" if whole else "WRONG")
+raise SystemExit(not (in_time and whole))
