@@ -37,7 +37,11 @@ impl ClientConnection {
         let Some(half) = self.half.as_deref() else { return self.never_reads() };
         match (self.never_reads(), self.is_never_read()) {
             (true, true) => true,
-            (true, false) => !half.is_other_owed(self.sender.sent()),
+            // Between two of its messages, it has more to write.
+            (true, false) => {
+                let is_done = self.sender.has_written_all() || self.sender.writes().have_stalled(now);
+                is_done && !half.is_other_owed(self.sender.sent())
+            }
             (false, is_never_read) => is_never_read && half.does_other_rest() && !self.is_owed(now),
         }
     }
