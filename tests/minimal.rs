@@ -1,6 +1,7 @@
 //! The scripts of `check --minimal`: each shows its fault against a server that has it, and none against a good one.
 //! They need python3; without it there is nothing to run.
 
+mod kept_fin;
 mod ports;
 mod program;
 mod relay;
@@ -10,9 +11,10 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::Command;
 use std::thread;
 
+use kept_fin::keeps_a_fin_until_the_other;
 use ports::free_port;
 use program::{Serving, said, text};
-use relay::{Carry, Way, bytes, faithful, keeps_a_fin_until_the_other, loses_ten_on_the_way_back, relay};
+use relay::{Carry, Way, bytes, faithful, loses_ten_on_the_way_back, relay};
 
 /// A script, the flags of a server with its fault, and a part of what it says.
 const FAULTS: &[(&str, &[&str], &str)] = &[

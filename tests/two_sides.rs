@@ -1,6 +1,7 @@
 //! What the suite of two sides shows of a proxy that the echo suite can't see. The relays of these tests have one fault
 //! each, and run in the test.
 
+mod kept_fin;
 mod outcomes;
 mod ports;
 mod program;
@@ -13,10 +14,11 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use kept_fin::keeps_a_fin_until_the_other;
 use outcomes::{ids, reasons};
 use ports::free_port;
 use program::{Serving, said};
-use relay::{Carry, Way, bytes, faithful, keeps_a_fin_until_the_other, loses_ten_on_the_way_back, relay};
+use relay::{Carry, Way, bytes, faithful, loses_ten_on_the_way_back, relay};
 use serde_json::Value;
 
 /// The exit code of `check` with these arguments, and its cases: id and outcome, if they ran.

@@ -79,14 +79,6 @@ pub(crate) fn faithful(_: Way, from: &mut TcpStream, to: &mut TcpStream) -> io::
     to.shutdown(Shutdown::Write)
 }
 
-/// Keeps the FIN of either way until the other way ends too.
-pub(crate) fn keeps_a_fin_until_the_other(_: Way, from: &mut TcpStream, to: &mut TcpStream) -> io::Result<()> {
-    bytes(from, to, |_, _| {})?;
-    // The other thread takes what comes, so only the end is left to be seen here.
-    while to.peek(&mut [0])? > 0 {}
-    to.shutdown(Shutdown::Write)
-}
-
 /// Drops the bytes from 1000 to 1009.
 pub(crate) fn without_ten(offset: u64, piece: &mut Vec<u8>) {
     let begin = 1000u64.saturating_sub(offset).min(piece.len() as u64) as usize;
