@@ -14,7 +14,6 @@ use echo_tester::stream::{Finding, FindingKind, OtherSide, StreamDirection};
 use relay::{Carry, Way, bytes, faithful, loses_ten_on_the_way_back, relay, without_ten};
 
 mod load;
-#[expect(dead_code, reason = "no relay of these keeps a FIN")]
 mod relay;
 
 fn backend() -> Backend {

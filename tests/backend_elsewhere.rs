@@ -7,7 +7,6 @@ mod ports;
 mod program;
 #[expect(dead_code, reason = "no program of the system is a proxy here")]
 mod proxy;
-#[expect(dead_code, reason = "no relay of these keeps a FIN")]
 mod relay;
 
 use std::io::{self, BufRead, BufReader, Read, Write};

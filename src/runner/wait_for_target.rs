@@ -50,7 +50,7 @@ impl WaitArgs {
 
     /// Waits until each of the targets takes a connection; all of them together have the time of `--wait`. With a
     /// backend, until a connection to each has reached that: a proxy that checks the health of its backend takes it
-    /// back only after a while. Without the flag, it only does the latter, as [`until_reached`]. Unless `is_quiet`, a
+    /// back only after a while. Without the flag, it only does the latter, as `until_reached`. Unless `is_quiet`, a
     /// line says that it waits.
     ///
     /// # Errors
