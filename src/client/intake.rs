@@ -27,8 +27,9 @@ const MOST_LATE: usize = 1 << 20;
 
 /// A run that takes over the connections that are halves of its own.
 pub(super) trait TakesOver: Send + Sync {
-    /// Takes the connection over, if it begins like one of the run.
-    fn offer(&self, first: &FirstWords, stream: TcpStream) -> Offered;
+    /// Takes the connection over, if it begins like one of the run. `header`: the address in the header of the PROXY
+    /// protocol that came with it. Says also whose address that is.
+    fn offer(&self, first: &FirstWords, stream: TcpStream, header: Option<SocketAddr>) -> (Offered, NamedClient);
 
     /// Whether the connection begins like one of the run.
     fn knows(&self, first: &FirstWords, stream: &TcpStream) -> bool;
@@ -42,9 +43,6 @@ pub(super) trait TakesOver: Send + Sync {
 
     /// The backend serves nobody from now on, or is up again.
     fn set_down(&self, is_down: bool);
-
-    /// Whose client has this address, which came in a header with this connection.
-    fn named(&self, conn: ConnId, address: SocketAddr) -> NamedClient;
 }
 
 /// Whose address a header of the PROXY protocol names.
@@ -246,16 +244,16 @@ impl Intake {
         // Held until the connection is counted: with its last one a run may end at once, and its end waits for this.
         let current = lock(&self.run);
         let run = current.as_ref().and_then(Weak::upgrade);
-        let offered = run.as_ref().map_or(Offered::Unknown, |run| run.offer(first, stream));
+        let none = (Offered::Unknown, NamedClient::Unknown);
+        let (offered, named) = run.map_or(none, |run| run.offer(first, stream, header.flatten()));
         let mut counts = lock(&self.counts);
         match offered {
             Offered::TakenOver(conn) => {
                 counts.recognized += 1;
                 counts.seen_from = counts.seen_from.or(seen_from);
                 drop(counts);
-                if let Some(address) = header {
-                    let named = address.zip(run).map(|(address, run)| run.named(conn, address));
-                    self.had_header(conn, named.unwrap_or(NamedClient::Unknown));
+                if header.is_some() {
+                    self.had_header(conn, named);
                 }
             }
             Offered::Unknown => {

@@ -132,20 +132,23 @@ impl RunState {
 }
 
 impl TakesOver for RunState {
-    fn offer(&self, first: &FirstWords, stream: TcpStream) -> Offered {
-        let Some(two_sides) = &self.two_sides else { return Offered::Unknown };
+    fn offer(&self, first: &FirstWords, stream: TcpStream, header: Option<SocketAddr>) -> (Offered, NamedClient) {
+        let Some(two_sides) = &self.two_sides else { return (Offered::Unknown, NamedClient::Unknown) };
         let pair = match self.pair_of(two_sides, first, &stream) {
             Ok(pair) => pair,
-            Err(offered) => return offered,
+            Err(offered) => return (offered, NamedClient::Unknown),
         };
         let conn = pair.conn();
-        match two_sides.hand_over(stream, pair, nanos(self.start.elapsed())) {
+        // Before it is handed over: it may be over a moment later.
+        let named = header.map_or(NamedClient::Unknown, |address| two_sides.named(&pair, address));
+        let offered = match two_sides.hand_over(stream, pair, nanos(self.start.elapsed())) {
             Ok(worker) => {
                 self.connect_order.wake_worker(worker);
                 Offered::TakenOver(conn)
             }
             Err(offered) => offered,
-        }
+        };
+        (offered, named)
     }
 
     fn knows(&self, first: &FirstWords, stream: &TcpStream) -> bool {
@@ -167,9 +170,5 @@ impl TakesOver for RunState {
     fn set_down(&self, is_down: bool) {
         let now = nanos(self.start.elapsed());
         self.two_sides.iter().for_each(|sides| sides.pairs.set_down(is_down, now));
-    }
-
-    fn named(&self, conn: ConnId, address: SocketAddr) -> NamedClient {
-        self.two_sides.as_ref().map_or(NamedClient::Unknown, |sides| sides.named(conn, address))
     }
 }

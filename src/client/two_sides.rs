@@ -128,10 +128,10 @@ impl TwoSides {
     }
 
     /// Whose client has this address, which came in a header with this connection.
-    pub(super) fn named(&self, conn: ConnId, address: SocketAddr) -> NamedClient {
-        match self.pairs.of(conn) {
-            Some(pair) if pair.client_address() == Some(address) => NamedClient::Own,
-            _ => self.pairs.with_address(address).map_or(NamedClient::Unknown, NamedClient::Other),
+    pub(super) fn named(&self, pair: &Pair, address: SocketAddr) -> NamedClient {
+        match pair.client_address() == Some(address) {
+            true => NamedClient::Own,
+            false => self.pairs.with_address(address).map_or(NamedClient::Unknown, NamedClient::Other),
         }
     }
 

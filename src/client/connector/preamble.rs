@@ -172,7 +172,7 @@ fn greeted(conn: ConnId, mut server: TcpStream, context: &ConnectContext<'_>) {
         return;
     };
     if let Some(header) = header_before_stream(&mut server) {
-        let named = header.source.map_or(NamedClient::Unknown, |address| two_sides.named(conn, address));
+        let named = header.source.map_or(NamedClient::Unknown, |address| two_sides.named(&pair, address));
         run.plan.backend.iter().for_each(|intake| intake.had_header(conn, named));
     }
     // The worker is this one, and looks there before it waits.
