@@ -38,8 +38,26 @@ fn press_ctrl_c(child: &Child) {
     assert!(kill.expect("kill is installed").success());
 }
 
+/// Waits while the program ignores SIGINT. A shell without job control starts what runs in the background so, and these
+/// tests may be a part of that: a program inherits it until it catches the signal.
+fn wait_while_ignored(child: &Child) {
+    let status = format!("/proc/{}/status", child.id());
+    // Signals are the bits of a number in hexadecimal digits, and SIGINT is the second one.
+    let ignores = |line: &str| {
+        let mask = line.strip_prefix("SigIgn:").and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+        mask.is_some_and(|mask| mask & 0b10 != 0)
+    };
+    let until = Instant::now() + EVENT_TIMEOUT;
+    while std::fs::read_to_string(&status).is_ok_and(|status| status.lines().any(ignores)) {
+        assert!(Instant::now() < until, "it goes on ignoring SIGINT");
+        // sleep: another process is watched, and it sends no notification.
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// Presses Ctrl-C and returns how the program ended, and its output.
 fn interrupted(child: Child, args: &[&str]) -> (ExitStatus, String, String) {
+    wait_while_ignored(&child);
     press_ctrl_c(&child);
     let pressed = Instant::now();
     let output = finish(child, args);
