@@ -72,8 +72,9 @@ pub(super) fn brings(
     let target = target.clone();
     unless_interrupted(move || {
         let mut stream = connect(&target, source, patience)?;
-        stream.write_all(&words).and_then(|()| stream.flush()).map_err(NoEcho::Ended)?;
-        Ok(has_come())
+        // A proxy that has no server now may end the connection at once.
+        let is_sent = stream.write_all(&words).and_then(|()| stream.flush()).is_ok();
+        Ok(is_sent && has_come())
     })
 }
 
