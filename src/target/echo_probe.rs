@@ -71,11 +71,21 @@ pub(super) fn brings(
 ) -> Result<bool, NoEcho> {
     let target = target.clone();
     unless_interrupted(move || {
-        let mut stream = connect(&target, source, patience)?;
-        // A proxy that has no server now may end the connection at once.
+        let mut stream = match connect(&target, source, patience) {
+            Ok(stream) => stream,
+            // A proxy that has no server now may end the connection at once, before or after the words are sent.
+            Err(NoEcho::NoConnection(error)) if is_end(&error) => return Ok(false),
+            Err(why) => return Err(why),
+        };
         let is_sent = stream.write_all(&words).and_then(|()| stream.flush()).is_ok();
         Ok(is_sent && has_come())
     })
+}
+
+/// Whether this error ends a connection that was taken.
+fn is_end(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
+    matches!(error.kind(), ConnectionReset | ConnectionAborted | BrokenPipe)
 }
 
 /// Connects, and waits for the echo of a byte.
