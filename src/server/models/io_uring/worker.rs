@@ -408,6 +408,7 @@ impl RingWorker {
     }
 
     /// Ends accepting, and takes the last connections that wait at the listener. Returns whether accepting has ended.
+    #[cold]
     fn accept_no_more(&mut self) -> bool {
         let Some(acceptor) = &mut self.acceptor else { return true };
         if acceptor.armed {
