@@ -38,7 +38,7 @@ fn reader(pipe: &str) -> File {
     opened.into()
 }
 
-/// Waits until there is something to read. The first event must not be the end: whoever reads would be gone then.
+/// Waits until there is something to read. An end that comes first means that the program closed the pipe too early.
 fn wait_for_text(reader: &File) {
     let mut wait = [PollFd::new(reader, PollFlags::IN)];
     let timeout = Timespec { tv_sec: EVENT_TIMEOUT_S, tv_nsec: 0 };

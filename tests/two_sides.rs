@@ -64,10 +64,7 @@ fn a_cut_of_the_server_s_half_close_is_found_by_two_sides_and_passed_by_the_echo
     assert_eq!((code, ids(&by_echo, "fail")), (0, vec![]), "{}", reasons(&by_echo));
     assert!(ids(&by_echo, "pass").len() > 2, "{}", reasons(&by_echo));
 
-    let (code, by_two_sides) = two_sides(cuts_at_the_server_s_fin, "11.5");
-    assert_eq!((code, ids(&by_two_sides, "fail")), (1, vec!["11.5"]), "{}", reasons(&by_two_sides));
-    let (code, without_fault) = two_sides(faithful, "11.5");
-    assert_eq!((code, ids(&without_fault, "pass")), (0, vec!["11.5"]), "{}", reasons(&without_fault));
+    only_a_fault_fails(cuts_at_the_server_s_fin, &["11.5"]);
 }
 
 /// Carries both ways of a connection in one thread, with blocking writes. It cuts off what comes later than this many

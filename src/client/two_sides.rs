@@ -100,8 +100,8 @@ impl TwoSides {
     /// The pair that has not reached the backend, and whose client has sent these bytes, which are damaged: others came
     /// before them, or some of them are changed or missing.
     pub(super) fn recognized_damaged(&self, up: &Stream, bytes: &[u8]) -> Option<Arc<Pair>> {
-        let pairs = damaged_candidates(up, bytes).filter_map(|conn| self.pairs.of(conn));
-        pairs.into_iter().find(|pair| !pair.is_reached() && !pair.has_ended(Side::Client))
+        let mut pairs = damaged_candidates(up, bytes).filter_map(|conn| self.pairs.of(conn));
+        pairs.find(|pair| !pair.is_reached() && !pair.has_ended(Side::Client))
     }
 
     /// Greets a connection that was accepted, if the server speaks first; gives it back if not.

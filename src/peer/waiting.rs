@@ -97,18 +97,10 @@ impl Waiting {
         self.next += 1;
         if is_strange {
             self.strangers.push_back((Instant::now(), place));
-            return self.keep(
-                registry,
-                place,
-                WaitingSocket { stream, from: None, is_strange, header: None, is_unknown: false },
-            );
+            return self.keep(registry, place, WaitingSocket::new(stream, None, is_strange));
         }
         if let Some(stream) = self.intake.accepted(stream, Some(from)) {
-            self.keep(
-                registry,
-                place,
-                WaitingSocket { stream, from: Some(from), is_strange, header: None, is_unknown: false },
-            );
+            self.keep(registry, place, WaitingSocket::new(stream, Some(from), is_strange));
         }
     }
 
@@ -169,11 +161,7 @@ impl Waiting {
             First::Paired { is_control: true } => return Some(stream),
             First::Paired { is_control: false } => {
                 let stream = self.intake.accepted(stream, from)?;
-                self.keep(
-                    registry,
-                    place,
-                    WaitingSocket { stream, from, is_strange: false, header: None, is_unknown: false },
-                );
+                self.keep(registry, place, WaitingSocket::new(stream, from, false));
                 return self.look(registry, place, is_over);
             }
             First::Stranger { is_control } => {
@@ -260,6 +248,11 @@ impl Waiting {
 }
 
 impl WaitingSocket {
+    /// One of which nothing has been looked at.
+    fn new(stream: TcpStream, from: Option<IpAddr>, is_strange: bool) -> WaitingSocket {
+        WaitingSocket { stream, from, is_strange, header: None, is_unknown: false }
+    }
+
     /// The first bytes of its stream, which stay in the socket. A header before them is taken out.
     fn first_words(&mut self, token: Option<&PairingToken>) -> First {
         let mut bytes = [0; MOST_HEADER_BYTES];
