@@ -142,6 +142,12 @@ mod under_wine {
             let status = exe.command::<_, &str>([]).stderr(Stdio::null()).status()?;
             if status.code() == Some(2) { Ok(()) } else { Err(format!("{status}").into()) }
         }));
+        trials.push(trial(program.as_ref(), "a crash is an exit code".to_owned(), |exe| {
+            // Of which Unix keeps one byte.
+            const ACCESS_VIOLATION: i32 = 0xC000_0005_u32 as i32 & 0xFF;
+            let status = exe.crashing_command(["blast", "--serve", "-c", "1", "-q"]).stderr(Stdio::null()).status()?;
+            if status.code() == Some(ACCESS_VIOLATION) { Ok(()) } else { Err(format!("{status}").into()) }
+        }));
         trials.push(trial(
             program.as_ref(),
             "every model of Windows is reported as available".to_owned(),
