@@ -12,7 +12,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kept_fin::keeps_a_fin_until_the_other;
 use outcomes::{ids, reasons};
@@ -114,6 +114,22 @@ fn keeps_a_reset_from_a_silent_side(way: Way, from: &mut TcpStream, to: &mut Tcp
     faithful(way, from, to).or(Ok(()))
 }
 
+/// Loses the error of a connection that is younger than this, and leaves the other socket open.
+fn keeps_an_early_reset(way: Way, from: &mut TcpStream, to: &mut TcpStream) -> io::Result<()> {
+    const YOUNG: Duration = Duration::from_millis(200);
+    let began = Instant::now();
+    faithful(way, from, to).or_else(|error| {
+        if began.elapsed() > YOUNG {
+            return Err(error);
+        }
+        for socket in [from, to] {
+            // It stays open as long as the test.
+            std::mem::forget(socket.try_clone()?);
+        }
+        Ok(())
+    })
+}
+
 /// Sends on what has come in 20 ms.
 fn collects(_: Way, from: &mut TcpStream, to: &mut TcpStream) -> io::Result<()> {
     // sleep: it stands for a timer of the relay
@@ -152,8 +168,17 @@ fn a_reset_that_does_not_end_a_silent_side_is_found() {
 }
 
 #[test]
+fn a_reset_right_behind_the_first_bytes_that_does_not_end_the_other_side_is_found() {
+    only_a_fault_fails(keeps_an_early_reset, &["11.30"]);
+    for id in ["11.9", "11.10"] {
+        let (code, report) = two_sides(keeps_an_early_reset, &format!("{id} "));
+        assert_eq!((code, ids(&report, "pass")), (0, vec![id]), "{}", reasons(&report));
+    }
+}
+
+#[test]
 fn a_relay_that_collects_bytes_passes_the_resets() {
-    for id in ["11.9", "11.10", "11.19"] {
+    for id in ["11.9", "11.10", "11.19", "11.30"] {
         let (code, report) = two_sides(collects, &format!("{id} "));
         assert_eq!((code, ids(&report, "pass")), (0, vec![id]), "{}", reasons(&report));
     }

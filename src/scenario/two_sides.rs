@@ -40,6 +40,7 @@ files![
     "11.27-the-way-back-while-the-way-to-the-server-is-blocked.toml",
     "11.28-the-way-to-the-server-while-the-way-back-is-blocked.toml",
     "11.29L-the-server-half-closes-and-the-client-sends-for-75-s.toml",
+    "11.30-a-reset-right-behind-the-first-bytes.toml",
 ];
 
 #[cfg(test)]

@@ -254,8 +254,8 @@ impl Host for OwnProcess {
 }
 
 /// Whether Wine itself crashed. A Windows program that crashes ends with an exit code, whatever it did, as the test 'a
-/// crash is an exit code' shows; a signal comes from Wine's own code for Unix. Wine 10 ends the threads that are left at
-/// the end of a process by `pthread_exit`, which may run cleanup handlers of stack frames that are gone:
+/// crash is an exit code' shows; a signal comes from Wine's own code for Unix. Wine 10 ends the threads that are left
+/// at the end of a process by `pthread_exit`, which may run cleanup handlers of stack frames that are gone:
 /// <https://bugs.winehq.org/show_bug.cgi?id=52213>.
 fn is_fault_of_wine(status: ExitStatus) -> bool {
     #[cfg(unix)]

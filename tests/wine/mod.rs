@@ -29,8 +29,8 @@ const REQUIRE_VARIABLE: &str = "ECHO_TESTER_REQUIRE_WINE";
 const MINGW_GCC: &str = "x86_64-w64-mingw32-gcc";
 /// The DLL that Rust's standard library imports and Wine 8 lacks.
 const SHIM: &str = "bcryptprimitives.dll";
-/// No desktop menus in the user's home folder, and no offer to download Mono or Gecko. No debugger either: under Wine 8 a
-/// program that crashed and was shown to the debugger ends with another exit code, even with 0.
+/// No desktop menus in the user's home folder, and no offer to download Mono or Gecko. No debugger either: under Wine 8
+/// a program that crashed and was shown to the debugger ends with another exit code, even with 0.
 const DLL_OVERRIDES: &str = "winemenubuilder.exe,winedbg.exe,mscoree,mshtml=d";
 
 /// The Windows program, with everything in place that it needs to start under Wine.
@@ -97,8 +97,8 @@ impl WinExe {
         command
     }
 
-    /// A command whose process crashes as soon as it asks for random bytes. Wine 10 brings that DLL along, so the one here
-    /// has to be asked for.
+    /// A command whose process crashes as soon as it asks for random bytes. Wine 10 brings that DLL along, so the one
+    /// here has to be asked for.
     pub(crate) fn crashing_command<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Command {
         let mut command = self.command(args);
         command.env("CRASH_IN_RANDOM", "1").env("WINEDLLOVERRIDES", format!("{DLL_OVERRIDES};bcryptprimitives=n"));
