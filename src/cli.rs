@@ -19,7 +19,7 @@ use crate::config::TrueOrFalse;
 use crate::exit::Exit;
 use crate::failure;
 use crate::interrupt;
-use crate::output::console::{say, say_lines, set_colour};
+use crate::output::console::{print, say, say_lines, set_colour};
 use crate::output::secrets;
 use crate::runner::interrupts::interruptible;
 use crate::sys::{self, advice};
@@ -158,10 +158,13 @@ fn parse() -> Cli {
     set_colour(colour_before_parsing(&words).unwrap_or(ColorChoice::Auto));
     let cli = try_parse(&words).unwrap_or_else(|mut error| {
         match error.kind() {
-            // If it cannot be printed, the exit code still tells.
-            ErrorKind::DisplayHelp
-            | ErrorKind::DisplayVersion
-            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => drop(error.print()),
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+                if let Err(lost) = print(error.render().ansi().to_string().trim_end()) {
+                    std::process::exit(fail(&lost).code().into());
+                }
+            }
+            // On standard error. If it cannot be printed, the exit code still tells.
+            ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => drop(error.print()),
             _ => refuse(&mut error, &words),
         }
         warn_of_variables();

@@ -2,9 +2,10 @@
 //! that of the run.
 #![cfg(target_os = "linux")]
 
+use std::fs::File;
 use std::process::{Child, Command, Stdio};
 
-use program::{Serving, finish, said, text};
+use program::{Serving, finish, program, said, text};
 
 mod program;
 
@@ -45,6 +46,17 @@ fn a_result_that_is_lost_is_no_success() {
     assert_eq!(code, 4, "{err}");
     assert!(err.contains("--output /dev/full: No space left"), "{err}");
     own.stop();
+}
+
+#[test]
+fn a_text_that_was_asked_for_and_is_lost_is_no_success() {
+    for args in [&["--help"][..], &["--version"], &["blast", "-h"], &["models"], &["man"]] {
+        let full = File::options().write(true).open(FULL).expect("Linux has it");
+        let output = program(args).stdout(full).output().expect("the program starts");
+        let err = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(4), "{args:?}: {err}");
+        assert!(err.contains("error: writing to standard output: No space left"), "{args:?}: {err}");
+    }
 }
 
 /// Every command that starts servers, with the name of the log that it writes first.

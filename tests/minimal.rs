@@ -2,6 +2,7 @@
 //! They need python3; without it there is nothing to run.
 
 mod kept_fin;
+mod one_thread;
 mod ports;
 mod program;
 mod relay;
@@ -9,9 +10,12 @@ mod relay;
 use std::io;
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::Command;
+use std::sync::{Condvar, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use kept_fin::keeps_a_fin_until_the_other;
+use one_thread::locks_up;
 use ports::free_port;
 use program::{Serving, said, text};
 use relay::{Carry, Way, bytes, faithful, loses_ten_on_the_way_back, relay};
@@ -67,7 +71,42 @@ const FAULTS_OF_TWO_SIDES: &[(&str, &str, Carry, &str)] = &[
         keeps_resets_to_itself,
         "the client received 40000 of 40000 bytes and reset its connection; the other side got ",
     ),
+    (
+        "resets",
+        "11.30",
+        keeps_resets_to_itself,
+        "the server received 0 of 40000 bytes and reset its connection; the other",
+    ),
+    (
+        "blocked-way",
+        "11.27",
+        locks_up,
+        "the server does not read; of the 1000000 bytes that it sent, the client received",
+    ),
+    (
+        "blocked-way",
+        "11.28",
+        locks_up,
+        "the client does not read; of the 1000000 bytes that it sent, the server received",
+    ),
+    ("speaks-first", "11.24", waits_for_the_client, "the client sent nothing and received TimeoutError('timed out')"),
 ];
+
+/// Carries nothing of the server's before the client has sent something.
+fn waits_for_the_client(way: Way, from: &mut TcpStream, to: &mut TcpStream) -> io::Result<()> {
+    static HAS_SPOKEN: Mutex<bool> = Mutex::new(false);
+    static SPOKE: Condvar = Condvar::new();
+    if way == Way::Down {
+        let spoken = HAS_SPOKEN.lock().expect("nobody panicked");
+        drop(SPOKE.wait_timeout_while(spoken, Duration::from_secs(60), |spoken| !*spoken).expect("nobody panicked"));
+        return faithful(way, from, to);
+    }
+    bytes(from, to, |_, _| {
+        *HAS_SPOKEN.lock().expect("nobody panicked") = true;
+        SPOKE.notify_all();
+    })?;
+    to.shutdown(Shutdown::Write)
+}
 
 /// Changes a byte on the way back.
 fn changes_a_byte(way: Way, from: &mut TcpStream, to: &mut TcpStream) -> io::Result<()> {
@@ -172,7 +211,7 @@ fn a_faithful_relay_has_none_of_the_faults_and_nor_has_no_relay() {
         return println!("SKIPPED: not installed: python3");
     }
     thread::scope(|scope| {
-        for name in ["server-fin", "client-fin", "both-fins", "late-readers", "resets"] {
+        for name in ["server-fin", "client-fin", "both-fins", "late-readers", "resets", "blocked-way", "speaks-first"] {
             scope.spawn(move || {
                 for carry in [Some(faithful as Carry), None] {
                     let (code, output) = ran_between(name, carry);
@@ -189,10 +228,10 @@ fn a_script_that_finds_nobody_accuses_nobody() {
         return println!("SKIPPED: not installed: python3");
     }
     let nobody = free_port().to_string();
-    for script in ["half-close", "backlog", "reset", "back-pressure", "bytes", "server-fin", "resets"] {
+    const OF_TWO_SIDES: [&str; 3] = ["server-fin", "resets", "speaks-first"];
+    for script in ["half-close", "backlog", "reset", "back-pressure", "bytes"].into_iter().chain(OF_TWO_SIDES) {
         let backend = free_port().to_string();
-        let two_sides: &[&str] =
-            if ["server-fin", "resets"].contains(&script) { &["--backend", &backend] } else { &[] };
+        let two_sides: &[&str] = if OF_TWO_SIDES.contains(&script) { &["--backend", &backend] } else { &[] };
         let (_, python, _) = said(&[&["check", "--minimal", script, &nobody], two_sides].concat());
         let (code, printed) = run_python(&python);
         assert!(code == 2 && printed.contains("cannot connect"), "{script}: {code}: {printed}");
@@ -200,10 +239,12 @@ fn a_script_that_finds_nobody_accuses_nobody() {
     // A proxy that takes connections, and has no backend.
     let deaf = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr().map(|at| (at, listener)));
     let (at, _open) = deaf.expect("a port is free");
-    let args = ["check", "--minimal", "11.5", &at.to_string(), "--backend", &free_port().to_string()];
-    let (_, python, _) = said(&[&args[..], &["--patience", "500ms"]].concat());
-    let (code, printed) = run_python(&python);
-    assert!(code == 2 && printed.contains("cannot connect through"), "{code}: {printed}");
+    for case in ["11.5", "11.24"] {
+        let args = ["check", "--minimal", case, &at.to_string(), "--backend", &free_port().to_string()];
+        let (_, python, _) = said(&[&args[..], &["--patience", "500ms"]].concat());
+        let (code, printed) = run_python(&python);
+        assert!(code == 2 && printed.contains("cannot connect through"), "{case}: {code}: {printed}");
+    }
 }
 
 #[test]

@@ -30,6 +30,8 @@ enum Serves {
     WithoutNotice,
     /// It wants a certificate of the client.
     Known,
+    /// It takes no notice of ALPN.
+    WithoutAlpn,
 }
 
 fn config(serves: Serves) -> ServerConfig {
@@ -48,7 +50,9 @@ fn config(serves: Serves) -> ServerConfig {
     };
     let key = PrivateKeyDer::from_pem_file(pem("server.key")).expect("the file has a key");
     let mut config = builder.with_single_cert(vec![read("server.pem")], key).expect("the key fits the certificate");
-    config.alpn_protocols = vec![b"echo".to_vec()];
+    if serves != Serves::WithoutAlpn {
+        config.alpn_protocols = vec![b"echo".to_vec()];
+    }
     config
 }
 
@@ -142,6 +146,20 @@ fn an_untrusted_certificate_fails_the_connect_and_insecure_is_said_loudly() {
     let (code, _, err) = blast(&plain.address, &["--insecure", "-c", "2"]);
     assert!(code == 4 && err.contains("does not seem to speak TLS"), "{err}");
     plain.stop();
+}
+
+#[test]
+fn a_server_that_ignores_the_offered_protocols_is_told() {
+    let ca = pem("ca.pem");
+    for (serves, told) in [(Serves::WithoutAlpn, true), (Serves::AtOnce, false)] {
+        let target = serve(serves).to_string();
+        let args = ["--ca", &ca, "-c", "2", "--alpn", "echo"];
+        let (code, out, err) = blast(&target, &args);
+        let is_told = out.contains("the server chose no protocol of --alpn on 2 of 2 connections");
+        assert!(code == 0 && is_told == told, "{serves:?}: {out}{err}");
+        let (code, out, err) = blast(&target, &[&args[..], &["--json"]].concat());
+        assert!(code == 0 && out.contains("\"without_alpn\": 2") == told, "{serves:?}: {out}{err}");
+    }
 }
 
 #[test]

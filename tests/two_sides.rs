@@ -2,12 +2,13 @@
 //! each, and run in the test.
 
 mod kept_fin;
+mod one_thread;
 mod outcomes;
 mod ports;
 mod program;
 mod relay;
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -15,6 +16,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use kept_fin::keeps_a_fin_until_the_other;
+use one_thread::{in_one_thread, locks_up};
 use outcomes::{ids, reasons};
 use ports::free_port;
 use program::{Serving, said};
@@ -65,44 +67,6 @@ fn a_cut_of_the_server_s_half_close_is_found_by_two_sides_and_passed_by_the_echo
     assert!(ids(&by_echo, "pass").len() > 2, "{}", reasons(&by_echo));
 
     only_a_fault_fails(cuts_at_the_server_s_fin, &["11.5"]);
-}
-
-/// Carries both ways of a connection in one thread, with blocking writes. It cuts off what comes later than this many
-/// bytes behind the FIN of the other way.
-fn in_one_thread(way: Way, client: &mut TcpStream, server: &mut TcpStream, most_after_fin: usize) -> io::Result<()> {
-    if way == Way::Down {
-        return Ok(());
-    }
-    let (mut ended, mut after_fin, mut buffer) = ([false; 2], 0, vec![0; 64 << 10]);
-    for socket in [&client, &server] {
-        socket.set_read_timeout(Some(Duration::from_millis(1)))?;
-    }
-    while ended != [true; 2] && after_fin <= most_after_fin {
-        for n in [0, 1] {
-            let (from, to) = if n == 0 { (&mut *client, &mut *server) } else { (&mut *server, &mut *client) };
-            match if ended[n] { continue } else { from.read(&mut buffer) } {
-                Ok(0) => {
-                    ended[n] = true;
-                    to.shutdown(Shutdown::Write)?;
-                }
-                Ok(len) => {
-                    to.write_all(&buffer[..len])?;
-                    after_fin += if ended[1 - n] { len } else { 0 };
-                }
-                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
-                Err(error) => return Err(error),
-            }
-        }
-    }
-    for socket in [client, server] {
-        // One whose ends were both there already has nothing to shut down.
-        let _ = socket.shutdown(Shutdown::Both);
-    }
-    Ok(())
-}
-
-fn locks_up(way: Way, from: &mut TcpStream, to: &mut TcpStream) -> io::Result<()> {
-    in_one_thread(way, from, to, usize::MAX)
 }
 
 fn cuts_off_what_is_far_behind_a_fin(way: Way, from: &mut TcpStream, to: &mut TcpStream) -> io::Result<()> {

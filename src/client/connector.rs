@@ -336,6 +336,7 @@ impl Connector {
         let assignment = self.assignments[index];
         stats.counters.opened += 1;
         stats.counters.reconnects += u64::from(slot.generation() > assignment.first_generation());
+        stats.counters.without_alpn += u64::from(session.as_ref().is_some_and(|session| session.is_without_alpn()));
         stats.active_time.opened(began);
         stats.timeline.at(Duration::from_nanos(now)).opened += 1;
         let settles = self.settles_first(index, slot);

@@ -17,6 +17,7 @@ const MAX_TAKEN: usize = 16 * 1024;
 /// The state of TLS on a connection.
 pub(super) struct TlsSession {
     tls: rustls::ClientConnection,
+    offers_alpn: bool,
     /// The FIN follows once everything is sent.
     fin_is_due: bool,
     /// The connection was reset, so nothing more is to be said.
@@ -32,7 +33,12 @@ pub(super) struct SecureSocket<'s> {
 impl TlsSession {
     pub(super) fn new(client: &TlsClient) -> io::Result<TlsSession> {
         let tls = client.connection().map_err(|error| io::Error::other(explained_tls(&error)))?;
-        Ok(TlsSession { tls, fin_is_due: false, is_reset: false })
+        Ok(TlsSession { tls, offers_alpn: client.offers_alpn(), fin_is_due: false, is_reset: false })
+    }
+
+    /// Whether protocols were offered by ALPN and the server, which may ignore them, has chosen none (RFC 7301, 3.1).
+    pub(super) fn is_without_alpn(&self) -> bool {
+        self.offers_alpn && self.tls.alpn_protocol().is_none()
     }
 
     /// Whether its handshake is under way.

@@ -144,6 +144,12 @@ pub const METRICS: &[Metric] = &[
         kind: MetricKind::Group(MetricUnit::Count, |scope| Some(scope.stats.slow_connects() as f64)),
     },
     total!("fast_open", Count, fast_open, "connections whose SYN carried data that was acknowledged"),
+    total!(
+        "without_alpn",
+        Count,
+        without_alpn,
+        "connections over TLS on which the server chose no protocol of `--alpn`"
+    ),
     Metric {
         name: "errors",
         description: "findings of all kinds",

@@ -97,6 +97,8 @@ counters! {
     source_ports_refused,
     /// Connections whose SYN carried data that the other side acknowledged with its SYN (Fast Open).
     fast_open,
+    /// Connections over TLS on which the server chose no protocol of `--alpn`.
+    without_alpn,
     /// Connections that were given up after 250 findings.
     given_up,
     /// Connections that never reached the backend because it was down, as the case wants it. They have neither passed

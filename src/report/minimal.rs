@@ -1,6 +1,6 @@
 //! The smallest script that shows a fault without this program: python3 with its standard library, 30 to 45 lines. Who
-//! maintains a proxy can run it, read it, and keep it as a test. Those for proxies whose both ends are ours have 50 to
-//! 62 lines, since they are the server too.
+//! maintains a proxy can run it, read it, and keep it as a test. Those for proxies whose both ends are ours have 38 to
+//! 66 lines, since they are the server too.
 
 use std::net::SocketAddr;
 
@@ -87,9 +87,23 @@ pub const SCRIPTS: &[MinimalScript] = &[
     MinimalScript {
         name: "resets",
         shows: "a reset of one side does not end the other one's connection",
-        cases: &["11.9", "11.10"],
+        cases: &["11.9", "11.10", "11.30"],
         is_of_two_sides: true,
         text: include_str!("minimal/two_sides/resets.py"),
+    },
+    MinimalScript {
+        name: "blocked-way",
+        shows: "while one side does not read, what that side sends does not come through",
+        cases: &["11.27", "11.28"],
+        is_of_two_sides: true,
+        text: include_str!("minimal/two_sides/blocked_way.py"),
+    },
+    MinimalScript {
+        name: "speaks-first",
+        shows: "a server that speaks first is not heard before the client has sent something",
+        cases: &["11.24"],
+        is_of_two_sides: true,
+        text: include_str!("minimal/two_sides/speaks_first.py"),
     },
 ];
 
@@ -146,7 +160,7 @@ mod tests {
             let listen = script.is_of_two_sides.then(|| SocketAddr::from(([0; 4], 8888)));
             let text = script.against(("[::1]", "7777"), listen, 5.0);
             let (begin, most) = match script.is_of_two_sides {
-                true => ("PROXY, LISTEN, PATIENCE = (\"::1\", 7777), (\"0.0.0.0\", 8888), 5\n", 62),
+                true => ("PROXY, LISTEN, PATIENCE = (\"::1\", 7777), (\"0.0.0.0\", 8888), 5\n", 66),
                 false => ("TARGET, PATIENCE", 45),
             };
             assert!(text.contains(begin) && text.contains("(\"::1\", 7777), "), "{text}");

@@ -3,7 +3,7 @@
 use super::run::{LoadReport, RunReport};
 use super::text::show_count;
 use crate::measure::{Latency, slow_connects};
-use crate::units::counted_were;
+use crate::units::{counted, counted_were};
 
 /// How long systems wait with an ACK in the hope of data to send it with, and its name (RFC 1122, 4.2.3.2: less than
 /// 500 ms). Linux begins with the shorter time, Windows and the BSDs have the longer one.
@@ -15,7 +15,7 @@ const SMALLEST_PLATEAU: f64 = 0.05;
 
 /// Every remark on the run, each without an end mark.
 pub(super) fn of(report: &RunReport) -> Vec<String> {
-    let mut remarks: Vec<String> = given_up(report).into_iter().collect();
+    let mut remarks: Vec<String> = given_up(report).into_iter().chain(without_alpn(report)).collect();
     if report.client.time_doubt(report.elapsed()).is_none() {
         remarks.extend(slow(report));
         remarks.extend(report.loads.iter().filter_map(|load| plateau(load, report)));
@@ -29,6 +29,17 @@ fn given_up(report: &RunReport) -> Option<String> {
         format!(
             "{} given up after 250 findings each: what came later is not counted",
             counted_were(connections, "connection")
+        )
+    })
+}
+
+fn without_alpn(report: &RunReport) -> Option<String> {
+    let (without, of) = (report.total.without_alpn, report.total.opened);
+    (without > 0).then(|| {
+        format!(
+            "the server chose no protocol of --alpn on {} of {}: it ignores ALPN, or is not set to these protocols",
+            show_count(without),
+            counted(of, "connection")
         )
     })
 }
@@ -117,6 +128,17 @@ mod tests {
         let mut run = run();
         (run.total.given_up, run.client.stood_still_s) = (3, 1.5);
         assert_eq!(of(&run), ["3 connections were given up after 250 findings each: what came later is not counted"]);
+    }
+
+    #[test]
+    fn a_server_that_ignores_alpn_is_told() {
+        let mut run = run();
+        (run.total.without_alpn, run.total.opened) = (2, 3);
+        assert_eq!(
+            of(&run),
+            ["the server chose no protocol of --alpn on 2 of 3 connections: it ignores ALPN, or is not set to these \
+              protocols"]
+        );
     }
 
     #[test]

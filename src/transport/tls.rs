@@ -75,6 +75,11 @@ impl TlsClient {
         Ok(TlsClient { config: Arc::new(config), name, is_unverified: options.insecure })
     }
 
+    /// Whether it offers protocols by ALPN.
+    pub fn offers_alpn(&self) -> bool {
+        !self.config.alpn_protocols.is_empty()
+    }
+
     /// The state of a connection that has not said anything yet.
     ///
     /// # Errors

@@ -257,10 +257,14 @@ impl Host for OwnProcess {
 /// crash is an exit code' shows; a signal comes from Wine's own code for Unix. Wine 10 ends the threads that are left
 /// at the end of a process by `pthread_exit`, which may run cleanup handlers of stack frames that are gone:
 /// <https://bugs.winehq.org/show_bug.cgi?id=52213>.
+#[cfg(unix)]
 fn is_fault_of_wine(status: ExitStatus) -> bool {
-    #[cfg(unix)]
-    return std::os::unix::process::ExitStatusExt::signal(&status) == Some(rustix::process::Signal::SEGV.as_raw());
-    #[cfg(not(unix))]
+    std::os::unix::process::ExitStatusExt::signal(&status) == Some(rustix::process::Signal::SEGV.as_raw())
+}
+
+/// Windows has no Wine.
+#[cfg(not(unix))]
+fn is_fault_of_wine(_: ExitStatus) -> bool {
     false
 }
 
