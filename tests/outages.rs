@@ -1,23 +1,24 @@
 //! A server that is down for a time, as the backend of `check --backend`: what a relay makes of it is shown, and that
 //! it serves again afterwards is demanded. The relays run in the test.
 
+mod ports;
 #[expect(dead_code, reason = "no server of its own is needed here")]
 mod program;
 #[expect(dead_code, reason = "these relays lose no bytes")]
 mod relay;
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use ports::free_port;
 use program::said;
 use relay::{Carry, Way, faithful, relay_that};
 use serde_json::Value;
 
 /// The cases of `filter`, of the suite of two sides, through a relay that does this with a client whose server refuses.
 fn through(carry: Carry, refused: fn(TcpStream) -> bool, filter: &str) -> (i32, Value) {
-    let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-    let backend: SocketAddr = port.expect("a port is free");
+    let backend = free_port();
     let relay = relay_that(backend, carry, refused).to_string();
     let backend = backend.to_string();
     let (code, out, err) = said(&["check", &relay, "--backend", &backend, "--filter", filter, "-q", "--json"]);
