@@ -2,6 +2,7 @@
 
 mod command_line;
 mod files;
+mod ports;
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -11,6 +12,7 @@ use std::time::Duration;
 use command_line::said;
 use echo_tester::scenario::{Scenario, Variables};
 use files::{folder, path};
+use ports::free_port;
 use serde_json::Value;
 
 /// A server that treats every connection like this, on a thread of its own.
@@ -29,7 +31,7 @@ fn server(behave: impl Fn(TcpStream) -> std::io::Result<()> + Clone + Send + 'st
 
 /// An address at which nothing listens.
 fn nobody() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port is free")
+    free_port()
 }
 
 /// Echoes everything.

@@ -3,9 +3,11 @@
 use std::io::{Read, Write};
 use std::net::TcpListener;
 
+use ports::free_port;
 use program::{Serving, program, said, text};
 use serde_json::Value;
 
+mod ports;
 mod program;
 
 #[test]
@@ -73,7 +75,7 @@ fn a_run_that_exceeds_its_time_limit_fails() {
 
 #[test]
 fn nothing_listening_is_exit_4_and_says_what_to_do() {
-    let free = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port exists").to_string();
+    let free = free_port().to_string();
     let (code, _, err) = said(&["blast", &free, "-c", "3"]);
     assert_eq!(code, 4);
     assert!(err.contains(&format!("nothing listens on {free}")) && err.contains("start the server"), "{err}");

@@ -13,10 +13,12 @@ use echo_tester::server::models;
 use echo_tester::server::{Options, Server};
 use echo_tester::stream::{ConnId, Finding, FindingKind};
 use load::plan;
+use ports::free_port;
 
 mod endings;
 mod load;
 mod opening;
+mod ports;
 
 /// Serves each connection on a thread of its own with `behave`, which gets the number of the accept.
 fn server(behave: impl Fn(TcpStream, usize) -> std::io::Result<()> + Send + Sync + 'static) -> SocketAddr {
@@ -353,7 +355,7 @@ fn a_reset_is_reported_with_the_bytes_that_were_missing() {
 
 #[test]
 fn a_refused_connect_is_a_failed_connect_and_no_verdict_on_the_bytes() {
-    let nobody = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port is free");
+    let nobody = free_port();
     let (counters, findings) = blast(nobody, "conns = 3\nmessages = 1");
     assert_eq!(counters.connect_failures, 3);
     assert!(kinds(&findings).iter().all(|f| f.1 == FindingKind::ConnectFailed));

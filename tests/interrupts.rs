@@ -12,11 +12,13 @@ use std::process::{Child, ExitStatus};
 use std::time::{Duration, Instant};
 
 use files::{folder, path};
+use ports::free_port;
 use program::{Serving, finish, program, said, text};
 use rustix::fs::{Mode, OFlags};
 use serde_json::Value;
 
 mod files;
+mod ports;
 mod program;
 
 /// The longest time that a test waits for an event.
@@ -307,7 +309,7 @@ fn a_bundled_server_ends_when_the_program_is_killed() {
 
 #[test]
 fn a_wait_for_a_target_that_does_not_come_ends_at_once() {
-    let nobody = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port is free").to_string();
+    let nobody = free_port().to_string();
     for args in [["check", &nobody, "--wait", LONG], ["blast", &nobody, "--wait", LONG]] {
         let mut child = start(&args);
         wait_for_output(child.stderr.as_mut());

@@ -1,7 +1,7 @@
 //! The scripts of `check --minimal`: each shows its fault against a server that has it, and none against a good one.
 //! They need python3; without it there is nothing to run.
 
-mod kept_fin;
+mod kept_ends;
 mod one_thread;
 mod ports;
 mod program;
@@ -14,7 +14,7 @@ use std::sync::{Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use kept_fin::keeps_a_fin_until_the_other;
+use kept_ends::{keep_open, keeps_a_fin_until_the_other, keeps_a_reset};
 use one_thread::locks_up;
 use ports::free_port;
 use program::{Serving, said, text};
@@ -62,13 +62,13 @@ const FAULTS_OF_TWO_SIDES: &[(&str, &str, Carry, &str)] = &[
     (
         "resets",
         "11.9",
-        keeps_resets_to_itself,
+        keeps_a_reset,
         "the server received 40000 of 40000 bytes and reset its connection; the other side got ",
     ),
     (
         "resets",
         "11.10",
-        keeps_resets_to_itself,
+        keeps_a_reset,
         "the client received 40000 of 40000 bytes and reset its connection; the other side got ",
     ),
     (
@@ -128,19 +128,10 @@ fn cuts_at_the_first_fin(_: Way, from: &mut TcpStream, to: &mut TcpStream) -> io
     Ok(())
 }
 
-/// Carries bytes and FINs, and leaves the other side open when one is reset.
-fn keeps_resets_to_itself(way: Way, from: &mut TcpStream, to: &mut TcpStream) -> io::Result<()> {
-    faithful(way, from, to).or(Ok(()))
-}
-
 /// Carries bytes, and leaves the other side open at whatever end: of two threads that meet a reset, one may see a FIN.
 fn keeps_every_end_to_itself(_: Way, from: &mut TcpStream, to: &mut TcpStream) -> io::Result<()> {
     let _ = bytes(from, to, |_, _| {});
-    for socket in [from, to] {
-        // It stays open as long as the test.
-        std::mem::forget(socket.try_clone()?);
-    }
-    Ok(())
+    keep_open([from, to])
 }
 
 /// Runs a script of two sides through this relay, or straight if there is none.

@@ -5,15 +5,17 @@ use std::net::{TcpListener, TcpStream};
 
 use echo_tester::scenario::conformance;
 use files::{folder, path};
+use ports::free_port;
 use program::{Serving, program, said, text};
 use serde_json::Value;
 
 mod files;
+mod ports;
 mod program;
 
 /// An address where nothing listens.
 fn nobody() -> String {
-    TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port exists").to_string()
+    free_port().to_string()
 }
 
 #[test]

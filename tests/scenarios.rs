@@ -1,11 +1,11 @@
 //! `run` and `check` as their users meet them: what they print, and with which exit code.
 
 mod command_line;
-
-use std::net::TcpListener;
+mod ports;
 
 use command_line::said;
 use echo_tester::scenario::conformance;
+use ports::free_port;
 use serde_json::Value;
 
 /// Runs a scenario of this text.
@@ -121,7 +121,7 @@ fn a_case_that_can_not_run_or_does_not_apply_is_exit_4() {
     let (code, out, _) = run(&SMALL.replace("auto", elsewhere), &[]);
     assert_eq!(code, 4, "{out}");
     assert!(out.starts_with("skipped") && out.contains(&format!("{elsewhere} does not run here: ")), "{out}");
-    let free = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port is free").to_string();
+    let free = free_port().to_string();
     let (code, out, _) = run(SMALL, &["--target", &free]);
     assert_eq!(code, 4, "{out}");
     assert!(out.starts_with("inconclusive") && out.contains("nothing listens on"), "{out}");

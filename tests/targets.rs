@@ -1,6 +1,7 @@
 //! Servers that somebody else runs, as `run` meets them: still serving at the end, gone by then, or never there.
 
 mod command_line;
+mod ports;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -8,6 +9,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use command_line::said;
+use ports::free_port;
 use serde_json::Value;
 
 /// More than anything here takes on a busy machine.
@@ -100,7 +102,7 @@ fn a_server_that_accepts_but_echoes_no_more_fails_the_case() {
 
 #[test]
 fn a_server_never_there_is_inconclusive_and_one_that_should_fail_is_not_asked() {
-    let nobody = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port is free");
+    let nobody = free_port();
     let (code, case) = run(nobody, "");
     let [_, actual, outcome] = server_check(&case).expect("the case has a check of the server");
     assert_eq!((code, actual.as_str(), outcome.as_str()), (4, "null", "inconclusive"));

@@ -1,7 +1,7 @@
 //! What the suite of two sides shows of a proxy that the echo suite can't see. The relays of these tests have one fault
 //! each, and run in the test.
 
-mod kept_fin;
+mod kept_ends;
 mod one_thread;
 mod outcomes;
 mod ports;
@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use kept_fin::keeps_a_fin_until_the_other;
+use kept_ends::{keep_open, keeps_a_fin_until_the_other, keeps_a_reset};
 use one_thread::{in_one_thread, locks_up};
 use outcomes::{ids, reasons};
 use ports::free_port;
@@ -73,11 +73,6 @@ fn cuts_off_what_is_far_behind_a_fin(way: Way, from: &mut TcpStream, to: &mut Tc
     in_one_thread(way, from, to, 2_000_000)
 }
 
-/// The thread that meets the reset ends alone; the other one goes on.
-fn keeps_a_reset_from_a_silent_side(way: Way, from: &mut TcpStream, to: &mut TcpStream) -> io::Result<()> {
-    faithful(way, from, to).or(Ok(()))
-}
-
 /// Loses the error of a connection that is younger than this, and leaves the other socket open.
 fn keeps_an_early_reset(way: Way, from: &mut TcpStream, to: &mut TcpStream) -> io::Result<()> {
     const YOUNG: Duration = Duration::from_millis(200);
@@ -86,11 +81,7 @@ fn keeps_an_early_reset(way: Way, from: &mut TcpStream, to: &mut TcpStream) -> i
         if began.elapsed() > YOUNG {
             return Err(error);
         }
-        for socket in [from, to] {
-            // It stays open as long as the test.
-            std::mem::forget(socket.try_clone()?);
-        }
-        Ok(())
+        keep_open([from, to])
     })
 }
 
@@ -128,7 +119,7 @@ fn a_way_that_is_blocked_by_the_other_one_is_found() {
 
 #[test]
 fn a_reset_that_does_not_end_a_silent_side_is_found() {
-    only_a_fault_fails(keeps_a_reset_from_a_silent_side, &["11.9", "11.10"]);
+    only_a_fault_fails(keeps_a_reset, &["11.9", "11.10"]);
 }
 
 #[test]
